@@ -45,13 +45,14 @@ setup() {
         return
     fi
     [[ ! $venv || -x .venv/bin/python ]] || make_venv
-    local mark want
-    mark=$("$python" -c 'import sys; print(sys.prefix)')/.catlip-bench
+    local prefix mark want
+    prefix=$("$python" -c 'import sys; print(sys.prefix)')
+    mark=$prefix/.catlip-bench
     want=$(cat pyproject.toml <(echo "$DETECTRON2" "$PWD") | sha256sum)
     if [[ -f $mark && $(<"$mark") == "$want" ]]; then
         say "setup: unchanged, skipped"
     else
-        say "setup: installing packages into $("$python" -c 'import sys; print(sys.prefix)') (a minute or more, up to 8 GB)"
+        say "setup: installing packages into $prefix (a minute or more, up to 8 GB)"
         install_packages
         echo "$want" >"$mark"
     fi

@@ -44,7 +44,9 @@ def recipes_of(method: str) -> dict[str, Recipe]:
         return CLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     form = method.partition("_")[0]  # siglip_gather differs only in its exchange
-    return recipes | ({"starter": STARTERS[form]} if form in STARTERS else {})
+    if form in STARTERS:
+        recipes["starter"] = STARTERS[form]
+    return recipes
 
 
 def _method(arguments: Sequence[str]) -> str:
@@ -55,12 +57,13 @@ def _method(arguments: Sequence[str]) -> str:
 
 def method_of(config: PretrainBaseline) -> Method:
     """How the baseline is trained in this run."""
-    method, name = choose("method", config.method, BASELINES), config.recipe.encoder
-    context = text_tower(name).context
+    method = choose("method", config.method, BASELINES)
+    encoder = config.recipe.encoder
+    context = text_tower(encoder).context
     classes = classes_of(config) if "labels" in method.needs else None
     return Method(
         lambda: method.build(
-            encoder_of(config.recipe), name, base_rates=classes.base_rates if classes else None
+            encoder_of(config.recipe), encoder, base_rates=classes.base_rates if classes else None
         ),
         classes,
         tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None,

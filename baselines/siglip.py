@@ -78,15 +78,10 @@ class Sigmoid(TwoTowers):
             return self.gathered(step, towers=1)
         times = 2 * (step.ranks - 1)
         payload = times * self.embedding_bytes(step)
-        return [
-            Exchange(
-                "features",
-                "neighbour_exchange",
-                times,
-                payload_bytes=payload,
-                world_size=step.ranks,
-            )
-        ]
+        exchange = Exchange(
+            "features", "neighbour_exchange", times, payload_bytes=payload, world_size=step.ranks
+        )
+        return [exchange]
 
 
 class GatheringSigmoid(Sigmoid):

@@ -1,8 +1,5 @@
 """What a training step costs by arithmetic alone, on any number of devices: operations, parameters,
 bytes kept and bytes sent.
-
-The parts are in `bench.arithmetic.flops`, `bench.arithmetic.state`, `bench.arithmetic.activations`
-and `bench.arithmetic.exchanges`; this program puts them in one table.
 """
 
 from dataclasses import dataclass, field
@@ -110,9 +107,9 @@ def ratio_with_own_sizes(config: Analytic) -> float:
     """CLIP's operations per image divided by CatLIP's, each with the image sizes and the number of
     devices that it was published with.
     """
-    clip, catlip = (
+    catlip, clip = (
         mean_flops_per_sample(factors_of(config, method), recipe.sizes(), recipe.num_devices)
-        for method, recipe in (("clip", OWN_SIZES["clip"]), ("catlip", OWN_SIZES["catlip"]))
+        for method, recipe in OWN_SIZES.items()
     )
     return clip / catlip
 
@@ -123,7 +120,8 @@ def main(config: Analytic) -> None:
         method: costs(factors_of(config, method), config.world_size) for method in config.methods
     }
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
-    name += f"-drop{config.patch_drop_rate:g}" if config.patch_drop_rate else ""
+    if config.patch_drop_rate:
+        name += f"-drop{config.patch_drop_rate:g}"
     with Record(config.out / f"{name}.json", kind=kinds.Analytic, config=config) as record:
         first, *others = config.methods
         gflops = {method: of.step_gflops_per_image for method, of in methods.items()}

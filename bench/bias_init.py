@@ -48,14 +48,10 @@ WINDOW = 20  # steps of the moving average that is compared with the base rates'
 NOTES = (
     "both runs of a seed start with the same weights except the classifier's bias, which is zero "
     "in one of them; they train in turns on the same batches, with the same random numbers",
-    (
-        "losses are of classification alone; the learning rate's cosine ends with the last of "
-        "these steps"
-    ),
-    (
-        f"steps_saved: the first step at which the mean of a zero bias's last {WINDOW} losses is "
-        "below the base rates' first loss"
-    ),
+    "losses are of classification alone; the learning rate's cosine ends with the last of these "
+    "steps",
+    f"steps_saved: the first step at which the mean of a zero bias's last {WINDOW} losses is below "
+    "the base rates' first loss",
 )
 
 
@@ -121,19 +117,15 @@ def main(config: BiasInit) -> None:
 def data_path(config: BiasInit, seed: int, vocabulary: Vocabulary) -> DataPath:
     """The batches that `catlip.pretrain` would train on, on one device."""
     recipe, shards = config.recipe, open_shards(expand(config.shards), config.quiet)
-    order, labels = (
-        SampleOrder(shards.counts, seed),
-        VocabularyLabels(config.labels_dir, vocabulary),
-    )
-    plan, accumulation = recipe.plan(order.total, seed), recipe.accumulation(world_size=1)
+    order = SampleOrder(shards.counts, seed)
     return DataPath(
         shards,
         order,
-        plan,
+        recipe.plan(order.total, seed),
         augmentation=recipe.augmentation(),
         seed=seed,
-        accumulation=accumulation,
-        labels=labels,
+        accumulation=recipe.accumulation(world_size=1),
+        labels=VocabularyLabels(config.labels_dir, vocabulary),
     )
 
 
@@ -181,10 +173,9 @@ def train_both(
     losses = {
         f"{bias}_loss": _step_means(of_bias, data.accumulation) for bias, of_bias in heard.items()
     }
-    steps = [*range(1, len(images) + 1)]
     return {
-        "seed": [seed] * len(steps),
-        "step": steps,
+        "seed": [seed] * len(images),
+        "step": [*range(1, len(images) + 1)],
         "images": images,
         **losses,
         "base_rates_alone_loss": alone,
@@ -212,12 +203,12 @@ def first_steps(samples: dict[str, list[Any]], seed: int) -> kinds.FirstSteps:
     """The summary of a pair of runs: the first loss of each, its means over the SPANS that it
     reached, and the steps saved.
     """
-    zero, base_rates = (_losses(samples[f"{bias}_loss"]) for bias in BIASES)
+    base_rates = _losses(samples["base_rates_loss"])
     return kinds.FirstSteps(
         seed=seed,
         images_seen=sum(samples["images"]),
         base_rates_alone_loss=float(np.mean(samples["base_rates_alone_loss"])),
-        zero=zero,
+        zero=_losses(samples["zero_loss"]),
         base_rates=base_rates,
         steps_saved=first_below(samples["zero_loss"], base_rates.initial),
     )

@@ -122,8 +122,8 @@ def time_steps(config: Steps) -> None:
     """Time the steps of one training in this process."""
     place = find_place("cpu")
     with busy_process() if config.busy else contextlib.nullcontext():
-        with tempfile.TemporaryDirectory() as folder:
-            if config.chosen_threads:
+        if config.chosen_threads:
+            with tempfile.TemporaryDirectory() as folder:
                 use_threads(Path(folder), place)
         trainer, stream = build(STEP, place), itertools.repeat(batch_of(STEP, place))
         for _ in range(min(NUM_WARMUP, config.num_steps)):
@@ -154,8 +154,10 @@ def time_in_a_process(setting: Setting, num_steps: int, busy: bool = False) -> d
     user's own values of WAITING are not passed on.
     """
     command = [sys.executable, "-m", "bench.busy_machine", "steps", "--num-steps", str(num_steps)]
-    command += ["--chosen-threads"] if setting.chosen_threads else []
-    command += ["--busy"] if busy else []
+    if setting.chosen_threads:
+        command.append("--chosen-threads")
+    if busy:
+        command.append("--busy")
     inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
     done = subprocess.run(
         command, env=inherited | setting.environment, stdout=subprocess.PIPE, text=True, check=True

@@ -102,15 +102,11 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     if ranks < 2:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
-    gpu = config.device.startswith("cuda") or (
-        config.device == "auto" and torch.cuda.is_available()
-    )
-    if not (
-        dist.is_available() and (dist.is_nccl_available() if gpu else dist.is_gloo_available())
-    ):
+    gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    backend = "NCCL" if gpu else "gloo"
+    if not (dist.is_available() and dist.is_backend_available(backend)):
         raise InputError(
-            f"torch {torch.__version__} was built without {'NCCL' if gpu else 'gloo'}, so ranks "
-            "cannot communicate"
+            f"torch {torch.__version__} was built without {backend}, so ranks cannot communicate"
         )
     here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), torch.cuda.device_count()
     if gpu and 0 < gpus < here:
@@ -134,9 +130,8 @@ def main(config: Communication) -> None:
         "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
     )
     config, place = resolve(config)
-    layout = f"{config.parallel}-n{place.world_size}"
-    shared = f"{config.model}-b{config.batch_size}-{config.precision}-{layout}"
-    name = f"{shared}-{build_name(place.device.type)}"
+    step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
+    name = f"{step}-n{place.world_size}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind=kinds.Communication, config=config)
     with record if place.is_main else nullcontext():
         record.shown_as = shown(config.methods)
@@ -166,14 +161,12 @@ def _measure_all(
             disable=config.quiet or not place.is_main,
         )
         for method in bar:
-            if short := _short_of(factors_of(config, method), place):
+            factors = factors_of(config, method)
+            if short := _short_of(factors, place):
                 record.notes.append(f"{method} was left out: {short}")
                 continue
             measured.methods[method], samples = exchange_time.measure(
-                factors_of(config, method),
-                place,
-                warmup=config.num_warmup,
-                rounds=config.num_steps,
+                factors, place, warmup=config.num_warmup, rounds=config.num_steps
             )
             record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
             record.metrics = measured.metrics()
@@ -201,10 +194,8 @@ def _short_of(factors: Factors, place: Place) -> str:
 
 def _notes(config: Communication, place: Place) -> list[str]:
     notes = [
-        (
-            "mb is the size of a step's calls as nccl-tests counts it; sent_mb is what leaves a "
-            "rank if each call runs round a ring"
-        ),
+        "mb is the size of a step's calls as nccl-tests counts it; sent_mb is what leaves a rank "
+        "if each call runs round a ring",
         "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
         "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also "
         "does not copy them into buckets; blocking_ms, the bare time of everything else, is "

@@ -1,7 +1,4 @@
-"""Do two runs of the same bench agree?
-
-python -m bench.compare runs/bench/step_time/A.json elsewhere/A.json
-"""
+"""Do two runs of the same bench agree?"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,22 +44,22 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         if first != second:
             raise InputError(f"records of different {what} are not compared: {first} and {second}")
     lines = [f"config differs: {line}" for line in _differences(one["config"], other["config"])]
-    few = next(
-        (words for record in (one, other) if (words := too_few(one["kind"], record["samples"]))), ""
-    )
+    few = too_few(one["kind"], one["samples"]) or too_few(one["kind"], other["samples"])
+    ratios, other_ratios = _ratios(one["metrics"]), _ratios(other["metrics"])
     lines += [
-        _of_ratio(name, first, second, few=few)
-        for name, first, second in _shared_ratios(one, other)
+        _of_ratio(name, of_one, other_ratios[name], few=few)
+        for name, of_one in ratios.items()
+        if name in other_ratios
     ]
     for name, samples in one["samples"].items():
-        if others := other["samples"].get(name):
+        others = other["samples"].get(name)
+        # Samples can also be words or rows of a table.
+        if others and all(isinstance(value, int | float) for value in [*samples, *others]):
             ratio = unpaired_ratio(others, samples)
-            interval = (
-                f" [{ratio.low:.3f}, {ratio.high:.3f}]"
-                if min(len(samples), len(others)) >= FEWEST
-                else ""
-            )
-            lines.append(f"{name}: other / one = {ratio.value:.3f}{interval}")
+            line = f"{name}: other / one = {ratio.value:.3f}"
+            if min(len(samples), len(others)) >= FEWEST:
+                line += f" [{ratio.low:.3f}, {ratio.high:.3f}]"
+            lines.append(line)
     return lines or ["nothing in common to compare"]
 
 
@@ -77,26 +74,18 @@ def _of_ratio(name: str, one: dict[str, float], other: dict[str, float], few: st
     return f"{name}: {each}: {'agree' if agree else 'DISAGREE'}"
 
 
-def _shared_ratios(
-    one: dict[str, Any], other: dict[str, Any]
-) -> list[tuple[str, dict[str, float], dict[str, float]]]:
-    first, second = (dict(_ratios(record["metrics"])) for record in (one, other))
-    return [(name, first[name], second[name]) for name in first if name in second]
-
-
-def _ratios(metrics: Any, path: str = "") -> list[tuple[str, dict[str, float]]]:
-    """Every metric that has a value and an interval, with its path in the metrics."""
+def _ratios(metrics: Any, path: str = "") -> dict[str, dict[str, float]]:
+    """Every metric that has a value and an interval, by its path in the metrics."""
     if isinstance(metrics, list):
         metrics = {str(number): metric for number, metric in enumerate(metrics)}
     if not isinstance(metrics, dict):
-        return []
+        return {}
     if {"value", "low", "high"} <= metrics.keys():
-        return [(path, metrics)]
-    return [
-        metric
-        for name, below in metrics.items()
-        for metric in _ratios(below, f"{path} {name}".strip())
-    ]
+        return {path: metrics}
+    ratios: dict[str, dict[str, float]] = {}
+    for name, below in metrics.items():
+        ratios |= _ratios(below, f"{path} {name}".strip())
+    return ratios
 
 
 def _device(record: dict[str, Any]) -> str:
@@ -105,12 +94,11 @@ def _device(record: dict[str, Any]) -> str:
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    names = [
-        name
+    return [
+        f"{name} {one.get(name)} and {other.get(name)}"
         for name in one | other
         if name not in WITHOUT_EFFECT and one.get(name) != other.get(name)
     ]
-    return [f"{name} {one.get(name)} and {other.get(name)}" for name in names]
 
 
 def main(config: Compare) -> None:

@@ -3,17 +3,16 @@ libraries, on the same photographs in turns.
 """
 
 import importlib.util
+import itertools
 import os
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.images.decoders import PEERS, Decoder, ours, whole_decodes
 from bench.images.link import measure_remote
@@ -125,8 +124,10 @@ def measure_decoders(
 
 def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> kinds.PixelDifference:
     """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
-    draws = draws_at(0, 0, len(images))
-    gaps = [_gaps(decode(*given), peer(*given)) for given in zip(images, draws, strict=True)]
+    gaps = []
+    for given in zip(images, draws_at(0, 0, len(images)), strict=True):
+        one, other = (np.asarray(each(*given), dtype=np.int16) for each in (decode, peer))
+        gaps.append(np.abs(one - other))
     return kinds.PixelDifference(
         mean=float(np.mean([gap.mean() for gap in gaps])),
         max=float(max(gap.max() for gap in gaps)),
@@ -141,19 +142,15 @@ def measure_loaders(
     """
     rates: dict[str, list[float]] = {}
     memory: dict[str, kinds.WorkerMemory] = {}
-    for _ in range(config.loader_rounds):
-        for workers in config.workers:
-            for name in names:
-                row = f"{name}, {workers} workers"
-                batches = LOADERS[name](
-                    str(folder), config.resolution, config.batch_size, config.num_batches, workers
-                )
-                rate, mib = time_loader(batches, config.batch_size, row, quiet=config.quiet)
-                rates.setdefault(row, []).append(rate)
-                if name == "ours" and workers:
-                    memory[row] = kinds.WorkerMemory(
-                        workers_mib_start=mib[0], workers_mib_end=mib[-1]
-                    )
+    for _, workers, name in itertools.product(range(config.loader_rounds), config.workers, names):
+        row = f"{name}, {workers} workers"
+        batches = LOADERS[name](
+            str(folder), config.resolution, config.batch_size, config.num_batches, workers
+        )
+        rate, mib = time_loader(batches, config.batch_size, row, quiet=config.quiet)
+        rates.setdefault(row, []).append(rate)
+        if name == "ours" and workers:
+            memory[row] = kinds.WorkerMemory(workers_mib_start=mib[0], workers_mib_end=mib[-1])
     return rates, memory
 
 
@@ -243,10 +240,9 @@ def _loaders(
     rates, memory = measure_loaders(config, ["ours", *ready], folder)
     record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
     ratios = {}
-    for workers in config.workers:
-        for name in ready:
-            row, other = f"ours, {workers} workers", f"{name}, {workers} workers"
-            ratios[f"{row}/{other}"] = ratio(rates[row], rates[other])
+    for workers, name in itertools.product(config.workers, ready):
+        row, other = f"ours, {workers} workers", f"{name}, {workers} workers"
+        ratios[f"{row}/{other}"] = ratio(rates[row], rates[other])
     missing = {f"{name}'s loader": INSTALL[name] for name in peers if name not in ready}
     return replace(
         decoders,
@@ -270,10 +266,6 @@ def _remote(
     )
     record.samples |= {f"remote: {name}": values for name, values in samples.items()}
     return measured
-
-
-def _gaps(one: Any, other: Any) -> NDArray[np.int16]:
-    return np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other, dtype=np.int16))
 
 
 def _installed(modules: tuple[str, ...]) -> bool:

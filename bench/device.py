@@ -162,6 +162,8 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
     if gpu:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
         loop = LoopOverhead(models=("vit_b16",), resolution=224, batch_size=256)
+        from_shards = StepTime(data=config.data, workers=workers, eager=True)
+        forward = Waterfall(num_sizes=3, orders=("forward",))
         return [
             part("step time, B/16, four methods", 35, StepTime(methods=FOUR, eager=True)),
             part("step time, B/16, compiled", 50, StepTime(compile=True)),
@@ -169,35 +171,22 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
             part("step time, H/16", 75, StepTime("vit_h16", compile=True, batch_size=64)),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),
             part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
-            part(
-                "step time from shards, B/16",
-                45,
-                StepTime(data=config.data, workers=workers, eager=True),
-                missing=no_data,
-            ),
+            part("step time from shards, B/16", 45, from_shards, missing=no_data),
             part("loop overhead, B/16", 25, loop),
             part("compiling, B/16, 2 image sizes", 80, Compiling(num_sizes=2)),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
-            part(
-                "waterfall, forward, 3 image sizes",
-                120,
-                Waterfall(num_sizes=3, orders=("forward",)),
-            ),
+            part("waterfall, forward, 3 image sizes", 120, forward),
             project_part,
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
+    from_shards = replace(small, data=config.data, workers=1)
     return [
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
         part("loop overhead, hybrid", 15, LoopOverhead(("hybrid_mini",), precision="fp32")),
         communication(config, 30, ranks=2, model="vit_tiny16"),
         part("step time, B/16", 60, StepTime(num_steps=6)),
-        part(
-            "step time from shards, ViT-Tiny",
-            30,
-            replace(small, data=config.data, workers=1),
-            missing=no_data,
-        ),
+        part("step time from shards, ViT-Tiny", 30, from_shards, missing=no_data),
         part("waterfall, hybrid", 240, Waterfall("hybrid_mini", batch_size=8)),
         project_part,
     ]
@@ -217,12 +206,10 @@ def communication(config: Device, seconds: float, *, ranks: int, model: str) -> 
     """The part that measures the collectives of a step, in processes of their own."""
 
     def measure(left: float) -> None:
-        command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model),
-            *("--methods", "catlip", "clip", "--device", config.device),
-            *("--out", str(config.out / "communication"), "--quiet"),
-        ]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model]
+        command += ["--methods", "catlip", "clip", "--device", config.device]
+        command += ["--out", str(config.out / "communication"), "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=left)
         if done.returncode:
             raise InputError((done.stderr.splitlines() or ["a rank died"])[-1])

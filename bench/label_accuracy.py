@@ -6,8 +6,6 @@ not say how often that is right. This bench labels 145,000 sentences about Image
 (bench/wording/prompts.py). A rule is right if the class's own synset is among the labels, and
 nearly right if a synset within a step or two of it in WordNet's graph is. The sentences are not
 captions of web images: most name their class outright.
-
-    python -m bench.label_accuracy --rules paper corenet
 """
 
 import itertools
@@ -15,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from catlip.kinds.words.label_accuracy import (
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.record import Record
-from catlip.table import as_text
+from catlip.table import print_tables
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
 
@@ -157,9 +156,7 @@ def measure(
     """
     labellers = [Labeller(rule) for rule in rules]
     outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
-    classes = [
-        list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)
-    ]
+    classes = [list(group) for _, group in itertools.groupby(prompts, key=attrgetter("name"))]
     for number, group in enumerate(progress(classes, "labelling", disable=quiet, unit=" classes")):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
         hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
@@ -183,22 +180,15 @@ def main(config: LabelAccuracy) -> None:
         prompts = _drawn(read_prompts(), config.max_prompts)
         outcomes = measure(config.rules, prompts, config.quiet, partial(_save, record, prompts))
         measured = record.measured(_fill(record, prompts, outcomes))
-    for table in (
-        *accuracy_table(measured),
-        *causes_table(measured),
-        *missenses_table(measured),
-    ):
-        print(f"{table.title}\n{as_text(table)}\n")
+    print_tables([*accuracy_table(measured), *causes_table(measured), *missenses_table(measured)])
     print(f"wrote {record.path}")
 
 
 def _drawn(prompts: list[Prompt], count: int) -> list[Prompt]:
     if not 0 < count < len(prompts):
         return prompts
-    return [
-        prompts[row]
-        for row in np.sort(np.random.default_rng(SEED).choice(len(prompts), count, replace=False))
-    ]
+    rows = np.random.default_rng(SEED).choice(len(prompts), count, replace=False)
+    return [prompts[row] for row in np.sort(rows)]
 
 
 def _save(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> None:
@@ -214,10 +204,8 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kind
     rules = list(dict.fromkeys(rule for rule, _ in outcomes))
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
     differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
-    record.samples |= {
-        "classes": list(classes),
-        "synsets": [_names(synsets) for synsets in classes.values()],
-    }
+    record.samples["classes"] = list(classes)
+    record.samples["synsets"] = list(map(_names, classes.values()))
     none = np.zeros(len(COLUMNS), dtype=np.int64)
     for (rule, kind), outcome in outcomes.items():
         judged[rule][kind] = outcome.summary()
@@ -230,20 +218,15 @@ def _fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> kind
         record.samples |= {
             f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)
         }
-    # If there are few prompts, none of them may be a description.
-    described = [rule for rule in rules if (rule, KINDS[0]) in outcomes]
-    record.samples |= {
-        f"{rule}_missenses": _missenses(classes, outcomes[rule, KINDS[0]]) for rule in described
-    }
+    for rule in rules:
+        # If there are few prompts, none of them may be a description.
+        if described := outcomes.get((rule, KINDS[0])):
+            record.samples[f"{rule}_missenses"] = _missenses(classes, described)
     record.notes = [
-        (
-            "descriptions were written by a language model, templates are CLIP's; neither is a "
-            "caption of an image"
-        ),
-        (
-            "intervals are 95 %, by resampling classes; samples are counts of sentences, in the "
-            "order of `classes`"
-        ),
+        "descriptions were written by a language model, templates are CLIP's; neither is a caption "
+        "of an image",
+        "intervals are 95 %, by resampling classes; samples are counts of sentences, in the order "
+        "of `classes`",
     ]
     return kinds.LabelAccuracy(classes=len(classes), rules=judged, differences=differences)
 

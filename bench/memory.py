@@ -129,8 +129,8 @@ def main(config: Memory) -> None:
                 "--largest"
             )
         how = HOW[place.device.type]
-        run = record.measured(kinds.Memory(how=how, batches=batches, largest=largest))
-    print_tables(memory_tables(run))
+        measured = record.measured(kinds.Memory(how=how, batches=batches, largest=largest))
+    print_tables(memory_tables(measured))
     print("\n".join(record.notes))
     print(f"wrote {record.path}")
 
@@ -139,8 +139,7 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
     """Measure each method at each batch size; those that do not fit are listed with their predicted
     peak.
     """
-    measured: dict[int, dict[str, kinds.MethodMemory]] = {size: {} for size in config.batch_sizes}
-    too_large: dict[int, dict[str, float]] = {size: {} for size in config.batch_sizes}
+    batches = {size: kinds.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
     repeats = True
     for size, method in progress(
@@ -150,11 +149,11 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
         predicted = predict(factors, place.device.type)
         result = attempt(factors, place, budget_bytes(config, place.device))
         if result is None:
-            too_large[size][method] = predicted.peak_gib
+            batches[size].too_large[method] = predicted.peak_gib
             continue
         parts, peaks = result
         retries = sum(peak.retries for peak in peaks)
-        measured[size][method] = kinds.MethodMemory(
+        batches[size].methods[method] = kinds.MethodMemory(
             measured=parts, predicted=predicted, retries=retries
         )
         record.samples[f"{method}_b{size}_peak_bytes"] = [peak.allocated for peak in peaks]
@@ -167,12 +166,9 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
         record.save()
     same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
     record.notes.append(f"memory is not random: peaks are {same}, so there is no interval")
-    return {
-        size: kinds.BatchMemory(
-            methods=methods, ratios=_ratios(methods, config.methods[0]), too_large=too_large[size]
-        )
-        for size, methods in measured.items()
-    }
+    for batch in batches.values():
+        batch.ratios.update(_ratios(batch.methods, config.methods[0]))
+    return batches
 
 
 def _largest(config: Memory, method: str, place: Place) -> kinds.LargestBatch:

@@ -1,7 +1,5 @@
 """JPEG photographs of the sizes that are usual on the web, cut from larger ones; the same files
 every time.
-
-python -m bench.photographs /usr/share/backgrounds/mate/nature --out runs/photographs
 """
 
 import io
@@ -18,7 +16,7 @@ from catlip.data.decode import FORMATS
 from catlip.program.ranges import Count, Seed
 
 # Width and height in pixels, as measured on 300 photographs of the web.
-MEAN_SIZE, SPREAD = ((466, 390), (100, 90))
+MEAN_SIZE, SPREAD = (466, 390), (100, 90)
 LEAST_SIDE = 128
 QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
 SUBSAMPLED_SHARE = 0.75  # with chroma of half the resolution, as most cameras and web sites save it
@@ -44,11 +42,7 @@ class Photographs:
 
 def shipped_photographs() -> list[Path]:
     """The photographs that this project ships as backgrounds; 512 pixels wide."""
-    return sorted(
-        path
-        for path in Path(str(files("catlip.data.starter") / "backgrounds")).iterdir()
-        if path.suffix == ".jpg"
-    )
+    return sorted(Path(str(files("catlip.data.starter") / "backgrounds")).glob("*.jpg"))
 
 
 def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
@@ -61,9 +55,8 @@ def _cut(source: Path, random: np.random.Generator) -> bytes:
     with Image.open(source, formats=FORMATS) as opened:
         picture = opened.convert("RGB")
     sides = np.maximum(LEAST_SIDE, random.normal(MEAN_SIZE, SPREAD))
-    largest = (
-        np.array(picture.size) / sides
-    ).min()  # source pixels per pixel of the largest possible cut
+    # Source pixels per pixel of the largest possible cut.
+    largest = (np.array(picture.size) / sides).min()
     sides = sides * min(1, largest)
     zoom = max(1, largest * random.uniform(0.5, 1))
     left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)

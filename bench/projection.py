@@ -30,18 +30,12 @@ METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "superclass")
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 NOTES = [
     "a projection, not a measurement: no stragglers, no data loading, no failures",
-    (
-        "the time of compute, without the optimizer if it was measured, is assumed to be linear "
-        "in the batch per device: a real device is slower than that on small batches"
-    ),
-    (
-        "efficiency is images/s relative to those of as many single devices with the same batch; "
-        "a large batch may not fit on a device"
-    ),
-    (
-        "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees "
-        "do better on many"
-    ),
+    "the time of compute, without the optimizer if it was measured, is assumed to be linear in the "
+    "batch per device: a real device is slower than that on small batches",
+    "efficiency is images/s relative to those of as many single devices with the same batch; a "
+    "large batch may not fit on a device",
+    "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do "
+    "better on many",
 ]
 
 
@@ -127,19 +121,15 @@ def find_link(config: Projection) -> Link:
 
     Raises: InputError.
     """
-    link = (
-        PRESETS[config.link]
-        if config.communication is None
-        else measured_link(config.communication)
-    )
+    link = PRESETS[config.link]
+    if config.communication is not None:
+        link = measured_link(config.communication)
     given = {
         name: value for name in asdict(link) if (value := getattr(config, name, None)) is not None
     }
-    return (
-        replace(link, **given, source=f"{link.source}; given: {', '.join(given)}")
-        if given
-        else link
-    )
+    if not given:
+        return link
+    return replace(link, **given, source=f"{link.source}; given: {', '.join(given)}")
 
 
 def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[kinds.Layout]:

@@ -3,9 +3,6 @@
 For each noise, the shards are written with it and labelled, and the labels are pruned to a
 vocabulary in the same way as for the given one. Then each method trains on them, and its encoder is
 probed. Each training writes one record; a finished training is not done again.
-
-    python -m bench.robustness --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
 """
 
 import io
@@ -112,14 +109,14 @@ def _measure(
     noisy = _prepared(config, Noise.read(training.noise), data)
     outcome = train_and_probe(config, replace(training, **noisy), folder)
     clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
-    offsets = [{synset.offset for synset in vocabulary.synsets} for vocabulary in (clean, own)]
+    kept = {synset.offset for synset in clean.synsets} & {synset.offset for synset in own.synsets}
     return kinds.Robustness(
         method=training.method,
         noise=training.noise,
         seed=training.seed,
         samples=own.source.captions,
         classes=len(own),
-        classes_kept=len(offsets[0] & offsets[1]) / len(clean),
+        classes_kept=len(kept) / len(clean),
         images_seen=outcome.pretrain.images_seen,
         final_loss=outcome.pretrain.final_loss,
         accuracies=outcome.accuracies,
@@ -130,28 +127,18 @@ def _prepared(config: Robustness, noise: Noise, data: Path) -> dict[str, Any]:
     """The shards, labels and vocabulary with a noise, made in `data` if they are not there."""
     if noise.kind == NONE:
         return {"vocabulary": config.vocabulary}
-    vocabulary = data / "vocabulary.json"
+    shards, labels, vocabulary = data / "shards", data / "labels", data / "vocabulary.json"
     if not vocabulary.exists():
         shutil.rmtree(data, ignore_errors=True)
         clean = Vocabulary.load(config.vocabulary)
-        write_noisy(expand(config.shards), data / "shards", noise, seed=0, quiet=config.quiet)
-        labels = label.Label((str(data / "shards"),), clean.rule, data / "labels", quiet=True)
+        write_noisy(expand(config.shards), shards, noise, seed=0, quiet=config.quiet)
+        build = BuildVocabulary(
+            (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
+        )
         with redirect_stdout(io.StringIO()):
-            label.main(labels)
-            build_from_labels(
-                BuildVocabulary(
-                    (data / "labels",),
-                    vocabulary,
-                    threshold=clean.threshold,
-                    top_k=clean.top_k,
-                    quiet=True,
-                )
-            )
-    return {
-        "shards": (str(data / "shards"),),
-        "labels_dir": data / "labels",
-        "vocabulary": vocabulary,
-    }
+            label.main(label.Label((str(shards),), clean.rule, labels, quiet=True))
+            build_from_labels(build)
+    return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
 
 
 if __name__ == "__main__":

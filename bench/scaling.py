@@ -3,9 +3,6 @@
 Each cell is a training to the end of its schedule and a linear probe, and writes one record; a
 finished cell is not done again. Vary one factor per command, all into the same folder: give several
 lengths first, then several fractions of the data, then several encoders.
-
-    python -m bench.scaling --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
 """
 
 from dataclasses import dataclass, replace
@@ -112,9 +109,8 @@ def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
         return shards
     paths = [str(path) for path in expand(shards)]
     count = max(1, round(fraction * len(paths)))
-    return tuple(
-        paths[number] for number in np.linspace(0, len(paths), count, endpoint=False, dtype=int)
-    )
+    rows = np.linspace(0, len(paths), count, endpoint=False, dtype=int)
+    return tuple(paths[row] for row in rows)
 
 
 def _measure(config: Scaling, cell: OneCell, folder: Path) -> kinds.Scaling:

@@ -102,24 +102,28 @@ class StepTime(StepConfig):
 
 
 PARTS = ("data_wait", *PHASES)
-Laps = dict[str, list[dict[str, float]]]  # method -> for each step, the ms of each of PARTS
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured, by method.
+    """What was measured of one method.
 
     Attributes:
-        laps: the parts of the timed steps.
+        steps: for each timed step, the milliseconds of each of PARTS.
         first_ms: milliseconds of the very first step, in which kernels are chosen or compiled.
         parameters: how many parameters are trained.
         joules: energy of as many further steps, by the part of the machine that used it.
     """
 
-    laps: Laps
-    first_ms: dict[str, float]
-    parameters: dict[str, int]
-    joules: dict[str, dict[str, float]]
+    steps: list[dict[str, float]]
+    first_ms: float
+    parameters: int
+    joules: dict[str, float]
+
+    @property
+    def totals_ms(self) -> list[float]:
+        """Milliseconds of each timed step."""
+        return [sum(step.values()) for step in self.steps]
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -138,8 +142,8 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     return replace(resolved, batch_size=config.batch_size or default_batch(steps, device))
 
 
-def measure(config: StepTime, place: Place) -> Measured:
-    """Take the steps of all methods, in turns.
+def measure(config: StepTime, place: Place) -> dict[str, Measured]:
+    """Take the steps of all methods, in turns. Returns: method -> what was measured.
 
     The marks are read at the end, so that a GPU never waits for the bench to read them.
     """
@@ -160,18 +164,15 @@ def measure(config: StepTime, place: Place) -> Measured:
             trainer.train_step(stream)
     steps = steps_ms(watch.laps_ms())
     timed = steps[config.num_warmup * len(trainers) :]
-    return Measured(
-        laps={method: timed[i :: len(trainers)] for i, method in enumerate(trainers)},
-        first_ms={m: sum(first.values()) for m, first in zip(trainers, steps, strict=False)},
-        parameters={
-            method: sum(p.numel() for p in trainer.objective.parameters())
-            for method, trainer in trainers.items()
-        },
-        joules={
-            method: joules_of(trainer, factors[method], config.num_steps)
-            for method, trainer in trainers.items()
-        },
-    )
+    return {
+        method: Measured(
+            steps=timed[i :: len(trainers)],
+            first_ms=sum(steps[i].values()),
+            parameters=sum(p.numel() for p in trainer.objective.parameters()),
+            joules=joules_of(trainer, factors[method], config.num_steps),
+        )
+        for i, (method, trainer) in enumerate(trainers.items())
+    }
 
 
 def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
@@ -254,22 +255,18 @@ def time_steps(config: StepTime, place: Place) -> list[kinds.Run[kinds.StepTime]
                 "largest)"
             ) from None
         record.shown_as = shown(config.methods)
-        record.samples = _samples(measured.laps)
+        record.samples = _samples(measured)
         record.notes = _notes(config, place)
         return [record.measured(_summary(config, measured, ceiling, ranks=place.world_size))]
 
 
-def _samples(laps: Laps) -> dict[str, list[Any]]:
+def _samples(measured: dict[str, Measured]) -> dict[str, list[Any]]:
     samples = {
-        f"{method}_{part}_ms": [step[part] for step in taken]
-        for method, taken in laps.items()
+        f"{method}_{part}_ms": [step[part] for step in each.steps]
+        for method, each in measured.items()
         for part in PARTS
     }
-    return samples | {f"{method}_total_ms": _totals(taken) for method, taken in laps.items()}
-
-
-def _totals(steps: Sequence[dict[str, float]]) -> list[float]:
-    return [sum(step.values()) for step in steps]
+    return samples | {f"{method}_total_ms": each.totals_ms for method, each in measured.items()}
 
 
 def _notes(config: StepTime, place: Place) -> list[str]:
@@ -290,21 +287,20 @@ def _notes(config: StepTime, place: Place) -> list[str]:
 
 
 def _summary(
-    config: StepTime, measured: Measured, ceiling: kinds.Ceiling, *, ranks: int
+    config: StepTime, measured: dict[str, Measured], ceiling: kinds.Ceiling, *, ranks: int
 ) -> kinds.StepTime:
     first, *others = config.methods
-    laps = measured.laps
-    totals = {method: _totals(taken) for method, taken in laps.items()}
+    totals = {method: each.totals_ms for method, each in measured.items()}
     flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
     methods = {}
-    for method in config.methods:
+    for method, each in measured.items():
         total_ms = summarise(totals[method])
         images_per_s = config.batch_size * ranks / total_ms.median * 1e3
         tflops, promised = flops[method] / total_ms.median / 1e9, ceiling.datasheet_tflops
-        parts = {part: summarise([step[part] for step in laps[method]]) for part in PARTS}
+        parts = {part: summarise([step[part] for step in each.steps]) for part in PARTS}
         methods[method] = kinds.MethodSteps(
-            parameters=measured.parameters[method],
-            first_ms=measured.first_ms[method],
+            parameters=each.parameters,
+            first_ms=each.first_ms,
             total_ms=total_ms,
             data_wait_ms=parts["data_wait"],
             forward_ms=parts["forward"],
@@ -318,7 +314,7 @@ def _summary(
             device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
             joules_per_1000_images={
                 of: 1e3 * joules / (config.num_steps * config.batch_size)
-                for of, joules in measured.joules[method].items()
+                for of, joules in each.joules.items()
             },
         )
     return kinds.StepTime(

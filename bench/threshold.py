@@ -5,9 +5,6 @@ A low threshold keeps rare synsets as classes, a high one leaves captions withou
 threshold prunes the same labels, so nothing is labelled again. Each (threshold, seed) has a
 pre-training run and a probe, in folders of their own below the record's; what is finished there is
 not done again.
-
-    python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json
 """
 
 import json
@@ -33,7 +30,7 @@ from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
 from catlip.system.ahead import work_ahead
-from catlip.table import as_text
+from catlip.table import print_tables
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity
 from catlip.vocabulary.counts import count
@@ -150,8 +147,7 @@ def main(config: Threshold) -> None:
         reached = {t: _means(pruned[t], rows, t) for t in config.thresholds}
         measured = record.measured(kinds.Threshold(thresholds=reached))
     scale = config.out.resolve().parent.parent.name
-    for table in threshold_table(measured, scale):
-        print(f"{table.title}\n{as_text(table)}\n")
+    print_tables(threshold_table(measured, scale))
     print(f"wrote {record.path}")
 
 
@@ -237,13 +233,9 @@ def _row(config: Threshold, threshold: int, seed: int) -> dict[str, float]:
     """What one run cost and reached."""
     trained = json.loads(_record_of(config.pretraining(threshold, seed)).read_text())["metrics"]
     probed = json.loads(config.probing(threshold, seed).out.read_text())["metrics"]
+    costs = {name: trained[name] for name in KEPT}
     accuracies = {name: value for name, value in probed.items() if name.endswith(ACCURACIES)}
-    return {
-        "threshold": threshold,
-        "seed": seed,
-        **{name: trained[name] for name in KEPT},
-        **accuracies,
-    }
+    return {"threshold": threshold, "seed": seed, **costs, **accuracies}
 
 
 def _means(left: Left, rows: Sequence[dict[str, float]], threshold: int) -> AtThreshold:

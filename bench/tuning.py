@@ -6,9 +6,6 @@ other. The trials of all methods are the same points of a Sobol sequence, in the
 method has more trials than another, its first ones are the other's. Each trial is a short training
 and a linear probe, in a folder of its own, and writes one record; a finished trial is not done
 again.
-
-    python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
 """
 
 import math

@@ -47,18 +47,11 @@ from catlip.training.distributed import Place, find_place
 Order = Literal["forward", "reverse"]
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 NOTES = (
-    (
-        "a pair of variants is timed in turns in one process; a round is one training step at each "
-        "image size of the sampler"
-    ),
-    (
-        "synthetic images that are already on the device: crops and decoding are not part of the "
-        "step"
-    ),
-    (
-        "learning rates, epsilons and the clipping threshold of the two releases also differ, but "
-        "cost nothing"
-    ),
+    "a pair of variants is timed in turns in one process; a round is one training step at each "
+    "image size of the sampler",
+    "synthetic images that are already on the device: crops and decoding are not part of the step",
+    "learning rates, epsilons and the clipping threshold of the two releases also differ, but cost "
+    "nothing",
 )
 
 
@@ -161,11 +154,7 @@ class Timed:
                     factor=change.factor,
                     before=str(change.before),
                     after=str(change.after),
-                    ratio=pair.ratio,
-                    flops_ratio=pair.flops_ratio,
-                    ms_per_image_before=pair.ms_per_image_before,
-                    ms_per_image=pair.ms_per_image,
-                    not_run=pair.not_run,
+                    **vars(pair),
                 )
             )
         return steps
@@ -238,7 +227,7 @@ def crop_entry(num_rounds: int) -> kinds.Step:
     ships. Crops are not part of the timed step.
     """
     pictures = [path.read_bytes() for path in shipped_photographs()]
-    clip, catlip = (recipes[RELEASE].augmentation() for recipes in (CLIP, CATLIP))
+    clip, catlip = CLIP[RELEASE].augmentation(), CATLIP[RELEASE].augmentation()
     draws = draws_at(0, 0, len(pictures))
     taken: list[list[float]] = [[], []]
     for _ in range(num_rounds + 1):
@@ -265,10 +254,8 @@ def main(config: Waterfall) -> None:
     place = find_place(config.device)
     config = resolve(config, place.device)
     gpu = place.device.type == "cuda"
-    release, further = (
-        release_changes(config.batch_size, gpu),
-        further_changes(bool(config.compile)),
-    )
+    release = release_changes(config.batch_size, gpu)
+    further = further_changes(bool(config.compile))
     start = released_clip(
         config.model,
         config.batch_size,
@@ -281,11 +268,8 @@ def main(config: Waterfall) -> None:
     middle = apply_all(start, release)
     ways = {"release": (start, release), "further": (middle, further)}
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
-    path = (
-        config.out
-        / f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}.json"
-    )
-    record = Record(path, kind=kinds.Waterfall, config=config)
+    stem = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}"
+    record = Record(config.out / f"{stem}.json", kind=kinds.Waterfall, config=config)
     count = sum(
         1 + len(config.orders) * sum(not change.not_run for change in ways[name][1])
         for name in config.ways

@@ -94,9 +94,9 @@ class Labeller:
         """Raises: InputError on an unknown rule, or when WordNet or the tagger is not available."""
         self._nouns = nouns()
         rules = {
-            "paper": self._first_sense,
+            "paper": self._nouns.first_sense,
             "corenet": self._namesake,
-            "paper_multiword": self._first_sense,
+            "paper_multiword": self._nouns.first_sense,
         }
         self.synset = functools.lru_cache(MEMO_ENTRIES)(choose("rule", rule, rules))
         self.rule, self.edition, self.wordnet = rule, EDITION, VERSION
@@ -173,11 +173,11 @@ class Labeller:
 
     def _is_noun(self, words: list[str], last_tag: str) -> bool:
         """Whether a run of words is one noun of WordNet and ends in a word tagged as a noun."""
-        return last_tag.startswith(NOUN) and self._first_sense("_".join(words)) is not None
+        return last_tag.startswith(NOUN) and self._nouns.first_sense("_".join(words)) is not None
 
     def _explain(self, token: str, tag: str) -> Word:
         lemma = self._nouns.lemmatize(token)
-        sense = self._first_sense(token)
+        sense = self._nouns.first_sense(token)
         synset = "" if sense is None else self._nouns.name(sense)
         if sense is None:
             reason = "no noun of WordNet"
@@ -188,9 +188,6 @@ class Labeller:
         else:
             reason = ""
         return Word(token, tag, lemma, synset=synset, kept=not reason, reason=reason)
-
-    def _first_sense(self, word: str) -> int | None:
-        return self._nouns.first_senses.get(self._nouns.lemmatize(word))
 
     def _namesake(self, word: str) -> int | None:
         """The first noun sense, if its canonical name is the word itself."""

@@ -48,8 +48,7 @@ class Categorical(Objective):
             )
         self.chunk_classes = chunk_classes
         self.image_encoder = image_encoder
-        bias = torch.logit(base_rates)
-        self.classifier = linear_classifier(image_encoder.num_features, bias)
+        self.classifier = linear_classifier(image_encoder.num_features, torch.logit(base_rates))
 
     @classmethod
     def build(
@@ -151,7 +150,8 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx.chunk = chunk
         loss = _wide(features.new_zeros(()))
         for first in range(0, len(weight), chunk):
-            logits = _chunk_logits(features, weight, bias, first=first, chunk=chunk)
+            part = slice(first, first + chunk)
+            logits = _wide_logits(features, weight[part], bias[part])
             column, present = _labels_within(values, first, logits)
             loss += (
                 F.softplus(logits, threshold=EXACT_SOFTPLUS).sum()
@@ -165,26 +165,24 @@ class _ChunkedLoss(torch.autograd.Function):
         of_features = _wide(torch.zeros_like(features))
         of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
         for first in range(0, len(weight), ctx.chunk):
-            logits = _chunk_logits(features, weight, bias, first=first, chunk=ctx.chunk)
+            part = slice(first, first + ctx.chunk)
+            logits = _wide_logits(features, weight[part], bias[part])
             column, present = _labels_within(values, first, logits)
             of_logits = (
                 logits.sigmoid_()
                 .index_put_((rows, column), -present, accumulate=True)
                 .mul_(*upstream)
             )
-            chunk = slice(first, first + ctx.chunk)
-            of_bias[chunk] = of_logits.sum(dim=0)
+            of_bias[part] = of_logits.sum(dim=0)
             of_logits = of_logits.to(features.dtype)
-            of_weight[chunk] = of_logits.T @ features
-            of_features += of_logits @ weight[chunk].to(features.dtype)
+            of_weight[part] = of_logits.T @ features
+            of_features += of_logits @ weight[part].to(features.dtype)
         return of_features.to(features.dtype), of_weight, of_bias, None, None, None
 
 
-def _chunk_logits(features: Tensor, weight: Tensor, bias: Tensor, first: int, chunk: int) -> Tensor:
-    """The logits [B, chunk] of the classes from `first` on, float32 or wider."""
-    weight = weight[first : first + chunk].to(features.dtype)
-    bias = bias[first : first + chunk].to(features.dtype)
-    return _wide(F.linear(features, weight, bias))
+def _wide_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The logits [B, classes], float32 or wider, computed in the dtype of the features."""
+    return _wide(F.linear(features, weight.to(features.dtype), bias.to(features.dtype)))
 
 
 def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:

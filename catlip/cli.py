@@ -18,9 +18,7 @@ from typing import Any, TypeVar
 import tyro
 
 from catlip import __version__
-from catlip.program.errors import (
-    InputError as InputError,  # the rest of the project imports it from here
-)
+from catlip.program.errors import InputError as InputError  # for all that import it from here
 from catlip.program.flags import grouped
 from catlip.program.out import check_out
 from catlip.program.ranges import check_ranges
@@ -103,9 +101,10 @@ def run(
         sentence = USER_ERRORS.get(errno.errorcode.get(error.errno or 0, ""))
         if sentence is None:
             raise
+        message = sentence.format(path=error.filename)
         if error.strerror != os.strerror(error.errno or 0):  # the message already says what to do
-            sentence = f"{error.strerror}: {{path}}"
-        _stop(sentence.format(path=error.filename) if error.filename else str(error))
+            message = f"{error.strerror}: {error.filename}"
+        _stop(message if error.filename else str(error))
     except RuntimeError as error:
         if not str(error).startswith(DEAD_WORKERS):
             raise
@@ -160,9 +159,9 @@ def with_example_lines(description: str) -> str:
 
 def _is_example(line: str, before: list[str]) -> bool:
     """Whether a line is a command, or continues the command of the line before."""
-    return line.startswith(EXAMPLE_STARTS) or bool(
-        before and before[-1].startswith("    ") and before[-1].endswith("\\")
-    )
+    previous = before[-1] if before else ""
+    continues = previous.startswith("    ") and previous.endswith("\\")
+    return continues or line.startswith(EXAMPLE_STARTS)
 
 
 def _parse(
@@ -175,9 +174,10 @@ def _parse(
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
     whole = grouped(default)
     if recipes:
-        description += "\n\nEvery default below is set by --recipe NAME:" + "".join(
-            map(_about, recipes.items())
-        )
+        description += "\n\nEvery default below is set by --recipe NAME:"
+    for name, named in recipes.items():
+        about = getattr(getattr(named, "recipe", None), "about", "")
+        description += f"\n\n{name}: {about}"
     try:
         with redirect_stderr(printed):
             given = tyro.cli(
@@ -197,12 +197,6 @@ def _parse(
     first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
     complaint = itertools.takewhile(lambda line: not line.startswith(rule), lines[first:])
     raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
-
-
-def _about(named: tuple[str, Any]) -> str:
-    """The line of the help about a recipe."""
-    name, config = named
-    return f"\n\n{name}: {getattr(getattr(config, 'recipe', None), 'about', '')}"
 
 
 def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from catlip.costs import FLOAT32, GIB
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.fidelity import differences
 from catlip.matmul import matmul_flops_per_s
@@ -25,7 +26,6 @@ from catlip.training.distributed import Place
 
 # The fraction of the measured speed that well-tuned ViT training reaches; the estimate says so.
 UTILISATION = 0.4
-GRADIENT_BYTES = 4
 # torch's counter knows every attention kernel but the CPU's.
 CPU_ATTENTION: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: (
@@ -54,7 +54,7 @@ def describe(
     step_flops = flops_per_image(objective, batch.to(torch.device("meta"))) * images
     rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
     seconds = step_flops / world_size / (rate * UTILISATION)
-    sent = GRADIENT_BYTES * trained * 2 * (world_size - 1) / world_size
+    sent = FLOAT32 * trained * 2 * (world_size - 1) / world_size
     reached = (
         f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in "
         f"{recipe.precision}"
@@ -78,7 +78,7 @@ def describe(
             "image encoder"
         ),
         "model and optimizer state": (
-            f"{_state_bytes(trained, recipe) / 2**30:.2f} GiB per process, unsharded"
+            f"{_state_bytes(trained, recipe) / GIB:.2f} GiB per process, unsharded"
         ),
         "FLOPs a step": (
             f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base "
@@ -108,7 +108,8 @@ def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
     print(
         f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps"
     )
-    print(*differences(recipe, protocol), sep="\n", end="\n" if recipe.source != "own" else "")
+    for difference in differences(recipe, protocol):
+        print(difference)
 
 
 def _sizes(recipe: ImageRecipe) -> str:
@@ -139,7 +140,7 @@ def _layout(recipe: Recipe, world_size: int) -> str:
 
 def _state_bytes(trained: int, recipe: Recipe) -> float:
     """Bytes of weights, gradients, two moments, and the average if there is one, in float32."""
-    return 4 * trained * (4 + bool(recipe.ema_decay))
+    return FLOAT32 * trained * (4 + bool(recipe.ema_decay))
 
 
 def _size(module: nn.Module) -> int:

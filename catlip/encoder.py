@@ -110,9 +110,9 @@ def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
     """
     if positions.shape[1] == count:
         return positions
-    return F.interpolate(
-        positions.transpose(1, 2), size=count, mode="linear", align_corners=False
-    ).transpose(1, 2)
+    by_channel = positions.transpose(1, 2)
+    resized = F.interpolate(by_channel, size=count, mode="linear", align_corners=False)
+    return resized.transpose(1, 2)
 
 
 class StemEmbed(PatchEmbed):
@@ -164,9 +164,8 @@ def hybrid_widths(width: int) -> list[int]:
 
 
 def _residual_block(channels: int, wider: int) -> BasicBlock:
-    shortcut = nn.Sequential(
-        nn.Conv2d(channels, wider, 1, stride=2, bias=False), nn.BatchNorm2d(wider)
-    )
+    convolution = nn.Conv2d(channels, wider, 1, stride=2, bias=False)
+    shortcut = nn.Sequential(convolution, nn.BatchNorm2d(wider))
     return BasicBlock(channels, wider, stride=2, downsample=shortcut)
 
 

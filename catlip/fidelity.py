@@ -40,25 +40,19 @@ TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
 
 DIFFERENCES = (
     Difference(
-        (
-            "stem: ViT's one strided convolution; in the release three with batch norm (--encoder "
-            "..._conv)"
-        ),
+        "stem: ViT's one strided convolution; in the release three with batch norm (--encoder "
+        "..._conv)",
         lambda recipe, method: method not in TRANSFER and not recipe.encoder.endswith("_conv"),
     ),
     Difference(
-        (
-            "initialization: own; in the release linear layers start by Xavier's rule with zero "
-            "biases (--initialization release)"
-        ),
+        "initialization: own; in the release linear layers start by Xavier's rule with zero "
+        "biases (--initialization release)",
         lambda recipe, method: getattr(recipe, "initialization", "") == "own" and method != "probe",
     ),
     Difference("the text tower is OpenCLIP's and starts as OpenCLIP starts it", of("clip")),
     Difference(
-        (
-            "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release "
-            "decays all but vectors"
-        ),
+        "no weight decay of RangeAugment's six numbers and of CLIP's temperature; the release "
+        "decays all but vectors",
         lambda recipe, method: bool(recipe.range_augment) or method == "clip",
     ),
     Difference(
@@ -71,26 +65,20 @@ DIFFERENCES = (
         lambda recipe, method: method not in TRANSFER,
     ),
     Difference(
-        (
-            "learning rate and RangeAugment's target change every step; in the release once an "
-            "epoch (--per-epoch)"
-        ),
+        "learning rate and RangeAugment's target change every step; in the release once an "
+        "epoch (--per-epoch)",
         lambda recipe, method: (
             method in ("finetune", "multilabel", "segmentation") and not recipe.per_epoch
         ),
     ),
     Difference(
-        (
-            "RangeAugment's target changes every step; in the release once in four passes over the "
-            "data"
-        ),
+        "RangeAugment's target changes every step; in the release once in four passes over the "
+        "data",
         of("detection"),
     ),
     Difference(
-        (
-            "the decay of the averaged weights rises from .1 at the first step; in the release it "
-            "is constant (--no-ema-rising)"
-        ),
+        "the decay of the averaged weights rises from .1 at the first step; in the release it "
+        "is constant (--no-ema-rising)",
         lambda recipe, method: method in TRANSFER and recipe.ema_rising,
     ),
     Difference(

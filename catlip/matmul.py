@@ -10,8 +10,6 @@ from catlip.training.precision import AUTOCAST
 WARM_UP_S = {"cuda": 1.0, "cpu": 0.0}
 SIDES = {"cuda": 8192, "cpu": 1024}  # on a CPU some precisions are very slow
 PRODUCTS = {"cuda": 10, "cpu": 1}  # per measurement: on a GPU the host waits once for all of them
-
-
 MEASURED_S = {"cuda": 2.0, "cpu": 0.5}
 
 

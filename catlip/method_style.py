@@ -80,14 +80,12 @@ def name_of(method: str) -> str:
 
 def colour_of(method: str) -> str:
     """A method's colour; a variant such as `catlip:raw` has the colour of its method."""
-    shown = _shown(method)
-    return shown.colour if shown else OTHER
+    return _shown(method).colour
 
 
 def marker_of(method: str) -> str:
     """A method's marker; a variant has the marker of its method."""
-    shown = _shown(method)
-    return shown.marker if shown else OTHER_MARKER
+    return _shown(method).marker
 
 
 def stated_colours() -> list[str]:
@@ -95,9 +93,10 @@ def stated_colours() -> list[str]:
     return sorted({shown.colour for shown in _stated.values()})
 
 
-def _shown(method: str) -> Shown | None:
+def _shown(method: str) -> Shown:
     family = method.replace(":", "_").partition("_")[0]
-    return KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
+    shown = KNOWN.get(method) or _stated.get(method) or KNOWN.get(family)
+    return shown or Shown(method, OTHER, OTHER_MARKER)
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

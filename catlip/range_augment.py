@@ -169,10 +169,9 @@ class RangeAugment(nn.Module):
         for name in draws.order:
             low, high = ranges[name]["low"], ranges[name]["high"]
             magnitude = (low + (high - low) * draws.where[name])[:, None, None, None]
-            changed = OPERATIONS[name].apply(
-                images.index_select(0, draws.chosen[name]), magnitude, draws.noise
-            )
-            images = images.index_copy(0, draws.chosen[name], changed)
+            chosen = draws.chosen[name]
+            changed = OPERATIONS[name].apply(images.index_select(0, chosen), magnitude, draws.noise)
+            images = images.index_copy(0, chosen, changed)
         return images.clamp(0, 1)
 
     def ranges(self) -> dict[str, dict[str, Tensor]]:
@@ -209,13 +208,12 @@ class Augmented(Objective):
 
         There are several batches if the objective takes all batches of a step at once.
         """
-        augmented, losses = zip(
-            *(self.range_augment(batch.images, self.progress) for batch in batches), strict=True
-        )
-        changed = (
-            replace(batch, images=images) for batch, images in zip(batches, augmented, strict=True)
-        )
-        return self.objective(*changed) + torch.stack(losses).mean()
+        augmented, losses = [], []
+        for batch in batches:
+            images, loss = self.range_augment(batch.images, self.progress)
+            augmented.append(replace(batch, images=images))
+            losses.append(loss)
+        return self.objective(*augmented) + torch.stack(losses).mean()
 
     def lr_scale(self, name: str) -> float:
         """The objective's scale for its parameters; the ranges learn at the full rate."""
@@ -228,12 +226,10 @@ class Augmented(Objective):
 
     def metrics(self) -> dict[str, Tensor]:
         """For the log, 0-D each: the last batch's PSNR, the ranges, and the objective's metrics."""
-        ends = {
-            f"{name}_{end}": value
-            for name, ends in self.range_augment.ranges().items()
-            for end, value in ends.items()
-        }
-        return {"psnr_db": self.range_augment.psnr_db, **ends, **self.objective.metrics()}
+        metrics = {"psnr_db": self.range_augment.psnr_db}
+        for name, ends in self.range_augment.ranges().items():
+            metrics |= {f"{name}_{end}": value for end, value in ends.items()}
+        return metrics | self.objective.metrics()
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:

@@ -62,8 +62,6 @@ _making: list["Record"] = []  # records whose `with` blocks have not ended, the 
 class Record:
     """A run's config, environment, metrics and raw samples.
 
-    The file is written atomically when the `with` block ends without an error.
-
     Args:
         path: the file, ending in .json; its stem is the record's name.
         kind: what was run, a class of `catlip.kinds`.
@@ -254,15 +252,14 @@ def environment() -> dict[str, Any]:
     Nothing in it identifies a person or a host.
     """
     cpu = _cpu()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     described: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu,
         "cpu_count": len(os.sched_getaffinity(0)),
-        "host_memory_gib": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
-        ),
+        "host_memory_gib": round(memory / 2**30, 1),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         **_revision(),
         "rules": claims.digest(),
@@ -301,19 +298,11 @@ def _torch_environment() -> dict[str, Any]:
 
 
 def _revision() -> dict[str, Any]:
-    here = Path(__file__).parent
-    revision = _output("git", "-C", str(here), "rev-parse", "--short=12", "HEAD")
     # Without git's lock: if the timeout killed git, the lock would stay, and block every later
     # commit.
-    changed = _output(
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(here),
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-    )
+    git = ("git", "--no-optional-locks", "-C", str(Path(__file__).parent))
+    revision = _output(*git, "rev-parse", "--short=12", "HEAD")
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
     return {"revision": revision or "unknown", "dirty": bool(changed)}
 
 

@@ -13,21 +13,15 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
 MOST_DECIMALS = 6
 MOST_ROWS = 500  # of a table that is shown; its CSV has all
-FORMULA = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\N{FULLWIDTH EQUALS SIGN}",
-    "\N{FULLWIDTH PLUS SIGN}",
-    "\N{FULLWIDTH COMMERCIAL AT}",
-)
+# The characters that a formula of a spreadsheet begins with.
+FORMULA = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}")
 
 
 @dataclass(frozen=True)
@@ -85,11 +79,8 @@ class Table:
     @cached_property
     def footnotes(self) -> list[str]:
         """The remarks of all cells, each once, in the order of the cells."""
-        return list(
-            dict.fromkeys(
-                remark for row in self.rows[:MOST_ROWS] for cell in row for remark in cell.remarks
-            )
-        )
+        cells = chain.from_iterable(self.rows[:MOST_ROWS])
+        return list(dict.fromkeys(remark for cell in cells for remark in cell.remarks))
 
     def marks(self, cell: Cell) -> list[int]:
         """The footnote numbers of a cell, from 1."""
@@ -127,11 +118,9 @@ def clipped(words: object, most: int = 60) -> str:
     """Words from a record on one line of at most `most` printable characters, or a dash."""
     line = " ".join(words[: 4 * most].split()) if isinstance(words, str) else ""
     line = "".join(filter(str.isprintable, line))  # others may reverse text or break a page
-    return (
-        f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
-        if len(line) > most
-        else line or MISSING
-    )
+    if len(line) > most:
+        return f"{line[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+    return line or MISSING
 
 
 def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Cell:
@@ -159,9 +148,8 @@ def quantity_of(values: Iterable[float | None]) -> Quantity | None:
         return None
     if not all(map(math.isfinite, kept)):
         return Quantity(math.nan, None, len(kept))
-    return Quantity(
-        statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else None, len(kept)
-    )
+    spread = statistics.stdev(kept) if len(kept) > 1 else None
+    return Quantity(statistics.fmean(kept), spread, len(kept))
 
 
 def quantity_cell(quantity: Quantity | None, decimals: int | None = None, anchor: str = "") -> Cell:
@@ -197,10 +185,9 @@ def as_markdown(table: Table) -> str:
         _line(["---"] * len(table.columns)),
     ]
     first = table.rows[:MOST_ROWS]
-    lines += [
-        _line(_padded([_markdown_cell(table, cell) for cell in row], len(table.columns)))
-        for row in first
-    ]
+    for row in first:
+        cells = [_markdown_cell(table, cell) for cell in row]
+        lines.append(_line(_padded(cells, len(table.columns))))
     if len(table.rows) > len(first):
         csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
         lines += ["", f"The first {len(first)} of {len(table.rows):,} rows; {csv_file}."]
@@ -213,27 +200,18 @@ def as_csv(table: Table) -> str:
     """The table as CSV; remarks are the last column.
 
     A column of quantities becomes three: the mean, its spread and n.
-
     No cell can run as a formula in a spreadsheet: see `_inert`.
     """
     split = [
         any(len(row) > i and row[i].quantity for row in table.rows)
         for i in range(len(table.columns))
     ]
-    head = [
-        name
-        for column, is_split in zip(table.columns, split, strict=True)
-        for name in _names(column, is_split)
-    ]
+    head = list(chain.from_iterable(map(_names, table.columns, split)))
     body = io.StringIO()
     writer = csv.writer(body, lineterminator="\n")
     writer.writerow(map(_inert, [*head, "remarks"]))
     for row in table.rows:
-        values = [
-            value
-            for cell, is_split in zip(row, split, strict=False)
-            for value in _values(cell, is_split)
-        ]
+        values = list(chain.from_iterable(map(_values, row, split)))
         remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
         writer.writerow(map(_inert, [*_padded(values, len(head)), " ".join(remarks)]))
     return body.getvalue()
@@ -242,10 +220,9 @@ def as_csv(table: Table) -> str:
 def as_text(table: Table) -> str:
     """The table in aligned columns, for a terminal, with its footnotes below."""
     rows = table.rows[:MOST_ROWS]
-    grid = [
-        list(table.columns),
-        *(_padded([_text_cell(table, cell) for cell in row], len(table.columns)) for row in rows),
-    ]
+    grid = [list(table.columns)]
+    for row in rows:
+        grid.append(_padded([_text_cell(table, cell) for cell in row], len(table.columns)))
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
@@ -293,9 +270,7 @@ def _spaced(part: str) -> str:
 
 
 def _inert(words: str) -> str:
-    """A cell as text on one line, with a quote before it if it starts with one of FORMULA.
-
-    A spreadsheet would run such a cell as a formula.
+    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula.
 
     Numbers stay numbers.
     """

@@ -1,6 +1,7 @@
 """The stage of multi-label classification, segmentation and detection."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from pipeline.plan import TRANSFER, Plan
@@ -25,29 +26,19 @@ def dense(plan: Plan) -> Iterator[Step]:
         folder = options.ade20k if task == "segmentation" else options.coco
         if not folder:
             continue
+        train = partial(dense_training, plan, task, folder)
         for seed in range(options.seeds):
             for method in ("random", *options.methods):
-                yield dense_training(plan, task, folder, method=method, seed=seed)
+                yield train(method=method, seed=seed)
             if task == "multilabel" and "catlip" in options.methods:
-                yield dense_training(
-                    plan,
-                    task,
-                    folder,
+                yield train(
                     method="catlip",
                     seed=seed,
                     name=f"catlip_transfer-seed{seed}",
                     arguments=("--init", "transfer"),
                 )
         if plan.starter:
-            yield dense_training(
-                plan,
-                task,
-                folder,
-                method="random",
-                seed=0,
-                name="overfit",
-                arguments=("--overfit", "10"),
-            )
+            yield train(method="random", seed=0, name="overfit", arguments=("--overfit", "10"))
 
 
 def dense_training(
@@ -61,7 +52,8 @@ def dense_training(
     arguments: tuple[str, ...] = (),
 ) -> Step:
     """One training of a dense task on the encoder of a method, or on an untrained one (random)."""
-    name, trained = name or f"{method}-seed{seed}", method != "random"
+    name = name or f"{method}-seed{seed}"
+    trained = method != "random"
     encoder = str(plan.trained(method, seed)) if trained else plan.untrained
     recipe = DENSE_RECIPES[task]
     if plan.starter:

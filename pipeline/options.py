@@ -92,10 +92,6 @@ class Options:
         """The folder of everything that this scale makes."""
         return self.out / self.scale
 
-    @property
-    def at_starter_scale(self) -> bool:
-        return self.scale == "starter"
-
 
 class UsageError(Exception):
     """An argument of the user cannot be used; the message says what to do."""

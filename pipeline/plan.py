@@ -15,7 +15,7 @@ class Plan:
     def __init__(self, options: Options):
         self.options = options
         self.runs = options.runs
-        self.starter = options.at_starter_scale
+        self.starter = options.scale == "starter"
         self.gpus = count_gpus(options.device)
         # The starter's programs are too small for several cores each.
         self.beside = self.starter and not self.gpus and hasattr(os, "sched_getaffinity")

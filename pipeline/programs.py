@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -34,7 +34,8 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
     try:
         if cores:
             os.sched_setaffinity(process.pid, cores)
-            progress = Thread(target=_pass_on, args=(process.stderr,))
+            # Line by line, as they come.
+            progress = Thread(target=sys.stderr.writelines, args=(process.stderr,))
             progress.start()
             assert process.stdout is not None, "it is a pipe"
             sys.stdout.write(process.stdout.read())
@@ -46,11 +47,6 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
         raise
     finally:
         running.discard(process)
-
-
-def _pass_on(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stderr.write(line)
 
 
 @contextmanager

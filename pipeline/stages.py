@@ -78,13 +78,20 @@ def pretrain(plan: Plan) -> Iterator[Step]:
     labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
     for seed, method in product(range(plan.options.seeds), plan.options.methods):
         folder = plan.trained(method, seed)
-        own: tuple[str, ...] = () if method == "catlip" else ("--method", method)
+        program = "catlip.pretrain"
+        own: list[str] = []
+        also: list[str] = []
         reads = [shards]
+        if method != "catlip":
+            program = "baselines.pretrain"
+            own += ["--method", method]
+            also.append(f"baselines.{method}")  # imported by its name
         if method != "clip":  # any other method may need labels
-            own, reads = (*own, *labelled), [shards, str(vocabulary), str(labels)]
+            own += labelled
+            reads += [str(vocabulary), str(labels)]
         yield Step(
             folder.name,
-            program="catlip.pretrain" if method == "catlip" else "baselines.pretrain",
+            program=program,
             arguments=(
                 *("--recipe", recipe, "--shards", shards, "--seed", str(seed), "--snapshots", "4"),
                 *own,
@@ -93,6 +100,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             reads=reads,
             makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
             owns=[folder, plan.record("pretrain", folder.name)],
+            also=also,
             processes=1 if plan.starter else max(plan.gpus, 1),
             beside=plan.beside,
         )

@@ -32,7 +32,7 @@ class Step:
             that it made.
         updates: changes, named as in `identity`, after which the program itself decides which
             results to keep.
-        also: programs that this one starts, whose code counts as well.
+        also: modules that the program starts or imports by name, whose code counts as well.
         hardware: the hardware that the step measures, if it is a measurement.
         processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.

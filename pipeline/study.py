@@ -81,6 +81,7 @@ def study_steps(
             ),
             reads=[data.shards, str(data.vocabulary), str(data.labels), folder],
             makes=[out / f"{method}-{record}.json" for record in part.records],
+            also=[f"baselines.{method}"],  # imported by its name
         )
     thresholds = runs / "threshold/threshold.json"
     yield Step(
@@ -97,8 +98,8 @@ def study_steps(
 
 
 def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
-    *short, _, _ = lengths = LENGTHS[scale]
-    middle, long = short[-1], lengths[len(short) :]
+    *short, longer, longest = LENGTHS[scale]
+    middle, long = short[-1], [longer, longest]
     usual, others = "vit_b16", ("vit_small16", "vit_l16")
     if scale == "starter":
         usual, others = "hybrid_mini", ("hybrid_micro", "hybrid_small")

@@ -36,16 +36,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
+    every = (*plan.options.methods, "random")
     if plan.starter:
         by_recipe = ("--recipe", recipe, "--fraction")
         probes = (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3")
         tuned = (*by_recipe, "0.25", "1")
-        for method in (*plan.options.methods, "random"):  # each on a core of its own
+        for method in every:  # each on a core of its own
             yield efficiency(plan, "linear_probe", probes, methods=[method])
-        for method in (*plan.options.methods, "random"):
+        for method in every:
             yield efficiency(plan, "finetune", tuned, methods=[method], seeds=plan.few_seeds)
     else:
-        every = (*plan.options.methods, "random")
         whole = ("--fraction", "1", "--options=--num-workers 8")
         for program in ("linear_probe", "finetune"):
             yield efficiency(plan, program, whole, methods=every)
@@ -132,8 +132,9 @@ def efficiency(
         seeds: how many encoders of each method; all of them by default.
     """
     seeds = seeds or plan.options.seeds
-    trained = plan.all_trained([method for method in methods if method != "random"], seeds)
-    encoders = [*map(str, trained), *([plan.untrained] if "random" in methods else [])]
+    of_methods = [method for method in methods if method != "random"]
+    trained = [str(folder) for folder in plan.all_trained(of_methods, seeds)]
+    encoders = [*trained, plan.untrained] if "random" in methods else trained
     devices = [plan.options.device]
     if plan.gpus > 1:
         devices = [f"cuda:{number}" for number in range(plan.gpus)]
@@ -149,7 +150,7 @@ def efficiency(
             *("--encoders", *encoders),
         ),
         other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
-        reads=[*map(str, trained), plan.probe_data],
+        reads=[*trained, plan.probe_data],
         makes=records,
         owns=[*records, *(record.with_suffix("") for record in records)],
         also=[f"{TRANSFER}.{program}"],

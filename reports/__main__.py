@@ -58,11 +58,10 @@ def main(config: Report) -> None:
     gc.enable()  # plots have reference cycles
     with only_writer(config.out):
         path = write_report(page, config.out)
-    print(
-        as_text(page.headline)
-        if page.headline
-        else f"no trainings or probes recorded yet; run {RUN_ALL} first"
-    )
+    if page.headline:
+        print(as_text(page.headline))
+    else:
+        print(f"no trainings or probes recorded yet; run {RUN_ALL} first")
     if records.problems:
         print(f"\nfiles left out: {len(records.problems)}, with reasons at the end of the page")
     print(f"\nreport: {path}")

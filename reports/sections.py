@@ -79,13 +79,12 @@ class Page:
         return [self.summary, *opened]
 
     @property
+    def blocks(self) -> list[Block]:
+        return [block for section in self.sections for block in section.blocks]
+
+    @property
     def tables(self) -> list[Table]:
-        return [
-            block
-            for section in self.sections
-            for block in section.blocks
-            if isinstance(block, Table)
-        ]
+        return [block for block in self.blocks if isinstance(block, Table)]
 
     @property
     def linked(self) -> set[str]:
@@ -97,12 +96,7 @@ class Page:
 
     @property
     def figures(self) -> list[Figure]:
-        groups = [
-            block
-            for section in self.sections
-            for block in section.blocks
-            if isinstance(block, Figures)
-        ]
+        groups = [block for block in self.blocks if isinstance(block, Figures)]
         return [figure for group in groups for figure in group.figures]
 
 
@@ -141,7 +135,9 @@ def _appendices(
         NOT_TESTED: NOT_TESTED,
     }
     said = ", ".join(f"{counts[outcome]} {words}" for outcome, words in named.items())
-    paper = [*([_elsewhere(others)] if others else []), _paper(records), _recipes(records)]
+    paper = [_paper(records), _recipes(records)]
+    if others:
+        paper.insert(0, _elsewhere(others))
     return [
         Appendix(
             "claims-of-the-paper",
@@ -203,16 +199,15 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
     three = [as_good(main), cheaper(main), why(main, measured(records, Waterfall))]
     blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
-    blocks += [Text(f"Beware: {warning}") for warning in main.warnings]
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
-    blocks += [Text(f"Beware: {left_out}")] if left_out else []
+    warnings = [*main.warnings, left_out] if left_out else main.warnings
+    blocks += [Text(f"Beware: {warning}") for warning in warnings]
     by_cost = scaling_figures(main.of(Scaling))[:1]
     blocks += side_by_side(by_cost or plots.accuracy_figure(main))
     return Section("summary", title, blocks)
 
 
 def _training(main: Setting | None) -> Section:
-    figures = plots.loss_figures(main) if main else []
     if main is None or not main.of(Pretrain):
         return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
     words = (
@@ -220,11 +215,9 @@ def _training(main: Setting | None) -> Section:
         "a batch. They are different quantities and cannot be compared, so each has its own panel: "
         "look at the shape, not at the level."
     )
-    return Section(
-        "loss",
-        "Training",
-        [Text(words), *side_by_side(figures), trainings(main), recipe_differences(main)],
-    )
+    figures = side_by_side(plots.loss_figures(main))
+    blocks: list[Block] = [Text(words), *figures, trainings(main), recipe_differences(main)]
+    return Section("loss", "Training", blocks)
 
 
 def _elsewhere(others: Sequence[Setting]) -> Section:
@@ -238,19 +231,15 @@ def _elsewhere(others: Sequence[Setting]) -> Section:
 
 def _recipes(records: Records) -> Section:
     tables = recipe_tables(records)
-    title = "Recipes: the paper's Tables 6 and 7"
-    if not records.of(Recipes):
-        return Section(
-            "recipes",
-            title,
-            [*to_fill("No record of our recipes was found.", WRITE_RECIPES), *tables],
-        )
     words = (
         f"Our recipes beside the paper's; of our cells, {differences(tables)} differ from the "
         "paper's and are marked ≠. A dash is a field that our recipe does not set; footnotes say "
         "where the release's configuration files differ."
     )
-    return Section("recipes", title, [Text(words), *tables])
+    blocks: list[Block] = [Text(words)]
+    if not records.of(Recipes):
+        blocks = to_fill("No record of our recipes was found.", WRITE_RECIPES)
+    return Section("recipes", "Recipes: the paper's Tables 6 and 7", [*blocks, *tables])
 
 
 def _paper(records: Records) -> Section:
@@ -285,5 +274,6 @@ def _provenance(records: Records, linked: Collection[str]) -> Section:
         RecordList(groups),
         *records_table(records, groups),
     ]
-    blocks += [problems_table(records)] if records.problems else []
+    if records.problems:
+        blocks.append(problems_table(records))
     return Section("records", "Records", blocks)

@@ -62,45 +62,33 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     encoder's first block, with all gradients made.
     """
     shape, objective = ENCODERS[factors.model], objective_of(factors)
-    tokens, batch = tokens_of(factors), factors.batch_size
+    step, batch = step_shape(factors, world_size, device_type), factors.batch_size
     kept, state = activation_bytes(factors, world_size, device_type), state_bytes(factors)
-    gradients = {part: FLOAT32 * number for part, number in parameters(factors).items()}
-    narrow = product_bytes(factors) if factors.precision in AUTOCAST else 0
-    copies = narrow * block_weights(shape.width)
-    block = copies + batch * block_bytes(
-        factors,
-        tokens,
-        shape.width,
-        heads=shape.heads,
-        attention=factors.attention,
-        device_type=device_type,
-    )
+    numbers = parameters(factors)
+    gradients = {part: FLOAT32 * number for part, number in numbers.items()}
+    copies = step.copies_bytes(block_weights(shape.width))
+    block = copies + batch * image_block_bytes(factors, device_type)
     again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
+    naive_heads = shape.heads if factors.attention == "naive" else 0
     working = batch * working_bytes(
-        factors, tokens, shape.width, naive_heads=shape.heads if factors.attention == "naive" else 0
+        factors, tokens_of(factors), shape.width, naive_heads=naive_heads
     )
     text_working = 0
     if text := objective.text:
         text_working = batch * working_bytes(factors, text.context, text.width, naive_heads=0)
-    at_loss = objective.loss_bytes(step_shape(factors, world_size, device_type))
     moments = (
-        sum(kept.values()) + cached + at_loss,  # autocast drops its copies after the loss
+        # Autocast drops its copies after the loss.
+        sum(kept.values()) + cached + objective.loss_bytes(step),
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
-        + max(text_working, narrow * gradients["head"] // FLOAT32, kept["logits"]),
+        + max(text_working, step.copies_bytes(numbers["head"]), kept["logits"]),
         kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + working,
         sum(gradients.values()) + block + working,
     )
     pixels = 3 * batch * factors.resolution**2
-    return (
-        state["parameters"]
-        + state["buffers"]
-        + state["optimizer"]
-        + state["average"]
-        + pixels
-        + max(moments)
-    )
+    stays = state["parameters"] + state["buffers"] + state["optimizer"] + state["average"]
+    return stays + pixels + max(moments)
 
 
 def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -> int:
@@ -126,39 +114,40 @@ def block_bytes(
     return tokens * (2 * FLOAT32 * width + BLOCK_NUMBERS * wide * width + row * heads)
 
 
+def image_block_bytes(factors: Factors, device_type: str) -> int:
+    """Bytes kept of one image in one block of the image encoder."""
+    shape = ENCODERS[factors.model]
+    return block_bytes(
+        factors,
+        tokens_of(factors),
+        shape.width,
+        heads=shape.heads,
+        attention=factors.attention,
+        device_type=device_type,
+    )
+
+
 def image_bytes(factors: Factors, device_type: str) -> int:
     """Bytes kept in the image encoder, for the whole batch."""
-    shape, wide = ENCODERS[factors.model], product_bytes(factors)
-    tokens = tokens_of(factors)
-    residual = FLOAT32 * tokens * shape.width
-    one = residual
+    shape = ENCODERS[factors.model]
+    residual = FLOAT32 * tokens_of(factors) * shape.width
+    one, copied = residual, stem_weights(factors)
     if not factors.checkpointing:
-        one = block_bytes(
-            factors,
-            tokens,
-            shape.width,
-            heads=shape.heads,
-            attention=factors.attention,
-            device_type=device_type,
-        )
+        one = image_block_bytes(factors, device_type)
+        copied += shape.depth * block_weights(shape.width)
     # The input of the final norm; after pooling it has one row.
     last = residual if shape.pool == "token" else FLOAT32 * shape.width
-    per_image = wide * stem_numbers(factors) + shape.depth * one + last
+    per_image = product_bytes(factors) * stem_numbers(factors) + shape.depth * one + last
     if factors.patch_drop_rate:  # timm's gather keeps all tokens and the indices of those it takes
         every = num_tokens(factors.model, factors.resolution)
         per_image += every * (FLOAT32 * shape.width + INT64)
-    copies = 0
-    if wide < FLOAT32:
-        copies = wide * stem_weights(factors)
-        copies += 0 if factors.checkpointing else wide * shape.depth * block_weights(shape.width)
-    return factors.batch_size * per_image + copies
+    return factors.batch_size * per_image + step_shape(factors).copies_bytes(copied)
 
 
 def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
     """Bytes kept in the text tower, for the whole batch; its attention is always fused, and it is
     not checkpointed.
     """
-    wide = product_bytes(factors)
     one = block_bytes(
         factors,
         text.context,
@@ -168,14 +157,10 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
         device_type=device_type,
     )
     if device_type == "cuda":
-        one += ATTENTION_COPY * wide * text.context * text.width
+        one += ATTENTION_COPY * product_bytes(factors) * text.context * text.width
     per_caption = text.depth * one + FLOAT32 * text.context * text.width
-    copies = (
-        wide * (text.depth * block_weights(text.width) + text.width * text.joint)
-        if wide < FLOAT32
-        else 0
-    )
-    return factors.batch_size * per_caption + copies
+    copied = text.depth * block_weights(text.width) + text.width * text.joint
+    return factors.batch_size * per_caption + step_shape(factors).copies_bytes(copied)
 
 
 def head_input_bytes(factors: Factors) -> int:

@@ -9,6 +9,8 @@ for exchange in sent(Factors(method="clip"), world_size=256):
     print(exchange.what, exchange.kind, exchange.sent_bytes / 1e6, "MB")
 """
 
+from functools import partial
+
 import torch.distributed as dist
 from torch import Tensor
 
@@ -40,29 +42,15 @@ def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
     buffers before each forward.
     """
     objective = objective_of(factors)
-    backwards: list[Tensor] = [*reversed([*objective.parameters()])]
+    exchange = partial(Exchange, world_size=world_size)
+    backwards: list[Tensor] = [*reversed(list(objective.parameters()))]
     buckets = dist._compute_bucket_assignment_by_size(backwards, DDP_BUCKETS)[0]
-    exchanges = [
-        Exchange(
-            "gradients",
-            "all_reduce",
-            len(buckets),
-            payload_bytes=sum(p.nbytes for p in backwards),
-            world_size=world_size,
-        )
-    ]
-    buffers = [*objective.buffers()]
-    if buffers:
+    size = sum(parameter.nbytes for parameter in backwards)
+    exchanges = [exchange("gradients", "all_reduce", len(buckets), payload_bytes=size)]
+    if buffers := list(objective.buffers()):
         types = {buffer.dtype for buffer in buffers}
-        exchanges.append(
-            Exchange(
-                "buffers",
-                "broadcast",
-                len(types),
-                payload_bytes=sum(b.nbytes for b in buffers),
-                world_size=world_size,
-            )
-        )
+        size = sum(buffer.nbytes for buffer in buffers)
+        exchanges.append(exchange("buffers", "broadcast", len(types), payload_bytes=size))
     return exchanges
 
 
@@ -80,21 +68,11 @@ def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
     gathered = sum(
         n * (2 * product_bytes(factors) if p in inside else FLOAT32) for p, n in shares.items()
     )
+    scattered = sum(shares.values()) * FLOAT32 * world_size
     number = len(blocks(objective))
+    exchange = partial(Exchange, world_size=world_size)
     return [
-        Exchange(
-            "parameters",
-            "all_gather",
-            2 * number + 1,
-            payload_bytes=gathered,
-            world_size=world_size,
-        ),
-        Exchange(
-            "gradients",
-            "reduce_scatter",
-            number + 1,
-            payload_bytes=sum(shares.values()) * FLOAT32 * world_size,
-            world_size=world_size,
-        ),
-        Exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32, world_size=world_size),
+        exchange("parameters", "all_gather", 2 * number + 1, payload_bytes=gathered),
+        exchange("gradients", "reduce_scatter", number + 1, payload_bytes=scattered),
+        exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32),
     ]

@@ -20,7 +20,6 @@ from dataclasses import replace
 
 from bench.arithmetic.state import objective_of, step_shape
 from bench.measuring.training_step import Factors
-from catlip.cli import choose
 from catlip.costs import Matmul, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
@@ -30,7 +29,7 @@ MLP_RATIO = 4  # both towers
 
 def num_tokens(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
     """Tokens of an image that blocks see, the class token included where the encoder has one."""
-    shape = choose("encoder", model, ENCODERS)
+    shape = ENCODERS[model]
     patches = (resolution // shape.patch) ** 2
     # timm's rounding
     return max(1, int(patches * (1 - patch_drop_rate))) + (shape.pool == "token")
@@ -43,7 +42,7 @@ def tokens_of(factors: Factors) -> int:
 
 def stem_products(model: str, resolution: int) -> list[Matmul]:
     """The products of one image, from pixels to patch embeddings."""
-    shape = choose("encoder", model, ENCODERS)
+    shape = ENCODERS[model]
     width, last = shape.width, (resolution // shape.patch) ** 2
     if shape.stem == "patchify":
         return [Matmul(last, 3 * shape.patch**2, width, trained_operands=1)]
@@ -78,10 +77,10 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
 
 def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) -> list[Matmul]:
     """The products of one image in the encoder."""
-    shape = choose("encoder", model, ENCODERS)
+    shape = ENCODERS[model]
     tokens = num_tokens(model, resolution, patch_drop_rate)
     block = block_products(tokens, shape.width, shape.heads)
-    return [*stem_products(model, resolution), *[*block.values()] * shape.depth]
+    return stem_products(model, resolution) + shape.depth * list(block.values())
 
 
 def text_products(text: TextTower) -> list[Matmul]:
@@ -89,7 +88,7 @@ def text_products(text: TextTower) -> list[Matmul]:
     projected.
     """
     block = block_products(text.context, text.width, text.heads)
-    return [*[*block.values()] * text.depth, Matmul(1, text.width, text.joint)]
+    return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 
 
 def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
@@ -161,6 +160,5 @@ def mean_flops_per_sample(
         factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
     """
     steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
-    return sum(step_flops(step, world_size, recompute) for step in steps) / sum(
-        size.batch for size in sizes
-    )
+    flops = sum(step_flops(step, world_size, recompute) for step in steps)
+    return flops / sum(size.batch for size in sizes)

@@ -78,8 +78,10 @@ def _fitting(
     fits, if one fits.
     """
     for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
+        if parallel == "fsdp" and devices == 1:
+            continue
         images = share
-        while images and not (parallel == "fsdp" and devices == 1):
+        while images:
             factors = replace(
                 compute.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
             )
@@ -123,7 +125,7 @@ def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
     peak, objective = device_bytes(factors, devices), objective_of(factors)
     if accumulation > 1 and objective.whole_step:
         whole = replace(factors, batch_size=factors.batch_size * accumulation)
-        of_part, of_whole = (step_shape(each, devices) for each in (factors, whole))
+        of_part, of_whole = step_shape(factors, devices), step_shape(whole, devices)
         peak += objective.loss_bytes(of_whole) - objective.loss_bytes(of_part)
         peak += objective.kept_bytes(of_whole) - objective.kept_bytes(of_part)
     return peak
@@ -156,7 +158,5 @@ def embedding_flops(factors: Factors) -> int:
 
 def _times(exchange: Exchange, times: int) -> Exchange:
     return replace(
-        exchange,
-        count=times * exchange.count,
-        payload_bytes=times * exchange.payload_bytes,
+        exchange, count=times * exchange.count, payload_bytes=times * exchange.payload_bytes
     )

@@ -42,6 +42,21 @@ class Link:
         in_node = min(devices, self.node_devices)
         return in_node, -(-devices // in_node)
 
+    def slowest(self, devices: int) -> tuple[float, float]:
+        """GB/s and latency in us of the slowest connection among that many devices."""
+        if self.levels(devices)[1] == 1:
+            return self.node_gb_s, self.node_latency_us
+        gb_s = min(self.node_gb_s, self.network_gb_s)
+        return gb_s, max(self.node_latency_us, self.network_latency_us)
+
+    def node_ms(self, size_bytes: float) -> float:
+        """Milliseconds of a message in a node."""
+        return self.node_latency_us / 1e3 + size_bytes / self.node_gb_s / 1e6
+
+    def network_ms(self, size_bytes: float) -> float:
+        """Milliseconds of a message between nodes."""
+        return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
+
 
 LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
 PRESETS = {
@@ -92,10 +107,8 @@ def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
     between nodes.
     """
     g, m = link.levels(devices)
-    inside = (g - 1) * _message_ms(total_bytes / g, link.node_gb_s, link.node_latency_us)
-    return inside + (m - 1) * _message_ms(
-        total_bytes / (g * m), link.network_gb_s, link.network_latency_us
-    )
+    inside = (g - 1) * link.node_ms(total_bytes / g)
+    return inside + (m - 1) * link.network_ms(total_bytes / (g * m))
 
 
 def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
@@ -108,11 +121,8 @@ def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
     """Every device sends S/n to every other: g-1 of the messages stay in the node, n-g leave it."""
-    g, _ = link.levels(devices)
-    inside = (g - 1) * _message_ms(total_bytes / devices, link.node_gb_s, link.node_latency_us)
-    return inside + (devices - g) * _message_ms(
-        total_bytes / devices, link.network_gb_s, link.network_latency_us
-    )
+    (g, _), size = link.levels(devices), total_bytes / devices
+    return (g - 1) * link.node_ms(size) + (devices - g) * link.network_ms(size)
 
 
 def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
@@ -120,9 +130,9 @@ def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
     bytes once.
     """
     g, m = link.levels(devices)
-    slowest = min(link.node_gb_s, link.network_gb_s) if m > 1 else link.node_gb_s
+    gb_s, _ = link.slowest(devices)
     hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
-    return hops_us / 1e3 + total_bytes / slowest / 1e6
+    return hops_us / 1e3 + total_bytes / gb_s / 1e6
 
 
 def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
@@ -132,12 +142,7 @@ def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
     2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes
     that one device sends.
     """
-    _, m = link.levels(devices)
-    across = m > 1
-    gb_s = min(link.node_gb_s, link.network_gb_s) if across else link.node_gb_s
-    latency_us = (
-        max(link.node_latency_us, link.network_latency_us) if across else link.node_latency_us
-    )
+    gb_s, latency_us = link.slowest(devices)
     return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
 
 
@@ -168,15 +173,7 @@ def fit(
     """
     sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
     steps = 2 * (devices - 1)
-    columns = (
-        np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1)
-        / times[:, None]
-    )
-    latency_us, ns_per_byte = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)[0].clip(
-        min=0
-    )
+    columns = np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1)
+    solved = np.linalg.lstsq(columns / times[:, None], np.ones_like(times), rcond=None)[0]
+    latency_us, ns_per_byte = solved.clip(min=0)
     return float(latency_us), float(1 / ns_per_byte) if ns_per_byte > 0 else float("inf")
-
-
-def _message_ms(size_bytes: float, gb_s: float, latency_us: float) -> float:
-    return latency_us / 1e3 + size_bytes / gb_s / 1e6

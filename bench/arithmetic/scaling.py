@@ -124,10 +124,8 @@ def measured_compute(path: Path, wanted: Sequence[str]) -> dict[str, Compute]:
     computes = {}
     for method in wanted or timed.methods:
         factors = factors_of(SimpleNamespace(**record["config"]), method)
-        ms, optimizer_ms = (
-            part.median
-            for part in (timed.methods[method].total_ms, timed.methods[method].optimizer_ms)
-        )
+        ms = timed.methods[method].total_ms.median
+        optimizer_ms = timed.methods[method].optimizer_ms.median
         source = (
             f"measured: {ms:.1f} ms at batch {factors.batch_size} on "
             f"{record['environment']['device']}, {path.name}"
@@ -161,15 +159,10 @@ def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
     """A finished record of that kind, and its metrics. Raises: InputError."""
     record = read_record(path)
     if record["kind"] != kind.kind:
-        raise InputError(
-            f"{path} is a record of {record['kind']}; python -m bench.{kind.kind} makes what is "
-            "needed"
-        )
+        raise InputError(f"{path} is a record of {record['kind']}; one of {kind.kind} is needed")
     if not record["metrics"]:
         raise InputError(f"{path} has no metrics, because its run was cut short; measure again")
     try:
         return record, kind.read(record["metrics"])
     except ValueError as reason:
-        raise InputError(f"{path} is not as python -m bench.{kind.kind} writes it: {reason}") from (
-            reason
-        )
+        raise InputError(f"{path} is not a whole record of {kind.kind}: {reason}") from reason

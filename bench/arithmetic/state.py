@@ -8,6 +8,7 @@ from functools import cache
 import torch
 
 from bench.measuring import methods
+from bench.measuring.saved_tensors import TOWERS
 from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, StepShape
 from catlip.objective import Objective
@@ -16,7 +17,7 @@ from catlip.training.precision import AUTOCAST
 
 def product_bytes(factors: Factors) -> int:
     """Bytes of one number in the dtype of matrix products."""
-    return AUTOCAST[factors.precision].itemsize if factors.precision in AUTOCAST else FLOAT32
+    return AUTOCAST.get(factors.precision, torch.float32).itemsize
 
 
 @cache
@@ -45,9 +46,8 @@ def parameters(factors: Factors) -> dict[str, int]:
     (classifier, or image projection and scale).
     """
     counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
-    parts = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
     for name, parameter in objective_of(factors).named_parameters():
-        counts[parts.get(name.split(".")[0], "head")] += parameter.numel()
+        counts[TOWERS.get(name.split(".")[0], "head")] += parameter.numel()
     return counts
 
 

@@ -75,11 +75,12 @@ class DataEfficiency:
 
 def main(config: DataEfficiency) -> None:
     """Run each encoder and program that has no record yet."""
-    jobs, free = list(_jobs(config)), Queue[str]()
+    jobs = list(_jobs(config))
     if len({path for path, _ in jobs}) < len(jobs):
         raise InputError(
             "two of --encoders have the same name; give them in two runs with different --out"
         )
+    free = Queue[str]()
     for device in config.devices:
         free.put(device)
 
@@ -116,22 +117,12 @@ def _jobs(config: DataEfficiency) -> Iterator[tuple[Path, list[str]]]:
 def _command(
     config: DataEfficiency, program: str, spelling: str, path: Path, seed: int
 ) -> list[str]:
-    command = [
-        sys.executable,
-        "-m",
-        f"bench.downstream.{program}",
-        "--recipe",
-        config.recipe or TABLE_7[program],
-    ]
+    command = [sys.executable, "-m", f"bench.downstream.{program}"]
+    command += ["--recipe", config.recipe or TABLE_7[program]]
     command += ["--encoder", spelling, "--data", config.data, "--out", str(path)]
     command += ["--seed", str(seed), "--seeds", str(config.seeds)]
-    command += [
-        "--fraction",
-        *map(str, config.fraction),
-        "--init",
-        *config.init,
-        *shlex.split(config.options),
-    ]
+    command += ["--fraction", *map(str, config.fraction), "--init", *config.init]
+    command += shlex.split(config.options)
     return [*command, "--quiet"] if config.quiet else command
 
 
@@ -147,9 +138,10 @@ def is_done(path: Path, command: list[str]) -> bool:
     """Whether there is a record, made by the same command, that is not older than the encoder's
     weights.
     """
-    if not path.is_file() or _what_matters(
-        shlex.split(read_record(path)["command"])
-    ) != _what_matters(command):
+    if not path.is_file():
+        return False
+    before = shlex.split(read_record(path)["command"])
+    if _what_matters(before) != _what_matters(command):
         return False
     encoder = Path(command[command.index("--encoder") + 1])
     weights = encoder / "weights.safetensors" if encoder.is_dir() else encoder

@@ -5,8 +5,6 @@ The model is Mask R-CNN, built from detectron2's own parts, on the encoder's las
 detectron2's trainer trains it, and detectron2's evaluator scores it by COCO's own code.
 """
 
-import importlib
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +12,9 @@ from typing import Any, ClassVar
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import transfer
+from bench.downstream.dense.harness import DenseTask, importing, transfer
 from bench.downstream.outputs import BY_NAME
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
 
@@ -46,19 +44,10 @@ def main(config: Detection) -> None:
     transfer(config, _task)
 
 
-def _task() -> Any:
-    """Import the task, which needs detectron2.
-
-    Raises: InputError when detectron2, or a package that it needs, is not installed.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "pkg_resources is deprecated")
-            return importlib.import_module("bench.downstream.dense.detect.task").Detect
-    except ImportError as error:
-        raise InputError(
-            f"detection needs detectron2 ({error}); ./run_all.sh --only setup installs it"
-        ) from None
+def _task() -> type[DenseTask[Any, Any]]:
+    with importing("detection needs detectron2", "; ./run_all.sh --only setup installs it"):
+        from bench.downstream.dense.detect.task import Detect
+    return Detect
 
 
 RECIPES = {

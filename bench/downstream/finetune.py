@@ -8,9 +8,8 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.classify.classification import Score, train_classifier
-from bench.downstream.classify.fit import fitting
-from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
+from bench.downstream.classify.classification import Score
+from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME
 from catlip import kinds
@@ -60,10 +59,7 @@ def _start(
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
     # A new copy for each classifier: training changes the encoder's weights.
     encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
-    run_of_fit = run_of(
-        fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=False
-    )
-    return train_classifier(run_of_fit, encoder, fit.head, train_split=fit.train, task=fit.task)
+    return train_one(fit, config, encoder, place=place, frozen=False)
 
 
 RECIPES = {

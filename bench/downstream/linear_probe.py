@@ -9,16 +9,14 @@ takes seconds instead of hours, but does not give the same number.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import tyro
 
 from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
-from bench.downstream.classify.classification import Score, train_classifier
-from bench.downstream.classify.fit import fitting
-from bench.downstream.classify.sweep import Fit, Sweep, run_of, run_sweep
+from bench.downstream.classify.classification import Score
+from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
 from catlip import kinds
@@ -69,22 +67,13 @@ def _start(
     config: LinearProbe, place: Place, encoder: LoadedEncoder, record: Record
 ) -> Callable[[Fit], Score]:
     if not config.cached_features:
-        return partial(_through_the_encoder, config, encoder, place)
+        return lambda fit: train_one(fit, config, encoder, place=place, frozen=True)
     if place.world_size > 1:
         raise InputError(
             "--cached-features takes one process; without it, torchrun uses all devices"
         )
     record.notes.append(CACHED_NOTE)
     return CachedFeatures(encoder, config.recipe, config)
-
-
-def _through_the_encoder(
-    config: LinearProbe, encoder: LoadedEncoder, place: Place, fit: Fit
-) -> Score:
-    run_of_fit = run_of(
-        fit, config, fitting(config.recipe, encoder), encoder=encoder, place=place, frozen=True
-    )
-    return train_classifier(run_of_fit, encoder, fit.head, train_split=fit.train, task=fit.task)
 
 
 RECIPES = {

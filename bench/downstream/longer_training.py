@@ -101,7 +101,7 @@ def main(config: LongerTraining) -> None:
                     tasks={name: TaskResult(num_classes=task.num_classes) for name, task in tasks},
                 )
             )
-        if any(not row.annealed for row in rows):
+        if not all(row.annealed for row in rows):
             record.notes.append(
                 "before the end of a run, the learning rate has not reached its final value; the "
                 "paper trains once for each length"
@@ -159,7 +159,8 @@ def _snapshots(probed: Run[OnTasks], encoder: LoadedEncoder, file: Path) -> list
     except ValueError as reason:
         raise InputError(f"{record} is not the record of a training: {reason}") from None
     seen, seconds = (trained.samples.get(name, []) for name in ("images_seen", "seconds"))
-    images, done = progress["images_seen"], progress["step"] / progress["num_steps"]
+    images = progress["images_seen"]
+    done = progress["step"] / progress["num_steps"]
     # The recipe's epochs are the same for all seeds. What a run saw is not: each seed draws other
     # image sizes, and so sees a few images more or less.
     meant = trained.setup.recipe.epochs or trained.measured.epochs_seen

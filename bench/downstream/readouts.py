@@ -30,9 +30,8 @@ from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import Record
 from catlip.training.distributed import find_place
 
-TEMPERATURE = (
-    0.07  # of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021)
-)
+# Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
+TEMPERATURE = 0.07
 TEST_BATCH = 1024
 
 
@@ -148,13 +147,10 @@ def neighbour_hits(
 
     The training images of the highest cosine similarity vote, each with weight exp(cosine / 0.07).
     """
-    known, counts = (
-        F.normalize(train.values, dim=1),
-        torch.zeros(2, dtype=torch.int64, device=train.labels.device),
-    )
-    for values, labels in zip(
-        test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True
-    ):
+    known = F.normalize(train.values, dim=1)
+    counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
+    batches = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
+    for values, labels in batches:
         nearest = (F.normalize(values, dim=1) @ known.T).topk(min(neighbours, len(train)))
         votes = torch.zeros(len(values), num_classes, device=values.device)
         votes.scatter_add_(1, train.labels[nearest.indices], (nearest.values / TEMPERATURE).exp())

@@ -5,10 +5,6 @@ The model is DeepLabv3, built from mmsegmentation's own parts, on the encoder's 
 mmengine's runner trains it, and mmsegmentation's IoU scores it.
 """
 
-import importlib
-import io
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +12,9 @@ from typing import Any, ClassVar
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import transfer
+from bench.downstream.dense.harness import DenseTask, importing, transfer
 from bench.downstream.outputs import BY_NAME
-from catlip.cli import InputError, run
+from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
 
@@ -48,17 +44,12 @@ def main(config: Segmentation) -> None:
     transfer(config, _task)
 
 
-def _task() -> Any:
-    """Import the task, which needs mmsegmentation. Raises: InputError when it is not installed."""
-    printed = io.StringIO()  # mmsegmentation prints which optional parts it lacks
-    try:
-        with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
-            warnings.simplefilter("ignore")
-            return importlib.import_module("bench.downstream.dense.segment.task").Segment
-    except ImportError as error:
-        raise InputError(
-            f"segmentation needs mmsegmentation ({error}): pip install 'catlip-bench[segmentation]'"
-        ) from None
+def _task() -> type[DenseTask[Any, Any]]:
+    with importing(
+        "segmentation needs mmsegmentation", ": pip install 'catlip-bench[segmentation]'"
+    ):
+        from bench.downstream.dense.segment.task import Segment
+    return Segment
 
 
 RECIPES = {

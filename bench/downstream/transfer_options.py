@@ -16,7 +16,7 @@ import tyro
 
 from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
 from bench.downstream.classify.datasets import load_tasks
-from bench.downstream.classify.heads import TransferOptions, random_head, transfer_head
+from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, filled_in, is_written
@@ -125,33 +125,21 @@ def _of_encoder(
         for seed in range(config.seeds):
             heads = {"random": random_head(encoder.num_features, task.num_classes, seed)}
             for name, variant in variants(config.vocabulary).items():
-                heads[name] = transfer_head(
-                    encoder, spelling, task.labels, options=variant, seed=seed
-                )[0]
+                head, _ = transfer_head(encoder, spelling, task.labels, options=variant, seed=seed)
+                heads[name] = head
             for share in (LEAST, ALL):
                 part = task.train.subset(share, seed)
                 for name, head in heads.items():
-                    score = fit(
-                        Fit(
-                            task,
-                            share,
-                            "random" if name == "random" else "transfer",
-                            seed=seed,
-                            train=part,
-                            head=head,
-                        )
-                    )
+                    init: Init = "random" if name == "random" else "transfer"
+                    score = fit(Fit(task, share, init, seed=seed, train=part, head=head))
                     broken.add(score.broken)
-                    place = {
-                        "task": task.name,
-                        "share": "least" if share == LEAST else "all",
-                        "num_train": len(part),
-                    }
                     yield {
                         "encoder": spelling,
                         "variant": name,
                         "seed": seed,
-                        **place,
+                        "task": task.name,
+                        "share": "least" if share == LEAST else "all",
+                        "num_train": len(part),
                         "top1": score.top1,
                     }
 

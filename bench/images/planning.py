@@ -2,10 +2,8 @@
 from its middle.
 """
 
-import functools
 import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +31,8 @@ def plan_epoch(folder: Path, num_shards: int = SHARDS) -> EpochPlan:
         (folder / f"{number:06d}.tar").touch()
     counts = np.random.default_rng(0).integers(SAMPLES - 1000, SAMPLES + 1001, size=num_shards)
     keep_counts(expand(str(folder)), counts)
-    first_s, first_cpu_s = _seconds(functools.partial(_batch_at, folder, 0.0))
-    middle_s, middle_cpu_s = _seconds(functools.partial(_batch_at, folder, 0.5))
+    first_s, first_cpu_s = _seconds(folder, 0.0)
+    middle_s, middle_cpu_s = _seconds(folder, 0.5)
     return EpochPlan(
         samples=int(counts.sum()),
         shards=num_shards,
@@ -42,11 +40,12 @@ def plan_epoch(folder: Path, num_shards: int = SHARDS) -> EpochPlan:
         first_batch_cpu_s=first_cpu_s,
         middle_batch_s=middle_s,
         middle_batch_cpu_s=middle_cpu_s,
-        peak_mib=_peak_mib(functools.partial(_batch_at, folder, 0.5)),
+        peak_mib=_peak_mib(folder, 0.5),
     )
 
 
 def _batch_at(folder: Path, share: float) -> None:
+    """Plan, and find the samples of the batch that begins when this fraction has been seen."""
     shards = open_shards(expand(str(folder)), quiet=True)
     order = SampleOrder(shards.counts, seed=0)
     plan = StepPlan(RECIPE.sizes(), RECIPE.num_devices, NUM_STEPS, seed=0)
@@ -54,17 +53,17 @@ def _batch_at(folder: Path, share: float) -> None:
     order(np.arange(step.start, step.start + step.batch))
 
 
-def _seconds(plan: Callable[[], None]) -> tuple[float, float]:
-    """Seconds by the clock, and seconds of the processor."""
+def _seconds(folder: Path, share: float) -> tuple[float, float]:
+    """Seconds of `_batch_at` by the clock, and seconds of the processor."""
     clock, processor = time.perf_counter(), time.process_time()
-    plan()
+    _batch_at(folder, share)
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def _peak_mib(plan: Callable[[], None]) -> float:
+def _peak_mib(folder: Path, share: float) -> float:
     tracemalloc.start()
     try:
-        plan()
+        _batch_at(folder, share)
         return tracemalloc.get_traced_memory()[1] / 2**20
     finally:
         tracemalloc.stop()

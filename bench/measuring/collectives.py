@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -101,9 +102,8 @@ class Collective:
     def sent_bytes(self, world_size: int) -> float:
         """Bytes that leave a rank when the collective runs round a ring; the mean over ranks."""
         kind = "all_to_all" if self.kind == "scatter" else self.kind
-        return Exchange(
-            self.what, kind, 1, payload_bytes=self.payload_bytes, world_size=world_size
-        ).sent_bytes
+        size = self.payload_bytes
+        return Exchange(self.what, kind, 1, payload_bytes=size, world_size=world_size).sent_bytes
 
     def most_elements(self, world_size: int) -> int:
         """Number of elements of what is handed in or of what comes out, whichever is larger."""
@@ -185,9 +185,8 @@ def profiled_ms(
     """
     spans: dict[str, list[tuple[float, float]]] = {}
     on_gpu = place.device.type == "cuda"
-    with profile(
-        activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
-    ) as profiler:
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiler:
         run()
         if on_gpu:
             torch.cuda.synchronize()
@@ -196,12 +195,11 @@ def profiled_ms(
         span = (event.time_range.start, event.time_range.elapsed_us() / 1e3)
         spans.setdefault(kernel[1] if kernel else event.name, []).append(span)
     names = [TRACED_AS[dist.get_backend()].get(collective.kind, "") for collective in heard]
-    durations = {name: [ms for _, ms in sorted(spans.get(name, []))] for name in names}
-    rows = {
-        name: iter(durations[name]) if len(durations[name]) == names.count(name) else None
-        for name in names
-    }
-    return [next(row) if (row := rows[name]) is not None else None for name in names]
+    times_ms: dict[str, Iterator[float | None]] = {}
+    for name in set(names):
+        durations = [ms for _, ms in sorted(spans.get(name, []))]
+        times_ms[name] = iter(durations) if len(durations) == names.count(name) else repeat(None)
+    return [next(times_ms[name]) for name in names]
 
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
@@ -237,9 +235,8 @@ def _perform(collective: Collective, memory: Tensor, place: Place) -> None:
             dist.scatter(
                 mine, list(other[: n * elements].chunk(n)) if place.rank == peer else None, src=peer
             )
-        case (
-            "neighbour_exchange"
-        ):  # round the ring: what goes on to `peer` comes from the other side
+        case "neighbour_exchange":
+            # Round the ring: what goes on to `peer` comes from the other side.
             source = (2 * place.rank - peer) % n
             pair = [
                 dist.P2POp(dist.isend, mine, peer),

@@ -58,15 +58,14 @@ def measure(
     groups = grouped(heard)
     bare_ms = time_bare([[heard[i] for i in group] for group in groups], rounds, place)
     rows = []
+    samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
     for group, taken in zip(groups, bare_ms, strict=True):
         calls = [heard[i] for i in group]
         in_steps = [[profile[i] for i in group] for profile in profiles]
-        rows.append(_row(calls, in_steps, bare_ms=taken, world_size=place.world_size))
-    exchange = _exchange(factors, rows, bare_ms, steps_ms=steps_ms, place=place)
-    samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
-    for row, taken in zip(rows, bare_ms, strict=True):
+        row = _row(calls, in_steps, bare_ms=taken, world_size=place.world_size)
+        rows.append(row)
         samples[f"{row.what}_{row.kind}_{row.dtype}_bare_ms"] = taken
-    return exchange, samples
+    return _exchange(factors, rows, bare_ms, steps_ms=steps_ms, place=place), samples
 
 
 def observe(
@@ -101,11 +100,9 @@ def time_steps(
         with synchronised(replica, last=exchange):
             step()
 
-    sides = (
-        {"step": True, "step_without_exchange": False}
-        if isinstance(replica, DistributedDataParallel)
-        else {"step": True}
-    )
+    sides = {"step": True}
+    if isinstance(replica, DistributedDataParallel):
+        sides["step_without_exchange"] = False
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in sorted(sides, reverse=number % 2 == 0):
@@ -168,7 +165,8 @@ def _row(
         for profile in profiles
         if None not in profile
     ]
-    median_ms = summarise(bare_ms).median
+    bare_summary = summarise(bare_ms)
+    algorithm_gb_s = size_mb / bare_summary.median
     return CollectiveCalls(
         what=calls[0].what,
         kind=calls[0].kind,
@@ -178,9 +176,9 @@ def _row(
         mb=size_mb,
         sent_mb=sum(call.sent_bytes(world_size) for call in calls) / 1e6,
         in_step_ms=summarise(in_step) if in_step else None,
-        bare_ms=summarise(bare_ms),
-        algorithm_gb_s=size_mb / median_ms,
-        bus_gb_s=size_mb / median_ms * bus_factor(calls[0].kind, world_size),
+        bare_ms=bare_summary,
+        algorithm_gb_s=algorithm_gb_s,
+        bus_gb_s=algorithm_gb_s * bus_factor(calls[0].kind, world_size),
     )
 
 

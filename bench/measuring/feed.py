@@ -24,18 +24,15 @@ class EvenLabels:
     """
 
     def __init__(self, num_classes: int):
-        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (
-            num_classes // LABELS_PER_CAPTION
-        )
+        apart = num_classes // LABELS_PER_CAPTION
+        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * apart
 
     def __call__(
         self, samples: Sequence[tuple[Shard, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [3 n] and offsets [n + 1] of n samples."""
-        count = len(self.classes)
-        return np.tile(self.classes, len(samples)), np.arange(
-            0, count * len(samples) + 1, count, dtype=np.int64
-        )
+        values = np.tile(self.classes, len(samples))
+        return values, np.arange(0, len(values) + 1, len(self.classes), dtype=np.int64)
 
 
 def real_batches(

@@ -92,10 +92,8 @@ def synthetic_batch(
     makes for `model`.
     """
     context = text_tower(model).context
-    there: dict[str, Any] = {
-        "device": device,
-        "generator": torch.Generator(device).manual_seed(seed),
-    }
+    generator = torch.Generator(device).manual_seed(seed)
+    there: dict[str, Any] = {"device": device, "generator": generator}
     images = torch.randint(256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, **there)
     each = min(LABELS_PER_CAPTION, num_classes)
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices

@@ -84,5 +84,9 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
 
 def tensors_of(batch: Batch) -> list[Tensor]:
     """All tensors of a batch."""
-    labels = [batch.labels.values, batch.labels.offsets] if batch.labels is not None else []
-    return [batch.images, *labels, *([batch.tokens] if batch.tokens is not None else [])]
+    tensors = [batch.images]
+    if batch.labels is not None:
+        tensors += [batch.labels.values, batch.labels.offsets]
+    if batch.tokens is not None:
+        tensors.append(batch.tokens)
+    return tensors

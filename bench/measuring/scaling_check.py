@@ -36,8 +36,6 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[V
         rounds: how often each number of ranks is measured, in turns, so that what slows the machine
             for a while slows all.
         num_steps: timed steps of each measurement.
-    Returns: rows with predicted_ms, measured_ms (a summary), and error, predicted / measured median
-        - 1.
     """
     with tempfile.TemporaryDirectory() as folder:
         turns = [(turn, ranks) for turn in range(rounds) for ranks in RANKS]
@@ -50,24 +48,18 @@ def validate(rounds: int = 3, num_steps: int = 6, quiet: bool = False) -> list[V
 def _measure(ranks: int, num_steps: int, out: Path) -> Path:
     """Measure in a process of its own. Returns: the path of the record."""
     options = {**STEP, "--num-steps": num_steps, "--num-warmup": 3, "--device": "cpu", "--out": out}
-    launch = [sys.executable, "-m"]
+    launch, program = [sys.executable, "-m"], "bench.step_time"
     if ranks > 1:
         launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-    launch += [
-        "bench.communication" if ranks > 1 else "bench.step_time",
-        "--quiet",
-        "--methods",
-        *METHODS,
-    ]
+        program = "bench.communication"
+    launch += [program, "--quiet", "--methods", *METHODS]
     launch += [str(word) for option in options.items() for word in option]
     done = subprocess.run(
         launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     if done.returncode:
-        raise InputError(
-            f"the measurement of {ranks} ranks failed: "
-            f"{(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-        )
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"the measurement of {ranks} ranks failed: {reason}")
     (path,) = out.glob("*.json")
     return path
 
@@ -76,11 +68,11 @@ def _compare(method: str, ranks: int, paths: dict[int, list[Path]]) -> Validatio
     factors = measured_compute(paths[1][0], [method])[method].factors
     alone_ms = summarise(_steps_ms(method, 1, paths[1])).median
     compute_ms = alone_ms * step_flops(factors, ranks) / step_flops(factors) * contention(ranks)
-    waits = [
-        exposed_ms(sent(factors, ranks, "cpu"), BACKWARD_SHARE * compute_ms, measured_link(path))
-        for path in (paths[ranks] if ranks > 1 else [])
-    ]
-    waited_ms = statistics.median(waits) if waits else 0.0
+    waited_ms = 0.0
+    if ranks > 1:
+        exchanges, backward_ms = sent(factors, ranks, "cpu"), BACKWARD_SHARE * compute_ms
+        links = map(measured_link, paths[ranks])
+        waited_ms = statistics.median(exposed_ms(exchanges, backward_ms, link) for link in links)
     measured_ms = summarise(_steps_ms(method, ranks, paths[ranks]))
     return Validation(
         method=method,

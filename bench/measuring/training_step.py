@@ -166,7 +166,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
         patch_drop_rate=factors.patch_drop_rate,
     )
     for child in objective.children():
-        if any(True for _ in child.parameters()):
+        if list(child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))
     if factors.range_augment:
         objective = augmented(objective, CATLIP["datacomp_b16"])

@@ -66,11 +66,11 @@ class Change:
         return self.apply(variant, self.after)
 
 
-def of_step(factor: str, field: str, *, before: Any, after: Any, not_run: str = "") -> Change:
-    """A change of one of the fields of Factors."""
+def of_step(factor: str, field: str = "", *, before: Any, after: Any, not_run: str = "") -> Change:
+    """A change of one of the fields of Factors, by default of the one called `factor`."""
 
     def apply(variant: Variant, value: Any) -> Variant:
-        return replace(variant, step=replace(variant.step, **{field: value}))
+        return replace(variant, step=replace(variant.step, **{field or factor: value}))
 
     return Change(factor, before=before, after=after, apply=apply, not_run=not_run)
 
@@ -90,7 +90,11 @@ def released_clip(
     """
     released = CLIP[RELEASE]
     factors = Factors(
-        *("clip", model, resolution, batch_size, released.precision if gpu else "fp32"),
+        "clip",
+        model,
+        resolution,
+        batch_size=batch_size,
+        precision=released.precision if gpu else "fp32",
         attention=released.attention,
         checkpointing=released.checkpointing,
         optimizer="foreach",
@@ -110,9 +114,8 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
     }
     few, many = samplers
     return [
-        of_step("attention", "attention", before=clip.attention, after=catlip.attention),
+        of_step("attention", before=clip.attention, after=catlip.attention),
         of_step(
-            "precision",
             "precision",
             before=clip.precision,
             after=catlip.precision,
@@ -130,7 +133,7 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
             before=batch_size,
             after=batch_size * catlip.micro_batch // clip.micro_batch,
         ),
-        of_step("method", "method", before="clip", after="catlip_dense"),
+        of_step("method", before="clip", after="catlip_dense"),
     ]
 
 
@@ -138,16 +141,10 @@ def further_changes(compile: bool) -> list[Change]:
     """What neither release does, and both could; of them, only the target is CatLIP's alone."""
     return [
         of_step("gradient norm", "grad_norm", before="loop", after="foreach"),
-        of_step("optimizer", "optimizer", before="foreach", after="fused"),
+        of_step("optimizer", before="foreach", after="fused"),
         of_step("target", "method", before="catlip_dense", after="catlip"),
-        of_step("checkpointing", "checkpointing", before=True, after=False),
-        of_step(
-            "compile",
-            "compile",
-            before=False,
-            after=True,
-            not_run="" if compile else NO_COMPILE,
-        ),
+        of_step("checkpointing", before=True, after=False),
+        of_step("compile", before=False, after=True, not_run="" if compile else NO_COMPILE),
     ]
 
 

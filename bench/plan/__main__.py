@@ -1,5 +1,6 @@
 """Plans, prints and writes the record."""
 
+import itertools
 from collections.abc import Sequence
 
 from bench.measuring import methods
@@ -13,14 +14,10 @@ from catlip.record import Record
 from catlip.table import print_tables
 
 NOTES = [
-    (
-        "assumes no failures, stragglers or waiting for images; published OpenCLIP trainings of "
-        "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here"
-    ),
-    (
-        "the time of a step, without the optimizer if it was measured, is assumed to be linear in "
-        "the images on a device: small batches are slower than that"
-    ),
+    "assumes no failures, stragglers or waiting for images; published OpenCLIP trainings of "
+    "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here",
+    "the time of a step, without the optimizer if it was measured, is assumed to be linear in the "
+    "images on a device: small batches are slower than that",
     "memory is the computed peak; a tenth of the device is left to the driver and NCCL",
 ]
 
@@ -29,12 +26,9 @@ def main(config: Plan) -> None:
     """Plan, print, write the record."""
     every = list(machines(config))
     told = every[:1] if config.step_time else every
-    runs = [
-        row
-        for machine in told
-        for devices in config.gpus
-        for row in planned(config, machine, devices)
-    ]
+    runs = []
+    for machine, devices in itertools.product(told, config.gpus):
+        runs += planned(config, machine, devices)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
     path = config.out / f"{_name(told, config.gpus)}.json"

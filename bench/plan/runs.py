@@ -28,20 +28,21 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedR
         if layout is not None:
             laid[method] = layout
     first = laid.get(next(iter(machine.rates)))
-    return [
-        _planned(config, machine, laid=each, below=first)
-        for each in laid.values()
-        if first is not None
-    ]
+    if first is None:
+        return []
+    return [_planned(config, machine, laid=each, below=first) for each in laid.values()]
 
 
 def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kinds.PlannedRun:
     step, rate = laid.factors, machine.rates[laid.factors.method]
     hours = config.images / laid.images_per_s * laid.devices / 3600
-    ratio = below.images_per_s / laid.images_per_s
+    ratio = kinds.Interval(1.0)
+    if laid is not below:
+        times = below.images_per_s / laid.images_per_s
+        ratio = kinds.Interval(times, times * rate.ratio_low, times * rate.ratio_high)
     # Only computing can be faster or slower than in the middle; waiting stays the same.
     computing = laid.compute_ms / laid.step_ms
-    low, high = (1 + computing * (times - 1) for times in (rate.low, rate.high))
+    low, high = 1 + computing * (rate.low - 1), 1 + computing * (rate.high - 1)
     return kinds.PlannedRun(
         model=machine.model,
         method=step.method,
@@ -57,9 +58,7 @@ def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kind
         exposed_ms=laid.exposed_ms,
         device_hours=kinds.Interval(hours, hours * low, hours * high),
         sent_mb=laid.sent_bytes / 1e6,
-        ratio=kinds.Interval(1.0)
-        if laid is below
-        else kinds.Interval(ratio, ratio * rate.ratio_low, ratio * rate.ratio_high),
+        ratio=ratio,
         source=rate.compute.source,
     )
 

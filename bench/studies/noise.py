@@ -86,17 +86,16 @@ def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator
 
 
 def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
-    def changed(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-        chosen = draw.random(len(captions)) < fraction
+    def put(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+        chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
         which = draw.integers(len(sentences), size=len(captions)).tolist()
-        return [
-            sentences[number].format(caption.replace("{", "(").replace("}", ")"))
-            if put
-            else caption
-            for caption, number, put in zip(captions, which, chosen, strict=True)
-        ]
+        changed: Captions = list(captions)
+        for number in chosen.tolist():
+            caption = captions[number].replace("{", "(").replace("}", ")")
+            changed[number] = sentences[which[number]].format(caption)
+        return changed
 
-    return changed
+    return put
 
 
 KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]] = {

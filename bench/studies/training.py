@@ -113,7 +113,7 @@ class Outcome:
 def check(study: Study) -> None:
     """Refuse now what would otherwise fail after a training. Raises: InputError."""
     for field in fields(study):
-        if getattr(study, field.name) == () != field.default:
+        if getattr(study, field.name) == () and field.default != ():
             raise InputError(f"--{field.name}: give one or more")
     choose("probe recipe", study.probe_recipe, RECIPES)
     load_tasks(study.probe)

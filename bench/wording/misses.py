@@ -104,7 +104,10 @@ def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Itera
         run, within = zip(*tokens[place : place + length], strict=True)
         joined = "_".join(run)
         if (lemma := nouns().lemmatize(joined)) in names and within[0].token != joined:
-            taken = any("_" in word.token for word in within)
-            yield Miss(
-                (JOINED if taken else _of_tag(within[-1].tag)) if joins else SEVERAL_WORDS, lemma
-            )
+            if not joins:
+                cause = SEVERAL_WORDS
+            elif any("_" in word.token for word in within):
+                cause = JOINED
+            else:
+                cause = _of_tag(within[-1].tag)
+            yield Miss(cause, lemma)

@@ -4,8 +4,6 @@ CuPL (Pratt et al., 2023) had a language model describe each class; `clip-benchm
 its answers, and with them CLIP's 80 templates filled in with each class's name. The two kinds are
 kept apart: a description is prose, in which the class may go by another name or none, while a
 template always holds the name and little else. No person wrote either as the caption of an image.
-
-    python -m bench.label_accuracy --max-prompts 5000
 """
 
 import json

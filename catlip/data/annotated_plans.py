@@ -23,6 +23,7 @@ from catlip.data.starter.scenes import (
     Placement,
     Sprite,
     compose,
+    extent,
     photo_crop,
 )
 
@@ -135,12 +136,12 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
-    for source in sources:
-        for side in [name for name, side in SIDES.items() if side.drawings == source.split]:
+    for name, side in SIDES.items():
+        for source in [source for source in sources if source.split == side.drawings]:
             of_source = read_drawings(source, things)
             svg |= of_source
             for drawing in of_source:
-                drawings[side][drawing.concept.subgroup].append(drawing)
+                drawings[name][drawing.concept.subgroup].append(drawing)
     groups = {concept.subgroup: concept.group for concept in things}
     names = [
         name
@@ -152,19 +153,18 @@ def read_classes(sources: Sequence[Source]) -> Classes:
 
 def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
     """The drawings of one scene; all classes are equally likely, and all drawings of a class."""
-    rng, names = generator(seed, f"annotated/{number}/drawings"), list(classes.groups)
+    rng = generator(seed, f"annotated/{number}/drawings")
+    names = list(classes.groups)
 
     def one_of(class_id: int) -> Choice:
         drawings = classes.drawings[side][names[class_id]]
         return class_id, drawings[int(rng.integers(len(drawings)))]
 
     num_objects = int(rng.integers(1, MOST_OBJECTS + 1))
-    of_crowd, *of_objects = (
-        int(class_id) for class_id in rng.choice(len(names), num_objects + 1, replace=False)
-    )
-    size_of_crowd = (
-        int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1)) if rng.random() < CROWD_SHARE else 0
-    )
+    of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
+    size_of_crowd = 0
+    if rng.random() < CROWD_SHARE:
+        size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
     return Choices(side, number, tuple(map(one_of, of_objects)), crowd=crowd)
 
@@ -175,9 +175,10 @@ def make(plan: Plan) -> Made:
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)
     image, objects = compose(with_crowd, plan.objects, rng, share=OBJECT_SIZE)
-    hidden, crowded = _union(objects, plan.size), _union(crowd, plan.size)
-    visible = [(crowd[0].what, crowded & ~hidden, True)] if (crowded & ~hidden).any() else []
-    visible += [(placement.what, placement.mask, False) for placement in objects]
+    visible = [(placement.what, placement.mask, False) for placement in objects]
+    visible_crowd = _union(crowd, plan.size) & ~_union(objects, plan.size)
+    if visible_crowd.any():
+        visible.insert(0, (crowd[0].what, visible_crowd, True))
     label_map = np.zeros((plan.size, plan.size), dtype=np.uint8)
     for class_id, mask, _ in visible:
         label_map[mask] = 1 + class_id
@@ -192,11 +193,10 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
     Args:
         mask: [H, W], its visible pixels, at least one.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    left, top, right, bottom = extent(mask)
     return {
         "category_id": class_id + 1,
-        "bbox": [float(value) for value in box],
+        "bbox": [float(value) for value in (left, top, right - left, bottom - top)],
         "area": float(mask.sum()),
         "iscrowd": int(is_crowd),
         "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},

@@ -64,11 +64,10 @@ def _picture(
 
 def _object(annotation: dict[str, Any]) -> dict[str, Any]:
     left, top, width, height = annotation["bbox"]
-    mask = encoded_mask(mask_of(annotation["segmentation"]))
     return {
         "class": annotation["category_id"] - 1,
         "box": [left, top, left + width, top + height],
-        "mask": mask,
+        "mask": encoded_mask(mask_of(annotation["segmentation"])),
     }
 
 

@@ -16,6 +16,7 @@ on both sides, and none of these drawings is in pre-training.
         the names of the classes
 """
 
+import functools
 import json
 import os
 import shutil
@@ -31,7 +32,6 @@ from catlip.data.annotated_plans import (
     LEAST_DRAWINGS,
     SIDES,
     Choice,
-    Choices,
     Classes,
     Plan,
     choose,
@@ -120,10 +120,9 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
             _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
     _write_names(config.out / "ade20k", classes)
     write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
-    write_atomically(
-        config.out / f"{MANIFEST}.partial", json.dumps(wanted, indent=1).encode() + b"\n"
-    )
-    os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
+    partial = config.out / f"{MANIFEST}.partial"
+    write_atomically(partial, json.dumps(wanted, indent=1).encode() + b"\n")
+    os.replace(partial, config.out / MANIFEST)
     print(
         f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
         f"{config.out}"
@@ -133,15 +132,12 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
 def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
     """Whether `out` holds a finished build of what is wanted, with all of its images."""
     try:
-        counts = [
-            len([*(config.out / "coco" / side.coco).glob("*.jpg")]) for side in SIDES.values()
-        ]
-        return bool(
-            json.loads((config.out / MANIFEST).read_text()) == wanted
-            and counts == [config.train, config.val]
-        )
+        manifest = json.loads((config.out / MANIFEST).read_text())
     except (FileNotFoundError, ValueError):
         return False
+    folders = [config.out / "coco" / side.coco for side in SIDES.values()]
+    counts = [len(list(folder.glob("*.jpg"))) for folder in folders]
+    return bool(manifest == wanted and counts == [config.train, config.val])
 
 
 def _start_over(out: Path) -> None:
@@ -172,31 +168,23 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
             Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size
         )
 
-    def plan(scene: Choices) -> Plan:
-        return Plan(
-            scene.side,
-            scene.number,
-            objects=sprites(scene.objects),
-            crowd=sprites(scene.crowd),
-            size=config.size,
-            seed=config.seed,
-        )
-
-    return [plan(scene) for scene in chosen]
+    plan = functools.partial(Plan, size=config.size, seed=config.seed)
+    return [
+        plan(scene.side, scene.number, sprites(scene.objects), crowd=sprites(scene.crowd))
+        for scene in chosen
+    ]
 
 
 def _write(
     config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
 ) -> None:
     """The images and annotations of one side, in both layouts."""
-    side, coco, ade20k = SIDES[name], config.out / "coco", config.out / "ade20k"
-    folders = [
-        coco / side.coco,
-        coco / "annotations",
-        ade20k / "images" / side.ade20k,
-        ade20k / "annotations" / side.ade20k,
-    ]
-    for folder in folders:
+    side = SIDES[name]
+    coco_images = config.out / "coco" / side.coco
+    coco_annotations = config.out / "coco" / "annotations"
+    ade20k_images = config.out / "ade20k" / "images" / side.ade20k
+    ade20k_label_maps = config.out / "ade20k" / "annotations" / side.ade20k
+    for folder in (coco_images, coco_annotations, ade20k_images, ade20k_label_maps):
         folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -209,23 +197,22 @@ def _write(
     )
     for plan, made in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
-        (folders[0] / file_name).write_bytes(made.jpeg)
-        (folders[2] / f"{stem}.jpg").write_bytes(made.jpeg)
-        Image.fromarray(made.label_map).save(folders[3] / f"{stem}.png")
+        (coco_images / file_name).write_bytes(made.jpeg)
+        (ade20k_images / f"{stem}.jpg").write_bytes(made.jpeg)
+        Image.fromarray(made.label_map).save(ade20k_label_maps / f"{stem}.png")
         images.append(
             {"id": plan.number, "file_name": file_name, "height": config.size, "width": config.size}
         )
-        first = 1000 * plan.number  # ids are unique over both sides, as COCO's
-        annotations += [
-            {"id": first + i, "image_id": plan.number} | annotation
-            for i, annotation in enumerate(made.annotations)
-        ]
+        # Ids are unique over both sides, as COCO's.
+        for number, annotation in enumerate(made.annotations, 1000 * plan.number):
+            annotations.append({"id": number, "image_id": plan.number} | annotation)
     categories = [
         {"id": number, "name": subgroup, "supercategory": group}
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    write_atomically(folders[1] / f"instances_{side.coco}.json", json.dumps(content).encode())
+    file_name = f"instances_{side.coco}.json"
+    write_atomically(coco_annotations / file_name, json.dumps(content).encode())
 
 
 def _write_names(folder: Path, classes: Classes) -> None:

@@ -77,13 +77,10 @@ def random_crop(
     return image[0].permute(1, 2, 0).numpy()
 
 
-def centre_crop(encoded: bytes, resolution: int, resize: int | None = None) -> NDArray[np.uint8]:
-    """The central crop of a picture for evaluation, [resolution, resolution, 3] RGB.
-
-    The shorter side is first resized to `resize` (default `resolution`).
-    """
+def centre_crop(encoded: bytes, resolution: int) -> NDArray[np.uint8]:
+    """The central square of a picture for evaluation, [resolution, resolution, 3] RGB."""
     picture = open_picture(encoded)
-    side = min(picture.size) * resolution / (resize or resolution)
+    side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     box = (left, top, left + side, top + side)
     return np.array(

@@ -57,12 +57,9 @@ def find_frame(encoded: bytes) -> Frame | None:
         if marker in FRAMES:
             height = int.from_bytes(encoded[at + 5 : at + 7])
             width = int.from_bytes(encoded[at + 7 : at + 9])
-            ordinary = encoded[at + 4] == 8 and encoded[at + 9] in (1, 3) and height and width
-            return (
-                Frame(width, height, at + 5, progressive=marker == PROGRESSIVE)
-                if ordinary
-                else None
-            )
+            if encoded[at + 4] != 8 or encoded[at + 9] not in (1, 3) or not (height and width):
+                return None
+            return Frame(width, height, at + 5, progressive=marker == PROGRESSIVE)
         if marker not in SEGMENTS:
             return None
         at += 2 + length

@@ -101,7 +101,7 @@ class Shards(Protocol):
 class LabelSource(Protocol):
     """Class ids of n samples, which are given as (shard, sample number) pairs.
 
-    Two tensors: `values` [sum K] int64 and `offsets` [n + 1] int64.
+    Two arrays: `values` [sum K] int64 and `offsets` [n + 1] int64.
     """
 
     def __call__(
@@ -200,23 +200,23 @@ class _MicroBatches(Dataset[Batch]):
         self, samples: list[tuple[Shard, int]], resolution: int, draws: NDArray[np.float64]
     ) -> tuple[Tensor, list[tuple[Shard, int]], list[BrokenImage]]:
         pixels = np.empty((len(samples), resolution, resolution, 3), dtype=np.uint8)
-        broken, whole = [], []
+        broken: dict[int, BrokenImage] = {}
         for i, (shard, number) in enumerate(samples):
             try:
                 pixels[i] = random_crop(
                     shard.image_bytes(number), resolution, self.path.augmentation, draws=draws[i]
                 )
-                whole.append(i)
             except InputError:  # not the image's fault: a shard has changed, for example
                 raise
             except (ValueError, OSError) as error:
-                broken.append(BrokenImage.of(shard.path, shard.keys[number], error))
+                broken[i] = BrokenImage.of(shard.path, shard.keys[number], error)
+        whole = [i for i in range(len(samples)) if i not in broken]
         if not whole:
             key, cause = broken[0]
             raise InputError(
                 f"none of the {len(samples)} images of a batch can be read, first: {key} ({cause})"
             )
-        for i in sorted(set(range(len(samples))) - set(whole)):
+        for i in broken:
             stand_in = whole[i % len(whole)]
             pixels[i], samples[i] = pixels[stand_in], samples[stand_in]
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2), samples, broken
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2), samples, list(broken.values())

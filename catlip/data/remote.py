@@ -38,10 +38,8 @@ WARN_FROM_S = 4  # the user is told of waits from this length on
 STALLED_S = 60  # without a byte from an http(s) server
 THREADS_AHEAD = 2  # of each process that reads
 # Where a driver's description of a file may tell its version; the first that is there is used.
-TAGS = (
-    *("ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"),
-    *("content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"),
-)
+TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
+TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, DISK = "hf", "file"
 ATTEMPT_AGAIN = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 
@@ -210,11 +208,7 @@ class Ahead:
 
 def _entry(path: Path, identity: str) -> tuple[str, int, Callable[[io.FileIO], None]]:
     """Name, size and content of a file in the cache, as `FileCache` takes them."""
-    return (
-        _name(path, identity),
-        size_in(identity),
-        functools.partial(_fetch_into, path, identity),
-    )
+    return _name(path, identity), size_in(identity), functools.partial(_fetch_into, path, identity)
 
 
 def _name(path: Path, identity: str) -> str:
@@ -241,10 +235,10 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     while done < size:
         end = min(done + BLOCK_BYTES, size)
         content = _attempt(path, functools.partial(_block, path, url, done, end=end, size=size))
-        written = memoryview(content)
-        while written:
-            done_now = os.pwrite(file.fileno(), written, done)
-            written, done = written[done_now:], done + done_now
+        rest = memoryview(content)
+        while rest:
+            count = os.pwrite(file.fileno(), rest, done)
+            rest, done = rest[count:], done + count
     if (now := identity_of(path)) != identity:
         raise InputError(
             f"{url_of(path)} has changed (from {identity!r} to {now!r}) since it was looked at; "
@@ -294,14 +288,12 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
+            failure = _what_failed(path, error, does)
             if delay is None or not _may_pass(error):
-                raise InputError(_what_failed(path, error, does)) from None
+                raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
-                print(
-                    f"warning: {_what_failed(path, error, does)}; trying again in {delay} s",
-                    file=sys.stderr,
-                )
+                print(f"warning: {failure}; trying again in {delay} s", file=sys.stderr)
         # At random, so that processes that a storage has turned away do not all return at once.
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
     raise AssertionError("the last attempt returns or raises")

@@ -137,11 +137,12 @@ class SampleOrder:
         shards, numbers = np.empty_like(positions), np.empty_like(positions)
         epochs, places = np.divmod(positions, self.total)
         for epoch in np.unique(epochs):
-            windows = np.searchsorted(self._epoch(epoch)[1], places, side="right") - 1
+            begins = self._epoch(epoch)[1]
+            windows = np.searchsorted(begins, places, side="right") - 1
             for window in np.unique(windows[epochs == epoch]):
                 here = (epochs == epoch) & (windows == window)
                 window_shards, window_numbers = self._mixed(epoch, window)
-                within = places[here] - self._epoch(epoch)[1][window]
+                within = places[here] - begins[window]
                 shards[here], numbers[here] = window_shards[within], window_numbers[within]
         return shards, numbers
 

@@ -55,7 +55,9 @@ class FileCache:
         """
         while True:
             with suppress(FileNotFoundError):
-                return self._open_used(name)
+                file = io.FileIO(self.folder / name)
+                os.utime(file.fileno())
+                return file
             with self._fetching(name, wait=True) as part:
                 if part and not self.touch(name):
                     self._make_room(part, size, math.inf)
@@ -88,11 +90,6 @@ class FileCache:
         except FileNotFoundError:
             return False
         return True
-
-    def _open_used(self, name: str) -> io.FileIO:
-        file = io.FileIO(self.folder / name)
-        os.utime(file.fileno())
-        return file
 
     def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
         temporary, path = self.folder / f"{name}{PART}", self.folder / name

@@ -120,8 +120,6 @@ class ShardSet:
         return [self.paths[number] for number in numbers if is_remote(self.paths[number])]
 
     def _open(self, number: int) -> Shard:
-        if number >= len(self):
-            raise IndexError(number)
         path = self.paths[number]
         shard = open_shard(path, self._ahead.identity_of(path) if self._ahead else None)
         if shard.digest.encode() != self.digests[number]:
@@ -155,13 +153,9 @@ def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
 
 
 def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
-    by_shard = {number: dict(by_cause) for number, by_cause in shards.skipped.items()}
-    skipped = json.dumps(by_shard).encode()
+    skipped = np.frombuffer(json.dumps(shards.skipped).encode(), dtype=np.uint8)
     arrays = {"counts": shards.counts, "digests": shards.digests, "statuses": statuses}
-    write_to_cache(
-        _counts_file(shards.paths),
-        packed({**arrays, "skipped": np.frombuffer(skipped, dtype=np.uint8)}),
-    )
+    write_to_cache(_counts_file(shards.paths), packed({**arrays, "skipped": skipped}))
 
 
 def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
@@ -185,10 +179,7 @@ def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
 
 def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
     """[S, 4], see `status_of`."""
-    statuses = np.empty((len(paths), 4), dtype=np.int64)
-    for number, path in enumerate(paths):
-        statuses[number] = status_of(path)
-    return statuses
+    return np.array([status_of(path) for path in paths], dtype=np.int64).reshape(-1, 4)
 
 
 def _counts_file(paths: Sequence[Path]) -> Path:
@@ -207,6 +198,7 @@ def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, C
     contents: dict[Path, Content] = {}
     refused: dict[Path, InputError] = {}
     few = len(paths) <= FEW
+    hidden = quiet or (few and not num_remote)
     if num_remote and not quiet:
         print(
             f"{num_remote:,} remote shards are looked up; those that were never labelled or read "
@@ -216,12 +208,7 @@ def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, C
     with local(1 if few else len(os.sched_getaffinity(0))) as apply:
         results = apply(content_of, paths)
         for path, result in progress(
-            results,
-            "indexing",
-            len(paths),
-            disable=quiet or (few and not num_remote),
-            unit=" shards",
-            leave=False,
+            results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False
         ):
             if isinstance(result, OSError):
                 raise result
@@ -230,7 +217,7 @@ def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, C
             else:
                 contents[path] = result
     if refused:
-        raise _refusal([path for path in paths if path in refused], refused, num_shards)
+        raise _refusal({path: refused[path] for path in paths if path in refused}, num_shards)
     return contents
 
 
@@ -245,15 +232,13 @@ def _counted(shards: ShardSet, new: Sequence[int], contents: Mapping[Path, Conte
     return ShardSet(shards.paths, counts, digests, skipped=skipped)
 
 
-def _refusal(
-    paths: Sequence[Path], errors: Mapping[Path, InputError], num_shards: int
-) -> InputError:
+def _refusal(errors: Mapping[Path, InputError], num_shards: int) -> InputError:
     """One error for all shards that cannot be read."""
-    first = errors[paths[0]]
-    if len(paths) == 1:
+    first = next(iter(errors.values()))
+    if len(errors) == 1:
         return first
-    names = ", ".join(path.name for path in paths[1:MOST_NAMED])
-    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    names = ", ".join(path.name for path in list(errors)[1:MOST_NAMED])
+    more = f" and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
     return InputError(
-        f"{len(paths)} of {num_shards} shards cannot be read: {first}; also {names}{more}"
+        f"{len(errors)} of {num_shards} shards cannot be read: {first}; also {names}{more}"
     )

@@ -17,7 +17,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,37 +29,27 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
-from catlip.data.tar_index import ABSENT, KINDS, index_tar
+from catlip.data.tar_index import ABSENT, KINDS, TarIndex, index_tar
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
 
-TAR, INDEX = ".tar", ".npz"
+TAR = ".tar"
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
 @dataclass(frozen=True, eq=False)
-class Shard:
-    """Where the members of each sample of one tar lie.
+class Shard(TarIndex):
+    """A tar whose samples can be read.
 
     Attributes:
         path: the tar.
         identity: changes when the file at `path` does (its path, size, times or inode; for a remote
             shard, its size or ETag).
-        keys: [N] sample keys, in the order of the tar.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, `.txt` and `.json`
-            members; -1 where absent.
-        digest, skipped: as in `TarIndex`.
     """
 
     path: Path
     identity: str
-    keys: Sequence[str]
-    image: NDArray[np.int64]
-    text: NDArray[np.int64]
-    meta: NDArray[np.int64]
-    digest: str
-    skipped: dict[str, tuple[int, str]]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -227,12 +217,12 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
         file: descriptor of the open file; if given, it is looked at in place of `path`.
     Raises: InputError when the shard does not exist.
     """
+    remote = is_remote(path)
+    target = _index_file(path) if remote else path
     try:
-        if is_remote(path):
-            path = _index_file(path)
-        status = os.stat(path if file is None else file)
+        status = os.stat(target if file is None else file)
     except FileNotFoundError:
-        if path.suffix == INDEX:
+        if remote:
             return 0, 0, 0, 0
         raise InputError(f"shard {path} does not exist") from None
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
@@ -257,7 +247,7 @@ def _index_file(path: Path) -> Path:
     Its name depends on the path alone, so that the index of a changed shard replaces the old one.
     """
     named = path if is_remote(path) else path.resolve()
-    return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}{INDEX}"
+    return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}.npz"
 
 
 def _packed_index(path: Path, identity: str) -> bytes:
@@ -279,16 +269,7 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
             span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans
         ):
             raise ValueError("the index of something else")
-        return Shard(
-            path,
-            identity,
-            keys,
-            image=image,
-            text=text,
-            meta=meta,
-            digest=head["digest"],
-            skipped=head["skipped"],
-        )
+        return Shard(keys, image, text, meta=meta, path=path, **head)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an index: {error}") from None
 
@@ -307,7 +288,7 @@ def _stored_content(path: Path, status: tuple[int, ...]) -> Content:
 
 
 def _read_head(content: NDArray[Any]) -> dict[str, Any]:
-    """Identity, digest and skipped samples of a stored index."""
+    """The fields `identity`, `digest` and `skipped` of a stored index, as `Shard` takes them."""
     head = json.loads(content.tobytes())
     skipped = {cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()}
     return {"identity": head["identity"], "digest": str(head["digest"]), "skipped": skipped}

@@ -37,19 +37,17 @@ BUFFER_BYTES = 4096  # read at a time: some headers with the captions between th
 WHOLE_BYTES = 2**20  # the whole of a caption up to this size is in the digest
 DIGEST_DIGITS = 32
 HELP = "download it again, or leave it out"
-NOT_UTF8, MALFORMED, SPARSE = (
-    "a name that is not UTF-8",
-    "a malformed extended header",
-    "a sparse file",
-)
+NOT_UTF8 = "a name that is not UTF-8"
+MALFORMED = "a malformed extended header"
+SPARSE = "a sparse file"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TarIndex:
-    """The samples of a tar, in its order.
+    """Where the members of each sample of a tar lie.
 
     Attributes:
-        keys: [N] sample keys.
+        keys: [N] sample keys, in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
             `.cls`) and of the `.json` member; -1 where absent.
         digest: of the names and sizes of these members, of the captions, and of the end of each
@@ -185,9 +183,8 @@ class _Member(tarfile.TarInfo):
         try:
             return read(tar)
         except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
-            tar.fileobj.seek(
-                self.offset + tarfile.BLOCKSIZE * (1 + -(-self.size // tarfile.BLOCKSIZE))
-            )  # type: ignore
+            blocks = 1 + -(-self.size // tarfile.BLOCKSIZE)
+            tar.fileobj.seek(self.offset + blocks * tarfile.BLOCKSIZE)
             member = cast(_Member, self.fromtarfile(tar))
             member.malformed = True
             return member

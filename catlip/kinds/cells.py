@@ -13,10 +13,7 @@ def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None
     """The median, with its 5th to 95th percentile below; a dash if nothing was measured."""
     if summary is None:
         return Cell()
-    low, high = summary.p5, summary.p95
-    spread = ""
-    if low is not None and high is not None:
-        spread = f"{shown(low, decimals)} to {shown(high, decimals)}"
+    spread = low_to_high(summary.p5, summary.p95, decimals)
     return Cell(shown(summary.median, decimals), spread, anchor)
 
 
@@ -26,9 +23,13 @@ def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> 
     """
     if ratio is None:
         return Cell()
-    return Cell(
-        f"{shown(ratio.value, decimals)}{TIMES}", interval(run, ratio, decimals), run.anchor
-    )
+    text = f"{shown(ratio.value, decimals)}{TIMES}"
+    return Cell(text, interval(run, ratio, decimals), run.anchor)
+
+
+def times_cell(value: float | None, anchor: str) -> Cell:
+    """`1.25x`, without an interval; a dash if `value` is None."""
+    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", anchor=anchor)
 
 
 def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
@@ -38,6 +39,13 @@ def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
 
 def ends(ratio: Interval, decimals: int | None = 2) -> str:
     """As `interval`, for a ratio that is known to have enough rounds."""
-    if ratio.low is None or ratio.high is None:
-        return "no interval"
-    return f"{shown(ratio.low, decimals)} to {shown(ratio.high, decimals)}"
+    return low_to_high(ratio.low, ratio.high, decimals) or "no interval"
+
+
+def low_to_high(
+    low: float | None, high: float | None, decimals: int | None = None, times: float = 1.0
+) -> str:
+    """`1.20 to 1.31`, both multiplied by `times`; empty if one of the two is None."""
+    if low is None or high is None:
+        return ""
+    return f"{shown(times * low, decimals)} to {shown(times * high, decimals)}"

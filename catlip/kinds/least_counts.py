@@ -7,17 +7,6 @@ six. With fewer than six samples, not even their whole range contains the median
 from collections.abc import Mapping
 
 FEWEST = 6  # samples for which a median has an interval
-# Kind of record -> the fewest rounds (both sides measured in turn) for which a ratio has an
-# interval or a verdict.
-ROUNDS = {
-    "step_time": 6,
-    "waterfall": 6,
-    "communication": 6,
-    "compiling": 6,
-    "loop_overhead": 6,
-    "data_path": 6,
-    "labelling_speed": 6,
-}
 SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one value per round
     "step_time": ("_total_ms",),
     "waterfall": (" before", " after"),
@@ -27,19 +16,19 @@ SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one
     "data_path": ("ours_ms",),
     "labelling_speed": ("_us",),
 }
-
-
-def rounds_of(kind: str, samples: Mapping[str, object]) -> int | None:
-    """The number of rounds behind a record's ratios (the fewest of any list of `samples`); None if
-    the record does not hold them.
-    """
-    lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
-    return min((len(values) for values in lists if isinstance(values, list)), default=None)
+# Kind of record -> the fewest rounds (both sides measured in turn) for which a ratio has an
+# interval or a verdict.
+ROUNDS = dict.fromkeys(SAMPLES, FEWEST)
 
 
 def too_few(kind: str, samples: Mapping[str, object]) -> str:
-    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise ""."""
-    rounds, least = rounds_of(kind, samples), ROUNDS.get(kind, 0)
+    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise "".
+
+    A record has as many rounds as the shortest of its lists that hold one value per round.
+    """
+    lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
+    rounds = min((len(values) for values in lists if isinstance(values, list)), default=None)
+    least = ROUNDS.get(kind, 0)
     if rounds is None or rounds >= least:
         return ""
     return f"{rounds} round{'s' * (rounds != 1)} of the {least} needed"

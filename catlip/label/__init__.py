@@ -150,8 +150,7 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 
 
 def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
-    """Whether the source has labels that are up to date: made by the same rule and words, from the
-    same captions.
+    """Whether the source has labels that the same rule and words made from the same captions.
 
     The captions of a shard are compared by its digest; those of a table are read.
     """
@@ -197,10 +196,8 @@ def main(config: Label) -> None:
     record_path = labelling_record(paths, labels_dir, config.rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
     making = _making(_labeller(config.rule))
-    check, label = (
-        functools.partial(f, labels_dir=labels_dir, rule=config.rule)
-        for f in (is_labelled, label_source)
-    )
+    check = functools.partial(is_labelled, labels_dir=labels_dir, rule=config.rule)
+    label = functools.partial(label_source, labels_dir=labels_dir, rule=config.rule)
     with _engine(config) as apply:
         each = functools.partial(_each, apply, config.quiet)
         sources, errors = split_all(
@@ -258,13 +255,10 @@ def _each(
 
     Raises: OSError and UnwritableError at once.
     """
+    results = apply(function, items)
+    hidden = quiet or not items
     for item, result in progress(
-        apply(function, items),
-        doing,
-        len(items),
-        disable=quiet or not items,
-        unit=" units",
-        leave=False,
+        results, doing, len(items), disable=hidden, unit=" units", leave=False
     ):
         # For example a full disk, which would stop the next item as well.
         if isinstance(result, OSError | UnwritableError):

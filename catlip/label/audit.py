@@ -96,8 +96,10 @@ def audit_captions(
     captions: Iterable[str], rule: str
 ) -> tuple[LabelAudit, dict[str, list[dict[str, Any]]]]:
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
-    labeller, senses, num_captions = Labeller(rule), _noun_senses(), 0
+    labeller = Labeller(rule)
     tagger = labeller if labeller.tagger else Labeller("paper")
+    senses = _noun_senses()
+    num_captions = 0
     verdicts = Counter[str]()
     dropped, not_nouns, many_senses = Tally(), Tally(), Tally()
     for caption in captions:
@@ -105,11 +107,9 @@ def audit_captions(
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
         verdicts.update(map(_verdict, words))
-        dropped.add(
-            {(w.lemma, w.reason) for w, tag in zip(words, tags, strict=True) if _is_lost(w, tag)},
-            caption,
-        )
-        kept = [(word, tag) for word, tag in zip(words, tags, strict=True) if word.kept]
+        tagged = list(zip(words, tags, strict=True))
+        dropped.add({(w.lemma, w.reason) for w, tag in tagged if _is_lost(w, tag)}, caption)
+        kept = [(word, tag) for word, tag in tagged if word.kept]
         not_nouns.add(
             {(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption
         )
@@ -147,13 +147,9 @@ def audit(config: Audit) -> None:
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, LabelAudit, config) as record:
-        captions = progress(
-            take_captions(sources, config.max_captions),
-            "auditing",
-            disable=config.quiet,
-            unit=" captions",
-        )
-        metrics, record.samples = audit_captions(captions, config.rule)
+        captions = take_captions(sources, config.max_captions)
+        bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
+        metrics, record.samples = audit_captions(bar, config.rule)
         run = record.measured(metrics)
     audits = {config.rule: run}
     for table in [*verdict_table(audits, scale=""), *audit_tables(audits)]:

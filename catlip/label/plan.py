@@ -1,6 +1,7 @@
 """Plans what to label: the sources in all files, and where the labels of each go."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,28 +69,23 @@ def with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> li
 
 
 def delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
-    """Delete the labels of parts that a table no longer has, since it shrank or is cut into larger
-    parts.
-    """
+    """Delete the labels of parts that a table no longer has: it shrank, or its parts grew."""
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
-        number = part.number + 1
-        while _is_of(
-            stale := sidecar_path(replace(part, number=number), labels_dir, rule), part.path.name
-        ):
+        for number in itertools.count(part.number + 1):
+            stale = sidecar_path(replace(part, number=number), labels_dir, rule)
+            if not _is_of(stale, part.path.name):
+                break
             if is_remote(stale):
                 remove_file(stale)
             else:
                 stale.unlink()
-            number += 1
 
 
 def counted(sources: Sequence[Source]) -> str:
     """The number of sources, such as "332 shards", or "3 parts" if any is of a table."""
-    return (
-        f"{len(sources)} "
-        f"{'parts' if any(isinstance(source, Part) for source in sources) else 'shards'}"
-    )
+    kind = "parts" if any(isinstance(source, Part) for source in sources) else "shards"
+    return f"{len(sources)} {kind}"
 
 
 def failure(errors: Sequence[InputError], num_others: int) -> InputError:

@@ -68,9 +68,7 @@ class Labels:
 
 
 def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
-    """The labels file of `source` by `rule`: in `labels_dir`, or beside the source's file when that
-    is None.
-    """
+    """The labels file of `source` by `rule`: in `labels_dir` or, if None, beside the captions."""
     return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
 
 
@@ -122,9 +120,7 @@ def parse_sidecar(path: Path, content: bytes) -> Labels:
 
 
 def _check(labels: Labels) -> None:
-    """Raises: ValueError when the arrays do not belong together, KeyError when the meta lacks
-    something.
-    """
+    """Raises: ValueError when the arrays do not fit together, KeyError when meta lacks an entry."""
     values, offsets, meta = labels.values, labels.offsets, labels.meta
     for array in (values, offsets):
         if array.ndim != 1 or array.dtype != np.uint32:
@@ -170,9 +166,7 @@ def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:
-    """Add one sample to the hash of `captions_digest`; different lists of samples add different
-    bytes.
-    """
+    """Add a sample to the hash of `captions_digest`; other lists of samples add other bytes."""
     content = caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else b""
     digest.update(
         b"%s\n%d %d\n%s" % (key.encode(), isinstance(caption, str), len(content), content)

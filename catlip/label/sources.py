@@ -76,11 +76,9 @@ def find(patterns: Sequence[str]) -> list[Path]:
 
     Raises: InputError naming what is missing, or is neither a shard nor a table.
     """
-    paths = [
-        path
-        for pattern in patterns
-        for path in (_in_folder(Path(pattern)) if Path(pattern).is_dir() else expand(pattern))
-    ]
+    paths: list[Path] = []
+    for pattern in patterns:
+        paths += _in_folder(Path(pattern)) if Path(pattern).is_dir() else expand(pattern)
     if not paths:
         raise InputError("no shards or tables given")
     for path in paths:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,12 @@ from catlip.data.remote import read_file
 from catlip.kinds import Labelling, Run
 from catlip.kinds.words.labelling import rule_of
 from catlip.kinds.words.labels import labels_table
-from catlip.label.sidecar import parse_sidecar
+from catlip.label.sidecar import Labels, parse_sidecar
 from catlip.label.sources import Source
 from catlip.system.ahead import work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import with_urls
 from catlip.table import as_text
-
-
-@dataclass(frozen=True)
-class Summed:
-    """One labels file: its numbers of captions, labels and bytes, and its meta."""
-
-    captions: int
-    labels: int
-    size: int
-    meta: dict[str, Any]
 
 
 def summarise(
@@ -43,11 +32,14 @@ def summarise(
     captions = labels = size = cut = new_captions = 0
     unlabelled, first = Counter[str](), dict[str, str]()
     skipped, first_skipped = Counter[str](), dict[str, str]()
-    summed = work_ahead(partial(_sum, making=making), sidecars.values())
-    for source, (_, one) in zip(sidecars, summed, strict=True):
-        captions, labels, size = captions + one.captions, labels + one.labels, size + one.size
+    read = work_ahead(partial(_read, making=making), sidecars.values())
+    for source, (_, (one, num_bytes)) in zip(sidecars, read, strict=True):
+        captions += len(one)
+        labels += len(one.values)
+        size += num_bytes
         cut += one.meta["cut"]
-        new_captions += one.captions * (source in new)
+        if source in new:
+            new_captions += len(one)
         unlabelled.update(one.meta["unlabelled"])
         for cause, key in one.meta["first_unlabelled"].items():
             first.setdefault(cause, f"{key} of {source.path.name}")
@@ -88,18 +80,15 @@ def report(run: Run[Labelling], num_done_before: int, folder: Path, record_path:
     print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
-def _sum(sidecar: Path, making: Mapping[str, Any]) -> Summed:
+def _read(sidecar: Path, making: Mapping[str, Any]) -> tuple[Labels, int]:
+    """The labels in a file, and its size in bytes. Raises: InputError as `summarise`."""
     content = read_file(sidecar)
     labels = parse_sidecar(sidecar, content)
-    _check_making(sidecar, labels.meta, making)
-    return Summed(len(labels), len(labels.values), size=len(content), meta=labels.meta)
-
-
-def _check_making(sidecar: Path, meta: Mapping[str, Any], making: Mapping[str, Any]) -> None:
     for name, value in making.items():
-        if meta[name] != value:
+        if labels.meta[name] != value:
             raise InputError(
-                f"{sidecar} was made with {name} {meta[name]}, not {value} as here; use the same "
-                "version of this program and the same words (a common $CATLIP_CACHE) on all "
+                f"{sidecar} was made with {name} {labels.meta[name]}, not {value} as here; use the "
+                "same version of this program and the same words (a common $CATLIP_CACHE) on all "
                 "machines, and run the command again"
             )
+    return labels, len(content)

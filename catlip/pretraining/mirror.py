@@ -54,15 +54,14 @@ class Mirror:
         if index is None:
             return
         self.earlier_writer = index.get("writer")
-        if not restart:
-            refuse_another(self.url, index["config"], self.config, option="--mirror")
         self.there = dict.fromkeys(index["files"])
         if restart:
             remove_file(self.url / INDEX)
             return
+        refuse_another(self.url, index["config"], self.config, option="--mirror")
         here = [step_of(path) for path in complete(self.folder / "checkpoints")]
-        matches = [CHECKPOINT.match(name) for name in self.there]
-        if max((int(match[1]) for match in matches if match), default=-1) > max(here, default=-1):
+        there = [int(match[1]) for name in self.there if (match := CHECKPOINT.match(name))]
+        if max(there, default=-1) > max(here, default=-1):
             self._fetch_all()
 
     def send(self) -> None:

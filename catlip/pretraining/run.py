@@ -26,7 +26,7 @@ from catlip.objective import shown_as
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, augmented, started
 from catlip.pretraining.mirror import Mirror, open_mirror
-from catlip.program.broken import FEW, MOST_LISTED, read_broken
+from catlip.program.broken import MOST_LISTED, read_broken, too_many
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
@@ -76,7 +76,9 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
     restart = config.restart and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     with only_writer(config.out, place.is_main):
         if restart:
-            _discard(config.out, place)
+            if place.is_main:
+                discard(config.out)
+            barrier()
         mirror = open_mirror(
             config.mirror, config.out, training.identity, place=place, restart=restart
         )
@@ -104,7 +106,8 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     Raises: InputError when the data cannot be read, or the labels are not of these shards.
     """
     recipe, classes = config.recipe, method.classes
-    shards, labels = _shards(config, place), classes.labels if classes else None
+    shards = _shards(config, place)
+    labels = classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
     order = SampleOrder(shards.counts, config.seed)
@@ -123,21 +126,18 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     )
     torch.manual_seed(config.seed)
     objective = augmented(started(method.build(), recipe), recipe)
-    identity = (
-        recipe.identity()
-        | (classes.identity if classes else {})
-        | {"method": objective.name, "seed": config.seed, "data": shards.digest}
-    )
-    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
+    identity = recipe.identity()
+    if classes:
+        identity |= classes.identity
+    identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
+    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes())) and not config.eager
     trainer = Trainer(
         objective,
         recipe,
         len(data.plan),
         place=place,
         accumulation=data.accumulation,
-        implementation=Implementation(
-            config.parallel, config.compile or (pays and not config.eager)
-        ),
+        implementation=Implementation(config.parallel, config.compile or pays),
         seed=config.seed,
     )
     return Training(trainer, data, identity)
@@ -150,9 +150,8 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
     """
     trainer, data = training.trainer, training.data
     place, objective = trainer.place, trainer.objective
-    method = objective.name
     config = replace(config, compile=trainer.implementation.compile)
-    settings = plain(config) | {"method": method}
+    settings = plain(config) | {"method": objective.name}
     if "labels" not in objective.needs:
         settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
     record = Record(config.out.with_name(config.out.name + ".json"), Pretrain, settings)
@@ -171,7 +170,7 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else nothing,
         )
-        record.shown_as[method] = shown_as(objective)
+        record.shown_as[objective.name] = shown_as(objective)
         record.samples |= {
             name: [line[name] for line in lines] for name in lines[0] if name != "broken"
         }
@@ -180,7 +179,7 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
             )
-        record.notes += differences(config.recipe, method)
+        record.notes += differences(config.recipe, objective.name)
         measured = record.measured(
             summary(trainer, lines, config.seed, samples=data.order.total, broken=broken)
         )
@@ -205,7 +204,7 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
             f"{shards.first_skipped()[0]}"
         )
     total = count + int(shards.counts.sum())
-    if count > max(FEW if config.max_broken else 0, config.max_broken * total):
+    if too_many(count, total, config.max_broken):
         raise InputError(
             f"{count:,} of {total:,} samples are left out ({skipped}; first: "
             f"{shards.first_skipped()[0]}), more than --max-broken {config.max_broken:g}: make "
@@ -231,13 +230,6 @@ def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]
     return counts
 
 
-def _discard(folder: Path, place: Place) -> None:
-    """Delete the run in `folder`. Raises: InputError."""
-    if place.is_main:
-        discard(folder)
-    barrier()
-
-
 def summary(
     trainer: Trainer,
     lines: list[dict[str, float]],
@@ -254,6 +246,7 @@ def summary(
         broken: counts of the images that could not be used, by cause.
     """
     objective = trainer.objective
+    encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]
     return Pretrain(
         broken=broken,
@@ -268,7 +261,5 @@ def summary(
         data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
         peak_gib=peak_gib(trainer.place.device),
         parameters_total=sum(p.numel() for p in objective.parameters()),
-        parameters_image=sum(
-            p.numel() for p in objective.get_submodule("image_encoder").parameters()
-        ),
+        parameters_image=sum(p.numel() for p in encoder.parameters()),
     )

@@ -62,6 +62,14 @@ def cause_of(error: Exception) -> str:
     return str(getattr(error, "cause", "cut short" if "truncated" in str(error) else "damaged"))
 
 
+def too_many(broken: int, seen: int, max_broken: float) -> bool:
+    """Whether more than the fraction `max_broken` of the images seen is broken, and more than FEW.
+
+    If `max_broken` is 0, a single broken image is too many.
+    """
+    return broken > max(FEW if max_broken else 0, max_broken * seen)
+
+
 @dataclass
 class BrokenImages:
     """Broken images, each once.
@@ -106,7 +114,7 @@ class BrokenImages:
 
         Raises: InputError when more are broken, and more than FEW.
         """
-        if len(self) > max(FEW if max_broken else 0, max_broken * seen):
+        if too_many(len(self), seen, max_broken):
             raise InputError(
                 f"{self.summary()}; of {seen:,} images, that is more than --max-broken "
                 f"{max_broken:g}: download the images again, or raise --max-broken to leave them "
@@ -132,7 +140,7 @@ class BrokenLog:
 
     def __init__(self, folder: Path, step: int, writes: bool):
         self.path, self.writes = folder / BROKEN_FILE, writes
-        lines = [line for line in _lines(self.path) if line["step"] <= step]
+        lines = [line for line in read_lines(self.path) if line["step"] <= step]
         self.met = BrokenImages({line["key"]: line["cause"] for line in lines})
         if writes and self.path.exists():
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -149,11 +157,11 @@ class BrokenLog:
 
 def read_broken(folder: Path) -> BrokenImages:
     """The broken images of a training so far."""
-    return BrokenImages({line["key"]: line["cause"] for line in _lines(folder / BROKEN_FILE)})
+    return BrokenImages({line["key"]: line["cause"] for line in read_lines(folder / BROKEN_FILE)})
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of the file, without a last one that a kill cut short."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON lines, without one that a kill cut short; [] without a file."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

@@ -25,13 +25,12 @@ class Whole:
     """Converts a config to the view of it that tyro is shown, and back.
 
     Attributes:
-        config_type, recipe_type: of the config and its recipe.
+        config_type: the type of the config.
         view: what tyro is shown.
         parts: for each group, the name of its field in the view, and its type.
     """
 
     config_type: type[Any]
-    recipe_type: type[Any]
     view: type[Any]
     parts: Mapping[str, type[Any]]
 
@@ -85,7 +84,7 @@ def grouped(default: Any) -> Whole | None:
     view = dataclasses.make_dataclass(
         type(default).__name__, [*boxes, *of_config.items()], frozen=True
     )
-    return Whole(type(default), type(recipe), view, parts=parts)
+    return Whole(type(default), view, parts)
 
 
 def _taken(part: type[Any], recipe: Any) -> Any:

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +26,25 @@ def scale_of(height: int, width: int) -> float:
 
 def encoded_image(pixels: NDArray[np.uint8]) -> str:
     """[H, W, 3] RGB as a JPEG in base64, at `scale_of` its size."""
-    return _base64(
-        _resized(Image.fromarray(pixels), Image.Resampling.LANCZOS), "JPEG", quality=QUALITY
-    )
+    return _encoded(pixels, Image.Resampling.LANCZOS, "JPEG", quality=QUALITY)
 
 
 def encoded_map(values: NDArray[np.uint8]) -> str:
     """[H, W] class ids as a PNG in base64, at `scale_of` its size."""
-    return _base64(
-        _resized(Image.fromarray(values), Image.Resampling.NEAREST), "PNG", optimize=True
-    )
+    return _encoded(values, Image.Resampling.NEAREST, "PNG", optimize=True)
 
 
 def encoded_mask(mask: NDArray[np.bool_]) -> str:
     """[H, W] bool as a PNG of one bit per pixel in base64, at `scale_of` its size."""
-    return _base64(_resized(Image.fromarray(mask), Image.Resampling.NEAREST), "PNG", optimize=True)
+    return _encoded(mask, Image.Resampling.NEAREST, "PNG", optimize=True)
 
 
-def _resized(picture: Image.Image, filter: Image.Resampling) -> Image.Image:
+def _encoded(pixels: NDArray[Any], filter: Image.Resampling, kind: str, **options: object) -> str:
+    picture = Image.fromarray(pixels)
     scale = scale_of(picture.height, picture.width)
-    if scale == 1:
-        return picture
-    return picture.resize((round(picture.width * scale), round(picture.height * scale)), filter)
-
-
-def _base64(picture: Image.Image, kind: str, **options: object) -> str:
+    if scale < 1:
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture = picture.resize(size, filter)
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -33,14 +33,10 @@ class Range:
         )
 
     def __str__(self) -> str:
-        limits = {
-            "at least": self.at_least,
-            "above": self.above,
-            "at most": self.at_most,
-            "below": self.below,
-        }
         return " and ".join(
-            f"{words} {limit}" for words, limit in limits.items() if limit is not None
+            f"{name.replace('_', ' ')} {limit}"
+            for name, limit in vars(self).items()
+            if limit is not None
         )
 
 
@@ -61,7 +57,8 @@ def check_ranges(config: Any) -> None:
     """
     kind: type = config.__class__
     for field in dataclasses.fields(config):
-        value, ranges = getattr(config, field.name), _ranges_of(kind)[field.name]
+        value = getattr(config, field.name)
+        ranges = _ranges_of(kind)[field.name]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             check_ranges(value)
         for number in _numbers(value):

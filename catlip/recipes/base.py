@@ -122,7 +122,7 @@ class MultiScaleRecipe(ImageRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.iterations) == bool(self.epochs) or self.iterations < 0 or self.epochs < 0:
+        if bool(self.iterations) == bool(self.epochs):
             raise InputError(
                 f"give either --iterations or --epochs, above 0 (not {self.iterations} and "
                 f"{self.epochs:g})"
@@ -133,8 +133,14 @@ class MultiScaleRecipe(ImageRecipe):
             )
 
     def sizes(self) -> list[ImageSize]:
-        span = (self.min_resolution, self.max_resolution, self.num_scales, self.scale_multiple)
-        return image_sizes(self.resolution, self.micro_batch, *span)
+        return image_sizes(
+            self.resolution,
+            self.micro_batch,
+            self.min_resolution,
+            high=self.max_resolution,
+            count=self.num_scales,
+            multiple=self.scale_multiple,
+        )
 
     def augmentation(self) -> Augmentation:
         """How each image is cropped and flipped."""

@@ -92,14 +92,8 @@ class DetectionRecipe(DenseRecipe):
         "images": ("scale_jitter", "square_sides"),
         "head": (
             *("pyramid_scales", "pyramid_channels", "head_convolutions", "fc_channels", "window"),
-            *(
-                "proposals",
-                "test_proposals",
-                "background_iou",
-                "roi_sampling",
-                "roi_aligned",
-                "least_score",
-            ),
+            *("proposals", "test_proposals", "background_iou"),
+            *("roi_sampling", "roi_aligned", "least_score"),
         ),
     }
 
@@ -159,12 +153,12 @@ class DetectionRecipe(DenseRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.square_sides) not in (0, 3) or min(self.square_sides, default=1) < 1:
+        if len(self.square_sides) not in (0, 3):
             raise InputError(
                 f"square_sides {self.square_sides} must be smallest side, largest side, and number "
                 "of sides"
             )
-        if not 0 <= self.background_iou <= OBJECT_IOU:
+        if self.background_iou > OBJECT_IOU:
             raise InputError(
                 f"background_iou {self.background_iou} must be in [0, {OBJECT_IOU}]; a "
                 "higher IoU means an object"
@@ -275,10 +269,11 @@ def _as_released(recipe: DetectionRecipe) -> DetectionRecipe:
     """A recipe as the release trains it: on squares, in batches of 8 to 1 images per device, 2.84
     on average. On COCO this takes 65,000 steps; batches of two images would take 92,000.
     """
-    paper, release = "Table 7(e), Mask R-CNN on COCO", "Mask R-CNN on COCO as the released"
+    paper = "Table 7(e), Mask R-CNN on COCO"
+    release = "Mask R-CNN on COCO as the released configuration trains it"
     return replace(
         recipe,
-        about=recipe.about.replace(paper, f"{release} configuration trains it"),
+        about=recipe.about.replace(paper, release),
         source="release",
         scale_jitter=(),
         square_sides=(512, 1280, 25),

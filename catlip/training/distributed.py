@@ -67,7 +67,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     chosen = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if chosen.type == "cpu":
+    else:
         _keep_memory()
     if world_size > 1 and not dist.is_initialized():
         _join(chosen, world_size, timeout)
@@ -83,9 +83,11 @@ def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> N
     TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each attempt.
     """
     atexit.register(_leave)
-    env, gpu = os.environ, device.type == "cuda"
-    # With a device_id NCCL connects at once, and does not guess a rank's GPU.
-    own: dict[str, Any] = {"backend": "nccl", "device_id": device} if gpu else {"backend": "gloo"}
+    env = os.environ
+    own: dict[str, Any] = {"backend": "gloo"}
+    if device.type == "cuda":
+        # With a device_id NCCL connects at once, and does not guess a rank's GPU.
+        own = {"backend": "nccl", "device_id": device}
     if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
         dist.init_process_group(**own, timeout=timeout)
         return

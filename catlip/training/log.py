@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from catlip.program.broken import BrokenImage, BrokenLog
+from catlip.program.broken import BrokenImage, BrokenLog, read_lines
 from catlip.record import naming, write_atomically
 from catlip.training import trackers
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
@@ -59,11 +59,6 @@ def means(recent: Sequence[Progress]) -> dict[str, float]:
     }
 
 
-def read_lines(path: Path) -> list[dict[str, float]]:
-    """The lines of a `log.jsonl`, without one that a kill cut off."""
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-
-
 class Log:
     """The log of a run, written by rank 0; the other ranks only keep its lines.
 
@@ -85,11 +80,11 @@ class Log:
         projects: Mapping[str, str],
         config: dict[str, Any],
     ):
-        self.lines: list[dict[str, float]] = []
         self.place = place
         self.path = folder / "log.jsonl"
-        if self.path.exists():
-            self.lines = [line for line in read_lines(self.path) if line["step"] <= step]
+        self.lines: list[dict[str, float]] = [
+            line for line in read_lines(self.path) if line["step"] <= step
+        ]
         self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
             return

@@ -76,10 +76,7 @@ def train(
     ):
         while trainer.step < trainer.num_steps:
             recent.append(
-                trainer.train_step(
-                    stream,
-                    lambda: notice.received is not None or writer.asks,
-                )
+                trainer.train_step(stream, lambda: notice.received is not None or writer.asks)
             )
             bar.update()
             asked = recent[-1].saves
@@ -117,7 +114,8 @@ def train(
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
     """Write the weights to transfer, with the config and the progress; all ranks call it."""
-    weights, done = trainer.weights(), {"step": trainer.step, "num_steps": trainer.num_steps}
+    weights = trainer.weights()
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
-        save_weights(path, weights, config | {"progress": done | {"images_seen": images_seen}})
+        done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
+        save_weights(path, weights, config | {"progress": done})

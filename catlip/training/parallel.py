@@ -70,13 +70,15 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """The 2-norm of the whole gradient, a scalar, the same on all ranks."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     sharded = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
-    whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    replicated = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not sharded:
-        return nn.utils.get_total_norm(whole)
+        return nn.utils.get_total_norm(replicated)
     # One exchange for all parameters; the norm of a DTensor takes one for each.
     square = nn.utils.get_total_norm(sharded) ** 2
     dist.all_reduce(square)
-    return (square + nn.utils.get_total_norm(whole) ** 2 if whole else square).sqrt()
+    if replicated:
+        square = square + nn.utils.get_total_norm(replicated) ** 2
+    return square.sqrt()
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -29,13 +29,13 @@ def use_threads(folder: Path, place: Place) -> None:
     """
     if place.device.type != "cpu":
         return
-    cores, file = len(os.sched_getaffinity(0)), folder / FILE
+    cores = len(os.sched_getaffinity(0))
     if "OMP_NUM_THREADS" not in os.environ:
         begun_with = threads_of(folder)
         torch.set_num_threads(min(begun_with, cores) if begun_with else _beside_others(cores))
     if place.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{torch.get_num_threads()}\n")
+        (folder / FILE).write_text(f"{torch.get_num_threads()}\n")
 
 
 def threads_of(folder: Path) -> int | None:
@@ -50,8 +50,7 @@ def cores_taken_by_others(seconds: float = LOOK_S) -> float:
     """The number of cores of this process that other processes keep busy; 0 if it is unknown."""
     before = _others_s()
     time.sleep(seconds)
-    after = _others_s()
-    return max(0.0, (after - before) / seconds)
+    return max(0.0, (_others_s() - before) / seconds)
 
 
 @functools.cache  # a program that trains many small classifiers measures once

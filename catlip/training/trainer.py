@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule
 
 from catlip import streams
@@ -121,11 +120,9 @@ class Trainer:
         self._watched = False
         self.optimizer = adamw(self.objective, recipe, form.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-        self.average = (
-            WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
-            if recipe.ema_decay
-            else None
-        )
+        self.average: WeightAverage | None = None
+        if recipe.ema_decay:
+            self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
 
     def train_step(
         self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = never
@@ -141,10 +138,11 @@ class Trainer:
         Raises: InputError, on all ranks, when the loss or the gradient's norm is not finite on any
             of them; the weights are then those before the step.
         """
-        begin, wait, images, losses, keys, broken = time.perf_counter(), 0.0, 0, [], [], []
-        self.objective.set_progress(
-            augmentation_progress(self.step, self.num_steps, self.optimization)
-        )
+        begin = time.perf_counter()
+        wait, images = 0.0, 0
+        losses, keys, broken = [], [], []
+        progress = augmentation_progress(self.step, self.num_steps, self.optimization)
+        self.objective.set_progress(progress)
         self.optimizer.zero_grad(set_to_none=True)
         per_loss = self.accumulation if self.objective.whole_step else 1
         for micro_step in range(0, self.accumulation, per_loss):
@@ -192,15 +190,10 @@ class Trainer:
         The tensors are not copied, so that filling them restores the run.
         """
         scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
-        moments: Any = get_optimizer_state_dict(self.objective, self.optimizer)["state"]
         return {
             "objective": self.objective.state_dict(),
-            "optimizer": {
-                f"{name}/{moment}": value
-                for name, by_moment in moments.items()
-                for moment, value in by_moment.items()
-            },
-            "average": self.average.values if self.average else {},
+            "optimizer": checkpoint.moments_of(self.objective, self.optimizer),
+            "average": self._averages(),
             "scaler": scaler,
         }
 

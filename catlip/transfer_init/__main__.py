@@ -84,11 +84,9 @@ def main(config: TransferInit) -> None:
         labels.name: find_origins(labels, vocabulary, config.alpha, ties=config.ties)
         for labels in label_sets
     }
-    head = (
-        _head_file(config.weights, vocabulary, label_sets[0], config=config)
-        if config.weights
-        else b""
-    )
+    head = b""
+    if config.weights:
+        head = _head_file(config.weights, vocabulary, label_sets[0], config=config)
     covered = {name: coverage(of_set) for name, of_set in origins.items()}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}

@@ -130,9 +130,8 @@ def _factor(rows: Tensor, scale: Scale, bound: float) -> float:
 def _drawn(num_labels: int, width: int, bound: float, seed: int) -> tuple[Tensor, Tensor]:
     """Weight [n, D] and bias [n, 1] as nn.Linear draws them, float64."""
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.empty(num_labels, width, dtype=torch.float64).uniform_(
-        -bound, bound, generator=generator
-    )
-    return weight, torch.empty(num_labels, 1, dtype=torch.float64).uniform_(
-        -bound, bound, generator=generator
-    )
+    weight = torch.empty(num_labels, width, dtype=torch.float64)
+    bias = torch.empty(num_labels, 1, dtype=torch.float64)
+    for drawn in (weight, bias):
+        drawn.uniform_(-bound, bound, generator=generator)
+    return weight, bias

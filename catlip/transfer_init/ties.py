@@ -64,8 +64,9 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[Nearest]
 def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
     """The rows and all their ancestors, each with the number of steps above the nearest row."""
     steps, frontier = dict.fromkeys(rows, 0), set(rows)
+    depth = 0
     while frontier:
-        depth = steps[next(iter(frontier))] + 1
+        depth += 1
         frontier = {
             parent for row in frontier for parent in parents.get(row, ()) if parent not in steps
         }

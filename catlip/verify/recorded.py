@@ -11,10 +11,10 @@ import torch
 from catlip.cli import InputError
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method
+from catlip.program.broken import read_lines
 from catlip.record import environment, read_record
 from catlip.training.distributed import Place
 from catlip.training.folder import changes
-from catlip.training.log import read_lines
 from catlip.training.saving import checkpoint
 from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
@@ -42,13 +42,15 @@ class RecordedRun:
 
     def refuse_other_data(self, identity: dict[str, Any]) -> None:
         """Raises: InputError when data, vocabulary or recipe are not those of the run."""
-        known = [*self.checkpoints.values()][:1] or [*self.weights.values()][:1]
-        if not known:
+        if self.checkpoints:
+            held = checkpoint.config_of(next(iter(self.checkpoints.values())))
+        elif self.weights:
+            _, held = read_file(next(iter(self.weights.values())))
+        else:
             raise InputError(
                 f"{self.folder} has neither a checkpoint nor weights, so nothing says on which "
                 "data it was trained"
             )
-        held = checkpoint.config_of(known[0]) if self.checkpoints else read_file(known[0])[1]
         held.pop(NOT_OF_THE_RUN, None)
         if changed := changes(held, json.loads(json.dumps(identity))):
             raise InputError(
@@ -57,17 +59,17 @@ class RecordedRun:
 
     def unlike_record(self) -> list[str]:
         """Where the log differs from the curves in the record of a finished run, in words."""
-        steps, samples = list(self.lines), self.record["samples"]
+        samples = self.record["samples"]
         curves = {name: samples[name] for name in ("loss", "grad_norm") if name in samples}
         words = []
         for name, values in curves.items():
-            logged = [self.lines[step].get(name) for step in steps]
+            logged = [line.get(name) for line in self.lines.values()]
             if len(values) != len(logged):
                 words.append(
                     f"{name}: {len(logged)} lines in log.jsonl, {len(values)} in its record"
                 )
                 continue
-            for step, here, there in zip(steps, logged, values, strict=True):
+            for step, here, there in zip(self.lines, logged, values, strict=True):
                 if here != there:
                     words.append(f"step {step}: {name} {here} in log.jsonl, {there} in its record")
         return words
@@ -140,8 +142,8 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
     """
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
-    before = _numbers_of(then, "cpu" if was_on_cpu else "device")
-    here = _numbers_of(now, "cpu" if place.device.type == "cpu" else "device")
+    before = _numbers_of(then, was_on_cpu)
+    here = _numbers_of(now, place.device.type == "cpu")
     before["ranks"] = then.get("ranks", 1 if config.recipe.num_devices == 1 else None)
     here["ranks"] = place.world_size
     if was_on_cpu:
@@ -155,11 +157,11 @@ def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
     return "; ".join(filter(None, words))
 
 
-def _numbers_of(environment: dict[str, Any], device: str) -> dict[str, Any]:
+def _numbers_of(environment: dict[str, Any], on_cpu: bool) -> dict[str, Any]:
     """The entries of an environment on which rounding depends."""
     packages = environment.get("packages", {})
-    versions = {name: packages.get(name) for name in OF_NUMBERS}
-    on_gpu = (
-        {name: environment.get(name) for name in ("cuda", "cudnn")} if device == "device" else {}
-    )
-    return {"device": environment.get(device)} | versions | on_gpu
+    numbers = {"device": environment.get("cpu" if on_cpu else "device")}
+    numbers |= {name: packages.get(name) for name in OF_NUMBERS}
+    if not on_cpu:
+        numbers |= {name: environment.get(name) for name in ("cuda", "cudnn")}
+    return numbers

@@ -113,7 +113,8 @@ class Replay:
             stepped: called after each step.
         Raises: InputError when a step cannot be executed, for example if its loss is not finite.
         """
-        trainer, recent = self.training.trainer, list[Progress]()
+        trainer = self.training.trainer
+        recent: list[Progress] = []
         if self.span.checkpoint:
             recent = trainer.load(self.span.checkpoint, self.training.identity)
             yield from self._weights()

@@ -62,11 +62,11 @@ class Vocabulary:
     edition: int = EDITION
 
     def __post_init__(self) -> None:
-        offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
         if len(self.synsets) < 2:
             raise InputError(
                 f"a vocabulary needs two synsets or more; this has {len(self.synsets)}"
             )
+        offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
         if len(offsets) != len(set(offsets)):
             raise InputError("a vocabulary has each synset once; this has one of them twice")
 
@@ -130,19 +130,14 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as JSON, one synset per line, atomically."""
-        lists = {
-            key: [json.dumps(astuple(synset)) for synset in getattr(self, key)]
-            for key in ("synsets", "pruned")
-        }
-        body = {
-            key.name: plain(getattr(self, key.name))
-            for key in fields(self)
-            if key.name not in lists
-        }
+        lists = {"synsets": self.synsets, "pruned": self.pruned}
+        names = [key.name for key in fields(self) if key.name not in lists]
+        body = {name: plain(getattr(self, name)) for name in names}
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")
-        tail = "".join(
-            f',\n "{key}": [\n  ' + ",\n  ".join(lines) + "\n ]" for key, lines in lists.items()
-        )
+        tail = ""
+        for name, synsets in lists.items():
+            lines = ",\n  ".join(json.dumps(astuple(synset)) for synset in synsets)
+            tail += f',\n "{name}": [\n  {lines}\n ]'
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{head}{tail}\n}}\n".encode())
 
@@ -156,14 +151,8 @@ class Vocabulary:
                 f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
             ) from None
         try:
-            return cls(**_fields(json.loads(content)))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:  # InputError is a ValueError
+            return _read(json.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise InputError(
                 f"{path} is not a vocabulary: {reason}; build one with `python -m "
@@ -184,12 +173,11 @@ class Vocabulary:
             raise InputError(
                 f"top_k {top_k} is not between 2 and the {len(ranked)} synsets of {path}"
             )
-        source = Source(None, (digest,))
         return cls(
-            "corenet",
-            VERSION,
-            None,
-            source=source,
+            rule="corenet",
+            wordnet=VERSION,
+            tagger=None,
+            source=Source(None, (digest,)),
             threshold=None,
             top_k=top_k,
             synsets=ranked[:top_k],
@@ -197,23 +185,26 @@ class Vocabulary:
         )
 
 
-def _fields(body: dict[str, Any]) -> dict[str, Any]:
-    """The content of a vocabulary's file as the fields of `Vocabulary`.
+def _read(body: dict[str, Any]) -> Vocabulary:
+    """The vocabulary of a file with this content.
 
     Raises: any of the errors that `load` expects.
     """
     if body["schema"] != SCHEMA:
         raise ValueError("it was written by another version of this program")
     source = body["source"]
-    return {
-        **{name: _text(body[name]) for name in ("rule", "wordnet")},
-        "tagger": _or_none(_text, body["tagger"]),
-        "edition": _whole(body["edition"]),
-        **{name: _or_none(_whole, body[name]) for name in ("threshold", "top_k")},
-        "source": Source(_or_none(_whole, source["captions"]), tuple(map(_text, source["parts"]))),
-        "captions_by_labels": _or_none(_histogram, body["captions_by_labels"]),
-        **{name: tuple(_synset(*entry) for entry in body[name]) for name in ("synsets", "pruned")},
-    }
+    return Vocabulary(
+        rule=_text(body["rule"]),
+        wordnet=_text(body["wordnet"]),
+        tagger=_or_none(_text, body["tagger"]),
+        source=Source(_or_none(_whole, source["captions"]), tuple(map(_text, source["parts"]))),
+        threshold=_or_none(_whole, body["threshold"]),
+        top_k=_or_none(_whole, body["top_k"]),
+        synsets=tuple(_synset(*entry) for entry in body["synsets"]),
+        pruned=tuple(_synset(*entry) for entry in body["pruned"]),
+        captions_by_labels=_or_none(_histogram, body["captions_by_labels"]),
+        edition=_whole(body["edition"]),
+    )
 
 
 def _or_none(read: Callable[[Any], T], value: Any) -> T | None:
@@ -250,11 +241,10 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     if (threshold is None) == (top_k is None):
         raise InputError("give either --threshold or --top-k")
     ranked = counts.ranked()
-    num_kept = (
-        min(top_k or 0, len(ranked))
-        if threshold is None
-        else sum(synset.count > threshold for synset in ranked)
-    )
+    if threshold is None:
+        num_kept = min(top_k or 0, len(ranked))
+    else:
+        num_kept = sum(synset.count > threshold for synset in ranked)
     if num_kept < max(2, top_k or 2):
         raise InputError(_too_few(ranked, num_kept, threshold, top_k=top_k))
     return Vocabulary(

@@ -141,9 +141,8 @@ def count(paths: Iterable[Path]) -> Counts:
                 "catlip.label` again"
             )
         by_synset += np.bincount(rows, minlength=len(by_synset))
-        histogram += np.bincount(
-            np.minimum(np.diff(labels.offsets), HISTOGRAM - 1), minlength=HISTOGRAM
-        )
+        labels_of_caption = np.minimum(np.diff(labels.offsets), HISTOGRAM - 1)
+        histogram += np.bincount(labels_of_caption, minlength=HISTOGRAM)
     if making is None:
         raise InputError("no labels given; run `python -m catlip.label` first")
     return Counts(
@@ -173,19 +172,22 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
     all_counts = [counts for _, counts in counted]
     captions = [counts.source.captions for counts in all_counts]
     histograms = [counts.captions_by_labels for counts in all_counts]
+    num_captions = None if None in captions else sum(filter(None, captions))
+    histogram: tuple[int, ...] | None = None
+    if None not in histograms:
+        histogram = tuple(map(sum, zip(*filter(None, histograms), strict=True)))
     parts = sorted(part for counts in all_counts for part in counts.source.parts)
     return Counts(
         np.sum([counts.by_synset for counts in all_counts], axis=0),
         all_counts[0].making,
-        Source(None if None in captions else sum(filter(None, captions)), tuple(parts)),
-        captions_by_labels=None
-        if None in histograms
-        else tuple(map(sum, zip(*filter(None, histograms), strict=True))),
+        Source(num_captions, tuple(parts)),
+        captions_by_labels=histogram,
     )
 
 
 def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
-    (first, start), parts = counted[0], set[str]()
+    first, start = counted[0]
+    parts: set[str] = set()
     for name, counts in counted:
         if counts.making != start.making:
             raise InputError(

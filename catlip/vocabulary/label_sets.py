@@ -1,9 +1,6 @@
 """The labels of the data sets that CatLIP is transferred to, as WordNet synsets (Sections 3.1 and
 4.2).
 
-    label_set("imagenet"), label_set("coco"), label_set("ade20k"),
-    label_set("fashion_mnist"), label_set("places365:/data/places365")
-
 ImageNet's classes are synsets. For the names of COCO, ADE20k and Fashion-MNIST the sense was chosen
 by hand (`label_names/*.csv`): COCO's mouse is a computer mouse. Places365's names are read from the
 user's copy and become synsets by a rule, `synsets_of`, which finds two in "restaurant_kitchen" and
@@ -71,14 +68,12 @@ def synsets_of(name: str) -> tuple[int, ...]:
     ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
-    if (synset := _first_sense(whole)) is not None:
+    if (synset := nouns().first_sense(whole)) is not None:
         return (synset,)
     parts = _parts(whole.replace("-", "_").split("_"))
-    return (
-        ()
-        if None in parts
-        else tuple(dict.fromkeys(synset for synset in parts if synset is not None))
-    )
+    if None in parts:
+        return ()
+    return tuple(dict.fromkeys(synset for synset in parts if synset is not None))
 
 
 def imagenet_synsets() -> list[int]:
@@ -86,14 +81,9 @@ def imagenet_synsets() -> list[int]:
     does not load torch).
     """
     package = importlib.util.find_spec("timm")
-    if package is None or not package.submodule_search_locations:
-        raise InputError(
-            "timm, which lists ImageNet's classes, is not installed; run `pip install timm`"
-        )
-    text = (
-        Path(package.submodule_search_locations[0]) / "data/_info/imagenet_synsets.txt"
-    ).read_text()
-    return [int(wnid.removeprefix("n")) for wnid in text.split()]
+    assert package is not None, "timm is a dependency"
+    listing = Path(str(package.origin)).parent / "data/_info/imagenet_synsets.txt"
+    return [int(wnid.removeprefix("n")) for wnid in listing.read_text().split()]
 
 
 def _parts(words: Sequence[str]) -> list[int | None]:
@@ -104,13 +94,9 @@ def _parts(words: Sequence[str]) -> list[int | None]:
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
             end = start + length
-            if (synset := _first_sense("_".join(words[start:end]))) is not None:
+            if (synset := nouns().first_sense("_".join(words[start:end]))) is not None:
                 return [*_parts(words[:start]), synset, *_parts(words[end:])]
     return [None] * len(words)
-
-
-def _first_sense(words: str) -> int | None:
-    return nouns().first_senses.get(nouns().lemmatize(words))
 
 
 NamesAndSynsets = tuple[Sequence[str], Sequence[tuple[int, ...]]]

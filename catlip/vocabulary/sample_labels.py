@@ -59,19 +59,14 @@ class VocabularyLabels:
             not made as the labels of the vocabulary were.
         """
         step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
+        paths = shards.paths[::step]
+        counts, digests = shards.counts[::step].tolist(), shards.digests[::step].tolist()
         with ThreadPoolExecutor(THREADS) as pool:
-            checked = pool.map(
-                self._fault,
-                shards.paths[::step],
-                shards.counts[::step].tolist(),
-                shards.digests[::step].tolist(),
-            )
-            faults = [fault for fault in checked if fault]
+            faults = list(filter(None, pool.map(self._fault, paths, counts, digests)))
         if faults:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
-            looked_at = len(shards.paths[::step])
             raise InputError(
-                f"{len(faults):,} of {looked_at:,} shards have no usable labels; first error: "
+                f"{len(faults):,} of {len(paths):,} shards have no usable labels; first error: "
                 f"{faults[0]}; run `python -m catlip.label {shlex.join(patterns)} {how}`, "
                 "and `python -m catlip.vocabulary` if the vocabulary is older than the labels"
             )

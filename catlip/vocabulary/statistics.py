@@ -1,9 +1,6 @@
 """Statistics of a vocabulary: the synsets in the captions, and how near the classes are to the
 labels of other data sets (Figures 2(b), 2(c), 3(a), 3(b)).
 
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
-        --against imagenet coco places365:/data/places365
-
 A label of a target data set *matches* the class of highest path similarity to any of its synsets;
 Figure 2(b) counts the labels that match with at least a given similarity; Figure 2(c) shows how
 often the classes occur that match exactly.
@@ -57,9 +54,7 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
     closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
-    candidates = iter(
-        zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
-    )
+    candidates = zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
     matches = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
         if not synsets:

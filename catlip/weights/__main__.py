@@ -111,8 +111,9 @@ def _write(config: Convert, checkpoint: Checkpoint, converted: Converted) -> Non
     if config.to == "released":
         write_archive(config.out, converted)
     elif config.to == "huggingface":
-        resized = {"resolution": converted.config["resolution"], "config": converted.config}
-        write_folder(config.out, replace(checkpoint, **resized), converted)
+        resolution = converted.config["resolution"]
+        resized = replace(checkpoint, resolution=resolution, config=converted.config)
+        write_folder(config.out, resized, converted)
     else:
         write_safetensors(config.out, converted)
 

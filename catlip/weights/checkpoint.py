@@ -36,7 +36,6 @@ MAX_RESOLUTION = 1 << 14
 # Pixels of the shorter side before the release's central crop of 224; at other resolutions the
 # release resizes to the size of the crop.
 RESIZE = 232
-METHODS = {"clip": "clip"}  # by task; all other released checkpoints were pre-trained by CatLIP
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
 RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same two of the release's trainer
 
@@ -128,12 +127,10 @@ def checkpoint_of(
     Raises: InputError, as `read_checkpoint`.
     """
     try:
+        if config.get("layout") == "timm":
+            return _of_timm(tensors, config)
         if config:
-            return (
-                _of_timm(tensors, config)
-                if config.get("layout") == "timm"
-                else _of_objective(tensors, config)
-            )
+            return _of_objective(tensors, config)
         if layout := find_layout(tensors):
             return _of_release(tensors, layout, path)
     except InputError as error:
@@ -157,7 +154,7 @@ def _released_config(layout: Layout, source: Path) -> dict[str, Any]:
         "encoder": layout.encoder,
         "resolution": RESOLUTION,
         "resize": RESIZE,
-        "method": METHODS.get(layout.task, "catlip"),
+        "method": "clip" if layout.task == "clip" else "catlip",
         "seed": 0,  # every configuration of the release has it
         "pool": layout.pool,
         "released": asdict(layout),

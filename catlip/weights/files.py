@@ -38,15 +38,13 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
     Raises: InputError when there is no such file, or it is neither of the two, is cut short, or
         would run code.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it")
     if not path.is_file():
-        raise InputError(
-            f"{path} is a folder; name a file in it"
-            if path.is_dir()
-            else f"there is no file {path}"
-        )
+        raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:
         start = file.read(len(GIT_LFS_POINTER))
-    if start[HEADER_AT : HEADER_AT + 1] == b"{":
+    if start.startswith(b"{", HEADER_AT):
         return _read_safetensors(path)
     if start.startswith(ZIP):
         return _read_archive(path), {}
@@ -154,11 +152,9 @@ def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
         if name in tensors
         and tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
     ]
-    missing = [name for name in expected if name not in tensors]
-    unknown = [name for name in tensors if name not in expected]
     differing = {
-        "missing": missing,
-        "not understood": unknown,
+        "missing": [name for name in expected if name not in tensors],
+        "not understood": [name for name in tensors if name not in expected],
         "of another shape": misshapen,
         "of another type": mistyped,
     }

@@ -143,7 +143,7 @@ class Layout:
         return self.task == "clip" and name.startswith(TEXT_SIDE)
 
 
-def released_name(name: str, out_proj: OutProj = "out_proj_attn") -> str:
+def released_name(name: str, out_proj: OutProj) -> str:
     """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)`.
 
     The other encoders with the release's stem have the same names.
@@ -177,23 +177,21 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     )
     width = tensors[prefix + POSITIONS].shape[-1:]
     released = {name: shape for name, shape in ENCODERS.items() if shape.stem == "conv"}
-    for name, shape in released.items():
-        if ((shape.width,), shape.depth) == (width, depth):
-            encoder = name
-            break
-    else:
+    fitting = [
+        name for name, shape in released.items() if ((shape.width,), shape.depth) == (width, depth)
+    ]
+    if not fitting:
         sizes = ", ".join(f"{n} ({s.width} x {s.depth})" for n, s in released.items())
         raise InputError(
             f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
             f"has {sizes}"
         )
+    unfused = f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
     return Layout(
-        encoder,
+        fitting[0],
         task,
         _num_classes(tensors, task),
-        out_proj="out_proj"
-        if f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
-        else "out_proj_attn",
+        out_proj="out_proj" if unfused else "out_proj_attn",
         augmented=any(name.startswith(f"{prefix}neural_augmentor.") for name in tensors),
     )
 

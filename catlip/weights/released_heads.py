@@ -130,8 +130,10 @@ def _convolution(
 
 
 def _deconvolution(name: str, inputs: int, outputs: int, bias: bool = False) -> Shapes:
-    weight: Shapes = {f"{name}.block.conv.weight": (inputs, outputs, 2, 2)}
-    return weight | ({f"{name}.block.conv.bias": (outputs,)} if bias else {})
+    shapes: Shapes = {f"{name}.block.conv.weight": (inputs, outputs, 2, 2)}
+    if bias:
+        shapes[f"{name}.block.conv.bias"] = (outputs,)
+    return shapes
 
 
 def _norm(name: str, width: int) -> Shapes:

@@ -70,8 +70,9 @@ def summary(path: Path) -> dict[str, str]:
 def _of_release(layout: Layout) -> dict[str, str]:
     if layout.task == "clip":
         return {"encoder": layout.encoder, "task": "clip", "joint width": f"{layout.num_classes}"}
-    likely = DATA_SETS.get(layout.num_classes) if layout.task == "classification" else None
-    classes = f"{layout.num_classes:,}" + (f", as many as {likely} has" if likely else "")
+    classes = f"{layout.num_classes:,}"
+    if layout.task == "classification" and layout.num_classes in DATA_SETS:
+        classes += f", as many as {DATA_SETS[layout.num_classes]} has"
     return {"encoder": layout.encoder, "task": layout.task, "classes": classes}
 
 

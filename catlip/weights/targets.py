@@ -71,7 +71,8 @@ def to_timm(checkpoint: Checkpoint, resolution: int) -> Converted:
     Raises: InputError for another resolution than the checkpoint's if timm resizes positions as
         this project does, or if it is not a multiple of the patch.
     """
-    checkpoint = _at(checkpoint, resolution) if resolution else checkpoint
+    if resolution:
+        checkpoint = _at(checkpoint, resolution)
     tensors, dropped = dict(checkpoint.encoder), {}
     if "weight" in checkpoint.classifier:
         tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.classifier.items()}
@@ -98,12 +99,10 @@ def to_released(checkpoint: Checkpoint) -> Converted:
         )
     layout = checkpoint.layout
     if layout is None:
-        weight = checkpoint.classifier.get("weight")
-        num_classes = len(weight) if weight is not None else 0
         layout = Layout(
             checkpoint.encoder_name,
             "classification",
-            num_classes,
+            len(checkpoint.classifier.get("weight", ())),
             augmented=bool(checkpoint.range_augment),
         )
     if layout.augmented and not checkpoint.range_augment:
@@ -151,7 +150,7 @@ def _at(checkpoint: Checkpoint, resolution: int) -> Checkpoint:
             f"timm resizes the positions of {checkpoint.encoder_name} as this project does; leave "
             "--resolution out"
         )
-    if resolution <= 0 or resolution % shape.patch:
+    if resolution % shape.patch:
         raise InputError(
             f"resolution {resolution} is not a multiple of the patch, {shape.patch} pixels"
         )

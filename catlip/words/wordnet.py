@@ -21,11 +21,9 @@ from catlip.words import stamp, wordnet_dir, words_file
 
 VERSION = "3.0"
 INDEX_FILE = "nouns-2.json"  # the number changes with the content of the file
-# WordNet's rules of detachment for nouns: (ending, replacement).
-ENDINGS = (
-    *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
-    *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
-)
+# WordNet's rules of detachment for nouns, each an ending and its replacement.
+RULES = "s: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y"
+ENDINGS = [rule.split(":") for rule in RULES.split()]
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,10 @@ class Nouns:
             forms = _without_ending(forms)
             lemma = self._shortest_noun(forms)
         return lemma or word
+
+    def first_sense(self, word: str) -> int | None:
+        """The synset of the first sense of a word's base form; None if it is no noun of WordNet."""
+        return self.first_senses.get(self.lemmatize(word))
 
     def _shortest_noun(self, forms: Sequence[str]) -> str | None:
         return min((form for form in forms if form in self.first_senses), key=len, default=None)

@@ -34,18 +34,15 @@ def intervals(one: Sequence[float], other: Sequence[float]) -> Intervals | None:
         finite. Swapping the lists mirrors the result exactly: the ends of an interval change
         places, differences change sign, and ratios are inverted.
     """
-    if not all(
-        FEWEST <= len(samples) <= MOST and all(map(math.isfinite, samples))
-        for samples in (one, other)
-    ):
-        return None
-    if list(one) > list(other):
-        mirrored = _resampled(other, one)
-        return Intervals(
-            _mirrored(mirrored.difference),
-            mirrored.ratio and (1 / mirrored.ratio[1], 1 / mirrored.ratio[0]),
-        )
-    return _resampled(one, other)
+    for samples in (one, other):
+        if not FEWEST <= len(samples) <= MOST or not all(map(math.isfinite, samples)):
+            return None
+    if list(one) <= list(other):
+        return _resampled(one, other)
+    mirrored = _resampled(other, one)
+    low, high = mirrored.difference
+    ratio = mirrored.ratio and (1 / mirrored.ratio[1], 1 / mirrored.ratio[0])
+    return Intervals((-high, -low), ratio)
 
 
 def _resampled(one: Sequence[float], other: Sequence[float]) -> Intervals:
@@ -56,15 +53,10 @@ def _resampled(one: Sequence[float], other: Sequence[float]) -> Intervals:
 
 
 def _medians(samples: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
-    return np.asarray(
-        np.median(samples[draw.integers(len(samples), size=(RESAMPLES, len(samples)))], axis=1)
-    )
+    chosen = draw.integers(len(samples), size=(RESAMPLES, len(samples)))
+    return np.asarray(np.median(samples[chosen], axis=1))
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _mirrored(ends: tuple[float, float]) -> tuple[float, float]:
-    return -ends[1], -ends[0]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import tyro
 
@@ -91,60 +92,48 @@ def comparison(one: Path, other: Path) -> list[Part]:
 
 def identical(pair: Pair) -> bool:
     """Whether the two records have the same content, wherever they are stored."""
-    return not differing(
-        *({part: getattr(record, part) for part in PARTS} for record in (pair.one, pair.other))
-    )
+    one, other = ({part: getattr(r, part) for part in PARTS} for r in (pair.one, pair.other))
+    return not differing(one, other)
 
 
 def _part(name: str, pairs: Sequence[Pair]) -> Part:
-    title = (
-        f"{clipped(name, 160)}, mean of {len(pairs)} seeds"
-        if len(pairs) > 1
-        else clipped(pairs[0].name, 160)
-    )
+    title = clipped(pairs[0].name, 160)
+    if len(pairs) > 1:
+        title = f"{clipped(name, 160)}, mean of {len(pairs)} seeds"
     config = _config_table(pairs)
     metrics, equal = metrics_table(pairs)
-    sentences = [
-        f"measured on {_devices(pairs)}",
-        *(f"warning: {words}" for words in warnings_of(pairs)),
-        *([] if config else ["config: no difference"]),
-        _equal_metrics(equal, metrics is not None),
-        *_other_samples(pairs),
-        *_other_notes(pairs),
-    ]
+    sentences = [f"measured on {_devices(pairs)}"]
+    sentences += [f"warning: {words}" for words in warnings_of(pairs)]
+    if not config:
+        sentences.append("config: no difference")
+    sentences.append(_equal_metrics(equal, metrics is not None))
+    sentences += [*_other_samples(pairs), *_other_notes(pairs)]
     return Part(title, sentences, [table for table in (config, metrics) if table])
 
 
 def _devices(pairs: Sequence[Pair]) -> str:
     """`Device A`; or `Device A (A) and Device B (B)`."""
-    records = [record for pair in pairs for record in (pair.one, pair.other)]
-    sides = [
-        dict.fromkeys(getattr(pair, side).where for pair in pairs) for side in ("one", "other")
-    ]
-    if one_device(records):
-        return records[0].where
-    return " and ".join(
-        f"{', '.join(names)} ({side})" for side, names in zip("AB", sides, strict=True)
-    )
+    ones, others = [pair.one for pair in pairs], [pair.other for pair in pairs]
+    if one_device([*ones, *others]):
+        return ones[0].where
+    first = ", ".join(dict.fromkeys(record.where for record in ones))
+    second = ", ".join(dict.fromkeys(record.where for record in others))
+    return f"{first} (A) and {second} (B)"
 
 
 def _config_table(pairs: Sequence[Pair]) -> Table | None:
     """The config fields that differ in any pair, with both values."""
-    every_place: dict[Place, None] = {}
-    different = [differing(pair.one.config, pair.other.config) for pair in pairs]
-    for places in different:
-        every_place |= dict.fromkeys(places)
-    rows = []
-    for place in every_place:
-        values = [places[place] for places in different if place in places]
-        rows.append(
-            [Cell(named(place)), *map(Cell, told([a for a, _ in values], [b for _, b in values]))]
-        )
-    return (
-        Table("config", "What differs in the config", ["Field", "A", "B"], rows=rows)
-        if rows
-        else None
-    )
+    values: dict[Place, list[tuple[Any, Any]]] = {}
+    for pair in pairs:
+        for place, both in differing(pair.one.config, pair.other.config).items():
+            values.setdefault(place, []).append(both)
+    if not values:
+        return None
+    rows = [
+        [Cell(named(place)), *map(Cell, told([a for a, _ in own], [b for _, b in own]))]
+        for place, own in values.items()
+    ]
+    return Table("config", "What differs in the config", ["Field", "A", "B"], rows=rows)
 
 
 def _equal_metrics(equal: int, some_differ: bool) -> str:
@@ -163,16 +152,10 @@ def _other_samples(pairs: Sequence[Pair]) -> list[str]:
 
 def _other_notes(pairs: Sequence[Pair]) -> list[str]:
     """The notes that only one side has."""
-    sides = [
-        dict.fromkeys(n for pair in pairs for n in getattr(pair, side).notes if isinstance(n, str))
-        for side in ("one", "other")
-    ]
-    notes = [
-        (side, note)
-        for side, own, others in (("A", *sides), ("B", *reversed(sides)))
-        for note in own
-        if note not in others
-    ]
+    ones = dict.fromkeys(n for pair in pairs for n in pair.one.notes if isinstance(n, str))
+    others = dict.fromkeys(n for pair in pairs for n in pair.other.notes if isinstance(n, str))
+    notes = [("A", note) for note in ones if note not in others]
+    notes += [("B", note) for note in others if note not in ones]
     return [f"note only in {side}: {clipped(note, 160)}" for side, note in notes[:MOST_NOTES]]
 
 

@@ -103,12 +103,8 @@ def _of_run(one: Record, other: Record) -> list[str]:
 
 
 def _of_method(one: Record, other: Record) -> list[str]:
-    methods = [
-        text(record.metrics, "method") or text(record.config, "method") for record in (one, other)
-    ]
-    return (
-        ["different methods: their losses are not comparable"] if methods[0] != methods[1] else []
-    )
+    first, second = (text(r.metrics, "method") or text(r.config, "method") for r in (one, other))
+    return [] if first == second else ["different methods: their losses are not comparable"]
 
 
 def _sides(one: Record, other: Record) -> tuple[tuple[str, Record], tuple[str, Record]]:

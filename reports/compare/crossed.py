@@ -53,12 +53,11 @@ def paired_by_image(
     if a record has no bit for each test image, or if the numbers of images differ.
     """
     first, second = _by_seed(one, task), _by_seed(other, task)
-    seeds = [seed for seed in first if seed in second]
-    rows = [(first[seed], second[seed]) for seed in seeds]
-    sizes = {None if correct is None else len(correct) for pair in rows for correct in pair}
-    if len(sizes) != 1 or None in sizes:
+    rows = [(first[seed], second[seed]) for seed in first if seed in second]
+    sizes = {len(correct) for pair in rows for correct in pair}
+    if len(sizes) != 1 or 0 in sizes:
         return None
-    return np.array([a - b for a, b in rows if a is not None and b is not None])
+    return np.array([a - b for a, b in rows])
 
 
 def between_probes(
@@ -71,14 +70,17 @@ def between_probes(
     return None if differences is None else crossed(differences)
 
 
-def _by_seed(
-    records: Sequence[Record[LinearProbe]], task: str
-) -> dict[int | None, NDArray[np.float64] | None]:
-    return {record.measured.pretrain_seed: _correct(record, task) for record in records}
+def _by_seed(records: Sequence[Record[LinearProbe]], task: str) -> dict[int, NDArray[np.float64]]:
+    """Seed of pre-training, where it is known -> what `_correct` gives for its last record."""
+    return {
+        seed: _correct(record, task)
+        for record in records
+        if (seed := record.measured.pretrain_seed) is not None
+    }
 
 
-def _correct(record: Record[LinearProbe], task: str) -> NDArray[np.float64] | None:
-    """[N] fraction of a record's classifiers that were right on each image; None if that is not
+def _correct(record: Record[LinearProbe], task: str) -> NDArray[np.float64]:
+    """[N] fraction of a record's classifiers that were right on each image; empty if that is not
     recorded.
     """
     count = record.measured.tasks[task].num_test
@@ -88,8 +90,8 @@ def _correct(record: Record[LinearProbe], task: str) -> NDArray[np.float64] | No
         if row.task == task and row.fraction == 1 and row.init == "random"
     ]
     if count is None or not rows or not all(row.correct for row in rows):
-        return None
+        return np.empty(0)
     try:
         return np.mean([unpacked(row.correct, count) for row in rows], axis=0)
     except ValueError:  # images that could not be read have no bit
-        return None
+        return np.empty(0)

@@ -77,9 +77,8 @@ def told(one: Sequence[Any], other: Sequence[Any]) -> tuple[str, str]:
         return short
     parted = next(i for i in range(len(first) + 1) if first[: i + 1] != second[: i + 1])
     start = max(0, parted - SAME_LEAD)
-    return clipped(f"\N{HORIZONTAL ELLIPSIS}{first[start:]!a}"), clipped(
-        f"\N{HORIZONTAL ELLIPSIS}{second[start:]!a}"
-    )
+    one_end, other_end = (f"\N{HORIZONTAL ELLIPSIS}{s[start:]!a}" for s in (first, second))
+    return clipped(one_end), clipped(other_end)
 
 
 def _side(values: Sequence[Any]) -> str:

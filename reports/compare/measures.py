@@ -48,10 +48,10 @@ def measures(record: Record) -> dict[Place, Measure | Any]:
             # A seed is a name, not a quantity.
             number = None if place[-1].endswith("seed") else as_number(value)
             by_place[place] = value if number is None else Measure(number)
-        elif place[-1] in ("median", "value"):
-            by_place[whole] = (
-                _summary(whole, flat, medians) if place[-1] == "median" else _ratio(whole, flat)
-            )
+        elif place[-1] == "median":
+            by_place[whole] = _summary(whole, flat, medians)
+        elif place[-1] == "value":
+            by_place[whole] = _ratio(whole, flat)
     return by_place
 
 

@@ -63,10 +63,9 @@ def merge(config: Merge) -> None:
     """Merge the folders, and print what was done with each record."""
     merged = merge_folders(config.folders, config.out, config.by)
     for source, target in merged.copied:
-        renamed = (
-            ", because another record has its name" if target.name != Path(source).name else ""
-        )
-        print(f"copied: {clipped(source, 160)} -> {clipped(str(target), 240)}{renamed}")
+        has_its_name = target.name == Path(source).name
+        why = "" if has_its_name else ", because another record has its name"
+        print(f"copied: {clipped(source, 160)} -> {clipped(str(target), 240)}{why}")
     for source, target in merged.there:
         print(f"already there: {clipped(source, 160)} -> {clipped(str(target), 240)}")
     for problem in merged.left_out:
@@ -96,21 +95,18 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
     for record in records.every:
         try:
             content = read_regular(Path(record.path))
-        except (UnreadableError, OSError) as reason:  # it could be read a moment ago
-            left_out.append(Problem(record.path, f"cannot be read again: {reason}"))
+        except (UnreadableError, OSError) as error:  # it could be read a moment ago
+            left_out.append(Problem(record.path, f"cannot be read again: {error}"))
             continue
-        folder, digest = out / Path(record.path).relative_to(record.root).parent, _digest(content)
+        folder = out / Path(record.path).relative_to(record.root).parent
+        digest = _digest(content)
         if folder not in held:
             held[folder] = _held(folder)
         if digest in held[folder]:
             there.append((record.path, held[folder][digest]))
         elif (target := _free(folder, _names(record, digest))) is None:
-            left_out.append(
-                Problem(
-                    record.path,
-                    "another record has its name, and the longer names are taken or too long",
-                )
-            )
+            reason = "another record has its name, and the longer names are taken or too long"
+            left_out.append(Problem(record.path, reason))
         else:
             _put(_signed(content, by) if by and not record.by else content, target)
             held[folder][digest] = target
@@ -158,10 +154,8 @@ def _signed(content: bytes, by: str) -> bytes:
 
 def _names(record: Record, digest: str) -> list[str]:
     """File names to try for a record: its own, then with device and revision, then with digest."""
-    device, revision = (
-        slug(record.where)[:DEVICE],
-        slug(text(record.environment, "revision"))[:REVISION],
-    )
+    device = slug(record.where)[:DEVICE]
+    revision = slug(text(record.environment, "revision"))[:REVISION]
     stem = Path(record.path).name.removesuffix(".json")
     longer = "-".join(part for part in (stem, device, revision) if part)
     return [f"{name}.json" for name in (stem, longer, f"{longer}-{digest[:DIGEST]}")]

@@ -47,13 +47,14 @@ def metrics_table(pairs: Sequence[Pair]) -> tuple[Table | None, int]:
     different = set().union(*map(_different, pairs))
     share_ratio = one_device(record for pair in pairs for record in (pair.one, pair.other))
     rows = [_row(place, measured, share_ratio) for place in sorted(places) if place in different]
-    caption = (OF_SEEDS if len(pairs) > 1 else OF_ONE) + ("" if share_ratio else f" {NO_RATIO}")
-    table = (
-        Table("metrics", "What differs in the metrics", COLUMNS, rows=rows, caption=caption)
-        if rows
-        else None
-    )
-    return table, len(places) - len(rows)
+    equal = len(places) - len(rows)
+    if not rows:
+        return None, equal
+    caption = OF_SEEDS if len(pairs) > 1 else OF_ONE
+    if not share_ratio:
+        caption += f" {NO_RATIO}"
+    title = "What differs in the metrics"
+    return Table("metrics", title, COLUMNS, rows=rows, caption=caption), equal
 
 
 def _different(pair: Pair) -> set[Place]:
@@ -64,19 +65,15 @@ def _different(pair: Pair) -> set[Place]:
 
 
 def _row(place: Place, measured: Sequence[Found], share_ratio: bool) -> list[Cell]:
-    values = [
-        (pair, one.get(place, ABSENT), other.get(place, ABSENT)) for pair, one, other in measured
-    ]
-    pairs = [
-        (pair, a, b) for pair, a, b in values if isinstance(a, Measure) and isinstance(b, Measure)
-    ]
-    if not pairs:
-        ones, others = [_plain(a) for _, a, _ in values], [_plain(b) for _, _, b in values]
+    values = [(one.get(place, ABSENT), other.get(place, ABSENT)) for _, one, other in measured]
+    both = [(a, b) for a, b in values if isinstance(a, Measure) and isinstance(b, Measure)]
+    if not both:
+        ones, others = [_plain(a) for a, _ in values], [_plain(b) for _, b in values]
         cells = [Cell(words) for words in told(ones, others)]
     elif len(measured) == 1:
-        cells = _of_one(*pairs[0], share_ratio)
+        cells = _of_one(measured[0][0], *both[0], share_ratio=share_ratio)
     else:
-        cells = _of_seeds([(a.value, b.value) for _, a, b in pairs], share_ratio)
+        cells = _of_seeds([(a.value, b.value) for a, b in both], share_ratio)
     return [Cell(named(place)), *cells]
 
 
@@ -103,14 +100,12 @@ def _of_seeds(values: Sequence[tuple[float, float]], share_ratio: bool) -> list[
     assert mean is not None  # there is at least one pair
     sides = [quantity_of(side) for side in zip(*values, strict=True)]
     decimals = _decimals([value for pair in values for value in pair], mean.mean)
-    spans = (
-        _range((min(differences), max(differences)), signed=True)
-        if math.isfinite(mean.mean)
-        else ""
-    )
+    extremes = ""
+    if math.isfinite(mean.mean):
+        extremes = _range((min(differences), max(differences)), signed=True)
     return [
         *(Cell(mean_and_spread(side, decimals), f"n = {side.n}") for side in sides if side),
-        Cell(_signed(mean.mean), spans),
+        Cell(_signed(mean.mean), extremes),
         *_ratio(values, None, share_ratio),
     ]
 
@@ -136,11 +131,12 @@ def _ratio(
 
 def _own_range(measure: Measure, decimals: int) -> str:
     """The interval of a number and its count of samples, as its own record gives them."""
-    ends = (measure.low, measure.high)
-    words = (
-        [f"{shown(ends[0], decimals)} to {shown(ends[1], decimals)}"] if None not in ends else []
-    )
-    return ", ".join([*words, *([f"n = {measure.n}"] if measure.n is not None else [])])
+    words = []
+    if measure.low is not None and measure.high is not None:
+        words.append(f"{shown(measure.low, decimals)} to {shown(measure.high, decimals)}")
+    if measure.n is not None:
+        words.append(f"n = {measure.n}")
+    return ", ".join(words)
 
 
 def _decimals(values: Sequence[float], difference: float) -> int:

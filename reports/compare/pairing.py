@@ -78,9 +78,7 @@ def _of_folders(one: Path, other: Path) -> Pairing:
     pairs = tuple(Pair(name, ours[name], theirs[name]) for name in ours if name in theirs)
     alike = tuple(pair for pair in pairs if pair.one.kind == pair.other.kind)
     if not alike:
-        held = " and ".join(
-            f"{place} ({listed(list(names))})" for place, names in ((one, ours), (other, theirs))
-        )
+        held = f"{one} ({listed([*ours])}) and {other} ({listed([*theirs])})"
         raise InputError(f"nothing in common: no record has the same kind and name in {held}")
     asides = [
         *_alone("A", [name for name in ours if name not in theirs]),
@@ -88,13 +86,10 @@ def _of_folders(one: Path, other: Path) -> Pairing:
         *(
             f"left out: {clipped(pair.name)} is of another kind in B than in A"
             for pair in pairs
-            if pair not in alike
+            if pair.one.kind != pair.other.kind
         ),
-        *(
-            _aside(side, problem)
-            for side, own in (("A", first), ("B", second))
-            for problem in own.problems
-        ),
+        *(_aside("A", problem) for problem in first.problems),
+        *(_aside("B", problem) for problem in second.problems),
     ]
     return Pairing(alike, tuple(asides))
 
@@ -113,11 +108,9 @@ def _read_folder(folder: Path) -> tuple[int, Records]:
         if records.every:
             return level, records
         problems += records.problems
-    left_out = (
-        f"; {len(problems)} left out, such as {problems[0].path}: {problems[0].reason}"
-        if problems
-        else ""
-    )
+    left_out = ""
+    if problems:
+        left_out = f"; {len(problems)} left out, such as {problems[0].path}: {problems[0].reason}"
     raise InputError(f"no records in {folder}{left_out}")
 
 

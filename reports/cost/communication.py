@@ -22,8 +22,7 @@ def communication_figure(record: Record[Communication], suffix: str = "") -> lis
     caption = (
         f"What a rank sends in a step, by purpose and collective ({step_description(record)})."
     )
-    axis = "MB sent by a rank in a step"
-    return [bars_figure(name, caption, bars, unit="MB", axis=axis, height=0.8 + 0.7 * len(bars))]
+    return [bars_figure(name, caption, bars, unit="MB", axis="MB sent by a rank in a step")]
 
 
 def _sent_by_kind(record: Record[Communication], method: str) -> list[Part]:

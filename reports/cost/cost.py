@@ -71,22 +71,14 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on cost, in the order of the page."""
     return [
         *bias_init_sections(records),
-        Section(
-            "step-time",
-            "A training step",
-            _steps(main, records),
-        ),
+        Section("step-time", "A training step", _steps(main, records)),
         Section("waterfall", "One factor at a time", _waterfall(records)),
         Section("memory", "Memory", _memory(records)),
         Section("communication", "Communication", _communication(records)),
         Section("projection", "Many devices", _projection(records)),
         Section("plan", "A training of your own", _plan(records)),
         Section("data-path", "Images, and the loop around a step", _data(records)),
-        Section(
-            "external",
-            "Are these numbers plausible?",
-            _external(),
-        ),
+        Section("external", "Are these numbers plausible?", _external()),
     ]
 
 
@@ -102,11 +94,9 @@ def _steps(main: Setting | None, records: Records) -> list[Block]:
         return to_fill("No step has been timed.", TIME_STEPS)
     first = main.step_time if main else None
     drawn = sorted(timed, key=lambda record: record is not first)[:MOST]
-    figures = [
-        figure
-        for i, record in enumerate(drawn)
-        for figure in phases_figure(record, f"step_phases{suffix(i)}")
-    ]
+    figures = []
+    for i, record in enumerate(drawn):
+        figures += phases_figure(record, f"step_phases{suffix(i)}")
     caution = [Text(ON_A_CPU)] if any(record.is_cpu for record in timed) else []
     pays = when_it_pays(measured(records, Compiling))
     said = [Text(pays)] if pays else []
@@ -122,14 +112,21 @@ def _waterfall(records: Records) -> list[Block]:
         "the effect of one may depend on those before it. Reading images and the number of epochs "
         "are not included."
     )
-    parts, missing = (waterfall_figures, waterfall_tables), "No factor has been timed."
-    blocks = _each(records, Waterfall, parts, words=words, missing=missing, command=WATERFALL)
-    timed, counted = measured(records, Waterfall), measured(records, Analytic)
+    blocks = _each(
+        records,
+        Waterfall,
+        (waterfall_figures, waterfall_tables),
+        words=words,
+        missing="No factor has been timed.",
+        command=WATERFALL,
+    )
+    timed = measured(records, Waterfall)
+    counted = measured(records, Analytic)
     projected = measured(records, Projection)
-    said = ""
-    if timed and counted and projected:
-        said = attribution(timed[0], counted[0], projected[0])
-    return [blocks[0], *([Text(said)] if said else []), *blocks[1:]]
+    if not (timed and counted and projected):
+        return blocks
+    said = attribution(timed[0], counted[0], projected[0])
+    return [blocks[0], Text(said), *blocks[1:]] if said else blocks
 
 
 def _memory(records: Records) -> list[Block]:
@@ -138,11 +135,10 @@ def _memory(records: Records) -> list[Block]:
         "Memory decides how many images fit on a device. The parts do not include what libraries "
         "take for themselves outside of tensors."
     )
-    parts = (memory_figures, memory_tables)
     return _each(
         records,
         Memory,
-        parts,
+        (memory_figures, memory_tables),
         words=words,
         missing="The memory of a step was not measured.",
         command=MEMORY,
@@ -158,11 +154,10 @@ def _communication(records: Records) -> list[Block]:
         "waits for the rest. Times depend on the link between the ranks: bytes carry over to other "
         "machines, milliseconds do not."
     )
-    parts = (communication_figure, exchange_tables)
     return _each(
         records,
         Communication,
-        parts,
+        (communication_figure, exchange_tables),
         words=words,
         missing="What ranks send was not measured.",
         command=COMMUNICATION,
@@ -176,11 +171,10 @@ def _projection(records: Records) -> list[Block]:
         "measurements on several ranks. Stragglers, failures and networks shared with others are "
         "not included."
     )
-    parts = (projection_figures, projection_tables)
     return _each(
         records,
         Projection,
-        parts,
+        (projection_figures, projection_tables),
         words=words,
         missing="No projection was made.",
         command=PROJECTION,
@@ -197,8 +191,8 @@ def _plan(records: Records) -> list[Block]:
         return [Text(words), *to_fill("No training was planned.", PLAN)]
     told = max(plans, key=lambda record: len(record.measured.runs))
     said = checked([check for record in plans for check in record.measured.checks])
-    table = replace(plan_table(told), folded=True)
-    return [Text(words), *([Text(said)] if said else []), Command(PLAN), table]
+    texts = [Text(sentence) for sentence in (words, said) if sentence]
+    return [*texts, Command(PLAN), replace(plan_table(told), folded=True)]
 
 
 def _data(records: Records) -> list[Block]:
@@ -248,17 +242,18 @@ def _each(
     """The blocks that `parts` make of at most `most` records of a kind, the telling ones first,
     figures side by side; without any, what is missing and the command that would record it.
     """
-    chosen = measured(records, kind)
-    chosen = sorted(chosen, key=lambda record: not is_telling(record))[:most]
+    chosen = sorted(measured(records, kind), key=lambda record: not is_telling(record))[:most]
     blocks: list[Block] = []
     for i, record in enumerate(chosen):
         for part in parts:
             made = part(record, suffix(i))
             blocks += side_by_side([block for block in made if isinstance(block, Figure)])
             tables = [block for block in made if isinstance(block, Table)]
-            is_timed = kind.kind in TIMED
-            blocks += [with_warning(table, [record]) if is_timed else table for table in tables]
+            if kind.kind in TIMED:
+                tables = [with_warning(table, [record]) for table in tables]
+            blocks += tables
     if not blocks:
         return [Text(words), *to_fill(missing, command)]
-    on_cpu = kind.kind in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen)
-    return [Text(words), *([Text(ON_A_CPU)] if on_cpu else []), *blocks]
+    if kind.kind in TIMED_ON_A_GPU and any(record.is_cpu for record in chosen):
+        blocks.insert(0, Text(ON_A_CPU))
+    return [Text(words), *blocks]

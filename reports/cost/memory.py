@@ -39,20 +39,17 @@ def _curve(measured: Memory, method: str, *, predicted: bool = False) -> Curve:
         memory = batch.methods.get(method)
         if memory and size > 0:
             peak = (memory.predicted if predicted else memory.measured).peak_gib
-            curve += [(size, peak)] if is_drawable(peak) else []
+            if is_drawable(peak):
+                curve.append((size, peak))
     return curve
 
 
 def _draw_curves(axes: Axes, curves: dict[str, Curve], predicted: dict[str, Curve]) -> None:
     for method, curve in curves.items():
-        axes.plot(
-            *zip(*curve, strict=True),
-            f"{marker_of(method)}-",
-            color=colour_of(method),
-            markersize=6,
-        )
+        colour = colour_of(method)
+        axes.plot(*zip(*curve, strict=True), f"{marker_of(method)}-", color=colour, markersize=6)
         if guess := predicted[method]:
-            axes.plot(*zip(*guess, strict=True), "--", color=colour_of(method), linewidth=1.3)
+            axes.plot(*zip(*guess, strict=True), "--", color=colour, linewidth=1.3)
     axes.set_xlim(0, 1.02 * max(curve[-1][0] for curve in curves.values()))
     peaks = [peak for m, curve in curves.items() for _, peak in [*curve, *predicted[m]]]
     axes.set_ylim(0, 1.12 * max(peaks))

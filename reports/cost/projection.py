@@ -1,5 +1,6 @@
 """Figures of the projection to many devices."""
 
+from collections.abc import Callable
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -21,37 +22,28 @@ Curve = list[tuple[float, float]]
 def projection_figures(record: Record[Projection], suffix: str = "") -> list[Figure]:
     """Efficiency and device-hours against the number of devices, with the same batch on each."""
     layouts = [row for row in record.measured.layouts if row.scaling == "weak"]
-    caption = "the same batch on every device (weak scaling)."
-    hours = f"Projected device-hours for {samples_words(record)}, {caption}"
-    efficiencies = _curves(layouts, [100 * layout.efficiency for layout in layouts])
-    of_hours = _curves(layouts, [layout.device_hours for layout in layouts])
-    drawn = {
-        "efficiency": (f"Projected efficiency, {caption}", efficiencies, "efficiency (%)"),
-        "device_hours": (hours, of_hours, "device-hours"),
-    }
-    return [
-        Figure(
-            f"projection_{name}{suffix}",
-            words,
-            _alt(curves),
-            draw=partial(_draw, curves=curves, unit=unit, logarithmic=name == "device_hours"),
-        )
-        for name, (words, curves, unit) in drawn.items()
-        if curves
-    ]
+    same = "the same batch on every device (weak scaling)."
+    figures = []
+    if curves := _curves(layouts, lambda layout: 100 * layout.efficiency):
+        caption = f"Projected efficiency, {same}"
+        draw = partial(_draw, curves=curves, unit="efficiency (%)", logarithmic=False)
+        figures.append(Figure(f"projection_efficiency{suffix}", caption, _alt(curves), draw=draw))
+    if curves := _curves(layouts, lambda layout: layout.device_hours):
+        caption = f"Projected device-hours for {samples_words(record)}, {same}"
+        draw = partial(_draw, curves=curves, unit="device-hours", logarithmic=True)
+        figures.append(Figure(f"projection_device_hours{suffix}", caption, _alt(curves), draw=draw))
+    return figures
 
 
-def _curves(layouts: list[Layout], sizes: list[float]) -> dict[str, Curve]:
+def _curves(layouts: list[Layout], size: Callable[[Layout], float]) -> dict[str, Curve]:
     """Method -> its points (devices, size); only methods with at least two points."""
     curves: dict[str, Curve] = {}
     for method in shown_methods(layout.method for layout in layouts):
-        curve = [
-            (float(layout.devices), size)
-            for layout, size in zip(layouts, sizes, strict=True)
-            if layout.method == method and is_drawable(layout.devices) and is_drawable(size)
-        ]
+        own = [layout for layout in layouts if layout.method == method]
+        points = [(float(layout.devices), size(layout)) for layout in own]
+        curve = sorted(point for point in points if all(map(is_drawable, point)))
         if len(curve) > 1:
-            curves[method] = sorted(curve)[:MOST_LAYOUTS]
+            curves[method] = curve[:MOST_LAYOUTS]
     return curves
 
 
@@ -66,12 +58,9 @@ def _alt(curves: dict[str, Curve]) -> str:
 def _draw(axes: Axes, curves: dict[str, Curve], unit: str, logarithmic: bool) -> None:
     for method, curve in curves.items():
         line = "--" if "_" in method else "-"  # dashed for a variant, which has its method's colour
+        style = f"{marker_of(method)}{line}"
         axes.plot(
-            *zip(*curve, strict=True),
-            f"{marker_of(method)}{line}",
-            color=colour_of(method),
-            markersize=4,
-            linewidth=1.6,
+            *zip(*curve, strict=True), style, color=colour_of(method), markersize=4, linewidth=1.6
         )
     sizes = [y for curve in curves.values() for _, y in curve]
     axes.set_xscale("log", base=2)
@@ -79,9 +68,7 @@ def _draw(axes: Axes, curves: dict[str, Curve], unit: str, logarithmic: bool) ->
     axes.set_xticks([counts[i] for i in thinned(len(counts), MOST_TICKS)])
     write_out_powers(axes.xaxis)
     axes.tick_params(axis="x", labelsize=9)
-    axes.set_xlim(
-        0.9 * min(c[0][0] for c in curves.values()), 1.1 * max(c[-1][0] for c in curves.values())
-    )
+    axes.set_xlim(0.9 * counts[0], 1.1 * counts[-1])
     axes.set_ylim(0, 1.12 * max(sizes))
     if logarithmic:
         axes.set_yscale("log")
@@ -90,13 +77,10 @@ def _draw(axes: Axes, curves: dict[str, Curve], unit: str, logarithmic: bool) ->
             LogLocator(subs=(1, 2, 5) if max(sizes) < 1000 * min(sizes) else (1,))
         )
     write_out_powers(axes.yaxis)
-    label_points(
-        axes,
-        [
-            (*c[-1], f"{clipped(name_of(m), 24)} {shown(c[-1][1])}", colour_of(m))
-            for m, c in curves.items()
-        ],
-        0.09,
-    )
+    ends = [
+        (*curve[-1], f"{clipped(name_of(m), 24)} {shown(curve[-1][1])}", colour_of(m))
+        for m, curve in curves.items()
+    ]
+    label_points(axes, ends, gap=0.09)
     axes.set_xlabel("devices")
     axes.set_ylabel(unit)

@@ -40,7 +40,7 @@ def phases_figure(record: Record[StepTime] | None, name: str = "step_phases") ->
         f"Where a step's time goes ({step_description(record)}): medians of each part, so they "
         "need not add up exactly."
     )
-    return [bars_figure(name, caption, bars, unit="ms", axis="ms", height=0.8 + 0.7 * len(bars))]
+    return [bars_figure(name, caption, bars, unit="ms", axis="ms")]
 
 
 def _parts(record: Record[StepTime], method: str) -> list[Part]:

@@ -13,13 +13,14 @@ from catlip.kinds.cost.steps import step_description
 from catlip.kinds.cost.waterfall import ORDERS, Factor, NamedWay, ways
 from catlip.table import clipped, shown
 from reports.read.records import Record
-from reports.render.figures import COLOURS, INK, MUTED, Figure
+from reports.render.figures import COLOURS, INK, MUTED, Figure, hide_rows
 
 TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
 PRODUCT, LEFT_OVER, AT_ONCE = "product", "left over", "first against last,\nin turns"
 # Factors that operations and bytes sent do not explain.
 UNEXPLAINED = ("attention", "precision", "images per device")
 LEAST_APART = 0.08  # of two ticks, as a fraction of the axis
+FORWARD = "forward"  # the one of ORDERS that the figures show
 Limits = tuple[float, float]
 Bar = tuple[str, Interval]  # its label, and its ratio
 
@@ -64,8 +65,7 @@ def _worth(factor: Factor) -> str:
 
 
 def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figure]:
-    order = next(iter(ORDERS))
-    bars = _bars(record, named, order)
+    bars = _bars(record, named)
     if not bars:
         return []
     total = named.way.total.ratio and record.trusted(named.way.total.ratio)
@@ -74,17 +74,17 @@ def _panel(record: Record[Waterfall], named: NamedWay, suffix: str) -> list[Figu
     return [
         Figure(
             f"waterfall_{named.name}{suffix}",
-            _caption(record, named, order),
-            _alt(record, named, order, bars),
+            _caption(record, named),
+            _alt(record, named, bars),
             draw=partial(_draw, bars=bars, total=total, limits=limits, published=named.published),
             height=1.2 + 0.5 * (len(bars) + (3 if total else 1)),
         )
     ]
 
 
-def _bars(record: Record[Waterfall], named: NamedWay, order: str) -> list[Bar]:
+def _bars(record: Record[Waterfall], named: NamedWay) -> list[Bar]:
     bars = []
-    for step in named.way.orders.get(order, []):
+    for step in named.way.orders.get(FORWARD, []):
         if step.ratio and 1e-3 < step.ratio.value < 1e3:
             label = f"{clipped(step.factor, 28)}\n{textwrap.fill(step.change, 24)}"
             bars.append((label, record.trusted(step.ratio)))
@@ -100,9 +100,9 @@ def _reach(bars: list[Bar]) -> list[float]:
     return [end for end in ends if 1e-3 < end < 1e3]
 
 
-def _caption(record: Record[Waterfall], named: NamedWay, order: str) -> str:
+def _caption(record: Record[Waterfall], named: NamedWay) -> str:
     caption = (
-        f"{ORDERS[order]}: how many times faster an image is processed than with {named.start} "
+        f"{ORDERS[FORWARD]}: how many times faster an image is processed than with {named.start} "
         f"({step_description(record)})"
     )
     caption += "; the dashed line is the paper's claim." if named.published else "."
@@ -110,12 +110,12 @@ def _caption(record: Record[Waterfall], named: NamedWay, order: str) -> str:
     return f"{caption} Not run: {', '.join(not_run)}." if not_run else caption
 
 
-def _alt(record: Record[Waterfall], named: NamedWay, order: str, bars: list[Bar]) -> str:
+def _alt(record: Record[Waterfall], named: NamedWay, bars: list[Bar]) -> str:
     said = "; ".join(
         f"{_on_one_line(label)}: {shown(ratio.value, 2)} ({interval(record, ratio)})"
         for label, ratio in bars
     )
-    together = shown(named.way.product(order), 2)
+    together = shown(named.way.product(FORWARD), 2)
     return f"Waterfall on a logarithmic axis. {said}. Together {together}."
 
 
@@ -130,24 +130,19 @@ def _draw(
     axes.set_xscale("log")
     at = 1.0
     for y, (_, ratio) in enumerate(bars):
-        end = at * ratio.value
         colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
-        axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
-        _draw_interval(axes, y, at, ratio)
-        _label(axes, y, ratio, colour)
-        axes.plot([end, end], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
-        at = end
+        _draw_bar(axes, y, at, ratio=ratio, colour=colour)
+        at *= ratio.value
+        axes.plot([at, at], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
     below = {PRODUCT: (1.0, Interval(at))}
     if total:
         below |= {LEFT_OVER: (at, Interval(total.value / at)), AT_ONCE: (1.0, total)}
     for y, (start, ratio) in enumerate(below.values(), len(bars)):
-        end = start * ratio.value
-        axes.barh(y, abs(end - start), 0.6, min(start, end), color=INK, alpha=0.85)
-        _draw_interval(axes, y, start, ratio)
-        _label(axes, y, ratio, INK)
+        _draw_bar(axes, y, start, ratio=ratio, colour=INK)
     axes.axvline(1, color=MUTED, linewidth=0.8)
     if published:
-        colour, said = COLOURS["superclass"], f"paper: {shown(published, 1)}{TIMES}"
+        colour = COLOURS["superclass"]
+        said = f"paper: {shown(published, 1)}{TIMES}"
         axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
         axes.annotate(
             said, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
@@ -163,24 +158,17 @@ def _set_axes(axes: Axes, labels: list[str], limits: Limits) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
     axes.set_xlabel("times faster than the start (logarithmic)")
 
 
-def _draw_interval(axes: Axes, y: float, at: float, ratio: Interval) -> None:
+def _draw_bar(axes: Axes, y: float, at: float, *, ratio: Interval, colour: str) -> None:
+    """A bar that begins at `at`, its interval, and both as words in a column at the right edge."""
+    end = at * ratio.value
+    axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
     if ratio.low is not None and ratio.high is not None and 0 < ratio.low <= ratio.high < 1e6:
-        axes.plot(
-            [at * ratio.low, at * ratio.high],
-            [y, y],
-            color=INK,
-            linewidth=1.2,
-            solid_capstyle="butt",
-        )
-
-
-def _label(axes: Axes, y: float, ratio: Interval, colour: str) -> None:
-    """The ratio and its interval, in a column at the right edge."""
+        ends = [at * ratio.low, at * ratio.high]
+        axes.plot(ends, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
     words = f"{shown(ratio.value, 2)}{TIMES}"
     if ratio.low is not None and ratio.high is not None:
         words += f"\n{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 
 from catlip.claims import Claim, claims, digest, least_pairs, rules
 from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
-from catlip.table import Cell, Table, clipped, shown
+from catlip.table import Cell, Table, clipped, shown, signed
 from reports.paper import claims_accuracy as accuracy
 from reports.paper import claims_cost as cost
 from reports.paper import claims_learning as learning
@@ -89,17 +89,17 @@ class Verdict:
 
     Attributes:
         outcome: HOLDS, FAILS, OPEN or NOT_TESTED.
-        evidence: None where no record is about the claim.
+        evidence: compares nothing where no record is about the claim.
         room: how far the deciding interval would have to move to change the outcome.
     """
 
     outcome: str
-    evidence: Evidence | None = None
+    evidence: Evidence
     room: float = 0.0
 
     def __str__(self) -> str:
         """For example `holds at starter scale`."""
-        if self.evidence is None or self.outcome == NOT_TESTED:
+        if self.outcome == NOT_TESTED:
             return NOT_TESTED
         return f"{self.outcome} {', '.join(self.evidence.caveats) or AT_THE_PAPERS}"
 
@@ -112,15 +112,11 @@ def verdicts(records: Records) -> dict[str, Verdict]:
     return {
         claim.id: min(
             (_judged(claim, evidence) for evidence in JUDGES[claim.id](groups)),
-            key=lambda one: (one.outcome == NOT_TESTED, len(_caveats(one))),
-            default=Verdict(NOT_TESTED),
+            key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)),
+            default=Verdict(NOT_TESTED, Evidence(())),
         )
         for claim in claims().values()
     }
-
-
-def _caveats(judged: Verdict) -> tuple[str, ...]:
-    return judged.evidence.caveats if judged.evidence else ()
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
@@ -146,12 +142,10 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
     Args:
         judged: the `verdicts` of these records.
     """
-    rows, topic = list[list[Cell]](), ""
-    for claim in claims().values():
-        if claim.topic != topic:
-            topic = claim.topic
-            rows.append([Cell(topic)])
-        rows.append(_row(claim, judged[claim.id]))
+    rows: list[list[Cell]] = []
+    for topic, own in groupby(claims().values(), key=lambda claim: claim.topic):
+        rows.append([Cell(topic)])
+        rows += [_row(claim, judged[claim.id]) for claim in own]
     caption = (
         'The verdict "holds", "does not hold" or "cannot tell" follows the rule in the table '
         "below, at the scale that it names. Intervals are of 95 %, over the named pairs or seeds; "
@@ -206,38 +200,37 @@ def _written_when(records: Records) -> str:
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. Footnotes say how far the verdict is from changing, and the power."""
     evidence = judged.evidence
-    said = [] if evidence is None else [_said(claim, one) for one in evidence.compared]
+    said = [_said(claim, one) for one in evidence.compared]
     numbers = [f"{'; '.join(said)}."] if said else []
-    if evidence and evidence.said:
+    if evidence.said:
         numbers.append(evidence.said)
-    anchor = evidence.anchor if evidence else ""
+    remarks = (*_turns(judged), *_powers(claim, evidence))
     return [
         Cell(claim.claim, claim.source),
-        Cell(str(judged), anchor=anchor, remarks=(*_turns(judged), *_powers(claim, judged))),
+        Cell(str(judged), anchor=evidence.anchor, remarks=remarks),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
 
 def _turns(judged: Verdict) -> Iterator[str]:
     """By how much an interval would have to move to change the verdict; nothing for counts."""
-    first = judged.evidence.compared[0] if judged.evidence and judged.evidence.compared else None
+    first = next(iter(judged.evidence.compared), None)
     if judged.room and first and first.estimate and not first.estimate.is_count:
         unit = "" if first.unit == "times" else f" {first.unit}"
         yield f"It would change if an interval moved by {shown(judged.room, first.decimals)}{unit}."
 
 
-def _powers(claim: Claim, judged: Verdict) -> Iterator[str]:
+def _powers(claim: Claim, evidence: Evidence) -> Iterator[str]:
     """How often experiments of this size find a difference as large as the bound."""
-    found_by = {
-        one.what: often
-        for one in (judged.evidence.compared if judged.evidence else ())
-        if one.estimate and claim.bound and (often := power(one.estimate, claim.bound)) is not None
-    }
+    found_by: dict[str, str] = {}
+    for one in evidence.compared:
+        often = power(one.estimate, claim.bound) if one.estimate and claim.bound else None
+        if often is not None:
+            found_by[one.what] = f"{one.what} {100 * often:.0f} %"
     if found_by:
-        each = ", ".join(f"{what} {100 * often:.0f} %" for what, often in found_by.items())
         yield (
             f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
-            f"{each}."
+            f"{', '.join(found_by.values())}."
         )
 
 
@@ -246,11 +239,10 @@ def _said(claim: Claim, compared: Compared) -> str:
     estimate = compared.estimate
     if estimate is None:
         return f"{compared.what}: not a number"
-    is_ratio = compared.unit == "times"
-    sign = "+" if estimate.value > 0 and not is_ratio else ""
-    value = f"{sign}{shown(estimate.value, compared.decimals)} {compared.unit}"
+    value, decimals = estimate.value, compared.decimals
+    number = shown(value, decimals) if compared.unit == "times" else signed(value, decimals)
     word = f"{verdict(estimate, claim.bound)}, " if compared.unit == "points" else ""
-    return f"{compared.what}: {word}{value}{_over(estimate, compared.decimals)}"
+    return f"{compared.what}: {word}{number} {compared.unit}{_over(estimate, decimals)}"
 
 
 def _over(estimate: Estimate, decimals: int) -> str:

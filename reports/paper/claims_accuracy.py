@@ -1,7 +1,6 @@
 """Evidence on the paper's claims that CatLIP is as good as CLIP, and better with scale."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
@@ -20,13 +19,13 @@ from catlip.kinds.estimate import Estimate, beats, of_pairs
 from catlip.method_style import name_of
 from catlip.table import shown
 from reports.compare.crossed import between_probes
-from reports.paper.evidence import Compared, Evidence, Trained, paired
+from reports.paper.evidence import Compared, Evidence, Levels, Trained, paired
 from reports.read.likeness import alike
-from reports.read.measured import by_seed, means_by
+from reports.read.measured import by_seed, in_percent, means_by
 from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
 from reports.read.records import Record, of_kind
 from reports.summary.tables import link
-from reports.transfer.transfer_runs import agreed, percent, runs_of, same_recipe
+from reports.transfer.transfer_runs import agreed, runs_of
 
 DENSE: dict[str, type[Dense]] = {kind.kind: kind for kind in (Multilabel, Segmentation, Detection)}
 MEASURES = {  # kind -> the measures that count
@@ -37,7 +36,6 @@ MEASURES = {  # kind -> the measures that count
 ON_TASKS: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 LAST = 0.1  # fraction of a training; its loss is compared with that of the same fraction before it
-Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
 def measures_of(group: Trained, kind: str) -> Mapping[str, str]:
@@ -66,23 +64,20 @@ def of_seeds(
     """
     first: dict[int, Record[Transferred]] = {}
     records: list[Record[Transferred]] = []
+    at_scale = group.scale in SCALES
     if kind in DENSE:
-        dense = group.of(DENSE[kind], method)
-        records += [r for r in dense if not r.measured.overfit and _is_at_scale(group, r)]
+        for dense in group.of(DENSE[kind], method):
+            if not dense.measured.overfit and (dense.measured.is_published() or not at_scale):
+                records.append(dense)
     else:
         records += group.of(ON_TASKS[kind], method)
     for record in records:
         setup = record.setup
-        fits = group.scale not in SCALES or setup.recipe.resolution == RESOLUTIONS[kind]
+        fits = not at_scale or setup.recipe.resolution == RESOLUTIONS[kind]
         has_value = record.measured.accuracies().get(name) is not None
         if setup.init != "transfer" and fits and has_value and record.seed is not None:
             first.setdefault(record.seed, record)
     return first
-
-
-def _is_at_scale(group: Trained, record: Record[Dense]) -> bool:
-    """Whether a record is of the published data set; always True below the paper's scale."""
-    return group.scale not in SCALES or record.measured.is_published()
 
 
 def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
@@ -92,76 +87,78 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
     for group in groups:
         compared, sources = [], dict[str, Record]()
         for name, title in measures_of(group, kind).items():
-            ours = of_seeds(group, kind, "catlip", name=name)
-            theirs = of_seeds(group, kind, "clip", name=name)
-            pairs = [
-                (one, theirs[seed])
-                for seed, one in sorted(ours.items())
-                if seed in theirs and same_recipe([one, theirs[seed]])
-            ]
-            if not pairs:
+            first = of_seeds(group, kind, "catlip", name=name)
+            second = of_seeds(group, kind, "clip", name=name)
+            shared = [seed for seed in sorted(first) if seed in second]
+            seeds = [seed for seed in shared if first[seed].told_key == second[seed].told_key]
+            if not seeds:
                 continue
-            estimate = _difference(pairs, kind, name)
+            ours, theirs = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+            estimate = _difference(ours, theirs, kind, name=name)
             untrained = _untrained(groups, group, kind, name=name)
             near = [
                 name_of(method)
-                for method, side in (("catlip", 0), ("clip", 1))
-                if not beats([_value(pair[side], name) for pair in pairs], untrained)
+                for method, own in (("catlip", ours), ("clip", theirs))
+                if not beats(_values(own, name), untrained)
             ]
             if near and estimate:
                 estimate = Estimate(estimate.value, pairs=estimate.pairs)
                 title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
             compared.append(Compared(title, estimate))
-            sources |= {one.path: one for one, _ in pairs}
+            sources |= {one.path: one for one in ours}
         if compared:
             yield Evidence(compared, "", group.caveats, anchor=link([*sources.values()]))
 
 
 def _difference(
-    pairs: Sequence[tuple[Record[Transferred], Record[Transferred]]], kind: str, name: str
+    ours: Sequence[Record[Transferred]],
+    theirs: Sequence[Record[Transferred]],
+    kind: str,
+    *,
+    name: str,
 ) -> Estimate | None:
     """The mean difference over seeds and test images if the records have a bit for each image, else
     over seeds.
     """
-    ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
     if kind == LinearProbe.kind:
         difference = between_probes(of_kind(ours, LinearProbe), of_kind(theirs, LinearProbe), name)
         if difference:
             return difference
-    return of_pairs([_value(one, name) - _value(other, name) for one, other in pairs])
+    values = zip(_values(ours, name), _values(theirs, name), strict=True)
+    return of_pairs([one - other for one, other in values])
 
 
 def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: str) -> list[float]:
     """Accuracies, in %, of encoders with random weights under the same root and scale."""
-    alike = [other for other in groups if (other.root, other.scale) == (group.root, group.scale)]
-    untrained = [of_seeds(other, kind, "random", name=name).values() for other in alike]
-    return [_value(record, name) for records in untrained for record in records]
+    untrained: list[float] = []
+    for other in groups:
+        if (other.root, other.scale) == (group.root, group.scale):
+            untrained += _values(of_seeds(other, kind, "random", name=name).values(), name)
+    return untrained
 
 
-def _value(record: Record[Transferred], name: str) -> float:
-    value = percent(record.measured.accuracies().get(name))
-    return math.nan if value is None else value
+def _values(records: Iterable[Record[Transferred]], name: str) -> list[float]:
+    """The records' accuracies, in %; a record without one is left out."""
+    values = (in_percent(record, name) for record in records)
+    return [value for value in values if value is not None]
 
 
 def larger_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The accuracy of an encoder pre-trained on DataComp-1.3B minus that of the same encoder
     pre-trained on CC3M.
     """
-    for small in (group for group in groups if group.scale == "cc3m" and group.encoder in ENCODERS):
-        for large in (
-            g
-            for g in groups
-            if (g.root, g.scale, g.encoder) == (small.root, "datacomp", small.encoder)
-        ):
-            low, high = accuracies(small), accuracies(large)
-            compared = [
-                Compared(what, of_pairs(paired(high[what], low[what])))
-                for what in low
-                if what in high
-            ]
-            if compared:
-                caveats = tuple(dict.fromkeys(small.caveats + large.caveats))
-                yield Evidence(compared, "", caveats, anchor=link(large.of(Pretrain, "catlip")))
+    by_key = {(group.root, group.scale, group.encoder): group for group in groups}
+    for small in groups:
+        large = by_key.get((small.root, "datacomp", small.encoder))
+        if small.scale != "cc3m" or small.encoder not in ENCODERS or large is None:
+            continue
+        low, high = accuracies(small), accuracies(large)
+        compared = [
+            Compared(what, of_pairs(paired(high[what], low[what]))) for what in low if what in high
+        ]
+        if compared:
+            caveats = tuple(dict.fromkeys(small.caveats + large.caveats))
+            yield Evidence(compared, "", caveats, anchor=link(large.of(Pretrain, "catlip")))
 
 
 def larger_encoder_helps(
@@ -172,16 +169,11 @@ def larger_encoder_helps(
     """
     theirs = [group for group in groups if group.encoder in ENCODERS]
     for root, scale in dict.fromkeys((group.root, group.scale) for group in theirs):
-        own = {
-            group.encoder: group for group in theirs if (group.root, group.scale) == (root, scale)
-        }
+        own = {g.encoder: g for g in theirs if (g.root, g.scale) == (root, scale)}
         by_size = {name: own[encoder] for encoder, name in ENCODERS.items() if encoder in own}
-        levels = {name: levels_of(group) for name, group in by_size.items() if levels_of(group)}
-        shared = [
-            what
-            for what in next(iter(levels.values()), {})
-            if all(what in other for other in levels.values())
-        ]
+        levels = {name: values for name, group in by_size.items() if (values := levels_of(group))}
+        first: Levels = next(iter(levels.values()), {})
+        shared = [what for what in first if all(what in other for other in levels.values())]
         if len(levels) > 1 and shared:
             compared = [
                 Compared(
@@ -200,7 +192,7 @@ def larger_encoder_helps(
 def accuracies(group: Trained) -> Levels:
     """CatLIP's accuracies on every task, of linear probes and of fine-tuning, in %."""
     return {
-        f"{title}, {way}": {seed: _value(record, name) for seed, record in first.items()}
+        f"{title}, {way}": dict(zip(first, _values(first.values(), name), strict=True))
         for kind, way in (("linear_probe", "linear probe"), ("finetune", "fine-tuning"))
         for name, title in measures_of(group, kind).items()
         if (first := of_seeds(group, kind, "catlip", name=name))
@@ -212,17 +204,13 @@ def with_one_percent(group: Trained) -> Levels:
     training data.
     """
     runs = [run for record in group.of(LinearProbe, "catlip") for run in runs_of(record)]
-    own = {
-        task: [run for run in runs if run.asked == 1 and run.init == "random" and run.task == task]
-        for task in group.tasks
-    }
-    return {
-        f"{group.tasks[task]}, 1 % of the data": _named(
-            means_by((run.record.seed, run.top1) for run in few)
-        )
-        for task, few in own.items()
-        if few
-    }
+    few = [run for run in runs if run.asked == 1 and run.init == "random"]
+    levels = {}
+    for task, title in group.tasks.items():
+        means = means_by((run.record.seed, run.top1) for run in few if run.task == task)
+        if means:
+            levels[f"{title}, 1 % of the data"] = _named(means)
+    return levels
 
 
 def negative_loss(group: Trained) -> Levels:

@@ -50,19 +50,18 @@ def _records(groups: Sequence[Trained], kind: type[K]) -> list[Record[K]]:
 def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """CLIP's training time per image over CatLIP's, paired by seed on the same device."""
     for group in groups:
-        one, other = (
-            alike(own, own).records for own in (group.of(Pretrain, method) for method in PAIR)
-        )
-        for device in dict.fromkeys(record.device for record in one):
-            both = [[r for r in own if r.device == device] for own in (one, other)]
-            every = _ratios(*both)
-            quiet = _ratios(*map(undisturbed, both))
+        trained = [group.of(Pretrain, method) for method in PAIR]
+        catlip, clip = (alike(own, own).records for own in trained)
+        for device in dict.fromkeys(record.device for record in catlip):
+            ours, theirs = ([r for r in own if r.device == device] for own in (catlip, clip))
+            every = _ratios(ours, theirs)
+            quiet = _ratios(undisturbed(ours), undisturbed(theirs))
             compared = []
             if are_enough(quiet, every):
                 compared.append(_times(f"trainings on {clipped(device)}", of_ratios(quiet)))
             if every:
-                busy = busy_machines([*both[0], *both[1]], "trainings")
-                yield Evidence(compared, busy, group.caveats, anchor=link(one))
+                busy = busy_machines([*ours, *theirs], "trainings")
+                yield Evidence(compared, busy, group.caveats, anchor=link(catlip))
 
 
 def _ratios(ours: Sequence[Record[Pretrain]], theirs: Sequence[Record[Pretrain]]) -> list[float]:

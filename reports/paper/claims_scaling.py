@@ -9,13 +9,12 @@ from typing import TypeVar
 from catlip.kinds import Scaling
 from catlip.kinds.estimate import of_pairs
 from catlip.table import clipped
-from reports.paper.evidence import Compared, Evidence, Trained, paired
+from reports.paper.evidence import Compared, Evidence, Levels, Trained, paired
 from reports.read.records import Record
 from reports.summary.tables import link
 
 Cells = Sequence[Record[Scaling]]
 K = TypeVar("K", str, float)
-Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
 def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -23,20 +22,18 @@ def more_data_helps(groups: Sequence[Trained]) -> Iterator[Evidence]:
     images seen.
     """
     for caveats, cells in _of_catlip(groups):
-        encoder = max(
-            {cell.measured.encoder for cell in cells},
-            key=lambda name: len(
-                {c.measured.fraction for c in cells if c.measured.encoder == name}
-            ),
-        )
+        fractions: dict[str, set[float]] = {}
+        for cell in cells:
+            fractions.setdefault(cell.measured.encoder, set()).add(cell.measured.fraction)
+        encoder = max(fractions, key=lambda name: len(fractions[name]))
         own = [cell for cell in cells if cell.measured.encoder == encoder]
-        images = _richest(own, lambda cell: cell.measured.fraction)
-        by_fraction = _grouped(own, images, lambda cell: cell.measured.fraction)
+        images, by_fraction = _richest(own, lambda cell: cell.measured.fraction)
         if 1.0 in by_fraction and len(by_fraction) > 1:
-            least, most = accuracies(by_fraction[min(by_fraction)]), accuracies(by_fraction[1.0])
+            smallest = min(by_fraction)
+            least, most = accuracies(by_fraction[smallest]), accuracies(by_fraction[1.0])
             compared = [
                 Compared(
-                    f"{task}, all data against {100 * min(by_fraction):g} %",
+                    f"{task}, all data against {100 * smallest:g} %",
                     of_pairs(paired(most[task], least[task])),
                 )
                 for task in most
@@ -54,8 +51,7 @@ def larger_encoders_help(
     """
     for caveats, cells in _of_catlip(groups):
         whole = [cell for cell in cells if cell.measured.fraction == 1]
-        images = _richest(whole, lambda cell: cell.measured.encoder)
-        by_encoder = _grouped(whole, images, lambda cell: cell.measured.encoder)
+        images, by_encoder = _richest(whole, lambda cell: cell.measured.encoder)
         ordered = sorted(by_encoder, key=lambda name: by_encoder[name][0].measured.flops)
         levels = {name: levels_of(by_encoder[name]) for name in ordered}
         compared = [
@@ -90,30 +86,22 @@ def negative_loss(cells: Cells) -> Levels:
 def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cells]]:
     """CatLIP's records of kind `scaling`, for each root and scale, with their caveats."""
     for root, scale in dict.fromkeys((group.root, group.scale) for group in groups):
-        own = [group for group in groups if (group.root, group.scale) == (root, scale)]
-        cells = [cell for group in own for cell in group.of(Scaling, "catlip")]
-        if cells:
-            yield next(group.caveats for group in own if group.of(Scaling, "catlip")), cells
+        own = [g for g in groups if (g.root, g.scale) == (root, scale) and g.of(Scaling, "catlip")]
+        if own:
+            yield own[0].caveats, [cell for group in own for cell in group.of(Scaling, "catlip")]
 
 
-def _richest(cells: Cells, of: Callable[[Record[Scaling]], object]) -> int:
-    """The length of training, in images, that has the most different values of `of`; of equals, the
-    one with the most trainings.
+def _richest(cells: Cells, of: Callable[[Record[Scaling]], K]) -> tuple[int, Mapping[K, Cells]]:
+    """The length of training, in images, that has the most different values of `of` (of equals, the
+    one with the most trainings), and its trainings by that value.
     """
-    lengths = dict.fromkeys(cell.measured.images for cell in cells)
-    return max(
-        lengths,
-        key=lambda images: (
-            len({of(cell) for cell in cells if cell.measured.images == images}),
-            sum(cell.measured.images == images for cell in cells),
-        ),
-        default=0,
-    )
-
-
-def _grouped(cells: Cells, images: int, of: Callable[[Record[Scaling]], K]) -> dict[K, Cells]:
-    groups: dict[K, list[Record[Scaling]]] = {}
+    lengths: dict[int, dict[K, list[Record[Scaling]]]] = {}
     for cell in cells:
-        if cell.measured.images == images:
-            groups.setdefault(of(cell), []).append(cell)
-    return dict(groups)
+        by_value = lengths.setdefault(cell.measured.images, {})
+        by_value.setdefault(of(cell), []).append(cell)
+
+    def richness(length: int) -> tuple[int, int]:
+        return len(lengths[length]), sum(map(len, lengths[length].values()))
+
+    images = max(lengths, key=richness, default=0)
+    return images, lengths.get(images, {})

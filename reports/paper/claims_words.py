@@ -39,27 +39,18 @@ def more_in_larger_data(groups: Sequence[Trained], count: Count, what: str) -> I
     small, large = (_by_rule(groups, scale, count) for scale in SCALES)
     rules = [rule for rule in small if rule in large]
     if rules:
-        counts = {
-            rule: (count(small[rule].measured) or 0, count(large[rule].measured) or 0)
-            for rule in rules
-        }
-        compared = [
-            Compared(f"{what}, by rule {rule}", counted(b - a), "", decimals=0)
-            for rule, (a, b) in counts.items()
-        ]
-        said = "; ".join(
-            f"CC3M {shown(a, 0)}, DataComp-1.3B {shown(b, 0)} by rule {rule}"
-            for rule, (a, b) in counts.items()
-        )
-        yield Evidence(compared, f"{said}.", (), anchor=large[rules[0]].anchor)
+        compared, said = [], []
+        for rule in rules:
+            a, b = (count(counts[rule].measured) or 0 for counts in (small, large))
+            compared.append(Compared(f"{what}, by rule {rule}", counted(b - a), "", decimals=0))
+            said.append(f"CC3M {shown(a, 0)}, DataComp-1.3B {shown(b, 0)} by rule {rule}")
+        yield Evidence(compared, f"{'; '.join(said)}.", (), anchor=large[rules[0]].anchor)
         return
     for group in groups:
         for record in _counted(group, count):
-            said = (
-                f"{shown(count(record.measured), 0)} {what} in one data set; the claim compares "
-                "two."
-            )
-            yield Evidence([], said, group.caveats, anchor=record.anchor)
+            counts = f"{shown(count(record.measured), 0)} {what} in one data set"
+            words = f"{counts}; the claim compares two."
+            yield Evidence([], words, group.caveats, anchor=record.anchor)
 
 
 def _counted(group: Trained, count: Count) -> list[Vocabulary]:

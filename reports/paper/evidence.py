@@ -37,6 +37,7 @@ OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
 ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
 SHORTER = "after a shorter training"
+Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,14 @@ class Trained:
         """Why an accuracy of this group is not at the paper's scale; empty if it is."""
         if self.scale not in SCALES:
             return (f"at {clipped(self.scale, 24)} scale",)
-        small = () if self.encoder in ENCODERS else (f"with {clipped(self.encoder, 24)}",)
+        caveats = []
+        if self.encoder not in ENCODERS:
+            caveats.append(f"with {clipped(self.encoder, 24)}")
         lengths = [cell.measured.images_seen for cell in self.of(Scaling)]
         is_long = not lengths or is_enough(max(lengths), self.scale)
-        is_whole_all = is_long and all(map(is_whole, self.of(Pretrain)))
-        return small if is_whole_all else (*small, SHORTER)
+        if not is_long or not all(map(is_whole, self.of(Pretrain))):
+            caveats.append(SHORTER)
+        return tuple(caveats)
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
@@ -114,7 +118,8 @@ def groups_of(records: Records) -> list[Trained]:
     """All records in groups, the paper's scales and encoders first. A transfer record is in the
     group of its encoder's pre-training.
     """
-    known, of_group = pretrainings(records), dict[tuple[str, str, str], list[Record]]()
+    known = pretrainings(records)
+    of_group: dict[tuple[str, str, str], list[Record]] = {}
     for record in records.every:
         origin = pretraining_of(record, known) or record
         key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))

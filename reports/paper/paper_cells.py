@@ -22,7 +22,7 @@ from catlip.kinds import (
 )
 from catlip.table import Cell, clipped, shown
 from reports.paper.published import PublishedTable
-from reports.read.measured import differing_fields
+from reports.read.likeness import differing_fields
 from reports.read.pretrained import (
     CONV,
     RESOLUTIONS,
@@ -76,22 +76,23 @@ class Wanted:
 
 
 def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
-    """What our cell in a row and column measures; None for a column that is no measurement, and for
-    other people's systems.
+    """What our cell in a row, and in a column of `MEASURED`, measures; None for other people's
+    systems.
     """
-    measured, label = MEASURED[published.name].get(column), published.rows[row]
-    if measured is None or (method := _method(published.name, label)) is None:
+    label = published.rows[row]
+    method = _method(published.name, label)
+    if method is None:
         return None
+    kind, name = MEASURED[published.name][column]
     size = re.search(r"ViT ([BLH])/16", f"{label} {_value(published, row, 'Image encoder')}")
-    encoder = f"vit_{size.group(1).lower()}16" if size else "vit_b16"  # Table 1 has one encoder
-    scales = {name: scale for scale, name in SCALES.items()}
-    resolution = int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[measured[0]])
+    scales = {title: scale for scale, title in SCALES.items()}
     return Wanted(
-        *measured,
+        kind,
+        name,
         method,
-        scales[label if published.name == "table_1" else "DataComp-1.3B"],
-        encoder,
-        resolution,
+        scale=scales[label if published.name == "table_1" else "DataComp-1.3B"],
+        encoder=f"vit_{size.group(1).lower()}16" if size else "vit_b16",  # Table 1 has one encoder
+        resolution=int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[kind]),
     )
 
 
@@ -102,7 +103,7 @@ def _method(name: str, label: str) -> str | None:
 
 
 def _value(published: PublishedTable, row: int, column: str) -> str:
-    cell = published.cell(row, column)
+    cell = published.reading(row, column)
     return cell.value if cell else ""
 
 
@@ -134,24 +135,20 @@ class Ours:
                 and _whose(record, pretraining) == (what.method, what.scale, what.encoder)
             ):
                 by_pretraining.setdefault(pretraining.path, (record, pretraining))
-        pairs = [
-            pair
-            for pair in by_pretraining.values()
-            if pair[0].root == next(iter(by_pretraining.values()))[0].root
-        ]
-        own, trained = [record for record, _ in pairs], [pretraining for _, pretraining in pairs]
-        return _cell(own, what, _remarks(own, trained, what)) if own else Cell(NOT_RUN)
+        pairs = list(by_pretraining.values())
+        own = [record for record, _ in pairs if record.root == pairs[0][0].root]
+        trained = [pretraining for _, pretraining in pairs if pretraining.root == own[0].root]
+        return _cell(own, trained, what) if own else Cell(NOT_RUN)
 
     def released(self, what: Wanted) -> Cell:
         """What the released weights reach here; empty if they were not measured, or if the row is
         not about them.
         """
-        is_theirs = (what.method, what.scale) == ("catlip", "datacomp")
-        spelling = f"released:{what.encoder}"
-        own = [r for r, _ in self._encoders if is_theirs and r.method == spelling and _is(r, what)][
-            :1
-        ]
-        return _cell(own, what, _remarks(own, [], what)) if own else Cell("")
+        if (what.method, what.scale) != ("catlip", "datacomp"):
+            return Cell("")
+        method = f"released:{what.encoder}"
+        own = [r for r, _ in self._encoders if r.method == method and _is(r, what)]
+        return _cell(own[:1], [], what) if own else Cell("")
 
 
 def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str]:
@@ -161,19 +158,21 @@ def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str
 def _is(record: Record[Transferred], what: Wanted) -> bool:
     """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
     measured = record.measured
-    if (
-        record.kind != what.kind
-        or measured.accuracies().get(what.name) is None
-        or record.setup.recipe.resolution != what.resolution
-    ):
-        return False
-    return measured.is_published(what.name)
+    return (
+        record.kind == what.kind
+        and measured.accuracies().get(what.name) is not None
+        and record.setup.recipe.resolution == what.resolution
+        and measured.is_published(what.name)
+    )
 
 
-def _cell(own: Sequence[Record[Transferred]], what: Wanted, remarks: tuple[str, ...]) -> Cell:
+def _cell(
+    own: Sequence[Record[Transferred]], trained: Sequence[Record[Pretrain]], what: Wanted
+) -> Cell:
     cell = accuracy_of(own, what.name)
     devices = {record.where for record in own}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
+    remarks = _remarks(own, trained, what)
     return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
 
 
@@ -188,10 +187,9 @@ def _remarks(
         f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),
         CACHED: any(record.setup.cached_features for record in own),
-        MIXED: any(
-            differing_fields([record.recipe for record in group]) for group in (own, [*trained])
-        ),
-        SLIDING.format(shown(slid.mean, 1) if slid else ""): what.name == "mIoU"
-        and slid is not None,
+        MIXED: any(differing_fields([r.recipe for r in group]) for group in (own, trained)),
     }
-    return tuple(words for words, holds in said.items() if holds)
+    remarks = [words for words, holds in said.items() if holds]
+    if what.name == "mIoU" and slid:
+        remarks.append(SLIDING.format(shown(slid.mean, 1)))
+    return tuple(remarks)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import MEASURED, Ours, wanted
-from reports.paper.published import GROUP, PublishedTable, paper_name, read_published
+from reports.paper.published import GROUP, PublishedTable, read_published
 from reports.read.records import Records
 
 OURS, RELEASED = "ours", "release's weights, measured here"
@@ -52,10 +52,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     ),
     "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
     "table_3": (
-        (
-            "python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data "
-            "coco:/data/coco"
-        ),
+        "python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data "
+        "coco:/data/coco",
     ),
     "table_4": (
         "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder "
@@ -90,41 +88,29 @@ def result_table(name: str, ours: Ours) -> Table:
     rows: list[list[Cell]] = []
     group = ""
     for row in published.rows:
-        heading = published.cell(row, GROUP)
+        heading = published.reading(row, GROUP)
         if heading and heading.value != group:
             group = heading.value
             rows.append([Cell(group)])
         rows.append(_published_row(published, row, beside))
-    return Table(
-        name,
-        f"{paper_name(name)}: {published.title}",
-        _columns(published, beside),
-        rows=rows,
-        caption=HOW[name],
-    )
+    columns = _columns(published, beside)
+    return Table(name, published.heading, columns, rows=rows, caption=HOW[name])
 
 
 def published_table(name: str) -> Table:
     """A table as published, without our column."""
     published = read_published(name)
     rows = [_published_row(published, row, {}) for row in published.rows]
-    return Table(name, f"{paper_name(name)}: {published.title}", _columns(published, {}), rows=rows)
+    return Table(name, published.heading, _columns(published, {}), rows=rows)
 
 
 def figures_stated() -> Table:
     """What the paper's text and axes say about Figures 2 to 8, whose points are not published."""
     rows = []
     for name in FIGURES:
-        cells = read_published(name).cells
-        rows += [
-            [
-                Cell(c.label),
-                Cell(c.column),
-                Cell(f"{c.value} {c.unit}".strip(), remarks=_remark(c.note)),
-                Cell(c.source),
-            ]
-            for c in cells
-        ]
+        for c in read_published(name).cells:
+            stated = Cell(f"{c.value} {c.unit}".strip(), remarks=c.remarks)
+            rows.append([Cell(c.label), Cell(c.column), stated, Cell(c.source)])
     return Table(
         "figures_2_to_8",
         "Figures 2 to 8: axes and quoted values",
@@ -139,12 +125,13 @@ Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]
 
 def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
     """Our column, and one for the released weights if any of them was measured."""
-    asked = {row: wanted(published, row, column) for row in published.rows}
-    released = {row: ours.released(what) if what else Cell("") for row, what in asked.items()}
-    here = {
-        OURS: {row: ours.trained_here(what) if what else Cell("") for row, what in asked.items()}
-    }
-    return here | ({RELEASED: released} if any(cell.text for cell in released.values()) else {})
+    here, released = dict[int, Cell](), dict[int, Cell]()
+    for row in published.rows:
+        what = wanted(published, row, column)
+        here[row] = ours.trained_here(what) if what else Cell("")
+        released[row] = ours.released(what) if what else Cell("")
+    measured = any(cell.text for cell in released.values())
+    return {OURS: here, RELEASED: released} if measured else {OURS: here}
 
 
 def _columns(published: PublishedTable, beside: Beside) -> list[str]:
@@ -153,34 +140,28 @@ def _columns(published: PublishedTable, beside: Beside) -> list[str]:
     """
     columns = [published.label_column]
     for column in published.columns:
-        units = {cell.unit for cell in published.cells if cell.column == column and cell.value} & {
-            "%",
-            "px",
-        }
+        units = {c.unit for c in published.cells if c.column == column and c.value} & {"%", "px"}
         unit = f" ({units.pop()})" if len(units) == 1 else ""
-        others = [*(["README"] if _has_readme(published, column) else []), *beside.get(column, {})]
-        columns += [column + unit, *(f"{column}, {other}{unit}" for other in others)]
+        columns.append(column + unit)
+        if _has_readme(published, column):
+            columns.append(f"{column}, README{unit}")
+        columns += [f"{column}, {other}{unit}" for other in beside.get(column, {})]
     return columns
 
 
 def _published_row(published: PublishedTable, row: int, beside: Beside) -> list[Cell]:
     cells = [Cell(published.rows[row])]
     for column in published.columns:
-        paper, readme = published.cell(row, column), published.cell(row, column, "readme")
-        has_readme = _has_readme(published, column)
-        remarks = (
-            _remark(paper.note if paper else "") if has_readme else published.remarks(row, column)
-        )
-        cells.append(Cell(paper.shown if paper else "", remarks=remarks))
-        if has_readme:
-            cells.append(Cell(readme.shown, remarks=_remark(readme.note)) if readme else Cell(""))
+        paper = published.cell(row, column)
+        if _has_readme(published, column):
+            readme = published.reading(row, column, "readme")
+            cells.append(Cell(paper.shown, remarks=paper.remarks))
+            cells.append(Cell(readme.shown, remarks=readme.remarks) if readme else Cell(""))
+        else:
+            cells.append(Cell(paper.shown, remarks=published.remarks(row, column)))
         cells += [cells_of[row] for cells_of in beside.get(column, {}).values()]
     return cells
 
 
 def _has_readme(published: PublishedTable, column: str) -> bool:
     return any(cell.column == column and cell.reading == "readme" for cell in published.cells)
-
-
-def _remark(note: str) -> tuple[str, ...]:
-    return (note,) if note else ()

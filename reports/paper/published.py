@@ -35,11 +35,13 @@ class PublishedCell:
     @property
     def shown(self) -> str:
         """The value with the units that the paper prints beside it."""
-        return (
-            f"{self.value} {self.unit}"
-            if self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
-            else self.value
-        )
+        has_unit = self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
+        return f"{self.value} {self.unit}" if has_unit else self.value
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Its note as a footnote; empty without a note."""
+        return (self.note,) if self.note else ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class PublishedTable:
     label_column: str
     title: str
     cells: tuple[PublishedCell, ...]
+
+    @property
+    def heading(self) -> str:
+        """The title behind the paper's name of the table, such as `Table 3: ...`."""
+        return f"{paper_name(self.name)}: {self.title}"
 
     @cached_property
     def columns(self) -> list[str]:
@@ -65,22 +72,24 @@ class PublishedTable:
     def _index(self) -> dict[tuple[int, str, str], PublishedCell]:
         return {(cell.row, cell.column, cell.reading): cell for cell in self.cells}
 
-    def cell(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
+    def cell(self, row: int, column: str) -> PublishedCell:
+        """A cell as the paper prints it; each row of a table has one in every column."""
+        return self._index[row, column, "paper"]
+
+    def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
         """One reading of a cell, or None where there is none."""
         return self._index.get((row, column, reading))
 
     def remarks(self, row: int, column: str) -> tuple[str, ...]:
         """Footnotes of a cell: its note, then each other reading that differs from the paper's."""
         paper = self.cell(row, column)
-        if paper is None:
-            return ()
-        others = [self.cell(row, column, reading) for reading in READINGS[1:]]
-        differing = [cell for cell in others if cell and not same_value(cell.value, paper.value)]
-        said = [
-            f"{_capitalised(cell.source)}: {cell.shown}.{' ' + cell.note if cell.note else ''}"
-            for cell in differing
-        ]
-        return tuple([paper.note] * bool(paper.note) + said)
+        remarks = [*paper.remarks]
+        for reading in READINGS[1:]:
+            other = self.reading(row, column, reading)
+            if other and not same_value(other.value, paper.value):
+                source = other.source[:1].upper() + other.source[1:]
+                remarks.append(f"{source}: {other.shown}. {other.note}".rstrip())
+        return tuple(remarks)
 
 
 TITLES = {
@@ -130,7 +139,3 @@ def paper_name(name: str) -> str:
     kind, _, number = name.partition("_")
     letter = number.lstrip("0123456789")
     return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"
-
-
-def _capitalised(words: str) -> str:
-    return words[:1].upper() + words[1:]

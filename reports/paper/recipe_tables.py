@@ -5,14 +5,15 @@ Our side comes from a record of kind `recipes`: `config.recipes` (pre-training; 
 as the memory of a GPU, is left empty.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from catlip.kinds import Recipes
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import NOT_RUN
-from reports.paper.published import PublishedTable, paper_name, read_published, same_value
-from reports.read.records import Record, Records, as_number, lookup
+from reports.paper.published import PublishedTable, read_published, same_value
+from reports.read.records import Record, Records, as_number, entries, lookup
 
 Recipe = Mapping[str, Any]
 
@@ -38,11 +39,9 @@ def plain_number(value: Any) -> str:
     as_read = as_number(value)
     if as_read is None:
         return ""
-    return (
-        f"{as_read:.10f}".rstrip("0").rstrip(".")
-        if as_read == as_read and abs(as_read) != float("inf")
-        else str(as_read)
-    )
+    if not math.isfinite(as_read):
+        return str(as_read)
+    return f"{as_read:.10f}".rstrip("0").rstrip(".")
 
 
 def spelled(value: Any) -> str:
@@ -120,16 +119,14 @@ def _recipes_for(record: Record | None, published: PublishedTable, column: str) 
     """The recipes that a column of the paper stands for; they are several if the column lists
     several values of a field, such as 25/50/75/100 epochs.
     """
-    by_name = lookup(record.config, "recipes") if record else None
-    recipes = (
-        [r for r in by_name.values() if isinstance(r, dict)] if isinstance(by_name, dict) else []
-    )
+    recipes = entries(record.config, "recipes") if record else {}
     method, _, encoder = column.partition(" ")
     table = published.name.removeprefix("table_")
     return [
         r
-        for r in recipes
-        if r.get("paper_table") == table
+        for r in recipes.values()
+        if isinstance(r, dict)
+        and r.get("paper_table") == table
         and r.get("method") == method.lower()
         and (not encoder or spelled(r.get("encoder")) == encoder)
     ]
@@ -144,26 +141,19 @@ def _beside(
     published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Record | None
 ) -> Table:
     columns = [published.label_column]
+    has_one = len(published.columns) == 1
     for column in published.columns:
-        columns += (
-            ["Paper", "Ours"]
-            if len(published.columns) == 1
-            else [f"{column}: paper", f"{column}: ours"]
-        )
+        columns += ["Paper", "Ours"] if has_one else [f"{column}: paper", f"{column}: ours"]
+    anchor = record.anchor if record else ""
     rows = []
     for row, label in published.rows.items():
         cells = [Cell(label)]
         for column in published.columns:
             paper = published.cell(row, column)
-            printed = paper.value if paper else ""
-            cells.append(Cell(paper.shown if paper else "", remarks=published.remarks(row, column)))
-            cells.append(
-                _our_cell(label, ours[column], printed, anchor=record.anchor if record else "")
-            )
+            cells.append(Cell(paper.shown, remarks=published.remarks(row, column)))
+            cells.append(_our_cell(label, ours[column], paper.value, anchor=anchor))
         rows.append(cells)
-    return Table(
-        published.name, f"{paper_name(published.name)}: {published.title}", columns, rows=rows
-    )
+    return Table(published.name, published.heading, columns, rows=rows)
 
 
 def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:
@@ -175,6 +165,6 @@ def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) 
     values = [word for recipe in recipes if (word := spell(recipe.get(field)))]
     ours = "/".join(dict.fromkeys(values))
     if not ours:
-        return Cell(anchor="")
+        return Cell()
     remarks = (ONE_OF_SEVERAL,) if label == "Max. Epochs" and ours in printed.split("/") else ()
     return Cell(ours, anchor=anchor, differs=not same_value(ours, printed), remarks=remarks)

@@ -14,7 +14,6 @@ from reports.read.records import Record
 
 R = TypeVar("R", bound=Record[Any])
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
-
 MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
 
 
@@ -77,11 +76,9 @@ def broken_images(records: Iterable[Record[Kind]]) -> str:
     """A sentence on the records that left images out; empty if there are none."""
     unique = {record.path: record for record in records}.values()
     broken = [record.name for record in unique if broken_words(record)]
-    return (
-        f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."
-        if broken
-        else ""
-    )
+    if not broken:
+        return ""
+    return f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."
 
 
 def with_warning(table: Table, records: Sequence[Record[Kind]], called: str = "records") -> Table:

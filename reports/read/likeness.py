@@ -59,9 +59,16 @@ def unlike(records: Sequence[Record[Kind]], task: str = "") -> list[str]:
         record.told | record.measured.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
     ]
-    fields = dict.fromkeys(field for fields in every for field in fields)
+    return differing_fields(every)
+
+
+def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
+    """The fields that differ between recipes, other than `seed` and `about`."""
+    keys = dict.fromkeys(
+        key for recipe in recipes for key in recipe if key not in ("seed", "about")
+    )
     return [
-        field for field in fields if any(other.get(field) != every[0].get(field) for other in every)
+        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
     ]
 
 

@@ -8,13 +8,13 @@ costs of different devices.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
-from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime
+from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime, Transferred
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Quantity, quantity_of
 from reports.compare.differences import listed
@@ -64,7 +64,7 @@ class Setting:
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
         """Linear-probe accuracy on a task, in percent, over the seeds of pre-training."""
-        return over_seeds(self.probes(method, task).records, lambda r: probed(r, task))
+        return over_seeds(self.probes(method, task).records, lambda r: in_percent(r, task))
 
     def probes(self, method: str, task: str) -> Alike[LinearProbe]:
         """The linear probes that a method's accuracy on a task is averaged over: all of one recipe,
@@ -143,10 +143,11 @@ class Setting:
         """The fields that make the probes of two methods not comparable: those of their trainings,
         and those of the probes.
         """
-        probes = [self.probes(method, task).records for method in (one, other)]
-        return self.unlike_trainings(one, other) + (
-            unlike([r for own in probes for r in own], task) if all(probes) else []
-        )
+        fields = self.unlike_trainings(one, other)
+        first, second = (self.probes(method, task).records for method in (one, other))
+        if first and second:
+            fields += unlike([*first, *second], task)
+        return fields
 
     @cached_property
     def step_time(self) -> Record[StepTime] | None:
@@ -174,17 +175,14 @@ class Setting:
         """
         if self.unlike(one, other, task):
             return []
-        first, second = (
-            by_seed(self.probes(m, task).records, lambda r: probed(r, task)) for m in (one, other)
-        )
-        return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
+        first, second = (self.probes(method, task).records for method in (one, other))
+        return seed_differences(first, second, lambda r: in_percent(r, task))
 
     @cached_property
     def warnings(self) -> list[str]:
         """Sentences on what could mislead a reader of this setting's numbers."""
-        sentences = [
-            warning for method in self.methods for warning in self._mixed_recipes(method)
-        ] + self._unlike_methods()
+        sentences = [words for method in self.methods for words in self._mixed_recipes(method)]
+        sentences += self._unlike_methods()
         devices = sorted({r.device for r in self.of(Pretrain)})
         if len(devices) > 1:
             sentences.append(
@@ -199,32 +197,25 @@ class Setting:
         return sentences
 
     def _mixed_recipes(self, method: str) -> list[str]:
-        counted = self.counted(method)
         trained = self.of(Pretrain, method)
         fields = unlike(trained)
-        words = f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the seed"
-        return (
-            [(f"{words}; {len(counted.records)} of {len(trained)} trainings count.")]
-            if fields
-            else []
-        )
+        if not fields:
+            return []
+        return [
+            f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the seed; "
+            f"{len(self.counted(method).records)} of {len(trained)} trainings count."
+        ]
 
     def _unlike_methods(self) -> list[str]:
         """A sentence if CatLIP and CLIP, or their probes, cannot be compared."""
-        unlike = []
+        sentences = []
         for task in STARTER_TASKS:
-            fields = self.unlike("catlip", "clip", task)
-            unlike += (
-                [
-                    (
-                        f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
-                        "compared."
-                    )
-                ]
-                if fields
-                else []
-            )
-        return list(dict.fromkeys(unlike))
+            if fields := self.unlike("catlip", "clip", task):
+                sentences.append(
+                    f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
+                    "compared."
+                )
+        return list(dict.fromkeys(sentences))
 
 
 def settings(records: Records) -> list[Setting]:
@@ -254,6 +245,16 @@ def by_seed(
     return means_by((record.seed, value(record)) for record in records)
 
 
+def seed_differences(
+    one: Iterable[Record[OfKind]],
+    other: Iterable[Record[OfKind]],
+    value: Callable[[Record[OfKind]], float | None],
+) -> list[float]:
+    """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
+    first, second = by_seed(one, value), by_seed(other, value)
+    return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
+
+
 def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
     """Key -> the mean of its values; None is left out."""
     groups: dict[K, list[float]] = {}
@@ -268,22 +269,12 @@ def alike_in_images(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-3)
 
 
-def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
-    """The fields that differ between recipes, other than `seed` and `about`."""
-    keys = dict.fromkeys(
-        key for recipe in recipes for key in recipe if key not in ("seed", "about")
-    )
-    return [
-        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
-    ]
-
-
 def group_anchor(record: Record) -> str:
     """The anchor of all records of the same root, scale, kind and method."""
     return "records-" + slug(f"{record.root}/{record.scale}/{record.kind}/{record.method}")
 
 
-def probed(record: Record[LinearProbe], task: str) -> float | None:
-    """The accuracy of a linear probe on a task, in %; None if it was not probed on that task."""
-    accuracy = record.measured.accuracies().get(task)
+def in_percent(record: Record[Transferred], name: str) -> float | None:
+    """A record's accuracy on a task, or by a measure, in %; None if it has none."""
+    accuracy = record.measured.accuracies().get(name)
     return None if accuracy is None else 100 * accuracy

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -72,10 +72,8 @@ class Record(Run[K]):
     @property
     def method(self) -> str:
         """What was trained, probed or timed: catlip, clip, random, ..."""
-        for tree in (self.metrics, self.config):
-            if method := text(tree, "method"):
-                return method
-        return re.sub(r"-seed\d+$", "", self.name)
+        stated = text(self.metrics, "method") or text(self.config, "method")
+        return stated or re.sub(r"-seed\d+$", "", self.name)
 
     @property
     def seed(self) -> int | None:
@@ -93,8 +91,7 @@ class Record(Run[K]):
     @property
     def recipe(self) -> dict[str, Any]:
         """The recipe of a pre-training run; empty where the record has none."""
-        recipe = self.config.get("recipe")
-        return recipe if isinstance(recipe, dict) else {}
+        return entries(self.config, "recipe")
 
     @cached_property
     def told(self) -> dict[str, Any]:
@@ -116,27 +113,14 @@ class Record(Run[K]):
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
-        return [
-            float("nan") if (as_read := as_number(value)) is None else as_read for value in values
-        ]
+        return [math.nan if value is None else value for value in map(as_number, values)]
 
-    @overload
-    def rows(self, name: str) -> list[dict[str, Any]]: ...
-
-    @overload
-    def rows(self, name: str, of: type[R]) -> list[R]: ...
-
-    def rows(self, name: str, of: type[R] | None = None) -> list[Any]:
-        """The rows recorded under `name`, each converted to the type `of`; without it, each as a
-        dictionary, and values that are no dictionary are left out.
-        """
-        values = self.samples.get(name)
-        if of is not None:
-            if (name, of) not in self._typed:
-                rows: Any = list[of]  # type: ignore[valid-type]
-                self._typed[name, of] = msgspec.convert(cleaned(values or []), rows)
-            return self._typed[name, of]
-        return [row for row in values if isinstance(row, dict)] if isinstance(values, list) else []
+    def rows(self, name: str, of: type[R]) -> list[R]:
+        """The rows recorded under `name`, each converted to the type `of`."""
+        if (name, of) not in self._typed:
+            rows: Any = list[of]  # type: ignore[valid-type]
+            self._typed[name, of] = msgspec.convert(cleaned(self.samples.get(name) or []), rows)
+        return self._typed[name, of]
 
 
 @dataclass(frozen=True)
@@ -247,11 +231,10 @@ def read_record(root: Path, path: Path) -> Record:
 
 def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Record[K]:
     return Record(
-        **{key: content[key] for key in NEEDED if key != "samples"},
+        **{key: content[key] for key in NEEDED},
         measured=run.measured,
         setup=run.setup,
         machine=run.machine,
-        samples=content["samples"],
         anchor="record-" + slug(str(path).removesuffix(".json")),
         root=str(root),
         scale=Path(os.path.abspath(path)).parent.parent.name,
@@ -266,15 +249,15 @@ def cleaned(tree: Any) -> Any:
     printable characters, and a number beyond LARGEST is infinite.
     """
     if isinstance(tree, dict):
-        return {
-            _cleaned_name(key): value
-            if (type(value) in NUMBERS and -LARGEST <= value <= LARGEST)
-            or (key in IMAGES and isinstance(value, str))
-            else _cleaned_name(value)
-            if type(value) is str and len(value) <= NAME
-            else cleaned(value)
-            for key, value in tree.items()
-        }
+        result = {}
+        for key, value in tree.items():
+            if isinstance(value, str):
+                if key not in IMAGES:
+                    value = _cleaned_name(value) if len(value) <= NAME else _cleaned_text(value)
+            elif not (type(value) in NUMBERS and -LARGEST <= value <= LARGEST):
+                value = cleaned(value)
+            result[_cleaned_name(key)] = value
+        return result
     if isinstance(tree, list):
         # Most values are numbers in long curves; testing them here saves a call for each.
         return [
@@ -284,7 +267,7 @@ def cleaned(tree: Any) -> Any:
     if isinstance(tree, str):
         return _cleaned_text(tree)
     if isinstance(tree, int | float) and abs(tree) > LARGEST:
-        return math.inf if tree > 0 else -math.inf
+        return as_number(tree)
     return tree
 
 

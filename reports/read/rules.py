@@ -32,12 +32,12 @@ def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[li
                 record.scale != main.scale,
             )
         )
-    roots: dict[str, str] = {}
+    scales: dict[str, list[Record[K]]] = {}
     for record in chosen:
-        roots.setdefault(record.scale, record.root)
-    return [
-        [r for r in chosen if (r.scale, r.root) == place] for place in list(roots.items())[:MOST]
-    ]
+        own = scales.setdefault(record.scale, [])
+        if not own or own[0].root == record.root:
+            own.append(record)
+    return list(scales.values())[:MOST]
 
 
 def by_rule(records: Sequence[Record[R]]) -> dict[str, Record[R]]:

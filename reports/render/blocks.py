@@ -3,7 +3,7 @@ and as markdown.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from catlip.table import Table
 from reports.render.figures import Figure
@@ -16,7 +16,7 @@ class Text:
     """A paragraph; words in backticks are code, and everything else is escaped."""
 
     words: str
-    kind: str = field(default="text", init=False)
+    kind = "text"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Command:
     """A command for the reader to type."""
 
     line: str
-    kind: str = field(default="command", init=False)
+    kind = "command"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Figures:
     """Figures that stand side by side where there is room."""
 
     figures: Sequence[Figure]
-    kind: str = field(default="figures", init=False)
+    kind = "figures"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Answers:
     """The three questions with their answers."""
 
     answers: Sequence[Answer]
-    kind: str = field(default="answers", init=False)
+    kind = "answers"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RecordList:
     """All records in groups, shown inside the page."""
 
     groups: Sequence[RecordGroup]
-    kind: str = field(default="records", init=False)
+    kind = "records"
 
 
 Block = Text | Command | Figures | Answers | RecordList | Table

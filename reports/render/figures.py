@@ -10,8 +10,9 @@ import io
 import re
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import matplotlib
@@ -65,6 +66,9 @@ PAGE_COLOURS = {
 DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # for a colour from a record
 FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the browser takes the first that is installed
 PNG_DPI = 160
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
+# A thin line from the left edge of a label to its point.
+LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,6 @@ class Figure:
     alt: str
     draw: Callable[[Axes], None]
     height: float = 3.2
-    kind: str = field(default="figure", init=False)
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,6 @@ def series_style(index: int) -> dict[str, str]:
     return {"color": colour_of(method), "marker": marker_of(method)}
 
 
-THOUSANDS = StrMethodFormatter("{x:,.0f}")
-
-
 def write_out_powers(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
     axis.set_major_formatter(
@@ -161,9 +161,7 @@ def label_points(
     # From data units to fractions of the axes' width and height, also on a logarithmic scale.
     to_share = axes.transScale + axes.transLimits
     shares = [float(to_share.transform((x, y))[1]) for x, y, _, _ in points]
-    places: list[float] = []
-    for share in shares:
-        places.append(max(share, places[-1] + gap) if places else share)
+    places: list[float] = list(accumulate(shares, lambda below, share: max(share, below + gap)))
     # Centre the labels on their points, but keep the lowest above the axis.
     pushed = min(sum(places) / len(places) - sum(shares) / len(shares), places[0])
     for place, (x, y, label, colour) in zip(places, points, strict=True):
@@ -175,8 +173,7 @@ def label_points(
             va="center",
             color=colour,
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "linestyle": leader, "color": colour, "linewidth": 0.7}
-            | {"shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)},
+            arrowprops={**LEADER, "linestyle": leader, "color": colour},
             annotation_clip=False,
         )
 
@@ -190,7 +187,7 @@ Part = tuple[str, float]  # its name and its size
 
 
 def bars_figure(
-    name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str, height: float
+    name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str
 ) -> Figure:
     """A figure with one stacked bar for each method, and the same numbers as alternative text.
 
@@ -198,21 +195,14 @@ def bars_figure(
         bars: method -> its parts, with sizes in `unit`.
         axis: the label of the axis.
     """
-    said = "; ".join(
-        (
-            f"{clipped(name_of(m))}: "
-            f"{', '.join(f'{word} {shown(size)} {unit}' for word, size in parts)}"
-        )
-        for m, parts in bars.items()
-    )
-    drawn = [(clipped(name_of(m), 24), colour_of(m), parts) for m, parts in bars.items()]
-    return Figure(
-        name,
-        caption,
-        f"Stacked bars. {said}.",
-        draw=partial(stacked_bars, bars=drawn, unit=axis),
-        height=height,
-    )
+    said, drawn = [], []
+    for method, parts in bars.items():
+        sizes = ", ".join(f"{word} {shown(size)} {unit}" for word, size in parts)
+        said.append(f"{clipped(name_of(method))}: {sizes}")
+        drawn.append((clipped(name_of(method), 24), colour_of(method), parts))
+    alt = f"Stacked bars. {'; '.join(said)}."
+    draw = partial(stacked_bars, bars=drawn, unit=axis)
+    return Figure(name, caption, alt, draw=draw, height=0.8 + 0.7 * len(bars))
 
 
 def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
@@ -246,9 +236,8 @@ def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], un
             else:
                 narrow.append(f"{word} {shown(size)}")
             left += size
-        below = textwrap.fill(", ".join(narrow), 68)
         axes.annotate(
-            below,
+            textwrap.fill(", ".join(narrow), 68),
             (0, y + 0.3),
             (2, -2),
             textcoords="offset points",
@@ -259,10 +248,15 @@ def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], un
     axes.set_yticks(range(len(bars)), [textwrap.fill(name, 14) for name, _, _ in bars])
     axes.set_xlim(0, 1.02 * longest)
     axes.set_ylim(len(bars) - 0.35, -0.4)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlabel(unit)
+
+
+def hide_rows(axes: Axes) -> None:
+    """No lines and ticks beside rows that are named."""
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
 
 
 def thinned(count: int, most: int) -> list[int]:

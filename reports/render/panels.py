@@ -46,13 +46,8 @@ def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
     names = [name for name, _ in rows if name]
     named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
     height = 0.25 + WIDTH / columns * sum(_height(panels, columns) for _, panels in rows)
-    return Figure(
-        name,
-        caption,
-        f"{columns} images in columns{named}.",
-        draw=partial(_draw, rows=rows),
-        height=height,
-    )
+    alt = f"{columns} images in columns{named}."
+    return Figure(name, caption, alt, draw=partial(_draw, rows=rows), height=height)
 
 
 def decoded(words: Any, mode: str) -> Pixels | None:
@@ -62,18 +57,13 @@ def decoded(words: Any, mode: str) -> Pixels | None:
     if not isinstance(words, str) or len(words) > 1000 * LARGEST:
         return None
     try:
-        with Image.open(
-            io.BytesIO(base64.b64decode(words, validate=True)), formats=("JPEG", "PNG")
-        ) as picture:
+        content = io.BytesIO(base64.b64decode(words, validate=True))
+        with Image.open(content, formats=("JPEG", "PNG")) as picture:
             if max(picture.size) > LARGEST:
                 return None
             return np.asarray(picture.convert(mode)).astype(np.uint8)
-    except (
-        ValueError,
-        OSError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ):  # from base64, Pillow, and its PNG reader
+    # From base64, Pillow, and its PNG reader.
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None
 
 

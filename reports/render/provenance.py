@@ -56,14 +56,10 @@ class RecordView:
     @property
     def size(self) -> int:
         """About how many characters of the page the record takes."""
-        samples = sum(len(series.summary) + len(series.values) for series in self.samples)
-        return (
-            len(self.config)
-            + len(self.environment)
-            + len(self.metrics)
-            + len(self.command)
-            + samples
-        )
+        texts = [self.config, self.environment, self.metrics, self.command]
+        for series in self.samples:
+            texts += [series.summary, series.values]
+        return sum(map(len, texts))
 
 
 @dataclass(frozen=True)
@@ -148,15 +144,8 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
         ]
         for record in records.every
     ]
-    return [
-        Table(
-            "records",
-            "Every record",
-            ["File", "Command", "Where", "Beware"],
-            rows=rows,
-            folded=True,
-        )
-    ]
+    columns = ["File", "Command", "Where", "Beware"]
+    return [Table("records", "Every record", columns, rows=rows, folded=True)]
 
 
 def view(record: Record) -> RecordView:
@@ -225,14 +214,13 @@ def _samples(record: Record, name: str) -> Samples:
     values = record.samples[name]
     if not isinstance(values, list):
         return Samples(name, "not a list", "")
-    if rows := record.rows(name):
+    if rows := [value for value in values if isinstance(value, dict)]:
         first = "; ".join(
             ", ".join(f"{key} {_short(value)}" for key, value in row.items())
             for row in rows[:SHOWN_ROWS]
         )
-        return Samples(
-            name, f"{len(values)} rows", first + ("; …" if len(values) > SHOWN_ROWS else "")
-        )
+        more = "; …" if len(values) > SHOWN_ROWS else ""
+        return Samples(name, f"{len(values)} rows", first + more)
     numbers = [value for value in map(as_number, values) if value is not None]
     series = [value for value in numbers if math.isfinite(value)]
     summary = f"{len(values)} values"

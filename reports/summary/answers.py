@@ -30,7 +30,7 @@ from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown, signed
 from reports.compare.crossed import between_probes
 from reports.compare.differences import listed
-from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
+from reports.read.measured import STARTER_TASKS, Setting, by_seed, in_percent
 from reports.read.rules import by_rule
 from reports.summary.tables import link, probe_title
 
@@ -169,7 +169,7 @@ def _not_above_random(setting: Setting, method: str) -> str:
     if trained is None or floor is None or not math.isfinite(trained.mean):
         return ""
     own, untrained = (
-        by_seed(setting.probes(m, "concepts").records, lambda r: probed(r, "concepts")).values()
+        by_seed(setting.probes(m, "concepts").records, lambda r: in_percent(r, "concepts")).values()
         for m in (method, "random")
     )
     if beats([*own], [*untrained]):

@@ -8,7 +8,8 @@ from catlip.kinds import LinearProbe, Pretrain, Trial
 from catlip.table import shown
 from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
-from reports.read.measured import Setting, differing_fields
+from reports.read.likeness import differing_fields
+from reports.read.measured import Setting
 from reports.summary.answers import PAIR
 from reports.transfer.transfer_origins import origins_of
 from reports.transfer.transfer_runs import task_title, without_classes

@@ -14,17 +14,22 @@ from catlip.kinds import LinearProbe, Pretrain
 from catlip.kinds.estimate import of_pairs
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.read.measured import STARTER_TASKS, Setting, by_seed, probed
+from reports.read.measured import STARTER_TASKS, Setting, by_seed, in_percent
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, slug
-from reports.render.figures import MUTED, Figure, colour_of, label_points, marker_of, thinned
+from reports.render.figures import (
+    MUTED,
+    Figure,
+    colour_of,
+    hide_rows,
+    label_points,
+    marker_of,
+    thinned,
+)
 from reports.summary.answers import PAIR
 from reports.summary.tables import probe_title
 
-LOSS_UNITS = {
-    "catlip": "loss (nats per image)",
-    "clip": "contrastive loss (nats)",
-}
+LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
 MOST_MARKS = 300  # for each method and task
 BINS = 120  # the points of a loss curve after averaging
@@ -32,34 +37,27 @@ BINS = 120  # the points of a loss curve after averaging
 
 def accuracy_figure(setting: Setting) -> list[Figure]:
     """Probe accuracy of each method on both tasks; every seed is a dot."""
-    probed = [
+    methods = [
         m for m in setting.methods if any(setting.accuracy(m, task) for task in STARTER_TASKS)
     ]
-    if not probed:
+    if not methods:
         return []
     said = [
         f"{name_of(m)} {_told(setting.accuracy(m, task))} on {task}"
         for task in STARTER_TASKS
-        for m in probed
+        for m in methods
     ]
     caption = (
         f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
         f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
         "none."
     )
-    most = max(len(setting.of(LinearProbe, method)) for method in probed)
-    caption += f" At most {MOST_MARKS} marks of each row are drawn." if most > MOST_MARKS else ""
+    if any(len(setting.of(LinearProbe, method)) > MOST_MARKS for method in methods):
+        caption += f" At most {MOST_MARKS} marks of each row are drawn."
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
-    height = 1.1 + 0.32 * len(STARTER_TASKS) * (len(probed) + 1)
-    return [
-        Figure(
-            "probe_accuracy",
-            caption,
-            alt,
-            draw=partial(_draw_accuracy, setting=setting, methods=probed),
-            height=height,
-        )
-    ]
+    draw = partial(_draw_accuracy, setting=setting, methods=methods)
+    height = 1.1 + 0.32 * len(STARTER_TASKS) * (len(methods) + 1)
+    return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
 
 
 def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
@@ -77,8 +75,7 @@ def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None
     means = [q.mean for m in methods for task in STARTER_TASKS if (q := setting.accuracy(m, task))]
     axes.set_xlim(0, 1.3 * max([mean for mean in means if math.isfinite(mean)], default=1.0) or 1.0)
     axes.set_xlabel("top-1 accuracy (%)")
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
 
 
 def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: float) -> None:
@@ -87,7 +84,7 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: floa
         axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
         return
     records = setting.probes(method, task).records
-    seeds = list(by_seed(records, lambda record: probed(record, task)).values())
+    seeds = list(by_seed(records, lambda record: in_percent(record, task)).values())
     mean, colour = of_pairs(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
@@ -117,27 +114,20 @@ def loss_figures(setting: Setting) -> list[Figure]:
     cannot be compared.
     """
     figures = []
-    for method in (method for method in PAIR if method in setting.methods):
+    for method in PAIR:
         runs = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
         if not runs:
             continue
-        trained, runs = len(runs), runs[:MOST_CURVES]
-        curves = dict(
-            zip(
-                _run_names([record for record, _ in runs]),
-                [curve for _, curve in runs],
-                strict=True,
-            )
-        )
+        names = _run_names([record for record, _ in runs[:MOST_CURVES]])
+        curves = {name: curve for name, (_, curve) in zip(names, runs, strict=False)}
         said = "; ".join(
             f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
         )
         caption = (
             f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line per training."
         )
-        caption += (
-            f" The first {MOST_CURVES} of {trained:,} trainings." if trained > MOST_CURVES else ""
-        )
+        if len(runs) > MOST_CURVES:
+            caption += f" The first {MOST_CURVES} of {len(runs):,} trainings."
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
         figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw=draw))
@@ -147,11 +137,10 @@ def loss_figures(setting: Setting) -> list[Figure]:
 def _run_names(records: Sequence[Record]) -> list[str]:
     """Unique names of the runs: `seed 0`, or `ViT B/16, seed 0` if the encoders differ."""
     encoders = [record.setup.recipe.encoder for record in records]
-    sizes = [
-        f"{ENCODERS.get(architecture(e), clipped(e, 24))}, " if len({*encoders}) > 1 else ""
-        for e in encoders
-    ]
-    names = [f"{size}seed {_seed(record)}" for size, record in zip(sizes, records, strict=True)]
+    names = [f"seed {'?' if record.seed is None else record.seed}" for record in records]
+    if len(set(encoders)) > 1:
+        sizes = [ENCODERS.get(architecture(e), clipped(e, 24)) for e in encoders]
+        names = [f"{size}, {name}" for size, name in zip(sizes, names, strict=True)]
     return [
         name if names.count(name) == 1 else f"{name}, {clipped(r.name, 24)}"
         for name, r in zip(names, records, strict=True)
@@ -176,23 +165,21 @@ def loss_curve(record: Record) -> list[tuple[float, float]]:
 
 def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
     most = max(curve[-1][0] for curve in curves.values())
-    unit, word = (
-        (1e6, "millions") if most >= 2e6 else (1e3, "thousands") if most >= 2e3 else (1.0, "")
-    )
+    unit, label = 1.0, "images seen"
+    if most >= 2e6:
+        unit, label = 1e6, "images seen (millions)"
+    elif most >= 2e3:
+        unit, label = 1e3, "images seen (thousands)"
+    colour = colour_of(method)
     ends = []
     for i, (name, curve) in enumerate(curves.items()):
         style = ("-", "--", "-.", ":")[i % 4]
-        axes.plot(
-            [x / unit for x, _ in curve],
-            [y for _, y in curve],
-            style,
-            color=colour_of(method),
-            linewidth=1.6,
-        )
-        ends.append((curve[-1][0] / unit, curve[-1][1], name, colour_of(method)))
+        xs, ys = [x / unit for x, _ in curve], [y for _, y in curve]
+        axes.plot(xs, ys, style, color=colour, linewidth=1.6)
+        ends.append((xs[-1], ys[-1], name, colour))
     _cut_start(axes, list(curves.values()))
     axes.set_xlim(0, most / unit)
-    axes.set_xlabel(f"images seen ({word})" if word else "images seen")
+    axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
     label_points(axes, ends, gap=0.075)
 
@@ -215,10 +202,6 @@ def _cut_start(axes: Axes, curves: Sequence[list[tuple[float, float]]]) -> None:
             va="top",
             ha="right",
         )
-
-
-def _seed(record: Record) -> str:
-    return "?" if record.seed is None else str(record.seed)
 
 
 def _told(quantity: Quantity | None) -> str:

@@ -18,7 +18,8 @@ from catlip.kinds.transfer.scaling import curves
 from catlip.method_style import name_of
 from catlip.table import MISSING, Cell, Quantity, Table, clipped, quantity_cell, quantity_of, shown
 from reports.read.caveats import with_warning
-from reports.read.measured import STARTER_TASKS, Setting, differing_fields, group_anchor
+from reports.read.likeness import differing_fields
+from reports.read.measured import STARTER_TASKS, Setting, group_anchor
 from reports.read.records import Record
 
 

@@ -58,8 +58,7 @@ def _phases(record: Record[StepTime]) -> str:
 
 
 def _parameters(record: Record[StepTime]) -> str:
-    millions = [record.measured.methods[m].parameters / 1e6 for m in PAIR]
-    one, other = (shown(count, 1) for count in millions)
+    one, other = (shown(record.measured.methods[m].parameters / 1e6, 1) for m in PAIR)
     return f"CatLIP trains {one} M parameters, CLIP {other} M with its text tower."
 
 

@@ -23,12 +23,12 @@ from catlip.method_style import name_of
 from catlip.table import Cell, Table, number_cell, shown, sign_of
 from reports.compare.differences import listed
 from reports.read.likeness import alike, unlike
-from reports.read.measured import Setting, by_seed
+from reports.read.measured import Setting, in_percent, seed_differences
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense_pictures import contact_sheet, picture_figures
-from reports.transfer.transfer_runs import accuracy_of, agreed, method_cell, methods_of, percent
+from reports.transfer.transfer_runs import accuracy_of, agreed, method_cell, methods_of
 
 KINDS = {
     "multilabel": "multi-label classification",
@@ -38,10 +38,7 @@ KINDS = {
 FIXED, SLIDING = "mIoU", "mIoU, sliding window"
 MEASURES = {  # kind -> measure -> title; sentences compare the first measure
     "multilabel": {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"},
-    "segmentation": {
-        FIXED: "Segmentation, mIoU",
-        SLIDING: "The same, sliding window",
-    },
+    "segmentation": {FIXED: "Segmentation, mIoU", SLIDING: "The same, sliding window"},
     "detection": {
         "box AP": "Boxes, AP",
         "mask AP": "Masks, AP",
@@ -72,22 +69,17 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     for i, of in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
         learnt = [record for record in of if record.measured.overfit]
         real = [record for record in of if not record.measured.overfit]
-        blocks += [
-            *map(Text, [*gain_sentences(real), *other_encoders(real, records)]),
-            *dense_table(real, suffix(i)),
-            *side_by_side(picture_figures(real, suffix(i))),
-        ]
+        blocks += map(Text, [*gain_sentences(real), *other_encoders(real, records)])
+        blocks += dense_table(real, suffix(i))
+        blocks += side_by_side(picture_figures(real, suffix(i)))
         blocks += overfit_table(learnt, suffix(i))
     recorded = {record.kind for record in records.every}
     missing = [kind for kind in KINDS if kind not in recorded]
     if missing == [*KINDS]:
         blocks += to_fill("No dense transfer has been recorded.", FULL)
     else:
-        blocks += [
-            block
-            for kind in missing
-            for block in to_fill(f"There is no record of {KINDS[kind]}.", command_of(kind))
-        ]
+        for kind in missing:
+            blocks += to_fill(f"There is no record of {KINDS[kind]}.", command_of(kind))
     return [Section("dense", "Labels, masks and boxes", blocks)]
 
 
@@ -113,23 +105,19 @@ def dense_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Tabl
     ]
     rows = []
     for method in methods_of(records):
-        for is_transferred in (False, True):
-            own = [
-                r
-                for r in records
-                if r.method == method and (r.setup.init == "transfer") == is_transferred
-            ]
+        own = [r for r in records if r.method == method]
+        name = method_cell(method).text
+        starts = {
+            name: [r for r in own if r.setup.init != "transfer"],
+            f"{name}, Transfer Init": [r for r in own if r.setup.init == "transfer"],
+        }
+        for row_name, runs in starts.items():
             cells = [
-                _cell([r for r in own if r.kind == kind], measure, records)
+                _cell([r for r in runs if r.kind == kind], measure, records)
                 for kind, measure, _ in columns
             ]
             if any(cell.quantity for cell in cells):
-                name = (
-                    f"{method_cell(method).text}, Transfer Init"
-                    if is_transferred
-                    else method_cell(method).text
-                )
-                rows.append([Cell(name), *cells])
+                rows.append([Cell(row_name), *cells])
     if not rows:
         return []
     titles = ["Method", *(f"{title} (%)" for _, _, title in columns)]
@@ -145,15 +133,13 @@ def _cell(own: Sequence[Record[Dense]], measure: str, records: Sequence[Record[D
 
 
 def _reached(record: Record[Dense], measure: str) -> float | None:
-    return percent(record.measured.accuracies().get(measure))
+    return in_percent(record, measure)
 
 
 def _caption(records: Sequence[Record[Dense]]) -> str:
     said = [
-        (
-            "Mean ± sample standard deviation over n seeds of pre-training. mAP is the mean over "
-            "classes of the average precision."
-        )
+        "Mean ± sample standard deviation over n seeds of pre-training. mAP is the mean over "
+        "classes of the average precision."
     ]
     for kind, name in KINDS.items():
         own = [record for record in records if record.kind == kind]
@@ -179,14 +165,11 @@ def gain_sentences(records: Sequence[Record[Dense]]) -> list[str]:
     for kind, measures in MEASURES.items():
         measure, title = next(iter(measures.items()))
         own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
+        untrained = [r for r in own if r.method == "random"]
         parts = []
-        for method in [method for method in methods_of(own) if method != "random"]:
-            gains = gains_over(
-                [r for r in own if r.method == method],
-                [r for r in own if r.method == "random"],
-                measure,
-            )
-            if gains:
+        for method in methods_of(own):
+            gains = gains_over([r for r in own if r.method == method], untrained, measure)
+            if gains and method != "random":
                 parts.append(_gain(name_of(method), gains))
         if parts:
             said.append(f"{title}: {'; '.join(parts)}.")
@@ -200,27 +183,18 @@ def gains_over(
     have. All runs are of one recipe, the one with the most seeds; repeated runs of a seed are
     averaged.
     """
-    keys = {
-        record.told_key: None
-        for record in records
-        if any(record.told_key == other.told_key for other in base)
-    }
-    gains: list[dict[int | None, float]] = []
-    for key in keys:
-        sides = ([r for r in own if r.told_key == key] for own in (records, base))
-        one, other = (by_seed(own, lambda r: _reached(r, measure)) for own in sides)
-        gains.append(
-            {seed: one[seed] - other[seed] for seed in one if seed is not None and seed in other}
-        )
-    return list(max(gains, key=len, default={}).values())
+    base_keys = {record.told_key for record in base}
+    gains: list[list[float]] = []
+    for key in dict.fromkeys(r.told_key for r in records if r.told_key in base_keys):
+        one, other = ([r for r in own if r.told_key == key] for own in (records, base))
+        gains.append(seed_differences(one, other, lambda r: _reached(r, measure)))
+    return max(gains, key=len, default=[])
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
     """The gains in words; a gain counts as above zero only if it is after rounding for display."""
-    better, mean = (
-        sum(sign_of(gain) > 0 for gain in gains),
-        f"{shown(sum(gains) / len(gains), 1)} points on average",
-    )
+    better = sum(sign_of(gain) > 0 for gain in gains)
+    mean = f"{shown(sum(gains) / len(gains), 1)} points on average"
     seeds = f"{len(gains)} seed{'s' * (len(gains) != 1)}"
     if better == len(gains):
         return f"{name} is above random init in each of {seeds}, by {mean}"
@@ -243,11 +217,9 @@ def other_encoders(records: Sequence[Record[Dense]], every: Records) -> list[str
     if not other:
         return []
     shared = sum(encoder in probed for encoder in trained)
-    words = (
-        "not those that were probed and fine-tuned above: same method and seed, but other weights"
-    )
     return [
-        f"Beware: {len(other)} of {shared} encoders here are {words}. Compare within this section."
+        f"Beware: {len(other)} of {shared} encoders here are not those that were probed and "
+        "fine-tuned above: same method and seed, but other weights. Compare within this section."
     ]
 
 
@@ -266,27 +238,21 @@ def overfit_table(records: Sequence[Record[Dense]], suffix: str = "") -> list[Ta
     for record in sorted(records, key=lambda record: [*KINDS].index(record.kind)):
         losses = record.rows("loss", tuple[float, float])  # step, loss
         first, last = (losses[0][1], losses[-1][1]) if losses else (None, None)
+        training = [
+            Cell(KINDS[record.kind].capitalize()),
+            number_cell(record.measured.overfit, 0, record.anchor),
+            number_cell(first, None, record.anchor),
+            number_cell(last, None, record.anchor),
+        ]
         for measure, title in MEASURES[record.kind].items():
             if (value := _reached(record, measure)) is not None:
-                anchor = record.anchor
-                rows.append(
-                    [
-                        Cell(KINDS[record.kind].capitalize()),
-                        number_cell(record.measured.overfit, 0, anchor),
-                        number_cell(first, None, anchor),
-                        number_cell(last, None, anchor),
-                        Cell(title),
-                        number_cell(value, 1, anchor),
-                    ]
-                )
+                rows.append([*training, Cell(title), number_cell(value, 1, record.anchor)])
+    if not rows:
+        return []
     columns = ["Harness", "Images", "First loss", "Last loss", "Metric", "Reached (%)"]
     caption = (
         "Trained and tested on the same few images: this tests gradients, targets and decoding, "
         "and says nothing about an encoder."
     )
     title = "Can each harness learn a few images exactly?"
-    return (
-        [Table(f"dense_overfit{suffix}", title, columns, rows=rows, caption=caption)]
-        if rows
-        else []
-    )
+    return [Table(f"dense_overfit{suffix}", title, columns, rows=rows, caption=caption)]

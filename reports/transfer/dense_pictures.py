@@ -29,7 +29,7 @@ def picture_figures(records: Sequence[Record[Dense]], suffix: str = "") -> list[
     """One figure for each task: a row for the truth and for the first seed of each method, a column
     for each image.
     """
-    return [figure for kind in TITLES if (figure := _figure(kind, records, suffix))]
+    return [figure for kind in TITLES for figure in _of_task(kind, records, suffix)]
 
 
 def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
@@ -44,24 +44,22 @@ def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
         "data, with their boxes, masks and classes. No drawing, drawing team or photograph is in "
         "both training and test."
     )
-    return (
-        [panels_figure(f"scenes{suffix}", caption, rows)]
-        if any(panel for _, panels in rows for panel in panels)
-        else []
-    )
+    return _figures(f"scenes{suffix}", caption, rows)
 
 
-def _figure(kind: str, records: Sequence[Record[Dense]], suffix: str) -> Figure | None:
-    own = [
-        record
-        for record in records
-        if record.kind == kind
-        and record.samples.get("pictures")
-        and record.setup.init != "transfer"
-    ]
+def _figures(name: str, caption: str, rows: Sequence[Row]) -> list[Figure]:
+    """A figure of the rows; none if no picture could be read."""
+    if not any(panel for _, panels in rows for panel in panels):
+        return []
+    return [panels_figure(name, caption, rows)]
+
+
+def _of_task(kind: str, records: Sequence[Record[Dense]], suffix: str) -> list[Figure]:
+    own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
+    own = [record for record in own if record.samples.get("pictures")]
     first = [next(r for r in own if r.method == method) for method in methods_of(own)]
     if not first:
-        return None
+        return []
     of, panel_of = PANELS[kind]
     pictures = [{picture.key: picture for picture in r.rows("pictures", of)} for r in first]
     keys = [key for key in pictures[0] if all(key in by_key for by_key in pictures)][:MOST_PICTURES]
@@ -71,20 +69,15 @@ def _figure(kind: str, records: Sequence[Record[Dense]], suffix: str) -> Figure 
     for record, by_key in zip(first, pictures, strict=True):
         predicted = [panel_of(by_key[key], "predicted", classes) for key in keys]
         rows.append((name_of(record.method), predicted))
-    if not any(panel for _, panels in rows for panel in panels):
-        return None
     seeds = {r.seed for r in first}
-    most = (
-        ""
-        if kind == "segmentation"
-        else " The likeliest predictions are shown, as many as there are true ones."
-    )
     caption = (
         f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts "
         "on the same test images, evenly spread and not "
-        f"selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}.{most}"
+        f"selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}."
     )
-    return panels_figure(f"dense_{kind}{suffix}", caption, rows)
+    if kind != "segmentation":
+        caption += " The likeliest predictions are shown, as many as there are true ones."
+    return _figures(f"dense_{kind}{suffix}", caption, rows)
 
 
 def _classes(record: Record[Kind]) -> list[str]:
@@ -150,11 +143,9 @@ def _objects(picture: ObjectsPicture, side: Side, classes: Sequence[str]) -> Pan
 def _rgb(class_id: int) -> NDArray[np.float64]:
     """The colour of a class; classes with neighbouring ids are far apart in hue."""
     hue = class_id * 0.618034 % 1
-    return 255 * np.asarray(
-        matplotlib.colors.hsv_to_rgb(
-            (hue, 0.75 if class_id % 2 else 0.95, 0.95 if class_id % 3 else 0.75)
-        )
-    )
+    saturation = 0.75 if class_id % 2 else 0.95
+    brightness = 0.95 if class_id % 3 else 0.75
+    return 255 * np.asarray(matplotlib.colors.hsv_to_rgb((hue, saturation, brightness)))
 
 
 # Task -> the type of its pictures, and the function that draws one.

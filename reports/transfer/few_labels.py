@@ -2,20 +2,22 @@
 probe) and Figure 7 (fine-tuning).
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from catlip.kinds import OnTasks
-from catlip.method_style import is_ceiling, name_of
-from catlip.table import clipped, shown
+from catlip.method_style import is_ceiling
+from catlip.table import shown
 from reports.paper.published import paper_name
 from reports.read.likeness import alike
 from reports.read.records import Record
-from reports.render.figures import MUTED, Figure, colour_of, marker_of, thinned
+from reports.render.figures import MUTED, Figure, thinned
 from reports.transfer.transfer_lines import (
     MOST_LINES,
     Line,
@@ -23,11 +25,10 @@ from reports.transfer.transfer_lines import (
     draw_lines,
     height_for,
     how_drawn,
-    means_of,
+    line_of,
     said,
 )
 from reports.transfer.transfer_runs import (
-    INITS,
     SweepRun,
     agreed,
     chance_of,
@@ -43,8 +44,6 @@ TRANSFER_MARKER = "*"
 ASIDE = 1.025  # each line is moved aside by this factor from the line before it
 LEAST_DOTTED = 0.015  # of the highest accuracy; a line for guessing below it would lie on the axis
 MORE = 1.1  # times the fraction that was asked for; above it, the caption says so
-
-
 # Kind -> the paper's figure, and what ours shows.
 FORMS = {
     "linear_probe": ("figure_5", "Linear-probe accuracy"),
@@ -64,7 +63,7 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
     for method in methods_of(shown_records):
         of_method = [record for record in shown_records if record.method == method]
         own += alike(of_method, of_method).records
-    runs = [run for record in own for run in runs_of(record) if run.top1 == run.top1]
+    runs = [run for record in own for run in runs_of(record) if not math.isnan(run.top1)]
     figures: list[Figure] = []
     for task in tasks_of(run.task for run in runs):
         of_task = [run for run in runs if run.task == task]
@@ -76,69 +75,49 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
 def _figure(
     records: Sequence[Record[OnTasks]], i: int, task: str, *, runs: Sequence[SweepRun], suffix: str
 ) -> Figure:
-    (form, accuracy), scale = FORMS[records[0].kind], records[0].scale
-    lines, title, chance = lines_of(runs), task_title(records, task), chance_of(records, task)
-    guessed = chance is not None and chance > LEAST_DOTTED * _top(lines)
-    epochs = agreed(run.record.setup.recipe.epochs for run in runs)
-    words = (
-        (
-            f"{accuracy} on {title} against the fraction of the training data, {scale} scale, in "
-            f"{paper_name(form)}'s form."
-        ),
+    form, accuracy = FORMS[records[0].kind]
+    title = task_title(records, task)
+    lines = lines_of(runs)
+    sentences = [
+        f"{accuracy} on {title} against the fraction of the training data, "
+        f"{records[0].scale} scale, in {paper_name(form)}'s form.",
         _counted(runs),
         how_drawn(lines),
-        f"Each trains for {shown(epochs, 0)} epochs on its fraction." if epochs else "",
-        f"Guessing gives {shown(chance, 1)} %{', dotted' if guessed else ''}."
-        if chance is not None
-        else "",
-    )
-    draw = partial(
-        _draw, lines=lines, title=title, images=_images(runs), chance=chance if guessed else None
-    )
+    ]
+    if epochs := agreed(run.record.setup.recipe.epochs for run in runs):
+        sentences.append(f"Each trains for {shown(epochs, 0)} epochs on its fraction.")
+    chance = chance_of(records, task)
+    dotted = chance if chance is not None and chance > LEAST_DOTTED * _top(lines) else None
+    if chance is not None:
+        sentences.append(f"Guessing gives {shown(chance, 1)} %{', dotted' if dotted else ''}.")
+    caption = " ".join(filter(None, sentences))
     name = f"{accuracy.split()[0].lower().replace('-', '_')}_by_share_{i + 1}{suffix}"
     alt = (
         f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
     )
-    return Figure(name, " ".join(filter(None, words)), alt, draw=draw, height=height_for(lines))
+    images = {run.fraction: run.images for run in runs}
+    draw = partial(_draw, lines=lines, title=title, images=images, chance=dotted)
+    return Figure(name, caption, alt, draw=draw, height=height_for(lines))
 
 
 def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     """One line for each method and start, through the means over encoders; every classifier is a
     mark.
     """
-    kept = {(run.record.method, run.init) for run in runs}
-    places = [
-        (m, init)
-        for m in methods_of(run.record for run in runs)
-        for init in INITS
-        if (m, init) in kept
-    ][:MOST_LINES]
     lines = []
-    for method, init in places:
-        own = [run for run in runs if (run.record.method, run.init) == (method, init)]
-        how = (
-            "Transfer Init"
-            if init == "transfer"
-            else "random head"
-            if (method, "transfer") in kept
-            else ""
-        )
-        marker = TRANSFER_MARKER if init == "transfer" else marker_of(method)
-        means = means_of([(run.fraction, encoder_key(run.record), run.top1) for run in own])
-        marks = [(run.fraction, run.top1) for run in own]
-        name = clipped(name_of(method), 24)
-        lines.append(
-            Line(
-                name,
-                how,
-                colour_of(method),
-                marker=marker,
-                means=means,
-                marks=marks,
-                dashed=init == "transfer",
-            )
-        )
-    return lines
+    for method in methods_of(run.record for run in runs):
+        own = [run for run in runs if run.record.method == method]
+        inits = {run.init for run in own}
+        for init in sorted(inits):  # random before transfer
+            of_init = [run for run in own if run.init == init]
+            points = [(run.fraction, encoder_key(run.record), run.top1) for run in of_init]
+            line = line_of(method, points)
+            if init == "transfer":
+                line = replace(line, how="Transfer Init", marker=TRANSFER_MARKER, dashed=True)
+            elif "transfer" in inits:
+                line = replace(line, how="random head")
+            lines.append(line)
+    return lines[:MOST_LINES]
 
 
 def _counted(runs: Sequence[SweepRun]) -> str:
@@ -150,20 +129,17 @@ def _counted(runs: Sequence[SweepRun]) -> str:
     points = Counter(
         (run.record.method, encoder_key(run.record), run.init, run.fraction) for run in runs
     )
-    each = f"{_range(points.values(), 'classifier')} each; every classifier is a mark"
     words = (
-        f"Means are over {_range(encoders.values(), 'encoder')}, with {each}, moved aside a "
+        f"Means are over {_range(encoders.values(), 'encoder')}, with "
+        f"{_range(points.values(), 'classifier')} each; every classifier is a mark, moved aside a "
         "little to be seen."
     )
-    more = any(run.fraction > MORE * run.asked for run in runs)
-    return (
-        (
-            f"{words} Every class keeps at least one image, so small fractions hold more than was "
-            "asked for."
+    if any(run.fraction > MORE * run.asked for run in runs):
+        words += (
+            " Every class keeps at least one image, so small fractions hold more than was asked "
+            "for."
         )
-        if more
-        else words
-    )
+    return words
 
 
 def _range(counts: Collection[int], word: str) -> str:
@@ -171,21 +147,12 @@ def _range(counts: Collection[int], word: str) -> str:
     return f"{least if least == most else f'{least} to {most}'} {word}{'s' * (most > 1)}"
 
 
-def _images(runs: Sequence[SweepRun]) -> dict[float, int]:
-    """Fraction in % -> number of training images."""
-    return {run.fraction: run.images for run in runs}
-
-
 def _top(lines: Sequence[Line]) -> float:
     return max(y for line in lines for _, y in line.marks)
 
 
 def _draw(
-    axes: Axes,
-    lines: Sequence[Line],
-    title: str,
-    images: dict[float, int],
-    chance: float | None,
+    axes: Axes, lines: Sequence[Line], title: str, images: dict[float, int], chance: float | None
 ) -> None:
     fractions = sorted({x for line in lines for x, _ in line.points})
     axes.set_xscale("log")

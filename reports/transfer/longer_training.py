@@ -7,17 +7,16 @@ otherwise it goes through the snapshots along a run.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from matplotlib.axes import Axes
 
 from catlip.kinds import LongerTraining
 from catlip.kinds.transfer.longer_training import Snapshot
-from catlip.method_style import name_of
 from catlip.table import clipped
 from reports.read.records import Record
-from reports.render.figures import Figure, colour_of, marker_of
+from reports.render.figures import Figure
 from reports.transfer.transfer_lines import (
     MOST_LINES,
     Line,
@@ -26,7 +25,7 @@ from reports.transfer.transfer_lines import (
     draw_lines,
     height_for,
     how_drawn,
-    means_of,
+    line_of,
     said,
 )
 from reports.transfer.transfer_runs import methods_of, task_title, tasks_of
@@ -86,23 +85,23 @@ def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") 
     figures = []
     for i, task in enumerate(tasks_of(snapshot.row.task for snapshot in snapshots)):
         of_task = [snapshot for snapshot in snapshots if snapshot.row.task == task]
-        figures += _panels(of_task, task_title(records, task), f"_{i + 1}{suffix}")
+        figures += _figure(of_task, task_title(records, task), f"longer_epochs_{i + 1}{suffix}")
     return figures
 
 
-def _panels(of: Sequence[Probed], title: str, end: str) -> list[Figure]:
-    epochs = lines_of(of)
+def _figure(of: Sequence[Probed], title: str, name: str) -> list[Figure]:
+    """Accuracy against epochs; none if no line has two points."""
+    lines = lines_of(of)
+    if not any(len(line.means) > 1 for line in lines):
+        return []
     what = f"on {title} at {of[0].record.scale} scale"
-    return _figure(
-        f"longer_epochs{end}",
-        (
-            f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)} "
-            f"{how_drawn(epochs)}"
-        ).strip(),
-        f"Accuracy {what} by epochs. {said(epochs, ' epochs', brief)}.",
-        lines=epochs,
-        title=title,
+    caption = (
+        f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)} "
+        f"{how_drawn(lines)}"
     )
+    alt = f"Accuracy {what} by epochs. {said(lines, ' epochs', brief)}."
+    draw = partial(_draw, lines=lines, title=title)
+    return [Figure(name, caption.strip(), alt, draw=draw, height=height_for(lines))]
 
 
 def _told(of: Sequence[Probed]) -> str:
@@ -124,38 +123,11 @@ def lines_of(of: Sequence[Probed]) -> list[Line]:
         own = [snapshot for snapshot in of if snapshot.record.method == method]
         ended = {snapshot.epochs for snapshot in own if snapshot.row.annealed}
         kept = [s for s in own if s.row.annealed or (len(ended) < 2 and s.epochs not in ended)]
-        means = means_of([(s.epochs, s.run, s.top1) for s in kept])
+        line = line_of(method, [(s.epochs, s.run, s.top1) for s in kept])
         marks = [(s.epochs, s.top1) for s in own if s.row.annealed]
         hollow = [(s.epochs, s.top1) for s in own if not s.row.annealed]
-        lines.append(
-            Line(
-                clipped(name_of(method), 24),
-                "",
-                colour_of(method),
-                marker=marker_of(method),
-                means=means,
-                marks=marks,
-                hollow=hollow,
-            )
-        )
+        lines.append(replace(line, marks=marks, hollow=hollow))
     return lines[:MOST_LINES]
-
-
-def _figure(
-    name: str, caption: str, alt: str, *, lines: Sequence[Line], title: str
-) -> list[Figure]:
-    """A figure; none if no line has two points."""
-    if not any(len(line.means) > 1 for line in lines):
-        return []
-    return [
-        Figure(
-            name,
-            caption,
-            alt,
-            draw=partial(_draw, lines=lines, title=title),
-            height=height_for(lines),
-        )
-    ]
 
 
 def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:

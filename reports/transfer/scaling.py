@@ -15,7 +15,7 @@ from catlip.kinds.transfer.scaling import Curve, curves
 from catlip.method_style import name_of
 from catlip.table import clipped, shown
 from reports.read.records import Record
-from reports.render.figures import Figure, colour_of, marker_of
+from reports.render.figures import Figure
 from reports.transfer.transfer_lines import (
     MOST_LINES,
     Line,
@@ -23,7 +23,7 @@ from reports.transfer.transfer_lines import (
     draw_lines,
     height_for,
     how_drawn,
-    means_of,
+    line_of,
     said,
 )
 
@@ -45,12 +45,13 @@ def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
     """What the verdict says when a method is compared with itself: one sentence for each method and
     length of training that has enough seeds for two sides.
     """
-    least, said = least_pairs(), []
+    least = least_pairs()
     groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
     for record in records:
         one = record.measured
         if one.fraction == 1:
             groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
+    sentences = []
     for (method, _, images), by_seed in groups.items():
         seeds = sorted(by_seed)
         if len(seeds) < 2 * least:
@@ -64,16 +65,17 @@ def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
                 ends = f"{shown(points.low, 1)} to {shown(points.high, 1)}"
                 word = verdict(points, claims()["probe_parity"].bound)
                 each.append(f"{clipped(task, 24)} {word}, {shown(points.value, 1)} points ({ends})")
-        said.append(
+        sentences.append(
             f"{name_of(method)} against itself, {least} seeds against {least} others after "
             f"{images:,} images: {'; '.join(each)}."
         )
-    return said
+    return sentences
 
 
 def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
-    lines = [_line(curve, task) for curve in of_methods if task in curve.top1]
-    seeds = {len(curve.top1[task]) for curve in of_methods if task in curve.top1}
+    of_task = [curve for curve in of_methods if task in curve.top1]
+    lines = [_line(curve, task) for curve in of_task]
+    seeds = {len(curve.top1[task]) for curve in of_task}
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,
@@ -87,18 +89,12 @@ def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
 
 def _line(curve: Curve, task: str) -> Line:
     tera = [flops / TERA for flops in curve.costs["flops"]]
-    rows = curve.top1[task]
     points = [
-        (x, str(seed), y) for seed, row in rows.items() for x, y in zip(tera, row, strict=True)
+        (x, str(seed), y)
+        for seed, row in curve.top1[task].items()
+        for x, y in zip(tera, row, strict=True)
     ]
-    return Line(
-        clipped(name_of(curve.method), 24),
-        "",
-        colour_of(curve.method),
-        marker=marker_of(curve.method),
-        means=means_of(points),
-        marks=[(x, y) for x, _, y in points],
-    )
+    return line_of(curve.method, points)
 
 
 def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:

@@ -89,16 +89,15 @@ def _worth(main: Setting | None, records: Records) -> list[Block]:
         "finetune": ("Nothing was fine-tuned.", FINETUNE),
     }
     for kind, (said, command) in missing.items():
-        blocks += to_fill(said, command) if kind not in kinds else []
+        if kind not in kinds:
+            blocks += to_fill(said, command)
     read = []
     for i, readouts in enumerate(by_scale(records, main, Readout)):
         where = (readouts[0].root, readouts[0].scale)
         probes = [r for r in records.of(LinearProbe) if (r.root, r.scale) == where]
         read += readout_table(readouts, probes, suffix(i))
-    return [
-        *blocks,
-        *(read or to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)),
-    ]
+    blocks += read or to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
+    return blocks
 
 
 def _few_labels(main: Setting | None, records: Records) -> list[Block]:
@@ -135,11 +134,9 @@ def _transfer_init(main: Setting | None, records: Records) -> list[Block]:
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, LinearProbe, Finetune)):
-        blocks += [
-            *map(Text, gain_sentences(own)),
-            *gain_table(own, suffix(i)),
-            *map(Text, origin_sentences(own)),
-        ]
+        blocks += map(Text, gain_sentences(own))
+        blocks += gain_table(own, suffix(i))
+        blocks += map(Text, origin_sentences(own))
     for i, tried in enumerate(by_scale(records, main, TransferOptions)):
         for j, record in enumerate(tried):
             if record.measured.gains:
@@ -172,7 +169,7 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, Scaling)):
         figures = scaling_figures(own, suffix(i))
-        if figures and _is_main(own[0], main):
+        if figures and main and (own[0].root, own[0].scale) == (main.root, main.scale):
             words += " The first task's figure is at the top of the page."
             figures = figures[1:]
         blocks += side_by_side(figures)
@@ -182,10 +179,6 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
         Text(words),
         *(blocks or to_fill("No trainings of several lengths were compared.", SCALING)),
     ]
-
-
-def _is_main(record: Record, main: Setting | None) -> bool:
-    return main is not None and (record.root, record.scale) == (main.root, main.scale)
 
 
 def _robustness(main: Setting | None, records: Records) -> list[Block]:

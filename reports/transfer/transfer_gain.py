@@ -2,6 +2,7 @@
 and seed.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -51,25 +52,16 @@ def gains_of(records: Sequence[Record[OnTasks]], kind: str) -> list[Gain]:
     """
     gains = []
     own = [record for record in records if record.kind == kind]
-    of_methods = [
-        [record for record in own if record.method == method] for method in methods_of(own)
-    ]
-    for record in (
-        record for alike_runs in of_methods for record in alike(alike_runs, alike_runs).records
-    ):
-        runs = runs_of(record)
-        at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
-        pairs = [run for run in runs if run.init == "transfer" and _place(run) in at_random]
-        gains += [
-            Gain(
-                record,
-                run.task,
-                run.fraction,
-                images=run.images,
-                points=run.top1 - at_random[_place(run)],
-            )
-            for run in pairs
-        ]
+    for method in methods_of(own):
+        of_method = [record for record in own if record.method == method]
+        for record in alike(of_method, of_method).records:
+            runs = runs_of(record)
+            at_random = {_place(run): run.top1 for run in runs if run.init == "random"}
+            for run in runs:
+                if run.init == "transfer" and _place(run) in at_random:
+                    points = run.top1 - at_random[_place(run)]
+                    gain = Gain(record, run.task, run.fraction, images=run.images, points=points)
+                    gains.append(gain)
     return gains
 
 
@@ -119,15 +111,13 @@ def verdict(points: Sequence[float]) -> str:
     """What the mean gains of encoders say in words: whether all, some or none of them are above
     zero as they are shown.
     """
-    if any(gain != gain for gain in points):
+    if any(map(math.isnan, points)):
         return "no answer, because an accuracy is NaN"
     helped = sum(sign_of(gain) > 0 for gain in points)
     mean = signed(sum(points) / len(points), 1)
     if len(points) == 1:
-        return (
-            f"it {'gains' if helped else 'does not gain'} ({mean} points) with one encoder, "
-            "which is too few to tell"
-        )
+        gains = "gains" if helped else "does not gain"
+        return f"it {gains} ({mean} points) with one encoder, which is too few to tell"
     if helped == len(points):
         return f"it gains with each of {helped} encoders ({mean} points on average)"
     if not helped:
@@ -148,23 +138,15 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
         }
         for task in tasks_of(gain.task for of_kind in own.values() for gain in of_kind):
             rows.append([Cell(f"{clipped(name_of(method), 48)}, {task_title(records, task)}")])
-            fractions = {
-                gain.fraction: gain
-                for of_kind in own.values()
-                for gain in of_kind
-                if gain.task == task
-            }
-            rows += [
-                _row(own, fractions[fraction]) for fraction in sorted(fractions)[:MOST_FRACTIONS]
-            ]
+            of_task = [gain for of_kind in own.values() for gain in of_kind if gain.task == task]
+            fractions = {gain.fraction: gain for gain in of_task}
+            for fraction in sorted(fractions)[:MOST_FRACTIONS]:
+                rows.append(_row(own, fractions[fraction]))
     if not rows:
         return []
     columns = ["Fraction of the training data"]
-    columns += [
-        column
-        for kind in gains
-        for column in (f"{WAYS[kind]}: gain (points)", f"{WAYS[kind]}: encoders that gained")
-    ]
+    for kind in gains:
+        columns += [f"{WAYS[kind]}: gain (points)", f"{WAYS[kind]}: encoders that gained"]
     caption = (
         "Top-1 accuracy with Transfer Init minus that with a random start, from the same encoder, "
         "images and seed of the classifier. The pairs of an encoder are averaged first; then mean "
@@ -181,10 +163,7 @@ def _row(gains: dict[str, list[Gain]], at: Gain) -> list[Cell]:
         own = [gain for gain in of_kind if (gain.task, gain.fraction) == (at.task, at.fraction)]
         anchor = link(list({gain.record.path: gain.record for gain in own}.values()))
         means = [*encoder_means(own).values()]
+        gained = sum(sign_of(mean, 2) > 0 for mean in means)
         row.append(quantity_cell(quantity_of(means), 2, anchor))
-        row.append(
-            Cell(f"{sum(sign_of(mean, 2) > 0 for mean in means)} of {len(means)}", anchor=anchor)
-            if own
-            else Cell()
-        )
+        row.append(Cell(f"{gained} of {len(means)}", anchor=anchor) if own else Cell())
     return row

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from catlip.claims import least_pairs
 from catlip.kinds.estimate import Estimate, of_pairs
-from catlip.table import shown
+from catlip.method_style import colour_of, marker_of, name_of
+from catlip.table import clipped, shown
 from reports.render.figures import PAPER, label_points, thinned
 
 MOST_LINES = 8
@@ -42,6 +43,18 @@ class Line:
     def points(self) -> list[Point]:
         """The points that the line goes through."""
         return [(x, mean.value) for x, mean in self.means]
+
+
+def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
+    """A method's line through the means of its points (x, group, y); each point is a mark."""
+    return Line(
+        clipped(name_of(method), 24),
+        "",
+        colour_of(method),
+        marker=marker_of(method),
+        means=means_of(points),
+        marks=[(x, y) for x, _, y in points],
+    )
 
 
 def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
@@ -79,19 +92,13 @@ def draw_lines(
             if mean.low is not None and mean.high is not None:
                 ends = [[mean.value - mean.low], [mean.high - mean.value]]
                 axes.errorbar(
-                    [moved(x, steps)],
-                    [mean.value],
-                    ends,
-                    ecolor=line.colour,
-                    capsize=5,
-                    zorder=3,
+                    [moved(x, steps)], [mean.value], ends, ecolor=line.colour, capsize=5, zorder=3
                 )
         for points, face in ((marks, line.colour), (hollow, PAPER)):
             if points:
-                xs, ys = zip(*(points[i] for i in thinned(len(points), MOST_MARKS)), strict=True)
+                drawn = [points[i] for i in thinned(len(points), MOST_MARKS)]
                 axes.plot(
-                    xs,
-                    ys,
+                    *zip(*drawn, strict=True),
                     line.marker,
                     color=line.colour,
                     markerfacecolor=face,
@@ -99,9 +106,8 @@ def draw_lines(
                     markersize=5,
                 )
         x, y = means[-1]
-        names.append(
-            (x, y, f"{line.name}\n{f'{line.how} ' if line.how else ''}{shown(y, 1)} %", line.colour)
-        )
+        how = f"{line.how} " if line.how else ""
+        names.append((x, y, f"{line.name}\n{how}{shown(y, 1)} %", line.colour))
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
@@ -122,13 +128,12 @@ def height_for(lines: Sequence[Line]) -> float:
 
 def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> str:
     """The means in words: `CatLIP: 3.0 % at 5 %, 6.3 % at 100 %`."""
-    told = {
-        f"{line.name}{f', {line.how}' if line.how else ''}": ", ".join(
-            f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points
-        )
-        for line in lines
-    }
-    return "; ".join(f"{name}: {points}" for name, points in told.items())
+    told = []
+    for line in lines:
+        name = f"{line.name}, {line.how}" if line.how else line.name
+        points = ", ".join(f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
+        told.append(f"{name}: {points}")
+    return "; ".join(told)
 
 
 def brief(x: float, digits: int = 3) -> str:

@@ -72,16 +72,10 @@ def _counted(title: str, rows: Sequence[LabelOrigin]) -> str:
 def _chosen(record: Record[OnTasks]) -> str:
     """How the rows were chosen, as far as the record says it."""
     options = record.setup.transfer
-    alpha, chosen = (
-        options.alpha,
-        ((options.ties, TIES), (options.bias, BIAS), (options.scale, SCALE)),
-    )
-    said = [words[choice] for choice, words in chosen if choice in words]
     words = "Similarity is 1 / (1 + steps in WordNet's graph of kinds)"
-    words += (
-        f", and a class is used for a label from {shown(alpha, 2)} on. "
-        if alpha is not None
-        else ". "
-    )
-    chosen_words = "; ".join(said)
-    return words + (f"{chosen_words[:1].upper()}{chosen_words[1:]}." if said else "")
+    if options.alpha is not None:
+        words += f", and a class is used for a label from {shown(options.alpha, 2)} on"
+    words += ". "
+    choices = ((options.ties, TIES), (options.bias, BIAS), (options.scale, SCALE))
+    chosen = "; ".join(meaning[choice] for choice, meaning in choices if choice in meaning)
+    return f"{words}{chosen[0].upper()}{chosen[1:]}." if chosen else words

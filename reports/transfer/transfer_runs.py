@@ -12,7 +12,7 @@ from catlip.kinds.transfer.transfer import CLASSES, Classifier, TaskResult
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 from reports.read.likeness import alike
-from reports.read.measured import differing_fields, over_seeds
+from reports.read.measured import in_percent, over_seeds
 from reports.read.records import Record
 from reports.summary.tables import link
 
@@ -27,7 +27,6 @@ TASKS = {
 # Data sets that a user may not have; no verdict depends on them.
 NOT_JUDGED = frozenset({"fashion_mnist"})
 MOST_TASKS = 4
-INITS = ("random", "transfer")
 LEAST_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
 Value = Callable[[TaskResult], float | None]
 N = TypeVar("N")
@@ -70,14 +69,12 @@ def runs_of(record: Record[OnTasks]) -> list[SweepRun]:
 
 
 def _run(record: Record[OnTasks], row: Classifier) -> SweepRun:
-    asked, result = 100 * row.fraction, record.measured.tasks.get(row.task)
-    fraction = asked
-    if (
-        result
-        and result.num_train
-        and LEAST_FRACTION <= 100 * row.num_train / result.num_train <= 100
-    ):
-        fraction = 100 * row.num_train / result.num_train
+    asked = fraction = 100 * row.fraction
+    result = record.measured.tasks.get(row.task)
+    if result and result.num_train:
+        used = 100 * row.num_train / result.num_train
+        if LEAST_FRACTION <= used <= 100:
+            fraction = used
     return SweepRun(
         record,
         row.task,
@@ -98,20 +95,16 @@ def top1(result: TaskResult) -> float | None:
 def on_task(record: Record[OnTasks], task: str, value: Value = top1) -> float | None:
     """An accuracy on a task, in %; None where the record has none."""
     result = record.measured.tasks.get(task)
-    return percent(value(result)) if result else None
-
-
-def percent(fraction: float | None) -> float | None:
+    fraction = value(result) if result else None
     return None if fraction is None else 100 * fraction
 
 
 def tasks_of(names: Iterable[str]) -> list[str]:
     """Tasks without repetition, the known ones first; at most MOST_TASKS."""
     known = list(TASKS)
-    unique = dict.fromkeys(names)
-    return sorted(unique, key=lambda name: known.index(name) if name in known else len(known))[
-        :MOST_TASKS
-    ]
+    tasks = list(dict.fromkeys(names))
+    tasks.sort(key=lambda name: known.index(name) if name in known else len(known))
+    return tasks[:MOST_TASKS]
 
 
 def tasks_with(records: Sequence[Record[OnTasks]], value: Value = top1) -> list[str]:
@@ -175,7 +168,7 @@ def methods_of(records: Iterable[Record]) -> list[str]:
 
 def accuracy(records: Sequence[Record[Transferred]], name: str) -> Quantity | None:
     """The accuracy on a task, or by a measure, in %, over the seeds of pre-training."""
-    return over_seeds(records, lambda record: percent(record.measured.accuracies().get(name)))
+    return over_seeds(records, lambda record: in_percent(record, name))
 
 
 def accuracy_of(records: Sequence[Record[Transferred]], name: str) -> Cell:
@@ -193,7 +186,8 @@ def accuracy_cell(
             counts.
     """
     there = [r for r in records if on_task(r, task, value) is not None]
-    own, ours = [r for r in there if r.method == method], [r for r in there if is_ours(r.method)]
+    own = [r for r in there if r.method == method]
+    ours = [r for r in there if is_ours(r.method)]
     kept = alike(own, ours if is_ours(method) else own, task)
     mean = over_seeds(kept.records, lambda record: on_task(record, task, value))
     return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
@@ -202,12 +196,6 @@ def accuracy_cell(
 def method_cell(method: str) -> Cell:
     """The first cell of a method's row."""
     return Cell(clipped(name_of(method), 48))
-
-
-def same_recipe(records: Sequence[Record]) -> bool:
-    """Whether all of these have the same recipe and `cached_features`; seeds may differ."""
-    recipes = [{**r.recipe, "cached_features": r.setup.cached_features} for r in records]
-    return not differing_fields(recipes)
 
 
 def agreed(values: Iterable[N | None]) -> N | None:

@@ -18,7 +18,6 @@ from reports.transfer.transfer_runs import (
     chance_of,
     method_cell,
     methods_of,
-    same_recipe,
     task_title,
     tasks_of,
     tasks_with,
@@ -38,23 +37,21 @@ def worth_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Ta
     probes = [record for record in records if record.kind == LinearProbe.kind]
     tuned = [record for record in records if record.kind == Finetune.kind]
     tasks = tasks_of(tasks_with(probes) + tasks_with(tuned))
-    ways = {"LP": probes, "FT": tuned}
-    shown_ways = [(way, of) for way, of in ways.items() if of]
+    ways = {way: of for way, of in (("LP", probes), ("FT", tuned)) if of}
     columns = [
         "Method",
-        *(f"{task_title(records, task)}, {way} (%)" for task in tasks for way, _ in shown_ways),
+        *(f"{task_title(records, task)}, {way} (%)" for task in tasks for way in ways),
     ]
     rows = {
-        method: [accuracy_cell(of, method, task) for task in tasks for _, of in shown_ways]
+        method: [accuracy_cell(of, method, task) for task in tasks for of in ways.values()]
         for method in methods_of(records)
     }
     title = (
         f"Table 1's form at {records[0].scale} scale: linear probe "
         f"(LP){' and fine-tuning (FT)' if tuned else ''}, top-1"
     )
-    return _grouped(
-        f"worth{suffix}", title, columns, rows=rows, caption=_worth_caption(probes, tuned, tasks)
-    )
+    caption = _worth_caption(probes, tuned, tasks)
+    return _grouped(f"worth{suffix}", title, columns, rows=rows, caption=caption)
 
 
 def _worth_caption(
@@ -62,32 +59,28 @@ def _worth_caption(
 ) -> str:
     words = (
         "Mean ± sample standard deviation over n seeds of pre-training; all training data, "
-        "classifiers that start at random."
+        "classifiers that start at random. Every encoder sees images of its own size, which its "
+        f"record names.{_guessing([*probes, *tuned], tasks)}"
     )
-    words += " Every encoder sees images of its own size, which its record names."
-    words += _guessing([*probes, *tuned], tasks)
     if probes and all(r.setup.cached_features for r in probes):
         words += (
             " The probes compute features once, so they see no augmented image; the paper's probes "
             "(Table 7(a)) augment in every epoch: the two do not give the same number."
         )
     for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
-        if not same_recipe(of):
-            fields = listed(unlike(of))
+        if fields := unlike(of):
             words += (
                 f" Beware: the {name} here do not all have the same recipe: they differ in "
-                f"{fields}."
+                f"{listed(fields)}."
             )
     return words
 
 
 def _guessing(records: Sequence[Record[OnTasks]], tasks: Sequence[str]) -> str:
-    chances = {
-        task: chance for task in tasks if task in TASKS and (chance := chance_of(records, task))
-    }
-    said = [
-        f"{shown(chance, 1)} % on {task_title(records, task)}" for task, chance in chances.items()
-    ]
+    said = []
+    for task in tasks:
+        if task in TASKS and (chance := chance_of(records, task)):
+            said.append(f"{shown(chance, 1)} % on {task_title(records, task)}")
     return f" Guessing gives {' and '.join(said)}." if said else ""
 
 
@@ -163,13 +156,14 @@ def _grouped(
     """A table of the rows that hold a number: first our methods, then, under headings, encoders
     that were not trained here.
     """
-    known = {
-        method: cells for method, cells in rows.items() if any(cell.quantity for cell in cells)
-    }
-    body: list[list[Cell]] = [[method_cell(m), *cells] for m, cells in known.items() if is_ours(m)]
-    for heading, belongs in ((ELSEWHERE, lambda m: not is_ceiling(m)), (CEILING, is_ceiling)):
-        group = [
-            [method_cell(m), *cells] for m, cells in known.items() if not is_ours(m) and belongs(m)
-        ]
-        body += [[Cell(heading)], *group] if group else []
+    body: list[list[Cell]] = []
+    others: dict[str, list[list[Cell]]] = {ELSEWHERE: [], CEILING: []}
+    for method, cells in rows.items():
+        if any(cell.quantity for cell in cells):
+            heading = CEILING if is_ceiling(method) else ELSEWHERE
+            group = body if is_ours(method) else others[heading]
+            group.append([method_cell(method), *cells])
+    for heading, group in others.items():
+        if group:
+            body += [[Cell(heading)], *group]
     return [Table(name, title, columns, rows=body, caption=caption)] if body else []

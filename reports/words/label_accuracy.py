@@ -10,7 +10,7 @@ from catlip.kinds.words.label_accuracy import SHARES
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.read.rules import rule_style
-from reports.render.figures import MUTED, Figure
+from reports.render.figures import MUTED, Figure, hide_rows
 
 # How many causes are drawn at most, and how frequent each must be, in % of the sentences.
 MOST_CAUSES, LEAST_CAUSE = 8, 0.05
@@ -24,9 +24,8 @@ def accuracy_figures(record: Record[LabelAccuracy], suffix: str = "") -> list[Fi
     the causes of the misses.
     """
     kind = next(iter(record.measured.kinds_of_sentence), "")
-    return _shares_figure(record.measured, kind, suffix) + _causes_figure(
-        record.measured, kind, suffix
-    )
+    shares = _shares_figure(record.measured, kind, suffix)
+    return shares + _causes_figure(record.measured, kind, suffix)
 
 
 def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
@@ -43,17 +42,10 @@ def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     caption = (
         "How often the class that a sentence is about is among its labels; bars are 95 % intervals."
     )
+    alt = f"Marks with intervals. {said}."
     draw = partial(_draw_shares, rules=rules, percents=percents)
     height = 1.0 + 0.27 * len(SHARES) * (len(rules) + 1)
-    return [
-        Figure(
-            f"label_accuracy{suffix}",
-            caption,
-            f"Marks with intervals. {said}.",
-            draw=draw,
-            height=height,
-        )
-    ]
+    return [Figure(f"label_accuracy{suffix}", caption, alt, draw=draw, height=height)]
 
 
 def _said(percents: dict[tuple[str, str], Percent | None], share: str, rules: list[str]) -> str:
@@ -86,8 +78,7 @@ def _draw_shares(
     axes.set_ylim(y + 0.6, 0.7)
     axes.set_xlim(0, 100)
     axes.set_xlabel("sentences (%)")
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
 
 
 def _draw_interval(axes: Axes, y: float, percent: Percent | None, color: str, marker: str) -> None:
@@ -102,24 +93,15 @@ def _draw_interval(axes: Axes, y: float, percent: Percent | None, color: str, ma
 def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
     rules = measured.judged_rules
     shares = {rule: _causes(measured, rule, kind) for rule in rules}
-    largest = {
-        cause: max(by_cause.get(cause, 0) for by_cause in shares.values())
-        for by_cause in shares.values()
-        for cause in by_cause
-    }
-    causes = sorted(
-        (cause for cause in largest if largest[cause] >= LEAST_CAUSE),
-        key=lambda cause: (-largest[cause], cause),
-    )[:MOST_CAUSES]
+    largest: dict[str, float] = {}
+    for by_cause in shares.values():
+        for cause, share in by_cause.items():
+            largest[cause] = max(share, largest.get(cause, 0))
+    frequent = [cause for cause in largest if largest[cause] >= LEAST_CAUSE]
+    causes = sorted(frequent, key=lambda cause: (-largest[cause], cause))[:MOST_CAUSES]
     if not causes:
         return []
-    said = "; ".join(
-        (
-            f"{clipped(cause)}: "
-            f"{', '.join(f'{clipped(r, 24)} {shown(shares[r].get(cause, 0), 1)} %' for r in rules)}"
-        )
-        for cause in causes
-    )
+    said = "; ".join(_said_of_cause(cause, shares) for cause in causes)
     caption = (
         "Why the class is missed, in % of all sentences; each miss is counted once, under its "
         "nearest cause."
@@ -127,6 +109,11 @@ def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figu
     draw = partial(_draw_causes, causes=causes, shares=shares)
     height = 1.0 + len(causes) * (0.16 + 0.14 * len(rules))
     return [Figure(f"label_misses{suffix}", caption, f"Bars. {said}.", draw=draw, height=height)]
+
+
+def _said_of_cause(cause: str, shares: dict[str, dict[str, float]]) -> str:
+    of_rules = [f"{clipped(r, 24)} {shown(own.get(cause, 0), 1)} %" for r, own in shares.items()]
+    return f"{clipped(cause)}: {', '.join(of_rules)}"
 
 
 def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:
@@ -149,19 +136,22 @@ def _draw_causes(axes: Axes, causes: list[str], shares: dict[str, dict[str, floa
         places = [y - 0.4 + (i + 0.5) * width for y in range(len(causes))]
         values = [by_cause.get(cause, 0) for cause in causes]
         axes.barh(places, values, 0.9 * width, color=colour)
-        for y, value in [(y, value) for y, value in zip(places, values, strict=True) if value]:
-            axes.text(value + 0.01 * top, y, shown(value, 1), va="center", color=colour, fontsize=8)
-        place = ((0.97, 0.0), (0, 14 * (len(shares) - i)))
+        for y, value in zip(places, values, strict=True):
+            if value:
+                x = value + 0.01 * top
+                axes.text(x, y, shown(value, 1), va="center", color=colour, fontsize=8)
         axes.annotate(
-            clipped(rule, 24), *place, "axes fraction", "offset points", ha="right", color=colour
+            clipped(rule, 24),
+            (0.97, 0.0),
+            (0, 14 * (len(shares) - i)),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            color=colour,
         )
-    axes.set_yticks(
-        range(len(causes)),
-        [textwrap.fill(clipped(cause), CAUSE_WIDTH) for cause in causes],
-        fontsize=9,
-    )
+    names = [textwrap.fill(clipped(cause), CAUSE_WIDTH) for cause in causes]
+    axes.set_yticks(range(len(causes)), names, fontsize=9)
     axes.set_xlim(0, 1.12 * top)
     axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
     axes.set_xlabel("sentences (%)")

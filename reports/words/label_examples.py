@@ -4,6 +4,7 @@ captions are untrusted.
 
 import textwrap
 from collections.abc import Iterable
+from itertools import islice
 
 from catlip.kinds import Examples
 from catlip.kinds.words.examples import Example
@@ -20,9 +21,8 @@ CAPTION_LINES, MOST_CLASSES = 3, 4
 
 def example_figure(record: Record[Examples], suffix: str = "") -> list[Figure]:
     """The samples of a record in rows of `COLUMNS`; no figure if no sample has an image."""
-    panels = [panel for picture in record.rows("pictures", Example) if (panel := _panel(picture))][
-        : COLUMNS * MOST_ROWS
-    ]
+    every = filter(None, map(_panel, record.rows("pictures", Example)))
+    panels = list(islice(every, COLUMNS * MOST_ROWS))
     rows: list[Row] = [("", panels[i : i + COLUMNS]) for i in range(0, len(panels), COLUMNS)]
     caption = (
         f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
@@ -41,14 +41,9 @@ def _panel(picture: Example) -> Panel | None:
         f"\N{LEFT DOUBLE QUOTATION MARK}{caption}\N{RIGHT DOUBLE QUOTATION MARK}", CHARACTERS
     )
     if len(lines) > CAPTION_LINES:
-        lines = [
-            *lines[: CAPTION_LINES - 1],
-            lines[CAPTION_LINES - 1][: CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}",
-        ]
-    labels = [
-        *_names(picture.classes),
-        *(f"({name})" for name in _names(picture.too_rare)),
-    ]
+        *whole, last = lines[:CAPTION_LINES]
+        lines = [*whole, last[: CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"]
+    labels = [*_names(picture.classes), *(f"({name})" for name in _names(picture.too_rare))]
     return Panel(image, words=[*lines, *(labels[:MOST_CLASSES] or ["no label"])])
 
 

@@ -1,6 +1,5 @@
 """A figure of how fast captions become labels: the time per caption of each contender."""
 
-from collections.abc import Mapping
 from functools import partial
 
 from matplotlib.axes import Axes
@@ -11,46 +10,40 @@ from catlip.kinds.words.labelling_speed import CONTENDERS, LabellingSpeed
 from catlip.table import clipped, shown
 from reports.read.records import Record
 from reports.read.rules import rule_style
-from reports.render.figures import MUTED, Figure, write_out_powers
+from reports.render.figures import MUTED, Figure, hide_rows, write_out_powers
 
+Bar = tuple[str, str, float, Interval | None]  # rule, contender, µs per caption, its ratio to ours
 SHORT = {"ours": "ours", "nltk": "NLTK", "nltk_tagged": "NLTK with tags", "release": "release"}
 
 
 def speed_figure(record: Record[LabellingSpeed], suffix: str = "") -> list[Figure]:
     """Time per caption of every contender, on a logarithmic axis."""
-    bars = [
-        (rule, name, taken.median)
-        for rule in record.measured.shown_rules
-        for name, taken in record.measured.rules[rule].us_per_caption.items()
-        if 1e-6 < taken.median < 1e12  # no measurement is smaller or larger
-    ]
+    bars: list[Bar] = []
+    for rule in record.measured.shown_rules:
+        speeds = record.measured.rules[rule]
+        for name, taken in speeds.us_per_caption.items():
+            if 1e-6 < taken.median < 1e12:  # no measurement is smaller or larger
+                bars.append((rule, name, taken.median, speeds.ratios.get(f"{name}/ours")))
     if not bars:
         return []
     said = "; ".join(
-        f"rule {clipped(rule, 24)}, {CONTENDERS[name]}: {shown(t)} µs" for rule, name, t in bars
+        f"rule {clipped(rule, 24)}, {CONTENDERS[name]}: {shown(taken)} µs"
+        for rule, name, taken, _ in bars
     )
-    ratios = {
-        (rule, name): record.measured.rules[rule].ratios.get(f"{name}/ours")
-        for rule, name, _ in bars
-    }
     return [
         Figure(
             f"labelling_speed{suffix}",
             f"Time to label one caption on one core ({record.device}); the axis is logarithmic.",
             f"Bars on a logarithmic axis. {said}.",
-            draw=partial(_draw_speed, bars=bars, ratios=ratios),
+            draw=partial(_draw_speed, bars=bars),
             height=1.1 + 0.36 * len(bars),
         )
     ]
 
 
-def _draw_speed(
-    axes: Axes,
-    bars: list[tuple[str, str, float]],
-    ratios: Mapping[tuple[str, str], Interval | None],
-) -> None:
-    for y, (rule, name, taken) in enumerate(bars):
-        colour, ratio = rule_style(rule)["color"] if name == "ours" else MUTED, ratios[rule, name]
+def _draw_speed(axes: Axes, bars: list[Bar]) -> None:
+    for y, (rule, name, taken, ratio) in enumerate(bars):
+        colour = rule_style(rule)["color"] if name == "ours" else MUTED
         axes.plot(taken, y, "o", color=colour, markersize=8)
         said = f"{shown(taken)} µs" + (f", {shown(ratio.value, 1)}{TIMES}" if ratio else "")
         axes.annotate(
@@ -58,13 +51,12 @@ def _draw_speed(
         )
     axes.set_xscale("log")
     write_out_powers(axes.xaxis)
-    low, high = min(taken for *_, taken in bars), max(taken for *_, taken in bars)
+    times = [taken for _, _, taken, _ in bars]
+    low, high = min(times), max(times)
     # Leaves room for the label of the slowest.
     axes.set_xlim(low / 2, high * 2 * (2 * high / low) ** 0.6)
-    axes.set_yticks(
-        range(len(bars)), [f"{clipped(rule, 24)}: {SHORT[name]}" for rule, name, _ in bars]
-    )
+    names = [f"{clipped(rule, 24)}: {SHORT[name]}" for rule, name, _, _ in bars]
+    axes.set_yticks(range(len(bars)), names)
     axes.set_ylim(len(bars) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)
     axes.set_xlabel("time per caption (µs)")

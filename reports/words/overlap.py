@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from catlip.kinds.words.vocabulary import LABEL_SETS, Match, VocabularyStatistics, shown_median
 from catlip.table import shown
 from reports.read.records import Record
-from reports.render.figures import Figure, label_points, series_style, write_out_powers
+from reports.render.figures import Figure, hide_rows, label_points, series_style, write_out_powers
 
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 Statistics = Record[VocabularyStatistics]
@@ -26,10 +26,9 @@ def overlap_figures(
     """
     figures = []
     for i, (rule, record) in enumerate(records.items()):
-        name = f"{suffix}_rule_{i + 1}" if i else suffix
-        figures += _similarity_figure(record, rule, scale, suffix=name) + _samples_figure(
-            record, rule, scale, suffix=name
-        )
+        end = f"{suffix}_rule_{i + 1}" if i else suffix
+        figures += _similarity_figure(record, rule, scale, suffix=end)
+        figures += _samples_figure(record, rule, scale, suffix=end)
     return figures
 
 
@@ -44,11 +43,8 @@ def _similarity_figure(record: Statistics, rule: str, scale: str, suffix: str) -
         f"{rule} at {scale} scale. Found exactly: {said}."
     )
     alt = f"Falling curves, one line per label set. Found exactly: {said}."
-    return [
-        Figure(
-            f"label_overlap{suffix}", caption, alt, draw=partial(_draw_similarity, curves=curves)
-        )
-    ]
+    draw = partial(_draw_similarity, curves=curves)
+    return [Figure(f"label_overlap{suffix}", caption, alt, draw=draw)]
 
 
 def _curve(measured: VocabularyStatistics, name: str) -> list[tuple[float, float]]:
@@ -72,7 +68,7 @@ def _draw_similarity(axes: Axes, curves: dict[str, list[tuple[float, float]]]) -
         ends.append((*curve[-1], f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %", style["color"]))
     axes.set_xlim(0.07, 1.03)
     axes.set_ylim(0, 104)
-    axes.set_xticks([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    axes.set_xticks([float(least) for least in SIMILARITIES])
     axes.set_xlabel("path similarity, at least")
     axes.set_ylabel("labels found (%)")
     label_points(axes, ends, gap=0.15)
@@ -83,11 +79,8 @@ def _style(name: str) -> dict[str, Any]:
 
 
 def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> list[Figure]:
-    counts = {
-        name: captions
-        for name in record.measured.label_sets
-        if (captions := _exact_samples(record, name))
-    }
+    every = {name: _exact_samples(record, name) for name in record.measured.label_sets}
+    counts = {name: captions for name, captions in every.items() if captions}
     if not counts:
         return []
     said = "; ".join(
@@ -99,17 +92,10 @@ def _samples_figure(record: Statistics, rule: str, scale: str, suffix: str) -> l
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
         f"every mark is one such class, the bar their median. {said}."
     )
+    alt = f"Marks on a logarithmic axis. {said}."
     height = 1.1 + 0.58 * len(counts)
     draw = partial(_draw_samples, counts=counts)
-    return [
-        Figure(
-            f"samples_per_class{suffix}",
-            caption,
-            f"Marks on a logarithmic axis. {said}.",
-            draw=draw,
-            height=height,
-        )
-    ]
+    return [Figure(f"samples_per_class{suffix}", caption, alt, draw=draw, height=height)]
 
 
 def _exact_samples(record: Statistics, name: str) -> list[int]:
@@ -144,11 +130,8 @@ def _draw_samples(axes: Axes, counts: dict[str, list[int]]) -> None:
         )
     axes.set_xscale("log")
     write_out_powers(axes.xaxis)
-    axes.set_yticks(
-        range(len(counts)),
-        [f"{LABEL_SETS[name]}\n{len(captions):,} classes" for name, captions in counts.items()],
-    )
+    names = [f"{LABEL_SETS[name]}\n{len(own):,} classes" for name, own in counts.items()]
+    axes.set_yticks(range(len(counts)), names)
     axes.set_ylim(len(counts) - 0.4, -0.75)
     axes.set_xlabel("captions per class")
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+    hide_rows(axes)

@@ -35,17 +35,11 @@ def threshold_figures(record: Record[Threshold], suffix: str = "") -> list[Figur
         f"Linear-probe accuracy against the pruning threshold, at {record.scale} scale; every mark "
         f"is a seed. {how_drawn(lines)}"
     )
-    reached = record.measured.thresholds
-    classes = {float(t): left.classes for t, left in reached.items()}
-    return [
-        Figure(
-            f"threshold{suffix}",
-            caption.strip(),
-            f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}.",
-            draw=partial(_draw, lines=lines, classes=classes),
-            height=height_for(lines),
-        )
-    ]
+    alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
+    classes = {float(t): left.classes for t, left in record.measured.thresholds.items()}
+    draw = partial(_draw, lines=lines, classes=classes)
+    height = height_for(lines)
+    return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]
 
 
 def _line(index: int, probe: str, points: Sequence[Point]) -> Line:
@@ -59,7 +53,10 @@ def _line(index: int, probe: str, points: Sequence[Point]) -> Line:
 def _draw(axes: Axes, lines: Sequence[Line], classes: dict[float, int]) -> None:
     thresholds = sorted({t for line in lines for t, _ in line.points})
     smallest = min((t for t in thresholds if t > 0), default=1.0)
-    axes.set_xscale("symlog", linthresh=smallest) if thresholds[0] == 0 else axes.set_xscale("log")
+    if thresholds[0] == 0:
+        axes.set_xscale("symlog", linthresh=smallest)
+    else:
+        axes.set_xscale("log")
     axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
     ticks = [thresholds[i] for i in thinned(len(thresholds), MOST_TICKS)]
     axes.set_xticks(ticks, [f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in ticks])

@@ -69,11 +69,16 @@ def vocabulary_figures(
         suffix: of the figures' names.
     """
     tails = {rule: tail for rule, record in records.items() if (tail := tail_of(record))}
-    figures = [_long_tail(tails, scale, suffix)] if tails else []
     pruned = {rule: dict(tail.above) for rule, tail in tails.items() if any(tail.above.values())}
-    figures += [_pruning(pruned, scale, suffix)] if pruned else []
     shares = {rule: fractions for rule, record in records.items() if (fractions := _shares(record))}
-    return figures + ([_labels(shares, scale, suffix)] if shares else [])
+    figures = []
+    if tails:
+        figures.append(_long_tail(tails, scale, suffix))
+    if pruned:
+        figures.append(_pruning(pruned, scale, suffix))
+    if shares:
+        figures.append(_labels(shares, scale, suffix))
+    return figures
 
 
 def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
@@ -87,27 +92,22 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
         f"vocabulary is cut. {said}."
     )
     alt = f"Falling curves on a logarithmic scale. {said}."
-    return Figure(
-        f"vocabulary_counts{suffix}", caption, alt, draw=partial(_draw_long_tail, tails=tails)
-    )
+    draw = partial(_draw_long_tail, tails=tails)
+    return Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)
 
 
 def _draw_long_tail(axes: Axes, tails: dict[str, Tail]) -> None:
     names = []
     for rule, tail in tails.items():
-        style = rule_style(rule)
+        style, last = rule_style(rule), tail.points[-1][0]
         axes.plot(*zip(*tail.points, strict=True), color=style["color"])
-        rank, occurrences = min(
-            tail.points, key=lambda point: abs(point[0] - (tail.kept or tail.points[-1][0]))
-        )
+        cut = tail.kept or last
+        rank, occurrences = min(tail.points, key=lambda point: abs(point[0] - cut))
+        name = f"{rule}: \n{last:,.0f} synsets"
         if tail.kept:
+            name = f"{rule}: kept\n{tail.kept:,.0f} of {last:,.0f}"
             axes.plot(rank, occurrences, style["marker"], color=style["color"], markersize=8)
-        kept = (
-            f"kept\n{tail.kept:,.0f} of {tail.points[-1][0]:,.0f}"
-            if tail.kept
-            else f"\n{tail.points[-1][0]:,.0f} synsets"
-        )
-        names.append((rank, occurrences, f"{rule}: {kept}", style["color"]))
+        names.append((rank, occurrences, name, style["color"]))
     axes.set_yscale("log")
     write_out_powers(axes.yaxis)
     axes.set_xlim(0, 1.02 * max(tail.points[-1][0] for tail in tails.values()))
@@ -124,12 +124,9 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
         for rule, kept in above.items()
     )
     caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
-    return Figure(
-        f"vocabulary_thresholds{suffix}",
-        caption,
-        f"Falling curves of synsets kept. {said}.",
-        draw=partial(_draw_pruning, above=above),
-    )
+    alt = f"Falling curves of synsets kept. {said}."
+    draw = partial(_draw_pruning, above=above)
+    return Figure(f"vocabulary_thresholds{suffix}", caption, alt, draw=draw)
 
 
 def _draw_pruning(axes: Axes, above: dict[str, dict[int, int]]) -> None:
@@ -139,22 +136,22 @@ def _draw_pruning(axes: Axes, above: dict[str, dict[int, int]]) -> None:
     names: list[tuple[float, float, str, str]] = []
     for rule, kept in above.items():
         style = rule_style(rule)
+        colour = style["color"]
         points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
         if not points:
             continue
-        axes.plot(
-            *zip(*points, strict=True), f"{style['marker']}-", color=style["color"], markersize=5
-        )
-        for x, n in () if names else points:  # the first curve's numbers are written at its points
-            axes.annotate(
-                f"{n:,.0f}",
-                (x, n),
-                (3, 6),
-                textcoords="offset points",
-                fontsize=9,
-                color=style["color"],
-            )
-        names.append((*points[-1], rule, style["color"]))
+        axes.plot(*zip(*points, strict=True), f"{style['marker']}-", color=colour, markersize=5)
+        if not names:  # only the first curve's numbers are written at its points
+            for x, n in points:
+                axes.annotate(
+                    f"{n:,.0f}",
+                    (x, n),
+                    (3, 6),
+                    textcoords="offset points",
+                    fontsize=9,
+                    color=colour,
+                )
+        names.append((*points[-1], rule, colour))
     axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
     axes.set_xlim(-0.3, len(thresholds) - 0.4)
     axes.set_ylim(0, 1.15 * top)
@@ -177,38 +174,25 @@ def _shares(record: Record) -> list[float]:
 
 
 def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
-    said = "; ".join(
-        (
-            f"Rule {rule}: "
-            f"{', '.join(f'{shown(share, 1)} % have {n}' for n, share in enumerate(fractions[:8]))}"
-        )
-        for rule, fractions in shares.items()
-    )
+    said = []
+    for rule, fractions in shares.items():
+        first = [f"{shown(share, 1)} % have {n}" for n, share in enumerate(fractions[:8])]
+        said.append(f"Rule {rule}: {', '.join(first)}")
     caption = f"Captions (%) by their number of labels, at {scale} scale."
-    return Figure(
-        f"labels_per_caption{suffix}",
-        caption,
-        f"Bars. {said}.",
-        draw=partial(_draw_labels, shares=shares),
-    )
+    alt = f"Bars. {'; '.join(said)}."
+    draw = partial(_draw_labels, shares=shares)
+    return Figure(f"labels_per_caption{suffix}", caption, alt, draw=draw)
 
 
 def _draw_labels(axes: Axes, shares: dict[str, list[float]]) -> None:
     width = 0.84 / len(shares)
     most = max(map(len, shares.values()))
     for i, (rule, fractions) in enumerate(shares.items()):
-        left = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
+        middles = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
         colour = rule_style(rule)["color"]
-        axes.bar(left, fractions, width, color=colour)
-        axes.text(
-            0.97,
-            0.93 - 0.09 * i,
-            rule,
-            ha="right",
-            va="center",
-            transform=axes.transAxes,
-            color=colour,
-        )
+        axes.bar(middles, fractions, width, color=colour)
+        y = 0.93 - 0.09 * i
+        axes.text(0.97, y, rule, ha="right", va="center", transform=axes.transAxes, color=colour)
     ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
     axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
     axes.grid(axis="x", visible=False)

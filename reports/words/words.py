@@ -83,11 +83,10 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
         counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
         labelling: list[Record[Labelling]] = of_kind(labelled, Labelling)
         vocabularies = by_rule(counted)
+        blocks += side_by_side(vocabulary_figures(vocabularies, scale, suffix(i)))
         table = labels_table(by_rule(labelling), vocabularies, scale, suffix=suffix(i))
-        blocks += [
-            *side_by_side(vocabulary_figures(vocabularies, scale, suffix(i))),
-            *([table] if table.rows else []),
-        ]
+        if table.rows:
+            blocks.append(table)
     return blocks or to_fill("No caption has been labelled.", LABEL)
 
 
@@ -127,11 +126,9 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, LabelAudit)):
         blocks += verdict_table(by_rule(own), own[0].scale, suffix(i))
-    return (
-        [Text(words), *blocks]
-        if blocks
-        else to_fill("What each rule drops most was not counted.", AUDIT)
-    )
+    if not blocks:
+        return to_fill("What each rule drops most was not counted.", AUDIT)
+    return [Text(words), *blocks]
 
 
 def _speed(main: Setting | None, records: Records) -> list[Block]:
@@ -139,31 +136,21 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
         "The same labels, made in several ways in turns on one core; then the whole command, by "
         "number of processes."
     )
-    return _each(
-        by_scale(records, main, LabellingSpeed),
-        (speed_figure, _speed_tables),
-        words,
-        command=SPEED,
-    )
+    scales = by_scale(records, main, LabellingSpeed)
+    return _each(scales, (speed_figure, _speed_tables), words, command=SPEED)
 
 
 def _speed_tables(record: Record[LabellingSpeed], end: str) -> list[Table]:
-    return [
-        with_warning(table, [record])
-        for table in (*per_core_table(record, end), *command_table(record, end))
-    ]
+    tables = [*per_core_table(record, end), *command_table(record, end)]
+    return [with_warning(table, [record]) for table in tables]
 
 
 def _threshold(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
     )
-    return _each(
-        by_scale(records, main, Threshold),
-        (threshold_figures, _threshold_table),
-        words,
-        command=THRESHOLD,
-    )
+    scales = by_scale(records, main, Threshold)
+    return _each(scales, (threshold_figures, _threshold_table), words, command=THRESHOLD)
 
 
 def _threshold_table(record: Record[Threshold], end: str) -> list[Table]:

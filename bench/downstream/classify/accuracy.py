@@ -1,7 +1,7 @@
 """Features of a split, and how often a classifier on them is right."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from catlip.data.workers import Items
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import progress
 from catlip.training.attention import watched
+from catlip.training.distributed import Place
 
 BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with more
 
@@ -50,8 +51,8 @@ class Features:
 
 
 class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> preprocessed images [b, 3, H, W] uint8, the broken images, and the numbers of
-    the others.
+    """Batch number -> preprocessed images [b, 3, H, W] uint8 (empty if all are broken), the broken
+    images, and the numbers of the others.
     """
 
     def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
@@ -71,12 +72,7 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
                 raise
             except (ValueError, OSError) as error:
                 broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
-        side = self.preprocess.resolution
-        images = (
-            torch.stack([*whole.values()])
-            if whole
-            else torch.zeros(0, 3, side, side, dtype=torch.uint8)
-        )
+        images = torch.stack([*whole.values()]) if whole else torch.empty(0, dtype=torch.uint8)
         return images, broken, list(whole)
 
 
@@ -141,6 +137,15 @@ def extract(
         )
     labels = torch.from_numpy(split.labels[numbers]).to(device)
     return Features(features, labels, numbers, broken=broken)
+
+
+def extract_part(
+    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Reading, place: Place
+) -> Features:
+    """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
+    part = split.take(np.arange(place.rank, len(split), place.world_size))
+    features = extract(module, preprocess, part, reading=reading)
+    return replace(features, numbers=features.numbers * place.world_size + place.rank)
 
 
 class Extractor:

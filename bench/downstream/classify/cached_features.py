@@ -60,10 +60,8 @@ def fit_linear(
         seed: of the order of the images.
     """
     began = time.perf_counter()
-    mean, deviation = (
-        train.values.mean(0),
-        train.values.std(0, correction=0).clamp_min(LEAST_DEVIATION),
-    )
+    mean = train.values.mean(0)
+    deviation = train.values.std(0, correction=0).clamp_min(LEAST_DEVIATION)
     classifier = on_standardised(head, mean, deviation) if init == "transfer" else deepcopy(head)
     classifier.to(mean.device)
     standardised = (train.values - mean) / deviation
@@ -92,9 +90,8 @@ def _descend(
     schedule = CosineAnnealingLR(optimizer, num_steps, recipe.min_lr)
     for rows in islice(_batches(len(features), batch, features.device, seed=seed), num_steps):
         optimizer.zero_grad()
-        loss = F.cross_entropy(
-            classifier(features[rows]), labels[rows], label_smoothing=recipe.label_smoothing
-        )
+        logits = classifier(features[rows])
+        loss = F.cross_entropy(logits, labels[rows], label_smoothing=recipe.label_smoothing)
         loss.backward()
         optimizer.step()
         schedule.step()

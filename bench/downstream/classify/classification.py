@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.downstream.classify.accuracy import extract, hits
+from bench.downstream.classify.accuracy import extract_part, hits
 from bench.downstream.classify.datasets import Split, Task
 from bench.downstream.classify.fit import Run, fit
 from bench.downstream.encoders.load import LoadedEncoder
@@ -58,9 +58,8 @@ class Classification(Objective):
     ):
         super().__init__()
         if frozen:
-            self.__dict__["image_encoder"] = (
-                image_encoder  # not registered: it is not averaged, checkpointed or written
-            )
+            # Not registered: it is not averaged, checkpointed or written.
+            self.__dict__["image_encoder"] = image_encoder
         else:
             self.image_encoder = image_encoder
         self.head = head
@@ -71,10 +70,8 @@ class Classification(Objective):
         blocks = {place: block for place, name in enumerate(names) if (block := BLOCK.search(name))}
         self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
         self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
-        if (
-            recipe.layer_decay != 1
-            and len({block.string[: block.start()] for block in blocks.values()}) != 1
-        ):
+        series = {block.string[: block.start()] for block in blocks.values()}
+        if recipe.layer_decay != 1 and len(series) != 1:
             raise InputError(
                 "--layer-decay needs an encoder with one series of numbered blocks; for this "
                 "encoder, set it to 1"
@@ -157,13 +154,12 @@ def evaluate(
     images.
     """
     classification.eval()
-    place = run.place
-    mine = test.take(np.arange(place.rank, len(test), place.world_size))
-    features = extract(classification.image_encoder, preprocess, mine, reading=run)
+    features = extract_part(
+        classification.image_encoder, preprocess, test, reading=run, place=run.place
+    )
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
-    numbers = features.numbers * place.world_size + place.rank
     broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
-    mine_tested = list(zip(numbers.tolist(), right.tolist(), strict=True))
-    tested = np.array([hit for _, hit in sorted(itertools.chain(*of_all_ranks(mine_tested)))])
+    mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
+    tested = np.array([hit for _, hit in sorted(itertools.chain(*of_all_ranks(mine)))])
     top1, top5 = tested.mean(axis=0).tolist()
     return {"top1": top1, "top5": top5, "correct": packed(tested[:, 0]), "broken": broken}

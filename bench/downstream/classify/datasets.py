@@ -127,10 +127,8 @@ def load_tasks(spelling: str) -> list[Task]:
                     "tars"
                 )
         return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
-    raise InputError(
-        f"data {spelling!r} is not one of "
-        f"{', '.join(f'{kind}:DIR' for kind in (*STARTER_KINDS, *KINDS))} and {FASHION_MNIST}:"
-    )
+    folders = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
+    raise InputError(f"data {spelling!r} is not one of {folders} and {FASHION_MNIST}:")
 
 
 def ragged(
@@ -215,7 +213,7 @@ def _image_folder(folder: Path) -> ImageFolder:
 def _from_folder(folder: ImageFolder) -> Split:
     paths = [path for path, _ in folder.samples]
     labels = np.array(folder.targets, dtype=np.int64)
-    return Split(Path(folder.root), paths, labels, image_bytes=partial(_of_file, paths))
+    return Split(Path(folder.root), paths, labels, image_bytes=partial(file_bytes, paths))
 
 
 def _tars(kind: str, root: Path) -> Task:
@@ -243,7 +241,7 @@ def _nth(image_bytes: Callable[[int], bytes], numbers: Sequence[int], i: int) ->
     return image_bytes(numbers[i])
 
 
-def _of_file(paths: Sequence[str], i: int) -> bytes:
+def file_bytes(paths: Sequence[str], i: int) -> bytes:
     return Path(paths[i]).read_bytes()
 
 
@@ -263,9 +261,9 @@ def _class_id(shard: Shard, number: int) -> int:
     if not text.isdecimal():
         text = _label(shard, number) or text
     if not text.isdecimal() or len(text) > MAX_DIGITS:
-        key, most = f"{shard.path}: {shard.keys[number]}", 10**MAX_DIGITS - 1
         raise InputError(
-            f"{key} has no class: its .cls should hold a number from 0 to {most}, not {text[:40]!r}"
+            f"{shard.path}: {shard.keys[number]} has no class: its .cls should hold a number from "
+            f"0 to {10**MAX_DIGITS - 1}, not {text[:40]!r}"
         )
     return int(text)
 
@@ -282,10 +280,12 @@ def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
 
     Raises: InputError when the data set has fewer than `num_classes`.
     """
-    names = {
-        "imagenet": lambda: [f"n{synset:08d}" for synset in imagenet_synsets()],
-        "places365": lambda: [name.replace("/", "-") for name in places_names(root)],
-    }.get(kind, lambda: [str(number) for number in range(num_classes)])()
+    if kind == "imagenet":
+        names = [f"n{synset:08d}" for synset in imagenet_synsets()]
+    elif kind == "places365":
+        names = [name.replace("/", "-") for name in places_names(root)]
+    else:
+        names = [str(number) for number in range(num_classes)]
     if num_classes > len(names):
         raise InputError(
             f"{kind}:{root} has class number {num_classes - 1}, but {kind} has {len(names)} classes"

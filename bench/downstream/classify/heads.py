@@ -20,6 +20,7 @@ from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
+from catlip.weights import Checkpoint
 
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
@@ -82,13 +83,10 @@ def transfer_head(
         )
     assert encoder.checkpoint is not None, "it has a classifier"
     classifier = encoder.checkpoint.classifier
-    vocabulary = _vocabulary(
-        encoder, spelling, options.vocabulary, num_classes=len(classifier["bias"])
-    )
     head = transfer_rows(
         classifier["weight"],
         classifier["bias"],
-        vocabulary,
+        _vocabulary(encoder.checkpoint, spelling, options.vocabulary),
         labels=labels,
         alpha=options.alpha,
         ties=options.ties,
@@ -132,14 +130,11 @@ def on_standardised(head: nn.Linear, mean: Tensor, deviation: Tensor) -> nn.Line
     return changed
 
 
-def _vocabulary(
-    encoder: LoadedEncoder, spelling: str, given: Path | None, num_classes: int
-) -> Vocabulary:
-    assert encoder.checkpoint is not None, "asked for with its classifier"
+def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
     path = given or _of_record(spelling)
     if path.suffix == ".pkl":
-        return Vocabulary.from_release(path, num_classes)
-    check_trained_on(path, encoder.checkpoint.config.get("vocabulary"), f"{spelling} was")
+        return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
+    check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
     return Vocabulary.load(path)
 
 

@@ -35,9 +35,8 @@ def prompted_rows(
     device = next(encoder.module.parameters()).device
     if spelling.startswith("openclip:"):
         return _of_openclip(spelling.removeprefix("openclip:"), task, device)
-    if encoder.checkpoint is not None and any(
-        "text_encoder." in name for name in encoder.checkpoint.rest
-    ):
+    checkpoint = encoder.checkpoint
+    if checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
         return _of_run(encoder, task, device)
     return None
 
@@ -49,11 +48,9 @@ def class_names(task: Task) -> list[str]:
     """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    known = dict(
-        zip((f"n{synset:08d}" for synset in imagenet_synsets()), IMAGENET_CLASSNAMES, strict=True)
-    )
-    names = task.labels.names
-    return [known.get(name) or _in_words(name) for name in names]
+    wnids = [f"n{synset:08d}" for synset in imagenet_synsets()]
+    known = dict(zip(wnids, IMAGENET_CLASSNAMES, strict=True))
+    return [known.get(name) or _in_words(name) for name in task.labels.names]
 
 
 def _in_words(name: str) -> str:
@@ -79,13 +76,9 @@ def _of_openclip(rest: str, task: Task, device: torch.device) -> Callable[[Tenso
     head = getattr(model.visual, "head", None)  # of towers from timm
 
     def project(features: Tensor) -> Tensor:
-        return (
-            features @ projection
-            if isinstance(projection, nn.Parameter)
-            else head(features)
-            if head
-            else features
-        )
+        if isinstance(projection, nn.Parameter):
+            return features @ projection
+        return head(features) if head else features
 
     return _cosines(project, rows)
 
@@ -97,21 +90,17 @@ def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callabl
     assert encoder.checkpoint is not None, "it has a text tower"
     shape = text_tower(encoder.checkpoint.encoder_name)
     towers = TwoTowers(encoder.checkpoint.build(), shape)
-    own = {
-        name.removeprefix("objective."): tensor for name, tensor in encoder.checkpoint.rest.items()
-    }
     for part in ("projection", "text_encoder"):
-        weights = {
-            name.removeprefix(f"{part}."): tensor
-            for name, tensor in own.items()
-            if name.startswith(f"{part}.")
-        }
+        weights = {}
+        for name, tensor in encoder.checkpoint.rest.items():
+            own = name.removeprefix("objective.")
+            if own.startswith(f"{part}."):
+                weights[own.removeprefix(f"{part}.")] = tensor
         towers.get_submodule(part).load_state_dict(weights)
     towers.to(device).eval()
-    return _cosines(
-        towers.projection,
-        embed_classes(towers.text_encoder, CaptionTokenizer(shape.context), task, device=device),
-    )
+    tokenize = CaptionTokenizer(shape.context)
+    rows = embed_classes(towers.text_encoder, tokenize, task, device=device)
+    return _cosines(towers.projection, rows)
 
 
 @torch.inference_mode()

@@ -13,9 +13,10 @@ import numpy as np
 import tyro
 from torch import nn
 
-from bench.downstream.classify.classification import Score
+from bench.downstream.classify.classification import Score, train_classifier
 from bench.downstream.classify.datasets import Split, Task, load_tasks
 from bench.downstream.classify.fit import Run as TrainingRun
+from bench.downstream.classify.fit import fitting
 from bench.downstream.classify.heads import (
     Init,
     TransferOptions,
@@ -187,9 +188,8 @@ def sweep(
             score = fit(one)
             broken.add(score.broken)
             if not getattr(config, "cached_features", False):
-                notes = differences(
-                    config.recipe, config.protocol, config.recipe.num_steps(len(one.train))
-                )
+                num_steps = config.recipe.num_steps(len(one.train))
+                notes = differences(config.recipe, config.protocol, num_steps)
                 record.notes += [note for note in notes if note not in record.notes]
             rows.append(one.result(score))
             if say:
@@ -274,15 +274,15 @@ def _result(task: Task, rows: Sequence[Classifier]) -> TaskResult:
     )
 
 
-def run_of(
-    fit: Fit,
-    config: Sweep,
-    recipe: TransferRecipe,
-    encoder: LoadedEncoder,
-    place: Place,
-    frozen: bool,
-) -> TrainingRun:
-    """The training run of one classifier of a sweep, by a recipe that suits the encoder."""
+def train_one(
+    fit: Fit, config: Sweep, encoder: LoadedEncoder, *, place: Place, frozen: bool
+) -> Score:
+    """Train and score one classifier of a sweep, by a recipe that suits the encoder.
+
+    Args:
+        frozen: leave the encoder as it is; otherwise it is trained with the classifier.
+    """
+    recipe = fitting(config.recipe, encoder)
     ours = encoder.checkpoint
     identity = recipe.identity() | {
         # For opening the run's weights as an encoder again.
@@ -299,7 +299,7 @@ def run_of(
     }
     if ours:
         identity |= {"resolution": ours.resolution, "pool": ours.pool, "resize": ours.resize}
-    return TrainingRun(
+    run = TrainingRun(
         config.out.with_suffix("") / fit.name,
         recipe,
         identity,
@@ -312,3 +312,4 @@ def run_of(
         quiet=config.quiet,
         max_broken=config.max_broken,
     )
+    return train_classifier(run, encoder, fit.head, train_split=fit.train, task=fit.task)

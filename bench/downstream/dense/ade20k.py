@@ -7,6 +7,7 @@ change the meaning of a result is refused.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,10 +16,9 @@ from typing import Literal
 import numpy as np
 from mmseg.datasets import ADE20KDataset
 from numpy.typing import NDArray
-from PIL import Image
 
 from bench.downstream.dense.coco import MAX_ABSENT_SHARE
-from bench.downstream.dense.stream import look_at_all
+from bench.downstream.dense.stream import UNREADABLE, look_at_all
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
@@ -27,8 +27,6 @@ FOLDERS = {"train": "training", "val": "validation"}
 NAMES = "objectInfo150.txt"
 IGNORED = 255  # the class id of an ignored pixel; annotations hold 0 or 255 there
 FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
-# What Pillow raises for a file that it cannot read.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,14 @@ class _Looked:
 
     Attributes:
         fault, cause: one of FAULTS and its cause; both "" for a scene without a fault.
-        grey: whether the image is grey.
-        pixels: [256], how many pixels have each id.
+        grey: whether the image is grey; only of a scene without a fault.
+        pixels: [256], how many pixels have each id; only of a scene without a fault.
     """
 
-    fault: str
-    cause: str
-    grey: bool
-    pixels: NDArray[np.int64]
+    fault: str = ""
+    cause: str = ""
+    grey: bool = False
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
 
 
 def ade20k_root(spelling: str) -> Path:
@@ -108,9 +106,8 @@ def class_names(root: Path) -> list[str]:
     titles = [title.strip() for title in lines[0]] if lines else []
     rows = [dict(zip(titles, values, strict=False)) for values in lines[1:]]
     ids = [row.get("Idx", "").strip() for row in rows]
-    if not all(row.get("Name") for row in rows) or ids != [
-        str(number) for number in range(1, len(ids) + 1)
-    ]:
+    from_one = [str(number) for number in range(1, len(rows) + 1)]
+    if not all(row.get("Name") for row in rows) or ids != from_one:
         raise InputError(
             f"{path} has no columns Idx and Name, or its classes are not numbered from 1"
         )
@@ -137,28 +134,25 @@ def read_ade20k(
                 f"ade20k:{root} has no {needed.relative_to(root)}/; unpack ADEChallengeData2016 "
                 "there"
             )
-    names, keys = class_names(root), _keys(images, ".jpg") | _keys(annotations, ".png")
+    names = class_names(root)
+    keys = _keys(images, ".jpg") | _keys(annotations, ".png")
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
     looked = look_at_all(lambda number: _look_at(scenes[number]), len(scenes))
-    usable = [number for number, scan in enumerate(looked) if not scan.fault]
     broken = BrokenImages()
+    usable: list[Scene] = []
     for scene, scan in zip(scenes, looked, strict=True):
         if scan.fault:
             broken.add([BrokenImage(f"{images}:{scene.image.name}", scan.cause)])
+        else:
+            usable.append(replace(scene, unknown=_unknown(scan.pixels, len(names))))
     broken.check(len(scenes), max_broken)
     if not usable:
-        raise InputError(
-            f"none of the {len(scenes)} scenes in {images} can be used"
-            + (f": {broken.summary()}" if scenes else "")
-        )
-    of_usable, faults = [looked[number] for number in usable], [scan.fault for scan in looked]
-    counts = _counts(images, len(names), of_usable) | {"images": len(scenes)}
-    counts |= {fault: faults.count(fault) for fault in FAULTS}
-    kept = [
-        replace(scenes[number], unknown=_unknown(looked[number].pixels, len(names)))
-        for number in usable
-    ]
-    return AdeSplit(kept, names, counts, broken=broken)
+        why = f": {broken.summary()}" if scenes else ""
+        raise InputError(f"none of the {len(scenes)} scenes in {images} can be used{why}")
+    counts = _counts(images, len(names), [scan for scan in looked if not scan.fault])
+    faults = Counter(scan.fault for scan in looked)
+    counts |= {"images": len(scenes), **{fault: faults[fault] for fault in FAULTS}}
+    return AdeSplit(usable, names, counts, broken=broken)
 
 
 def _keys(folder: Path, suffix: str) -> set[str]:
@@ -169,28 +163,27 @@ def _look_at(scene: Scene) -> _Looked:
     """Check a scene. The annotation is decoded whole, the image at an eighth of its size, which
     also shows whether its file is complete.
     """
-    nothing = np.zeros(256, dtype=np.int64)
     if not scene.annotation.is_file():
-        return _Looked("without_annotation", "no annotation", False, pixels=nothing)
+        return _Looked("without_annotation", "no annotation")
     if not scene.image.is_file():
-        return _Looked("without_image", "annotation without an image", False, pixels=nothing)
+        return _Looked("without_image", "annotation without an image")
     try:
         image = open_picture(scene.image.read_bytes())
         size, grey = image.size, image.mode == "L"
         image.draft(None, (1, 1))
         rgb(image)
     except UNREADABLE as error:
-        return _Looked("unreadable", cause_of(error), False, pixels=nothing)
+        return _Looked("unreadable", cause_of(error))
     try:
         annotation = open_picture(scene.annotation.read_bytes())
         if annotation.mode not in ("L", "P"):
-            return _Looked("unreadable", "annotation not of 8-bit ids", grey, pixels=nothing)
+            return _Looked("unreadable", "annotation not of 8-bit ids")
         if annotation.size != size:
-            return _Looked("other_size", "annotation of another size", grey, pixels=nothing)
+            return _Looked("other_size", "annotation of another size")
         pixels = np.bincount(np.asarray(annotation).reshape(-1), minlength=256)
     except UNREADABLE as error:
-        return _Looked("unreadable", f"annotation {cause_of(error)}", grey, pixels=nothing)
-    return _Looked("", "", grey, pixels=pixels)
+        return _Looked("unreadable", f"annotation {cause_of(error)}")
+    return _Looked(grey=grey, pixels=pixels)
 
 
 def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
@@ -199,7 +192,8 @@ def _unknown(pixels: NDArray[np.int64], num_classes: int) -> tuple[int, ...]:
 
 def _counts(folder: Path, num_classes: int, looked: Sequence[_Looked]) -> dict[str, int]:
     pixels = sum((scan.pixels for scan in looked), np.zeros(256, dtype=np.int64))
-    known, unknown = pixels[1 : num_classes + 1], int(pixels[num_classes + 1 : IGNORED].sum())
+    known = pixels[1 : num_classes + 1]
+    unknown = int(pixels[num_classes + 1 : IGNORED].sum())
     if unknown > MAX_ABSENT_SHARE * (known.sum() + unknown):
         share = unknown / (known.sum() + unknown)
         raise InputError(

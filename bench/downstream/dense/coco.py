@@ -8,8 +8,9 @@ left out and counted; what would change the meaning of a result is refused.
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 MAX_ABSENT_SHARE = 0.01  # largest part of annotations without a mask, and of unknown pixels
 FEW = 10  # annotations without a mask that are always allowed
+
+Entries = list[dict[str, Any]]  # images, categories or annotations, as in an annotation file
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class CocoSplit:
     """
 
     folder: Path
-    images: list[dict[str, Any]]
-    categories: list[dict[str, Any]]
-    annotations: list[list[dict[str, Any]]]
+    images: Entries
+    categories: Entries
+    annotations: list[Entries]
     counts: dict[str, int]
     broken: BrokenImages = field(default_factory=BrokenImages)
 
@@ -60,27 +63,23 @@ class CocoSplit:
         numbers = [n for n, of_image in enumerate(self.annotations) if has_object(of_image)]
         return self.of(numbers[:count])
 
-    def of(self, numbers: Iterable[int]) -> "CocoSplit":
+    def of(self, numbers: Sequence[int]) -> "CocoSplit":
         """The split with only the images of these numbers."""
-        kept = list(numbers)
-        images, annotations = (
-            [self.images[number] for number in kept],
-            [self.annotations[number] for number in kept],
+        return replace(
+            self,
+            images=[self.images[number] for number in numbers],
+            annotations=[self.annotations[number] for number in numbers],
         )
-        return replace(self, images=images, annotations=annotations)
 
     def write(self, path: Path) -> None:
         """Write an annotation file as COCO's, with these images only."""
-        everything = [annotation for annotations in self.annotations for annotation in annotations]
+        annotations = list(chain.from_iterable(self.annotations))
+        content = {"images": self.images, "annotations": annotations, "categories": self.categories}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            json.dumps(
-                {"images": self.images, "annotations": everything, "categories": self.categories}
-            )
-        )
+        path.write_text(json.dumps(content))
 
 
-def has_object(annotations: list[dict[str, Any]]) -> bool:
+def has_object(annotations: Entries) -> bool:
     """Whether an image has an object that is not a crowd."""
     return any(not annotation.get("iscrowd") for annotation in annotations)
 
@@ -106,7 +105,8 @@ def read_coco(
         format, an annotation refers to an image or a category that is not in the file, or more than
         the fraction `max_broken` of the images is missing or empty.
     """
-    path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
+    path = root / "annotations" / f"instances_{split}2017.json"
+    folder = root / f"{split}2017"
     for needed in (path, folder):
         if not needed.exists():
             raise InputError(
@@ -114,9 +114,7 @@ def read_coco(
                 "annotations there"
             )
     images, annotations, categories = _read(path)
-    by_image = _by_image(
-        path, images, annotations, categories={category["id"] for category in categories}
-    )
+    by_image = _by_image(path, images, annotations, categories=categories)
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     broken = BrokenImages()
     for image in images:
@@ -137,7 +135,7 @@ def read_coco(
     )
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+def _read(path: Path) -> tuple[Entries, Entries, Entries]:
     try:
         content = json.loads(path.read_bytes())
         images = sorted(content["images"], key=lambda image: image["id"])
@@ -158,17 +156,15 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[
 
 
 def _by_image(
-    path: Path,
-    images: list[dict[str, Any]],
-    annotations: list[dict[str, Any]],
-    categories: set[int],
-) -> dict[int, list[dict[str, Any]]]:
+    path: Path, images: Entries, annotations: Entries, categories: Entries
+) -> dict[int, Entries]:
     ids = {image["id"] for image in images}
+    category_ids = {category["id"] for category in categories}
     if len(ids) != len(images):
         raise InputError(f"{path} lists {len(images) - len(ids)} images twice")
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    by_image: dict[int, Entries] = defaultdict(list)
     for annotation in annotations:
-        if annotation["image_id"] not in ids or annotation["category_id"] not in categories:
+        if annotation["image_id"] not in ids or annotation["category_id"] not in category_ids:
             what = f"image {annotation['image_id']} and category {annotation['category_id']}"
             raise InputError(
                 f"{path}: an annotation refers to {what}; at least one of them is not in the file"
@@ -177,14 +173,14 @@ def _by_image(
     return by_image
 
 
-def _counts(annotations: list[list[dict[str, Any]]], num_categories: int) -> dict[str, int]:
-    flat = [annotation for of_image in annotations for annotation in of_image]
+def _counts(annotations: list[Entries], num_categories: int) -> dict[str, int]:
+    flat = list(chain.from_iterable(annotations))
     objects = [annotation for annotation in flat if not annotation.get("iscrowd")]
+    used = {annotation["category_id"] for annotation in objects}
     return {
         "without_objects": sum(not has_object(of_image) for of_image in annotations),
         "objects": len(objects),
         "crowds": len(flat) - len(objects),
         "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),
-        "empty_categories": num_categories
-        - len({annotation["category_id"] for annotation in objects}),
+        "empty_categories": num_categories - len(used),
     }

@@ -5,10 +5,12 @@ read their data, build, train and test their model. `transfer` does the rest for
 opens the encoder, reads the score of a finished run, and writes the record.
 """
 
+import io
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from numpy.typing import NDArray
@@ -162,6 +164,24 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
     if place.is_main:
         print(f"{encoder.method:8} {task_type.summary(score)}")
         print(f"wrote {record.path}")
+
+
+@contextmanager
+def importing(needs: str, install: str) -> Iterator[None]:
+    """Hides what a library prints and warns of while it is imported.
+
+    Args:
+        needs: what needs which library.
+        install: how to install it; the end of the message.
+    Raises: InputError when the library, or a package that it needs, is not installed.
+    """
+    printed = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        raise InputError(f"{needs} ({error}){install}") from None
 
 
 def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:

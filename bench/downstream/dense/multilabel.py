@@ -17,9 +17,9 @@ import tyro
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
 
-from bench.downstream.classify.accuracy import extract
+from bench.downstream.classify.accuracy import extract_part
 from bench.downstream.classify.classification import Classification
-from bench.downstream.classify.datasets import Split, name_labels
+from bench.downstream.classify.datasets import Split, file_bytes, name_labels
 from bench.downstream.classify.fit import Run, fitting, train_weights
 from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
@@ -134,20 +134,18 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
-        config, place = self.config, self.place
+        config = self.config
         images = as_split(split, config.crowds)
-        mine = images.take(np.arange(place.rank, len(images), place.world_size))
-        features = extract(model.image_encoder, self.encoder.preprocess, mine, reading=config)
-        numbers = features.numbers * place.world_size + place.rank
+        preprocess = self.encoder.preprocess
+        features = extract_part(
+            model.image_encoder, preprocess, images, reading=config, place=self.place
+        )
         scores = model.head(features.values).float().cpu()
-        ranks = of_all_ranks((numbers, scores, features.broken.images()))
+        ranks = of_all_ranks((features.numbers, scores, features.broken.images()))
         numbers = np.concatenate([numbers for numbers, _, _ in ranks])
         scores = torch.cat([scores for _, scores, _ in ranks])
-        drawn = [
-            int(np.flatnonzero(numbers == number)[0])
-            for number in chosen(len(images), config.draw)
-            if number in numbers
-        ]
+        row_of = {number: row for row, number in enumerate(numbers.tolist())}
+        drawn = [row_of[number] for number in chosen(len(images), config.draw) if number in row_of]
         broken = read_broken(config.folder).images()
         for _, _, of_rank in ranks:
             broken += of_rank
@@ -165,8 +163,10 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
             return {}
         log = (self.config.folder / "log.jsonl").read_text()
         lines = [json.loads(line) for line in log.splitlines()]
-        losses = [[line["step"], line["loss"]] for line in lines]
-        return {"loss": losses} | ({"origins": self.origins} if self.origins else {})
+        samples: dict[str, list[Any]] = {"loss": [[line["step"], line["loss"]] for line in lines]}
+        if self.origins:
+            samples["origins"] = self.origins
+        return samples
 
     @staticmethod
     def summary(score: Results) -> str:
@@ -201,11 +201,8 @@ def as_split(coco: CocoSplit, crowds: bool) -> Split:
             if crowds or not annotation.get("iscrowd"):
                 row[class_ids[annotation["category_id"]]] = True
     names = [image["file_name"] for image in coco.images]
-    return Split(coco.folder, names, labels, image_bytes=partial(_of_file, coco.folder, names))
-
-
-def _of_file(folder: Path, names: list[str], number: int) -> bytes:
-    return (folder / names[number]).read_bytes()
+    paths = [str(coco.folder / name) for name in names]
+    return Split(coco.folder, names, labels, image_bytes=partial(file_bytes, paths))
 
 
 def label_names(names: list[str]) -> LabelSet:
@@ -224,7 +221,8 @@ def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     Returns: `map_macro`, `map_micro` and `map_weighted` in [0, 1]; `ap_by_class`, None for a class
         without an image; `images_by_class`; `classes_without_images`.
     """
-    scores, truth, images = scores.cpu(), labels.cpu().long(), labels.sum(dim=0).tolist()
+    truth = labels.long()
+    images = labels.sum(dim=0).tolist()
     by_class = [
         _binary(scores[:, c], truth[:, c]) if count else None for c, count in enumerate(images)
     ]

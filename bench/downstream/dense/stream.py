@@ -15,6 +15,9 @@ from catlip.training.distributed import Place, of_all_ranks
 
 T = TypeVar("T")
 
+# What Pillow raises for a file that it cannot read.
+UNREADABLE = (OSError, ValueError, SyntaxError)
+
 
 class Positions(Sampler[int]):
     """The positions that one rank sees, micro-batch after micro-batch.

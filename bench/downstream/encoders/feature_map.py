@@ -6,8 +6,6 @@ Dense transfer changes the encoder in three ways, none of which adds weights: ha
 that are skipped at random.
 """
 
-from collections.abc import Iterable
-
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
@@ -58,14 +56,13 @@ class FeatureMap(nn.Module):
         self.vit.requires_grad_(True)
         _drop_class_token(self.vit)
         self.output_stride = _set_stride(self.vit, output_stride)
-        for block, rate in zip(
-            self.vit.blocks,
-            torch.linspace(0, drop_path, self.depth, device="cpu").tolist(),
-            strict=True,
-        ):
+        rates = torch.linspace(0, drop_path, self.depth, device="cpu").tolist()
+        for block, rate in zip(self.vit.blocks, rates, strict=True):
             if rate:
                 block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
-        everywhere = range(self.depth) if not window else _spread(self.depth, GLOBAL_BLOCKS)
+        # The last block of each of GLOBAL_BLOCKS equal parts of the blocks.
+        parts = range(1, GLOBAL_BLOCKS + 1)
+        everywhere = {self.depth * part // GLOBAL_BLOCKS - 1 for part in parts}
         self.windows = [0 if number in everywhere else window for number in range(self.depth)]
         self._watched = False
 
@@ -86,11 +83,10 @@ class FeatureMap(nn.Module):
         tokens = vit.norm_pre(vit._pos_embed(grid))
         with watched(self, not self._watched):
             for block, window in zip(vit.blocks, self.windows, strict=True):
-                tokens = (
-                    _within_windows(block, tokens, height, width=width, side=window)
-                    if window
-                    else block(tokens)
-                )
+                if window:
+                    tokens = _within_windows(block, tokens, height, width=width, side=window)
+                else:
+                    tokens = block(tokens)
         self._watched = True
         tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
@@ -162,23 +158,16 @@ def _set_stride(vit: VisionTransformer, wanted: int) -> int:
     return wanted
 
 
-def _spread(depth: int, count: int) -> Iterable[int]:
-    """The last block of each of `count` equal parts of the blocks."""
-    return {depth * part // count - 1 for part in range(1, count + 1)}
-
-
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
     """Apply a block to each window of `side` x `side` tokens of a map [B, H W, D], which is padded
     with zeros to whole windows.
     """
     batch, _, channels = tokens.shape
-    grid = F.pad(
-        tokens.view(batch, height, width, channels), (0, 0, 0, -width % side, 0, -height % side)
-    )
+    padding = (0, 0, 0, -width % side, 0, -height % side)
+    grid = F.pad(tokens.view(batch, height, width, channels), padding)
     down, across = grid.shape[1] // side, grid.shape[2] // side
     windows = grid.view(batch, down, side, across, side, channels).transpose(2, 3)
-    changed = block(windows.reshape(-1, side * side, channels)).view(
-        batch, down, across, side, side, channels
-    )
+    changed = block(windows.reshape(-1, side * side, channels))
+    changed = changed.view(batch, down, across, side, side, channels)
     whole = changed.transpose(2, 3).reshape(batch, down * side, across * side, channels)
     return whole[:, :height, :width].reshape(batch, height * width, channels)

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from bench.downstream.encoders.preprocess import (
 from catlip.cli import InputError
 from catlip.weights.files import differences, listed, plain_tensors, read_file
 
-TIMM_SOURCES = ("local-dir", "hf-hub")
+TIMM_SOURCES = ("local-dir:", "hf-hub:")
 LONGEST_REASON = 200  # characters of a library's own error
 HUB_PATIENCE_S = 5.0
 
@@ -52,9 +53,7 @@ def timm_encoder(
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    if not name.startswith(tuple(f"{source}:" for source in TIMM_SOURCES)) and not timm.is_model(
-        name
-    ):
+    if not name.startswith(TIMM_SOURCES) and not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}{_close(name, timm.list_models())}")
     instead = (
         f"without a network give a local file with its weights, timm:{name}:FILE, or "
@@ -62,11 +61,8 @@ def timm_encoder(
     )
     if name.startswith("local-dir:"):
         instead = "if catlip.weights wrote the folder, give the file in it, model.safetensors"
-    with _fetching(
-        f"timm's {name}",
-        instead,
-        from_hub=pretrained and not file and not name.startswith("local-dir:"),
-    ):
+    from_hub = pretrained and not file and not name.startswith("local-dir:")
+    with _fetching(f"timm's {name}", instead, from_hub):
         # The position embeddings of a file are for the model's own resolution.
         model = _any_size(name, pretrained and file is None, 0 if file else resolution)
     if file:
@@ -76,13 +72,11 @@ def timm_encoder(
         config["input_size"] = (3, resolution, resolution)
     # With this option the transform ends in uint8, before the normalisation.
     transform = create_transform(**config, use_prefetcher=True)
+    side = config["input_size"][-1]
     words = (
-        f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {config['input_size'][-1]} "
-        f"({config['interpolation']})"
+        f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {side} ({config['interpolation']})"
     )
-    preprocess = from_library(
-        transform, config["input_size"][-1], words, mean=config["mean"], std=config["std"]
-    )
+    preprocess = from_library(transform, side, words, mean=config["mean"], std=config["std"])
     return Normalised(model, preprocess), preprocess
 
 
@@ -116,10 +110,10 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
 
     config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     # The model's transform without the normalisation: to pixels in [0, 1].
-    plain: dict[str, Any] = vars(config) | {"mean": NO_MEAN, "std": NO_STD}
+    plain = replace(config, mean=NO_MEAN, std=NO_STD)
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
-    transform = _Bytes(image_transform_v2(PreprocessCfg(**plain), is_train=False))
+    transform = _Bytes(image_transform_v2(plain, is_train=False))
     preprocess = from_library(transform, side, words, mean=config.mean, std=config.std)
     return Normalised(_unprojected(model.visual), preprocess), preprocess
 
@@ -132,11 +126,8 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
     if name not in (known := open_clip.list_models()):
         raise InputError(f"OpenCLIP has no model {name!r}{_close(name, known)}")
-    if (
-        tag
-        and tag not in (tags := open_clip.list_pretrained_tags_by_model(name))
-        and not Path(tag).is_file()
-    ):
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag and tag not in tags and not Path(tag).is_file():
         raise InputError(
             f"OpenCLIP's {name} has no weights {tag!r}, and there is no such file; it has "
             f"{listed(tags, 10)}"
@@ -168,9 +159,7 @@ def _unprojected(tower: nn.Module) -> nn.Module:
     """
     if isinstance(getattr(tower, "proj", None), nn.Parameter):
         tower.register_parameter("proj", None)
-    elif isinstance(getattr(tower, "trunk", None), nn.Module) and isinstance(
-        getattr(tower, "head", None), nn.Module
-    ):
+    elif hasattr(tower, "trunk") and hasattr(tower, "head"):  # a tower from timm
         tower.head = nn.Identity()
     return tower
 
@@ -183,14 +172,10 @@ def _load_timm(model: nn.Module, file: Path) -> None:
     tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
     classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    body = {
-        n: t
-        for n, t in tensors.items()
-        if n in expected or not n.startswith(tuple(f"{head}." for head in heads))
-    }
-    if differing := differences(
-        body, {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    ):
+    of_heads = tuple(f"{head}." for head in heads)
+    body = {n: t for n, t in tensors.items() if n in expected or not n.startswith(of_heads)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    if differing := differences(body, shapes):
         raise InputError(f"{file} does not hold timm's model: {'; '.join(differing)}")
     model.load_state_dict(body)
 
@@ -215,15 +200,13 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = True
     try:
         yield
-    except (
-        Exception
-    ) as error:  # the libraries pass on whatever the network, the hub or a broken file gives them
+    except Exception as error:
+        # The libraries pass on whatever the network, the hub or a broken file gives them.
+        reason = _first_sentence(error)
         if cut_off and isinstance(error, OSError):
-            reason = (
-                f"its weights are not on this machine, and {constants.ENDPOINT} cannot be reached"
-            )
-            raise InputError(f"{what} cannot be opened: {reason}; {instead}") from error
-        raise InputError(f"{what} cannot be opened: {_first_sentence(error)}; {instead}") from error
+            hub = constants.ENDPOINT
+            reason = f"its weights are not on this machine, and {hub} cannot be reached"
+        raise InputError(f"{what} cannot be opened: {reason}; {instead}") from error
     finally:
         logging.disable(logging.NOTSET)
         if cut_off:
@@ -233,9 +216,8 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
 def _answers(address: str) -> bool:
     """Whether a server answers, with any status; uses the proxies that the environment names."""
     try:
-        urllib.request.urlopen(
-            urllib.request.Request(address, method="HEAD"), timeout=HUB_PATIENCE_S
-        ).close()
+        request = urllib.request.Request(address, method="HEAD")
+        urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
     except urllib.error.HTTPError:
         return True
     except (OSError, HTTPException):
@@ -245,6 +227,5 @@ def _answers(address: str) -> bool:
 
 def _first_sentence(error: Exception) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
-    return textwrap.shorten(
-        re.split(r"(?<=[.!?]) ", words)[0], LONGEST_REASON, placeholder=" ..."
-    ).rstrip(".")
+    sentence = re.split(r"(?<=[.!?]) ", words)[0]
+    return textwrap.shorten(sentence, LONGEST_REASON, placeholder=" ...").rstrip(".")

@@ -63,10 +63,9 @@ class LoadedEncoder:
     def num_features(self) -> int:
         """The length of the feature vector of an image."""
         with torch.inference_mode():
-            like = next(self.module.parameters())
-            blank = torch.zeros(
-                1, 3, self.resolution, self.resolution, dtype=torch.uint8, device=like.device
-            )
+            device = next(self.module.parameters()).device
+            side = self.resolution
+            blank = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device)
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
@@ -113,10 +112,8 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     ):
         encoder = _checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
-        folder, raw = (
-            Path(spelling.removesuffix(":raw").removesuffix(".json")),
-            spelling.endswith(":raw"),
-        )
+        raw = spelling.endswith(":raw")
+        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
         encoder = _checkpoint(read_run(folder, raw), resolution, ":raw" if raw else "")
     encoder.module.eval()
     return encoder
@@ -126,13 +123,10 @@ def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> Lo
     """The encoder of a checkpoint; `suffix` distinguishes its method from that of the averaged
     weights.
     """
-    # Another method's name, so that no report averages the release's weights with own runs.
-    own = checkpoint.layout is None
-    method = (
-        f"{checkpoint.config.get('method', 'unknown')}{suffix}"
-        if own
-        else f"released:{checkpoint.encoder_name}"
-    )
+    method = f"{checkpoint.config.get('method', 'unknown')}{suffix}"
+    if checkpoint.layout is not None:
+        # Another method's name, so that no report averages the release's weights with own runs.
+        method = f"released:{checkpoint.encoder_name}"
     seed = checkpoint.config.get("seed")
     return _of_checkpoint(
         checkpoint, resolution, method, seed=seed if isinstance(seed, int) else None
@@ -147,13 +141,12 @@ def _of_checkpoint(
     At another resolution than the encoder's own, the release's preprocessing resizes the shorter
     side to the size of the crop.
     """
-    side, resize = resolution or checkpoint.resolution, checkpoint.resize
+    side = resolution or checkpoint.resolution
     _check_patches(checkpoint.encoder_name, side)
-    preprocess = (
-        resize_and_crop(resize if side == checkpoint.resolution else side, side)
-        if resize
-        else central_square(side)
-    )
+    preprocess = central_square(side)
+    if checkpoint.resize:
+        shorter_side = checkpoint.resize if side == checkpoint.resolution else side
+        preprocess = resize_and_crop(shorter_side, side)
     return LoadedEncoder(
         checkpoint.build(), preprocess, method, pretrain_seed=seed, checkpoint=checkpoint
     )
@@ -186,10 +179,8 @@ def _downloaded(name: str, published: str) -> Checkpoint:
     """The released pre-training checkpoint, from torch.hub's cache, or from where it is
     published.
     """
-    address, path = (
-        ADDRESS + published,
-        Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}",
-    )
+    address = ADDRESS + published
+    path = Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -207,8 +198,7 @@ def _downloaded(name: str, published: str) -> Checkpoint:
 
 
 def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
-    is_source = rest.startswith(tuple(f"{source}:" for source in TIMM_SOURCES))
-    name, _, file = (rest, "", "") if is_source else rest.partition(":")
+    name, _, file = (rest, "", "") if rest.startswith(TIMM_SOURCES) else rest.partition(":")
     if (name, file) == (efficientnet.MODEL, "wheel"):
         return LoadedEncoder(*efficientnet.efficientnet_lite0(resolution), f"timm:{rest}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
@@ -247,28 +237,24 @@ def _openclip(rest: str, seed: int, resolution: int) -> LoadedEncoder:
         raise InputError(
             f"openclip:{rest} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
         )
-    return LoadedEncoder(
-        *openclip_encoder(name, tag, resolution), f"openclip:{rest}", None, any_size=False
-    )
+    tower = openclip_encoder(name, tag, resolution)
+    return LoadedEncoder(*tower, f"openclip:{rest}", None, any_size=False)
 
 
 def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
     torch.manual_seed(seed)
     library, _, name = rest.partition("/")
     if library == "timm" and name:
-        return _of_timm(
-            timm_encoder(name, pretrained=False, resolution=resolution), f"random:{rest}", seed
-        )
+        model = timm_encoder(name, pretrained=False, resolution=resolution)
+        return _of_timm(model, f"random:{rest}", seed)
     if library == "openclip" and name:
-        return LoadedEncoder(
-            *openclip_encoder(name, "", resolution), f"random:{rest}", seed, any_size=False
-        )
+        tower = openclip_encoder(name, "", resolution)
+        return LoadedEncoder(*tower, f"random:{rest}", seed, any_size=False)
     name, pixels = _at(rest)
     encoder = build_encoder(name, pixels)
-    _check_patches(name, resolution or pixels)
-    return LoadedEncoder(
-        encoder, central_square(resolution or pixels), "random", pretrain_seed=seed
-    )
+    side = resolution or pixels
+    _check_patches(name, side)
+    return LoadedEncoder(encoder, central_square(side), "random", pretrain_seed=seed)
 
 
 def _stem(file: str) -> str:

@@ -78,9 +78,8 @@ class Normalised(nn.Module):
 
 def central_square(resolution: int) -> Preprocess:
     """This project's own preprocessing: the central square, resampled at once to `resolution`."""
-    return Preprocess(
-        resolution, partial(_central_square, resolution), f"central square to {resolution}"
-    )
+    words = f"central square to {resolution}"
+    return Preprocess(resolution, partial(_central_square, resolution), words)
 
 
 def resize_and_crop(resize: int, resolution: int) -> Preprocess:

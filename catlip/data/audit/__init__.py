@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.data.sampler import SampleOrder, Step, StepPlan
+from catlip.data.sampler import SampleOrder, StepPlan
 
 CHUNK = 2**18  # samples that are checked together
 COMPARED = 2**22  # stream positions at which two layouts are compared
@@ -30,9 +30,7 @@ class Layout:
         return self.plan[number].begins(self.accumulation, self.ranks)
 
     def positions(self, number: int) -> NDArray[np.int64]:
-        """[n], the positions that all ranks take in a step, in the order of micro-steps and
-        ranks.
-        """
+        """[n], the positions that all ranks take in a step, by micro-step and then by rank."""
         within = np.arange(self.plan[number].batch)
         return (self.begins(number)[..., None] + within).ravel()
 
@@ -137,16 +135,14 @@ def epochs_seen(layout: Layout, order: SampleOrder, most: int) -> list[Epoch]:
 
 def _chunks(layout: Layout, end: int) -> Iterator[NDArray[np.int64]]:
     """The positions below `end` that the ranks take, step after step, about CHUNK at a time."""
+    steps = range(int(np.searchsorted(layout.plan.starts[:-1], end)))
     waiting: list[NDArray[np.int64]] = []
-    for number in range(int(np.searchsorted(layout.plan.starts[:-1], end))):
+    for number in steps:
         waiting.append(layout.positions(number))
-        if sum(map(len, waiting)) >= CHUNK:
+        if sum(map(len, waiting)) >= CHUNK or number == steps[-1]:
             chunk = np.concatenate(waiting)
             yield chunk[chunk < end]
             waiting = []
-    if waiting:
-        chunk = np.concatenate(waiting)
-        yield chunk[chunk < end]
 
 
 @dataclass(frozen=True)
@@ -206,9 +202,3 @@ def crossings(plan: StepPlan, order: SampleOrder) -> Crossings:
     samples = np.stack(order(np.arange(begin, end)))
     repeated = end - begin - np.unique(samples, axis=1).shape[1]
     return Crossings(len(crossing), number, of_next, repeated=repeated)
-
-
-def share_of(step: Step, begin: int, order: SampleOrder) -> list[tuple[int, int]]:
-    """The samples, as shard and number, that one rank takes in a step, from position `begin` on."""
-    shards, numbers = order(np.arange(begin, begin + step.batch))
-    return list(zip(shards.tolist(), numbers.tolist(), strict=True))

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from catlip.cli import InputError, choose, run
-from catlip.data.audit import COMPARED, Epoch, Layout, crossings, epochs_seen, moved, share_of
+from catlip.data.audit import COMPARED, Epoch, Layout, crossings, epochs_seen, moved
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
@@ -67,7 +67,7 @@ def main(config: AuditSampler) -> None:
     """Print the tables, and exit with 1 if a sample is missing or doubled."""
     recipe = recipe_of(config)
     order = SampleOrder(counts_of(config), config.seed)
-    layout = layout_of(recipe, config.ranks, order, seed=config.seed)
+    layout = layout_of(recipe, config.ranks, order)
     epochs = epochs_seen(layout, order, config.check_epochs)
     print("\n".join(sentences(config, recipe, layout, order)), end="\n\n")
     others = config.against or (max(1, config.ranks // 2), 2 * config.ranks)
@@ -75,7 +75,7 @@ def main(config: AuditSampler) -> None:
         [
             samples_table(layout, order, config.step),
             epochs_table(epochs),
-            ranks_table(config, recipe, layout, order=order, others=others),
+            ranks_table(recipe, layout, order, others=others),
         ]
     )
     if any(epoch.missing or epoch.doubled for epoch in epochs):
@@ -104,12 +104,12 @@ def counts_of(config: AuditSampler) -> list[int]:
     return [config.samples_per_shard] * whole + [rest] * (rest > 0)
 
 
-def layout_of(recipe: Recipe, ranks: int, order: SampleOrder, seed: int) -> Layout:
-    """The steps of a training on `ranks` ranks.
+def layout_of(recipe: Recipe, ranks: int, order: SampleOrder) -> Layout:
+    """The steps of a training on `ranks` ranks, with the seed of the order.
 
     Raises: InputError when `ranks` does not divide the recipe's devices.
     """
-    return Layout(recipe.plan(order.total, seed), ranks, recipe.accumulation(ranks))
+    return Layout(recipe.plan(order.total, order.seed), ranks, recipe.accumulation(ranks))
 
 
 def sentences(
@@ -161,20 +161,18 @@ def _range(numbers: Sequence[int]) -> str:
 def samples_table(layout: Layout, order: SampleOrder, step: int | None) -> Table:
     """Which samples each rank sees: all rows, the first and last ones, or those of a step."""
     a_step = layout.ranks * layout.accumulation
-    numbers = range(len(layout.plan) * a_step)
+    numbers: Sequence[int] = range(len(layout.plan) * a_step)
+    left_out = 0
     if step is not None:
         if step >= len(layout.plan):
             raise InputError(f"--step {step}: the last step of this run is {len(layout.plan) - 1}")
         numbers = numbers[step * a_step : (step + 1) * a_step]
     elif len(numbers) > MOST_ROWS:
-        first = [_row(layout, order, number) for number in numbers[:ENDS]]
-        last = [_row(layout, order, number) for number in numbers[-ENDS:]]
-        between = [Cell(f"... {len(numbers) - 2 * ENDS:,} rows")]
-        return _samples_table([*first, between, *last])
-    return _samples_table([_row(layout, order, number) for number in numbers])
-
-
-def _samples_table(rows: list[list[Cell]]) -> Table:
+        left_out = len(numbers) - 2 * ENDS
+        numbers = [*numbers[:ENDS], *numbers[-ENDS:]]
+    rows = [_row(layout, order, number) for number in numbers]
+    if left_out:
+        rows.insert(ENDS, [Cell(f"... {left_out:,} rows")])
     columns = (
         "Step",
         "Micro-step",
@@ -192,7 +190,8 @@ def _row(layout: Layout, order: SampleOrder, number: int) -> list[Cell]:
     number, micro_step = divmod(number, layout.accumulation)
     step = layout.plan[number]
     begin = int(layout.begins(number)[micro_step, rank])
-    samples = [f"{shard}:{sample}" for shard, sample in share_of(step, begin, order)]
+    shards, numbers = order(np.arange(begin, begin + step.batch))
+    samples = [f"{shard}:{sample}" for shard, sample in zip(shards, numbers, strict=True)]
     if len(samples) > MOST_SAMPLES:
         samples = [*samples[:FIRST_SAMPLES], "...", samples[-1]]
     epochs = dict.fromkeys((begin // order.total, (begin + step.batch - 1) // order.total))
@@ -217,14 +216,7 @@ def epochs_table(epochs: list[Epoch]) -> Table:
     return Table("epochs", "Missing and doubled samples of each epoch", columns, rows=rows)
 
 
-def ranks_table(
-    config: AuditSampler,
-    recipe: Recipe,
-    layout: Layout,
-    *,
-    order: SampleOrder,
-    others: tuple[int, ...],
-) -> Table:
+def ranks_table(recipe: Recipe, layout: Layout, order: SampleOrder, others: Sequence[int]) -> Table:
     """What other numbers of ranks change.
 
     A number of ranks that does not divide the recipe's devices is also the number of devices.
@@ -233,7 +225,7 @@ def ranks_table(
     for ranks in others:
         divides = recipe.num_devices % ranks == 0
         theirs = recipe if divides else replace(recipe, num_devices=ranks)
-        other = layout_of(theirs, ranks, order, seed=config.seed)
+        other = layout_of(theirs, ranks, order)
         differs = moved(layout, other, order.total)
         rows.append(
             [

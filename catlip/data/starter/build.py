@@ -82,15 +82,12 @@ def main(config: Starter) -> None:
     _start_over(config.out)
     manifest = wanted | _build(config, sources)
     write_atomically(config.out / "DATA_CARD.md", data_card(config.out, sources, manifest).encode())
-    write_atomically(
-        config.out / f"{MANIFEST}.partial", json.dumps(manifest, indent=1).encode() + b"\n"
-    )
-    os.replace(config.out / f"{MANIFEST}.partial", config.out / MANIFEST)
-    for split, count in manifest["counts"].items():
-        print(
-            f"{split}: {sum(count.values())} samples "
-            f"({', '.join(f'{name} {n}' for name, n in count.items())})"
-        )
+    partial = config.out / f"{MANIFEST}.partial"
+    write_atomically(partial, json.dumps(manifest, indent=1).encode() + b"\n")
+    os.replace(partial, config.out / MANIFEST)
+    for split, counts in manifest["counts"].items():
+        by_source = ", ".join(f"{name} {count}" for name, count in counts.items())
+        print(f"{split}: {sum(counts.values())} samples ({by_source})")
     print(f"written to {config.out}; described in {config.out / 'DATA_CARD.md'}")
 
 
@@ -157,9 +154,8 @@ def _sprites(
 
     Where a team uses one picture for several concepts, only the first concept keeps it.
     """
-    fetching = progress(sources, desc="fetch", unit="package", disable=config.quiet)
     drawings: dict[Drawing, str] = {}
-    for source in fetching:
+    for source in progress(sources, desc="fetch", unit="package", disable=config.quiet):
         drawings |= read_drawings(source, concepts)
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, drawings.values(), [side] * len(drawings))

@@ -1,6 +1,7 @@
 """The starter data's card: its content, its sources and licences, and what it does not prove."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed
 picture for several concepts, only the first concept keeps it. Drawings that do not show what their
 name says are left out.
 
-- **pretrain**: {pretrain_views} images of each drawing on white, each of another size, at another
+- **pretrain**: {views[pretrain]} images of each drawing on white, each of another size, at another
   place and under a caption of its own, and {scene_count} scenes: one to four drawings of things,
   each of another concept, pasted on a crop of a photograph without hiding one another. In all
-  {pretrain_drawings} drawings.
-- **probe-train**: {train_views} images of each of {train_drawings} drawings, on white.
-  **probe-test**: one of each of {test_drawings}. No team is in two splits. Both show the same
+  {drawn[pretrain]} drawings.
+- **probe-train**: {views[probe-train]} images of each of {drawn[probe-train]} drawings, on white.
+  **probe-test**: one of each of {drawn[probe-test]}. No team is in two splits. Both show the same
   concepts, which the probes have to recognise; pre-training names most of them too, in other teams'
   drawings. Their tasks (faces and people left out): {task_concepts} concepts, {task_subgroups}
   subgroups.
@@ -85,7 +86,6 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
         manifest: the build's manifest, with its `arguments`, `made_with`, `counts` by split and
             source, and number of `concepts`.
     """
-    drawings, scenes = _captions(out, "drawing"), _captions(out, "scene")
     return CARD.format(
         **manifest["arguments"],
         made_with=", ".join(
@@ -94,15 +94,15 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
         rows="\n".join(_rows(sources, manifest["counts"])),
         concepts=manifest["concepts"],
         scene_count=manifest["counts"]["pretrain"].get("scenes", 0),
-        **_numbers_of_drawings(manifest["counts"]),
+        views=VIEWS,
+        drawn=_numbers_of_drawings(manifest["counts"]),
         task_concepts=_classes(out, "concepts"),
         task_subgroups=_classes(out, "subgroups"),
         photos=len(TRAINING_PHOTOS),
         photo_names=", ".join(TRAINING_PHOTOS),
         held_out=", ".join(sorted(HELD_OUT_PHOTOS)),
-        drawing_examples="\n".join(f"- {caption}" for caption in drawings),
-        scene_examples="\n".join(f"- {caption}" for caption in scenes)
-        or "- (no scenes were asked for)",
+        drawing_examples=_examples(out, "drawing"),
+        scene_examples=_examples(out, "scene") or "- (no scenes were asked for)",
         text=f"{TEXT[0]} {TEXT[1]}",
         attributions="\n".join(
             f"- {s.title}, by {s.authors}, {s.licence} ({s.package} {s.version})" for s in sources
@@ -111,11 +111,11 @@ def data_card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) ->
 
 
 def _numbers_of_drawings(counts: dict[str, dict[str, int]]) -> dict[str, int]:
-    """How many drawings each split has, and how many images of each drawing."""
-    numbers: dict[str, int] = {}
-    for name, split in (("pretrain", "pretrain"), ("train", "probe-train"), ("test", "probe-test")):
-        images = sum(count for team, count in counts[split].items() if team != "scenes")
-        numbers |= {f"{name}_views": VIEWS[split], f"{name}_drawings": images // VIEWS[split]}
+    """How many drawings each split has."""
+    numbers = {}
+    for split, by_source in counts.items():
+        images = sum(count for source, count in by_source.items() if source != "scenes")
+        numbers[split] = images // VIEWS[split]
     return numbers
 
 
@@ -139,7 +139,8 @@ def _classes(out: Path, task: str) -> int:
         return 0  # with a small --limit the two probe splits may have no class in common
 
 
-def _captions(out: Path, kind: str) -> list[str]:
+def _examples(out: Path, kind: str) -> str:
+    """The captions of some samples of this kind, as a Markdown list."""
     shard = open_shard(out / "pretrain" / "00000.tar")
     numbers = (number for number in range(len(shard)) if shard.metadata(number)["kind"] == kind)
-    return [str(shard.caption(number)) for number, _ in zip(numbers, range(EXAMPLES), strict=False)]
+    return "\n".join(f"- {shard.caption(number)}" for number in islice(numbers, EXAMPLES))

@@ -100,9 +100,8 @@ def read_concepts() -> list[Concept]:
     concepts = []
     in_groups = [entry for entry in entries if "group" in entry]
     for entry in sorted(in_groups, key=lambda entry: entry["order"]):
-        group, subgroup = (
-            levels[f"{level}s"][str(entry[level])] for level in ("group", "subgroup")
-        )
+        group = levels["groups"][str(entry["group"])]
+        subgroup = levels["subgroups"][str(entry["subgroup"])]
         if group not in LEFT_OUT_GROUPS:
             name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
             concepts.append(
@@ -152,16 +151,12 @@ def _svg(icons: dict[str, Any], name: str) -> str:
     alias = icons.get("aliases", {}).get(name, {})
     icon = icons["icons"][alias.get("parent", name)]
     width, height = (icon.get(side, icons[side]) for side in ("width", "height"))
-    body = (
-        f'<g transform="translate({width} 0) scale(-1 1)">{icon["body"]}</g>'
-        if alias.get("hFlip")
-        else icon["body"]
-    )
+    body = icon["body"]
+    if alias.get("hFlip"):
+        body = f'<g transform="translate({width} 0) scale(-1 1)">{body}</g>'
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return (
-        f'<svg {space} viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}">{body}</svg>'
-    )
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return f"<svg {space} {size}>{body}</svg>"
 
 
 def _code_points(code: str) -> str:

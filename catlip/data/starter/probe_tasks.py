@@ -23,7 +23,8 @@ from catlip.data.shards import Shard, expand, open_shard
 
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
 VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # the team to fit to, and the team to test on
-TASKS: dict[str, Callable[[dict[str, Any]], str]] = {
+ClassOf = Callable[[dict[str, Any]], str]  # the metadata of a sample -> its class
+TASKS: dict[str, ClassOf] = {
     "concepts": lambda metadata: metadata["name"],
     "subgroups": lambda metadata: metadata["subgroup"],
 }
@@ -79,24 +80,20 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
 
 
 def _samples(
-    folder: Path,
-    class_of: Callable[[dict[str, Any]], str],
-    *,
-    team: str | None = None,
-    view: int | None = None,
+    folder: Path, class_of: ClassOf, *, team: str | None = None, view: int | None = None
 ) -> tuple[list[Sample], list[str]]:
     """The images of a split, without faces and people, and the class of each image.
 
     Args:
         team, view: use only the images of this team, or of this view.
     """
-    wanted = {"source": team, "view": view}
-    wanted = {name: value for name, value in wanted.items() if value is not None}
     samples, classes = [], []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
-            if metadata["group"] not in LEFT_OUT_GROUPS and metadata | wanted == metadata:
+            of_team = team in (None, metadata.get("source"))
+            of_view = view in (None, metadata.get("view"))
+            if of_team and of_view and metadata["group"] not in LEFT_OUT_GROUPS:
                 samples.append((shard, number))
                 classes.append(class_of(metadata))
     return samples, classes

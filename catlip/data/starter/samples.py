@@ -107,9 +107,8 @@ def is_thing(concept: Concept) -> bool:
 
 def generator(seed: int, name: str) -> np.random.Generator:
     """A generator of random numbers that depend only on `seed` and on `name`, their purpose."""
-    return np.random.default_rng(
-        int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "big")
-    )
+    digest = sha256(f"{seed}/{name}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16]))
 
 
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
@@ -140,11 +139,9 @@ def _metadata(
 ) -> dict[str, Any]:
     """The `.json` member; a drawing repeats the entries of its only object at the top level."""
     objects = [_identity(placement.what) | {"box": placement.box} for placement in placements]
-    head = {"kind": sample.kind, "split": sample.split, "background": background}
+    head: dict[str, Any] = {"kind": sample.kind, "split": sample.split, "background": background}
     if sample.kind == "drawing":
-        return (
-            head | {"view": sample.view} | _identity(sample.sprites[0].what) | {"objects": objects}
-        )
+        head |= {"view": sample.view} | _identity(sample.sprites[0].what)
     return head | {"objects": objects}
 
 

@@ -30,6 +30,7 @@ OPAQUE = 128  # a pixel belongs to the last sprite whose alpha there is at least
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are exclusive
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Placement(Generic[T]):
 
     Attributes:
         what: the sprite's `what`.
-        box: left, top, right, bottom of its visible pixels; right and bottom are exclusive.
+        box: encloses its visible pixels.
         mask: [H, W] bool, its visible pixels; no two placements of an image share a pixel.
     """
 
     what: T
-    box: tuple[int, int, int, int]
+    box: Box
     mask: NDArray[np.bool_]
 
 
@@ -74,18 +75,11 @@ def compose(
     """
     image = background.copy()
     owner = np.full(image.shape[:2], -1)
-    boxes: list[tuple[int, int, int, int]] = []
+    boxes: list[Box] = []
     placed: list[T] = []
     for sprite in sprites:
         scaled = _scale(sprite.pixels, rng.uniform(*share) * min(image.shape[:2]))
-        box = _free_box(
-            scaled.shape[0],
-            scaled.shape[1],
-            image.shape[0],
-            image_width=image.shape[1],
-            taken=boxes,
-            rng=rng,
-        )
+        box = _free_box(scaled, image, boxes, rng=rng)
         if box is None:
             continue
         left, top, right, bottom = box
@@ -93,12 +87,12 @@ def compose(
         owner[top:bottom, left:right][scaled[..., 3] >= OPAQUE] = len(placed)
         boxes.append(box)
         placed.append(sprite.what)
-    masks = [owner == number for number in range(len(placed))]
-    return image, [
-        Placement(what, _extent(mask), mask)
-        for what, mask in zip(placed, masks, strict=True)
-        if mask.any()
-    ]
+    placements: list[Placement[T]] = []
+    for number, what in enumerate(placed):
+        mask = owner == number
+        if mask.any():
+            placements.append(Placement(what, extent(mask), mask))
+    return image, placements
 
 
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
@@ -127,24 +121,19 @@ def _scale(pixels: Pixels, longer_side: float) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _free_box(
-    height: int,
-    width: int,
-    image_height: int,
-    image_width: int,
-    taken: Sequence[tuple[int, int, int, int]],
-    rng: Generator,
-) -> tuple[int, int, int, int] | None:
+def _free_box(sprite: Pixels, image: Pixels, taken: Sequence[Box], rng: Generator) -> Box | None:
+    """A random box for a sprite in the image; None if it would cover too much of the others."""
+    height, width = sprite.shape[:2]
     for _ in range(TRIES):
-        left = int(rng.integers(image_width - width + 1))
-        top = int(rng.integers(image_height - height + 1))
+        left = int(rng.integers(image.shape[1] - width + 1))
+        top = int(rng.integers(image.shape[0] - height + 1))
         box = (left, top, left + width, top + height)
         if all(_covered(box, other) <= MAX_COVERED for other in taken):
             return box
     return None
 
 
-def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+def _covered(a: Box, b: Box) -> float:
     """The area of the intersection of two boxes, as a fraction of the smaller box."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
@@ -157,7 +146,8 @@ def _paste(target: Pixels, sprite: Pixels) -> None:
     target[:] = (sprite[..., :3] * opacity + target * (255 - opacity) + 127) // 255
 
 
-def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def extent(mask: NDArray[np.bool_]) -> Box:
+    """The smallest box around the pixels of a mask [H, W], which has at least one."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 

@@ -1,7 +1,6 @@
 """Captions of the starter data, made of the names and keywords that people gave the drawings.
 
-No template ("a photo of a ...") is added. A drawing's caption is its name, alone or among some of
-its keywords. A scene's caption lists the names of what is in it, as a phrase or as plain words.
+No template ("a photo of a ...") is added.
 """
 
 import re
@@ -13,10 +12,8 @@ from catlip.data.starter.emoji import Concept
 
 NOT_COUNTED = re.compile(
     "bread|flatbread|rice|food|meat|bacon|butter|salt|popcorn|spaghetti|sushi|oden|fondue|dango|"
-    "custard|garlic|broccoli|ice|sake|"
-    "mate|coral|yarn|thread|soap|money|dna|cooking|construction|tennis|bowling|badminton|lacrosse|"
-    "hockey|pong|fire|fog|voltage|"
-    "locked|unlocked|skis"
+    "custard|garlic|broccoli|ice|sake|mate|coral|yarn|thread|soap|money|dna|cooking|construction|"
+    "tennis|bowling|badminton|lacrosse|hockey|pong|fire|fog|voltage|locked|unlocked|skis"
 )
 SINGULAR_ENDINGS = ("ss", "us", "is", "os")  # glass, cactus, tennis, rhinoceros
 VOWEL_SOUND = re.compile(r"(?!uni|one\b|euro|ewe)[aeiou]|x-ray", re.IGNORECASE)

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-import msgspec
-
 from catlip.kinds.base import Kind
 from catlip.kinds.run import Run
 from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
@@ -49,11 +47,6 @@ class FirstSteps:
     base_rates: BiasLosses
     steps_saved: float | None = None
 
-    @property
-    def by_bias(self) -> dict[str, BiasLosses]:
-        """The losses by the keys of BIASES."""
-        return {"zero": self.zero, "base_rates": self.base_rates}
-
 
 @dataclass(frozen=True, kw_only=True)
 class BiasInit(Kind):
@@ -76,7 +69,7 @@ class BiasInit(Kind):
     def read(cls, metrics: dict[str, Any]) -> Self:
         seeds = metrics.get("seeds")
         nested = [_nested(row) for row in seeds] if isinstance(seeds, list) else seeds
-        return msgspec.convert(metrics | {"mean": _nested(metrics), "seeds": nested}, cls)
+        return super().read(metrics | {"mean": _nested(metrics), "seeds": nested})
 
     def metrics(self) -> dict[str, Any]:
         metrics = super().metrics()
@@ -151,13 +144,14 @@ def _expected(run: Run[BiasInit]) -> list[Cell]:
 
 def _row(run: Run[BiasInit], what: str, span: str) -> list[Cell]:
     """The row of a span of steps, or of the first step if `span` is empty."""
-    pairs = []
-    for steps in run.measured.seeds[:MOST_SEEDS]:
-        zero, rates = (
-            losses.means.get(span) if span else losses.initial for losses in steps.by_bias.values()
-        )
-        pairs.append((zero, rates))
-    gaps = [zero - rates for zero, rates in pairs if zero is not None and rates is not None]
-    columns = ([zero for zero, _ in pairs], [rates for _, rates in pairs], gaps)
-    cells = [quantity_cell(quantity_of(values), 2, run.anchor) for values in columns]
+    seeds = run.measured.seeds[:MOST_SEEDS]
+    zero = [_loss(steps.zero, span) for steps in seeds]
+    rates = [_loss(steps.base_rates, span) for steps in seeds]
+    pairs = zip(zero, rates, strict=True)
+    gaps = [one - other for one, other in pairs if one is not None and other is not None]
+    cells = [quantity_cell(quantity_of(losses), 2, run.anchor) for losses in (zero, rates, gaps)]
     return [Cell(what), *cells]
+
+
+def _loss(losses: BiasLosses, span: str) -> float | None:
+    return losses.means.get(span) if span else losses.initial

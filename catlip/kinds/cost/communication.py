@@ -100,21 +100,13 @@ class Communication(StepKind):
     link: LinkFit | None = None
 
 
-def communication_tables(run: Run[Communication], end: str = "") -> list[Table]:
-    """A step with and without the exchange, and every collective.
-
-    Args:
-        end: ending of the tables' names.
-    """
-    return [*exchange_tables(run, end), _collectives_table(run, end)]
+def communication_tables(run: Run[Communication]) -> list[Table]:
+    """A step with and without the exchange, and every collective."""
+    return [*exchange_tables(run), _collectives_table(run)]
 
 
 def exchange_tables(run: Run[Communication], end: str = "") -> list[Table]:
-    """Only the table of a step with and without the exchange."""
-    return [_steps_table(run, end)]
-
-
-def _steps_table(run: Run[Communication], end: str) -> Table:
+    """Only the table of a step with and without the exchange; `end` is the ending of its name."""
     columns = [
         "Method",
         "Sent (MB)",
@@ -134,17 +126,15 @@ def _steps_table(run: Run[Communication], end: str) -> Table:
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
-    return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
+    return [Table(f"communication{end}", title, columns, rows=rows, caption=caption)]
 
 
 def _step_row(run: Run[Communication], method: str) -> list[Cell]:
     costs, anchor = run.measured.methods[method], run.anchor
-    exposed = costs.exposed_ms
+    exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
     return [
         Cell(name_of(method)),
-        number_cell(
-            costs.sent_mb, None, anchor, small=f"predicted {shown(costs.predicted_sent_mb)}"
-        ),
+        number_cell(costs.sent_mb, None, anchor, small=predicted),
         number_cell(costs.sent_kb_per_image, None, anchor),
         summary_cell(costs.step_ms, anchor),
         summary_cell(costs.step_without_exchange_ms, anchor),
@@ -154,7 +144,7 @@ def _step_row(run: Run[Communication], method: str) -> list[Cell]:
     ]
 
 
-def _collectives_table(run: Run[Communication], end: str) -> Table:
+def _collectives_table(run: Run[Communication]) -> Table:
     columns = [
         "Collective",
         "Type",
@@ -178,7 +168,7 @@ def _collectives_table(run: Run[Communication], end: str) -> Table:
         for calls in run.measured.methods[method].collectives[:MOST_COLLECTIVES]:
             rows.append(_collective_row(calls, run.anchor))
     title = f"Every collective of a step between {_ranks(run.measured)}"
-    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption)
+    return Table("collectives", title, columns, rows=rows, caption=caption)
 
 
 def _collective_row(calls: CollectiveCalls, anchor: str) -> list[Cell]:

@@ -102,30 +102,24 @@ class DataPath(Kind):
     not_run: dict[str, str]
 
 
-def data_path_tables(run: Run[DataPath], end: str = "") -> list[Table]:
+def data_path_tables(run: Run[DataPath]) -> list[Table]:
     """Rates on one core with the ratios to ours; then memory, shards behind a link, and planning,
     if they were measured.
-
-    Args:
-        end: ending of the tables' names.
     """
-    plan = _plan_table(run, end)
-    return [*rates_tables(run, end), *([plan] if plan.rows else [])]
+    tables = [*rates_tables(run), _plan_table(run)]
+    return [table for table in tables if table.rows]
 
 
 def rates_tables(run: Run[DataPath], end: str = "") -> list[Table]:
-    return [_rates_table(run, end)]
-
-
-def _rates_table(run: Run[DataPath], end: str) -> Table:
+    """Only the table of the rates on one core; `end` is the ending of its name."""
     measured, images = run.measured, run.measured.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
-    for name in list(measured.decoders)[:MOST_ROWS]:
-        rows.append(_rate_row(run, name, measured.decoders[name], pair=f"{OURS}/{name}"))
+    for name, rate in list(measured.decoders.items())[:MOST_ROWS]:
+        rows.append(_rate_row(run, name, rate, pair=f"{OURS}/{name}"))
     rows.append([Cell("The whole loader, from shards to batches")])
-    for name in list(measured.loaders)[:MOST_ROWS]:
+    for name, rate in list(measured.loaders.items())[:MOST_ROWS]:
         pair = f"{OURS}, {name.partition(', ')[2]}/{name}"
-        rows.append(_rate_row(run, name, measured.loaders[name], pair=pair))
+        rows.append(_rate_row(run, name, rate, pair=pair))
     for peer, how in list(measured.not_run.items())[:MOST_ROWS]:
         rows.append([Cell(clipped(peer, 40)), Cell(f"not run: {clipped(how, 120)}"), Cell()])
     size = f"{shown(images.mean_width, 0)} x {shown(images.mean_height, 0)}"
@@ -137,9 +131,8 @@ def _rates_table(run: Run[DataPath], end: str) -> Table:
         "decoder of the whole picture does not crop: it is a bound, not a loader."
     )
     columns = ["Decoder or loader", "Images/s of one core", "Speed of ours relative to it"]
-    return Table(
-        f"data_path{end}", f"The data path on {run.where}", columns, rows=rows, caption=caption
-    )
+    title = f"The data path on {run.where}"
+    return [Table(f"data_path{end}", title, columns, rows=rows, caption=caption)]
 
 
 def _rate_row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
@@ -148,10 +141,9 @@ def _rate_row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[C
     return [*row, ratio_cell(run, ratio and _trusted(ratio, rate.n))]
 
 
-def _plan_table(run: Run[DataPath], end: str) -> Table:
+def _plan_table(run: Run[DataPath]) -> Table:
     plan, anchor, rows, caption = run.measured.plan, run.anchor, [], ""
-    for name in list(run.measured.memory)[:MOST_ROWS]:
-        memory = run.measured.memory[name]
+    for name, memory in list(run.measured.memory.items())[:MOST_ROWS]:
         after = f"after the last batch {_mib(memory.workers_mib_end)}"
         cell = Cell(_mib(memory.workers_mib_start), after, anchor)
         rows.append([Cell(f"Resident memory of each worker, {clipped(name, 40)} (MiB)"), cell])
@@ -169,7 +161,7 @@ def _plan_table(run: Run[DataPath], end: str) -> Table:
         what = f"{shown(plan.samples, 0)} samples in {shown(plan.shards, 0)} shards"
         caption = f"An epoch of {what} was planned once, so there is no interval."
     title = f"Memory and start of the data path on {run.where}"
-    return Table(f"data_plan{end}", title, ["What", "Measured"], rows=rows, caption=caption)
+    return Table("data_plan", title, ["What", "Measured"], rows=rows, caption=caption)
 
 
 def _remote_rows(run: Run[DataPath], remote: RemoteShards) -> list[list[Cell]]:

@@ -51,12 +51,7 @@ def loop_overhead_table(name: str, runs: Sequence[Run[LoopOverhead]]) -> Table:
 
 def _row(run: Run[LoopOverhead]) -> list[Cell]:
     setup, measured = run.setup, run.measured
-    what = [
-        measured.model,
-        f"batch {setup.batch_size}",
-        f"{setup.resolution} px",
-        setup.precision,
-    ]
+    what = [measured.model, f"batch {setup.batch_size}", f"{setup.resolution} px", setup.precision]
     return [
         Cell(", ".join(what)),
         summary_cell(measured.bare_ms, run.anchor),

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from catlip.kinds.cells import TIMES
+from catlip.kinds.cells import times_cell
 from catlip.kinds.cost.steps import StepKind, shown_methods, step_description
 from catlip.kinds.run import Run
 from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Table, number_cell, shown
+from catlip.table import Cell, Table, number_cell, shown
 
 MOST_BATCHES = 12
 MOST_PAIRS = 3
@@ -148,8 +148,8 @@ def _peaks_table(run: Run[Memory], end: str) -> Table:
     columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
     columns += [f"{_pair(pair)}, {what}" for pair in pairs for what in ("peak", "activations")]
     rows = [_peaks_row(run, size, pairs) for size in batches]
-    rows.append([Cell("Largest batch that fits"), *(_largest(run, method) for method in methods)])
-    rows[-1] += [Cell()] * (len(columns) - len(rows[-1]))
+    largest = [_largest(run, method) for method in methods]
+    rows.append([Cell("Largest batch that fits"), *largest, *[Cell()] * (2 * len(pairs))])
     caption = (
         f"Peak of a whole step as {_counted_by(run.measured)}; below it the prediction. Memory "
         "does not vary between steps, so there is no interval. The largest batch is for this "
@@ -163,8 +163,7 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
     batch = run.measured.batches[size]
     row = [Cell(f"{size:,}")]
     for method in run.measured.methods:
-        memory = batch.methods.get(method)
-        if memory:
+        if memory := batch.methods.get(method):
             row.append(_both(memory.measured.peak_gib, memory.predicted.peak_gib, run.anchor))
         elif method in batch.too_large:
             small = f"predicted {shown(batch.too_large[method])}"
@@ -172,26 +171,19 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
         else:
             row.append(Cell())
     for pair in pairs:
-        ratio = batch.ratios.get(pair)
-        row += (
-            [Cell(), Cell()]
-            if ratio is None
-            else [
-                Cell(f"{shown(value, 2)}{TIMES}", "", run.anchor)
-                for value in (ratio.peak, ratio.activations)
-            ]
-        )
+        if ratio := batch.ratios.get(pair):
+            row += [times_cell(ratio.peak, run.anchor), times_cell(ratio.activations, run.anchor)]
+        else:
+            row += [Cell(), Cell()]
     return row
 
 
 def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
     """The measured GiB, with the predicted GiB below."""
     small = "" if predicted is None else f"predicted {shown(predicted)}"
-    return (
-        Cell(MISSING, small)
-        if measured is None
-        else number_cell(measured, None, anchor, small=small)
-    )
+    if measured is None:
+        return Cell(small=small)
+    return number_cell(measured, None, anchor, small=small)
 
 
 def _largest(run: Run[Memory], method: str) -> Cell:
@@ -208,11 +200,10 @@ def _parts_table(run: Run[Memory], end: str) -> Table:
     columns = ["Part", *(f"{name_of(method)} (GiB)" for method in measured.methods)]
     parts: list[tuple[Parts, Parts]] = []
     for method in measured.methods:
-        memory = batch.methods.get(method)
-        if memory is None:
-            parts.append(({}, {}))
-        else:
+        if memory := batch.methods.get(method):
             parts.append((_table_parts(memory.measured), _table_parts(memory.predicted)))
+        else:
+            parts.append(({}, {}))
     rows = []
     for name in dict.fromkeys(name for part, _ in parts for name in part):
         cells = [

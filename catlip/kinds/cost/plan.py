@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from catlip.kinds.base import Interval, Kind
-from catlip.kinds.cells import TIMES
+from catlip.kinds.cells import TIMES, low_to_high
 from catlip.kinds.run import Run
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, number_cell, shown
@@ -72,12 +72,8 @@ class Plan(Kind):
     checks: list[PlanCheck] = field(default_factory=list)
 
 
-def plan_table(run: Run[Plan], end: str = "") -> Table:
-    """One row per method and number of devices, under a heading per encoder and type of device.
-
-    Args:
-        end: ending of the table's name.
-    """
+def plan_table(run: Run[Plan]) -> Table:
+    """One row per method and number of devices, under a heading per encoder and type of device."""
     measured = run.measured
     columns = [
         "Method",
@@ -104,17 +100,16 @@ def plan_table(run: Run[Plan], end: str = "") -> Table:
         "Computed for the simplest layout that fits and is at most 2 % slower than the fastest. "
         "Memory is the peak; below hours and ratios is the range that follows from the rates. With "
         "micro-batches, a contrastive method embeds everything once more. "
-        f"Rates: {'; '.join(rates)}. "
-        f"{checked(measured.checks)}"
+        f"Rates: {'; '.join(rates)}. {checked(measured.checks)}"
     )
     title = f"Pre-training on {measured.images:,.0f} images, planned"
-    return Table(f"plan{end}", title, columns, rows=rows, caption=caption.strip())
+    return Table("plan", title, columns, rows=rows, caption=caption.strip())
 
 
 def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
     hours, ratio = planned.device_hours, planned.ratio
     layout = planned.parallel.upper() + (", checkpointing" if planned.checkpointing else "")
-    return [
+    cells = [
         Cell(name_of(planned.method)),
         number_cell(planned.devices, 0),
         _images_cell(planned),
@@ -123,26 +118,20 @@ def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
         number_cell(planned.step_ms, None),
         number_cell(planned.exposed_ms, None),
         number_cell(planned.sent_mb, 0),
-        Cell(shown(hours.value), _between(hours, None), anchor),
-        *([Cell(shown(price * hours.value), _between(hours, None, price))] if price else []),
-        Cell(f"{shown(ratio.value, 2)}{TIMES}", _between(ratio, 2), anchor),
+        Cell(shown(hours.value), low_to_high(hours.low, hours.high), anchor),
     ]
+    if price:
+        prices = low_to_high(hours.low, hours.high, times=price)
+        cells.append(Cell(shown(price * hours.value), prices))
+    ratios = low_to_high(ratio.low, ratio.high, 2)
+    return [*cells, Cell(f"{shown(ratio.value, 2)}{TIMES}", ratios, anchor)]
 
 
 def _images_cell(planned: PlannedRun) -> Cell:
     """A device's images of a step, with the number of micro-batches if there are several."""
     times = planned.accumulation
-    return number_cell(
-        planned.micro_batch * times,
-        0,
-        small=f"{times} x {planned.micro_batch:,}" if times > 1 else "",
-    )
-
-
-def _between(interval: Interval, decimals: int | None, times: float = 1.0) -> str:
-    if interval.low is None or interval.high is None:
-        return ""
-    return f"{shown(times * interval.low, decimals)} to {shown(times * interval.high, decimals)}"
+    small = f"{times} x {planned.micro_batch:,}" if times > 1 else ""
+    return number_cell(planned.micro_batch * times, 0, small=small)
 
 
 def checked(checks: Sequence[PlanCheck]) -> str:

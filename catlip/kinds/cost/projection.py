@@ -124,14 +124,11 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
     for scaling in ("weak", "strong"):
         rows: list[Sequence[Cell]] = []
         for method in run.measured.compute:
-            cells = {
-                layout.devices: Cell(
-                    f"{shown(100 * layout.efficiency, 1)} %",
-                    shown(layout.device_hours, 0),
-                )
-                for layout in run.measured.layouts
-                if (layout.method, layout.scaling) == (method, scaling)
-            }
+            cells = {}
+            for layout in run.measured.layouts:
+                if (layout.method, layout.scaling) == (method, scaling):
+                    efficiency = f"{shown(100 * layout.efficiency, 1)} %"
+                    cells[layout.devices] = Cell(efficiency, shown(layout.device_hours, 0))
             shown_cells = [cells.get(devices, Cell()) for devices in SHOWN_DEVICES]
             rows.append([Cell(name_of(method)), *shown_cells])
         columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
@@ -145,7 +142,7 @@ def _basis(run: Run[Projection]) -> str:
     measured, link = run.measured, run.measured.link
     sources = dict.fromkeys(compute.source for compute in measured.compute.values())
     devices = [
-        " ".join(filter(None, (clipped(source, 160), _caution(source, run.machine.cpu))))
+        clipped(source, 160) + _caution(source, run.machine.cpu)
         for source in list(sources)[:MOST_METHODS]
     ]
     node = (
@@ -161,7 +158,7 @@ def _basis(run: Run[Projection]) -> str:
 
 def _caution(source: str, cpu: str) -> str:
     is_cpu = source.startswith("measured") and bool(cpu) and cpu in source
-    return "a CPU: its hours say nothing about the paper's" if is_cpu else ""
+    return " a CPU: its hours say nothing about the paper's" if is_cpu else ""
 
 
 def samples_words(run: Run[Projection]) -> str:
@@ -189,9 +186,8 @@ def _paper_table(run: Run[Projection], name: str) -> Table:
     )
     layouts = run.measured.paper_layouts[:MOST_LAYOUTS]
     rows = [_layout_row(layout, run.anchor) for layout in layouts]
-    return Table(
-        name, "The paper's layouts, projected", columns, rows=rows, caption=caption.strip()
-    )
+    title = "The paper's layouts, projected"
+    return Table(name, title, columns, rows=rows, caption=caption.strip())
 
 
 def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
@@ -212,16 +208,14 @@ def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
 def ratios_said(run: Run[Projection]) -> str:
     """A sentence on CLIP's device-hours over CatLIP's, and the two factors of that ratio."""
     ratios = run.measured.paper_ratios[:MOST_LAYOUTS]
+    if not ratios:
+        return ""
     said = "; ".join(
         f"{_named(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
         f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
         for ratio in ratios
     )
-    return (
-        f"CLIP's device-hours over CatLIP's: {said}. The paper measured 2.7, of whole trainings."
-        if said
-        else ""
-    )
+    return f"CLIP's device-hours over CatLIP's: {said}. The paper measured 2.7, of whole trainings."
 
 
 def _validation_table(run: Run[Projection], name: str) -> Table:

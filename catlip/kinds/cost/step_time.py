@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from catlip.kinds.base import Interval, Summary
-from catlip.kinds.cells import TIMES, ratio_cell, summary_cell
+from catlip.kinds.cells import TIMES, ratio_cell, summary_cell, times_cell
 from catlip.kinds.cost.steps import StepKind, median_cell, percent_cell, what_was_timed
 from catlip.kinds.run import Run
 from catlip.method_style import name_of, ordered
@@ -110,6 +110,7 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
         f"of its own, the forward pass includes it.{_compiling(runs)}"
     )
+    title = f"Time of one training step on {runs[0].where}"
     rows = [
         [
             *head,
@@ -121,9 +122,7 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
         ]
         for run, method, steps, head in _rows(runs)
     ]
-    return Table(
-        name, f"Time of one training step on {runs[0].where}", columns, rows=rows, caption=caption
-    )
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _compiling(runs: Sequence[Run[StepTime]]) -> str:
@@ -194,7 +193,7 @@ def _flops_cell(run: Run[StepTime], method: str) -> Cell:
     """The method's ratio of FLOPs, such as `1.17x`; a dash for one that has no ratio."""
     for pair, ratio in run.measured.flops_ratios.items():
         if pair.partition("/")[0] == method:
-            return Cell(f"{shown(ratio, 2)}{TIMES}", "", run.anchor)
+            return times_cell(ratio, run.anchor)
     return Cell()
 
 

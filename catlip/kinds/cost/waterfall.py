@@ -8,16 +8,14 @@ and `further`, from there to options that neither release uses.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Self
 
-import msgspec
-
 from catlip.kinds.base import Interval, Summary
-from catlip.kinds.cells import TIMES, ratio_cell
+from catlip.kinds.cells import ratio_cell, times_cell
 from catlip.kinds.cost.steps import StepKind, step_description
 from catlip.kinds.run import Run
 from catlip.method_style import name_of
@@ -167,7 +165,7 @@ class Waterfall(StepKind):
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        return msgspec.convert(_renamed(metrics, NAMES), cls)
+        return super().read(_renamed(metrics, NAMES))
 
     def metrics(self) -> dict[str, Any]:
         renamed = _renamed(super().metrics(), {ours: theirs for theirs, ours in NAMES.items()})
@@ -234,17 +232,17 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
         *_together(run, named),
     ]
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
-    few = run.too_few
+    intervals = "below each ratio its 95 % interval"
+    if run.too_few:
+        intervals = f"{run.too_few}: too few for intervals"
     caption = (
         "Time of an image before the change over that after it, so above 1 is faster; "
-        f"{f'{few}: too few for intervals' if few else 'below each ratio its 95 % interval'}. "
-        "Between the two orders only the sequence of the changes differs. FLOPs are counted, not "
-        "measured. Left over is the ratio of first to last, divided by the product; one "
-        "configuration, timed in two pairs in a row, should take the same time in both."
+        f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
+        "counted, not measured. Left over is the ratio of first to last, divided by the product; "
+        "one configuration, timed in two pairs in a row, should take the same time in both."
     )
-    return Table(
-        name, f"{named.title}: {step_description(run)}", columns, rows=rows, caption=caption
-    )
+    title = f"{named.title}: {step_description(run)}"
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
@@ -258,12 +256,12 @@ def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
         why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
         return [*row, why, Cell("not run"), Cell()]
     ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
-    return [*row, *ratios, _plain(factor.flops, run.anchor)]
+    return [*row, *ratios, times_cell(factor.flops, run.anchor)]
 
 
-def _together(run: Run[Waterfall], named: NamedWay) -> list[Sequence[Cell]]:
+def _together(run: Run[Waterfall], named: NamedWay) -> list[list[Cell]]:
     def each(value: Callable[[str], float | None]) -> list[Cell]:
-        return [_plain(value(order), run.anchor) for order in ORDERS]
+        return [times_cell(value(order), run.anchor) for order in ORDERS]
 
     way, total = named.way, ratio_cell(run, named.way.total.ratio)
     numbers = {
@@ -275,13 +273,9 @@ def _together(run: Run[Waterfall], named: NamedWay) -> list[Sequence[Cell]]:
     rows = [[Cell(what), Cell(""), *cells, Cell("")] for what, cells in numbers.items()]
     if named.published is not None:
         what = "The paper's claim, of whole trainings at its scale"
-        claim = _plain(named.published, "")
+        claim = times_cell(named.published, "")
         rows.append([Cell(what), Cell(""), claim, claim, Cell("")])
-    return [*rows]
-
-
-def _plain(value: float | None, anchor: str) -> Cell:
-    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", "", anchor)
+    return rows
 
 
 def _word(value: str) -> str:

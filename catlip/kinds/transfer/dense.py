@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, TypedDict
 
-import msgspec
-
 from catlip.kinds.transfer.transfer import LabelOrigin, Transferred, check_fractions
 
 SPLITS = ("train", "val")
@@ -47,8 +45,7 @@ class ObjectsPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
-    """One training on such a task. In a file, each count of a split is a metric of its own, named
-    `train_<count>` or `val_<count>`.
+    """One training on such a task.
 
     Attributes:
         overfit: number of images that it was both trained and tested on; None for a real training.
@@ -59,6 +56,8 @@ class Dense(Transferred):
 
     published: ClassVar[tuple[int, int]]
     """Number of classes and of test images of the data set that the paper reports on."""
+    groups: ClassVar[tuple[str, ...]] = SPLITS
+    """Fields whose entries are metrics of their own in a file, named `<field>_<entry>`."""
 
     overfit: int | None = None
     num_parameters: int
@@ -75,10 +74,10 @@ class Dense(Transferred):
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        return msgspec.convert(gathered(metrics, SPLITS), cls)
+        return super().read(gathered(metrics, cls.groups))
 
     def metrics(self) -> dict[str, Any]:
-        return scattered(super().metrics(), SPLITS)
+        return scattered(super().metrics(), self.groups)
 
     def sizes(self, task: str = "") -> dict[str, int | None]:
         return {
@@ -160,11 +159,10 @@ class Precision:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Dense):
-    """How well boxes and masks are found. In a file, each field of `box` and `mask` is a metric of
-    its own, named `box_<field>` or `mask_<field>`.
-    """
+    """How well boxes and masks are found."""
 
     kind = "detection"
+    groups = (*SPLITS, *SHAPES)
     rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "pictures": ObjectsPicture}
     published = (80, 5000)  # COCO-2017
 
@@ -172,13 +170,6 @@ class Detection(Dense):
     mask: Precision
     classes_without_objects: int = 0
     objects_cropped_away: int = 0
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        return super().read(gathered(metrics, SHAPES))
-
-    def metrics(self) -> dict[str, Any]:
-        return scattered(super().metrics(), SHAPES)
 
     def accuracies(self) -> dict[str, float | None]:
         return {
@@ -190,14 +181,15 @@ class Detection(Dense):
 
 def gathered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:
     """The metrics, with all those named `<group>_<name>` gathered in one dictionary per group."""
-    result: dict[str, Any] = {}
+    by_group: dict[str, dict[str, Any]] = {}
+    others = {}
     for key, value in metrics.items():
         group, _, name = key.partition("_")
         if group in groups and name:
-            result.setdefault(group, {})[name] = value
+            by_group.setdefault(group, {})[name] = value
         else:
-            result[key] = value
-    return result
+            others[key] = value
+    return others | by_group
 
 
 def scattered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:

@@ -85,16 +85,15 @@ def leave_one_out(costs: Sequence[float], errors: NDArray[np.float64]) -> list[H
     draw = np.random.default_rng(SEED)
     seeds = len(errors)
     resampled = errors[draw.integers(seeds, size=(RESAMPLES, seeds))].mean(axis=1)
+    mean = errors.mean(axis=0)
     left_out = []
     for place, cost in enumerate(costs):
         others = [number for number in range(len(costs)) if number != place]
         kept = [costs[number] for number in others]
         predictions = [fit(kept, errors_of[others])(cost) for errors_of in resampled]
         low, high = np.percentile(predictions, (2.5, 97.5)).tolist()
-        mean = errors.mean(axis=0)
-        left_out.append(
-            HeldOut(cost, float(mean[place]), fit(kept, mean[others])(cost), low=low, high=high)
-        )
+        predicted = fit(kept, mean[others])(cost)
+        left_out.append(HeldOut(cost, float(mean[place]), predicted, low=low, high=high))
     return left_out
 
 

@@ -51,12 +51,12 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     for (noise, method), group in groups.items():
         first = next(iter(group.values()))
         clean = groups.get((NONE, method), {})
-        row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
-        row += [
-            Cell(
-                shown(first.measured.classes, 0),
-                f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes",
-            )
+        kept = f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes"
+        row = [
+            Cell(noise),
+            Cell(name_of(method)),
+            Cell(shown(first.measured.samples, 0)),
+            Cell(shown(first.measured.classes, 0), kept),
         ]
         for task in tasks:
             reached = {seed: 100 * run.measured.accuracies[task] for seed, run in group.items()}

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from catlip.kinds.base import Kind, without_none
-from catlip.kinds.transfer.dense import ObjectsPicture
-
-SIDES = ("train", "val")
+from catlip.kinds.base import Kind
+from catlip.kinds.transfer.dense import SPLITS, ObjectsPicture, gathered, scattered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +26,14 @@ class Scenes(Kind):
     """
 
     kind = "scenes"
-    rows: ClassVar[dict[str, type]] = {f"{side}_pictures": ObjectsPicture for side in SIDES}
+    rows: ClassVar[dict[str, type]] = {f"{split}_pictures": ObjectsPicture for split in SPLITS}
 
     train: Annotated
     val: Annotated
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        return super().read({side: _of_side(metrics, f"{side}_") for side in SIDES})
+        return super().read(gathered(metrics, SPLITS))
 
     def metrics(self) -> dict[str, Any]:
-        counts = {}
-        for side, annotated in (("train", self.train), ("val", self.val)):
-            for name, value in without_none(annotated).items():
-                counts[f"{side}_{name}"] = value
-        return counts
-
-
-def _of_side(metrics: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in metrics.items()
-        if name.startswith(prefix)
-    }
+        return scattered(super().metrics(), SPLITS)

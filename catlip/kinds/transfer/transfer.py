@@ -7,7 +7,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,7 +88,7 @@ class OnTasks(Transferred):
             task = key.removesuffix(f"_{name}")
             if name and task:
                 tasks.setdefault(task, {})[name] = value
-        return msgspec.convert({**metrics, "tasks": tasks}, cls)
+        return super().read({**metrics, "tasks": tasks})
 
     def metrics(self) -> dict[str, Any]:
         flat = super().metrics()

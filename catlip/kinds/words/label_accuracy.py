@@ -6,6 +6,7 @@ from typing import ClassVar
 import msgspec
 
 from catlip.kinds.base import Interval, Kind
+from catlip.kinds.cells import low_to_high
 from catlip.kinds.run import Run
 from catlip.kinds.words.labelling import RULES, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
@@ -155,9 +156,7 @@ def _percent_cell(share: Interval | None, anchor: str) -> Cell:
     """`35.7` with its interval below, in % or points."""
     if share is None:
         return Cell()
-    small = ""
-    if share.low is not None and share.high is not None:
-        small = f"{shown(100 * share.low, 1)} to {shown(100 * share.high, 1)}"
+    small = low_to_high(share.low, share.high, 1, times=100)
     return number_cell(100 * share.value, 1, anchor, small=small)
 
 
@@ -184,7 +183,7 @@ def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
     return [Table("label_misses", "Why the class is missed", columns, rows=rows)] if rows else []
 
 
-def missenses_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
+def missenses_table(run: Run[LabelAccuracy]) -> list[Table]:
     """The words most often taken in another sense, by the first rule that recorded them."""
     rows_of = {rule: run.rows(f"{rule}_missenses", Missense) for rule in run.measured.judged_rules}
     rule, missenses = next(((r, rows) for r, rows in rows_of.items() if rows), ("", []))
@@ -193,7 +192,7 @@ def missenses_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     columns = ["Class", "Its word", "Right synset", "Synset taken", "Sentences", "Wrong label in"]
     title = f"Words most often taken in another sense, rule {clipped(rule, 24)}"
     rows = [_missense_row(missense, run.anchor) for missense in missenses[:TOP_MISSENSES]]
-    return [Table(f"missenses{suffix}", title, columns, rows=rows, folded=True)]
+    return [Table("missenses", title, columns, rows=rows, folded=True)]
 
 
 def _missense_row(missense: Missense, anchor: str) -> list[Cell]:

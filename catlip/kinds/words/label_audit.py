@@ -3,7 +3,7 @@ example. Captions are untrusted text.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -58,11 +58,7 @@ class LabelAudit(ByRule):
     """What became of the captions' words: verdict -> number of words."""
 
     kind = "label_audit"
-    rows: ClassVar = {
-        "dropped": DroppedWord,
-        "not_nouns": NotANoun,
-        "many_senses": AmbiguousNoun,
-    }
+    rows: ClassVar = {"dropped": DroppedWord, "not_nouns": NotANoun, "many_senses": AmbiguousNoun}
 
     captions: int
     words: int
@@ -80,19 +76,18 @@ def verdict_table(
         return []
     ranked = sorted(totals, key=lambda verdict: (verdict != LABEL, -totals[verdict], verdict))
     runs = audits.values()
+    captions = [number_cell(run.measured.captions, 0, run.anchor) for run in runs]
+    words = [number_cell(run.measured.words, 0, run.anchor) for run in runs]
     rows = [
-        _row("captions looked at", [number_cell(r.measured.captions, 0, r.anchor) for r in runs]),
-        _row("their words", [number_cell(r.measured.words, 0, r.anchor) for r in runs]),
+        [Cell("captions looked at"), *captions],
+        [Cell("their words"), *words],
         [Cell("Of these words")],
-        *(_row(clipped(v), [_verdict(run, v) for run in runs]) for v in ranked[:MOST_VERDICTS]),
     ]
+    for verdict in ranked[:MOST_VERDICTS]:
+        rows.append([Cell(clipped(verdict)), *(_verdict(run, verdict) for run in runs)])
     title = f"What became of the captions' words, {scale} scale"
     columns = ["What", *(f"Rule {rule}" for rule in audits)]
     return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
-
-
-def _row(name: str, cells: Sequence[Cell]) -> list[Cell]:
-    return [Cell(name), *cells]
 
 
 def _verdict(run: Run[LabelAudit], verdict: str) -> Cell:
@@ -100,12 +95,12 @@ def _verdict(run: Run[LabelAudit], verdict: str) -> Cell:
     return share_cell(words, run.measured.words, run.anchor)
 
 
-def audit_tables(audits: Mapping[str, Run[LabelAudit]], suffix: str = "") -> list[Table]:
+def audit_tables(audits: Mapping[str, Run[LabelAudit]]) -> list[Table]:
     """The first rows of each rule's tables of audited words, folded."""
     tables = [
-        part(run, rule, f"_{i + 1}{suffix}")
+        part(run, rule, f"_{i}")
         for part in (_dropped, _not_nouns, _many_senses)
-        for i, (rule, run) in enumerate(audits.items())
+        for i, (rule, run) in enumerate(audits.items(), start=1)
     ]
     return [table for table in tables if table.rows]
 

@@ -6,7 +6,7 @@ records are never divided.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -119,6 +119,8 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         for name, taken in run.measured.rules[rule].us_per_caption.items():
             ratio = run.measured.rules[rule].ratios.get(f"{name}/ours")
             rows.append([Cell(CONTENDERS[name]), *_time_cells(run, taken), _ratio_cell(run, ratio)])
+    if not rows:
+        return []
     columns = ["Program", "Time per caption (µs)", "Captions per second", "Ratio to ours"]
     caption = (
         "Medians over rounds in turns, in one process and one thread, from text to labels file, "
@@ -126,11 +128,7 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         "interval."
     )
     title = f"Labelling on one core, {run.device}"
-    return (
-        [Table(f"labelling_speed{suffix}", title, columns, rows=rows, caption=caption)]
-        if rows
-        else []
-    )
+    return [Table(f"labelling_speed{suffix}", title, columns, rows=rows, caption=caption)]
 
 
 def _time_cells(run: Run[LabellingSpeed], taken: Summary) -> list[Cell]:
@@ -149,6 +147,9 @@ def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     take, one column per rule.
     """
     rules = run.measured.shown_rules
+    if not rules:
+        return []
+    speeds = [run.measured.rules[rule] for rule in rules]
     extrapolated = (
         f"Extrapolated from the measured rate of one core, as if all cores were as fast: {DATACOMP}"
     )
@@ -159,29 +160,29 @@ def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         "Memory": _memory_rows,
         extrapolated: _scaled_rows,
     }.items():
-        if of_part := part(run, [run.measured.rules[rule] for rule in rules]):
+        if of_part := part(run, speeds):
             rows += [[Cell(heading)], *of_part]
     columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in rules)]
     title = f"The labelling command, {run.device}"
-    return [Table(f"labelling_command{suffix}", title, columns, rows=rows)] if rows else []
+    return [Table(f"labelling_command{suffix}", title, columns, rows=rows)]
 
 
 def _start_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    def seconds(name: str) -> Callable[[RuleSpeed], Cell]:
-        return lambda speed: number_cell(
-            speed.start_up_s[name].median if name in speed.start_up_s else None, 2, run.anchor
-        )
-
-    named = (("ours", "ours"), ("nltk", "NLTK"))
-    return [_row(f"{word} (s)", speeds, seconds(name)) for name, word in named] if speeds else []
+    rows = []
+    for name, word in (("ours", "ours"), ("nltk", "NLTK")):
+        timed = [speed.start_up_s.get(name) for speed in speeds]
+        medians = [seconds.median if seconds else None for seconds in timed]
+        cells = [number_cell(median, 2, run.anchor) for median in medians]
+        rows.append([Cell(f"{word} (s)"), *cells])
+    return rows
 
 
 def _process_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    def rate(count: int) -> Callable[[RuleSpeed], Cell]:
-        return lambda speed: _rate_cell(run, speed.processes, count)
-
-    counts = _ascending(speed.processes.captions_per_s for speed in speeds if speed.processes)
-    return [_row(f"{n} process{'es' * (n != 1)} (captions/s)", speeds, rate(n)) for n in counts]
+    rows = []
+    for count in _ascending(speed.processes.captions_per_s for speed in speeds if speed.processes):
+        cells = [_rate_cell(run, speed.processes, count) for speed in speeds]
+        rows.append([Cell(f"{count} process{'es' * (count != 1)} (captions/s)"), *cells])
+    return rows
 
 
 def _rate_cell(run: Run[LabellingSpeed], processes: Processes | None, count: int) -> Cell:
@@ -195,39 +196,29 @@ def _rate_cell(run: Run[LabellingSpeed], processes: Processes | None, count: int
 
 
 def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    def peak(size: int) -> Callable[[RuleSpeed], Cell]:
-        return lambda speed: number_cell(speed.peak_mib.get(size), 0, run.anchor)
-
-    sizes = _ascending(speed.peak_mib for speed in speeds)
-    return [_row(f"peak, {size:,} captions (MiB)", speeds, peak(size)) for size in sizes]
+    rows = []
+    for size in _ascending(speed.peak_mib for speed in speeds):
+        cells = [number_cell(speed.peak_mib.get(size), 0, run.anchor) for speed in speeds]
+        rows.append([Cell(f"peak, {size:,} captions (MiB)"), *cells])
+    return rows
 
 
 def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
     """Core-hours, and the cores that would finish in one hour; both are extrapolated, and link to
     the record of the rate.
     """
-
-    def hours(speed: RuleSpeed) -> float | None:
-        hours = speed.core_hours_for_1_3e9_captions
-        return hours if 0 < hours < math.inf else None
-
-    def cores(speed: RuleSpeed) -> int | None:
-        return math.ceil(needed) if (needed := hours(speed)) else None
-
-    if not any(map(hours, speeds)):
+    recorded = [speed.core_hours_for_1_3e9_captions for speed in speeds]
+    hours = [value if 0 < value < math.inf else None for value in recorded]
+    if not any(hours):
         return []
+    cores = [math.ceil(value) if value else None for value in hours]
     return [
-        _row("core-hours", speeds, lambda speed: number_cell(hours(speed), 1, run.anchor)),
-        _row(
-            "cores to finish in an hour",
-            speeds,
-            lambda speed: number_cell(cores(speed), 0, run.anchor),
-        ),
+        [Cell("core-hours"), *(number_cell(value, 1, run.anchor) for value in hours)],
+        [
+            Cell("cores to finish in an hour"),
+            *(number_cell(value, 0, run.anchor) for value in cores),
+        ],
     ]
-
-
-def _row(name: str, speeds: list[RuleSpeed], cell: Callable[[RuleSpeed], Cell]) -> list[Cell]:
-    return [Cell(name), *map(cell, speeds)]
 
 
 def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:

@@ -29,20 +29,15 @@ def labels_table(
     labelled |= {rule: _labelled(run, [*causes][:MOST_CAUSES]) for rule, run in labelling.items()}
     kept = {rule: _kept(run) for rule, run in vocabularies.items()}
     rows = []
-    for columns in (labelled, kept):
-        for name in dict.fromkeys(name for column in columns.values() for name in column):
-            cells = [columns.get(rule, {}).get(name, Cell()) for rule in rules]
+    for by_rule in (labelled, kept):
+        for name in dict.fromkeys(name for column in by_rule.values() for name in column):
+            cells = [by_rule.get(rule, {}).get(name, Cell()) for rule in rules]
             if any(cell.text != MISSING for cell in cells):
                 rows.append([Cell(name), *cells])
+    columns = ["What", *(f"Rule {rule}" for rule in rules)]
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
-    return Table(
-        f"labels{suffix}",
-        title,
-        ["What", *(f"Rule {rule}" for rule in rules)],
-        rows=rows,
-        caption=caption,
-    )
+    return Table(f"labels{suffix}", title, columns, rows=rows, caption=caption)
 
 
 def _labelled(run: Run[Labelling], causes: Iterable[str]) -> dict[str, Cell]:

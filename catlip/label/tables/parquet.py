@@ -72,9 +72,7 @@ def _row_groups(metadata: pq.FileMetaData, first_row: int, num_rows: int) -> tup
 
 
 def _texts(rows: pa.Array) -> Iterator[str | None]:
-    """The rows as text. They are read as bytes first, since a Parquet file does not guarantee that
-    its strings are UTF-8.
-    """
+    """The rows as text, read as bytes first: Parquet does not guarantee that strings are UTF-8."""
     if pa.types.is_dictionary(rows.type):
         rows = rows.dictionary_decode()
     for content in rows.cast(pa.large_binary()).to_pylist():
@@ -84,11 +82,6 @@ def _texts(rows: pa.Array) -> Iterator[str | None]:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    checks = (
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_null,
-    )
-    binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(check(kind) for check in (*checks, *binary))
+    text = (pa.string(), pa.large_string(), pa.string_view(), pa.null())
+    binary = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return kind in (*text, *binary)

@@ -54,9 +54,7 @@ class Part:
         return f"{_unzipped(self.path).stem}-{self.number:05d}"
 
     def origin(self) -> dict[str, Any]:
-        """What its labels belong to: the table's file name and size in bytes, and the part's
-        number.
-        """
+        """What its labels belong to: the table's name, its size in bytes, and the part's number."""
         with _reading(self.path):
             return {"shard": self.path.name, "size": self.path.stat().st_size, "part": self.number}
 
@@ -70,9 +68,7 @@ class Part:
         kind = table_kind(self.path)
         if kind == PARQUET:
             # Late: pyarrow takes long to load.
-            from catlip.label.tables.parquet import (
-                parquet_captions,
-            )
+            from catlip.label.tables.parquet import parquet_captions
 
             return parquet_captions(
                 self.path, self.first_row, self.num_rows, column=str(self.column)
@@ -84,8 +80,10 @@ class Part:
 
 def table_kind(path: Path) -> str:
     """Which of `TABLE_KINDS` the file is by its name; "" when it is no table."""
-    kind = _unzipped(path).suffix.lower()
-    return kind if kind in (TABLE_KINDS if _unzipped(path) == path else TEXT_KINDS) else ""
+    unzipped = _unzipped(path)
+    kinds = TABLE_KINDS if unzipped == path else TEXT_KINDS
+    kind = unzipped.suffix.lower()
+    return kind if kind in kinds else ""
 
 
 def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) -> list[Part]:

@@ -105,18 +105,16 @@ def _caption(kind: str, row: Any, column: str | int) -> Caption:
 
 def _json_caption(line: str, column: str | int) -> Caption:
     row = _json(line)
+    if isinstance(row, Unusable):
+        return row
     if not isinstance(row, dict):
-        return (
-            row if isinstance(row, Unusable) else Unusable(f"not a JSON object but {_kind_of(row)}")
-        )
+        return Unusable(f"not a JSON object but {_kind_of(row)}")
     if column not in row:
         return Unusable(f"a row without {column}")
     caption = row[column]
-    return (
-        caption
-        if isinstance(caption, str | None)
-        else Unusable(f"not text but {_kind_of(caption)}")
-    )
+    if isinstance(caption, str | None):
+        return caption
+    return Unusable(f"not text but {_kind_of(caption)}")
 
 
 def _json(line: str) -> Any:
@@ -157,9 +155,7 @@ def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None
 
 
 def _field(path: Path, first_row: list[str], text_column: str | None) -> int:
-    """The number of the captions' column, given the first row of a CSV or TSV file, which may be
-    its header.
-    """
+    """The number of the captions' column; the first row of the CSV or TSV may be its header."""
     if text_column is None or not _is_number(text_column):
         hint = ", or a number from 0 where there is no header row"
         return first_row.index(choose_column(str(path), first_row, text_column, hint=hint))

@@ -23,12 +23,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
-from catlip.training.distributed import barrier
+from catlip.training.distributed import barrier, of_all_ranks
 from catlip.training.folder import refuse_another
 from catlip.training.saving.metadata import PlainMetadataReader
 
@@ -103,6 +104,16 @@ def save_sharded(
     return finish
 
 
+def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state, not copied: `<parameter>/<moment>` -> tensor."""
+    moments: Any = get_optimizer_state_dict(model, optimizer)["state"]
+    return {
+        f"{name}/{moment}": value
+        for name, by_moment in moments.items()
+        for moment, value in by_moment.items()
+    }
+
+
 def copied(state: State) -> State:
     """A copy of the state in main memory."""
     return {
@@ -130,14 +141,12 @@ def newest(folder: Path) -> Path | None:
     Raises: InputError when not all ranks see the same one.
     """
     path = max(complete(folder), key=step_of, default=None)
-    if dist.is_initialized():
-        seen: list[Path | None] = [None] * dist.get_world_size()
-        dist.all_gather_object(seen, path)
-        if len(set(seen)) > 1:
-            raise InputError(
-                f"ranks see different checkpoints ({seen}); put the run's folder on storage that "
-                "all nodes share"
-            )
+    seen = of_all_ranks(path)
+    if len(set(seen)) > 1:
+        raise InputError(
+            f"ranks see different checkpoints ({seen}); put the run's folder on storage that all "
+            "nodes share"
+        )
     return path
 
 
@@ -148,14 +157,12 @@ def load(path: Path, config: dict[str, Any], state: State) -> int:
     Raises: InputError when it was made under another config, naming what differs, or does not have
         the entries of `state`.
     """
-    if path.is_file():
-        saved = _read(path)
-        refuse_another(path.parent.parent, json.loads(saved["config"]), config)
-        _check_names(path, saved["state"], state)
-        _fill(state, saved["state"])
-        return saved["step"]
-    head = json.loads((path / HEAD).read_text())
+    head = _read_head(path)
     refuse_another(path.parent.parent, json.loads(head["config"]), config)
+    if path.is_file():
+        _check_names(path, head["state"], state)
+        _fill(state, head["state"])
+        return head["step"]
     reader = PlainMetadataReader(path)
     reader.read_metadata()  # raises InputError for a damaged index; dcp.load would not
     try:
@@ -192,6 +199,7 @@ def config_of(path: Path) -> dict[str, Any]:
 
 
 def _read_head(path: Path) -> dict[str, Any]:
+    """What `_head` made of the checkpoint at `path`; of a file also its state."""
     head: dict[str, Any] = _read(path) if path.is_file() else json.loads((path / HEAD).read_text())
     return head
 

@@ -7,8 +7,9 @@ and ranks, and after a run is resumed.
 """
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
 from detectron2.data.detection_utils import SizeMismatchError, check_image_size, read_image
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit
-from bench.downstream.dense.stream import look_at_all
+from bench.downstream.dense.coco import FEW, MAX_ABSENT_SHARE, CocoSplit, Entries
+from bench.downstream.dense.stream import UNREADABLE, look_at_all
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
@@ -36,8 +36,6 @@ from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
 from catlip.recipes.dense import DetectionRecipe
 from catlip.training.distributed import Place, barrier
-
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
@@ -51,16 +49,16 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
         than a few annotations have no mask, or an annotation has no area or no id of its own.
     """
     faults = look_at_all(lambda number: _fault(split, number), len(split))
-    kept = [number for number in range(len(split.images)) if not faults[number]]
+    kept = [number for number, fault in enumerate(faults) if not fault]
     broken = BrokenImages(dict(split.broken.causes))
     broken.add(
-        BrokenImage(f"{split.folder}:{image['file_name']}", faults[number])
-        for number, image in enumerate(split.images)
-        if faults[number]
+        BrokenImage(f"{split.folder}:{image['file_name']}", fault)
+        for image, fault in zip(split.images, faults, strict=True)
+        if fault
     )
     broken.check(split.counts["images"], max_broken)
-    masked = [_with_mask(split.annotations[number]) for number in kept]
     whole = split.of(kept)
+    masked = [_with_mask(of_image) for of_image in whole.annotations]
     without_mask = sum(map(len, whole.annotations)) - sum(map(len, masked))
     listed = sum(map(len, split.annotations))
     if without_mask > max(FEW, MAX_ABSENT_SHARE * listed):
@@ -139,17 +137,14 @@ class TrainingMapper:
     """
 
     def __init__(self, recipe: DetectionRecipe, plan: StepPlan, seed: int):
-        masks = {
-            "use_instance_mask": True,
-            "instance_mask_format": "bitmask",
-            "recompute_boxes": True,
-        }
         self.mappers = {
             size.resolution: DatasetMapper(
                 True,
                 augmentations=augmentations(recipe, size.resolution),
                 image_format="RGB",
-                **masks,
+                use_instance_mask=True,
+                instance_mask_format="bitmask",
+                recompute_boxes=True,
             )
             for size in plan.sizes
         }
@@ -195,9 +190,9 @@ def test_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
     time.
     """
     side = recipe.resolution
-    resize = (
-        T.ResizeShortestEdge(side, max_size=side) if recipe.scale_jitter else T.Resize((side, side))
-    )
+    resize: T.Augmentation = T.Resize((side, side))
+    if recipe.scale_jitter:
+        resize = T.ResizeShortestEdge(side, max_size=side)
     return build_detection_test_loader(
         get_detection_dataset_dicts(name, filter_empty=False),
         mapper=DatasetMapper(False, augmentations=[resize], image_format="RGB"),
@@ -222,12 +217,12 @@ def _fault(split: CocoSplit, number: int) -> str:
     return ""
 
 
-def _with_mask(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_mask(annotations: Entries) -> Entries:
     return [annotation for annotation in annotations if annotation.get("segmentation")]
 
 
-def _check_annotations(split: CocoSplit, annotations: Sequence[Sequence[dict[str, Any]]]) -> None:
-    flat = [annotation for of_image in annotations for annotation in of_image]
+def _check_annotations(split: CocoSplit, annotations: list[Entries]) -> None:
+    flat = list(chain.from_iterable(annotations))
     if any("area" not in annotation for annotation in flat):
         raise InputError(
             f"an annotation of {split.folder.name} has no area, which average precision needs"

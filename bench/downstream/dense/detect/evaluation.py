@@ -35,7 +35,7 @@ class Scores(COCOEvaluator):
     Scores are fractions in [0, 1], or None where no test image has such an object. On the main
     rank, `evaluate` returns for "bbox" and for "segm" the SUMMARY by name; "ap_class_agnostic", the
     AP if the classes of objects are ignored (of boxes that overlap by OVERLAP, the best counts);
-    and "by_class", the list of APs.
+    and "ap_by_class", the list of APs.
     """
 
     def __init__(self, name: str):
@@ -44,7 +44,8 @@ class Scores(COCOEvaluator):
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
     ) -> dict[str, Any]:
-        evaluated = coco_eval or _of_nothing(self._coco_api, iou_type)
+        # detectron2 passes None if nothing was found.
+        evaluated = coco_eval or _evaluated(COCOeval(self._coco_api, COCO(), iou_type))
         # [thresholds, recalls, classes], for objects of all sizes.
         precision = evaluated.eval["precision"][:, :, :, 0, -1]
         by_class = [
@@ -54,7 +55,7 @@ class Scores(COCOEvaluator):
         summary = [_share(value) for value in evaluated.stats]
         return dict(zip(SUMMARY, summary, strict=True)) | {
             "ap_class_agnostic": _class_agnostic(evaluated),
-            "by_class": by_class,
+            "ap_by_class": by_class,
         }
 
 
@@ -89,17 +90,13 @@ class Pictures(DatasetEvaluator):
 
     def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
         image = self.split.images[number]
-        annotations = [
-            annotation
-            for annotation in self.split.annotations[number]
-            if not annotation.get("iscrowd")
-        ]
+        listed = self.split.annotations[number]
+        annotations = [annotation for annotation in listed if not annotation.get("iscrowd")]
+        picture = rgb_picture((self.split.folder / image["file_name"]).read_bytes())
         scale = scale_of(image["height"], image["width"])
         return {
             "key": image["file_name"],
-            "image": encoded_image(
-                np.asarray(rgb_picture((self.split.folder / image["file_name"]).read_bytes()))
-            ),
+            "image": encoded_image(np.asarray(picture)),
             "width": round(image["width"] * scale),
             "height": round(image["height"] * scale),
             "truth": [self._truth(image, annotation, scale) for annotation in annotations],
@@ -138,19 +135,11 @@ def score(
         )
     if not comm.is_main_process():
         return {}
-    named = {
-        f"{short}_{what}": value
-        for kind, short in KINDS.items()
-        for what, value in results[kind].items()
-    }
-    by_class = {f"{short}_ap_by_class": named.pop(f"{short}_by_class") for short in KINDS.values()}
-    without = sum(value is None for value in by_class["box_ap_by_class"])
-    return named | by_class | {"classes_without_objects": without, "pictures": results["pictures"]}
-
-
-def _of_nothing(truth: COCO, iou_type: str) -> COCOeval:
-    """COCO's evaluation of a model that finds nothing, which detectron2 leaves out."""
-    return _evaluated(COCOeval(truth, COCO(), iou_type))
+    scores: dict[str, Any] = {}
+    for kind, short in KINDS.items():
+        scores |= {f"{short}_{what}": value for what, value in results[kind].items()}
+    without = sum(value is None for value in scores["box_ap_by_class"])
+    return scores | {"classes_without_objects": without, "pictures": results["pictures"]}
 
 
 def _evaluated(asked: COCOeval) -> COCOeval:
@@ -192,18 +181,12 @@ def _share(value: float) -> float | None:
 
 def _predicted(instances: Instances, count: int, scale: float) -> list[dict[str, Any]]:
     best = instances[instances.scores.argsort(descending=True, stable=True)[:count]]
-    columns = (
-        best.pred_classes.tolist(),
-        best.scores.tolist(),
-        (best.pred_boxes.tensor * scale).tolist(),
-        best.pred_masks,
-    )
     return [
         {
-            "class": number,
-            "score": chance,
-            "box": box,
-            "mask": encoded_mask(mask.numpy().astype(bool)),
+            "class": int(best.pred_classes[number]),
+            "score": float(best.scores[number]),
+            "box": (best.pred_boxes.tensor[number] * scale).tolist(),
+            "mask": encoded_mask(best.pred_masks[number].numpy().astype(bool)),
         }
-        for number, chance, box, mask in zip(*columns, strict=True)
+        for number in range(len(best))
     ]

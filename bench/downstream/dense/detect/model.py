@@ -48,11 +48,8 @@ class EncoderBackbone(Backbone):
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride, by name."""
-        return {
-            FEATURES: ShapeSpec(
-                channels=self.features.num_features, stride=self.features.output_stride
-            )
-        }
+        shape = ShapeSpec(channels=self.features.num_features, stride=self.features.output_stride)
+        return {FEATURES: shape}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {FEATURES: self.features(images)}
@@ -123,7 +120,7 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
     _set_heads(model.roi_heads, strides, recipe, num_classes=num_classes)
     # A feature map takes RGB in [0, 1].
-    model.pixel_mean, model.pixel_std = ([0.0] * 3, [255.0] * 3)
+    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3
     model.range_augment = (
         LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
     )
@@ -145,9 +142,8 @@ def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) 
     backbone.in_feature = FEATURES
     backbone.out_channels = recipe.pyramid_channels
     backbone.scale_factors = recipe.pyramid_scales
-    backbone.top_block = LazyCall(LevelAbove)(
-        in_feature=_level(int(features.output_stride / recipe.pyramid_scales[-1]))
-    )
+    last_stride = int(features.output_stride / recipe.pyramid_scales[-1])
+    backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(last_stride))
     backbone.square_pad = square_pad(recipe)
 
 
@@ -157,11 +153,10 @@ def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionReci
     generator.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in strides]
     generator.anchor_generator.strides = strides
     generator.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
-    (in_training, _), in_testing = recipe.proposals, recipe.test_proposals
-    generator.pre_nms_topk, generator.post_nms_topk = (
-        (2 * in_testing, in_testing),
-        (in_training, in_testing),
-    )
+    in_training, _ = recipe.proposals
+    in_testing = recipe.test_proposals
+    generator.pre_nms_topk = (2 * in_testing, in_testing)
+    generator.post_nms_topk = (in_training, in_testing)
 
 
 def _set_heads(
@@ -170,8 +165,9 @@ def _set_heads(
     """Set up the box and the mask head. Both use all levels but the last, which is for proposals
     alone.
     """
-    channels, (_, sampled) = recipe.pyramid_channels, recipe.proposals
-    heads.num_classes, heads.batch_size_per_image = num_classes, sampled
+    channels = recipe.pyramid_channels
+    heads.num_classes = num_classes
+    _, heads.batch_size_per_image = recipe.proposals
     heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
     for pooler in (heads.box_pooler, heads.mask_pooler):
         pooler.scales = [1 / stride for stride in strides]

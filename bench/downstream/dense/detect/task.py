@@ -49,11 +49,10 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
     def check(cls, recipe: DetectionRecipe, place: Place) -> None:
         check_precision(recipe, place)
         scales, jitter = recipe.pyramid_scales, recipe.scale_jitter
-        if not scales or list(scales) != [
-            scale for scale in PYRAMID if scales[0] >= scale >= scales[-1]
-        ]:
+        successive = [scale for scale in PYRAMID if scales and scales[0] >= scale >= scales[-1]]
+        if not scales or list(scales) != successive:
             raise InputError(f"pyramid scales {scales} are not successive values of {PYRAMID}")
-        if len(jitter) not in (0, 2) or (jitter and not 0 < jitter[0] <= jitter[1]):
+        if len(jitter) not in (0, 2) or list(jitter) != sorted(jitter):
             raise InputError(f"scale jitter {jitter} is neither empty nor a range above 0")
         _quieten()
 
@@ -62,9 +61,8 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         test images are not.
         """
         config = self.config
-        images = usable(
-            read_coco(coco_root(config.data), split, config.max_broken), config.max_broken
-        )
+        listed = read_coco(coco_root(config.data), split, config.max_broken)
+        images = usable(listed, config.max_broken)
         if split == "val":
             return images
         with_object = images.first(len(images))

@@ -18,7 +18,6 @@ from detectron2.engine.hooks import LRScheduler
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from bench.downstream.dense.detect.model import MaskRCNN
 from catlip import streams
@@ -60,27 +59,18 @@ class DetectionTrainer(SimpleTrainer):
     def __init__(
         self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int
     ):
-        super().__init__(
-            distribute(model, place, "ddp", precision=recipe.precision),
-            None,
-            _optimizer(model, recipe),
-        )
-        self.detector, self.recipe, self.place, self.seed, self.num_steps = (
-            model,
-            recipe,
-            place,
-            seed,
-            num_steps,
-        )
+        replica = distribute(model, place, "ddp", precision=recipe.precision)
+        super().__init__(replica, None, _optimizer(model, recipe))
+        self.detector, self.recipe, self.place = model, recipe, place
+        self.num_steps, self.seed = num_steps, seed
         self.accumulation = recipe.accumulation(place.world_size)
         self.parameters = list(model.parameters())
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
         self.average = (
             WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
         )
-        losses = torch.full((num_steps, len(LOSSES)), torch.nan)
         self.history = {
-            "losses": losses,
+            "losses": torch.full((num_steps, len(LOSSES)), torch.nan),
             "dropped": torch.tensor(0),
             "seconds": torch.tensor(0.0, dtype=torch.float64),
         }
@@ -113,14 +103,9 @@ class DetectionTrainer(SimpleTrainer):
         The tensors are those in use and not copies, except the scaler's, so that filling them
         restores the run.
         """
-        moments: Any = get_optimizer_state_dict(self.detector, self.optimizer)["state"]
         return {
             "model": self.detector.state_dict(),
-            "optimizer": {
-                f"{name}/{moment}": value
-                for name, values in moments.items()
-                for moment, value in values.items()
-            },
+            "optimizer": checkpoint.moments_of(self.detector, self.optimizer),
             "average": self.average.values if self.average else {},
             "scaler": {
                 name: torch.tensor(value) for name, value in self.scaler.state_dict().items()
@@ -148,15 +133,13 @@ class DetectionTrainer(SimpleTrainer):
 
     def _backward(self, images: list[dict[str, Any]], micro_step: int) -> dict[str, Tensor]:
         number = micro_step * self.place.world_size + self.place.rank
-        torch.manual_seed(
-            streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
-        )
+        seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
+        torch.manual_seed(seed)
         with synchronised(self.model, last=micro_step + 1 == self.accumulation):
             with autocast(self.place.device, self.recipe.precision):
                 losses: dict[str, Tensor] = self.model(images)
-            self.scaler.scale(
-                torch.stack(list(losses.values())).sum() / self.accumulation
-            ).backward()
+            total = torch.stack(list(losses.values())).sum() / self.accumulation
+            self.scaler.scale(total).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _update(self) -> None:
@@ -168,9 +151,8 @@ class DetectionTrainer(SimpleTrainer):
         self.scaler.update()
 
     def _remember(self, losses: dict[str, Tensor], dropped: int, seconds: float) -> None:
-        row = torch.stack(
-            [losses.get(name, torch.zeros_like(losses[LOSSES[0]])).float() for name in LOSSES]
-        )
+        zero = torch.zeros_like(losses[LOSSES[0]])
+        row = torch.stack([losses.get(name, zero).float() for name in LOSSES])
         of_all = mean_over_ranks(torch.cat([row, row.new_tensor([dropped])])).cpu()
         self.history["losses"][self.iter] = of_all[:-1]
         self.history["dropped"] += round(of_all[-1].item() * self.place.world_size)
@@ -230,22 +212,14 @@ class _Average(HookBase):
 
 def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
     """The factor of the learning rates at each fraction of the run: linear warm-up, then steps."""
-    milestones = sorted(
-        {
-            round(num_steps * epoch / recipe.epochs)
-            for epoch in recipe.lr_step_epochs
-            if epoch < recipe.epochs
-        }
-    )
-    milestones = [milestone for milestone in milestones if 0 < milestone < num_steps]
+    rounded = {round(num_steps * epoch / recipe.epochs) for epoch in recipe.lr_step_epochs}
+    milestones = sorted(step for step in rounded if 0 < step < num_steps)
     values = [recipe.lr_step_factor**falls for falls in range(len(milestones) + 1)]
     steps = MultiStepParamScheduler(values, num_updates=num_steps, milestones=milestones)
     warmup = warmup_steps(recipe, num_steps)
-    return (
-        WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps)
-        if warmup
-        else steps
-    )
+    if not warmup:
+        return steps
+    return WarmupParamScheduler(steps, recipe.warmup_from / recipe.max_lr, warmup / num_steps)
 
 
 def _optimizer(model: MaskRCNN, recipe: DetectionRecipe) -> torch.optim.AdamW:

@@ -6,7 +6,7 @@ is at a position, and how it is resized, flipped and cropped, is the same for an
 and ranks, and after a run is resumed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
 from mmengine.dataset import DefaultSampler, pseudo_collate
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
-from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
 from bench.downstream.dense.ade20k import IGNORED, AdeSplit
@@ -27,10 +26,11 @@ from catlip.recipes.dense import SegmentationRecipe
 # image smaller. Labels are resized to the nearest pixel.
 RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
 ANY_LENGTH = 10**9  # pixels of a side that is not limited
+# A rotation that the camera noted is ignored, because annotations do not have it.
+AS_STORED = "color_ignore_orientation"
 Transforms = list[Callable[[dict[str, Any]], Any]]
 
 
-@DATASETS.register_module()
 class SceneDataset(BaseSegDataset):
     """The scenes of a split, through `pipeline`; pixels of ids that no class has are ignored."""
 
@@ -85,7 +85,7 @@ def training_pipeline(recipe: SegmentationRecipe) -> Transforms:
     side = recipe.resolution
     scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
     return [
-        *_loading(),
+        LoadImageFromFile(color_type=AS_STORED),
         LoadAnnotations(),
         RandomResize(scale=scales, keep_ratio=True, **RESIZING),
         RandomFlip(prob=0.5),
@@ -103,7 +103,7 @@ def validation_pipeline(side: int, keep_ratio: bool) -> Transforms:
     resize = Resize(
         scale=(ANY_LENGTH if keep_ratio else side, side), keep_ratio=keep_ratio, **RESIZING
     )
-    return [*_loading(), resize, LoadAnnotations(), PackSegInputs()]
+    return [LoadImageFromFile(color_type=AS_STORED), resize, LoadAnnotations(), PackSegInputs()]
 
 
 def training_loader(
@@ -129,11 +129,3 @@ def validation_loader(
     scenes = SceneDataset(split, pipeline)
     order = DefaultSampler(scenes, shuffle=False)
     return DataLoader(scenes, sampler=order, num_workers=num_workers, collate_fn=pseudo_collate)
-
-
-def _loading() -> Sequence[Callable[[dict[str, Any]], Any]]:
-    """The transform that loads an image as it is stored.
-
-    It ignores a rotation that the camera noted, because annotations do not have it.
-    """
-    return [LoadImageFromFile(color_type="color_ignore_orientation")]

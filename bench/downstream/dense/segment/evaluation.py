@@ -14,7 +14,6 @@ import torch
 from mmengine import ConfigDict, dist
 from mmengine.evaluator import Evaluator
 from mmseg.evaluation import IoUMetric
-from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +28,6 @@ Protocol = Literal["fixed", "slide"]
 PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
 
 
-@METRICS.register_module()
 class SceneIoU(IoUMetric):
     """mmsegmentation's IoU, as fractions in [0, 1] that are not rounded, and with the IoU of each
     class.
@@ -67,12 +65,9 @@ def score(
     results: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         model.test_cfg = protocol_config(protocol, side)
-        loader = validation_loader(
-            split, validation_pipeline(side, keep_ratio=protocol == "slide"), num_workers
-        )
-        metric = METRICS.build(
-            {"type": "SceneIoU", "collect_device": "gpu" if dist.get_world_size() > 1 else "cpu"}
-        )
+        pipeline = validation_pipeline(side, keep_ratio=protocol == "slide")
+        loader = validation_loader(split, pipeline, num_workers)
+        metric = SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu")
         pictures = Pictures(split, draw if protocol == "fixed" else 0)
         measured = evaluate(
             model,
@@ -82,7 +77,8 @@ def score(
             pictures=pictures,
         )
         results |= {f"{name}_{protocol}": value for name, value in measured.items()}
-        results |= {"pictures": pictures.gathered()} if protocol == "fixed" else {}
+        if protocol == "fixed":
+            results["pictures"] = pictures.gathered()
     return results
 
 
@@ -115,21 +111,19 @@ class Pictures:
 
     def __init__(self, split: AdeSplit, wanted: int):
         self.split = split
-        self.keys = (
-            [split.scenes[number].image.stem for number in chosen(len(split.scenes), wanted)]
-            if wanted
-            else []
-        )
+        numbers = chosen(len(split.scenes), wanted)
+        self.keys = [split.scenes[number].image.stem for number in numbers]
         self.kept: dict[str, dict[str, str]] = {}
 
     def add(self, sample: Any) -> None:
         """Keep a tested SegDataSample, if it is one of the wanted scenes."""
         path = Path(sample.img_path)
         if path.stem in self.keys:
-            image = encoded_image(np.asarray(rgb(open_picture(path.read_bytes()))))
-            maps = {"truth": sample.gt_sem_seg, "predicted": sample.pred_sem_seg}
-            self.kept[path.stem] = {"key": path.stem, "image": image} | {
-                k: encoded_map(_ids(v)) for k, v in maps.items()
+            self.kept[path.stem] = {
+                "key": path.stem,
+                "image": encoded_image(np.asarray(rgb(open_picture(path.read_bytes())))),
+                "truth": encoded_map(_ids(sample.gt_sem_seg)),
+                "predicted": encoded_map(_ids(sample.pred_sem_seg)),
             }
 
     def gathered(self) -> list[dict[str, str]]:

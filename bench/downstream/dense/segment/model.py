@@ -63,7 +63,6 @@ class DeepLabV3Head(ASPPHead):
         )
 
 
-@MODELS.register_module()
 class EncoderSegmentor(EncoderDecoder):
     """mmsegmentation's segmentor, with RangeAugment in training, and with a learning rate factor
     for each parameter.
@@ -105,11 +104,8 @@ def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
     if recipe.output_stride:
         return recipe.output_stride
     patch = int(vision_transformer(encoder).patch_embed.patch_size[0])
-    return (
-        patch // 2
-        if min(_at_stride(recipe.dilations, patch), default=LEAST_DILATION) < LEAST_DILATION
-        else 0
-    )
+    least = min(_at_stride(recipe.dilations, patch), default=LEAST_DILATION)
+    return patch // 2 if least < LEAST_DILATION else 0
 
 
 def segmentor(
@@ -127,26 +123,21 @@ def segmentor(
             f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} "
             f"pixels; give --resolution {fitting}"
         )
-    side = (recipe.resolution, recipe.resolution)
-    built: EncoderSegmentor = MODELS.build(
-        {
-            "type": "EncoderSegmentor",
-            "range_augment": _range_augment(recipe),
-            "layer_decay": recipe.layer_decay,
-            "backbone": {"type": "EncoderBackbone", "features": features},
-            "decode_head": _head(features, recipe, num_classes),
-            "data_preprocessor": {  # to RGB in [0, 1], padded with black to the crop's size
-                "type": "mmseg.SegDataPreProcessor",
-                "mean": [0.0] * 3,
-                "std": [255.0] * 3,
-                "bgr_to_rgb": True,
-                "size": side,
-                "pad_val": 0,
-                "seg_pad_val": IGNORED,
-            },
-        }
+    return EncoderSegmentor(
+        _range_augment(recipe),
+        recipe.layer_decay,
+        backbone={"type": "EncoderBackbone", "features": features},
+        decode_head=_head(features, recipe, num_classes),
+        data_preprocessor={  # to RGB in [0, 1], padded with black to the crop's size
+            "type": "mmseg.SegDataPreProcessor",
+            "mean": [0.0] * 3,
+            "std": [255.0] * 3,
+            "bgr_to_rgb": True,
+            "size": (recipe.resolution, recipe.resolution),
+            "pad_val": 0,
+            "seg_pad_val": IGNORED,
+        },
     )
-    return built
 
 
 def _range_augment(recipe: SegmentationRecipe) -> RangeAugment | None:

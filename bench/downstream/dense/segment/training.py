@@ -93,7 +93,6 @@ class Steps(Hook):
         self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, num_steps))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Called by mmengine."""
         num_steps, place = self.training.num_steps, self.training.place
         step, micro_step = divmod(runner.iter, self.training.accumulation)
         rate = learning_rate(step, num_steps, self.schedule)
@@ -101,9 +100,8 @@ class Steps(Hook):
             group["lr"] = rate * group["lr_scale"]
         self.model.progress = augmentation_progress(step, num_steps, self.schedule)
         number = micro_step * place.world_size + place.rank
-        torch.manual_seed(
-            streams.seed_at(self.training.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
-        )
+        seed = streams.seed_at(self.training.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
+        torch.manual_seed(seed)
 
     def before_train(self, runner: Runner) -> None:
         """Called by mmengine, after it has taken up a checkpoint."""
@@ -130,7 +128,6 @@ class OfOneRun(Hook):
         self.identity = identity
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Called by mmengine."""
         checkpoint["identity"] = self.identity
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -149,7 +146,6 @@ class Stops(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Called by mmengine."""
         step, micro_steps = divmod(runner.iter + 1, self.training.accumulation)
         if not micro_steps:
             save = partial(self._save, runner, batch_idx)
@@ -208,40 +204,8 @@ def train(
     Returns: the losses [num_steps] of this rank, and the seconds that all steps took.
     Raises: InputError when the folder holds another run, or the loss is not finite.
     """
-    folder, recipe, place = training.folder, training.recipe, training.place
-    num_steps, accumulation = training.num_steps, training.accumulation
-    average = averaging(recipe, accumulation)
-    hooks: list[Hook] = [Steps(model, training)]
-    hooks.append(OfOneRun(training.identity | {"processes": place.world_size}))
-    if average:
-        hooks.append(average)
-    if not training.hidden:
-        hooks.append(ProgressBar(folder.parent.name, accumulation))
-    runner = SegmentationRunner(
-        model=model,
-        work_dir=str(folder),
-        train_dataloader=loader,
-        train_cfg={"by_epoch": False, "max_iters": num_steps * accumulation},
-        optim_wrapper=optim_wrapper(model, recipe, accumulation),
-        default_hooks={
-            "logger": None,
-            "param_scheduler": None,
-            "sampler_seed": None,
-            "checkpoint": CheckpointHook(
-                training.checkpoint_every * accumulation,
-                by_epoch=False,
-                max_keep_ckpts=KEEP,
-                save_param_scheduler=False,
-            ),
-        },
-        custom_hooks=hooks,
-        resume=(folder / LATEST).exists(),
-        launcher="pytorch" if place.world_size > 1 else "none",
-        log_level="ERROR",
-        default_scope="mmseg",
-        randomness={"seed": training.seed},
-        experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
-    )
+    average = averaging(training.recipe, training.accumulation)
+    runner = _runner(model, loader, training, average=average)
     try:
         # mmengine prints what it resumes from, whatever its log's level.
         with redirect_stdout(io.StringIO()), noted_stops() as notice:
@@ -255,8 +219,44 @@ def train(
     losses, seconds = (
         runner.message_hub.get_scalar(f"train/{name}").data[0] for name in ("loss", "time")
     )
-    by_step = np.reshape(losses, (num_steps, accumulation)).mean(axis=1)
+    by_step = np.reshape(losses, (training.num_steps, training.accumulation)).mean(axis=1)
     return by_step, float(np.sum(seconds))
+
+
+def _runner(
+    model: EncoderSegmentor, loader: DataLoader[Any], training: Training, average: EMAHook | None
+) -> SegmentationRunner:
+    accumulation = training.accumulation
+    identity = training.identity | {"processes": training.place.world_size}
+    hooks: list[Hook] = [Steps(model, training), OfOneRun(identity)]
+    if average:
+        hooks.append(average)
+    if not training.hidden:
+        hooks.append(ProgressBar(training.folder.parent.name, accumulation))
+    every = training.checkpoint_every * accumulation
+    checkpoints = CheckpointHook(
+        every, by_epoch=False, max_keep_ckpts=KEEP, save_param_scheduler=False
+    )
+    return SegmentationRunner(
+        model=model,
+        work_dir=str(training.folder),
+        train_dataloader=loader,
+        train_cfg={"by_epoch": False, "max_iters": training.num_steps * accumulation},
+        optim_wrapper=optim_wrapper(model, training.recipe, accumulation),
+        default_hooks={
+            "logger": None,
+            "param_scheduler": None,
+            "sampler_seed": None,
+            "checkpoint": checkpoints,
+        },
+        custom_hooks=hooks,
+        resume=(training.folder / LATEST).exists(),
+        launcher="pytorch" if training.place.world_size > 1 else "none",
+        log_level="ERROR",
+        default_scope="mmseg",
+        randomness={"seed": training.seed},
+        experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
+    )
 
 
 def optim_wrapper(
