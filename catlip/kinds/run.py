@@ -156,7 +156,17 @@ def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
     )
 
 
+def device_of(run: Run[Any]) -> str:
+    """The device of a run, with the number of devices: times are compared or averaged only if it
+    is the same. Empty if the run does not name it.
+    """
+    if not run.machine.device:
+        return ""
+    count = run.machine.device_count
+    return f"{count} x {run.where}" if run.is_cpu and count > 1 else run.where
+
+
 def one_device(runs: Iterable[Run[Any]]) -> bool:
-    """Whether all runs name the same device: only then are their times compared or averaged."""
-    devices = {(run.where, run.device, run.machine.device) for run in runs}
-    return len(devices) == 1 and all(name for _, _, name in devices)
+    """Whether all runs name the same device."""
+    devices = {device_of(run) for run in runs}
+    return len(devices) == 1 and "" not in devices

@@ -107,7 +107,7 @@ def _on(group: Trained, scale: str) -> tuple[str, ...]:
 
 def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """The training time of CLIP's best training over the time that CatLIP needs for the same
-    accuracy, paired by seed on one device. If CatLIP never reaches it with a seed, its longest
+    accuracy on the same device, paired by seed. If CatLIP never reaches it with a seed, its longest
     training counts as having just reached it.
     """
     for group in groups:
@@ -118,11 +118,12 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
         compared = []
         for task, unit in (key for key in ours if key in theirs):
             one, other = (_by_seed(own[task, unit]) for own in (ours, theirs))
-            seeds = [seed for seed in one if seed in other]
-            devices = {ended.device for seed in seeds for ended in (*one[seed], *other[seed])}
+            devices = {seed: own[0].device for seed, own in one.items()}
+            seeds = [seed for seed in other if devices.get(seed) == other[seed][0].device]
             ratios = [_sooner(one[seed], other[seed]) for seed in seeds]
-            if len(devices) == 1 and ratios:
-                what = f"CLIP's best on {group.tasks[task]}, on {devices.pop()}"
+            if ratios:
+                where = " and ".join(dict.fromkeys(devices[seed] for seed in seeds))
+                what = f"CLIP's best on {group.tasks[task]}, on {where}"
                 compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
         if compared:
             anchor = link([*group.of(LongerTraining, "catlip"), *group.of(Scaling, "catlip")])
@@ -130,13 +131,17 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def _by_seed(lengths: Lengths) -> dict[str, list[Ended]]:
-    """Seed -> its trainings, shortest first; only seeds that have every length, with its time."""
+    """Seed -> its trainings, shortest first; only seeds that have every length, with its time, all
+    on one device.
+    """
     every = {seed: None for own in lengths.values() for seed in own}
     by_seed = {seed: [own[seed] for own in lengths.values() if seed in own] for seed in every}
     return {
         seed: own
         for seed, own in by_seed.items()
-        if len(own) == len(lengths) and all(ended.seconds for ended in own)
+        if len(own) == len(lengths)
+        and all(ended.seconds for ended in own)
+        and len({ended.device for ended in own}) == 1
     }
 
 

@@ -27,7 +27,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row for each method."""
     columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
     equal = _at_equal_time(setting)
-    columns += [f"{clipped(task, 24)} after {equal.seconds:,.0f} s (%)" for task in equal.tasks]
+    columns += [f"{clipped(task, 24)} at equal time (%)" for task in equal.tasks]
     columns += ["Training time (s)"] if setting.timed else []
     columns += ["Peak memory (GiB)", "Step time, relative"]
     larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
@@ -42,9 +42,10 @@ def headline(setting: Setting, name: str = "headline") -> Table:
             "food-fruit. "
         )
     if equal.tasks:
+        after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
         caption += (
-            f"After {equal.seconds:,.0f} s: interpolated between trainings of several lengths, at "
-            "the longest time that all these methods have. "
+            f"At equal time: after {' and '.join(after)}, the longest that all these methods have, "
+            "interpolated between trainings of several lengths. "
         )
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
@@ -61,27 +62,38 @@ def headline(setting: Setting, name: str = "headline") -> Table:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """What trainings of several lengths on a setting's device reach after the same time: the
-    longest that all methods with such trainings have.
+    """What trainings of several lengths reach after the same time.
+
+    Attributes:
+        seconds: device -> the longest time that all methods have on it.
+        reached: method -> task -> in %, over the seeds, each after the time of its device.
     """
 
-    seconds: float
+    seconds: Mapping[str, float]
     tasks: tuple[str, ...]
-    reached: Mapping[str, Mapping[str, Quantity | None]]  # method -> task -> in %
+    reached: Mapping[str, Mapping[str, Quantity | None]]
 
 
 def _at_equal_time(setting: Setting) -> EqualTime:
-    own = [curve for curve in curves(setting.of(Scaling)) if curve.device == setting.device]
-    if len(own) < 2:
-        return EqualTime(0.0, (), {})
-    seconds = min(curve.costs["train_seconds"][-1] for curve in own)
+    """Of the methods that share a device with the first; nothing without two such methods."""
+    every = curves(setting.of(Scaling))
+    own = [curve for curve in every if curve.seconds.keys() & every[0].seconds.keys()]
+    devices = [device for curve in own[:1] for device in curve.seconds]
+    shared = [device for device in devices if all(device in curve.seconds for curve in own)]
+    if len(own) < 2 or not shared:
+        return EqualTime({}, (), {})
+    longest = {device: min(curve.seconds[device][-1] for curve in own) for device in shared}
     reached: dict[str, dict[str, Quantity | None]] = {}
     for curve in own:
-        reached[curve.method], costs = {}, curve.costs["train_seconds"]
+        reached[curve.method] = {}
         for task, rows in curve.top1.items():
-            of_seeds = [at_cost(costs, row, seconds) for row in rows.values()]
+            of_seeds = [
+                at_cost(curve.seconds[device], row, longest[device])
+                for seed, row in rows.items()
+                if (device := curve.devices[seed]) in longest
+            ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(seconds, tuple(own[0].top1), reached)
+    return EqualTime(longest, tuple(own[0].top1), reached)
 
 
 def timed_in(setting: Setting) -> list[Record]:

@@ -14,7 +14,6 @@ from catlip.data.shards import expand
 from catlip.kinds import Scaling as Measured
 from catlip.kinds.run import Config, Environment, Run
 from catlip.kinds.transfer.scaling import curves, scaling_tables
-from catlip.table import MISSING
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 
@@ -104,18 +103,39 @@ def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
     assert {len(rows) for curve in curves(grid(0.04, 0.04)) for rows in curve.top1.values()} == {3}
 
 
-def test_seconds_of_two_devices_are_neither_compared_nor_averaged() -> None:
-    elsewhere = Environment(device="Other CPU")
+def elsewhere(run: Run[Measured], times: float = 1.0) -> Run[Measured]:
+    slower = replace(run.measured, train_seconds=times * run.measured.train_seconds)
+    return replace(run, machine=Environment(device="Other CPU"), measured=slower)
+
+
+def test_methods_on_two_devices_are_not_compared_at_equal_seconds() -> None:
+    runs = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
+    tables = {table.name: table for table in scaling_tables(runs)}
+    assert column(tables["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
+
+
+def test_seconds_are_compared_within_each_device() -> None:
+    """Seeds that ran on a machine of a tenth of the speed change nothing at equal seconds, and a
+    seed that changed the machine is left out.
+    """
+    moved = [elsewhere(run, 10) if run.measured.seed == 2 else run for run in grid(0.04, 0.02)]
+    for runs in (grid(0.04, 0.02), moved):
+        equal = {table.name: table for table in scaling_tables(runs)}["scaling_equal_cost"]
+        row = equal.rows[-1]
+        assert [cell.text for cell in row[2:]] == ["seconds", "10.0", "0.13"]
+        assert "n = 3" in row[3].small
+    mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1])]
+    equal = {table.name: table for table in scaling_tables(mixed)}["scaling_equal_cost"]
+    assert "n = 2" in equal.rows[-1][3].small
+
+
+def test_a_mean_time_is_of_the_device_that_most_trainings_ran_on() -> None:
     runs = grid(0.04, 0.04)
-    clip = [run for run in runs if run.measured.method == "clip"]
-    catlip = [run for run in runs if run.measured.method == "catlip"]
-    moved = [replace(run, machine=elsewhere) for run in clip]
-    tables = {table.name: table for table in scaling_tables([*catlip, *moved])}
-    assert column(tables["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
-    tables = {table.name: table for table in scaling_tables([*catlip, *clip[:-1], moved[-1]])}
-    assert column(tables["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
-    times = column(tables["scaling"], "Training time (s)")
-    assert times.count(MISSING) == 1
+    cells = scaling_tables([*runs[:-1], elsewhere(runs[-1], 10)])[0]
+    times = [row[cells.columns.index("Training time (s)")] for row in cells.rows]
+    assert [cell.small for cell in times].count("n = 3") == len(times) - 1
+    assert times[-1].quantity.n == 2
+    assert times[-1].text == "320 ± 0"
 
 
 def test_a_short_training_that_ranks_as_the_longest_is_counted() -> None:

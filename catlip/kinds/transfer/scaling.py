@@ -2,7 +2,8 @@
 the end of its schedule; and comparisons of methods at equal cost.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from catlip.claims import least_pairs
 from catlip.kinds.estimate import of_pairs, of_ratios
-from catlip.kinds.run import Run, one_device
+from catlip.kinds.run import Run, device_of, one_device
 from catlip.kinds.transfer.laws import LEAST_LENGTHS, at_cost, cost_of, fit, leave_one_out
 from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
@@ -55,15 +56,23 @@ class Curve:
     """A method's trainings of several lengths on all of the data, with one encoder.
 
     Attributes:
-        device: the device of all its trainings; "" if they ran on several.
-        costs: name of a cost -> [lengths], means over the seeds, ascending.
+        costs: `images` and `flops` -> [lengths], ascending.
+        seconds: device -> [lengths], means over the seeds that ran on it, ascending.
+        devices: seed -> the device of all its trainings; "" if they ran on several.
         top1: task -> seed -> [lengths] in %; only seeds that every length has.
     """
 
     method: str
-    device: str
     costs: dict[str, list[float]]
+    seconds: dict[str, list[float]]
+    devices: dict[int, str]
     top1: dict[str, dict[int, list[float]]]
+
+    def costs_of(self, cost: str, seed: int) -> list[float] | None:
+        """[lengths] of one of COSTS; None for the seconds of a seed that has no single device."""
+        if cost == "train_seconds":
+            return self.seconds.get(self.devices[seed])
+        return self.costs[cost]
 
 
 def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
@@ -79,19 +88,23 @@ def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[
 
 
 def cells_table(runs: Runs, name: str) -> Table:
-    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds."""
+    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds. Times
+    are those of the device that most trainings ran on.
+    """
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
     groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
     for run in runs:
         cell = run.measured
         key = (cell.encoder, cell.fraction, cell.images, cell.method)
         groups.setdefault(key, []).append(run)
+    devices = Counter(device for run in runs if (device := device_of(run)))
+    device = devices.most_common(1)[0][0] if devices else ""
     rows = []
     for (encoder, fraction, images, method), cells in sorted(groups.items()):
         anchor = cells[0].anchor
         measured = [run.measured for run in cells]
         # A mean over the times of several devices would be the time of none.
-        timed = measured if one_device(cells) else []
+        timed = [run.measured for run in cells if device and device_of(run) == device]
         rows.append(
             [
                 Cell(encoder),
@@ -123,6 +136,8 @@ def cells_table(runs: Runs, name: str) -> Table:
         "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
         "seeds."
     )
+    if len(devices) > 1:
+        caption += f" Times: only those on {device}."
     return Table(
         name, "Accuracy against length, data and encoder", columns, rows=rows, caption=caption
     )
@@ -147,11 +162,10 @@ def curves(runs: Runs) -> list[Curve]:
 
 def _curve(runs: Runs) -> Curve | None:
     """The curve of one method's cells; None unless one seed has all of at least two lengths."""
-    cells = [run.measured for run in runs]
-    by_seed: dict[int, dict[int, Scaling]] = {}
-    for cell in cells:
-        by_seed.setdefault(cell.seed, {})[cell.images] = cell
-    images = sorted({cell.images for cell in cells})
+    by_seed: dict[int, dict[int, Run[Scaling]]] = {}
+    for run in runs:
+        by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
+    images = sorted({run.measured.images for run in runs})
     rows = {
         seed: [of[length] for length in images]
         for seed, of in sorted(by_seed.items())
@@ -159,15 +173,24 @@ def _curve(runs: Runs) -> Curve | None:
     }
     if len(images) < 2 or not rows:
         return None
-    costs: dict[str, list[float]] = {}
-    for name in COSTS:
-        of_seeds = [[getattr(cell, name) for cell in row] for row in rows.values()]
-        costs[name] = np.mean(of_seeds, axis=0).tolist()
-    top1: dict[str, dict[int, list[float]]] = {task: {} for task in cells[0].accuracies}
+    devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
+    seconds = {
+        device: _means("train_seconds", [rows[seed] for seed in rows if devices[seed] == device])
+        for device in devices.values()
+        if device
+    }
+    costs = {name: _means(name, [*rows.values()]) for name in ("images", "flops")}
+    top1: dict[str, dict[int, list[float]]] = {task: {} for task in runs[0].measured.accuracies}
     for task, (seed, row) in product(top1, rows.items()):
-        top1[task][seed] = [100 * cell.accuracies[task] for cell in row]
-    device = runs[0].device if one_device(runs) else ""
-    return Curve(cells[0].method, device, costs, top1=top1)
+        top1[task][seed] = [100 * run.measured.accuracies[task] for run in row]
+    return Curve(runs[0].measured.method, costs, seconds, devices=devices, top1=top1)
+
+
+def _means(cost: str, rows: Sequence[Runs]) -> list[float]:
+    """[lengths], means over the seeds."""
+    of_seeds = [[getattr(run.measured, cost) for run in row] for row in rows]
+    means: list[float] = np.mean(of_seeds, axis=0).tolist()
+    return means
 
 
 def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
@@ -206,15 +229,16 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
     rows = []
     for other in others:
         for task, (cost, unit) in product(first.top1, COSTS.items()):
-            if not is_shared(first, other, cost):
+            pairs = [*_seed_pairs(first, other, task, cost=cost)]
+            if not pairs:
                 continue
-            ours, theirs = first.costs[cost], other.costs[cost]
-            needed = [cost_of(ours, a, b[-1]) for a, b in paired(first, other, task)]
+            needed = [
+                (cost_of(pair.costs, pair.top1, pair.other_top1[-1]), pair.other_costs[-1])
+                for pair in pairs
+            ]
             row = [_pair(first, other), Cell(task), Cell(unit)]
             row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost=cost)))
-            row.append(
-                mean_and_ends([n / theirs[-1] if n else None for n in needed], 2, ratio=True)
-            )
+            row.append(mean_and_ends([n / of if n else None for n, of in needed], 2, ratio=True))
             rows.append(row)
     columns = [
         "Methods",
@@ -232,9 +256,23 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
 
 
-def is_shared(first: Curve, other: Curve, cost: str) -> bool:
-    """Whether a cost can be compared between two methods: seconds only on the same device."""
-    return cost != "train_seconds" or first.device == other.device != ""
+@dataclass(frozen=True)
+class SeedPair:
+    """Two methods' trainings with one seed: costs and top-1 in %, all [lengths]."""
+
+    costs: list[float]
+    top1: list[float]
+    other_costs: list[float]
+    other_top1: list[float]
+
+
+def _seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
+    """One pair for each seed whose costs can be compared: seconds only on the same device."""
+    for seed in sorted(first.top1[task].keys() & other.top1[task].keys()):
+        ours, theirs = first.costs_of(cost, seed), other.costs_of(cost, seed)
+        is_shared = cost != "train_seconds" or first.devices[seed] == other.devices[seed]
+        if ours and theirs and is_shared:
+            yield SeedPair(ours, first.top1[task][seed], theirs, other_top1=other.top1[task][seed])
 
 
 def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
@@ -244,15 +282,14 @@ def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) ->
     Args:
         cost: one of COSTS.
     """
-    if not is_shared(first, other, cost):
-        return []
-    ours, theirs = first.costs[cost], other.costs[cost]
-    budget = min(ours[-1], theirs[-1])
-    pairs = [
-        (at_cost(ours, a, budget), at_cost(theirs, b, budget))
-        for a, b in paired(first, other, task)
-    ]
-    return [a - b for a, b in pairs if a is not None and b is not None]
+    points = []
+    for pair in _seed_pairs(first, other, task, cost=cost):
+        budget = min(pair.costs[-1], pair.other_costs[-1])
+        ours = at_cost(pair.costs, pair.top1, budget)
+        theirs = at_cost(pair.other_costs, pair.other_top1, budget)
+        if ours is not None and theirs is not None:
+            points.append(ours - theirs)
+    return points
 
 
 def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
@@ -262,7 +299,8 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
         if first.costs["images"] != other.costs["images"]:
             continue
         for task in first.top1:
-            differences = np.array([np.subtract(a, b) for a, b in paired(first, other, task)])
+            pairs = _seed_pairs(first, other, task, cost="images")
+            differences = np.array([np.subtract(pair.top1, pair.other_top1) for pair in pairs])
             longest = np.sign(differences[:, -1].mean())
             for place, images in enumerate(first.costs["images"][:-1]):
                 alike = int((np.sign(differences[:, place]) == longest).sum())
@@ -276,12 +314,6 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
         f"({ENDS})."
     )
     return Table(name, "What short trainings decide", columns, rows=rows, caption=caption)
-
-
-def paired(first: Curve, other: Curve, task: str) -> list[tuple[list[float], list[float]]]:
-    """Both methods' accuracies at each length, one pair per seed that both have."""
-    seeds = sorted(first.top1[task].keys() & other.top1[task].keys())
-    return [(first.top1[task][seed], other.top1[task][seed]) for seed in seeds]
 
 
 def _pair(first: Curve, other: Curve) -> Cell:
