@@ -21,7 +21,7 @@ from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import find_place, of_all_ranks
 from catlip.training.threads import threads_of
 from catlip.verify.recorded import config_of, read_run, unlike_then
-from catlip.verify.replay import LOSS, Comparison, Replay, chosen_spans
+from catlip.verify.replay import Comparison, Replay, chosen_spans
 
 # Flags whose values replace those that the run was started with.
 IN_PLACE = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
@@ -85,6 +85,11 @@ def main(config: Verify) -> None:
         torch.set_num_threads(threads)
     reason = unlike_then(recorded, settings, place)
     spans = chosen_spans(recorded, config.steps, config.seed)
+    if not any(span.start < step <= span.end for span in spans for step in recorded.lines):
+        raise InputError(
+            f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
+            "checkpoint or the start; give more --steps"
+        )
     steps = sum(span.steps for span in spans)
     hidden = config.quiet or not place.is_main
     compared: list[Comparison] = []
@@ -95,11 +100,6 @@ def main(config: Verify) -> None:
             tolerance = config.tolerance if reason else None
             replay = Replay(recorded, span, training, tolerance=tolerance)
             compared += replay.compare(settings.num_workers, bar.update)
-    if not any(each.what == LOSS for each in compared):
-        raise InputError(
-            f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
-            "checkpoint or the start; give more --steps"
-        )
     in_record = recorded.unlike_record()
     unlike = sum(bool(each.differs) for each in compared) + len(in_record)
     if place.is_main:

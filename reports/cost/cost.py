@@ -143,7 +143,7 @@ def _memory(records: Records) -> list[Block]:
         missing="The memory of a step was not measured.",
         command=MEMORY,
         most=1,
-        is_telling=lambda record: architecture(record.setup.model) in ENCODERS,
+        telling=lambda record: architecture(record.setup.model) in ENCODERS,
     )
 
 
@@ -208,6 +208,7 @@ def _data(records: Records) -> list[Block]:
         missing="The data path was not timed.",
         command=DATA_PATH,
         most=1,
+        telling=lambda record: len(record.measured.ratios),
     )
     devices = by_device(measured(records, LoopOverhead)).values()
     loops = [
@@ -237,12 +238,12 @@ def _each(
     missing: str,
     command: str,
     most: int = MOST,
-    is_telling: Callable[[Record[K]], bool] = lambda record: True,
+    telling: Callable[[Record[K]], float] = lambda record: 0,
 ) -> list[Block]:
-    """The blocks that `parts` make of at most `most` records of a kind, the telling ones first,
-    figures side by side; without any, what is missing and the command that would record it.
+    """The blocks that `parts` make of at most `most` records of a kind, the most telling
+    first, figures side by side; without any, what is missing and the command that would record it.
     """
-    chosen = sorted(measured(records, kind), key=lambda record: not is_telling(record))[:most]
+    chosen = sorted(measured(records, kind), key=telling, reverse=True)[:most]
     blocks: list[Block] = []
     for i, record in enumerate(chosen):
         for part in parts:
