@@ -39,31 +39,31 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """
     server, folder = ProgramServer(), tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
+    where = {"cwd": REPOSITORY, "output": output, "errors": errors}
 
     def run(
-        module: str | Path,
-        *arguments: object,
-        longest_s: int = LONGEST_S,
-        ranks: int = 1,
-        **environment: str,
+        *words: object, longest_s: int = LONGEST_S, ranks: int = 1, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        words = [*map(str, arguments)]
-        code = server.run(
-            str(module),
-            words,
-            cwd=REPOSITORY,
-            output=output,
-            errors=errors,
-            environment=environment,
-            longest_s=longest_s,
-            ranks=ranks,
-        )
-        return subprocess.CompletedProcess(
-            [str(module), *words], code, output.read_text(), errors.read_text()
-        )
+        command = [*map(str, words)]
+        module, *arguments = command
+        limits = {"longest_s": longest_s, "ranks": ranks}
+        code = server.run(module, arguments, **where, environment=environment, **limits)
+        return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 
     yield run
     server.close()
+
+
+@pytest.fixture(scope="session")
+def succeed(program: Program) -> Program:
+    """Runs as `program` what has to end with exit code 0."""
+
+    def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+        done = program(*words, **options)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -87,23 +87,20 @@ class Starter:
 
 
 @pytest.fixture(scope="session")
-def starter(program: Program, of_all_processes: Path) -> Starter:
+def starter(succeed: Program, of_all_processes: Path) -> Starter:
     """A small starter data set, made by the commands that make the large one; one for all the
     processes of a test run.
     """
     folder = of_all_processes / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
-    of_three = ("--threshold", 3)
     with FileLock(f"{folder}.lock"):
         if made.vocabulary.exists():  # it is written last
             return made
-        for command in (
-            ("catlip.data.starter", "--out", made.root, "--limit", 30, "--scenes", 120, "--quiet"),
-            ("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet"),
-            ("catlip.vocabulary", made.labels, *of_three, "--out", made.vocabulary, "--quiet"),
-        ):
-            done = program(*command)
-            assert done.returncode == 0, done.stderr
+        small = ("--limit", 30, "--scenes", 120, "--quiet")
+        succeed("catlip.data.starter", "--out", made.root, *small)
+        succeed("catlip.label", made.shards, "--labels-dir", made.labels, "--quiet")
+        counted = ("--threshold", 3, "--out", made.vocabulary, "--quiet")
+        succeed("catlip.vocabulary", made.labels, *counted)
     return made
 
 

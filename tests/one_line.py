@@ -1,6 +1,10 @@
 """What programs say of mistakes."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 
 def one_line_error(done: subprocess.CompletedProcess[str], *parts: object) -> None:
@@ -10,3 +14,12 @@ def one_line_error(done: subprocess.CompletedProcess[str], *parts: object) -> No
     assert line.startswith("error: ")
     for part in parts:
         assert str(part) in line
+
+
+@contextmanager
+def one_line_exit(capsys: pytest.CaptureFixture[str], *parts: object) -> Iterator[None]:
+    """The same of a program that is called within the test's own process."""
+    with pytest.raises(SystemExit) as ended:
+        yield
+    done = subprocess.CompletedProcess([], ended.value.code, *capsys.readouterr())
+    one_line_error(done, *parts)

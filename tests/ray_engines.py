@@ -16,10 +16,7 @@ from catlip.system.engines import on_ray
 
 def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where Ray notes a cluster of this machine
-    with (
-        pytest.raises(InputError, match=r"--ray-address auto.*ray start"),
-        on_ray("auto", {}),
-    ):
+    with pytest.raises(InputError, match=r"--ray-address auto.*ray start"), on_ray("auto", {}):
         pass
 
 
@@ -54,12 +51,8 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
 
     with on_ray(cluster.address, {"GIVEN": "x"}) as apply:
         found = dict(apply(attempt, range(4)))
-    assert {number: found[number] for number in (0, 2, 3)} == {
-        0: ("x", 0),
-        2: ("x", 2),
-        3: ("x", 3),
-    }
-    assert str(found[1]) == "one is refused"
+    assert str(found.pop(1)) == "one is refused"
+    assert found == {number: ("x", number) for number in (0, 2, 3)}
     assert sorted(log.read_text().split()) == ["0", "1", "2", "2", "3"]
 
 
@@ -69,15 +62,8 @@ def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     (tmp_path / "captions.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in sentences)
     )
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        "captions.jsonl",
-        "--part-rows",
-        "200",
-        "--quiet",
-    ]
+    label = "-m catlip.label captions.jsonl --part-rows 200 --quiet"
+    command = [sys.executable, *label.split()]
     subprocess.run(
         [*command, "--labels-dir", "local/labels"], cwd=tmp_path, check=True, capture_output=True
     )

@@ -31,19 +31,11 @@ class S3Server:
         self._server.start()
         _, self.port = self._server.get_host_and_port()
         url = f"http://127.0.0.1:{self.port}"
-        self.environment = {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=url,
-            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-            aws_secret_access_key=SECRET_KEY,
-            region_name="us-east-1",
-        )
+        keys = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": SECRET_KEY}
+        region = "us-east-1"
+        self.environment = {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": region}
+        self.environment |= {name.upper(): key for name, key in keys.items()}
+        self.client = boto3.client("s3", endpoint_url=url, region_name=region, **keys)
         self.client.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, content: bytes) -> str:
@@ -188,8 +180,6 @@ def secrets_in(folder: Path, secrets: tuple[str, ...]) -> list[str]:
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
-            content = path.read_bytes()
-            for secret in secrets:
-                if secret in str(path) or secret.encode() in content:
-                    found.append(f"{path}: {secret}")
+            written = str(path).encode() + b"\n" + path.read_bytes()
+            found += [f"{path}: {secret}" for secret in secrets if secret.encode() in written]
     return found

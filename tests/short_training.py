@@ -1,5 +1,7 @@
-"""The command of a pre-training of twelve steps on the CPU."""
+"""A pre-training of twelve steps on the CPU."""
 
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,21 @@ SHORT = "--epochs 0 --iterations 12 --micro-batch 8 --warmup-iterations 3 --devi
 
 
 def command(method: str, starter: Any, out: Path, *extra: object) -> list[str]:
-    """Its module and arguments; `extra` ones come last and win."""
+    """The module and arguments; `extra` ones come last and win."""
     program = ["catlip.pretrain"]
     if method != "catlip":
         program = ["baselines.pretrain", "--method", method]
     labels = ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
     arguments = (*SHORT.split(), "--shards", starter.shards, "--out", out, *labels, *extra)
     return [*program, *map(str, arguments)]
+
+
+def wait_for_lines(
+    log: Path, count: int, process: subprocess.Popen[Any], *, longest_s: float
+) -> None:
+    """Until the log has so many lines, the process has ended, or the time is over."""
+    deadline = time.monotonic() + longest_s
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.exists() and log.read_text().count("\n") >= count:
+            return
+        time.sleep(0.005)

@@ -10,6 +10,8 @@ import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("*/__init__.py"))
@@ -23,14 +25,16 @@ FEW = f"--epochs 0 --iterations 2 --micro-batch 8 {QUIET}"
 PROBE = f"--data starter:data/starter {FEW}"
 ENCODER = f"--encoder {CATLIP}"
 SMALL_MODEL = f"--model hybrid_mini --resolution 48 --num-classes 50 {QUIET}"
-DENSE = f"{ENCODER} --draw 1 --epochs 0.5 --micro-batch 4 --num-workers 0 {QUIET}"
+DENSE = f"{ENCODER} --draw 1 --epochs 0.5 --micro-batch 4 --num-workers 0 {QUIET} --data"
+COCO = f"{DENSE} coco:data/starter-scenes/coco"
 STEP_TIME = "runs/bench/step_time"
-DATA, LABELLED, TRAINED, CLIP_TRAINED = (
-    "catlip.data.starter",
-    "catlip.vocabulary",
-    "catlip.pretrain",
-    "baselines.pretrain",
+LABELLED_SHARDS = f"--shards {SHARDS} --labels-dir {LABELS}"
+STUDY = (
+    f"{LABELLED_SHARDS} --vocabulary {VOCABULARY} --probe starter-validation:data/starter "
+    f"--images 64 {QUIET}"
 )
+DATA, LABELLED = "catlip.data.starter", "catlip.vocabulary"
+TRAINED, CLIP_TRAINED = "catlip.pretrain", "baselines.pretrain"
 SCENES = "catlip.data.annotated_scenes"
 
 
@@ -59,22 +63,16 @@ class Smallest:
 
     def command(self, name: str, folder: Path) -> list[str]:
         """The module and its arguments, with globs replaced by what is in `folder`."""
-        words = [*name.split(), *shlex.split(self.arguments)]
-        words = [
-            found for word in words for found in (_in(folder, word) if "*" in word else [word])
-        ]
-        launch = [
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(self.ranks),
-            "-m",
-        ]
-        return [*launch, *words] if self.ranks > 1 else words
-
-
-def _in(folder: Path, pattern: str) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.glob(pattern))
+        words = name.split()
+        for word in shlex.split(self.arguments):
+            if "*" in word:
+                words += sorted(str(path.relative_to(folder)) for path in folder.glob(word))
+            else:
+                words.append(word)
+        if self.ranks > 1:
+            launch = f"torch.distributed.run --standalone --nproc-per-node {self.ranks} -m"
+            words = [*launch.split(), *words]
+        return words
 
 
 SMALLEST = {
@@ -105,11 +103,7 @@ SMALLEST = {
     ),
     "catlip.recipes": Smallest("", "recipes"),
     "catlip.pretrain": Smallest(
-        (
-            f"--shards {SHARDS} --vocabulary {VOCABULARY} --labels-dir {LABELS} --snapshots 2 "
-            "--out "
-            f"{CATLIP} {FEW}"
-        ),
+        f"{LABELLED_SHARDS} --vocabulary {VOCABULARY} --snapshots 2 --out {CATLIP} {FEW}",
         "pretrain",
         (LABELLED,),
     ),
@@ -143,20 +137,15 @@ SMALLEST = {
         "linear_probe",
         (TRAINED,),
     ),
-    "bench.downstream.multilabel": Smallest(
-        f"{DENSE} --data coco:data/starter-scenes/coco", "multilabel", (TRAINED, SCENES)
-    ),
+    "bench.downstream.multilabel": Smallest(COCO, "multilabel", (TRAINED, SCENES)),
     "bench.downstream.segmentation": Smallest(
-        f"{DENSE} --data ade20k:data/starter-scenes/ade20k",
+        f"{DENSE} ade20k:data/starter-scenes/ade20k",
         "segmentation",
         (TRAINED, SCENES),
         extra="mmseg",
     ),
     "bench.downstream.detection": Smallest(
-        f"{DENSE} --data coco:data/starter-scenes/coco",
-        "detection",
-        (TRAINED, SCENES),
-        extra="detectron2",
+        COCO, "detection", (TRAINED, SCENES), extra="detectron2"
     ),
     "bench.step_time": Smallest(
         f"{SMALL_MODEL} --num-steps 2 --num-warmup 1 --batch-size 2", "step_time"
@@ -190,44 +179,18 @@ SMALLEST = {
     "bench.plan": Smallest("--gpu a100 h100 --gpus 8 64 --price 2.5", "plan"),
     "bench.bias_init": Smallest(FEW, "bias_init", (LABELLED,)),
     "bench.threshold": Smallest(
-        (
-            f"--shards {SHARDS} --labels-dir {LABELS} --probe starter:data/starter --thresholds 2 "
-            "4 "
-            f"{FEW}"
-        ),
+        f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 {FEW}",
         "threshold",
         (LABELLED,),
     ),
-    "bench.tuning": Smallest(
-        (
-            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
-            f"--probe starter-validation:data/starter --trials 1 --images 64 {QUIET}"
-        ),
-        "tuning",
-        (LABELLED,),
-    ),
-    "bench.scaling": Smallest(
-        (
-            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
-            f"--probe starter-validation:data/starter --images 64 --seeds 0 {QUIET}"
-        ),
-        "scaling",
-        (LABELLED,),
-    ),
+    "bench.tuning": Smallest(f"{STUDY} --trials 1", "tuning", (LABELLED,)),
+    "bench.scaling": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
     "bench.robustness": Smallest(
-        (
-            f"--shards {SHARDS} --labels-dir {LABELS} --vocabulary {VOCABULARY} "
-            "--probe starter-validation:data/starter --noises none shuffled=0.5 --images 64 "
-            f"--seeds 0 {QUIET}"
-        ),
-        "robustness",
-        (LABELLED,),
+        f"{STUDY} --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
     ),
     "bench.labelling": Smallest(
-        (
-            "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "
-            "--memory 100 --quiet"
-        ),
+        "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "
+        "--memory 100 --quiet",
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
@@ -258,16 +221,24 @@ def programs() -> list[str]:
     `catlip.label`, `catlip.label audit`.
     """
     found = []
-    for path in sorted(
-        path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")
-    ):
+    paths = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
+    for path in sorted(paths):
         source = path.read_text()
         if ENTRY in source:
-            module = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(
-                ".__main__"
-            )
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            module = ".".join(parts).removesuffix(".__main__")
             found += [module, *(f"{module} {name}" for name in _subcommands(ast.parse(source)))]
     return found
+
+
+def config_of(module: ModuleType) -> type[Any]:
+    """The first dataclass of a module that has an `out`: what its command line is read into."""
+    return next(
+        found
+        for found in vars(module).values()
+        if getattr(found, "__module__", "") == module.__name__
+        and "out" in getattr(found, "__dataclass_fields__", {})
+    )
 
 
 def _subcommands(tree: ast.Module) -> list[str]:

@@ -10,24 +10,11 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 # A program that stands on top of what it looks at.
 EXCEPT = "catlip/data/audit/__main__.py"
+PRETRAINING = ("catlip.categorical", "catlip.pretrain", "catlip.pretraining", "catlip.recipes")
 FORBIDDEN = {
     "catlip": ("baselines", "bench", "reports"),
-    "catlip/data": (
-        "catlip.training",
-        "catlip.objective",
-        "catlip.categorical",
-        "catlip.pretrain",
-        "catlip.pretraining",
-        "catlip.recipes",
-    ),
-    "catlip/training": (
-        "catlip.data",
-        "catlip.categorical",
-        "catlip.pretrain",
-        "catlip.pretraining",
-        "catlip.recipes",
-        "catlip.encoder",
-    ),
+    "catlip/data": ("catlip.training", "catlip.objective", *PRETRAINING),
+    "catlip/training": ("catlip.data", "catlip.encoder", *PRETRAINING),
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
     "pipeline": ("baselines", "bench", "reports", "torch", "numpy", "tyro"),

@@ -27,11 +27,15 @@ def ragged(label_sets) -> RaggedLabels:
     return RaggedLabels(torch.tensor(values, dtype=torch.int64), offsets)
 
 
-def dense(label_sets, num_classes: int) -> torch.Tensor:
-    target = torch.zeros(len(label_sets), num_classes, dtype=torch.float64)
+def dense_formula(logits: torch.Tensor, label_sets) -> torch.Tensor:
+    target = torch.zeros_like(logits)
     for row, labels in enumerate(label_sets):
         target[row, list(labels)] = 1
-    return target
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(label_sets)
+
+
+def batch_of(images: torch.Tensor, label_sets) -> Batch:
+    return Batch(images, [""] * len(images), ragged(label_sets))
 
 
 @given(label_sets=LABEL_SETS, scale=st.sampled_from([0.1, 5.0, 80.0]), seed=st.integers(0, 99))
@@ -39,13 +43,10 @@ def test_value_and_gradient_are_those_of_the_dense_formula(label_sets, scale, se
     torch.manual_seed(seed)
     logits = (torch.randn(len(label_sets), 12, dtype=torch.float64) * scale).requires_grad_()
     ours = sparse_binary_cross_entropy(logits, ragged(label_sets))
-    (gradient,) = torch.autograd.grad(ours, logits)
-    target = dense(label_sets, 12)
-    theirs = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(label_sets)
+    theirs = dense_formula(logits, label_sets)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        gradient, torch.autograd.grad(theirs, logits)[0], rtol=1e-12, atol=1e-12
-    )
+    (gradient,), (expected,) = (torch.autograd.grad(loss, logits) for loss in (ours, theirs))
+    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_half_precision_logits_are_reduced_in_full_precision() -> None:
@@ -78,9 +79,7 @@ def test_chunks_have_the_value_and_the_gradients_of_the_dense_formula(
 ) -> None:
     features, weight, bias = inputs = linear_classifier(label_sets, 12, 5, seed)
     ours = chunked_binary_cross_entropy(features, weight * scale, bias, ragged(label_sets), chunk)
-    target = dense(label_sets, 12)
-    logits = F.linear(features, weight * scale, bias)
-    theirs = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(label_sets)
+    theirs = dense_formula(F.linear(features, weight * scale, bias), label_sets)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     # times 3: what comes from above, say a loss scale, must be passed on
     gradients = zip(
@@ -136,21 +135,18 @@ def test_chunks_keep_no_logits_for_the_backward_pass() -> None:
 
     labels = ragged(label_sets)
     label_bytes = 2 * labels.values.nbytes
-    assert (
-        kept_bytes(lambda: chunked_binary_cross_entropy(*inputs, labels, 100))
-        <= given_bytes + label_bytes
-    )
+    in_chunks = kept_bytes(lambda: chunked_binary_cross_entropy(*inputs, labels, 100))
+    assert in_chunks <= given_bytes + label_bytes
     logits_bytes = 64 * num_classes * 8
-    assert (
-        kept_bytes(lambda: sparse_binary_cross_entropy(F.linear(*inputs), labels)) >= logits_bytes
-    )
+    at_once = kept_bytes(lambda: sparse_binary_cross_entropy(F.linear(*inputs), labels))
+    assert at_once >= logits_bytes
 
 
 def test_a_classifier_in_chunks_trains_like_one_that_is_not() -> None:
     images = torch.randint(
         256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    batch, gradients = Batch(images, ["", ""], ragged([{1, 4}, set()])), []
+    batch, gradients = batch_of(images, [{1, 4}, set()]), []
     for chunk_classes in (0, 2):
         torch.manual_seed(0)
         objective = Categorical(
@@ -176,13 +172,8 @@ def test_training_starts_at_the_loss_of_knowing_the_base_rates() -> None:
     rates = torch.tensor([0.5, 0.1, 0.01])
     objective = Categorical(build_encoder("hybrid_mini", 32), rates)
     torch.nn.init.zeros_(objective.classifier.weight)
-    loss = objective(
-        Batch(
-            torch.zeros(10, 3, 32, 32, dtype=torch.uint8),
-            [""] * 10,
-            ragged([{0}] * 5 + [{1}] + [set()] * 4),
-        )
-    )
+    images = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
+    loss = objective(batch_of(images, [{0}] * 5 + [{1}] + [set()] * 4))
     entropy = math.log(2) - 0.1 * math.log(0.1) - 0.9 * math.log(0.9) - math.log(0.99)
     assert loss.item() == pytest.approx(entropy, abs=1e-4)
 
@@ -198,18 +189,16 @@ def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> Non
     """
     rates = zipf_base_rates(3)
     drawn = torch.rand(256, VOCABULARY, generator=torch.Generator().manual_seed(0)) < rates
-    labels = ragged([set(row.nonzero().flatten().tolist()) for row in drawn])
-    entropy = (
-        -(torch.special.xlogy(rates, rates) + torch.special.xlog1py(1 - rates, -rates)).sum().item()
-    )
+    images = torch.zeros(256, 3, 16, 16, dtype=torch.uint8)
+    batch = batch_of(images, [set(row.nonzero().flatten().tolist()) for row in drawn])
+    certain = torch.special.xlogy(rates, rates) + torch.special.xlog1py(1 - rates, -rates)
+    entropy = -certain.sum().item()
 
     def first_loss(base_rates: torch.Tensor) -> float:
         torch.manual_seed(0)
         objective = Categorical(build_encoder("hybrid_mini", 16), base_rates)
         with torch.inference_mode():
-            return objective(
-                Batch(torch.zeros(256, 3, 16, 16, dtype=torch.uint8), [""] * 256, labels)
-            ).item()
+            return objective(batch).item()
 
     # Weights of deviation 0.02 on normed features of width 128 add noise of that variance to each
     # logit.
@@ -225,7 +214,6 @@ def test_it_is_an_objective_and_trains_the_encoder() -> None:
     objective = Categorical(build_encoder("hybrid_mini", 32), torch.full((5,), 0.1))
     assert objective.needs == {"labels"}
     assert isinstance(objective.image_encoder, ImageEncoder)
-    objective(
-        Batch(torch.full((2, 3, 32, 32), 9, dtype=torch.uint8), ["", ""], ragged([{1}, set()]))
-    ).backward()
+    images = torch.full((2, 3, 32, 32), 9, dtype=torch.uint8)
+    objective(batch_of(images, [{1}, set()])).backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())

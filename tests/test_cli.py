@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from one_line import one_line_error
+from one_line import one_line_error, one_line_exit
+from smallest_programs import config_of
 
 from bench.measuring.methods import METHODS
 from catlip import __version__
@@ -19,96 +20,49 @@ from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
 from catlip.recipes.__main__ import WriteRecipes
 
+NO_WEIGHTS = "nowhere/weights.safetensors"
+
 
 @pytest.mark.parametrize(
     ("module", "arguments", "says"),
     [
-        ("catlip.pretrain", ["--recipe", "imagenet"], "starter, cc3m_b16"),
-        ("catlip.pretrain", ["--shards", "nowhere/*.tar"], "nowhere/*.tar"),
-        ("catlip.pretrain", ["--vocabulary", "nowhere.json"], "nowhere.json"),
-        ("catlip.pretrain", ["--precision", "fp8"], "fp32, bf16, fp16"),
-        ("baselines.pretrain", ["--method", "dino"], "clip"),
-        ("baselines.pretrain", ["--shards", "nowhere", "--device", "tpu"], "tpu"),
-        ("bench.step_time", ["--model", "resnet50"], "vit_b16"),
-        ("bench.step_time", ["--methods", "catlip", "moco"], "moco"),
-        (
-            "bench.downstream.linear_probe",
-            ["--encoder", "nowhere", "--data", "starter:x"],
-            "nowhere/weights.safetensors",
-        ),
-        (
-            "bench.downstream.linear_probe",
-            ["--encoder", "random:vit_tiny16@64", "--data", "cifar:x"],
-            "imagenet:DIR",
-        ),
-        (
-            "bench.downstream.linear_probe",
-            ["--encoder", "random:vit_tiny16", "--data", "folder:x"],
-            "resolution",
-        ),
-        (
-            "bench.downstream.finetune",
-            ["--encoder", "nowhere", "--data", "starter:x"],
-            "nowhere/weights.safetensors",
-        ),
-        (
-            "bench.downstream.readouts",
-            ["--encoder", "random:hybrid_mini@48", "--data", "cifar:x"],
-            "imagenet:DIR",
-        ),
-        (
-            "bench.downstream.longer_training",
-            ["nowhere", "--data", "starter:x"],
-            "nowhere",
-        ),
-        (
-            "bench.downstream.data_efficiency",
-            ["--encoders", "random:a", "random:b", "--data", "starter:x"],
-            "--encoders",
-        ),
-        ("catlip.label", ["nowhere/{0..2}.tar"], "nowhere/0.tar"),
+        ("catlip.pretrain", "--recipe imagenet", "starter, cc3m_b16"),
+        ("catlip.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
+        ("catlip.pretrain", "--vocabulary nowhere.json", "nowhere.json"),
+        ("catlip.pretrain", "--precision fp8", "fp32, bf16, fp16"),
+        ("baselines.pretrain", "--method dino", "clip"),
+        ("baselines.pretrain", "--shards nowhere --device tpu", "tpu"),
+        ("bench.step_time", "--model resnet50", "vit_b16"),
+        ("bench.step_time", "--methods catlip moco", "moco"),
+        ("linear_probe", "--encoder nowhere --data starter:x", NO_WEIGHTS),
+        ("linear_probe", "--encoder random:vit_tiny16@64 --data cifar:x", "imagenet:DIR"),
+        ("linear_probe", "--encoder random:vit_tiny16 --data folder:x", "resolution"),
+        ("finetune", "--encoder nowhere --data starter:x", NO_WEIGHTS),
+        ("readouts", "--encoder random:hybrid_mini@48 --data cifar:x", "imagenet:DIR"),
+        ("longer_training", "nowhere --data starter:x", "nowhere"),
+        ("data_efficiency", "--encoders random:a random:b --data starter:x", "--encoders"),
+        ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(program, tmp_path, module, arguments, says) -> None:
-    if module == "catlip.pretrain" and "--shards" in arguments:
-        arguments = [*arguments, "--vocabulary", _vocabulary(tmp_path)]
-    done = program(module, *arguments, *out_of(module, tmp_path))
+def test_a_mistake_is_one_line_and_exit_2(
+    program, starter, tmp_path, module, arguments, says
+) -> None:
+    words: list[object] = arguments.split()
+    if module == "catlip.pretrain" and "--shards" in words:
+        words += ["--vocabulary", starter.vocabulary]
+    is_transfer = "." not in module
+    if module != "catlip.label":
+        writes_record = is_transfer and module != "data_efficiency"
+        words += ["--out", tmp_path / ("probe.json" if writes_record else "run")]
+    done = program(f"bench.downstream.{module}" if is_transfer else module, *words)
     one_line_error(done, says)
     assert done.stdout == ""
 
 
-def out_of(module: str, folder: Path) -> list[object]:
-    if module == "catlip.label":
-        return []
-    writes_record = module.startswith("bench.downstream.") and not module.endswith(
-        "data_efficiency"
-    )
-    return ["--out", folder / ("probe.json" if writes_record else "run")]
-
-
-def _vocabulary(folder: Path) -> Path:
-    from catlip.vocabulary import Source, Synset, Vocabulary
-
-    synsets = (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
-    Vocabulary("paper", "3.0", None, Source(10, ("0",)), 3, None, synsets).save(
-        folder / "vocabulary.json"
-    )
-    return folder / "vocabulary.json"
-
-
 def test_an_unwritable_out_says_so(program, tmp_path, starter) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = program(
-        "baselines.pretrain",
-        "--shards",
-        starter.shards,
-        "--out",
-        tmp_path / "file" / "run",
-        "--iterations",
-        1,
-        "--epochs",
-        0,
-    )
+    paths = ("--shards", starter.shards, "--out", tmp_path / "file" / "run")
+    done = program("baselines.pretrain", *paths, "--iterations", 1, "--epochs", 0)
     one_line_error(done, tmp_path / "file")
 
 
@@ -134,20 +88,14 @@ def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(
     monkeypatch, capsys, name
 ) -> None:
     module = importlib.import_module(f"bench.downstream.{name}")
-    config = next(
-        found
-        for found in vars(module).values()
-        if getattr(found, "__module__", "") == module.__name__ and "out" in vars(found)
-    )
-    examples = inspect.getdoc(config).replace("\\\n", " ").splitlines()
-    examples = [line for line in examples if f"-m bench.downstream.{name} " in line]
+    config = config_of(module)
+    lines = inspect.getdoc(config).replace("\\\n", " ").splitlines()
+    examples = [line.partition(f"-m bench.downstream.{name} ")[2] for line in lines]
+    examples = [arguments for arguments in examples if arguments]
     assert examples
     read: list[object] = []
-    for arguments in [
-        ["--help"],
-        *(shlex.split(line.partition(f"bench.downstream.{name} ")[2]) for line in examples),
-    ]:
-        monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+    for arguments in ["--help", *examples]:
+        monkeypatch.setattr(sys, "argv", ["prog", *shlex.split(arguments)])
         with contextlib.suppress(SystemExit):
             run(config, read.append, getattr(module, "RECIPES", None))
     assert f"python -m bench.downstream.{name}" in capsys.readouterr().out
@@ -177,12 +125,8 @@ def test_every_example_in_a_help_has_a_line_of_its_own(
     with pytest.raises(SystemExit):
         run(config, print, getattr(loaded, "RECIPES", None))
     shown = capsys.readouterr().out.splitlines()
-    lines = inspect.getdoc(config).splitlines()
-    examples = [
-        line
-        for line in lines
-        if line.startswith(("python -m", "torchrun", "    --", "    python -m"))
-    ]
+    starts = ("python -m", "torchrun", "    --", "    python -m")
+    examples = [line for line in inspect.getdoc(config).splitlines() if line.startswith(starts)]
     assert len(examples) >= 2
     for example in examples:
         assert example.strip() in [line.strip() for line in shown], example
@@ -201,12 +145,7 @@ def test_every_example_in_a_help_has_a_line_of_its_own(
     ],
 )
 def test_the_help_of_a_bench_lists_the_encoders_and_methods(monkeypatch, capsys, name: str) -> None:
-    module = importlib.import_module(f"bench.{name}")
-    config = next(
-        found
-        for found in vars(module).values()
-        if getattr(found, "__module__", "") == module.__name__
-    )
+    config = config_of(importlib.import_module(f"bench.{name}"))
     monkeypatch.setattr(sys, "argv", ["prog", "--help"])
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit):
@@ -233,13 +172,8 @@ def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(
         (made / "below" if number == errno.ENOTDIR else made).read_text()
 
     monkeypatch.setattr(sys, "argv", ["prog"])
-    with pytest.raises(SystemExit) as stopped:
+    with one_line_exit(capsys, made, says):
         run(WriteRecipes, main)
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert str(made) in error
-    assert says in error
 
 
 @pytest.mark.parametrize(
@@ -258,13 +192,8 @@ def test_a_folder_given_as_a_file_is_one_line_that_names_it(
     monkeypatch.chdir(tmp_path)
     first = {"catlip.examples": ["shards"], "bench.compare": [str(tmp_path)]}.get(module, [])
     monkeypatch.setattr(sys, "argv", ["prog", *first, *([option] if option else []), str(tmp_path)])
-    with pytest.raises(SystemExit) as stopped:
+    with one_line_exit(capsys, tmp_path, "folder"):
         runpy.run_module(module, run_name="__main__")
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert str(tmp_path) in error
-    assert "folder" in error
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,15 +12,12 @@ from catlip.encoder import build_encoder
 
 
 @pytest.fixture(scope="module")
-def said(program, starter, tmp_path_factory) -> dict[str, str]:
+def said(succeed, starter, tmp_path_factory) -> dict[str, str]:
     """What a dry run of CLIP prints, by the words before the colon."""
     out = tmp_path_factory.mktemp("dry") / "run"
-    done = program(
-        "baselines.pretrain", "--method", "clip", "--shards", starter.shards, "--out", out,
-        "--encoder", "vit_tiny16",
-        "--iterations", 50, "--num-devices", 8, "--micro-batch", 4, "--dry-run",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    paths = ("--shards", starter.shards, "--out", out)
+    flags = "--method clip --encoder vit_tiny16 --iterations 50 --num-devices 8 --micro-batch 4"
+    done = succeed("baselines.pretrain", *flags.split(), *paths, "--dry-run")
     assert not out.exists()
     return dict(
         line.split(": ", 1) for line in done.stdout.splitlines() if re.match(r"\w[^\"]*: ", line)

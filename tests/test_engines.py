@@ -72,10 +72,7 @@ def test_a_worker_that_dies_is_one_line():
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with (
-        pytest.raises(InputError, match=r"catlip-bench\[cluster\]"),
-        on_ray("auto", {}),
-    ):
+    with pytest.raises(InputError, match=r"catlip-bench\[cluster\]"), on_ray("auto", {}):
         pass
 
 

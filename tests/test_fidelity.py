@@ -1,5 +1,7 @@
 """What differs from the release is told of the recipes that it concerns, and of no others."""
 
+from dataclasses import replace
+
 import pytest
 
 from catlip.fidelity import differences
@@ -64,30 +66,25 @@ def test_what_dense_transfer_does_otherwise_is_told() -> None:
 
 def test_released_multi_label() -> None:
     recipe = MULTILABELS["table_7c_release"]
-    assert (recipe.micro_batch, recipe.num_devices, recipe.epochs, recipe.max_lr) == (
-        32,
-        4,
-        10,
-        1e-5,
-    )
-    assert (recipe.per_epoch, recipe.ema_rising, recipe.source) == (True, False, "release")
+    assert recipe == replace(recipe, micro_batch=32, num_devices=4, epochs=10, max_lr=1e-5)
+    assert recipe == replace(recipe, per_epoch=True, ema_rising=False, source="release")
 
 
 @pytest.mark.parametrize(
-    ("method", "name", "expected"),
-    [  # encoder, largest rate, images a device, devices: as the release configures them
-        ("catlip", "datacomp_b16_release", ("vit_b16_conv", 1e-3, 1024, 64)),
-        ("catlip", "datacomp_l16_release", ("vit_l16_conv", 6e-4, 512, 128)),
-        ("catlip", "datacomp_h16_release", ("vit_h16_conv", 4e-4, 256, 256)),
-        ("clip", "datacomp_b16_release", ("vit_b16_conv", 1e-3, 256, 256)),
-        ("clip", "datacomp_h16_release", ("vit_h16_conv", 5e-4, 256, 512)),
+    ("method", "size", "max_lr", "micro_batch", "num_devices"),
+    [  # as the release configures them
+        ("catlip", "b16", 1e-3, 1024, 64),
+        ("catlip", "l16", 6e-4, 512, 128),
+        ("catlip", "h16", 4e-4, 256, 256),
+        ("clip", "b16", 1e-3, 256, 256),
+        ("clip", "h16", 5e-4, 256, 512),
     ],
 )
-def test_released_pre_training(method, name, expected) -> None:
-    recipe = ALL[method][name]
-    assert (recipe.encoder, recipe.max_lr, recipe.micro_batch, recipe.num_devices) == expected
-    assert recipe.checkpointing
-    assert recipe.source == "release"
+def test_released_pre_training(method, size, max_lr, micro_batch, num_devices) -> None:
+    recipe = ALL[method][f"datacomp_{size}_release"]
+    assert recipe == replace(recipe, encoder=f"vit_{size}_conv", max_lr=max_lr)
+    assert recipe == replace(recipe, micro_batch=micro_batch, num_devices=num_devices)
+    assert recipe == replace(recipe, checkpointing=True, source="release")
 
 
 @pytest.mark.parametrize(
@@ -96,20 +93,11 @@ def test_released_pre_training(method, name, expected) -> None:
 def test_released_fine_tuning(name) -> None:
     recipe = FINETUNES[name]
     assert recipe.micro_batch * recipe.num_devices == 512
-    assert (recipe.epochs, recipe.max_lr, recipe.min_lr, recipe.warmup_iterations) == (
-        10,
-        3e-5,
-        3e-6,
-        500,
-    )
-    assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema_decay, recipe.grad_clip) == (
-        0.05,
-        0.1,
-        0.9995,
-        1.0,
-    )
-    assert (recipe.per_epoch, recipe.ema_rising, recipe.initialization) == (True, False, "release")
-    assert (len(recipe.sizes()), recipe.precision) == (9 if name == "release_512" else 7, "bf16")
+    assert recipe == replace(recipe, epochs=10, max_lr=3e-5, min_lr=3e-6, warmup_iterations=500)
+    assert recipe == replace(recipe, weight_decay=0.05, label_smoothing=0.1)
+    assert recipe == replace(recipe, ema_decay=0.9995, ema_rising=False, grad_clip=1.0)
+    assert recipe == replace(recipe, per_epoch=True, initialization="release", precision="bf16")
+    assert len(recipe.sizes()) == (9 if name == "release_512" else 7)
 
 
 @pytest.mark.parametrize(("method", "name"), [each for each in EACH if "starter" in each[1]])

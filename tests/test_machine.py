@@ -73,9 +73,8 @@ def test_a_process_that_is_not_ours_counts_as_another() -> None:
 def test_the_ranks_of_a_launcher_are_one_run(monkeypatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert Usage().root == os.getppid()
-    own = tree_s(
-        os.getpid()
-    )  # read first: the time of this process goes on between the two readings
+    # This one is read first: the time of this process goes on between the two readings.
+    own = tree_s(os.getpid())
     assert tree_s(os.getppid()) >= own > 0
 
 
@@ -90,16 +89,11 @@ assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
     environment = json.loads((tmp_path / "name.json").read_text())["environment"]
-    assert {"load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"} <= environment.keys()
-    assert all(
-        environment[name] >= 0
-        for name in ("load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s")
-    )
+    for name in ("load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"):
+        assert environment[name] >= 0
     assert "attention" not in environment
-    assert (
-        json.loads((tmp_path / "begun.json").read_text())["environment"]["load_start"]
-        == environment["load_start"]
-    )
+    begun = json.loads((tmp_path / "begun.json").read_text())["environment"]
+    assert begun["load_start"] == environment["load_start"]
 
 
 def test_a_run_that_burns_two_processes_shows_in_its_record(tmp_path: Path) -> None:

@@ -15,16 +15,16 @@ def forget() -> Any:
     learn([])
 
 
-def learnt(**shown_as: Any) -> None:
-    learn([shown_as])
+def look_of(method: str) -> tuple[str, str, str]:
+    return name_of(method), colour_of(method), marker_of(method)
 
 
 def test_a_method_is_shown_as_its_records_state() -> None:
-    learnt(toy=TOY)
-    assert (name_of("toy"), colour_of("toy"), marker_of("toy")) == ("Toy", "#ab12cd", "X")
+    learn([{"toy": TOY}])
+    assert look_of("toy") == ("Toy", "#ab12cd", "X")
     assert stated_colours() == ["#ab12cd"]
     learn([])
-    assert (name_of("toy"), colour_of("toy"), marker_of("toy")) == ("toy", OTHER, "P")
+    assert look_of("toy") == ("toy", OTHER, "P")
 
 
 def test_a_variant_has_the_colour_of_its_method() -> None:
@@ -42,10 +42,10 @@ def test_a_variant_has_the_colour_of_its_method() -> None:
     ],
 )
 def test_what_cannot_be_drawn_is_shown_as_unknown(stated: Any) -> None:
-    learnt(toy=stated)
-    assert (name_of("toy"), colour_of("toy"), marker_of("toy")) == ("toy", OTHER, "P")
+    learn([{"toy": stated}])
+    assert look_of("toy") == ("toy", OTHER, "P")
 
 
 def test_records_do_not_rename_a_known_method() -> None:
-    learnt(clip=TOY)
+    learn([{"clip": TOY}])
     assert (name_of("clip"), colour_of("clip")) == ("CLIP", KNOWN["clip"].colour)

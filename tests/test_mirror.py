@@ -47,6 +47,19 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.fixture
+def other(run: Run) -> Run:
+    """An empty folder with the same mirror."""
+    return Run(run.folder.with_name("other"), run.elsewhere)
+
+
+@pytest.fixture
+def of_another_seed(other: Run) -> Run:
+    """The same of a run with another config."""
+    other.mirror.config = {"seed": 1}
+    return other
+
+
 def test_it_holds_the_folder_and_not_what_was_deleted_nor_what_is_half_written(run: Run) -> None:
     assert content(run.elsewhere) == run.content()
     run.add(3)
@@ -61,8 +74,11 @@ def test_it_holds_the_folder_and_not_what_was_deleted_nor_what_is_half_written(r
 
 
 @pytest.mark.parametrize("here", [(), (1,), (1, 2), (2, 3)])
-def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ...]) -> None:
-    other = Run(run.folder.with_name("other"), run.elsewhere, *here)
+def test_what_is_newer_is_fetched_and_nothing_else(
+    run: Run, other: Run, here: tuple[int, ...]
+) -> None:
+    for step in here:
+        other.add(step)
     before = other.content()
     other.mirror.fetch(restart=False)
     if max(here, default=0) >= 2:
@@ -74,27 +90,23 @@ def test_what_is_newer_is_fetched_and_nothing_else(run: Run, here: tuple[int, ..
     assert content(run.elsewhere) == other.content()
 
 
-def test_a_restart_fetches_nothing_and_takes_its_place(run: Run) -> None:
-    other = Run(run.folder.with_name("other"), run.elsewhere)
-    other.mirror.config = {"seed": 1}
-    other.mirror.fetch(restart=True)
-    assert other.content() == {}
-    assert not (run.elsewhere / INDEX).exists()
-    other.add(1)
-    other.mirror.send()
-    assert content(run.elsewhere) == other.content()
+def test_a_restart_fetches_nothing_and_takes_its_place(of_another_seed: Run) -> None:
+    restarted = of_another_seed
+    restarted.mirror.fetch(restart=True)
+    assert restarted.content() == {}
+    assert not (restarted.elsewhere / INDEX).exists()
+    restarted.add(1)
+    restarted.mirror.send()
+    assert content(restarted.elsewhere) == restarted.content()
 
 
-def test_another_run_is_refused_before_anything_is_written(run: Run) -> None:
-    other = Run(run.folder.with_name("other"), run.elsewhere)
-    other.mirror.config = {"seed": 1}
+def test_another_run_is_refused_before_anything_is_written(of_another_seed: Run) -> None:
     with pytest.raises(InputError, match="seed 0 there, 1 now"):
-        other.mirror.fetch(restart=False)
-    assert other.content() == {}
+        of_another_seed.mirror.fetch(restart=False)
+    assert of_another_seed.content() == {}
 
 
-def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run) -> None:
-    other = Run(run.folder.with_name("other"), run.elsewhere)
+def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run, other: Run) -> None:
     other.mirror.fetch(restart=False)
     other.add(3)
     other.mirror.send()
@@ -112,10 +124,10 @@ def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run) -> None:
     ["", "[]", "{}", json.dumps({"config": CONFIG, "files": ["../../escaped"]})]
     + [json.dumps({"config": CONFIG, "files": [name]}) for name in ("/etc/passwd", 1)],
 )
-def test_an_index_that_is_none_is_one_line(run: Run, index: str) -> None:
-    (run.elsewhere / INDEX).write_text(index)
+def test_an_index_that_is_none_is_one_line(other: Run, index: str) -> None:
+    (other.elsewhere / INDEX).write_text(index)
     with pytest.raises(InputError, match=INDEX):
-        Run(run.folder.with_name("other"), run.elsewhere).mirror.fetch(restart=False)
+        other.mirror.fetch(restart=False)
 
 
 def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypatch) -> None:

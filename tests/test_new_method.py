@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from one_line import one_line_error
 from safetensors.torch import load_file
+from short_training import command
 
 from bench.measuring.methods import METHODS
 from catlip.method_style import KNOWN
@@ -66,20 +68,17 @@ def done(starter, tmp_path_factory: pytest.TempPathFactory) -> Done:
     (folder / "methods").mkdir()
     (folder / "methods" / "squared.py").write_text(METHOD)
     runs = folder / "runs/scale"
-    train = [
-        "baselines.pretrain", "--method", "squared", "--shards", str(starter.shards),
-        "--vocabulary", str(starter.vocabulary), "--labels-dir", str(starter.labels),
-        "--epochs", "0", "--iterations", "3", "--micro-batch", "4", "--device", "cpu", "--quiet",
-    ]  # fmt: skip
-    resumed = [*train, "--out", str(runs / "pretrain/squared-seed0"), "--checkpoint-every", "1"]
-    whole = [*train, "--out", str(folder / "whole/squared-seed0")]
+    few = ("--iterations", 3, "--micro-batch", 4)
+    whole = command("squared", starter, folder / "whole/squared-seed0", *few)
+    stopped = command("squared", starter, runs / "pretrain/squared-seed0", *few)
+    stopped += ["--checkpoint-every", "1"]
     quick = [*SMALL, "--methods", "catlip", "squared", "--batch-size", "2", "--device", "cpu"]
     quick += ["--quiet", "--out"]
     programs = [
-        resumed,
-        resumed,
+        stopped,
+        stopped,
         whole,
-        [*train, "--dry-run"],
+        [*whole, "--dry-run"],
         ["bench.step_time", *quick, str(runs / "step_time"), "--num-steps", "2"],
         ["bench.memory", *quick, str(runs / "memory")],
         ["bench.analytic", *SMALL, "--out", str(runs / "analytic")],
@@ -142,9 +141,7 @@ def test_the_page_shows_its_label_in_its_colour(done: Done, program: Callable) -
 
 def test_a_folder_of_methods_that_is_not_there_is_named(program: Callable) -> None:
     done = program("baselines.pretrain", "--help", CATLIP_METHODS="nowhere")
-    assert done.returncode == 2
-    assert "'nowhere'" in done.stderr
-    assert done.stderr.count("\n") == 1
+    one_line_error(done, "'nowhere'")
 
 
 def test_the_page_knows_every_method_of_this_project_as_it_is() -> None:

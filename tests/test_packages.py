@@ -8,6 +8,8 @@ import json
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from catlip.system.cache import cache_dir
 from catlip.system.packages import fetch_npm, fetch_wheel
 
 WRONG = "0" * 64
+PIP_FAILED = "ERROR: Could not install packages due to an OSError: "
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +29,8 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
 
 
-def write_wheel(path: Path) -> str:
-    """A minimal wheel that pip accepts; returns its digest."""
+def write_wheel(path: Path) -> None:
+    """A minimal wheel that pip accepts."""
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("words.txt", "dog\n")
         wheel.writestr(
@@ -38,16 +41,30 @@ def write_wheel(path: Path) -> str:
             "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
         wheel.writestr("words-1.0.dist-info/RECORD", "")
-    return sha256(path.read_bytes()).hexdigest()
 
 
-def write_npm_tarball(path: Path) -> str:
-    """A minimal npm package; returns its digest."""
+def write_npm_tarball(path: Path) -> None:
+    """A minimal npm package."""
     manifest = json.dumps({"name": "words", "version": "1.0.0"}).encode()
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo("package/package.json")
         member.size = len(manifest)
         tar.addfile(member, io.BytesIO(manifest))
+
+
+@pytest.fixture(params=["pip", "npm"])
+def words(request, tmp_path) -> tuple[Path, Callable[[str], Path]]:
+    """A package of each registry: its file, and what fetches it if it has this digest."""
+    if request.param == "pip":
+        origin = tmp_path / "words-1.0-py3-none-any.whl"
+        write_wheel(origin)
+        return origin, partial(fetch_wheel, str(origin))
+    origin = tmp_path / "words.tgz"
+    write_npm_tarball(origin)
+    return origin, partial(fetch_npm, "words", f"file:{origin}")
+
+
+def digest_of(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
@@ -55,46 +72,31 @@ def kept_files() -> list[Path]:
     return [path for path in cache_dir("packages").rglob("*") if path.is_file()]
 
 
-def test_a_wheel_is_fetched_once_and_then_kept(tmp_path):
-    origin = tmp_path / "words-1.0-py3-none-any.whl"
-    digest = write_wheel(origin)
-    first = fetch_wheel(str(origin), digest)
-    content = origin.read_bytes()
+def test_a_package_is_fetched_once_and_then_kept(words):
+    origin, fetch = words
+    content, digest = origin.read_bytes(), digest_of(origin)
+    first = fetch(digest)
     origin.unlink()
-    assert fetch_wheel(str(origin), digest) == first
+    assert fetch(digest) == first
     assert first.read_bytes() == content
-    assert first.name == origin.name
+    if origin.suffix == ".whl":
+        assert first.name == origin.name
 
 
-def test_an_npm_package_is_fetched_once_and_then_kept(tmp_path):
-    origin = tmp_path / "words.tgz"
-    digest = write_npm_tarball(origin)
-    first = fetch_npm("words", f"file:{origin}", digest)
-    content = origin.read_bytes()
-    origin.unlink()
-    assert fetch_npm("words", f"file:{origin}", digest) == first
-    assert first.read_bytes() == content
-
-
-def test_a_package_with_another_digest_is_refused_and_not_kept(tmp_path):
-    tarball, wheel = tmp_path / "words.tgz", tmp_path / "words-1.0-py3-none-any.whl"
-    for fetch, actual in (
-        (lambda: fetch_npm("words", f"file:{tarball}", WRONG), write_npm_tarball(tarball)),
-        (lambda: fetch_wheel(str(wheel), WRONG), write_wheel(wheel)),
-    ):
-        with pytest.raises(InputError) as refusal:
-            fetch()
-        assert actual in str(refusal.value)
-        assert WRONG in str(refusal.value)
+def test_a_package_with_another_digest_is_refused_and_not_kept(words):
+    origin, fetch = words
+    with pytest.raises(InputError) as refusal:
+        fetch(WRONG)
+    assert digest_of(origin) in str(refusal.value)
+    assert WRONG in str(refusal.value)
     assert kept_files() == []
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path):
-    origin = tmp_path / "words-1.0-py3-none-any.whl"
-    digest = write_wheel(origin)
-    kept = fetch_wheel(str(origin), digest)
+def test_a_damaged_file_in_the_cache_is_fetched_again(words):
+    origin, fetch = words
+    kept = fetch(digest_of(origin))
     kept.write_bytes(kept.read_bytes()[:-10])
-    assert fetch_wheel(str(origin), digest).read_bytes() == origin.read_bytes()
+    assert fetch(digest_of(origin)).read_bytes() == origin.read_bytes()
 
 
 def test_a_package_that_brings_scripts_runs_none_of_them(tmp_path):
@@ -110,15 +112,16 @@ def test_a_package_that_brings_scripts_runs_none_of_them(tmp_path):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("client", ["npm", "pip"])
-def test_an_unreachable_registry_is_one_line_that_names_the_package(client, monkeypatch):
+@pytest.mark.parametrize(
+    "fetch",
+    [partial(fetch_npm, "no-such-words", "1.0.0"), partial(fetch_wheel, "no-such-words==1.0")],
+)
+def test_an_unreachable_registry_is_one_line_that_names_the_package(fetch, monkeypatch):
     nobody = "http://127.0.0.1:9"
     monkeypatch.setenv("npm_config_registry", nobody)
     monkeypatch.setenv("PIP_INDEX_URL", nobody)
     with pytest.raises(InputError) as failure:
-        fetch_npm("no-such-words", "1.0.0", WRONG) if client == "npm" else fetch_wheel(
-            "no-such-words==1.0", WRONG
-        )
+        fetch(WRONG)
     assert "no-such-words" in str(failure.value)
     assert "\n" not in str(failure.value)
     assert kept_files() == []
@@ -131,20 +134,8 @@ def test_an_unreachable_registry_is_one_line_that_names_the_package(client, monk
             "npm error code ENOSPC\nnpm error nospc ENOSPC: no space left on device, write",
             errno.ENOSPC,
         ),
-        (
-            (
-                "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on "
-                "device"
-            ),
-            errno.ENOSPC,
-        ),
-        (
-            (
-                "ERROR: Could not install packages due to an OSError: [Errno 30] Read-only file "
-                "system: '/x'"
-            ),
-            errno.EROFS,
-        ),
+        (f"{PIP_FAILED}[Errno 28] No space left on device", errno.ENOSPC),
+        (f"{PIP_FAILED}[Errno 30] Read-only file system: '/x'", errno.EROFS),
     ],
 )
 def test_a_full_or_forbidden_disk_is_not_blamed_on_the_network(monkeypatch, complaint, number):

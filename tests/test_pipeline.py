@@ -2,6 +2,7 @@
 deleted.
 """
 
+import fcntl
 import os
 import re
 import signal
@@ -46,7 +47,7 @@ if pathlib.Path("stop").exists():
 
 
 @pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
+def stub(tmp_path: Path, monkeypatch) -> Step:
     """A step that runs the program above, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline.inputs, "REPOSITORY", tmp_path)
@@ -88,13 +89,9 @@ def test_a_finished_step_is_skipped_whatever_does_not_determine_its_result(stub:
 def test_results_that_were_moved_with_their_stamps_are_not_made_again(stub: Step) -> None:
     run(stub)
     Path("runs").rename("elsewhere")
-    there = replace(
-        stub,
-        other_arguments=("--out", "elsewhere/train"),
-        makes=[Path("elsewhere/train/weights")],
-        owns=[Path("elsewhere/train")],
-    )
-    assert run(there, "elsewhere") == 1
+    folder = Path("elsewhere/train")
+    there = replace(stub, other_arguments=("--out", str(folder)), owns=[folder])
+    assert run(replace(there, makes=[folder / "weights"]), "elsewhere") == 1
 
 
 def test_data_that_were_moved_or_copied_are_the_same_data(stub: Step) -> None:
@@ -104,9 +101,7 @@ def test_data_that_were_moved_or_copied_are_the_same_data(stub: Step) -> None:
     assert run(replace(stub, reads=["copy"], arguments=("--lr=1", "copy"))) == 1
 
 
-def test_what_an_older_version_made_is_moved_aside_and_not_deleted(
-    stub: Step, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_an_older_version_made_is_moved_aside_and_not_deleted(stub: Step, capsys) -> None:
     run(stub)
     assert run(replace(stub, arguments=("--lr=2",))) == 1
     (older,) = moved()
@@ -134,7 +129,7 @@ def test_comments_and_docstrings_are_not_code(stub: Step) -> None:
     assert not moved()
 
 
-def test_what_is_lost_is_made_again(stub: Step, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_lost_is_made_again(stub: Step, capsys) -> None:
     run(stub)
     Path("runs/train/weights").unlink()
     assert run(stub) == 2, "in its folder, where it may find a checkpoint"
@@ -192,7 +187,7 @@ def test_a_stamp_that_cannot_be_read_is_as_none(stub: Step) -> None:
 
 
 def test_small_data_count_by_content_and_large_data_by_size_and_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch
 ) -> None:
     shards = tmp_path / "shards"
     shards.mkdir()
@@ -200,10 +195,8 @@ def test_small_data_count_by_content_and_large_data_by_size_and_time(
         (shards / f"{number}.tar").write_bytes(b"images")
     first = digest_of_data(str(shards))
     os.utime(shards / "0.tar", (1, 1))
-    assert digest_of_data(str(shards)) == first
-    assert (
-        digest_of_data(str(shards / "{0..1}.tar")) == digest_of_data(str(shards / "*.tar")) == first
-    )
+    for spelling in (shards, shards / "{0..1}.tar", shards / "*.tar"):
+        assert digest_of_data(str(spelling)) == first
     (shards / "0.tar").write_bytes(b"Images")
     assert digest_of_data(str(shards)) != first
     monkeypatch.setattr(pipeline.inputs, "CONTENT_LIMIT", 1)
@@ -212,11 +205,8 @@ def test_small_data_count_by_content_and_large_data_by_size_and_time(
     second = digest_of_data(str(shards))
     (shards / "1.tar").write_bytes(b"more images")
     assert len({first, second, digest_of_data(str(shards))}) == 3
-    assert (
-        digest_of_data(str(shards / "{2..3}.tar"))
-        == digest_of_data(str(tmp_path / "none"))
-        == "missing"
-    )
+    for missing in (shards / "{2..3}.tar", tmp_path / "none"):
+        assert digest_of_data(str(missing)) == "missing"
 
 
 def test_of_a_finished_training_only_its_weights_are_read(tmp_path: Path) -> None:
@@ -228,27 +218,20 @@ def test_of_a_finished_training_only_its_weights_are_read(tmp_path: Path) -> Non
     assert digest_of_data(str(tmp_path)) != first
 
 
-def test_code_is_what_a_program_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
+def test_code_is_what_a_program_imports(monkeypatch) -> None:
+    names: set[str] = set()
     read = pipeline.inputs._read_source
-    monkeypatch.setattr(
-        pipeline.inputs,
-        "_read_source",
-        lambda file: seen.append(file.relative_to(REPOSITORY)) or read(file),
-    )
+
+    def noting(file: Path) -> object:
+        names.add(str(file.relative_to(REPOSITORY)))
+        return read(file)
+
+    monkeypatch.setattr(pipeline.inputs, "_read_source", noting)
     digest_of_code(["catlip.pretrain"])
-    names = {str(name) for name in seen}
-    assert {
-        "catlip/pretrain.py",
-        "catlip/encoder.py",
-        "catlip/training/loop.py",
-        "catlip/data/augment.py",
-    } <= names
-    assert not [
-        name
-        for name in names
-        if name.startswith(("bench", "baselines", "reports")) or name == "catlip/cli.py"
-    ]
+    assert {"catlip/pretrain.py", "catlip/encoder.py"} <= names
+    assert {"catlip/training/loop.py", "catlip/data/augment.py"} <= names
+    assert not [name for name in names if name.startswith(("bench", "baselines", "reports"))]
+    assert "catlip/cli.py" not in names
 
 
 @pytest.mark.parametrize(
@@ -273,20 +256,15 @@ def test_every_program_of_the_plan_exists() -> None:
         assert "--device" not in step.arguments
 
 
-def test_trainings_are_the_same_on_another_device_and_measurements_are_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    here, there = (
-        options("--device", "cpu"),
-        options("--device", "cuda", "--quiet", "--out", "elsewhere"),
-    )
+def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> None:
+    here = options("--device", "cpu")
+    there = options("--device", "cuda", "--quiet", "--out", "elsewhere")
     there.gpus = 8
     for one, other in zip(pretrain(here), pretrain(there), strict=True):
         words = [word.replace("elsewhere", "runs") for word in other.arguments]
         assert list(one.arguments) == words
-    assert {step.hardware for step in STEPS["bench"](here)} != {
-        step.hardware for step in STEPS["bench"](there)
-    }
+    hardware = [{step.hardware for step in STEPS["bench"](plan)} for plan in (here, there)]
+    assert hardware[0] != hardware[1]
 
 
 def test_dense_trainings_read_their_encoder() -> None:
@@ -298,7 +276,7 @@ def test_dense_trainings_read_their_encoder() -> None:
 
 
 def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch, capsys
 ) -> None:
     assert pipeline.transfer.FASHION_MNIST == fashion_mnist.INSTALLED
     assert str(fashion_mnist.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
@@ -314,11 +292,7 @@ def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_els
     assert steps["linear_probe-random-seed2-fashion_mnist"].reads == [photographs]
 
 
-def test_two_at_once_in_one_folder_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import fcntl
-
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys) -> None:
     (tmp_path / "starter" / ".steps").mkdir(parents=True)
     with open(tmp_path / "starter" / ".steps" / "lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -327,7 +301,7 @@ def test_two_at_once_in_one_folder_are_refused(
 
 
 @pytest.mark.parametrize("out", ["", "/"])
-def test_results_need_a_folder_of_their_own(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_need_a_folder_of_their_own(out: str, capsys) -> None:
     assert main(["--out", out, "--only", "label"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -353,8 +327,13 @@ def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
+def run_side_by_side(names: list[str]) -> None:
+    steps = [Step(name, program="stub", arguments=(name,)) for name in names]
+    side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
+
+
 def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(
-    stub: Step, capfd: pytest.CaptureFixture[str]
+    stub: Step, capfd
 ) -> None:
     Path("stub.py").write_text(
         "import os, pathlib, sys, time\n"
@@ -368,8 +347,7 @@ def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(
     names = ["step0", "step1"]
     if len(cores) < 2:
         pytest.skip("one core")
-    steps = [Step(name, program="stub", arguments=(name,)) for name in names]
-    side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
+    run_side_by_side(names)
     shares = [{*map(int, Path(name).read_text().split())} for name in names]
     assert shares[0] | shares[1] == cores
     assert not shares[0] & shares[1]
@@ -386,14 +364,13 @@ def test_a_failure_lets_the_steps_beside_it_end_and_begins_no_other(stub: Step) 
         "pathlib.Path(name).touch()"
     )
     names = [f"step{number}" for number in range(9)]
-    steps = [Step(name, program="stub", arguments=(name,)) for name in names]
     with pytest.raises(StepFailedError):
-        side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
+        run_side_by_side(names)
     beside = len(os.sched_getaffinity(0)) - 1
     assert {path.name for path in Path().glob("step*")} == {*names[1 : beside + 1]}
 
 
-def test_a_stage_waits_for_the_one_before(stub: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_waits_for_the_one_before(stub: Step, monkeypatch) -> None:
     Path("stub.py").write_text(
         "import pathlib, sys, time\n"
         "if sys.argv[1] == 'train': time.sleep(0.5); pathlib.Path('weights').touch()\n"

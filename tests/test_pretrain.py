@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,11 +32,10 @@ def outcome(out: Path) -> tuple[list[float], str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
+def undisturbed(succeed, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
     for method in ("catlip", "clip"):
-        done = program(*command(method, starter, folder / method, *DROPPING[method]))
-        assert done.returncode == 0, done.stderr
+        succeed(*command(method, starter, folder / method, *DROPPING[method]))
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
 
@@ -45,10 +43,9 @@ def undisturbed(program, starter, tmp_path_factory) -> dict[str, tuple[list[floa
     "method",
     ["catlip", "catlip_softmax", "clip", "clip_catlip", "siglip", "superclass", "superclip"],
 )
-def test_a_run_learns(program, starter, tmp_path, method) -> None:
+def test_a_run_learns(succeed, starter, tmp_path, method) -> None:
     longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)
-    done = program(*command(method, starter, tmp_path / "run", *longer))
-    assert done.returncode == 0, done.stderr
+    succeed(*command(method, starter, tmp_path / "run", *longer))
     loss, _ = outcome(tmp_path / "run")
     assert len(loss) == 60
     assert sum(loss[-15:]) < 0.95 * sum(loss[:15])
@@ -56,30 +53,26 @@ def test_a_run_learns(program, starter, tmp_path, method) -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_the_curve_does_not_depend_on_the_workers(
-    program, starter, tmp_path, undisturbed, num_workers
+    succeed, starter, tmp_path, undisturbed, num_workers
 ) -> None:
-    done = program(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
-    assert done.returncode == 0, done.stderr
+    succeed(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
 
 
-def test_on_a_cpu_every_kernel_is_deterministic(program, starter, tmp_path, undisturbed) -> None:
-    done = program(*command("catlip", starter, tmp_path / "run", "--deterministic"))
-    assert done.returncode == 0, done.stderr
+def test_on_a_cpu_every_kernel_is_deterministic(succeed, starter, tmp_path, undisturbed) -> None:
+    done = succeed(*command("catlip", starter, tmp_path / "run", "--deterministic"))
     assert "deterministic" not in done.stderr  # torch names an operation without such a kernel
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
 
 
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
-    program, starter, tmp_path
+    succeed, starter, tmp_path
 ) -> None:
-    arguments = command(
-        "catlip", starter, tmp_path / "one", "--encoder", "vit_tiny16", "--num-devices", 2
-    )  # no batch norm
-    arguments += ["--micro-batch", "4", "--range-augment", "40", "20", "--patch-drop-rate", "0.5"]
-    assert program(*arguments).returncode == 0
-    done = program(*arguments, "--out", tmp_path / "two", ranks=2)
-    assert done.returncode == 0, done.stderr
+    without_batch_norm = ("--encoder", "vit_tiny16", "--num-devices", 2, "--micro-batch", 4)
+    arguments = command("catlip", starter, tmp_path / "one", *without_batch_norm)
+    arguments += ["--range-augment", "40", "20", "--patch-drop-rate", "0.5"]
+    succeed(*arguments)
+    succeed(*arguments, "--out", tmp_path / "two", ranks=2)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert one["notes"] == ["2 micro-steps per step keep the recipe's global batch"]
     assert two["notes"] == []
@@ -87,31 +80,24 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
 
 
-def test_another_seed_gives_another_run(program, starter, tmp_path, undisturbed) -> None:
-    assert program(*command("catlip", starter, tmp_path / "run", "--seed", 1)).returncode == 0
+def test_another_seed_gives_another_run(succeed, starter, tmp_path, undisturbed) -> None:
+    succeed(*command("catlip", starter, tmp_path / "run", "--seed", 1))
     assert outcome(tmp_path / "run")[0] != undisturbed["catlip"][0]
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])
 def test_killed_and_resumed_is_uninterrupted(
-    starter, program, tmp_path, undisturbed, method
+    starter, succeed, tmp_path, undisturbed, method
 ) -> None:
     out = tmp_path / "run"
     arguments = command(method, starter, out, "--checkpoint-every", 1, *DROPPING[method])
     for lines in (3, 7):  # killed as soon as so many steps are in the log
         process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 120
-        while (
-            not _has_lines(out / "log.jsonl", lines)
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
-            time.sleep(0.01)
+        short_training.wait_for_lines(out / "log.jsonl", lines, process, longest_s=120)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     assert out.with_name("run.json.partial").exists()
-    done = program(*arguments)
-    assert done.returncode == 0, done.stderr
+    succeed(*arguments)
     assert outcome(out) == undisturbed[method]
     assert not out.with_name("run.json.partial").exists()
 
@@ -122,13 +108,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(
     out = tmp_path / "run"
     arguments = command("catlip", starter, out)
     first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while (
-        not _has_lines(out / "log.jsonl", 2)
-        and first.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.01)
+    short_training.wait_for_lines(out / "log.jsonl", 2, first, longest_s=120)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
     try:
         for more in ((), ("--restart",)):
@@ -142,40 +122,35 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(
     assert not (out / ".lock").exists()
 
 
-def _has_lines(path: Path, count: int) -> bool:
-    return path.exists() and path.read_text().count("\n") >= count
-
-
 def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(
-    program, starter, tmp_path
+    program, succeed, starter, tmp_path
 ) -> None:
     arguments = command("catlip", starter, tmp_path / "run", "--iterations", 2)
-    assert program(*arguments).returncode == 0
+    succeed(*arguments)
     environment = json.loads((tmp_path / "run.json").read_text())["environment"]
     assert environment["attention"] == "flash"
     assert environment["cpu_s"] > 0
     checkpoint = next((tmp_path / "run" / "checkpoints").iterdir())
     before = checkpoint.stat().st_mtime_ns
-    assert program(*arguments).returncode == 0
+    succeed(*arguments)
     assert checkpoint.stat().st_mtime_ns == before
     refused = program(*arguments, "--max-lr", "0.5")
     one_line_error(refused, f"max_lr {STARTER.max_lr} there, 0.5 now")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
-    assert program(*arguments, "--max-lr", "0.5", "--restart").returncode == 0
+    succeed(*arguments, "--max-lr", "0.5", "--restart")
 
 
 def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     vocabulary = json.loads(starter.vocabulary.read_text()) | {"rule": "corenet"}
     (tmp_path / "vocabulary.json").write_text(json.dumps(vocabulary))
-    done = program(
-        *command("catlip", starter, tmp_path / "run", "--vocabulary", tmp_path / "vocabulary.json")
-    )
+    other = ("--vocabulary", tmp_path / "vocabulary.json")
+    done = program(*command("catlip", starter, tmp_path / "run", *other))
     assert done.returncode == 2
     assert "corenet" in done.stderr.splitlines()[-1]
 
 
 def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(
-    program, starter, tmp_path
+    program, succeed, starter, tmp_path
 ) -> None:
     """Of a shard one name is made no UTF-8."""
     shards = tmp_path / "shards"
@@ -188,8 +163,7 @@ def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_
     assert refused.returncode == 2
     assert "a name that is not UTF-8" in refused.stderr
     assert not (tmp_path / "run.json").exists()
-    done = program(*command("clip", starter, tmp_path / "run", *arguments))
-    assert done.returncode == 0, done.stderr
+    succeed(*command("clip", starter, tmp_path / "run", *arguments))
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["metrics"]["broken"]["a name that is not UTF-8"] == 1
     assert any("99999.tar" in key for key in record["samples"]["broken_keys"])

@@ -20,43 +20,31 @@ from catlip.program.ranges import check_ranges
 from catlip.recipes.pretrain import STARTER
 from catlip.record import read_record
 
-TINY = {
-    "resolution": 32,
-    "min_resolution": 32,
-    "max_resolution": 32,
-    "iterations": 4,
-    "epochs": 0,
-    "micro_batch": 4,
-}
+SIDE_32 = {"resolution": 32, "min_resolution": 32, "max_resolution": 32}
+SHORT = {"iterations": 4, "epochs": 0, "micro_batch": 4, "warmup_iterations": 1}
 CLASSES = 30
 
 
 def picture(number: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(
-        np.random.default_rng(number).integers(256, size=(40, 40, 3), dtype=np.uint8)
-    ).save(buffer, "PNG")
+    buffer, draw = io.BytesIO(), np.random.default_rng(number)
+    pixels = draw.integers(256, size=(40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def run(folder: Path, **options) -> dict:
-    content = [
-        b"" if number == 1 else picture(number)[:300] if number == 2 else picture(number)
-        for number in range(12)
-    ]
-    write_shard(
-        folder / "0.tar",
-        [(str(number), {"png": image, "txt": b""}) for number, image in enumerate(content)],
-    )
-    recipe = replace(STARTER, **TINY, warmup_iterations=1, precision="fp32")
+    pictures = [picture(number) for number in range(12)]
+    pictures[1] = b""
+    pictures[2] = pictures[2][:300]
+    samples = [(str(key), {"png": image, "txt": b""}) for key, image in enumerate(pictures)]
+    write_shard(folder / "0.tar", samples)
+    recipe = replace(STARTER, **SIDE_32, **SHORT, precision="fp32")
     config = PretrainRun(
         recipe, (str(folder),), folder / "run", device="cpu", num_workers=0, quiet=True, **options
     )
-
     classes = Classes(torch.full((CLASSES,), 0.1), identity={}, labels=EvenLabels(CLASSES))
     method = Method(lambda: Categorical(encoder_of(recipe), classes.base_rates), classes)
-    record = pretrain(config, method)
-    return read_record(record)
+    return read_record(pretrain(config, method))
 
 
 def test_broken_images_are_in_the_record_each_once(tmp_path) -> None:

@@ -13,8 +13,8 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -23,15 +23,6 @@ from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, pro
 
 from catlip import cli
 from catlip.kinds import KINDS
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a program ended, and what it printed."""
-
-    code: int
-    output: str
-    errors: str
 
 
 class Programs:
@@ -43,25 +34,24 @@ class Programs:
         self.outputs.mkdir(parents=True, exist_ok=True)
         self.server = ProgramServer()
 
-    def run(self, name: str) -> Ended:
+    def run(self, name: str) -> CompletedProcess[str]:
         """The end of this program, which another test, or another test process, may have seen
         before.
         """
         needed = EVERY_RECORD if name == "reports" else SMALLEST[name].after
         for other in needed:
-            assert self.run(other).code == 0, (
-                f"{name} needs {other}, which failed:\n{self.run(other).errors}"
-            )
-        code, output, errors = (
-            self.outputs / f"{name}.{what}" for what in ("code", "output", "errors")
-        )
+            ended = self.run(other)
+            assert ended.returncode == 0, f"{name} needs {other}, which failed:\n{ended.stderr}"
+        ends = ("code", "output", "errors")
+        code, output, errors = (self.outputs / f"{name}.{end}" for end in ends)
         with open(self.outputs / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not code.exists():
                 module, *arguments = SMALLEST[name].command(name, self.folder)
                 where = {"cwd": self.folder, "output": output, "errors": errors}
                 code.write_text(str(self.server.run(module, arguments, **where)))
-        return Ended(int(code.read_text()), output.read_text(), errors.read_text())
+        returncode = int(code.read_text())
+        return CompletedProcess(name, returncode, output.read_text(), errors.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +70,12 @@ def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
     if not SMALLEST[name].is_installed:
         pytest.skip(f"{SMALLEST[name].extra} is not installed")
     ended = ran.run(name)
-    assert ended.code == 0, ended.errors
-    assert "Traceback" not in ended.errors
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
     if kind := SMALLEST[name].kind:
-        records = [
-            record
-            for word in re.findall(r"\S+\.json\b", ended.output)
-            if (record := as_record(ran.folder / word))
-        ]
-        assert records, f"no record is named in the output:\n{ended.output}"
-        assert kind in {record["kind"] for record in records}
+        paths = re.findall(r"\S+\.json\b", ended.stdout)
+        recorded = {record["kind"] for path in paths if (record := as_record(ran.folder / path))}
+        assert kind in recorded, f"no record of {kind} is named in the output:\n{ended.stdout}"
         assert kind in kinds_of_the_page() | NOT_SHOWN
 
 
@@ -115,14 +101,13 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
     from reports.read.records import read_records
 
     ended = ran.run("reports")
-    assert ended.code == 0, ended.errors
-    assert "left out" not in ended.output
+    assert ended.returncode == 0, ended.stderr
+    assert "left out" not in ended.stdout
     assert (ran.folder / "report/index.html").stat().st_size > 10_000
     records = read_records([ran.folder / "runs"])
     assert records.problems == ()
-    assert {record.kind for record in records.every} >= {
-        SMALLEST[name].kind for name in EVERY_RECORD
-    }
+    kinds = {record.kind for record in records.every}
+    assert kinds >= {SMALLEST[name].kind for name in EVERY_RECORD}
 
 
 def test_no_entry_is_of_a_program_that_is_gone() -> None:
@@ -141,21 +126,12 @@ def commands() -> list[str]:
     blocks = [block for page in pages for section in page.sections for block in section.blocks]
     shown = [block.line for block in blocks if isinstance(block, Command)]
     readme = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
-    lines = [
-        line
-        for text in re.findall(r"```bash\n(.*?)```", readme, re.DOTALL)
-        for line in text.splitlines()
-    ]
-    return sorted(
-        {
-            line
-            for line in (*lines, *shown)
-            if re.search(r"-m (catlip|baselines|bench|reports)\b", line)
-        }
-    )
+    lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", readme, re.DOTALL)).splitlines()
+    ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")
+    return sorted({line for line in (*lines, *shown) if ours.search(line)})
 
 
-def test_every_command_that_is_suggested_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_that_is_suggested_can_be_read(monkeypatch) -> None:
     """README and page name programs and flags that are there."""
     real_run, found = cli.run, commands()
     assert len(found) > 40

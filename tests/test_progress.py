@@ -9,16 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from catlip.program.progress import progress
 
 REPOSITORY = Path(__file__).parent.parent
 
 
-def test_off_a_terminal_two_thousand_updates_are_one_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_off_a_terminal_two_thousand_updates_are_one_line(capsys) -> None:
     with progress(total=2000, desc="catlip-seed0", unit="step") as bar:
         for step in range(2000):
             bar.update()
@@ -29,9 +25,7 @@ def test_off_a_terminal_two_thousand_updates_are_one_line(
     )
 
 
-def test_off_a_terminal_a_line_comes_every_thirty_seconds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_off_a_terminal_a_line_comes_every_thirty_seconds(capsys, monkeypatch) -> None:
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     with progress(total=10, desc="train", leave=False) as bar:
@@ -42,12 +36,12 @@ def test_off_a_terminal_a_line_comes_every_thirty_seconds(
     assert counts == ["3", "6", "9"]
 
 
-def test_what_is_of_unknown_length_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_of_unknown_length_is_counted(capsys) -> None:
     assert list(progress(iter("abc"), "auditing", unit=" captions")) == ["a", "b", "c"]
     assert re.fullmatch(r"auditing: 3 in 00:00, *[\d.]+ captions/s\n", capsys.readouterr().err)
 
 
-def test_on_a_terminal_it_is_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_it_is_one_line_that_changes(monkeypatch) -> None:
     reader, writer = pty.openpty()
     termios.tcsetwinsize(writer, (24, 80))
     with os.fdopen(writer, "w") as terminal:
@@ -62,7 +56,7 @@ def test_on_a_terminal_it_is_one_line_that_changes(monkeypatch: pytest.MonkeyPat
     assert written.count("\r") > written.count("\n") == 1
 
 
-def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_is_silent(capsys) -> None:
     with progress(range(3), "steps", disable=True) as bar:
         bar.set_postfix(loss="1")
         assert list(bar) == [0, 1, 2]

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.measuring import methods
+from catlip.data.loader import Batch
 from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_mse
 
 NAMES = ("brightness", "contrast", "noise")
 
 
-def pictures(
-    count: int, side: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    return torch.rand(
-        count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=dtype
-    )
+def pictures(count: int, side: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:
+    seeded = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, side, side, generator=seeded, dtype=dtype)
 
 
 def drawn_with(seed: int, images: Tensor) -> Draws:
@@ -46,10 +44,8 @@ def by_hand(images: np.ndarray, draws: Draws) -> np.ndarray:
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    scaling, noise = (
-        (0.1 + 0.8 * sigmoid(0.5), 1.1 + 8.9 * sigmoid(1.5)),
-        (5e-5 / 2, 1e-4 + (1 - 1e-4) * sigmoid(0.1)),
-    )
+    scaling = (0.1 + 0.8 * sigmoid(0.5), 1.1 + 8.9 * sigmoid(1.5))
+    noise = (5e-5 / 2, 1e-4 + (1 - 1e-4) * sigmoid(0.1))
     ranges = {"brightness": scaling, "contrast": scaling, "noise": noise}
     images = images.copy()
     for name in draws.order:
@@ -84,14 +80,16 @@ def test_images_and_loss_are_those_of_a_reading_by_hand(count, seed) -> None:
     assert augment.psnr_db.item() == pytest.approx(decibels(error.mean()), abs=1e-4)
 
 
+def ends_of(augment: RangeAugment) -> list[float]:
+    """The lower and the upper end of each range."""
+    return [end.item() for name in NAMES for end in augment.ranges()[name].values()]
+
+
 def test_ranges_start_where_the_releases_do() -> None:
-    ranges = {
-        name: [end.item() for end in ends.values()]
-        for name, ends in RangeAugment().ranges().items()
-    }
-    assert ranges["brightness"] == ranges["contrast"] == pytest.approx([0.598, 8.376], abs=5e-4)
-    assert ranges["noise"] == pytest.approx([2.5e-5, 0.525], abs=5e-4)
-    assert ranges["noise"][0] == pytest.approx(2.5e-5, rel=1e-6)
+    ends = ends_of(RangeAugment())
+    assert ends[:2] == ends[2:4] == pytest.approx([0.598, 8.376], abs=5e-4)
+    assert ends[4] == pytest.approx(2.5e-5, rel=1e-6)
+    assert ends[5] == pytest.approx(0.525, abs=5e-4)
 
 
 @pytest.mark.parametrize("raw", [-100.0, 100.0])
@@ -100,9 +98,8 @@ def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
     with torch.no_grad():
         for parameter in augment.parameters():
             parameter.fill_(raw)
-    found = [end.item() for name in NAMES for end in augment.ranges()[name].values()]
     bounds = [0.1, 1.1, 0.1, 1.1, 0, 1e-4] if raw < 0 else [0.9, 10, 0.9, 10, 5e-5, 1]
-    assert found == pytest.approx(bounds, abs=1e-6)
+    assert ends_of(augment) == pytest.approx(bounds, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +169,12 @@ def test_each_operation_changes_half_of_the_images(name, count, half) -> None:
 def test_halves_and_orders_are_drawn_evenly_and_independently() -> None:
     drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(600)]
     orders = [" ".join(one.order) for one in drawn]
-    assert {orders.count(order) > 60 for order in set(orders)} == {
-        True
-    }  # 100 each, 9 standard deviations apart
     assert len(set(orders)) == 6
-    chosen = {
-        name: np.array([np.isin(range(4), one.chosen[name]) for one in drawn]) for name in NAMES
-    }
+    # 100 each are expected, with a standard deviation of 9.
+    assert all(orders.count(order) > 60 for order in set(orders))
+    chosen = {}
     for name in NAMES:
+        chosen[name] = np.array([np.isin(range(4), one.chosen[name]) for one in drawn])
         assert np.abs(chosen[name].mean(axis=0) - 0.5).max() < 0.1
     both = (chosen["brightness"] & chosen["noise"]).mean(axis=0)
     assert np.abs(both - 0.25).max() < 0.1
@@ -207,13 +202,11 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
 
 
 def test_progress_moves_the_target_alone() -> None:
-    (early, early_loss), (late, late_loss) = (
-        augmented_with(0, pictures(8), progress) for progress in (0.1, 0.9)
-    )
+    early, early_loss = augmented_with(0, pictures(8), progress=0.1)
+    late, late_loss = augmented_with(0, pictures(8), progress=0.9)
     assert torch.equal(early, late)
-    assert early_loss > late_loss, (
-        "the initial ranges are too strong throughout, most of all at the start"
-    )
+    # The initial ranges are too strong throughout, most of all at the start.
+    assert early_loss > late_loss
 
 
 def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
@@ -230,24 +223,23 @@ def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
 
 
 def _on_meta(drawn: Draws) -> Draws:
-    chosen, where = (
-        {name: tensor.to("meta") for name, tensor in of.items()}
-        for of in (drawn.chosen, drawn.where)
-    )
-    return Draws(drawn.order, chosen, where, drawn.noise.to("meta"))
+    chosen = {name: tensor.to("meta") for name, tensor in drawn.chosen.items()}
+    where = {name: tensor.to("meta") for name, tensor in drawn.where.items()}
+    return Draws(drawn.order, chosen, where, noise=drawn.noise.to("meta"))
 
 
 def build(method: str = "catlip") -> Objective:
     return methods.build(method, "hybrid_mini", 16, 20, seed=0)
 
 
+def batch_of(seed: int) -> Batch:
+    return methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=seed)
+
+
 @pytest.mark.parametrize("method", methods.METHODS)
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
-    plain, augment = build(method), RangeAugment()
-    objective, batch = (
-        Augmented(plain, augment),
-        methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=0),
-    )
+    plain, augment, batch = build(method), RangeAugment(), batch_of(seed=0)
+    objective = Augmented(plain, augment)
     assert objective.needs == plain.needs
     assert objective.image_encoder is plain.image_encoder
 
@@ -257,9 +249,8 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     loss = objective(batch)
     torch.manual_seed(3)
     images, own = augment(batch.images, 0.75)
-    assert loss.item() == pytest.approx(
-        (as_before(replace(batch, images=images)) + own).item(), rel=1e-6
-    )
+    expected = as_before(replace(batch, images=images)) + own
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     loss.backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())
     objective.eval()
@@ -300,9 +291,7 @@ def weights_after(num_steps: int, resume_at: int | None) -> dict[str, Tensor]:
         optimizer.zero_grad()
         for micro_batch in range(2 * step, 2 * step + 2):
             torch.manual_seed(micro_batch)
-            objective(
-                methods.synthetic_batch(4, "hybrid_mini", 16, 20, seed=micro_batch)
-            ).backward()
+            objective(batch_of(micro_batch)).backward()
         optimizer.step()
     return objective.state_dict()
 

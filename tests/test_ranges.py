@@ -3,58 +3,54 @@ what it may be.
 """
 
 import importlib
-import inspect
 import math
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import pytest
 import tyro
+from one_line import one_line_exit
+from smallest_programs import config_of
 
 from catlip.cli import InputError, run
 from catlip.program.ranges import Range, check_ranges
 from catlip.recipes.pretrain import Recipe
 from catlip.training.schedule import Optimization
 
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ema_decay", math.nan),
-        ("ema_decay", 2.0),
-        ("ema_decay", 1.0),
-        ("min_lr", math.nan),
-        ("max_lr", math.inf),
-        ("max_lr", 0.0),
-        ("grad_clip", -1.0),
-        ("weight_decay", -5.0),
-        ("betas", (1.5, math.nan)),
-        ("betas", (0.9, 1.0)),
-        ("eps", math.nan),
-        ("eps", 0.0),
-        ("warmup_iterations", -1),
-    ],
-)
-def test_an_optimization_of_impossible_numbers_cannot_be_made(name, value) -> None:
-    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
-        Optimization(**{name: value})
+short_recipe = partial(Recipe, iterations=1)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("make", "name", "value"),
     [
-        ("flip", 7.0),
-        ("drop_path", 1.0),
-        ("patch_drop_rate", 1.0),
-        ("crop_scale", (0.0, 1.0)),
-        ("crop_scale", (1.0, 0.1)),
-        ("micro_batch", 0),
+        (Optimization, "ema_decay", math.nan),
+        (Optimization, "ema_decay", 2.0),
+        (Optimization, "ema_decay", 1.0),
+        (Optimization, "min_lr", math.nan),
+        (Optimization, "max_lr", math.inf),
+        (Optimization, "max_lr", 0.0),
+        (Optimization, "grad_clip", -1.0),
+        (Optimization, "weight_decay", -5.0),
+        (Optimization, "betas", (1.5, math.nan)),
+        (Optimization, "betas", (0.9, 1.0)),
+        (Optimization, "eps", math.nan),
+        (Optimization, "eps", 0.0),
+        (Optimization, "warmup_iterations", -1),
+        (short_recipe, "flip", 7.0),
+        (short_recipe, "drop_path", 1.0),
+        (short_recipe, "patch_drop_rate", 1.0),
+        (short_recipe, "crop_scale", (0.0, 1.0)),
+        (short_recipe, "crop_scale", (1.0, 0.1)),
+        (short_recipe, "micro_batch", 0),
     ],
 )
-def test_nor_can_a_recipe(name, value) -> None:
+def test_an_optimization_or_a_recipe_of_impossible_numbers_cannot_be_made(
+    make, name, value
+) -> None:
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
-        Recipe(iterations=1, **{name: value})
+        make(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -83,25 +79,13 @@ def test_every_command_line_refuses_in_one_line_with_the_flag_and_the_value(
     monkeypatch, capsys, module, arguments
 ) -> None:
     program = importlib.import_module(module)
-    config = next(
-        found
-        for found in vars(program).values()
-        if inspect.isclass(found)
-        and found.__module__ == module
-        and "out" in getattr(found, "__dataclass_fields__", {})
-        and not found.__name__.endswith("Run")
-    )
     recipes = getattr(program, "RECIPES", None)
     if module == "catlip.pretrain":
         recipes = {name: program.PretrainCatLIP(recipe) for name, recipe in program.CATLIP.items()}
     monkeypatch.setattr(sys, "argv", ["prog", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        run(config, lambda _: pytest.fail("it was started"), recipes)
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert next(word for word in reversed(arguments) if word.startswith("--")) in error
-    assert str(float(arguments[-1])).removesuffix(".0") in error
+    flag = next(word for word in reversed(arguments) if word.startswith("--"))
+    with one_line_exit(capsys, flag, str(float(arguments[-1])).removesuffix(".0")):
+        run(config_of(program), lambda _: pytest.fail("it was started"), recipes)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +28,8 @@ def test_a_record_holds_what_was_put_in_and_where_it_ran(tmp_path: Path) -> None
     assert read["config"]["encoder"] == "hybrid_mini"
     assert read["metrics"] == {"share": 0.5}
     assert read["samples"]["ms"][:2] == [1, 2]
-    assert {"device", "cpu", "python", "packages", "revision", "dirty", "started"} <= read[
-        "environment"
-    ].keys()
+    named = {"device", "cpu", "python", "packages", "revision", "dirty", "started"}
+    assert named <= read["environment"].keys()
     assert not record.partial.exists()
 
 
@@ -80,13 +80,10 @@ def _fail_after_one_metric(record: Record) -> None:
 
 def test_a_failed_run_does_not_touch_the_record_of_the_last_good_one(tmp_path: Path) -> None:
     for metric in (1, 2):
-        try:
-            with Record(tmp_path / "name.json", "kind", {}) as record:
-                record.metrics["run"] = metric
-                if metric == 2:
-                    raise RuntimeError
-        except RuntimeError:
-            pass
+        with suppress(RuntimeError), Record(tmp_path / "name.json", "kind", {}) as record:
+            record.metrics["run"] = metric
+            if metric == 2:
+                raise RuntimeError
     assert json.loads(record.path.read_text())["metrics"] == {"run": 1}
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 from one_line import one_line_error
 from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_server, secrets_in
+from short_training import wait_for_lines
 
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.system.cache import cache_dir
 from catlip.training.preempt import EXIT_CODE
 
 REPOSITORY = Path(__file__).parent.parent
+LONGEST_S = 200
 NUM_SHARDS = 18  # more than a window of the sampler
 SHORT = ("--iterations", 12, "--epochs", 0, "--micro-batch", 16, "--warmup-iterations", 3)
 QUIET = ("--log-every", 1, "--checkpoint-every", 2, "--quiet")
@@ -32,22 +34,12 @@ ON_S3 = f"s3://{BUCKET}/set/{{0000..{NUM_SHARDS - 1:04d}}}.tar"
 
 @dataclass(frozen=True)
 class Local:
-    """Shards of a disk, their labels, and the outcome of a training on them."""
+    """A folder of shards on a disk, their labels, and the outcome of a training on them."""
 
-    root: Path
+    shards: Path
+    labels: Path
+    vocabulary: Path
     outcome: tuple[list[float], str]
-
-    @property
-    def tars(self) -> list[Path]:
-        return sorted((self.root / "set").iterdir())
-
-    @property
-    def labels(self) -> Path:
-        return self.root / "labels"
-
-    @property
-    def vocabulary(self) -> Path:
-        return self.root / "vocabulary.json"
 
 
 def outcome(out: Path) -> tuple[list[float], str]:
@@ -62,7 +54,7 @@ def training(shards: object, labels: object, vocabulary: object, *, out: Path) -
 
 
 @pytest.fixture(scope="module")
-def local(program, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
+def local(succeed, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
     root = tmp_path_factory.mktemp("local")
     samples = []
     for shard in map(open_shard, expand(str(starter.shards))):
@@ -71,21 +63,18 @@ def local(program, starter, tmp_path_factory: pytest.TempPathFactory) -> Local:
             samples.append((key, {"png": shard.image_bytes(number), "txt": caption}))
     for number in range(NUM_SHARDS):
         write_shard(root / "set" / f"{number:04d}.tar", samples[number::NUM_SHARDS][:12])
-    labels, vocabulary, out = root / "labels", root / "vocabulary.json", root / "run"
-    for command in (
-        ("catlip.label", root / "set", "--labels-dir", labels, "--quiet"),
-        ("catlip.vocabulary", labels, "--threshold", 1, "--out", vocabulary, "--quiet"),
-        ("catlip.pretrain", *training(root / "set", labels, vocabulary, out=out)),
-    ):
-        done = program(*command)
-        assert done.returncode == 0, done.stderr
-    return Local(root, outcome(out))
+    made = (root / "set", root / "labels", root / "vocabulary.json")
+    shards, labels, vocabulary = made
+    succeed("catlip.label", shards, "--labels-dir", labels, "--quiet")
+    succeed("catlip.vocabulary", labels, "--threshold", 1, "--out", vocabulary, "--quiet")
+    succeed("catlip.pretrain", *training(*made, out=root / "run"))
+    return Local(*made, outcome=outcome(root / "run"))
 
 
 @pytest.fixture(scope="module")
 def s3(local: Local) -> Iterator[S3Server]:
     with s3_server() as server:
-        server.put_folder(local.root / "set", "set")
+        server.put_folder(local.shards, "set")
         server.put_folder(local.labels, "labels")
         server.put("vocabulary.json", local.vocabulary.read_bytes())
         yield server
@@ -94,14 +83,11 @@ def s3(local: Local) -> Iterator[S3Server]:
 @pytest.fixture
 def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
     """Of a program that has a cache of its own, which holds a third of the shards."""
-    size = sum(path.stat().st_size for path in local.tars)
+    size = sum(path.stat().st_size for path in local.shards.iterdir())
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "words").symlink_to(cache_dir("words"))  # which take long to make
-    return {
-        **s3.environment,
-        "CATLIP_CACHE": str(tmp_path / "cache"),
-        "CATLIP_SHARD_CACHE_GB": str(size / 3 / 1e9),
-    }
+    cache = {"CATLIP_CACHE": str(tmp_path / "cache"), "CATLIP_SHARD_CACHE_GB": str(size / 3 / 1e9)}
+    return s3.environment | cache
 
 
 def on_s3(out: Path) -> list[str]:
@@ -119,40 +105,28 @@ def started(environment: dict[str, str], out: Path, *more: str) -> subprocess.Po
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    wait_for_lines(out / "log.jsonl", 2, run)
+    wait_for_lines(out / "log.jsonl", 2, run, longest_s=LONGEST_S)
     return run
 
 
-def wait_for_lines(log: Path, count: int, run: subprocess.Popen[str]) -> None:
-    """Until the log has so many lines, or the run has ended."""
-    deadline = time.monotonic() + 200
-    while run.poll() is None and time.monotonic() < deadline:
-        if log.exists() and log.read_text().count("\n") >= count:
-            return
-        time.sleep(0.005)
-
-
 def test_labels_and_vocabulary_of_remote_shards_are_those_of_a_disk(
-    program, local: Local, environment: dict[str, str], tmp_path: Path
+    succeed, local: Local, environment: dict[str, str], tmp_path: Path
 ) -> None:
     labels, vocabulary = tmp_path / "labels", tmp_path / "vocabulary.json"
     command = ("catlip.label", ON_S3, "--labels-dir", labels, "--workers", 1, "--quiet")
-    done = program(*command, **environment)
-    assert done.returncode == 0, done.stderr
-    names = sorted(path.name for path in labels.iterdir())
-    assert len(names) == NUM_SHARDS
-    for name in names:
-        assert (labels / name).read_bytes() == (local.labels / name).read_bytes()
-    again = program(*command, **environment)
+    succeed(*command, **environment)
+    assert len(list(labels.iterdir())) == NUM_SHARDS
+    for path in labels.iterdir():
+        assert path.read_bytes() == (local.labels / path.name).read_bytes()
+    again = succeed(*command, **environment)
     assert again.stdout.startswith("nothing to do")
     remote = (f"s3://{BUCKET}/labels", "--threshold", 1, "--out", vocabulary, "--quiet")
-    done = program("catlip.vocabulary", *remote, **environment)
-    assert done.returncode == 0, done.stderr
+    succeed("catlip.vocabulary", *remote, **environment)
     assert vocabulary.read_bytes() == local.vocabulary.read_bytes()
 
 
 def test_a_run_whose_server_dies_and_that_is_killed_ends_as_one_that_was_left_alone(
-    program, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
+    succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     run = started(environment, out)
@@ -161,26 +135,24 @@ def test_a_run_whose_server_dies_and_that_is_killed_ends_as_one_that_was_left_al
     waiting = run.poll() is None
     s3.start()
     before = (out / "log.jsonl").read_text().count("\n")
-    wait_for_lines(out / "log.jsonl", before + 1, run)
+    wait_for_lines(out / "log.jsonl", before + 1, run, longest_s=LONGEST_S)
     run.send_signal(signal.SIGKILL)
     _, errors = run.communicate()
     assert waiting, errors
-    done = program("catlip.pretrain", *on_s3(out), **environment)
-    assert done.returncode == 0, done.stderr
+    succeed("catlip.pretrain", *on_s3(out), **environment)
     assert outcome(out) == local.outcome
 
 
 def test_a_run_whose_disk_is_lost_goes_on_from_its_mirror(
-    program, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
+    program, succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
     out, mirror = tmp_path / "run", ("--mirror", f"s3://{BUCKET}/runs/lost")
     run = started(environment, out, *mirror)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(200) == EXIT_CODE
+    assert run.wait(LONGEST_S) == EXIT_CODE
     stopped = max(path.stem for path in out.glob("checkpoints/step-*"))
     shutil.rmtree(out)
-    done = program("catlip.pretrain", *on_s3(out), *mirror, **environment)
-    assert done.returncode == 0, done.stderr
+    done = succeed("catlip.pretrain", *on_s3(out), *mirror, **environment)
     assert f"{mirror[1]}: {stopped}" in done.stderr
     assert outcome(out) == local.outcome
     keys = [entry["Key"] for entry in s3.client.list_objects_v2(Bucket=BUCKET)["Contents"]]
@@ -188,21 +160,18 @@ def test_a_run_whose_disk_is_lost_goes_on_from_its_mirror(
     assert {".json", "/log.jsonl", "/weights.safetensors"} < there
     checkpoints = [path.name for path in out.glob("checkpoints/*")]
     assert {name for name in there if "step-" in name} == {f"/checkpoints/{c}" for c in checkpoints}
-    other = ("--seed", 1, *mirror)
-    one_line_error(
-        program("catlip.pretrain", *on_s3(tmp_path / "b"), *other, **environment), "seed"
-    )
+    other = [*on_s3(tmp_path / "b"), "--seed", 1, *mirror]
+    one_line_error(program("catlip.pretrain", *other, **environment), "seed")
 
 
 def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywhere(
-    program, local: Local, environment: dict[str, str], tmp_path: Path
+    program, succeed, local: Local, environment: dict[str, str], tmp_path: Path
 ) -> None:
     secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
     with faulty_server() as server:
-        for path in local.tars:
-            server.put(f"/set/{path.name}", path.read_bytes())
-        for path in local.labels.iterdir():
-            server.put(f"/labels/{path.name}", path.read_bytes())
+        for name, folder in {"set": local.shards, "labels": local.labels}.items():
+            for path in folder.iterdir():
+                server.put(f"/{name}/{path.name}", path.read_bytes())
         server.put("/vocabulary.json", local.vocabulary.read_bytes())
         place, query = f"http://ann:hidden-word@{server.place}", "?X-Amz-Signature=hidden-signature"
         shards = f"{place}/set/{{0000..{NUM_SHARDS - 1:04d}}}.tar{query}"
@@ -213,8 +182,7 @@ def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywher
             ("catlip.pretrain", *training(shards, labels, vocabulary, out=out)),
             ("pipeline", *CC3M, "--shards", shards, "--dry-run"),
         ):
-            done = program(*command, **environment)
-            assert done.returncode == 0, done.stderr
+            done = succeed(*command, **environment)
             printed += [done.stdout, done.stderr]
         assert outcome(out) == local.outcome
         assert server.queries == {query.removeprefix("?")}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,25 @@ def end_group(job: subprocess.Popen[str]) -> None:
     """Kill what is left of a job."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(job.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def waiting_job(
+    script: str, waits_for: str, folder: Path
+) -> Iterator[tuple[subprocess.Popen, Cluster]]:
+    """A job that has called `waits_for`, which does not end, and the cluster that it runs on."""
+    goes_on = "exec sleep 600"
+    cluster = Cluster(folder, nodes=1, srun=goes_on, ray="", python=goes_on)
+    command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
+    job = subprocess.Popen(command, env=cluster.environment, cwd=folder, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while not (cluster.calls.exists() and cluster.called(waits_for)):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield job, cluster
+    finally:
+        end_group(job)
 
 
 @pytest.mark.parametrize("script", SBATCH, ids=lambda path: path.name)
@@ -154,18 +174,9 @@ def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_p
 
 
 def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, nodes=1, srun="exec sleep 600", ray="", python="exec sleep 600")
-    script = ["bash", SCRIPTS / "label_ray.sbatch", "x.tar"]
-    job = subprocess.Popen(script, env=cluster.environment, cwd=tmp_path, start_new_session=True)
-    try:
-        end = time.monotonic() + 60
-        while not (cluster.calls.exists() and cluster.called("python")):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    with waiting_job("label_ray", "python", tmp_path) as (job, cluster):
         job.send_signal(signal.SIGUSR1)
         assert job.wait(timeout=60) == EXIT_CODE
-    finally:
-        end_group(job)
     assert ["requeue", "4711"] in cluster.called("scontrol")
 
 
@@ -174,19 +185,9 @@ def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
 )
 def test_a_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: Path) -> None:
     """`scancel` sends SIGTERM to all processes of a job; `scontrol requeue` would undo it."""
-    sleep = "exec sleep 600"
-    cluster = Cluster(tmp_path, nodes=1, srun=sleep, ray="", python=sleep)
-    command = ["bash", SCRIPTS / f"{script}.sbatch", "x.tar"]
-    job = subprocess.Popen(command, env=cluster.environment, cwd=tmp_path, start_new_session=True)
-    try:
-        end = time.monotonic() + 60
-        while not (cluster.calls.exists() and cluster.called(waits_for)):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    with waiting_job(script, waits_for, tmp_path) as (job, cluster):
         os.killpg(job.pid, signal.SIGTERM)
         assert job.wait(timeout=60) not in (0, EXIT_CODE)
-    finally:
-        end_group(job)
     assert ["requeue", "4711"] not in cluster.called("scontrol")
 
 
@@ -218,10 +219,6 @@ def test_torch_comes_with_cuda_unless_another_index_is_given(index: str, words: 
     (install,) = [content for _, content in instructions() if "torchvision" in content]
     script = f'pip() {{ printf "%s\\n" "$@"; }}; {install}'
     done = subprocess.run(
-        ["sh", "-c", script],
-        env={"TORCH_INDEX": index},
-        capture_output=True,
-        text=True,
-        check=True,
+        ["sh", "-c", script], env={"TORCH_INDEX": index}, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["install", "--no-cache-dir", *words, "torch", "torchvision"]

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from functools import reduce
 from hashlib import sha256
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,12 @@ ALL = ("--steps", 1000)
 
 
 @pytest.fixture(scope="module")
-def trained(program, starter, tmp_path_factory) -> dict[str, Path]:
+def trained(succeed, starter, tmp_path_factory) -> dict[str, Path]:
     """Method -> a finished run with a line every 2 steps and checkpoints after 10 and 12."""
     folder = tmp_path_factory.mktemp("trained")
     pace = ("--log-every", 2, "--checkpoint-every", 5, "--snapshots", 2)
     for method in ("catlip", "clip"):
-        done = program(*command(method, starter, folder / method, *pace))
-        assert done.returncode == 0, done.stderr
+        succeed(*command(method, starter, folder / method, *pace))
     return {method: folder / method for method in ("catlip", "clip")}
 
 
@@ -61,10 +62,7 @@ def change(path: Path, key: str, value: object) -> None:
     """Set a key of a JSON file, as a.b."""
     content = json.loads(path.read_text())
     *above, last = key.split(".")
-    inner = content
-    for name in above:
-        inner = inner[name]
-    inner[last] = value
+    reduce(getitem, above, content)[last] = value
     path.write_text(json.dumps(content))
 
 
@@ -87,12 +85,11 @@ def flip(checkpoint: Path, part: str) -> None:
 
 @pytest.mark.parametrize(("method", "suffix"), [("catlip", ""), ("clip", ".json")])
 def test_an_honest_run_passes_to_the_bit_and_its_folder_stays_as_it_is(
-    program, trained, method, suffix
+    succeed, trained, method, suffix
 ) -> None:
     run = trained[method]
     before = files(run.parent)
-    done = program("catlip.verify", f"{run}{suffix}", *ALL)
-    assert done.returncode == 0, done.stderr + done.stdout
+    done = succeed("catlip.verify", f"{run}{suffix}", *ALL)
     assert files(run.parent) == before
     for what in ("step-00000010.pt", "step-00000012.pt", "weights-step-00000006", "bit for bit"):
         assert what in done.stdout
@@ -131,7 +128,7 @@ def test_one_weight_of_the_weights_that_is_another_is_found(program, copied, nam
     assert program("catlip.verify", copied, *ALL).returncode == 1
 
 
-def test_a_run_that_was_killed_and_went_on_passes(program, starter, tmp_path) -> None:
+def test_a_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:
     """Its checkpoints lie between the lines of its log."""
     out = tmp_path / "run"
     arguments = command("catlip", starter, out, "--log-every", 4, "--checkpoint-every", 1)
@@ -141,44 +138,37 @@ def test_a_run_that_was_killed_and_went_on_passes(program, starter, tmp_path) ->
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    stopped = program("catlip.verify", out, *ALL)
-    assert stopped.returncode == 0, stopped.stderr + stopped.stdout
-    assert program(*arguments).returncode == 0
-    done = program("catlip.verify", out, *ALL)
-    assert done.returncode == 0, done.stderr + done.stdout
+    succeed("catlip.verify", out, *ALL)
+    succeed(*arguments)
+    done = succeed("catlip.verify", out, *ALL)
     assert "step-00000011.pt" in done.stdout
 
 
 def test_two_ranks_that_shard_the_weights_agree_to_the_bit_and_one_within_a_tolerance(
-    program, starter, tmp_path
+    succeed, starter, tmp_path
 ) -> None:
     """The position embedding of the encoder has one row, so one rank has no part of it."""
     fewer = ("--iterations", 4, "--micro-batch", 4, "--num-devices", 2, "--num-workers", 0)
     arguments = command("catlip", starter, tmp_path / "run", "--encoder", "vit_tiny16", *fewer)
-    trained = program(*arguments, "--parallel", "fsdp", "--checkpoint-every", 2, ranks=2)
-    assert trained.returncode == 0, trained.stderr
-    two = program("catlip.verify", tmp_path / "run", *ALL, ranks=2)
-    assert two.returncode == 0, two.stderr
+    succeed(*arguments, "--parallel", "fsdp", "--checkpoint-every", 2, ranks=2)
+    two = succeed("catlip.verify", tmp_path / "run", *ALL, ranks=2)
     assert "apart" not in two.stdout
-    one = program("catlip.verify", tmp_path / "run", *ALL)
-    assert one.returncode == 0, one.stderr
+    one = succeed("catlip.verify", tmp_path / "run", *ALL)
     assert "ranks 2 there, 1 now" in one.stdout
 
 
-def test_without_checkpoints_the_seed_gives_all_steps(program, copied) -> None:
+def test_without_checkpoints_the_seed_gives_all_steps(succeed, copied) -> None:
     shutil.rmtree(copied / "checkpoints")
-    done = program("catlip.verify", copied, *ALL)
-    assert done.returncode == 0, done.stderr + done.stdout
+    done = succeed("catlip.verify", copied, *ALL)
     assert "weights.safetensors" in done.stdout
 
 
 @pytest.mark.parametrize("key", ["packages.torch", "cpu", "cpu_instructions"])
 def test_elsewhere_losses_agree_within_a_tolerance_and_the_reason_is_said(
-    program, copied, key
+    program, succeed, copied, key
 ) -> None:
     change(copied.with_name("run.json"), f"environment.{key}", "1.0")
-    done = program("catlip.verify", copied, *ALL)
-    assert done.returncode == 0, done.stderr + done.stdout
+    done = succeed("catlip.verify", copied, *ALL)
     assert "'1.0' there" in done.stdout
     raise_loss(copied, 2, 1.0)
     found = program("catlip.verify", copied, *ALL)
@@ -186,11 +176,10 @@ def test_elsewhere_losses_agree_within_a_tolerance_and_the_reason_is_said(
 
 
 def test_data_that_moved_are_found_and_other_data_are_refused(
-    program, starter, small_shards, trained, tmp_path
+    program, succeed, starter, small_shards, trained, tmp_path
 ) -> None:
     shutil.copytree(starter.shards, tmp_path / "moved")
-    moved = program("catlip.verify", trained["clip"], "--shards", tmp_path / "moved")
-    assert moved.returncode == 0, moved.stderr
+    succeed("catlip.verify", trained["clip"], "--shards", tmp_path / "moved")
     other = ("--shards", small_shards, "--quiet")
     one_line_error(program("catlip.verify", trained["clip"], *other), "data")
 

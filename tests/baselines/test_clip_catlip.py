@@ -25,13 +25,10 @@ def test_loss_and_gradient_are_those_of_the_sum_of_both_formulas() -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-10)
     parameters = [*objective.parameters()]
     found, dense = (torch.autograd.grad(value, parameters) for value in (loss, expected))
-    for ours, theirs in zip(found, dense, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(found, dense, rtol=1e-7, atol=1e-10)
 
 
 def test_it_starts_from_the_frequency_of_each_noun_as_catlip_does() -> None:
-    both, catlip = (
-        methods.build(method, "hybrid_mini", 32, num_classes=10, seed=0)
-        for method in ("clip_catlip", "catlip")
-    )
+    both = methods.build("clip_catlip", "hybrid_mini", 32, num_classes=10, seed=0)
+    catlip = methods.build("catlip", "hybrid_mini", 32, num_classes=10, seed=0)
     assert torch.equal(both.classifier.bias, catlip.classifier.bias)

@@ -1,6 +1,4 @@
-"""The text tower and the tokenizer are OpenCLIP's, on our captions, and every baseline is an
-objective on our batches.
-"""
+"""Text tower and tokenizer are OpenCLIP's, on our captions; a baseline is an objective."""
 
 from dataclasses import replace
 
@@ -46,10 +44,8 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
     assert objective.needs <= {"labels", "tokens"}
     torch.manual_seed(3)
     encoder = build_encoder("hybrid_mini", 32).state_dict()
-    assert all(
-        torch.equal(value, encoder[name])
-        for name, value in objective.image_encoder.state_dict().items()
-    )
+    for name, value in objective.image_encoder.state_dict().items():
+        assert torch.equal(value, encoder[name])
     objective(methods.synthetic_batch(4, "hybrid_mini", 32, num_classes=10, seed=0)).backward()
     for name, parameter in objective.named_parameters():
         assert parameter.ndim > 0, f"{name} could not be sharded"
@@ -59,10 +55,8 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
 
 @pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])
 def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
-    usual, early = (
-        started(build(method), replace(STARTER, temperature=temperature))
-        for temperature in (None, 0.05)
-    )
+    usual = started(build(method), replace(STARTER, temperature=None))
+    early = started(build(method), replace(STARTER, temperature=0.05))
     assert early.logit_scale.exp().item() == pytest.approx(20)
     assert usual.logit_scale.exp().item() == pytest.approx(10 if method == "siglip" else 1 / 0.07)
 

@@ -1,6 +1,4 @@
-"""However the pairs of a step are spread over ranks and micro-batches, each baseline has the
-gradient of one large batch.
-"""
+"""However pairs are spread over ranks and micro-batches, the gradient is one large batch's."""
 
 import sys
 from dataclasses import replace
@@ -34,12 +32,8 @@ CASES: list[tuple[str, Parallel, int]] = [
 
 @pytest.fixture(scope="module")
 def spread(program, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Folders of what one, two and three ranks computed. Two ranks of a ring are one exchange,
-    three the two-way one.
-    """
-    folders = {
-        world_size: tmp_path_factory.mktemp(f"{world_size}-ranks") for world_size in (1, 2, 3)
-    }
+    """What one to three ranks computed: two of a ring exchange once, three both ways."""
+    folders = {ranks: tmp_path_factory.mktemp(f"{ranks}-ranks") for ranks in (1, 2, 3)}
     compute(find_place("cpu"), folders[1])
     for world_size in (2, 3):
         done = program(__file__, folders[world_size], ranks=world_size)
@@ -53,10 +47,8 @@ def test_ranks_and_micro_batches_give_the_loss_and_gradient_of_one_batch(
     spread, world_size, method, parallel, micro_batches
 ) -> None:
     one_batch = load_file(spread[1] / f"{method}-ddp-1.safetensors")
-    assert_same(
-        load_file(spread[world_size] / f"{method}-{parallel}-{micro_batches}.safetensors"),
-        one_batch,
-    )
+    name = f"{method}-{parallel}-{micro_batches}.safetensors"
+    assert_same(load_file(spread[world_size] / name), one_batch)
 
 
 @pytest.mark.parametrize(("one", "other"), [("clip", "clip_nonlocal"), ("siglip", "siglip_gather")])
@@ -67,9 +59,8 @@ def test_the_two_forms_of_a_method_have_the_same_gradient(spread, one, other) ->
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(
-            found[name], value, rtol=1e-4, atol=1e-5 * float(value.abs().max())
-        )
+        atol = 1e-5 * float(value.abs().max())
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("method", ["clip", "clip_catlip", "superclip"])
@@ -107,14 +98,11 @@ def test_what_is_drawn_at_random_is_drawn_alike_when_a_micro_batch_is_embedded_a
     torch.manual_seed(5)
     parts = [objective.embed(batch) for batch in batches]
     expected = gradient(objective.compare(*(torch.cat(rows) for rows in zip(*parts, strict=True))))
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def build(method: str, **dropping: float) -> nn.Module:
-    """A baseline on a ViT of two blocks: without batch norm, which sees only what is on its
-    rank.
-    """
+    """A baseline on a ViT of two blocks, without batch norm, which sees only its rank."""
     torch.manual_seed(0)
     shape = {"img_size": 32, "patch_size": 16, "embed_dim": 48, "depth": 2, "num_heads": 2}
     encoder = ImageEncoder(**shape, num_classes=0, **dropping)
@@ -132,29 +120,21 @@ def pairs() -> Batch:
 
 def split(batch: Batch, count: int) -> list[Batch]:
     size, per_image = len(batch) // count, methods.LABELS_PER_CAPTION
-    labels = batch.labels.values.split(size * per_image)
-    offsets = batch.labels.offsets[: size + 1]
-    return [
-        Batch(images, [""] * size, labels=RaggedLabels(values, offsets), tokens=tokens)
-        for images, values, tokens in zip(
-            batch.images.split(size), labels, batch.tokens.split(size), strict=True
-        )
-    ]
+    values, offsets = batch.labels.values.split(size * per_image), batch.labels.offsets[: size + 1]
+    labels = [RaggedLabels(each, offsets) for each in values]
+    parts = zip(batch.images.split(size), labels, batch.tokens.split(size), strict=True)
+    return [Batch(part[0], [""] * size, labels=part[1], tokens=part[2]) for part in parts]
 
 
 def compute(place: Place, folder: Path) -> None:
-    """Loss, gradients and buffers of every case, on this rank's share of the pairs; rank 0 writes
-    them.
-    """
+    """Loss, gradients and buffers of every case, of this rank's pairs; rank 0 writes them."""
     torch.set_num_threads(1)
     for method, parallel, count in CASES:
         objective = build(method)
         replica = distribute(objective, place, parallel, "fp32")
         # micro-batches first, then ranks: as the data path lays out a step
-        mine = [
-            split(micro_batch, place.world_size)[place.rank]
-            for micro_batch in split(pairs(), count)
-        ]
+        micro_batches = split(pairs(), count)
+        mine = [split(batch, place.world_size)[place.rank] for batch in micro_batches]
         loss = replica(*mine)
         loss.backward()
         found = {"loss": mean_over_ranks(loss.detach()), **dict(objective.named_buffers())}

@@ -24,11 +24,8 @@ SIDES: dict[Parallel, str] = {"ddp": "fp32", "fsdp": "bf16"}
 CASES: list[tuple[int, str, Parallel]] = [
     (2, method, parallel) for method in METHODS for parallel in SIDES
 ]
-CASES += [
-    (3, "clip", "ddp"),
-    (3, "siglip", "ddp"),
-    (3, "catlip", "fsdp"),
-]  # a ring of two ranks is no ring
+# A ring of two ranks is no ring.
+CASES += [(3, "clip", "ddp"), (3, "siglip", "ddp"), (3, "catlip", "fsdp")]
 BATCH = 2
 
 
@@ -53,9 +50,8 @@ def listen_to_all(place: Place) -> dict[str, Any]:
             step()
         with listen() as again:
             bare(calls, place)()
-        found[f"{method} {parallel}"] = _plain(calls, place) | {
-            "bare": _plain(again, place)["calls"]
-        }
+        of_bare = {"bare": _plain(again, place)["calls"]}
+        found[f"{method} {parallel}"] = _plain(calls, place) | of_bare
         if (method, parallel) == ("clip", "ddp"):
             found["timed"] = []
             overheard = partial(_overhear, step, found["timed"])

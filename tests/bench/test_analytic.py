@@ -30,20 +30,11 @@ from catlip.dry_run import CPU_ATTENTION
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
 
-SMALL = Factors(
-    method="catlip",
-    model="hybrid_mini",
-    resolution=48,
-    batch_size=3,
-    precision="fp32",
-    num_classes=500,
-)
+SMALL = Factors("catlip", "hybrid_mini", 48, 3, "fp32", num_classes=500)
 EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_mini", method) for method in methods.METHODS),
-    ("vit_tiny16", "catlip"),
-    ("vit_tiny16", "clip"),
-    ("vit_tiny16", "superclip"),
+    *(("vit_tiny16", method) for method in ("catlip", "clip", "superclip")),
 ]
 EVERY_FORM = pytest.mark.parametrize(
     ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
@@ -77,57 +68,41 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
 def test_operations_are_counted_for_every_stem_and_size(
     model, resolution, checkpointing, patch_drop_rate
 ) -> None:
-    factors = replace(
-        SMALL,
-        model=model,
-        resolution=resolution,
-        checkpointing=checkpointing,
-        patch_drop_rate=patch_drop_rate,
-    )
+    how = {"checkpointing": checkpointing, "patch_drop_rate": patch_drop_rate}
+    factors = replace(SMALL, model=model, resolution=resolution, **how)
     assert step_flops(factors, recompute=True) == counted_flops(factors)
 
 
 def test_without_what_is_computed_twice_attention_and_checkpointing_cost_the_same() -> None:
     naive = replace(SMALL, attention="naive")
-    assert (
-        step_flops(naive)
-        == step_flops(SMALL)
-        == step_flops(replace(SMALL, checkpointing=True))
-        == counted_flops(naive)
-    )
+    for factors in (SMALL, naive, replace(SMALL, checkpointing=True)):
+        assert step_flops(factors) == counted_flops(naive)
     assert recomputed_flops(naive) == 0
 
 
 def test_the_published_sketch_of_costs() -> None:
-    forward = {model: image_flops(model, 224) / 1e9 for model in ("vit_b16", "vit_l16", "vit_h16")}
-    assert forward == pytest.approx(
-        {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}, abs=0.005
-    )
+    published = {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}
+    forward = {model: image_flops(model, 224) / 1e9 for model in published}
+    assert forward == pytest.approx(published, abs=0.005)
     text = {model: text_flops(text_tower(model)) for model in ("vit_b16", "vit_l16", "vit_h16")}
     assert text["vit_b16"] / 1e9 == pytest.approx(5.96, abs=0.005)
     assert text["vit_l16"] == text["vit_h16"] == pytest.approx(13.30e9, rel=1e-3)
     for model, ratio in (("vit_b16", 1.172), ("vit_l16", 1.109), ("vit_h16", 1.05)):
-        clip, catlip = (
-            step_flops(Factors(method, model), world_size=256) for method in ("clip", "catlip")
-        )
+        clip = step_flops(Factors("clip", model), world_size=256)
+        catlip = step_flops(Factors("catlip", model), world_size=256)
         assert clip / catlip == pytest.approx(ratio, rel=3e-3)
     nonlocal_loss = step_flops(Factors("clip_nonlocal"), world_size=256)
     assert nonlocal_loss / step_flops(Factors("catlip")) == pytest.approx(1.66, rel=2e-3)
 
 
 def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
-    catlip = mean_flops_per_sample(Factors("catlip"), CATLIP["datacomp_b16"].sizes(), world_size=64)
-    clip = mean_flops_per_sample(
-        Factors("clip"), CLIP["datacomp_b16_release"].sizes(), world_size=256
-    )
+    sizes, of_clip = CATLIP["datacomp_b16"].sizes(), CLIP["datacomp_b16_release"].sizes()
+    catlip = mean_flops_per_sample(Factors("catlip"), sizes, world_size=64)
+    clip = mean_flops_per_sample(Factors("clip"), of_clip, world_size=256)
     assert clip / catlip == pytest.approx(1.457, rel=3e-3)
-    one_size = CATLIP["datacomp_b16"].sizes()[7:8]
-    alone = replace(
-        Factors("catlip"), resolution=one_size[0].resolution, batch_size=one_size[0].batch
-    )
-    assert (
-        mean_flops_per_sample(Factors("catlip"), one_size) == step_flops(alone) / one_size[0].batch
-    )
+    size = sizes[7]
+    alone = Factors("catlip", resolution=size.resolution, batch_size=size.batch)
+    assert mean_flops_per_sample(Factors("catlip"), [size]) == step_flops(alone) / size.batch
 
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
@@ -138,11 +113,8 @@ def test_the_state_is_that_of_the_real_step(method, model) -> None:
     objective, counts = trainer.objective, parameters(factors)
     assert sum(counts.values()) == sum(p.numel() for p in objective.parameters())
     assert counts["image_encoder"] == sum(p.numel() for p in objective.image_encoder.parameters())
-    moments = [
-        state[name]
-        for state in trainer.optimizer.state.values()
-        for name in ("exp_avg", "exp_avg_sq")
-    ]
+    states = trainer.optimizer.state.values()
+    moments = [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
     assert state_bytes(factors) == {
         "parameters": sum(p.nbytes for p in objective.parameters()),
         "gradients": sum(p.grad.nbytes for p in objective.parameters()),
@@ -213,9 +185,8 @@ def total_mb(factors: Factors, world_size: int, what: str) -> float:
 def test_bytes_sent_for_gradients_are_the_published_ones(
     method, batch_size, world_size, gradients_mb
 ) -> None:
-    assert total_mb(
-        Factors(method, batch_size=batch_size), world_size, "gradients"
-    ) == pytest.approx(gradients_mb, abs=0.5)
+    found = total_mb(Factors(method, batch_size=batch_size), world_size, "gradients")
+    assert found == pytest.approx(gradients_mb, abs=0.5)
 
 
 def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
@@ -223,14 +194,9 @@ def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
     narrow = sum(found.sent_bytes for found in on_cpu if found.what == "features") / 1e6
     assert narrow == pytest.approx(2 * 133.7, rel=1e-3)  # what a 16-bit implementation sends
     assert total_mb(Factors("clip"), 256, "features") == pytest.approx(2 * narrow)
-    assert [found.kind for found in on_gpu if found.what == "features"] == [
-        "all_gather",
-        "reduce_scatter",
-    ]
-    assert [found.kind for found in on_cpu if found.what == "features"] == [
-        "all_gather",
-        "all_to_all",
-    ]
+    for found, back in ((on_gpu, "reduce_scatter"), (on_cpu, "all_to_all")):
+        kinds = [exchange.kind for exchange in found if exchange.what == "features"]
+        assert kinds == ["all_gather", back]
 
 
 @pytest.mark.parametrize(
@@ -238,10 +204,8 @@ def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
     [("all_reduce", 150), ("all_gather", 300), ("reduce_scatter", 75), ("broadcast", 75)],
 )
 def test_a_ring_sends(kind, sent_bytes) -> None:
-    assert (
-        Exchange("gradients", kind, count=1, payload_bytes=100, world_size=4).sent_bytes
-        == sent_bytes
-    )
+    exchange = Exchange("gradients", kind, count=1, payload_bytes=100, world_size=4)
+    assert exchange.sent_bytes == sent_bytes
 
 
 @EVERY_METHOD
@@ -252,20 +216,16 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
 
 
-def test_the_table_is_printed_and_recorded(program: Callable, tmp_path) -> None:
-    done = program(
-        "bench.analytic", "--model", "hybrid_mini", "--resolution", 48, "--out", tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_table_is_printed_and_recorded(succeed: Callable, tmp_path) -> None:
+    options = ("--model", "hybrid_mini", "--resolution", 48, "--out", tmp_path)
+    done = succeed("bench.analytic", *options)
     (path,) = tmp_path.iterdir()
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
     record = json.loads(path.read_text())
     assert record["kind"] == "analytic"
     assert set(record["metrics"]["methods"]) == set(methods.METHODS)
-    clip = record["metrics"]["methods"]["clip"]
-    assert clip["sent_mb"]["total"] == pytest.approx(
-        sum(v for k, v in clip["sent_mb"].items() if k != "total")
-    )
+    sent_mb = record["metrics"]["methods"]["clip"]["sent_mb"]
+    assert sent_mb.pop("total") == pytest.approx(sum(sent_mb.values()))
     assert record["metrics"]["flops_ratios"]["clip/catlip"] > 1
 
 

@@ -21,33 +21,26 @@ from catlip.training.trainer import Trainer
 from catlip.vocabulary import Vocabulary
 
 STEPS, BATCH = 6, 16
+ON_A_CPU: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 
 
 def config(starter, out: Path, **recipe: Any) -> BiasInit:
-    small = replace(
-        DEFAULTS["starter"].recipe, **{"iterations": STEPS, "micro_batch": BATCH} | recipe
-    )
-    places = {
-        "shards": (str(starter.shards),),
-        "labels_dir": starter.labels,
-        "vocabulary": starter.vocabulary,
-        "out": out,
-    }
-    return replace(
-        DEFAULTS["starter"], recipe=small, device="cpu", num_workers=0, quiet=True, **places
-    )
+    short = {"iterations": STEPS, "micro_batch": BATCH}
+    small = replace(DEFAULTS["starter"].recipe, **short | recipe)
+    places = {"shards": (str(starter.shards),), "vocabulary": starter.vocabulary}
+    places |= {"labels_dir": starter.labels, "out": out}
+    return replace(DEFAULTS["starter"], recipe=small, **ON_A_CPU, **places)
 
 
 @pytest.fixture(scope="module")
-def record(program, starter, tmp_path_factory) -> dict[str, Any]:
+def record(succeed, starter, tmp_path_factory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("bias_init") / "bias_init.json"
-    done = program(
+    done = succeed(
         "bench.bias_init", "--shards", starter.shards, "--labels-dir", starter.labels,
         "--vocabulary", starter.vocabulary,
         "--iterations", STEPS, "--micro-batch", BATCH, "--seeds", 2, "--device", "cpu", "--out",
         out, "--quiet",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     assert f"wrote {out}" in done.stdout
     return json.loads(out.read_text())
 
@@ -61,9 +54,7 @@ def test_the_record_has_every_step_of_both_and_sums_each_seed_up(starter, record
     assert metrics["images_seen"] == STEPS * BATCH
     assert metrics["num_classes"] == len(Vocabulary.load(starter.vocabulary))
     assert "steps_saved" not in metrics
-    assert not [name for name in metrics if "_to_" in name], (
-        "no span of these fits into so few steps"
-    )
+    assert not [name for name in metrics if "_to_" in name], "so few steps have no such span"
     for bias in BIASES:
         losses = samples[f"{bias}_loss"]
         firsts = [losses[0], losses[STEPS]]
@@ -104,9 +95,8 @@ def test_both_runs_see_the_same_images_and_differ_in_nothing_but_the_bias(
     assert one == other
     base_rates = base_rates_of(Vocabulary.load(starter.vocabulary))
     zero, rates = (build(bias, given.recipe, base_rates, seed=3).state_dict() for bias in BIASES)
-    assert [name for name in zero if not torch.equal(zero[name], rates[name])] == [
-        "classifier.bias"
-    ]
+    differing = [name for name in zero if not torch.equal(zero[name], rates[name])]
+    assert differing == ["classifier.bias"]
     assert not zero["classifier.bias"].any()
 
 
@@ -114,24 +104,16 @@ def test_from_the_base_rates_it_is_the_run_of_catlip_pretrain(starter, tmp_path)
     """Accumulated, and behind RangeAugment, whose own loss only the log of the run has in it."""
     given = config(starter, tmp_path / "bias_init.json", num_devices=2)
     main(given)
-    run = {
-        "vocabulary": given.vocabulary,
-        "labels_dir": given.labels_dir,
-        "device": "cpu",
-        "num_workers": 0,
-        "quiet": True,
-    }
+    run = ON_A_CPU | {"vocabulary": given.vocabulary, "labels_dir": given.labels_dir}
     pretrain.main(PretrainCatLIP(given.recipe, given.shards, tmp_path / "run", log_every=1, **run))
     ours = json.loads(given.out.read_text())["samples"]["base_rates_loss"]
-    assert ours == pytest.approx(
-        json.loads((tmp_path / "run.json").read_text())["samples"]["loss"], rel=1e-5
-    )
+    theirs = json.loads((tmp_path / "run.json").read_text())["samples"]["loss"]
+    assert ours == pytest.approx(theirs, rel=1e-5)
     main(replace(given, recipe=replace(given.recipe, range_augment=(40.0, 20.0))))
     augmented = json.loads(given.out.read_text())
     assert augmented["samples"]["base_rates_loss"] != ours
-    assert augmented["metrics"]["zero_initial_loss"] == pytest.approx(
-        augmented["metrics"]["uniform_loss"], rel=0.05
-    )
+    metrics = augmented["metrics"]
+    assert metrics["zero_initial_loss"] == pytest.approx(metrics["uniform_loss"], rel=0.05)
 
 
 def test_steps_are_saved_until_the_moving_average_is_below() -> None:

@@ -20,9 +20,8 @@ from catlip.cli import InputError
 
 def test_a_setting_is_that_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    timed = time_in_a_process(
-        Setting("one thread", {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}), num_steps=1
-    )
+    setting = Setting("one thread", {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"})
+    timed = time_in_a_process(setting, num_steps=1)
     assert timed["threads"] == 1
     assert timed["seconds"] > 0
     assert os.environ["OMP_NUM_THREADS"] == "7"
@@ -41,18 +40,12 @@ def children_of(pid: int) -> set[str]:
 
 
 def test_times_are_compared_with_libgomp_s_own_alone() -> None:
-    rows = [
-        {
-            "setting": setting.name,
-            "busy": busy,
-            "round": number,
-            "threads": 1 + (not busy),
-            "seconds": seconds,
-        }
-        for number in range(3)
-        for setting, alone in zip(SETTINGS, (10.0, 11.0, 12.0, 13.0), strict=True)
-        for busy, seconds in ((False, alone), (True, 4 * alone))
-    ]
+    rows = []
+    for number in range(3):
+        for setting, alone in zip(SETTINGS, (10.0, 11.0, 12.0, 13.0), strict=True):
+            row = {"setting": setting.name, "round": number}
+            rows.append(row | {"busy": False, "threads": 2, "seconds": alone})
+            rows.append(row | {"busy": True, "threads": 1, "seconds": 4 * alone})
     settings = [waiting(rows, setting) for setting in SETTINGS]
     assert [way.alone_ratio.value for way in settings] == [1.0, 1.1, 1.2, 1.3]
     assert [way.busy_ratio.value for way in settings] == [4.0, 4.4, 4.8, 5.2]

@@ -27,22 +27,13 @@ from catlip.cli import InputError
 
 JOINT = 64  # of hybrid_micro's text tower
 TINY = (
-    "--model",
-    "hybrid_mini",
-    "--resolution",
-    32,
-    "--batch-size",
-    BATCH,
-    "--num-classes",
-    50,
-    "--num-steps",
-    3,
-    "--quiet",
+    *("--model", "hybrid_mini", "--resolution", 32, "--batch-size", BATCH),
+    *("--num-classes", 50, "--num-steps", 3, "--quiet"),
 )
 
 
 @pytest.fixture
-def heard(program, of_all_processes) -> Callable[[int], dict[str, Any]]:
+def heard(succeed, of_all_processes) -> Callable[[int], dict[str, Any]]:
     """Ranks -> what a step of each case was heard to send; once for all the processes of a test
     run.
     """
@@ -51,8 +42,7 @@ def heard(program, of_all_processes) -> Callable[[int], dict[str, Any]]:
         kept = of_all_processes / f"heard-by-{ranks}.json"
         with FileLock(f"{kept}.lock"):
             if not kept.exists():
-                done = program(communication_ranks.__file__, ranks=ranks)
-                assert done.returncode == 0, done.stderr
+                done = succeed(communication_ranks.__file__, ranks=ranks)
                 kept.write_text(done.stdout)
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
@@ -69,10 +59,8 @@ def test_a_step_sends_what_arithmetic_says(heard, ranks, method, parallel) -> No
         scattered = kind == "scatter"  # gloo's all_to_all is a scatter from each rank
         found[what, "all_to_all" if scattered else kind][0] += 1 / ranks if scattered else 1
         found[what, "all_to_all" if scattered else kind][1] += sent_bytes
-    expected = {
-        (e.what, e.kind): [e.count, e.sent_bytes]
-        for e in sent(factors(method, parallel), ranks, "cpu")
-    }
+    exchanges = sent(factors(method, parallel), ranks, "cpu")
+    expected = {(e.what, e.kind): [e.count, e.sent_bytes] for e in exchanges}
     assert found.keys() == expected.keys()
     for name, (count, sent_bytes) in expected.items():
         assert found[name] == [pytest.approx(count), pytest.approx(sent_bytes)], name
@@ -83,9 +71,8 @@ def test_a_rank_hands_in_its_embeddings_and_gets_their_gradients_back(heard, ran
     """By hand: images and captions of a rank to each of the others, and a gradient for each from
     them.
     """
-    features = sum(
-        sent_bytes for what, _, sent_bytes in heard(ranks)["clip ddp"]["sent"] if what == "features"
-    )
+    calls = heard(ranks)["clip ddp"]["sent"]
+    features = sum(sent_bytes for what, _, sent_bytes in calls if what == "features")
     assert features == pytest.approx(2 * 2 * (ranks - 1) * BATCH * JOINT * 4)
 
 
@@ -135,20 +122,17 @@ def test_sizes_of_a_hundred_floats_on_four_ranks(kind, size_bytes, sent_bytes) -
     assert collective.sent_bytes(4) == sent_bytes
 
 
+STORAGE, OLDER = "(ncclDevKernelArgsStorage<4096ul>)", "(ncclDevComm*, unsigned long, ncclWork*)"
+
+
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [
-        ("ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_reduce"),
-        (
-            "ncclDevKernel_ReduceScatter_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
-            "reduce_scatter",
-        ),
-        ("ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "all_gather"),
-        ("ncclDevKernel_SendRecv(ncclDevKernelArgsStorage<4096ul>)", "neighbour_exchange"),
-        (
-            "ncclKernel_Broadcast_RING_LL_Sum_int8_t(ncclDevComm*, unsigned long, ncclWork*)",
-            "broadcast",
-        ),
+        (f"ncclDevKernel_AllReduce_Sum_f32_RING_LL{STORAGE}", "all_reduce"),
+        (f"ncclDevKernel_ReduceScatter_Sum_f32_RING_LL{STORAGE}", "reduce_scatter"),
+        (f"ncclDevKernel_AllGather_RING_LL{STORAGE}", "all_gather"),
+        (f"ncclDevKernel_SendRecv{STORAGE}", "neighbour_exchange"),
+        (f"ncclKernel_Broadcast_RING_LL_Sum_int8_t{OLDER}", "broadcast"),
     ],
 )
 def test_a_gpus_kernels_are_known_by_name(kernel, kind) -> None:
@@ -158,32 +142,18 @@ def test_a_gpus_kernels_are_known_by_name(kernel, kind) -> None:
 
 
 def test_calls_for_the_same_thing_of_the_same_kind_and_type_are_one_row() -> None:
-    one, other = (
-        Collective("features", "all_gather", 4, torch.float32),
-        Collective("gradients", "all_reduce", 9, torch.float32),
-    )
+    one = Collective("features", "all_gather", 4, torch.float32)
+    other = Collective("gradients", "all_reduce", 9, torch.float32)
     assert grouped([one, other, one]) == [[0, 2], [1]]
 
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_a_run_writes_one_record_with_every_time_and_its_spread(
-    program, tmp_path, parallel
+    succeed, tmp_path, parallel
 ) -> None:
     methods = ("catlip", "clip")
-    done = program(
-        "bench.communication",
-        *TINY,
-        "--methods",
-        *methods,
-        "--parallel",
-        parallel,
-        "--device",
-        "cpu",
-        "--out",
-        tmp_path,
-        ranks=2,
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--methods", *methods, "--parallel", parallel, "--device", "cpu", "--out", tmp_path)
+    done = succeed("bench.communication", *TINY, *options, ranks=2)
     assert done.stdout.count("wrote ") == 1
     assert "Warning" not in done.stderr
     assert "profiler" not in done.stderr
@@ -201,11 +171,8 @@ def test_a_run_writes_one_record_with_every_time_and_its_spread(
             assert row["in_step_ms"]["n"] == 5
             assert row["algorithm_gb_s"] == pytest.approx(row["mb"] / row["bare_ms"]["median"])
         if parallel == "ddp":
-            assert (
-                costs["exposed_ms"]["low"]
-                <= costs["exposed_ms"]["value"]
-                <= costs["exposed_ms"]["high"]
-            )
+            exposed = costs["exposed_ms"]
+            assert exposed["low"] <= exposed["value"] <= exposed["high"]
             assert len(record["samples"][f"{method}_step_without_exchange_ms"]) == 3
         else:
             assert "exposed_ms" not in costs
@@ -235,31 +202,13 @@ def test_when_a_rank_dies_the_others_say_so_and_end(tmp_path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "bench.communication",
-        *map(str, TINY),
-        "--num-steps",
-        "1000",
-        "--out",
-        str(tmp_path),
-    ]
-    command += ["--device", "cpu"]
-    processes = [
-        subprocess.Popen(
-            command,
-            env=os.environ | shared | {"RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    options = [*map(str, TINY), "--num-steps", "1000", "--out", str(tmp_path), "--device", "cpu"]
+    command, processes = [sys.executable, "-m", "bench.communication", *options], []
+    for rank in ("0", "1"):
+        environment = os.environ | shared | {"RANK": rank}
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
     try:
         while not list(tmp_path.glob("*.partial")):
             assert processes[0].poll() is None

@@ -43,9 +43,8 @@ def test_overlapping_intervals_agree_and_times_have_a_ratio(compare) -> None:
 
 
 def test_intervals_apart_do_not_agree(compare) -> None:
-    assert "DISAGREE" in compare(
-        metrics={"ratios": {"clip/catlip": {"value": 1.5, "low": 1.4, "high": 1.6}}}
-    )
+    ratio = {"value": 1.5, "low": 1.4, "high": 1.6}
+    assert "DISAGREE" in compare(metrics={"ratios": {"clip/catlip": ratio}})
 
 
 def test_what_differs_in_the_configs_is_said(compare) -> None:
@@ -55,10 +54,7 @@ def test_what_differs_in_the_configs_is_said(compare) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (
-            {"environment": {"device": "Loom", "device_count": 1}},
-            "1 x Loom",
-        ),
+        ({"environment": {"device": "Loom", "device_count": 1}}, "1 x Loom"),
         ({"environment": {"device": "Abacus", "device_count": 2}}, "2 x Abacus"),
         ({"kind": "memory"}, "memory"),
         ({"samples": None}, "other.json"),

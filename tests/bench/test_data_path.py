@@ -4,6 +4,7 @@ it could not.
 
 import io
 import json
+import shlex
 import sys
 
 import numpy as np
@@ -19,39 +20,26 @@ from bench.photographs import cut, shipped_photographs
 from catlip.data.augment import draws_at
 from catlip.kinds.cells import TIMES
 
-SHORT = (
-    "--num-images",
-    6,
-    "--resolution",
-    32,
-    "--rounds",
-    2,
-    "--batch-size",
-    4,
-    "--num-batches",
-    3,
-    "--loader-rounds",
-    2,
+SHORT = shlex.split(
+    "--num-images 6 --resolution 32 --rounds 2 --batch-size 4 --num-batches 3 --loader-rounds 2"
 )
 
 
-def run(program, out, *arguments) -> tuple[dict, str]:
-    done = program("bench.data_path", *SHORT, "--out", out, "--quiet", *arguments)
-    assert done.returncode == 0, done.stderr
+def run(succeed, out, *arguments) -> tuple[dict, str]:
+    done = succeed("bench.data_path", *SHORT, "--out", out, "--quiet", *arguments)
     (path,) = out.glob("*.json")
     assert f"wrote {path}" in done.stdout
     return json.loads(path.read_text()), done.stdout
 
 
-def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(program, tmp_path) -> None:
-    record, shown = run(program, tmp_path, "--peers", "pillow", "torchvision", "--workers", 0, 1)
+def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(succeed, tmp_path) -> None:
+    record, shown = run(succeed, tmp_path, "--peers", "pillow", "torchvision", "--workers", 0, 1)
     metrics, samples = record["metrics"], record["samples"]
     assert record["kind"] == "data_path"
     for name in ("ours", "pillow", "torchvision", "ours, whole picture", "pillow, whole picture"):
-        assert len(samples[f"{name}_ms"]) == 2
-        assert metrics["decoders"][name]["median"] == pytest.approx(
-            np.median([1e3 / ms for ms in samples[f"{name}_ms"]])
-        )
+        rates = [1e3 / ms for ms in samples[f"{name}_ms"]]
+        assert len(rates) == 2
+        assert metrics["decoders"][name]["median"] == pytest.approx(np.median(rates))
     for pair, found in metrics["ratios"].items():
         assert found["low"] <= found["value"] <= found["high"], pair
     faster = np.median(samples["pillow_ms"]) / np.median(samples["ours_ms"])
@@ -69,9 +57,8 @@ def test_shards_behind_a_link_come_as_fast_as_the_link_and_then_from_the_cache(
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(link, "LINK_S", 1)
     images = cut(shipped_photographs(), 40, seed=0)
-    measured, samples = link.measure_remote(
-        images, tmp_path / "set", 1, size=(32, 8), rounds=2, quiet=True
-    )
+    how = {"size": (32, 8), "rounds": 2, "quiet": True}
+    measured, samples = link.measure_remote(images, tmp_path / "set", 1, **how)
     assert measured.megabytes == pytest.approx(2 * sum(map(len, images)) / 1e6, rel=0.3)
     assert all(len(values) == 2 for values in samples.values())
     assert max(samples["link"]) < 1.2  # what the server gives at most, and its first chunk
@@ -80,41 +67,28 @@ def test_shards_behind_a_link_come_as_fast_as_the_link_and_then_from_the_cache(
     assert len(tars) == link.NUM_SHARDS
 
 
-def test_photographs_of_a_folder_are_taken_as_they_are(program, tmp_path) -> None:
-    done = program(
-        "bench.photographs",
-        shipped_photographs()[0].parent,
-        "--out",
-        tmp_path / "web",
-        "--count",
-        4,
-    )
-    assert done.returncode == 0, done.stderr
-    record, _ = run(
-        program, tmp_path / "out", "--images", tmp_path / "web", "--peers", "pillow", "--workers", 0
-    )
-    files = sorted((tmp_path / "web").iterdir())
-    assert record["metrics"]["images"]["count"] == len(files) == 4
-    assert record["metrics"]["images"]["mean_kib"] == pytest.approx(
-        np.mean([file.stat().st_size for file in files]) / 1024
-    )
+def test_photographs_of_a_folder_are_taken_as_they_are(succeed, tmp_path) -> None:
+    folder, web = shipped_photographs()[0].parent, tmp_path / "web"
+    succeed("bench.photographs", folder, "--out", web, "--count", 4)
+    options = ("--images", web, "--peers", "pillow", "--workers", 0)
+    record, _ = run(succeed, tmp_path / "out", *options)
+    sizes = [file.stat().st_size for file in web.iterdir()]
+    images = record["metrics"]["images"]
+    assert images["count"] == len(sizes) == 4
+    assert images["mean_kib"] == pytest.approx(np.mean(sizes) / 1024)
 
 
 @pytest.mark.parametrize("missing", [("webdataset",), ("open_clip", "webdataset")])
 def test_a_peer_that_is_not_installed_is_named_with_the_command_to_install_it(
     tmp_path, monkeypatch, capsys, missing
 ) -> None:
-    monkeypatch.setenv(
-        "CATLIP_CACHE", str(tmp_path)
-    )  # and set back, after the bench has set its own
+    # And set back, after the bench has set its own.
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     for module in missing:
         monkeypatch.setitem(sys.modules, module, None)
-    config = data_path.DataPathBench(
-        num_images=4, peers=("open_clip",), resolution=32, rounds=1, workers=(0,), num_batches=1,
-        loader_rounds=1, out=tmp_path,
-        batch_size=2, quiet=True,
-    )  # fmt: skip
-    data_path.main(config)
+    few = {"num_images": 4, "rounds": 1, "num_batches": 1, "loader_rounds": 1, "batch_size": 2}
+    how = {"peers": ("open_clip",), "workers": (0,), "resolution": 32, "quiet": True}
+    data_path.main(data_path.DataPathBench(out=tmp_path, **few, **how))
     rows = [line for line in capsys.readouterr().out.splitlines() if "not run" in line]
     names = ["open_clip"] * ("open_clip" in missing) + ["open_clip's loader"]
     assert [row.partition("  ")[0] for row in rows] == names
@@ -140,10 +114,8 @@ def test_the_photographs_are_of_web_size_and_the_same_every_time() -> None:
 
 def test_large_photographs_are_cut_to_web_size(tmp_path) -> None:
     Image.linear_gradient("L").resize((3000, 2000)).save(tmp_path / "large.jpg")
-    sizes = [
-        Image.open(io.BytesIO(encoded)).size
-        for encoded in cut([tmp_path / "large.jpg"], 60, seed=0)
-    ]
+    made = cut([tmp_path / "large.jpg"], 60, seed=0)
+    sizes = [Image.open(io.BytesIO(encoded)).size for encoded in made]
     assert np.mean(sizes, axis=0) == pytest.approx(photographs.MEAN_SIZE, rel=0.15)
 
 

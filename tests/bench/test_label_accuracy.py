@@ -42,9 +42,8 @@ def prompts() -> list[Prompt]:
 @pytest.fixture(scope="module")
 def some(prompts: list[Prompt]) -> list[Prompt]:
     """300 prompts of 150 classes, those of a class together."""
-    by_name = [
-        list(group) for _, group in itertools.groupby(prompts, key=lambda prompt: prompt.name)
-    ]
+    groups = itertools.groupby(prompts, key=lambda prompt: prompt.name)
+    by_name = [list(group) for _, group in groups]
     return [prompt for group in by_name[::7] for prompt in (group[3], group[-1])]
 
 
@@ -67,26 +66,19 @@ def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
 
 def test_classes_and_sentences_are_in_the_same_order(prompts: list[Prompt]) -> None:
     """Were the names shifted by one class, hardly any class would be named by its own sentences."""
-    named = {
-        prompt.name
-        for prompt in prompts
-        if any(
-            lemma.replace("_", " ").lower() in prompt.text.lower()
-            for synset in prompt.synsets
-            for lemma in nltk_rules.wordnet().synset_from_pos_and_offset("n", synset).lemma_names()
-        )
-    }
+    wordnet, named = nltk_rules.wordnet(), set()
+    for prompt in prompts:
+        text = prompt.text.lower()
+        for offset in prompt.synsets:
+            words = wordnet.synset_from_pos_and_offset("n", offset).lemma_names()
+            if any(word.replace("_", " ").lower() in text for word in words):
+                named.add(prompt.name)
     assert len(named) > 900
 
 
 def test_without_the_package_there_is_one_line(program, tmp_path) -> None:
-    done = program(
-        "bench.label_accuracy",
-        "--out",
-        tmp_path / "out.json",
-        CATLIP_CACHE=str(tmp_path),
-        PIP_NO_INDEX="1",
-    )
+    offline = {"CATLIP_CACHE": str(tmp_path), "PIP_NO_INDEX": "1"}
+    done = program("bench.label_accuracy", "--out", tmp_path / "out.json", **offline)
     one_line_error(done, "clip-benchmark==1.6.2")
 
 
@@ -104,98 +96,43 @@ def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
         assert sum(outcome.causes.values()) == expected[kind][0] - expected[kind][1]
 
 
+CRANE = "A crane bird wades in the water."
+DOGS = "Golden retrievers on a couch."
+
+
 @pytest.mark.parametrize(
     ("rule", "text", "right", "cause", "word", "chosen"),
     [
-        (
-            "paper",
-            "A crane bird wades in the water.",
-            "crane.n.05",
-            OTHER_SENSE,
-            "crane",
-            "crane.n.01",
-        ),
-        (
-            "corenet",
-            "A crane bird wades in the water.",
-            "crane.n.05",
-            OTHER_SENSE,
-            "crane",
-            "crane.n.01",
-        ),
-        (
-            "paper",
-            "Golden retrievers on a couch.",
-            "golden_retriever.n.01",
-            SEVERAL_WORDS,
-            "golden_retriever",
-            "",
-        ),
-        (
-            "corenet",
-            "Golden retrievers on a couch.",
-            "golden_retriever.n.01",
-            SEVERAL_WORDS,
-            "golden_retriever",
-            "",
-        ),
+        ("paper", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
+        ("corenet", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
+        ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
+        ("corenet", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
         ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS, "french_horn", ""),
         (
-            "paper_multiword",
-            "A photo of a hot dog.",
-            "frank.n.02",
-            OTHER_SENSE,
-            "hot_dog",
-            "hotdog.n.01",
+            *("paper_multiword", "A photo of a hot dog."),
+            *("frank.n.02", OTHER_SENSE, "hot_dog", "hotdog.n.01"),
         ),
+        ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE, "couch", "sofa.n.01"),
         (
-            "corenet",
-            "Golden retrievers on a couch.",
-            "sofa.n.01",
-            NAMED_OTHERWISE,
-            "couch",
-            "sofa.n.01",
-        ),
-        (
-            "paper",
-            "This promontory offers stunning views.",
-            "promontory.n.01",
-            TAGGED_ADJECTIVE,
-            "promontory",
-            "promontory.n.01",
+            *("paper", "This promontory offers stunning views."),
+            *("promontory.n.01", TAGGED_ADJECTIVE, "promontory", "promontory.n.01"),
         ),
         ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB, "moped", "moped.n.01"),
         (
-            "paper",
-            "a photo of a hard to see oboe.",
-            "oboe.n.01",
-            TAGGED_OTHERWISE,
-            "oboe",
-            "oboe.n.01",
+            *("paper", "a photo of a hard to see oboe."),
+            *("oboe.n.01", TAGGED_OTHERWISE, "oboe", "oboe.n.01"),
         ),
         (
-            "paper_multiword",
-            "a rendering of a milk can.",
-            "milk_can.n.01",
-            TAGGED_OTHERWISE,
-            "milk_can",
-            "",
+            *("paper_multiword", "a rendering of a milk can."),
+            *("milk_can.n.01", TAGGED_OTHERWISE, "milk_can", ""),
         ),
         (
-            "paper",
-            "A set of two bars, parallel to each other.",
-            "parallel_bars.n.01",
-            OTHER_BASE,
-            "bar",
-            "barroom.n.01",
+            *("paper", "A set of two bars, parallel to each other."),
+            *("parallel_bars.n.01", OTHER_BASE, "bar", "barroom.n.01"),
         ),
         (
-            "paper_multiword",
-            "A computer monitor with a blue screen.",
-            "monitor.n.04",
-            JOINED,
-            "monitor",
-            "",
+            *("paper_multiword", "A computer monitor with a blue screen."),
+            *("monitor.n.04", JOINED, "monitor", ""),
         ),
         ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME, "", ""),
         ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME, "", ""),
@@ -206,9 +143,8 @@ def test_a_miss_has_its_cause(
 ) -> None:
     labeller, synset = Labeller(rule), synset_of(right)
     assert synset not in labeller(text)
-    miss = why_missed(
-        labeller.explain(text), rule == "paper_multiword", frozenset({synset}), "thing", text
-    )
+    words, is_multiword = labeller.explain(text), rule == "paper_multiword"
+    miss = why_missed(words, is_multiword, frozenset({synset}), "thing", text)
     assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
 
 
@@ -217,27 +153,17 @@ def test_the_nearest_cause_is_the_one_reported() -> None:
     with another sense.
     """
     text = "a crane by a painting of a moped."
-    words, synsets = (
-        Labeller("paper").explain(text),
-        frozenset({synset_of("moped.n.01"), synset_of("crane.n.05")}),
-    )
+    words = Labeller("paper").explain(text)
+    synsets = frozenset({synset_of("moped.n.01"), synset_of("crane.n.05")})
     assert why_missed(words, False, synsets, "", text).cause == TAGGED_VERB
-    assert (
-        why_missed(
-            [word for word in words if word.token != "moped"], False, synsets, "", text
-        ).cause
-        == OTHER_SENSE
-    )
+    others = [word for word in words if word.token != "moped"]
+    assert why_missed(others, False, synsets, "", text).cause == OTHER_SENSE
 
 
 def test_the_words_of_a_synset_are_nltk_s() -> None:
     for name in (
-        "crane.n.05",
-        "golden_retriever.n.01",
-        "sofa.n.01",
-        "dog.n.01",
-        "entity.n.01",
-        "yellow_lady's_slipper.n.01",
+        *("crane.n.05", "golden_retriever.n.01", "sofa.n.01"),
+        *("dog.n.01", "entity.n.01", "yellow_lady's_slipper.n.01"),
     ):
         expected = {lemma.lower() for lemma in nltk_rules.wordnet().synset(name).lemma_names()}
         assert lemmas(synset_of(name)) == expected
@@ -260,9 +186,8 @@ def test_each_rule_misses_only_as_it_can(some: list[Prompt]) -> None:
 def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() -> None:
     draw = np.random.default_rng(0)
     prompts = draw.integers(1, 60, size=200)
-    hits = np.where(
-        prompts > 40, prompts, draw.binomial(prompts, 0.2)
-    )  # so that a mean over classes is another number
+    # So that a mean over classes is another number.
+    hits = np.where(prompts > 40, prompts, draw.binomial(prompts, 0.2))
     few, many = share(hits, prompts), share(hits * 100, prompts * 100)
     assert few == many
     assert few.low < few.value == hits.sum() / prompts.sum() < few.high
@@ -278,51 +203,29 @@ def test_the_interval_holds_the_true_share_about_as_often_as_it_says() -> None:
     assert 85 <= held <= 100
 
 
-def test_a_run_writes_what_it_prints(program, tmp_path) -> None:
-    out = tmp_path / "label_accuracy" / "prompts.json"
-    arguments = (
-        "--rules",
-        "corenet",
-        "paper_multiword",
-        "--max-prompts",
-        150,
-        "--out",
-        out,
-        "--quiet",
-    )
-    done = program("bench.label_accuracy", *arguments)
-    assert done.returncode == 0, done.stderr
+def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
+    out, rules = tmp_path / "label_accuracy" / "prompts.json", ("corenet", "paper_multiword")
+    arguments = ("--rules", *rules, "--max-prompts", 150, "--out", out, "--quiet")
+    done = succeed("bench.label_accuracy", *arguments)
     record = json.loads(out.read_text())
     metrics, samples = record["metrics"], record["samples"]
     assert record["kind"] == "label_accuracy"
     assert sum(kinds["prompts"] for kinds in metrics["rules"]["corenet"].values()) == 150
-    for rule, kind in itertools.product(("corenet", "paper_multiword"), KINDS):
+    for rule, kind in itertools.product(rules, KINDS):
         found, total = metrics["rules"][rule][kind], sum(samples[f"{kind}_prompts"])
         assert found["prompts"] == total
         for name in SHARES:
-            assert (
-                len(samples[f"{rule}_{kind}_{name}"])
-                == len(samples["classes"])
-                == metrics["classes"]
-            )
-            assert found[name]["value"] == pytest.approx(
-                sum(samples[f"{rule}_{kind}_{name}"]) / total
-            )
-            assert f"{100 * found[name]['value']:.1f} (" in done.stdout
-        assert (
-            found["exact"]["value"]
-            <= found["within_1_hop"]["value"]
-            <= found["within_2_hops"]["value"]
-        )
+            hits, value = samples[f"{rule}_{kind}_{name}"], found[name]["value"]
+            assert len(hits) == len(samples["classes"]) == metrics["classes"]
+            assert value == pytest.approx(sum(hits) / total)
+            assert f"{100 * value:.1f} (" in done.stdout
+        near = [found[name]["value"] for name in ("exact", "within_1_hop", "within_2_hops")]
+        assert near == sorted(near)
     gain = metrics["differences"]["paper_multiword - corenet"]["description"]
-    exact = [
-        metrics["rules"][rule]["description"]["exact"]["value"]
-        for rule in ("corenet", "paper_multiword")
-    ]
+    exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in rules]
     assert gain["value"] == pytest.approx(exact[1] - exact[0])
     assert f"wrote {out}" in done.stdout
-    again = program("bench.label_accuracy", *arguments)
-    assert again.returncode == 0
+    succeed("bench.label_accuracy", *arguments)
     assert json.loads(out.read_text())["samples"] == samples
 
 

@@ -10,13 +10,8 @@ from bench.labelling.__main__ import Labelling, main
 from bench.labelling.command import start_up_s
 from catlip.cli import InputError
 
-FEW: dict[str, Any] = {
-    "num_rounds": 1,
-    "round_captions": 10,
-    "starts": 1,
-    "scaling_captions": 32,
-    "quiet": True,
-}
+FEW: dict[str, Any] = {"num_rounds": 1, "round_captions": 10, "starts": 1, "quiet": True}
+FEW["scaling_captions"] = 32
 
 
 def test_a_run_that_is_cut_short_keeps_what_it_measured(tmp_path, monkeypatch) -> None:

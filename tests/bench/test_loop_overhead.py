@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shlex
 
 import pytest
 import torch
@@ -14,21 +15,14 @@ from catlip.training.schedule import WARMUP_FROM, Optimization
 from catlip.training.trainer import Trainer
 
 
-def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
-    done = program(
-        "bench.loop_overhead", "--models", "hybrid_mini", "--resolution", 32, "--batch-size", 4,
-        "--num-steps", 4,
-        "--device", "cpu", "--out", tmp_path, "--quiet",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(succeed, tmp_path) -> None:
+    tiny = "--models hybrid_mini --resolution 32 --batch-size 4 --num-steps 4 --device cpu --quiet"
+    done = succeed("bench.loop_overhead", *shlex.split(tiny), "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
     assert record["kind"] == "loop_overhead"
-    assert {name: len(values) for name, values in record["samples"].items()} == {
-        "loop_ms": 4,
-        "bare_ms": 4,
-        "log_line_ms": 4,
-    }
+    counts = {name: len(values) for name, values in record["samples"].items()}
+    assert counts == {"loop_ms": 4, "bare_ms": 4, "log_line_ms": 4}
     found = record["metrics"]["step_ratio"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.3f}" in done.stdout

@@ -1,6 +1,7 @@
 """The memory of a step is measured whole and by part, and what is predicted is what is found."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,14 +22,8 @@ from catlip.cli import InputError
 from catlip.program.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
 
-SMALL = Factors(
-    method="catlip",
-    model="hybrid_mini",
-    resolution=48,
-    batch_size=16,
-    precision="fp32",
-    num_classes=2_000,
-)
+SMALL = Factors("catlip", "hybrid_mini", 48, 16, "fp32", num_classes=2_000)
+TINY = shlex.split("--model hybrid_mini --resolution 32 --budget-gib 0.25 --device cpu --quiet")
 METHODS = (
     *("catlip", "catlip_chunked", "catlip_dense", "catlip_softmax"),
     *("clip", "clip_catlip", "siglip", "superclass", "superclip"),
@@ -70,13 +65,8 @@ def test_live_storage_sees_the_backward_pass() -> None:
 def test_parts_are_in_the_peak_and_predicted(
     place, method, precision, checkpointing, batch_size
 ) -> None:
-    factors = replace(
-        SMALL,
-        method=method,
-        precision=precision,
-        checkpointing=checkpointing,
-        batch_size=batch_size,
-    )
+    how = {"precision": precision, "checkpointing": checkpointing, "batch_size": batch_size}
+    factors = replace(SMALL, method=method, **how)
     measured, peaks = measure(factors, place)
     predicted = predict(factors, "cpu")
     assert 0 <= measured.other_gib < measured.peak_gib / 2
@@ -109,11 +99,9 @@ def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) 
     [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")],
 )
 def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
-    trainer = build(factors, place)
-    kept = {
-        size: saved_bytes(trainer, batch_of(replace(factors, batch_size=size), place))
-        for size in (8, 16, 32)
-    }
+    trainer, kept = build(factors, place), {}
+    for size in (8, 16, 32):
+        kept[size] = saved_bytes(trainer, batch_of(replace(factors, batch_size=size), place))
     for part in ("image_encoder", "text_tower"):
         assert kept[32][part] - kept[16][part] == 2 * (kept[16][part] - kept[8][part])
     assert kept[16]["image_encoder"] > kept[8]["image_encoder"]
@@ -122,9 +110,8 @@ def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
 
 def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
     factors = replace(SMALL, method="clip", model="vit_tiny16")
-    all_of_it, less = (
-        measure(replace(factors, checkpointing=on), place)[0] for on in (False, True)
-    )
+    all_of_it, _ = measure(factors, place)
+    less, _ = measure(replace(factors, checkpointing=True), place)
     assert less.activations_image_gib < 0.3 * all_of_it.activations_image_gib
     assert less.activations_text_gib == all_of_it.activations_text_gib
 
@@ -173,28 +160,37 @@ def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
     assert isinstance(loss, Tensor)
 
 
+def found_by_trying(most: int, start: int, multiple: int = 1) -> tuple[int, list[int]]:
+    """The largest batch where so many images fit, and what was tried."""
+    tried: list[int] = []
+
+    def fits(size: int) -> bool:
+        tried.append(size)
+        return size <= most
+
+    found = largest_batch(fits, start, multiple=multiple)
+    assert len(tried) == len(set(tried))
+    return found, tried
+
+
 @pytest.mark.parametrize("most", [0, 1, 7, 64, 1_000])
 @pytest.mark.parametrize("start", [1, 5, 64, 5_000])
 def test_the_largest_batch_is_found_from_anywhere(most, start) -> None:
-    tried: list[int] = []
-    assert largest_batch(lambda size: (tried.append(size), size <= most)[1], start) == most
-    assert len(tried) == len(set(tried)) <= 30
+    found, tried = found_by_trying(most, start)
+    assert found == most
+    assert len(tried) <= 30
 
 
 @pytest.mark.parametrize("most", [0, 3, 8, 71, 1_000])
 @pytest.mark.parametrize("start", [0, 1, 70, 5_000])
 def test_only_multiples_are_tried_where_one_fits(most, start) -> None:
-    tried: list[int] = []
-    found = largest_batch(lambda size: (tried.append(size), size <= most)[1], start, multiple=8)
+    found, tried = found_by_trying(most, start, multiple=8)
     assert found == (most // 8 * 8 or most)
-    assert len(tried) == len(set(tried))
     assert all(size % 8 == 0 for size in tried) or most < 8
 
 
 def test_a_good_guess_of_the_largest_batch_saves_trying() -> None:
-    tried: list[int] = []
-    largest_batch(lambda size: (tried.append(size), size <= 500)[1], start=502)
-    assert tried == [502, 501, 499, 500]
+    assert found_by_trying(500, start=502) == (500, [502, 501, 499, 500])
 
 
 def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
@@ -221,15 +217,10 @@ def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None
 
 
 def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
-    program: Callable, tmp_path
+    succeed: Callable, tmp_path
 ) -> None:
-    done = program(
-        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--num-classes", 500,
-        "--methods", "catlip", "clip",
-        "--batch-sizes", 8, 16, "--largest", "--budget-gib", 0.25, "--device", "cpu", "--out",
-        tmp_path, "--quiet",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    options = ("--methods", "catlip", "clip", "--batch-sizes", 8, 16, "--largest")
+    done = succeed("bench.memory", *TINY, "--num-classes", 500, *options, "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("hybrid_mini-b8-16-fp32-torch")
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
@@ -255,14 +246,10 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
 
 
 def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
-    program: Callable, tmp_path
+    succeed: Callable, tmp_path
 ) -> None:
-    done = program(
-        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--num-classes", 500,
-        "--batch-sizes", 4096, 8, "--budget-gib", 0.25, "--device", "cpu", "--out", tmp_path,
-        "--quiet",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    options = ("--num-classes", 500, "--batch-sizes", 4096, 8)
+    done = succeed("bench.memory", *TINY, *options, "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     memory = kinds.Memory.read(json.loads(path.read_text())["metrics"])
     assert set(memory.batches[8].methods) == set(memory.batches[4096].too_large)
@@ -272,11 +259,7 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
 
 
 def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:
-    done = program(
-        "bench.memory", "--model", "hybrid_mini", "--resolution", 32, "--batch-size", 4096,
-        "--budget-gib", 0.25,
-        "--device", "cpu", "--out", tmp_path, "--quiet",
-    )  # fmt: skip
+    done = program("bench.memory", *TINY, "--batch-size", 4096, "--out", tmp_path)
     one_line_error(done, "hybrid_mini", "catlip", 4096, "--largest")
 
 

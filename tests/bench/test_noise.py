@@ -119,27 +119,14 @@ def test_what_is_missing_is_made_again_from_the_same_noise(study) -> None:
 
 
 def test_what_a_noise_costs_is_paired_by_seed() -> None:
-    runs = [
-        Run(
-            name="",
-            setup=Config(),
-            machine=Environment(),
-            samples={},
-            measured=Measured(
-                method="clip",
-                noise=noise,
-                seed=seed,
-                samples=100,
-                classes=10,
-                classes_kept=1.0,
-                images_seen=64,
-                final_loss=1.0,
-                accuracies={"concepts": top1 + seed / 10},
-            ),
-        )
-        for noise, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2)))
-        for seed in seeds
-    ]
+    head = {"name": "", "setup": Config(), "machine": Environment(), "samples": {}}
+    sizes = {"samples": 100, "classes": 10, "classes_kept": 1.0, "images_seen": 64}
+    runs = []
+    for noise, top1, seeds in (("none", 0.3, (0, 1, 2)), ("chatty=1", 0.2, (1, 2))):
+        for seed in seeds:
+            found = {"final_loss": 1.0, "accuracies": {"concepts": top1 + seed / 10}}
+            measured = Measured(method="clip", noise=noise, seed=seed, **sizes, **found)
+            runs.append(Run(**head, measured=measured))
     clean, chatty = robustness_table(runs).rows
     assert clean[5].text == "\N{EN DASH}"
     assert chatty[5].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"

@@ -70,10 +70,8 @@ def test_with_less_memory_a_contrastive_method_checkpoints_then_takes_micro_batc
         return best_layout(compute("clip"), 64, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
 
     roomy, tight, small = laid(141), laid(80), laid(12)
-    assert [(one.factors.checkpointing, one.accumulation) for one in (roomy, tight)] == [
-        (False, 1),
-        (True, 1),
-    ]
+    assert (roomy.factors.checkpointing, roomy.accumulation) == (False, 1)
+    assert (tight.factors.checkpointing, tight.accumulation) == (True, 1)
     assert small.accumulation > 1
     assert roomy.images_per_s > tight.images_per_s > small.images_per_s
     assert laid(0.3) is None
@@ -116,9 +114,8 @@ def test_what_is_computed_again_takes_its_time() -> None:
     timed = compute()
     again = replace(timed.factors, checkpointing=True)
     extra = recomputed_flops(again) - recomputed_flops(timed.factors)
-    assert computing_ms(timed, again, 1) == pytest.approx(
-        timed.step_ms(256, 1) + extra / timed.flops_per_ms
-    )
+    longer = timed.step_ms(256, 1) + extra / timed.flops_per_ms
+    assert computing_ms(timed, again, 1) == pytest.approx(longer)
     assert computing_ms(timed, timed.factors, 1) == timed.step_ms(256, 1)
 
 
@@ -134,11 +131,10 @@ def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     (machine,) = machines(config)
     catlip, clip = planned(config, machine, 1)
     timed = json.loads(STEP_TIME.read_text())["metrics"]
-    ms = timed["methods"]["clip"]["total_ms"]
+    ms, hours = timed["methods"]["clip"]["total_ms"], clip.device_hours
     assert clip.step_ms == pytest.approx(ms["median"])
-    assert clip.device_hours.value == pytest.approx(1e6 * ms["median"] / 3.6e6)
-    assert clip.device_hours.low == pytest.approx(1e6 * ms["p5"] / 3.6e6)
-    assert clip.device_hours.high == pytest.approx(1e6 * ms["p95"] / 3.6e6)
+    expected = [1e6 * ms[name] / 3.6e6 for name in ("median", "p5", "p95")]
+    assert [hours.value, hours.low, hours.high] == pytest.approx(expected)
     ratio, found = timed["ratios"]["clip/catlip"], clip.ratio
     scale = clip.step_ms / catlip.step_ms / ratio["value"]
     assert (found.low, found.high) == pytest.approx((scale * ratio["low"], scale * ratio["high"]))
@@ -199,12 +195,9 @@ def test_a_record_of_other_methods_is_planned_with_what_it_has(tmp_path) -> None
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
-    with pytest.raises(InputError):
-        Plan(gpu=("Voodoo2",))
-    with pytest.raises(InputError):
-        Plan(mfu=(0.5, 0.3))
-    with pytest.raises(InputError):
-        Plan(against=(STEP_TIME,))
+    for wrong in ({"gpu": ("Voodoo2",)}, {"mfu": (0.5, 0.3)}, {"against": (STEP_TIME,)}):
+        with pytest.raises(InputError):
+            Plan(**wrong)
     with pytest.raises(InputError):
         list(machines(Plan(gpu=("T4",), records=())))  # no bf16
     (machine,) = machines(Plan(step_time=(STEP_TIME,), methods=TWO))

@@ -3,6 +3,7 @@ it is run.
 """
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -30,11 +31,11 @@ from catlip.costs import Exchange
 from catlip.kinds.cells import TIMES
 from catlip.program.ranges import check_ranges
 
-LINK = Link(
-    node_devices=8, node_gb_s=100, node_latency_us=5, network_gb_s=10, network_latency_us=20
-)
+NODE = {"node_devices": 8, "node_gb_s": 100, "node_latency_us": 5}
+LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)
 MB = 1_000_000
 METHODS_SHOWN = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
+GATHER = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)
 devices_of = st.integers(0, 12).map(lambda power: 2**power)
 some_methods = st.sampled_from(METHODS_SHOWN)
 
@@ -55,9 +56,8 @@ def test_an_all_reduce_over_two_nodes_by_hand() -> None:
 
 def test_other_collectives_by_hand() -> None:
     assert scatter_ms(16 * MB, 16, LINK) == pytest.approx(7 * 0.025 + 0.120)
-    assert all_to_all_ms(16 * MB, 16, LINK) == pytest.approx(
-        7 * (0.005 + 0.010) + 8 * (0.020 + 0.100)
-    )
+    in_node, between = 7 * (0.005 + 0.010), 8 * (0.020 + 0.100)
+    assert all_to_all_ms(16 * MB, 16, LINK) == pytest.approx(in_node + between)
     assert broadcast_ms(1 * MB, 4, LINK) == pytest.approx(3 * 0.005 + 0.010)
     assert broadcast_ms(1 * MB, 16, LINK) == pytest.approx(14 * 0.005 + 0.020 + 0.100)
     assert neighbour_ms(2 * MB, 2, LINK) == pytest.approx(2 * 0.005 + 0.020)  # there and back
@@ -66,31 +66,24 @@ def test_other_collectives_by_hand() -> None:
 
 
 def test_a_gather_hands_in_one_share_and_its_calls_add_up() -> None:
-    gather = Exchange(
-        "features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4
-    )  # 2 calls that make 8 MB each
-    assert exchange_ms(gather, LINK) == pytest.approx(2 * 3 * 0.025)
+    # 2 calls that make 8 MB each.
+    assert exchange_ms(GATHER, LINK) == pytest.approx(2 * 3 * 0.025)
 
 
 def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> None:
-    gradients = Exchange(
-        "gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4
-    )  # 0.15 ms a bucket
-    features = Exchange(
-        "features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4
-    )  # 0.15 ms
+    # 0.15 ms a bucket, and 0.15 ms for the features.
+    gradients = Exchange("gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4)
     assert exposed_ms([gradients], backward_ms=1.0, link=LINK) == pytest.approx(0.15)
     assert exposed_ms([gradients], backward_ms=0.2, link=LINK) == pytest.approx(0.15 + 0.45 - 0.2)
-    assert exposed_ms([gradients, features], backward_ms=1.0, link=LINK) == pytest.approx(0.30)
+    assert exposed_ms([gradients, GATHER], backward_ms=1.0, link=LINK) == pytest.approx(0.30)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
     link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
     sizes = [4_096, 65_536, MB, 64 * MB]
-    assert fit(sizes, [all_reduce_ms(size, ranks, link) for size in sizes], ranks) == pytest.approx(
-        (120, 1.5)
-    )
+    times = [all_reduce_ms(size, ranks, link) for size in sizes]
+    assert fit(sizes, times, ranks) == pytest.approx((120, 1.5))
 
 
 def test_a_fit_has_no_negative_latency() -> None:
@@ -122,32 +115,26 @@ def test_efficiency_is_1_on_one_device_and_never_above(method, devices, batch_si
 )
 @settings(max_examples=50)
 def test_more_bandwidth_never_makes_a_step_slower(method, devices, faster, name) -> None:
-    link = replace(LINK, **{name: getattr(LINK, name) * faster})
-    step_ms = project(compute(method), devices, 64, link=link, samples=1e9).step_ms
-    assert step_ms <= project(compute(method), devices, 64, link=LINK, samples=1e9).step_ms * (
-        1 + 1e-12
-    )
+    links = (LINK, replace(LINK, **{name: getattr(LINK, name) * faster}))
+    slow, fast = (project(compute(method), devices, 64, link=link, samples=1e9) for link in links)
+    assert fast.step_ms <= slow.step_ms * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("model", ["hybrid_mini", "vit_b16", "vit_l16", "vit_h16"])
 @pytest.mark.parametrize("devices", [2, 8, 4_096])
 def test_catlip_never_sends_more_than_clip(model, devices) -> None:
-    catlip, clip = (
-        sum(
-            exchange.sent_bytes for exchange in sent(Factors(method, model, batch_size=64), devices)
-        )
-        for method in ("catlip", "clip")
-    )
-    assert catlip < clip
+    def sent_bytes(method: str) -> float:
+        exchanges = sent(Factors(method, model, batch_size=64), devices)
+        return sum(exchange.sent_bytes for exchange in exchanges)
+
+    assert sent_bytes("catlip") < sent_bytes("clip")
 
 
 def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(
-    program, tmp_path
+    succeed, tmp_path
 ) -> None:
-    done = program(
-        "bench.projection", "--methods", "catlip", "clip", "--network-gb-s", 12.5, "--out", tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--methods", "catlip", "clip", "--network-gb-s", 12.5, "--out", tmp_path)
+    done = succeed("bench.projection", *options)
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
     found = record["metrics"]
@@ -155,53 +142,34 @@ def test_a_projection_has_both_scalings_and_takes_the_papers_layouts_apart(
     assert "datasheet" in found["link"]["source"]
     assert "given: network_gb_s" in found["link"]["source"]
     rows = found["layouts"]
-    assert [r["devices"] for r in rows if (r["method"], r["scaling"]) == ("clip", "weak")] == [
-        2**i for i in range(13)
-    ]
+    weak = [r["devices"] for r in rows if (r["method"], r["scaling"]) == ("clip", "weak")]
+    assert weak == [2**i for i in range(13)]
     assert {r["global_batch"] for r in rows if r["scaling"] == "strong"} == {65_536}
-    assert {(r["method"], r["devices"], r["batch_per_device"]) for r in found["paper_layouts"]} == {
-        (method, *layout) for method in ("catlip", "clip") for layout in ((256, 256), (64, 1_024))
-    }
-    assert {
-        (r["method"], r["devices"], r["scaling"]) for r in found["paper_layouts"]
-    } == {  # as the report's table names them
-        *(("clip", 256, "as published"), ("clip", 64, "as catlip")),
-        *(("catlip", 64, "as published"), ("catlip", 256, "as clip")),
+    fields = ("method", "devices", "batch_per_device", "scaling")
+    layouts = {tuple(row[field] for field in fields) for row in found["paper_layouts"]}
+    assert layouts == {  # as the report's table names them
+        *(("clip", 256, 256, "as published"), ("clip", 64, 1_024, "as catlip")),
+        *(("catlip", 64, 1_024, "as published"), ("catlip", 256, 256, "as clip")),
     }
     for ratio in found["paper_ratios"]:
         assert ratio["device_hours"] == pytest.approx(ratio["compute"] * ratio["communication"])
-        assert ratio["compute"] == pytest.approx(
-            1.172, abs=2e-3
-        )  # FLOPs of CLIP over CatLIP at 65,536 pairs
+        # FLOPs of CLIP over CatLIP at 65,536 pairs.
+        assert ratio["compute"] == pytest.approx(1.172, abs=2e-3)
     assert f"1.17{TIMES}" in done.stdout
     assert "validation" not in found
 
 
-def test_a_measured_step_time_is_where_the_projection_begins(program, tmp_path) -> None:
-    tiny = (
-        "--model",
-        "hybrid_mini",
-        "--resolution",
-        32,
-        "--batch-size",
-        4,
-        "--methods",
-        "catlip",
-        "--num-steps",
-        3,
-        "--quiet",
-    )
-    measured = program("bench.step_time", *tiny, "--device", "cpu", "--out", tmp_path / "step_time")
-    assert measured.returncode == 0, measured.stderr
+def test_a_measured_step_time_is_where_the_projection_begins(succeed, tmp_path) -> None:
+    tiny = "--model hybrid_mini --resolution 32 --batch-size 4 --methods catlip --num-steps 3"
+    options = (*shlex.split(tiny), "--device", "cpu", "--quiet")
+    succeed("bench.step_time", *options, "--out", tmp_path / "step_time")
     (path,) = (tmp_path / "step_time").iterdir()
-    done = program("bench.projection", "--step-time", path, "--batch-size", 4, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+    succeed("bench.projection", "--step-time", path, "--batch-size", 4, "--out", tmp_path)
     (projected,) = tmp_path.glob("*.json")
     found = json.loads(projected.read_text())["metrics"]
     total_ms = json.loads(path.read_text())["metrics"]["methods"]["catlip"]["total_ms"]["median"]
-    alone = next(
-        row for row in found["layouts"] if row["devices"] == 1 and row["scaling"] == "weak"
-    )
+    weak = [row for row in found["layouts"] if row["scaling"] == "weak"]
+    alone = next(row for row in weak if row["devices"] == 1)
     assert alone["step_ms"] == pytest.approx(total_ms)
     assert found["compute"]["catlip"]["source"].startswith("measured")
     assert "paper_ratios" not in found

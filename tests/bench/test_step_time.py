@@ -1,9 +1,11 @@
 """The bench times what it says and writes it down."""
 
 import json
+import shlex
 import time
 from dataclasses import replace
 from itertools import groupby, repeat
+from typing import Any
 
 import pytest
 import torch
@@ -20,51 +22,43 @@ from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm
 from catlip.training.trainer import Trainer
 
-TINY = (
-    "--model",
-    "hybrid_mini",
-    "--resolution",
-    32,
-    "--batch-size",
-    4,
-    "--num-classes",
-    50,
-    "--num-steps",
-    6,
-    "--num-warmup",
-    1,
+TINY = shlex.split(
+    "--model hybrid_mini --resolution 32 --batch-size 4 --num-classes 50 --num-steps 6 "
+    "--num-warmup 1 --device cpu --quiet"
 )
-CPU = ("--device", "cpu", "--quiet")
 
 
-def record_in(folder) -> dict:
-    (path,) = folder.iterdir()
-    return json.loads(path.read_text())
+@pytest.fixture
+def timed(succeed, tmp_path):
+    """Runs the bench; its record and what was printed."""
+
+    def run(*options: object, ranks: int = 1) -> tuple[dict[str, Any], str]:
+        done = succeed("bench.step_time", *TINY, "--out", tmp_path, *options, ranks=ranks)
+        (path,) = tmp_path.iterdir()
+        assert f"wrote {path}" in done.stdout
+        return json.loads(path.read_text()), done.stdout
+
+    return run
 
 
-def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(program, tmp_path) -> None:
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed, tmp_path) -> None:
+    record, printed = timed()
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("hybrid_mini-b4-fp32-32px-torch")
-    assert f"wrote {path}" in done.stdout
-    record = record_in(tmp_path)
     for method in ("catlip", "clip"):
         phases = [record["samples"][f"{method}_{phase}_ms"] for phase in PARTS]
-        assert [sum(step) for step in zip(*phases, strict=True)] == pytest.approx(
-            record["samples"][f"{method}_total_ms"]
-        )
+        steps = [sum(step) for step in zip(*phases, strict=True)]
+        assert steps == pytest.approx(record["samples"][f"{method}_total_ms"])
         found = record["metrics"]["methods"][method]
-        assert len(phases[0]) == found["total_ms"]["n"] == 6
+        assert len(steps) == found["total_ms"]["n"] == 6
         assert found["images_per_s"] == pytest.approx(4e3 / found["total_ms"]["median"])
         assert found["device_hours"] == pytest.approx(13.1e9 / found["images_per_s"] / 3600)
         assert found["first_ms"] > 0
-        assert found["mfu"] == pytest.approx(
-            found["tflops"] / record["metrics"]["ceiling"]["tflops"]["median"]
-        )
+        ceiling = record["metrics"]["ceiling"]["tflops"]["median"]
+        assert found["mfu"] == pytest.approx(found["tflops"] / ceiling)
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
-    assert f"{found['value']:.2f}{TIMES}" in done.stdout
+    assert f"{found['value']:.2f}{TIMES}" in printed
 
 
 def test_a_gpu_is_timed_eager_and_compiled_unless_one_is_asked_for() -> None:
@@ -77,29 +71,21 @@ def test_a_gpu_is_timed_eager_and_compiled_unless_one_is_asked_for() -> None:
         ways(StepTime(compile=True, eager=True), "cuda")
 
 
-def test_real_shards_are_timed_end_to_end(program, starter, tmp_path) -> None:
-    done = program(
-        "bench.step_time", *TINY, *CPU, "--out", tmp_path, "--data", starter.shards, "--workers", 0
-    )
-    assert done.returncode == 0, done.stderr
-    record = record_in(tmp_path)
+def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
+    record, _ = timed("--data", starter.shards, "--workers", 0)
     assert "-data-" in record["name"]
     waits = record["samples"]["catlip_data_wait_ms"]
     assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
 
 
-def test_augmented_and_deterministic_steps_are_named_as_such(program, tmp_path) -> None:
-    options = ("--range-augment", "--deterministic")
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *options)
-    assert done.returncode == 0, done.stderr
-    assert "-augmented-deterministic-" in record_in(tmp_path)["name"]
-    assert "deterministic kernels" in done.stdout
+def test_augmented_and_deterministic_steps_are_named_as_such(timed) -> None:
+    record, printed = timed("--range-augment", "--deterministic")
+    assert "-augmented-deterministic-" in record["name"]
+    assert "deterministic kernels" in printed
 
 
-def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, ranks=2)
-    assert done.returncode == 0, done.stderr
-    record = record_in(tmp_path)
+def test_ranks_share_a_record_of_one(timed) -> None:
+    record, _ = timed(ranks=2)
     assert record["metrics"]["world_size"] == 2
     found = record["metrics"]["methods"]["clip"]
     assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
@@ -108,13 +94,10 @@ def test_ranks_share_a_record_of_one(program, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
-    [
-        (("--precision", "fp8"), "fp8"),
-        (("--data", "/nowhere/*.tar"), "/nowhere/*.tar"),
-    ],
+    [(("--precision", "fp8"), "fp8"), (("--data", "/nowhere/*.tar"), "/nowhere/*.tar")],
 )
 def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) -> None:
-    done = program("bench.step_time", *TINY, *CPU, "--out", tmp_path, *flags)
+    done = program("bench.step_time", *TINY, "--out", tmp_path, *flags)
     one_line_error(done, complaint)
 
 
@@ -140,11 +123,8 @@ def small(**factors: object) -> Trainer:
 @pytest.mark.parametrize(
     "factors",
     [
-        {"attention": "naive"},
-        {"checkpointing": True},
-        {"optimizer": "foreach"},
-        {"optimizer": "loop"},
-        {"grad_norm": "loop"},
+        *({"attention": "naive"}, {"checkpointing": True}),
+        *({"optimizer": "foreach"}, {"optimizer": "loop"}, {"grad_norm": "loop"}),
     ],
     ids=str,
 )

@@ -2,15 +2,16 @@
 does nothing twice.
 """
 
+import itertools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,58 +26,29 @@ from catlip.vocabulary.counts import count
 
 THRESHOLDS, SEEDS = (3, 6), (0, 1)
 RECIPE = replace(STARTER.recipe, iterations=3, epochs=0, micro_batch=8)
-TINY = (
-    "--iterations",
-    3,
-    "--epochs",
-    0,
-    "--micro-batch",
-    8,
-    "--device",
-    "cpu",
-    "--num-workers",
-    0,
-    "--quiet",
-)
+ON_A_CPU: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
+TINY = shlex.split("--iterations 3 --epochs 0 --micro-batch 8 --device cpu --num-workers 0 --quiet")
 
 
 def config(starter, out: Path, **changes: Any) -> Threshold:
-    places = {
-        "shards": (str(starter.shards),),
-        "labels_dir": starter.labels,
-        "probe": f"starter:{starter.root}",
-        "out": out,
-    }
-    small = {
-        "recipe": RECIPE,
-        "thresholds": THRESHOLDS,
-        "seeds": SEEDS,
-        "device": "cpu",
-        "num_workers": 0,
-        "quiet": True,
-    }
-    return replace(STARTER, **places | small | changes)
+    places = {"shards": (str(starter.shards),), "labels_dir": starter.labels, "out": out}
+    places["probe"] = f"starter:{starter.root}"
+    small = {"recipe": RECIPE, "thresholds": THRESHOLDS, "seeds": SEEDS}
+    return replace(STARTER, **places | small | ON_A_CPU | changes)
 
 
 def accuracies(out: Path) -> dict[tuple[int, int], tuple[float, float]]:
     """(threshold, seed) -> top-1 of the two tasks."""
     samples = json.loads(out.read_text())["samples"]
-    pairs = zip(samples["threshold"], samples["seed"], strict=True)
-    return dict(
-        zip(
-            pairs,
-            zip(samples["concepts_top1"], samples["subgroups_top1"], strict=True),
-            strict=True,
-        )
-    )
+    names = ("threshold", "seed", "concepts_top1", "subgroups_top1")
+    rows = zip(*(samples[name] for name in names), strict=True)
+    return {(threshold, seed): (concepts, groups) for threshold, seed, concepts, groups in rows}
 
 
 def stamps(out: Path) -> dict[Path, int]:
     """When each run's weights and records were written."""
-    files = [
-        *out.with_suffix("").glob("*/*-seed?.json"),
-        *out.with_suffix("").glob("*/*/weights.safetensors"),
-    ]
+    patterns = ("*/*-seed?.json", "*/*/weights.safetensors")
+    files = itertools.chain(*(out.with_suffix("").glob(pattern) for pattern in patterns))
     return {path: path.stat().st_mtime_ns for path in files}
 
 
@@ -105,10 +77,8 @@ def test_the_record_counts_what_each_threshold_leaves(starter, undisturbed) -> N
 
 
 def test_the_record_holds_every_run_and_their_means(undisturbed) -> None:
-    found, metrics = (
-        accuracies(undisturbed),
-        json.loads(undisturbed.read_text())["metrics"]["thresholds"],
-    )
+    found = accuracies(undisturbed)
+    metrics = json.loads(undisturbed.read_text())["metrics"]["thresholds"]
     assert sorted(found) == [(threshold, seed) for threshold in THRESHOLDS for seed in SEEDS]
     for (threshold, seed), (concepts, subgroups) in found.items():
         folder = undisturbed.with_suffix("") / f"above-{threshold}"
@@ -117,32 +87,19 @@ def test_the_record_holds_every_run_and_their_means(undisturbed) -> None:
         assert (probed["method"], probed["pretrain_seed"]) == ("catlip", seed)
     for threshold in THRESHOLDS:
         both = np.mean([found[threshold, seed] for seed in SEEDS], axis=0)
-        assert [
-            metrics[str(threshold)][f"{task}_top1"] for task in ("concepts", "subgroups")
-        ] == pytest.approx(both)
+        of_it = metrics[str(threshold)]
+        assert [of_it["concepts_top1"], of_it["subgroups_top1"]] == pytest.approx(both)
 
 
 def test_a_run_is_the_one_that_catlip_pretrain_does(starter, undisturbed, tmp_path) -> None:
     built = vocabulary.build(count(sorted(starter.labels.glob("*.npz"))), THRESHOLDS[1])
     built.save(tmp_path / "vocabulary.json")
-    places = {
-        "shards": (str(starter.shards),),
-        "labels_dir": starter.labels,
-        "vocabulary": tmp_path / "vocabulary.json",
-    }
-    pretrain.main(
-        PretrainCatLIP(
-            RECIPE, out=tmp_path / "run", seed=1, device="cpu", num_workers=0, quiet=True, **places
-        )
-    )
-    ours = (
-        undisturbed.with_suffix("")
-        / f"above-{THRESHOLDS[1]}"
-        / "catlip-seed1"
-        / "weights.safetensors"
-    )
-    theirs = tmp_path / "run" / "weights.safetensors"
-    assert sha256(ours.read_bytes()).hexdigest() == sha256(theirs.read_bytes()).hexdigest()
+    places = {"labels_dir": starter.labels, "vocabulary": tmp_path / "vocabulary.json"}
+    shards, how = (str(starter.shards),), ON_A_CPU | places | {"seed": 1}
+    pretrain.main(PretrainCatLIP(RECIPE, shards, tmp_path / "run", **how))
+    ours = undisturbed.with_suffix("") / f"above-{THRESHOLDS[1]}" / "catlip-seed1"
+    weights = [folder / "weights.safetensors" for folder in (ours, tmp_path / "run")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_a_second_run_only_adds_what_is_new(starter, undisturbed) -> None:
@@ -160,26 +117,14 @@ def test_a_second_run_only_adds_what_is_new(starter, undisturbed) -> None:
 
 
 def test_killed_between_runs_it_goes_on_to_the_same_record(
-    program, starter, undisturbed, tmp_path
+    succeed, starter, undisturbed, tmp_path
 ) -> None:
     out = tmp_path / "threshold.json"
-    places = (
-        "--shards",
-        starter.shards,
-        "--labels-dir",
-        starter.labels,
-        "--probe",
-        f"starter:{starter.root}",
-        "--out",
-        out,
-    )
-    arguments = [
-        "bench.threshold",
-        *map(str, (*places, "--thresholds", *THRESHOLDS, "--seeds", *SEEDS, *TINY)),
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    places = ("--shards", starter.shards, "--labels-dir", starter.labels, "--out", out)
+    options = ("--probe", f"starter:{starter.root}", "--thresholds", *THRESHOLDS, "--seeds", *SEEDS)
+    arguments = ["bench.threshold", *map(str, (*places, *options, *TINY))]
+    command = [sys.executable, "-m", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     first = out.with_suffix("") / f"above-{THRESHOLDS[0]}" / f"catlip-seed{SEEDS[0]}.json"
     deadline = time.monotonic() + 120
     while not first.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -190,32 +135,31 @@ def test_killed_between_runs_it_goes_on_to_the_same_record(
     kept = stamps(out)
     assert finished <= kept.keys()
     assert not out.exists()
-    done = program(*arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeed(*arguments)
     assert all(stamps(out)[path] == kept[path] for path in finished)
     assert accuracies(out) == accuracies(undisturbed)
     assert f"wrote {out}" in done.stdout
 
 
 def test_another_recipe_is_refused_and_restart_trains_and_probes_again(starter, tmp_path) -> None:
-    out, other = tmp_path / "threshold.json", replace(RECIPE, max_lr=0.5)
-    main(config(starter, out, thresholds=(3,), seeds=(0,)))
+    out = tmp_path / "threshold.json"
+    given = config(starter, out, thresholds=(3,), seeds=(0,))
+    main(given)
     before = stamps(out)
+    other = replace(given, recipe=replace(RECIPE, max_lr=0.5))
     with pytest.raises(InputError, match=f"max_lr {RECIPE.max_lr} there, 0.5 now"):
-        main(config(starter, out, thresholds=(3,), seeds=(0,), recipe=other))
+        main(other)
     assert stamps(out) == before
-    main(config(starter, out, thresholds=(3,), seeds=(0,), recipe=other, restart=True))
+    main(replace(other, restart=True))
     assert before.keys() == stamps(out).keys()
     assert not before.items() & stamps(out).items()
 
 
 def test_runs_of_other_labels_are_not_taken_for_these(
-    program, starter, undisturbed, tmp_path
+    succeed, starter, undisturbed, tmp_path
 ) -> None:
-    done = program(
-        "catlip.label", starter.shards, "--rule", "corenet", "--labels-dir", tmp_path, "--quiet"
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--rule", "corenet", "--labels-dir", tmp_path, "--quiet")
+    succeed("catlip.label", starter.shards, *options)
     written = stamps(undisturbed)
     with pytest.raises(InputError, match="vocabulary"):
         main(config(starter, undisturbed, labels_dir=tmp_path, rule="corenet"))
@@ -224,12 +168,12 @@ def test_runs_of_other_labels_are_not_taken_for_these(
 
 def test_another_probe_recipe_probes_again_and_trains_nothing(starter, tmp_path) -> None:
     out = tmp_path / "threshold.json"
-    main(config(starter, out, thresholds=(3,), seeds=(0,)))
+    given = config(starter, out, thresholds=(3,), seeds=(0,))
+    main(given)
     before = stamps(out)
-    main(config(starter, out, thresholds=(3,), seeds=(0,), probe_recipe="table_7a"))
-    assert {path.name for path in before if stamps(out)[path] != before[path]} == {
-        "probe-seed0.json"
-    }
+    main(replace(given, probe_recipe="table_7a"))
+    changed = [path.name for path in before if stamps(out)[path] != before[path]]
+    assert changed == ["probe-seed0.json"]
 
 
 @pytest.mark.parametrize(

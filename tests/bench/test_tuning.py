@@ -23,15 +23,9 @@ SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 
 def tuning(**changes) -> Tuning:
-    return replace(
-        Tuning(
-            shards=("data",),
-            probe="starter-validation:data",
-            vocabulary=Path("vocabulary.json"),
-            labels_dir=Path("labels"),
-        ),
-        **changes,
-    )
+    places = {"shards": ("data",), "probe": "starter-validation:data"}
+    places |= {"vocabulary": Path("vocabulary.json"), "labels_dir": Path("labels")}
+    return Tuning(**places | changes)
 
 
 def test_more_trials_begin_with_the_same_ones_and_stay_in_the_ranges() -> None:
@@ -55,9 +49,8 @@ def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
             steps = trial.recipe.iterations
             assert steps * trial.recipe.micro_batch == pytest.approx(6_400, rel=0.02)
             assert trial.recipe.warmup_iterations < steps / 4
-    assert (
-        trial_of(tuning(), "clip", 0).recipe.betas != trial_of(tuning(), "catlip", 0).recipe.betas
-    )
+    clip, catlip = (trial_of(tuning(), method, 0).recipe for method in ("clip", "catlip"))
+    assert clip.betas != catlip.betas
 
 
 @given(SCORES, st.integers(1, 30))
@@ -131,19 +124,12 @@ def test_the_test_teams_are_refused_by_name() -> None:
 
 
 def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
-    runs = [
-        Run(
-            name="",
-            setup=Config(),
-            machine=Environment(),
-            samples={},
-            anchor=f"record-{trial}",
-            measured=Trial(
-                method="clip", trial=trial, drawn={"max_lr": top1}, accuracies={"concepts": top1}
-            ),
-        )
-        for trial, top1 in enumerate((0.1, 0.3, 0.2))
-    ]
+    head = {"name": "", "setup": Config(), "machine": Environment(), "samples": {}}
+    runs = []
+    for trial, top1 in enumerate((0.1, 0.3, 0.2)):
+        found = {"drawn": {"max_lr": top1}, "accuracies": {"concepts": top1}}
+        measured = Trial(method="clip", trial=trial, **found)
+        runs.append(Run(**head, anchor=f"record-{trial}", measured=measured))
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "max_lr 0.3"

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import json
 import math
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,7 @@ from catlip.training.distributed import find_place
 from catlip.training.trainer import Trainer
 
 MODEL = "hybrid_mini"
+TINY = shlex.split("--batch-size 1 --num-rounds 1 --num-classes 50 --device cpu --quiet")
 RELEASE = release_changes(256, gpu=True)
 START = released_clip(MODEL, 256, 50, gpu=True, seed=0)
 
@@ -40,15 +42,9 @@ def test_the_way_begins_and_ends_at_the_released_configurations() -> None:
     for variant, recipe, method in ((START, CLIP, "clip"), (end, CATLIP, "catlip_dense")):
         released = recipe["datacomp_b16_release"]
         step = variant.step
-        assert (step.method, step.attention, step.precision) == (
-            method,
-            released.attention,
-            released.precision,
-        )
-        assert (step.checkpointing, step.batch_size) == (
-            released.checkpointing,
-            released.micro_batch,
-        )
+        assert (step.method, step.batch_size) == (method, released.micro_batch)
+        for name in ("attention", "precision", "checkpointing"):
+            assert getattr(step, name) == getattr(released, name)
         assert variant.sizes() == released.sizes()
 
 
@@ -66,31 +62,23 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
 
 def test_both_orders_end_alike_and_what_cannot_run_is_left_as_it_was() -> None:
     assert apply_all(START, RELEASE) == apply_all(START, RELEASE[::-1])
-    on_a_cpu = apply_all(
-        released_clip(MODEL, 4, 50, gpu=False, seed=0), release_changes(4, gpu=False)
-    )
+    start = released_clip(MODEL, 4, 50, gpu=False, seed=0)
+    on_a_cpu = apply_all(start, release_changes(4, gpu=False))
     assert on_a_cpu.step.precision == "fp32"
     assert on_a_cpu.step.batch_size == 16
 
 
 def test_the_released_sizes_are_scaled_to_another_resolution() -> None:
     small = released_clip(MODEL, 32, 50, gpu=False, seed=0, resolution=96)
-    assert [(size.resolution, size.batch) for size in small.sizes()] == [
-        (64, 72), (96, 32), (128, 18),
-    ]  # fmt: skip
+    sizes = [(size.resolution, size.batch) for size in small.sizes()]
+    assert sizes == [(64, 72), (96, 32), (128, 18)]
     assert START.sizes() == replace(CLIP["datacomp_b16_release"], micro_batch=256).sizes()
 
 
 def timed(before: float, after: float) -> Step:
     """A step of a way whose images took so many ms."""
-    return Step(
-        factor="factor",
-        before="a",
-        after="b",
-        ratio=Interval(before / after),
-        ms_per_image_before=summarise([before]),
-        ms_per_image=summarise([after]),
-    )
+    taken = {"ms_per_image_before": summarise([before]), "ms_per_image": summarise([after])}
+    return Step(factor="factor", before="a", after="b", ratio=Interval(before / after), **taken)
 
 
 def test_a_large_factor_that_its_operations_do_not_explain_is_beyond_arithmetic() -> None:
@@ -111,10 +99,8 @@ def test_a_machine_that_slows_down_between_pairs_shows_as_drift() -> None:
 
 
 def test_both_orders_and_the_whole_way_are_timed_alike() -> None:
-    start = Variant(
-        Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50),
-        CATLIP["starter"],
-    )
+    factors = Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50)
+    start = Variant(factors, CATLIP["starter"])
     changes = [
         of_step("checkpointing", "checkpointing", before=True, after=False),
         of_step("method", "method", before="clip", after="catlip"),
@@ -145,13 +131,9 @@ def test_no_step_is_alive_after_its_pair() -> None:
     assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
 
 
-def test_only_the_ways_and_orders_that_are_asked_for_are_timed(program, tmp_path) -> None:
-    done = program(
-        "bench.waterfall", "--model", "hybrid_mini", "--batch-size", 1, "--num-rounds", 1,
-        "--num-sizes", 1, "--num-classes", 50, "--ways", "further", "--orders", "reverse",
-        "--device", "cpu", "--out", tmp_path, "--quiet",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_only_the_ways_and_orders_that_are_asked_for_are_timed(succeed, tmp_path) -> None:
+    options = "--model hybrid_mini --num-sizes 1 --ways further --orders reverse"
+    succeed("bench.waterfall", *TINY, *shlex.split(options), "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     measured = Waterfall.read(json.loads(path.read_text())["metrics"])
     assert list(measured.further.orders) == ["reverse"]
@@ -159,13 +141,8 @@ def test_only_the_ways_and_orders_that_are_asked_for_are_timed(program, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_times_every_factor_in_both_orders(program, tmp_path) -> None:
-    done = program(
-        "bench.waterfall", "--model", "vit_tiny16", "--batch-size", 1, "--num-rounds", 1,
-        "--num-classes", 50,
-        "--device", "cpu", "--out", tmp_path, "--quiet",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_a_run_times_every_factor_in_both_orders(succeed, tmp_path) -> None:
+    done = succeed("bench.waterfall", *TINY, "--model", "vit_tiny16", "--out", tmp_path)
     (path,) = tmp_path.iterdir()
     assert f"wrote {path}" in done.stdout
     measured = Waterfall.read(json.loads(path.read_text())["metrics"])

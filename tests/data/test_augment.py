@@ -1,10 +1,7 @@
-"""Crops are drawn as torchvision draws them, from the position alone, and no picture is decoded
-that should not be.
-"""
+"""Crops are as torchvision draws them, from the position alone; headers refuse bad pictures."""
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import hflip, resized_crop
+from written_png import png
 
 from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError
@@ -40,17 +38,12 @@ def test_draws_are_reached_without_drawing_those_before() -> None:
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 200), (100, 500)])
 def test_crops_are_distributed_as_torchvision_draws_them(width, height) -> None:
     augmentation = Augmentation(crop_scale=(0.2, 1.0))
-    ours = np.array(
-        [crop_box(width, height, augmentation, draws) for draws in draws_at(0, 0, 4000)]
-    )
+    boxes = [crop_box(width, height, augmentation, draws) for draws in draws_at(0, 0, 4000)]
+    ours = np.array(boxes)
     torch.manual_seed(0)
-    image = torch.zeros(3, height, width)
-    theirs = np.array(
-        [RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
-    )
-    boxes = np.stack(
-        [theirs[:, 1], theirs[:, 0], theirs[:, 1] + theirs[:, 3], theirs[:, 0] + theirs[:, 2]], 1
-    )
+    image, drawn = torch.zeros(3, height, width), RandomResizedCrop.get_params
+    theirs = [drawn(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+    boxes = np.array([(left, top, left + w, top + h) for top, left, h, w in theirs])
     for column in range(4):
         spread = boxes[:, column].std() + 1
         assert abs(ours[:, column].mean() - boxes[:, column].mean()) < 0.1 * spread
@@ -73,42 +66,32 @@ def as_torchvision_does(
 def test_crops_of_photographs_are_torchvisions_within_two_grey_levels(
     photographs, resolution
 ) -> None:
-    gaps = [
-        abs(
-            random_crop(picture, resolution, Augmentation(), draws)
-            - as_torchvision_does(picture, resolution, Augmentation(), draws)
-        )
-        for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True)
-    ]
+    gaps = []
+    for picture, draws in zip(photographs, draws_at(0, 0, len(photographs)), strict=True):
+        arguments = (picture, resolution, Augmentation(), draws)
+        gaps.append(abs(random_crop(*arguments) - as_torchvision_does(*arguments)))
     assert max(gap.max() for gap in gaps) <= 2
     assert np.mean([gap.mean() for gap in gaps]) < 0.1
 
 
 def test_a_flipped_crop_is_the_mirror_image() -> None:
     picture, draws = encoded(90, 70), draws_at(0, 7, 1)[0]
-    straight, flipped = (
-        random_crop(picture, 32, Augmentation(flip=flip), draws) for flip in (0.0, 1.0)
-    )
-    assert (flipped == straight[:, ::-1]).all()
-    assert (
-        abs(straight - as_torchvision_does(picture, 32, Augmentation(flip=0.0), draws)).max() <= 1
-    )
+    never, always = Augmentation(flip=0.0), Augmentation(flip=1.0)
+    straight = random_crop(picture, 32, never, draws)
+    assert (random_crop(picture, 32, always, draws) == straight[:, ::-1]).all()
+    assert abs(straight - as_torchvision_does(picture, 32, never, draws)).max() <= 1
 
 
 def test_pillow_gives_the_same_crops_where_the_fast_decoder_is_missing(
     photographs, monkeypatch
 ) -> None:
-    draws = draws_at(3, 0, len(photographs))
-    fast = [
-        random_crop(picture, 96, Augmentation(), row)
-        for picture, row in zip(photographs, draws, strict=True)
-    ]
+    def crops() -> np.ndarray:
+        pairs = zip(photographs, draws_at(3, 0, len(photographs)), strict=True)
+        return np.array([random_crop(picture, 96, Augmentation(), row) for picture, row in pairs])
+
+    fast = crops()
     monkeypatch.setattr(jpeg, "simplejpeg", None)
-    slow = [
-        random_crop(picture, 96, Augmentation(), row)
-        for picture, row in zip(photographs, draws, strict=True)
-    ]
-    assert (np.array(fast) == np.array(slow)).all()
+    assert (fast == crops()).all()
 
 
 def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
@@ -119,21 +102,13 @@ def test_photographs_never_meet_pillow(photographs, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    [
-        ("PNG", "RGB"),
-        ("PNG", "L"),
-        ("PNG", "RGBA"),
-        ("JPEG", "RGB"),
-        ("JPEG", "CMYK"),
-        ("WEBP", "RGB"),
-        ("PNG", "P"),
-    ],
+    [(kind, "RGB") for kind in ("PNG", "JPEG", "WEBP")]
+    + [("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "CMYK")],
 )
 def test_every_kind_of_picture_becomes_rgb(kind, mode) -> None:
-    for pixels in (
-        random_crop(encoded(40, 30, kind, mode), 16, Augmentation(), draws_at(0, 0, 1)[0]),
-        centre_crop(encoded(40, 30, kind, mode), 16),
-    ):
+    picture = encoded(40, 30, kind, mode)
+    crop = random_crop(picture, 16, Augmentation(), draws_at(0, 0, 1)[0])
+    for pixels in (crop, centre_crop(picture, 16)):
         assert pixels.shape == (16, 16, 3)
         assert pixels.dtype == np.uint8
 
@@ -147,20 +122,8 @@ def test_the_centre_crop_keeps_the_middle() -> None:
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    bomb = (
-        b"\x89PNG\r\n\x1a\n"
-        + header
-        + chunk(b"IDAT", zlib.compress(bytes(10)))
-        + chunk(b"IEND", b"")
-    )
     with pytest.raises(ValueError, match="60000 x 60000"):
-        open_picture(bomb)
+        open_picture(png((60_000, 60_000), bits=8, colour_type=2, rows=bytes(10)))
 
 
 def test_a_jpeg_is_refused_by_its_header_too(monkeypatch) -> None:
@@ -181,16 +144,11 @@ def test_a_jpeg_cut_short_is_a_value_error_wherever_the_crop_lies(photographs, s
         random_crop(whole[: int(share * len(whole))], 16, Augmentation(), top)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"GIF89a",
-        b"\x89PNG\r\n\x1a\n" + b"\0" * 30,
-        encoded(50, 50)[:-2000],
-        encoded(50, 50, "JPEG")[:300],
-    ],
-)
+DAMAGED = b"\x89PNG\r\n\x1a\n" + b"\0" * 30
+CUT = (encoded(50, 50)[:-2000], encoded(50, 50, "JPEG")[:300])
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", DAMAGED, *CUT])
 def test_what_is_no_whole_picture_is_a_value_error(content) -> None:
     with pytest.raises(ValueError, match=r"picture"):
         random_crop(content, 16, Augmentation(), np.zeros(DRAWS))

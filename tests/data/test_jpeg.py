@@ -61,12 +61,8 @@ def test_rows_below_are_not_decoded() -> None:
 
 
 def test_a_profile_or_comment_before_the_frame_is_passed_over() -> None:
-    encoded = save(
-        PHOTOGRAPHS[0],
-        exif=bytes(60_000),
-        comment=b"\xff\xc0" * 100,
-        icc_profile=b"\xff\xda" * 40_000,
-    )
+    comment, profile = b"\xff\xc0" * 100, b"\xff\xda" * 40_000
+    encoded = save(PHOTOGRAPHS[0], exif=bytes(60_000), comment=comment, icc_profile=profile)
     assert find_frame(encoded).width == PHOTOGRAPHS[0].width
 
 

@@ -21,18 +21,19 @@ KINDS = {
 }
 
 
+def members(name: str) -> dict[str, bytes]:
+    group, subgroup = KINDS[name]
+    meta = {"name": name, "group": group, "subgroup": subgroup}
+    return {"png": b"", "json": json.dumps(meta).encode()}
+
+
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     for split, names in (("probe-train", TRAIN), ("probe-test", TEST)):
         for shard in (0, 1):  # the split lies in two shards
-            samples = []
-            for number, name in list(enumerate(names))[shard::2]:
-                group, subgroup = KINDS[name]
-                meta = {"name": name, "group": group, "subgroup": subgroup}
-                samples.append(
-                    (f"{split}-{number}", {"png": b"", "json": json.dumps(meta).encode()})
-                )
+            numbered = list(enumerate(names))[shard::2]
+            samples = [(f"{split}-{number}", members(name)) for number, name in numbered]
             write_shard(tmp_path / split / f"{shard:05d}.tar", samples)
     return tmp_path
 
@@ -48,15 +49,9 @@ def named(samples, labels, class_names):
 def test_concepts_are_the_things_that_both_sides_drew(root):
     task = load_task(root, "concepts")
     assert task.class_names == ["dog", "violin"]
-    assert named(task.train, task.train_labels, task.class_names) == [
-        ("dog", "dog"),
-        ("violin", "violin"),
-        ("violin", "violin"),
-    ]
-    assert named(task.test, task.test_labels, task.class_names) == [
-        ("dog", "dog"),
-        ("violin", "violin"),
-    ]
+    dog, violin = ("dog", "dog"), ("violin", "violin")
+    assert named(task.train, task.train_labels, task.class_names) == [dog, violin, violin]
+    assert named(task.test, task.test_labels, task.class_names) == [dog, violin]
     assert task.train_labels.dtype == task.test_labels.dtype == np.int64
 
 
@@ -85,19 +80,7 @@ def test_a_missing_data_set_is_said_to_be_missing(tmp_path):
 
 
 def test_splits_without_a_common_class_are_refused(root):
-    write_shard(
-        root / "probe-test" / "00000.tar",
-        [
-            (
-                "a",
-                {
-                    "json": json.dumps(
-                        {"name": "axe", "group": "objects", "subgroup": "tool"}
-                    ).encode()
-                },
-            )
-        ],
-    )
+    write_shard(root / "probe-test" / "00000.tar", [("a", members("axe"))])
     (root / "probe-test" / "00001.tar").unlink()
     with pytest.raises(InputError, match="--limit"):
         load_task(root, "concepts")

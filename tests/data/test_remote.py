@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -172,13 +173,10 @@ def test_half_a_file_on_a_disk_does_not_have_its_name(tmp_path: Path, monkeypatc
     assert remote.read_file(path) == b"before"
 
 
-def test_a_refused_write_names_its_url(s3: S3Server, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_named_and_has_no_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"content")
     with pytest.raises(InputError, match="s3://nobucket/file"):
         remote.put_file(tmp_path / "source", Path("s3://nobucket/file"))
-
-
-def test_a_folder_of_a_bucket_that_is_not_there_is_no_empty_one(s3: S3Server) -> None:
     with pytest.raises(InputError, match="s3://nobucket/folder"):
         remote.names_in(Path("s3://nobucket/folder"))
 
@@ -199,9 +197,7 @@ def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultySe
     assert http.gets["/0.tar"] == 1 + len(remote.DELAYS_S)
 
 
-def test_an_s3_server_that_comes_back_is_waited_for(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_s3_server_that_comes_back_is_waited_for(s3: S3Server, monkeypatch) -> None:
     monkeypatch.setattr(remote, "DELAYS_S", (0.5,) * 20)
     url = s3.put("returns.tar", CONTENT)
     s3.stop()
@@ -216,11 +212,9 @@ def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
     digest, size = sha256(CONTENT).hexdigest(), len(CONTENT)
     stored = {"oid": digest, "size": size, "pointerSize": 130}
     about = {"type": "file", "path": "0.tar", "size": size, "oid": "0" * 40, "lfs": stored}
-    for name, answer in {
-        "": {"id": "a/b", "sha": "0" * 40, "siblings": [], "tags": []},
-        "/tree/main": [about],
-        "/paths-info/main": [about],
-    }.items():
+    repository = {"id": "a/b", "sha": "0" * 40, "siblings": [], "tags": []}
+    answers = {"": repository, "/tree/main": [about], "/paths-info/main": [about]}
+    for name, answer in answers.items():
         http.put(f"/api/datasets/a/b{name}", json.dumps(answer).encode())
     http.put("/datasets/a/b/resolve/main/0.tar", CONTENT)
     (path,) = expand("hf://datasets/a/b/{0..0}.tar")
@@ -243,9 +237,8 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
     s3: S3Server, tmp_path: Path
 ) -> None:
-    paths = write_shards(tmp_path, 2)
-    for path in paths:
-        s3.put(f"changing/{path.name}", path.read_bytes())
+    paths = write_shards(tmp_path / "data", 2)
+    s3.put_folder(tmp_path / "data", "changing")
     pattern = f"s3://{BUCKET}/changing/{{0000..0001}}.tar"
     opened = open_shards(expand(pattern))
     old = opened.digest
@@ -305,10 +298,8 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path) -> N
     context = multiprocessing.get_context("fork")
     cache, most = tmp_path / "cache", 0
     file_cache(cache, 3 * MB)
-    runs = [
-        context.Process(target=read_many, args=(cache, [(3 * i + k) % 9 for i in range(60)]))
-        for k in (1, 4)
-    ]
+    orders = [[(3 * i + k) % 9 for i in range(60)] for k in (1, 4)]
+    runs = [context.Process(target=read_many, args=(cache, order)) for order in orders]
     for run in runs:
         run.start()
     while any(run.is_alive() for run in runs):
@@ -336,9 +327,7 @@ def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readabl
     assert opened[1].read() == content_of(1)
 
 
-def test_the_folder_is_listed_only_when_there_may_be_no_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_is_listed_only_when_there_may_be_no_room(tmp_path: Path, monkeypatch) -> None:
     listed, scandir = [], os.scandir
 
     def listing(folder: Path) -> object:
@@ -353,9 +342,8 @@ def test_the_folder_is_listed_only_when_there_may_be_no_room(
     assert len(listed) < 150
     sizes = [path.stat().st_size for path in folder.iterdir() if path.name != LOCK]
     assert 390_000 <= sum(sizes) <= 400_000
-    assert sorted(map(int, (path.name for path in folder.glob("[0-9]*")))) == [
-        *range(1_000 - len(sizes), 1_000)
-    ]
+    left = sorted(int(path.name) for path in folder.glob("[0-9]*"))
+    assert left == list(range(1_000 - len(sizes), 1_000))
 
 
 @pytest.mark.parametrize("content", [b"", b"12", b"x" * 20])
@@ -368,9 +356,7 @@ def test_a_lock_file_without_a_number_is_made_again(tmp_path: Path, content: byt
     assert len([*cache.folder.glob("[0-9]")]) == 3
 
 
-def test_a_file_larger_than_the_cache_is_refused(
-    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_larger_than_the_cache_is_refused(http: FaultyServer, monkeypatch) -> None:
     monkeypatch.setenv(CACHE_SIZE, "0.002")
     with pytest.raises(InputError, match=rf"0\.003 GB .*{CACHE_SIZE}"):
         read(http.put("/0.tar", CONTENT))
@@ -400,13 +386,8 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
 
 def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
     url, http.faults = http.put("/0.tar", CONTENT), ["slow"] * 3
-    contents: list[bytes] = []
-    threads = [threading.Thread(target=lambda: contents.append(read(url))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert contents == [CONTENT] * 4
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(read, [url] * 4)) == [CONTENT] * 4
     assert http.gets["/0.tar"] == 3
 
 
@@ -417,10 +398,9 @@ def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
 def test_order_crops_and_resume_are_those_of_a_disk(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    paths = write_shards(tmp_path, 2 * WINDOW_SHARDS + 3)
+    paths = write_shards(tmp_path / "data", 2 * WINDOW_SHARDS + 3)
     size = sum(path.stat().st_size for path in paths)
-    for path in paths:
-        s3.put(f"set/{path.name}", path.read_bytes())
+    s3.put_folder(tmp_path / "data", "set")
     # Two windows do not fit: shards are fetched again.
     monkeypatch.setenv(CACHE_SIZE, str(size / 2 / 1e9))
     local = open_shards(paths)
@@ -434,8 +414,8 @@ def test_order_crops_and_resume_are_those_of_a_disk(
 
 
 def test_a_training_plans_without_asking_for_a_shard(s3: S3Server, tmp_path: Path) -> None:
-    for path in write_shards(tmp_path, 5):
-        s3.put(f"planned/{path.name}", path.read_bytes())
+    write_shards(tmp_path / "data", 5)
+    s3.put_folder(tmp_path / "data", "planned")
     paths = expand(f"s3://{BUCKET}/planned/*.tar")
     for path in paths:
         open_shard(path)  # as labelling does
@@ -522,9 +502,8 @@ def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch
         "/data/cc3m/{00000..00331}.tar",
     ):
         assert take_credentials(text) == text
-    assert (
-        take_credentials("--data=https://u:p@h/x.tar?q --more") == "--data=https://h/x.tar --more"
-    )
+    taken = take_credentials("--data=https://u:p@h/x.tar?q --more")
+    assert taken == "--data=https://h/x.tar --more"
 
 
 # The pipeline

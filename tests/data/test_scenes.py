@@ -37,21 +37,17 @@ def grey(height: int = 64, width: int = 64) -> np.ndarray:
 
 def test_a_sprite_is_blended_by_its_own_opacity():
     sprite = discs(1, size=24)[0]
-    image, (placement,) = compose(
-        grey(), [sprite], rng(), (24 / 64, 24 / 64)
-    )  # at its own size: not resampled
+    own_size = 24 / 64  # at which it is not resampled
+    image, (placement,) = compose(grey(), [sprite], rng(), (own_size, own_size))
     solid = sprite.pixels[..., 3] >= 128
-    rows, columns = np.flatnonzero(placement.mask.any(1)), np.flatnonzero(placement.mask.any(0))
-    top, left = (
-        rows[0] - np.flatnonzero(solid.any(1))[0],
-        columns[0] - np.flatnonzero(solid.any(0))[0],
-    )
+    seen = placement.mask
+    top, left = (np.argmax(seen.any(axis)) - np.argmax(solid.any(axis)) for axis in (1, 0))
     height, width = sprite.pixels.shape[:2]
     opacity = sprite.pixels[..., 3:] / 255
     expected = np.round(sprite.pixels[..., :3] * opacity + 128 * (1 - opacity))
     found = image[top : top + height, left : left + width]
     np.testing.assert_allclose(found, expected, atol=1)
-    np.testing.assert_array_equal(placement.mask[top : top + height, left : left + width], solid)
+    np.testing.assert_array_equal(seen[top : top + height, left : left + width], solid)
     assert (opacity[(opacity > 0) & (opacity < 1)]).size, (
         "the drawing has soft edges, or this test shows nothing"
     )
@@ -70,9 +66,8 @@ def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, widt
     for placement in placements:
         colour = np.array([int(placement.what[i : i + 2], 16) for i in (1, 3, 5)])
         distance = np.abs(image.astype(int) - colour).max(2)
-        assert (
-            distance[placement.mask] <= 192
-        ).all()  # half opaque, under a half opaque edge: a quarter of it
+        # Half opaque, under a half opaque edge: a quarter of it.
+        assert (distance[placement.mask] <= 192).all()
         assert placement.mask[distance <= 2].all()
         left, top, right, bottom = placement.box
         inside = np.zeros_like(placement.mask)

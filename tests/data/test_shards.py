@@ -16,21 +16,18 @@ from catlip.data import shards, tar_index
 from catlip.data.shards import expand, open_shard, write_shard
 
 KEYS = st.text("abcdefghij0123456789_-", min_size=1, max_size=20)
+CONTENTS = st.tuples(st.binary(max_size=600), st.text(max_size=50))
 
 
-@given(
-    samples=st.dictionaries(
-        KEYS, st.tuples(st.binary(max_size=600), st.text(max_size=50)), min_size=1, max_size=20
-    )
-)
+@given(samples=st.dictionaries(KEYS, CONTENTS, min_size=1, max_size=20))
 def test_what_was_written_is_read_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, samples
 ) -> None:
     path = tmp_path_factory.mktemp("shard") / "0.tar"
-    write_shard(
-        path,
-        [(key, {"png": image, "txt": text.encode()}) for key, (image, text) in samples.items()],
-    )
+    members = [
+        (key, {"png": image, "txt": text.encode()}) for key, (image, text) in samples.items()
+    ]
+    write_shard(path, members)
     shard = open_shard(path)
     assert list(shard.keys) == list(samples)
     for number in reversed(range(len(shard))):
@@ -45,17 +42,11 @@ def test_the_caption_may_stand_in_the_json(tmp_path: Path) -> None:
         ("d", {"txt": b"\xff!"}),
     ]
     write_shard(tmp_path / "0.tar", members)
-    assert [open_shard(tmp_path / "0.tar").caption(i) for i in range(4)] == [
-        "a dog",
-        None,
-        None,
-        "�!",
-    ]
+    captions = [open_shard(tmp_path / "0.tar").caption(i) for i in range(4)]
+    assert captions == ["a dog", None, None, "�!"]
 
 
-def test_the_second_opening_reads_the_index_and_gives_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, monkeypatch) -> None:
     write_shard(tmp_path / "0.tar", [("a", {"txt": b"one"}), ("b", {"png": b"two"})])
     first = open_shard(tmp_path / "0.tar")
     shards._indexed.cache_clear()
@@ -114,9 +105,8 @@ def test_the_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> N
 def test_the_digest_changes_with_captions_images_and_names_of_the_same_sizes(
     tmp_path: Path, members
 ) -> None:
-    assert digest_of(tmp_path / "0.tar", SAMPLES) != digest_of(
-        tmp_path / "1.tar", [("a", members), SAMPLES[1]]
-    )
+    digest = digest_of(tmp_path / "0.tar", SAMPLES)
+    assert digest != digest_of(tmp_path / "1.tar", [("a", members), SAMPLES[1]])
 
 
 def test_the_digest_holds_long_captions_whole(tmp_path: Path) -> None:
@@ -125,23 +115,14 @@ def test_the_digest_holds_long_captions_whole(tmp_path: Path) -> None:
     assert digest != digest_of(tmp_path / "1.tar", [("a", {"txt": other})])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda whole: whole[: len(whole) // 2],
-        lambda whole: b"random bytes" * 100,
-        lambda whole: b"",
-    ],
-)
-def test_a_damaged_index_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage
-) -> None:
+@pytest.mark.parametrize("damaged", ["cut short", b"random bytes" * 100, b""])
+def test_a_damaged_index_is_made_again(tmp_path: Path, monkeypatch, damaged) -> None:
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     write_shard(tmp_path / "0.tar", SAMPLES)
     first = open_shard(tmp_path / "0.tar")
     (index,) = (tmp_path / "cache" / "indexes").iterdir()
     whole = index.read_bytes()
-    index.write_bytes(damage(whole))
+    index.write_bytes(whole[: len(whole) // 2] if damaged == "cut short" else damaged)
     shards._indexed.cache_clear()
     assert open_shard(tmp_path / "0.tar").digest == first.digest
     assert open_shard(tmp_path / "0.tar").caption(1) == "a cat"
@@ -158,16 +139,20 @@ def tar_of(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], **options: 
 
 def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> None:
     names = ["a.txt", "\udcff\udcfe.txt", "\udcff\udcfe.json", "b.txt", "\udcff.bin"]
-    path = tar_of(
-        tmp_path / "0.tar",
-        [(tarfile.TarInfo(name), b"{}") for name in names],
-        errors="surrogateescape",
-    )
+    members = [(tarfile.TarInfo(name), b"{}") for name in names]
+    path = tar_of(tmp_path / "0.tar", members, errors="surrogateescape")
     shard = open_shard(path)
     assert list(shard.keys) == ["a", "b"]
     assert {cause: count for cause, (count, _) in shard.skipped.items()} == {tar_index.NOT_UTF8: 1}
     shards._indexed.cache_clear()
     assert open_shard(path).skipped == shard.skipped  # kept with the index
+
+
+def tar_of_dogs(path: Path, where: int, record: dict[str, str]) -> Path:
+    """Three samples, of which one has an extended header."""
+    members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
+    members[where].pax_headers = record
+    return tar_of(path, [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT)
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
@@ -181,26 +166,14 @@ def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> 
 def test_a_malformed_extended_header_leaves_out_its_sample_alone(
     tmp_path: Path, where: int, record: dict[str, str]
 ) -> None:
-    members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
-    members[where].pax_headers = record
-    shard = open_shard(
-        tar_of(
-            tmp_path / "0.tar",
-            [(member, b"a dog") for member in members],
-            format=tarfile.PAX_FORMAT,
-        )
-    )
+    shard = open_shard(tar_of_dogs(tmp_path / "0.tar", where, record))
     assert list(shard.keys) == [key for number, key in enumerate("abc") if number != where]
     assert [shard.caption(number) for number in range(2)] == ["a dog"] * 2
     assert sum(count for count, _ in shard.skipped.values()) == 1
 
 
 def test_a_header_of_no_form_leaves_out_its_sample_alone(tmp_path: Path) -> None:
-    members = [tarfile.TarInfo(f"{key}.txt") for key in "abc"]
-    members[1].pax_headers = {"comment": "of the second member"}
-    path = tar_of(
-        tmp_path / "0.tar", [(member, b"a dog") for member in members], format=tarfile.PAX_FORMAT
-    )
+    path = tar_of_dogs(tmp_path / "0.tar", 1, {"comment": "of the second member"})
     content = path.read_bytes()
     length = content.index(b" comment=of the second member") - 2
     path.write_bytes(content[:length] + b"00" + content[length + 2 :])
@@ -210,14 +183,8 @@ def test_a_header_of_no_form_leaves_out_its_sample_alone(tmp_path: Path) -> None
 
 def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
     deep = b"[" * 100_000 + b"]" * 100_000
-    write_shard(
-        tmp_path / "0.tar",
-        [
-            ("a", {"json": deep}),
-            ("b", {"json": b'{"caption": ' + deep + b"}"}),
-            ("c", {"txt": b"a dog"}),
-        ],
-    )
+    samples = [("a", {"json": deep}), ("b", {"json": b'{"caption": ' + deep + b"}"})]
+    write_shard(tmp_path / "0.tar", [*samples, ("c", {"txt": b"a dog"})])
     shard = open_shard(tmp_path / "0.tar")
     assert [shard.caption(number) for number in range(3)] == [None, None, "a dog"]
     with pytest.raises(ValueError, match=r"a\.json"):
@@ -258,20 +225,13 @@ def test_a_path_that_escapes_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "0.tar", "w") as tar:
-        for kind in (
-            tarfile.SYMTYPE,
-            tarfile.LNKTYPE,
-            tarfile.CHRTYPE,
-            tarfile.FIFOTYPE,
-            tarfile.DIRTYPE,
-        ):
-            member = tarfile.TarInfo("bad.png")
-            member.type, member.linkname = kind, "/etc/passwd"
-            tar.addfile(member)
-        member = tarfile.TarInfo("good.txt")
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"fine"))
+    links = (tarfile.SYMTYPE, tarfile.LNKTYPE)
+    members = []
+    for kind in (*links, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+        bad = member("bad.png", kind=kind)
+        bad.linkname = "/etc/passwd"
+        members.append((bad, b""))
+    tar_of(tmp_path / "0.tar", [*members, (member("good.txt"), b"fine")])
     assert list(open_shard(tmp_path / "0.tar").keys) == ["good"]
 
 

@@ -8,13 +8,8 @@ import pytest
 from catlip.data.starter.emoji import Concept
 from catlip.data.starter.wording import drawing_caption, scene_caption, with_article
 
-APPLE = Concept(
-    "1F34E",
-    "red apple",
-    ("apple", "diet", "food", "fruit", "health", "red", "ripe"),
-    "food-drink",
-    "food-fruit",
-)
+KEYWORDS = ("apple", "diet", "food", "fruit", "health", "red", "ripe")
+APPLE = Concept("1F34E", "red apple", KEYWORDS, "food-drink", "food-fruit")
 
 
 @pytest.mark.parametrize(
@@ -50,10 +45,8 @@ def test_a_scene_is_written_as_a_list_in_both_forms():
 
 
 def test_a_scene_of_one_object_is_its_name():
-    assert {scene_caption(["dog"], np.random.default_rng(seed)) for seed in range(50)} == {
-        "a dog",
-        "dog",
-    }
+    captions = {scene_caption(["dog"], np.random.default_rng(seed)) for seed in range(50)}
+    assert captions == {"a dog", "dog"}
 
 
 def test_a_drawing_is_always_named_and_only_its_own_keywords_are_added():
@@ -63,14 +56,8 @@ def test_a_drawing_is_always_named_and_only_its_own_keywords_are_added():
         lengths[len(parts)] += 1
         assert "red apple" in parts
         assert len(parts) == len(set(parts))
-        assert set(parts) <= {
-            "red apple",
-            "diet",
-            "food",
-            "fruit",
-            "health",
-            "ripe",
-        }  # "apple" and "red" would repeat the name
+        # "apple" and "red" would repeat the name.
+        assert set(parts) <= {"red apple", "diet", "food", "fruit", "health", "ripe"}
     assert 70 < lengths[1] < 130  # the name alone: 1 in 4
     assert min(lengths) == 1
     assert max(lengths) == 6

@@ -1,6 +1,4 @@
-"""Labels beside shards and tables: right, resumable, the same whoever makes them, and tied to their
-captions.
-"""
+"""Labels of shards and tables: right, resumable, the same whoever makes them, tied to captions."""
 
 import io
 import itertools
@@ -51,14 +49,26 @@ def shards(tmp_path):
     return [make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::5000]) for n in range(3)]
 
 
-def label(shards, labels_dir, **options):
-    main(
-        Label(
-            tuple(map(str, shards)),
-            labels_dir=labels_dir,
-            **{"workers": 1, "quiet": True, **options},
-        )
-    )
+def label(shards, labels_dir, workers=1, **options):
+    sources = tuple(map(str, shards))
+    main(Label(sources, labels_dir=labels_dir, workers=workers, quiet=True, **options))
+
+
+def command(*words):
+    """`python -m catlip.label` with these arguments."""
+    return [sys.executable, "-m", "catlip.label", *map(str, words), "--quiet"]
+
+
+def until_labels_are_in(labels_dir, process):
+    """Wait for the first file."""
+    while not list(labels_dir.glob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def recorded(folder):
+    """The metrics in the record of labelling."""
+    return json.loads((folder / "labelling" / "paper.json").read_text())["metrics"]
 
 
 def alive_in(group):
@@ -112,40 +122,33 @@ def test_only_what_is_missing_or_changed_is_labelled_again(shards, tmp_path):
     untouched = (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns
     label(shards, tmp_path / "labels")
     assert (tmp_path / "labels" / "2.paper.labels.npz").stat().st_mtime_ns == untouched
-    assert read_labels(open_shard(shards[1]), tmp_path / "labels", "paper").values.tolist() == [
-        DOG,
-        SOFA,
-    ]
+    again = read_labels(open_shard(shards[1]), tmp_path / "labels", "paper")
+    assert again.values.tolist() == [DOG, SOFA]
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("name", "other"),
     [
-        {"rule": "corenet"},
-        {"edition": 0},
-        {"tagger": "x"},
-        {"wordnet": "3.1"},
-        {"shard": "1.tar"},
-        {"size": 1},
-        {"content": "0" * 32},
+        ("rule", "corenet"),
+        ("edition", 0),
+        ("tagger", "x"),
+        ("wordnet", "3.1"),
+        ("shard", "1.tar"),
+        ("size", 1),
+        ("content", "0" * 32),
     ],
 )
-def test_labels_that_were_made_otherwise_are_made_again(tmp_path, other):
-    """And are an error where they turn up among others, as when machines of a cluster have other
-    words.
-    """
+def test_labels_that_were_made_otherwise_are_made_again(tmp_path, name, other):
+    """And are an error among others, as when machines of a cluster have other words."""
     source = TarShard(make_shard(tmp_path / "0.tar", ["a dog"]))
     label([source.path], None)
     sidecar = tmp_path / "0.paper.labels.npz"
     whole, labels = sidecar.read_bytes(), read_sidecar(sidecar)
-    write_sidecar(sidecar, replace(labels, meta=labels.meta | other))
+    write_sidecar(sidecar, replace(labels, meta=labels.meta | {name: other}))
     assert not is_labelled(source, None, "paper")
-    making = {name: labels.meta[name] for name in ("rule", "edition", "tagger", "wordnet")}
-    if other.keys() <= making.keys():
-        with pytest.raises(
-            InputError,
-            match=rf"0\.paper\.labels\.npz.* {next(iter(other))} ",
-        ):
+    making = {each: labels.meta[each] for each in ("rule", "edition", "tagger", "wordnet")}
+    if name in making:
+        with pytest.raises(InputError, match=rf"0\.paper\.labels\.npz.* {name} "):
             summarise({source: sidecar}, set(), making, 1.0)
     label([source.path], None)
     assert sidecar.read_bytes() == whole
@@ -213,20 +216,16 @@ def test_a_labels_file_that_does_not_hold_together_is_refused_and_made_again(tmp
 def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_labelled(
     tmp_path, capsys
 ):
-    deep = b"[" * 100_000
+    names = ("a.txt", "\udcff.txt", "c.json", "d.txt")
+    contents = (b"a dog", b"a cat", b"[" * 100_000, b"a couch")
     with tarfile.open(tmp_path / "0.tar", "w", errors="surrogateescape") as tar:
-        for name, content in [
-            ("a.txt", b"a dog"),
-            ("\udcff.txt", b"a cat"),
-            ("c.json", deep),
-            ("d.txt", b"a couch"),
-        ]:
+        for name, content in zip(names, contents, strict=True):
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     label([tmp_path / "0.tar"], tmp_path / "labels")
     assert read_sidecar(tmp_path / "labels" / "0.paper.labels.npz").values.tolist() == [DOG, SOFA]
-    metrics = json.loads((tmp_path / "labelling" / "paper.json").read_text())["metrics"]
+    metrics = recorded(tmp_path)
     assert (metrics["captions"], metrics["unlabelled"]) == (3, {BAD_META: 1})
     assert metrics["skipped"] == {NOT_UTF8: 1}
     assert NOT_UTF8 in capsys.readouterr().out
@@ -234,20 +233,9 @@ def test_samples_that_cannot_be_made_out_are_counted_by_cause_and_the_others_lab
 
 def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     shards = [make_shard(tmp_path / f"{n}.tar", oracle.glosses()[n::120]) for n in range(8)]
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        *map(str, shards),
-        "--labels-dir",
-        str(tmp_path / "labels"),
-        "--workers",
-        "1",
-    ]
-    process = subprocess.Popen([*command, "--quiet"])
-    while not list((tmp_path / "labels").glob("*.npz")):
-        assert process.poll() is None
-        time.sleep(0.01)
+    options = ("--labels-dir", tmp_path / "labels", "--workers", 1)
+    process = subprocess.Popen(command(*shards, *options))
+    until_labels_are_in(tmp_path / "labels", process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = list((tmp_path / "labels").glob("*.npz"))
@@ -263,23 +251,9 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
 def test_an_interrupted_run_stops_soon(tmp_path):
     for n in range(16):
         make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::120])
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        str(tmp_path / "data"),
-        "--labels-dir",
-        str(tmp_path / "labels"),
-    ]
-    process = subprocess.Popen(
-        [*command, "--workers", "2", "--quiet"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while not list((tmp_path / "labels").glob("*.npz")):
-        assert process.poll() is None
-        time.sleep(0.01)
+    words = command(tmp_path / "data", "--labels-dir", tmp_path / "labels", "--workers", 2)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until_labels_are_in(tmp_path / "labels", process)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error.count("\n")) == (130, 1)
@@ -288,23 +262,11 @@ def test_an_interrupted_run_stops_soon(tmp_path):
 
 @pytest.mark.parametrize("delay_s", [0, 0.02, 0.1, 0.3, 0.7])
 def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
-    """A terminal sends Ctrl-C to them all, however far each has come; nobody waits for what has
-    been begun.
-    """
+    """A terminal sends Ctrl-C to them all; nobody waits for what has been begun."""
     make_text(tmp_path / "captions.txt", 60_000)
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        "captions.txt",
-        "--part-rows",
-        "20000",
-        "--workers",
-        "3",
-        "--quiet",
-    ]
+    words = command("captions.txt", "--part-rows", 20_000, "--workers", 3)
     process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+        words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while not children.read_text():
@@ -387,44 +349,25 @@ def test_shards_and_tables_can_be_labelled_together(tmp_path):
     paths = [make_shard(tmp_path / "0.tar", ["a dog"]), tmp_path / "t.jsonl"]
     paths[1].write_text('{"caption": "a couch"}\nnonsense\n')
     label(paths, tmp_path / "labels", workers=2)
-    metrics = json.loads((tmp_path / "labelling" / "paper.json").read_text())["metrics"]
-    assert (metrics["sources"], metrics["captions"], metrics["unlabelled"]) == (
-        2,
-        3,
-        {"not JSON": 1},
-    )
+    metrics = recorded(tmp_path)
+    assert (metrics["sources"], metrics["captions"]) == (2, 3)
+    assert metrics["unlabelled"] == {"not JSON": 1}
     assert metrics["first_unlabelled"] == {"not JSON": "1 of t.jsonl"}
 
 
 def test_a_file_that_cannot_be_written_is_named_and_the_others_are_kept(tmp_path):
-    """By a limit on the size of files, which is reached as a full disk is: in the middle of
-    writing.
-    """
+    """A limit on file size fails a write half-way, as a full disk does."""
     make_text(tmp_path / "a.txt", 100)
     make_text(tmp_path / "b.txt", 1500)
-    command = [
-        sys.executable,
-        "-m",
-        "catlip.label",
-        "a.txt",
-        "b.txt",
-        "--labels-dir",
-        "run/labels",
-        "--quiet",
-        "--workers",
-        "1",
-    ]
-    limit = 16_000
+    words = command("a.txt", "b.txt", "--labels-dir", "run/labels", "--workers", 1)
+    options = {"cwd": tmp_path, "capture_output": True, "text": True}
+    limit = (16_000, 16_000)
     full = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit), **options
     )
     one_line_error(full, "run/labels/b-00000.paper.labels.npz")
     assert list(contents(tmp_path / "run" / "labels")) == ["a-00000.paper.labels.npz"]
-    whole = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    whole = subprocess.run(words, **options)
     assert "1,500" in whole.stdout
     assert len(contents(tmp_path / "run" / "labels")) == 2
 
@@ -442,13 +385,9 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
         pytest.skip("this user cannot mount a small disk")
     for name, rows in (("a", 100), ("b", 1500)):
         make_text(tmp_path / f"{name}.txt", rows)
-    program = (
-        f"{sys.executable} -m catlip.label a.txt b.txt --labels-dir run/labels --quiet --workers "
-        "2; echo $?; ls -A run/labels"
-    )
-    full = subprocess.run(
-        [*IN_A_SMALL_DISK, f"{mount} && {program}"], cwd=tmp_path, capture_output=True, text=True
-    )
+    program = " ".join(command("a.txt", "b.txt", "--labels-dir", "run/labels", "--workers", 2))
+    words = [*IN_A_SMALL_DISK, f"{mount} && {program}; echo $?; ls -A run/labels"]
+    full = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert full.stderr.startswith("error: ")
     assert "run/labels/b-00000.paper.labels.npz" in full.stderr
     assert full.stderr.count("\n") == 1
@@ -466,30 +405,19 @@ def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):
 
 def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     path = tmp_path / "data" / "0.tar"
-    samples = [
-        ("a", b"a dog"),
-        ("b", b""),
-        ("c", b"quickly and really"),
-        ("d", b"xqzt"),
-        ("e", b"dog " * 2000),
-    ]
-    write_shard(path, [*((key, {"txt": text}) for key, text in samples), ("f", {"png": b""})])
+    captions = (b"a dog", b"", b"quickly and really", b"xqzt", b"dog " * 2000)
+    samples = [(key, {"txt": text}) for key, text in zip("abcde", captions, strict=True)]
+    write_shard(path, [*samples, ("f", {"png": b""})])
     label([path], tmp_path / "run" / "labels")
-    record = json.loads((tmp_path / "run" / "labelling" / "paper.json").read_text())
-    assert record["metrics"]["unlabelled"] == {
-        "an empty caption": 1,
-        "no noun": 1,
-        "no noun of WordNet": 1,
-        "no caption": 1,
-    }
-    first = record["metrics"]["first_unlabelled"]
+    metrics = recorded(tmp_path / "run")
+    causes = ("an empty caption", "no noun", "no noun of WordNet", "no caption")
+    assert metrics["unlabelled"] == dict.fromkeys(causes, 1)
+    first = metrics["first_unlabelled"]
     assert (first["no caption"], first["no noun"]) == ("f of 0.tar", "c of 0.tar")
-    assert record["metrics"]["cut"] == 1
-    assert record["metrics"]["captions"] == 6
-    assert record["metrics"]["captions_per_s"] > 0
-    assert record["metrics"]["bytes_per_caption"] * 6 == os.path.getsize(
-        tmp_path / "run" / "labels" / "0.paper.labels.npz"
-    )
+    assert (metrics["captions"], metrics["cut"]) == (6, 1)
+    assert metrics["captions_per_s"] > 0
+    size = (tmp_path / "run" / "labels" / "0.paper.labels.npz").stat().st_size
+    assert metrics["bytes_per_caption"] * 6 == size
 
 
 def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
@@ -499,14 +427,11 @@ def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
         label([path], tmp_path / "run" / f"labels-{name}")
         label([path], None)
     records = [json.loads(path.read_text()) for path in (tmp_path / "run" / "labelling").iterdir()]
-    assert {Path(record["config"]["labels_dir"]).name for record in records} == {
-        "labels-a",
-        "labels-b",
-    }
+    folders = {Path(record["config"]["labels_dir"]).name for record in records}
+    assert folders == {"labels-a", "labels-b"}
     assert len(list((tmp_path / "runs" / "labelling").iterdir())) == 2
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["data"], (
-        "nothing beside the user's data"
-    )
+    beside = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert beside == ["data"], "nothing beside the user's data"
     label([path], tmp_path / "run" / "labels")
     assert (tmp_path / "run" / "labelling" / "paper.json").exists()
 

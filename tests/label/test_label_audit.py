@@ -46,9 +46,7 @@ def test_the_paper_s_rule_drops_by_part_of_speech_and_keeps_only_nouns():
 
 def test_a_mark_is_no_dropped_noun_whatever_the_tagger_calls_it():
     _, tables = audit_captions([":-( and :-) are emoticons"] * 2, "paper")
-    assert [
-        row["word"] for row in tables["dropped"] if not any(map(str.isalpha, row["word"]))
-    ] == []
+    assert all(any(map(str.isalpha, row["word"])) for row in tables["dropped"])
 
 
 def test_rows_are_ranked_and_show_their_first_caption():
@@ -62,19 +60,12 @@ def test_rows_are_ranked_and_show_their_first_caption():
 
 
 def test_senses_are_counted_as_wordnet_lists_them():
-    """Canonical names say how many there are at least: the largest number behind a lemma's own
-    name.
-    """
+    """The largest number behind a lemma's own name says how many there are at least."""
     words = ["bank", "dog", "line", "head", "point"]
     _, tables = audit_captions([f"the {word} and the {word}" for word in words], "paper")
     found = column(tables["many_senses"], "word", "senses")
-    assert found == {
-        ("bank", 10): 1,
-        ("dog", 7): 1,
-        ("head", 33): 1,
-        ("line", 30): 1,
-        ("point", 26): 1,
-    }
+    expected = (("bank", 10), ("dog", 7), ("head", 33), ("line", 30), ("point", 26))
+    assert found == dict.fromkeys(expected, 1)
     for word, senses in found:
         own = [int(name[-2:]) for name in nouns().names if name.rpartition(".n.")[0] == word]
         assert max(own) <= senses
@@ -89,31 +80,15 @@ def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys,
     (written,) = (tmp_path / "runs" / "labelling").iterdir()
     record = json.loads(written.read_text())
     assert written.name.endswith("audit-corenet.json")
-    assert [path.name for path in path.parent.iterdir()] == ["captions.csv"], (
-        "nothing beside the user's data"
-    )
+    assert list(path.parent.iterdir()) == [path], "nothing beside the user's data"
     metrics, tables = audit_captions(CAPTIONS, "corenet")
-    assert (record["kind"], record["metrics"], record["samples"]) == (
-        "label_audit",
-        metrics.metrics(),
-        tables,
-    )
+    assert record["kind"] == "label_audit"
+    assert (record["metrics"], record["samples"]) == (metrics.metrics(), tables)
     assert "sofa.n.01" in capsys.readouterr().out
-    audit(
-        Audit(
-            (str(path),),
-            text_column="title",
-            max_captions=2,
-            labels_dir=tmp_path / "run" / "labels",
-            quiet=True,
-        )
-    )
-    assert (
-        json.loads((tmp_path / "run" / "labelling" / "audit-paper.json").read_text())["metrics"][
-            "captions"
-        ]
-        == 2
-    )
+    labels, sources = tmp_path / "run" / "labels", (str(path),)
+    audit(Audit(sources, text_column="title", max_captions=2, labels_dir=labels, quiet=True))
+    record = json.loads((tmp_path / "run" / "labelling" / "audit-paper.json").read_text())
+    assert record["metrics"]["captions"] == 2
 
 
 def test_captions_are_printed_without_control_characters(tmp_path, capsys, monkeypatch):

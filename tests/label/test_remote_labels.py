@@ -73,6 +73,11 @@ def label(sources: list[Path], labels_dir: Path, workers: int = 1, part_rows: in
     main(Label(names, labels_dir=labels_dir, workers=workers, part_rows=part_rows, quiet=True))
 
 
+def command(sources: list[Path], labels_dir: Path | str) -> list[str]:
+    labels = ["--labels-dir", str(labels_dir), "--quiet"]
+    return [sys.executable, "-m", "catlip.label", *map(str, sources), *labels]
+
+
 def local_labels(sources: list[Path], folder: Path, part_rows: int = 60) -> dict[str, bytes]:
     label(sources, folder, part_rows=part_rows)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -160,8 +165,7 @@ def test_a_killed_run_leaves_only_whole_labels_and_is_taken_up_again(
 ) -> None:
     sentences = oracle.glosses()
     shards = [make_shard(tmp_path / f"{n}.tar", sentences[n::240]) for n in range(6)]
-    command = [sys.executable, "-m", "catlip.label", *map(str, shards), "--labels-dir", str(url)]
-    process = subprocess.Popen([*command, "--workers", "1", "--quiet"])
+    process = subprocess.Popen([*command(shards, url), "--workers", "1"])
     while not (done := contents(s3, url)):
         assert process.poll() is None
         time.sleep(0.01)
@@ -176,11 +180,8 @@ def test_a_killed_run_leaves_only_whole_labels_and_is_taken_up_again(
 
 
 def test_a_bucket_that_is_not_there_is_one_line(sources: list[Path]) -> None:
-    command = [sys.executable, "-m", "catlip.label", *map(str, sources), "--quiet"]
-    done = subprocess.run(
-        [*command, "--labels-dir", "s3://nobucket/labels"], capture_output=True, text=True
-    )
-    one_line_error(done, "s3://nobucket/labels")
+    words = command(sources, "s3://nobucket/labels")
+    one_line_error(subprocess.run(words, capture_output=True, text=True), "s3://nobucket/labels")
     assert not list(Path("runs").rglob("*.*"))
 
 

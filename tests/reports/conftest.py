@@ -12,15 +12,10 @@ from toys import completed
 from reports.read.records import read_records
 from reports.sections import Page, build_page
 
-WHOLE = {
-    "cc3m": 72.5e6,
-    "datacomp": 13.1e9,
-}  # images that a training at the paper's scale has seen, at least
-
-CLASSES = {
-    "imagenet": 1000,
-    "places365": 365,
-}  # of the published data sets, and of the dense ones with their test images:
+# Images that a training at the paper's scale has seen, at least.
+WHOLE = {"cc3m": 72.5e6, "datacomp": 13.1e9}
+# Classes of the published data sets, and of the dense ones with their test images.
+CLASSES = {"imagenet": 1000, "places365": 365}
 PUBLISHED = {
     "multilabel": {"num_classes": 80, "num_val": 5000},
     "segmentation": {"num_classes": 150, "num_val": 2000},
@@ -44,6 +39,35 @@ def write_record(tmp_path: Path) -> WriteRecord:
         content = HEAD | {"kind": kind, "name": name} | completed(kind, name, parts)
         path.write_text(json.dumps(content))
         return path
+
+    return write
+
+
+@pytest.fixture
+def write_training(write_record: WriteRecord) -> Callable[..., None]:
+    """Write a training that took so long; further keywords are fields of its recipe."""
+
+    def write(
+        method: str,
+        seed: int = 0,
+        seconds: float = 10.0,
+        *,
+        name: str = "",
+        images: float = 1000,
+        scale: str = "starter",
+        environment: dict[str, Any] = HEAD["environment"],
+        more: dict[str, Any] | None = None,
+        **recipe: Any,
+    ) -> None:
+        metrics = {"method": method, "seed": seed, "train_seconds": seconds, "images_seen": images}
+        write_record(
+            "pretrain",
+            name or f"{method}-seed{seed}",
+            scale=scale,
+            metrics=metrics | (more or {}),
+            config={"recipe": {"encoder": "tiny"} | recipe},
+            environment=environment,
+        )
 
     return write
 
@@ -81,32 +105,15 @@ def transfer(write_record: WriteRecord) -> Callable[..., None]:
     ) -> None:
         name = f"{method}-{encoder}-seed{seed}"
         seen = {"method": method, "seed": seed, "images_seen": images or WHOLE.get(scale, 84_000)}
-        write_record(
-            "pretrain",
-            name,
-            root,
-            scale,
-            metrics=seen,
-            config={"recipe": {"encoder": encoder, "seed": seed}},
-        )
-        told = {
+        recipe = {"encoder": encoder, "seed": seed}
+        write_record("pretrain", name, root, scale, metrics=seen, config={"recipe": recipe})
+        parts["config"] = {
             "encoder": f"out/{scale}/pretrain/{name}",
             "recipe": {"resolution": side or SIDES[kind]},
-        }
-        own = {"method": method, "pretrain_seed": seed} | PUBLISHED.get(kind, {}) | metrics
-        own |= {
-            f"{task}_num_classes": classes
-            for task, classes in CLASSES.items()
-            if f"{task}_num_classes" not in own
-        }
-        write_record(
-            kind,
-            f"{name}-{side}",
-            root,
-            folder or scale,
-            metrics=own,
-            config=told | (config or {}),
-            **parts,
-        )
+        } | (config or {})
+        sizes = {f"{task}_num_classes": classes for task, classes in CLASSES.items()}
+        sizes |= PUBLISHED.get(kind, {})
+        parts["metrics"] = {"method": method, "pretrain_seed": seed} | sizes | metrics
+        write_record(kind, f"{name}-{side}", root, folder or scale, **parts)
 
     return write

@@ -2,26 +2,20 @@
 
 import math
 import re
+from pathlib import Path
 from random import Random
 
 from hypothesis import strategies as st
 
+from catlip.table import as_csv
+from reports.render.figures import render
+from reports.render.page import markdown, write_report
+from reports.sections import Page
+
 ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
 STRANGE = (
-    None,
-    "12",
-    "",
-    True,
-    [],
-    {},
-    [[1]],
-    {"median": "x"},
-    math.nan,
-    math.inf,
-    -1,
-    0,
-    10**400,
-    5e-324,
+    *(None, "12", "", True, [], {}, [[1]], {"median": "x"}),
+    *(math.nan, math.inf, -1, 0, 10**400, 5e-324),
 )
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -64,3 +58,28 @@ def mutilated(tree: object, random: Random) -> object:
             key: mutilated(value, random) for key, value in tree.items() if random.random() > 0.05
         }
     return [mutilated(value, random) for value in tree] if isinstance(tree, list) else tree
+
+
+def can_be_shown(page: Page, are_drawn: bool = True) -> None:
+    """Text and tables are written, and figures drawn where they are asked for."""
+    assert markdown(page)
+    assert all(as_csv(table) for table in page.tables)
+    for figure in page.figures if are_drawn else ():
+        render(figure)
+
+
+def shows_the_attack_as_words(page: Page, out: Path) -> None:
+    """The report that is written says ATTACK, and neither browser nor terminal obeys it."""
+    path = write_report(page, out)
+    html, text = path.read_text(), (out / "report.md").read_text()
+    assert "<script>alert" not in html.replace("<!-- <script>alert", "")
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert not re.search("[\u202e\x00]", text)
+
+
+def names_of_files(page: Page) -> list[str]:
+    """The names of figures and tables, which lead nowhere but into the report's folder."""
+    names = [figure.name for figure in page.figures] + [table.name for table in page.tables]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+    return names

@@ -1,16 +1,20 @@
 """What tests of the report share: records on disk, tables of a page, `python -m reports`."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from catlip.table import Table
 from reports.paper.claims import claims_tables, verdicts
-from reports.read.records import Record, Records, read_record
-from reports.sections import Page
+from reports.read.records import Record, Records, read_record, read_records
+from reports.render.figures import Figure, Rendered
+from reports.render.page import html
+from reports.sections import Page, build_page
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -44,7 +48,29 @@ def table(page: Page, name: str) -> Table:
     return found
 
 
-def golden_record(golden: Path, kind: str) -> dict:
+def figure(page: Page, name: str) -> Figure:
+    (found,) = [figure for figure in page.figures if figure.name == name]
+    return found
+
+
+def undrawn_html(page: Page) -> str:
+    """The page with its figures left undrawn."""
+    nothing = Rendered(svg="<svg></svg>", png=b"")
+    return html(page, {figure.name: nothing for figure in page.figures})
+
+
+def records_in(tmp_path: Path) -> Records:
+    """What a test has written."""
+    return read_records([tmp_path / "runs"])
+
+
+def page_in(tmp_path: Path) -> Page:
+    """The page of what a test has written."""
+    return build_page(records_in(tmp_path))
+
+
+def golden_record(golden: Path, kind: str) -> dict[str, Any]:
+    """What the first golden record of this kind holds."""
     paths = sorted((golden / "records").glob("*/*/*.json"))
     return next(
         found
@@ -54,23 +80,50 @@ def golden_record(golden: Path, kind: str) -> dict:
     )
 
 
-def written(tmp_path: Path, content: dict, scale: str = "starter") -> Record:
-    path = tmp_path / "runs" / scale / content["kind"] / f"{content['name']}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return read_record(tmp_path / "runs", path)
-
-
-def golden_content(golden: Path, kind: str) -> dict:
-    return json.loads(next((golden / "records/bench" / kind).glob("*.json")).read_text())
-
-
-def write(tmp_path: Path, content: dict, root: str = "runs", device: str = "") -> None:
+def write(
+    tmp_path: Path,
+    content: dict[str, Any],
+    scale: str = "bench",
+    root: str = "runs",
+    device: str = "",
+) -> Path:
+    """Write a record, of another device where one is named."""
     if device:
         content = content | {"environment": content["environment"] | {"device": device}}
-    path = tmp_path / root / "bench" / content["kind"] / f"{content['name']}.json"
+    path = tmp_path / root / scale / content["kind"] / f"{content['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
+    return path
+
+
+def written(tmp_path: Path, content: dict[str, Any], scale: str = "starter") -> Record:
+    return read_record(tmp_path / "runs", write(tmp_path, content, scale))
+
+
+def program_of(command: str) -> ModuleSpec | None:
+    """The module that a command line runs with `python -m`; None for a script of the repository.
+
+    Raises: AssertionError if there is no such module or script.
+    """
+    words = command.split()
+    if "-m" not in words:
+        assert (REPOSITORY / words[0]).exists(), command
+        return None
+    spec = importlib.util.find_spec(words[words.index("-m") + 1])
+    assert spec, f"{command}: there is no such program"
+    return spec
+
+
+def takes_its_flags(command: str, *shared: Path) -> None:
+    """The program of the command has a field of each flag, in its own files or in shared ones."""
+    spec = program_of(command)
+    assert spec
+    folders = spec.submodule_search_locations or ()
+    own = [Path(spec.origin or ""), *(path for at in folders for path in Path(at).rglob("*.py"))]
+    text = "\n".join(path.read_text() for path in (*own, *shared))
+    flags = [word for word in command.partition(" -m ")[2].split() if word.startswith("--")]
+    for flag in flags:
+        assert f"    {flag[2:].replace('-', '_')}: " in text, (command, flag)
 
 
 def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:

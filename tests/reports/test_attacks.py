@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from report_support import page_in, undrawn_html
 from toys import steps
 
 from bench.compare import Compare as BenchCompare
@@ -22,8 +23,8 @@ from catlip.table import Cell, Table, as_csv, as_text
 from reports.compare.comparison import Compare, compare
 from reports.compare.merging import Merge, merge, merge_folders
 from reports.read.records import read_records
-from reports.render.page import html, markdown, write_report
-from reports.sections import Page, build_page
+from reports.render.page import markdown, write_report
+from reports.sections import Page
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e<script>alert(1)</script> | [a](b)\r=cmd"
@@ -78,12 +79,10 @@ def test_a_trap_named_by_itself_is_one_line(trap, tmp_path):
     path, reason = trap
     assert [problem.reason for problem in read_records([path]).problems] == [reason]
     good = path.with_name("catlip-seed0.json")
-    for program in (
-        lambda: compare(Compare(path, good)),
-        lambda: bench_compare(BenchCompare(good, path)),
-    ):
-        with pytest.raises(InputError, match=reason):
-            program()
+    with pytest.raises(InputError, match=reason):
+        compare(Compare(path, good))
+    with pytest.raises(InputError, match=reason):
+        bench_compare(BenchCompare(good, path))
     with pytest.raises(InputError, match=reason):
         read_record(path)
 
@@ -141,44 +140,23 @@ def attacked(write_record, tmp_path) -> Page:
     of going about it.
     """
     probe = {"method": "catlip", "concepts_top1": 0.5, f"{ATTACK}_top1": 0.5}
-    environment = {
-        "device": f"D {ATTACK}",
-        "device_count": 1,
-        "revision": ATTACK,
-        "packages": {"torch": ATTACK},
-    }
-    poison = {
-        "environment": environment,
-        "notes": [ATTACK],
-        "command": ATTACK,
-        "samples": {ATTACK: [1.0, ATTACK]},
-    }
+    environment = {"device": f"D {ATTACK}", "device_count": 1, "revision": ATTACK}
+    environment["packages"] = {"torch": ATTACK}
+    poison = {"environment": environment, "notes": [ATTACK], "command": ATTACK}
+    poison["samples"] = {ATTACK: [1.0, ATTACK]}
     for seed in range(2):
         recipe = {"encoder": "x", ATTACK: seed, f"`{ATTACK}`": seed}
         metrics = {"method": "catlip", "seed": seed, ATTACK: {ATTACK: ATTACK}}
-        write_record(
-            "pretrain",
-            f"catlip-seed{seed}",
-            metrics=metrics,
-            config={"recipe": recipe, ATTACK: ATTACK},
-            **poison,
-        )
-        write_record(
-            "linear_probe", f"catlip-seed{seed}", metrics=probe | {"pretrain_seed": seed}, **poison
-        )
-    step = {
-        "methods": {"catlip": steps(), "clip": steps(), ATTACK: steps()},
-        "ratios": {"clip/catlip": {"value": 1.2}},
-    }
-    write_record(
-        "step_time",
-        "step",
-        metrics=step,
-        config={"model": f"m {ATTACK}", "precision": ATTACK},
-        **poison,
-    )
+        config = {"recipe": recipe, ATTACK: ATTACK}
+        write_record("pretrain", f"catlip-seed{seed}", metrics=metrics, config=config, **poison)
+        probe["pretrain_seed"] = seed
+        write_record("linear_probe", f"catlip-seed{seed}", metrics=probe, **poison)
+    step = {"methods": dict.fromkeys(("catlip", "clip", ATTACK), steps())}
+    step["ratios"] = {"clip/catlip": {"value": 1.2}}
+    config = {"model": f"m {ATTACK}", "precision": ATTACK}
+    write_record("step_time", "step", metrics=step, config=config, **poison)
     (tmp_path / "runs/starter/pretrain" / "bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
-    return build_page(read_records([tmp_path / "runs"]))
+    return page_in(tmp_path)
 
 
 def test_no_word_of_a_record_is_markdown_or_html_or_steers_a_terminal(attacked, tmp_path):
@@ -194,30 +172,22 @@ def test_no_word_of_a_record_is_markdown_or_html_or_steers_a_terminal(attacked, 
 
 
 def test_pages_and_tables_hold_no_control_characters_before_they_are_written(attacked):
-    undrawn = {
-        figure.name: type("Undrawn", (), {"svg": "<svg></svg>"})() for figure in attacked.figures
-    }
-    assert not CONTROL.search(html(attacked, undrawn))
+    assert not CONTROL.search(undrawn_html(attacked))
     assert not CONTROL.search(markdown(attacked))
     for table in attacked.tables:
         assert not CONTROL.search(as_csv(table) + as_text(table))
 
 
 def test_comparisons_steer_no_terminal(write_record, tmp_path, capsys):
-    head = {
-        "environment": {"device": "A", "device_count": 1},
-        "samples": {f"s {ATTACK}": [1.0, 2.0]},
-    }
-    paths = [
-        write_record(
-            "step_time",
-            name,
-            config={f"field {ATTACK}": f"{name} {ATTACK}"},
-            notes=[f"{name} {ATTACK}"],
-            **head,
-        )
-        for name in ("one", "other")
-    ]
+    paths = []
+    for name in ("one", "other"):
+        parts = {
+            "config": {f"field {ATTACK}": f"{name} {ATTACK}"},
+            "environment": {"device": "A", "device_count": 1},
+            "samples": {f"s {ATTACK}": [1.0, 2.0]},
+            "notes": [f"{name} {ATTACK}"],
+        }
+        paths.append(write_record("step_time", name, **parts))
     compare(Compare(*paths))
     bench_compare(BenchCompare(*paths))
     assert not CONTROL.search(capsys.readouterr().out)

@@ -98,39 +98,27 @@ def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(r
 
 def test_a_page_says_what_everything_is(report, tab):
     tab.goto(report.as_uri())
-    targets = tab.evaluate(
-        "[...document.querySelectorAll('a[href^=\"#\"]')].map(link => link.hash.slice(1))"
-    )
-    assert set(targets) <= set(
-        tab.evaluate("[...document.querySelectorAll('[id]')].map(part => part.id)")
-    )
-    files = tab.evaluate(
-        "[...document.querySelectorAll('.files a, a.files')].map(link => link.getAttribute('href'))"
-    )
+
+    def of_all(selector: str, what: str) -> list[str]:
+        return tab.evaluate(f"[...document.querySelectorAll({selector!r})].map(it => {what})")
+
+    targets = of_all("a[href^='#']", "it.hash.slice(1)")
+    assert set(targets) <= set(of_all("[id]", "it.id"))
+    files = of_all(".files a, a.files", "it.getAttribute('href')")
     assert files
     assert all((report.parent / file).is_file() for file in files)
-    undescribed = (
-        "[...document.querySelectorAll('.figures > figure')].filter(f => "
-        "!f.querySelector('[role=img]').ariaLabel)"
-    )
-    assert tab.evaluate(f"{undescribed}.length") == 0
-    title = (
-        "(table.closest('.table').querySelector('figcaption') ?? "
-        "table.closest('details').querySelector('summary'))"
-    )
-    titles = tab.evaluate(
-        f"[...document.querySelectorAll('table')].map(table => {title}.textContent.trim())"
-    )
+    assert all(of_all(".figures > figure", "it.querySelector('[role=img]').ariaLabel"))
+    caption = "it.closest('.table').querySelector('figcaption')"
+    summary = "it.closest('details').querySelector('summary')"
+    titles = of_all("table", f"({caption} ?? {summary}).textContent.trim()")
     assert titles
     assert all(titles)
 
 
 def test_headings_step_down_one_at_a_time_and_the_first_tab_stop_skips_to_the_contents(report, tab):
     tab.goto(report.as_uri())
-    levels = tab.evaluate(
-        "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(heading => "
-        "+heading.tagName[1])"
-    )
+    headings = "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')]"
+    levels = tab.evaluate(f"{headings}.map(heading => +heading.tagName[1])")
     assert levels[0] == 1
     assert all(lower <= upper + 1 for upper, lower in pairwise(levels))
     tab.keyboard.press("Tab")
@@ -197,14 +185,8 @@ def test_words_sort_as_people_count_and_one_column_at_a_time(tab):
 
 
 def test_rows_stay_under_their_heading(tab):
-    rows = [
-        ["first"],
-        ["a", "3", "x"],
-        ["b", "1", "x"],
-        ["second"],
-        ["c", "2", "x"],
-        ["d", "0", "x"],
-    ]
+    rows = [["first"], ["a", "3", "x"], ["b", "1", "x"]]
+    rows += [["second"], ["c", "2", "x"], ["d", "0", "x"]]
     button = tab_with_table(tab, rows)
     button.click()
     assert column(tab) == ["first", "1", "3", "second", "0", "2"]
@@ -224,23 +206,17 @@ def test_every_table_sorts_and_comes_back_to_its_order(report, tab):
 def test_a_figure_opens_large_and_escape_gives_the_focus_back(report, tab):
     tab.goto(report.as_uri())
     figure, dialog = tab.locator(".figures > figure").first, tab.get_by_role("dialog")
-    drawing, button = (
-        figure.get_by_role("img"),
-        figure.get_by_role("button", name=re.compile("^Enlarge")),
-    )
-    for width, opening in zip(
-        WIDTHS, (drawing.click, lambda: button.press("Enter"), button.click), strict=True
-    ):
+    drawing = figure.get_by_role("img")
+    button = figure.get_by_role("button", name=re.compile("^Enlarge"))
+    ways = (drawing.click, lambda: button.press("Enter"), button.click)
+    for width, opening in zip(WIDTHS, ways, strict=True):
         tab.set_viewport_size({"width": width, "height": 800})
         opening()
-        assert dialog.get_by_role("img").get_attribute("aria-label") == drawing.get_attribute(
-            "aria-label"
-        )
+        enlarged = dialog.get_by_role("img")
+        assert enlarged.get_attribute("aria-label") == drawing.get_attribute("aria-label")
         assert dialog.get_by_role("link").count() == 2
-        assert (
-            dialog.locator("svg").bounding_box()["width"]
-            > 1.15 * figure.locator("svg").bounding_box()["width"]
-        )
+        small, large = (part.locator("svg").bounding_box()["width"] for part in (figure, dialog))
+        assert large > 1.15 * small
         tab.keyboard.press("Escape")
         assert tab.locator("dialog[open]").count() == 0
         assert button.evaluate("button => button === document.activeElement")
@@ -318,11 +294,6 @@ def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
-def colours_of(style: str) -> dict[str, str]:
-    """The colours that a part of the style sheet defines: name -> #rrggbb."""
-    return dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", style))
-
-
 def luminance(colour: str) -> float:
     """Relative luminance of #rrggbb; WCAG 2.2."""
     shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -334,9 +305,8 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("part", [0, 1], ids=["light", "dark"])
 def test_text_stands_out_from_every_ground_as_wcag_aa_asks(part):
-    colours = colours_of(
-        (TEMPLATES / "style.css").read_text().split("prefers-color-scheme: dark")[part]
-    )
+    style = (TEMPLATES / "style.css").read_text().split("prefers-color-scheme: dark")[part]
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", style))
     grounds = {name: colours.pop(name) for name in ("paper", "soft", "differs")}
     del colours["line"]  # which no text wears
     assert {"ink", "muted", "link", "catlip", "clip"} <= set(colours)
@@ -348,32 +318,18 @@ def test_text_stands_out_from_every_ground_as_wcag_aa_asks(part):
 
 def planned(method: str, devices: int, hours: float) -> PlannedRun:
     """Device-hours with a range of a tenth."""
-    return PlannedRun(
-        model="vit_b16",
-        method=method,
-        gpu="H100",
-        devices=devices,
-        micro_batch=64,
-        accumulation=1,
-        global_batch=64 * devices,
-        parallel="ddp",
-        checkpointing=False,
-        memory_gib=20.0,
-        step_ms=75.0,
-        exposed_ms=1.5,
-        device_hours=Interval(hours, 0.9 * hours, 1.1 * hours),
-        sent_mb=830.0,
-        ratio=Interval(1.0),
-        source="assumed",
-    )
+    how = {"model": "vit_b16", "gpu": "H100", "parallel": "ddp", "checkpointing": False}
+    how |= {"micro_batch": 64, "accumulation": 1, "memory_gib": 20.0, "source": "assumed"}
+    how |= {"step_ms": 75.0, "exposed_ms": 1.5, "sent_mb": 830.0, "ratio": Interval(1.0)}
+    taken = Interval(hours, 0.9 * hours, 1.1 * hours)
+    sizes = {"devices": devices, "global_batch": 64 * devices}
+    return PlannedRun(method=method, device_hours=taken, **sizes, **how)
 
 
 def test_plans_can_be_calculated_with_for_other_images_devices_and_prices(tab):
     plan = Plan(images=2e9, runs=[planned("catlip", 8, 1_000), planned("catlip", 64, 1_200)])
-    run = read_run(
-        {"name": "p", "config": {}, "environment": {}, "samples": {}, "metrics": plan.metrics()},
-        Plan,
-    )
+    head = {"name": "p", "config": {}, "environment": {}, "samples": {}}
+    run = read_run(head | {"metrics": plan.metrics()}, Plan)
     tab.set_content(html(Page("", None, Section("s", "S", [plan_table(run)]), []), {}))
     form = tab.locator(".calculator")
     assert "5.21 days, 1,000 device-hours (900 to 1,100), price 2,500" in form.inner_text()

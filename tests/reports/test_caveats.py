@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report_support import page_in, records_in
 from toys import steps
 
 from catlip.kinds import Pretrain
@@ -11,43 +12,23 @@ from catlip.kinds.estimate import HOLDS
 from reports.paper.claims import verdicts
 from reports.read.caveats import broken_words, is_busy
 from reports.read.measured import settings
-from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.render.provenance import record_groups
-from reports.sections import Page, build_page
+from reports.sections import Page
 
-QUIET = {
-    "device": "CPU",
-    "cpu": "CPU",
-    "device_count": 1,
-    "wall_s": 100.0,
-    "cpu_s": 90.0,
-    "other_cpu_s": 25.0,
-}
-BUSY = QUIET | {"other_cpu_s": 25.1}
 OLD = {"device": "CPU", "cpu": "CPU", "device_count": 1}
+QUIET = OLD | {"wall_s": 100.0, "cpu_s": 90.0, "other_cpu_s": 25.0}
+BUSY = QUIET | {"other_cpu_s": 25.1}
 
 
 @pytest.fixture
-def page_of(golden: Path, write_record: Callable[..., Path], tmp_path: Path) -> Callable[..., Page]:
+def page_of(
+    write_record: Callable[..., Path], write_training: Callable[..., None], tmp_path: Path
+) -> Callable[..., Page]:
     """A page of a training and of everything that is timed, all made in this environment."""
 
     def make(environment: dict[str, object], **metrics: object) -> Page:
-        trained = {
-            "method": "catlip",
-            "seed": 0,
-            "train_seconds": 100.0,
-            "images_seen": 1000,
-            "images_per_s": 10.0,
-        }
-        config = {"recipe": {"encoder": "tiny"}}
-        write_record(
-            "pretrain",
-            "catlip-seed0",
-            metrics=trained | metrics,
-            config=config,
-            environment=environment,
-        )
+        write_training("catlip", 0, 100.0, environment=environment, more=metrics)
         metrics = {"methods": {"catlip": steps(), "clip": steps()}}
         write_record(
             "step_time", "s", metrics=metrics, config={"model": "tiny"}, environment=environment
@@ -59,7 +40,7 @@ def page_of(golden: Path, write_record: Callable[..., Path], tmp_path: Path) -> 
             "log_share": 0.01,
         }
         write_record("loop_overhead", "l", metrics=loop, environment=environment)
-        return build_page(read_records([tmp_path / "runs"]))
+        return page_in(tmp_path)
 
     return make
 
@@ -77,44 +58,27 @@ def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of
     assert markdown(page).count("The machine was busy: other programs took 25.1 s") == 3 * is_warned
 
 
-def test_the_warning_names_the_records(page_of, write_record, tmp_path):
+def test_the_warning_names_the_records(page_of, write_training, tmp_path):
     page_of(QUIET)
-    metrics = {"method": "catlip", "seed": 1, "train_seconds": 9.0, "images_seen": 1000}
-    write_record(
-        "pretrain",
-        "catlip-seed1",
-        metrics=metrics,
-        config={"recipe": {"encoder": "tiny"}},
-        environment=BUSY,
-    )
-    captions = {
-        table.name: table.caption for table in build_page(read_records([tmp_path / "runs"])).tables
-    }
+    write_training("catlip", 1, 9.0, environment=BUSY)
+    captions = {table.name: table.caption for table in page_in(tmp_path).tables}
     assert "1 of 2 records (catlip-seed1)" in captions["trainings"]
     assert "busy" not in captions["step_time"]
 
 
 @pytest.mark.parametrize("strange", [None, "x", [], float("nan"), 0, -1])
 def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
-    for key in ("other_cpu_s", "wall_s"):
-        write_record(
-            "pretrain",
-            key,
-            environment=BUSY | {key: strange} | ({"other_cpu_s": 0} if key == "wall_s" else {}),
-        )
-    assert not [r for r in read_records([tmp_path / "runs"]).every if is_busy(r)]
+    for change in ({"other_cpu_s": strange}, {"wall_s": strange, "other_cpu_s": 0}):
+        write_record("pretrain", next(iter(change)), environment=BUSY | change)
+    assert not [r for r in records_in(tmp_path).every if is_busy(r)]
 
 
 def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_of, tmp_path):
     page = page_of(QUIET, broken={"cut off": 3, "<b>empty</b>": 1})
-    (record,) = read_records([tmp_path / "runs"]).of(Pretrain)
+    (record,) = records_in(tmp_path).of(Pretrain)
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
-    (view,) = [
-        v
-        for group in record_groups(read_records([tmp_path / "runs"]), ())
-        for v in group.records
-        if "pretrain" in v.path
-    ]
+    views = [view for group in record_groups(records_in(tmp_path), ()) for view in group.records]
+    (view,) = [view for view in views if "pretrain" in view.path]
     assert view.caveats == [broken_words(record)]
     text = markdown(page)
     assert "Images could not be read in 1 of 1 records (catlip-seed0)." in text
@@ -124,36 +88,28 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
 @pytest.mark.parametrize("broken", [{}, {"a": 0}])
 def test_without_a_count_nothing_was_broken(write_record, tmp_path, broken):
     write_record("pretrain", "x", metrics={"broken": broken})
-    assert broken_words(read_records([tmp_path / "runs"]).every[0]) == ""
+    assert broken_words(records_in(tmp_path).every[0]) == ""
 
 
 @pytest.mark.parametrize("broken", [None, 3, {"a": None}, [1]])
 def test_a_record_whose_counts_are_none_is_left_out_with_the_field(write_record, tmp_path, broken):
     path = write_record("pretrain", "x", metrics={"broken": broken})
-    (problem,) = read_records([tmp_path / "runs"]).problems
+    (problem,) = records_in(tmp_path).problems
     assert problem.path == str(path)
     assert "$.broken" in problem.reason
 
 
 @pytest.mark.parametrize(("busy", "seeds"), [(0, 7), (1, 6), (2, 0)])
 def test_times_beside_other_programs_do_not_count_and_too_few_others_are_none(
-    write_record, tmp_path, busy, seeds
+    write_training, tmp_path, busy, seeds
 ):
     for seed in range(7):
-        for method, seconds in (("catlip", 10.0), ("clip", 12.0)):
-            is_beside = method == "clip" and seed < busy
-            write_record(
-                "pretrain",
-                f"{method}-seed{seed}",
-                metrics={
-                    "method": method,
-                    "seed": seed,
-                    "train_seconds": seconds * (1 + 9 * is_beside),
-                    "images_seen": 1000,
-                },
-                environment=BUSY if is_beside else QUIET,
-            )
-    records = read_records([tmp_path / "runs"])
+        write_training("catlip", seed, 10.0, environment=QUIET)
+        if seed < busy:
+            write_training("clip", seed, 120.0, environment=BUSY)
+        else:
+            write_training("clip", seed, 12.0, environment=QUIET)
+    records = records_in(tmp_path)
     (setting,) = settings(records)
     took = setting.seconds("clip")
     assert (took.n if took else 0) == seeds

@@ -1,6 +1,5 @@
 """The verdict on each claim: what meets its rule, what does not, and at which scale."""
 
-import importlib.util
 import json
 import math
 import re
@@ -8,19 +7,29 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import SIDES, claims_of
+from report_support import (
+    HEAD,
+    REPOSITORY,
+    SIDES,
+    claims_of,
+    golden_record,
+    page_in,
+    program_of,
+    records_in,
+    write,
+)
 from toys import steps
 
 from catlip.claims import claims, digest, rules
 from catlip.kinds import Scaling
 from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES
 from reports.paper.claims import JUDGES, NOT_TESTED, verdicts
+from reports.read.measured import settings
 from reports.read.records import Records, read_records
 from reports.render.page import markdown
-from reports.sections import build_page
+from reports.summary.tables import headline
 from reports.transfer.scaling import against_itself
 
-REPOSITORY = Path(__file__).parents[2]
 NAN = math.nan
 AT_THE_PAPERS = f"{HOLDS} at the paper's scale"
 NOT_AT_THE_PAPERS = f"{FAILS} at the paper's scale"
@@ -34,9 +43,7 @@ def six(mean, step=0.0005):
 @pytest.fixture
 def said(tmp_path):
     """Claim -> its verdict, from what the test has written."""
-    return lambda: {
-        key: str(found) for key, found in verdicts(read_records([tmp_path / "runs"])).items()
-    }
+    return lambda: {key: str(found) for key, found in verdicts(records_in(tmp_path)).items()}
 
 
 @pytest.fixture
@@ -57,11 +64,7 @@ def test_every_claim_has_a_source_a_rule_a_judge_and_a_command():
     assert {claim.rule for claim in claims().values()} == rules().keys() == {*RULES, "none"}
     for claim in claims().values():
         assert re.search("Abstract|Title|Section|Figure|Table|Appendix", claim.source), claim
-        words = claim.settle.split()
-        module = words[words.index("-m") + 1] if "-m" in words else ""
-        assert importlib.util.find_spec(module) if module else (REPOSITORY / words[0]).exists(), (
-            claim
-        )
+        program_of(claim.settle)
 
 
 def test_the_page_says_how_many_records_were_made_under_its_rules(write_record, tmp_path):
@@ -70,7 +73,7 @@ def test_the_page_says_how_many_records_were_made_under_its_rules(write_record, 
         metrics = {"method": "catlip", "seed": seed, "images_seen": 1.0}
         name = f"catlip-seed{seed}"
         write_record("pretrain", name, "runs", metrics=metrics, environment=environment)
-    said = claims_of(read_records([tmp_path / "runs"]))[1].caption
+    said = claims_of(records_in(tmp_path))[1].caption
     assert "2 of 4 records name it" in said
     assert "Made before rules had a digest: 1." in said
     assert "of others (1)" in said
@@ -121,15 +124,8 @@ def test_worse_than_clip_does_not_hold(both, said, key):
     ],
 )
 def test_the_scale_is_said(both, said, catlip, word):
-    both(
-        "linear_probe",
-        "concepts_top1",
-        catlip,
-        six(0.05),
-        scale="starter",
-        encoder="hybrid_mini",
-        side=48,
-    )
+    small = {"scale": "starter", "encoder": "hybrid_mini", "side": 48}
+    both("linear_probe", "concepts_top1", catlip, six(0.05), **small)
     assert said()["probe_parity"] == f"{word} at starter scale"
 
 
@@ -162,9 +158,8 @@ def test_pairs_of_two_recipes_are_no_pairs(transfer, said):
     for method, epochs in (("catlip", 30), ("clip", 10)):
         for seed in range(6):
             config = {"recipe": {"resolution": SIDES["linear_probe"], "epochs": epochs}}
-            transfer(
-                "linear_probe", method, "datacomp", {"imagenet_top1": 0.8}, seed, config=config
-            )
+            accuracy = {"imagenet_top1": 0.8}
+            transfer("linear_probe", method, "datacomp", accuracy, seed, config=config)
     assert said()["probe_parity"] == NOT_TESTED
 
 
@@ -175,39 +170,17 @@ def test_a_training_that_was_cut_short_is_not_the_papers(both, said):
 
 def test_evidence_at_the_papers_scale_speaks_before_the_starters(both, said):
     both("linear_probe", "imagenet_top1", six(0.7), six(0.8))
-    both(
-        "linear_probe",
-        "concepts_top1",
-        six(0.06),
-        six(0.05),
-        scale="starter",
-        encoder="hybrid_mini",
-    )
+    small = {"scale": "starter", "encoder": "hybrid_mini"}
+    both("linear_probe", "concepts_top1", six(0.06), six(0.05), **small)
     assert said()["probe_parity"] == NOT_AT_THE_PAPERS
 
 
-def trainings(
-    write_record, seconds, scale="datacomp", device="8 GPUs", images=13.1e9, encoder="vit_b16"
-):
+def trainings(write_training, seconds, device="8 GPUs", **how):
+    how = {"scale": "datacomp", "images": 13.1e9, "encoder": "vit_b16"} | how
     for method, values in seconds.items():
+        environment = {"device": device if isinstance(device, str) else device[method]}
         for seed, value in enumerate(values):
-            metrics = {
-                "method": method,
-                "seed": seed,
-                "train_seconds": value,
-                "images_seen": images,
-            }
-            config = {"recipe": {"encoder": encoder}}
-            environment = {"device": device if isinstance(device, str) else device[method]}
-            write_record(
-                "pretrain",
-                f"{method}-seed{seed}",
-                "runs",
-                scale,
-                metrics=metrics,
-                config=config,
-                environment=environment,
-            )
+            write_training(method, seed, value, environment=environment, **how)
 
 
 @pytest.mark.parametrize(
@@ -220,27 +193,23 @@ def trainings(
         ([270], f"{OPEN} at the paper's scale", f"{OPEN} at the paper's scale"),
     ],
 )
-def test_cheaper_and_2_7_times_cheaper_are_two_claims(write_record, said, clip, cheaper, speed_up):
-    trainings(write_record, {"catlip": six(100, 0.1), "clip": clip})
+def test_cheaper_and_2_7_times_cheaper_are_two_claims(
+    write_training, said, clip, cheaper, speed_up
+):
+    trainings(write_training, {"catlip": six(100, 0.1), "clip": clip})
     assert (said()["cheaper"], said()["speed_up"]) == (cheaper, speed_up)
 
 
-def test_only_vit_b16_on_datacomp_says_2_7(write_record, said):
-    trainings(
-        write_record,
-        {"catlip": six(100, 0.1), "clip": six(272, 1)},
-        scale="starter",
-        images=84e3,
-        encoder="hybrid_mini",
-    )
-    trainings(write_record, {"catlip": six(100, 0.1), "clip": six(272, 1)}, scale="cc3m")
+def test_only_vit_b16_on_datacomp_says_2_7(write_training, said):
+    seconds = {"catlip": six(100, 0.1), "clip": six(272, 1)}
+    trainings(write_training, seconds, scale="starter", images=84e3, encoder="hybrid_mini")
+    trainings(write_training, seconds, scale="cc3m")
     assert (said()["cheaper"], said()["speed_up"]) == (AT_THE_PAPERS, NOT_TESTED)
 
 
-def test_trainings_on_two_devices_never_share_a_ratio(write_record, said):
-    trainings(
-        write_record, {"catlip": [1] * 6, "clip": [9] * 6}, device={"catlip": "A", "clip": "B"}
-    )
+def test_trainings_on_two_devices_never_share_a_ratio(write_training, said):
+    seconds = {"catlip": [1] * 6, "clip": [9] * 6}
+    trainings(write_training, seconds, device={"catlip": "A", "clip": "B"})
     assert said()["cheaper"] == NOT_TESTED
 
 
@@ -249,20 +218,14 @@ def step(write_record, low=2.0, high=2.2, device="GPU", cpu="CPU", model="vit_b1
         m: steps(parameters=n, loss_ms={"median": n, "p5": n, "p95": n})
         for m, n in (("catlip", 100_000_000), ("clip", 150_000_000))
     }
-    metrics = {
-        "methods": methods,
-        "ratios": {"clip/catlip": {"value": (low + high) / 2, "low": low, "high": high}},
+    ratio = {"value": (low + high) / 2, "low": low, "high": high}
+    parts = {
+        "metrics": {"methods": methods, "ratios": {"clip/catlip": ratio}},
+        "config": {"model": model, "batch_size": 256, "resolution": 224, "num_classes": 24320},
+        "environment": {"device": device, "cpu": cpu},
     }
-    told = {"model": model, "batch_size": 256, "resolution": 224, "num_classes": 24320} | config
-    write_record(
-        "step_time",
-        "t",
-        "runs",
-        "bench",
-        metrics=metrics,
-        config=told,
-        environment={"device": device, "cpu": cpu},
-    )
+    parts["config"] |= config
+    write_record("step_time", "t", "runs", "bench", **parts)
 
 
 @pytest.mark.parametrize(
@@ -299,59 +262,36 @@ def test_parameters_are_counted_on_any_device_and_the_loss_is_timed_on_an_accele
 
 def test_memory_bytes_and_waiting(golden, tmp_path, said):
     for kind in ("memory", "communication"):
-        (source,) = (golden / "records/bench" / kind).glob("*.json")
-        (tmp_path / "runs/bench" / kind).mkdir(parents=True)
-        (tmp_path / "runs/bench" / kind / source.name).write_text(source.read_text())
+        write(tmp_path, golden_record(golden, kind))
     found = said()
     assert [found[key] for key in ("memory", "batch", "bytes")] == [AT_THE_PAPERS] * 3
     assert found["exposed"].startswith(OPEN)  # the intervals of these made-up times overlap
 
 
 def lengths(write_record, method, levels, annealed=True, scale="cc3m", seconds=1.0):
+    every = {"task": "imagenet", "annealed": annealed, "device": "GPU"}
     rows = []
     for epochs, values in levels.items():
         for seed, value in enumerate(values):
-            row = {
-                "run": f"{method}-{epochs}-seed{seed}",
-                "task": "imagenet",
-                "epochs": epochs,
-                "annealed": annealed,
-                "seed": seed,
-                "top1": value,
-            }
-            rows.append(row | {"seconds": seconds * epochs, "device": "GPU"})
-    run = f"runs/{scale}/pretrain/{method}-seed0"
+            row = {"run": f"{method}-{epochs}-seed{seed}", "epochs": epochs, "seed": seed}
+            rows.append(every | row | {"seconds": seconds * epochs, "top1": value})
+    name, trained = f"{method}-seed0", {"method": method, "images_seen": 290e6}
     config = {"recipe": {"encoder": "vit_b16"}}
-    write_record(
-        "pretrain",
-        f"{method}-seed0",
-        "runs",
-        scale,
-        metrics={"method": method, "images_seen": 290e6},
-        config=config,
-    )
-    metrics = {"method": method, "imagenet_num_classes": 1000}
-    write_record(
-        "longer_training",
-        method,
-        "runs",
-        scale,
-        metrics=metrics,
-        config={"runs": [run]},
-        samples={"runs": rows},
-    )
+    write_record("pretrain", name, "runs", scale, metrics=trained, config=config)
+    parts = {
+        "metrics": {"method": method, "imagenet_num_classes": 1000},
+        "config": {"runs": [f"runs/{scale}/pretrain/{name}"]},
+        "samples": {"runs": rows},
+    }
+    write_record("longer_training", method, "runs", scale, **parts)
 
 
 def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_times_as_much(
     write_record, said
 ):
     lengths(write_record, "catlip", {25: six(0.50), 75: six(0.55), 100: six(0.58)})
-    lengths(
-        write_record,
-        "clip",
-        {25: six(0.45), 75: six(0.48), 100: six(0.481)},
-        seconds=2.0,
-    )
+    levels = {25: six(0.45), 75: six(0.48), 100: six(0.481)}
+    lengths(write_record, "clip", levels, seconds=2.0)
     found = said()
     assert [found[key] for key in ("catlip_longer", "clip_plateaus")] == [AT_THE_PAPERS] * 2
     # CatLIP is there with its shortest training; how much sooner is not known.
@@ -366,24 +306,19 @@ def test_lengths_that_few_seeds_have_do_not_speak_where_others_have_enough(write
     assert said()["catlip_longer"] == AT_THE_PAPERS
 
 
-@pytest.mark.parametrize(("scale", "annealed"), [("cc3m", False), ("starter", False)])
-def test_snapshots_that_are_not_annealed_are_no_lengths(write_record, said, scale, annealed):
-    lengths(write_record, "catlip", {25: six(0.50), 100: six(0.58)}, annealed, scale)
+@pytest.mark.parametrize("scale", ["cc3m", "starter"])
+def test_snapshots_that_are_not_annealed_are_no_lengths(write_record, said, scale):
+    levels = {25: six(0.50), 100: six(0.58)}
+    lengths(write_record, "catlip", levels, annealed=False, scale=scale)
     assert said()["catlip_longer"] == NOT_TESTED
 
 
 def gains(transfer, kind, differences, scale="datacomp"):
     for seed in range(len(next(iter(differences.values())))):
         rows = [
-            {
-                "task": "imagenet",
-                "fraction": fraction,
-                "init": init,
-                "seed": 0,
-                "top1": 0.2 + (init == "transfer") * own[seed],
-            }
+            {"task": "imagenet", "fraction": fraction, "init": init, "seed": 0, "top1": top1}
             for fraction, own in differences.items()
-            for init in ("random", "transfer")
+            for init, top1 in (("random", 0.2), ("transfer", 0.2 + own[seed]))
         ]
         transfer(kind, "catlip", scale, {}, seed, samples={"runs": rows})
 
@@ -408,23 +343,30 @@ def test_scaling_needs_both_data_sets_and_both_encoders(transfer, said):
     assert [found[key] for key in keys] == [AT_THE_PAPERS, AT_THE_PAPERS, NOT_TESTED]
 
 
-def cell(write_record, accuracy, *, images=8, fraction=1.0, encoder="hybrid_mini", seeds=6):
+def cell(
+    write_record,
+    accuracy,
+    *,
+    images=8,
+    fraction=1.0,
+    encoder="hybrid_mini",
+    seeds=6,
+    method="catlip",
+    devices=("Device A",),
+):
+    """The seeds take turns on the devices; each device is ten times slower than the one before."""
     for seed in range(seeds):
-        metrics = {
-            "method": "catlip",
-            "encoder": encoder,
-            "fraction": fraction,
-            "images": images,
-            "seed": seed,
-            "images_seen": float(images),
-            "flops": {"hybrid_micro": 1.0, "hybrid_mini": 2.0}[encoder] * images,
-            "train_seconds": float(images),
-            "final_loss": 10 - accuracy,
-            "accuracies": {"concepts": accuracy + 0.001 * seed},
-        }
-        name = f"{encoder}-{images}-{fraction}-{seed}"
-        config = {"recipe": {"encoder": encoder}}
-        write_record("scaling", name, "runs", "starter", metrics=metrics, config=config)
+        place = seed % len(devices)
+        flops = {"hybrid_micro": 1.0, "hybrid_mini": 2.0}[encoder] * images
+        metrics = {"method": method, "encoder": encoder, "fraction": fraction, "seed": seed}
+        metrics |= {"images": images, "images_seen": float(images)}
+        metrics["train_seconds"] = images * 10.0**place
+        metrics |= {"flops": flops, "final_loss": 10 - accuracy}
+        metrics["accuracies"] = {"concepts": accuracy + 0.001 * seed}
+        name = f"{method}-{encoder}-{images}-{fraction}-{seed}"
+        parts = {"metrics": metrics, "config": {"recipe": {"encoder": encoder}}}
+        environment = HEAD["environment"] | {"device": devices[place]}
+        write_record("scaling", name, "runs", "starter", environment=environment, **parts)
 
 
 def test_cells_of_bench_scaling_speak_of_data_encoders_and_lengths(write_record, said):
@@ -437,6 +379,26 @@ def test_cells_of_bench_scaling_speak_of_data_encoders_and_lengths(write_record,
     assert found["larger_encoder"] == found["loss_and_size"] == f"{FAILS} at starter scale"
 
 
+def test_each_seed_is_compared_at_equal_seconds_on_its_own_device(
+    write_record, write_training, said, tmp_path
+):
+    both = ("Device A", "Device B")
+    for method, top1 in (("catlip", 0.3), ("clip", 0.2)):
+        write_training(method, encoder="hybrid_mini")
+        for images in (8, 64):
+            level = top1 + 0.001 * images
+            cell(write_record, level, images=images, method=method, devices=both)
+    assert said()["less_compute"] == f"{HOLDS} at starter scale"
+    (setting,) = settings(records_in(tmp_path))
+    table = headline(setting)
+    assert "after 64 s on Device A and 640 s on Device B" in table.caption
+    place = table.columns.index("concepts at equal time (%)")
+    assert [row[place].small for row in table.rows] == ["n = 6", "n = 6"]
+    for images in (8, 64):
+        cell(write_record, 0.2, images=images, method="clip", devices=both[::-1])
+    assert said()["less_compute"] == NOT_TESTED
+
+
 def test_fractions_without_all_the_data_say_nothing_of_more_data(write_record, said):
     cell(write_record, 0.2, fraction=0.125)
     cell(write_record, 0.3, fraction=0.5)
@@ -445,54 +407,37 @@ def test_fractions_without_all_the_data_say_nothing_of_more_data(write_record, s
 
 def test_a_method_beside_itself_takes_seeds_for_two_sides(write_record, tmp_path):
     cell(write_record, 0.3, seeds=11)
-    cells = read_records([tmp_path / "runs"]).of(Scaling)
+    cells = records_in(tmp_path).of(Scaling)
     assert against_itself(cells) == []
     cell(write_record, 0.3, seeds=12)
-    (said,) = against_itself(read_records([tmp_path / "runs"]).of(Scaling))
+    (said,) = against_itself(records_in(tmp_path).of(Scaling))
     assert said.startswith("CatLIP against itself, 6 seeds against 6 others after 8 images: ")
     assert "concepts not worse" in said  # by 0.6 points: the toy's accuracy rises with the seed
 
 
 def test_the_loss_falls_with_size_and_until_the_end(write_record, said):
     for seed, (encoder, loss) in product(range(6), (("vit_b16", 17.0), ("vit_l16", 16.0))):
-        metrics = {
-            "method": "catlip",
-            "seed": seed,
-            "images_seen": 13.1e9,
-            "final_loss": loss + 0.01 * seed,
+        metrics = {"method": "catlip", "seed": seed, "images_seen": 13.1e9}
+        parts = {
+            "metrics": metrics | {"final_loss": loss + 0.01 * seed},
+            "samples": {"loss": [20 - 0.01 * i for i in range(100)]},
+            "config": {"recipe": {"encoder": encoder}},
         }
-        samples = {"loss": [20 - 0.01 * i for i in range(100)]}
-        config = {"recipe": {"encoder": encoder}}
-        write_record(
-            "pretrain",
-            f"{encoder}-seed{seed}",
-            "runs",
-            "datacomp",
-            metrics=metrics,
-            config=config,
-            samples=samples,
-        )
+        write_record("pretrain", f"{encoder}-seed{seed}", "runs", "datacomp", **parts)
     assert said()["loss_and_size"] == said()["loss_unsaturated"] == AT_THE_PAPERS
 
 
 def test_a_larger_data_set_is_compared_by_the_same_rule(write_record, said):
     for scale, size in (("cc3m", 5000), ("datacomp", 30000)):
         labels = {"imagenet": {"labels": 1000, "exact": size // 75, "median": size / 10}}
-        metrics = {
-            "rule": "paper",
-            "num_classes": 1000,
-            "unique_synsets": size,
-            "imagenet_classes_occurring": 400,
-            "overlap": {},
-            "labels": labels,
-        }
+        metrics = {"rule": "paper", "num_classes": 1000, "unique_synsets": size}
+        metrics |= {"imagenet_classes_occurring": 400, "overlap": {}, "labels": labels}
         write_record("vocabulary_statistics", "v", "runs", scale, metrics=metrics)
         if scale == "cc3m":
             assert said()["more_synsets"] == NOT_TESTED
     found = said()
-    assert [
-        found[key] for key in ("more_synsets", "more_matches", "more_samples", "exact_share")
-    ] == [AT_THE_PAPERS] * 4
+    keys = ("more_synsets", "more_matches", "more_samples", "exact_share")
+    assert [found[key] for key in keys] == [AT_THE_PAPERS] * 4
 
 
 def test_thresholds(write_record, said):
@@ -517,9 +462,8 @@ def test_the_committed_records_say_nothing_at_the_papers_scale_but_a_count(monke
     """The parameters of the paper's encoder are a fact on any machine."""
     monkeypatch.chdir(REPOSITORY)
     found = verdicts(read_records([Path("reports/records")]))
-    assert {key for key, one in found.items() if str(one).endswith("the paper's scale")} <= {
-        "parameters"
-    }
+    at_its_scale = {key for key, one in found.items() if str(one).endswith("the paper's scale")}
+    assert at_its_scale <= {"parameters"}
 
 
 def test_the_table_comes_right_after_the_summary_and_each_verdict_leads_to_its_record(page):
@@ -543,8 +487,8 @@ def test_records_of_strange_numbers_give_a_table(golden, tmp_path, strange):
             continue
         content["metrics"] = with_leaves(content.get("metrics", {}), strange)
         path.write_text(json.dumps(content))
-    assert claims_of(read_records([tmp_path / "runs"]))[0].rows
-    assert build_page(read_records([tmp_path / "runs"])).tables
+    assert claims_of(records_in(tmp_path))[0].rows
+    assert page_in(tmp_path).tables
 
 
 def with_leaves(tree, strange):

@@ -12,7 +12,8 @@ import pytest
 from hostile_content import ANY_JSON
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_support import run_reports
+from one_line import one_line_error
+from report_support import HEAD, run_reports
 
 from catlip.cli import InputError
 from catlip.table import MISSING
@@ -20,13 +21,7 @@ from reports.compare.bootstrap import intervals
 from reports.compare.comparison import Compare, Part, compare, comparison
 from reports.compare.differences import differing, leaves, told
 
-ENVIRONMENT = {
-    "device": "Device A",
-    "device_count": 1,
-    "revision": "abc",
-    "dirty": False,
-    "threads": 2,
-}
+ENVIRONMENT = HEAD["environment"] | {"threads": 2}
 HOSTILE = "\x1b[31m <script>alert(1)</script> | [a](b)\n\u202e\ud800"
 MINUS = "\N{MINUS SIGN}"
 SAMPLES = st.lists(st.floats(1e-3, 1e6), min_size=6, max_size=20)
@@ -48,44 +43,35 @@ def warnings(part: Part) -> list[str]:
     ]
 
 
-def of_two(
-    write_record,
-    one: dict,
-    other: dict,
-    kind: str = "of another program",
-    name: str = "catlip-seed0",
-) -> Part:
-    """The comparison of two records with these parts."""
-    paths = [
-        write_record(kind, name, root=root, **parts) for root, parts in (("a", one), ("b", other))
+def written_in_two(write_record, one: dict, other: dict, kind: str = "pretrain") -> list[Path]:
+    """A record with these parts in each of two folders."""
+    return [
+        write_record(kind, "catlip-seed0", root=root, **parts)
+        for root, parts in (("a", one), ("b", other))
     ]
-    return comparison(*paths)[1]
+
+
+def of_two(write_record, one: dict, other: dict, kind: str = "of another program") -> Part:
+    """The comparison of two records with these parts."""
+    return comparison(*written_in_two(write_record, one, other, kind))[1]
 
 
 def timed(samples: list[float]) -> dict:
     """Metrics and samples of a bench that timed something."""
-    summary = {
-        "median": statistics.median(samples),
-        "p5": min(samples),
-        "p95": max(samples),
-        "cv": 0.1,
-        "n": len(samples),
-    }
+    summary = {"median": statistics.median(samples), "p5": min(samples), "p95": max(samples)}
+    summary |= {"cv": 0.1, "n": len(samples)}
     return {"metrics": {"catlip": {"total_ms": summary}}, "samples": {"catlip_total_ms": samples}}
 
 
 def test_settings_are_compared_field_by_field_and_metrics_by_difference_and_ratio(write_record):
     recipe = {"max_lr": 1e-3, "betas": [0.9, 0.999], "epochs": 10}
+    changed = recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]}
     one = {
         "config": {"recipe": recipe, "quiet": True},
         "metrics": {"images": 5, "top1": 0.4, "name": "x"},
     }
     other = {
-        "config": {
-            "recipe": recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]},
-            "quiet": True,
-            "extra": None,
-        },
+        "config": {"recipe": changed, "quiet": True, "extra": None},
         "metrics": {"images": 5, "top1": 0.5, "name": "y", "more": 3},
     }
     part = of_two(write_record, one, other)
@@ -111,17 +97,9 @@ def test_a_small_difference_can_be_seen_in_the_values(write_record):
     ("one", "other", "warning"),
     [
         ({"device": "A100"}, {"device": "H100"}, "different devices: A100 and H100"),
-        (
-            {"device": "H100"},
-            {"device": "H100", "device_count": 4},
-            "different devices: H100 and 4 x H100",
-        ),
+        ({"device": "X"}, {"device": "X", "device_count": 4}, "different devices: X and 4 x X"),
         ({"device": ""}, {"device": ""}, "A does not name its device"),
-        (
-            {"packages": {"torch": "2.1"}},
-            {"packages": {"torch": "2.2"}},
-            "different torch: 2.1 and 2.2",
-        ),
+        ({"packages": {"torch": "2"}}, {"packages": {"torch": "3"}}, "different torch: 2 and 3"),
         ({"cuda": "12.4"}, {}, f"different cuda: 12.4 and {MISSING}"),
         ({"threads": 1}, {"threads": 8}, "different threads: 1 and 8"),
         ({"revision": "abc"}, {"revision": "def"}, "different git revisions: abc and def"),
@@ -140,41 +118,25 @@ def test_another_machine_or_another_code_is_warned_of(write_record, one, other, 
 @pytest.mark.parametrize(
     ("part", "one", "other", "warning"),
     [
-        ("config", {"seed": 0}, {"seed": 1}, "different seeds: 0 and 1"),
+        ("config", {"seed": 0}, {"seed": 1}, "seeds: 0 and 1"),
+        ("config", {"shards": ["a"]}, {"shards": ["b"]}, 'data (shards): ["a"] and ["b"]'),
+        ("metrics", {"x_num_train": 5}, {"x_num_train": 6}, "data (x_num_train): 5 and 6"),
         (
-            "config",
-            {"shards": ["a"]},
-            {"shards": ["b"]},
-            'different data (shards): ["a"] and ["b"]',
+            *("config", {"recipe": {"precision": "bf16"}}, {"recipe": {"precision": "fp32"}}),
+            "precision (recipe.precision): bf16 and fp32",
         ),
         (
-            "metrics",
-            {"x_num_train": 5},
-            {"x_num_train": 6},
-            "different data (x_num_train): 5 and 6",
+            *("metrics", {"images_seen": 10}, {"images_seen": 20}),
+            "number of images seen (images_seen): 10 and 20",
         ),
         (
-            "config",
-            {"recipe": {"precision": "bf16"}},
-            {"recipe": {"precision": "fp32"}},
-            "different precision (recipe.precision): bf16 and fp32",
-        ),
-        (
-            "metrics",
-            {"images_seen": 10},
-            {"images_seen": 20},
-            "different number of images seen (images_seen): 10 and 20",
-        ),
-        (
-            "config",
-            {"method": "catlip"},
-            {"method": "clip"},
-            "different methods: their losses are not comparable",
+            *("config", {"method": "catlip"}, {"method": "clip"}),
+            "methods: their losses are not comparable",
         ),
     ],
 )
 def test_another_run_is_warned_of(write_record, part, one, other, warning):
-    assert warnings(of_two(write_record, {part: one}, {part: other})) == [warning]
+    assert warnings(of_two(write_record, {part: one}, {part: other})) == [f"different {warning}"]
 
 
 def test_data_that_only_one_method_takes_are_no_other_data(write_record):
@@ -184,9 +146,8 @@ def test_data_that_only_one_method_takes_are_no_other_data(write_record):
 
 
 def test_a_seed_is_a_name_without_difference_or_ratio(write_record):
-    assert rows(
-        of_two(write_record, {"metrics": {"seed": 1}}, {"metrics": {"seed": 2}}), "metrics"
-    ) == {"seed": ["1", "2"]}
+    part = of_two(write_record, {"metrics": {"seed": 1}}, {"metrics": {"seed": 2}})
+    assert rows(part, "metrics") == {"seed": ["1", "2"]}
 
 
 def test_nothing_is_warned_of_where_only_the_outcome_and_the_hour_differ(write_record):
@@ -233,15 +194,12 @@ def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_med
     one, other = (list(draw.normal(mean, 2, 60)) for mean in (100, 110))
     part = of_two(write_record, timed(one), timed(other), kind="step_time")
     found = intervals(one, other)
+    low, high = found.difference
     difference = statistics.median(other) - statistics.median(one)
-    assert found.difference[0] < difference < found.difference[1]
-    assert (
-        0.5 < found.difference[1] - found.difference[0] < 4
-    )  # the standard error of such a difference is 0.46
+    assert low < difference < high
+    assert 0.5 < high - low < 4  # the standard error of such a difference is 0.46
     cells = rows(part, "metrics")["catlip.total_ms"]
-    assert (
-        cells[2] == f"+{difference:.3g} (+{found.difference[0]:.3g} to +{found.difference[1]:.3g})"
-    )
+    assert cells[2] == f"+{difference:.3g} (+{low:.3g} to +{high:.3g})"
     assert cells[3].endswith(f"({found.ratio[0]:.3g} to {found.ratio[1]:.3g})")
     assert "n = 60" in cells[0]
     assert "not the variation between runs" in part.tables[-1].caption
@@ -249,12 +207,10 @@ def test_raw_samples_on_both_sides_give_an_interval_around_the_difference_of_med
 
 def test_an_interval_holds_the_true_difference_as_often_as_it_says():
     draw = np.random.default_rng(0)
-    found = [
-        intervals(list(draw.exponential(1, 30)), list(draw.exponential(2, 30))) for _ in range(200)
-    ]
-    inside = sum(
-        interval.difference[0] <= math.log(2) <= interval.difference[1] for interval in found
-    )
+    inside = 0
+    for _ in range(200):
+        found = intervals(list(draw.exponential(1, 30)), list(draw.exponential(2, 30)))
+        inside += found.difference[0] <= math.log(2) <= found.difference[1]
     assert 180 <= inside <= 200  # 190 are expected
 
 
@@ -262,15 +218,10 @@ def test_an_interval_holds_the_true_difference_as_often_as_it_says():
     "samples", [[5.0] * 5, [5.0] * 2_001, [5.0] * 5 + ["x"], [5.0] * 5 + [math.nan]]
 )
 def test_too_few_too_many_or_broken_samples_give_no_interval(write_record, samples):
-    other = timed([6.0] * 8)
-    metrics = {
-        "catlip": {
-            "total_ms": other["metrics"]["catlip"]["total_ms"] | {"median": 5.0, "n": len(samples)}
-        }
-    }
-    part = of_two(
-        write_record, {"metrics": metrics, "samples": {"catlip_total_ms": samples}}, other
-    )
+    one, other = timed([5.0] * 8), timed([6.0] * 8)
+    one["metrics"]["catlip"]["total_ms"]["n"] = len(samples)
+    one["samples"]["catlip_total_ms"] = samples
+    part = of_two(write_record, one, other)
     assert rows(part, "metrics")["catlip.total_ms"][2:] == ["+1", "1.20 (no interval)"]
 
 
@@ -307,9 +258,8 @@ def test_seeds_of_two_folders_are_paired_and_averaged(write_record, tmp_path):
     values = {0: (10, 12), 1: (20, 21), 2: (30, 36)}
     for seed, pair in values.items():
         for root, value in zip("ab", pair, strict=True):
-            write_record(
-                "pretrain", f"catlip-seed{seed}", root=root, metrics={"top1": value, "seed": seed}
-            )
+            metrics = {"top1": value, "seed": seed}
+            write_record("pretrain", f"catlip-seed{seed}", root=root, metrics=metrics)
     write_record("pretrain", "catlip-seed3", root="a", metrics={"top1": 1e9})
     head, part = comparison(tmp_path / "a", tmp_path / "b")
     assert part.title == "starter/pretrain/catlip, mean of 3 seeds"
@@ -365,7 +315,7 @@ def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
         "metrics": {"x": math.nan, "deep": {"y": [{"z": []}, None]}},
         "samples": {"x": [math.nan, 1]},
     }
-    one, other = (write_record("pretrain", "catlip-seed0", root=root, **strange) for root in "ab")
+    one, other = written_in_two(write_record, strange, strange)
     for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
         (head,) = comparison(*pair)
         assert head.sentences[2:] == ["identical in every value: 1 of 1 pair"]
@@ -393,10 +343,8 @@ def test_whatever_a_record_holds_it_does_not_differ_from_itself(
 )
 @given(st.lists(st.dictionaries(st.sampled_from("pqr"), ANY_JSON), min_size=4, max_size=4))
 def test_b_against_a_is_the_mirror_of_a_against_b(write_record, trees):
-    one, other = (
-        write_record("step_time", "x", root=root, config=config, metrics=metrics)
-        for root, config, metrics in (("a", *trees[:2]), ("b", *trees[2:]))
-    )
+    sides = [{"config": trees[i], "metrics": trees[i + 1]} for i in (0, 2)]
+    one, other = written_in_two(write_record, *sides, kind="step_time")
     there, back = comparison(one, other)[1:], comparison(other, one)[1:]
     assert len(there) == len(back)
     for first, second in zip(there, back, strict=True):
@@ -437,17 +385,12 @@ def test_words_from_records_cannot_steer_a_terminal_or_become_part_of_a_page(
             "config": {HOSTILE: HOSTILE + side},
             "metrics": {HOSTILE: side + HOSTILE, "m": i},
             "notes": [HOSTILE + side],
-        }
-        | {
             "environment": ENVIRONMENT | {"device": HOSTILE + side, HOSTILE: side},
             "samples": {HOSTILE: [side]},
         }
         for i, side in enumerate("ab", 1)
     ]
-    one, other = (
-        write_record("pretrain", "x", root=root, **side)
-        for root, side in zip("ab", sides, strict=True)
-    )
+    one, other = written_in_two(write_record, *sides)
     compare(Compare(one, other, tmp_path / "out.md"))
     printed, written = capsys.readouterr().out, (tmp_path / "out.md").read_text()
     assert all(line.isprintable() for text in (printed, written) for line in text.splitlines())
@@ -476,62 +419,35 @@ def test_the_comparison_is_printed_and_written_as_markdown(write_record, tmp_pat
     )
     done = run_reports(tmp_path, "compare", one, other, "--out", tmp_path / "new/out.md")
     assert done.returncode == 0, done.stderr
-    assert (
-        "other: catlip-seed0 and clip-seed0\n  measured on Device A\n  warning: different methods"
-        in done.stdout
-    )
+    lines = ("other: catlip-seed0 and clip-seed0", "measured on Device A")
+    assert f"{lines[0]}\n  {lines[1]}\n  warning: different methods" in done.stdout
     assert "top1    1  2  +1     2.00 (no interval)" in done.stdout
     written = (tmp_path / "new/out.md").read_text()
-    assert (
-        "## other: catlip-seed0 and clip-seed0\n\n"
-        "- measured on Device A\n- warning: different methods"
-    ) in written
+    assert f"## {lines[0]}\n\n- {lines[1]}\n- warning: different methods" in written
     assert "| top1 | 1 | 2 | +1 | 2.00 (no interval) |" in written
 
 
 def test_the_help_explains_all_three_programs(tmp_path):
     said = run_reports(tmp_path, "--help").stdout
-    for example in (
-        "python -m reports --records",
-        "python -m reports compare",
-        "python -m reports merge",
-    ):
-        assert example in said
+    for example in ("--records", "compare", "merge"):
+        assert f"python -m reports {example}" in said
     assert "python -m reports compare [-h]" in run_reports(tmp_path, "compare", "--help").stdout
 
 
 @pytest.mark.parametrize(
-    ("make", "complaint"),
+    ("one", "other", "complaint"),
     [
-        (
-            lambda folder: (folder / "nowhere.json", folder / "a.json"),
-            "no such file or folder: .*nowhere.json",
-        ),
-        (lambda folder: (folder / "a.json", folder), "a file cannot be compared with a folder"),
-        (
-            lambda folder: (folder / "a.json", folder / "cut.json"),
-            "not a record: .*cut.json: corrupt: not JSON from line 1",
-        ),
-        (
-            lambda folder: (folder / "a.json", folder / "run.json.partial"),
-            "not a record: .*: incomplete: the run goes on",
-        ),
-        (
-            lambda folder: (folder / "a.json", folder / "b.json"),
-            "nothing in common: .* is a pretrain, .* a step_time",
-        ),
-        (lambda folder: (folder, folder / "empty"), "no records in .*empty$"),
-        (
-            lambda folder: (folder, folder / "foreign"),
-            "no records in .*; 1 left out, such as .*x.json: foreign",
-        ),
-        (
-            lambda folder: (folder, folder / "others"),
-            "nothing in common: no record has the same kind and name in .*\\(c\\)",
-        ),
+        ("nowhere.json", "a.json", "no such file or folder: .*nowhere.json"),
+        ("a.json", "", "a file cannot be compared with a folder"),
+        ("a.json", "cut.json", "not a record: .*cut.json: corrupt: not JSON from line 1"),
+        ("a.json", "run.json.partial", "not a record: .*: incomplete: the run goes on"),
+        ("a.json", "b.json", "nothing in common: .* is a pretrain, .* a step_time"),
+        ("", "empty", "no records in .*empty$"),
+        ("", "foreign", "no records in .*; 1 left out, such as .*x.json: foreign"),
+        ("", "others", r"nothing in common: no record has the same kind and name in .*\(c\)"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, make, complaint):
+def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, one, other, complaint):
     folder = tmp_path / "runs"
     for kind, name in (("pretrain", "a"), ("step_time", "b")):
         write_record(kind, name).rename(folder / f"{name}.json")
@@ -542,21 +458,15 @@ def test_what_cannot_be_compared_is_one_line(write_record, tmp_path, make, compl
     (folder / "foreign/x.json").write_text("{}")
     write_record("pretrain", "c").rename(folder / "others/c.json")
     with pytest.raises(InputError, match=complaint) as raised:
-        comparison(*make(folder))
+        comparison(folder / one, folder / other)
     assert "\n" not in str(raised.value)
 
 
 def test_a_mistake_exits_with_2_and_one_line(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"schema": 7}))
-    for arguments in (
-        ("a.json", "a.json"),
-        ("a.json", "b.json"),
-        ("a.json", "a.json", "--out", "page.html"),
-    ):
-        done = run_reports(tmp_path, "compare", *arguments)
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+    for other in (("a.json",), ("b.json",), ("a.json", "--out", "page.html")):
+        done = run_reports(tmp_path, "compare", "a.json", *other)
+        one_line_error(done)
 
 
 def test_the_golden_records_do_not_differ_from_themselves(golden: Path):

@@ -2,12 +2,14 @@
 learn as classes.
 """
 
+from itertools import product
+
 import numpy as np
 import pytest
+from report_support import records_in
 
 from catlip.kinds.transfer.transfer import packed
 from reports.read.measured import settings
-from reports.read.records import read_records
 from reports.summary.confounds import confounds
 
 IMAGES = 40
@@ -20,32 +22,28 @@ def said(write_record, tmp_path):
     """
 
     def write(**origin):
-        for method, known in (("catlip", True), ("clip", False)):
-            for seed in range(6):
-                metrics = {"method": method, "seed": seed, "images_seen": 10.0}
-                metrics |= {"parameters_total": 3_000_000, "parameters_image": 1_000_000}
-                recipe = {"max_lr": 1e-3 if known else 5e-4, "betas": [0.9, 0.98]}
-                config = {"recipe": recipe}
-                write_record("pretrain", f"{method}-seed{seed}", metrics=metrics, config=config)
-                right = np.zeros(IMAGES, dtype=bool)
-                right[: IMAGES // 2] = known
-                right[IMAGES // 2 + seed % 4] = True
-                row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
-                row |= {"top1": float(right.mean()), "correct": packed(right)}
-                parts = {"synsets": [], "similarities": [], "classes": [], "similarity": 1.0}
-                labels = [
-                    parts | {"label": "dog", "kind": "exact"} | origin,
-                    parts | {"label": "quark", "kind": "random"} | origin,
-                ]
-                for number, label in enumerate(labels):
-                    if "test_images" in origin:
-                        half = IMAGES // 2
-                        label["test_images"] = list(range(number * half, (number + 1) * half))
-                probe = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 2}
-                probe |= {"concepts_top1": float(right.mean()), "concepts_num_test": IMAGES}
-                samples = {"runs": [row]} | ({"origins_concepts": labels} if known else {})
-                write_record("linear_probe", f"{method}-seed{seed}", metrics=probe, samples=samples)
-        (setting,) = settings(read_records([tmp_path / "runs"]))
+        half = IMAGES // 2
+        parts = {"synsets": [], "similarities": [], "classes": [], "similarity": 1.0} | origin
+        dog = parts | {"label": "dog", "kind": "exact"}
+        quark = parts | {"label": "quark", "kind": "random"}
+        if "test_images" in origin:
+            dog["test_images"], quark["test_images"] = [*range(half)], [*range(half, IMAGES)]
+        for method, seed in product(("catlip", "clip"), range(6)):
+            known, name = method == "catlip", f"{method}-seed{seed}"
+            metrics = {"method": method, "seed": seed, "images_seen": 10.0}
+            metrics |= {"parameters_total": 3_000_000, "parameters_image": 1_000_000}
+            recipe = {"max_lr": 1e-3 if known else 5e-4, "betas": [0.9, 0.98]}
+            write_record("pretrain", name, metrics=metrics, config={"recipe": recipe})
+            right = np.zeros(IMAGES, dtype=bool)
+            right[:half] = known
+            right[half + seed % 4] = True
+            row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
+            row |= {"top1": float(right.mean()), "correct": packed(right)}
+            probe = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 2}
+            probe |= {"concepts_top1": float(right.mean()), "concepts_num_test": IMAGES}
+            samples = {"runs": [row]} | ({"origins_concepts": [dog, quark]} if known else {})
+            write_record("linear_probe", name, metrics=probe, samples=samples)
+        (setting,) = settings(records_in(tmp_path))
         return confounds(setting)
 
     return write

@@ -2,16 +2,22 @@
 not run.
 """
 
-import importlib.util
 import itertools
 import math
 import re
-import shlex
-from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure as Canvas
-from report_support import golden_content, table, write
+from report_support import (
+    REPOSITORY,
+    figure,
+    golden_record,
+    page_in,
+    records_in,
+    table,
+    takes_its_flags,
+    write,
+)
 
 from catlip.kinds.cells import TIMES
 from catlip.table import MISSING, Table
@@ -20,24 +26,12 @@ from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
 from reports.render.blocks import Answers, Command, Text
-from reports.render.figures import Figure
-from reports.sections import Page, build_page
+from reports.sections import build_page
 
 ANCHORS = (
-    "step-time",
-    "waterfall",
-    "memory",
-    "communication",
-    "projection",
-    "plan",
-    "data-path",
-    "external",
+    *("step-time", "waterfall", "memory", "communication"),
+    *("projection", "plan", "data-path", "external"),
 )
-
-
-def figure(page: Page, name: str) -> Figure:
-    (found,) = [figure for figure in page.figures if figure.name == name]
-    return found
 
 
 def row(found: Table, *start: str) -> list:
@@ -47,15 +41,13 @@ def row(found: Table, *start: str) -> list:
     return only
 
 
-def column(found: Table, name: str) -> int:
-    return list(found.columns).index(name)
-
-
 def test_the_sections_on_cost_follow_training_in_one_sequence(page):
     anchors = [section.anchor for section in page.sections]
     start = anchors.index("loss") + 1
     assert tuple(anchors[start : start + len(ANCHORS)]) == ANCHORS
     assert anchors[start + len(ANCHORS)] == "vocabulary"
+    for section in page.sections[start : start + len(ANCHORS)]:
+        assert len(section.blocks[0].words) > 120
 
 
 def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
@@ -72,23 +64,21 @@ def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page
 
 
 def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(golden, tmp_path):
-    content = golden_content(golden, "step_time")
+    content = golden_record(golden, "step_time")
     content["config"]["device"] = "cpu"
     write(tmp_path, content)
-    titles = [found.title for found in build_page(read_records([tmp_path / "runs"])).tables]
+    titles = [found.title for found in page_in(tmp_path).tables]
     assert "Time of one training step on Example CPU (CPU)" in titles
     assert not any("GPU 80GB" in title for title in titles if title.startswith(("Time of", "Rate")))
 
 
 def test_the_measured_ratio_stands_beside_the_ratio_of_flops_with_its_interval(page):
     found = table(page, "step_time")
-    clip = row(found, "as above", "CLIP")
-    assert (clip[column(found, "Relative step time")].text, clip[-1].text) == (
-        f"1.25{TIMES}",
-        f"1.17{TIMES}",
-    )
-    assert clip[column(found, "Relative step time")].small == "1.21 to 1.29"
-    assert clip[column(found, "Step (ms)")].small == "147 to 156"
+    clip = dict(zip(found.columns, row(found, "as above", "CLIP"), strict=True))
+    relative = clip["Relative step time"]
+    assert (relative.text, relative.small) == (f"1.25{TIMES}", "1.21 to 1.29")
+    assert clip[found.columns[-1]].text == f"1.17{TIMES}"
+    assert clip["Step (ms)"].small == "147 to 156"
 
 
 def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
@@ -108,30 +98,15 @@ def test_an_older_record_without_rates_has_dashes(page):
 
 
 def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
-    content = golden_content(golden, "step_time")
+    content = golden_record(golden, "step_time")
     content["metrics"]["methods"]["clip"]["data_wait_ms"] = {"median": 20.0}
     write(tmp_path, content)
-    (drawn,) = [
-        f for f in build_page(read_records([tmp_path / "runs"])).figures if f.name == "step_phases"
-    ]
+    drawn = figure(page_in(tmp_path), "step_phases")
     assert "CatLIP: forward 36.0 ms, loss 3.00 ms, backward 78.0 ms, optimizer 3.00 ms" in drawn.alt
     axes = Canvas().add_subplot()
     drawn.draw(axes)
-    assert [bar.get_width() for bar in axes.patches] == [
-        36,
-        3,
-        78,
-        3,
-        20,
-        43,
-        5,
-        98,
-        4,
-        43,
-        4,
-        97,
-        4,
-    ]
+    of_three = (36, 3, 78, 3), (20, 43, 5, 98, 4), (43, 4, 97, 4)
+    assert [bar.get_width() for bar in axes.patches] == [*itertools.chain(*of_three)]
 
 
 def test_memory_is_shown_beside_its_prediction(page):
@@ -148,13 +123,10 @@ def test_memory_is_shown_beside_its_prediction(page):
 
 
 def test_memory_on_a_device_without_an_allocator_says_how_it_was_counted(golden, tmp_path):
-    content = golden_content(golden, "memory")
+    content = golden_record(golden, "memory")
     content["metrics"]["how"] = "live storage of tensors"
     write(tmp_path, content)
-    assert (
-        "tensors that are alive"
-        in table(build_page(read_records([tmp_path / "runs"])), "memory").caption
-    )
+    assert "tensors that are alive" in table(page_in(tmp_path), "memory").caption
 
 
 def test_what_is_sent_adds_up_over_collectives(page):
@@ -230,23 +202,22 @@ def test_why_is_answered_from_the_waterfall_with_intervals_and_the_device(page):
 
 
 def test_the_waterfall_of_this_settings_device_answers_first(golden, tmp_path, write_record):
-    content = golden_content(golden, "waterfall")
+    content = golden_record(golden, "waterfall")
     write(tmp_path, content, device="Elsewhere")
     content["metrics"]["release"]["total"]["ratio"]["value"] = 1.55
     write(tmp_path, content | {"name": "what is read last"}, device="Device A")
     write_record("pretrain", "catlip-seed0")
-    why = _why(build_page(read_records([tmp_path / "runs"])))
+    why = _why(page_in(tmp_path))
     assert "on Device A: 1.55 times" in " ".join(why.sentences)
 
 
 @pytest.mark.parametrize("kind", ["waterfall", "communication"])
 def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_path, kind):
-    content = golden_content(golden, kind)
+    content = golden_record(golden, kind)
     for device, expected in (("Example GPU", False), ("Example CPU", True)):
-        write(
-            tmp_path, content, device=device
-        )  # the record's environment names "Example CPU" as its processor
-        sections = cost_sections(None, read_records([tmp_path / "runs"]))
+        # The record's environment names "Example CPU" as its processor.
+        write(tmp_path, content, device=device)
+        sections = cost_sections(None, records_in(tmp_path))
         (found,) = [section for section in sections if section.anchor == kind]
         assert (Text(cost.ON_A_CPU) in found.blocks) is expected
 
@@ -255,21 +226,21 @@ def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_p
     "kind", ["memory", "communication", "waterfall", "projection", "data_path"]
 )
 def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
-    write(tmp_path, golden_content(golden, kind) | {"metrics": {}})
-    sections = cost_sections(None, read_records([tmp_path / "runs"]))
+    write(tmp_path, golden_record(golden, kind) | {"metrics": {}})
+    sections = cost_sections(None, records_in(tmp_path))
     (found,) = [section for section in sections if section.anchor == kind.replace("_", "-")]
     assert any(isinstance(block, Command) for block in found.blocks)
 
 
 def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, write_record):
-    content = golden_content(golden, "waterfall")
+    content = golden_record(golden, "waterfall")
     for steps in content["metrics"]["release"]["orders"].values():
         for step in steps:
             step.pop("ratio", None)
             step["not_run"] = "out of memory"
     write(tmp_path, content)
     write_record("pretrain", "catlip-seed0")
-    page = build_page(read_records([tmp_path / "runs"]))
+    page = page_in(tmp_path)
     assert _why(page).short.startswith("Not yet known")
     assert _why(page).sentences == []
     assert [f.name for f in page.figures] == ["waterfall_further"]
@@ -283,12 +254,12 @@ def test_a_projection_is_called_one_and_checked_against_what_was_measured(page):
 
 
 def test_a_projection_from_a_cpus_step_says_so(golden, tmp_path):
-    content = golden_content(golden, "projection")
+    content = golden_record(golden, "projection")
     content["metrics"]["compute"]["catlip"]["source"] = (
         "measured: 900.0 ms at batch 4 on Example CPU, x.json"
     )
     write(tmp_path, content)
-    found = table(build_page(read_records([tmp_path / "runs"])), "projection")
+    found = table(page_in(tmp_path), "projection")
     assert "x.json a CPU: its hours say nothing about the paper's" in found.caption
 
 
@@ -301,10 +272,8 @@ def test_a_projection_is_drawn_with_the_same_batch_on_every_device(page):
 
 def test_loaders_are_compared_with_the_same_number_of_workers(page):
     found = table(page, "data_path")
-    assert (
-        row(found, "open_clip, 0 workers")[-1].text,
-        row(found, "ours, 2 workers")[-1].text,
-    ) == (f"5.60{TIMES}", MISSING)
+    assert row(found, "open_clip, 0 workers")[-1].text == f"5.60{TIMES}"
+    assert row(found, "ours, 2 workers")[-1].text == MISSING
     assert row(found, "pillow")[-1].small == "1.94 to 2.06"
     assert row(found, "torchvision")[1].text == "not run: pip install torchvision"
     assert "(CPU)" in found.title
@@ -316,15 +285,13 @@ def test_the_loop_is_a_ratio_with_its_interval(page):
 
 
 def test_the_same_run_under_two_roots_is_shown_once_and_the_first_root_speaks(golden, tmp_path):
-    content = golden_content(golden, "loop_overhead")
+    content = golden_record(golden, "loop_overhead")
     write(tmp_path, content, root="runs")
     write(tmp_path, content, root="brought")
     write(tmp_path, content | {"name": "another"}, root="brought", device="Another")
     page = build_page(read_records([tmp_path / "runs", tmp_path / "brought"]))
-    assert [len(found.rows) for found in page.tables if found.name.startswith("loop_overhead")] == [
-        1,
-        1,
-    ]
+    loops = [found for found in page.tables if found.name.startswith("loop_overhead")]
+    assert [len(found.rows) for found in loops] == [1, 1]
     for name, device, root in (
         ("loop_overhead", "Another", "brought"),
         ("loop_overhead_2", "Example CPU", "runs"),
@@ -351,18 +318,11 @@ def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
 
 def test_the_rates_of_totals_are_those_of_their_sources():
     """Rates that a source gives for all GPUs, per GPU as the file has them."""
-    found = {
-        (row["model"], row["hardware"]): row
-        for row in read_external()
-        if row["system"] == "NVIDIA NeMo"
-    }
-    for (_, hardware), line in found.items():
-        total, count = (
-            float(number.replace(",", ""))
-            for number in re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"]).groups()
-        )
+    for line in (row for row in read_external() if row["system"] == "NVIDIA NeMo"):
+        told = re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"])
+        total, count = (int(number.replace(",", "")) for number in told.groups())
         assert float(line["images_per_s_per_gpu"]) == pytest.approx(total / count, abs=0.06)
-        assert hardware.startswith(f"{count:.0f} ")
+        assert line["hardware"].startswith(f"{count} ")
 
 
 def test_what_was_not_run_says_with_which_command_it_is():
@@ -381,19 +341,4 @@ def test_what_was_not_run_says_with_which_command_it_is():
         cost.LOOP,
     ]
     for line in lines:
-        words = shlex.split(line)
-        module, *arguments = words[words.index("-m") + 1 :]
-        found = importlib.util.find_spec(module)
-        assert found, f"{line}: there is no such program"
-        folders = found.submodule_search_locations or ()
-        files = [file for folder in folders for file in Path(folder).glob("*.py")]
-        shared = importlib.util.find_spec("bench.measuring.training_step").origin
-        text = "".join(Path(file).read_text() for file in (found.origin, shared, *files))
-        for flag in (argument for argument in arguments if argument.startswith("--")):
-            assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
-
-
-def test_each_section_says_in_words_what_was_measured_and_what_limits_it(page):
-    for section in (section for section in page.sections if section.anchor in ANCHORS):
-        assert isinstance(section.blocks[0], Text)
-        assert len(section.blocks[0].words) > 120
+        takes_its_flags(line, REPOSITORY / "bench/measuring/training_step.py")

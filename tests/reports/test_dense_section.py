@@ -4,10 +4,12 @@ what was predicted.
 
 import base64
 import io
+from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
+from report_support import records_in
 
 from catlip.kinds import Multilabel
 from reports.read.records import read_records
@@ -52,25 +54,22 @@ PICTURES = {
 
 @pytest.fixture
 def records_of(write_record, tmp_path):
-    """Records of these kinds: {(kind, name): parts}."""
+    """Records of each method with two seeds, some of them with other parts."""
 
     def build(**changes):
-        for kind, metrics in MEASURES.items():
-            for method, level in (("random", 0.1), ("catlip", 0.2), ("clip", 0.15)):
-                for seed in range(2):
-                    values = dict.fromkeys(metrics, level + 0.02 * seed)
-                    size = {"num_train": 1200, "num_val": 400, "num_classes": 2}
-                    classes = {
-                        "classes": ["cat", "dog"],
-                        "ap_by_class": [level, None],
-                        "pictures": [{"key": "7"} | PICTURES[kind]],
-                    }
-                    parts = {
-                        "metrics": {"method": method, "pretrain_seed": seed} | values | size,
-                        "samples": classes,
-                    }
-                    write_record(kind, f"{method}-seed{seed}", **parts | changes)
-        return read_records([tmp_path / "runs"])
+        levels = {"random": 0.1, "catlip": 0.2, "clip": 0.15}
+        for kind, method, seed in product(MEASURES, levels, range(2)):
+            metrics = {"method": method, "pretrain_seed": seed}
+            metrics |= dict.fromkeys(MEASURES[kind], levels[method] + 0.02 * seed)
+            metrics |= {"num_train": 1200, "num_val": 400, "num_classes": 2}
+            samples = {
+                "classes": ["cat", "dog"],
+                "ap_by_class": [levels[method], None],
+                "pictures": [{"key": "7"} | PICTURES[kind]],
+            }
+            parts = {"metrics": metrics, "samples": samples}
+            write_record(kind, f"{method}-seed{seed}", **parts | changes)
+        return records_in(tmp_path)
 
     return build
 
@@ -97,16 +96,11 @@ def test_transfer_init_has_a_row_of_its_own_and_no_say_in_whether_pre_training_h
 ):
     records_of()
     metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.9}
-    write_record(
-        "multilabel", "catlip_transfer-seed0", metrics=metrics, config={"init": "transfer"}
-    )
-    records = read_records([tmp_path / "runs"]).every
-    assert [row[0].text for row in dense_table(records)[0].rows] == [
-        "Random init",
-        "CatLIP",
-        "CatLIP, Transfer Init",
-        "CLIP",
-    ]
+    config = {"init": "transfer"}
+    write_record("multilabel", "catlip_transfer-seed0", metrics=metrics, config=config)
+    records = records_in(tmp_path).every
+    names = [row[0].text for row in dense_table(records)[0].rows]
+    assert names == ["Random init", "CatLIP", "CatLIP, Transfer Init", "CLIP"]
     assert gain_sentences(records)[0] == (
         "Labels, mAP: CatLIP is above random init in each of 2 seeds, by 10.0 points on average; "
         "CLIP is above random init in each of 2 seeds, by 5.0 points on average."
@@ -114,19 +108,11 @@ def test_transfer_init_has_a_row_of_its_own_and_no_say_in_whether_pre_training_h
 
 
 def test_that_pre_training_does_not_help_is_said(write_record, tmp_path):
-    for method, seed, value in (
-        ("random", 0, 0.3),
-        ("random", 1, 0.1),
-        ("catlip", 0, 0.2),
-        ("catlip", 1, 0.15),
-        ("clip", 0, 0.1),
-    ):
-        write_record(
-            "detection",
-            f"{method}-seed{seed}",
-            metrics={"method": method, "pretrain_seed": seed, "box_ap": value},
-        )
-    (said,) = gain_sentences(read_records([tmp_path / "runs"]).every)
+    for method, values in {"random": (0.3, 0.1), "catlip": (0.2, 0.15), "clip": (0.1,)}.items():
+        for seed, value in enumerate(values):
+            metrics = {"method": method, "pretrain_seed": seed, "box_ap": value}
+            write_record("detection", f"{method}-seed{seed}", metrics=metrics)
+    (said,) = gain_sentences(records_in(tmp_path).every)
     assert "CatLIP is above random init in 1 of 2 seeds only" in said
     assert "CLIP is not above random init in any of 1 seed" in said
 
@@ -136,14 +122,9 @@ def test_encoders_of_other_weights_than_those_probed_are_said_to_be(
     write_record, tmp_path, probed, warned
 ):
     for kind, digest in (("multilabel", "aa"), ("linear_probe", probed)):
-        metrics = {
-            "method": "catlip",
-            "pretrain_seed": 0,
-            "map_macro": 0.2,
-            "encoder_digest": digest,
-        }
-        write_record(kind, "catlip-seed0", metrics=metrics)
-    records = read_records([tmp_path / "runs"])
+        metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.2}
+        write_record(kind, "catlip-seed0", metrics=metrics | {"encoder_digest": digest})
+    records = records_in(tmp_path)
     said = other_encoders(records.of(Multilabel), records)
     assert [words[:31] for words in said] == ["Beware: 1 of 1 encoders here ar"] * warned
 
@@ -151,30 +132,19 @@ def test_encoders_of_other_weights_than_those_probed_are_said_to_be(
 def test_what_was_learnt_by_heart_stands_apart(write_record, tmp_path):
     metrics = {"method": "random", "overfit": 10, "box_ap": 0.8, "mask_ap": 0.75}
     write_record("detection", "overfit", metrics=metrics, samples={"loss": [[1, 5.2], [300, 0.25]]})
-    records = read_records([tmp_path / "runs"])
+    records = records_in(tmp_path)
     (section,) = dense_sections(None, records)
     tables = [block for block in section.blocks if block.kind == "table"]
     assert [table.name for table in tables] == ["dense_overfit"]
-    assert [cell.text for cell in tables[0].rows[0]] == [
-        "Detection",
-        "10",
-        "5.20",
-        "0.250",
-        "Boxes, AP",
-        "80.0",
-    ]
-    assert [block.line for block in section.blocks if block.kind == "command"], (
-        "what is missing can be run"
-    )
+    cells = ["Detection", "10", "5.20", "0.250", "Boxes, AP", "80.0"]
+    assert [cell.text for cell in tables[0].rows[0]] == cells
+    commands = [block for block in section.blocks if block.kind == "command"]
+    assert commands, "what is missing can be run"
 
 
 def test_predictions_are_drawn_beside_the_truth(records_of):
     figures = picture_figures(records_of().every)
-    assert [figure.name for figure in figures] == [
-        "dense_multilabel",
-        "dense_segmentation",
-        "dense_detection",
-    ]
+    assert [figure.name for figure in figures] == [f"dense_{kind}" for kind in MEASURES]
     for figure in figures:
         assert "Truth, Random init, CatLIP, CLIP" in figure.alt
         assert "seed 0" in figure.caption
@@ -215,7 +185,7 @@ def test_samples_of_any_form_make_a_page(records_of, samples):
 def test_a_record_with_a_spoiled_picture_is_left_out(write_record, tmp_path, change):
     picture = {"key": "7"} | PICTURES["detection"] | change
     write_record("detection", "catlip-seed0", samples={"pictures": [picture]})
-    assert read_records([tmp_path / "runs"]).every == ()
+    assert records_in(tmp_path).every == ()
 
 
 @pytest.mark.parametrize("loss", [[1], [[2]], [["a", "b"]], "x"])

@@ -28,33 +28,23 @@ def test_the_scale_is_found_when_the_path_does_not_name_it(golden, monkeypatch):
 
 
 def test_a_file_beside_its_folder_is_read_once():
-    once = read_records([Path("records")])
-    assert read_records([FILE, Path("records")]).every[0] == read_records([FILE]).every[0]
-    assert sorted(r.path for r in read_records([FILE, Path("records")]).every) == sorted(
-        r.path for r in once.every
-    )
+    both, once = read_records([FILE, Path("records")]), read_records([Path("records")])
+    assert both.every[0] == read_records([FILE]).every[0]
+    assert sorted(r.path for r in both.every) == sorted(r.path for r in once.every)
 
 
 def test_a_file_that_is_no_record_is_listed():
-    records = read_records(
-        [Path("records/starter/pretrain/cut-short.json"), Path("records/nowhere.json")]
-    )
+    files = ("records/starter/pretrain/cut-short.json", "records/nowhere.json")
+    records = read_records([*map(Path, files)])
     assert not records.every
-    assert [problem.reason.partition(":")[0] for problem in records.problems] == [
-        "corrupt",
-        "no such file or folder",
-    ]
+    reasons = [problem.reason.partition(":")[0] for problem in records.problems]
+    assert reasons == ["corrupt", "no such file or folder"]
 
 
 def test_the_figures_of_one_file_are_drawn(tmp_path):
     done = run_reports(Path.cwd(), "--records", FILE.absolute(), "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     assert {path.stem for path in (tmp_path / "report/figures").glob("*.png")} == {
-        *(
-            "vocabulary_counts",
-            "vocabulary_thresholds",
-            "labels_per_caption",
-            "label_overlap",
-            "samples_per_class",
-        )
+        *("vocabulary_counts", "vocabulary_thresholds", "labels_per_caption"),
+        *("label_overlap", "samples_per_class"),
     }

@@ -4,10 +4,12 @@ rounds give no ratio.
 
 import math
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import claims_of
+from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.compare import compare as bench_compare
@@ -37,29 +39,16 @@ RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}
 def probe(write_record) -> Callable[..., None]:
     """Write a linear probe of one encoder."""
 
-    def write(
-        method: str,
-        seed: int,
-        top1: float,
-        name: str = "",
-        task: str = "concepts",
-        **recipe: object,
-    ) -> None:
-        metrics = {
-            "method": method,
-            "pretrain_seed": seed,
-            f"{task}_top1": top1,
-            f"{task}_num_classes": 435,
-        }
-        config = {
-            "recipe": RECIPE | recipe,
-            "encoder": f"runs/starter/pretrain/{method}-seed{seed}",
-        }
+    def write(method: str, seed: int, top1: float, *, name: str = "", **recipe: object) -> None:
+        metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": top1}
         write_record(
             "linear_probe",
             name or f"{method}-seed{seed}",
-            metrics=metrics,
-            config=config,
+            metrics=metrics | {"concepts_num_classes": 435},
+            config={
+                "recipe": RECIPE | recipe,
+                "encoder": f"runs/starter/pretrain/{method}-seed{seed}",
+            },
             environment=DEVICE,
         )
 
@@ -67,34 +56,15 @@ def probe(write_record) -> Callable[..., None]:
 
 
 @pytest.fixture
-def training(write_record) -> Callable[..., None]:
-    """Write a training."""
-
-    def write(
-        method: str,
-        seed: int,
-        seconds: float = 10.0,
-        name: str = "",
-        images: int = 1000,
-        **recipe: object,
-    ) -> None:
-        metrics = {"method": method, "seed": seed, "train_seconds": seconds, "images_seen": images}
-        config = {"recipe": {"encoder": "tiny", "resolution": 48} | recipe}
-        write_record(
-            "pretrain",
-            name or f"{method}-seed{seed}",
-            metrics=metrics,
-            config=config,
-            environment=DEVICE,
-        )
-
-    return write
+def training(write_training) -> Callable[..., None]:
+    """Write a training on DEVICE."""
+    return partial(write_training, environment=DEVICE, resolution=48)
 
 
 @pytest.fixture
 def setting(tmp_path) -> Callable[[], Setting]:
     def read() -> Setting:
-        return settings(read_records([tmp_path / "runs"]))[0]
+        return settings(records_in(tmp_path))[0]
 
     return read
 
@@ -102,7 +72,7 @@ def setting(tmp_path) -> Callable[[], Setting]:
 @pytest.fixture
 def of_kind(tmp_path) -> Callable[[str], list[Record]]:
     def read(kind: str) -> list[Record]:
-        return read_records([tmp_path / "runs"]).of(KINDS[kind])
+        return records_in(tmp_path).of(KINDS[kind])
 
     return read
 
@@ -111,8 +81,8 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     probe, training, setting
 ):
     for name, top1, seconds in (("catlip-a", 0.1, 10.0), ("catlip-b", 0.3, 30.0)):
-        probe("catlip", 0, top1, name)
-        training("catlip", 0, seconds, name)
+        probe("catlip", 0, top1, name=name)
+        training("catlip", 0, seconds, name=name)
     probe("catlip", 1, 0.4)
     training("catlip", 1, 40.0)
     found = setting()
@@ -126,14 +96,14 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
 
 
 def test_a_repeated_run_of_one_seed_has_no_spread(probe, setting):
-    probe("catlip", 0, 0.1, "a")
-    probe("catlip", 0, 0.3, "b")
+    probe("catlip", 0, 0.1, name="a")
+    probe("catlip", 0, 0.3, name="b")
     assert setting().accuracy("catlip", "concepts") == Quantity(pytest.approx(20.0), None, 1)
 
 
 def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
-        probe("catlip", 0, top1, name)
+        probe("catlip", 0, top1, name=name)
     probe("clip", 0, 0.2)
     assert setting().paired("concepts", "catlip", "clip") == [pytest.approx(10.0)]
     assert "one seed; an interval needs at least 6" in as_good(setting()).sentences[0]
@@ -222,19 +192,10 @@ def test_fewer_than_six_seeds_are_not_called_better(probe, setting):
 
 
 def dense(write_record, method, seed, miou, name="", **recipe):
-    metrics = {
-        "method": method,
-        "pretrain_seed": seed,
-        "miou_fixed": miou,
-        "num_classes": 21,
-        "num_val": 400,
-    }
-    write_record(
-        "segmentation",
-        name or f"{method}-seed{seed}",
-        metrics=metrics,
-        config={"recipe": RECIPE | recipe},
-    )
+    metrics = {"method": method, "pretrain_seed": seed, "miou_fixed": miou}
+    metrics |= {"num_classes": 21, "num_val": 400}
+    config = {"recipe": RECIPE | recipe}
+    write_record("segmentation", name or f"{method}-seed{seed}", metrics=metrics, config=config)
 
 
 def test_above_random_init_counts_seeds_like_with_like_as_far_as_is_shown(write_record, of_kind):
@@ -256,32 +217,18 @@ def test_above_random_init_counts_seeds_like_with_like_as_far_as_is_shown(write_
 
 
 def runs(gains_of_classifiers, task="concepts"):
-    rows = []
-    for seed, gain in enumerate(gains_of_classifiers):
-        rows += [
-            {
-                "task": task,
-                "fraction": 0.1,
-                "init": init,
-                "seed": seed,
-                "top1": 0.3 + (init == "transfer") * gain,
-            }
-            for init in ("random", "transfer")
-        ]
-    return rows
+    return [
+        {"task": task, "fraction": 0.1, "init": init, "seed": seed, "top1": top1}
+        for seed, gain in enumerate(gains_of_classifiers)
+        for init, top1 in (("random", 0.3), ("transfer", 0.3 + gain))
+    ]
 
 
 def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_record, of_kind):
     for seed in range(2):
         metrics = {"method": "catlip", "pretrain_seed": seed, "concepts_num_classes": 4}
-        rows = runs([0.01, 0.02, 0.03])
-        write_record(
-            "linear_probe",
-            f"catlip-seed{seed}",
-            metrics=metrics,
-            samples={"runs": rows},
-            config={"recipe": RECIPE},
-        )
+        parts = {"metrics": metrics, "samples": {"runs": runs([0.01, 0.02, 0.03])}}
+        write_record("linear_probe", f"catlip-seed{seed}", config={"recipe": RECIPE}, **parts)
     (table,) = gain_table(of_kind("linear_probe"))
     gain, gained = table.rows[1][1:3]
     assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
@@ -294,23 +241,20 @@ def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_pa
     write_record(
         "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
     )
-    rows = claims_of(read_records([tmp_path / "runs"]))[0].rows
-    (row,) = [
-        row for row in rows if len(row) > 1 and "gains accuracy where images are few" in row[0].text
-    ]
+    rows = claims_of(records_in(tmp_path))[0].rows
+    told = [row for row in rows if len(row) > 1]
+    (row,) = [row for row in told if "gains accuracy where images are few" in row[0].text]
     assert "1 pair, at least 6 needed" in row[2].text
 
 
 def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
     for name in ("a", "b"):
-        samples = {
-            "runs": [
-                {"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f}
-                for f in (0.1, 0.5)
-            ]
-        }
+        rows = [
+            {"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f}
+            for f in (0.1, 0.5)
+        ]
         metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
-        write_record("linear_probe", name, metrics=metrics, samples=samples)
+        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
     (figure,) = share_figures(of_kind("linear_probe"))
     assert "Means are over 1 encoder," in figure.caption
 
@@ -331,14 +275,8 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     metrics["ratios"] = {"clip/catlip": {"value": 2.7, "low": 2.6, "high": 2.8}}
     training("catlip", 0)
     training("clip", 0)
-    write_record(
-        "step_time",
-        "s",
-        metrics=metrics,
-        samples=times,
-        config={"model": "tiny"},
-        environment=DEVICE,
-    )
+    parts = {"metrics": metrics, "samples": times, "config": {"model": "tiny"}}
+    write_record("step_time", "s", environment=DEVICE, **parts)
     found = setting()
     words = [
         cell.full
@@ -352,11 +290,9 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     ]
     assert any("2.70" in word for word in words) == is_enough
     assert any(f"{rounds} round" in word for word in words) != is_enough
-    claims = claims_of(read_records([Path(found.root)]))[0].rows
-    (claim,) = [
-        row for row in claims if len(row) > 1 and any("2.70 times" in cell.text for cell in row)
-    ] or [None]
-    assert (claim is not None) == is_enough
+    rows = [row for row in claims_of(read_records([Path(found.root)]))[0].rows if len(row) > 1]
+    told = [row for row in rows if any("2.70 times" in cell.text for cell in row)]
+    assert len(told) == is_enough
 
 
 @pytest.mark.parametrize(("rounds", "interval"), [(3, "no interval"), (6, "1.10 to 1.30")])
@@ -410,17 +346,12 @@ def test_only_a_folder_of_a_thousand_classes_is_imagenet(
     write_record(
         "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")}
     )
-    page = build_page(read_records([tmp_path / "runs"]))
+    page = page_in(tmp_path)
     (table,) = worth_table(of_kind("linear_probe"))
     assert ("ImageNet-1k" in table.columns[1]) == is_named
     assert is_named or "12 classes" in table.columns[1]
-    said = [
-        text.words
-        for section in page.sections
-        if section.anchor == "transfer-init"
-        for text in section.blocks[:2]
-    ]
-    assert any("ImageNet-1k" in words for words in said) == is_named
+    (section,) = [section for section in page.sections if section.anchor == "transfer-init"]
+    assert any("ImageNet-1k" in block.words for block in section.blocks[:2]) == is_named
 
 
 def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_path):
@@ -428,35 +359,24 @@ def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_pa
     transfer(
         "segmentation", "catlip", "datacomp", {"miou_fixed": 0.9, "num_classes": 21, "num_val": 400}
     )
-    page = build_page(read_records([tmp_path / "runs"]))
-    paper = [table for table in page.tables if table.name.startswith("table_")]
-    assert not [
-        cell for table in paper for row in table.rows for cell in row if cell.text == "90.0"
-    ]
+    page = page_in(tmp_path)
+    for table in (table for table in page.tables if table.name.startswith("table_")):
+        assert "90.0" not in [cell.text for row in table.rows for cell in row]
 
 
 def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
-    for method, seed in ((m, s) for m in ("catlip", "clip") for s in range(2)):
+    for method, seed in product(("catlip", "clip"), range(2)):
         dense(write_record, method, seed, 0.2)
-    rows = claims_of(read_records([tmp_path / "runs"]))[0].rows
+    rows = claims_of(records_in(tmp_path))[0].rows
     said = " ".join(row[2].text for row in rows if len(row) > 1)
     assert "mIoU of 21 classes on 400 images" in said
     assert "ADE20k" not in said
 
 
 def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):
-    write_record(
-        "linear_probe",
-        "x",
-        scale="bench",
-        metrics={"method": "catlip", "pretrain_seed": 0, "concepts_top1": 0.9},
-    )
-    write_record(
-        "linear_probe",
-        "y",
-        root="first",
-        metrics={"method": "clip", "pretrain_seed": 0, "concepts_top1": 0.9},
-    )
+    high = {"pretrain_seed": 0, "concepts_top1": 0.9}
+    write_record("linear_probe", "x", scale="bench", metrics={"method": "catlip"} | high)
+    write_record("linear_probe", "y", root="first", metrics={"method": "clip"} | high)
     training("catlip", 0)
     probe("catlip", 0, 0.1)
     page = build_page(read_records([tmp_path / "first", tmp_path / "runs"]))

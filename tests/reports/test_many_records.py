@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report_support import records_in, table, undrawn_html
 
 from catlip.table import MOST_ROWS, Cell, Table, as_csv, as_markdown
 from reports.read.measured import settings
 from reports.read.records import Records, read_records
 from reports.render import provenance
 from reports.render.figures import render
-from reports.render.page import html, markdown
+from reports.render.page import markdown
 from reports.render.provenance import record_groups
 from reports.sections import Page, build_page
 from reports.summary.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
 
 COUNT = MOST_ROWS + 20
-UNDRAWN = type("Undrawn", (), {"svg": "<svg></svg>"})()
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def many(write_record: Callable[..., Path], tmp_path: Path) -> Records:
         write_record("pretrain", f"catlip-seed{seed}", metrics=metrics, samples=samples)
         probe = {"method": "catlip", "pretrain_seed": seed, "concepts_top1": seed / COUNT}
         write_record("linear_probe", f"catlip-seed{seed}", metrics=probe, samples=samples)
-    return read_records([tmp_path / "runs"])
+    return records_in(tmp_path)
 
 
 @pytest.fixture
@@ -39,20 +39,15 @@ def page(many: Records, monkeypatch: pytest.MonkeyPatch) -> Page:
     return build_page(many)
 
 
-def undrawn(page: Page) -> str:
-    return html(page, {figure.name: UNDRAWN for figure in page.figures})
-
-
 def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_in_a_csv(
     page, many
 ):
-    text = undrawn(page)
+    text = undrawn_html(page)
     ids = re.findall(r'id="([^"]+)"', text)
     assert {record.anchor for record in many.every} <= set(ids)
     assert len(set(ids)) == len(ids)
     assert 0 < text.count("<h4>Environment</h4>") < 60
-    (table,) = [table for table in page.tables if table.name == "records"]
-    rows = list(csv.reader(as_csv(table).splitlines()))
+    rows = list(csv.reader(as_csv(table(page, "records")).splitlines()))
     assert [row[0] for row in rows[1:]] == [record.path for record in many.every]
     assert 'href="tables/records.csv"' in text
     assert markdown(page).count('<a id="record-') == len(many.every)
@@ -62,7 +57,7 @@ def test_of_very_many_records_only_those_that_a_number_links_to_are_a_line(many,
     monkeypatch.setattr(provenance, "ROOM", 20_000)
     monkeypatch.setattr(provenance, "MOST_LINES", COUNT)
     page = build_page(many)
-    text = undrawn(page)
+    text = undrawn_html(page)
     ids = set(re.findall(r'id="([^"]+)"', text))
     linked = set(re.findall(r'href="#(record-[^"]+)"', text))
     assert linked <= ids
@@ -73,8 +68,7 @@ def test_of_very_many_records_only_those_that_a_number_links_to_are_a_line(many,
     assert sum(len(g.records) + len(g.lines) + g.unlisted for g in groups) == len(many.every)
     assert all(f"{group.unlisted} more in" in text for group in groups)
     assert all(f"<small>{COUNT} records</small>" in text for _ in groups)
-    (table,) = [table for table in page.tables if table.name == "records"]
-    assert len(table.rows) == len(many.every)
+    assert len(table(page, "records").rows) == len(many.every)
 
 
 def test_the_first_records_of_every_group_are_whole(many, monkeypatch):
@@ -88,24 +82,22 @@ def test_records_that_fit_are_all_whole_and_no_csv_of_them_is_written(page, writ
     write_record("pretrain", "catlip-seed0", root="few")
     few = build_page(read_records([tmp_path / "few"]))
     assert not [table for table in few.tables if table.name == "records"]
-    assert undrawn(few).count("<h4>Environment</h4>") == 1
+    assert undrawn_html(few).count("<h4>Environment</h4>") == 1
 
 
 def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
-    (table,) = [table for table in page.tables if table.name == "trainings"]
-    assert len(table.rows) == COUNT
-    assert len(as_csv(table).splitlines()) == COUNT + 1
-    assert as_markdown(table).count("CatLIP, seed") == MOST_ROWS
-    assert (
-        f"The first {MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)."
-        in as_markdown(table)
-    )
-    assert 'href="tables/trainings.csv"' in undrawn(page)
+    trainings = table(page, "trainings")
+    text = as_markdown(trainings)
+    assert len(trainings.rows) == COUNT
+    assert len(as_csv(trainings).splitlines()) == COUNT + 1
+    assert text.count("CatLIP, seed") == MOST_ROWS
+    assert f"{MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in text
+    assert 'href="tables/trainings.csv"' in undrawn_html(page)
 
 
 def test_a_table_that_fits_is_not_cut():
-    table = Table("t", "T", ["A"], [[Cell("x"), Cell("y")]] * MOST_ROWS)
-    assert "rows" not in as_markdown(table)
+    fits = Table("t", "T", ["A"], [[Cell("x"), Cell("y")]] * MOST_ROWS)
+    assert "rows" not in as_markdown(fits)
 
 
 def test_figures_draw_so_many_curves_and_marks_and_say_so(many):

@@ -1,9 +1,7 @@
 """The table of Transfer Init's options: gains in points, and nothing where a record has none."""
 
 import pytest
-
-from reports.read.records import read_records
-from reports.sections import build_page
+from report_support import page_in
 
 GAIN = {"mean": 0.039, "spread": 0.004, "n": 3}
 GAINS = {
@@ -17,10 +15,9 @@ def tables_of(write_record, tmp_path):
     """The tables of one record with these metrics."""
 
     def build(metrics: object):
-        write_record(
-            "transfer_options", "options", metrics=metrics, config={"recipe": {"epochs": 30}}
-        )
-        page = build_page(read_records([tmp_path / "runs"]))
+        config = {"recipe": {"epochs": 30}}
+        write_record("transfer_options", "options", metrics=metrics, config=config)
+        page = page_in(tmp_path)
         return [table for table in page.tables if table.name.startswith("transfer_options")]
 
     return build

@@ -2,18 +2,23 @@
 with its record.
 """
 
-import importlib.util
 import math
 import re
-import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
-from report_support import golden_record, table, written
+from report_support import (
+    figure,
+    golden_record,
+    page_in,
+    records_in,
+    table,
+    takes_its_flags,
+    written,
+)
 
 from catlip.kinds import VocabularyCounts
 from catlip.kinds.cells import TIMES
@@ -55,13 +60,8 @@ def test_two_rules_stand_side_by_side_each_with_its_own_record(page):
 
 
 def test_the_cost_of_labels_is_that_of_the_papers_rule(page):
-    (cheaper,) = [
-        a
-        for block in page.sections[0].blocks
-        if isinstance(block, Answers)
-        for a in block.answers
-        if "cheaper" in a.question
-    ]
+    (answers,) = [block.answers for block in page.summary.blocks if isinstance(block, Answers)]
+    (cheaper,) = [answer for answer in answers if "cheaper" in answer.question]
     assert "4,210 captions/s" in cheaper.sentences[-1]
 
 
@@ -70,17 +70,17 @@ def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
     written(tmp_path, content)
     content["metrics"] |= {"num_classes": 24_321, "num_captions": 1_300_000_001}
     written(tmp_path, content, "datacomp")
-    page = build_page(read_records([tmp_path / "runs"]))
-    by_name = {
-        found.name: {cell.text for row in found.rows for cell in row} for found in page.tables
-    }
+    page = page_in(tmp_path)
     large, small = {"24,321", "1,300,000,001"}, {"33", "14,443"}
-    assert large <= by_name["labels"]
-    assert small <= by_name["labels_2"]
-    assert not large & by_name["labels_2"]
-    assert not small & by_name["labels"]
-    assert "datacomp" in table(page, "labels").title
-    assert "starter" in table(page, "labels_2").title
+    for name, scale, own, other in (
+        ("labels", "datacomp", large, small),
+        ("labels_2", "starter", small, large),
+    ):
+        found = table(page, name)
+        cells = {cell.text for row in found.rows for cell in row}
+        assert own <= cells
+        assert not other & cells
+        assert scale in found.title
 
 
 def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
@@ -88,14 +88,14 @@ def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
     for scale in ("datacomp", "starter"):
         written(tmp_path, content, scale)
     write_record("pretrain", "catlip-seed0")
-    records = read_records([tmp_path / "runs"])
+    records = records_in(tmp_path)
     assert settings(records)[0].scale == "starter"
     assert "starter" in table(build_page(records), "labels").title
 
 
 def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
     written(tmp_path, golden_record(golden, "vocabulary"))
-    page = build_page(read_records([tmp_path / "runs"]))
+    page = page_in(tmp_path)
     assert [figure.name for figure in page.figures] == [
         "vocabulary_counts",
         "vocabulary_thresholds",
@@ -106,14 +106,9 @@ def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
 @given(counts=st.lists(st.integers(1, 20) | st.integers(1, 10**7), min_size=1, max_size=300))
 def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
     counts = sorted(counts, reverse=True)
-    head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x") | {
-        "config": {},
-        "environment": {},
-        "notes": [],
-        "metrics": {},
-        "setup": Config(),
-        "machine": Environment(),
-    }
+    head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x")
+    head |= {"config": {}, "environment": {}, "notes": [], "metrics": {}}
+    head |= {"setup": Config(), "machine": Environment()}
     held = VocabularyCounts(num_classes=1, unique_synsets=len(counts), imagenet_classes_occurring=0)
     plain = tail_of(Record(**head, measured=held, samples={"counts": counts}))
     samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
@@ -131,13 +126,9 @@ def test_rules_counted_at_other_thresholds_share_a_panel(golden, tmp_path):
     content["name"], content["metrics"]["rule"] = "other", "paper"
     content["metrics"]["unique_synsets_above"] = {"7": 55}  # which is not among the ticks
     written(tmp_path, content)
-    (figure,) = [
-        f
-        for f in build_page(read_records([tmp_path / "runs"])).figures
-        if f.name == "vocabulary_thresholds"
-    ]
-    assert "55 above 7" in figure.alt
-    assert render(figure).png.startswith(b"\x89PNG")
+    drawn = figure(page_in(tmp_path), "vocabulary_thresholds")
+    assert "55 above 7" in drawn.alt
+    assert render(drawn).png.startswith(b"\x89PNG")
 
 
 def test_samples_of_rows_and_words_are_shown_as_such(golden, tmp_path):
@@ -177,9 +168,8 @@ def test_a_threshold_of_none_has_its_place_too(golden, tmp_path):
 
 def test_core_hours_are_said_to_be_extrapolated_and_rounded_up_to_cores(page):
     rows = table(page, "labelling_command").rows
-    place = next(
-        i for i, row in enumerate(rows) if len(row) == 1 and row[0].text.startswith("Extrapolated")
-    )
+    headings = [row[0].text if len(row) == 1 else "" for row in rows]
+    (place,) = [i for i, heading in enumerate(headings) if heading.startswith("Extrapolated")]
     hours = [1.3e9 * microseconds / 1e6 / 3600 for microseconds in (80, 12.5)]
     assert [cell.text for cell in rows[place + 1][1:]] == [f"{h:.1f}" for h in hours]
     assert [cell.text for cell in rows[place + 2][1:]] == [str(math.ceil(h)) for h in hours]
@@ -187,17 +177,11 @@ def test_core_hours_are_said_to_be_extrapolated_and_rounded_up_to_cores(page):
 
 def test_every_ratio_of_the_speed_has_its_interval(page):
     rows = [row for row in table(page, "labelling_speed").rows if len(row) > 1]
-    assert [row[-1].text for row in rows] == [
-        MISSING,
-        f"21.5{TIMES}",
-        MISSING,
-        f"61.0{TIMES}",
-        f"130.0{TIMES}",
-        f"640.0{TIMES}",
-    ]
-    assert all(
-        re.fullmatch(r"[\d.]+ to [\d.]+", row[-1].small) for row in rows if row[-1].text != MISSING
-    )
+    ratios = ("21.5", None, "61.0", "130.0", "640.0")
+    expected = [MISSING, *(f"{ratio}{TIMES}" if ratio else MISSING for ratio in ratios)]
+    assert [row[-1].text for row in rows] == expected
+    for cell in (row[-1] for row in rows if row[-1].text != MISSING):
+        assert re.fullmatch(r"[\d.]+ to [\d.]+", cell.small)
 
 
 def test_rules_are_compared_with_the_first_with_intervals(page):
@@ -210,12 +194,8 @@ def test_rules_are_compared_with_the_first_with_intervals(page):
 
 
 def test_what_was_not_run_says_with_which_command_it_is():
-    lines = [
-        b.line
-        for section in words.word_sections(None, read_records([]))
-        for b in section.blocks
-        if isinstance(b, Command)
-    ]
+    sections = words.word_sections(None, read_records([]))
+    lines = [b.line for section in sections for b in section.blocks if isinstance(b, Command)]
     assert lines == [
         words.LABEL,
         words.STATISTICS,
@@ -225,23 +205,11 @@ def test_what_was_not_run_says_with_which_command_it_is():
         words.THRESHOLD,
     ]
     for line in lines:
-        module, *arguments = shlex.split(line)[2:]
-        found = importlib.util.find_spec(module)
-        sources = [
-            p
-            for folder in found.submodule_search_locations or ()
-            for p in Path(folder).rglob("*.py")
-        ]
-        text = "\n".join(path.read_text() for path in sources or [Path(found.origin)])
-        for flag in (argument for argument in arguments if argument.startswith("--")):
-            assert f"    {flag[2:].replace('-', '_')}: " in text, (line, flag)
+        takes_its_flags(line)
 
 
 def test_every_section_with_records_shows_a_figure_or_a_table(page):
-    for section in (
-        section
-        for section in page.sections
-        if section.anchor in ("vocabulary", "overlap", "labels", "threshold")
-    ):
-        assert any(isinstance(block, Figures) for block in section.blocks), section.anchor
-        assert not any(isinstance(block, Command) for block in section.blocks), section.anchor
+    sections = {section.anchor: section.blocks for section in page.sections}
+    for anchor in ("vocabulary", "overlap", "labels", "threshold"):
+        assert any(isinstance(block, Figures) for block in sections[anchor]), anchor
+        assert not any(isinstance(block, Command) for block in sections[anchor]), anchor

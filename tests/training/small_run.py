@@ -38,14 +38,8 @@ from catlip.training.schedule import Optimization
 from catlip.training.trainer import Implementation, Trainer
 
 SIZES = [ImageSize(16, 6), ImageSize(24, 4)]
-SAME = (
-    "step",
-    "images_seen",
-    "loss",
-    "grad_norm",
-    "learning_rate",
-    "scale",
-)  # in the log of every way to run
+SAME = ("step", "images_seen", "loss", "grad_norm", "learning_rate", "scale")
+"""In the log of every way to run."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,10 @@ class Small(Objective):
         self.head = nn.Linear(16, 3)
 
     def forward(self, batch: Batch) -> Tensor:
-        infinite = torch.where(
-            batch.images.isinf().any(), torch.inf, 0.0
-        )  # in the loss, but not in its gradient
-        pixels = F.adaptive_avg_pool2d(
-            batch.images.float().nan_to_num(torch.nan, posinf=0.0) / 255, 4
-        ).flatten(2)
+        # An infinity is in the loss, but not in its gradient.
+        infinite = torch.where(batch.images.isinf().any(), torch.inf, 0.0)
+        finite = batch.images.float().nan_to_num(torch.nan, posinf=0.0) / 255
+        pixels = F.adaptive_avg_pool2d(finite, 4).flatten(2)
         tokens = self.norm(self.stem(pixels.transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             tokens = block(tokens)
@@ -134,9 +126,7 @@ class FailingLabels:
 
 
 def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[dict[str, float]]:
-    """Train, from where the folder is; raise StoppedError when the batch of step `stop` is asked
-    for.
-    """
+    """Train from where the folder is; StoppedError when the batch of step `stop` is asked for."""
     shards = [open_shard(path) for path in expand(str(config.shards))]
     accumulation = config.replicas // place.world_size
     order = SampleOrder([len(shard) for shard in shards], seed=0)
@@ -195,10 +185,8 @@ def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     if now in (config.nan, config.inf):
-        return replace(
-            batch,
-            images=torch.full(batch.images.shape, torch.nan if now == config.nan else torch.inf),
-        )
+        value = torch.nan if now == config.nan else torch.inf
+        return replace(batch, images=torch.full(batch.images.shape, value))
     return batch
 
 
@@ -219,16 +207,12 @@ def stopped_everywhere(config: SmallRun, place: Place) -> dict[str, Any]:
         assert not (cut.out / "weights.safetensors").exists(), "it was not stopped"
         small_run(cut, place)
     whole = outcome(config.out / "whole")
-    return {
-        "stopped": len(config.stops),
-        "wrong": [s for s in config.stops if outcome(config.out / str(s)) != whole],
-    }
+    wrong = [step for step in config.stops if outcome(config.out / str(step)) != whole]
+    return {"stopped": len(config.stops), "wrong": wrong}
 
 
 def killed_anywhere(config: SmallRun) -> dict[str, Any]:
-    """Kill runs at random moments of their life and go on; this process only waits, so that its
-    children start at once.
-    """
+    """Kill runs at random and go on; this process only waits: its children start at once."""
     begin = time.monotonic()
     whole = replace(config, out=config.out / "whole")
     assert not any(_in_children(whole))
@@ -241,18 +225,12 @@ def killed_anywhere(config: SmallRun) -> dict[str, Any]:
         assert not any(_in_children(cut)), "a run that was not killed failed"
         if outcome(cut.out) != outcome(whole.out):
             wrong.append(number)
-    return {
-        "killed": config.kills,
-        "while_saving": saving,
-        "unfinished": unfinished,
-        "wrong": wrong,
-    }
+    ended = {"while_saving": saving, "unfinished": unfinished, "wrong": wrong}
+    return {"killed": config.kills, **ended}
 
 
 def signalled(config: SmallRun) -> dict[str, Any]:
-    """Run, be signalled, go on, and compare; the exit codes and the checkpoints after the
-    signal.
-    """
+    """Run, be signalled, go on, compare; the codes and checkpoints after the signal."""
     cut, whole = replace(config, out=config.out / "cut"), replace(config, out=config.out / "whole")
     codes = _in_children(cut)
     saved = [path.stem for path in cut.out.glob("checkpoints/*")]
@@ -262,9 +240,7 @@ def signalled(config: SmallRun) -> dict[str, Any]:
 
 
 def _in_children(config: SmallRun, kill_after_s: float | None = None) -> list[int]:
-    """The run in a process for each rank, all of them killed after so many seconds; their exit
-    codes.
-    """
+    """A process for each rank, all killed after so many seconds; their exit codes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_run import SmallRun, small_run
 
+from catlip.data.loader import Batch
 from catlip.training.distributed import Place
 from catlip.training.saving import checkpoint
 from catlip.training.saving.background import Background
@@ -57,11 +58,14 @@ def test_steps_go_on_while_a_checkpoint_is_written(
         assert going_on.wait(60)
         return save(*arguments, **more)
 
+    def counted(config: SmallRun, batch: Batch, now: str) -> Batch:
+        steps.append(now)
+        if len(steps) == 10:
+            going_on.set()
+        return batch
+
     monkeypatch.setattr(checkpoint, "save", held)
-    monkeypatch.setattr(
-        "small_run._with_faults",
-        lambda config, batch, now: (steps.append(now), len(steps) < 10 or going_on.set(), batch)[2],
-    )
+    monkeypatch.setattr("small_run._with_faults", counted)
     config = SmallRun(small_shards, tmp_path / "run", checkpoint_every=3, num_steps=6)
     small_run(config, Place(0, 1, torch.device("cpu")))
     assert checkpoint.newest(tmp_path / "run" / "checkpoints").stem == "step-00000006"

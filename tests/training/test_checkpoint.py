@@ -52,9 +52,8 @@ def test_the_newest_is_loaded_and_two_are_kept(save, tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused_naming_what_differs(save, tmp_path: Path) -> None:
     save(tmp_path, 1, state(1), {"seed": 0, "max_lr": 1e-3, "sizes": (1, 2), "gone": True})
-    with pytest.raises(
-        InputError, match=r"\(max_lr 0\.001 there, 0\.002 now; gone True there, None now\)"
-    ):
+    differing = r"\(max_lr 0\.001 there, 0\.002 now; gone True there, None now\)"
+    with pytest.raises(InputError, match=differing):
         read(tmp_path, {"seed": 0, "max_lr": 2e-3, "sizes": (1, 2)})
 
 
@@ -87,13 +86,10 @@ def test_nothing_in_a_sharded_checkpoint_can_run_code(alone, tmp_path: Path) -> 
     (path / ".metadata").write_bytes(pickle.dumps(Hostile(tmp_path / "ran")))
     with pytest.raises(InputError, match=r"_?io\.open"):
         read(tmp_path, {})
-    dcp.save(
-        {"objective": {"x": Hostile(tmp_path / "ran"), "n": torch.tensor(1)}}, checkpoint_id=path
-    )
+    pickled = {"x": Hostile(tmp_path / "ran"), "n": torch.tensor(1)}  # in the place of a tensor
+    dcp.save({"objective": pickled}, checkpoint_id=path)
     (tmp_path / "ran").unlink(missing_ok=True)
-    with pytest.raises(
-        InputError, match="BytesStorageMetadata"
-    ):  # a pickle in the place of a tensor
+    with pytest.raises(InputError, match="BytesStorageMetadata"):
         read(tmp_path, {})
     assert not (tmp_path / "ran").exists()
 

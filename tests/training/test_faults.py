@@ -1,6 +1,4 @@
-"""What goes wrong on one rank stops all of them at once, says so, and costs nothing that was
-saved.
-"""
+"""What goes wrong on one rank stops all at once, says so, and costs nothing that was saved."""
 
 import re
 
@@ -13,13 +11,12 @@ from catlip.training.distributed import Place
 from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
 
-IDENTITY = {"seed": 0, "num_steps": 20}
 CPU = Place(0, 1, torch.device("cpu"))
 
 
-def resumed(out, identity=IDENTITY) -> Trainer:
+def resumed(out) -> Trainer:
     trainer = Trainer(Small(), Optimization(precision="fp32"), 20, place=CPU)
-    trainer.resume(out / "checkpoints", identity)
+    trainer.resume(out / "checkpoints", {"seed": 0, "num_steps": 20})
     return trainer
 
 
@@ -53,15 +50,16 @@ def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
     assert resumed(tmp_path / "run").step == failed - 1
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_data_worker_that_dies_is_an_error_not_a_hang(small_run, ranks) -> None:
-    done = small_run("--num-workers", 2, "--worker-dies", "--ranks", ranks, longest_s=240)
-    assert done.returncode
-    assert "--num-workers" in done.stderr
-
-
-@pytest.mark.slow
-def test_a_data_worker_that_hangs_is_an_error_when_its_time_is_up(small_run) -> None:
-    done = small_run("--num-workers", 2, "--worker-hangs", longest_s=TIMEOUT_S + START_S + 90)
+@pytest.mark.parametrize(
+    ("fault", "ranks", "longest_s"),
+    [
+        ("dies", 1, 240),
+        ("dies", 2, 240),
+        pytest.param("hangs", 1, TIMEOUT_S + START_S + 90, marks=pytest.mark.slow),
+    ],
+)
+def test_a_data_worker_that_dies_or_hangs_is_an_error(small_run, fault, ranks, longest_s) -> None:
+    options = ("--num-workers", 2, f"--worker-{fault}", "--ranks", ranks)
+    done = small_run(*options, longest_s=longest_s)
     assert done.returncode
     assert "--num-workers" in done.stderr

@@ -1,6 +1,4 @@
-"""A restart deletes a run, and nothing but a run; what is not finite is not written; files are
-readable as the user has it.
-"""
+"""A restart deletes a run and nothing else; what is not finite is not written."""
 
 import errno
 import math
@@ -25,14 +23,8 @@ from catlip.training.schedule import Optimization
 from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
-RUN = (
-    "checkpoints/step-00000001.pt",
-    "log.jsonl",
-    "weights.safetensors",
-    "events.out.tfevents.1.host",
-    "wandb/run",
-    "trackio/project.db",
-)
+RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
+RUN += ("events.out.tfevents.1.host", "wandb/run", "trackio/project.db")
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -58,10 +50,8 @@ def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, foreig
 
 
 def test_another_run_is_one_line_however_much_differs() -> None:
-    now = {f"field_{number}": number for number in range(20)} | {
-        "sizes": (1, 2),
-        "long": "x" * 1000,
-    }
+    now = {f"field_{number}": number for number in range(20)}
+    now |= {"sizes": (1, 2), "long": "x" * 1000}
     refuse_another(Path("run"), {**now, "sizes": [1, 2]}, now)
     with pytest.raises(InputError) as refused:
         refuse_another(Path("run"), {"long": "y" * 1000}, now)
@@ -102,21 +92,12 @@ def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_
     tmp_path: Path,
 ) -> None:
     trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, place=CPU)
+    options = {"log_every": 1, "checkpoint_every": 2, "quiet": True, "snapshots": 3}
     with pytest.raises(InputError, match=r"step 4 \(running"):
-        train(
-            trainer,
-            lambda step: iter([Batch()] * 6),
-            tmp_path,
-            config={},
-            log_every=1,
-            checkpoint_every=2,
-            quiet=True,
-            snapshots=3,
-        )
+        train(trainer, lambda step: iter([Batch()] * 6), tmp_path, config={}, **options)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002.pt"]
-    assert [path.name for path in tmp_path.glob("*.safetensors")] == [
-        "weights-step-00000002.safetensors"
-    ]
+    (snapshot,) = tmp_path.glob("*.safetensors")
+    assert snapshot.name == "weights-step-00000002.safetensors"
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
@@ -132,10 +113,8 @@ def test_weights_are_readable_as_the_umask_says(tmp_path: Path, umask: int) -> N
 def test_a_disk_that_is_full_names_the_path(tmp_path: Path) -> None:
     """A limit on file size fails a write half-way, as a full disk does."""
     log = Log(tmp_path, 0, CPU, projects={}, config={})
-    limits, handler = (
-        resource.getrlimit(resource.RLIMIT_FSIZE),
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
-    )
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
     try:
         with pytest.raises(OSError, match=re.escape(os.strerror(errno.EFBIG))) as full:

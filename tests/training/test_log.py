@@ -42,9 +42,8 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path:
     write(tmp_path, 0, range(1, 6))
     with open(tmp_path / "log.jsonl", "a") as file:
         file.write('{"step": 6, "loss": 0.')  # killed while writing
-    time.sleep(
-        1
-    )  # TensorBoard reads events in the order of the seconds that their files are named after
+    # TensorBoard reads events in the order of the seconds that their files are named after.
+    time.sleep(1)
     lines = write(tmp_path, 3, range(4, 8)).lines
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
     assert lines[-1]["images_seen"] == 7 * 16

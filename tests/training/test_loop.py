@@ -55,13 +55,31 @@ class Regression(Objective):
         return (self.layers(batch.values) ** 2).mean()
 
 
-def trainer(accumulation: int = 1, **recipe) -> Trainer:
-    fp32 = replace(STARTER, precision="fp32", **recipe)
-    return Trainer(Regression(), fp32, num_steps=10, accumulation=accumulation, place=CPU)
+def trainer(
+    objective: Objective | None = None, *, accumulation: int = 1, seed: int = 0, **recipe
+) -> Trainer:
+    objective, fp32 = objective or Regression(), replace(STARTER, precision="fp32", **recipe)
+    return Trainer(objective, fp32, 10, accumulation=accumulation, place=CPU, seed=seed)
 
 
-def points(count: int = 8) -> torch.Tensor:
-    return torch.randn(count, 4, generator=torch.Generator().manual_seed(1))
+def points() -> torch.Tensor:
+    return torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+
+
+def run(
+    folder: Path, stop: int = 10, *, ema_decay: float = STARTER.ema_decay, **options
+) -> list[dict[str, float]]:
+    """Train on other points in each step; the data ends before step `stop`, as if killed there."""
+
+    def batches(first: int) -> Iterator[Points]:
+        return (Points(points() * (1 + step)) for step in range(first, stop))
+
+    return train(trainer(ema_decay=ema_decay), batches, folder, quiet=True, **options)
+
+
+def assert_same_log(found: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
+        assert [line[name] for line in found] == [line[name] for line in expected]
 
 
 def test_accumulation_equals_one_large_batch() -> None:
@@ -72,10 +90,8 @@ def test_accumulation_equals_one_large_batch() -> None:
         assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
         assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-5)
         assert parts.images == whole.images == 8
-    for ours, theirs in zip(
-        small.objective.parameters(), large.objective.parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    ours, theirs = (list(one.objective.parameters()) for one in (small, large))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
@@ -85,9 +101,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison)
     before = {name: value.clone() for name, value in one.objective.state_dict().items()}
     with pytest.raises(InputError, match=r"step 1 .*rank 0 .*0, 1, 2"):
         one.train_step(iter([Points(points() * poison)]))
-    assert all(
-        torch.equal(value, before[name]) for name, value in one.objective.state_dict().items()
-    )
+    for name, value in one.objective.state_dict().items():
+        assert torch.equal(value, before[name])
     assert one.step == 1
 
 
@@ -102,27 +117,13 @@ def test_the_transferred_weights_are_the_moving_average() -> None:
 
 
 def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    def stream(first: int, stop: int) -> Iterator[Points]:
-        return (Points(points() * (1 + step)) for step in range(first, stop))
-
-    def logged(folder: Path, stop: int = 10) -> list[dict[str, float]]:
-        return train(
-            trainer(),
-            lambda first: stream(first, stop),
-            folder,
-            config={},
-            log_every=5,
-            checkpoint_every=3,
-            quiet=True,
-        )
-
-    whole = logged(tmp_path / "whole")
-    with pytest.raises(StopIteration):  # the data ends in the middle of step 8: as if killed there
-        logged(tmp_path / "cut", stop=8)
-    resumed = logged(tmp_path / "cut")
+    options = {"config": {}, "log_every": 5, "checkpoint_every": 3}
+    whole = run(tmp_path / "whole", **options)
+    with pytest.raises(StopIteration):
+        run(tmp_path / "cut", stop=8, **options)
+    resumed = run(tmp_path / "cut", **options)
     assert [line["step"] for line in whole] == [3, 5, 6, 9, 10]
-    for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
-        assert [line[name] for line in resumed] == [line[name] for line in whole]
+    assert_same_log(resumed, whole)
 
 
 def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(
@@ -131,60 +132,33 @@ def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(
     # Beside the steps, the first might be written until the end.
     monkeypatch.setattr(Background, "do", lambda self, task: task())
 
-    def logged(folder: Path, stop: int = 10, **checkpoints: float | None) -> list[dict[str, float]]:
-        def stream(first: int) -> Iterator[Points]:
-            return (Points(points() * (1 + step)) for step in range(first, stop))
-
-        return train(trainer(), stream, folder, config={}, log_every=5, quiet=True, **checkpoints)
-
-    whole = logged(tmp_path / "whole", checkpoint_every=100)
-    often = {"checkpoint_every": None, "checkpoint_minutes": 1e-9}
+    whole = run(tmp_path / "whole", config={}, log_every=5, checkpoint_every=100)
+    often = {"config": {}, "log_every": 5, "checkpoint_every": None, "checkpoint_minutes": 1e-9}
     with pytest.raises(StopIteration):
-        logged(tmp_path / "cut", stop=8, **often)
+        run(tmp_path / "cut", stop=8, **often)
     assert checkpoint.newest(tmp_path / "cut" / "checkpoints").stem == "step-00000008"
-    resumed = logged(tmp_path / "cut", **often)
+    resumed = run(tmp_path / "cut", **often)
     assert [line["step"] for line in whole] == [5, 10]
-    for name in ("step", "loss", "grad_norm", "images_seen", "learning_rate"):
-        assert [line[name] for line in resumed] == [line[name] for line in whole]
+    assert_same_log(resumed, whole)
 
 
 def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(
     tmp_path: Path,
 ) -> None:
-    def run(folder: Path, stop: int = 10, snapshots: int = 3) -> None:
-        def batches(first: int) -> Iterator[Points]:
-            return (Points(points() * (1 + step)) for step in range(first, stop))
-
-        train(
-            trainer(ema_decay=0.5),
-            batches,
-            folder,
-            config={"seed": 0},
-            log_every=100,
-            checkpoint_every=100,
-            quiet=True,
-            snapshots=snapshots,
-        )
-
-    run(tmp_path / "whole")
+    options = {"ema_decay": 0.5, "config": {"seed": 0}, "log_every": 100, "checkpoint_every": 100}
+    run(tmp_path / "whole", snapshots=3, **options)
     for stop in (2, 6):  # the data ends before the first snapshot, and after it
         with pytest.raises(StopIteration):
-            run(tmp_path / "cut", stop)
-    run(tmp_path / "cut")
-    names = [
-        "weights-step-00000003.safetensors",
-        "weights-step-00000007.safetensors",
-        "weights.safetensors",
-    ]
+            run(tmp_path / "cut", stop, snapshots=3, **options)
+    run(tmp_path / "cut", snapshots=3, **options)
+    names = [f"weights{step}.safetensors" for step in ("-step-00000003", "-step-00000007", "")]
     assert sorted(path.name for path in (tmp_path / "whole").glob("*.safetensors")) == names
     for name in names:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    run(tmp_path / "short", snapshots=1)
+    run(tmp_path / "short", snapshots=1, **options)
     assert [path.name for path in (tmp_path / "short").glob("*.safetensors")] == names[-1:]
-    assert (
-        load_file(tmp_path / "short" / names[-1]).keys()
-        == load_file(tmp_path / "whole" / names[0]).keys()
-    )
+    last = load_file(tmp_path / "short" / names[-1])
+    assert last.keys() == load_file(tmp_path / "whole" / names[0]).keys()
     with safe_open(tmp_path / "whole" / names[0], "pt") as file:
         config = json.loads(file.metadata()["config"])
     assert config == {"seed": 0, "progress": {"step": 3, "num_steps": 10, "images_seen": 24}}
@@ -221,13 +195,7 @@ class Noisy(Regression):
 
 def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone() -> None:
     def losses(seed: int = 0, *, disturbed: bool = False) -> list[float]:
-        one = Trainer(
-            Noisy(),
-            replace(STARTER, precision="fp32", max_lr=1e-9, min_lr=0),
-            10,
-            place=CPU,
-            seed=seed,
-        )
+        one = trainer(Noisy(), seed=seed, max_lr=1e-9, min_lr=0)
         found = []
         for _ in range(4):
             if disturbed:
@@ -238,7 +206,7 @@ def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone(
     assert losses() == losses(disturbed=True)
     assert losses() != losses(seed=1)
     assert len(set(losses())) == 4
-    two = Trainer(Noisy(), replace(STARTER, precision="fp32"), 10, place=CPU, accumulation=2)
+    two = trainer(Noisy(), accumulation=2)
     halves = two.train_step(iter([Points(points())] * 2)).loss
     assert halves != losses()[0]  # the second micro-batch has numbers of its own
 
@@ -262,14 +230,13 @@ class Curious(Regression):
 
 
 def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -> None:
-    curious = Trainer(Curious(), replace(STARTER, precision="fp32"), 10, place=CPU, accumulation=4)
+    curious = trainer(Curious(), accumulation=4)
     large = trainer()
     for _ in range(3):
         whole = large.train_step(iter([Points(points())]))
         parts = curious.train_step(Points(part) for part in points().split(2))
-        assert (parts.loss, parts.grad_norm, parts.images) == pytest.approx(
-            (whole.loss, whole.grad_norm, 8)
-        )
+        expected = (whole.loss, whole.grad_norm, 8)
+        assert (parts.loss, parts.grad_norm, parts.images) == pytest.approx(expected)
     assert curious.objective.told == [0, 0.1, 0.2]
     assert curious.objective.given == [4, 4, 4]
 
@@ -290,10 +257,8 @@ class Reads(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in (
-            torch.ops.aten._local_scalar_dense.default,
-            torch.ops.aten.equal.default,
-        )
+        aten = torch.ops.aten
+        self.count += function in (aten._local_scalar_dense.default, aten.equal.default)
         return function(*args, **(kwargs or {}))
 
 
@@ -318,8 +283,7 @@ def test_large_gradients_are_clipped() -> None:
 
 def test_two_ranks_give_the_gradient_of_one(program) -> None:
     alone, both = program(__file__), program(__file__, ranks=2)
-    assert alone.returncode == 0, alone.stderr
-    assert both.returncode == 0, both.stderr
+    assert alone.returncode == both.returncode == 0, alone.stderr + both.stderr
     one, two = json.loads(alone.stdout), json.loads(both.stdout)
     for method in ("catlip", "clip"):
         assert two[method]["loss"] == pytest.approx(one[method]["loss"], rel=1e-5)
@@ -334,9 +298,8 @@ def _one_step(method: str, place: Place) -> dict[str, float]:
     batch = methods.synthetic_batch(8, "vit_tiny16", 32, num_classes=20, seed=0)
     size = 8 // place.world_size
     mine = slice(place.rank * size, (place.rank + 1) * size)
-    labels = RaggedLabels(
-        batch.labels.values.view(8, -1)[mine].flatten(), batch.labels.offsets[: size + 1]
-    )
+    values = batch.labels.values.view(8, -1)[mine].flatten()
+    labels = RaggedLabels(values, batch.labels.offsets[: size + 1])
     part = Batch(batch.images[mine], batch.keys[mine], labels, batch.tokens[mine])
     objective = methods.build(method, "vit_tiny16", 32, num_classes=20, seed=0)
     trainer = Trainer(objective, replace(STARTER, precision="fp32"), 10, place=place)
@@ -344,37 +307,23 @@ def _one_step(method: str, place: Place) -> dict[str, float]:
     return {"loss": done.loss, "grad_norm": done.grad_norm}
 
 
-def test_a_resumed_run_keeps_the_count_of_broken_images(
-    tmp_path,
-) -> None:
+def test_a_resumed_run_keeps_the_count_of_broken_images(tmp_path) -> None:
     def batches(first: int, last: int = 10) -> Iterator[Points]:
         for step in range(first, last):
             batch = Points(points())
-            batch.broken = [
-                BrokenImage("0.tar:7", "empty"),
-                BrokenImage(f"0.tar:{100 + step // 4}", "cut short"),
-            ]
+            also = BrokenImage(f"0.tar:{100 + step // 4}", "cut short")
+            batch.broken = [BrokenImage("0.tar:7", "empty"), also]
             yield batch
 
+    options = {"config": {}, "log_every": 1, "checkpoint_every": 4, "quiet": True}
     with pytest.raises(StopIteration):
-        train(
-            trainer(),
-            lambda first: batches(first, 6),
-            tmp_path,
-            config={},
-            log_every=1,
-            checkpoint_every=4,
-            quiet=True,
-        )
+        train(trainer(), lambda first: batches(first, 6), tmp_path, **options)
     assert len(read_broken(tmp_path)) == 3
-    lines = train(
-        trainer(), batches, tmp_path, config={}, log_every=1, checkpoint_every=4, quiet=True
-    )
+    lines = train(trainer(), batches, tmp_path, **options)
     assert [line["broken"] for line in lines] == [2] * 4 + [3] * 4 + [4] * 2
     assert read_broken(tmp_path).counts() == {"cut short": 3, "empty": 1}
-    assert [
-        json.loads(line)["broken"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
-    ][-1] == 4
+    last_line = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last_line)["broken"] == 4
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ from torch import nn
 from bench.measuring import methods
 from catlip.training.blocks import PAYING_STEPS, blocks, compile_blocks, compiling_pays
 
-TOLERANCE = {
-    "fp32": 1e-4,
-    "bf16": 5e-3,
-    "fp16": 1e-3,
-}  # of the first loss and gradient norm; later ones amplify it, losses 3 times and norms 10 times
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
+"""Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
 
 
 @pytest.mark.parametrize(
@@ -32,15 +29,13 @@ def test_sharded_training_is_replicated_training(program, method, model, precisi
     done = program(parity, method, model, precision, ranks=2)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    for i, ((loss, norm), (expected, expected_norm)) in enumerate(
-        zip(found["fsdp"], found["ddp"], strict=True)
-    ):
+    steps = zip(found["fsdp"], found["ddp"], strict=True)
+    for i, ((loss, norm), (expected, expected_norm)) in enumerate(steps):
         assert loss == pytest.approx(expected, rel=TOLERANCE[precision] * (3 if i else 1))
         assert norm == pytest.approx(expected_norm, rel=TOLERANCE[precision] * (10 if i else 1))
     if precision == "fp32":
-        assert (
-            found["apart"] < 0.02
-        )  # of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong
+        # Of a step; up to 0.005 was seen, and 0.09 when only clipping was wrong.
+        assert found["apart"] < 0.02
 
 
 @pytest.mark.parametrize(
@@ -79,10 +74,8 @@ def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
         if compiled:
             compile_blocks(objective)
         for size in (32, 48, 32, 64, 48):
-            objective(
-                methods.synthetic_batch(2, "vit_tiny16", size, num_classes=5, seed=size)
-            ).backward()
+            batch = methods.synthetic_batch(2, "vit_tiny16", size, num_classes=5, seed=size)
+            objective(batch).backward()
         gradients.append([parameter.grad for parameter in objective.parameters()])
     assert counted["unique_graphs"] == 3  # one for each size: the blocks are alike
-    for eager, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(eager, other, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)

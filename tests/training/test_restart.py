@@ -1,6 +1,4 @@
-"""A run goes on in other circumstances than it began in: after torchrun's restart, and on another
-number of ranks.
-"""
+"""A run goes on after torchrun's restart, and on another number of ranks."""
 
 import json
 

@@ -1,6 +1,4 @@
-"""Resumed is uninterrupted, bit for bit: stopped anywhere, killed anywhere, on one rank and two,
-for any number of workers.
-"""
+"""Resumed is uninterrupted, bit for bit, wherever it stopped, for any ranks and workers."""
 
 import json
 

@@ -21,9 +21,8 @@ def test_the_rate_peaks_after_the_warm_up_and_ends_at_its_minimum() -> None:
     rates = [learning_rate(step, 200_000, recipe) for step in range(0, 200_000, 500)]
     assert max(rates) == pytest.approx(recipe.max_lr, rel=1e-3)
     assert rates.index(max(rates)) == 20
-    assert learning_rate(105_000, 200_000, recipe) == pytest.approx(
-        (recipe.max_lr + recipe.min_lr) / 2, rel=1e-3
-    )
+    halfway = (recipe.max_lr + recipe.min_lr) / 2
+    assert learning_rate(105_000, 200_000, recipe) == pytest.approx(halfway, rel=1e-3)
     assert learning_rate(199_999, 200_000, recipe) == pytest.approx(recipe.min_lr, rel=1e-4)
     assert all(a < b for a, b in itertools.pairwise(rates[:21]))
     assert all(a > b for a, b in itertools.pairwise(rates[20:]))
@@ -49,30 +48,23 @@ def test_released_fine_tuning_has_one_rate_an_epoch() -> None:
     recipe = FINETUNES["imagenet_b16_release"]
     rates = [learning_rate(step, IMAGENET_STEPS, recipe) for step in range(500, IMAGENET_STEPS)]
     by_epoch = list(dict.fromkeys(rates))
-    expected = [
-        3e-6 + 0.5 * (3e-5 - 3e-6) * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)
-    ]
+    cosines = [math.cos(math.pi * epoch / 10) for epoch in range(10)]
+    expected = [3e-6 + 0.5 * (3e-5 - 3e-6) * (1 + cosine) for cosine in cosines]
     assert by_epoch == pytest.approx(expected, rel=1e-12)
     assert rates[-1] == pytest.approx(3.66e-6, abs=5e-9)
-    assert rates.index(by_epoch[1]) == 1_900 - 500, (
-        "it changes at the beginning of the second epoch"
-    )
+    assert rates.index(by_epoch[1]) == 1_900 - 500  # at the beginning of the second epoch
 
 
 def test_released_fine_tuning_has_one_psnr_an_epoch_and_so_aims_at_081_of_our_error() -> None:
-    released, ours = FINETUNES["imagenet_b16_release"], FINETUNES["table_7b"]
-    targets = [
-        [
-            target_mse(augmentation_progress(step, IMAGENET_STEPS, recipe), 40, 20)
-            for step in range(0, IMAGENET_STEPS, 100)
-        ]
-        for recipe in (released, ours)
-    ]
+    targets = []
+    for recipe in (FINETUNES["imagenet_b16_release"], FINETUNES["table_7b"]):
+        steps = range(0, IMAGENET_STEPS, 100)
+        shares = [augmentation_progress(step, IMAGENET_STEPS, recipe) for step in steps]
+        targets.append([target_mse(share, 40, 20) for share in shares])
     start, end = (255.0**2 / 10 ** (psnr / 10) for psnr in (40, 20))
-    table = [
-        end + 0.5 * (start - end) * (1 + math.cos(math.pi * entry / 11)) for entry in range(11)
-    ]  # one entry too many
-    assert list(dict.fromkeys(targets[0])) == pytest.approx(table[:10], rel=1e-12)
+    # The release's table has one entry too many.
+    table = [end + 0.5 * (start - end) * (1 + math.cos(math.pi * i / 11)) for i in range(10)]
+    assert list(dict.fromkeys(targets[0])) == pytest.approx(table, rel=1e-12)
     assert np.mean(targets[0]) / np.mean(targets[1]) == pytest.approx(0.81, abs=0.005)
 
 

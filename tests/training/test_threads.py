@@ -1,6 +1,4 @@
-"""A training on a CPU leaves a core to each process that keeps one busy, and keeps its number of
-threads.
-"""
+"""A training on a CPU leaves a core to each busy process, and keeps its number of threads."""
 
 import os
 import subprocess
@@ -21,8 +19,9 @@ CORES = len(os.sched_getaffinity(0))
 
 @pytest.fixture(autouse=True)
 def as_a_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Without the number of threads that tests run with."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    """Without the number of threads that tests run with, and how they wait."""
+    for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "ALL", CORES)
     threads._beside_others.cache_clear()
     before = torch.get_num_threads()
@@ -54,10 +53,8 @@ def test_what_this_process_does_itself_is_not_others(monkeypatch: pytest.MonkeyP
         ticks, own = next(readings)
         monkeypatch.setattr("time.process_time", lambda: own)
         core = min(os.sched_getaffinity(0))
-        return (
-            f"cpu  9 9 9 9 9 9 9 9\ncpu{core} {ticks} 0 0 777 777 0 0 0 0 0\ncpu9999 {ticks * 9} 0 "
-            "0 0 0 0 0 0 0 0\n"
-        )
+        ours = f"cpu{core} {ticks} 0 0 777 777 0 0 0 0 0\n"
+        return f"cpu  9 9 9 9 9 9 9 9\n{ours}cpu9999 {ticks * 9} 0 0 0 0 0 0 0 0 0\n"
 
     monkeypatch.setattr(Path, "read_text", read)
     assert cores_taken_by_others(0.001) == 0.0
@@ -65,11 +62,7 @@ def test_what_this_process_does_itself_is_not_others(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(("cores", "left"), [(0.2, CORES), (1.0, max(1, CORES - 1)), (100.0, 1)])
 def test_a_core_is_left_to_each_busy_process(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    cores: float,
-    left: int,
+    tmp_path: Path, monkeypatch, capsys, cores: float, left: int
 ) -> None:
     taken(monkeypatch, cores)
     use_threads(tmp_path, CPU)
@@ -124,12 +117,6 @@ def spin_count(package: str, **environment: str) -> str:
         "            print(os.environ.get('GOMP_SPINCOUNT')); sys.stdout.flush(); os._exit(0)\n"
         f"sys.meta_path.insert(0, Finder()); import {package}"
     )
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True
-    )
-    return done.stdout.strip()
+    command = [sys.executable, "-c", code]
+    environment = os.environ | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip()

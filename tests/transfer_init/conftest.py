@@ -10,11 +10,9 @@ from catlip.vocabulary.counts import Source, Synset
 from catlip.words.wordnet import nouns
 
 
-def vocabulary_of(offsets: Iterable[int], seed: int = 0) -> Vocabulary:
+def vocabulary_of(offsets: Iterable[int]) -> Vocabulary:
     """Classes with counts that differ, drawn by their offset, in descending order of them."""
-    counts = {
-        offset: random.Random(offset * 1000 + seed).randrange(1, 1 << 40) for offset in offsets
-    }
+    counts = {each: random.Random(each * 1000).randrange(1, 1 << 40) for each in offsets}
     synsets = [Synset(offset, nouns().name(offset), count) for offset, count in counts.items()]
     synsets.sort(key=lambda synset: -synset.count)
     return Vocabulary("corenet", "3.0", None, Source(None, ()), None, len(synsets), tuple(synsets))
@@ -26,9 +24,7 @@ def offset_of(name: str) -> int:
 
 @pytest.fixture(scope="session")
 def full() -> Vocabulary:
-    """The 38,343 single words whose first sense bears their name; DataComp's vocabulary is a part
-    of it.
-    """
+    """The 38,343 words whose first sense bears their name; DataComp's vocabulary is a part."""
     first = nouns().first_senses
     return vocabulary_of(
         synset

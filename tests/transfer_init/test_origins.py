@@ -1,6 +1,4 @@
-"""Which classes stand for a label: fifty labels looked up in WordNet by hand, and the rule's own
-properties.
-"""
+"""Which classes stand for a label: fifty looked up by hand, and the rule's own properties."""
 
 import itertools
 from dataclasses import replace
@@ -19,13 +17,8 @@ from catlip.words.wordnet import nouns
 
 OFFSETS = nouns().offsets.tolist()
 ANY = st.sampled_from(OFFSETS)
-CLOSE = st.sampled_from(
-    [
-        offset
-        for offset in OFFSETS
-        if nouns().name(offset).split(".")[0].endswith(("dog", "hound", "fish"))
-    ]
-)
+ENDS = ("dog", "hound", "fish")
+CLOSE = st.sampled_from([n for n in OFFSETS if nouns().name(n).split(".")[0].endswith(ENDS)])
 SETS = ("imagenet", "coco", "ade20k")
 
 # Against every class that the released rule can reach, which are all of the form NAME.n.01. One
@@ -111,18 +104,12 @@ def by_label(full):
 def test_labels_looked_up_by_hand(by_label, row):
     name, label, kind, *rest = row
     origin = by_label[name, label]
-    found = (
-        [
-            f"{origin.similarity:.2f}",
-            " ".join(sorted(n for part in origin.matched for n in part.classes)),
-        ]
-        if rest
-        else []
-    )
-    assert [origin.kind, *found] == [
-        kind,
-        *(" ".join(f"{n}.n.01" for n in w.split()) if i else w for i, w in enumerate(rest)),
-    ]
+    assert origin.kind == kind
+    if rest:
+        similarity, classes = rest
+        assert f"{origin.similarity:.2f}" == similarity
+        found = sorted(name for part in origin.matched for name in part.classes)
+        assert found == [f"{name}.n.01" for name in classes.split()]
 
 
 def test_a_volcano_is_a_mountain_or_one_of_its_instances(by_label):
@@ -132,16 +119,11 @@ def test_a_volcano_is_a_mountain_or_one_of_its_instances(by_label):
 
 
 def test_the_whole_label_sets_against_all_reachable_classes(full):
-    """ImageNet's 395 exact labels and the 971 within two steps are also
-    `catlip.words.similarity`'s.
-    """
-    found = {name: coverage(find_origins(label_set(name), full)) for name in SETS}
-    for name, counts in found.items():
-        print(name, counts)
-    kinds = {
-        name: [counts[kind] for kind in ("exact", "near", "mean", "random", "total")]
-        for name, counts in found.items()
-    }
+    """395 and 971 labels of ImageNet are in tests/words/test_similarity.py, too."""
+    kinds = {}
+    for name in SETS:
+        counts = coverage(find_origins(label_set(name), full))
+        kinds[name] = [counts[kind] for kind in ("exact", "near", "mean", "random", "total")]
     assert kinds == {
         "imagenet": [395, 576, 0, 29, 1000],
         "coco": [54, 25, 0, 1, 80],
@@ -173,19 +155,16 @@ def test_a_lower_alpha_never_has_more_random_labels(scattered, alphas, name, tie
     found = [find_origins(label_set(name), scattered, alpha, ties) for alpha in sorted(alphas)]
     for lower, higher in itertools.pairwise(found):
         for low, high in zip(lower, higher, strict=True):
-            assert (
-                not high.matched or low == high
-            )  # a higher bar takes classes away, and never gives another
+            # A higher bar takes classes away, and never gives another.
+            assert not high.matched or low == high
 
 
 @pytest.mark.parametrize("ties", ["frequent", "mean"])
 def test_the_order_of_the_classes_does_not_matter(full, ties):
     turned = replace(full, synsets=full.synsets[::-1])
-    rows = [
-        [origin.row() for origin in find_origins(label_set("imagenet"), v, ties=ties)]
-        for v in (full, turned)
-    ]
-    assert rows[0] == rows[1]
+    labels = label_set("imagenet")
+    one, other = (find_origins(labels, classes, ties=ties) for classes in (full, turned))
+    assert [origin.row() for origin in one] == [origin.row() for origin in other]
 
 
 def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):

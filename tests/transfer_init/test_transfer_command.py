@@ -16,14 +16,8 @@ from catlip.encoder import build_encoder
 from catlip.training.saving.weights import save_weights
 from catlip.vocabulary import vocabulary_identity
 
-NAMES = (
-    "dog.n.01",
-    "cat.n.01",
-    "sandwich.n.01",
-    "furniture.n.01",
-    "kitchen.n.01",
-    "restaurant.n.01",
-)
+WORDS = ("dog", "cat", "sandwich", "furniture", "kitchen", "restaurant")
+NAMES = tuple(f"{word}.n.01" for word in WORDS)
 MODULE = "catlip.transfer_init"
 
 
@@ -36,59 +30,32 @@ def vocabulary(small, tmp_path) -> Path:
 @pytest.fixture
 def run_folder(vocabulary, tmp_path) -> Path:
     torch.manual_seed(0)
-    config = {
-        "encoder": "vit_tiny16",
-        "resolution": 32,
-        "method": "catlip",
-        "vocabulary": vocabulary_identity(vocabulary),
-    }
-    weights = Categorical(
-        build_encoder("vit_tiny16", 32), torch.full((len(NAMES),), 0.1)
-    ).state_dict()
+    config = {"encoder": "vit_tiny16", "resolution": 32, "method": "catlip"}
+    config |= {"vocabulary": vocabulary_identity(vocabulary)}
+    objective = Categorical(build_encoder("vit_tiny16", 32), torch.full((len(NAMES),), 0.1))
     (tmp_path / "run").mkdir()
-    save_weights(tmp_path / "run/weights.safetensors", weights, config)
+    save_weights(tmp_path / "run/weights.safetensors", objective.state_dict(), config)
     return tmp_path / "run"
 
 
 def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vocabulary, tmp_path):
     places = tmp_path / "categories_places365.txt"
-    places.write_text(
-        "/a/airfield 0\n/a/archaeological_excavation 1\n/k/kitchen 2\n/r/restaurant_kitchen 3\n"
-    )
-    program = (
-        "import runpy, sys; runpy.run_module('catlip.transfer_init', run_name='__main__'); assert "
-        "'torch' not in sys.modules"
-    )
-    arguments = (
-        "--vocabulary",
-        vocabulary,
-        "--labels",
-        "coco",
-        f"places365:{places}",
-        "--out",
-        tmp_path / "x.safetensors",
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    names = ("a/airfield", "a/archaeological_excavation", "k/kitchen", "r/restaurant_kitchen")
+    places.write_text("".join(f"/{name} {number}\n" for number, name in enumerate(names)))
+    program = f"import runpy, sys; runpy.run_module('{MODULE}', run_name='__main__')"
+    program += "; assert 'torch' not in sys.modules"
+    arguments = ("--vocabulary", vocabulary, "--out", tmp_path / "x.safetensors")
+    arguments += ("--labels", "coco", f"places365:{places}")
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'x.json'}"
     record = json.loads((tmp_path / "x.json").read_text())
     assert record["kind"] == "transfer_init"
-    places = record["metrics"]["labels"]["places365"]
-    assert [places[kind] for kind in ("exact", "near", "mean", "random", "total")] == [
-        1,
-        0,
-        1,
-        2,
-        4,
-    ]
-    assert (
-        record["metrics"]["labels"]["coco"]["total"] == len(record["samples"]["origins_coco"]) == 80
-    )
+    labels = record["metrics"]["labels"]
+    kinds = ("exact", "near", "mean", "random", "total")
+    assert [labels["places365"][kind] for kind in kinds] == [1, 0, 1, 2, 4]
+    assert labels["coco"]["total"] == len(record["samples"]["origins_coco"]) == 80
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -96,9 +63,8 @@ def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
     program, run_folder, vocabulary, tmp_path
 ):
     out = tmp_path / "heads/coco.safetensors"
-    done = program(
-        MODULE, run_folder, "--vocabulary", vocabulary, "--labels", "coco", "--table", "--out", out
-    )
+    options = ("--vocabulary", vocabulary, "--labels", "coco", "--table", "--out", out)
+    done = program(MODULE, run_folder, *options)
     assert done.returncode == 0, done.stderr
     assert "hot dog         near: sandwich.n.01 (0.50)" in done.stdout
     with safe_open(out, "pt") as file:
@@ -110,22 +76,17 @@ def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
     with safe_open(run_folder / "weights.safetensors", "pt") as file:
         classifier = file.get_tensor("classifier.weight")
     classes = [name for _, name, _ in json.loads(vocabulary.read_text())["synsets"]]
-    for label, expected in (
-        ("dog", "dog.n.01"),
-        ("hot dog", "sandwich.n.01"),
-        ("dining table", "furniture.n.01"),
-    ):
-        assert table[names.index(label)]["classes"] == [[expected]]
-        assert torch.equal(
-            tensors["weight"][names.index(label)], classifier[classes.index(expected)]
-        )
+    standing = {"dog": "dog.n.01", "hot dog": "sandwich.n.01", "dining table": "furniture.n.01"}
+    for label, expected in standing.items():
+        row = names.index(label)
+        assert table[row]["classes"] == [[expected]]
+        assert torch.equal(tensors["weight"][row], classifier[classes.index(expected)])
 
 
 def test_a_released_vocabulary_gives_the_same_coverage(program, vocabulary, tmp_path):
     synsets = json.loads(vocabulary.read_text())["synsets"]
-    (tmp_path / "vocabulary.pkl").write_bytes(
-        pickle.dumps({f"n{offset}": count for offset, _, count in synsets})
-    )
+    released = {f"n{offset}": count for offset, _, count in synsets}
+    (tmp_path / "vocabulary.pkl").write_bytes(pickle.dumps(released))
     for file, more in (("vocabulary.json", ()), ("vocabulary.pkl", ("--top-k", len(synsets)))):
         out = tmp_path / f"{file}.safetensors"
         done = program(MODULE, "--vocabulary", tmp_path / file, "--out", out, *more)
@@ -140,28 +101,14 @@ def test_a_released_vocabulary_gives_the_same_coverage(program, vocabulary, tmp_
 def test_what_cannot_be_done_ends_as_one_line(program, run_folder, vocabulary, small, tmp_path):
     small(*NAMES[::-1], "stock.n.01").save(tmp_path / "other.json")
     cases = {
-        "other.json": (
-            run_folder,
-            "--vocabulary",
-            tmp_path / "other.json",
-        ),
-        "--labels": (
-            run_folder,
-            "--vocabulary",
-            vocabulary,
-            "--labels",
-            "coco",
-            "imagenet",
-        ),
+        "other.json": (run_folder, "--vocabulary", tmp_path / "other.json"),
+        "--labels": (run_folder, "--vocabulary", vocabulary, "--labels", "coco", "imagenet"),
         "--alpha 0.0": ("--vocabulary", vocabulary, "--alpha", 0),
         ".safetensors": ("--vocabulary", vocabulary, "--out", tmp_path / "head.pt"),
         "cifar": ("--vocabulary", vocabulary, "--labels", "cifar"),
     }
     for message, arguments in cases.items():
-        done = program(
-            MODULE,
-            *arguments,
-            *(() if "--out" in arguments else ("--out", tmp_path / "no.safetensors")),
-        )
-        one_line_error(done, message)
+        if "--out" not in arguments:
+            arguments += ("--out", tmp_path / "no.safetensors")
+        one_line_error(program(MODULE, *arguments), message)
     assert not list(tmp_path.glob("no.*"))

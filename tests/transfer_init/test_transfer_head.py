@@ -1,6 +1,4 @@
-"""The head's rows: exactly the classifier's, their mean, or random; its bias and scale; and what it
-says of an image.
-"""
+"""The head's rows, its bias and scale, and what it says of an image."""
 
 from dataclasses import replace
 
@@ -14,15 +12,8 @@ from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
 
 WIDTH = 64
-CLASSES = (
-    "dog.n.01",
-    "cat.n.01",
-    "kitchen.n.01",
-    "restaurant.n.01",
-    "oven.n.01",
-    "stove.n.01",
-    "sandwich.n.01",
-)
+WORDS = ("dog", "cat", "kitchen", "restaurant", "oven", "stove", "sandwich")
+CLASSES = tuple(f"{word}.n.01" for word in WORDS)
 NAMES = ("dog", "cat", "restaurant_kitchen", "hot dog", "archaeological_excavation", "volcano")
 
 
@@ -39,10 +30,8 @@ def labels(synset):
 
 def classifier(num_classes, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    weight, bias = (
-        torch.randn(num_classes, WIDTH, generator=generator),
-        torch.randn(num_classes, generator=generator) - 8,
-    )
+    weight = torch.randn(num_classes, WIDTH, generator=generator)
+    bias = torch.randn(num_classes, generator=generator) - 8
     return weight.to(dtype), bias.to(dtype)
 
 
@@ -83,10 +72,9 @@ def test_a_label_of_two_synsets_is_the_mean_of_two_rows(vocabulary, labels):
 
 def test_ties_are_averaged_on_request_within_a_synset_before_across_synsets(vocabulary, synset):
     weight, bias = classifier(len(vocabulary))
-    labels = LabelSet(
-        "test", ("microwave", "dog and microwave"), ((synset("microwave.n.02"),),) * 2
-    )
-    labels = replace(labels, synsets=(labels.synsets[0], (synset("dog.n.01"), *labels.synsets[1])))
+    dog, microwave = synset("dog.n.01"), synset("microwave.n.02")
+    synsets = ((microwave,), (dog, microwave))
+    labels = LabelSet("test", ("microwave", "dog and microwave"), synsets)
     head = transfer_rows(weight, bias, vocabulary, labels, ties="mean")
     oven, stove, dog = (weight[class_id(vocabulary, name)] for name in ("oven", "stove", "dog"))
     torch.testing.assert_close(head.weight[0], (oven + stove) / 2)
@@ -113,19 +101,11 @@ def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties,
 @pytest.mark.parametrize("bias_init", ["copy", "zero", "fresh"])
 @pytest.mark.parametrize("scale", ["as_is", "fresh", "unit"])
 def test_an_image_is_given_the_label_whose_row_would_have_won(full, bias_init, scale):
-    """Features that point along a class's row; with a bias of 0 throughout, so that the rows alone
-    decide.
-    """
+    """Features point along a class's row; a bias of 0 lets the rows alone decide."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.nn.functional.normalize(torch.randn(len(full), 512, generator=generator))
-    head = transfer_rows(
-        10 * weight,
-        torch.zeros(len(full)),
-        full,
-        label_set("coco"),
-        bias_init=bias_init,
-        scale=scale,
-    )
+    bias, labels = torch.zeros(len(full)), label_set("coco")
+    head = transfer_rows(10 * weight, bias, full, labels, bias_init=bias_init, scale=scale)
     exact = [i for i, origin in enumerate(head.origins) if origin.kind == "exact"]
     rows = [next(iter(head.origins[i].shares)) for i in exact]
     classifier = torch.nn.Linear(512, 80)
@@ -164,9 +144,8 @@ def test_the_bias_is_copied_zero_or_fresh(vocabulary, labels):
 
 def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, labels):
     weight, bias = classifier(len(vocabulary))
-    options = {"bias_init": "copy"}
     as_is, fresh, unit = (
-        transfer_rows(weight, bias, vocabulary, labels, scale=way, **options)
+        transfer_rows(weight, bias, vocabulary, labels, scale=way, bias_init="copy")
         for way in ("as_is", "fresh", "unit")
     )
     for scaled in (fresh, unit):
@@ -176,23 +155,16 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
         torch.testing.assert_close(factors, factors[0, 0].expand_as(factors))
     assert fresh.weight[:4].std().item() == pytest.approx((1 / 3 / WIDTH) ** 0.5)
     assert torch.equal(fresh.weight[4:], as_is.weight[4:])
+    # Of the random rows it is 1 over all that were drawn.
     for rows in (unit.weight[:4], unit.weight[4:]):
-        assert rows.norm(dim=1).mean().item() == pytest.approx(
-            1, abs=0.1
-        )  # of the random rows, over all that were drawn
+        assert rows.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)
 
 
 def test_a_label_set_that_nothing_stands_for_is_random_throughout(small, labels):
     vocabulary = small("stock.n.01", "image.n.01")
+    weight, bias = torch.zeros(2, WIDTH), torch.ones(2)
     for bias_init in ("copy", "zero", "fresh"):
-        head = transfer_rows(
-            torch.zeros(2, WIDTH),
-            torch.ones(2),
-            vocabulary,
-            labels,
-            bias_init=bias_init,
-            scale="unit",
-        )
+        head = transfer_rows(weight, bias, vocabulary, labels, bias_init=bias_init, scale="unit")
         assert {origin.kind for origin in head.origins} == {"random"}
         assert head.weight.isfinite().all()
         assert (head.bias == 0).all() == (bias_init != "fresh")

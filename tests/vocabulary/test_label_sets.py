@@ -1,6 +1,4 @@
-"""The target data sets' labels: their names against the packages that ship them, their synsets, and
-Places365's files.
-"""
+"""Labels of the target data sets: their names, as packages ship them, and their synsets."""
 
 import importlib.util
 
@@ -50,11 +48,8 @@ def test_any_name_gives_noun_synsets_each_once(name):
 
 
 def test_every_noun_of_wordnet_that_is_its_own_base_form_is_a_name_of_one_synset():
-    lemmas = [
-        lemma
-        for lemma in nouns().first_senses
-        if nouns().lemmatize(lemma) == lemma and "/" not in lemma
-    ]
+    bases = [lemma for lemma in nouns().first_senses if nouns().lemmatize(lemma) == lemma]
+    lemmas = [lemma for lemma in bases if "/" not in lemma]
     assert len(lemmas) > 110_000
     assert all(synsets_of(lemma) == (nouns().first_senses[lemma],) for lemma in lemmas)
 
@@ -69,9 +64,8 @@ def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():
 
 def test_coco_s_names_are_torchvision_s():
     categories = pytest.importorskip("torchvision.models._meta")._COCO_CATEGORIES
-    assert list(label_set("coco").names) == [
-        name for name in categories if name not in ("__background__", "N/A")
-    ]
+    named = [name for name in categories if name not in ("__background__", "N/A")]
+    assert list(label_set("coco").names) == named
 
 
 def test_coco_s_names_are_detectron2_s():
@@ -85,18 +79,15 @@ def test_coco_s_names_are_detectron2_s():
 def test_ade20k_s_names_are_mmsegmentation_s():
     from mmseg.datasets import ADE20KDataset
 
-    assert list(label_set("ade20k").names) == [
-        name.strip() for name in ADE20KDataset.METAINFO["classes"]
-    ]
+    classes = ADE20KDataset.METAINFO["classes"]
+    assert list(label_set("ade20k").names) == [name.strip() for name in classes]
 
 
 def test_fashion_mnist_s_names_are_torchvision_s():
     from torchvision.datasets import FashionMNIST
 
-    names = [name.lower() for name in FashionMNIST.classes]
-    assert [name.lower() for name in label_set("fashion_mnist").names] == [
-        name.removesuffix("/top") for name in names
-    ]
+    names = [name.lower().removesuffix("/top") for name in FashionMNIST.classes]
+    assert [name.lower() for name in label_set("fashion_mnist").names] == names
 
 
 @pytest.mark.parametrize(
@@ -126,30 +117,26 @@ def test_no_two_labels_chosen_by_hand_are_one_synset(name, number):
     assert len(labels.names) == len(labels.synsets) == len(set(labels.synsets)) == number
 
 
+PLACES = ("airfield", "apartment_building/outdoor")
+PLACES += ("archaeological_excavation", "restaurant_kitchen")
+
+
 @pytest.fixture
 def listing(tmp_path):
     path = tmp_path / "categories_places365.txt"
-    path.write_text(
-        "/a/airfield 0\n/a/apartment_building/outdoor 1\n/a/archaeological_excavation "
-        "2\n/r/restaurant_kitchen 3\n"
-    )
+    lines = [f"/{name[0]}/{name} {number}\n" for number, name in enumerate(PLACES)]
+    path.write_text("".join(lines))
     return path
 
 
 def test_places_names_are_read_alike_from_the_list_its_folder_and_the_images(tmp_path, listing):
-    expected = (
-        "airfield",
-        "apartment_building/outdoor",
-        "archaeological_excavation",
-        "restaurant_kitchen",
-    )
     images = tmp_path / "images"
-    for name in expected:
+    for name in PLACES:
         (images / "train" / name.replace("/", "-")).mkdir(parents=True)
     (images / "train" / "readme.txt").write_text("not a category")
     found = [label_set(f"places365:{place}") for place in (listing, tmp_path, images)]
     assert found[0] == found[1] == found[2]
-    assert found[0].names == expected
+    assert found[0].names == PLACES
     assert [len(synsets) for synsets in found[0].synsets] == [1, 1, 0, 2]
 
 
@@ -163,10 +150,7 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (
-            "cifar",
-            "cifar.*imagenet, places365, coco, ade20k",
-        ),
+        ("cifar", "cifar.*imagenet, places365, coco, ade20k"),
         ("places365", "places365:DIR"),
         ("coco:/data/coco", "coco:/data/coco"),
         ("places365:/nowhere", r"/nowhere .*categories_places365\.txt"),

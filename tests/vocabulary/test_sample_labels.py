@@ -1,6 +1,4 @@
-"""The labels of all shards are looked at before a training, in a moment, and what is wrong with
-them is one line.
-"""
+"""Before a training all labels are looked at, in a moment, and what is wrong is one line."""
 
 import time
 from collections.abc import Callable
@@ -19,15 +17,8 @@ from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import Source, Synset
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
-VOCABULARY = Vocabulary(
-    "corenet",
-    "3.0",
-    None,
-    Source(None, ()),
-    None,
-    2,
-    (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8)),
-)
+SYNSETS = (Synset(2084071, "dog.n.01", 9), Synset(2121620, "cat.n.01", 8))
+VOCABULARY = Vocabulary("corenet", "3.0", None, Source(None, ()), None, 2, SYNSETS)
 MAKING = {"rule": "corenet", "wordnet": "3.0", "tagger": None, "edition": VOCABULARY.edition}
 
 
@@ -36,16 +27,11 @@ def write(folder: Path, count: int, samples: int = 2) -> ShardSet:
     for number in range(count):
         path = folder / f"{number:05}.tar"
         write_shard(path, [(str(key), {"txt": b"a dog"}) for key in range(samples)])
-        meta = MAKING | {
-            "shard": path.name,
-            "size": path.stat().st_size,
-            "content": open_shard(path).digest,
-        }
+        meta = MAKING | {"shard": path.name, "size": path.stat().st_size}
+        meta |= {"content": open_shard(path).digest}
         meta |= {"captions_sha256": "", "unlabelled": {}, "cut": 0}
-        values, offsets = (
-            np.full(samples, 2084071, dtype=np.uint32),
-            np.arange(samples + 1, dtype=np.uint32),
-        )
+        values = np.full(samples, 2084071, dtype=np.uint32)
+        offsets = np.arange(samples + 1, dtype=np.uint32)
         write_sidecar(sidecar(folder, number), Labels(values, offsets, meta))
     return open_shards(expand(str(folder)), quiet=True)
 
@@ -91,26 +77,22 @@ def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path,
             samples = [(str(key), {"txt": b"a cat"}) for key in range(2)]
             write_shard(tmp_path / f"{number:05}.tar", samples)
     shards.digests[:] = open_shards(shards.paths, quiet=True).digests
+    pattern, labels_dir = f"{tmp_path}/{{00000..00003}}.tar", tmp_path / "labels"
     with pytest.raises(InputError) as refused:
-        VocabularyLabels(tmp_path / "labels", VOCABULARY).check(
-            shards, [f"{tmp_path}/{{00000..00003}}.tar"]
-        )
+        VocabularyLabels(labels_dir, VOCABULARY).check(shards, [pattern])
     said = str(refused.value)
     assert said.startswith("2 of 4 shards")
     assert "00001" in said
-    assert (
-        f"python -m catlip.label '{tmp_path}/{{00000..00003}}.tar' --rule corenet --labels-dir "
-        f"{tmp_path}/labels"
-    ) in said
+    command = f"python -m catlip.label '{pattern}' --rule corenet --labels-dir {labels_dir}"
+    assert command in said
 
 
 def test_only_the_heads_are_read(tmp_path) -> None:
     shards = write(tmp_path, 1)
     path = sidecar(tmp_path, 0)
     labels = read_sidecar(path)
-    write_sidecar(
-        path, replace(labels, values=np.zeros(20_000_000, dtype=np.uint32))
-    )  # 80 MB, which are not looked at
+    unread = np.zeros(20_000_000, dtype=np.uint32)  # 80 MB
+    write_sidecar(path, replace(labels, values=unread))
     start = time.process_time()
     VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [])
     assert time.process_time() - start < 0.1

@@ -1,6 +1,4 @@
-"""A vocabulary's statistics: numbers against a plain count over all pairs, the record, the tables,
-and the command.
-"""
+"""A vocabulary's statistics against a plain count over all pairs; record, tables, command."""
 
 import csv
 import itertools
@@ -46,10 +44,8 @@ def vocabulary_of(
 def common():
     """The first senses of every tenth word, the earlier the more frequent."""
     synsets = dict.fromkeys(list(nouns().first_senses.values())[::10])
-    return vocabulary_of(
-        {synset: len(synsets) - rank for rank, synset in enumerate(synsets)},
-        threshold=len(synsets) - 1000,
-    )
+    times = {synset: len(synsets) - rank for rank, synset in enumerate(synsets)}
+    return vocabulary_of(times, threshold=len(synsets) - 1000)
 
 
 def test_matches_are_those_of_all_pairs(common):
@@ -60,30 +56,23 @@ def test_matches_are_those_of_all_pairs(common):
     for number in (0, 40, 79):
         (own,) = labels.synsets[number]
         similarities = [synset("n", own).path_similarity(each) for each in classes]
-        best = similarities.index(max(similarities))
+        most = max(similarities)
+        best = similarities.index(most)
         kept = common.synsets[best]
-        assert found[number] == Match(
-            labels.names[number], best, kept.name, max(similarities), kept.count
-        )
+        assert found[number] == Match(labels.names[number], best, kept.name, most, kept.count)
 
 
 def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
-    labels = LabelSet(
-        "rooms", ("kitchen of a restaurant", "dug up", "pup"), ((RESTAURANT, KITCHEN), (), (PUPPY,))
-    )
+    names = ("kitchen of a restaurant", "dug up", "pup")
+    labels = LabelSet("rooms", names, ((RESTAURANT, KITCHEN), (), (PUPPY,)))
     dug, pup = match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 7}))[1:]
     assert (dug.class_id, dug.synset, dug.similarity, dug.samples) == (None, "", 0.0, 0)
     assert (pup.synset, pup.similarity, pup.samples) == ("dog.n.01", 0.5, 9)
     # Both are matched exactly: the more frequent class is meant, and of equally frequent ones the
     # lower class id.
-    assert (
-        match(labels, vocabulary_of({DOG: 9, KITCHEN: 7, RESTAURANT: 8}))[0].synset
-        == "restaurant.n.01"
-    )
-    assert (
-        match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, RESTAURANT: 7}))[0].synset
-        == "kitchen.n.01"
-    )
+    for kitchens, restaurants, expected in ((7, 8, "restaurant.n.01"), (8, 7, "kitchen.n.01")):
+        times = {DOG: 9, KITCHEN: kitchens, RESTAURANT: restaurants}
+        assert match(labels, vocabulary_of(times))[0].synset == expected
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
 
 
@@ -94,15 +83,11 @@ def test_only_classes_are_matched_not_what_was_pruned():
 
 
 def test_overlap_falls_with_the_threshold_and_counts_equality():
-    labels = LabelSet(
-        "four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ())
-    )  # a tench is as near as 1/13
+    # A tench is as near as 1/13.
+    labels = LabelSet("four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ()))
     found = overlap(match(labels, vocabulary_of({DOG: 9, SOFA: 8})))
-    assert (
-        list(found)
-        == [f"{least:.1f}" for least in SIMILARITIES]
-        == [f"{tenths / 10:.1f}" for tenths in range(1, 11)]
-    )
+    tenths = [f"{number / 10:.1f}" for number in range(1, 11)]
+    assert list(found) == [f"{least:.1f}" for least in SIMILARITIES] == tenths
     assert found["1.0"] == found["0.6"] == 1
     assert found["0.5"] == found["0.2"] == 2
     assert found["0.1"] == 2
@@ -113,18 +98,16 @@ def test_the_record_says_what_is_in_the_captions():
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
     assert metrics.num_classes == 2
     assert metrics.unique_synsets == 3
-    assert metrics.unique_synsets_above == {
-        least: sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS
-    }
+    above = {least: sum(n > least for n in (9, 6, 1)) for least in THRESHOLDS}
+    assert metrics.unique_synsets_above == above
     assert {0, 1, 2, 5, 100, 500, 1000, 2500, 5000} <= set(THRESHOLDS)
     assert metrics.num_captions == 100
     assert metrics.captions_without_label == 4
     assert metrics.labels_per_caption == 0.16
     assert (metrics.imagenet_classes_occurring, metrics.imagenet_classes) == (1, 0)
     assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
-    assert metrics.labels == {
-        "three": LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
-    }
+    counts = LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
+    assert metrics.labels == {"three": counts}
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
     assert samples["matches_three"][1] == {
@@ -150,67 +133,44 @@ def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
 
 def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6}, captions=None), [])
-    assert (
-        metrics.num_captions is metrics.labels_per_caption is metrics.captions_without_label is None
-    )
+    assert metrics.num_captions is metrics.captions_without_label is None
+    assert metrics.labels_per_caption is None
     assert metrics.unique_synsets == 2
     assert tables(metrics, samples)["captions_by_labels"].empty
 
 
 def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
-    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(
-        tmp_path / "scale" / "mine.json"
-    )
+    mine = tmp_path / "scale" / "mine.json"
+    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(mine)
     listing = tmp_path / "categories_places365.txt"
     listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
-    done = program(
-        "catlip.vocabulary",
-        "stats",
-        tmp_path / "scale" / "mine.json",
-        "--against",
-        "imagenet",
-        f"places365:{listing}",
-    )
+    against = ("--against", "imagenet", f"places365:{listing}")
+    done = program("catlip.vocabulary", "stats", mine, *against)
     assert done.returncode == 0, done.stderr
-    for said in (
-        "2,000,000",
-        "1,999,996",
-        "-statistics.json",
-        "python -m reports --records",
-    ):
+    for said in ("2,000,000", "1,999,996", "-statistics.json", "python -m reports --records"):
         assert said in done.stdout
     folder = tmp_path / "scale" / "vocabulary"
     record = json.loads((folder / "mine-statistics.json").read_text())
     assert record["kind"] == "vocabulary_statistics"
     assert "-m catlip.vocabulary stats " in record["command"]
-    with open(folder / "mine-statistics-matches_imagenet.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 1000
-    assert rows[0] == {
-        "label": "tench.n.01",
-        "class_id": "2",
-        "synset": "tench.n.01",
-        "similarity": "1.0",
-        "samples": "1",
-    }
-    with open(folder / "mine-statistics-overlap.csv", newline="") as file:
-        assert [float(row["similarity"]) for row in csv.DictReader(file)] == list(SIMILARITIES)
-    with open(folder / "mine-statistics-matches_places365.csv", newline="") as file:
-        assert list(csv.DictReader(file))[1]["class_id"] == ""
+    matches, overlaps, places = (
+        list(csv.DictReader((folder / f"mine-statistics-{name}.csv").read_text().splitlines()))
+        for name in ("matches_imagenet", "overlap", "matches_places365")
+    )
+    assert len(matches) == 1000
+    names = ("label", "class_id", "synset", "similarity", "samples")
+    tench = ("tench.n.01", "2", "tench.n.01", "1.0", "1")
+    assert matches[0] == dict(zip(names, tench, strict=True))
+    assert [float(row["similarity"]) for row in overlaps] == list(SIMILARITIES)
+    assert places[1]["class_id"] == ""
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["stats", "nowhere.json"], "nowhere.json"),
-        (
-            ["merge", "nowhere.json", "--threshold", "1", "--out", "x.json"],
-            "nowhere.json",
-        ),
-        (
-            ["merge", "nowhere.json", "--threshold", "1", "--out", "x"],
-            "--out x",
-        ),
+        (["merge", "nowhere.json", "--threshold", "1", "--out", "x.json"], "nowhere.json"),
+        (["merge", "nowhere.json", "--threshold", "1", "--out", "x"], "--out x"),
         (["stats"], "vocabulary"),
     ],
 )

@@ -17,9 +17,7 @@ def _a_small_encoder_with_the_releases_stem(monkeypatch) -> None:
 
 @pytest.fixture
 def released_file(tmp_path: Path) -> Callable[..., Path]:
-    """Saves a released checkpoint of that encoder, as the release does; `change` may spoil it
-    first.
-    """
+    """Saves a checkpoint of that encoder as the release does; `change` may spoil it first."""
 
     def save(
         task: str = "classification",

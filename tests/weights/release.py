@@ -5,8 +5,8 @@ nothing of catlip is used, so that a wrong name, shape or order in catlip.weight
 shows.
 """
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,8 @@ from torch import Tensor, nn
 
 HEAD_DIM = 64
 TINY = (128, 2)  # width and blocks of the small encoder: two heads
-SIZES = {
-    "vit_b16_conv": (768, 12),
-    "vit_l16_conv": (1024, 24),
-    "vit_h16_conv": (1280, 32),
-}  # width, blocks
+SIZES = {"vit_b16_conv": (768, 12), "vit_l16_conv": (1024, 24), "vit_h16_conv": (1280, 32)}
+"""Width and blocks."""
 PREFIXES = {
     "classification": "",
     "segmentation": "encoder.",
@@ -84,11 +81,7 @@ def checkpoint_shapes(
         }
     else:
         with torch.device("meta"):
-            head = (
-                DeepLab(width, num_classes)
-                if task == "segmentation"
-                else MaskRCNN(width, num_classes)
-            )
+            head = (DeepLab if task == "segmentation" else MaskRCNN)(width, num_classes)
         shapes |= {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     return shapes
 
@@ -116,9 +109,7 @@ def _values(name: str, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
 def features(
     weights: dict[str, Tensor], images: Tensor, prefix: str = "", out_proj: str = "out_proj_attn"
 ) -> Tensor:
-    """[B, D] of images [B, 3, H, W] in [0, 1]: the class token after the last norm, or the mean
-    without one.
-    """
+    """[B, D] of images [B, 3, H, W] in [0, 1]: the normed class token, or the mean without one."""
     own = {
         name.removeprefix(prefix): tensor
         for name, tensor in weights.items()
@@ -128,7 +119,7 @@ def features(
     x = x + positions(own["pos_embed.pos_embed.pos_embed"], x.shape[1])
     if "cls_token" in own:  # without a position
         x = torch.cat([own["cls_token"].expand(len(x), -1, -1), x], dim=1)
-    for i in _blocks(own):
+    for i in range(len({name.split(".")[1] for name in own if name.startswith("transformer.")})):
         x = x + attention(own, f"transformer.{i}.pre_norm_mha", x, out_proj)
         x = x + feed_forward(own, f"transformer.{i}.pre_norm_ffn", x)
     x = layer_norm(own, "post_transformer_norm", x)
@@ -136,9 +127,7 @@ def features(
 
 
 def own_stem(own: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Three convolutions; the first pads by one, and the last has a bias and neither norm nor
-    activation.
-    """
+    """Three convolutions; the first pads by one, the last has a bias, no norm, no activation."""
     for number, stride, padding in ((0, 4, 1), (1, 2, 0)):
         name = f"patch_emb.{number}.block"
         x = F.conv2d(x, own[f"{name}.conv.weight"], stride=stride, padding=padding)
@@ -167,25 +156,23 @@ def positions(table: Tensor, count: int) -> Tensor:
 def attention(own: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -> Tensor:
     """Rows of qkv_proj are all of q, then of k, then of v, each head's next to each other."""
     batch, count, width = x.shape
-    qkv = F.linear(
-        layer_norm(own, f"{name}.0", x),
-        own[f"{name}.1.qkv_proj.weight"],
-        own[f"{name}.1.qkv_proj.bias"],
-    )
+    qkv = linear(own, f"{name}.1.qkv_proj", layer_norm(own, f"{name}.0", x))
     query, key, value = (
         part.reshape(batch, count, -1, HEAD_DIM).transpose(1, 2)
         for part in qkv.split(width, dim=-1)
     )
     shares = (query @ key.transpose(2, 3) / HEAD_DIM**0.5).softmax(dim=-1)
     mixed = (shares @ value).transpose(1, 2).reshape(batch, count, width)
-    return F.linear(mixed, own[f"{name}.1.{out_proj}.weight"], own[f"{name}.1.{out_proj}.bias"])
+    return linear(own, f"{name}.1.{out_proj}", mixed)
 
 
 def feed_forward(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    hidden = gelu(
-        F.linear(layer_norm(own, f"{name}.0", x), own[f"{name}.1.weight"], own[f"{name}.1.bias"])
-    )
-    return F.linear(hidden, own[f"{name}.4.weight"], own[f"{name}.4.bias"])
+    hidden = gelu(linear(own, f"{name}.1", layer_norm(own, f"{name}.0", x)))
+    return linear(own, f"{name}.4", hidden)
+
+
+def linear(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    return F.linear(x, own[f"{name}.weight"], own[f"{name}.bias"])
 
 
 def layer_norm(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
@@ -201,16 +188,10 @@ def gelu(x: Tensor) -> Tensor:
     return x * 0.5 * (1 + torch.erf(x / 2**0.5))
 
 
-def _blocks(own: dict[str, Tensor]) -> Iterator[int]:
-    return iter(range(len({name.split(".")[1] for name in own if name.startswith("transformer.")})))
-
-
 def conv(
     inputs: int, outputs: int, kernel: int, norm: type[nn.Module] | None = None, bias: bool = False
 ) -> nn.Module:
-    """A convolution as the release names it: block.conv and block.norm. Before layer norm it always
-    has a bias.
-    """
+    """As the release names it: block.conv and block.norm. Before layer norm it has a bias."""
     made = nn.Module()
     bias = bias or norm is nn.LayerNorm
     made.block = nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, kernel, bias=bias)))
@@ -262,11 +243,9 @@ class MaskRCNN(nn.Module):
         backbone.fpn_proj_layers = nn.ModuleDict({k: conv(256, 256, 3, norm) for k in widths})
         backbone.extra_layers = nn.ModuleDict({"64": conv(256, 256, 3, norm)})
         head, heads = nn.Module(), nn.Module()
-        head.conv, head.cls_logits, head.bbox_pred = (
-            self.tower(2),
-            conv(256, 3, 1, bias=True),
-            conv(256, 12, 1, bias=True),
-        )
+        head.conv = self.tower(2)
+        head.cls_logits = conv(256, 3, 1, bias=True)
+        head.bbox_pred = conv(256, 12, 1, bias=True)
         heads.box_head = nn.Sequential(*self.tower(4), nn.Flatten(), nn.Linear(256 * 49, 1024))
         heads.box_predictor = nn.Module()
         heads.box_predictor.cls_score = nn.Linear(1024, num_classes)
@@ -281,10 +260,5 @@ class MaskRCNN(nn.Module):
 
     @staticmethod
     def tower(depth: int) -> nn.Sequential:
-        return nn.Sequential(
-            *(
-                layer
-                for _ in range(depth)
-                for layer in (conv(256, 256, 3), nn.LayerNorm(256), nn.ReLU())
-            )
-        )
+        layers = ((conv(256, 256, 3), nn.LayerNorm(256), nn.ReLU()) for _ in range(depth))
+        return nn.Sequential(*itertools.chain.from_iterable(layers))

@@ -38,12 +38,9 @@ def refused(path: Path) -> str:
 
 @pytest.mark.parametrize("place", ["alone", "among weights", "bare pickle"])
 def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> None:
-    touch = Touch(tmp_path / "ran")
-    content = (
-        {**release.checkpoint("classification", *release.TINY), "extra": touch}
-        if place == "among weights"
-        else touch
-    )
+    content = touch = Touch(tmp_path / "ran")
+    if place == "among weights":
+        content = release.checkpoint("classification", *release.TINY) | {"extra": touch}
     path = tmp_path / "weights.pt"
     if place == "bare pickle":
         path.write_bytes(pickle.dumps(content))
@@ -58,10 +55,8 @@ def test_a_file_that_runs_code_is_refused_and_runs_nothing(place, tmp_path) -> N
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 @pytest.mark.parametrize("kind", ["pt", "safetensors"])
 def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
-    path, weights = (
-        tmp_path / f"weights.{kind}",
-        release.checkpoint("classification", *release.TINY),
-    )
+    path = tmp_path / f"weights.{kind}"
+    weights = release.checkpoint("classification", *release.TINY)
     torch.save(weights, path) if kind == "pt" else save_file(dict(weights), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -114,9 +109,8 @@ def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_pa
     path = tmp_path / "packed.pt"
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w") as packed:
         for entry in plain.infolist():
-            method = (
-                zipfile.ZIP_DEFLATED if entry.filename.endswith("data.pkl") else zipfile.ZIP_STORED
-            )
+            is_packed = entry.filename.endswith("data.pkl")
+            method = zipfile.ZIP_DEFLATED if is_packed else zipfile.ZIP_STORED
             packed.writestr(entry.filename, plain.read(entry), method)
     assert "data.pkl" in refused(path)
 
@@ -163,10 +157,8 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path) -> None:
 )
 def test_a_config_that_does_not_fit_is_refused(config, tmp_path) -> None:
     path = tmp_path / "weights.safetensors"
-    weights = {
-        f"image_encoder.{name}": tensor
-        for name, tensor in build_encoder("vit_tiny16", 32).state_dict().items()
-    }
+    encoder = build_encoder("vit_tiny16", 32).state_dict()
+    weights = {f"image_encoder.{name}": tensor for name, tensor in encoder.items()}
     save_file(weights, path, {"config": config})
     refused(path)
     save_file(weights, path, {"config": json.dumps({"encoder": "vit_tiny16", "resolution": 32})})

@@ -1,6 +1,4 @@
-"""Released checkpoints are read name for name and weight for weight, and compute what their
-description says.
-"""
+"""Released checkpoints are read weight for weight, and compute what their description says."""
 
 import re
 from dataclasses import replace
@@ -40,13 +38,11 @@ ROUNDED = [  # in millions
 
 def on_meta(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Tensors without memory, of the types that a checkpoint has."""
-    types = {
-        name: torch.int64 if name.endswith("num_batches_tracked") else torch.float32
-        for name in shapes
-    }
-    return {
-        name: torch.empty(shape, dtype=types[name], device="meta") for name, shape in shapes.items()
-    }
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    for name in shapes:
+        if name.endswith("num_batches_tracked"):
+            weights[name] = weights[name].long()
+    return weights
 
 
 def parameters(shapes: dict[str, tuple[int, ...]]) -> int:
@@ -62,12 +58,8 @@ def test_every_released_layout_is_understood_name_by_name(
     assert parameters(shapes) == published
     weights = on_meta(shapes)
     layout = find_layout(weights)
-    assert (layout.encoder, layout.task, layout.num_classes, layout.augmented) == (
-        encoder,
-        task,
-        num_classes,
-        True,
-    )
+    assert (layout.encoder, layout.task, layout.num_classes) == (encoder, task, num_classes)
+    assert layout.augmented is True
     assert faults(weights, layout) == []
     parts = split(weights, layout)
     with torch.device("meta"):
@@ -86,10 +78,8 @@ def test_fine_tuned_classifiers_are_understood(encoder, num_classes, million) ->
 
 
 def test_the_pre_training_checkpoint_of_b_has_170_weights() -> None:
-    assert (
-        len(release.checkpoint_shapes("classification", *release.SIZES["vit_b16_conv"], 24_320))
-        == 170
-    )
+    shapes = release.checkpoint_shapes("classification", *release.SIZES["vit_b16_conv"], 24_320)
+    assert len(shapes) == 170
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -109,10 +99,8 @@ def test_there_and_back_is_the_identity(task, out_proj, released_file, tmp_path)
 
 def test_the_released_file_itself_is_read_from_safetensors_too(released_file, tmp_path) -> None:
     weights = torch.load(released_file(), weights_only=True)
-    path = tmp_path / "released.safetensors"
-    write_safetensors(
-        path, replace(to_ours(read_checkpoint(released_file())), tensors=dict(weights), config={})
-    )
+    path, converted = tmp_path / "released.safetensors", to_ours(read_checkpoint(released_file()))
+    write_safetensors(path, replace(converted, tensors=dict(weights), config={}))
     assert read_checkpoint(path).kind == "released"
 
 
@@ -124,12 +112,9 @@ def test_the_encoder_computes_what_the_description_says(
     task, out_proj, size, released_file
 ) -> None:
     path = released_file(task, out_proj=out_proj)
-    weights = {
-        name: tensor.double() for name, tensor in torch.load(path, weights_only=True).items()
-    }
-    images = torch.rand(
-        2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-    )
+    weights = {name: each.double() for name, each in torch.load(path, weights_only=True).items()}
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(2, 3, *size, dtype=torch.float64, generator=generator)
     with torch.inference_mode():
         expected = release.features(weights, images, release.PREFIXES[task], out_proj)
         found = read_checkpoint(path).build().double()(images)
@@ -144,9 +129,8 @@ def test_vit_b_computes_what_the_description_says() -> None:
         encoder = build_encoder("vit_b16_conv", 224)
     encoder.load_state_dict(split(weights, find_layout(weights))["encoder"], assign=True)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            encoder.eval()(images), release.features(weights, images), rtol=1e-3, atol=2e-4
-        )
+        found, expected = encoder.eval()(images), release.features(weights, images)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-4)
 
 
 def test_the_scalars_of_range_augment_arrive(released_file) -> None:
@@ -154,30 +138,27 @@ def test_the_scalars_of_range_augment_arrive(released_file) -> None:
     weights = torch.load(path, weights_only=True)
     learnt = RangeAugment()
     learnt.load_state_dict(read_checkpoint(path).range_augment)
-    for name, bounds in {
-        "brightness": (0.1, 0.9, 1.1, 10),
-        "contrast": (0.1, 0.9, 1.1, 10),
-        "noise": (0, 5e-5, 1e-4, 1),
-    }.items():
-        for end, (least, most) in {"low": bounds[:2], "high": bounds[2:]}.items():
-            expected = least + (most - least) / (
-                1 + torch.exp(-weights[f"neural_augmentor.{name}._{end}"])
-            )
-            torch.testing.assert_close(learnt.ranges()[name][end], expected)
+    for name, end, least, most in (
+        ("brightness", "low", 0.1, 0.9),
+        ("brightness", "high", 1.1, 10),
+        ("contrast", "low", 0.1, 0.9),
+        ("contrast", "high", 1.1, 10),
+        ("noise", "low", 0, 5e-5),
+        ("noise", "high", 1e-4, 1),
+    ):
+        stored = weights[f"neural_augmentor.{name}._{end}"]
+        expected = least + (most - least) / (1 + torch.exp(-stored))
+        torch.testing.assert_close(learnt.ranges()[name][end], expected)
 
 
 def test_the_whole_objective_loads_what_is_written_for_it(released_file, tmp_path) -> None:
     path = tmp_path / "ours.safetensors"
     source = released_file(num_classes=7)
     write_safetensors(path, to_ours(read_checkpoint(source)))
-    objective = Augmented(
-        Categorical(build_encoder("conv_tiny", 224), torch.full((7,), 0.1)), RangeAugment()
-    )
-    objective.load_state_dict(load_file(path))
-    assert torch.equal(
-        objective.objective.classifier.weight,
-        torch.load(source, weights_only=True)["classifier.weight"],
-    )
+    categorical = Categorical(build_encoder("conv_tiny", 224), torch.full((7,), 0.1))
+    Augmented(categorical, RangeAugment()).load_state_dict(load_file(path))
+    released = torch.load(source, weights_only=True)
+    assert torch.equal(categorical.classifier.weight, released["classifier.weight"])
 
 
 def spoil(name: str, value: torch.Tensor | None):
@@ -226,10 +207,9 @@ def test_a_head_that_is_not_whole_is_refused(task, name, released_file) -> None:
 
 
 def test_a_class_token_where_the_release_has_none_is_refused(released_file) -> None:
+    extra = spoil("encoder.cls_token", torch.zeros(1, 1, 128))
     with pytest.raises(InputError, match=r"encoder\.cls_token"):
-        read_checkpoint(
-            released_file("segmentation", spoil("encoder.cls_token", torch.zeros(1, 1, 128)))
-        )
+        read_checkpoint(released_file("segmentation", extra))
 
 
 def test_an_encoder_of_another_size_is_refused_with_its_size(tmp_path) -> None:
@@ -242,16 +222,9 @@ def test_the_releases_trainer_file_gives_its_averaged_weights(tmp_path) -> None:
     raw, averaged = (
         release.checkpoint("classification", *release.TINY, seed=seed) for seed in (1, 2)
     )
-    file = {
-        "iterations": 5,
-        "epoch": 1,
-        "model_state_dict": raw,
-        "optim_state_dict": {"state": {}},
-        "best_metric": 0.5,
-    }
+    file = {"iterations": 5, "epoch": 1, "best_metric": 0.5}
+    file |= {"model_state_dict": raw, "optim_state_dict": {"state": {}}}
     for content, expected in ((file | {"ema_state_dict": averaged}, averaged), (file, raw)):
         torch.save(content, tmp_path / "last.pt")
-        assert torch.equal(
-            read_checkpoint(tmp_path / "last.pt").classifier["weight"],
-            expected["classifier.weight"],
-        )
+        classifier = read_checkpoint(tmp_path / "last.pt").classifier
+        assert torch.equal(classifier["weight"], expected["classifier.weight"])

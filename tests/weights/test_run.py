@@ -1,6 +1,4 @@
-"""A run gives its averaged weights, or on request the raw ones of its last checkpoint, however they
-were written.
-"""
+"""A run gives its averaged weights, or the raw ones of its last checkpoint, however written."""
 
 import pytest
 import torch
@@ -21,7 +19,7 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(params=["file", "sharded"])
-def save(request, monkeypatch):
+def save(request):
     if request.param == "file":
         return checkpoint.save
     return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)()
@@ -29,18 +27,9 @@ def save(request, monkeypatch):
 
 def test_the_average_and_the_raw_weights_of_the_last_step(save, tmp_path) -> None:
     raw, averaged = weights(1), weights(2)
-    save(
-        tmp_path / "checkpoints",
-        1,
-        {"objective": weights(3), "average": averaged, "optimizer": {}, "scaler": {}},
-        CONFIG,
-    )
-    state = {
-        "objective": raw,
-        "average": averaged,
-        "optimizer": {},
-        "scaler": {"scale": torch.tensor(1.0)},
-    }
+    state = {"objective": weights(3), "average": averaged, "optimizer": {}, "scaler": {}}
+    save(tmp_path / "checkpoints", 1, state, CONFIG)
+    state |= {"objective": raw, "scaler": {"scale": torch.tensor(1.0)}}
     save(tmp_path / "checkpoints", 20, state, CONFIG)
     save_weights(tmp_path / "weights.safetensors", averaged, CONFIG)
     for found, expected in ((read_run(tmp_path, raw=True), raw), (read_run(tmp_path), averaged)):
@@ -54,9 +43,8 @@ def test_a_trainers_file_gives_its_average_where_there_is_one(tmp_path) -> None:
     raw, averaged = weights(1), weights(2)
     for average, expected in ((averaged, averaged), ({}, raw)):
         path = checkpoint.save(tmp_path, 3, {"objective": raw, "average": average}, CONFIG)
-        assert torch.equal(
-            read_checkpoint(path).classifier["weight"], expected["classifier.weight"]
-        )
+        classifier = read_checkpoint(path).classifier
+        assert torch.equal(classifier["weight"], expected["classifier.weight"])
 
 
 def test_a_run_that_is_not_there_or_not_as_far_is_named(tmp_path) -> None:
@@ -68,9 +56,8 @@ def test_a_run_that_is_not_there_or_not_as_far_is_named(tmp_path) -> None:
 
 @pytest.mark.parametrize("spoilt", [".metadata", "checkpoint.json"])
 def test_a_broken_sharded_checkpoint_ends_as_one_line(spoilt, tmp_path) -> None:
-    path = checkpoint.save_sharded(
-        tmp_path / "checkpoints", 1, {"objective": weights(1), "average": {}}, CONFIG, main=True
-    )()
+    state = {"objective": weights(1), "average": {}}
+    path = checkpoint.save_sharded(tmp_path / "checkpoints", 1, state, CONFIG, main=True)()
     (path / spoilt).write_bytes(b"{")
     with pytest.raises(InputError, match="step-00000001"):
         read_run(tmp_path, raw=True)

@@ -53,9 +53,9 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
     """timm's model, its stem brought along where timm has none."""
     name, own = timm_model(checkpoint)
     stem = ENCODERS[checkpoint.encoder_name].stem
-    return timm.create_model(
-        name, **own, **({} if stem == "patchify" else {"embed_layer": STEMS[stem]}), **arguments
-    )
+    if stem != "patchify":
+        own["embed_layer"] = STEMS[stem]
+    return timm.create_model(name, **own, **arguments)
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "conv_tiny"])
@@ -76,28 +76,26 @@ def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_pat
     [
         ("vit_b16", "vit_base_patch16_224"),
         ("vit_l16", "vit_large_patch16_224"),
-        ("vit_small16", None),
+        ("vit_small16", "vit_small_patch16_224"),
     ],
 )
 def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
     with torch.device("meta"):
         encoder = build_encoder(name, 224)
-        model = timm.create_model(timms or "vit_small_patch16_224", num_classes=0)
+        model = timm.create_model(timms, num_classes=0)
     checkpoint = Checkpoint("ours", name, 224, "token", encoder.state_dict(), config={})
-    assert timm_model(checkpoint) == (timms or "vit_small_patch16_224", {})
+    assert timm_model(checkpoint) == (timms, {})
     written = {key: tensor.shape for key, tensor in to_timm(checkpoint, 0).tensors.items()}
     assert written == {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
 def test_h16_is_timms_base_model_made_larger() -> None:
     with torch.device("meta"):
-        checkpoint = Checkpoint(
-            "ours", "vit_h16", 224, "token", build_encoder("vit_h16", 224).state_dict()
-        )
+        encoder = build_encoder("vit_h16", 224)
+        checkpoint = Checkpoint("ours", "vit_h16", 224, "token", encoder.state_dict())
         name, arguments = timm_model(checkpoint)
-        timm.create_model(name, num_classes=0, **arguments).load_state_dict(
-            to_timm(checkpoint, 0).tensors, assign=True
-        )
+        model = timm.create_model(name, num_classes=0, **arguments)
+        model.load_state_dict(to_timm(checkpoint, 0).tensors, assign=True)
     assert arguments["num_heads"] == 20
 
 
@@ -111,22 +109,16 @@ def test_timm_computes_what_the_release_does_at_the_resolution_converted_for(
     converted = to_timm(read_checkpoint(path), resolution)
     checkpoint = replace(read_checkpoint(path), resolution=resolution or 224)
     model = in_timm(checkpoint, num_classes=0)
-    model.load_state_dict(
-        {name: tensor for name, tensor in converted.tensors.items() if not name.startswith("head.")}
-    )
+    headless = {name: t for name, t in converted.tensors.items() if not name.startswith("head.")}
+    model.load_state_dict(headless)
     pixels = images(resolution or 224)
-    torch.testing.assert_close(
-        compute(model, pixels), release.features(weights, pixels, prefix), rtol=1e-4, atol=1e-4
-    )
+    expected = release.features(weights, pixels, prefix)
+    torch.testing.assert_close(compute(model, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_timm_cannot_hold_is_dropped_by_name_and_for_a_reason(released_file) -> None:
-    for task, expected in {
-        "classification": 6,
-        "segmentation": 6 + 38,
-        "detection": 6 + 89,
-        "clip": 6 + 1 + 3,
-    }.items():
+    counts = {"classification": 6, "segmentation": 6 + 38, "detection": 6 + 89, "clip": 6 + 1 + 3}
+    for task, expected in counts.items():
         source = torch.load(released_file(task), weights_only=True)
         converted = to_timm(read_checkpoint(released_file(task)), 0)
         dropped = [name for names in converted.dropped.values() for name in names]
@@ -140,10 +132,8 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(
     resolution, released_file, tmp_path
 ) -> None:
     path = released_file(num_classes=CLASSES)
-    weights, converted = (
-        torch.load(path, weights_only=True),
-        to_timm(read_checkpoint(path), resolution),
-    )
+    weights = torch.load(path, weights_only=True)
+    converted = to_timm(read_checkpoint(path), resolution)
     resized = replace(read_checkpoint(path), resolution=resolution or 224, config=converted.config)
     write_folder(tmp_path / "hub", resized, converted)
     source, stem = f"local-dir:{tmp_path / 'hub'}", {"embed_layer": STEMS["conv"]}
@@ -155,10 +145,7 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(
     whole = timm.create_model(source, pretrained=True, **stem)
     torch.testing.assert_close(compute(whole, pixels), logits, rtol=1e-4, atol=1e-4)
     config = resolve_model_data_config(encoder)
-    assert (config["mean"], config["std"]) == ((0, 0, 0), (1, 1, 1)) or (
-        config["mean"],
-        config["std"],
-    ) == ([0] * 3, [1] * 3)
+    assert (*config["mean"], *config["std"]) == (0, 0, 0, 1, 1, 1)
     assert tuple(config["input_size"]) == (3, resolution or 224, resolution or 224)
     assert (config["interpolation"], config["crop_mode"]) == ("bilinear", "center")
     assert int(config["input_size"][1] / config["crop_pct"]) == (resolution or 232)
@@ -174,9 +161,8 @@ def test_a_folder_of_a_run_builds_with_the_code_on_its_card(
     code = re.search(r"```python\n(.*?)```", card, re.S)
     scope: dict = {}
     exec(code[1].replace("FOLDER", str(tmp_path / "hub")), scope)
-    torch.testing.assert_close(
-        compute(scope["encoder"], images(64)), compute(checkpoint.build(), images(64))
-    )
+    built = compute(checkpoint.build(), images(64))
+    torch.testing.assert_close(compute(scope["encoder"], images(64)), built)
 
 
 def test_the_card_says_what_it_is_where_it_is_from_and_how_images_are_prepared(
@@ -185,13 +171,8 @@ def test_the_card_says_what_it_is_where_it_is_from_and_how_images_are_prepared(
     checkpoint = read_checkpoint(released_file(num_classes=CLASSES))
     write_folder(tmp_path / "hub", checkpoint, to_timm(checkpoint, 0))
     card = (tmp_path / "hub" / "README.md").read_text()
-    for words in (
-        "no mean is subtracted",
-        "shorter side to 232",
-        "a classifier over 5 classes",
-        "license: other",
-        "6 weights",
-    ):
+    said = ("shorter side to 232", "a classifier over 5 classes", "license: other", "6 weights")
+    for words in ("no mean is subtracted", *said):
         assert words in card
     assert checkpoint.config["source"]["sha256"] in card
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["num_classes"] == CLASSES
@@ -201,16 +182,12 @@ def test_a_run_with_the_releases_stem_becomes_a_released_checkpoint(run_file) ->
     checkpoint = read_checkpoint(run_file("conv_tiny", 224))
     tensors = to_released(checkpoint).tensors
     expected = release.checkpoint_shapes("classification", 128, 2, CLASSES)
-    augmentor = release.augmentor_shapes()
-    assert {n: tuple(t.shape) for n, t in tensors.items()} == {
-        n: s for n, s in expected.items() if n not in augmentor
-    }
-    found = release.features(
-        {name: tensor.double() for name, tensor in tensors.items()}, images(96).double()
-    )
-    torch.testing.assert_close(
-        found, compute(checkpoint.build().double(), images(96).double()), rtol=1e-9, atol=1e-10
-    )
+    for name in release.augmentor_shapes():
+        del expected[name]
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == expected
+    pixels, doubles = images(96).double(), {name: each.double() for name, each in tensors.items()}
+    built = compute(checkpoint.build().double(), pixels)
+    torch.testing.assert_close(release.features(doubles, pixels), built, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("name", "resolution"), [("vit_tiny16", 224), ("conv_tiny", 64)])

@@ -1,6 +1,4 @@
-"""Path similarity and the nearest class, against NLTK's own, and the paper's and the release's
-figures on real WordNet.
-"""
+"""Path similarity and the nearest class against NLTK's, the paper's and the release's figures."""
 
 import shutil
 
@@ -34,18 +32,16 @@ def test_path_similarity_is_nltk_s_on_random_pairs():
 
 
 def test_instances_are_reached_through_their_class():
-    instances = [
-        synset.offset() for synset in wordnet().all_synsets("n") if synset.instance_hypernyms()
-    ][:300]
+    synsets = wordnet().all_synsets("n")
+    instances = [each.offset() for each in synsets if each.instance_hypernyms()][:300]
     assert len(instances) == 300
     ours = nearest(instances, [DOG]).similarities
     assert ours.tolist() == [path_similarity(DOG, instance) for instance in instances]
 
 
 # Uniform synsets are seldom equally near; those below one class often are.
-CLOSE = st.sampled_from(
-    [synset.offset() for synset in wordnet().synset("canine.n.02").closure(lambda s: s.hyponyms())]
-)
+CANINES = wordnet().synset("canine.n.02").closure(lambda synset: synset.hyponyms())
+CLOSE = st.sampled_from([synset.offset() for synset in CANINES])
 ANY = st.one_of(CLOSE, st.sampled_from(OFFSETS))
 
 
@@ -67,21 +63,9 @@ def test_imagenet_against_what_the_released_rule_can_reach():
     ]
     assert len(reachable) == 38_343
     similarities = nearest(imagenet_synsets(), reachable).similarities
-    counts = {
-        least: int((similarities >= least).sum())
-        for least in (1.0, 0.6, 0.5, 0.4, 1 / 3, 0.3, 0.25, 0.2, 0.1)
-    }
-    assert counts == {
-        1.0: 395,
-        0.6: 395,
-        0.5: 776,
-        0.4: 776,
-        1 / 3: 971,
-        0.3: 971,
-        0.25: 997,
-        0.2: 1000,
-        0.1: 1000,
-    }
+    reached = {395: (1.0, 0.6), 776: (0.5, 0.4), 971: (1 / 3, 0.3), 997: (0.25,), 1000: (0.2, 0.1)}
+    for count, thresholds in reached.items():
+        assert [(similarities >= least).sum() for least in thresholds] == [count] * len(thresholds)
 
 
 def test_a_synset_that_wordnet_lacks_is_refused():
@@ -95,10 +79,9 @@ def test_the_graph_is_kept_beside_wordnet_and_then_needs_no_reading(tmp_path, mo
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     (wordnet_dir() / GRAPH_FILE).unlink(missing_ok=True)
     made = noun_graph.__wrapped__()
+    read = "catlip.words.similarity.words_file"
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "catlip.words.similarity.words_file", lambda *_: pytest.fail("read WordNet again")
-        )
+        patch.setattr(read, lambda *_: pytest.fail("read WordNet again"))
         kept = noun_graph.__wrapped__()
     (wordnet_dir() / GRAPH_FILE).write_bytes(b"PK random")
     assert np.array_equal(noun_graph.__wrapped__().upper, made.upper), "a damaged one is made again"

@@ -56,17 +56,14 @@ def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
     names = {name for name, _, _ in WORD_FEATURES} | {"i-1 tag", "i-2 tag"}
     features = ["bias", *(f"{name} {context}" for name in names for context in contexts)]
     features += [f"i-1 tag+i word {tag} {word}" for tag in classes for word in words]
-    weights = {
-        feature: {tag: random.randint(-3, 3) / 10 for tag in classes} for feature in features
-    }
+    weights = {each: {tag: random.randint(-3, 3) / 10 for tag in classes} for each in features}
     nltk_tagger = PerceptronTagger(load=False)
     nltk_tagger.decode_json_params((weights, {"e": "CC"}, classes))
     write_tagger(tmp_path, weights, {"e": "CC"}, classes)
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     captions = [random.choices(words, k=random.randint(1, 6)) for _ in range(500)]
-    assert Tagger().tag(captions) == [
-        [tag for _, tag in nltk_tagger.tag(caption)] for caption in captions
-    ]
+    expected = [[tag for _, tag in nltk_tagger.tag(caption)] for caption in captions]
+    assert Tagger().tag(captions) == expected
 
 
 def write_tagger(cache, weights, tagdict, classes):
@@ -93,6 +90,5 @@ def test_weights_are_kept_without_loss(tagger):
     weights = PerceptronTagger().model.weights
     for feature in list(weights)[::500]:
         row = tagger._weights[tagger._rows[feature]].astype(np.float64) / module.UNIT
-        assert {tag: value for tag, value in zip(tagger.classes, row, strict=True) if value} == {
-            tag: value for tag, value in weights[feature].items() if value
-        }
+        kept = {tag: value for tag, value in zip(tagger.classes, row, strict=True) if value}
+        assert kept == {tag: value for tag, value in weights[feature].items() if value}

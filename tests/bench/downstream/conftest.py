@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_data import vocabulary_of, write_folders
+from small_data import ON_A_CPU, vocabulary_of, write_folders
 
 from baselines import pretrain as baseline
 from baselines.methods import BASELINES
@@ -99,22 +99,11 @@ def untrained(tmp_path: Path) -> Callable[[str], Path]:
 def trained(starter: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Runs of the starter, by method: four steps of CatLIP with two snapshots, two of CLIP."""
     recipe, folder = replace(STARTER, **STEPS), tmp_path_factory.mktemp("pretrain")
-    shared: dict[str, Any] = {
-        "shards": (str(starter.shards),),
-        "device": "cpu",
-        "num_workers": 0,
-        "quiet": True,
-    }
-    own: dict[str, Any] = {
-        "vocabulary": starter.vocabulary,
-        "labels_dir": starter.labels,
-        "snapshots": 2,
-        "log_every": 1,
-    }
-    pretrain.main(pretrain.PretrainCatLIP(recipe, out=folder / "catlip-seed0", **shared, **own))
-    baseline.main(
-        baseline.PretrainBaseline(
-            replace(recipe, iterations=2), out=folder / "clip-seed0", **shared
-        )
-    )
-    return {"catlip": folder / "catlip-seed0", "clip": folder / "clip-seed0"}
+    runs = {method: folder / f"{method}-seed0" for method in ("catlip", "clip")}
+    shards = (str(starter.shards),)
+    own: dict[str, Any] = {"vocabulary": starter.vocabulary, "labels_dir": starter.labels}
+    own |= {"snapshots": 2, "log_every": 1}
+    pretrain.main(pretrain.PretrainCatLIP(recipe, shards, runs["catlip"], **ON_A_CPU, **own))
+    few = replace(recipe, iterations=2)
+    baseline.main(baseline.PretrainBaseline(few, shards, runs["clip"], **ON_A_CPU))
+    return runs

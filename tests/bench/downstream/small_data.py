@@ -4,12 +4,15 @@ vocabularies.
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from catlip.vocabulary import Source, Synset, Vocabulary
 from catlip.words.wordnet import nouns
+
+ON_A_CPU: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 
 
 def png(level: int, seed: int, size: tuple[int, int] = (40, 50)) -> bytes:

@@ -9,28 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_data import write_folders
+from small_data import ON_A_CPU, write_folders
 
 from bench.downstream import finetune, linear_probe, longer_training, readouts, transfer_options
 from bench.downstream.outputs import data_name, encoder_name, filled_in, is_written
 from catlip.cli import InputError
 
 ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
-QUIET: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 
 
 def probe(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    linear_probe.main(
-        linear_probe.LinearProbe(recipe, encoder, data, cached_features=True, **QUIET | options)
-    )
+    changed = ON_A_CPU | {"cached_features": True} | options
+    linear_probe.main(linear_probe.LinearProbe(recipe, encoder, data, **changed))
 
 
 def tune(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    finetune.main(finetune.Finetune(recipe, encoder, data, **QUIET | options))
+    finetune.main(finetune.Finetune(recipe, encoder, data, **ON_A_CPU | options))
 
 
 def read_out(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    changed = {"neighbours": recipe.micro_batch} | QUIET | options
+    changed = ON_A_CPU | {"neighbours": recipe.micro_batch} | options
     readouts.main(readouts.Readouts(encoder, data, **changed))
 
 
@@ -48,22 +46,15 @@ def test_two_encoders_have_two_records_and_another_config_is_refused(
     records = [json.loads(path.read_text()) for path in paths]
     assert [record["kind"] for record in records] == [kind, kind]
     assert {record["config"]["encoder"] for record in records} == {ONE, OTHER}
-    assert all(
-        record["config"]["out"] == str(path) for record, path in zip(records, paths, strict=True)
-    )
+    assert [record["config"]["out"] for record in records] == [*map(str, paths)]
 
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
     start(few, ONE, cats_and_dogs, num_workers=1)  # the same run: its record is kept
     with pytest.raises(InputError, match=r"micro_batch|neighbours"):
         start(replace(few, micro_batch=3), ONE, cats_and_dogs)
+    (of_one,) = [path for path in paths if "hybrid" in path.name]
     with pytest.raises(InputError, match=r"encoder_digest .* there"):
-        start(
-            few,
-            ONE,
-            cats_and_dogs,
-            seed=5,
-            out=next(path for path in paths if "hybrid" in path.name),
-        )
+        start(few, ONE, cats_and_dogs, seed=5, out=of_one)
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths} == before
     assert not list(Path("runs").rglob("*.partial"))
 
@@ -81,11 +72,10 @@ def test_programs_of_several_encoders_keep_theirs_too(
     monkeypatch.chdir(tmp_path)
     data = f"starter:{starter.root}"
     for run in trained.values():
-        longer_training.main(longer_training.LongerTraining(tiny_recipe, (run,), data, **QUIET))
+        longer_training.main(longer_training.LongerTraining(tiny_recipe, (run,), data, **ON_A_CPU))
     assert len(list(Path("runs/bench/longer_training").glob("*.json"))) == 2
-    options = transfer_options.Options(
-        tiny_recipe, (str(trained["catlip"]),), data, seeds=1, **QUIET
-    )
+    encoders = (str(trained["catlip"]),)
+    options = transfer_options.Options(tiny_recipe, encoders, data, seeds=1, **ON_A_CPU)
     transfer_options.main(options)
     assert "catlip" in options.out.name
     with pytest.raises(InputError, match="seeds 1 there, 2 now"):
@@ -108,22 +98,18 @@ def test_an_encoder_is_named_by_its_spelling(spelling: str, name: str) -> None:
 
 
 def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
-    names = map(
-        data_name,
-        (
-            "imagenet:/data/imagenet",
-            "starter:data/starter",
-            "folder:/data/pets/",
-            "coco:data/starter-scenes/coco",
-        ),
-    )
-    assert list(names) == ["imagenet", "starter", "folder-pets", "coco"]
+    for spelling, name in {
+        "imagenet:/data/imagenet": "imagenet",
+        "starter:data/starter": "starter",
+        "folder:/data/pets/": "folder-pets",
+        "coco:data/starter-scenes/coco": "coco",
+    }.items():
+        assert data_name(spelling) == name
 
 
 def test_a_name_that_the_user_gave_stays() -> None:
-    assert filled_in(
-        Path("runs/{encoder}/mine.json"), "imagenet:x", "random:a@48", "random:b@48"
-    ) == Path("runs/random-a@48-and-1-more/mine.json")
+    found = filled_in(Path("runs/{encoder}/mine.json"), "imagenet:x", "random:a@48", "random:b@48")
+    assert found == Path("runs/random-a@48-and-1-more/mine.json")
     assert filled_in(Path("mine.json"), "imagenet:x", ONE) == Path("mine.json")
 
 

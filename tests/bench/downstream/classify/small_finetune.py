@@ -26,14 +26,8 @@ KILLED_AT = 5  # one step after a checkpoint
 RECIPE = replace(
     STARTER_FINETUNE,
     **{"resolution": 32, "min_resolution": 32, "max_resolution": 48, "num_scales": 2},
-    **{
-        "iterations": 8,
-        "epochs": 0,
-        "micro_batch": 4,
-        "warmup_iterations": 2,
-        "precision": "fp32",
-        "layer_decay": 0.7,
-    },
+    **{"iterations": 8, "epochs": 0, "micro_batch": 4, "warmup_iterations": 2},
+    **{"precision": "fp32", "layer_decay": 0.7},
 )
 
 
@@ -47,12 +41,8 @@ def finetune(data: str, out: Path, killed_at: int = -1) -> int:
         if killed_at >= 0:
             die_at(killed_at)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        options: dict[str, Any] = {
-            "num_workers": 0,
-            "device": "cpu",
-            "checkpoint_every": 2,
-            "quiet": True,
-        }
+        options: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
+        options["checkpoint_every"] = 2
         main(Finetune(RECIPE, "random:hybrid_mini@32", data, out, **options))
         status = 0
     except BaseException:

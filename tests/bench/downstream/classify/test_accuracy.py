@@ -38,13 +38,9 @@ class Mean(nn.Module):
 
 
 def split_of(pictures: list[bytes]) -> Split:
+    keys = [f"{number}.png" for number in range(len(pictures))]
     labels = np.arange(len(pictures), dtype=np.int64) % 2
-    return Split(
-        Path("pictures"),
-        [f"{number}.png" for number in range(len(pictures))],
-        labels,
-        pictures.__getitem__,
-    )
+    return Split(Path("pictures"), keys, labels, pictures.__getitem__)
 
 
 def reading(max_broken: float = MAX_BROKEN, num_workers: int = 0) -> SimpleNamespace:
@@ -55,35 +51,23 @@ def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
     return extract(encoder, central_square(8), split_of(pictures), reading(**options))
 
 
-@given(
-    size=st.integers(1, 40),
-    classes=st.sampled_from([2, 3, 5, 6, 20]),
-    seed=st.integers(0, 2**31),
-)
+@given(st.integers(1, 40), st.sampled_from([2, 3, 5, 6, 20]), st.integers(0, 2**31))
 def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
     draw = torch.Generator().manual_seed(seed)
-    scores, labels = (
-        torch.randn(size, classes, generator=draw),
-        torch.randint(classes, (size,), generator=draw),
-    )
+    scores = torch.randn(size, classes, generator=draw)
+    labels = torch.randint(classes, (size,), generator=draw)
     found = hits(scores, labels).double().mean(0).tolist()
-    expected = [
-        multiclass_accuracy(
-            scores, labels, num_classes=classes, top_k=min(k, classes), average="micro"
-        ).item()
-        for k in (1, 5)
-    ]
-    assert found == pytest.approx(expected)
+    for accuracy, top_k in zip(found, (1, min(5, classes)), strict=True):
+        how = {"num_classes": classes, "top_k": top_k, "average": "micro"}
+        expected = multiclass_accuracy(scores, labels, **how).item()
+        assert accuracy == pytest.approx(expected)
 
 
 def test_a_class_that_cannot_win_is_not_among_the_five_best() -> None:
     scores = torch.full((1, 8), -torch.inf)
     scores[0, 7] = 0.0
-    assert [hits(scores, torch.tensor([label])).tolist() for label in (7, 0, 6)] == [
-        [[True, True]],
-        [[False, False]],
-        [[False, False]],
-    ]
+    for label in (7, 0, 6):
+        assert hits(scores, torch.tensor([label])).tolist() == [[label == 7] * 2]
 
 
 def test_features_keep_the_order_of_the_images_over_batches() -> None:
@@ -104,9 +88,8 @@ def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> Non
     first, again = (found_by(encoder, pictures) for _ in range(2))
     assert first.shape == (6, encoder.num_features)
     assert torch.equal(first, again)
-    torch.testing.assert_close(
-        first[:1], found_by(encoder, pictures[:1]), rtol=1e-4, atol=1e-5
-    )  # not of its companions
+    alone = found_by(encoder, pictures[:1])
+    torch.testing.assert_close(first[:1], alone, rtol=1e-4, atol=1e-5)
     assert encoder.digest() == before
     assert not first.requires_grad
 
@@ -125,9 +108,8 @@ def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
     assert found.labels.tolist() == [1] * 10
     assert len(found) == len(found.values) == 10
     assert (found.values > 0.5).all()
-    assert [image.key for image in found.broken.images()] == [
-        f"pictures:{number}.png" for number in range(0, 20, 2)
-    ]
+    keys = [f"pictures:{number}.png" for number in range(0, 20, 2)]
+    assert [image.key for image in found.broken.images()] == keys
 
 
 def test_more_than_a_hundredth_and_ten_broken_pictures_are_refused() -> None:
@@ -153,9 +135,8 @@ def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
     (gone,) = list((tmp_path / "data/train/dog").glob("0.png"))
     gone.unlink()
     found = extract(Mean(), central_square(8), task.train, reading())
-    assert found.broken.images() == [
-        BrokenImage(str(gone), "file not readable (No such file or directory)")
-    ]
+    reason = "file not readable (No such file or directory)"
+    assert found.broken.images() == [BrokenImage(str(gone), reason)]
     assert len(found) == 7
 
 

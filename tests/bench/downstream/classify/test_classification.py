@@ -1,5 +1,6 @@
 """Training a classifier: the loss, which weights learn and how fast, and which are left alone."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,9 +38,8 @@ def classification(spelling: str, recipe, frozen: bool = False) -> Classificatio
 
 def batch_of(count: int = 4, side: int = 32) -> Batch:
     labels = RaggedLabels(torch.arange(count) % 3, torch.arange(count + 1))
-    images = torch.randint(
-        256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
     return Batch(images, [str(number) for number in range(count)], labels)
 
 
@@ -50,9 +50,8 @@ def test_the_loss_is_torch_s_cross_entropy_of_the_head_s_logits(
 ) -> None:
     made = classification(vit_two, replace(tiny_recipe, label_smoothing=smoothing), frozen)
     batch = batch_of()
-    expected = F.cross_entropy(
-        made.head(made.image_encoder(batch.images)), batch.labels.values, label_smoothing=smoothing
-    )
+    logits = made.head(made.image_encoder(batch.images))
+    expected = F.cross_entropy(logits, batch.labels.values, label_smoothing=smoothing)
     torch.testing.assert_close(made(batch), expected)
 
 
@@ -77,12 +76,11 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
         made = Augmented(made, RangeAugment())
     found = rates(made, recipe)
     prefix = "objective." if wrapped else ""
-    expected = {f"{prefix}head.weight": 1, f"{prefix}image_encoder.norm.weight": R}
-    expected |= {
-        f"{prefix}image_encoder.blocks.{i}.attn.qkv.weight": R ** (12 - i) for i in range(12)
-    }
+    vit = f"{prefix}image_encoder."
+    expected = {f"{prefix}head.weight": 1, f"{vit}norm.weight": R}
+    expected |= {f"{vit}blocks.{i}.attn.qkv.weight": R ** (12 - i) for i in range(12)}
     stem = ("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias")
-    expected |= {f"{prefix}image_encoder.{name}": R**13 for name in stem}
+    expected |= {f"{vit}{name}": R**13 for name in stem}
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert set(found.values()) == {1.0, *(R**power for power in range(1, 14))}
     if wrapped:
@@ -115,9 +113,7 @@ def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe
 def test_without_decay_there_are_the_two_groups_of_any_objective(tiny_recipe, vit_two) -> None:
     made = classification(vit_two, tiny_recipe)
     decayed, free = adamw(made, tiny_recipe).param_groups
-    assert [parameter.ndim >= 2 for parameter in decayed["params"]] == [True] * len(
-        decayed["params"]
-    )
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
     assert {parameter.ndim for parameter in free["params"]} == {1}
     assert (decayed["weight_decay"], free["weight_decay"]) == (tiny_recipe.weight_decay, 0)
     assert decayed["lr_scale"] == free["lr_scale"] == 1
@@ -137,14 +133,9 @@ def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> 
         name: (parameter.detach() - before[name]).abs().max().item()
         for name, parameter in made.named_parameters()
     }
-    for name, power in (
-        ("head.weight", 0),
-        ("image_encoder.norm.weight", 1),
-        ("image_encoder.cls_token", 3),
-    ):
-        assert moved[name] == pytest.approx(recipe.max_lr * 0.5**power, rel=0.05), (
-            name
-        )  # AdamW's first step has the rate's size
+    powers = {"head.weight": 0, "image_encoder.norm.weight": 1, "image_encoder.cls_token": 3}
+    for name, power in powers.items():  # AdamW's first step has the rate's size
+        assert moved[name] == pytest.approx(recipe.max_lr * 0.5**power, rel=0.05), name
 
 
 def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny_recipe) -> None:
@@ -152,14 +143,10 @@ def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny
     made.train()
     assert made.head.training
     assert not any(module.training for module in made.image_encoder.modules())
-    learning = [
-        parameter
-        for group in adamw(made, tiny_recipe).param_groups
-        for parameter in group["params"]
-    ]
-    assert {id(parameter) for parameter in learning} == {
-        id(parameter) for parameter in made.head.parameters()
-    }
+    learning = itertools.chain(
+        *(group["params"] for group in adamw(made, tiny_recipe).param_groups)
+    )
+    assert {*map(id, learning)} == {*map(id, made.head.parameters())}
     free = classification("random:hybrid_mini@32", tiny_recipe)
     assert free.image_encoder.training
     assert all(parameter.requires_grad for parameter in free.parameters())
@@ -168,10 +155,11 @@ def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny
 def trained(
     folder: Path, spelling: str, data: str, recipe, frozen: bool
 ) -> tuple[LoadedEncoder, nn.Linear]:
+    """An encoder and its head after a run, which is kept as `run` in the folder."""
     encoder = load_encoder(spelling, 0, CPU)
     head = random_head(encoder.num_features, 2, 0)
     (task,) = load_tasks(data)
-    run = Run(folder, recipe, {}, frozen, seed=0, place=HERE, num_workers=0, quiet=True)
+    run = Run(folder / "run", recipe, {}, frozen, seed=0, place=HERE, num_workers=0, quiet=True)
     train_classifier(run, encoder, head, task.train, task)
     return encoder, head
 
@@ -183,22 +171,17 @@ def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
 ) -> None:
     recipe = replace(tiny_recipe, range_augment=ranges)
     before = load_encoder("random:hybrid_mini@32", 0, CPU)
-    encoder, head = trained(
-        tmp_path / "run", "random:hybrid_mini@32", cats_and_dogs, recipe, frozen
-    )
+    encoder, head = trained(tmp_path, "random:hybrid_mini@32", cats_and_dogs, recipe, frozen)
     assert (encoder.digest() == before.digest()) == frozen  # batch norm's statistics are part of it
     assert not torch.equal(head.weight, random_head(encoder.num_features, 2, 0).weight)
     weights = load_file(tmp_path / "run" / "weights.safetensors")
     prefix = "objective." if ranges else ""
-    assert torch.equal(
-        weights[f"{prefix}head.weight"], head.weight
-    )  # what is tested is the average that is kept
-    encoders = [name for name in weights if "image_encoder." in name]
-    assert (
-        not encoders
-        if frozen
-        else weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
-    )
+    # What is tested is the average that is kept.
+    assert torch.equal(weights[f"{prefix}head.weight"], head.weight)
+    if frozen:
+        assert not [name for name in weights if "image_encoder." in name]
+    else:
+        assert weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
 
 
 class Recording(nn.Module):
@@ -218,19 +201,11 @@ def test_accuracy_is_measured_in_evaluation_mode_over_the_images_that_can_be_rea
     cats_and_dogs, tiny_recipe
 ) -> None:
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
-    made = Classification(
-        Recording(encoder.module),
-        random_head(encoder.num_features, 2, 0),
-        tiny_recipe,
-        frozen=False,
-    )
+    head = random_head(encoder.num_features, 2, 0)
+    made = Classification(Recording(encoder.module), head, tiny_recipe, frozen=False)
     (task,) = load_tasks(cats_and_dogs)
-    found = evaluate(
-        made,
-        encoder.preprocess,
-        task.test,
-        run=SimpleNamespace(place=HERE, **vars(READING)),
-    )
+    run = SimpleNamespace(place=HERE, **vars(READING))
+    found = evaluate(made, encoder.preprocess, task.test, run=run)
     assert made.image_encoder.modes == [False]
     features = extract(encoder.module, encoder.preprocess, task.test, reading=READING)
     with torch.inference_mode():

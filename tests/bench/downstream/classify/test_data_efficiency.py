@@ -42,10 +42,8 @@ def test_each_encoder_has_a_record_which_is_not_made_again_and_a_failure_is_name
     assert sorted(records) == ["my run", "random-seed0"]
     found = [(row["fraction"], row["init"]) for row in records["my run"]["samples"]["runs"]]
     assert found == [(0.5, "random"), (0.5, "transfer"), (1.0, "random"), (1.0, "transfer")]
-    assert [row["init"] for row in records["random-seed0"]["samples"]["runs"]] == [
-        "random",
-        "random",
-    ]
+    untrained = records["random-seed0"]["samples"]["runs"]
+    assert [row["init"] for row in untrained] == ["random", "random"]
     assert [record["config"]["transfer"]["alpha"] for record in records.values()] == [0.5, 0.5]
     before = {path: path.stat().st_mtime_ns for path in out.glob("linear_probe/*.json")}
     main(config(encoders, cats_and_dogs, out))
@@ -69,56 +67,42 @@ def started(monkeypatch) -> list[list[str]]:
 def test_untrained_encoders_are_as_many_as_asked_for_and_a_trained_one_is_one(
     started, tmp_path
 ) -> None:
-    main(
-        config(
-            ("timm:a/b", UNTRAINED), "folder:x", tmp_path, seeds=5, untrained=3, devices=("cpu",)
-        )
-    )
-    said = [
-        {
-            name: command[command.index(f"--{name}") + 1]
-            for name in ("encoder", "out", "seed", "seeds")
-        }
-        for command in started
-    ]
-    places = [
-        tmp_path / "linear_probe" / f"{name}.json"
-        for name in ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")
-    ]
-    assert [Path(one["out"]) for one in said] == places
-    assert [(one["encoder"], one["seed"], one["seeds"]) for one in said] == [
-        ("timm:a/b", "0", "5"), *((UNTRAINED, str(seed), "5") for seed in range(3))
-    ]  # fmt: skip
+    numbers = {"seeds": 5, "untrained": 3}
+    main(config(("timm:a/b", UNTRAINED), "folder:x", tmp_path, devices=("cpu",), **numbers))
+
+    def given(flag: str) -> list[str]:
+        return [command[command.index(f"--{flag}") + 1] for command in started]
+
+    names = ("timm-a-b", "random-seed0", "random-seed1", "random-seed2")
+    assert given("out") == [str(tmp_path / "linear_probe" / f"{name}.json") for name in names]
+    assert given("encoder") == ["timm:a/b", *[UNTRAINED] * 3]
+    assert given("seed") == ["0", "0", "1", "2"]
+    assert given("seeds") == ["5"] * 4
 
 
 @pytest.mark.parametrize("program", [*TABLE_7])
 def test_each_program_is_started_with_its_recipe_its_options_and_a_device(
     program, started, tmp_path
 ) -> None:
-    main(
-        config(
-            ("a", "b"),
-            "folder:x",
-            tmp_path,
-            programs=(program,),
-            recipe="",
-            devices=("cuda:0", "cuda:1"),
-        )
-    )
+    how = {"programs": (program,), "recipe": "", "devices": ("cuda:0", "cuda:1")}
+    main(config(("a", "b"), "folder:x", tmp_path, **how))
     for command in started:
         assert command[1:5] == ["-m", f"bench.downstream.{program}", "--recipe", TABLE_7[program]]
         assert command[command.index("--alpha") + 1] == "0.5"
     assert {command[-1] for command in started} <= {"cuda:0", "cuda:1"}
 
 
+def write_record(path: Path, command: list[str]) -> None:
+    """A record that this command has made."""
+    path.parent.mkdir()
+    made_by = shlex.join(["python", *command[1:]])
+    path.write_text(json.dumps({"kind": "linear_probe", "metrics": {}, "command": made_by}))
+
+
 def test_a_record_of_another_command_is_made_anew(started, tmp_path) -> None:
     here = config(("a",), "folder:x", tmp_path, devices=("cpu",))
     main(here)
-    words = [word if " " not in word else f"'{word}'" for word in started[0][1:]]
-    (tmp_path / "linear_probe").mkdir()
-    (tmp_path / "linear_probe/a.json").write_text(
-        json.dumps({"kind": "linear_probe", "metrics": {}, "command": " ".join(["python", *words])})
-    )
+    write_record(tmp_path / "linear_probe/a.json", started[0])
     main(here)
     assert len(started) == 1
     main(config(("a",), "folder:x", tmp_path, fraction=(1.0,)))
@@ -130,16 +114,7 @@ def test_a_record_older_than_the_weights_is_made_anew(started, tmp_path, make_ru
     here = config((str(run),), "folder:x", tmp_path, devices=("cpu",), quiet=False)
     main(here)
     record = tmp_path / "linear_probe" / f"{run.name}.json"
-    record.parent.mkdir()
-    record.write_text(
-        json.dumps(
-            {
-                "kind": "linear_probe",
-                "metrics": {},
-                "command": shlex.join(["python", *started[0][1:]]),
-            }
-        )
-    )
+    write_record(record, started[0])
     main(replace(here, quiet=True))  # silence does not matter
     assert len(started) == 1
     os.utime(record, (0, 0))
@@ -148,10 +123,10 @@ def test_a_record_older_than_the_weights_is_made_anew(started, tmp_path, make_ru
 
 
 def test_two_encoders_of_one_name_are_refused(started, tmp_path) -> None:
-    for name in ("one", "other"):
-        (tmp_path / name / "catlip-seed0").mkdir(parents=True)
-    folders = tuple(str(tmp_path / name / "catlip-seed0") for name in ("one", "other"))
-    for encoders in (folders, (UNTRAINED, "random:vit_tiny16@32")):
+    folders = [tmp_path / name / "catlip-seed0" for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for encoders in (tuple(map(str, folders)), (UNTRAINED, "random:vit_tiny16@32")):
         with pytest.raises(InputError, match=r"--encoders.*--out"):
             main(config(encoders, "folder:x", tmp_path))
     assert started == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from small_data import ON_A_CPU
 
 from bench.downstream import finetune, linear_probe, readouts
 from bench.downstream.classify.datasets import Task, load_tasks
@@ -139,12 +140,7 @@ def test_the_installed_files_are_60000_and_10000_photographs_of_ten_classes() ->
 
 @pytest.fixture
 def options(folder: Path) -> dict[str, Any]:
-    return {
-        "data": f"fashion_mnist:{folder}",
-        "num_workers": 0,
-        "device": "cpu",
-        "quiet": True,
-    }
+    return ON_A_CPU | {"data": f"fashion_mnist:{folder}"}
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -156,16 +152,9 @@ def test_a_probe_starts_from_the_rows_of_its_nouns_and_the_page_names_the_data(
     make_run, options, tmp_path: Path
 ) -> None:
     run, out = make_run(synsets=CLOTHES), tmp_path / "runs/starter/linear_probe/probe.json"
-    linear_probe.main(
-        linear_probe.LinearProbe(
-            STARTER_PROBE,
-            encoder=str(run),
-            out=out,
-            init=("random", "transfer"),
-            cached_features=True,
-            **options,
-        )
-    )
+    options |= {"encoder": str(run), "out": out, "cached_features": True}
+    both = ("random", "transfer")
+    linear_probe.main(linear_probe.LinearProbe(STARTER_PROBE, init=both, **options))
     record = measured(out)
     assert record["metrics"]["fashion_mnist_num_test"] == COUNTS["t10k"]
     assert {row["init"] for row in record["samples"]["runs"]} == {"random", "transfer"}
@@ -180,15 +169,8 @@ def test_a_probe_starts_from_the_rows_of_its_nouns_and_the_page_names_the_data(
 
 def test_an_encoder_is_fine_tuned_on_it(make_run, options, tiny_recipe, tmp_path: Path) -> None:
     out = tmp_path / "finetune.json"
-    finetune.main(
-        finetune.Finetune(
-            tiny_recipe,
-            encoder=str(make_run(synsets=CLOTHES)),
-            out=out,
-            init=("transfer",),
-            **options,
-        )
-    )
+    options |= {"encoder": str(make_run(synsets=CLOTHES)), "out": out}
+    finetune.main(finetune.Finetune(tiny_recipe, init=("transfer",), **options))
     (row,) = measured(out)["samples"]["runs"]
     assert (row["task"], row["init"], row["num_train"]) == ("fashion_mnist", "transfer", 40)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_data import ON_A_CPU
 
 from bench.downstream import linear_probe
 from bench.downstream.classify import fit
@@ -32,23 +33,18 @@ FIT = "folder-1-random-seed0"  # a run's name
 def test_killed_and_gone_on_with_is_undisturbed_bit_for_bit(cats_and_dogs, tmp_path) -> None:
     command = [sys.executable, HERE / "small_finetune.py", cats_and_dogs, tmp_path]
     done = subprocess.run(
-        [*map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        [*map(str, command)], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert {"checkpoints", "log.jsonl"} <= {*found["left"]}
-    assert not {"score.json", "weights.safetensors"} & {
-        *found["left"]
-    }  # the kill left a run that was not done
+    left = {*found["left"]}
+    assert {"checkpoints", "log.jsonl"} <= left
+    assert not {"score.json", "weights.safetensors"} & left, "the run was not done"
     assert found["killed"] == found["whole"]
 
 
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
-    program, cats_and_dogs, tiny_recipe, tmp_path
+    succeed, cats_and_dogs, tiny_recipe, tmp_path
 ) -> None:
     recipe = replace(
         tiny_recipe,
@@ -59,33 +55,17 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         eps=1e-3,  # Adam makes whole steps of gradients of rounding alone, as of a key's bias
     )
     encoder = "random:vit_tiny16@32"  # without batch norm, which sees each micro-batch alone
-    main(
-        Finetune(
-            recipe,
-            encoder,
-            cats_and_dogs,
-            tmp_path / "one.json",
-            num_workers=0,
-            device="cpu",
-            quiet=True,
-        )
-    )
-    changed = {
-        name: value
-        for name, value in asdict(recipe).items()
-        if value != getattr(STARTER_FINETUNE, name)
-    }
-    options = [
-        word
-        for name, value in changed.items()
-        for word in (f"--{name.replace('_', '-')}", *as_words(value))
-    ]
-    done = program(
+    main(Finetune(recipe, encoder, cats_and_dogs, tmp_path / "one.json", **ON_A_CPU))
+    options = []
+    for name, value in asdict(recipe).items():
+        if value != getattr(STARTER_FINETUNE, name):
+            values = value if isinstance(value, tuple) else (value,)
+            options += [f"--{name.replace('_', '-')}", *values]
+    done = succeed(
         "bench.downstream.finetune", *options,
         "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
         "cpu", "--quiet", ranks=2,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
     one, two = (load_file(tmp_path / name / FIT / "weights.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
@@ -100,11 +80,6 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     assert scores[1]["top1"] == scores[0]["top1"]
 
 
-def as_words(value: Any) -> list[str]:
-    """A value as it is written on a command line."""
-    return [*map(str, value)] if isinstance(value, tuple) else [str(value)]
-
-
 @pytest.fixture
 def finetune(cats_and_dogs, tiny_recipe, tmp_path):
     """Fine-tunes in this process; its record."""
@@ -112,14 +87,9 @@ def finetune(cats_and_dogs, tiny_recipe, tmp_path):
     def start(
         recipe=tiny_recipe, encoder="random:hybrid_mini@32", data=cats_and_dogs, **options: Any
     ) -> dict[str, Any]:
-        plain: dict[str, Any] = {
-            "out": tmp_path / "tune.json",
-            "num_workers": 0,
-            "device": "cpu",
-            "quiet": True,
-        }
-        main(Finetune(recipe, encoder, data, **plain | options))
-        return json.loads((tmp_path / "tune.json").read_text())
+        out = tmp_path / "tune.json"
+        main(Finetune(recipe, encoder, data, out, **ON_A_CPU | options))
+        return json.loads(out.read_text())
 
     return start
 
@@ -129,19 +99,14 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
 ) -> None:
     first = finetune()
     run = tmp_path / "tune" / FIT
-    assert {path.name for path in run.iterdir() if path.is_file()} >= {
-        "score.json",
-        "weights.safetensors",
-        "log.jsonl",
-    }
+    for name in ("score.json", "weights.safetensors", "log.jsonl"):
+        assert (run / name).is_file()
     assert not (run / "checkpoints").exists()
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
+    faster = replace(tiny_recipe, max_lr=0.5)
     for changes, says in (
-        (
-            {"recipe": replace(tiny_recipe, max_lr=0.5)},
-            f"max_lr {tiny_recipe.max_lr} there, 0.5 now",
-        ),
+        ({"recipe": faster}, f"max_lr {tiny_recipe.max_lr} there, 0.5 now"),
         ({"encoder": "random:hybrid_mini@48"}, "encoder 'random:hybrid_mini@32' there"),
     ):
         with pytest.raises(InputError, match=rf"tune\.json .*{says}.*--out"):
@@ -171,9 +136,7 @@ def start(
 ) -> list[dict[str, Any]]:
     """The rows of a sweep."""
     config = {main: Finetune, linear_probe.main: linear_probe.LinearProbe}[program]
-    program(
-        config(recipe, str(encoder), data, out, num_workers=0, device="cpu", quiet=True, **options)
-    )
+    program(config(recipe, str(encoder), data, out, **ON_A_CPU | options))
     return json.loads(out.read_text())["samples"]["runs"]
 
 
@@ -188,9 +151,8 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(
         (0.5, "random", 0), (0.5, "transfer", 0), (1.0, "random", 0), (1.0, "transfer", 0)
     ]  # fmt: skip
     assert [row["num_train"] for row in rows] == [4, 4, 8, 8] * 2
-    (alone,) = start(
-        program, tiny_recipe, run, cats_and_dogs, tmp_path / "alone.json", init=("transfer",)
-    )
+    out = tmp_path / "alone.json"
+    (alone,) = start(program, tiny_recipe, run, cats_and_dogs, out, init=("transfer",))
     one, other = (
         load_file(tmp_path / name / "folder-1-transfer-seed0/weights.safetensors")
         for name in ("all", "alone")
@@ -217,9 +179,8 @@ def test_ten_images_are_learnt_by_heart(finetune, tiny_recipe, tmp_path) -> None
             (tmp_path / "noise" / split / str(number)).mkdir(parents=True)
             Image.fromarray(noise).save(tmp_path / "noise" / split / str(number) / "0.png")
     still = {"crop_scale": (1.0, 1.0), "flip": 0.0, "label_smoothing": 0.0}
-    recipe = replace(
-        tiny_recipe, iterations=40, micro_batch=10, max_lr=2e-3, min_lr=2e-3, ema_decay=0.5, **still
-    )
+    fast = {"iterations": 40, "micro_batch": 10, "max_lr": 2e-3, "min_lr": 2e-3, "ema_decay": 0.5}
+    recipe = replace(tiny_recipe, **fast, **still)
     record = finetune(recipe, data=f"folder:{tmp_path / 'noise'}")
     assert record["metrics"]["folder_top1"] == 1
     assert "NaN" not in json.dumps(record)
@@ -228,20 +189,11 @@ def test_ten_images_are_learnt_by_heart(finetune, tiny_recipe, tmp_path) -> None
 def test_an_encoder_of_one_size_is_trained_on_that_size_and_the_record_says_so(
     finetune, tiny_recipe
 ) -> None:
-    recipe = replace(
-        tiny_recipe,
-        resolution=64,
-        min_resolution=32,
-        max_resolution=96,
-        num_scales=3,
-        scale_multiple=32,
-        iterations=2,
-    )
+    sizes = {"resolution": 64, "min_resolution": 32, "max_resolution": 96}
+    recipe = replace(tiny_recipe, **sizes, num_scales=3, scale_multiple=32, iterations=2)
     one_size = finetune(recipe, encoder="random:openclip/ViT-S-32")
-    assert any(
-        "takes images of one size, so it was trained without the other sizes" in note
-        for note in one_size["notes"]
-    )
+    told = "takes images of one size, so it was trained without the other sizes"
+    assert any(told in note for note in one_size["notes"])
     encoder = load_encoder("random:openclip/ViT-S-32", 0, torch.device("cpu"), 64)
     assert [size.resolution for size in fitting(recipe, encoder).sizes()] == [64]
     any_size = load_encoder("random:hybrid_mini@32", 0, torch.device("cpu"), 64)
@@ -258,20 +210,19 @@ def test_a_sweep_of_nothing_is_refused(changes, tiny_recipe) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_of_vit_b16_at_512_pixels(program, tmp_path) -> None:
+def test_a_step_of_vit_b16_at_512_pixels(succeed, tmp_path) -> None:
     for split in ("train", "val"):
         for number, name in enumerate(("cat", "dog")):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             Image.new("RGB", (600, 550), (200 * number, 100, 50)).save(
                 tmp_path / "data" / split / name / "0.jpg"
             )
-    done = program(
+    succeed(
         "bench.downstream.finetune", "--recipe", "table_7b_512", "--encoder", "random:vit_b16@224",
         "--iterations", 1, "--epochs", 0, "--micro-batch", 1, "--min-resolution", 512,
         "--data", f"folder:{tmp_path / 'data'}", "--out", tmp_path / "tune.json", "--device", "cpu",
         "--quiet",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "tune.json").read_text())
     assert "512" in record["notes"][0]
     assert record["config"]["recipe"]["resolution"] == 512 > TABLE_7B.resolution

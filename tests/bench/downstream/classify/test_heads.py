@@ -59,9 +59,8 @@ def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> N
     classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
     head, origins = transferred(f"{run}{end}")
     assert [origin.kind for origin in origins] == ["exact", "exact", "random"]
-    assert torch.equal(
-        head.weight[:2], classifier["weight"][[1, 0]]
-    )  # the vocabulary begins with dog and cat
+    # The vocabulary begins with dog and cat.
+    assert torch.equal(head.weight[:2], classifier["weight"][[1, 0]])
     assert head.bias.tolist() == [0, 0, 0]
     copied, _ = transferred(f"{run}{end}", options=TransferOptions(bias="copy"))
     assert torch.equal(copied.bias[:2], classifier["bias"][[1, 0]])
@@ -69,19 +68,16 @@ def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> N
 
 def test_every_option_reaches_the_head(make_run) -> None:
     run = make_run(synsets=("dog.n.01", "wolf.n.01", "animal.n.01", "plant.n.02"))
-    classifier, vocabulary = (
-        load_encoder(str(run), 0, CPU).checkpoint.classifier,
-        Vocabulary.load(Path(f"{run}-vocabulary.json")),
-    )
+    classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
+    vocabulary = Vocabulary.load(Path(f"{run}-vocabulary.json"))
     labels = name_labels("folder", ("canine", "organism", "cat", "qwertz"))
     plain = transferred(run, labels)[0].weight
     for changed in ({"alpha": 0.05}, {"ties": "mean"}, {"bias": "fresh"}, {"scale": "unit"}):
         options = replace(TransferOptions(), **changed)
         head, _ = transferred(run, labels, options, seed=3)
         chosen = (options.alpha, options.ties, options.bias, options.scale, 3)
-        expected = transfer_rows(
-            classifier["weight"], classifier["bias"], vocabulary, labels, *chosen
-        )
+        rows = (classifier["weight"], classifier["bias"])
+        expected = transfer_rows(*rows, vocabulary, labels, *chosen)
         assert torch.equal(head.weight, expected.weight)
         assert torch.equal(head.bias, expected.bias)
         assert not torch.equal(head.weight, plain)
@@ -99,10 +95,9 @@ def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untra
 
 
 def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
+    labels = name_labels("folder", ("table", "qwertz"))
     with pytest.raises(InputError, match=r"folder.* alpha 1"):
-        transferred(
-            make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
-        )
+        transferred(make_run(), labels, TransferOptions(alpha=1))
 
 
 def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:
@@ -111,15 +106,12 @@ def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path
     vocabulary_of("cat.n.01", "dog.n.01").save(other)
     with pytest.raises(InputError, match=str(other)):
         transferred(run, options=TransferOptions(vocabulary=other))
-    record = tmp_path / "run.json"
-    record.write_text(
-        json.dumps({"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}})
-    )
+    record = {"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=str(other)):
         transferred(run)
-    head, _ = transferred(
-        run, options=TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
-    )  # what is said wins
+    said = TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
+    head, _ = transferred(run, options=said)  # what is said wins
     assert len(head.bias) == 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_data import png, write_folders
+from small_data import ON_A_CPU, png, write_folders
 
 from bench.downstream.classify import cached_features
 from bench.downstream.classify.accuracy import Features, rows_of
@@ -23,9 +23,9 @@ from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE
 
 CPU = torch.device("cpu")
-PROBE = replace(
-    STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32"
-)  # a rate at which a few steps are enough
+# A rate at which a few steps are enough.
+PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, precision="fp32")
+RANDOM = "random:hybrid_mini@32"
 
 
 def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
@@ -38,9 +38,8 @@ def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
 
 
 def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
-    return fit_linear(
-        train, test, random_head(train.values.shape[1], 20, seed), "random", recipe, seed
-    )
+    head = random_head(train.values.shape[1], 20, seed)
+    return fit_linear(train, test, head, "random", recipe, seed)
 
 
 def test_separable_features_are_separated() -> None:
@@ -60,9 +59,8 @@ def test_features_of_very_different_sizes_are_separated_too() -> None:
 
 def test_shuffled_labels_give_chance() -> None:
     train, test = clusters(1000, 1, spread=1), clusters(1000, 2, spread=1)
-    shuffled = replace(
-        train, labels=train.labels[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
-    )
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    shuffled = replace(train, labels=train.labels[order])
     score = fitted(shuffled, test, replace(PROBE, epochs=20))
     assert 0 < score.top1 < 0.2
     assert 0.05 < score.top5 < 0.5
@@ -80,16 +78,13 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
     None
 ):
     train, head = clusters(400, 1), random_head(32, 20, 0)
-    with (
-        torch.no_grad()
-    ):  # the right classifier of the features as they are, and far from their mean
+    stretch = torch.linspace(0.1, 3, 32)
+    with torch.no_grad():  # the right classifier of the stretched features, far from their mean
         centres = torch.stack([train.values[train.labels == label].mean(0) for label in range(20)])
-        head.weight.copy_(centres)
+        head.weight.copy_(centres / stretch)
         head.bias.copy_(-centres.square().sum(1) / 2)
     still = replace(PROBE, max_lr=1e-12, min_lr=0.0, iterations=1, epochs=0)
-    shifted = replace(train, values=train.values * torch.linspace(0.1, 3, 32))
-    with torch.no_grad():
-        head.weight.div_(torch.linspace(0.1, 3, 32))
+    shifted = replace(train, values=train.values * stretch)
     transferred, random = (
         fit_linear(shifted, shifted, head, init, still, 0).top1 for init in ("transfer", "random")
     )
@@ -111,14 +106,14 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
 ) -> None:
     taken = []
     original = torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW,
-        "step",
-        lambda self: taken.append(self.param_groups[0]["lr"]) or original(self),
-    )
-    score = fitted(
-        clusters(400, 1), clusters(40, 2), replace(PROBE, **changes)
-    )  # seven batches an epoch
+
+    def step(self: torch.optim.AdamW) -> None:
+        taken.append(self.param_groups[0]["lr"])
+        original(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    # Seven batches an epoch.
+    score = fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))
     assert len(taken) == steps
     assert taken[0] == PROBE.max_lr
     assert np.isfinite(score.final_loss)
@@ -126,8 +121,8 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
 
 def probe(out: Path, encoder: object, data: str, recipe=PROBE, **options: Any) -> dict[str, Any]:
     """The record of a probe."""
-    plain = {"num_workers": 0, "device": "cpu", "quiet": True, "cached_features": True}
-    main(LinearProbe(recipe, str(encoder), data, out, **plain | options))
+    changed = ON_A_CPU | {"cached_features": True} | options
+    main(LinearProbe(recipe, str(encoder), data, out, **changed))
     return json.loads(out.read_text())
 
 
@@ -138,35 +133,23 @@ def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(
     recipe = PROBE if cached else tiny_recipe
     options = {"cached_features": cached, "fraction": (0.5, 1.0), "seeds": 2, "seed": 3}
     one, two = (
-        probe(tmp_path / f"{name}.json", "random:hybrid_mini@32", cats_and_dogs, recipe, **options)
-        for name in "ab"
+        probe(tmp_path / f"{name}.json", RANDOM, cats_and_dogs, recipe, **options) for name in "ab"
     )
     rows, again = (
         [row | {"seconds": 0} for row in record["samples"]["runs"]] for record in (one, two)
     )
     assert rows == again
-    found = [(row["fraction"], row["init"], row["seed"], row["num_train"]) for row in rows]
-    assert found == [
-        (0.5, "random", 3, 4),
-        (1.0, "random", 3, 8),
-        (0.5, "random", 4, 4),
-        (1.0, "random", 4, 8),
-    ]
+    found = [(row["fraction"], row["seed"], row["num_train"]) for row in rows]
+    assert found == [(0.5, 3, 4), (1.0, 3, 8), (0.5, 4, 4), (1.0, 4, 8)]
+    assert {row["init"] for row in rows} == {"random"}
     metrics = one["metrics"]
-    assert metrics["encoder_digest"] == load_encoder("random:hybrid_mini@32", 3, CPU).digest()
-    assert [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")] == [
-        2,
-        8,
-        8,
-    ]
-    assert metrics["folder_top1"] == pytest.approx(
-        np.mean([row["top1"] for row in rows if row["fraction"] == 1])
-    )
-    assert (metrics["method"], metrics["pretrain_seed"], one["kind"]) == (
-        "random",
-        3,
-        "linear_probe",
-    )
+    assert metrics["encoder_digest"] == load_encoder(RANDOM, 3, CPU).digest()
+    sizes = [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")]
+    assert sizes == [2, 8, 8]
+    of_the_whole = [row["top1"] for row in rows if row["fraction"] == 1]
+    assert metrics["folder_top1"] == pytest.approx(np.mean(of_the_whole))
+    assert (metrics["method"], metrics["pretrain_seed"]) == ("random", 3)
+    assert one["kind"] == "linear_probe"
     assert "NaN" not in (tmp_path / "a.json").read_text()
     assert any("Table 7(a)" in note for note in one["notes"]) == cached
     if cached:
@@ -178,17 +161,15 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(
 ) -> None:
     seen: list[Features] = []
     original = cached_features.fit_linear
-    monkeypatch.setattr(
-        cached_features,
-        "fit_linear",
-        lambda train, *rest, **how: seen.append(train) or original(train, *rest, **how),
-    )
-    probe(
-        tmp_path / "probe.json", "random:hybrid_mini@32", cats_and_dogs, fraction=(0.25, 0.5, 1.0)
-    )
-    parts = [
-        load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in (0.25, 0.5, 1.0)
-    ]
+
+    def fit(train: Features, *rest: Any, **how: Any) -> Any:
+        seen.append(train)
+        return original(train, *rest, **how)
+
+    monkeypatch.setattr(cached_features, "fit_linear", fit)
+    fractions = (0.25, 0.5, 1.0)
+    probe(tmp_path / "probe.json", RANDOM, cats_and_dogs, fraction=fractions)
+    parts = [load_tasks(cats_and_dogs)[0].train.subset(fraction, 0) for fraction in fractions]
     assert [len(part) for part in seen] == [len(part) for part in parts] == [2, 4, 8]
     whole = seen[-1]
     for features, part in zip(seen, parts, strict=True):
@@ -196,20 +177,15 @@ def test_a_classifier_on_cached_features_sees_its_share_of_them(
         assert torch.equal(features.values, whole.values[rows_of(part, parts[-1])])
 
 
-def test_the_starter_s_tasks_are_probed_alike_by_the_program(program, starter, tmp_path) -> None:
-    done = program(
+def test_the_starter_s_tasks_are_probed_alike_by_the_program(succeed, starter, tmp_path) -> None:
+    done = succeed(
         "bench.downstream.linear_probe", "--encoder", "random:hybrid_mini@48", "--data",
         f"starter:{starter.root}",
         "--out", tmp_path / "probe.json", "--epochs", 5, "--seeds", 2, "--quiet",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "probe.json").read_text())
-    assert [row["task"] for row in record["samples"]["runs"]] == [
-        "concepts",
-        "concepts",
-        "subgroups",
-        "subgroups",
-    ]
+    tasks = [row["task"] for row in record["samples"]["runs"]]
+    assert tasks == ["concepts"] * 2 + ["subgroups"] * 2
     assert {"concepts_top1", "subgroups_top5", "concepts_num_classes"} <= record["metrics"].keys()
     assert done.stdout.count("100 % of concepts, random, seed") == 2
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'probe.json'}"
@@ -219,11 +195,8 @@ def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) ->
     record = probe(tmp_path / "probe.json", trained["clip"], cats_and_dogs)
     assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("clip", 0)
     loaded = load_encoder(str(trained["clip"]), 0, CPU)
-    assert (
-        record["metrics"]["encoder_digest"]
-        == loaded.digest()
-        != load_encoder("random:hybrid_mini@48", 0, CPU).digest()
-    )
+    untrained = load_encoder("random:hybrid_mini@48", 0, CPU)
+    assert record["metrics"]["encoder_digest"] == loaded.digest() != untrained.digest()
     assert not loaded.module.training
     assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
 
@@ -232,27 +205,25 @@ def test_a_run_is_probed_by_its_own_weights(trained, cats_and_dogs, tmp_path) ->
 def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(
     inits, cats_and_dogs, tmp_path
 ) -> None:
-    record = probe(tmp_path / "probe.json", "random:hybrid_mini@32", cats_and_dogs, init=inits)
+    record = probe(tmp_path / "probe.json", RANDOM, cats_and_dogs, init=inits)
     assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
     assert record["metrics"]["folder_top1"] == 1
     assert record["notes"]
-    with pytest.raises(InputError, match="random:hybrid_mini@32"):
-        probe(tmp_path / "other.json", "random:hybrid_mini@32", cats_and_dogs, init=("transfer",))
+    with pytest.raises(InputError, match=RANDOM):
+        probe(tmp_path / "other.json", RANDOM, cats_and_dogs, init=("transfer",))
 
 
 def test_both_starts_and_where_the_rows_came_from_are_recorded(
     make_run, cats_and_dogs, tmp_path
 ) -> None:
     run = make_run()
-    record = probe(
-        tmp_path / "probe.json", run, cats_and_dogs, init=("random", "transfer"), fraction=(0.25,)
-    )
+    both = ("random", "transfer")
+    record = probe(tmp_path / "probe.json", run, cats_and_dogs, init=both, fraction=(0.25,))
     assert [row["init"] for row in record["samples"]["runs"]] == ["random", "transfer"]
-    assert [(row["label"], row["kind"]) for row in record["samples"]["origins_folder"]] == [
-        ("cat", "exact"),
-        ("dog", "exact"),
-    ]
-    images = [row["test_images"] for row in record["samples"]["origins_folder"]]
+    origins = record["samples"]["origins_folder"]
+    found = [(row["label"], row["kind"]) for row in origins]
+    assert found == [("cat", "exact"), ("dog", "exact")]
+    images = [row["test_images"] for row in origins]
     assert sorted(images[0] + images[1]) == list(range(record["metrics"]["folder_num_test"]))
     assert "folder_top1" not in record["metrics"]  # which is of all the images
     options = TransferOptions(vocabulary=tmp_path / "run.json")
@@ -269,18 +240,14 @@ def test_broken_pictures_are_named_in_the_record_and_not_trained_on(
     for path in bad:
         path.write_bytes(png(0, 0)[:100])
     recipe = PROBE if cached else tiny_recipe
-    record = probe(
-        tmp_path / "probe.json", "random:hybrid_mini@32", data, recipe, cached_features=cached
-    )
+    record = probe(tmp_path / "probe.json", RANDOM, data, recipe, cached_features=cached)
     assert record["metrics"]["broken"] == {"cut short": 2}
     assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
     assert record["metrics"]["folder_top1"] * 8 in range(9)  # of eight images, not nine
     for number in range(11):
         (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1\d empty.*--max-broken"):
-        probe(
-            tmp_path / "again.json", "random:hybrid_mini@32", data, recipe, cached_features=cached
-        )
+        probe(tmp_path / "again.json", RANDOM, data, recipe, cached_features=cached)
 
 
 def test_the_recipes_are_table_7_through_the_encoder_and_the_starter_on_cached_features() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from small_data import ON_A_CPU
 
 from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from catlip.cli import InputError
@@ -14,18 +15,7 @@ from catlip.training.saving.weights import save_weights
 
 
 def probed(out: Path, runs: list[Path], data: str, **options: Any) -> dict[str, Any]:
-    main(
-        LongerTraining(
-            STARTER_PROBE,
-            tuple(runs),
-            data,
-            out,
-            num_workers=0,
-            device="cpu",
-            quiet=True,
-            **options,
-        )
-    )
+    main(LongerTraining(STARTER_PROBE, tuple(runs), data, out, **ON_A_CPU | options))
     assert "NaN" not in out.read_text()
     return json.loads(out.read_text())
 
@@ -35,19 +25,14 @@ def test_each_of_a_run_s_weights_has_a_row_at_its_place(trained, cats_and_dogs, 
     rows = record["samples"]["runs"]
     whole = json.loads(trained["catlip"].with_suffix(".json").read_text())
     epochs = whole["config"]["recipe"]["epochs"] or whole["metrics"]["epochs_seen"]
-    assert [row["images_seen"] for row in rows] == [
-        8,
-        8,
-        16,
-        16,
-    ]  # four images a step, and two snapshots of four steps
+    # Four images a step, and two snapshots of four steps.
+    assert [row["images_seen"] for row in rows] == [8, 8, 16, 16]
     assert [row["epochs"] for row in rows] == pytest.approx([epochs / 2] * 2 + [epochs] * 2)
     assert [row["annealed"] for row in rows] == [False, False, True, True]
     seconds = whole["samples"]["seconds"]
     assert [row["seconds"] for row in rows] == pytest.approx([seconds[1]] * 2 + [seconds[3]] * 2)
-    assert [(row["task"], row["seed"], row["run"]) for row in rows] == [
-        ("folder", seed, "catlip-seed0") for seed in (0, 1)
-    ] * 2
+    assert [row["seed"] for row in rows] == [0, 1, 0, 1]
+    assert {(row["task"], row["run"]) for row in rows} == {("folder", "catlip-seed0")}
     assert all(row["top1"] == 1 for row in rows)
     assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("catlip", 0)
     for what in ("learning rate", "augmentation"):
@@ -58,9 +43,8 @@ def test_a_run_without_snapshots_is_one_row_and_needs_no_warning(
     trained, cats_and_dogs, tmp_path
 ) -> None:
     record = probed(tmp_path / "longer.json", [trained["clip"]], cats_and_dogs)
-    assert [(row["images_seen"], row["annealed"]) for row in record["samples"]["runs"]] == [
-        (8, True)
-    ]
+    (row,) = record["samples"]["runs"]
+    assert (row["images_seen"], row["annealed"]) == (8, True)
     assert not any("learning rate" in note for note in record["notes"])
 
 
@@ -74,11 +58,8 @@ def test_what_is_no_finished_run_of_the_same_method_is_refused_in_one_line(
         probed(tmp_path / "none.json", [tmp_path / "unfinished"], cats_and_dogs)
     assert "\n" not in str(caught.value)
     weights = load_file(trained["catlip"] / "weights.safetensors")
-    save_weights(
-        tmp_path / "unfinished/weights.safetensors",
-        weights,
-        {"encoder": "hybrid_mini", "resolution": 48, "method": "catlip"},
-    )
+    config = {"encoder": "hybrid_mini", "resolution": 48, "method": "catlip"}
+    save_weights(tmp_path / "unfinished/weights.safetensors", weights, config)
     with pytest.raises(InputError, match="unfinished"):
         probed(tmp_path / "old.json", [tmp_path / "unfinished"], cats_and_dogs)
     assert not [*tmp_path.glob("*.json")]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from small_data import png, write_folders
+from small_data import ON_A_CPU, png, write_folders
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
@@ -34,13 +35,10 @@ def test_images_that_are_in_the_training_set_are_their_own_nearest_neighbours() 
     draw = torch.Generator().manual_seed(0)
     values, labels = torch.randn(50, 16, generator=draw), torch.randint(10, (50,), generator=draw)
     found = Features(values, labels, np.arange(50))
-    longer = Features(
-        values * torch.rand(50, 1, generator=draw) * 9, labels, np.arange(50)
-    )  # by cosine, lengths do not matter
+    # By cosine, lengths do not matter, and itself has by far the greatest weight.
+    longer = replace(found, values=values * torch.rand(50, 1, generator=draw) * 9)
     assert neighbour_hits(found, longer, 10, neighbours=1) == (1, 1)
-    assert (
-        neighbour_hits(found, longer, 10, neighbours=20)[0] > 0.9
-    )  # itself has by far the greatest weight
+    assert neighbour_hits(found, longer, 10, neighbours=20)[0] > 0.9
 
 
 def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
@@ -50,14 +48,12 @@ def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
     for number, expected in ((12, 1.0), (13, 0.0)):
         train = features([near] + [far] * number, [0] + [1] * number)
         assert neighbour_hits(train, features([near], [0]), 2, neighbours=20)[0] == expected
-    train = features([near] + [far] * 13, [0] + [1] * 13)
-    assert (
-        neighbour_hits(train, features([near], [0]), 2, neighbours=12)[0] == 1.0
-    )  # the thirteenth does not vote
+    # Of twelve neighbours: the thirteenth does not vote.
+    assert neighbour_hits(train, features([near], [0]), 2, neighbours=12)[0] == 1.0
 
 
 def read_out(out, encoder: object, data: str, **options: Any) -> dict[str, Any]:
-    main(Readouts(str(encoder), data, out, num_workers=0, device="cpu", quiet=True, **options))
+    main(Readouts(str(encoder), data, out, **ON_A_CPU | options))
     assert "NaN" not in out.read_text()
     return json.loads(out.read_text())
 
@@ -65,14 +61,12 @@ def read_out(out, encoder: object, data: str, **options: Any) -> dict[str, Any]:
 def test_the_labels_of_copied_rows_compete_and_the_others_never_win(make_run, tmp_path) -> None:
     run = make_run(synsets=("dog.n.01", "cat.n.01"))
     encoder = load_encoder(str(run), 0, CPU)
-    labels = name_labels(
-        "folder", ("qwertz", "dog", "cat", *(f"qwertz{number}" for number in range(9)))
-    )
+    unknown = [f"qwertz{number}" for number in range(9)]
+    labels = name_labels("folder", ("qwertz", "dog", "cat", *unknown))
     empty = Split(tmp_path, [], np.zeros(0, dtype=np.int64), bytes)
     record = Record(tmp_path / "readout.json", "readout", {})
-    scores = zero_shot(
-        Readouts(str(run), ""), encoder, Task("folder", labels, empty, empty), record
-    )
+    task = Task("folder", labels, empty, empty)
+    scores = zero_shot(Readouts(str(run), ""), encoder, task, record)
     rows = encoder.checkpoint.classifier["weight"]
     with torch.inference_mode():
         found = scores(torch.cat([rows * 10, -rows * 10]))
@@ -90,42 +84,34 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     cat, dog = (encoder.module(encoder.preprocess(png(level, 0))[None])[0] for level in (0, 127))
     away, middle = dog - cat, (dog + cat) / 2
     away -= middle * (away @ middle) / (middle @ middle)
-    weights["classifier.weight"][:2] = torch.stack(
-        [away, -away]
-    )  # the vocabulary begins with dog and cat
+    # The vocabulary begins with dog and cat.
+    weights["classifier.weight"][:2] = torch.stack([away, -away])
     save_weights(run / "weights.safetensors", weights, dict(encoder.checkpoint.config))
     record = read_out(tmp_path / "readout.json", run, data)
     assert record["metrics"]["folder_knn_top1"] == 1
-    assert record["metrics"]["folder_zero_shot_top1"] == pytest.approx(
-        2 / 3
-    )  # of what no class stands for, nothing
-    assert record["metrics"]["folder_zero_shot_top5"] == pytest.approx(2 / 3)
-    assert [row["kind"] for row in record["samples"]["origins_folder"]] == [
-        "exact",
-        "exact",
-        "random",
-    ]
-    other = read_out(
-        tmp_path / "other.json", run, write_folders(tmp_path / "other", ("qwertz", "qwertzu"))
-    )
+    for top in ("top1", "top5"):  # of what no class stands for, nothing
+        assert record["metrics"][f"folder_zero_shot_{top}"] == pytest.approx(2 / 3)
+    kinds = [row["kind"] for row in record["samples"]["origins_folder"]]
+    assert kinds == ["exact", "exact", "random"]
+    unknown = write_folders(tmp_path / "other", ("qwertz", "qwertzu"))
+    other = read_out(tmp_path / "other.json", run, unknown)
     assert other["metrics"]["folder_knn_top1"] == 1  # what can be read out is
     assert "folder_zero_shot_top1" not in other["metrics"]
     assert any("alpha" in note for note in other["notes"])
 
 
 def test_a_run_of_clip_classifies_by_prompts(trained, starter, tmp_path) -> None:
-    metrics = read_out(tmp_path / "clip.json", trained["clip"], f"starter:{starter.root}")[
-        "metrics"
-    ]
+    clip, catlip = (
+        read_out(tmp_path / f"{name}.json", trained[name], f"starter:{starter.root}")
+        for name in ("clip", "catlip")
+    )
+    metrics = clip["metrics"]
     assert (metrics["method"], metrics["zero_shot"]) == ("clip", "prompts")
     for task in ("concepts", "subgroups"):
         assert 0 <= metrics[f"{task}_zero_shot_top1"] <= metrics[f"{task}_zero_shot_top5"] <= 1
         assert metrics[f"{task}_knn_top1"] <= 1
         assert metrics[f"{task}_num_test"] > 0
-    metrics = read_out(tmp_path / "catlip.json", trained["catlip"], f"starter:{starter.root}")[
-        "metrics"
-    ]
-    assert metrics["zero_shot"] == "classifier rows"
+    assert catlip["metrics"]["zero_shot"] == "classifier rows"
 
 
 @pytest.mark.parametrize(
@@ -159,9 +145,8 @@ def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
         return torch.arange(len(said) - len(prompts), len(said))
 
     def embed(tokens: torch.Tensor) -> torch.Tensor:
-        return torch.stack(
-            [torch.arange(1.0, 5.0).roll(int(token)) * (token + 1) for token in tokens]
-        )
+        rows = [torch.arange(1.0, 5.0).roll(int(token)) * (token + 1) for token in tokens]
+        return torch.stack(rows)
 
     rows = embed_classes(embed, tokenize, task, CPU)
     assert said[:3] == ["hot dog", "a picture of a hot dog.", "a drawing of a hot dog."]
@@ -182,9 +167,8 @@ def test_imagenet_has_openclip_s_names_and_eighty_templates() -> None:
 def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dogs) -> None:
     run = untrained("clip")
     torch.manual_seed(0)
-    objective = BASELINES["clip"](
-        build_encoder("hybrid_mini", 32), text_tower("hybrid_mini")
-    ).eval()
+    towers = build_encoder("hybrid_mini", 32), text_tower("hybrid_mini")
+    objective = BASELINES["clip"](*towers).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
     tokens = CaptionTokenizer(24)([template("dog") for template in templates(task)])
@@ -210,10 +194,8 @@ def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs
             for values in (encoder.preprocess.mean, encoder.preprocess.std)
         )
         pixels = F.normalize(model.encode_image((image / 255 - mean) / std), dim=1)
-        words = open_clip.get_tokenizer("ViT-S-32")(
-            [template("cat") for template in templates(task)]
-        )
-        cat = F.normalize(F.normalize(model.encode_text(words), dim=1).mean(0), dim=0)
-        torch.testing.assert_close(
-            scores(encoder.module(image))[0, 0], pixels[0] @ cat, rtol=1e-3, atol=1e-4
-        )
+        prompts = [template("cat") for template in templates(task)]
+        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(prompts))
+        cat = F.normalize(F.normalize(words, dim=1).mean(0), dim=0)
+        found = scores(encoder.module(image))[0, 0]
+        torch.testing.assert_close(found, pixels[0] @ cat, rtol=1e-3, atol=1e-4)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import fmean
 
 import pytest
+from small_data import ON_A_CPU
 
 from bench.downstream.classify.heads import TransferOptions
 from bench.downstream.transfer_options import CHOICES, Options, main, variants
@@ -26,20 +27,16 @@ def test_a_variant_differs_from_the_defaults_in_one_option() -> None:
 
 def test_gains_are_those_of_pairs(make_run, cats_and_dogs, tmp_path) -> None:
     out, run = tmp_path / "options.json", str(make_run())
-    plain = {"seeds": 2, "num_workers": 0, "device": "cpu", "quiet": True}
-    main(Options(replace(STARTER_PROBE, epochs=2), (run,), cats_and_dogs, out, **plain))
+    recipe = replace(STARTER_PROBE, epochs=2)
+    main(Options(recipe, (run,), cats_and_dogs, out, seeds=2, **ON_A_CPU))
     record = json.loads(out.read_text())
     rows = record["samples"]["runs"]
     assert {(row["share"], row["num_train"]) for row in rows} == {("least", 2), ("all", 8)}
     assert len(rows) == 2 * 2 * (1 + len(variants(None)))
     for share in ("least", "all"):
-        of = {
-            name: [row["top1"] for row in rows if (row["variant"], row["share"]) == (name, share)]
-            for name in ("random", "default")
-        }
+        default, random = (
+            fmean(row["top1"] for row in rows if (row["variant"], row["share"]) == (name, share))
+            for name in ("default", "random")
+        )
         gain = record["metrics"]["gains"]["default"][f"folder, {share}"]
-        assert gain == {
-            "mean": pytest.approx(fmean(of["default"]) - fmean(of["random"])),
-            "spread": 0,
-            "n": 1,
-        }
+        assert gain == {"mean": pytest.approx(default - random), "spread": 0, "n": 1}

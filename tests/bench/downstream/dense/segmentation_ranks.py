@@ -24,21 +24,9 @@ from catlip.training.distributed import Place, find_place
 
 RECIPE = replace(
     STARTER_SEGMENTATION,
-    **{
-        "resolution": 32,
-        "short_side": (32, 48),
-        "head_channels": 8,
-        "micro_batch": 2,
-        "num_devices": 4,
-        "output_stride": 8,
-    },
-    **{
-        "range_augment": (40.0, 20.0),
-        "drop_path": 0.2,
-        "grad_clip": 1.0,
-        "ema_decay": 0.5,
-        "max_lr": 1e-3,
-    },
+    **{"resolution": 32, "short_side": (32, 48), "head_channels": 8, "output_stride": 8},
+    **{"micro_batch": 2, "num_devices": 4, "range_augment": (40.0, 20.0), "drop_path": 0.2},
+    **{"grad_clip": 1.0, "ema_decay": 0.5, "max_lr": 1e-3},
     eps=1e-3,  # AdamW makes much of rounding errors in gradients that are far smaller than this
 )
 STEPS = 3
@@ -71,9 +59,8 @@ def found_in(root: Path) -> dict:
 def trained_on(root: Path, folder: Path, place: Place) -> dict[str, torch.Tensor]:
     """The parameters after STEPS steps, averaged."""
     torch.manual_seed(0)
-    model = segmentor(
-        FeatureMap(open_encoder("random:vit_tiny16@32"), 8, drop_path=RECIPE.drop_path), RECIPE, 3
-    )
+    encoder = open_encoder("random:vit_tiny16@32")
+    model = segmentor(FeatureMap(encoder, 8, drop_path=RECIPE.drop_path), RECIPE, 3)
     positions = Positions(RECIPE.micro_batch, STEPS * RECIPE.accumulation(place.world_size), place)
     loader = training_loader(Stream(read_ade20k(root, "train"), RECIPE, 0), positions, 0)
     training = Training(

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-COLOURS = {
-    "person": (220, 30, 30),
-    "tree": (30, 200, 30),
-    "sea": (30, 30, 220),
-}  # of class ids 0, 1, 2
+# Of class ids 0, 1, 2.
+COLOURS = {"person": (220, 30, 30), "tree": (30, 200, 30), "sea": (30, 30, 220)}
 GREY = 128  # where there is no class
 HEADER = "Idx\tRatio\tTrain\tVal\tStuff\tName"
 FOLDERS = {"train": "training", "val": "validation"}
@@ -31,11 +28,14 @@ def write_ade20k(
                 top, left = row * height // 3, rng.integers(0, width - 13)
                 labels[top + 1 : top + 14, left : left + 13] = annotated
             write_scene(root, split, f"{split}_{number:04d}", labels)
-    rows = [
-        f"{number}\t0.1\t1\t1\t0\t{name}, or so" for number, name in enumerate(COLOURS, start=1)
-    ]
-    (root / "objectInfo150.txt").write_text("\n".join([HEADER, *rows]) + "\n")
+    write_names(root, *(f"{name}, or so" for name in COLOURS))
     return root
+
+
+def write_names(root: Path, *names: str) -> None:
+    """The list of classes."""
+    rows = [f"{number}\t0.1\t1\t1\t0\t{name}" for number, name in enumerate(names, start=1)]
+    (root / "objectInfo150.txt").write_text("\n".join([HEADER, *rows]) + "\n")
 
 
 def write_scene(root: Path, split: str, key: str, labels: np.ndarray) -> None:
@@ -51,6 +51,5 @@ def write_scene(root: Path, split: str, key: str, labels: np.ndarray) -> None:
 
 def files(root: Path, split: str, key: str) -> tuple[Path, Path]:
     """The image and the annotation of that name."""
-    return root / "images" / FOLDERS[split] / f"{key}.jpg", root / "annotations" / FOLDERS[
-        split
-    ] / f"{key}.png"
+    folder = FOLDERS[split]
+    return root / f"images/{folder}/{key}.jpg", root / f"annotations/{folder}/{key}.png"

@@ -29,29 +29,35 @@ def write_coco(root: Path, train: int = 12, val: int = 6, side: int = 48, seed: 
                 mask = np.zeros((side, side), dtype=bool)
                 mask[top : top + 16, left : left + 16] = True
                 pixels[mask] = COLOURS[name]
-                entry = annotation(0, mask, is_crowd=False) | {
-                    "id": len(annotations) + first * 10,
-                    "image_id": number,
-                }
-                annotations.append(entry | {"category_id": IDS[name]})
-            Image.fromarray(pixels).save(folder / f"{number:012d}.jpg", quality=95)
-            images.append(
-                {"id": number, "file_name": f"{number:012d}.jpg", "height": side, "width": side}
-            )
+                entry = annotation(0, mask, is_crowd=False) | {"category_id": IDS[name]}
+                ids = {"id": len(annotations) + first * 10, "image_id": number}
+                annotations.append(entry | ids)
+            name = f"{number:012d}.jpg"
+            Image.fromarray(pixels).save(folder / name, quality=95)
+            images.append({"id": number, "file_name": name, "height": side, "width": side})
         categories = [{"id": IDS[name], "name": name, "supercategory": "thing"} for name in COLOURS]
-        change_annotations(
-            root,
-            split,
-            lambda old, new=(images, annotations, categories): dict(zip(PARTS, new, strict=True)),
-        )
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path = annotations_file(root, split)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
     return root
 
 
-PARTS = ("images", "annotations", "categories")
+def annotations_file(root: Path, split: str) -> Path:
+    return root / "annotations" / f"instances_{split}2017.json"
 
 
 def change_annotations(root: Path, split: str, change: Any) -> None:
     """Write what `change` makes of the annotation file's content."""
-    path = root / "annotations" / f"instances_{split}2017.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(change(json.loads(path.read_text()) if path.exists() else {})))
+    path = annotations_file(root, split)
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def change_each(root: Path, split: str, change: Any) -> None:
+    """Write what `change` makes of each annotation, none where it gives None."""
+
+    def changed(old: dict[str, Any]) -> dict[str, Any]:
+        found = [new for a in old["annotations"] if (new := change(a)) is not None]
+        return old | {"annotations": found}
+
+    change_annotations(root, split, changed)

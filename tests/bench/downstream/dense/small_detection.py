@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from small_data import ON_A_CPU
+
 from bench.downstream.dense.detect.data import MicroBatches
 from bench.downstream.detection import Detection, main
 from catlip.data.sampler import StepPlan
@@ -12,14 +14,8 @@ from catlip.training.distributed import Place
 
 SMALL: DetectionRecipe = replace(
     STARTER_DETECTION,
-    **{
-        "epochs": 2,
-        "micro_batch": 4,
-        "resolution": 48,
-        "max_lr": 2e-3,
-        "warmup_iterations": 1,
-        "lr_step_epochs": (1,),
-    },
+    **{"epochs": 2, "micro_batch": 4, "resolution": 48, "max_lr": 2e-3},
+    **{"warmup_iterations": 1, "lr_step_epochs": (1,)},
     **{"pyramid_channels": 16, "fc_channels": 16, "proposals": (20, 8)},
 )
 
@@ -34,11 +30,5 @@ def micro_batches(
 
 def detect(data: Path, out: Path, recipe: DetectionRecipe = SMALL, **options: Any) -> None:
     """Run the program on a CPU, in this process."""
-    fixed: dict[str, Any] = {
-        "encoder": "random:hybrid_mini@48",
-        "device": "cpu",
-        "num_workers": 0,
-        "draw": 2,
-        "quiet": True,
-    }
+    fixed: dict[str, Any] = ON_A_CPU | {"encoder": "random:hybrid_mini@48", "draw": 2}
     main(Detection(**fixed | {"data": f"coco:{data}", "out": out, "recipe": recipe} | options))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from PIL import Image
-from small_ade20k import COLOURS, GREY, HEADER, files, write_ade20k, write_scene
+from small_ade20k import COLOURS, GREY, HEADER, files, write_ade20k, write_names, write_scene
 
 from bench.downstream.dense.ade20k import ade20k_root, class_names, read_ade20k
 from bench.downstream.dense.segment.data import (
@@ -42,18 +42,18 @@ def root(tmp_path):
 
 
 def labels_of(split, number=0):
-    return (
-        SceneDataset(split, validation_pipeline(32, keep_ratio=False))[number]["data_samples"]
-        .gt_sem_seg.data[0]
-        .numpy()
-    )
+    scenes = SceneDataset(split, validation_pipeline(32, keep_ratio=False))
+    return scenes[number]["data_samples"].gt_sem_seg.data[0].numpy()
+
+
+def pixels_of(scene):
+    """RGB [H, W, 3] of what mmsegmentation holds as BGR."""
+    return scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
 
 
 def test_a_name_is_the_first_of_several(root):
     assert class_names(root) == ["person", "tree", "sea"]
-    (root / "objectInfo150.txt").write_text(
-        f"{HEADER}\n1\t0\t0\t0\t0\tbuilding;edifice\n2\t0\t0\t0\t1\tsky \n"
-    )
+    write_names(root, "building;edifice", "sky ")
     assert class_names(root) == ["building", "sky"]
 
 
@@ -94,9 +94,7 @@ def test_a_few_pixels_of_ids_that_no_class_has_are_counted_and_not_judged(root):
 
 
 def test_many_of_them_are_refused(root):
-    (root / "objectInfo150.txt").write_text(
-        f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n"
-    )
+    write_names(root, "person", "tree")
     with pytest.raises(InputError, match=r"33%.* 2\b"):
         read_ade20k(root, "train")
 
@@ -115,55 +113,52 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-200])
 
 
-FAULTS = {
-    "without_annotation": lambda image, annotation: annotation.unlink(),
-    "without_image": lambda image, annotation: image.unlink(),
-    "other_size": lambda image, annotation: Image.new("L", (48, 40)).save(annotation),
-    "a truncated image": lambda image, annotation: truncate(image),
-    "no image": lambda image, annotation: image.write_bytes(b"<html>"),
-    "an empty annotation": lambda image, annotation: annotation.write_bytes(b""),
-    "colours for ids": lambda image, annotation: Image.new("RGB", (40, 48)).save(annotation),
-    "an empty image": lambda image, annotation: image.write_bytes(b""),
-    "16-bit ids": lambda image, annotation: Image.fromarray(
-        np.ones((48, 40), dtype=np.uint16)
-    ).save(annotation),
-}
+WIDE = np.ones((48, 40), dtype=np.uint16)
+# What is done to a scene, what it is counted as, and why.
+FAULTS = [
+    (lambda image, ids: ids.unlink(), "without_annotation", "no annotation"),
+    (lambda image, ids: image.unlink(), "without_image", "annotation without an image"),
+    (
+        lambda image, ids: Image.new("L", (48, 40)).save(ids),
+        *("other_size", "annotation of another size"),
+    ),
+    (lambda image, ids: truncate(image), "unreadable", "cut short"),
+    (
+        lambda image, ids: image.write_bytes(b"<html>"),
+        *("unreadable", "not a JPEG, PNG, WebP or GIF"),
+    ),
+    (lambda image, ids: ids.write_bytes(b""), "unreadable", "annotation empty"),
+    (
+        lambda image, ids: Image.new("RGB", (40, 48)).save(ids),
+        *("unreadable", "annotation not of 8-bit ids"),
+    ),
+    (lambda image, ids: image.write_bytes(b""), "unreadable", "empty"),
+    (
+        lambda image, ids: Image.fromarray(WIDE).save(ids),
+        *("unreadable", "annotation not of 8-bit ids"),
+    ),
+]
 
 
-CAUSES = {
-    "without_annotation": "no annotation",
-    "without_image": "annotation without an image",
-    "other_size": "annotation of another size",
-    "a truncated image": "cut short",
-    "no image": "not a JPEG, PNG, WebP or GIF",
-    "an empty annotation": "annotation empty",
-    "colours for ids": "annotation not of 8-bit ids",
-    "an empty image": "empty",
-    "16-bit ids": "annotation not of 8-bit ids",
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_scene_with_a_fault_is_counted_and_left_out(root, fault):
-    FAULTS[fault](*files(root, "train", "train_0003"))
+@pytest.mark.parametrize(("spoil", "kind", "cause"), FAULTS)
+def test_a_scene_with_a_fault_is_counted_and_left_out(root, spoil, kind, cause):
+    spoil(*files(root, "train", "train_0003"))
     split = read_ade20k(root, "train")
-    kind = fault if fault in split.counts else "unreadable"
     kinds = ("without_annotation", "without_image", "other_size", "unreadable")
     assert {name: split.counts[name] for name in kinds} == {**dict.fromkeys(kinds, 0), kind: 1}
     assert split.counts["images"] == 12
     assert len(split.scenes) == 11
     assert "train_0003" not in [scene.image.stem for scene in split.scenes]
-    assert split.broken.counts() == {CAUSES[fault]: 1}
-    assert split.broken.listed() == [f"{root / 'images/training'}:train_0003.jpg ({CAUSES[fault]})"]
+    assert split.broken.counts() == {cause: 1}
+    assert split.broken.listed() == [f"{root / 'images/training'}:train_0003.jpg ({cause})"]
 
 
 def test_many_faults_are_refused_in_one_line(tmp_path):
     root = write_ade20k(tmp_path / "ade20k", train=20)
     for number in range(11):
         files(root, "train", f"train_{number:04d}")[1].unlink()
-    with pytest.raises(
-        InputError, match=r"11 no annotation.*train_0000.* 20 .*--max-broken 0\.01"
-    ) as error:
+    told = r"11 no annotation.*train_0000.* 20 .*--max-broken 0\.01"
+    with pytest.raises(InputError, match=told) as error:
         read_ade20k(root, "train")
     assert "\n" not in str(error.value)
     assert len(read_ade20k(root, "train", max_broken=0.6).scenes) == 9
@@ -181,12 +176,8 @@ def test_what_is_odd_but_right_is_counted(root):
         grey = picture.convert("L")
     grey.save(image)
     counts = read_ade20k(root, "val").counts
-    assert [counts[name] for name in ("images", "grey", "without_classes", "empty_classes")] == [
-        7,
-        1,
-        1,
-        1,
-    ]
+    names = ("images", "grey", "without_classes", "empty_classes")
+    assert [counts[name] for name in names] == [7, 1, 1, 1]
 
 
 def test_a_folder_that_is_not_there_is_named(root):
@@ -205,13 +196,10 @@ def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_n
     """However a scene is resized, flipped and cropped, pixels of a class have its colour."""
     stream = Stream(read_ade20k(root, "train"), RECIPE, seed=0)
     model = segmentor(FeatureMap(open_encoder("random:vit_tiny16@32"), 8), RECIPE, 3)
-    batch = model.data_preprocessor(
-        pseudo_collate([stream[position] for position in range(24)]), training=True
-    )
-    images, labels = (
-        batch["inputs"],
-        torch.stack([sample.gt_sem_seg.data[0] for sample in batch["data_samples"]]),
-    )
+    scenes = pseudo_collate([stream[position] for position in range(24)])
+    batch = model.data_preprocessor(scenes, training=True)
+    images = batch["inputs"]
+    labels = torch.stack([sample.gt_sem_seg.data[0] for sample in batch["data_samples"]])
     assert images.shape == (24, 3, 32, 32)
     assert (images == 0).all(dim=1).any(), "some scenes were smaller than the crop"
     assert (labels[(images == 0).all(dim=1)] == 255).all()
@@ -234,21 +222,12 @@ def test_pictures_are_resized_as_pillow_does_it(tmp_path):
         expected = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
     split = read_ade20k(root, "val")
     for keep_ratio in (False, True):
-        scene = SceneDataset(split, validation_pipeline(32, keep_ratio))[0]
-        found = (
-            scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
-        )  # mmsegmentation's images are BGR
+        found = pixels_of(SceneDataset(split, validation_pipeline(32, keep_ratio))[0])
         assert np.abs(found - expected).max() <= 3, "but for the decoder"
     write_scene(root, "train", "same", np.asarray(Image.open(files(root, "val", "val_0000")[1])))
     Image.fromarray(noise).save(files(root, "train", "same")[0], quality=100, subsampling=0)
     recipe = replace(RECIPE, short_side=(32, 32))
-    crop = (
-        Stream(read_ade20k(root, "train"), recipe, seed=0)[0]["inputs"]
-        .flip(0)
-        .permute(1, 2, 0)
-        .numpy()
-        .astype(int)
-    )
+    crop = pixels_of(Stream(read_ade20k(root, "train"), recipe, seed=0)[0])
     flipped = expected[:, ::-1]
     assert min(np.abs(crop - expected).max(), np.abs(crop - flipped).max()) <= 3
 
@@ -267,9 +246,7 @@ def test_crops_that_one_class_fills_are_drawn_again(tmp_path):
     labels = np.ones((100, 100), dtype=np.uint8)
     labels[:, 60:] = 2
     write_scene(tmp_path, "train", "half", labels)
-    (tmp_path / "objectInfo150.txt").write_text(
-        f"{HEADER}\n1\t0\t0\t0\t0\tperson\n2\t0\t0\t0\t0\ttree\n"
-    )
+    write_names(tmp_path, "person", "tree")
 
     def share_of_one(most):
         recipe = replace(RECIPE, short_side=(100, 100), most_of_one_class=most)
@@ -282,27 +259,21 @@ def test_crops_that_one_class_fills_are_drawn_again(tmp_path):
 
 def test_a_position_holds_the_same_for_any_workers_and_another_one_in_the_next_epoch(root):
     split, place = read_ade20k(root, "train"), Place(0, 1, torch.device("cpu"))
-    by_workers = [
-        [
-            batch["inputs"]
-            for batch in training_loader(
-                Stream(split, RECIPE, seed=1), Positions(4, 6, place), workers
-            )
-        ]
-        for workers in (0, 2)
-    ]
+    stream = Stream(split, RECIPE, seed=1)
+    by_workers = []
+    for workers in (0, 2):
+        loader = training_loader(Stream(split, RECIPE, seed=1), Positions(4, 6, place), workers)
+        by_workers.append([batch["inputs"] for batch in loader])
     for alone, apart in zip(*by_workers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(alone, apart, strict=True))
-    stream = Stream(split, RECIPE, seed=1)
     epochs = [
         {stream[position]["data_samples"].img_path for position in range(first, first + 12)}
         for first in (0, 12)
     ]
     assert epochs[0] == epochs[1]
     assert len(epochs[0]) == 12
-    assert not any(
-        torch.equal(a, b) for a, b in zip(by_workers[0][0], by_workers[0][3], strict=True)
-    )
+    first, fourth = by_workers[0][0], by_workers[0][3]
+    assert not any(torch.equal(a, b) for a, b in zip(first, fourth, strict=True))
 
 
 def test_ranks_share_the_micro_batches_of_one():

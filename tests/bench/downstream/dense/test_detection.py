@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it")
 
 from detectron2.structures import Boxes
-from small_coco import change_annotations, write_coco
+from small_coco import change_each, write_coco
 from small_detection import SMALL, detect, micro_batches
 from torchvision.ops import roi_align
 
@@ -59,10 +59,8 @@ def batches(root: Path, folder: Path, recipe: Any, steps: int) -> list[Any]:
 
 
 def test_the_model_holds_the_encoder_s_own_weights() -> None:
-    vit, own = (
-        open_encoder("random:vit_tiny16@64").module,
-        model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit,
-    )
+    vit = open_encoder("random:vit_tiny16@64").module
+    own = model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit
     for name, tensor in own.state_dict().items():
         expected = vit.state_dict()[name]
         assert torch.equal(tensor, expected[:, 1:] if name == "pos_embed" else expected), name
@@ -70,21 +68,16 @@ def test_the_model_holds_the_encoder_s_own_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spelling", "scales", "levels", "sides"),
+    ("spelling", "scales"),
     [
-        (
-            "random:vit_tiny16@64",
-            (4.0, 2.0, 1.0, 0.5),
-            ["p2", "p3", "p4", "p5", "p6"],
-            [32, 64, 128, 256, 512],
-        ),
-        ("random:hybrid_mini@48", (4.0, 2.0, 1.0), ["p2", "p3", "p4", "p5"], [32, 64, 128, 256]),
+        ("random:vit_tiny16@64", (4.0, 2.0, 1.0, 0.5)),
+        ("random:hybrid_mini@48", (4.0, 2.0, 1.0)),
     ],
 )
 @torch.inference_mode()
-def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(
-    spelling, scales, levels, sides
-) -> None:
+def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scales) -> None:
+    levels = [f"p{number + 2}" for number in range(len(scales) + 1)]
+    sides = [32 << number for number in range(len(levels))]
     model = model_of(spelling, replace(SMALL, pyramid_scales=scales)).eval()
     features = model.backbone(torch.rand(1, 3, 64, 64))
     assert {name: tuple(level.shape) for name, level in features.items()} == {
@@ -96,20 +89,16 @@ def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(
     ]
     assert areas == pytest.approx(sides, rel=1e-3)
     assert list(model.proposal_generator.in_features) == levels
-    assert (
-        list(model.roi_heads.box_in_features)
-        == list(model.roi_heads.mask_in_features)
-        == levels[:-1]
-    )
+    for found in (model.roi_heads.box_in_features, model.roi_heads.mask_in_features):
+        assert list(found) == levels[:-1]
 
 
 @torch.inference_mode()
 def test_what_scores_too_little_counts_as_not_found() -> None:
     image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
     for least, is_found in ((0.0, True), (1.0, False)):
-        (found,) = model_of("random:hybrid_mini@48", replace(SMALL, least_score=least)).eval()(
-            image
-        )
+        model = model_of("random:hybrid_mini@48", replace(SMALL, least_score=least)).eval()
+        (found,) = model(image)
         assert (len(found["instances"]) > 0) == is_found
 
 
@@ -119,16 +108,10 @@ def test_what_scores_too_little_counts_as_not_found() -> None:
 def test_the_release_has_the_parameters_more_that_are_accounted_for(size, released) -> None:
     with torch.device("meta"):
         model = model_of(f"random:vit_{size}16_conv@224", DETECTIONS[f"table_7e_{size}16"], 80)
-    convolution, biases, norms, background = (
-        256 * 256 * 9 + 256 + 512,
-        8 * 256,
-        3 * 256,
-        4 * (1024 + 1) + 257,
-    )
-    assert (
-        released - sum(p.numel() for p in model.parameters())
-        == convolution + biases + norms + background
-    )
+    convolution, biases, norms = 256 * 256 * 9 + 256 + 512, 8 * 256, 3 * 256
+    background = 4 * (1024 + 1) + 257
+    more = released - sum(p.numel() for p in model.parameters())
+    assert more == convolution + biases + norms + background
 
 
 def test_rates_and_decays_of_all_parameters() -> None:
@@ -154,11 +137,7 @@ def test_rates_and_decays_of_all_parameters() -> None:
     decaying = {name for name, (_, decay) in rest.items() if decay}
     assert {decay for _, decay in rest.values()} == {0.0, 0.1}
     matrices = {name for name in rest if dict(model.named_parameters())[name].ndim >= 2}
-    of_pyramid = {
-        "backbone.simfp_2.0.weight",
-        "backbone.simfp_2.3.weight",
-        "backbone.simfp_3.0.weight",
-    }
+    of_pyramid = {f"backbone.simfp_{number}.weight" for number in ("2.0", "2.3", "3.0")}
     assert matrices - decaying == of_pyramid, "its transposed convolutions"
     assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
     assert "roi_heads.mask_head.deconv.weight" in decaying
@@ -168,13 +147,11 @@ def test_proposals_are_chosen_as_in_the_release() -> None:
     """An anchor that overlaps an object by half is background, and of the starter's neither."""
     overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
     for recipe, half in ((replace(VIT, background_iou=0.7), 0), (VIT, -1)):
-        _, labels = model_of("random:vit_tiny16@64", recipe).proposal_generator.anchor_matcher(
-            overlaps
-        )
+        generator = model_of("random:vit_tiny16@64", recipe).proposal_generator
+        _, labels = generator.anchor_matcher(overlaps)
         assert labels.tolist() == [1, half, 1], "the first overlaps the second object most of all"
-    generator = model_of(
-        "random:vit_tiny16@64", replace(TABLE, pyramid_channels=16, fc_channels=16)
-    ).proposal_generator
+    recipe = replace(TABLE, pyramid_channels=16, fc_channels=16)
+    generator = model_of("random:vit_tiny16@64", recipe).proposal_generator
     assert generator.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
     assert generator.pre_nms_topk == {True: 2000, False: 1000}
     assert generator.post_nms_topk == {True: 2000, False: 1000}
@@ -187,9 +164,8 @@ def test_objects_are_pooled_as_in_the_release() -> None:
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
     maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
     for pooler, side in ((heads.box_pooler, 7), (heads.mask_pooler, 14)):
-        expected = roi_align(
-            maps[0], [box], side, spatial_scale=1 / 8, sampling_ratio=2, aligned=False
-        )
+        how = {"spatial_scale": 1 / 8, "sampling_ratio": 2, "aligned": False}
+        expected = roi_align(maps[0], [box], side, **how)
         torch.testing.assert_close(pooler(maps, [Boxes(box)]), expected)
 
 
@@ -213,9 +189,8 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
     rate = schedule(TABLE, steps)
     assert rate(0.0) * TABLE.max_lr == pytest.approx(1e-5)
     assert rate(125 / steps) * TABLE.max_lr == pytest.approx((1e-5 + 3e-4) / 2)
-    assert [
-        rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)
-    ] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    rates = [rate(step / steps) for step in (250, 21_999, 22_000, 23_999, 24_000, 24_999)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert schedule(TABLE, 100)(10 / 100) == 1, "a short run warms up for a tenth of it"
     assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
 
@@ -266,11 +241,8 @@ def ended(out: Path) -> dict[str, Any]:
     record = json.loads(out.read_text())
     kept = {name: value for name, value in record["metrics"].items() if name != "seconds"}
     weights = load_file(out.with_suffix("") / "weights.safetensors")
-    return {
-        "metrics": kept,
-        "samples": record["samples"],
-        "weights": {name: w.tolist() for name, w in weights.items()},
-    }
+    listed = {name: tensor.tolist() for name, tensor in weights.items()}
+    return {"metrics": kept, "samples": record["samples"], "weights": listed}
 
 
 @pytest.mark.parametrize(
@@ -347,9 +319,8 @@ def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypat
 
 
 def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
-    recipe = replace(
-        SMALL, epochs=100, lr_step_epochs=(80,), scale_jitter=(), ema_decay=0.8, pyramid_channels=32
-    )
+    long = {"epochs": 100, "lr_step_epochs": (80,)}
+    recipe = replace(SMALL, **long, scale_jitter=(), ema_decay=0.8, pyramid_channels=32)
     detect(small, tmp_path / "run.json", recipe, overfit=4)
     record = json.loads((tmp_path / "run.json").read_text())
     losses = [loss for _, loss in record["samples"]["loss"]]
@@ -358,9 +329,8 @@ def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
     assert record["metrics"]["box_ap50"] > 0.3
     assert record["metrics"]["overfit"] == 4
     assert record["metrics"]["num_train"] == record["metrics"]["num_val"] == 4
-    assert sum(
-        curve[-1][1] for name, curve in record["samples"].items() if name.startswith("loss_")
-    ) == pytest.approx(losses[-1])
+    parts = [curve for name, curve in record["samples"].items() if name.startswith("loss_")]
+    assert sum(curve[-1][1] for curve in parts) == pytest.approx(losses[-1])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) -> None:
@@ -369,20 +339,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) ->
 
 
 def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeypatch) -> None:
-    with pytest.raises(InputError, match="precision bf16"):
-        detect(small, tmp_path / "run.json", replace(SMALL, precision="bf16"))
-    with pytest.raises(InputError, match=r"4\.0.* 1\.0"):
-        detect(small, tmp_path / "run.json", replace(SMALL, pyramid_scales=(4.0, 1.0)))
-    with pytest.raises(InputError, match=r"2\.0.* 0\.1"):
-        detect(small, tmp_path / "run.json", replace(SMALL, scale_jitter=(2.0, 0.1)))
+    for change, said in (
+        ({"precision": "bf16"}, "precision bf16"),
+        ({"pyramid_scales": (4.0, 1.0)}, r"4\.0.* 1\.0"),
+        ({"scale_jitter": (2.0, 0.1)}, r"2\.0.* 0\.1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            detect(small, tmp_path / "run.json", replace(SMALL, **change))
     with pytest.raises(InputError, match="resnet18"):
         detect(small, tmp_path / "run.json", encoder="random:timm/resnet18")
     crowds = write_coco(tmp_path / "crowds", train=3, val=1)
-    change_annotations(
-        crowds,
-        "train",
-        lambda old: old | {"annotations": [a | {"iscrowd": 1} for a in old["annotations"]]},
-    )
+    change_each(crowds, "train", lambda a: a | {"iscrowd": 1})
     with pytest.raises(InputError, match=str(crowds)):
         detect(crowds, tmp_path / "run.json")
     monkeypatch.setitem(sys.modules, "detectron2", None)
@@ -394,33 +361,21 @@ def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_two_ranks_train_and_test_as_one(program, small, tmp_path) -> None:
+def test_two_ranks_train_and_test_as_one(succeed, small, tmp_path) -> None:
     """Apart from rounding, on an encoder whose batch norms would see other batches."""
     recipe = replace(SMALL, micro_batch=2, num_devices=2)
     detect(small, tmp_path / "one.json", recipe, encoder="random:vit_tiny16@48")
-    options = [
-        "--encoder",
-        "random:vit_tiny16@48",
-        "--data",
-        f"coco:{small}",
-        "--out",
-        tmp_path / "two.json",
-        "--device",
-        "cpu",
-    ]
+    options = ["--encoder", "random:vit_tiny16@48", "--data", f"coco:{small}", "--device", "cpu"]
     for name, value in vars(recipe).items():
         if name not in HIDDEN and not isinstance(value, bool):
             values = [value] if not isinstance(value, tuple) else value
             options += [f"--{name.replace('_', '-')}", *values]
-    more = ("--num-workers", 0, "--draw", 2, "--quiet")
-    done = program("bench.downstream.detection", *options, *more, ranks=2)
-    assert done.returncode == 0, done.stderr
+    more = ("--num-workers", 0, "--draw", 2, "--quiet", "--out", tmp_path / "two.json")
+    succeed("bench.downstream.detection", *options, *more, ranks=2)
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert [loss for _, loss in two["samples"]["loss"]] == pytest.approx(
-        [loss for _, loss in one["samples"]["loss"]], rel=1e-2
-    )
+    losses, expected = ([loss for _, loss in record["samples"]["loss"]] for record in (two, one))
+    assert losses == pytest.approx(expected, rel=1e-2)
     assert two["metrics"]["objects_cropped_away"] == one["metrics"]["objects_cropped_away"]
-    assert [picture["key"] for picture in two["samples"]["pictures"]] == [
-        p["key"] for p in one["samples"]["pictures"]
-    ]
+    keys, expected = ([p["key"] for p in record["samples"]["pictures"]] for record in (two, one))
+    assert keys == expected
     assert math.isfinite(two["metrics"]["box_ap"])

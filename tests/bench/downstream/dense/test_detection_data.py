@@ -3,6 +3,7 @@ answers.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
-from small_coco import IDS, change_annotations, write_coco
+from small_coco import IDS, change_annotations, change_each, write_coco
 from small_detection import SMALL, micro_batches
 from torch import nn
 
@@ -37,12 +38,12 @@ from catlip.training.distributed import Place
 
 PLAIN = replace(SMALL, scale_jitter=())
 CPU = torch.device("cpu")
+ALONE = Place(0, 1, CPU)
 
 
 def mapper_of(recipe: DetectionRecipe) -> TrainingMapper:
-    return TrainingMapper(
-        recipe, StepPlan(recipe.sizes(), recipe.num_devices, num_steps=100, seed=0), seed=0
-    )
+    plan = StepPlan(recipe.sizes(), recipe.num_devices, num_steps=100, seed=0)
+    return TrainingMapper(recipe, plan, seed=0)
 
 
 @pytest.fixture
@@ -51,9 +52,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def stream_of(root: Path, folder: Path, seed: int = 0) -> Stream:
-    return Stream(
-        register(usable(read_coco(root, "train")), folder / "train.json", is_main=True), seed
-    )
+    split = usable(read_coco(root, "train"))
+    return Stream(register(split, folder / "train.json", is_main=True), seed)
+
+
+def without(annotation: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in annotation.items() if key != name}
 
 
 def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
@@ -69,9 +73,7 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
 )
 def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, tmp_path, recipe) -> None:
     stream, mapper = stream_of(root, tmp_path / "rle"), mapper_of(recipe)
-    change_annotations(
-        root, "train", lambda old: old | {"annotations": [polygons(a) for a in old["annotations"]]}
-    )
+    change_each(root, "train", polygons)
     outlined = stream_of(root, tmp_path / "polygons")
     for position in range(12):
         of_rle, of_polygons = (mapper(found[position])["instances"] for found in (stream, outlined))
@@ -84,26 +86,21 @@ def test_boxes_fit_the_masks_and_lie_on_the_squares(root, tmp_path) -> None:
     stream, mapper = stream_of(root, tmp_path), mapper_of(PLAIN)
     for position in range(12):
         mapped = mapper(stream[position])
-        assert mapped["image"].shape == (3, 48, 48)
+        image, found = mapped["image"], mapped["instances"]
+        assert image.shape == (3, 48, 48)
         assert mapped["dropped"] == 0
-        for box, mask in zip(
-            mapped["instances"].gt_boxes, mapped["instances"].gt_masks, strict=True
-        ):
+        for box, mask in zip(found.gt_boxes, found.gt_masks, strict=True):
             left, top, right, bottom = box.int().tolist()
             assert mask.sum() == (right - left) * (bottom - top) == 16 * 16
             assert mask[top:bottom, left:right].all()
-            assert (mapped["image"][:, mask] != 128).any(dim=0).float().mean() > 0.9, (
-                "none of the grey around"
-            )
+            is_coloured = (image[:, mask] != 128).any(dim=0)
+            assert is_coloured.float().mean() > 0.9, "none of the grey around"
 
 
 def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root, tmp_path) -> None:
     def change(old: dict[str, Any]) -> dict[str, Any]:
-        kept = [
-            a | {"iscrowd": int(a["image_id"] == 2)}
-            for a in old["annotations"]
-            if a["image_id"] != 1
-        ]
+        kept = [a for a in old["annotations"] if a["image_id"] != 1]
+        kept = [a | {"iscrowd": int(a["image_id"] == 2)} for a in kept]
         first = next(a for a in kept if a["image_id"] == 3)
         crowd = first | {"id": 999_999, "iscrowd": 1}
         return old | {"annotations": [*kept, crowd]}
@@ -118,12 +115,9 @@ def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root,
 
 
 def test_a_pixel_is_an_object_until_it_vanishes(root, tmp_path) -> None:
-    def change(old: dict[str, Any]) -> dict[str, Any]:
-        mask = {"size": [48, 48], "counts": [48 * 20 + 20, 1, 48 * 48 - 48 * 20 - 21]}
-        pixel = {"bbox": [20.0, 20.0, 1.0, 1.0], "segmentation": mask, "area": 1}
-        return old | {"annotations": [a | pixel for a in old["annotations"]]}
-
-    change_annotations(root, "train", change)
+    mask = {"size": [48, 48], "counts": [48 * 20 + 20, 1, 48 * 48 - 48 * 20 - 21]}
+    pixel = {"bbox": [20.0, 20.0, 1.0, 1.0], "segmentation": mask, "area": 1}
+    change_each(root, "train", lambda a: a | pixel)
     stream = stream_of(root, tmp_path)
     mapped = mapper_of(PLAIN)(stream[0])
     boxes = mapped["instances"].gt_boxes.tensor
@@ -137,48 +131,39 @@ def test_a_pixel_is_an_object_until_it_vanishes(root, tmp_path) -> None:
         assert found["dropped"] > 0
 
 
-def as_numbers(images: list[dict[str, Any]]) -> list[Any]:
-    return [
-        (
-            image["image_id"],
-            image["image"].sum().item(),
-            image["instances"].gt_boxes.tensor.tolist(),
-        )
-        for image in images
-    ]
+def as_numbers(batches: Iterable[list[dict[str, Any]]]) -> list[Any]:
+    """Each image of each batch, in a form that can be compared."""
+
+    def plain(image: dict[str, Any]) -> tuple[Any, ...]:
+        boxes = image["instances"].gt_boxes.tensor.tolist()
+        return image["image_id"], image["image"].sum().item(), boxes
+
+    return [[plain(image) for image in batch] for batch in batches]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(
     root, tmp_path, num_workers
 ) -> None:
-    recipe, stream, here = (
-        replace(SMALL, micro_batch=2, num_devices=2),
-        stream_of(root, tmp_path),
-        Place(0, 1, CPU),
-    )
-    whole = [
-        as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 0, 0)
-    ]
+    recipe, stream = replace(SMALL, micro_batch=2, num_devices=2), stream_of(root, tmp_path)
+
+    def seen(first_step: int, seed: int = 0, num_workers: int = 0) -> list[Any]:
+        positions = micro_batches(recipe, first_step, 8, ALONE)
+        return as_numbers(train_loader(stream, recipe, positions, seed, num_workers))
+
+    whole = seen(0)
     np.random.seed(1)  # what else draws numbers changes nothing
-    later = [
-        as_numbers(b)
-        for b in train_loader(stream, recipe, micro_batches(recipe, 3, 8, here), 0, num_workers)
-    ]
+    later = seen(3, num_workers=num_workers)
     assert len(whole) == 16
     assert later == whole[6:]
-    assert sorted(image[0] for batch in whole[:6] for image in batch) == list(range(1, 13)), (
-        "an epoch sees each image once"
-    )
-    other = [
-        as_numbers(b) for b in train_loader(stream, recipe, micro_batches(recipe, 0, 8, here), 1, 0)
-    ]
-    assert other != whole
+    of_an_epoch = sorted(image[0] for batch in whole[:6] for image in batch)
+    assert of_an_epoch == list(range(1, 13)), "an epoch sees each image once"
+    assert seen(0, seed=1) != whole
 
 
 def test_ranks_share_the_micro_batches_of_a_step() -> None:
     recipe = replace(SMALL, micro_batch=2, num_devices=4)
-    alone = list(micro_batches(recipe, 1, 3, Place(0, 1, CPU)))
+    alone = list(micro_batches(recipe, 1, 3, ALONE))
     first, second = (list(micro_batches(recipe, 1, 3, Place(rank, 2, CPU))) for rank in (0, 1))
     assert [position for batch in alone for position in batch] == list(range(8, 24))
     assert sorted(first + second) == alone
@@ -191,9 +176,12 @@ def test_squares_and_batches_differ_from_step_to_step_only(root, tmp_path, num_w
     recipe = replace(PLAIN, resolution=64, square_sides=(32, 96, 3), micro_batch=2, num_devices=2)
     assert recipe.sizes() == [ImageSize(32, 8), ImageSize(64, 2), ImageSize(96, 1)]
     stream = stream_of(root, tmp_path)
-    batches = list(
-        train_loader(stream, recipe, micro_batches(recipe, 0, 12, Place(0, 1, CPU)), 0, num_workers)
-    )
+
+    def batches_from(first_step: int) -> list[Any]:
+        positions = micro_batches(recipe, first_step, 12, ALONE)
+        return list(train_loader(stream, recipe, positions, 0, num_workers))
+
+    batches = batches_from(0)
     drawn = [{(len(batch), *image["image"].shape[1:]) for image in batch} for batch in batches]
     steps = list(zip(drawn[::2], drawn[1::2], strict=True))
     assert len(steps) == 12
@@ -202,10 +190,7 @@ def test_squares_and_batches_differ_from_step_to_step_only(root, tmp_path, num_w
     seen = [image["image_id"] for batch in batches for image in batch]
     expected = [stream[position]["image_id"] for position in range(len(seen))]
     assert seen == expected, "the whole stream, in its order"
-    later = list(
-        train_loader(stream, recipe, micro_batches(recipe, 5, 12, Place(0, 1, CPU)), 0, num_workers)
-    )
-    assert [as_numbers(batch) for batch in later] == [as_numbers(batch) for batch in batches[10:]]
+    assert as_numbers(batches_from(5)) == as_numbers(batches[10:])
 
 
 def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
@@ -215,17 +200,17 @@ def test_what_cannot_be_read_is_left_out_and_counted(root) -> None:
     (folder / "000000000002.jpg").write_bytes(whole[:-200])
     Image.new("RGB", (20, 48)).save(folder / "000000000003.jpg")  # not of the size listed
     Image.open(folder / "000000000004.jpg").convert("L").save(folder / "000000000004.jpg")
-    change_annotations(
-        root, "train", lambda old: old | {"annotations": [*old["annotations"][:-1], _bare(old)]}
-    )
+
+    def last_without_a_mask(old: dict[str, Any]) -> dict[str, Any]:
+        *others, last = old["annotations"]
+        return old | {"annotations": [*others, without(last, "segmentation")]}
+
+    change_annotations(root, "train", last_without_a_mask)
     found = usable(read_coco(root, "train"))
     assert [image["id"] for image in found.images] == list(range(4, 13))
     assert (found.counts["unreadable"], found.counts["without_mask"]) == (3, 1)
-    assert found.broken.counts() == {
-        "not a JPEG, PNG, WebP or GIF": 1,
-        "cut short": 1,
-        "of another size than listed": 1,
-    }
+    causes = ("not a JPEG, PNG, WebP or GIF", "cut short", "of another size than listed")
+    assert found.broken.counts() == dict.fromkeys(causes, 1)
     with pytest.raises(InputError, match="--max-broken 0"):
         usable(read_coco(root, "train"), max_broken=0.0)
 
@@ -255,25 +240,13 @@ def test_a_grey_picture_has_three_channels(root, tmp_path) -> None:
 
 
 def test_annotations_that_cannot_be_scored_are_refused(root, monkeypatch) -> None:
-    change_annotations(
-        root,
-        "train",
-        lambda old: old | {"annotations": [a | {"id": 1} for a in old["annotations"]]},
-    )
+    change_each(root, "train", lambda a: a | {"id": 1})
     with pytest.raises(InputError, match=r"\bid\b"):
         usable(read_coco(root, "train"))
-    change_annotations(
-        root,
-        "val",
-        lambda old: old | {"annotations": [_without(a, "area") for a in old["annotations"]]},
-    )
+    change_each(root, "val", lambda a: without(a, "area"))
     with pytest.raises(InputError, match="area"):
         usable(read_coco(root, "val"))
-    change_annotations(
-        root,
-        "train",
-        lambda old: old | {"annotations": [a | {"segmentation": []} for a in old["annotations"]]},
-    )
+    change_each(root, "train", lambda a: a | {"segmentation": []})
     monkeypatch.setattr(data, "FEW", 1)
     with pytest.raises(InputError, match="train2017"):
         usable(read_coco(root, "train"))
@@ -293,54 +266,41 @@ class Oracle(nn.Module):
         ids = self.truth.getAnnIds(imgIds=[image["image_id"]], iscrowd=False)
         annotations = self.truth.loadAnns(ids)
         boxes = torch.tensor([a["bbox"] for a in annotations]).reshape(-1, 4)
+        size = (image["height"], image["width"])
         masks = [torch.from_numpy(self.truth.annToMask(a)).bool() for a in annotations]
+        classes = [self.split.class_ids[a["category_id"]] for a in annotations]
         return Instances(
-            (image["height"], image["width"]),
+            size,
             pred_boxes=Boxes(torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)),
-            pred_masks=torch.stack(masks)
-            if masks
-            else torch.zeros(0, image["height"], image["width"], dtype=torch.bool),
-            pred_classes=torch.tensor(
-                [self.split.class_ids[a["category_id"]] for a in annotations], dtype=torch.int64
-            ),
+            pred_masks=torch.stack([torch.zeros(size, dtype=torch.bool), *masks])[1:],
+            pred_classes=torch.tensor(classes, dtype=torch.int64),
             scores=torch.linspace(0.99, 0.5, len(annotations)),
         )
 
 
-def scores_of(
-    root: Path, folder: Path, change: Any = lambda found: found, draw: tuple[int, ...] = (0, 3)
-) -> dict[str, Any]:
+def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> dict[str, Any]:
+    """The scores of an oracle, with the first picture and the fourth."""
     val = usable(read_coco(root, "val"))
     name = register(val, folder / "val.json", is_main=True)
     oracle = Oracle(val, COCO(folder / "val.json"), change)
-    return score(
-        oracle, data.test_loader(name, SMALL, 0), name, Pictures(val, list(draw)), hidden=True
-    )
+    loader = data.test_loader(name, SMALL, 0)
+    return score(oracle, loader, name, Pictures(val, [0, 3]), hidden=True)
 
 
 def test_the_truth_scores_one(root, tmp_path) -> None:
     def change(old: dict[str, Any]) -> dict[str, Any]:
         """A crowd, an image without objects, polygons, and a class without objects."""
-        kept = [
-            a
-            for a in old["annotations"]
-            if a["image_id"] != 1002 and a["category_id"] != IDS["microwave"]
-        ]
+        kept = [a for a in old["annotations"] if a["image_id"] != 1002]
+        kept = [a for a in kept if a["category_id"] != IDS["microwave"]]
         crowd = kept[0] | {"id": 999_999, "iscrowd": 1}
-        return old | {
-            "annotations": [crowd, *(polygons(a) if a["image_id"] == 1003 else a for a in kept)]
-        }
+        outlined = [polygons(a) if a["image_id"] == 1003 else a for a in kept]
+        return old | {"annotations": [crowd, *outlined]}
 
     change_annotations(root, "val", change)
     found = scores_of(root, tmp_path)
     for kind in ("box", "mask"):
-        assert (
-            found[f"{kind}_ap"]
-            == found[f"{kind}_ap50"]
-            == found[f"{kind}_ap_small"]
-            == found[f"{kind}_ar100"]
-            == 1.0
-        )
+        for measure in ("ap", "ap50", "ap_small", "ar100"):
+            assert found[f"{kind}_{measure}"] == 1.0
         assert found[f"{kind}_ap_by_class"] == [pytest.approx(1.0), 1.0, None]
         assert found[f"{kind}_ap_large"] is None
     assert found["classes_without_objects"] == 1
@@ -365,23 +325,16 @@ def test_finding_nothing_or_the_wrong_classes_scores_nothing(
 ) -> None:
     def alone(old: dict[str, Any]) -> dict[str, Any]:
         """One object an image, so that another class is wrong."""
-        return old | {
-            "annotations": [
-                next(a for a in old["annotations"] if a["image_id"] == i["id"])
-                for i in old["images"]
-            ]
-        }
+        first = {a["image_id"]: a for a in reversed(old["annotations"])}
+        return old | {"annotations": [first[image["id"]] for image in old["images"]]}
 
     change_annotations(root, "val", alone)
     found = scores_of(root, tmp_path, change)
     assert found["box_ap"] == found["mask_ap"] == found["mask_ar100"] == 0.0
     assert {ap for ap in found["mask_ap_by_class"] if ap is not None} == {0.0}
     assert found["mask_ap_large"] is None
-    assert (
-        found["box_ap_class_agnostic"]
-        == found["mask_ap_class_agnostic"]
-        == pytest.approx(whatever_class)
-    )
+    for kind in ("box", "mask"):
+        assert found[f"{kind}_ap_class_agnostic"] == pytest.approx(whatever_class)
 
 
 def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:
@@ -397,15 +350,6 @@ def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) 
     left, top, width, height = val.annotations[0][0]["bbox"]
     assert first["truth"][0]["box"] == [left, top, left + width, top + height]
     assert len(first["predicted"]) == len(first["truth"])
-    assert [found["score"] for found in first["predicted"]] == sorted(
-        (found["score"] for found in first["predicted"]), reverse=True
-    )
+    scores = [found["score"] for found in first["predicted"]]
+    assert scores == sorted(scores, reverse=True)
     assert first["predicted"][0] | {"score": 0} == first["truth"][0] | {"score": 0}
-
-
-def _bare(old: dict[str, Any]) -> dict[str, Any]:
-    return _without(old["annotations"][-1], "segmentation")
-
-
-def _without(annotation: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in annotation.items() if key != name}

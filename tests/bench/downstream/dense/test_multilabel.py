@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from small_coco import change_annotations, write_coco
+from small_data import ON_A_CPU
 
 from bench.downstream.classify.datasets import ragged
 from bench.downstream.dense.coco import read_coco
@@ -42,14 +43,7 @@ def root(tmp_path):
 
 
 def started(root, out, **changes) -> MultiLabel:
-    plain = {
-        "encoder": "random:hybrid_mini@48",
-        "recipe": RECIPE,
-        "num_workers": 0,
-        "draw": 2,
-        "device": "cpu",
-        "quiet": True,
-    }
+    plain = ON_A_CPU | {"encoder": "random:hybrid_mini@48", "recipe": RECIPE, "draw": 2}
     return MultiLabel(data=f"coco:{root}", out=out, **plain | changes)
 
 
@@ -62,12 +56,10 @@ def test_average_precision_is_that_of_scikit_learn(seed, n, classes):
     scores = rng.integers(0, 8, (n, classes)).astype(np.float32)  # with ties
     found = average_precision(torch.from_numpy(scores), torch.from_numpy(truth))
     for name in ("macro", "micro", "weighted"):
-        assert found[f"map_{name}"] == pytest.approx(
-            average_precision_score(truth, scores, average=name), abs=1e-5
-        )
-    assert found["ap_by_class"] == pytest.approx(
-        np.atleast_1d(average_precision_score(truth, scores, average=None)).tolist(), abs=1e-5
-    )
+        expected = average_precision_score(truth, scores, average=name)
+        assert found[f"map_{name}"] == pytest.approx(expected, abs=1e-5)
+    by_class = np.atleast_1d(average_precision_score(truth, scores, average=None)).tolist()
+    assert found["ap_by_class"] == pytest.approx(by_class, abs=1e-5)
 
 
 @pytest.mark.parametrize("largest", [58.0, 107.0])
@@ -80,9 +72,8 @@ def test_logits_of_any_size_are_ranked_as_they_are(largest):
     grown = scores * (largest / np.abs(scores).max())
     found = average_precision(torch.from_numpy(grown), torch.from_numpy(truth))
     for name in ("macro", "micro", "weighted"):
-        assert found[f"map_{name}"] == pytest.approx(
-            average_precision_score(truth, grown, average=name), abs=1e-6
-        )
+        of_scikit_learn = average_precision_score(truth, grown, average=name)
+        assert found[f"map_{name}"] == pytest.approx(of_scikit_learn, abs=1e-6)
         assert found[f"map_{name}"] == pytest.approx(expected[f"map_{name}"], abs=1e-6)
 
 
@@ -113,9 +104,7 @@ def test_labels_are_what_the_file_says_and_crowds_count_when_asked(root):
     assert not without.labels[0].any()
     assert not with_crowds.labels[1].any(), "an image without annotations is an example of no class"
     np.testing.assert_array_equal(with_crowds.labels[2:], without.labels[2:])
-    in_a_worker = pickle.loads(
-        pickle.dumps(with_crowds)
-    )  # as it reaches a process that is not forked
+    in_a_worker = pickle.loads(pickle.dumps(with_crowds))  # of a process that is not forked
     assert in_a_worker.image_bytes(2) == with_crowds.image_bytes(2)
     third = {a["category_id"] for a in coco.annotations[2]}
     assert {coco.categories[i]["id"] for i in np.flatnonzero(without.labels[2])} == third
@@ -161,9 +150,8 @@ def test_the_record_says_what_was_transferred_and_names_each_class_rightly(root,
     assert len(metrics["encoder_digest"]) == 16
     assert metrics["train_images"] == 12
     assert metrics["num_val"] == 6
-    assert [set(picture) for picture in samples["pictures"]] == [
-        {"key", "image", "truth", "predicted"}
-    ] * 2
+    fields = {"key", "image", "truth", "predicted"}
+    assert [set(picture) for picture in samples["pictures"]] == [fields] * 2
     again = json.loads(out.read_text())["metrics"]
     main(started(root, out))  # a finished run is read, not repeated
     assert read_record(out)["metrics"] == again
@@ -197,13 +185,10 @@ def test_images_that_are_left_out_are_counted_and_listed_and_said(root, tmp_path
 
 
 def test_what_cannot_be_used_is_said_in_one_line(root, tmp_path):
-    change_annotations(
-        root,
-        "val",
-        lambda old: (
-            old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
-        ),
-    )
+    def shouted(old):
+        return old | {"categories": [c | {"name": c["name"].upper()} for c in old["categories"]]}
+
+    change_annotations(root, "val", shouted)
     with pytest.raises(InputError, match="categories"):
         main(started(root, tmp_path / "run.json"))
     assert not (tmp_path / "run.json.partial").exists(), "nothing was begun"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from one_line import one_line_error
 from safetensors.torch import load_file
 from segmentation_ranks import Teller
 from small_ade20k import files, write_ade20k, write_scene
+from small_data import ON_A_CPU
 
 from bench.downstream import segmentation
 from bench.downstream.dense import harness
@@ -46,13 +48,8 @@ VIT = "random:vit_two@32"
 CPU = Place(0, 1, torch.device("cpu"))
 SMALL = replace(
     STARTER_SEGMENTATION,
-    **{
-        "resolution": 32,
-        "short_side": (32, 48),
-        "longest_side": 100,
-        "micro_batch": 4,
-        "head_channels": 16,
-    },
+    **{"resolution": 32, "short_side": (32, 48), "longest_side": 100},
+    **{"micro_batch": 4, "head_channels": 16},
     **{"epochs": 2, "warmup_iterations": 2, "output_stride": 8, "ema_decay": 0.5},
 )
 
@@ -72,14 +69,7 @@ def run_small(root, tmp_path):
     """Runs it on the small data; what it was started with, and its record."""
 
     def run(name="run", recipe=SMALL, **changes):
-        options = {
-            "encoder": VIT,
-            "data": f"ade20k:{root}",
-            "num_workers": 0,
-            "device": "cpu",
-            "quiet": True,
-            "draw": 2,
-        }
+        options = ON_A_CPU | {"encoder": VIT, "data": f"ade20k:{root}", "draw": 2}
         config = Segmentation(recipe=recipe, out=tmp_path / f"{name}.json", **options | changes)
         segmentation.main(config)
         return read_record(config.out)
@@ -136,9 +126,8 @@ def test_the_encoders_weights_are_the_loaded_ones_also_when_mmengine_has_initial
     ("stride", "side", "dilations"), [(8, 8, (12, 24, 36)), (16, 4, (6, 12, 18))]
 )
 def test_at_twice_the_stride_the_head_sees_as_many_pixels(stride, side, dilations):
-    model = built(
-        "random:vit_tiny16@64", replace(TABLE_7D, output_stride=stride, head_channels=8)
-    ).eval()
+    recipe = replace(TABLE_7D, output_stride=stride, head_channels=8)
+    model = built("random:vit_tiny16@64", recipe).eval()
     assert model.backbone(torch.rand(1, 3, 64, 64))[0].shape == (1, 192, side, side)
     convolutions = [module.conv for module in model.decode_head.aspp_modules]
     assert [conv.kernel_size for conv in convolutions] == [(1, 1), (3, 3), (3, 3), (3, 3)]
@@ -153,9 +142,8 @@ def released_head(own, x):
 
     def convolved(name, x, dilation=1):
         weight = own[f"{name}.block.conv.weight"]
-        x = torch.nn.functional.conv2d(
-            x, weight, dilation=dilation, padding=dilation * (weight.shape[-1] // 2)
-        )
+        padding = dilation * (weight.shape[-1] // 2)
+        x = torch.nn.functional.conv2d(x, weight, dilation=dilation, padding=padding)
         mean, var, scale, shift = (
             own[f"{name}.block.norm.{what}"][:, None, None]
             for what in ("running_mean", "running_var", "weight", "bias")
@@ -163,16 +151,9 @@ def released_head(own, x):
         x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
         return x * (1 + torch.erf(x / math.sqrt(2))) / 2  # GELU
 
-    branches = [convolved("convs.0", x)]
-    branches += [
-        convolved(f"convs.{i}", x, dilation) for i, dilation in ((1, 12), (2, 24), (3, 36))
-    ]
-    branches.append(
-        convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True)).expand_as(
-            branches[0]
-        )
-    )
-    mixed = convolved("project", torch.cat(branches, dim=1))
+    branches = [convolved(f"convs.{i}", x, dilation) for i, dilation in enumerate((1, 12, 24, 36))]
+    pooled = convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True))
+    mixed = convolved("project", torch.cat([*branches, pooled.expand_as(branches[0])], dim=1))
     weight, bias = own["classifier.block.conv.weight"], own["classifier.block.conv.bias"]
     return torch.nn.functional.conv2d(mixed, weight, bias)
 
@@ -185,33 +166,22 @@ def test_the_head_is_the_release_s():
     own, draw = {}, torch.Generator().manual_seed(0)
     for here, there in names.items():
         module = head.get_submodule(here)
-        own[f"{there}.block.conv.weight"] = (
-            torch.randn(module.conv.weight.shape, generator=draw) / 4
-        )
+        weight = torch.randn(module.conv.weight.shape, generator=draw) / 4
+        own[f"{there}.block.conv.weight"] = weight
+        # mmsegmentation puts the pooled branch first.
+        module.conv.weight.data.copy_(weight.roll(8, dims=1) if there == "project" else weight)
         for what in ("running_mean", "running_var", "weight", "bias"):
             drawn = torch.randn(8, generator=draw)
-            own[f"{there}.block.norm.{what}"] = (
-                drawn.abs() + 0.5 if what == "running_var" else drawn
-            )
-        for what, tensor in module.bn.state_dict().items():
-            if what != "num_batches_tracked":
-                tensor.copy_(own[f"{there}.block.norm.{what}"])
-        pooled_first = own[f"{there}.block.conv.weight"].roll(
-            8, dims=1
-        )  # mmsegmentation puts the pooled branch first
-        module.conv.weight.data.copy_(
-            pooled_first if there == "project" else own[f"{there}.block.conv.weight"]
-        )
-    own["classifier.block.conv.weight"] = torch.randn(head.conv_seg.weight.shape, generator=draw)
-    own["classifier.block.conv.bias"] = torch.randn(3, generator=draw)
-    head.conv_seg.load_state_dict(
-        {what: own[f"classifier.block.conv.{what}"] for what in ("weight", "bias")}
-    )
+            drawn = drawn.abs() + 0.5 if what == "running_var" else drawn
+            own[f"{there}.block.norm.{what}"] = drawn
+            module.bn.state_dict()[what].copy_(drawn)
+    for name, tensor in head.conv_seg.state_dict().items():
+        tensor.copy_(torch.randn(tensor.shape, generator=draw))
+        own[f"classifier.block.conv.{name}"] = tensor
     features = torch.randn(2, 192, 8, 8, generator=draw)
     with torch.inference_mode():
-        torch.testing.assert_close(
-            head((features,)), released_head(own, features), rtol=1e-4, atol=1e-4
-        )
+        found, expected = head((features,)), released_head(own, features)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_built_is_refused():
@@ -222,18 +192,14 @@ def test_what_cannot_be_built_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("spelling", "stride"),
-    [
-        ("random:vit_tiny16@64", 8),
-        ("random:timm/vit_tiny_patch16_224", 8),
-        ("random:hybrid_mini@48", 8),
-    ],
+    "spelling",
+    ["random:vit_tiny16@64", "random:timm/vit_tiny_patch16_224", "random:hybrid_mini@48"],
 )
-def test_a_vit_of_any_stride_segments_by_the_starter_s_recipe(spelling, stride):
+def test_a_vit_of_any_stride_segments_by_the_starter_s_recipe(spelling):
     """Its dilations are for features 8 pixels apart, half of these encoders' patches."""
     encoder = open_encoder(spelling)
-    assert fitting_stride(encoder, STARTER_SEGMENTATION) == stride
-    features = FeatureMap(encoder, stride)
+    assert fitting_stride(encoder, STARTER_SEGMENTATION) == 8
+    features = FeatureMap(encoder, 8)
     model = segmentor(features, STARTER_SEGMENTATION, 3).eval()
     assert features.output_stride == 8
     assert model(torch.rand(1, 3, 80, 80)).shape == (1, 3, 10, 10)
@@ -249,9 +215,8 @@ def test_the_record_says_so_where_a_stride_was_halved(run_small):
 
 def test_the_loss_is_the_mean_over_the_pixels_that_are_judged():
     model, (images, samples) = built().eval(), batch()
-    logits = torch.nn.functional.interpolate(
-        model(images, mode="tensor"), size=(32, 32), mode="bilinear", align_corners=True
-    )
+    how = {"size": (32, 32), "mode": "bilinear", "align_corners": True}
+    logits = torch.nn.functional.interpolate(model(images, mode="tensor"), **how)
     labels = torch.stack([found.gt_sem_seg.data[0] for found in samples])
     expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255)
     torch.testing.assert_close(model(images, samples, mode="loss")["decode.loss_ce"], expected)
@@ -273,9 +238,8 @@ def test_range_augment_has_its_loss_in_training_and_changes_nothing_in_a_test():
     for name in ("loss_range_augment", "decode.loss_ce"):  # the head sees augmented images
         augmented.zero_grad()
         augmented.train()(images, samples, mode="loss")[name].backward()
-        assert all(
-            parameter.grad.abs() > 0 for parameter in augmented.range_augment.parameters()
-        ), name
+        for parameter in augmented.range_augment.parameters():
+            assert parameter.grad.abs() > 0, name
 
 
 # The recipe
@@ -293,18 +257,16 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     }
     assert found.keys() == set(names.values())
     vit = "backbone.features.vit."
-    assert {name: found[name] for name in (
-        f"{vit}patch_embed.proj.weight", f"{vit}blocks.0.attn.qkv.weight",
-        f"{vit}blocks.1.mlp.fc1.bias", f"{vit}norm.weight",
-        "decode_head.conv_seg.weight", "decode_head.bottleneck.bn.weight",
-        "range_augment.low.noise",
-    )} == {
-        f"{vit}patch_embed.proj.weight": (0.125, 0.1), f"{vit}blocks.0.attn.qkv.weight": (0.25,
-        0.1),
-        f"{vit}blocks.1.mlp.fc1.bias": (0.5, 0.0), f"{vit}norm.weight": (0.5, 0.0),
-        "decode_head.conv_seg.weight": (1.0, 0.1), "decode_head.bottleneck.bn.weight": (1.0, 0.0),
+    expected = {
+        f"{vit}patch_embed.proj.weight": (0.125, 0.1),
+        f"{vit}blocks.0.attn.qkv.weight": (0.25, 0.1),
+        f"{vit}blocks.1.mlp.fc1.bias": (0.5, 0.0),
+        f"{vit}norm.weight": (0.5, 0.0),
+        "decode_head.conv_seg.weight": (1.0, 0.1),
+        "decode_head.bottleneck.bn.weight": (1.0, 0.0),
         "range_augment.low.noise": (0.125, 0.0),
-    }  # fmt: skip
+    }
+    assert expected.items() <= found.items()
 
 
 class Watch(Hook):
@@ -316,12 +278,8 @@ class Watch(Hook):
         self.model, self.rates, self.progress, self.weights = model, [], [], []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.rates.append(
-            {
-                group["lr_scale"]: group["lr"]
-                for group in runner.optim_wrapper.optimizer.param_groups
-            }
-        )
+        groups = runner.optim_wrapper.optimizer.param_groups
+        self.rates.append({group["lr_scale"]: group["lr"] for group in groups})
         self.progress.append(self.model.progress)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -360,25 +318,16 @@ def watched(root, tmp_path, monkeypatch):
 
 
 def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(watched):
-    recipe = replace(
-        SMALL,
-        num_devices=3,
-        micro_batch=2,
-        layer_decay=0.5,
-        range_augment=(40.0, 20.0),
-        warmup_iterations=1,
-    )
+    of_three = {"num_devices": 3, "micro_batch": 2, "warmup_iterations": 1}
+    recipe = replace(SMALL, **of_three, layer_decay=0.5, range_augment=(40.0, 20.0))
     watch, _, losses = watched(recipe, num_steps=10)
     expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
     assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
     assert [rates[0.125] for rates in watch.rates] == pytest.approx([rate / 8 for rate in expected])
     assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
     assert len(losses) == 10
-    name = "decode_head.conv_seg.weight"
-    changes = [
-        not torch.equal(a[name], b[name])
-        for a, b in zip(watch.weights, watch.weights[1:], strict=False)
-    ]
+    heads = [weights["decode_head.conv_seg.weight"] for weights in watch.weights]
+    changes = [not torch.equal(before, after) for before, after in pairwise(heads)]
     assert changes == [(number + 1) % 3 == 2 for number in range(29)]
 
 
@@ -398,9 +347,8 @@ def test_the_average_is_that_of_pre_training(watched, rising):
 
 def test_without_averaging_the_last_weights_are_tested(watched):
     watch, model, _ = watched(replace(SMALL, ema_decay=0.0), num_steps=2)
-    assert all(
-        torch.equal(tensor, watch.weights[-1][name]) for name, tensor in model.state_dict().items()
-    )
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, watch.weights[-1][name]), name
 
 
 def test_a_short_run_warms_up_for_a_tenth_of_it():
@@ -411,14 +359,18 @@ def test_a_short_run_warms_up_for_a_tenth_of_it():
 # The score
 
 
-def scored(root, predict, draw=0):
-    return score(
-        Teller(predict), read_ade20k(root, "val"), 32, draw=draw, num_workers=0, hidden=True
-    )
+def scored(root, model, draw=0):
+    split = read_ade20k(root, "val")
+    return score(model, split, 32, draw=draw, num_workers=0, hidden=True)
+
+
+def told(root, predict):
+    """The score of what `predict` makes of the truth."""
+    return scored(root, Teller(predict))
 
 
 def test_the_truth_scores_1_by_both_protocols(root):
-    found = scored(root, lambda truth: truth.clone())
+    found = told(root, lambda truth: truth.clone())
     for protocol in PROTOCOLS:
         assert found[f"iou_{protocol}"] == [1.0, 1.0, 1.0]
         for name in ("miou", "accuracy", "class_accuracy"):
@@ -435,43 +387,34 @@ def test_fixed_is_of_squares_and_slide_of_the_shorter_side(tmp_path):
             sizes.append(tuple(scenes["inputs"][0].shape))
             return super().test_step(scenes)
 
-    found = score(
-        Looker(lambda truth: truth),
-        read_ade20k(root, "val"),
-        32,
-        draw=0,
-        num_workers=0,
-        hidden=True,
-    )
+    found = scored(root, Looker(lambda truth: truth))
     assert sizes == [(3, 32, 32), (3, 32, 144)]
     assert found["accuracy_slide"] == 1.0
 
 
 def test_what_is_predicted_where_nothing_is_judged_does_not_count(root):
-    found = scored(root, lambda truth: torch.where(truth == 255, 2, truth))
+    found = told(root, lambda truth: torch.where(truth == 255, 2, truth))
     assert found["miou_fixed"] == 1.0
 
 
 def test_one_class_everywhere_scores_what_it_covers(root):
-    found = scored(root, torch.zeros_like)
+    found = told(root, torch.zeros_like)
     assert found["iou_fixed"][1:] == [0.0, 0.0]
     assert found["iou_fixed"][0] == pytest.approx(1 / 3)
     assert found["miou_slide"] == pytest.approx(1 / 9)
 
 
 def test_only_wrong_classes_score_0(root):
-    assert (
-        scored(root, lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3))["miou_fixed"]
-        == 0
-    )
+    found = told(root, lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3))
+    assert found["miou_fixed"] == 0
 
 
 def test_a_class_that_is_nowhere_does_not_count(tmp_path):
     root = write_ade20k(tmp_path / "ade20k", val=0)
     write_scene(root, "val", "two", np.array([[1, 2]] * 8, dtype=np.uint8))
-    assert scored(root, lambda truth: truth.clone())["iou_fixed"] == [1.0, 1.0, None]
-    assert scored(root, lambda truth: truth.clone())["miou_fixed"] == 1.0
-    assert scored(root, lambda truth: torch.full_like(truth, 2))["iou_fixed"] == [0.0, 0.0, 0.0]
+    found = told(root, lambda truth: truth.clone())
+    assert (found["iou_fixed"], found["miou_fixed"]) == ([1.0, 1.0, None], 1.0)
+    assert told(root, lambda truth: torch.full_like(truth, 2))["iou_fixed"] == [0.0, 0.0, 0.0]
 
 
 def by_hand(truths, predictions, num_classes):
@@ -515,31 +458,27 @@ def test_a_picture_of_any_size_is_predicted_whole(tmp_path):
         write_scene(root, "val", f"{number}", np.ones(size, dtype=np.uint8))
     model = built()
     model.decode_head.conv_seg.bias.data[:] = torch.tensor([100.0, 0.0, 0.0])
-    found = score(model, read_ade20k(root, "val"), 32, draw=4, num_workers=0, hidden=True)
+    found = scored(root, model, draw=4)
     assert (found["accuracy_fixed"], found["accuracy_slide"]) == (1.0, 1.0)
     assert [picture["key"] for picture in found["pictures"]] == ["0", "1", "2", "3"]
 
 
 def test_a_window_slides_by_two_thirds_of_its_side():
-    assert protocol_config("slide", 512) == {
-        "mode": "slide",
-        "crop_size": (512, 512),
-        "stride": (341, 341),
-    }
+    expected = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
+    assert protocol_config("slide", 512) == expected
 
 
 # Several processes
 
 
 @pytest.fixture(scope="module")
-def two_ranks(program, tmp_path_factory):
+def two_ranks(succeed, tmp_path_factory):
     """The data, the folder, and what each of two ranks found and trained; five test images are not
     shared evenly.
     """
     folder = tmp_path_factory.mktemp("ranks")
     root = write_ade20k(folder / "ade20k", val=5)
-    ended = program(Path(__file__).with_name("segmentation_ranks.py"), root, folder, ranks=2)
-    assert ended.returncode == 0, ended.stderr
+    succeed(Path(__file__).with_name("segmentation_ranks.py"), root, folder, ranks=2)
     return root, folder, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -547,12 +486,8 @@ def test_ranks_together_find_what_one_finds_alone(two_ranks):
     root, folder, ranks = two_ranks
     alone = segmentation_ranks.found_in(root)
     assert [found for found, _ in ranks] == [alone, alone]
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "0.pt",
-        "1.pt",
-        "ade20k",
-        "checkpoints",
-    ]
+    written = sorted(path.name for path in folder.iterdir())
+    assert written == ["0.pt", "1.pt", "ade20k", "checkpoints"]
 
 
 def test_ranks_together_train_what_one_trains_alone(two_ranks, tmp_path):
@@ -565,56 +500,38 @@ def test_ranks_together_train_what_one_trains_alone(two_ranks, tmp_path):
 # The program
 
 
-def weights_of(tmp_path, name):
-    return load_file(tmp_path / name / "weights.safetensors")
-
-
 def test_a_run_learns_leaves_its_weights_and_says_two_lines(
     run_small, root, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     record = run_small(recipe=replace(SMALL, epochs=40, max_lr=5e-3), quiet=False)
     said = capfd.readouterr()
+    fixed, slide = (record["metrics"][f"miou_{protocol}"] for protocol in ("fixed", "slide"))
     assert said.out.splitlines() == [
-        (
-            f"random   mIoU fixed {record['metrics']['miou_fixed']:.3f}  slide "
-            f"{record['metrics']['miou_slide']:.3f}"
-        ),
+        f"random   mIoU fixed {fixed:.3f}  slide {slide:.3f}",
         f"wrote {tmp_path / 'run.json'}",
     ]
-    assert all(
-        line.strip().startswith(("run:", "fixed:", "slide:"))
-        for line in said.err.replace("\r", "\n").splitlines()
-        if line
-    )
+    for line in filter(None, said.err.replace("\r", "\n").splitlines()):
+        assert line.strip().startswith(("run:", "fixed:", "slide:"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "score.json",
-        "threads.txt",
-        "weights.safetensors",
-    ]
+    written = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert written == ["score.json", "threads.txt", "weights.safetensors"]
     losses = [loss for _, loss in record["samples"]["loss"]]
     assert len(losses) == 120
     assert losses[-1] < 0.5 * losses[0]
-    assert record["metrics"]["miou_fixed"] > 0.5
+    assert fixed > 0.5
     assert record["samples"]["classes"] == ["person", "tree", "sea"]
     assert len(record["samples"]["iou_slide"]) == 3
-    found = weights_of(tmp_path, "run")
+    found = load_file(tmp_path / "run" / "weights.safetensors")
     assert weights_digest(found) == record["metrics"]["weights_digest"]
     assert "decode_head.conv_seg.weight" in found
 
 
 def test_the_record_says_what_was_transferred_to_what(run_small):
     record = run_small(recipe=replace(SMALL, epochs=1))
-    encoder = open_encoder(VIT)
-    found = {
-        "method": "random",
-        "pretrain_seed": 0,
-        "encoder_digest": encoder.digest(),
-        "num_train": 12,
-        "num_val": 6,
-    }
-    found |= {"num_classes": 3, "train_images": 12, "val_images": 6, "val_unknown_pixels": 0}
+    found = {"method": "random", "pretrain_seed": 0, "encoder_digest": open_encoder(VIT).digest()}
+    found |= {"num_train": 12, "num_val": 6, "num_classes": 3}
+    found |= {"train_images": 12, "val_images": 6, "val_unknown_pixels": 0}
     assert found.items() <= record["metrics"].items()
     pictures = record["samples"]["pictures"]
     assert [picture["key"] for picture in pictures] == ["val_0000", "val_0003"]
@@ -640,17 +557,10 @@ def test_scenes_that_are_left_out_are_counted_and_listed_and_said(tmp_path, run_
 
 def test_overfitting_tests_what_was_trained_on(run_small):
     record = run_small(overfit=4, recipe=replace(SMALL, epochs=6))
-    metrics = record["metrics"]
-    assert (
-        metrics["overfit"],
-        metrics["num_train"],
-        metrics["num_val"],
-        metrics["train_images"],
-    ) == (4, 4, 4, 12)
-    assert [picture["key"] for picture in record["samples"]["pictures"]] == [
-        "train_0000",
-        "train_0002",
-    ]
+    expected = {"overfit": 4, "num_train": 4, "num_val": 4, "train_images": 12}
+    assert expected.items() <= record["metrics"].items()
+    keys = [picture["key"] for picture in record["samples"]["pictures"]]
+    assert keys == ["train_0000", "train_0002"]
 
 
 @pytest.mark.parametrize(
@@ -661,14 +571,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     run_small, tmp_path, monkeypatch, num_workers, num_devices, stopped_by, saved
 ):
     """By Ctrl-C, or by SIGTERM, after which it saves."""
-    recipe = replace(
-        SMALL,
-        micro_batch=4 // num_devices,
-        num_devices=num_devices,
-        range_augment=(40.0, 20.0),
-        drop_path=0.2,
-        grad_clip=1.0,
-    )
+    random = {"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0}
+    recipe = replace(SMALL, micro_batch=4 // num_devices, num_devices=num_devices, **random)
     options = {"recipe": recipe, "num_workers": num_workers, "checkpoint_every": 2}
     whole = run_small("whole", **options)
     step = training.Steps.after_train_iter
@@ -760,16 +664,8 @@ def test_without_mmsegmentation_one_line_says_what_to_install(tmp_path):
         "import sys; sys.modules['mmseg'] = None; from bench.downstream.segmentation import *; "
         "run(Segmentation, main, RECIPES)"
     )
-    options = [
-        "--encoder",
-        VIT,
-        "--data",
-        f"ade20k:{tmp_path}",
-        "--out",
-        str(tmp_path / "out.json"),
-    ]
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *options], capture_output=True, text=True, timeout=300
-    )
+    options = ["--encoder", VIT, "--data", f"ade20k:{tmp_path}", "--out", f"{tmp_path}/out.json"]
+    command = [sys.executable, "-c", code, *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.stdout == ""
     one_line_error(ended, "mmsegmentation", "pip install 'catlip-bench[segmentation]'")

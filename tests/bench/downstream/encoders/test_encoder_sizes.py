@@ -56,22 +56,10 @@ def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
 @pytest.mark.parametrize(
     ("spelling", "resolution", "says"),
     [
-        (
-            "random:vit_tiny16@32",
-            100,
-            "100 .*vit_tiny16.* 16 ",
-        ),
+        ("random:vit_tiny16@32", 100, "100 .*vit_tiny16.* 16 "),
         ("{run}", 100, "100 .*hybrid_mini.* 16 "),
-        (
-            "random:timm/vit_tiny_patch16_224",
-            100,
-            "vit_tiny_patch16_224.* 100 ",
-        ),
-        (
-            "random:timm/mixer_s32_224",
-            96,
-            "mixer_s32_224.* 96 ",
-        ),
+        ("random:timm/vit_tiny_patch16_224", 100, "vit_tiny_patch16_224.* 100 "),
+        ("random:timm/mixer_s32_224", 96, "mixer_s32_224.* 96 "),
     ],
 )
 def test_a_size_that_does_not_go_through_is_said_in_one_line(

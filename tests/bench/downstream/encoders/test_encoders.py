@@ -15,6 +15,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from small_data import ON_A_CPU
 from timm.data import create_transform, resolve_model_data_config
 from torchvision.transforms import functional as vision
 
@@ -54,9 +55,8 @@ def picture() -> bytes:
 
 def objective(seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
-    made = Augmented(
-        Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1)), RangeAugment()
-    )
+    catlip = Categorical(build_encoder("conv_tiny", 224), torch.full((5,), 0.1))
+    made = Augmented(catlip, RangeAugment())
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -1, 1)
@@ -68,14 +68,10 @@ def objective(seed: int) -> torch.nn.Module:
 def run(tmp_path: Path) -> Path:
     """A run whose averaged weights have seed 2 and whose raw ones have seed 1."""
     folder = tmp_path / "run"
-    state = {
-        "objective": objective(1).state_dict(),
-        "average": objective(2).state_dict(),
-        "optimizer": {},
-        "scaler": {},
-    }
+    raw, average = (objective(seed).state_dict() for seed in (1, 2))
+    state = {"objective": raw, "average": average, "optimizer": {}, "scaler": {}}
     checkpoint.save(folder / "checkpoints", 3, state, CONFIG)
-    save_weights(folder / "weights.safetensors", objective(2).state_dict(), CONFIG)
+    save_weights(folder / "weights.safetensors", average, CONFIG)
     (tmp_path / "run.json").write_text("{}")
     return folder
 
@@ -141,10 +137,8 @@ def test_a_released_file_sees_what_the_release_evaluated_on(
     assert torch.equal(encoder.preprocess(picture), pixels)
     assert torch.equal(features(encoder, picture), own_features(2, pixels))
     assert encoder.method == f"released:tiny{at}:vit_tiny"
-    assert (
-        str(encoder.preprocess)
-        == f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
-    )
+    told = f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
+    assert str(encoder.preprocess) == told
 
 
 @pytest.mark.parametrize("resolution", [0, 160])
@@ -168,9 +162,8 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(
     content = released.read_bytes()
     released.unlink()
     assert torch.equal(features(first, picture), features(open_encoder("released:tiny"), picture))
-    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(
-        content[: len(content) // 2]
-    )
+    half = content[: len(content) // 2]
+    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(half)
     with pytest.raises(InputError, match=r"catlip_vit_tiny\.pt"):
         open_encoder("released:tiny")
 
@@ -183,16 +176,11 @@ def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> N
 
 
 def test_the_published_addresses_are_the_releases() -> None:
-    base = (
-        "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
-        "pretrained_models/"
-    )
-    names = ("vit_b16", "vit_l16", "vit_h16")
-    found = [(load.RELEASED[name][0], load.ADDRESS + load.RELEASED[name][1]) for name in names]
-    sizes = ("base", "large", "huge")
-    assert found == [
-        (f"{name}_conv", f"{base}vit_{size}.pt") for name, size in zip(names, sizes, strict=True)
-    ]
+    base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip"
+    for name, size in (("vit_b16", "base"), ("vit_l16", "large"), ("vit_h16", "huge")):
+        encoder, file = load.RELEASED[name]
+        assert encoder == f"{name}_conv"
+        assert load.ADDRESS + file == f"{base}/pretrained_models/vit_{size}.pt"
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
@@ -218,11 +206,9 @@ def test_a_model_of_timms_takes_exactly_the_weights_of_a_file(tmp_path, picture)
         tokens = trained.eval().forward_features(transform(Image.open(io.BytesIO(picture)))[None])
         expected = trained.forward_head(tokens, pre_logits=True)
     torch.testing.assert_close(features(encoder, picture), expected, rtol=1e-4, atol=1e-5)
+    more = trained.state_dict() | {"extra": torch.zeros(2)}
     fewer = {name: tensor for name, tensor in trained.state_dict().items() if name != "norm.weight"}
-    for weights, says in (
-        (fewer, "norm.weight"),
-        (trained.state_dict() | {"extra": torch.zeros(2)}, "extra"),
-    ):
+    for weights, says in ((fewer, "norm.weight"), (more, "extra")):
         save_file(weights, tmp_path / "other.safetensors")
         with pytest.raises(InputError, match=says):
             open_encoder(f"timm:test_vit:{tmp_path / 'other.safetensors'}")
@@ -286,15 +272,10 @@ def test_what_cannot_be_opened_is_said_in_one_line(spelling, says, released, tmp
 
 @pytest.mark.parametrize("spelling", ["timm:vit_tiny_patch16_224", "openclip:ViT-B-32/openai"])
 def test_the_probe_says_offline_what_would_be_needed(spelling, program, tmp_path) -> None:
-    offline = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(tmp_path),
-        "http_proxy": "http://127.0.0.1:9",
-        "https_proxy": "",
-    }
-    done = program(
-        "bench.downstream.linear_probe", "--encoder", spelling, "--data", "folder:none", **offline
-    )
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    offline |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": ""}
+    options = ("--encoder", spelling, "--data", "folder:none")
+    done = program("bench.downstream.linear_probe", *options, **offline)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -319,36 +300,11 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(
     assert not constants.HF_HUB_OFFLINE
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> str:
-    """Two classes that any features tell apart: light and dark."""
-    for split in ("train", "val"):
-        for name, level in (("dark", 0), ("light", 255)):
-            (tmp_path / "data" / split / name).mkdir(parents=True)
-            for number in range(4):
-                noise = np.random.default_rng(number).integers(20, size=(40, 50, 3), dtype=np.uint8)
-                Image.fromarray(np.abs(level - noise).astype(np.uint8)).save(
-                    tmp_path / "data" / split / name / f"{number}.png"
-                )
-    return f"folder:{tmp_path / 'data'}"
-
-
 @pytest.mark.parametrize("spelling", ["random:timm/test_vit", "released:tiny@32:{}"])
-def test_the_probe_takes_any_of_them(spelling, folders, released, tmp_path) -> None:
-    out = tmp_path / "probe.json"
-    spelling, recipe = spelling.format(released), replace(STARTER_PROBE, epochs=20)
-    main(
-        LinearProbe(
-            recipe,
-            spelling,
-            folders,
-            out,
-            num_workers=0,
-            device="cpu",
-            quiet=True,
-            cached_features=True,
-        )
-    )
+def test_the_probe_takes_any_of_them(spelling, cats_and_dogs, released, tmp_path) -> None:
+    out, recipe = tmp_path / "probe.json", replace(STARTER_PROBE, epochs=20)
+    options = ON_A_CPU | {"cached_features": True}
+    main(LinearProbe(recipe, spelling.format(released), cats_and_dogs, out, **options))
     text = out.read_text()
     assert os.fspath(tmp_path) in text
     assert '"folder_top1": 1.0' in text
