@@ -117,6 +117,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
     given = vars(parser.parse_args(arguments))
+    given["study"] |= given["only"] == "study"
 
     scale = given["scale"]
     if scale not in SCALES:
@@ -126,7 +127,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     options = Options(
         scale=scale,
         full=given["full"],
-        study=given["study"] or given["only"] == "study",
+        study=given["study"],
         methods=_methods(given["methods"]),
         seeds=_number_of_seeds(given),
         device=given["device"],
@@ -195,7 +196,7 @@ def _data(given: dict[str, Any]) -> dict[str, str]:
         raise UsageError(
             f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
         )
-    if (given["study"] or given["only"] == "study") and not given["probe"]:
+    if given["study"] and not given["probe"]:
         raise UsageError("a study needs --probe DATA, for example imagenet:DIR")
     return {name: given[name] for name in ("shards", "probe", "coco", "ade20k")}
 

@@ -121,18 +121,18 @@ def verdicts(records: Records) -> dict[str, Verdict]:
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict of one piece of evidence. It fails if one comparison fails, and holds if all
-    hold.
+    hold; with a comparison that is not a number, it can only fail or stay open.
     """
+    if not any(one.estimate for one in evidence.compared):
+        return Verdict(NOT_TESTED, evidence)
+    rule = RULES[claim.rule]
     judged = [
-        RULES[claim.rule].judge(one.estimate, claim.bound)
+        rule.judge(one.estimate, claim.bound) if one.estimate else (OPEN, 0.0)
         for one in evidence.compared
-        if one.estimate
     ]
-    for outcome in (FAILS, OPEN, HOLDS):
-        rooms = [room for own, room in judged if own == outcome]
-        if rooms:
-            return Verdict(outcome, evidence, min(rooms) if outcome == HOLDS else max(rooms))
-    return Verdict(NOT_TESTED, evidence)
+    outcome = next(word for word in (FAILS, OPEN, HOLDS) if word in dict(judged))
+    rooms = [room for own, room in judged if own == outcome]
+    return Verdict(outcome, evidence, min(rooms) if outcome == HOLDS else max(rooms))
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:

@@ -149,6 +149,15 @@ def test_a_nan_or_another_protocol_is_no_test(both, said, values, more):
     assert said()["multilabel_parity"] == NOT_TESTED
 
 
+@pytest.mark.parametrize(("clip", "word"), [(0.05, OPEN), (0.2, FAILS)])
+def test_a_claim_does_not_hold_beside_a_comparison_that_is_not_a_number(transfer, said, clip, word):
+    for method, level in (("catlip", 0.1), ("clip", clip)):
+        for seed, concepts in enumerate(six(level)):
+            accuracies = {"concepts_top1": concepts, "subgroups_top1": NAN}
+            transfer("linear_probe", method, "starter", accuracies, seed)
+    assert said()["probe_parity"] == f"{word} at starter scale"
+
+
 def test_tasks_that_are_not_the_papers_say_nothing_at_its_scale(both, said):
     both("linear_probe", "concepts_top1", [0.8, 0.8], [0.8, 0.8])
     assert said()["probe_parity"] == NOT_TESTED
