@@ -98,49 +98,29 @@ def cells_table(runs: Runs, name: str) -> Table:
         key = (cell.encoder, cell.fraction, cell.images, cell.method)
         groups.setdefault(key, []).append(run)
     devices = Counter(device for run in runs if (device := device_of(run)))
+    # A mean over the times of several devices would be the time of none.
     device = devices.most_common(1)[0][0] if devices else ""
     rows = []
     for (encoder, fraction, images, method), cells in sorted(groups.items()):
         anchor = cells[0].anchor
-        measured = [run.measured for run in cells]
-        # A mean over the times of several devices would be the time of none.
-        timed = [run.measured for run in cells if device and device_of(run) == device]
-        rows.append(
-            [
-                Cell(encoder),
-                Cell(f"{100 * fraction:g} %"),
-                Cell(f"{images:,}"),
-                Cell(name_of(method)),
-                Cell(shown(measured[0].flops / 1e12)),
-                quantity_cell(quantity_of(one.train_seconds for one in timed), anchor=anchor),
-                *(
-                    quantity_cell(
-                        quantity_of(100 * one.accuracies[task] for one in measured), 1, anchor
-                    )
-                    for task in tasks
-                ),
-            ]
-        )
-    columns = [
-        *(
-            "Encoder",
-            "Fraction of the data",
-            "Images seen",
-            "Method",
-            "TFLOPs",
-            "Training time (s)",
-        ),
-        *(f"{task}, top-1 (%)" for task in tasks),
-    ]
+        row = [Cell(encoder), Cell(f"{100 * fraction:g} %"), Cell(f"{images:,}")]
+        row += [Cell(name_of(method)), Cell(shown(cells[0].measured.flops / 1e12))]
+        timed = [run.measured.train_seconds for run in cells if device_of(run) == device != ""]
+        row.append(quantity_cell(quantity_of(timed), anchor=anchor))
+        for task in tasks:
+            top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
+            row.append(quantity_cell(top1, 1, anchor))
+        rows.append(row)
+    columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
+    columns += ["Training time (s)", *(f"{task}, top-1 (%)" for task in tasks)]
     caption = (
         "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
         "seeds."
     )
     if len(devices) > 1:
         caption += f" Times: only those on {device}."
-    return Table(
-        name, "Accuracy against length, data and encoder", columns, rows=rows, caption=caption
-    )
+    title = "Accuracy against length, data and encoder"
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def curves(runs: Runs) -> list[Curve]:
