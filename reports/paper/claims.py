@@ -27,9 +27,6 @@ NOT_TESTED = "not tested"
 AT_THE_PAPERS = "at the paper's scale"
 
 Judge = Callable[[Sequence[Trained]], Iterable[Evidence]]
-LARGER = accuracy.larger_encoder_helps
-CELLS = scaling.larger_encoders_help
-COUNTED = words.more_in_larger_data
 
 
 def _either(*judges: Judge) -> Judge:
@@ -59,21 +56,25 @@ JUDGES: Mapping[str, Judge] = {
     "tuned_gain": learning.tuned_gain_is_smaller,
     "larger_data": _either(accuracy.larger_data_helps, scaling.more_data_helps),
     "larger_encoder": _either(
-        partial(LARGER, levels_of=accuracy.accuracies),
-        partial(CELLS, levels_of=scaling.accuracies),
+        partial(accuracy.larger_encoder_helps, levels_of=accuracy.accuracies),
+        partial(scaling.larger_encoders_help, levels_of=scaling.accuracies),
     ),
-    "larger_with_few": partial(LARGER, levels_of=accuracy.with_one_percent),
+    "larger_with_few": partial(accuracy.larger_encoder_helps, levels_of=accuracy.with_one_percent),
     "loss_and_size": _either(
-        partial(LARGER, levels_of=accuracy.negative_loss, unit="nats"),
-        partial(CELLS, levels_of=scaling.negative_loss, unit="nats"),
+        partial(accuracy.larger_encoder_helps, levels_of=accuracy.negative_loss, unit="nats"),
+        partial(scaling.larger_encoders_help, levels_of=scaling.negative_loss, unit="nats"),
     ),
     "loss_unsaturated": accuracy.loss_still_falls,
-    "more_synsets": partial(COUNTED, count=words.unique_synsets, what="different synsets"),
+    "more_synsets": partial(
+        words.more_in_larger_data, count=words.unique_synsets, what="different synsets"
+    ),
     "more_matches": partial(
-        COUNTED, count=words.exact_matches, what="labels of ImageNet-1k found exactly"
+        words.more_in_larger_data,
+        count=words.exact_matches,
+        what="labels of ImageNet-1k found exactly",
     ),
     "more_samples": partial(
-        COUNTED,
+        words.more_in_larger_data,
         count=words.captions_of_median_match,
         what="captions of the median label found exactly",
     ),
