@@ -298,11 +298,12 @@ def _torch_environment() -> dict[str, Any]:
 
 
 def _revision() -> dict[str, Any]:
+    here = str(Path(__file__).parent)
+    revision = _output("git", "-C", here, "rev-parse", "--short=12", "HEAD")
     # Without git's lock: if the timeout killed git, the lock would stay, and block every later
     # commit.
-    git = ("git", "--no-optional-locks", "-C", str(Path(__file__).parent))
-    revision = _output(*git, "rev-parse", "--short=12", "HEAD")
-    changed = _output(*git, "status", "--porcelain", "--untracked-files=no")
+    status = ("status", "--porcelain", "--untracked-files=no")
+    changed = _output("git", "--no-optional-locks", "-C", here, *status)
     return {"revision": revision or "unknown", "dirty": bool(changed)}
 
 

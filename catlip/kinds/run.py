@@ -157,13 +157,10 @@ def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
 
 
 def device_of(run: Run[Any]) -> str:
-    """The device of a run, with the number of devices: times are compared or averaged only if it
-    is the same. Empty if the run does not name it.
+    """The device of a run, as readers see it; empty if the run does not name it. Times are compared
+    or averaged only if it is the same.
     """
-    if not run.machine.device:
-        return ""
-    count = run.machine.device_count
-    return f"{count} x {run.where}" if run.is_cpu and count > 1 else run.where
+    return run.where if run.machine.device else ""
 
 
 def one_device(runs: Iterable[Run[Any]]) -> bool:

@@ -37,11 +37,13 @@ def read_regular(path: Path) -> bytes:
         raise UnreadableError("not a regular file")
     # Not blocking: the file may have been replaced by a pipe since it was checked.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        opened = os.fstat(file.fileno())
+        if not stat.S_ISREG(opened.st_mode):
             raise UnreadableError("not a regular file")
-        content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
+        # A large file is not read; one that grows is read no further.
+        content = file.read(LARGEST_FILE + 1) if opened.st_size <= LARGEST_FILE else b""
+        if max(opened.st_size, len(content)) > LARGEST_FILE:
+            raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
     return content
 
 

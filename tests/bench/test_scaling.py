@@ -129,6 +129,12 @@ def test_seconds_are_compared_within_each_device() -> None:
     assert "n = 2" in equal.rows[-1][3].small
 
 
+def test_methods_that_share_no_seed_are_not_compared() -> None:
+    runs = grid(0.04, 0.02)
+    apart = [r for r in runs if (r.measured.method == "clip") == (r.measured.seed == 2)]
+    assert {table.name for table in scaling_tables(apart)} == {"scaling", "scaling_laws"}
+
+
 def test_a_mean_time_is_of_the_device_that_most_trainings_ran_on() -> None:
     runs = grid(0.04, 0.04)
     cells = scaling_tables([*runs[:-1], elsewhere(runs[-1], 10)])[0]

@@ -189,7 +189,7 @@ def gathered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]
             by_group.setdefault(group, {})[name] = value
         else:
             others[key] = value
-    return others | by_group
+    return by_group | others  # so that a foreign `train` is refused, not dropped
 
 
 def scattered(metrics: dict[str, Any], groups: tuple[str, ...]) -> dict[str, Any]:

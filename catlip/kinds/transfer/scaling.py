@@ -248,7 +248,7 @@ class SeedPair:
 
 def _seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
     """One pair for each seed whose costs can be compared: seconds only on the same device."""
-    for seed in sorted(first.top1[task].keys() & other.top1[task].keys()):
+    for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
         ours, theirs = first.costs_of(cost, seed), other.costs_of(cost, seed)
         is_shared = cost != "train_seconds" or first.devices[seed] == other.devices[seed]
         if ours and theirs and is_shared:
@@ -279,7 +279,9 @@ def _decisions_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
         if first.costs["images"] != other.costs["images"]:
             continue
         for task in first.top1:
-            pairs = _seed_pairs(first, other, task, cost="images")
+            pairs = [*_seed_pairs(first, other, task, cost="images")]
+            if not pairs:
+                continue
             differences = np.array([np.subtract(pair.top1, pair.other_top1) for pair in pairs])
             longest = np.sign(differences[:, -1].mean())
             for place, images in enumerate(first.costs["images"][:-1]):
