@@ -122,7 +122,7 @@ def verdicts(records: Records) -> dict[str, Verdict]:
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict of one piece of evidence. It fails if one comparison fails, and holds if all
-    hold; with a comparison that is not a number, it can only fail or stay open.
+    hold; with a comparison that could not be made, it can only fail or stay open.
     """
     if not any(one.estimate for one in evidence.compared):
         return Verdict(NOT_TESTED, evidence)
@@ -239,7 +239,7 @@ def _said(claim: Claim, compared: Compared) -> str:
     """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`."""
     estimate = compared.estimate
     if estimate is None:
-        return f"{compared.what}: not a number"
+        return f"{compared.what}: no pairs, or not a number"
     value, decimals = estimate.value, compared.decimals
     number = shown(value, decimals) if compared.unit == "times" else signed(value, decimals)
     word = f"{verdict(estimate, claim.bound)}, " if compared.unit == "points" else ""

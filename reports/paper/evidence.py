@@ -46,7 +46,7 @@ class Compared:
 
     Attributes:
         what: what was compared, such as a task; plain text, because it may hold words of a record.
-        estimate: None if it could not be made, for example from a NaN.
+        estimate: None if it could not be made: without pairs, or from a NaN.
         unit: of the estimate.
     """
 

@@ -75,25 +75,33 @@ class EqualTime:
 
 
 def _at_equal_time(setting: Setting) -> EqualTime:
-    """Of the methods that share a device with the first; nothing without two such methods."""
+    """Of the methods that share a device with the first, and of the seeds that all of them have on
+    one device; nothing without two such methods.
+    """
     every = curves(setting.of(Scaling))
     own = [curve for curve in every if curve.seconds.keys() & every[0].seconds.keys()]
-    devices = [device for curve in own[:1] for device in curve.seconds]
-    shared = [device for device in devices if all(device in curve.seconds for curve in own)]
-    if len(own) < 2 or not shared:
+    if len(own) < 2:
         return EqualTime({}, (), {})
-    longest = {device: min(curve.seconds[device][-1] for curve in own) for device in shared}
+    first, *others = (curve.devices for curve in own)
+    shared = {
+        seed: device
+        for seed, device in first.items()
+        if device and all(other.get(seed) == device for other in others)
+    }
+    longest = {
+        device: min(curve.seconds[device][-1] for curve in own)
+        for device in dict.fromkeys(shared.values())
+    }
     reached: dict[str, dict[str, Quantity | None]] = {}
-    for curve in own:
+    for curve in own if shared else ():
         reached[curve.method] = {}
         for task, rows in curve.top1.items():
             of_seeds = [
-                at_cost(curve.seconds[device], row, longest[device])
-                for seed, row in rows.items()
-                if (device := curve.devices[seed]) in longest
+                at_cost(curve.seconds[device], rows[seed], longest[device])
+                for seed, device in shared.items()
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(longest, tuple(own[0].top1), reached)
+    return EqualTime(longest, tuple(own[0].top1) if shared else (), reached)
 
 
 def timed_in(setting: Setting) -> list[Record]:

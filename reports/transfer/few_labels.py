@@ -105,7 +105,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     mark.
     """
     lines = []
-    for method in methods_of(run.record for run in runs):
+    for method in methods_of(run.record for run in runs)[:MOST_LINES]:
         own = [run for run in runs if run.record.method == method]
         inits = {run.init for run in own}
         for init in sorted(inits):  # random before transfer

@@ -54,6 +54,12 @@ def label(shards, labels_dir, workers=1, **options):
     main(Label(sources, labels_dir=labels_dir, workers=workers, quiet=True, **options))
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Records go to runs/ in the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def command(*words):
     """`python -m catlip.label` with these arguments."""
     return [sys.executable, "-m", "catlip.label", *map(str, words), "--quiet"]
@@ -421,7 +427,6 @@ def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
 
 
 def test_each_folder_of_labels_has_its_record(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         path = make_shard(tmp_path / name / "data" / "0.tar", ["a dog"])
         label([path], tmp_path / "run" / f"labels-{name}")

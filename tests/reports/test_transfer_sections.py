@@ -336,8 +336,9 @@ def test_the_sentence_on_transfer_init_says_what_the_pairs_with_the_fewest_image
             "linear_probe", f"catlip-seed{encoder}", metrics=metrics, samples={"runs": rows}
         )
     page = page_in(tmp_path)
-    told = f"on concepts (2 images, 10 % of the data) {words}."
-    assert told in section_text(page, "transfer-init")
+    told = section_text(page, "transfer-init")
+    assert "Linear probe with the fewest images, Transfer Init against a random start: on " in told
+    assert f" on concepts (2 images, 10 % of the data) {words}." in told
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from one_line import one_line_error
 
 from catlip.cli import InputError
+from catlip.program.ranges import check_ranges
 from catlip.weights import read_checkpoint
 from catlip.weights.__main__ import Convert, main
 from catlip.weights.show import Show, show, summary
@@ -93,10 +94,16 @@ def test_show_knows_a_run_and_what_was_made_of_it(tmp_path, released_file) -> No
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused(
-    out, to, resolution, says, released_file
+    out, to, resolution, says, released_file, tmp_path
 ) -> None:
+    (tmp_path / "README.md").touch()
     with pytest.raises(InputError, match=re.escape(says)):
-        main(Convert(released_file(), to, Path(out), resolution))
+        main(Convert(released_file(), to, tmp_path / out, resolution))
+
+
+def test_a_resolution_below_zero_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="resolution"):
+        check_ranges(Convert("weights.pt", "timm", tmp_path / "x.safetensors", -16))
 
 
 @pytest.mark.parametrize("target", ["released", "ours"])
