@@ -43,10 +43,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
         )
     if equal.tasks:
         after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
-        caption += (
-            f"At equal time: after {' and '.join(after)}, the longest that all these methods have, "
-            "interpolated between trainings of several lengths. "
-        )
+        caption += f"At equal time: after {' or '.join(after)}, interpolated between lengths. "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
     if record:
