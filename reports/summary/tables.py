@@ -77,20 +77,20 @@ def _at_equal_time(setting: Setting) -> EqualTime:
     """
     every = curves(setting.of(Scaling))
     own = [curve for curve in every if curve.seconds.keys() & every[0].seconds.keys()]
-    if len(own) < 2:
-        return EqualTime({}, (), {})
-    first, *others = (curve.devices for curve in own)
+    devices = own[0].devices if len(own) > 1 else {}
     shared = {
         seed: device
-        for seed, device in first.items()
-        if device and all(other.get(seed) == device for other in others)
+        for seed, device in devices.items()
+        if device and all(curve.devices.get(seed) == device for curve in own)
     }
+    if not shared:
+        return EqualTime({}, (), {})
     longest = {
         device: min(curve.seconds[device][-1] for curve in own)
         for device in dict.fromkeys(shared.values())
     }
     reached: dict[str, dict[str, Quantity | None]] = {}
-    for curve in own if shared else ():
+    for curve in own:
         reached[curve.method] = {}
         for task, rows in curve.top1.items():
             of_seeds = [
@@ -98,7 +98,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
                 for seed, device in shared.items()
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(longest, tuple(own[0].top1) if shared else (), reached)
+    return EqualTime(longest, tuple(own[0].top1), reached)
 
 
 def timed_in(setting: Setting) -> list[Record]:

@@ -105,7 +105,7 @@ def cells_table(runs: Runs, name: str) -> Table:
         anchor = cells[0].anchor
         row = [Cell(encoder), Cell(f"{100 * fraction:g} %"), Cell(f"{images:,}")]
         row += [Cell(name_of(method)), Cell(shown(cells[0].measured.flops / 1e12))]
-        timed = [run.measured.train_seconds for run in cells if device_of(run) == device != ""]
+        timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
         row.append(quantity_cell(quantity_of(timed), anchor=anchor))
         for task in tasks:
             top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
