@@ -14,7 +14,7 @@ from catlip.method_style import learn
 from catlip.table import MOST_ROWS, Table
 from reports.cost.cost import cost_sections
 from reports.paper.claims import NOT_TESTED, claims_tables, verdicts
-from reports.paper.paper_tables import COMMANDS, figures_stated, published_table, result_tables
+from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.caveats import broken_images
 from reports.read.devices import measured
@@ -252,7 +252,7 @@ def _paper(records: Records) -> Section:
     blocks: list[Block] = [Text(words)]
     for table in result_tables(records):
         blocks += [table, *map(Command, COMMANDS[table.name])]
-    blocks += [published_table("figure_1c"), figures_stated()]
+    blocks.append(figures_stated())
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
 
 

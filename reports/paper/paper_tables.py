@@ -72,7 +72,7 @@ HOW = {
     "table_4": DENSE.format("command", "s", "d"),
     "table_5": DENSE.format("commands", "", "e"),
 }
-FIGURES = tuple(f"figure_{n}" for n in range(2, 9))
+FIGURES = ("figure_1c", *(f"figure_{n}" for n in range(2, 9)))
 
 
 def result_tables(records: Records) -> list[Table]:
@@ -97,23 +97,16 @@ def result_table(name: str, ours: Ours) -> Table:
     return Table(name, published.heading, columns, rows=rows, caption=HOW[name])
 
 
-def published_table(name: str) -> Table:
-    """A table as published, without our column."""
-    published = read_published(name)
-    rows = [_published_row(published, row, {}) for row in published.rows]
-    return Table(name, published.heading, _columns(published, {}), rows=rows)
-
-
 def figures_stated() -> Table:
-    """What the paper's text and axes say about Figures 2 to 8, whose points are not published."""
+    """What the paper states of Figures 1(c) to 8, whose points are not published."""
     rows = []
     for name in FIGURES:
         for c in read_published(name).cells:
             stated = Cell(f"{c.value} {c.unit}".strip(), remarks=c.remarks)
             rows.append([Cell(c.label), Cell(c.column), stated, Cell(c.source)])
     return Table(
-        "figures_2_to_8",
-        "Figures 2 to 8: axes and quoted values",
+        "figures_stated",
+        "Figures 1(c) to 8: axes and quoted values",
         ["Figure", "What", "Stated", "Source"],
         rows=rows,
     )

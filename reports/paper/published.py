@@ -93,7 +93,7 @@ class PublishedTable:
 
 
 TITLES = {
-    "figure_1c": ("Method", "Cost and accuracy on DataComp-1.3B, as published"),
+    "figure_1c": ("Panel", "Cost and accuracy on DataComp-1.3B"),
     "figure_2": ("Panel", "ImageNet-1k labels found in captions"),
     "figure_3": ("Panel", "How often synsets occur"),
     "figure_4": ("Panel", "CatLIP and CLIP on CC3M"),

@@ -43,7 +43,7 @@ Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel for each image
 def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
     """A figure of the rows, one below the other, with their pictures in columns."""
     columns = max(len(panels) for _, panels in rows)
-    names = [name for name, _ in rows if name]
+    names = [name.replace("\n", " ") for name, _ in rows if name]
     named = f"; rows: {', '.join(names)}" if names else ", each with words below it"
     height = 0.25 + WIDTH / columns * sum(_height(panels, columns) for _, panels in rows)
     alt = f"{columns} images in columns{named}."

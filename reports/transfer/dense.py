@@ -64,9 +64,13 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
         "order, the same recipe and the same number of steps."
     )
     blocks: list[Block] = [Text(words)]
+    trained = by_scale(records, main, Multilabel, Segmentation, Detection)
+    runs = [record for own in trained for record in own if not record.measured.overfit]
+    drawn = {record.scale for record in runs if record.samples.get("pictures")}
     for i, own in enumerate(by_scale(records, main, Scenes)):
-        blocks += side_by_side(contact_sheet(own[0], suffix(i)))
-    for i, of in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+        if own[0].scale not in drawn:
+            blocks += side_by_side(contact_sheet(own[0], suffix(i)))
+    for i, of in enumerate(trained):
         learnt = [record for record in of if record.measured.overfit]
         real = [record for record in of if not record.measured.overfit]
         blocks += map(Text, [*gain_sentences(real), *other_encoders(real, records)])

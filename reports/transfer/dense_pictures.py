@@ -26,10 +26,21 @@ SHADE = 0.55  # opacity of a mask on its image
 
 
 def picture_figures(records: Sequence[Record[Dense]], suffix: str = "") -> list[Figure]:
-    """One figure for each task: a row for the truth and for the first seed of each method, a column
-    for each image.
+    """One figure of all tasks: for each, a row for the truth and for the first seed of each method,
+    a column for each image.
     """
-    return [figure for kind in TITLES for figure in _of_task(kind, records, suffix)]
+    first = {kind: own for kind in TITLES if (own := _first_of_methods(kind, records))}
+    if not first:
+        return []
+    rows = [row for kind, own in first.items() for row in _of_task(kind, own)]
+    seeds = {record.seed for own in first.values() for record in own}
+    same = f" (seed {seeds.pop()})" if len(seeds) == 1 else ""
+    caption = (
+        f"Predictions, {records[0].scale} scale: the truth, and what each encoder's model predicts "
+        f"on the same test images, evenly spread and not selected{same}. Of labels and boxes the "
+        "likeliest are shown, as many as there are true ones."
+    )
+    return _figures(f"dense{suffix}", caption, rows)
 
 
 def contact_sheet(record: Record[Kind], suffix: str = "") -> list[Figure]:
@@ -54,30 +65,24 @@ def _figures(name: str, caption: str, rows: Sequence[Row]) -> list[Figure]:
     return [panels_figure(name, caption, rows)]
 
 
-def _of_task(kind: str, records: Sequence[Record[Dense]], suffix: str) -> list[Figure]:
+def _first_of_methods(kind: str, records: Sequence[Record[Dense]]) -> list[Record[Dense]]:
+    """The first run of each method that keeps pictures."""
     own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
     own = [record for record in own if record.samples.get("pictures")]
-    first = [next(r for r in own if r.method == method) for method in methods_of(own)]
-    if not first:
-        return []
+    return [next(r for r in own if r.method == method) for method in methods_of(own)]
+
+
+def _of_task(kind: str, records: Sequence[Record[Dense]]) -> list[Row]:
     of, panel_of = PANELS[kind]
-    pictures = [{picture.key: picture for picture in r.rows("pictures", of)} for r in first]
+    pictures = [{picture.key: picture for picture in r.rows("pictures", of)} for r in records]
     keys = [key for key in pictures[0] if all(key in by_key for by_key in pictures)][:MOST_PICTURES]
-    classes = _classes(first[0])
+    classes = _classes(records[0])
     truth = [panel_of(pictures[0][key], "truth", classes) for key in keys]
-    rows: list[Row] = [("Truth", truth)]
-    for record, by_key in zip(first, pictures, strict=True):
+    rows: list[Row] = [(f"{TITLES[kind]}:\ntruth", truth)]
+    for record, by_key in zip(records, pictures, strict=True):
         predicted = [panel_of(by_key[key], "predicted", classes) for key in keys]
         rows.append((name_of(record.method), predicted))
-    seeds = {r.seed for r in first}
-    caption = (
-        f"{TITLES[kind]}, {own[0].scale} scale: the truth, and what each encoder's model predicts "
-        "on the same test images, evenly spread and not "
-        f"selected{f' (seed {seeds.pop()})' if len(seeds) == 1 else ''}."
-    )
-    if kind != "segmentation":
-        caption += " The likeliest predictions are shown, as many as there are true ones."
-    return _figures(f"dense_{kind}{suffix}", caption, rows)
+    return rows
 
 
 def _classes(record: Record[Kind]) -> list[str]:

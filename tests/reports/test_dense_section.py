@@ -143,12 +143,12 @@ def test_what_was_learnt_by_heart_stands_apart(write_record, tmp_path):
 
 
 def test_predictions_are_drawn_beside_the_truth(records_of):
-    figures = picture_figures(records_of().every)
-    assert [figure.name for figure in figures] == [f"dense_{kind}" for kind in MEASURES]
-    for figure in figures:
-        assert "Truth, Random init, CatLIP, CLIP" in figure.alt
-        assert "seed 0" in figure.caption
-        assert render(figure).png[:4] == b"\x89PNG"
+    (figure,) = picture_figures(records_of().every)
+    tasks = ("Labels", "Label maps", "Boxes and masks")
+    rows = [f"{task}: truth, Random init, CatLIP, CLIP" for task in tasks]
+    assert f"rows: {', '.join(rows)}" in figure.alt
+    assert "seed 0" in figure.caption
+    assert render(figure).png[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(
