@@ -135,6 +135,7 @@ def cost(
         arguments=tuple(arguments),
         other_arguments=("--out", str(plan.runs / program), *plan.device),
         makes=[plan.runs / program],
+        also=[f"baselines.{method}" for method in plan.options.methods if method != "catlip"],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
         processes=processes,

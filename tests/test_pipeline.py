@@ -256,6 +256,14 @@ def test_every_program_of_the_plan_exists() -> None:
         assert "--device" not in step.arguments
 
 
+def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
+    plan = options("--methods", "siglip", "--study")
+    steps = [step for stage in STEPS for step in STEPS[stage](plan)]
+    running = [step for step in steps if "siglip" in step.arguments]
+    assert {step.program for step in running} > {"baselines.pretrain", "bench.step_time"}
+    assert all("baselines.siglip" in step.also for step in running)
+
+
 def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> None:
     here = options("--device", "cpu")
     there = options("--device", "cuda", "--quiet", "--out", "elsewhere")
