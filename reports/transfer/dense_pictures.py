@@ -16,12 +16,12 @@ from reports.render.figures import Figure
 from reports.render.panels import Panel, Pixels, Row, decoded, panels_figure
 from reports.transfer.transfer_runs import methods_of
 
-MOST_PICTURES = 5
+MOST_PICTURES = 4
 MOST_WORDS = 3  # below a picture
 MOST_OBJECTS = 10  # on a picture
 Side = Literal["truth", "predicted"]
 IGNORED = 255
-TITLES = {"multilabel": "Labels", "segmentation": "Label maps", "detection": "Boxes and masks"}
+TITLES = {"multilabel": "Labels", "segmentation": "Label maps", "detection": "Boxes, masks"}
 SHADE = 0.55  # opacity of a mask on its image
 
 
@@ -123,7 +123,7 @@ def _label_map(picture: MapPicture, side: Side, classes: Sequence[str]) -> Panel
 
 def _shaded(image: Pixels, label_map: Pixels, judged: NDArray[np.bool_]) -> Pixels:
     """The classes as colours over the image in grey, only where `judged`."""
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    grey = _grey(image)
     colours = np.array([_rgb(class_id) for class_id in range(256)])
     opacity = np.where(judged, 0.8, 0.0)[..., None]
     return np.asarray(opacity * colours[label_map] + (1 - opacity) * grey, dtype=np.uint8)
@@ -133,7 +133,7 @@ def _objects(picture: ObjectsPicture, side: Side, classes: Sequence[str]) -> Pan
     image = decoded(picture.image, "RGB")
     if image is None:
         return None
-    drawn, boxes = image.astype(float), []
+    drawn, boxes = _grey(image), []
     objects = (picture.truth if side == "truth" else picture.predicted)[:MOST_OBJECTS]
     for one in objects:
         colour = _rgb(one["class"])
@@ -143,6 +143,10 @@ def _objects(picture: ObjectsPicture, side: Side, classes: Sequence[str]) -> Pan
         boxes.append((*one["box"], matplotlib.colors.to_hex(tuple(colour / 255))))
     words = _words([one["class"] for one in objects], classes)
     return Panel(drawn.astype(np.uint8), boxes, words[:MOST_WORDS])
+
+
+def _grey(image: Pixels) -> NDArray[np.float64]:
+    return np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
 
 
 def _rgb(class_id: int) -> NDArray[np.float64]:

@@ -144,7 +144,7 @@ def test_what_was_learnt_by_heart_stands_apart(write_record, tmp_path):
 
 def test_predictions_are_drawn_beside_the_truth(records_of):
     (figure,) = picture_figures(records_of().every)
-    tasks = ("Labels", "Label maps", "Boxes and masks")
+    tasks = ("Labels", "Label maps", "Boxes, masks")
     rows = [f"{task}: truth, Random init, CatLIP, CLIP" for task in tasks]
     assert f"rows: {', '.join(rows)}" in figure.alt
     assert "seed 0" in figure.caption
