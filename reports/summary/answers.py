@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from catlip.claims import claims, least_pairs
 from catlip.kinds import Interval, Labelling, LinearProbe, Pretrain, Scaling
 from catlip.kinds.cells import interval
-from catlip.kinds.cost.steps import step_description
 from catlip.kinds.estimate import (
     BETTER,
     CANNOT_TELL,
@@ -194,8 +193,8 @@ def cheaper(setting: Setting) -> Answer:
         short = f"Not yet known: step times have only {record.too_few}."
         return Answer(question, short, sentences, sources=sources)
     timed = (
-        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}), "
-        f"{step_description(record)}{_larger(setting)}."
+        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
+        f"{clipped(record.setup.model or record.name, 40)}{_larger(setting)}."
     )
     short = _cheaper_in_short(ratio, _trainings_ratio(setting))
     return Answer(question, short, [timed, *sentences], sources=sources)
@@ -206,7 +205,7 @@ def _larger(setting: Setting) -> str:
     for record in setting.of_the_paper:
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and record is not setting.step_time:
-            return f"; with ViT B/16 {shown(ratio.value, 2)} ({interval(record, ratio)})"
+            return f", {shown(ratio.value, 2)} ({interval(record, ratio)}) with ViT B/16"
     return ""
 
 

@@ -37,9 +37,8 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     caption = "Mean ± sample standard deviation over n seeds. "
     if setting.scale == "starter":
         caption += (
-            "A linear probe is a linear classifier on frozen features, tested on drawings by teams "
-            "that no training saw; a concept is what a drawing shows, a subgroup its kind, such as "
-            "food-fruit. "
+            "Linear probes of frozen features, tested on drawings by teams that no training saw; a "
+            "concept is what a drawing shows, a subgroup its kind, such as food-fruit. "
         )
     if equal.tasks:
         after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
