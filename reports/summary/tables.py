@@ -6,6 +6,7 @@ number is carried from one device, scale or root to another.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from reports.read.records import Record
 
 def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row for each method."""
-    columns = ["Method", *(probe_title(setting, task) for task in STARTER_TASKS)]
+    columns = ["Method", "Seeds", *(probe_title(setting, task) for task in STARTER_TASKS)]
     equal = _at_equal_time(setting)
     columns += [f"{clipped(task, 24)} at equal time (%)" for task in equal.tasks]
     columns += ["Training time (s)"] if setting.timed else []
@@ -34,7 +35,7 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     columns += ["Step time of ViT B/16, relative"] if larger else []
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
-    caption = "Mean ± sample standard deviation over n seeds. "
+    caption = "Mean ± sample standard deviation over the seeds. "
     if setting.scale == "starter":
         caption += (
             "Linear probes of frozen features, tested on drawings by teams that no training saw; a "
@@ -130,7 +131,19 @@ def _headline_row(
         row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
     record = setting.step_time
     row.append(step_ratio_cell(record, method) if record else Cell())
-    return [*row, *([step_ratio_cell(larger, method)] if larger else [])]
+    return _with_n_once([*row, *([step_ratio_cell(larger, method)] if larger else [])])
+
+
+def _with_n_once(row: Sequence[Cell]) -> list[Cell]:
+    """The row with its most common n in a second cell, and below no other cell that has it."""
+    counts = Counter(cell.quantity.n for cell in row if cell.quantity)
+    if not counts:
+        return [row[0], Cell(), *row[1:]]
+    n = counts.most_common(1)[0][0]
+    cells = [
+        replace(cell, small="") if cell.quantity and cell.quantity.n == n else cell for cell in row
+    ]
+    return [cells[0], Cell(str(n)), *cells[1:]]
 
 
 def _accuracy_cell(setting: Setting, method: str, task: str) -> Cell:

@@ -402,7 +402,7 @@ def test_each_seed_is_compared_at_equal_seconds_on_its_own_device(
     table = headline(setting)
     assert "after 64 s on Device A or 640 s on Device B" in table.caption
     place = table.columns.index("concepts at equal time (%)")
-    assert [row[place].small for row in table.rows] == ["n = 6", "n = 6"]
+    assert [row[place].quantity.n for row in table.rows] == [6, 6]
     for images in (8, 64):
         cell(write_record, 0.2, images=images, method="clip", devices=both[::-1])
     assert said()["less_compute"] == NOT_TESTED

@@ -92,7 +92,7 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     assert found.training("catlip", lambda run: run.train_seconds) == Quantity(
         30.0, pytest.approx(200**0.5), 2
     )
-    assert headline(found).rows[0][1].small == "n = 2"
+    assert headline(found).rows[0][1].text == "2"
 
 
 def test_a_repeated_run_of_one_seed_has_no_spread(probe, setting):
@@ -115,8 +115,8 @@ def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, 
         probe("clip", seed, 0.2)
     probe("catlip", 3, 0.9, epochs=300)
     found = setting()
-    cell = headline(found).rows[0][1]
-    assert (cell.text, cell.small) == ("30.0 ± 0.0", "n = 3")
+    _, n, cell, *_ = headline(found).rows[0]
+    assert (cell.text, cell.small, n.text) == ("30.0 ± 0.0", "", "3")
     assert ["epochs" in remark for remark in cell.remarks] == [True]
     assert len(found.paired("concepts", "catlip", "clip")) == 3
 
@@ -132,7 +132,7 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
     assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     assert any("max_lr" in warning for warning in found.warnings)
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
-    assert any("max_lr" in remark for remark in catlip[1].remarks)
+    assert any("max_lr" in remark for remark in catlip[2].remarks)
 
 
 def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, setting):
@@ -380,4 +380,4 @@ def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record
     training("catlip", 0)
     probe("catlip", 0, 0.1)
     page = build_page(read_records([tmp_path / "first", tmp_path / "runs"]))
-    assert [row[1].text for row in page.headline.rows] == ["10.0"]
+    assert [row[2].text for row in page.headline.rows] == ["10.0"]
