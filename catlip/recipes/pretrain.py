@@ -212,7 +212,9 @@ STARTERS = {
         temperature=0.046,
         logit_bias=-7.5,
     ),
-    "superclass": replace(STARTER, betas=(0.9, 0.98)),  # superclass-00, the same trial as CatLIP's
+    # superclass-00 and catlip_softmax-00, the same trial as CatLIP's.
+    "superclass": replace(STARTER, betas=(0.9, 0.98)),
+    "catlip_softmax": replace(STARTER, betas=(0.9, 0.98)),
 }
 CLIP = {
     "starter": replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
