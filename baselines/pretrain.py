@@ -36,16 +36,19 @@ class PretrainBaseline(LabelledRun):
     """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
+SAME_BUT_FOR_EXCHANGE = {"clip_nonlocal": "clip", "siglip_gather": "siglip"}
+
+
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name. They are CLIP's; a method other than CLIP starts without CLIP's
     temperature, and a method that was tuned has a starter recipe of its own.
     """
-    if method.startswith("clip"):
+    method = SAME_BUT_FOR_EXCHANGE.get(method, method)
+    if method == "clip":
         return CLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
-    form = method.partition("_")[0]  # siglip_gather differs only in its exchange
-    if form in STARTERS:
-        recipes["starter"] = STARTERS[form]
+    if method in STARTERS:
+        recipes["starter"] = STARTERS[method]
     return recipes
 
 
