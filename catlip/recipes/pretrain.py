@@ -215,6 +215,16 @@ STARTERS = {
     # superclass-00 and catlip_softmax-00, the same trial as CatLIP's.
     "superclass": replace(STARTER, betas=(0.9, 0.98)),
     "catlip_softmax": replace(STARTER, betas=(0.9, 0.98)),
+    "clip_catlip": replace(  # clip_catlip-13
+        STARTER,
+        betas=(0.9, 0.98),
+        max_lr=3.05e-3,
+        min_lr=3.05e-5,
+        warmup_iterations=729,
+        weight_decay=0.0566,
+        crop_scale=(0.72, 1.0),
+        temperature=0.0652,
+    ),
 }
 CLIP = {
     "starter": replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json

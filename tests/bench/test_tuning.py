@@ -135,7 +135,9 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     assert row[-1].text == "max_lr 0.3"
 
 
-@pytest.mark.parametrize("method", ["catlip", "clip", "siglip", "superclass", "catlip_softmax"])
+@pytest.mark.parametrize(
+    "method", ["catlip", "clip", "siglip", "superclass", "catlip_softmax", "clip_catlip"]
+)
 def test_the_starters_recipe_is_the_best_of_the_committed_trials(method: str) -> None:
     records = [json.loads(path.read_text()) for path in COMMITTED.glob(f"{method}-*.json")]
     trials = [Trial.read(record["metrics"]) for record in records]
