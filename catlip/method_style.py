@@ -31,14 +31,14 @@ KNOWN = {
     "catlip": Shown("CatLIP", "#0067a5", "o"),
     "catlip_chunked": Shown("CatLIP, loss in chunks", "#0067a5", "o"),
     "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
-    "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
-    "clip_catlip": Shown("CLIP + CatLIP", "#4d6600", "h"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),
     "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
     "superclass": Shown("SuperClass", "#a34a83", "v"),
     "superclip": Shown("SuperCLIP", "#b8174f", "*"),
+    "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
+    "clip_catlip": Shown("CLIP + CatLIP", "#4d6600", "h"),
 }
 # How the names of two groups of encoders begin: those that other people pre-trained; and all that
 # are neither trained here nor `random`, this project's untrained encoder.

@@ -114,10 +114,11 @@ def _lay_out(canvas: Canvas) -> None:
 
 
 def for_page(svg: str, name: str) -> str:
-    """The SVG as an element of the page: without prologue, with ids of its own, and with colours
-    from the page's light and dark styles.
+    """The SVG as an element of the page: without prologue, with ids of its own, with colours from
+    the page's light and dark styles, and with coordinates to a hundredth of a point.
     """
     body = svg[svg.index("<svg") :]
+    body = re.sub(r'\s[dxy]="[^"]*"', lambda place: re.sub(r"(\.\d\d)\d+", r"\1", place[0]), body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
     body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)

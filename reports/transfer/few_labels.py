@@ -77,13 +77,16 @@ def _figure(
 ) -> Figure:
     form, accuracy = FORMS[records[0].kind]
     title = task_title(records, task)
-    lines = lines_of(runs)
+    every = lines_of(runs)
+    lines = every[:MOST_LINES]
     sentences = [
         f"{accuracy} on {title} against the fraction of the training data, "
         f"{records[0].scale} scale, in {paper_name(form)}'s form.",
         _counted(runs),
         how_drawn(lines),
     ]
+    if len(every) > len(lines):
+        sentences.append(f"The first {len(lines)} of {len(every)} lines.")
     if epochs := agreed(run.record.setup.recipe.epochs for run in runs):
         sentences.append(f"Each trains for {shown(epochs, 0)} epochs on its fraction.")
     chance = chance_of(records, task)
@@ -105,7 +108,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     mark.
     """
     lines = []
-    for method in methods_of(run.record for run in runs)[:MOST_LINES]:
+    for method in methods_of(run.record for run in runs):
         own = [run for run in runs if run.record.method == method]
         inits = {run.init for run in own}
         for init in sorted(inits):  # random before transfer
@@ -117,7 +120,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
             elif "transfer" in inits:
                 line = replace(line, how="random head")
             lines.append(line)
-    return lines[:MOST_LINES]
+    return lines
 
 
 def _counted(runs: Sequence[SweepRun]) -> str:

@@ -14,7 +14,7 @@ from catlip.method_style import colour_of, marker_of, name_of
 from catlip.table import clipped, shown
 from reports.render.figures import PAPER, label_points, thinned
 
-MOST_LINES = 8
+MOST_LINES = 6
 MOST_MARKS = 300  # drawn for each line; means are of all marks
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
