@@ -286,6 +286,15 @@ def test_a_figure_names_every_line_and_the_images_below_their_share(read):
     }
 
 
+def test_a_figure_of_many_methods_draws_the_first_lines_and_says_so(write_record, tmp_path):
+    for method in ("catlip", "clip", "siglip", "superclass", "superclip", "clip_catlip"):
+        write_record("linear_probe", f"{method}-seed0", **probe(method, 0, 30, 3))
+    drawn = figure(page_in(tmp_path), "linear_probe_by_share_1")
+    assert "The first 6 of 12 lines." in drawn.caption
+    assert "SigLIP" in drawn.alt
+    assert "SuperClass" not in drawn.alt
+
+
 def test_shares_that_hold_the_same_images_count_once_and_as_what_they_are(record):
     """With two images a class, 5 % and 10 % are both one of each."""
     rows = [
