@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.dense import dense
+from pipeline.inputs import REPOSITORY
 from pipeline.options import Options
 from pipeline.plan import Plan
 from pipeline.step import Step
@@ -135,7 +136,7 @@ def cost(
         arguments=tuple(arguments),
         other_arguments=("--out", str(plan.runs / program), *plan.device),
         makes=[plan.runs / program],
-        also=[f"baselines.{method}" for method in plan.options.methods if method != "catlip"],
+        also=[f"baselines.{file.stem}" for file in (REPOSITORY / "baselines").glob("*.py")],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
         processes=processes,

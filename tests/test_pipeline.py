@@ -262,6 +262,8 @@ def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
     running = [step for step in steps if "siglip" in step.arguments]
     assert {step.program for step in running} > {"baselines.pretrain", "bench.step_time"}
     assert all("baselines.siglip" in step.also for step in running)
+    (memory,) = (step for step in steps if step.name == "memory")  # of methods of its own choice
+    assert {"baselines.clip", "baselines.superclass"} <= {*memory.also}
 
 
 def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> None:

@@ -197,13 +197,15 @@ DATACOMP_CLIP_RELEASE = replace(
     num_scales=5,
     scale_multiple=32,
 )
+# With the betas of all methods but CatLIP. Its other settings are the best not only of CatLIP's
+# trials, but also of SuperClass's and catlip_softmax's: superclass-00 and catlip_softmax-00.
+BASELINE_STARTER = replace(STARTER, betas=(0.9, 0.98))
 # The starter recipes of other methods: the best of 16 trials each, in
 # reports/records/starter/tuning/METHOD-NUMBER.json. A method that is not listed here uses CLIP's
 # starter; all other recipes are CLIP's, too.
 STARTERS = {
     "siglip": replace(  # siglip-08
-        STARTER,
-        betas=(0.9, 0.98),
+        BASELINE_STARTER,
         max_lr=8.9e-4,
         min_lr=8.9e-6,
         warmup_iterations=785,
@@ -212,12 +214,10 @@ STARTERS = {
         temperature=0.046,
         logit_bias=-7.5,
     ),
-    # superclass-00 and catlip_softmax-00, the same trial as CatLIP's.
-    "superclass": replace(STARTER, betas=(0.9, 0.98)),
-    "catlip_softmax": replace(STARTER, betas=(0.9, 0.98)),
+    "superclass": BASELINE_STARTER,
+    "catlip_softmax": BASELINE_STARTER,
     "clip_catlip": replace(  # clip_catlip-13
-        STARTER,
-        betas=(0.9, 0.98),
+        BASELINE_STARTER,
         max_lr=3.05e-3,
         min_lr=3.05e-5,
         warmup_iterations=729,
@@ -228,8 +228,7 @@ STARTERS = {
 }
 CLIP = {
     "starter": replace(  # the best of 16 trials, reports/records/starter/tuning/clip-07.json
-        STARTER,
-        betas=(0.9, 0.98),
+        BASELINE_STARTER,
         micro_batch=64,
         max_lr=6.3e-4,
         min_lr=6.3e-6,

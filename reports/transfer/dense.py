@@ -65,17 +65,16 @@ def dense_sections(main: Setting | None, records: Records) -> list[Section]:
     )
     blocks: list[Block] = [Text(words)]
     trained = by_scale(records, main, Multilabel, Segmentation, Detection)
-    runs = [record for own in trained for record in own if not record.measured.overfit]
-    drawn = {record.scale for record in runs if record.samples.get("pictures")}
+    predicted = {of[0].scale: picture_figures(of, suffix(i)) for i, of in enumerate(trained)}
     for i, own in enumerate(by_scale(records, main, Scenes)):
-        if own[0].scale not in drawn:
+        if not predicted.get(own[0].scale):
             blocks += side_by_side(contact_sheet(own[0], suffix(i)))
     for i, of in enumerate(trained):
         learnt = [record for record in of if record.measured.overfit]
         real = [record for record in of if not record.measured.overfit]
         blocks += map(Text, [*gain_sentences(real), *other_encoders(real, records)])
         blocks += dense_table(real, suffix(i))
-        blocks += side_by_side(picture_figures(real, suffix(i)))
+        blocks += side_by_side(predicted[of[0].scale])
         blocks += overfit_table(learnt, suffix(i))
     recorded = {record.kind for record in records.every}
     missing = [kind for kind in KINDS if kind not in recorded]

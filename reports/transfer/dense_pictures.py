@@ -66,9 +66,9 @@ def _figures(name: str, caption: str, rows: Sequence[Row]) -> list[Figure]:
 
 
 def _first_of_methods(kind: str, records: Sequence[Record[Dense]]) -> list[Record[Dense]]:
-    """The first run of each method that keeps pictures."""
-    own = [r for r in records if r.kind == kind and r.setup.init != "transfer"]
-    own = [record for record in own if record.samples.get("pictures")]
+    """The first run of each method that keeps pictures, among those that tell of an encoder."""
+    own = [r for r in records if r.kind == kind and r.samples.get("pictures")]
+    own = [r for r in own if r.setup.init != "transfer" and not r.measured.overfit]
     return [next(r for r in own if r.method == method) for method in methods_of(own)]
 
 

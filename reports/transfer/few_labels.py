@@ -83,10 +83,8 @@ def _figure(
         f"{accuracy} on {title} against the fraction of the training data, "
         f"{records[0].scale} scale, in {paper_name(form)}'s form.",
         _counted(runs),
-        how_drawn(lines),
+        how_drawn(every),
     ]
-    if len(every) > len(lines):
-        sentences.append(f"The first {len(lines)} of {len(every)} lines.")
     if epochs := agreed(run.record.setup.recipe.epochs for run in runs):
         sentences.append(f"Each trains for {shown(epochs, 0)} epochs on its fraction.")
     chance = chance_of(records, task)

@@ -91,13 +91,14 @@ def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") 
 
 def _figure(of: Sequence[Probed], title: str, name: str) -> list[Figure]:
     """Accuracy against epochs; none if no line has two points."""
-    lines = lines_of(of)
+    every = lines_of(of)
+    lines = every[:MOST_LINES]
     if not any(len(line.means) > 1 for line in lines):
         return []
     what = f"on {title} at {of[0].record.scale} scale"
     caption = (
         f"Accuracy {what} against epochs of pre-training, in Figure 4(a)'s form. {_told(of)} "
-        f"{how_drawn(lines)}"
+        f"{how_drawn(every)}"
     )
     alt = f"Accuracy {what} by epochs. {said(lines, ' epochs', brief)}."
     draw = partial(_draw, lines=lines, title=title)
@@ -127,7 +128,7 @@ def lines_of(of: Sequence[Probed]) -> list[Line]:
         marks = [(s.epochs, s.top1) for s in own if s.row.annealed]
         hollow = [(s.epochs, s.top1) for s in own if not s.row.annealed]
         lines.append(replace(line, marks=marks, hollow=hollow))
-    return lines[:MOST_LINES]
+    return lines
 
 
 def _draw(axes: Axes, lines: Sequence[Line], title: str) -> None:

@@ -36,7 +36,7 @@ def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> lis
     Args:
         records: of one root and scale.
     """
-    of_methods = curves(records)[:MOST_LINES]
+    of_methods = curves(records)
     tasks = dict.fromkeys(task for curve in of_methods for task in curve.top1)
     return [_figure(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
 
@@ -74,13 +74,14 @@ def against_itself(records: Sequence[Record[Scaling]]) -> list[str]:
 
 def _figure(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
     of_task = [curve for curve in of_methods if task in curve.top1]
-    lines = [_line(curve, task) for curve in of_task]
-    seeds = {len(curve.top1[task]) for curve in of_task}
+    every = [_line(curve, task) for curve in of_task]
+    lines = every[:MOST_LINES]
+    seeds = {len(curve.top1[task]) for curve in of_task[:MOST_LINES]}
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,
         f"Accuracy on {task} against the operations of a training to the end of its schedule. "
-        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(lines)}".strip(),
+        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(every)}".strip(),
         f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
         draw=partial(_draw, lines=lines, title=task),
         height=0.82 * height_for(lines),

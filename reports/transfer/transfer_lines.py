@@ -14,7 +14,7 @@ from catlip.method_style import colour_of, marker_of, name_of
 from catlip.table import clipped, shown
 from reports.render.figures import PAPER, label_points, thinned
 
-MOST_LINES = 6
+MOST_LINES = 6  # of a figure
 MOST_MARKS = 300  # drawn for each line; means are of all marks
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
@@ -111,13 +111,18 @@ def draw_lines(
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
-def how_drawn(lines: Sequence[Line]) -> str:
-    """Sentences for the caption: what the bars are, and how many marks were left out."""
+def how_drawn(every: Sequence[Line]) -> str:
+    """Sentences for the caption of a figure that draws the first MOST_LINES of these lines: what
+    the bars are, and how many marks and lines were left out.
+    """
+    lines = every[:MOST_LINES]
     sentences = []
     if any(mean.low is not None for line in lines for _, mean in line.means):
         sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
     if any(len(of) > MOST_MARKS for line in lines for of in (line.marks, line.hollow)):
         sentences.append(f"At most {MOST_MARKS} marks of each line are drawn.")
+    if len(every) > len(lines):
+        sentences.append(f"The first {len(lines)} of {len(every)} lines.")
     return " ".join(sentences)
 
 

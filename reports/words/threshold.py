@@ -27,13 +27,14 @@ MOST_TICKS = 6
 
 def threshold_figures(record: Record[Threshold], suffix: str = "") -> list[Figure]:
     """Accuracy against the pruning threshold, one line for each probe; no figure without probes."""
-    by_probe = list(probes(record).items())[:MOST_LINES]
-    lines = [_line(i, probe, points) for i, (probe, points) in enumerate(by_probe)]
+    of_probes = probes(record).items()
+    every = [_line(i, probe, points) for i, (probe, points) in enumerate(of_probes)]
+    lines = every[:MOST_LINES]
     if not lines:
         return []
     caption = (
         f"Linear-probe accuracy against the pruning threshold, at {record.scale} scale; every mark "
-        f"is a seed. {how_drawn(lines)}"
+        f"is a seed. {how_drawn(every)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.classes for t, left in record.measured.thresholds.items()}

@@ -84,7 +84,7 @@ def test_a_second_run_gives_the_same_page_and_figures_to_the_byte(report, page, 
 
 def test_the_headline_and_the_pages_path_are_printed(report):
     out, printed = report
-    assert "26.6 ± 0.2" in printed
+    assert re.search("^CatLIP +3 +26.6 ± 0.2", printed, re.MULTILINE)
     assert printed.rstrip().endswith(f"report: {out}/index.html")
 
 
