@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -67,6 +68,15 @@ def digest_of_code(programs: Iterable[str]) -> str:
     for file in sorted(seen):
         total.update(f"{file.relative_to(REPOSITORY)}\t{_read_source(file)[0]}\n".encode())
     return total.hexdigest()[:16]
+
+
+def module_of(method: str) -> str:
+    """The module of `baselines` that holds a method, and which programs import by name; "" for
+    none, such as CatLIP's.
+    """
+    named = re.compile(rf'^    name\b.* = "{method}"', re.MULTILINE)
+    files = sorted((REPOSITORY / "baselines").glob("*.py"))
+    return next((f"baselines.{file.stem}" for file in files if named.search(file.read_text())), "")
 
 
 def _files(pattern: str) -> Iterator[tuple[str, Path]]:

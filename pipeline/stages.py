@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.dense import dense
-from pipeline.inputs import REPOSITORY
+from pipeline.inputs import REPOSITORY, module_of
 from pipeline.options import Options
 from pipeline.plan import Plan
 from pipeline.step import Step
@@ -86,7 +86,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
         if method != "catlip":
             program = "baselines.pretrain"
             own += ["--method", method]
-            also.append(f"baselines.{method}")  # imported by its name
+            also.append(module_of(method))
         if method != "clip":  # any other method may need labels
             own += labelled
             reads += [str(vocabulary), str(labels)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from pipeline.inputs import module_of
 from pipeline.step import Step
 
 # Images that the trainings of the scaling study see; encoders, fractions and noises are compared at
@@ -81,7 +82,7 @@ def study_steps(
             ),
             reads=[data.shards, str(data.vocabulary), str(data.labels), folder],
             makes=[out / f"{method}-{record}.json" for record in part.records],
-            also=[f"baselines.{method}"],  # imported by its name
+            also=[module_of(method)],
         )
     thresholds = runs / "threshold/threshold.json"
     yield Step(

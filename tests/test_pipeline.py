@@ -18,11 +18,12 @@ import pytest
 import pipeline.inputs
 import pipeline.stages
 import pipeline.transfer
+from baselines.methods import BASELINES
 from bench.downstream.classify import fashion_mnist
 from pipeline.__main__ import main
 from pipeline.__main__ import run as run_stages
 from pipeline.dense import dense
-from pipeline.inputs import digest_of_code, digest_of_data
+from pipeline.inputs import digest_of_code, digest_of_data, module_of
 from pipeline.options import read_options
 from pipeline.plan import Plan
 from pipeline.programs import side_by_side
@@ -254,6 +255,12 @@ def test_every_program_of_the_plan_exists() -> None:
             assert pipeline.inputs._sources(step.program), step.program
         assert "--quiet" not in step.arguments
         assert "--device" not in step.arguments
+
+
+def test_every_baseline_is_found_in_the_file_that_holds_it():
+    for name, objective in BASELINES.items():
+        assert module_of(name) == objective.__module__
+    assert module_of("catlip") == ""
 
 
 def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
