@@ -30,7 +30,7 @@ from catlip import kinds
 from catlip.cli import one_of, run
 from catlip.data.shards import expand
 from catlip.encoder import ENCODERS
-from catlip.kinds.transfer.scaling import scaling_tables
+from catlip.kinds.transfer.scaling_tables import scaling_tables
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.inputs import module_of
 from pipeline.step import Step
 
-# Images that the trainings of the scaling study see; encoders, fractions and noises are compared at
-# the middle length. The two longest cost as much as all others together, and have fewer seeds.
+# Images that the trainings of the scaling study see; fractions and noises are compared at the
+# middle length, encoders there and at the longest. The two longest cost more than all others
+# together, and have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
     "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
@@ -121,9 +122,14 @@ def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
             [f"{usual}-{middle}-of-{fraction}" for fraction in FRACTIONS],
         ),
         "long": (long, (), [f"{usual}-{images}" for images in long]),
+        "long-encoders": (
+            [longest],
+            ("--encoders", *others),
+            [f"{encoder}-{longest}" for encoder in others],
+        ),
     }
     for name, (images, arguments, cells) in scaling.items():
-        own = seeds[:SEEDS_OF_LONGEST] if name == "long" else seeds
+        own = seeds[:SEEDS_OF_LONGEST] if name.startswith("long") else seeds
         yield Part(
             name,
             "scaling",

@@ -114,13 +114,13 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds() -> None:
     lines = dry_run("--study")
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if re.search("-m bench.(tuning|scaling|robustness) ", line)]
-    assert len(studies) == 2 * 6
+    assert len(studies) == 2 * 7
     assert all(("bench.tuning" in line) == ("starter-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]
     assert {*studies} <= {*of_the_study}
     lines = dry_run(*CC3M, "--only", "study")
-    assert len(lines) == 2 * 5 + 1
+    assert len(lines) == 2 * 6 + 1
     assert all("--recipe cc3m_b16" in line for line in lines)
 
 

@@ -93,15 +93,15 @@ def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cel
 
 def _richest(cells: Cells, of: Callable[[Record[Scaling]], K]) -> tuple[int, Mapping[K, Cells]]:
     """The length of training, in images, that has the most different values of `of` (of equals, the
-    one with the most trainings), and its trainings by that value.
+    one with the most trainings, then the longest), and its trainings by that value.
     """
     lengths: dict[int, dict[K, list[Record[Scaling]]]] = {}
     for cell in cells:
         by_value = lengths.setdefault(cell.measured.images, {})
         by_value.setdefault(of(cell), []).append(cell)
 
-    def richness(length: int) -> tuple[int, int]:
-        return len(lengths[length]), sum(map(len, lengths[length].values()))
+    def richness(length: int) -> tuple[int, int, int]:
+        return len(lengths[length]), sum(map(len, lengths[length].values())), length
 
     images = max(lengths, key=richness, default=0)
     return images, lengths.get(images, {})

@@ -7,7 +7,7 @@ image. A ratio is given only with its interval. What was not run is named as not
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from catlip.claims import claims, least_pairs
@@ -24,7 +24,7 @@ from catlip.kinds.estimate import (
     of_ratios,
     verdict,
 )
-from catlip.kinds.transfer.scaling import curves, points_at_equal_cost
+from catlip.kinds.transfer.scaling import How, curves, differences, points_at_equal_cost
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown, signed
 from reports.compare.crossed import between_probes
@@ -77,8 +77,8 @@ def about(setting: Setting) -> str:
 
 
 def as_good(setting: Setting) -> Answer:
-    """CatLIP against CLIP on both probes: after the same number of epochs, then after the same
-    training time.
+    """CatLIP against CLIP on both probes: after the same number of epochs, after the same training
+    time, and with larger encoders.
     """
     question = "Is CatLIP as good?"
     compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
@@ -94,15 +94,25 @@ def as_good(setting: Setting) -> Answer:
             short = f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}."
         return Answer(question, short, near, sources=sources)
     words = {word for _, word in compared}
-    short = IN_SHORT[words.pop()] if len(words) == 1 else "It depends on the probe."
-    equal_time = _at_equal_time(setting)
-    last = near or ([equal_time] if equal_time else [])
+    short = "It depends on the probe."
+    if len(words) == 1:
+        short = IN_SHORT[words.pop()]
+        if len(verdicts_of(setting)) > 1:
+            short = f"{short.removesuffix('.')}, but not with a larger encoder."
+    last = near or [text for text in (_at_equal_time(setting), _with_larger(setting)) if text]
     return Answer(question, short, [*(text for text, _ in compared), *last], sources=sources)
 
 
 def verdicts_of(setting: Setting) -> set[str]:
-    """The verdicts on CatLIP against CLIP, of each probe that both methods have."""
-    return {said[1] for task in STARTER_TASKS if (said := _compared(setting, task))}
+    """The verdicts on CatLIP against CLIP, of each probe that both methods have, and with larger
+    encoders where there are enough seeds for an interval.
+    """
+    bound = claims()["probe_parity"].bound
+    larger = [points for tasks in _larger_encoders(setting).values() for points in tasks.values()]
+    return {
+        *(said[1] for task in STARTER_TASKS if (said := _compared(setting, task))),
+        *(verdict(e, bound) for points in larger if (e := of_pairs(points)) and e.low is not None),
+    }
 
 
 def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
@@ -152,15 +162,46 @@ def _at_equal_time(setting: Setting) -> str:
     if not by_method.keys() >= {*PAIR}:
         return ""
     ours, theirs = (by_method[method] for method in PAIR)
-    said = []
-    for task in ours.top1:
-        points = points_at_equal_cost(ours, theirs, task, cost="train_seconds")
+    said = _on_tasks(
+        {task: points_at_equal_cost(ours, theirs, task, cost="train_seconds") for task in ours.top1}
+    )
+    return f"At equal training time: {said}." if said else ""
+
+
+def _with_larger(setting: Setting) -> str:
+    """A sentence on the difference with larger encoders; empty without any."""
+    return " ".join(
+        f"With the larger {clipped(encoder, 24)} after {images:,} images: {_on_tasks(points)}."
+        for (encoder, _, images), points in _larger_encoders(setting).items()
+    )
+
+
+def _larger_encoders(setting: Setting) -> dict[How, dict[str, list[float]]]:
+    """The differences CatLIP - CLIP of each encoder that is larger than the one with the most
+    lengths, after its longest training on all data.
+    """
+    runs = setting.of(Scaling)
+    usual = next((curve.encoder for curve in curves(runs)), "")
+    flops = {run.measured.encoder: run.measured.flops / run.measured.images_seen for run in runs}
+    longest = {}
+    for how, points in differences(runs, *PAIR).items():  # an encoder's longest comes last
+        encoder, fraction, _ = how
+        if fraction == 1 and flops[encoder] > flops.get(usual, math.inf):
+            longest[encoder] = how, points
+    return dict(longest.values())
+
+
+def _on_tasks(points_of: Mapping[str, Sequence[float]]) -> str:
+    """The mean difference in points on each task, with its interval."""
+    said: list[str] = []
+    for task, points in points_of.items():
         difference = of_pairs(points)
         if difference:
-            said.append(f"{signed(difference.value, 1)} points on {clipped(task, 24)}")
+            unit = "" if said else " points"
+            said.append(f"{signed(difference.value, 1)}{unit} on {clipped(task, 24)}")
             if difference.low is not None and difference.high is not None:
                 said[-1] += f" ({signed(difference.low, 1)} to {signed(difference.high, 1)})"
-    return f"At equal training time: {', '.join(said)}." if said else ""
+    return ", ".join(said)
 
 
 def _not_above_random(setting: Setting, method: str) -> str:

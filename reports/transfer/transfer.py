@@ -21,7 +21,7 @@ from catlip.kinds import (
     Trial,
 )
 from catlip.kinds.transfer.robustness import robustness_table
-from catlip.kinds.transfer.scaling import scaling_tables
+from catlip.kinds.transfer.scaling_tables import scaling_tables
 from catlip.kinds.transfer.transfer_options import transfer_options_table
 from catlip.kinds.transfer.tuning import tuning_table
 from catlip.method_style import name_of

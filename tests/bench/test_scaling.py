@@ -13,7 +13,8 @@ from catlip.cli import InputError
 from catlip.data.shards import expand
 from catlip.kinds import Scaling as Measured
 from catlip.kinds.run import Config, Environment, Run
-from catlip.kinds.transfer.scaling import curves, scaling_tables
+from catlip.kinds.transfer.scaling import curves
+from catlip.kinds.transfer.scaling_tables import scaling_tables
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 
@@ -148,13 +149,21 @@ def test_a_short_training_that_ranks_as_the_longest_is_counted() -> None:
     runs = grid(0.04, 0.02)
     runs = [run for run in runs if (run.measured.method, run.measured.images) != ("clip", 2_000)]
     runs += [measured("clip", 2_000, seed, 0.9) for seed in range(3)]
-    tables = {table.name: table for table in scaling_tables(runs)}
-    assert column(tables["scaling_decisions"], "Ranked as the longest") == [
-        "0 of 3",
-        "0 of 3",
-        "3 of 3",
-        "3 of 3",
+    runs += [
+        replace(run, measured=replace(run.measured, encoder="hybrid_small"))
+        for run in [measured("catlip", 4_000, 0, 0.2), measured("clip", 4_000, 0, 0.3)]
     ]
+    table = {table.name: table for table in scaling_tables(runs)}["scaling_differences"]
+    assert column(table, "concepts, ranked alike") == [
+        "0 of 3",
+        "0 of 3",
+        "3 of 3",
+        "3 of 3",
+        "3 of 3",
+        "0 of 1",
+    ]
+    assert column(table, "Encoder")[-1] == "hybrid_small"
+    assert column(table, "concepts, difference (points)")[-1].endswith("10.0")
 
 
 def test_a_seed_without_all_lengths_is_in_no_curve_and_four_lengths_give_no_law() -> None:

@@ -27,6 +27,7 @@ from reports.paper.claims import JUDGES, NOT_TESTED, verdicts
 from reports.read.measured import settings
 from reports.read.records import Records, read_records
 from reports.render.page import markdown
+from reports.summary.answers import as_good
 from reports.summary.tables import headline
 from reports.transfer.scaling import against_itself
 
@@ -366,7 +367,7 @@ def cell(
     """The seeds take turns on the devices; each device is ten times slower than the one before."""
     for seed in range(seeds):
         place = seed % len(devices)
-        flops = {"hybrid_micro": 1.0, "hybrid_mini": 2.0}[encoder] * images
+        flops = {"hybrid_micro": 1.0, "hybrid_mini": 2.0, "hybrid_small": 4.0}[encoder] * images
         metrics = {"method": method, "encoder": encoder, "fraction": fraction, "seed": seed}
         metrics |= {"images": images, "images_seen": float(images)}
         metrics["train_seconds"] = images * 10.0**place
@@ -406,6 +407,30 @@ def test_each_seed_is_compared_at_equal_seconds_on_its_own_device(
     for images in (8, 64):
         cell(write_record, 0.2, images=images, method="clip", devices=both[::-1])
     assert said()["less_compute"] == NOT_TESTED
+
+
+@pytest.mark.parametrize(
+    ("clip", "short", "points"),
+    [
+        (0.30, "Here it is better, but not with a larger encoder.", "0.0"),
+        (0.25, "Here it is better.", "+5.0"),
+    ],
+)
+def test_a_verdict_that_a_larger_encoder_changes_says_so(
+    write_record, both, tmp_path, clip, short, points
+):
+    both("linear_probe", "concepts_top1", [0.3] * 6, [0.2] * 6, scale="starter")
+    for method, top1, other in (("catlip", 0.3, 0.3), ("clip", 0.2, clip)):
+        for images in (8, 16, 64):
+            cell(write_record, top1, images=images, method=method)
+        cell(write_record, other, encoder="hybrid_small", images=64, method=method)
+        cell(write_record, 0.5, encoder="hybrid_small", images=8, method=method)
+        cell(write_record, 0.5, encoder="hybrid_micro", images=64, method=method)
+    answer = as_good(settings(records_in(tmp_path))[0])
+    assert answer.short == short
+    assert answer.sentences[-1].startswith(
+        f"With the larger hybrid_small after 64 images: {points} points"
+    )
 
 
 def test_fractions_without_all_the_data_say_nothing_of_more_data(write_record, said):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catlip.kinds.run import Run
-from catlip.kinds.transfer.scaling import ENDS, mean_and_ends
+from catlip.kinds.transfer.scaling_tables import ENDS, mean_and_ends
 from catlip.kinds.transfer.study import Studied
 from catlip.kinds.transfer.transfer import check_fractions
 from catlip.method_style import name_of
