@@ -84,6 +84,8 @@ def as_good(setting: Setting) -> Answer:
     compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
     probes = {m: own for m in ("random", *PAIR) if (own := setting.of(LinearProbe, m))}
     sources = [(link(own), f"probes of {name_of(m)}") for m, own in probes.items()]
+    if scaled := setting.of(Scaling, PAIR[0]):
+        sources.append((link(scaled), "trainings of several lengths"))
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         fields = dict.fromkeys(
