@@ -129,7 +129,7 @@ def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
         ),
     }
     for name, (images, arguments, cells) in scaling.items():
-        own = seeds[:SEEDS_OF_LONGEST] if name.startswith("long") else seeds
+        own = seeds[:SEEDS_OF_LONGEST] if longest in images else seeds
         yield Part(
             name,
             "scaling",

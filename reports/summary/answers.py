@@ -184,9 +184,9 @@ def _larger_encoders(setting: Setting) -> dict[How, dict[str, list[float]]]:
     """
     runs = setting.of(Scaling)
     usual = next((curve.encoder for curve in curves(runs)), "")
-    flops = {run.measured.encoder: run.measured.flops / run.measured.images_seen for run in runs}
+    flops = {of.encoder: of.flops / (of.images_seen or 1) for of in (run.measured for run in runs)}
     longest = {}
-    for how, points in differences(runs, *PAIR).items():  # an encoder's longest comes last
+    for how, points in differences(runs, *PAIR).items():
         encoder, fraction, _ = how
         if fraction == 1 and flops[encoder] > flops.get(usual, math.inf):
             longest[encoder] = how, points

@@ -162,21 +162,22 @@ How = tuple[str, float, int]
 
 
 def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[float]]]:
-    """Top-1 of one method minus that of another in points: for each task, one for each seed that
-    both have.
+    """Top-1 of one method minus that of another in points: for each task of all these trainings,
+    one for each seed that both methods have. An encoder's longer trainings come later.
     """
     by_how: dict[How, dict[tuple[str, int], Scaling]] = {}
     for run in runs:
         one = run.measured
         of = by_how.setdefault((one.encoder, one.fraction, one.images), {})
         of[one.method, one.seed] = one
-    found = {}
+    points_of = {}
     for how, of in sorted(by_how.items()):
         seeds = sorted(seed for method, seed in of if method == first and (other, seed) in of)
         pairs = [(of[first, seed].accuracies, of[other, seed].accuracies) for seed in seeds]
         if pairs:
-            found[how] = {
+            points_of[how] = {
                 task: [100 * (ours[task] - theirs[task]) for ours, theirs in pairs]
                 for task in pairs[0][0]
+                if all(task in ours and task in theirs for ours, theirs in pairs)
             }
-    return found
+    return points_of

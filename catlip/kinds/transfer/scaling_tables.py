@@ -146,7 +146,7 @@ def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, nam
     tasks = list(first.top1)
     rows = []
     for other in others:
-        of_cells = differences(runs, first.method, other.method)  # a longer training comes later
+        of_cells = differences(runs, first.method, other.method)
         whole = [points for how, points in of_cells.items() if how[:2] == (first.encoder, 1.0)]
         longest = whole[-1] if whole else {}
         for (encoder, fraction, images), points in of_cells.items():
