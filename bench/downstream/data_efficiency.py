@@ -44,8 +44,8 @@ class DataEfficiency:
     encoders: tuple[str, ...]
     """Encoders to transfer, spelt as for bench.downstream.linear_probe."""
     data: str
-    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
+    or test/.
     """
     programs: tuple[Literal["linear_probe", "finetune"], ...] = ("linear_probe", "finetune")
     """Programs to run: linear_probe for Figure 5, finetune for Figure 7."""

@@ -50,8 +50,8 @@ class LongerTraining:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished runs, each with its record beside it."""
     data: str
-    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
+    or test/.
     """
     out: Path = Path("runs/bench/longer_training") / BY_NAME
     """The record to write."""

@@ -66,8 +66,10 @@ def encoder_name(spelling: str) -> str:
 
 def data_name(spelling: str) -> str:
     """The name of a data set in a file name: its kind, and its folder's name if that differs."""
-    kind, _, folder = spelling.partition(":")
-    name = Path(folder).name
+    kind, colon, folder = spelling.partition(":")
+    if not colon:
+        kind, folder = "folder", spelling
+    name = Path(folder).resolve().name if folder else ""
     return _slug(kind if name in ("", kind) else f"{kind}-{name}")
 
 

@@ -53,8 +53,8 @@ class Readouts:
     encoder: str
     """The encoder, spelt as for bench.downstream.linear_probe."""
     data: str
-    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
+    or test/.
     """
     out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""

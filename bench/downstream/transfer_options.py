@@ -51,8 +51,8 @@ class Options:
     encoders: tuple[str, ...]
     """Encoders pre-trained by CatLIP."""
     data: str
-    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
+    or test/.
     """
     out: Path = Path("runs/bench/transfer_options") / BY_NAME
     """The record to write."""

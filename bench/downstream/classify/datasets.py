@@ -5,7 +5,10 @@ starter:data/starter            two tasks, concepts and subgroups, on drawings o
 starter-validation:data/starter the same, trained on one of the probe's two training teams and
                                 tested on the other: for tuning
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
-                                KEY.cls in train/ and val/; likewise places365: and folder:
+                                KEY.cls in train/ and val/; likewise places365:
+folder:/data/pets, /data/pets   the same of any data set, whose name is that of its folder. test/
+                                may stand for val/, and a tar for either; classnames.txt may name
+                                the classes of tars, one a line
 fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
                                 fashion_mnist:/data/fashion-mnist
 """
@@ -23,6 +26,7 @@ from torchvision.datasets import ImageFolder
 from bench.downstream.classify import fashion_mnist
 from catlip import streams
 from catlip.cli import InputError
+from catlip.data.layout import FASHION_MNIST, STARTER_KINDS, Layout, find_layout
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter.probe_tasks import load_task
@@ -35,9 +39,10 @@ from catlip.vocabulary.label_sets import (
 )
 from catlip.words.wordnet import nouns
 
-STARTER_KINDS = ("starter", "starter-validation")
-KINDS = ("imagenet", "places365", "folder")
-FASHION_MNIST = "fashion_mnist"
+CLASS_NAMES = "classnames.txt"  # as clip-benchmark names it; line n is the name of class n
+PLACES = 365
+STARTER_TASKS = ("concepts", "subgroups")
+TAKEN = {"imagenet", "places365", FASHION_MNIST, *STARTER_TASKS}  # names that are not a folder's
 WNID = re.compile(r"n\d{8}")
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 
@@ -113,22 +118,25 @@ def load_tasks(spelling: str) -> list[Task]:
     Raises: InputError for an unknown kind, or data that are not as the module's docstring
         describes.
     """
-    kind, colon, place = spelling.partition(":")
-    if kind == FASHION_MNIST and colon:
-        return [_fashion_mnist(Path(place) if place else fashion_mnist.INSTALLED)]
-    if kind in STARTER_KINDS and place:
-        return [_starter(Path(place), name, kind) for name in ("concepts", "subgroups")]
-    if kind in KINDS and place:
-        root = Path(place)
-        for split in ("train", "val"):
-            if not (root / split).is_dir():
-                raise InputError(
-                    f"{spelling} has no folder {split}/ with a folder of images per class, or with "
-                    "tars"
-                )
-        return [_tars(kind, root) if any((root / "train").glob("*.tar")) else _folders(kind, root)]
-    folders = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
-    raise InputError(f"data {spelling!r} is not one of {folders} and {FASHION_MNIST}:")
+    found = find_layout(spelling)
+    if found.kind == FASHION_MNIST:
+        return [_fashion_mnist(found.root)]
+    if found.kind in STARTER_KINDS:
+        return [_starter(found.root, name, found.kind) for name in STARTER_TASKS]
+    train = found.splits[0]
+    return [_tars(found) if train.is_file() or any(train.glob("*.tar")) else _folders(found)]
+
+
+def name_on_page(kind: str, root: Path, names: Sequence[str], present: int) -> str:
+    """The data set's name: imagenet and places365 only if all of their classes are there, else its
+    folder's name. So several folders that are probed have a name each.
+    """
+    if present == len(imagenet_synsets()) and set(names) == set(_imagenet_names()):
+        return "imagenet"
+    if kind == "places365" and present == PLACES:
+        return kind
+    name = root.resolve().name
+    return f"{name}-folder" if name in TAKEN else name
 
 
 def ragged(
@@ -188,17 +196,17 @@ def _photographs(folder: Path, split: str) -> Split:
     )
 
 
-def _folders(kind: str, root: Path) -> Task:
-    train, test = (_image_folder(root / split) for split in ("train", "val"))
+def _folders(found: Layout) -> Task:
+    train, test = map(_image_folder, found.splits)
     if train.classes != test.classes:
         odd = sorted(set(train.classes) ^ set(test.classes))
         raise InputError(
-            f"{kind}:{root}: {len(odd)} classes are in only one of train/ and val/, such as "
-            f"{odd[0]}"
+            f"{found.kind}:{found.root}: {len(odd)} classes are in only one of {train.root} and "
+            f"{test.root}, such as {odd[0]}"
         )
-    return Task(
-        kind, name_labels(kind, train.classes), _from_folder(train), test=_from_folder(test)
-    )
+    name = name_on_page(found.kind, found.root, train.classes, len(train.classes))
+    labels = name_labels(found.kind, train.classes)
+    return Task(name, labels, _from_folder(train), test=_from_folder(test))
 
 
 def _image_folder(folder: Path) -> ImageFolder:
@@ -216,10 +224,12 @@ def _from_folder(folder: ImageFolder) -> Split:
     return Split(Path(folder.root), paths, labels, image_bytes=partial(file_bytes, paths))
 
 
-def _tars(kind: str, root: Path) -> Task:
-    train, test = (_from_tars(root / split) for split in ("train", "val"))
+def _tars(found: Layout) -> Task:
+    train, test = map(_from_tars, found.splits)
     num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
-    return Task(kind, name_labels(kind, _class_names(kind, root, num_classes)), train, test=test)
+    names = _class_names(found.kind, found.root, num_classes)
+    name = name_on_page(found.kind, found.root, names, num_classes)
+    return Task(name, name_labels(found.kind, names), train, test=test)
 
 
 def _from_tars(folder: Path) -> Split:
@@ -280,14 +290,22 @@ def _class_names(kind: str, root: Path, num_classes: int) -> Sequence[str]:
 
     Raises: InputError when the data set has fewer than `num_classes`.
     """
+    listing = root / CLASS_NAMES
     if kind == "imagenet":
-        names = [f"n{synset:08d}" for synset in imagenet_synsets()]
+        names = _imagenet_names()
     elif kind == "places365":
         names = [name.replace("/", "-") for name in places_names(root)]
+    elif listing.is_file():
+        names = listing.read_text(encoding="utf-8", errors="replace").splitlines()
     else:
         names = [str(number) for number in range(num_classes)]
     if num_classes > len(names):
         raise InputError(
-            f"{kind}:{root} has class number {num_classes - 1}, but {kind} has {len(names)} classes"
+            f"{kind}:{root} has class number {num_classes - 1}, but "
+            f"{listing if kind == 'folder' else kind} has {len(names)} classes"
         )
     return names
+
+
+def _imagenet_names() -> list[str]:
+    return [f"n{synset:08d}" for synset in imagenet_synsets()]

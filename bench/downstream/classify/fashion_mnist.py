@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError
+from catlip.data.layout import INSTALLED as INSTALLED  # for all that read it here
 
-INSTALLED = Path("/usr/share/datasets/fashion-mnist")
 GET = "get Fashion-MNIST by `apt-get install dataset-fashion-mnist` (Debian, Ubuntu)"
 NUM_CLASSES = 10
 SIDE = 28

@@ -3,6 +3,7 @@ gets the class of the nearest embedding.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ PLAIN = (
     lambda name: f"a drawing of a {name}.",
 )
 TEXT_BATCH = 256
+POSITIONS = "text_encoder.positional_embedding"  # [context, width]
 
 Template = Callable[[str], str]
 
@@ -88,7 +90,10 @@ def _of_run(encoder: LoadedEncoder, task: Task, device: torch.device) -> Callabl
     from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
 
     assert encoder.checkpoint is not None, "it has a text tower"
-    shape = text_tower(encoder.checkpoint.encoder_name)
+    positions = next(
+        tensor for name, tensor in encoder.checkpoint.rest.items() if name.endswith(POSITIONS)
+    )
+    shape = replace(text_tower(encoder.checkpoint.encoder_name), context=len(positions))
     towers = TwoTowers(encoder.checkpoint.build(), shape)
     for part in ("projection", "text_encoder"):
         weights = {}

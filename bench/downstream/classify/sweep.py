@@ -52,8 +52,8 @@ class Sweep:
     timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
     own preprocessing."""
     data: str
-    """starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR with train/ and
-    val/.
+    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
+    or test/.
     """
     out: Path
     """The record to write; runs go into a folder of the same name."""

@@ -102,6 +102,7 @@ def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
         "imagenet:/data/imagenet": "imagenet",
         "starter:data/starter": "starter",
         "folder:/data/pets/": "folder-pets",
+        "/data/pets/": "folder-pets",
         "coco:data/starter-scenes/coco": "coco",
     }.items():
         assert data_name(spelling) == name

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.downstream.classify.datasets import Split, load_tasks, name_labels
+from bench.downstream.classify.datasets import Split, load_tasks, name_labels, name_on_page
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.vocabulary.label_sets import imagenet_synsets
@@ -88,7 +88,7 @@ def test_tars_are_the_same_task_as_folders(images, kind) -> None:
     (folders,) = load_tasks(f"folder:{images / 'folders'}")
     (tars,) = load_tasks(f"folder:{images / kind}")
     assert tars.labels == folders.labels
-    assert (tars.name, tars.num_classes) == ("folder", 3)
+    assert (tars.name, tars.num_classes) == (kind, 3)
     for ours, theirs in ((tars.train, folders.train), (tars.test, folders.test)):
         assert ours.labels.tolist() == theirs.labels.tolist() == [0, 0, 1, 1, 2, 2]
         assert [ours.image_bytes(i) for i in range(6)] == [theirs.image_bytes(i) for i in range(6)]
@@ -126,6 +126,45 @@ def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
     assert found == [["airfield.n.01"], ["apartment_building.n.01"], of_two]
 
 
+def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
+    """As clip-benchmark's data sets are laid out, and spelled without a kind."""
+    pets = images / "pets"
+    pets.mkdir()
+    for split, name in {"train": "train.tar", "val": "test.tar"}.items():
+        samples = [(str(i), {"png": f"{split} {i}".encode(), "cls": b"%d" % i}) for i in range(3)]
+        write_shard(pets / name, samples)
+    (pets / "classnames.txt").write_text("cat\ndog\ngolden retriever\n")
+    (task,) = load_tasks(str(pets))
+    assert (task.name, task.labels.names) == ("pets", ("cat", "dog", "golden retriever"))
+    assert all(task.labels.synsets)
+    assert [split.image_bytes(1) for split in (task.train, task.test)] == [b"train 1", b"val 1"]
+
+
+IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "classes", "name"),
+    [
+        ("imagenet", "in1k", IMAGENET, "imagenet"),
+        ("folder", "in1k", IMAGENET, "imagenet"),
+        ("imagenet", "in100", IMAGENET[:100], "in100"),
+        ("imagenet", "imagenet", IMAGENET[:100], "imagenet-folder"),
+        ("imagenet", "pets", ["cat", "dog"], "pets"),
+        ("places365", "places365", [str(n) for n in range(365)], "places365"),
+        ("places365", "places", ["street"], "places"),
+        ("folder", "concepts", ["cat"], "concepts-folder"),
+    ],
+)
+def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:
+    assert name_on_page(kind, Path(folder), classes, len(classes)) == name
+
+
+def test_class_numbers_below_imagenet_s_last_are_not_imagenet(images) -> None:
+    (task,) = load_tasks(f"imagenet:{images / 'cls'}")
+    assert task.name == "cls"
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -154,12 +193,16 @@ def test_the_starter_s_tasks_have_names_with_synsets(starter) -> None:
 
 def spoil(images: Path, kind: str, what: str) -> str:
     """Break a data set; its spelling."""
-    root = images / ("cls" if what in TARS else "folders")
+    root = images / ("cls" if what in TARS or what == "few names" else "folders")
     content = TARS.get(what)
     if content is not None:
         write_shard(root / "train/00000.tar", [("0-0", {"png": b"", **content})])
     elif what == "no val":
-        (root / "val").rename(root / "test")
+        (root / "val").rename(root / "dev")
+    elif what == "nowhere":
+        root = images / what
+    elif what == "few names":
+        (root / "classnames.txt").write_text("cat\ndog\n")
     elif what == "no classes in val":
         (root / "val").rename(root / "elsewhere")
         (root / "val").mkdir()
@@ -193,11 +236,13 @@ TARS = {
         ("imagenet", "class 1000", "1000.*imagenet"),
         ("folder", "a huge class", "0 to 99999"),
         ("folder", "a large class", "0 to 99999"),
-        ("folder", "no val", "val/"),
+        ("folder", "no val", "val/ or test/"),
+        ("folder", "few names", "class number 2, but .*classnames.txt has 2 classes"),
         ("folder", "no classes in val", "/val "),
         ("folder", "an empty class", "owl"),
         ("folder", "a class of one split", "^.*1 .*owl"),
         ("imagenette", "", "imagenette:.*starter:DIR, starter-validation:DIR, imagenet:DIR"),
+        ("folder", "nowhere", "no folder .*nowhere"),
     ],
 )
 def test_data_that_make_no_task_are_refused_in_one_line(images, kind, what, says) -> None:
