@@ -64,10 +64,14 @@ class TwoTowers(Objective):
 
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__()
-        self.text = text
         self.image_encoder = image_encoder
         self.projection = nn.Linear(image_encoder.num_features, text.joint, bias=False)
         nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
+        self.set_text_tower(text)
+
+    def set_text_tower(self, text: TextTower) -> None:
+        """Use a freshly initialised text tower of this shape."""
+        self.text = text
         self.text_encoder = TextTransformer(
             text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
         )

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from baselines.methods import BASELINES
-from baselines.openclip import CaptionTokenizer, text_tower
+from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
 from catlip.cli import choose, one_of, run
+from catlip.objective import Objective
 from catlip.pretraining.config import LabelledRun, PretrainRun
 from catlip.pretraining.method import Method, classes_of, encoder_of
 from catlip.pretraining.run import pretrain
-from catlip.recipes.pretrain import CLIP, STARTERS, Recipe
+from catlip.recipes.pretrain import CLIP, STARTERS, Recipe, for_photos
 from catlip.record import from_plain
 
 
@@ -41,7 +42,7 @@ SAME_BUT_FOR_EXCHANGE = {"clip_nonlocal": "clip", "siglip_gather": "siglip"}
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name. They are CLIP's; a method other than CLIP starts without CLIP's
-    temperature, and a method that was tuned has a starter recipe of its own.
+    temperature, and a method that was tuned has starter and photos recipes of its own.
     """
     method = SAME_BUT_FOR_EXCHANGE.get(method, method)
     if method == "clip":
@@ -49,6 +50,7 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}
     if method in STARTERS:
         recipes["starter"] = STARTERS[method]
+        recipes["photos"] = for_photos(STARTERS[method])
     return recipes
 
 
@@ -61,15 +63,20 @@ def _method(arguments: Sequence[str]) -> str:
 def method_of(config: PretrainBaseline) -> Method:
     """How the baseline is trained in this run."""
     method = choose("method", config.method, BASELINES)
-    encoder = config.recipe.encoder
-    context = text_tower(encoder).context
+    recipe = config.recipe
+    text = text_tower(recipe.encoder)
+    context = recipe.text_context or text.context
     classes = classes_of(config) if "labels" in method.needs else None
+
+    def build() -> Objective:
+        base_rates = classes.base_rates if classes else None
+        objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
+        if isinstance(objective, TwoTowers) and context != text.context:
+            objective.set_text_tower(replace(text, context=context))
+        return objective
+
     return Method(
-        lambda: method.build(
-            encoder_of(config.recipe), encoder, base_rates=classes.base_rates if classes else None
-        ),
-        classes,
-        tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None,
+        build, classes, tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None
     )
 
 

@@ -51,7 +51,8 @@ class BuildVocabulary:
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
     threshold: Natural | None = None
-    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
+    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau). Without it, a
+    tenth of the square root of the number of captions."""
     top_k: Count | None = None
     """Keep this many of the most frequent instead; the released code takes 24320."""
     rule: str | None = None
@@ -76,7 +77,8 @@ class MergeVocabularies:
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
     threshold: Natural | None = None
-    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau)."""
+    """Keep the synsets that occur more often than this; the paper takes 500 (V_tau). Without it, a
+    tenth of the square root of the number of captions."""
     top_k: Count | None = None
     """Keep this many of the most frequent instead; the released code takes 24320."""
 
