@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from pipeline.options import HELP, Options, UsageError, read_options
-from pipeline.programs import side_by_side, stopped_by_sigterm
+from pipeline.programs import side_by_side, stopped_by_sigterm, terminated
 from pipeline.stages import steps_of
 from pipeline.step import StepFailedError, run_step
 
@@ -40,15 +40,16 @@ def main(arguments: list[str]) -> int:
         return error.code if isinstance(error, StepFailedError) else 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        return 143 if terminated.is_set() else 130
     return 0
 
 
 def run(options: Options) -> None:
     """Run every step of the wanted stages, or only print their commands."""
-    stages = [steps_of(stage, options) for stage in options.stages if stage != "setup"]
+    # One stage after the other: the steps of a later one may follow from an earlier one's results.
+    stages = (steps_of(stage, options) for stage in options.stages if stage != "setup")
     if options.dry_run:
-        for step in chain(*stages):
+        for step in chain.from_iterable(stages):
             print(shlex.join(step.command(options.python)))
         return
     lock = _lock(options.runs)

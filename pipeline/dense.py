@@ -56,7 +56,7 @@ def dense_training(
     trained = method != "random"
     encoder = str(plan.trained(method, seed)) if trained else plan.untrained
     recipe = DENSE_RECIPES[task]
-    if plan.starter:
+    if plan.small:
         recipe = "starter_overfit" if name == "overfit" else "starter"
     data = f"ade20k:{folder}" if task == "segmentation" else f"coco:{folder}"
     record = plan.record(task, name)
@@ -71,6 +71,6 @@ def dense_training(
         reads=[folder, encoder] if trained else [folder],
         makes=[record],
         owns=[record, record.with_suffix("")],
-        processes=1 if plan.starter else max(plan.gpus, 1),
+        processes=1 if plan.small else max(plan.gpus, 1),
         beside=plan.beside,
     )

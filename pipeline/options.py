@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from catlip.program.errors import InputError
+from pipeline import checks
+
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
-SCALES = ("starter", "cc3m", "datacomp")
+SCALES = ("starter", "photos", "cc3m", "datacomp")
+SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
 METHODS = ("catlip", "clip")
-# Seeds at starter scale: by default (all stages together are to take half an hour), with --full,
+# Seeds at a small scale: by default (all stages together are to take half an hour), with --full,
 # and with --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
+OWN_DATA = ("shards", "probe", "coco", "ade20k")
 
 HELP = """\
 ./run_all.sh [options]     set up, fetch the data, label, train the methods, transfer,
@@ -24,30 +29,36 @@ HELP = """\
 ./run_all.sh test          set up if needed, then run every check and test
 
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
-                   hour), cc3m or datacomp
-  --shards SHARDS  cc3m, datacomp: the image-caption shards, for example
-                   '/data/cc3m/{00000..00331}.tar', or remote, as 's3://bucket/{00000..00331}.tar'
-  --probe DATA     cc3m, datacomp: what to transfer to, for example imagenet:/data/imagenet;
-                   without it, nothing is transferred
-  --coco DIR       cc3m, datacomp: COCO-2017, for multi-label classification and detection
-  --ade20k DIR     cc3m, datacomp: ADEChallengeData2016, for segmentation
-  --full           starter: also these three tasks, on generated scenes; Fashion-MNIST, real
-                   photographs, if Debian's package of it is or can be installed; three seeds, with
-                   every encoder fine-tuned and read out, not only the first of each method; and a
-                   probe of a published encoder; takes an hour and a half more
+                   hour); photos (5,000 to 500,000 images of your own, a small encoder; half an
+                   hour for 8,000 on 2 cores); cc3m or datacomp (the paper's recipes)
+  --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
+                   remote, as 's3://bucket/{00000..00331}.tar'
+  --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
+                   a folder or tars each (see README), or imagenet:/data/imagenet; without it,
+                   nothing is transferred
+  --coco DIR       COCO-2017, for multi-label classification and detection
+  --ade20k DIR     ADEChallengeData2016, for segmentation
+  --epochs N       train for N epochs, in place of the recipe's length
+  --threshold N    make those nouns classes that occur more often than N times, in place of the
+                   scale's 16 (starter), 500 (cc3m, datacomp), or a number that fits the data
+  --encoder NAME   train this encoder, in place of the recipe's: hybrid_small, vit_small16 ...
+  --full           starter, photos: three seeds, with every encoder fine-tuned and read out, not
+                   only the first of each method; a probe of Fashion-MNIST, if Debian's package of
+                   it is or can be installed, and of a published encoder; starter: also the three
+                   dense tasks, on generated scenes; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
   --methods A,B    what to pre-train and compare (default catlip,clip); for example
                    catlip,clip,siglip,superclass
-  --seeds N        pre-training runs of each method (at starter scale 2 by default, 3 with --full,
-                   10 with --study; else 1)
+  --seeds N        pre-training runs of each method (starter, photos: 2 by default, 3 with --full,
+                   10 with --study; else 1); an interval needs 6
   --device DEVICE  auto (default), cpu, cuda
   --out DIR        where runs go (default runs/)
   --only STAGE     only this stage: setup data label pretrain transfer dense bench study report
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
-  --dry-run        print each command instead of running it
+  --dry-run        check all arguments and data, and print each command instead of running it
   --quiet          no progress bars
   --help           this text
 
@@ -62,6 +73,7 @@ Examples:
   ./run_all.sh --full
   ./run_all.sh --study
   ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
+  ./run_all.sh --scale photos --shards '/data/mine/*.tar' --probe /data/pets --epochs 8
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
   ./run_all.sh --scale cc3m --shards 'hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar'
 """
@@ -78,6 +90,9 @@ class Options:
     ade20k: str
     full: bool
     study: bool
+    epochs: str
+    threshold: str
+    encoder: str
     methods: tuple[str, ...]
     seeds: int
     device: str
@@ -86,6 +101,11 @@ class Options:
     python: str
     dry_run: bool
     quiet: bool
+
+    @property
+    def small(self) -> bool:
+        """Whether the scale is one of a small encoder."""
+        return self.scale in SMALL_SCALES
 
     @property
     def runs(self) -> Path:
@@ -105,11 +125,12 @@ class _Parser(argparse.ArgumentParser):
 def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: UsageError."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for name in ("--shards", "--probe", "--coco", "--ade20k", "--only", "--from"):
+    for name in ("--shards", "--probe", "--coco", "--ade20k", "--only", "--from", "--scale"):
         parser.add_argument(name, default="")
     for name in ("--full", "--study", "--dry-run", "--quiet"):
         parser.add_argument(name, action="store_true")
-    parser.add_argument("--scale", default="starter")
+    for name in ("--epochs", "--threshold", "--encoder"):
+        parser.add_argument(name, default="")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="")
@@ -119,15 +140,16 @@ def read_options(arguments: Sequence[str]) -> Options:
     given = vars(parser.parse_args(arguments))
     given["study"] |= given["only"] == "study"
 
-    scale = given["scale"]
-    if scale not in SCALES:
-        raise UsageError(f"no scale is called '{scale}'; choose starter, cc3m or datacomp")
+    _choose_scale(given)
     if not given["out"] or Path(given["out"]).resolve() == Path("/"):
         raise UsageError(f"--out '{given['out']}' cannot hold runs; give a folder: --out runs")
     options = Options(
-        scale=scale,
+        scale=given["scale"],
         full=given["full"],
         study=given["study"],
+        epochs=_number(given, "epochs"),
+        threshold=_number(given, "threshold"),
+        encoder=given["encoder"],
         methods=_methods(given["methods"]),
         seeds=_number_of_seeds(given),
         device=given["device"],
@@ -140,6 +162,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     )
     if not options.dry_run:
         _make_writable(options)
+    _check(options)
     return options
 
 
@@ -161,16 +184,20 @@ def _methods(given: str) -> tuple[str, ...]:
 
 
 def _number_of_seeds(given: dict[str, Any]) -> int:
-    number = given["seeds"]
-    if not number:
-        if given["scale"] != "starter":
-            return 1
-        if given["study"]:
-            return SEEDS_OF_A_STUDY
-        return SEEDS_OF_FULL if given["full"] else SEEDS
-    if not re.fullmatch(r"[1-9]\d*", number):
-        raise UsageError(f"--seeds must be a number from 1, not '{number}'")
-    return int(number)
+    if number := _number(given, "seeds"):
+        return int(number)
+    if given["scale"] not in SMALL_SCALES:
+        return 1
+    if given["study"]:
+        return SEEDS_OF_A_STUDY
+    return SEEDS_OF_FULL if given["full"] else SEEDS
+
+
+def _number(given: dict[str, Any], name: str) -> str:
+    number = str(given[name])
+    if number and not re.fullmatch(r"[1-9]\d*", number):
+        raise UsageError(f"--{name} must be a number from 1, not '{number}'")
+    return number
 
 
 def _stages(only: str, first: str) -> tuple[str, ...]:
@@ -180,6 +207,22 @@ def _stages(only: str, first: str) -> tuple[str, ...]:
     if only:
         return (only,)
     return STAGES[STAGES.index(first or "setup") :]
+
+
+def _choose_scale(given: dict[str, Any]) -> None:
+    """Check the scale, and that the data and options that are given are used at it."""
+    scale, own = given["scale"], [f"--{name}" for name in OWN_DATA if given[name]]
+    if own and scale in ("", "starter"):
+        starter = "--scale starter brings its own data; " if scale else ""
+        raise UsageError(
+            f"{starter}{own[0]} needs --scale photos (5,000 to 500,000 images of your own, a small "
+            "encoder), cc3m or datacomp (the paper's recipes)"
+        )
+    given["scale"] = scale or "starter"
+    if given["scale"] not in SCALES:
+        raise UsageError(f"no scale is called '{scale}'; choose one of: {', '.join(SCALES)}")
+    if given["full"] and given["scale"] not in SMALL_SCALES:
+        raise UsageError("--full is for --scale starter and photos; give --coco and --ade20k")
 
 
 def _data(given: dict[str, Any]) -> dict[str, str]:
@@ -198,7 +241,30 @@ def _data(given: dict[str, Any]) -> dict[str, str]:
         )
     if given["study"] and not given["probe"]:
         raise UsageError("a study needs --probe DATA, for example imagenet:DIR")
-    return {name: given[name] for name in ("shards", "probe", "coco", "ade20k")}
+    return {name: given[name] for name in OWN_DATA}
+
+
+def _check(options: Options) -> None:
+    """Raises: UsageError for what would else end a later step."""
+    try:
+        for method in options.methods:
+            checks.check_method(method)
+        checks.check_device(options.device)
+        if options.encoder:
+            checks.check_encoder(options.encoder)
+        if options.scale != "starter":
+            checks.check_shards(options.shards)
+            if options.probe:
+                checks.check_probe(options.probe)
+            if options.coco:
+                checks.check_folder("--coco", options.coco, checks.COCO_FILES)
+            if options.ade20k:
+                checks.check_folder("--ade20k", options.ade20k, checks.ADE20K_FOLDERS)
+        if "pretrain" in options.stages:
+            each = checks.SMALL_TRAINING_GB if options.small else checks.TRAINING_GB
+            checks.check_disk(options.runs, each * len(options.methods) * options.seeds)
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 def _make_writable(options: Options) -> None:

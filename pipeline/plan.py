@@ -16,19 +16,23 @@ class Plan:
         self.options = options
         self.runs = options.runs
         self.starter = options.scale == "starter"
+        self.small = options.small
+        self.recipe = options.scale if self.small else f"{options.scale}_b16"
         self.gpus = count_gpus(options.device)
-        # The starter's programs are too small for several cores each.
-        self.beside = self.starter and not self.gpus and hasattr(os, "sched_getaffinity")
+        # Programs of a small encoder are too small for several cores each.
+        self.beside = self.small and not self.gpus and hasattr(os, "sched_getaffinity")
         # Seeds of the slow steps after pre-training; by default one, so that a whole run takes half
         # an hour.
-        brief = self.starter and not (options.full or options.study)
+        brief = self.small and not (options.full or options.study)
         self.few_seeds = 1 if brief else options.seeds
         self.quiet = ("--quiet",) if options.quiet else ()
         self.device = ("--device", options.device, *self.quiet)
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = options.probe.partition(":")[2] or options.probe
-        self.untrained = "random:hybrid_mini@48" if self.starter else "random:vit_b16@224"
+        encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
+        self.encoder, self.resolution = encoder, 48 if self.small else 224
+        self.untrained = f"random:{self.encoder}@{self.resolution}"
 
     def trained(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run."""

@@ -19,6 +19,7 @@ from typing import Any
 Cores = frozenset[int]
 
 running: set[subprocess.Popen[Any]] = set()
+terminated = Event()  # by SIGTERM: no further program starts
 
 
 def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
@@ -28,6 +29,8 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
         cores: run it on these cores only, beside other programs. It then shows lines of progress
             instead of bars, and its output appears in one piece at its end.
     """
+    if terminated.is_set():
+        return -signal.SIGTERM
     pipe = subprocess.PIPE if cores else None
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
     running.add(process)
@@ -51,11 +54,14 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Pass SIGTERM on to the programs that are running."""
+    """Pass SIGTERM on to the programs that are running; between programs it ends this one."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        terminated.set()
         for process in list(running):
             process.send_signal(number)
+        if not running:
+            raise KeyboardInterrupt
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:

@@ -1,5 +1,6 @@
 """The stages and their steps: from the data to the page."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -42,7 +43,7 @@ def label(plan: Plan) -> Iterator[Step]:
     yield Step(
         "vocabulary",
         program="catlip.vocabulary",
-        arguments=(str(labels), "--threshold", "16" if plan.starter else "500"),
+        arguments=(str(labels), *_threshold(plan)),
         other_arguments=("--out", str(vocabulary), *plan.quiet),
         reads=[str(labels)],
         makes=[vocabulary],
@@ -72,10 +73,19 @@ def label(plan: Plan) -> Iterator[Step]:
     )
 
 
+def _threshold(plan: Plan) -> tuple[str, ...]:
+    """At photos scale, by default, the program chooses one that fits the number of captions."""
+    default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
+    threshold = plan.options.threshold or default
+    return ("--threshold", threshold) if threshold else ()
+
+
 def pretrain(plan: Plan) -> Iterator[Step]:
     """One training per seed and method, by the method's recipe of the same name."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
-    recipe = "starter" if plan.starter else f"{plan.options.scale}_b16"
+    chosen = [*("--epochs", plan.options.epochs)] if plan.options.epochs else []
+    if plan.options.encoder:
+        chosen += ["--encoder", plan.options.encoder]
     labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
     for seed, method in product(range(plan.options.seeds), plan.options.methods):
         folder = plan.trained(method, seed)
@@ -94,36 +104,43 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             folder.name,
             program=program,
             arguments=(
-                *("--recipe", recipe, "--shards", shards, "--seed", str(seed), "--snapshots", "4"),
-                *own,
+                *("--recipe", plan.recipe, "--shards", shards, "--seed", str(seed)),
+                *("--snapshots", "4", *chosen, *own),
             ),
             other_arguments=("--out", str(folder), *plan.device),
             reads=reads,
             makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
             owns=[folder, plan.record("pretrain", folder.name)],
             also=also,
-            processes=1 if plan.starter else max(plan.gpus, 1),
+            processes=1 if plan.small else max(plan.gpus, 1),
             beside=plan.beside,
         )
 
 
 def bench(plan: Plan) -> Iterator[Step]:
     """What a step costs on this machine."""
-    small = ("--model", "vit_tiny16") if plan.starter else ()
+    small = ("--model", "vit_tiny16") if plan.small else ()
     compared = ("--methods", *plan.options.methods)
     yield cost(plan, "step_time", ("--model", "vit_b16", *compared))
-    if plan.starter:
+    if plan.small:
         as_trained = (
-            *("--model", "hybrid_mini", "--resolution", "48", "--batch-size", "64"),
-            *("--num-steps", "40", "--num-classes", "1097", *compared),
+            *("--model", plan.encoder, "--resolution", str(plan.resolution), "--batch-size", "64"),
+            *("--num-steps", "40", "--num-classes", _num_classes(plan), *compared),
         )
-        yield cost(plan, "step_time", as_trained, name="step_time_starter")
+        yield cost(plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}")
     yield cost(plan, "memory", small)
-    if not plan.starter:
+    if not plan.small:
         yield cost(plan, "waterfall")
     if plan.gpus != 1:
-        some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.starter else ()
+        some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.small else ()
         yield cost(plan, "communication", (*small, *some), processes=plan.gpus or 2)
+
+
+def _num_classes(plan: Plan) -> str:
+    """Of the vocabulary; before there is one, as of the starter's."""
+    if plan.starter or not plan.vocabulary.is_file():
+        return "1097"
+    return str(len(json.loads(plan.vocabulary.read_text())["synsets"]))
 
 
 def cost(

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.programs import Cores, run_command
 
+USER_ERROR = 2  # the exit code of our programs for what the user can correct
 CLOCK_SKEW = 2.0  # seconds by which a file's time may be before ours
 
 
@@ -112,9 +113,10 @@ class StepFailedError(Exception):
     """A program ended with another exit code than 0."""
 
     def __init__(self, name: str, code: int):
-        super().__init__(
-            f"step '{name}' stopped with exit code {code}; run the same command to go on from there"
-        )
+        what = f"stopped with exit code {code}; run the same command to go on from there"
+        if code == USER_ERROR:  # which the same command would meet again
+            what = "refused its input, for the reason above"
+        super().__init__(f"step '{name}' {what}")
         # As a shell does for a program that a signal ended.
         self.code = code if code > 0 else 128 - code
 

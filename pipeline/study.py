@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.inputs import module_of
+from pipeline.options import SMALL_SCALES
 from pipeline.step import Step
 
 # Images that the trainings of the scaling study see; fractions and noises are compared at the
@@ -15,6 +16,7 @@ from pipeline.step import Step
 # together, and have fewer seeds.
 LENGTHS = {
     "starter": ("8000", "16000", "32000", "64000", "128000"),
+    "photos": ("8000", "16000", "32000", "64000", "128000"),
     "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
     "datacomp": ("800000000", "1600000000", "3300000000", "6500000000", "13100000000"),
 }
@@ -66,9 +68,9 @@ def study_steps(
         runs: the folder of everything that this scale makes.
         device: arguments that say where to run.
     """
-    starter = scale == "starter"
-    recipe = ("--recipe", "starter" if starter else f"{scale}_b16")
-    probe = ("--probe-recipe", "starter" if starter else "table_7a")
+    small = scale in SMALL_SCALES
+    recipe = ("--recipe", scale if small else f"{scale}_b16")
+    probe = ("--probe-recipe", "starter" if small else "table_7a")
     inputs = ("--shards", data.shards, "--vocabulary", str(data.vocabulary))
     folder = data.probe.partition(":")[2] or data.probe
     for part, method in product(_parts(scale, data.probe, list(seeds)[:SEEDS]), methods):
@@ -90,7 +92,7 @@ def study_steps(
         "study-thresholds",
         program="bench.threshold",
         arguments=(
-            *(*recipe, *probe, *(SHORT if starter else ()), "--probe", data.probe),
+            *(*recipe, *probe, *(SHORT if small else ()), "--probe", data.probe),
             *("--seeds", *map(str, seeds[:SEEDS]), "--shards", data.shards),
         ),
         other_arguments=("--labels-dir", str(data.labels), "--out", str(thresholds), *device),
@@ -103,8 +105,9 @@ def _parts(scale: str, probe: str, seeds: Sequence[int]) -> Iterator[Part]:
     *short, longer, longest = LENGTHS[scale]
     middle, long = short[-1], [longer, longest]
     usual, others = "vit_b16", ("vit_small16", "vit_l16")
-    if scale == "starter":
+    if scale in SMALL_SCALES:
         usual, others = "hybrid_mini", ("hybrid_micro", "hybrid_small")
+    if scale == "starter":
         # At other scales the user has to say what validation data are.
         validation = probe.replace("starter:", "starter-validation:", 1)
         trials = [f"{number:02}" for number in range(TRIALS)]

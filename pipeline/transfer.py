@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from catlip.data.layout import INSTALLED as FASHION_MNIST
 from pipeline.plan import TRANSFER, Plan
 from pipeline.step import Step, say
 
 STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
-FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package installs it
 # The smallest fraction is six images a class. An encoder without a classifier starts only at
 # random.
 PHOTOGRAPH_PROBE = (
@@ -23,7 +23,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
     if not plan.options.probe:
         return
     probe, reads = plan.options.probe, [plan.probe_data]
-    recipe = "starter" if plan.starter else "table_7a"
+    recipe = "starter" if plan.small else "table_7a"
     few = plan.all_trained(plan.options.methods, plan.few_seeds)
     for folder in few:
         record = plan.record("longer_training", folder.name)
@@ -37,7 +37,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             beside=plan.beside,
         )
     every = (*plan.options.methods, "random")
-    if plan.starter:
+    if plan.small:
         by_recipe = ("--recipe", recipe, "--fraction")
         probes = (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3")
         tuned = (*by_recipe, "0.25", "1")
@@ -60,7 +60,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
-    if plan.options.full and plan.starter:
+    if plan.options.full:
         record = plan.record("ceiling", "efficientnet_lite0")
         yield Step(
             "ceiling",

@@ -295,7 +295,6 @@ def test_dense_trainings_read_their_encoder() -> None:
 def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    assert pipeline.transfer.FASHION_MNIST == fashion_mnist.INSTALLED
     assert str(fashion_mnist.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
     monkeypatch.setattr(pipeline.transfer, "FASHION_MNIST", tmp_path / "photographs")
     plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
@@ -342,6 +341,31 @@ def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+def test_sigterm_between_programs_stops_the_pipeline(stub: Step) -> None:
+    """While it looks at inputs no program runs that could be told."""
+    script = (
+        "import sys, time\n"
+        "from pipeline import __main__ as main\n"
+        "def looking(*arguments, **options): print('looks', flush=True); time.sleep(60)\n"
+        "main.run_step = looking\n"
+        "sys.exit(main.main(['--only', 'data', '--out', 'runs']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(2, False), (1, True), (-15, True)])
+def test_the_same_command_is_recommended_only_where_it_helps(code: int, goes_on: bool) -> None:
+    assert ("same command" in str(StepFailedError("train", code))) == goes_on
 
 
 def run_side_by_side(names: list[str]) -> None:
@@ -398,5 +422,6 @@ def test_a_stage_waits_for_the_one_before(stub: Step, monkeypatch) -> None:
         "transfer": lambda plan: [Step("probe", "stub", ("probe",), beside=True)],
     }
     monkeypatch.setattr(pipeline.stages, "STEPS", stages)
-    run_stages(replace(read_options(["--device", "cpu"]), stages=("pretrain", "transfer")))
+    options = read_options(["--device", "cpu", "--methods", "catlip"])
+    run_stages(replace(options, stages=("pretrain", "transfer")))
     assert Path("probed").exists()

@@ -28,7 +28,7 @@ LONGEST_S = 200
 NUM_SHARDS = 18  # more than a window of the sampler
 SHORT = ("--iterations", 12, "--epochs", 0, "--micro-batch", 16, "--warmup-iterations", 3)
 QUIET = ("--log-every", 1, "--checkpoint-every", 2, "--quiet")
-CC3M = ("--scale", "cc3m", "--probe", "imagenet:/data/imagenet")
+CC3M = ("--scale", "cc3m")
 ON_S3 = f"s3://{BUCKET}/set/{{0000..{NUM_SHARDS - 1:04d}}}.tar"
 
 
