@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from pipeline.options import HELP, Options, UsageError, read_options
-from pipeline.programs import side_by_side, stopped_by_sigterm, terminated
+from pipeline.programs import side_by_side, stopped_by_signals
 from pipeline.stages import steps_of
 from pipeline.step import StepFailedError, run_step
 
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return error.code if isinstance(error, StepFailedError) else 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
-        return 143 if terminated.is_set() else 130
+        return 130
     return 0
 
 
@@ -54,7 +54,7 @@ def run(options: Options) -> None:
         return
     lock = _lock(options.runs)
     run_one = partial(run_step, runs=options.runs, python=options.python)
-    with stopped_by_sigterm():
+    with stopped_by_signals():
         for steps in stages:
             for beside, group in groupby(steps, key=attrgetter("beside")):
                 if beside:

@@ -19,7 +19,7 @@ from typing import Any
 Cores = frozenset[int]
 
 running: set[subprocess.Popen[Any]] = set()
-terminated = Event()  # by SIGTERM: no further program starts
+stopped = Event()  # by a signal: no further program starts
 
 
 def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
@@ -29,10 +29,11 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
         cores: run it on these cores only, beside other programs. It then shows lines of progress
             instead of bars, and its output appears in one piece at its end.
     """
-    if terminated.is_set():
+    if stopped.is_set():
         return -signal.SIGTERM
     pipe = subprocess.PIPE if cores else None
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    # A group of its own, so that a signal also reaches the programs that it starts.
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
     running.add(process)
     try:
         if cores:
@@ -45,29 +46,31 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
             sys.stdout.flush()
             progress.join()
         return process.wait()
-    except KeyboardInterrupt:  # Ctrl-C also reaches the program, which then ends by itself
-        process.wait()
-        raise
     finally:
         running.discard(process)
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Pass SIGTERM on to the programs that are running; between programs it ends this one."""
+def stopped_by_signals() -> Iterator[None]:
+    """Pass SIGTERM and Ctrl-C on to the programs that are running, and begin no other.
+
+    Between programs they end this one, by a SystemExit.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        terminated.set()
+        stopped.set()
         for process in list(running):
-            process.send_signal(number)
+            os.killpg(process.pid, number)
         if not running:
-            raise KeyboardInterrupt
+            print("stopped; run the same command again to go on", file=sys.stderr)
+            sys.exit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 def side_by_side(run: Callable[..., None], items: Sequence[Any]) -> None:

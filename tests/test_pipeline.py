@@ -322,16 +322,23 @@ def test_results_need_a_folder_of_their_own(out: str, capsys) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -> None:
-    Path("stub.py").write_text(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("cores", [None, frozenset({0})])
+def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
+    stub: Step, cores: frozenset[int] | None, number: int
+) -> None:
+    Path("sleeps.py").write_text(
         "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
+    )
+    Path("stub.py").write_text(
+        "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, 'sleeps.py']))"
     )
     script = (
         "import sys; from pathlib import Path; from pipeline.step import *\n"
-        "from pipeline.programs import stopped_by_sigterm\n"
+        "from pipeline.programs import stopped_by_signals\n"
         "try:\n"
-        " with stopped_by_sigterm():\n"
-        "  run_step(Step('train', program='stub'), Path('runs'), sys.executable)\n"
+        " with stopped_by_signals():\n"
+        f"  run_step(Step('train', 'stub'), Path('runs'), sys.executable, cores={cores})\n"
         "except StepFailedError as error: sys.exit(error.code)"
     )
     process = subprocess.Popen(
@@ -339,11 +346,12 @@ def test_what_stops_the_pipeline_stops_its_program(stub: Step, tmp_path: Path) -
     )
     while not Path("began").exists():
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(timeout=20) in (128 + number, 1)  # 1 after a KeyboardInterrupt
 
 
-def test_sigterm_between_programs_stops_the_pipeline(stub: Step) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_between_programs_stops_the_pipeline(stub: Step, number: int) -> None:
     """While it looks at inputs no program runs that could be told."""
     script = (
         "import sys, time\n"
@@ -359,8 +367,8 @@ def test_sigterm_between_programs_stops_the_pipeline(stub: Step) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 128 + number
 
 
 @pytest.mark.parametrize(("code", "goes_on"), [(2, False), (1, True), (-15, True)])
