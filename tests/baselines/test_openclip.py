@@ -7,7 +7,7 @@ import torch
 
 from baselines.methods import BASELINES
 from baselines.openclip import END, START, TEXT_TOWERS, CaptionTokenizer, text_tower
-from baselines.pretrain import recipes_of
+from baselines.pretrain import PretrainBaseline, method_of, recipes_of
 from bench.measuring import methods
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, build_encoder
@@ -51,6 +51,15 @@ def test_a_baseline_starts_from_the_encoder_of_every_other_and_trains_all_of_its
         assert parameter.ndim > 0, f"{name} could not be sharded"
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize(("recipe", "context"), [("starter", 24), ("photos", 32)])
+def test_a_recipe_says_how_many_tokens_of_a_caption_are_read(recipe, context, tmp_path) -> None:
+    run = PretrainBaseline(recipes_of("clip")[recipe], ("0.tar",), tmp_path / "run")
+    method = method_of(run)
+    objective = method.build()
+    assert objective.text.context == len(objective.text_encoder.positional_embedding) == context
+    assert method.tokenize(["a dog"]).shape == (1, context)
 
 
 @pytest.mark.parametrize("method", ["clip", "siglip", "superclip", "clip_catlip"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Labels, write_sidecar
-from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import (
     BuildVocabulary,
     MergeVocabularies,
@@ -76,13 +76,19 @@ def test_the_most_frequent_or_those_above_the_threshold_are_kept_and_ties_are_by
         ({CAT: 3, DOG: 9}, {"top_k": 5}, "--top-k 2"),
         ({CAT: 3, DOG: 9}, {"top_k": 1}, "top-k 1"),
         ({}, {"threshold": 0}, " 0 synsets"),
-        ({CAT: 3, DOG: 9}, {}, "--threshold.*--top-k"),
         ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "--threshold.*--top-k"),
     ],
 )
 def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice, message):
     with pytest.raises(InputError, match=message):
         build(counts_of(times), **choice)
+
+
+@pytest.mark.parametrize(
+    ("captions", "threshold"), [(None, 2), (100, 2), (27_772, 17), (40_455, 20), (500_000, 71)]
+)
+def test_a_threshold_fits_the_number_of_captions(captions, threshold):
+    assert fitting_threshold(captions) == threshold
 
 
 @settings(max_examples=100)

@@ -135,7 +135,7 @@ def name_on_page(kind: str, root: Path, names: Sequence[str], present: int) -> s
         return "imagenet"
     if kind == "places365" and present == PLACES:
         return kind
-    name = root.resolve().name
+    name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
     return f"{name}-folder" if name in TAKEN else name
 
 

@@ -14,6 +14,7 @@ from small_data import ON_A_CPU, vocabulary_of, write_folders
 
 from baselines import pretrain as baseline
 from baselines.methods import BASELINES
+from baselines.openclip import text_tower
 from catlip import pretrain
 from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
@@ -79,13 +80,17 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def untrained(tmp_path: Path) -> Callable[[str], Path]:
+def untrained(tmp_path: Path) -> Callable[..., Path]:
     """Makes a run of a baseline that was never trained."""
 
-    def make(method: str) -> Path:
+    def make(method: str, context: int = 24) -> Path:
         torch.manual_seed(0)
         encoder = build_encoder("hybrid_mini", 32)
-        objective = BASELINES[method].build(encoder, "hybrid_mini", base_rates=None)
+        objective: Any = BASELINES[method].build(encoder, "hybrid_mini", base_rates=None)
+        if context != 24:
+            torch.manual_seed(0)
+            text = replace(text_tower("hybrid_mini"), context=context)
+            objective = BASELINES[method](build_encoder("hybrid_mini", 32), text)
         config = {"encoder": "hybrid_mini", "resolution": 32, "method": method, "seed": 0}
         (tmp_path / method).mkdir()
         save_weights(tmp_path / method / "weights.safetensors", objective.state_dict(), config)

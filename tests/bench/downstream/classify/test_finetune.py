@@ -27,7 +27,7 @@ from catlip.recipes.transfer import STARTER_FINETUNE, TABLE_7B
 from catlip.training.trainer import Trainer
 
 HERE = Path(__file__).parent
-FIT = "folder-1-random-seed0"  # a run's name
+FIT = "data-1-random-seed0"  # a run's name
 
 
 def test_killed_and_gone_on_with_is_undisturbed_bit_for_bit(cats_and_dogs, tmp_path) -> None:
@@ -128,7 +128,7 @@ def test_an_unfinished_run_of_another_recipe_is_refused(finetune, tiny_recipe, m
     monkeypatch.setattr(Trainer, "train_step", original)
     with pytest.raises(InputError, match=r"\(layer_decay 1\.0 there, 0\.9 now\)"):
         finetune(replace(tiny_recipe, layer_decay=0.9))
-    assert finetune()["metrics"]["folder_num_train"] == 8
+    assert finetune()["metrics"]["data_num_train"] == 8
 
 
 def start(
@@ -154,7 +154,7 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(
     out = tmp_path / "alone.json"
     (alone,) = start(program, tiny_recipe, run, cats_and_dogs, out, init=("transfer",))
     one, other = (
-        load_file(tmp_path / name / "folder-1-transfer-seed0/weights.safetensors")
+        load_file(tmp_path / name / "data-1-transfer-seed0/weights.safetensors")
         for name in ("all", "alone")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -182,7 +182,7 @@ def test_ten_images_are_learnt_by_heart(finetune, tiny_recipe, tmp_path) -> None
     fast = {"iterations": 40, "micro_batch": 10, "max_lr": 2e-3, "min_lr": 2e-3, "ema_decay": 0.5}
     recipe = replace(tiny_recipe, **fast, **still)
     record = finetune(recipe, data=f"folder:{tmp_path / 'noise'}")
-    assert record["metrics"]["folder_top1"] == 1
+    assert record["metrics"]["data_top1"] == 1
     assert "NaN" not in json.dumps(record)
 
 
@@ -226,4 +226,4 @@ def test_a_step_of_vit_b16_at_512_pixels(succeed, tmp_path) -> None:
     record = json.loads((tmp_path / "tune.json").read_text())
     assert "512" in record["notes"][0]
     assert record["config"]["recipe"]["resolution"] == 512 > TABLE_7B.resolution
-    assert 0 <= record["metrics"]["folder_top1"] <= 1
+    assert 0 <= record["metrics"]["data_top1"] <= 1

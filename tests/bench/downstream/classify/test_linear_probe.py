@@ -144,16 +144,16 @@ def test_a_probe_is_the_same_twice_and_its_rows_are_those_of_the_sweep(
     assert {row["init"] for row in rows} == {"random"}
     metrics = one["metrics"]
     assert metrics["encoder_digest"] == load_encoder(RANDOM, 3, CPU).digest()
-    sizes = [metrics[f"folder_{name}"] for name in ("num_classes", "num_train", "num_test")]
+    sizes = [metrics[f"data_{name}"] for name in ("num_classes", "num_train", "num_test")]
     assert sizes == [2, 8, 8]
     of_the_whole = [row["top1"] for row in rows if row["fraction"] == 1]
-    assert metrics["folder_top1"] == pytest.approx(np.mean(of_the_whole))
+    assert metrics["data_top1"] == pytest.approx(np.mean(of_the_whole))
     assert (metrics["method"], metrics["pretrain_seed"]) == ("random", 3)
     assert one["kind"] == "linear_probe"
     assert "NaN" not in (tmp_path / "a.json").read_text()
     assert any("Table 7(a)" in note for note in one["notes"]) == cached
     if cached:
-        assert metrics["folder_top1"] == 1  # light and dark
+        assert metrics["data_top1"] == 1  # light and dark
 
 
 def test_a_classifier_on_cached_features_sees_its_share_of_them(
@@ -207,7 +207,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
 ) -> None:
     record = probe(tmp_path / "probe.json", RANDOM, cats_and_dogs, init=inits)
     assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
-    assert record["metrics"]["folder_top1"] == 1
+    assert record["metrics"]["data_top1"] == 1
     assert record["notes"]
     with pytest.raises(InputError, match=RANDOM):
         probe(tmp_path / "other.json", RANDOM, cats_and_dogs, init=("transfer",))
@@ -224,8 +224,8 @@ def test_both_starts_and_where_the_rows_came_from_are_recorded(
     found = [(row["label"], row["kind"]) for row in origins]
     assert found == [("cat", "exact"), ("dog", "exact")]
     images = [row["test_images"] for row in origins]
-    assert sorted(images[0] + images[1]) == list(range(record["metrics"]["folder_num_test"]))
-    assert "folder_top1" not in record["metrics"]  # which is of all the images
+    assert sorted(images[0] + images[1]) == list(range(record["metrics"]["data_num_test"]))
+    assert "data_top1" not in record["metrics"]  # which is of all the images
     options = TransferOptions(vocabulary=tmp_path / "run.json")
     with pytest.raises(InputError, match=r"run\.json"):
         probe(tmp_path / "other.json", run, cats_and_dogs, init=("transfer",), transfer=options)
@@ -243,7 +243,7 @@ def test_broken_pictures_are_named_in_the_record_and_not_trained_on(
     record = probe(tmp_path / "probe.json", RANDOM, data, recipe, cached_features=cached)
     assert record["metrics"]["broken"] == {"cut short": 2}
     assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
-    assert record["metrics"]["folder_top1"] * 8 in range(9)  # of eight images, not nine
+    assert record["metrics"]["data_top1"] * 8 in range(9)  # of eight images, not nine
     for number in range(11):
         (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"1\d empty.*--max-broken"):

@@ -32,7 +32,7 @@ def test_each_of_a_run_s_weights_has_a_row_at_its_place(trained, cats_and_dogs, 
     seconds = whole["samples"]["seconds"]
     assert [row["seconds"] for row in rows] == pytest.approx([seconds[1]] * 2 + [seconds[3]] * 2)
     assert [row["seed"] for row in rows] == [0, 1, 0, 1]
-    assert {(row["task"], row["run"]) for row in rows} == {("folder", "catlip-seed0")}
+    assert {(row["task"], row["run"]) for row in rows} == {("data", "catlip-seed0")}
     assert all(row["top1"] == 1 for row in rows)
     assert (record["metrics"]["method"], record["metrics"]["pretrain_seed"]) == ("catlip", 0)
     for what in ("learning rate", "augmentation"):

@@ -88,15 +88,15 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     weights["classifier.weight"][:2] = torch.stack([away, -away])
     save_weights(run / "weights.safetensors", weights, dict(encoder.checkpoint.config))
     record = read_out(tmp_path / "readout.json", run, data)
-    assert record["metrics"]["folder_knn_top1"] == 1
+    assert record["metrics"]["data_knn_top1"] == 1
     for top in ("top1", "top5"):  # of what no class stands for, nothing
-        assert record["metrics"][f"folder_zero_shot_{top}"] == pytest.approx(2 / 3)
+        assert record["metrics"][f"data_zero_shot_{top}"] == pytest.approx(2 / 3)
     kinds = [row["kind"] for row in record["samples"]["origins_folder"]]
     assert kinds == ["exact", "exact", "random"]
     unknown = write_folders(tmp_path / "other", ("qwertz", "qwertzu"))
     other = read_out(tmp_path / "other.json", run, unknown)
-    assert other["metrics"]["folder_knn_top1"] == 1  # what can be read out is
-    assert "folder_zero_shot_top1" not in other["metrics"]
+    assert other["metrics"]["data_knn_top1"] == 1  # what can be read out is
+    assert "data_zero_shot_top1" not in other["metrics"]
     assert any("alpha" in note for note in other["notes"])
 
 
@@ -121,15 +121,15 @@ def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs
     spelling = spelling if ":" in spelling else untrained(spelling)
     record = read_out(tmp_path / "readout.json", spelling, cats_and_dogs)
     assert not [name for name in record["metrics"] if "zero_shot" in name]
-    assert record["metrics"]["folder_knn_top1"] == 1
-    assert record["metrics"]["folder_num_test"] == 8
+    assert record["metrics"]["data_knn_top1"] == 1
+    assert record["metrics"]["data_num_test"] == 8
 
 
 def test_broken_pictures_are_named_and_left_out(tmp_path) -> None:
     data = write_folders(tmp_path / "data", ("cat", "dog"))
     (tmp_path / "data/val/dog/9.png").write_bytes(b"")
     record = read_out(tmp_path / "readout.json", "random:hybrid_mini@32", data)
-    assert (record["metrics"]["folder_num_test"], record["metrics"]["broken"]) == (8, {"empty": 1})
+    assert (record["metrics"]["data_num_test"], record["metrics"]["broken"]) == (8, {"empty": 1})
     assert record["samples"]["broken_keys"] == [f"{tmp_path}/data/val/dog/9.png (empty)"]
 
 
@@ -164,14 +164,15 @@ def test_imagenet_has_openclip_s_names_and_eighty_templates() -> None:
     assert templates(task)[0]("tench") == "a bad photo of a tench."
 
 
-def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dogs) -> None:
-    run = untrained("clip")
+@pytest.mark.parametrize("context", [24, 32])
+def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dogs, context) -> None:
+    run = untrained("clip", context)
     torch.manual_seed(0)
-    towers = build_encoder("hybrid_mini", 32), text_tower("hybrid_mini")
-    objective = BASELINES["clip"](*towers).eval()
+    text = replace(text_tower("hybrid_mini"), context=context)
+    objective = BASELINES["clip"](build_encoder("hybrid_mini", 32), text).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
-    tokens = CaptionTokenizer(24)([template("dog") for template in templates(task)])
+    tokens = CaptionTokenizer(context)([template("dog") for template in templates(task)])
     with torch.inference_mode():
         pixels, words = objective.unit_vectors(objective.image_encoder(image), tokens)
         scores = prompted_rows(encoder, str(run), task)(encoder.module(image))

@@ -154,6 +154,7 @@ IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
         ("places365", "places365", [str(n) for n in range(365)], "places365"),
         ("places365", "places", ["street"], "places"),
         ("folder", "concepts", ["cat"], "concepts-folder"),
+        ("folder", "my pets!", ["cat"], "my-pets-"),
     ],
 )
 def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:
