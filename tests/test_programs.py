@@ -11,6 +11,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,9 @@ from program_server import ProgramServer
 from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, programs
 
 from catlip import cli
+from catlip.claims import claims
 from catlip.kinds import KINDS
+from pipeline.options import HELP
 
 
 class Programs:
@@ -115,8 +118,8 @@ def test_no_entry_is_of_a_program_that_is_gone() -> None:
 
 
 def commands() -> list[str]:
-    """The commands of ours in the README, in run_all.sh's examples, and on the page without and
-    with records.
+    """The commands of ours in the README, in run_all.sh's examples, on the page without and with
+    records, and among those that would settle a claim.
     """
     from reports.read.records import read_records
     from reports.render.blocks import Command
@@ -128,7 +131,23 @@ def commands() -> list[str]:
     readme = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
     lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", readme, re.DOTALL)).splitlines()
     ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")
-    return sorted({line for line in (*lines, *shown) if ours.search(line)})
+    return sorted({line for line in (*lines, *shown, *settling()) if ours.search(line)})
+
+
+def settling() -> list[str]:
+    """The commands that settle the claims, as bash starts them: a line for each of a loop."""
+    says = 'python() { printf "%q " python "$@"; echo; }; '
+    says += "".join(says.replace("python", name) for name in ("torchrun", "./run_all.sh"))
+    script = says + "\n".join(dict.fromkeys(claim.settle for claim in claims().values()))
+    return subprocess.check_output(["bash", "-c", script], text=True).splitlines()
+
+
+def test_run_all_knows_the_options_of_commands_that_settle_claims() -> None:
+    ours = [line for line in settling() if line.startswith("./run_all.sh")]
+    flags = {word for line in ours for word in shlex.split(line) if word.startswith("--")}
+    known = set(re.findall(r"^  (--[a-z0-9-]+)", HELP, re.MULTILINE))
+    assert "--scale" in flags
+    assert flags <= known
 
 
 def test_every_command_that_is_suggested_can_be_read(monkeypatch) -> None:

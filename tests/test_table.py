@@ -1,6 +1,8 @@
 """What a terminal shows of a table."""
 
-from catlip.table import MOST_ROWS, Cell, Table, as_text
+import pytest
+
+from catlip.table import MOST_ROWS, Cell, Table, as_text, shown
 
 
 def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
@@ -15,6 +17,15 @@ def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
         ["c", "[2]", "[1]", "3"],
     ]
     assert lines[5:] == ["[1] Beware.", "[2] Too few."]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(2_560_052.0, "2,560,000"), (999.6, "1,000"), (79.04, "79.0"), (0.08384, "0.0838"), (0, "0")],
+)
+def test_without_decimals_a_number_has_three_significant_digits(value, words) -> None:
+    assert shown(value) == words
+    assert shown(123_456, 0) == "123,456"
 
 
 def test_of_a_long_table_the_first_rows_are_shown_and_the_others_counted() -> None:

@@ -15,6 +15,7 @@ from catlip.kinds import Scaling as Measured
 from catlip.kinds.run import Config, Environment, Run
 from catlip.kinds.transfer.scaling import curves
 from catlip.kinds.transfer.scaling_tables import scaling_tables
+from catlip.table import MISSING
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 
@@ -164,6 +165,22 @@ def test_a_short_training_that_ranks_as_the_longest_is_counted() -> None:
     ]
     assert column(table, "Encoder")[-1] == "hybrid_small"
     assert column(table, "concepts, difference (points)")[-1].endswith("10.0")
+
+
+@pytest.mark.parametrize(("missed", "is_predicted"), [(0.0, True), (0.2, False)])
+def test_a_law_that_misses_lengths_left_out_predicts_no_others(missed, is_predicted) -> None:
+    """The third of five lengths is off the law by so much."""
+    floors = {seed: 0.3 + 0.03 * seed for seed in range(3)}
+    runs = [
+        measured("catlip", images, seed, 1 - floor - 10 * images**-0.5 + missed * (step == 2))
+        for step, images in enumerate(LENGTHS)
+        for seed, floor in floors.items()
+    ]
+    laws = {table.name: table for table in scaling_tables(runs)}["scaling_laws"]
+    (covered,) = column(laws, "Covered")
+    assert (int(covered[0]) >= 4) == is_predicted
+    for name in ("Error of endless training (%)", "Top-1 at twice the longest (%)"):
+        assert (column(laws, name) != [MISSING]) == is_predicted
 
 
 def test_a_seed_without_all_lengths_is_in_no_curve_and_four_lengths_give_no_law() -> None:

@@ -7,6 +7,7 @@ import pytest
 from report_support import page_in, records_in
 from toys import steps
 
+from catlip.claims import digest
 from catlip.kinds import Pretrain
 from catlip.kinds.estimate import HOLDS
 from reports.paper.claims import verdicts
@@ -16,7 +17,7 @@ from reports.render.page import markdown
 from reports.render.provenance import record_groups
 from reports.sections import Page
 
-OLD = {"device": "CPU", "cpu": "CPU", "device_count": 1}
+OLD = {"device": "CPU", "cpu": "CPU", "device_count": 1, "rules": digest()}
 QUIET = OLD | {"wall_s": 100.0, "cpu_s": 90.0, "other_cpu_s": 25.0}
 BUSY = QUIET | {"other_cpu_s": 25.1}
 
@@ -103,12 +104,13 @@ def test_a_record_whose_counts_are_none_is_left_out_with_the_field(write_record,
 def test_times_beside_other_programs_do_not_count_and_too_few_others_are_none(
     write_training, tmp_path, busy, seeds
 ):
+    quiet, other = QUIET | {"device": "GPU"}, BUSY | {"device": "GPU"}
     for seed in range(7):
-        write_training("catlip", seed, 10.0, environment=QUIET)
+        write_training("catlip", seed, 10.0, environment=quiet)
         if seed < busy:
-            write_training("clip", seed, 120.0, environment=BUSY)
+            write_training("clip", seed, 120.0, environment=other)
         else:
-            write_training("clip", seed, 12.0, environment=QUIET)
+            write_training("clip", seed, 12.0, environment=quiet)
     records = records_in(tmp_path)
     (setting,) = settings(records)
     took = setting.seconds("clip")

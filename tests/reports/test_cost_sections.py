@@ -85,7 +85,7 @@ def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
     found = table(page, "step_rates")
     catlip = found.rows[0]
     assert [cell.text for cell in catlip[2:]] == [
-        *("2,133", "225", "35.2", "22.8", "1,706"),
+        *("2,130", "225", "35.2", "22.8", "1,710"),
         "not measured",
     ]
     assert [cell.small for cell in catlip[4:6]] == ["of 640 TFLOP/s", "of 989 TFLOP/s"]
@@ -130,10 +130,10 @@ def test_memory_on_a_device_without_an_allocator_says_how_it_was_counted(golden,
 
 
 def test_what_is_sent_adds_up_over_collectives(page):
-    assert "gradients by all-reduce 1,047 MB" in figure(page, "communication").alt
+    assert "gradients by all-reduce 1,050 MB" in figure(page, "communication").alt
     found = table(page, "communication")
     clip = row(found, "CLIP")
-    assert (clip[1].text, clip[1].small) == ("1,062", "predicted 1,061")
+    assert (clip[1].text, clip[1].small) == ("1,060", "predicted 1,060")
     assert (clip[5].text, clip[5].small) == ("2.50", "1.20 to 3.90")
     assert [cell.text for cell in clip[6:]] == [MISSING, "0.400"]
     axes = Canvas().add_subplot()
@@ -188,6 +188,17 @@ def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(
     assert left_over == pytest.approx(tuple(sorted((product[1], at_once[1]))))
     assert axes.get_xscale() == "log"
     assert any(line.get_xdata()[0] == 2.7 for line in axes.get_lines())
+
+
+def test_the_papers_speed_up_is_drawn_beside_its_own_encoder_alone(golden, tmp_path):
+    content = golden_record(golden, "waterfall")
+    content["config"]["model"] = "vit_tiny16"
+    write(tmp_path, content)
+    drawn = figure(page_in(tmp_path), "waterfall_release")
+    axes = Canvas().add_subplot()
+    drawn.draw(axes)
+    assert all(line.get_xdata()[0] != 2.7 for line in axes.get_lines())
+    assert f"2.7{TIMES} is of another encoder, ViT B/16" in drawn.caption
 
 
 def _why(page):
