@@ -276,3 +276,11 @@ def test_another_study_does_not_mix_with_it(study) -> None:
 def test_a_study_of_nothing_is_refused(study, nothing) -> None:
     with pytest.raises(InputError, match=f"--{nothing}"):
         main(replace(study, **{nothing: ()}))
+
+
+def test_an_encoder_without_a_recipe_of_its_own_is_named(study, tmp_path, capsys) -> None:
+    one = replace(study, methods=("catlip",), images=(64,), out=tmp_path)
+    main(replace(one, encoders=("hybrid_mini", "hybrid_micro")))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "catlip: hybrid_micro has no recipe of its own: it keeps starter's"
+    assert len([*tmp_path.glob("*.json")]) == 2
