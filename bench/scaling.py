@@ -23,6 +23,7 @@ from bench.studies.training import (
     check,
     every_one,
     of_length,
+    recipe_of_encoder,
     say_where,
     train_and_probe,
 )
@@ -59,7 +60,9 @@ class Scaling(Study):
     fractions: tuple[PositiveFraction, ...] = (1.0,)
     """Fractions of the shards to train on; those used are evenly spaced among all."""
     encoders: tuple[Annotated[str, one_of(ENCODERS)], ...] = ()
-    """Image encoders; by default the recipe's."""
+    """Image encoders; by default the recipe's. Each is trained by the recipe of its size, if there
+    is one, as datacomp_l16 beside datacomp_b16; else by --recipe.
+    """
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the trainings and their probes."""
     out: Path = Path("runs/starter/scaling")
@@ -82,7 +85,11 @@ class OneCell(Training):
 def main(config: Scaling) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
     check(config)
-    done = every_one(config, cells(config), kinds.Scaling, measure=partial(_measure, config))
+    trainings = cells(config)
+    for method, encoder in product(config.methods, config.encoders):
+        if not recipe_of_encoder(config, method, encoder):
+            print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
+    done = every_one(config, trainings, kinds.Scaling, measure=partial(_measure, config))
     print_tables(scaling_tables(done))
     say_where(config.out, done)
 
@@ -93,9 +100,11 @@ def cells(config: Scaling) -> list[OneCell]:
     every = product(sorted(config.images), config.fractions, config.encoders or ("",))
     for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
         base = base_recipe(config, method)
-        recipe = replace(of_length(base, images), encoder=encoder or base.encoder)
+        if encoder:
+            base = recipe_of_encoder(config, method, encoder) or replace(base, encoder=encoder)
         training = replace(
-            config.training(method, recipe, seed), shards=spread(config.shards, fraction)
+            config.training(method, of_length(base, images), seed),
+            shards=spread(config.shards, fraction),
         )
         made.append(OneCell(**vars(training), images=images, fraction=fraction))
     return made

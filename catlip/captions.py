@@ -28,7 +28,7 @@ from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read
 # Increase it when a rule gives other labels than before: labels of an older edition are made again.
-EDITION = 3
+EDITION = 4
 MEMO_ENTRIES = 1 << 16
 NOUN = "NN"  # the prefix of every Penn Treebank tag of a noun
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from catlip.captions import MAX_CHARACTERS
 from catlip.fidelity import differences
 from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -54,10 +55,41 @@ def test_a_warm_up_that_is_cut_short_is_told() -> None:
         assert concerns(method, name, "warm-up: 2 steps", num_steps=25)
 
 
+@pytest.mark.parametrize(
+    ("method", "paper", "release", "word"),
+    [
+        ("detection", "table_7e_b16", "table_7e_b16_release", "jittered in scale"),
+        ("detection", "table_7e_l16", "table_7e_l16_release", "each is four passes"),
+        ("detection", "table_7e_h16", "table_7e_h16_release", "the loss of boxes"),
+        ("segmentation", "table_7d", "table_7d_release", "as mmsegmentation's"),
+        ("finetune", "table_7b", "places365_release", "test images"),
+        ("finetune", "table_7b_512", "release_512", "test images"),
+        ("multilabel", "table_7c", "table_7c_release", "test images"),
+        ("catlip", "datacomp_b16", "datacomp_b16_release", "positions"),
+    ],
+)
+def test_what_only_the_paper_s_recipe_does_otherwise_is_told(method, paper, release, word) -> None:
+    assert concerns(method, paper, word)
+    assert not concerns(method, release, word)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "word"),
+    [
+        ("detection", "table_7e_b16_release", "pyramid and heads start as"),
+        ("detection", "table_7e_b16_release", "anchors"),
+        ("detection", "table_7e_b16_release", "positions"),
+        ("segmentation", "table_7d_release", "positions"),
+        ("finetune", "imagenet_release", "positions"),
+        ("catlip", "datacomp_b16_release", f"the first {MAX_CHARACTERS:,} characters"),
+    ],
+)
+def test_what_the_release_s_recipe_does_otherwise_is_told(method, name, word) -> None:
+    assert concerns(method, name, word)
+
+
 def test_what_dense_transfer_does_otherwise_is_told() -> None:
     for size in ("b", "l", "h"):
-        assert concerns("detection", f"table_7e_{size}16", "jittered in scale")
-        assert not concerns("detection", f"table_7e_{size}16_release", "jittered in scale")
         assert concerns("detection", f"table_7e_{size}16_release", "the pyramid is detectron2's")
     assert concerns("multilabel", "table_7c", "--no-ema-rising")
     assert not concerns("multilabel", "table_7c_release", "--no-ema-rising")
@@ -87,6 +119,11 @@ def test_released_pre_training(method, size, max_lr, micro_batch, num_devices) -
     assert recipe == replace(recipe, checkpointing=True, source="release")
 
 
+def test_single_label_recipes_of_table_7_smooth_labels_as_appendix_a_says() -> None:
+    assert PROBES["table_7a"].label_smoothing == FINETUNES["table_7b"].label_smoothing == 0.1
+    assert MULTILABELS["table_7c"].label_smoothing == 0
+
+
 @pytest.mark.parametrize(
     "name", ["imagenet_b16_release", "imagenet_release", "places365_release", "release_512"]
 )
@@ -95,6 +132,7 @@ def test_released_fine_tuning(name) -> None:
     assert recipe.micro_batch * recipe.num_devices == 512
     assert recipe == replace(recipe, epochs=10, max_lr=3e-5, min_lr=3e-6, warmup_iterations=500)
     assert recipe == replace(recipe, weight_decay=0.05, label_smoothing=0.1)
+    assert recipe.test_resize == (512 if name == "release_512" else 232)
     assert recipe == replace(recipe, ema_decay=0.9995, ema_rising=False, grad_clip=1.0)
     assert recipe == replace(recipe, per_epoch=True, initialization="release", precision="bf16")
     assert len(recipe.sizes()) == (9 if name == "release_512" else 7)

@@ -10,7 +10,7 @@ import tyro
 
 from bench.downstream.classify.classification import Score
 from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
-from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
 from catlip import kinds
 from catlip.cli import run
@@ -58,7 +58,7 @@ def _start(
 
 def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
     # A new copy for each classifier: training changes the encoder's weights.
-    encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
+    encoder = config.load_encoder(place.device)
     return train_one(fit, config, encoder, place=place, frozen=False)
 
 

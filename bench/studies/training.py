@@ -4,6 +4,7 @@ in a folder of its own, and writes one record; a finished training is not done a
 
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
@@ -21,6 +22,7 @@ from bench.downstream.linear_probe import RECIPES
 from catlip import kinds
 from catlip.categorical import Categorical
 from catlip.cli import InputError, choose
+from catlip.data.sampler import steps_for
 from catlip.kinds import Run, read_run
 from catlip.kinds.base import Kind
 from catlip.kinds.transfer.study import Studied
@@ -35,6 +37,7 @@ K = TypeVar("K", bound=Studied)
 T = TypeVar("T", bound="Training")
 
 METHODS: dict[str, type[Objective]] = {"catlip": Categorical, **BASELINES}
+SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 
 
@@ -122,14 +125,29 @@ def check(study: Study) -> None:
 def base_recipe(study: Study, method: str) -> Recipe:
     """The method's recipe of the study's name. Raises: InputError for a name that is unknown."""
     choose("method", method, METHODS)
-    return choose("recipe", study.recipe, CATLIP if method == "catlip" else recipes_of(method))
+    return choose("recipe", study.recipe, _recipes(method))
+
+
+def recipe_of_encoder(study: Study, method: str, encoder: str) -> Recipe | None:
+    """The recipe that differs from the study's in the encoder's size: datacomp_l16 for vit_l16 and
+    datacomp_b16. None if the method has no such recipe.
+    """
+    family = SIZE.sub("", study.recipe)
+    for name, recipe in _recipes(method).items():
+        if recipe.encoder == encoder and SIZE.sub("", name) == family:
+            return recipe
+    return None
+
+
+def _recipes(method: str) -> dict[str, Recipe]:
+    return CATLIP if method == "catlip" else recipes_of(method)
 
 
 def of_length(base: Recipe, images: int) -> Recipe:
-    """The recipe with a schedule over `images` images instead of its own length; the warm-up is at
-    most a fifth of the schedule.
+    """The recipe with a schedule over `images` images, on average over the sizes that steps draw,
+    instead of its own length; the warm-up is at most a fifth of the schedule.
     """
-    steps = max(1, round(images / (base.micro_batch * base.num_devices)))
+    steps = steps_for(images, base.sizes(), base.num_devices)
     warmup = min(base.warmup_iterations, steps // 5)
     return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 

@@ -1,7 +1,8 @@
 """The labelling rules as plain NLTK code, written from their description alone: this project's
 labelling is timed and tested against it.
 
-Only the folders of the words' data come from `catlip`; each rule is what a user would first write.
+Only the folders of the words' data and the rules of NLTK 3.8.1 that later versions changed come
+from `catlip`; the rest is what a user would first write.
 The function at the end reads real sentences to compare on.
 """
 
@@ -15,8 +16,11 @@ from urllib.parse import unquote
 import ftfy
 import nltk
 from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
+from nltk.tokenize.punkt import PunktTokenizer
 
 from catlip.words import punkt_dir, tagger_dir, wordnet_dir
+from catlip.words.sentences import language_rules
+from catlip.words.tokens import nltk_tokenizer
 
 SPACES = re.compile(" +")
 LONGEST_NOUN = 9  # words of the longest noun in WordNet
@@ -70,8 +74,27 @@ def clean(caption: str) -> str:
 
 def tokenize(caption: str) -> list[str]:
     """The words of a caption as written."""
-    wordnet()
-    return nltk.word_tokenize(clean(caption))
+    return word_tokenize(clean(caption))
+
+
+def word_tokenize(text: str) -> list[str]:
+    """`nltk.word_tokenize` of NLTK 3.8.1."""
+    return [
+        token for sentence in sent_tokenize(text) for token in nltk_tokenizer().tokenize(sentence)
+    ]
+
+
+def sent_tokenize(text: str) -> list[str]:
+    """`nltk.sent_tokenize` of NLTK 3.8.1."""
+    return list(_punkt().tokenize(text))
+
+
+@functools.cache
+def _punkt() -> PunktTokenizer:
+    wordnet()  # points NLTK to the sentence model
+    tokenizer = PunktTokenizer()
+    tokenizer._lang_vars = language_rules()
+    return tokenizer
 
 
 def paper(caption: str) -> list[int]:

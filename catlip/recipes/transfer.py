@@ -1,16 +1,18 @@
 """How to train a classifier on an encoder: the paper's Table 7(a) to (c), the release's
 configurations, and presets.
 
-The paper does not state warm-up, precision, image sizes, crops and averaging. For fine-tuning, they
-are the release's. The release has no configuration of the linear probe: the probe gets the same
-values, without warm-up and RangeAugment.
+The paper does not state warm-up, precision, image sizes, crops, averaging and the amount of label
+smoothing. For fine-tuning, they are the release's. The release has no configuration of the linear
+probe: the probe gets the same values, without warm-up and RangeAugment.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from catlip.program.ranges import PartialFraction, PositiveFraction
+from catlip.cli import InputError
+from catlip.program.ranges import Natural, PartialFraction, PositiveFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
+from catlip.record import LATER
 
 OVERFIT = "Overfits ten scenes in two minutes on a CPU core: can the harness learn at all?"
 
@@ -23,6 +25,7 @@ class TransferRecipe(MultiScaleRecipe):
 
     GROUPS: ClassVar[Groups] = {
         **MultiScaleRecipe.GROUPS,
+        "images": (*MultiScaleRecipe.GROUPS["images"], "test_resize"),
         "classifier": ("label_smoothing", "layer_decay", "initialization"),
     }
 
@@ -37,6 +40,17 @@ class TransferRecipe(MultiScaleRecipe):
     """How a classifier with a random start is initialised. own: as torch does. release: by Xavier's
     rule, with a bias of zero.
     """
+    test_resize: Natural = field(default=0, metadata=LATER)
+    """Pixels that a test image's shorter side is resized to before its centre is cropped; 0 for the
+    encoder's own preprocessing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.test_resize < self.resolution:
+            raise InputError(
+                f"--test-resize {self.test_resize} is less than the resolution, {self.resolution} "
+                "pixels"
+            )
 
 
 TABLE_7A = TransferRecipe(
@@ -54,6 +68,7 @@ TABLE_7A = TransferRecipe(
     num_devices=1,
     scale_multiple=32,
     range_augment=(),
+    label_smoothing=0.1,
 )
 TABLE_7B = TransferRecipe(
     about=(
@@ -100,8 +115,8 @@ TABLE_7C = replace(
 def _as_released(
     recipe: TransferRecipe, about: str, micro_batch: int, num_devices: int = 1
 ) -> TransferRecipe:
-    """The recipe with the release's batch, devices and initialization, and with its schedules,
-    which change once per epoch.
+    """The recipe with the release's batch, devices, initialization and test images, and with its
+    schedules, which change once per epoch.
     """
     return replace(
         recipe,
@@ -112,6 +127,7 @@ def _as_released(
         per_epoch=True,
         ema_rising=False,
         initialization="release",
+        test_resize=232 if recipe.resolution == 224 else recipe.resolution,
     )
 
 

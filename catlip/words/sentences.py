@@ -1,4 +1,4 @@
-"""Splits captions into sentences, as NLTK's Punkt model for English does.
+"""Splits captions into sentences, as the Punkt model for English of NLTK 3.8.1 does.
 
 The ends of sentences matter for labels, because only there a full stop is split off its word: "a
 dog. a cat" contains a dog only if it is two sentences. Most captions have no full stop inside and
@@ -8,7 +8,7 @@ full stop, and is cached.
 
 import functools
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catlip.words import punkt_dir, words_file
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 MEMO_ENTRIES = 1 << 16
 # Where Punkt decides whether a sentence ends: a stop before another mark, or before a space and a
 # word.
-POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[\u2018\u2019\u201c\u201d\xab\xbb!?]|\s+\S)""")
+POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[!?]|\s+\S)""")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, equal to `nltk.sent_tokenize`.
+    """The sentences of a text, equal to `sent_tokenize` of NLTK 3.8.1.
 
     Raises: InputError when the model cannot be fetched.
     """
@@ -37,11 +37,22 @@ def _punkt() -> "PunktSentenceTokenizer":
     # Late: importing NLTK takes longer than everything else here.
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-    model = PunktSentenceTokenizer()
+    model = PunktSentenceTokenizer(lang_vars=language_rules())
     model._params = _parameters()
     memoised = functools.lru_cache(MEMO_ENTRIES)(model.text_contains_sentbreak)
     model.text_contains_sentbreak = memoised  # type: ignore[method-assign]
     return model
+
+
+def language_rules() -> Any:
+    """Punkt's rules in 3.8.1; later versions also end sentences before curly quotes."""
+    from nltk.tokenize.punkt import PunktLanguageVars
+
+    class LanguageVars(PunktLanguageVars):
+        re_boundary_realignment = re.compile(r"""["')\]}]+?(?:\s+|(?=--)|$)""", re.MULTILINE)
+        _re_non_word_chars = r"""(?:[?!)";}\]\*:@'\({\[])"""
+
+    return LanguageVars()
 
 
 def _parameters() -> "PunktParameters":

@@ -1,4 +1,5 @@
-"""Splits captions into words, as NLTK's `word_tokenize` does.
+"""Splits captions into words, as `word_tokenize` of NLTK 3.8.1 does, to which the paper's code is
+pinned.
 
 NLTK runs two dozen regular expressions over every caption. None of them looks across the space
 between two ordinary words, so an ordinary word is always split in the same way, and the result is
@@ -27,6 +28,8 @@ _START = r"""(["(]?)([a-z0-9]+(?:[-/][a-z0-9]+)*)('s)?([,:;?!]?)"""
 PLAIN = re.compile(_START + r"""([")]?)([,:;?!]?)""")
 PLAIN_LAST = re.compile(_START + r"""(?:(\.)([")]?)|([")]?)([.,:;?!]?))""")
 CONTRACTED = re.compile("cannot|gimme|gonna|gotta|lemme|wanna")
+# NLTK 3.8.1 splits an apostrophe off a single letter only, as in "fo'c'sle".
+APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
 
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ class WordMemo(dict[str, T], Generic[T]):
 
 
 def tokenize(caption: str) -> list[str]:
-    """The tokens of a cleaned (lower-case) caption; equal to NLTK's for any text."""
+    """The tokens of a cleaned (lower-case) caption; equal to NLTK 3.8.1's for any text."""
     return [token for sentence in sentences(caption) for token in sentence_tokens(sentence)]
 
 
@@ -59,14 +62,16 @@ def sentence_tokens(sentence: str) -> list[str]:
         first = chain.from_iterable(map(_inner_words.__getitem__, inner))  # type: ignore[arg-type]
         return [*first, *_last_words[last]]  # type: ignore[misc]
     except TypeError:  # None, for a word that is not ordinary
-        return _nltk().tokenize(sentence)
+        return nltk_tokenizer().tokenize(sentence)
 
 
 def inner_word(word: str) -> tuple[str, ...] | None:
     """The tokens of an ordinary word that is not the last of its sentence, else None."""
     if tokens := _plain_word(word, PLAIN):
         return tokens
-    return tuple(_nltk().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
+    return (
+        tuple(nltk_tokenizer().tokenize(f"x {word} x")[1:-1]) if ORDINARY.fullmatch(word) else None
+    )
 
 
 def last_word(word: str) -> tuple[str, ...] | None:
@@ -76,7 +81,7 @@ def last_word(word: str) -> tuple[str, ...] | None:
     """
     if tokens := _plain_word(word, PLAIN_LAST):
         return tokens
-    return tuple(_nltk().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
+    return tuple(nltk_tokenizer().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
 
 
 def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:
@@ -90,10 +95,23 @@ def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:
 
 
 @functools.cache
-def _nltk() -> Any:
+def nltk_tokenizer() -> Any:
+    """The word tokenizer of the installed NLTK, with the rules of 3.8.1.
+
+    Later versions also split at en and em dashes and split an apostrophe off the whole word after
+    it, and they merge spaces before they look for clitics.
+    """
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
-    return NLTKWordTokenizer()
+    def without(rules: list[Any], pattern: str) -> list[Any]:
+        return [rule for rule in rules if rule[0].pattern != pattern]
+
+    class Tokenizer(NLTKWordTokenizer):  # type: ignore[misc]
+        STARTING_QUOTES = (*NLTKWordTokenizer.STARTING_QUOTES[:-1], (APOSTROPHE, r"\1 \2"))
+        PUNCTUATION = without(NLTKWordTokenizer.PUNCTUATION, r"[\u2012-\u2015]")
+        ENDING_QUOTES = without(NLTKWordTokenizer.ENDING_QUOTES, r"\s+")
+
+    return Tokenizer()
 
 
 _inner_words = WordMemo(inner_word)

@@ -15,6 +15,7 @@ from catlip.kinds import Scaling as Measured
 from catlip.kinds.run import Config, Environment, Run
 from catlip.kinds.transfer.scaling import curves
 from catlip.kinds.transfer.scaling_tables import scaling_tables
+from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.table import MISSING
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -45,6 +46,48 @@ def test_a_cell_is_annealed_over_its_own_length_and_nothing_else_differs() -> No
         for method in ("catlip", "clip")
         for encoder in ("hybrid_micro", "hybrid_mini")
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method"),
+    [("cc3m_b16", "catlip"), ("datacomp_b16", "catlip"), ("datacomp_b16_release", "clip")],
+)
+def test_a_training_of_many_sizes_sees_as_many_images_as_were_asked_for(recipe, method) -> None:
+    (cell,) = cells(scaling(recipe=recipe, methods=(method,), images=(10**9,), seeds=(0,)))
+    plan = cell.recipe.plan(num_samples=1, seed=0)
+    assert len(cell.recipe.sizes()) > 1
+    assert plan.starts[-1] == pytest.approx(10**9, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "encoder", "own"),
+    [
+        ("datacomp_b16", "catlip", "vit_l16", "datacomp_l16"),
+        ("datacomp_b16", "catlip", "vit_b16", "datacomp_b16"),
+        ("datacomp_l16_release", "catlip", "vit_h16_conv", "datacomp_h16_release"),
+        ("datacomp_b16_release", "clip", "vit_h16_conv", "datacomp_h16_release"),
+        ("cc3m_b16", "catlip", "vit_l16", ""),
+        ("datacomp_b16", "clip", "vit_l16", ""),
+        ("datacomp_b16", "catlip", "vit_l16_conv", ""),
+    ],
+)
+def test_an_encoder_brings_the_recipe_of_its_size(recipe, method, encoder, own) -> None:
+    given = {"methods": (method,), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
+    (cell,) = cells(scaling(recipe=recipe, **given))
+    recipes = CATLIP if method == "catlip" else CLIP
+    expected = replace(recipes[own or recipe], encoder=encoder)
+    for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
+        assert getattr(cell.recipe, name) == getattr(expected, name)
+
+
+def test_curves_are_of_the_images_that_were_seen() -> None:
+    runs = grid(0.04, 0.02)
+    more = [
+        replace(run, measured=replace(run.measured, images_seen=1.25 * run.measured.images))
+        for run in runs
+    ]
+    for curve in curves(more):
+        assert curve.costs["images"] == [1.25 * length for length in LENGTHS]
 
 
 def test_a_share_of_the_shards_is_spread_over_them(tmp_path) -> None:
@@ -250,3 +293,11 @@ def test_another_study_does_not_mix_with_it(study) -> None:
 def test_a_study_of_nothing_is_refused(study, nothing) -> None:
     with pytest.raises(InputError, match=f"--{nothing}"):
         main(replace(study, **{nothing: ()}))
+
+
+def test_an_encoder_without_a_recipe_of_its_own_is_named(study, tmp_path, capsys) -> None:
+    one = replace(study, methods=("catlip",), images=(64,), out=tmp_path)
+    main(replace(one, encoders=("hybrid_mini", "hybrid_micro")))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "catlip: hybrid_micro has no recipe of its own: it keeps starter's"
+    assert len([*tmp_path.glob("*.json")]) == 2

@@ -1,6 +1,10 @@
-"""Tokens equal NLTK's, on the remembered words and on everything else."""
+"""Tokens equal NLTK 3.8.1's, on the remembered words and on everything else."""
+
+import json
+from pathlib import Path
 
 import nltk
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +24,8 @@ EDGES = (
 )
 CHARACTERS = "abnst019é \t<>{}`~|+=*&^'\".,:-\u2019\u201c\u2013"
 PIECES = st.sampled_from([*CHARACTERS, "--", "...", "''", "'s", "n't"])
+# Texts and their tokens, made once by NLTK 3.8.1. Later versions split most of these otherwise.
+PINNED = dict(json.loads(Path(__file__).with_name("nltk_3_8_1.json").read_text()))
 
 
 @st.composite
@@ -29,9 +35,9 @@ def ordinary_words(draw):
     return before + core + mark + after + draw(st.sampled_from(["", *".,:;?!"]))
 
 
-def nltk_tokens(text):
-    oracle.wordnet()
-    return nltk.word_tokenize(text)
+@pytest.mark.parametrize("tokens_of", [tokenize, oracle.word_tokenize])
+def test_text_is_cut_as_the_pinned_version_of_nltk_cuts_it(tokens_of):
+    assert {text: tokens_of(text) for text in PINNED} == PINNED
 
 
 @settings(max_examples=800)
@@ -40,7 +46,7 @@ def nltk_tokens(text):
 @example(['"dog."', "-", '"cat"'])
 def test_ordinary_words_are_cut_as_nltk_cuts_the_whole_caption(words):
     assert ORDINARY.fullmatch(words[0]) or "'" in words[0]
-    assert tokenize(" ".join(words)) == nltk_tokens(" ".join(words))
+    assert tokenize(" ".join(words)) == oracle.word_tokenize(" ".join(words))
 
 
 @settings(max_examples=800)
@@ -49,12 +55,13 @@ def test_ordinary_words_are_cut_as_nltk_cuts_the_whole_caption(words):
 @example(" ")
 @example("he said: 'tis ''fine'' ... (or) \"not\".")
 def test_any_text_is_cut_as_nltk_cuts_it(text):
-    assert tokenize(text) == nltk_tokens(text)
+    assert tokenize(text) == oracle.word_tokenize(text)
 
 
-def test_real_sentences_are_cut_as_nltk_cuts_them():
+def test_real_sentences_are_cut_as_any_version_of_nltk_cuts_them_except_the_listed():
+    oracle.wordnet()
     for sentence in map(clean, oracle.glosses()[1::7]):
-        assert tokenize(sentence) == nltk_tokens(sentence)
+        assert sentence in PINNED or tokenize(sentence) == nltk.word_tokenize(sentence)
 
 
 @settings(max_examples=400)
@@ -62,9 +69,8 @@ def test_real_sentences_are_cut_as_nltk_cuts_them():
 @example("a dog. a cat")
 @example('mr. smith and dr. no! vs. u.s. forces ... 3 a.m. (etc.) "why?" e.g. this.')
 def test_sentences_end_where_nltk_ends_them(text):
-    oracle.wordnet()
-    assert sentences(text) == nltk.sent_tokenize(text)
-    assert tokenize(text) == nltk_tokens(text)
+    assert sentences(text) == oracle.sent_tokenize(text)
+    assert tokenize(text) == oracle.word_tokenize(text)
 
 
 def test_most_real_sentences_need_no_regular_expressions():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import numpy as np
+import torch
 import tyro
 from torch import nn
 
@@ -99,6 +100,16 @@ class Sweep:
         """Side in pixels of the images that the encoder is loaded for; 0 for its own."""
         return self.recipe.resolution
 
+    def load_encoder(self, device: torch.device) -> LoadedEncoder:
+        """The encoder, with the preprocessing of test images. Raises: InputError."""
+        return load_encoder(
+            self.encoder,
+            self.seed,
+            device,
+            resolution=self.input_side,
+            resize=self.recipe.test_resize,
+        )
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -146,7 +157,7 @@ def run_sweep(
     if config.dry_run:
         print_transfer(config.recipe, config.protocol, place)
         return
-    encoder = load_encoder(config.encoder, config.seed, place.device, resolution=config.input_side)
+    encoder = config.load_encoder(place.device)
     if is_written(config.out, config, encoder.digest(), say=place.is_main):
         return
     record = Record(config.out, kind=kind, config=config)

@@ -86,8 +86,13 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     @classmethod
     def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
         """The encoder, for images of the recipe's size."""
+        recipe = config.recipe
         return load_encoder(
-            config.encoder, config.seed, place.device, resolution=config.recipe.resolution
+            config.encoder,
+            config.seed,
+            place.device,
+            resolution=recipe.resolution,
+            resize=recipe.test_resize,
         )
 
     def read(self, split: Literal["train", "val"]) -> CocoSplit:

@@ -1,7 +1,7 @@
 """Opens an encoder by its spelling; the docstring of the package lists the spellings."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -83,12 +83,20 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def load_encoder(
-    spelling: str, seed: int, device: torch.device, resolution: int = 0
+    spelling: str, seed: int, device: torch.device, resolution: int = 0, resize: int = 0
 ) -> LoadedEncoder:
-    """The encoder that `spelling` names, frozen, on `device`. Arguments and errors are those of
-    `open_encoder`.
+    """The encoder that `spelling` names, frozen, on `device`. Errors and the other arguments are
+    those of `open_encoder`.
+
+    Args:
+        resize: pixels that the shorter side of a picture is resized to before the centre is
+            cropped; 0 for the preprocessing of its pre-training.
     """
     encoder = open_encoder(spelling, seed, resolution)
+    if resize:
+        own = encoder.preprocess
+        preprocess = replace(resize_and_crop(resize, own.resolution), mean=own.mean, std=own.std)
+        encoder = replace(encoder, preprocess=preprocess)
     encoder.module.requires_grad_(False).to(device)
     return encoder
 

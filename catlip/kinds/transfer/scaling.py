@@ -22,7 +22,8 @@ class Scaling(Studied):
 
     Attributes:
         fraction: of the shards, in (0, 1].
-        images: images that the training was asked to see; in whole steps it saw `images_seen`.
+        images: images that the training was asked to see; in whole steps, of the sizes that were
+            drawn, it saw `images_seen`.
         flops: of all its steps, forward and backward.
     """
 
@@ -50,7 +51,7 @@ class Curve:
     """A method's trainings of several lengths on all of the data, with one encoder.
 
     Attributes:
-        costs: `images` and `flops` -> [lengths], ascending.
+        costs: `images` (those seen) and `flops` -> [lengths], ascending, means over the seeds.
         seconds: device -> [lengths], means over the seeds that ran on it, ascending.
         devices: seed -> the device of all its trainings; "" if they ran on several.
         top1: task -> seed -> [lengths] in %; only seeds that every length has.
@@ -106,7 +107,10 @@ def _curve(runs: Runs) -> Curve | None:
         for device in devices.values()
         if device
     }
-    costs = {name: _means(name, [*rows.values()]) for name in ("images", "flops")}
+    costs = {
+        cost: _means(metric, [*rows.values()])
+        for cost, metric in (("images", "images_seen"), ("flops", "flops"))
+    }
     top1: dict[str, dict[int, list[float]]] = {task: {} for task in runs[0].measured.accuracies}
     for task, (seed, row) in product(top1, rows.items()):
         top1[task][seed] = [100 * run.measured.accuracies[task] for run in row]

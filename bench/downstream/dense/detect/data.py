@@ -132,8 +132,8 @@ class TrainingMapper:
     """Turns an image of the stream into what the model trains on: flipped and resized at random,
     with masks as bitmaps.
 
-    All images of a step have the same size. Objects of which a crop leaves nothing are dropped, and
-    `dropped` is their number.
+    All images of a step are for squares of one size. Objects of which a crop leaves nothing are
+    dropped, and `dropped` is their number.
     """
 
     def __init__(self, recipe: DetectionRecipe, plan: StepPlan, seed: int):
@@ -151,14 +151,17 @@ class TrainingMapper:
         self.plan, self.seed = plan, seed
 
     def __call__(self, image: dict[str, Any]) -> dict[str, Any]:
-        """Adds `image` [3, H, W] uint8, and `instances` with boxes, classes and masks [n, H, W]."""
+        """Adds `image` [3, H, W] uint8, `side`, that of its step's squares, and `instances` with
+        boxes, classes and masks [n, H, W].
+        """
         position = image["position"]
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
+        side = self.plan[step].resolution
         # detectron2's augmentations use NumPy's global generator.
         np.random.seed(streams.seed_at(self.seed, streams.DETECTION_CROPS, position))
-        mapped: dict[str, Any] = self.mappers[self.plan[step].resolution](image)
+        mapped: dict[str, Any] = self.mappers[side](image)
         objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
-        return mapped | {"dropped": objects - len(mapped["instances"])}
+        return mapped | {"dropped": objects - len(mapped["instances"]), "side": side}
 
 
 def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:

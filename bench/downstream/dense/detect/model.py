@@ -26,6 +26,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import ImageList
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
 from catlip.range_augment import RangeAugment
@@ -67,16 +68,20 @@ class LevelAbove(LastLevelMaxPool):
 
 
 class MaskRCNN(GeneralizedRCNN):
-    """detectron2's Mask R-CNN, with RangeAugment in training, and with a learning rate factor for
-    each parameter.
+    """detectron2's Mask R-CNN, with RangeAugment in training, with a learning rate factor for each
+    parameter, and for squares whose size differs from batch to batch.
 
     Attributes:
+        side: of the square in pixels that images are padded to, if they do not say another "side".
         progress: fraction of the training steps that are done, in [0, 1]; to be set before each
             step.
     """
 
-    def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
+    def __init__(
+        self, range_augment: RangeAugment | None, layer_decay: float, side: int, **parts: Any
+    ):
         super().__init__(**parts)
+        self.side = side
         self.range_augment = range_augment
         self.layer_decay = layer_decay
         self.progress = 0.0
@@ -91,12 +96,14 @@ class MaskRCNN(GeneralizedRCNN):
         return outputs
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """The images in [0, 1], padded, and in training augmented."""
+        """The images in [0, 1], padded with black to a square, and in training augmented."""
         images = super().preprocess_image(batched_inputs)
-        if not self.training or not self.range_augment:
-            return images
-        augmented, self._distance = self.range_augment(images.tensor, self.progress)
-        return ImageList(augmented, images.image_sizes)
+        side = batched_inputs[0].get("side", self.side)
+        height, width = images.tensor.shape[-2:]
+        squares = F.pad(images.tensor, (0, side - width, 0, side - height))
+        if self.training and self.range_augment:
+            squares, self._distance = self.range_augment(squares, self.progress)
+        return ImageList(squares, images.image_sizes)
 
     def lr_scale(self, name: str) -> float:
         return lr_scale_on(
@@ -124,17 +131,10 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     model.range_augment = (
         LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
     )
-    model.layer_decay = recipe.layer_decay
+    model.layer_decay, model.side = recipe.layer_decay, recipe.resolution
     model._target_ = MaskRCNN
     built: MaskRCNN = instantiate(model)
     return built
-
-
-def square_pad(recipe: DetectionRecipe) -> int:
-    """Side in pixels that every image is padded to; 0 where the squares differ in size from batch
-    to batch.
-    """
-    return recipe.resolution if len(recipe.sizes()) == 1 else 0
 
 
 def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) -> None:
@@ -144,7 +144,7 @@ def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) 
     backbone.scale_factors = recipe.pyramid_scales
     last_stride = int(features.output_stride / recipe.pyramid_scales[-1])
     backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(last_stride))
-    backbone.square_pad = square_pad(recipe)
+    backbone.square_pad = 0  # MaskRCNN pads
 
 
 def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionRecipe) -> None:
@@ -157,6 +157,7 @@ def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionReci
     in_testing = recipe.test_proposals
     generator.pre_nms_topk = (2 * in_testing, in_testing)
     generator.post_nms_topk = (in_training, in_testing)
+    generator.smooth_l1_beta = recipe.smooth_l1_beta
 
 
 def _set_heads(
@@ -177,6 +178,7 @@ def _set_heads(
     heads.box_head.conv_dims = [channels] * recipe.head_convolutions
     heads.box_head.fc_dims = [recipe.fc_channels]
     heads.box_predictor.test_score_thresh = recipe.least_score
+    heads.box_predictor.smooth_l1_beta = recipe.smooth_l1_beta
     heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
     heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
     # The last one is the transposed convolution.

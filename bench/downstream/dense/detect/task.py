@@ -80,19 +80,13 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
 
     def notes(self, num_steps: int) -> list[str]:
         recipe, side = self.recipe, self.recipe.resolution
+        sizes = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
         if recipe.scale_jitter:
             low, high = recipe.scale_jitter
-            images = (
-                f"training images: flipped, resized to {low:g} to {high:g} times {side} pixels, "
-                "cropped (ViTDet's jitter)"
-            )
+            change = f"resized to {low:g} to {high:g} times a square, cropped (ViTDet's jitter)"
             tests = f"test images: longer side to {side}, padded to a square (ViTDet)"
         else:
-            sizes = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
-            images = (
-                "training images: flipped, resized to squares of one size a step (the release): "
-                f"pixels (batch) {sizes}"
-            )
+            change = "resized to a square (the release)"
             tests = f"test images: resized to {side} x {side} pixels (the release)"
         attention = "global in all blocks (the release)"
         if recipe.window:
@@ -101,7 +95,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
                 "global (ViTDet)"
             )
         return [
-            images,
+            f"training images: flipped, {change}; pixels (batch) of each step's squares: {sizes}",
             tests,
             f"attention: {attention}",
             "weight decay: of all matrices except the pyramid's transposed convolutions (the "

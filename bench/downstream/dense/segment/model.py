@@ -20,6 +20,7 @@ from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on, visio
 from bench.downstream.encoders.load import LoadedEncoder
 from catlip.cli import InputError
 from catlip.range_augment import RangeAugment
+from catlip.recipes.base import Initialization
 from catlip.recipes.dense import SegmentationRecipe
 
 DILATED_AT = 8  # the stride that a recipe's dilations are for
@@ -51,8 +52,9 @@ class DeepLabV3Head(ASPPHead):
     mmsegmentation's own, of 3 x 3, would have 10,485,760 parameters more at 512 channels.
     """
 
-    def __init__(self, **options: Any):
+    def __init__(self, initialization: Initialization, **options: Any):
         super().__init__(**options)
+        self.initialization = initialization
         branches = len(self.dilations) + 1
         self.bottleneck = ConvModule(
             branches * self.channels,
@@ -61,6 +63,14 @@ class DeepLabV3Head(ASPPHead):
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
         )
+
+    def init_weights(self) -> None:
+        """Called by mmengine before it trains."""
+        super().init_weights()
+        if self.initialization == "release":
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.reset_parameters()
 
 
 class EncoderSegmentor(EncoderDecoder):
@@ -155,6 +165,7 @@ def _head(features: FeatureMap, recipe: SegmentationRecipe, num_classes: int) ->
     """
     return {
         "type": "DeepLabV3Head",
+        "initialization": recipe.initialization,
         "in_channels": features.num_features,
         "channels": recipe.head_channels,
         "num_classes": num_classes,

@@ -172,6 +172,16 @@ def test_a_fine_tuned_run_of_ours_is_an_encoder_again(finetune, make_run, tmp_pa
     assert tuned.digest() != before.digest()
 
 
+def test_test_images_are_resized_and_cropped_as_the_recipe_says(finetune, tiny_recipe) -> None:
+    recipe = replace(tiny_recipe, test_resize=36)
+    assert (
+        "images: shorter side to 36 (bilinear), central 32; pixels in [0, 1]"
+        in (finetune(recipe)["notes"])
+    )
+    with pytest.raises(InputError, match="--test-resize 31"):
+        replace(tiny_recipe, test_resize=31)
+
+
 def test_ten_images_are_learnt_by_heart(finetune, tiny_recipe, tmp_path) -> None:
     for number in range(10):
         noise = np.random.default_rng(number).integers(256, size=(32, 32, 3), dtype=np.uint8)

@@ -157,6 +157,14 @@ def test_proposals_are_chosen_as_in_the_release() -> None:
     assert generator.post_nms_topk == {True: 2000, False: 1000}
 
 
+@pytest.mark.parametrize(("recipe", "beta"), [("table_7e_b16", 0), ("table_7e_b16_release", 1 / 9)])
+def test_the_loss_of_boxes_is_that_of_the_recipe(recipe, beta) -> None:
+    small = replace(DETECTIONS[recipe], pyramid_channels=16, fc_channels=16)
+    model = model_of("random:vit_tiny16@64", small)
+    assert model.proposal_generator.smooth_l1_beta == beta
+    assert model.roi_heads.box_predictor.smooth_l1_beta == beta
+
+
 def test_objects_are_pooled_as_in_the_release() -> None:
     """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
     recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
@@ -179,9 +187,19 @@ def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
     plan = recipe.plan(117_266, seed=0)
     assert len(plan) == recipe.num_steps(117_266) == round(passes * 117_266 / (64 * 2.84))
     assert plan.starts[-1] / 117_266 == pytest.approx(passes, rel=0.01)
-    assert recipe.lr_step_epochs == tuple(
-        4 * epoch for epoch in DETECTIONS[f"table_7e_{size}16"].lr_step_epochs
-    )
+    paper = DETECTIONS[f"table_7e_{size}16"]
+    assert recipe.lr_step_epochs == tuple(4 * epoch for epoch in paper.lr_step_epochs)
+    assert paper.sizes() == sizes, "Appendix A's multi-scale sampler"
+    assert paper.num_steps(117_266) == pytest.approx(len(plan) / 4, abs=1)
+
+
+def test_jittered_images_fill_the_squares_of_their_step(small, tmp_path) -> None:
+    recipe = replace(SMALL, resolution=64, square_sides=(32, 96, 3), micro_batch=2)
+    model = model_of("random:hybrid_mini@48", recipe)
+    made = batches(small, tmp_path, recipe, 12)
+    squares = {tuple(model.preprocess_image(batch).tensor.shape) for batch in made}
+    assert squares == {(8, 3, 32, 32), (2, 3, 64, 64), (1, 3, 96, 96)}
+    assert {image["image"].shape[-1] for batch in made for image in batch} > {32, 64, 96}
 
 
 def test_the_rate_warms_up_and_falls_twice() -> None:

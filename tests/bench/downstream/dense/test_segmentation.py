@@ -122,6 +122,24 @@ def test_the_encoders_weights_are_the_loaded_ones_also_when_mmengine_has_initial
         assert torch.equal(tensor, expected[name]), name
 
 
+def test_the_head_of_the_release_s_recipe_starts_as_torch_s_convolutions_do():
+    deviations = {}
+    for initialization in ("own", "release"):
+        recipe = replace(SMALL, initialization=initialization, head_channels=64)
+        head = built(recipe=recipe, num_classes=200).decode_head
+        head.init_weights()
+        convolutions = {
+            name: m for name, m in head.named_modules() if isinstance(m, torch.nn.Conv2d)
+        }
+        deviations[initialization] = {
+            name: float(m.weight.std() * math.sqrt(3 * m.weight[0].numel()))
+            for name, m in convolutions.items()
+        }
+    assert len(deviations["release"]) == 7
+    assert [*deviations["release"].values()] == pytest.approx([1] * 7, rel=0.05)
+    assert deviations["own"]["conv_seg"] == pytest.approx(0.01 * math.sqrt(3 * 64), rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("stride", "side", "dilations"), [(8, 8, (12, 24, 36)), (16, 4, (6, 12, 18))]
 )
