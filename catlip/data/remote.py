@@ -352,7 +352,8 @@ def _driver(path: str | Path) -> Any:
 
             options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
-            options["encoded"] = "%" in with_credentials(path)
+            query = with_credentials(path).partition("?")[2]
+            options["encoded"] = "%" in url_of(path) + query
         if scheme == DISK:
             options["auto_mkdir"] = True
         if scheme != HF:  # hf asks for each file in any case

@@ -1,5 +1,6 @@
 """Remote shards are fetched into a bounded cache, whatever their server does meanwhile."""
 
+import base64
 import io
 import json
 import multiprocessing
@@ -11,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import numpy as np
@@ -502,8 +504,46 @@ def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch
         "/data/cc3m/{00000..00331}.tar",
     ):
         assert take_credentials(text) == text
-    taken = take_credentials("--data=https://u:p@h/x.tar?q --more")
-    assert taken == "--data=https://h/x.tar --more"
+    assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
+
+
+@pytest.mark.parametrize("odd", ["/", "'", '"', " ", "?", "#", "@", ":", "%2F", "/@", "a:1/"])
+def test_a_password_of_any_characters_leaves_the_name_and_reaches_the_server(
+    odd: str, http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    http.put("/d@v1/a%200.tar", b"content")
+    argument = f"--shards=http://ann:hid{odd}den@{http.place}/d@v1/a 0.tar"
+    assert take_credentials(argument) == f"--shards=http://{http.place}/d@v1/a 0.tar"
+    with open_file(Path(f"http://{http.place}/d@v1/a 0.tar")) as file:
+        assert file.read() == b"content"
+    sent = base64.b64encode(f"ann:hid{unquote(odd)}den".encode()).decode()
+    assert http.authorizations == {f"Basic {sent}"}
+
+
+@pytest.mark.parametrize(
+    ("named", "elsewhere"),
+    [
+        ("https://u:word@host.com", "https://host.com.evil.org/x"),
+        ("https://u:word@host.com/", "https://host.com:81/x"),
+        ("http://u:word@host:80/a", "http://host:8000/a"),
+        ("http://u:word@host/a", "http://host/ab"),
+        ("https://u:word@host/a", "http://host/a"),
+        ("http://u:word@[::1]/a-{0..1}", "http://evil/a-0"),
+        ("http://u:word@{a,b}.com/x", "http://evil/x"),
+        ("http://host.com?sig=a@word", "http://word/x"),
+    ],
+)
+def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
+    named: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    stripped = take_credentials(named)
+    assert "word" not in stripped
+    assert with_credentials(Path(elsewhere)) == elsewhere
+    if "{" not in stripped:
+        assert "word" in with_credentials(Path(stripped))
+        assert "word" in with_credentials(Path(stripped) / "b")
 
 
 # The pipeline
