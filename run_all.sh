@@ -81,7 +81,8 @@ make_venv() {
 }
 
 install_packages() {
-    local log=${TMPDIR:-/tmp}/catlip-bench-setup.$$.log site
+    local log site
+    log=$(mktemp -t catlip-bench-setup.XXXXXX) || fail "no temporary file can be made in ${TMPDIR:-/tmp}"
     uv_install "$log" -e '.[all]' || pip_install "$log" -e '.[all]'
     # detectron2 is not on PyPI under its own name. This wheel's Python part runs on any Python; its compiled part is not needed.
     site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')

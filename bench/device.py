@@ -33,6 +33,7 @@ from bench.step_time import StepTime
 from bench.waterfall import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
+from catlip.record import write_atomically
 from catlip.table import Cell, Table, print_tables, shown
 from catlip.training.distributed import find_place
 
@@ -101,10 +102,11 @@ def main(config: Device) -> None:
     records = sorted(config.out.glob("*/*.json"))
     if not records:
         raise InputError("nothing was measured; give a larger --budget, or other words for --only")
-    archive = config.out.with_name(f"{config.out.name}.tar.gz")
-    with tarfile.open(archive, "w:gz") as packed:
+    archive, content = config.out.with_name(f"{config.out.name}.tar.gz"), io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as packed:
         for record in records:
             packed.add(record, record.relative_to(config.out.parent))
+    write_atomically(archive, content.getvalue())
     print(f"wrote {len(records)} records, {records[0]} to {records[-1]}, and {archive}")
 
 

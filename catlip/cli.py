@@ -10,6 +10,7 @@ import inspect
 import io
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -73,6 +74,8 @@ def run(
         subcommands: other programs of this module, each chosen by its name as the first argument.
     Exits: 2 after one line on stderr for an error that the user can correct, 130 on Ctrl-C.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see catlip/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # First of all, so that no credentials of a URL get into a record or a message.
     sys.argv[1:] = map(take_credentials, sys.argv[1:])
     prog, arguments = module_name(), sys.argv[1:]

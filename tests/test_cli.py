@@ -4,9 +4,13 @@ import contextlib
 import errno
 import importlib
 import inspect
+import os
 import runpy
 import shlex
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
 from catlip.recipes.__main__ import WriteRecipes
 
+REPOSITORY = Path(__file__).parent.parent
 NO_WEIGHTS = "nowhere/weights.safetensors"
 
 
@@ -212,3 +217,39 @@ def test_a_program_says_which_version_it_is_of(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["prog", "--version"])
     run(WriteRecipes, lambda config: pytest.fail("it starts"))
     assert capsys.readouterr().out == f"catlip-bench {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "imports"),
+    [
+        ("catlip.pretrain", "torch"),
+        ("baselines.pretrain", "torch"),
+        ("bench.device", "torch"),
+        ("catlip.label", "tyro"),
+        ("reports", "tyro"),
+    ],
+)
+def test_ctrl_c_while_a_program_is_imported_ends_it_without_a_word(
+    tmp_path, module: str, imports: str
+) -> None:
+    """The package that it imports is one that takes a minute."""
+    slow = (
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(60)"
+    )
+    (tmp_path / f"{imports}.py").write_text(slow)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == b""
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT  # 130 in a shell

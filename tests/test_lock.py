@@ -3,15 +3,22 @@
 import errno
 import fcntl
 import os
+import re
 import signal
 import time
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 
 from catlip.cli import InputError
+from catlip.data.shard_cache import LOCK, PART, FileCache
+from catlip.record import write_atomically
 from catlip.system.lock import NAME, only_writer
+from catlip.training.saving.checkpoint import save
+from catlip.training.saving.weights import save_weights
 
 
 @contextmanager
@@ -63,6 +70,39 @@ def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
     with only_writer(tmp_path / "run"):
         (tmp_path / "run" / "log.jsonl").write_text("")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
+
+
+def lock_folder(folder: Path) -> None:
+    with only_writer(folder):
+        pass
+
+
+def fetch(folder: Path) -> None:
+    FileCache(folder, 100, "").open("0", 4, lambda file: file.write(b"data")).close()
+
+
+@pytest.mark.parametrize(
+    ("link", "write", "refused"),
+    [
+        (NAME, lock_folder, True),
+        (LOCK, fetch, True),
+        (f"0{PART}", fetch, True),
+        (f".0.{os.getpid()}.tmp", lambda folder: write_atomically(folder / "0", b"data"), False),
+        ("0.tmp", lambda folder: save_weights(folder / "0", {"0": torch.ones(1)}, {}), False),
+        (".writing.tmp", lambda folder: save(folder, 0, {}, {}), False),
+    ],
+)
+def test_a_link_in_a_shared_folder_does_not_lead_to_another_file(
+    link: str, write: Callable[[Path], object], refused: bool, tmp_path: Path
+) -> None:
+    folder, target = tmp_path / "shared", tmp_path / "private"
+    folder.mkdir()
+    target.write_text("kept")
+    (folder / link).symlink_to(target)
+    expected = pytest.raises(InputError, match=re.escape(link)) if refused else nullcontext()
+    with expected:
+        write(folder)
+    assert target.read_text() == "kept"
 
 
 def test_ranks_that_do_not_write_do_not_lock(tmp_path: Path) -> None:

@@ -309,7 +309,10 @@ case "$*" in
     *sys.prefix*) echo $PLACE ;;
     *purelib*) echo $PLACE/site ;;
     "-m pip config list"*) echo "$SETTINGS" ;;
-    "-m pip "* | "-m uv "*) echo "$2 $3 ${@: -1}" >>$PLACE/installed; [[ $2 != "$BROKEN" ]] ;;
+    "-m pip "* | "-m uv "*)
+        echo "$2 $3 ${@: -1}" | tee -a $PLACE/installed
+        [[ $2 != "$BROKEN" ]]
+        ;;
     "-m catlip.words") ;;
     *) exec PYTHON "$@" ;;
 esac
@@ -331,9 +334,14 @@ def test_set_up_installs_by_uv_or_else_by_pip(
     programs = clone(tmp_path, {"python": WITHOUT_PACKAGES.replace("PYTHON", sys.executable)})
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     environment = {"PATH": f"{programs}:/usr/bin:/bin", "PLACE": str(tmp_path)}
-    environment |= {"SETTINGS": settings, "BROKEN": broken}
-    command = ["./run_all.sh", "--no-venv", "--only", "setup"]
+    environment |= {"SETTINGS": settings, "BROKEN": broken, "TMPDIR": str(tmp_path / "shared")}
+    # Another user may leave a link under every name that can be guessed.
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "private").write_text("kept")
+    link = 'ln -s ../private "$TMPDIR/catlip-bench-setup.$$.log"'
+    command = ["bash", "-c", f"{link}; exec ./run_all.sh --no-venv --only setup"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "private").read_text() == "kept"
     *packages, detectron2 = (tmp_path / "installed").read_text().splitlines()
     assert packages == installed
     assert detectron2.startswith("pip install /dev/fd/")

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -171,6 +172,30 @@ def test_labelling_starts_ray_on_all_nodes_waits_for_its_head_and_stops_it(tmp_p
     assert cluster.called("ray") == [["status", "--address", "node1:24711"]] * 2
     expected = "-m|catlip.label|/a b/*.tar|--rule|paper|--engine|ray|--ray-address|node1:24711"
     assert cluster.called("python") == [expected.split("|")]
+
+
+def test_a_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -> None:
+    """The stand-in for the labelling asks Ray without the token; the job ends with Ray's answer."""
+    stranger = "env -u RAY_AUTH_MODE -u RAY_AUTH_TOKEN"
+    ask = f'printf "%s" "$RAY_AUTH_TOKEN" >token; {stranger} ray status --address "$7" 2>refused'
+    cluster = Cluster(tmp_path, nodes=1, srun=RUN_HERE, scontrol="echo 127.0.0.1", python=ask)
+    own = {"SLURM_JOB_ID": str(os.getpid()), "HOME": str(tmp_path)}
+    # tmp_path is too long for the names of Ray's sockets.
+    with tempfile.TemporaryDirectory() as short:
+        job = subprocess.Popen(
+            ["bash", SCRIPTS / "label_ray.sbatch", "x.tar"],
+            env=cluster.environment | own | {"RAY_TMPDIR": short},
+            cwd=tmp_path,
+            start_new_session=True,
+        )
+        try:
+            assert job.wait(timeout=LONGEST_S) == 1
+        finally:
+            end_group(job)
+    assert "InvalidAuthToken" in (tmp_path / "refused").read_text()
+    token = (tmp_path / "token").read_text()
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    assert token not in cluster.calls.read_text()
 
 
 def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:

@@ -26,10 +26,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
-# Each scan of a progressive JPEG, even a scan of 20 bytes, visits every block of the picture again:
-# about .8 ns per pixel on an AMD EPYC. libjpeg writes 10 scans, other encoders some more and none a
-# hundred. MAX_SCANNED_PIXELS limits large pictures to the time of 100 scans of 20 megapixels, under
-# 2 s; at MAX_PIXELS it still allows 20 scans.
+# Each scan of a JPEG, even a scan of 20 bytes, visits every block of the picture again: about .8 ns
+# per pixel on an AMD EPYC. A progressive JPEG by libjpeg has 10 scans, by other encoders some more,
+# and none has a hundred; a baseline one has one, or one for each colour. MAX_SCANNED_PIXELS limits
+# large pictures to the time of 100 scans of 20 megapixels, under 2 s; at MAX_PIXELS it still allows
+# 20 scans.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
 
@@ -66,7 +67,7 @@ def open_picture(encoded: bytes) -> Image.Image:
     except Exception as error:  # Pillow's parsers may raise anything on damaged bytes
         raise PictureError("damaged", f"a picture whose header cannot be read ({error})") from None
     _check_size(*picture.size)
-    if picture.info.get("progressive"):
+    if encoded.startswith(jpeg.START) and jpeg.has_more_scans(encoded):
         _check_scans(encoded, *picture.size)
     return picture
 
@@ -95,7 +96,7 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
     """
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
-        if frame.progressive:
+        if jpeg.has_more_scans(encoded, frame.at):
             _check_scans(encoded, frame.width, frame.height)
         left, top, right, bottom = choose_box(frame.width, frame.height)
         rows = jpeg.decode_rows(encoded, frame, bottom)
@@ -114,7 +115,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes, width: int, height: int) -> None:
-    """Refuse a progressive JPEG with more scans than photographs have, before any is decoded.
+    """Refuse a JPEG with more scans than photographs have, before any is decoded.
 
     Raises: PictureError.
     """

@@ -16,8 +16,10 @@ except ImportError:  # no wheel for this machine: Pillow decodes every picture
     simplejpeg = None
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-PROGRESSIVE = 0xC2
-FRAMES = {0xC0, 0xC1, PROGRESSIVE}  # Huffman-coded baseline, extended and progressive
+FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded baseline, extended and progressive
+ALL_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+ALL_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # without a length
 SCAN = b"\xff\xda"  # begins a scan; in image data, a byte 0xFF is followed by a zero
 # Tables, application data and comments, which may come before the frame.
 SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
@@ -33,14 +35,12 @@ class Frame:
 
     Attributes:
         width, height: in pixels.
-        height_at: offset of the height in the file, in bytes.
-        progressive: whether each of its scans refines the whole picture.
+        at: its offset in the file, in bytes.
     """
 
     width: int
     height: int
-    height_at: int
-    progressive: bool
+    at: int
 
 
 def find_frame(encoded: bytes) -> Frame | None:
@@ -59,11 +59,37 @@ def find_frame(encoded: bytes) -> Frame | None:
             width = int.from_bytes(encoded[at + 7 : at + 9])
             if encoded[at + 4] != 8 or encoded[at + 9] not in (1, 3) or not (height and width):
                 return None
-            return Frame(width, height, at + 5, progressive=marker == PROGRESSIVE)
+            return Frame(width, height, at)
         if marker not in SEGMENTS:
             return None
         at += 2 + length
     return None
+
+
+def has_more_scans(encoded: bytes, at: int = len(START)) -> bool:
+    """Whether a decoder reads on after the first scan: as that has not all colours, or refines.
+
+    Walks over the segments as libjpeg does, which skips anything between them.
+
+    Args:
+        at: where to begin, at the frame header or before it.
+    """
+    components = 0
+    while 0 <= (at := encoded.find(0xFF, at)) < len(encoded) - 10:
+        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4])
+        if marker == SCAN[1]:
+            return encoded[at + 4] < components
+        if marker in ALL_FRAMES:
+            if marker in ALL_PROGRESSIVE:
+                return True
+            components = encoded[at + 9]
+        if marker == 0xFF:
+            at += 1
+        elif marker in ALONE:
+            at += 2
+        else:
+            at += 2 + max(length, 2)
+    return False
 
 
 def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | None:
@@ -72,7 +98,8 @@ def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | 
     None when the decoder refuses the picture.
     """
     height = min(frame.height, -(-(rows + CONTEXT_ROWS) // BLOCK_ROWS) * BLOCK_ROWS)
-    lowered = encoded[: frame.height_at] + height.to_bytes(2) + encoded[frame.height_at + 2 :]
+    height_at = frame.at + 5
+    lowered = encoded[:height_at] + height.to_bytes(2) + encoded[height_at + 2 :]
     try:
         # Not strict: the data below the new height cause only a warning.
         return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)

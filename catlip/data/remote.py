@@ -35,7 +35,7 @@ BLOCK_BYTES = 8 * 2**20  # fetched at a time
 # Seconds before each further attempt: a storage may be away for a minute.
 DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
 WARN_FROM_S = 4  # the user is told of waits from this length on
-STALLED_S = 60  # without a byte from an http(s) server
+GIVE_UP_S = 180  # no further attempt after this time
 THREADS_AHEAD = 2  # of each process that reads
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
@@ -100,8 +100,8 @@ def read_file(path: Path) -> bytes:
 
 def get_file(path: Path, target: Path) -> None:
     """Copy a remote file to a local path, uncached. Raises: InputError that names the URL."""
-    files = _driver(path)
-    _attempt(path, lambda: files.get_file(with_credentials(path), str(target)))
+    with io.FileIO(target, "w") as file:
+        _fetch_into(path, identity_of(path), file)
 
 
 def put_file(source: Path, path: Path) -> None:
@@ -282,6 +282,7 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
         does: what is done to the file, for messages: "read", "written", ...
     Raises: InputError that names the URL.
     """
+    end = time.monotonic() + GIVE_UP_S
     for delay in (*DELAYS_S, None):
         try:
             return ask()
@@ -289,7 +290,7 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             failure = _what_failed(path, error, does)
-            if delay is None or not _may_pass(error):
+            if delay is None or time.monotonic() > end or not _may_pass(error):
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
@@ -348,11 +349,12 @@ def _driver(path: str | Path) -> Any:
         import fsspec
 
         if scheme in ("http", "https"):
-            import aiohttp
+            from catlip.data.http_answers import client_options
 
-            options["timeout"] = aiohttp.ClientTimeout(total=None, sock_read=STALLED_S)
+            options["client_kwargs"] = client_options()
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
-            options["encoded"] = "%" in with_credentials(path)
+            query = with_credentials(path).partition("?")[2]
+            options["encoded"] = "%" in url_of(path) + query
         if scheme == DISK:
             options["auto_mkdir"] = True
         if scheme != HF:  # hf asks for each file in any case

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.cache import in_cache
+from catlip.system.lock import open_no_link
 
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
@@ -109,7 +110,7 @@ class FileCache:
         path = self.folder / f"{name}{PART}"
         while True:
             try:
-                part = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+                part = io.FileIO(open_no_link(path), "r+")
             except OSError as error:
                 raise in_cache(error, path) from None
             if not _lock(part, wait):
@@ -155,7 +156,7 @@ class FileCache:
     @contextmanager
     def _accounts(self) -> Iterator[io.FileIO]:
         """The locked lock file: only one process at a time counts, deletes and reserves."""
-        lock = io.FileIO(os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        lock = io.FileIO(open_no_link(self.folder / LOCK), "r+")
         _lock(lock, wait=True)
         try:
             yield lock

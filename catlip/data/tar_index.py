@@ -31,10 +31,11 @@ KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text
 PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
 MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
-MAX_MEMBER_BYTES = 2**30  # of one image or caption
+MAX_MEMBER_BYTES = 2**30  # of any kind
 MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
-WHOLE_BYTES = 2**20  # the whole of a caption up to this size is in the digest
+# A larger member is left out: no photograph or caption of this size, but the memory of a worker.
+MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
 HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
@@ -86,7 +87,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             key, kind = _key_and_kind(path, member.name)
             if not kind:
                 continue
-            if fault := _fault(member):
+            if fault := _fault(member, kind):
                 skipped.setdefault(fault, {}).setdefault(key, member.name)
                 continue
             row = 2 * rows.setdefault(key, len(rows))
@@ -190,7 +191,7 @@ class _Member(tarfile.TarInfo):
             return member
 
 
-def _fault(member: _Member) -> str:
+def _fault(member: _Member, kind: str) -> str:
     """Why the sample of this member is left out; "" when it is not."""
     if member.malformed:
         return MALFORMED
@@ -200,6 +201,8 @@ def _fault(member: _Member) -> str:
         member.name.encode()
     except UnicodeEncodeError:
         return NOT_UTF8
+    if member.size > (most := MAX_KIND_BYTES[kind]):
+        return f"a member of over {most / 2**20:g} MiB"
     return ""
 
 
@@ -209,7 +212,7 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
     end = os.pread(file, member.offset_data + member.size - last, last) if member.size else b""
     if kind == "image" or member.size <= tarfile.BLOCKSIZE:
         return end
-    return os.pread(file, min(member.size, WHOLE_BYTES), member.offset_data) + end
+    return os.pread(file, member.size, member.offset_data) + end
 
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:

@@ -110,7 +110,8 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
         )
     except ConnectionError:
         raise InputError(
-            f"no Ray cluster at --ray-address {address}; start one with `ray start --head`"
+            f"no Ray cluster at --ray-address {address}, or RAY_AUTH_TOKEN is not its token; start "
+            "one with `ray start --head`"
         ) from None
     task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(attempt)
 

@@ -41,13 +41,29 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
             folder.rmdir()  # if nothing was written
 
 
+def open_no_link(path: Path) -> int:
+    """The descriptor of a file to read and write, which is made if it is missing.
+
+    A link is not followed: where others may write into the folder, it could lead to any file of
+    this user, which would be overwritten.
+
+    Raises: InputError when it is a link.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path} is a link, which is not followed; remove it") from None
+
+
 def _acquire(folder: Path) -> int | None:
     """The descriptor of the locked file; None if the file system has no locks.
 
     A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
     """
     while True:
-        lock = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = open_no_link(folder / NAME)
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

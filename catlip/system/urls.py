@@ -13,16 +13,33 @@ import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 # Two letters at least: a single one may be a drive.
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<user>[^/\s\"']*@)?(?P<rest>[^\s\"'?#]*)"
-    r"(?P<query>\?[^\s\"']*)?",
-    re.IGNORECASE,
-)
+NAME = r"[a-z][a-z0-9+.-]+"
+SCHEME = re.compile(rf"{NAME}:/", re.IGNORECASE)
+
+
+def _urls(end: str) -> re.Pattern[str]:
+    """Finds URLs in a text, apart from the characters `end`, where a URL ends.
+
+    A user's password should be percent-encoded. If it has a slash, ? or # as it is, the host ends
+    at the first @ behind it that is the last before a slash.
+    """
+    one = rf"(?:(?!{NAME}://)[^{end}])" if end else rf"(?:(?!{NAME}://).)"
+    port = rf"\d*(?:[/?#{end}]|$)"
+    user = rf"[^/?#{end}]*@|[^:/?#@{end}]+:(?!{port}){one}*?@(?=[^/@{end}]*(?:[/{end}]|$))"
+    return re.compile(
+        rf"(?P<scheme>{NAME})://(?P<user>{user})?(?P<rest>(?:(?![?#]){one})*)(?P<query>\?{one}*)?",
+        re.IGNORECASE | re.DOTALL,
+    )
+
+
+URL = _urls(end=r"\s\"'")  # in a message
+ARGUMENT_URL = _urls(end="")  # an argument may have any character
 PATH_OF_URL = re.compile(rf"\b{SCHEME.pattern}(?!/)[^\s,;]*", re.IGNORECASE)
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
+IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
 HELD = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
 SHORTEST_SECRET = 6  # characters; a shorter value would be found in innocent words
@@ -45,43 +62,47 @@ def with_urls(text: str) -> str:
     return PATH_OF_URL.sub(lambda match: url_of(match[0]), text)
 
 
-def take_credentials(text: str) -> str:
-    """The text with its URLs stripped of their credentials, which this process then holds.
+def take_credentials(argument: str) -> str:
+    """The argument with its URLs stripped of their credentials, which this process then holds.
 
-    They apply to every URL that begins as this one does up to its first wildcard or brace.
+    They apply to this URL and what lies in it as a folder; those of a pattern apply to every URL
+    that begins as it does up to its first wildcard or brace, which must be in the path.
     """
 
     def stripped(match: re.Match[str]) -> str:
         url, user, query = _split(match)
-        if user or query:
-            whole = f"{match['scheme'].lower()}://{match['rest']}"
-            beginning = re.split(r"[{*\[]", whole, maxsplit=1)[0]
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        if (user or query) and not set("{*?") & set(host):
+            literal, *pattern = re.split(r"[{*?\[]", path, maxsplit=1)
+            beginning = f"{scheme.lower()}://{host}{slash}{literal}"
             name = HELD + sha256(beginning.encode()).hexdigest()[:16]
-            os.environ[name] = json.dumps([beginning, user, query])
+            os.environ[name] = json.dumps([beginning, bool(pattern), user, query])
         return url
 
-    return URL.sub(stripped, text)
+    return ARGUMENT_URL.sub(stripped, argument)
 
 
 def with_credentials(path: str | Path) -> str:
     """The URL of a remote path, with the credentials that this process holds for it."""
     url = url_of(path)
-    fitting = [held for held in _held() if url.startswith(held[0])]
-    _, user, query = max(fitting, default=("", "", ""), key=lambda held: len(held[0]))
+    fitting = [held for held in _held() if _is_in(url, held[0], is_pattern=held[1])]
+    _, _, user, query = max(fitting, default=("", False, "", ""), key=lambda held: len(held[0]))
     scheme, _, rest = url.partition("://")
+    if user:  # a driver would take a slash in the password for the end of the host
+        user = f"{quote(user[:-1], safe=IN_USER)}@"
     return f"{scheme}://{user}{rest}{query}"
 
 
 def without_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
-    text = URL.sub(lambda match: _split(match)[0], text)
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
-    for _, user, query in _held():
+    for _, _, user, query in _held():
         secrets += [user.rstrip("@"), user.rstrip("@").partition(":")[2], query.lstrip("?")]
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    return text
+    return URL.sub(lambda match: _split(match)[0], text)
 
 
 def _split(match: re.Match[str]) -> tuple[str, str, str]:
@@ -92,9 +113,15 @@ def _split(match: re.Match[str]) -> tuple[str, str, str]:
     return f"{match['scheme']}://{match['rest']}{kept}", user, query
 
 
-def _held() -> Iterator[tuple[str, str, str]]:
-    """The beginning of the URLs that credentials are for, user with its @, and query with its ?."""
+def _is_in(url: str, beginning: str, is_pattern: bool) -> bool:
+    if is_pattern:  # cut within a name: `https://host/data/shard-`
+        return url.startswith(beginning)
+    return f"{url}/".startswith(f"{beginning.rstrip('/')}/")
+
+
+def _held() -> Iterator[tuple[str, bool, str, str]]:
+    """Beginning of the URLs, whether it is a pattern's, user with its @, and query with its ?."""
     for name, value in os.environ.items():
         if name.startswith(HELD):
-            beginning, user, query = json.loads(value)
-            yield beginning, user, query
+            beginning, is_pattern, user, query = json.loads(value)
+            yield beginning, is_pattern, user, query

@@ -1,9 +1,11 @@
 """What is measured in a budget of seconds, and what is said of the rest."""
 
+import tarfile
 import time
 
 import pytest
 
+from bench import device
 from bench.device import Device, Part, measured, parts_of, seconds_since_start
 from catlip.cli import InputError
 
@@ -48,6 +50,22 @@ def test_a_part_that_takes_longer_than_expected_is_cut_off_when_the_budget_ends(
 
 def test_the_start_of_the_program_counts() -> None:
     assert 0 < seconds_since_start() < 24 * 3600
+
+
+def test_the_archive_has_the_records_and_is_not_written_through_a_link(
+    tmp_path, monkeypatch
+) -> None:
+    def measure(left: float) -> None:
+        (tmp_path / "device" / "steps").mkdir(parents=True)
+        (tmp_path / "device" / "steps" / "0.json").write_text("{}")
+
+    monkeypatch.setattr(device, "parts_of", lambda *_, **__: [Part("steps", 0, measure)])
+    (tmp_path / "private").write_text("kept")
+    (tmp_path / "device.tar.gz").symlink_to(tmp_path / "private")
+    device.main(Device(budget=10**6, device="cpu", out=tmp_path / "device", quiet=True))
+    assert (tmp_path / "private").read_text() == "kept"
+    with tarfile.open(tmp_path / "device.tar.gz") as packed:
+        assert packed.getnames() == ["device/steps/0.json"]
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -98,14 +98,43 @@ def many_scans(picture: Image.Image, scans: int) -> bytes:
     return encoded[:-2] + last * (scans - encoded.count(jpeg.SCAN)) + encoded[-2:]
 
 
+def baseline_scans(picture: Image.Image, scans: int) -> bytes:
+    """A baseline JPEG whose scans are of one colour each, and empty."""
+    encoded = save(picture, "JPEG", subsampling=0)
+    one = [jpeg.SCAN + bytes([0, 8, 1, colour, 0, 0, 63, 0, 0]) for colour in (1, 2, 3)]
+    return encoded[: encoded.rfind(jpeg.SCAN)] + b"".join(one) * (scans // 3) + jpeg.END
+
+
 @pytest.mark.parametrize("ending", [b"", b"\0"], ids=["ordinary", "left to Pillow"])
 @pytest.mark.parametrize("reader", READERS)
-def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(reader, ending) -> None:
-    attack = many_scans(Image.new("L", (2000, 2000), 128), 3000) + ending
+@pytest.mark.parametrize(
+    ("make", "mode"), [(many_scans, "L"), (baseline_scans, "RGB")], ids=["progressive", "baseline"]
+)
+def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(make, mode, reader, ending) -> None:
+    attack = make(Image.new(mode, (2000, 2000)), 3000) + ending
     assert len(attack) < 200_000
     start = time.process_time()
     assert refusal(READERS[reader], attack) == "too many scans"
     assert time.process_time() - start < 0.5  # decoded, it takes seven seconds
+
+
+@pytest.mark.parametrize(
+    "between", [b"", b"\xff\xff", b"\0\xff\0", b"\xff\xd0", b"\xff\xfe\0\4\xff\xda"]
+)
+@pytest.mark.parametrize("scans", [1, 3])
+def test_a_baseline_jpeg_has_more_scans_if_its_first_lacks_a_colour(scans, between) -> None:
+    picture = Image.new("RGB", (40, 30))
+    usual = save(picture, "JPEG", subsampling=0)
+    encoded, at = baseline_scans(picture, scans) if scans > 1 else usual, usual.rfind(jpeg.SCAN)
+    odd = encoded[:at] + between + encoded[at:]
+    np.testing.assert_array_equal(whole(odd), whole(encoded))
+    assert jpeg.has_more_scans(odd) == (scans > 1)
+
+
+def test_what_follows_the_end_of_a_baseline_jpeg_does_not_count_as_scans() -> None:
+    usual = save(Image.new("RGB", (40, 30), "red"), "JPEG")
+    film = usual + jpeg.SCAN * 2 * decode.MAX_SCANS  # as telephones append it
+    np.testing.assert_array_equal(whole(film), whole(usual))
 
 
 def test_how_many_scans_there_may_be_depends_on_the_pixels(monkeypatch) -> None:

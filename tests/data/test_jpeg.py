@@ -67,7 +67,7 @@ def test_a_profile_or_comment_before_the_frame_is_passed_over() -> None:
 
 
 USUAL = save(PHOTOGRAPHS[0])
-FRAME_AT = find_frame(USUAL).height_at - 5
+FRAME_AT = find_frame(USUAL).at
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """Remote shards are fetched into a bounded cache, whatever their server does meanwhile."""
 
+import base64
 import io
 import json
 import multiprocessing
 import os
+import re
+import resource
 import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import unquote
 
 import fsspec
 import numpy as np
@@ -20,7 +25,7 @@ from PIL import Image
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
 from catlip.cli import InputError
-from catlip.data import remote, shards
+from catlip.data import http_answers, remote, shards
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
 from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
@@ -125,7 +130,7 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
 def test_what_fails_in_the_middle_is_asked_for_again(
     http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
-    monkeypatch.setattr(remote, "STALLED_S", 1)
+    monkeypatch.setattr(http_answers, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
     assert read(url) == CONTENT
     failed = [fault for fault in faults if fault in ("cut", "503", "stall")]
@@ -133,6 +138,40 @@ def test_what_fails_in_the_middle_is_asked_for_again(
     assert http.gets["/0.tar"] == (2 if faults == ["whole"] else 3) + len(failed)
     assert read(url) == CONTENT
     assert http.faults == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "read_it"),
+    [
+        ("endless", read),
+        ("endless whole", read),
+        ("endless whole", lambda url: remote.read_file(Path(url))),
+        ("endless whole", lambda url: remote.find_remote(f"{url}/*.tar")),
+        ("packed", read),
+        ("packed", lambda url: remote.read_file(Path(url))),
+        ("other range", read),
+        ("dripped", read),
+        ("dripped", lambda url: remote.read_file(Path(url))),
+        ("dripped headers", read),
+    ],
+)
+def test_a_hostile_server_is_left_soon_with_one_line(
+    http: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    read_it: Callable[[str], object],
+) -> None:
+    monkeypatch.setattr(http_answers, "STALLED_S", 1)
+    monkeypatch.setattr(http_answers, "MAX_BYTES", 10 * MB)
+    monkeypatch.setattr(remote, "GIVE_UP_S", 0)
+    http.put("/0.tar/", CONTENT)  # where a folder is listed
+    url, http.faults = http.put("/0.tar", CONTENT), [fault] * 9
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=re.escape(url)) as refused:
+        read_it(url)
+    assert "\n" not in str(refused.value)
+    assert time.monotonic() - start < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Server) -> None:
@@ -502,8 +541,46 @@ def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch
         "/data/cc3m/{00000..00331}.tar",
     ):
         assert take_credentials(text) == text
-    taken = take_credentials("--data=https://u:p@h/x.tar?q --more")
-    assert taken == "--data=https://h/x.tar --more"
+    assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
+
+
+@pytest.mark.parametrize("odd", ["/", "'", '"', " ", "?", "#", "@", ":", "%2F", "/@", "a:1/"])
+def test_a_password_of_any_characters_leaves_the_name_and_reaches_the_server(
+    odd: str, http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    http.put("/d@v1/a%200.tar", b"content")
+    argument = f"--shards=http://ann:hid{odd}den@{http.place}/d@v1/a 0.tar"
+    assert take_credentials(argument) == f"--shards=http://{http.place}/d@v1/a 0.tar"
+    with open_file(Path(f"http://{http.place}/d@v1/a 0.tar")) as file:
+        assert file.read() == b"content"
+    sent = base64.b64encode(f"ann:hid{unquote(odd)}den".encode()).decode()
+    assert http.authorizations == {f"Basic {sent}"}
+
+
+@pytest.mark.parametrize(
+    ("named", "elsewhere"),
+    [
+        ("https://u:word@host.com", "https://host.com.evil.org/x"),
+        ("https://u:word@host.com/", "https://host.com:81/x"),
+        ("http://u:word@host:80/a", "http://host:8000/a"),
+        ("http://u:word@host/a", "http://host/ab"),
+        ("https://u:word@host/a", "http://host/a"),
+        ("http://u:word@[::1]/a-{0..1}", "http://evil/a-0"),
+        ("http://u:word@{a,b}.com/x", "http://evil/x"),
+        ("http://host.com?sig=a@word", "http://word/x"),
+    ],
+)
+def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
+    named: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    stripped = take_credentials(named)
+    assert "word" not in stripped
+    assert with_credentials(Path(elsewhere)) == elsewhere
+    if "{" not in stripped:
+        assert "word" in with_credentials(Path(stripped))
+        assert "word" in with_credentials(Path(stripped) / "b")
 
 
 # The pipeline

@@ -224,6 +224,16 @@ def test_a_path_that_escapes_is_refused(tmp_path: Path, name: str) -> None:
         open_shard(tmp_path / "0.tar")
 
 
+@pytest.mark.parametrize(("name", "most"), [("a.jpg", 64), ("a.txt", 1), ("a.json", 1)])
+def test_a_member_that_would_fill_the_memory_is_left_out_and_counted(tmp_path, name, most) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for member_name, size in [(name, most * 2**20 + 1), ("b.txt", 2**20), ("b.jpg", 2**26)]:
+            tar.addfile(member(member_name, size), io.BytesIO(bytes(size)))
+    shard = open_shard(tmp_path / "0.tar")
+    assert shard.keys == ["b"]
+    assert shard.skipped == {f"a member of over {most} MiB": (1, repr(name))}
+
+
 def test_links_and_devices_are_no_samples(tmp_path: Path) -> None:
     links = (tarfile.SYMTYPE, tarfile.LNKTYPE)
     members = []

@@ -272,6 +272,17 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, kind):
+    path = tmp_path / f"t.{kind}.gz"
+    path.write_bytes(gzip.compress(b"caption\n" + bytes(200_000_000), 1))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=rf"t\.{kind}\.gz.*16 MiB.*byte 8"):
+        cut(path)
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
 def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
     path = tmp_path / f"t.{kind}"
     write_table(path, [f"caption {n} of a rather long file" for n in range(50_000)])

@@ -22,8 +22,10 @@ from catlip.label.tables.columns import Caption, Unusable, choose_column
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_KINDS = (*DELIMITERS, ".jsonl", ".ndjson", ".txt")
 LOOK_ROWS = 1000  # rows of a JSON lines file that are searched for the names of columns
-# Enough for any caption, but a quote that is never closed does not read the whole file.
-csv.field_size_limit(1 << 24)
+# Enough for any caption, but a line that does not end, or a quote that is never closed, does not
+# read the whole file.
+MAX_LINE_BYTES = 1 << 24
+csv.field_size_limit(MAX_LINE_BYTES)
 
 
 class _Lines:
@@ -35,8 +37,7 @@ class _Lines:
 
     def __init__(self, file: BufferedIOBase):
         self.offset = file.tell()
-        # A lone "\r" ends a line, too.
-        self._lines = (line for lines in file for line in lines.splitlines(keepends=True))
+        self._lines = self._read(file)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -45,6 +46,14 @@ class _Lines:
         line = next(self._lines)
         self.offset += len(line)
         return line.decode("utf-8", "replace")
+
+    def _read(self, file: BufferedIOBase) -> Iterator[bytes]:
+        while lines := file.readline(MAX_LINE_BYTES):
+            if len(lines) == MAX_LINE_BYTES:
+                raise OSError(
+                    f"a line of over {MAX_LINE_BYTES / 2**20:g} MiB begins at byte {self.offset:,}"
+                )
+            yield from lines.splitlines(keepends=True)  # a lone "\r" ends a line, too
 
 
 def cut_text(
@@ -147,7 +156,8 @@ def _column(path: Path, kind: str, file: BufferedIOBase, text_column: str | None
     elif kind in DELIMITERS:
         column = _field(path, next(rows, []), text_column)
     else:
-        objects = [row for line in islice(rows, LOOK_ROWS) if isinstance(row := _json(line), dict)]
+        # One row at a time: a thousand long ones would fill the memory.
+        objects = (row for line in islice(rows, LOOK_ROWS) if isinstance(row := _json(line), dict))
         names = list(dict.fromkeys(name for row in objects for name in row))
         column = choose_column(f"{path} (its first {LOOK_ROWS} rows)", names, text_column)
     file.seek(start)

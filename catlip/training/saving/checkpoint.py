@@ -55,7 +55,8 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
     with _whole_or_absent(step, folder, temporary):
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
+        with open(temporary, "xb") as file:
             torch.save(_head(step, config, unlogged) | {"state": state}, file)
             _sync(file)
         os.replace(temporary, path)

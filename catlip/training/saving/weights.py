@@ -18,6 +18,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
     """
     temporary = path.with_suffix(".tmp")
     try:
+        temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
         temporary.touch()
         # As the user's umask says; a file made by safetensors can be read by its owner only.
         mode = temporary.stat().st_mode
