@@ -182,6 +182,22 @@ def test_labels_of_captions_overwritten_at_the_same_size_are_refused_and_made_ag
     assert read_labels(open_shard(path), None, "paper").values[-1] == DOG
 
 
+def test_each_of_several_captions_has_labels_of_its_own(tmp_path):
+    path = make_shard(tmp_path / "0.tar", ["a dog\non a couch\n", "a couch"])
+    label([path], None)
+    labels = read_labels(open_shard(path), None, "paper")
+    assert (labels.values.tolist(), labels.offsets.tolist()) == ([DOG, SOFA, SOFA], [0, 1, 2, 3])
+    # As an earlier version labelled them: one caption a sample.
+    sidecar = tmp_path / "0.paper.labels.npz"
+    meta = {name: value for name, value in labels.meta.items() if name != "samples"}
+    write_sidecar(sidecar, replace(labels, offsets=labels.offsets[[0, 2, 3]], meta=meta))
+    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz"):
+        read_labels(open_shard(path), None, "paper")
+    label([path], None)
+    again = read_labels(open_shard(path), None, "paper")
+    assert (again.offsets.tolist(), again.meta) == (labels.offsets.tolist(), labels.meta)
+
+
 def test_labels_are_still_those_of_a_shard_that_was_moved_or_copied(tmp_path):
     path = make_shard(tmp_path / "a" / "0.tar", ["a dog", "a cat"])
     label([path], None)

@@ -206,7 +206,7 @@ def test_vocabulary_and_training_read_remote_labels_as_those_of_a_folder(
     sources: list[Path], url: Path, tmp_path: Path
 ) -> None:
     shards, folder = open_shards(sources[:2]), tmp_path / "labels"
-    samples = [(shards[number], sample) for number in (1, 0) for sample in (0, 3, 5)]
+    samples = [(shards[number], sample, 0) for number in (1, 0) for sample in (0, 3, 5)]
     read = []
     for number, labels_dir in enumerate((folder, url)):
         out = tmp_path / str(number) / "vocabulary.json"
