@@ -1,6 +1,6 @@
 """WebDataset tar shards, read by sample number.
 
-A shard is a tar in which `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` are one sample. Its
+A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
 headers are read once; the offset of each member is stored in the user's cache, for the shard's
 path, size, times and inode. After that, reading a sample takes one `pread`: samples can be read in
 any order at the same cost, and nothing is extracted. A digest of the content is stored with the

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
 PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
@@ -107,7 +107,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         num_captions = _num_captions(file.fileno(), text, meta, of_lines=of_lines)
     if not rows:
         raise InputError(
-            f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)"
+            f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
     left_out = {
         cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()

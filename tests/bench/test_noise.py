@@ -77,12 +77,13 @@ def test_noisy_shards_hold_the_same_images(starter, tmp_path) -> None:
 def test_several_captions_of_an_image_stay_several(tmp_path, kind) -> None:
     texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
     samples = [
-        (key, {"jpg": b"", "txt": "\n".join(lines).encode()}) for key, lines in texts.items()
+        (key, {"gif": b"GIF89a", "txt": "\n".join(lines).encode()}) for key, lines in texts.items()
     ]
     write_shard(tmp_path / "0.tar", samples)
     write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), seed=0, quiet=True)
     shard = open_shard(tmp_path / "noisy" / "00000.tar")
     after = [shard.captions(number) for number in range(len(shard))]
+    assert shard.image_bytes(0) == b"GIF89a"
     if kind == "lost":
         assert 120 < len(after) < 190
     elif kind == "shuffled":

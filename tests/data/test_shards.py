@@ -223,11 +223,21 @@ def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
 
 
 def test_names_are_read_by_one_rule_however_they_are_spelt(tmp_path: Path) -> None:
-    names = ["a.jpg", "B.JPG", "./c.txt", "x//y/d.seg.json", "e.tar.gz", "f", "g.Txt", ".h.txt"]
+    names = [
+        "a.jpg",
+        "B.JPG",
+        "i.gif",
+        "./c.txt",
+        "x//y/d.seg.json",
+        "e.tar.gz",
+        "f",
+        "g.Txt",
+        ".h.txt",
+    ]
     path = tar_of(tmp_path / "0.tar", [(tarfile.TarInfo(name), b"{}") for name in names])
     shard = open_shard(path)
-    assert list(shard.keys) == ["a", "B", "c", "g"]
-    assert (shard.image[:, 0] >= 0).tolist() == [True, True, False, False]
+    assert list(shard.keys) == ["a", "B", "i", "c", "g"]
+    assert (shard.image[:, 0] >= 0).tolist() == [True, True, True, False, False]
 
 
 def test_a_shard_that_changes_between_opening_and_reading_is_noticed(tmp_path: Path) -> None:
