@@ -28,11 +28,8 @@ CHATS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
 )
-SUFFIXES = {
-    b"\x89P": "png",
-    b"RI": "webp",
-    b"GI": "gif",
-}  # first bytes of an image -> suffix; else JPEG
+# First bytes of an image -> suffix; else JPEG.
+SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
 
 Captions = list[str | None]
 

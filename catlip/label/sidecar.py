@@ -74,13 +74,18 @@ def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Write the labels to `path`, atomically; to a URL as atomically as its storage writes.
+    """Write the labels to `path`. Raises: as `write_beside_labels`."""
+    meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
+    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
+    write_beside_labels(path, content)
+
+
+def write_beside_labels(path: Path, content: bytes) -> None:
+    """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
 
     Raises: OSError that names `path`, for example on a full disk; UnwritableError that names the
         URL.
     """
-    meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     if is_remote(path):
         try:
             write_file(path, content)
