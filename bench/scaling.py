@@ -46,7 +46,7 @@ class Scaling(Study):
     python -m bench.scaling --images 64000 --fractions 0.125 0.25 0.5 \\
         --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.scaling --recipe cc3m_b16 --images 3e6 1e7 3e7 1e8 3e8 --seeds 0 \\
+    python -m bench.scaling --recipe cc3m_b16 --images 72500000 145000000 290000000 --seeds 0 \\
         --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
         --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\
         --probe-recipe table_7a --out runs/cc3m/scaling

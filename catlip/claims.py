@@ -1,6 +1,6 @@
 """The paper's claims and the rule that judges each, read from claims.toml.
 
-Every record holds the digest of these rules.
+A record holds the digest of the rules that its code had.
 """
 
 import hashlib
@@ -48,6 +48,20 @@ def rules() -> dict[str, str]:
 def least_pairs() -> int:
     """The smallest number of pairs from which an interval is computed."""
     return int(_file()["least_pairs"])
+
+
+def changes() -> str:
+    """What was changed after the committed records were made, and is not part of the digest."""
+    return str(_file()["changes"])
+
+
+def is_before_rules(started: str) -> bool:
+    """Whether a run was begun before the rules were first written.
+
+    Args:
+        started: the time in UTC as records have it; empty if unknown.
+    """
+    return bool(started) and started < _file()["written"].isoformat()
 
 
 @cache

@@ -100,6 +100,8 @@ def shown(value: float | None, decimals: int | None = None) -> str:
         decimals = decimals_of(value)
     if decimals > MOST_DECIMALS:
         return f"{value:.2e}"
+    if decimals < 0:
+        value, decimals = round(value, decimals), 0
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -132,10 +134,10 @@ def share_cell(count: float | None, whole: float | None, anchor: str = "") -> Ce
 
 
 def decimals_of(value: float) -> int:
-    """How many decimals show three significant digits of `value`."""
+    """How many decimals show three significant digits of `value`; below 0 from 1,000 on."""
     if not math.isfinite(value) or value == 0:
         return 0
-    return max(0, 2 - math.floor(math.log10(abs(value))))
+    return 2 - math.floor(math.log10(abs(value)))
 
 
 def quantity_of(values: Iterable[float | None]) -> Quantity | None:

@@ -4,16 +4,14 @@ A section that has nothing to show says which command would fill it. The same se
 as HTML and as markdown, so both have the same content.
 """
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from catlip.kinds import LinearProbe, Pretrain, Recipes, Scaling, Waterfall
-from catlip.kinds.estimate import FAILS, HOLDS, OPEN
 from catlip.method_style import learn
 from catlip.table import MOST_ROWS, Table
 from reports.cost.cost import cost_sections
-from reports.paper.claims import NOT_TESTED, claims_tables, verdicts
+from reports.paper.claims import claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.caveats import broken_images
@@ -117,7 +115,7 @@ def build_page(records: Records) -> Page:
     provenance = Appendix(
         "provenance",
         "Where every number came from",
-        f"{len(records.every):,} records, each with its command, machine and raw samples.",
+        f"{len(records.every):,} records: command, machine, settings and results.",
         sections=[_provenance(records, page.linked)],
     )
     return replace(page, appendices=[*page.appendices, provenance])
@@ -127,14 +125,6 @@ def _appendices(
     main: Setting | None, others: Sequence[Setting], records: Records
 ) -> list[Appendix]:
     judged = verdicts(records)
-    counts = Counter(one.outcome for one in judged.values())
-    named = {
-        HOLDS: "hold at the scale that was run",
-        FAILS: "do not hold",
-        OPEN: OPEN,
-        NOT_TESTED: NOT_TESTED,
-    }
-    said = ", ".join(f"{counts[outcome]} {words}" for outcome, words in named.items())
     paper = [_paper(records), _recipes(records)]
     if others:
         paper.insert(0, _elsewhere(others))
@@ -142,7 +132,7 @@ def _appendices(
         Appendix(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
-            f"Verdicts: {said}.",
+            counts_sentence(judged),
             sections=[Section("claims", "Claims and rules", claims_tables(records, judged))],
         ),
         Appendix(
@@ -264,7 +254,10 @@ def _provenance(records: Records, linked: Collection[str]) -> Section:
     groups = record_groups(records, linked)
     whole = sum(len(group.records) for group in groups)
     if whole < len(records.every):
-        words += f" {whole} of them are shown whole, the others by their paths."
+        words += (
+            f" {whole} of them are shown whole. The others have their path below, and command and "
+            "machine in the table; all else is in the JSON at that path."
+        )
     if said := revisions_said(records):
         words += f" {said}"
     blocks: list[Block] = [

@@ -145,7 +145,7 @@ def _decimals(values: Sequence[float], difference: float) -> int:
     """
     if all(value.is_integer() for value in values):
         return 0
-    return max(*map(decimals_of, values), min(MOST_DECIMALS, decimals_of(difference) - 1))
+    return max(0, *map(decimals_of, values), min(MOST_DECIMALS, decimals_of(difference) - 1))
 
 
 def _range(ends: tuple[float, float], signed: bool = False) -> str:

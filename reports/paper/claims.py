@@ -1,9 +1,8 @@
-"""Judges each of the paper's claims from our records, by the rule that catlip/claims.toml set
-before the runs.
+"""Judges each of the paper's claims from our records, by the rules in catlip/claims.toml.
 
-The verdict is holds, does not hold, or cannot tell, at the scale of the evidence; a claim without
-any comparison is not tested. Of several pieces of evidence, the nearest to the paper's scale
-counts.
+The verdict is holds, does not hold, or cannot tell. Away from the paper's data, encoder and length
+it is a verdict on an analogue of the claim, and named and counted as such. A claim without any
+comparison is not tested. Of several pieces of evidence, the nearest to the paper's scale counts.
 """
 
 from collections import Counter
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
 
-from catlip.claims import Claim, claims, digest, least_pairs, rules
+from catlip.claims import Claim, changes, claims, digest, is_before_rules, least_pairs, rules
 from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
 from catlip.table import Cell, Table, clipped, shown, signed
 from reports.paper import claims_accuracy as accuracy
@@ -25,6 +24,7 @@ from reports.read.records import Records, text
 
 NOT_TESTED = "not tested"
 AT_THE_PAPERS = "at the paper's scale"
+BY_ANALOGUE = "by an analogue"
 
 Judge = Callable[[Sequence[Trained]], Iterable[Evidence]]
 
@@ -98,6 +98,11 @@ class Verdict:
     evidence: Evidence
     room: float = 0.0
 
+    @property
+    def is_analogue(self) -> bool:
+        """Whether another thing than what the paper claims was tested."""
+        return self.outcome != NOT_TESTED and bool(self.evidence.caveats)
+
     def __str__(self) -> str:
         """For example `holds at starter scale`."""
         if self.outcome == NOT_TESTED:
@@ -121,19 +126,44 @@ def verdicts(records: Records) -> dict[str, Verdict]:
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict of one piece of evidence. It fails if one comparison fails, and holds if all
-    hold; with a comparison that could not be made, it can only fail or stay open.
+    """The verdict of one piece of evidence: that of all its comparisons where they agree, else
+    open.
     """
-    if not any(one.estimate for one in evidence.compared):
+    if evidence.untested or not any(one.estimate for one in evidence.compared):
         return Verdict(NOT_TESTED, evidence)
+    judged = _outcomes(claim, evidence)
+    outcomes = {outcome for outcome, _ in judged}
+    if len(outcomes) > 1:
+        return Verdict(OPEN, evidence)
+    return Verdict(outcomes.pop(), evidence, min(room for _, room in judged))
+
+
+def _outcomes(claim: Claim, evidence: Evidence) -> list[tuple[str, float]]:
+    """The outcome of each comparison, and how far its interval would have to move to change it."""
     rule = RULES[claim.rule]
-    judged = [
+    return [
         rule.judge(one.estimate, claim.bound) if one.estimate else (OPEN, 0.0)
         for one in evidence.compared
     ]
-    outcome = next(word for word in (FAILS, OPEN, HOLDS) if word in dict(judged))
-    rooms = [room for own, room in judged if own == outcome]
-    return Verdict(outcome, evidence, min(rooms) if outcome == HOLDS else max(rooms))
+
+
+def counts_sentence(judged: Mapping[str, Verdict]) -> str:
+    """How many verdicts of each kind there are, those by an analogue apart."""
+    tested = [one for one in judged.values() if one.outcome != NOT_TESTED]
+    stated = [one for one in tested if not one.is_analogue]
+    analogues = [one for one in tested if one.is_analogue]
+    return (
+        f"As stated {_by_outcome(stated)}; {BY_ANALOGUE} {_by_outcome(analogues)}; "
+        f"{NOT_TESTED} {len(judged) - len(tested)}."
+    )
+
+
+def _by_outcome(judged: Sequence[Verdict]) -> str:
+    """`9 hold, 2 cannot tell`."""
+    counts = Counter(one.outcome for one in judged)
+    words = {HOLDS: (HOLDS, "hold"), FAILS: (FAILS, "do not hold"), OPEN: (OPEN, OPEN)}
+    said = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in words if counts[key]]
+    return ", ".join(said) or "none"
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
@@ -149,7 +179,9 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         rows += [_row(claim, judged[claim.id]) for claim in own]
     caption = (
         'The verdict "holds", "does not hold" or "cannot tell" follows the rule in the table '
-        "below, at the scale that it names. Intervals are of 95 %, over the named pairs or seeds; "
+        'below; several tasks must agree, or it is "cannot tell". One by an analogue is about the '
+        "data, encoder or length that it names, in place of the claim's own. Claims about GPUs are "
+        "tested on GPUs. Intervals are of 95 %, over the named pairs or seeds; "
         f'fewer than {least_pairs()} have none. "Cannot tell" is neither for nor against a claim.'
     )
     verdicts_table = Table(
@@ -188,27 +220,45 @@ def _written_when(records: Records) -> str:
     """How many records were made under these rules."""
     made = Counter(text(record.environment, "rules") for record in records.every)
     total = made.total()
-    own, before = made.pop(digest(), 0), made.pop("", 0)
+    own = made.pop(digest(), 0)
     said = f"The rules have the digest {digest()}; {own} of {total} records name it."
-    if before:
-        said += f" Made before rules had a digest: {before}."
+    if nameless := made.pop("", 0):
+        earlier = sum(
+            is_before_rules(record.machine.started)
+            for record in records.every
+            if not text(record.environment, "rules")
+        )
+        said += (
+            f" Without a digest: {nameless}, {earlier} of them begun before the rules were "
+            "written; the list of records marks them."
+        )
     if made:
         others = ", ".join(f"{clipped(name, 12)} ({n})" for name, n in made.most_common(3))
         said += f" Made under other rules: {others}."
-    return said
+    return f"{said} {changes()}"
 
 
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. Footnotes say how far the verdict is from changing, and the power."""
     evidence = judged.evidence
-    said = [_said(claim, one) for one in evidence.compared]
+    remarks: tuple[str, ...] = ()
+    words = [""] * len(evidence.compared)
+    if judged.outcome != NOT_TESTED:
+        remarks = (*_turns(judged), *_powers(claim, evidence))
+        outcomes = [outcome for outcome, _ in _outcomes(claim, evidence)]
+        if len(set(outcomes)) > 1:
+            words = outcomes
+    said = [_said(claim, one, word) for one, word in zip(evidence.compared, words, strict=True)]
     numbers = [f"{'; '.join(said)}."] if said else []
-    if evidence.said:
-        numbers.append(evidence.said)
-    remarks = (*_turns(judged), *_powers(claim, evidence))
+    numbers += filter(None, (evidence.said, evidence.untested))
     return [
         Cell(claim.claim, claim.source),
-        Cell(str(judged), anchor=evidence.anchor, remarks=remarks),
+        Cell(
+            str(judged),
+            BY_ANALOGUE if judged.is_analogue else "",
+            anchor=evidence.anchor,
+            remarks=remarks,
+        ),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
@@ -235,14 +285,20 @@ def _powers(claim: Claim, evidence: Evidence) -> Iterator[str]:
         )
 
 
-def _said(claim: Claim, compared: Compared) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`."""
+def _said(claim: Claim, compared: Compared, outcome: str) -> str:
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`.
+
+    Args:
+        outcome: of this comparison, if others of the claim have another; else empty.
+    """
     estimate = compared.estimate
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
     value, decimals = estimate.value, compared.decimals
     number = shown(value, decimals) if compared.unit == "times" else signed(value, decimals)
-    word = f"{verdict(estimate, claim.bound)}, " if compared.unit == "points" else ""
+    if not outcome and claim.rule == "not worse":
+        outcome = verdict(estimate, claim.bound)
+    word = f"{outcome}, " if outcome else ""
     return f"{compared.what}: {word}{number} {compared.unit}{_over(estimate, decimals)}"
 
 
@@ -254,7 +310,7 @@ def _over(estimate: Estimate, decimals: int) -> str:
     if estimate.low is not None:
         parts.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
-        few = "" if estimate.low is not None else f", at least {least_pairs()} needed"
+        few = f", at least {least_pairs()} needed" if estimate.pairs < least_pairs() else ""
         parts.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         parts[-1] += f", {estimate.images:,} images"

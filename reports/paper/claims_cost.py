@@ -1,8 +1,9 @@
 """Evidence on the paper's claims on cost: GPU hours, a step's time, parameters, memory and bytes.
 
-What a step costs does not depend on the data. A time is evidence at the paper's scale if it was
-measured with the paper's encoder, image size, vocabulary and batch, on an accelerator; a count
-needs neither the batch nor the accelerator.
+What a step costs does not depend on the data. Times and memory are evidence only if they were
+measured on an accelerator: a CPU's numbers are shown and tested neither for nor against a claim.
+They are at the paper's scale with the paper's encoder, image size, vocabulary and batch. A count
+of parameters or bytes needs neither the batch nor the accelerator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from reports.summary.tables import link
 LEAST_BATCH = 256  # images on a device; the smallest in Table 6
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 PAIR = ("catlip", "clip")
+ON_CPU = "Measured on a CPU, which tests no claim about GPUs."
 K = TypeVar("K", bound=Kind)
 
 
@@ -37,8 +39,7 @@ def _caveats(record: Record[StepKind], is_counted: bool = False) -> tuple[str, .
         "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
         "with a smaller vocabulary": setup.num_classes is not None and setup.num_classes < CLASSES,
         "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
-        "on a CPU": record.is_cpu and is_timed,
-        "at a small batch": is_small and not record.is_cpu and is_timed,
+        "at a small batch": is_small and is_timed,
     }
     return tuple(words for words, holds in caveats.items() if holds)
 
@@ -61,7 +62,10 @@ def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 compared.append(_times(f"trainings on {clipped(device)}", of_ratios(quiet)))
             if every:
                 busy = busy_machines([*ours, *theirs], "trainings")
-                yield Evidence(compared, busy, group.caveats, anchor=link(catlip))
+                untested = ON_CPU if ours[0].is_cpu else ""
+                yield Evidence(
+                    compared, busy, group.caveats, anchor=link(catlip), untested=untested
+                )
 
 
 def _ratios(ours: Sequence[Record[Pretrain]], theirs: Sequence[Record[Pretrain]]) -> list[float]:
@@ -92,7 +96,7 @@ def step_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
         ratio = record.measured.ratios.get("clip/catlip")
         if ratio and not record.too_few:
             compared = [_times(step_description(record), of_interval(ratio))]
-            yield Evidence(compared, "", _caveats(record), anchor=record.anchor)
+            yield _measured(record, compared)
 
 
 def fewer_parameters(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -129,27 +133,28 @@ def waits_less(groups: Sequence[Trained]) -> Iterator[Evidence]:
 
 
 def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
-    """The time of the loss alone, on an accelerator; the 5th to 95th percentiles of the steps must
-    not overlap.
-    """
+    """The time of the loss alone; the 5th to 95th percentiles of the steps must not overlap."""
     for record in _records(groups, StepTime):
         methods = record.measured.methods
         losses = [methods[m].loss_ms for m in PAIR if m in methods]
         times = [Interval(ms.median, ms.p5, ms.p95) for ms in losses if ms is not None]
         if not record.too_few:
-            yield from _compared(record, "Loss", times, testable=not record.is_cpu)
+            yield from _compared(record, "Loss", times)
 
 
-def _compared(
-    record: Record[StepKind], what: str, times: Sequence[Interval], *, testable: bool = True
-) -> Iterator[Evidence]:
+def _compared(record: Record[StepKind], what: str, times: Sequence[Interval]) -> Iterator[Evidence]:
     """The evidence of the times of CatLIP and CLIP in ms, if both were measured."""
     if len(times) == len(PAIR):
         said = [f"{shown(time.value)} ms ({ends(time, None)})" for time in times]
         words = f"{what}: CatLIP {said[0]}, CLIP {said[1]}; {step_description(record)}."
         compared = [Compared("CLIP - CatLIP", between(*times), "ms", decimals=2)]
-        own = compared if testable else []
-        yield Evidence(own, words, _caveats(record), anchor=record.anchor)
+        yield _measured(record, compared, words)
+
+
+def _measured(record: Record[StepKind], compared: list[Compared], said: str = "") -> Evidence:
+    """The evidence of times or memory, which is none on a CPU."""
+    untested = ON_CPU if record.is_cpu else ""
+    return Evidence(compared, said, _caveats(record), anchor=record.anchor, untested=untested)
 
 
 def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -163,8 +168,7 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 what = f"CLIP - CatLIP, {size:,} image{'s' * (size != 1)}"
                 compared.append(Compared(what, counted(more), "GiB", decimals=2))
         if compared:
-            said = f"{step_description(record)}."
-            yield Evidence(compared, said, _caveats(record), anchor=record.anchor)
+            yield _measured(record, compared, f"{step_description(record)}.")
 
 
 def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
@@ -176,4 +180,4 @@ def larger_batch(groups: Sequence[Trained]) -> Iterator[Evidence]:
             said = f"{sizes}: {step_description(record)}."
             more = counted(one.images - other.images)
             compared = [Compared("CatLIP - CLIP", more, "images", decimals=0)]
-            yield Evidence(compared, said, _caveats(record), anchor=record.anchor)
+            yield _measured(record, compared, said)

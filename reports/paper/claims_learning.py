@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from catlip.claims import least_pairs
-from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Scaling
+from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Pretrain, Scaling
 from catlip.kinds.estimate import of_pairs, of_ratios
 from catlip.kinds.transfer.laws import cost_of
 from catlip.kinds.words.threshold import Threshold, reached
 from catlip.table import clipped, shown
 from reports.paper.evidence import SHORTER, Compared, Evidence, Trained, paired
-from reports.read.pretrained import SCALES, is_enough
+from reports.read.pretrained import CC3M_IMAGES, NEARLY, SCALES, is_enough
 from reports.read.records import Record
 from reports.summary.tables import link
 from reports.transfer.longer_training import snapshots_of
@@ -24,6 +24,7 @@ from reports.transfer.transfer_lines import brief_fraction
 TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
 LARGE_THRESHOLD = 1000  # Figure 6 says that accuracy falls from here on
+SHORTEST, LONGEST = 25, 100  # epochs of the trainings in Figure 4(a)
 
 
 @dataclass(frozen=True)
@@ -76,24 +77,51 @@ def _mean_of(probes: Sequence[Ended]) -> Ended:
 
 def longer_helps(groups: Sequence[Trained], method: str) -> Iterator[Evidence]:
     """The accuracy of the longest training minus that of the second longest. If at least two
-    lengths have enough seeds, only those lengths are used, else all.
+    lengths have enough seeds, only those lengths are used, else all. Before the paper's lengths
+    every method improves, so shorter trainings are no test.
     """
     for group in groups:
-        records, compared = group.of(LongerTraining, method), []
+        records, compared, untested = group.of(LongerTraining, method), [], ""
         for task, unit, lengths in _lengths(group, method):
             enough = {n: own for n, own in lengths.items() if len(own) >= least_pairs()}
             (short, before), (long, last) = [*(enough if len(enough) > 1 else lengths).items()][-2:]
             points = paired(_top1(last), _top1(before))
             what = f"{group.tasks[task]}, {short:,g} to {long:,g} {unit}"
             compared.append(Compared(what, of_pairs(points)))
+            untested = untested or _too_short(*(_epochs(group, n, unit) for n in (short, long)))
         if compared:
             anchor = link([*records, *group.of(Scaling, method)])
-            yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor)
+            caveats = _on(group, "cc3m")
+            yield Evidence(compared, "", caveats, anchor=anchor, untested=untested)
         elif records:
             words = (
                 "Only one length was trained to its end; its earlier snapshots are not annealed."
             )
             yield Evidence([], words, group.caveats, anchor=link(records))
+
+
+def _epochs(group: Trained, length: float, unit: str) -> float | None:
+    """A length in epochs; None if the number of images in the group's data set is not known."""
+    if unit == "epochs":
+        return length
+    for record in group.of(Pretrain):
+        if record.measured.epochs_seen > 0:
+            return length * record.measured.epochs_seen / record.measured.images_seen
+    return length / CC3M_IMAGES if group.scale == "cc3m" else None
+
+
+def _too_short(short: float | None, long: float | None) -> str:
+    """Why two lengths in epochs say nothing of the paper's lengths; empty if they reach these."""
+    if short is None or long is None:
+        return (
+            f"The paper trains for {SHORTEST} to {LONGEST} epochs; how many these are is unknown."
+        )
+    if short >= NEARLY * SHORTEST and long >= NEARLY * LONGEST:
+        return ""
+    return (
+        f"The paper trains for {SHORTEST} to {LONGEST} epochs; these are {shown(short, 1)} and "
+        f"{shown(long, 1)}."
+    )
 
 
 def _top1(trainings: Mapping[str, Ended]) -> dict[str, float]:

@@ -61,17 +61,20 @@ class Evidence:
     """What some records say of one claim.
 
     Attributes:
-        compared: the comparisons, all of which must hold.
+        compared: the comparisons, which must all agree for a verdict.
         said: further sentences; plain text.
         caveats: why it is not evidence at the paper's scale, such as `at starter scale`; empty if
             it is.
         anchor: of its records in the page.
+        untested: a sentence on why the numbers are no test of the claim, whichever way they fall;
+            empty if they are.
     """
 
     compared: Sequence[Compared]
     said: str = ""
     caveats: tuple[str, ...] = ()
     anchor: str = ""
+    untested: str = ""
 
 
 @dataclass(frozen=True)

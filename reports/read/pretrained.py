@@ -13,8 +13,9 @@ from reports.read.records import Record, Records
 
 # Our name of a data set -> the paper's.
 SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}
+CC3M_IMAGES = 2.9e6
 # Images seen, repetitions counted, in the shortest trainings of Table 6.
-LEAST_IMAGES = {"cc3m": 25 * 2.9e6, "datacomp": 200_000 * 65_536}
+LEAST_IMAGES = {"cc3m": 25 * CC3M_IMAGES, "datacomp": 200_000 * 65_536}
 NEARLY = 0.9
 ENCODERS = {"vit_b16": "ViT B/16", "vit_l16": "ViT L/16", "vit_h16": "ViT H/16"}
 CONV = "_conv"  # ending of the names of encoders with the release's stem

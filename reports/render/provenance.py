@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from catlip.claims import is_before_rules
 from catlip.method_style import name_of
 from catlip.table import Cell, Table, clipped, shown
 from reports.read.caveats import caveats
@@ -104,7 +105,7 @@ def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup
         views = [whole[record.path] for record in group if record.path in whole]
         others = [record for record in group if record.path not in whole]
         listed = others if all_listed else [r for r in others if r.anchor in linked]
-        lines = [RecordLine(record.anchor, record.path, caveats(record)) for record in listed]
+        lines = [RecordLine(record.anchor, record.path, _beware(record)) for record in listed]
         unlisted = len(others) - len(lines)
         title = _title(group[0])
         made.append(RecordGroup(anchor, title, views, lines=lines, unlisted=unlisted))
@@ -140,7 +141,7 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
             Cell(record.path),
             Cell(clipped(record.command, 400)),
             Cell(clipped(_where(record), 200)),
-            Cell(" ".join(caveats(record))),
+            Cell(" ".join(_beware(record))),
         ]
         for record in records.every
     ]
@@ -160,8 +161,20 @@ def view(record: Record) -> RecordView:
         metrics=_pretty(record.metrics),
         samples=[_samples(record, name) for name in record.samples],
         notes=[str(note) for note in record.notes],
-        caveats=caveats(record),
+        caveats=_beware(record),
     )
+
+
+def _beware(record: Record) -> list[str]:
+    """All warnings about a record, and whether it is older than the rules of claims."""
+    if text(record.environment, "rules"):
+        return caveats(record)
+    older = (
+        ", and was begun before they were written"
+        if is_before_rules(record.machine.started)
+        else ""
+    )
+    return [*caveats(record), f"Names no digest of the rules of claims{older}."]
 
 
 def revisions_said(records: Records) -> str:

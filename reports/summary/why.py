@@ -6,7 +6,7 @@ from catlip.kinds import Interval, StepTime, Waterfall
 from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
 from catlip.kinds.cost.waterfall import NamedWay, ways
-from catlip.table import shown, signed
+from catlip.table import decimals_of, shown, signed
 from reports.read.measured import Setting
 from reports.read.records import Record
 from reports.summary.answers import PAIR, Answer
@@ -52,7 +52,7 @@ def _phases(record: Record[StepTime]) -> str:
         one, other = catlip.parts[phase], clip.parts[phase]
         if one is not None and other is not None:
             more = other.median - one.median
-            said.append(f"{signed(more)} ms {phase}")
+            said.append(f"{signed(more, max(1, decimals_of(clip.total_ms.median)))} ms {phase}")
     totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
     return f"CLIP's step takes {totals}: {', '.join(said)} (medians need not add up)."
 

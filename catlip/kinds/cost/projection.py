@@ -128,7 +128,7 @@ def scaling_tables(run: Run[Projection]) -> list[Table]:
             for layout in run.measured.layouts:
                 if (layout.method, layout.scaling) == (method, scaling):
                     efficiency = f"{shown(100 * layout.efficiency, 1)} %"
-                    cells[layout.devices] = Cell(efficiency, shown(layout.device_hours, 0))
+                    cells[layout.devices] = Cell(efficiency, shown(layout.device_hours))
             shown_cells = [cells.get(devices, Cell()) for devices in SHOWN_DEVICES]
             rows.append([Cell(name_of(method)), *shown_cells])
         columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
@@ -201,7 +201,7 @@ def _layout_row(layout: Layout, anchor: str) -> list[Cell]:
         number_cell(layout.exposed_ms, None, anchor),
         number_cell(layout.images_per_s, None, anchor),
         percent_cell(layout.efficiency, anchor),
-        number_cell(layout.device_hours, 0, anchor),
+        number_cell(layout.device_hours, None, anchor),
     ]
 
 

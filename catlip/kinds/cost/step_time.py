@@ -205,7 +205,7 @@ def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> lis
         number_cell(steps.tflops, None, anchor),
         percent_cell(steps.mfu, anchor, _of(reached)),
         percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
-        number_cell(steps.device_hours, 0, anchor),
+        number_cell(steps.device_hours, None, anchor),
         _energy_cell(steps, anchor),
     ]
 
