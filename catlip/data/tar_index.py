@@ -231,7 +231,7 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
     whole, lines = None, []
     if text[0] != ABSENT:
         whole = _read(file, text, MAX_TEXT_BYTES).decode("utf-8", "replace")
-        lines = nonblank_lines(whole)
+        lines = nonblank_lines(whole) if "\n" in whole else []
         if len(lines) < 2:
             return [whole]
     try:
