@@ -22,6 +22,7 @@ DETECTION_OBJECTIVE = 8
 SEGMENTATION_CROPS = 9
 SEGMENTATION_OBJECTIVE = 10
 NOISE = 11  # in captions
+CAPTIONS = 12  # which of several captions a sample has in an epoch
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:

@@ -50,6 +50,13 @@ def test_the_classes_are_those_that_training_sees(starter, tmp_path):
     assert not wanted
 
 
+def test_of_several_captions_one_is_shown(starter, tmp_path):
+    captions = [f"a dog and {number} cats" for number in range(9)]
+    samples = [(str(number), {"txt": "\n".join(captions).encode()}) for number in range(9)]
+    pictures = examples(starter, tmp_path, 9, samples)["samples"]["pictures"]
+    assert len({picture["caption"] for picture in pictures} & set(captions)) > 2
+
+
 def test_a_sample_without_a_readable_image_is_noted(starter, tmp_path):
     samples = [("a", {"png": b"no picture", "txt": b"a dog"}), ("b", {"txt": b""})]
     record = examples(starter, tmp_path, 2, samples)

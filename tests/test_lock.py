@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -53,6 +54,14 @@ def test_the_second_is_refused_with_the_folder_and_the_process(tmp_path: Path) -
         pytest.fail("both are in")
     assert str(process) in str(refused.value)
     assert str(tmp_path / "run") in str(refused.value)
+
+
+def test_the_second_may_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with held_by_another(tmp_path) as process:
+        threading.Timer(0.3, os.kill, (process, signal.SIGKILL)).start()
+        with only_writer(tmp_path, wait=True):
+            assert (tmp_path / NAME).read_text() == f"{os.getpid()}\n"
+    assert f"process {process} is writing" in capsys.readouterr().err
 
 
 def test_a_killed_run_goes_on_at_once_though_its_workers_live(tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def _descriptions() -> list[str]:
 
 def _captions(patterns: Sequence[str]) -> list[str]:
     shards = [open_shard(path) for path in expand(patterns)]
-    return [caption for shard in shards for n in range(len(shard)) if (caption := shard.caption(n))]
+    samples = (shard.captions(number) for shard in shards for number in range(len(shard)))
+    return [caption for captions in samples for caption in captions if caption]
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ class EvenLabels:
         self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * apart
 
     def __call__(
-        self, samples: Sequence[tuple[Shard, int]]
+        self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Values [3 n] and offsets [n + 1] of n samples."""
-        values = np.tile(self.classes, len(samples))
+        """Values [3 n] and offsets [n + 1] of n captions."""
+        values = np.tile(self.classes, len(captions))
         return values, np.arange(0, len(values) + 1, len(self.classes), dtype=np.int64)
 
 

@@ -2,10 +2,12 @@
 from a seed.
 
 lost=0.2        a fifth of the samples is gone, as links rot
-shuffled=0.2    a fifth of the captions belongs to another image
+shuffled=0.2    a fifth of the images has the captions of another image
 dropped=0.3     each word is left out with that probability
 templated=1     captions stand in the sentence of an image agency
 chatty=1        captions stand among the words of a post
+
+Several captions of an image are lines of one text: all of them get the noise, each for itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import open_shard, write_shard
+from catlip.data.tar_index import nonblank_lines
 from catlip.kinds.transfer.robustness import NONE
 from catlip.program.progress import progress
 
@@ -25,7 +28,8 @@ CHATS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
 )
-SUFFIXES = {b"\x89P": "png", b"RI": "webp"}  # first bytes of an image -> suffix; else JPEG
+# First bytes of an image -> suffix; else JPEG.
+SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
 
 Captions = list[str | None]
 
@@ -79,9 +83,12 @@ def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generato
 def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
     changed: Captions = []
     for caption in captions:
-        words = caption.split()
-        kept = draw.random(len(words)) >= fraction
-        changed.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep))
+        lines = []
+        for line in nonblank_lines(caption):
+            words = line.split()
+            kept = draw.random(len(words)) >= fraction
+            lines.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep))
+        changed.append("\n".join(lines))
     return changed
 
 
@@ -92,7 +99,9 @@ def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
         changed: Captions = list(captions)
         for number in chosen.tolist():
             caption = captions[number].replace("{", "(").replace("}", ")")
-            changed[number] = sentences[which[number]].format(caption)
+            sentence = sentences[which[number]]
+            lines = nonblank_lines(caption) or [""]
+            changed[number] = "\n".join(sentence.format(line) for line in lines)
         return changed
 
     return put
@@ -117,7 +126,7 @@ def write_noisy(
     left = 0
     for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
         shard = open_shard(path)
-        captions = [shard.caption(sample) or "" for sample in range(len(shard))]
+        captions = [_text(shard.captions(sample)) for sample in range(len(shard))]
         changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
         left += write_shard(
             folder / f"{number:05}.tar",
@@ -128,6 +137,11 @@ def write_noisy(
             ),
         )
     return left
+
+
+def _text(captions: Sequence[str | None]) -> str:
+    """The captions of an image as a `.txt`: a line each."""
+    return "\n".join(" ".join(nonblank_lines(caption or "")) for caption in captions)
 
 
 def _members(image: bytes, caption: str) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
 """Makes the batches that every objective trains on, from shards, sampler and augmentation.
 
-The images of a step, their order, crops and flips depend on the seed alone. An objective names the
-other fields that it needs, and only those are made.
+The images of a step, their order, crops and flips, and which of several captions an image has in an
+epoch, depend on the seed alone. An objective names the other fields that it needs, and only those
+are made.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -99,13 +100,13 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of n samples, which are given as (shard, sample number) pairs.
+    """Class ids of n captions, which are given as (shard, sample number, number of its caption).
 
     Two arrays: `values` [sum K] int64 and `offsets` [n + 1] int64.
     """
 
     def __call__(
-        self, samples: Sequence[tuple[Shard, int]]
+        self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
 
@@ -181,7 +182,8 @@ class _MicroBatches(Dataset[Batch]):
         start = int(step.begins(path.accumulation, path.world_size)[micro_step, path.rank])
         if isinstance(path.shards, ShardSet):
             path.shards.expect(*path.order.windows_at(start))
-        shards, numbers = path.order(np.arange(start, start + step.batch))
+        positions = np.arange(start, start + step.batch)
+        shards, numbers = path.order(positions)
         samples = [
             (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)
         ]
@@ -189,11 +191,18 @@ class _MicroBatches(Dataset[Batch]):
             samples, step.resolution, draws_at(path.seed, start, step.batch)
         )
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
+        epochs = (positions // path.order.total).tolist()
+        captions = [
+            (shard, number, shard.drawn(number, path.seed, epoch))
+            for (shard, number), epoch in zip(samples, epochs, strict=True)
+        ]
         if path.labels is not None:
-            values, offsets = path.labels(samples)
+            values, offsets = path.labels(captions)
             batch.labels = RaggedLabels(torch.from_numpy(values), torch.from_numpy(offsets))
         if path.tokenize is not None:
-            batch.tokens = path.tokenize([shard.caption(number) or "" for shard, number in samples])
+            batch.tokens = path.tokenize(
+                [shard.caption(number, which) or "" for shard, number, which in captions]
+            )
         return batch
 
     def _images(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from catlip.cli import InputError
 from catlip.data.remote import Ahead
 from catlip.data.shards import OPEN_SHARDS, Content, Shard, content_of, open_shard, status_of
-from catlip.data.tar_index import DIGEST_DIGITS
+from catlip.data.tar_index import DIGEST_DIGITS, EDITION
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
@@ -184,7 +184,7 @@ def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
 
 def _counts_file(paths: Sequence[Path]) -> Path:
     folder = "" if all(map(is_remote, paths)) else os.getcwd()
-    named = "\n".join([folder, *map(str, paths)])
+    named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
     return cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
 
 

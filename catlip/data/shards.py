@@ -1,11 +1,11 @@
 """WebDataset tar shards, read by sample number.
 
-A shard is a tar in which `KEY.jpg|png|webp`, `KEY.txt` and `KEY.json` are one sample. Its headers
-are read once; the offset of each member is stored in the user's cache, for the shard's path, size,
-times and inode. After that, reading a sample takes one `pread`: samples can be read in any order at
-the same cost, and nothing is extracted. A digest of the content is stored with the offsets. Labels
-and runs refer to that digest, not to a path or time, so shards may be moved and copied, but their
-content may not change.
+A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
+headers are read once; the offset of each member is stored in the user's cache, for the shard's
+path, size, times and inode. After that, reading a sample takes one `pread`: samples can be read in
+any order at the same cost, and nothing is extracted. A digest of the content is stored with the
+offsets. Labels and runs refer to that digest, not to a path or time, so shards may be moved and
+copied, but their content may not change.
 
 A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
 stored for its URL, size and ETag, and so are known also while it is not on this machine.
@@ -17,6 +17,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -27,9 +28,17 @@ import braceexpand
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip import streams
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
-from catlip.data.tar_index import ABSENT, KINDS, TarIndex, index_tar
+from catlip.data.tar_index import (
+    ABSENT,
+    KINDS,
+    TarIndex,
+    captions_at,
+    index_tar,
+    read_metadata,
+)
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
@@ -69,27 +78,33 @@ class Shard(TarIndex):
         Raises: ValueError when it is not a JSON object.
         """
         try:
-            metadata = json.loads(self._read(self.meta[number]) or b"{}")
-        except RecursionError:
-            raise ValueError(
-                f"{self.path}: {self.keys[number]}.json is nested too deeply"
-            ) from None
-        if not isinstance(metadata, dict):
-            raise ValueError(f"{self.path}: {self.keys[number]}.json is not an object")
-        return metadata
+            return read_metadata(self._read(self.meta[number]))
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {self.keys[number]}.json: {error}") from None
 
-    def caption(self, number: int) -> str | None:
-        """The caption of sample `number`: its `.txt`, else `caption` of its `.json`, else None.
+    def captions(self, number: int) -> list[str | None]:
+        """The captions of sample `number`, one or more (see `captions_at`); [None] of none.
 
         Bytes that are not UTF-8 become U+FFFD.
         """
-        if self.text[number, 0] != ABSENT:
-            return self._read(self.text[number]).decode("utf-8", "replace")
-        try:
-            caption = self.metadata(number).get("caption")
-        except ValueError:
-            return None
-        return None if caption is None else str(caption)
+        file = _file(self.path, self.identity).fileno()
+        return captions_at(file, self.text[number], self.meta[number])
+
+    def caption(self, number: int, which: int = 0) -> str | None:
+        """One of the captions of sample `number`."""
+        return self.captions(number)[which]
+
+    def drawn(self, number: int, seed: int, epoch: int) -> int:
+        """Which of its captions sample `number` has in an epoch: the same for every method."""
+        if (count := int(self.num_captions[number])) == 1:
+            return 0
+        key = zlib.crc32(self.keys[number].encode())
+        return streams.seed_at(seed, streams.CAPTIONS, epoch, key) % count
+
+    @functools.cached_property
+    def first_captions(self) -> NDArray[np.int64]:
+        """[N], the position of each sample's first caption among all captions of the shard."""
+        return np.cumsum(self.num_captions) - self.num_captions
 
     def _read(self, span: NDArray[np.int64]) -> bytes:
         offset, size = int(span[0]), int(span[1])
@@ -255,7 +270,8 @@ def _packed_index(path: Path, identity: str) -> bytes:
     head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
     lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
     texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
-    return packed({**texts, "image": index.image, "text": index.text, "meta": index.meta})
+    numbers = {name: getattr(index, name) for name in (*KINDS, "num_captions")}
+    return packed({**texts, **numbers})
 
 
 def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
@@ -265,11 +281,14 @@ def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
         head = _read_head(arrays["head"])
         keys = arrays["keys"].tobytes().decode().split("\n")
         spans = image, text, meta = [arrays[kind] for kind in KINDS]
-        if head["identity"] != identity or any(
-            span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans
+        counts = arrays["num_captions"]
+        if (
+            head["identity"] != identity
+            or any(span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans)
+            or counts.shape != (len(keys),)
         ):
             raise ValueError("the index of something else")
-        return Shard(keys, image, text, meta=meta, path=path, **head)
+        return Shard(keys, image, text, meta=meta, num_captions=counts, path=path, **head)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an index: {error}") from None
 

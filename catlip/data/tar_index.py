@@ -10,11 +10,12 @@ digest does not depend on where the shard is.
 """
 
 import io
+import json
 import os
 import re
 import tarfile
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
 PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
@@ -37,6 +38,7 @@ BUFFER_BYTES = 4096  # read at a time: some headers with the captions between th
 # A larger member is left out: no photograph or caption of this size, but the memory of a worker.
 MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
+EDITION = 2  # raised whenever the same shard gives another index than before
 HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
 MALFORMED = "a malformed extended header"
@@ -51,6 +53,7 @@ class TarIndex:
         keys: [N] sample keys, in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
             `.cls`) and of the `.json` member; -1 where absent.
+        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
         digest: of the names and sizes of these members, of the captions, and of the end of each
             image.
         skipped: cause -> how many samples were left out, and the name of the first member among
@@ -61,6 +64,7 @@ class TarIndex:
     image: NDArray[np.int64]
     text: NDArray[np.int64]
     meta: NDArray[np.int64]
+    num_captions: NDArray[np.int64]
     digest: str
     skipped: dict[str, tuple[int, str]]
 
@@ -76,6 +80,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
     digest = sha256()
+    of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw or _opened(path), BUFFER_BYTES) as file:
         size = os.fstat(file.fileno()).st_size
         for member in _files(path, file):
@@ -97,19 +102,23 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             spans[kind][row], spans[kind][row + 1] = member.offset_data, member.size
             content = _sampled(file.fileno(), member, kind)
             digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
+            if kind == "text" and b"\n" in content:
+                of_lines.add(row // 2)
+        image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
+        num_captions = _num_captions(file.fileno(), text, meta, of_lines=of_lines)
     if not rows:
         raise InputError(
-            f"shard {path} holds no samples (members named KEY.jpg|png|webp, KEY.txt, KEY.json)"
+            f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
     left_out = {
         cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
     }
-    image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
     return TarIndex(
         list(rows),
         image,
         text,
         meta=meta,
+        num_captions=num_captions,
         digest=digest.hexdigest()[:DIGEST_DIGITS],
         skipped=left_out,
     )
@@ -213,6 +222,62 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
     if kind == "image" or member.size <= tarfile.BLOCKSIZE:
         return end
     return os.pread(file, member.size, member.offset_data) + end
+
+
+def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> list[str | None]:
+    """The captions of a sample whose members lie at these spans, one or more; [None] of none.
+
+    They are the lines of its `.txt` that are not blank. A `.txt` that its `.json` repeats as
+    `caption` is one caption, whatever its lines: so img2dataset writes texts of the web, which have
+    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list.
+    """
+    whole, lines = None, []
+    if text[0] != ABSENT:
+        whole = _read(file, text).decode("utf-8", "replace")
+        lines = nonblank_lines(whole) if "\n" in whole else []
+        if len(lines) < 2:
+            return [whole]
+    try:
+        caption = read_metadata(_read(file, meta)).get("caption")
+    except ValueError:
+        caption = None
+    if whole is not None:
+        return [whole] if caption == whole else [*lines]
+    listed = caption if isinstance(caption, list) else [caption]
+    return [str(each) for each in listed if each is not None] or [None]
+
+
+def nonblank_lines(text: str) -> list[str]:
+    """The lines of a text that are not blank, without spaces at their ends."""
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def read_metadata(content: bytes) -> dict[str, object]:
+    """The content of a `.json`, {} of none. Raises: ValueError when it is not a JSON object."""
+    try:
+        metadata = json.loads(content or b"{}")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(metadata, dict):
+        raise ValueError("it is not an object")
+    return metadata
+
+
+def _read(file: int, span: NDArray[np.int64]) -> bytes:
+    """The bytes of the member at a span; empty where it is absent."""
+    offset, size = span.tolist()
+    return b"" if offset == ABSENT else os.pread(file, size, offset)
+
+
+def _num_captions(
+    file: int, text: NDArray[np.int64], meta: NDArray[np.int64], of_lines: Set[int]
+) -> NDArray[np.int64]:
+    """[N], how many captions each sample has; `of_lines` are those whose text has a line break."""
+    counts = np.ones(len(text), dtype=np.int64)
+    in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
+    for row in of_lines | set(in_json.tolist()):
+        counts[row] = len(captions_at(file, text[row], meta[row]))
+    return counts
 
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:

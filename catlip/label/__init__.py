@@ -29,7 +29,15 @@ from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.data.remote import CACHE_SIZE
 from catlip.kinds import Labelling
-from catlip.label.plan import counted, delete_stale, failure, sidecars_of, split_all, with_sidecar
+from catlip.label.plan import (
+    counted,
+    delete_stale,
+    failure,
+    keep_plan,
+    sidecars_of,
+    split_all,
+    with_sidecar,
+)
 from catlip.label.sidecar import (
     Labels,
     UnwritableError,
@@ -204,6 +212,8 @@ def main(config: Label) -> None:
             paths, functools.partial(each, "cutting"), config.text_column, rows=config.part_rows
         )
         sidecars = sidecars_of(sources, labels_dir, config.rule)
+        if labels_dir:
+            keep_plan(sidecars, labels_dir, config.rule)
         delete_stale(sources, labels_dir, config.rule)
         checked = each("checking", check, with_sidecar(sidecars, labels_dir))
         done = {source for source, state in checked if state is True}

@@ -1,19 +1,26 @@
-"""Plans what to label: the sources in all files, and where the labels of each go."""
+"""Plans what to label: the sources in all files, and where the labels of each go.
+
+The plan of a folder of labels is kept in it, as `RULE.plan.json`: the names of the labels files of
+the last labelling. A shard that has since left the data set keeps its labels there, but a
+vocabulary does not count them.
+"""
 
 import functools
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.data.remote import names_in, remove_file
-from catlip.label.sidecar import BUCKET, read_sidecar, sidecar_path
+from catlip.data.remote import names_in, read_file, remove_file
+from catlip.label.sidecar import BUCKET, read_sidecar, sidecar_path, write_beside_labels
 from catlip.label.sources import Source, split
 from catlip.label.tables.parts import Part, table_kind
 from catlip.system.urls import is_remote
 
+PLAN = ".plan.json"
 Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 
@@ -52,6 +59,27 @@ def sidecars_of(
             )
         sidecars[source], taken[sidecar] = sidecar, source
     return sidecars
+
+
+def keep_plan(sidecars: Mapping[Source, Path], labels_dir: Path, rule: str) -> None:
+    """Write the names of the labels files, unless they are those of the last labelling."""
+    names = sorted(sidecar.name for sidecar in sidecars.values())
+    if planned(labels_dir, rule) != set(names):
+        write_beside_labels(labels_dir / f"{rule}{PLAN}", json.dumps(names, indent=0).encode())
+
+
+def planned(labels_dir: Path, rule: str) -> set[str] | None:
+    """The names of the labels files of the last labelling; None of a folder without a plan.
+
+    Raises: InputError when the folder cannot be listed, or the plan is damaged.
+    """
+    path = labels_dir / f"{rule}{PLAN}"
+    if path.name not in names_in(labels_dir) if is_remote(path) else not path.exists():
+        return None
+    try:
+        return set(json.loads(read_file(path)))
+    except (ValueError, TypeError):
+        raise InputError(f"{path} is damaged; run `python -m catlip.label` again") from None
 
 
 def with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> list[Source]:

@@ -1,8 +1,9 @@
 """The labels of a shard or of a part of a table, in a file beside it or in a folder of labels.
 
 `00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of
-`captions.csv` in `captions-00003.paper.labels.npz`. The file holds the synsets of every sample, so
-that another vocabulary needs no new labelling. It says what made it and from which captions; when
+`captions.csv` in `captions-00003.paper.labels.npz`. The file holds the synsets of every caption, so
+that another vocabulary needs no new labelling; where a sample has several captions, they follow one
+another. It says what made it and from which captions; when
 these are the same, so are its bytes.
 """
 
@@ -46,17 +47,17 @@ class UnwritableError(InputError):
 
 @dataclass(frozen=True)
 class Labels:
-    """The synsets of the samples of one source.
+    """The synsets of the captions of one source.
 
     Attributes:
-        values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a sample, each once.
-        offsets: [N+1] uint32; sample n has `values[offsets[n]:offsets[n + 1]]`.
+        values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
+        offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
         meta: how the labels were made: `rule`, `edition`, `tagger`, `wordnet`. From what: `shard`
             (the file's name), `size` (in bytes), `captions_sha256`; for a table `part` (the part's
-            number); for a shard `content` (its digest) and `skipped` (the samples left out: cause
-            -> how many, and the first). And `unlabelled` (cause -> how many captions have no
-            label), `first_unlabelled` (cause -> the key of the first of them), `cut` (how many
-            captions were too long to be read whole).
+            number); for a shard `content` (its digest), `skipped` (the samples left out: cause ->
+            how many, and the first) and, if any has several captions, `samples`, their number. And
+            `unlabelled` (cause -> how many captions have no label), `first_unlabelled` (cause ->
+            the key of the first of them), `cut` (how many captions were too long to be read whole).
     """
 
     values: NDArray[np.uint32]
@@ -73,13 +74,18 @@ def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Write the labels to `path`, atomically; to a URL as atomically as its storage writes.
+    """Write the labels to `path`. Raises: as `write_beside_labels`."""
+    meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
+    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
+    write_beside_labels(path, content)
+
+
+def write_beside_labels(path: Path, content: bytes) -> None:
+    """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
 
     Raises: OSError that names `path`, for example on a full disk; UnwritableError that names the
         URL.
     """
-    meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
-    content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     if is_remote(path):
         try:
             write_file(path, content)
@@ -150,7 +156,7 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
     if not is_remote(path) and not path.exists():
         raise InputError(f"shard {shard.path} has no labels at {path}; {fix}")
     labels = read_sidecar(path)
-    if (labels.meta.get("content"), len(labels)) != (shard.digest, len(shard)):
+    if (labels.meta.get("content"), len(labels)) != (shard.digest, shard.num_captions.sum()):
         raise InputError(
             f"the labels in {path} do not match shard {shard.path} as it is now; {fix}"
         )

@@ -33,11 +33,14 @@ class Source(Protocol):
         and `size`, its bytes.
 
         A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what
-        was left out of it.
+        was left out of it; and `samples`, their number, if any of them has several captions.
         """
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
-        """(key, caption) of each sample. Raises: InputError when the file cannot be read."""
+        """(key, caption) of each caption of each sample.
+
+        Raises: InputError when the file cannot be read.
+        """
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,21 @@ class TarShard:
     def origin(self) -> dict[str, Any]:
         shard = open_shard(self.path)
         skipped = {cause: list(members) for cause, members in shard.skipped.items()}
-        return {
+        origin: dict[str, Any] = {
             "shard": self.path.name,
             "size": shard.num_bytes,
             "content": shard.digest,
             "skipped": skipped,
         }
+        if shard.num_captions.max() > 1:
+            origin["samples"] = len(shard)
+        return origin
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
         shard = open_shard(self.path)
         for number, key in enumerate(shard.keys):
-            caption = shard.caption(number)
-            yield key, _unreadable(shard, number) if caption is None else caption
+            for caption in shard.captions(number):
+                yield key, _unreadable(shard, number) if caption is None else caption
 
 
 def find(patterns: Sequence[str]) -> list[Path]:

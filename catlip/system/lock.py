@@ -15,20 +15,21 @@ HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
+def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterator[None]:
     """Allow only one process at a time in this block for a folder, which is made if it is missing.
 
     If the file system has no locks, a warning is printed.
 
     Args:
         wanted: whether to lock at all; of several ranks, only the main one does.
+        wait: whether to wait while another process has the lock.
     Raises: InputError that names the process that has the lock, if it is another one.
     """
     if not wanted:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _acquire(folder)
+    lock = _acquire(folder, wait)
     try:
         yield
     finally:
@@ -57,7 +58,7 @@ def open_no_link(path: Path) -> int:
         raise InputError(f"{path} is a link, which is not followed; remove it") from None
 
 
-def _acquire(folder: Path) -> int | None:
+def _acquire(folder: Path, wait: bool) -> int | None:
     """The descriptor of the locked file; None if the file system has no locks.
 
     A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
@@ -67,18 +68,23 @@ def _acquire(folder: Path) -> int | None:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in HELD:
+                os.close(lock)
+                print(
+                    f"warning: {folder} cannot be locked ({error.strerror}); start no second run "
+                    "in it",
+                    file=sys.stderr,
+                )
+                return None
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            os.close(lock)
-            if error.errno in HELD:
-                who = f"process {holder}" if holder else "another process"
-                raise InputError(
-                    f"{who} is writing into {folder}; wait until it ends, or give another --out"
-                ) from None
-            print(
-                f"warning: {folder} cannot be locked ({error.strerror}); start no second run in it",
-                file=sys.stderr,
+            writing = (
+                f"{f'process {holder}' if holder else 'another process'} is writing into {folder}"
             )
-            return None
+            if not wait:
+                os.close(lock)
+                raise InputError(f"{writing}; wait until it ends, or give another --out") from None
+            print(f"{writing}; waiting until it ends", file=sys.stderr)
+            fcntl.lockf(lock, fcntl.LOCK_EX)
         if _is(lock, folder / NAME):
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -2,6 +2,7 @@
 statistics of one.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from catlip.cli import InputError, Program, run
 from catlip.data.remote import find_remote
 from catlip.kinds import VocabularyCounts
 from catlip.kinds.words.labels import labels_table
+from catlip.label.plan import planned
 from catlip.label.sidecar import SUFFIX
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
-from catlip.system.urls import is_remote
+from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
@@ -47,7 +49,9 @@ class BuildVocabulary:
     """
 
     labels: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of labels, or labels files."""
+    """Folders of labels, or labels files. Of a folder made by --labels-dir, the labels of the last
+    labelling count.
+    """
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
     threshold: Natural | None = None
@@ -122,20 +126,40 @@ def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies)
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
     """The labels files in `places`, which are files and folders; only those of `rule` if given.
 
-    The files of a folder are sorted.
+    The files of a folder are sorted; those that its last labelling did not name are left out.
     """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
     for place in places:
         if is_remote(place) and place.suffix != ".npz":
-            files += find_remote(str(place / pattern))
+            files += _of_last_labelling(place, find_remote(str(place / pattern)))
+        elif place.is_dir():
+            files += _of_last_labelling(place, sorted(place.glob(pattern)))
         else:
-            files += sorted(place.glob(pattern)) if place.is_dir() else [place]
+            files.append(place)
     if not files:
         raise InputError(
             f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
         )
     return files
+
+
+def _of_last_labelling(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """The labels files that the last labelling into a folder named; all where that is unknown."""
+    rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in files}
+    plans = {rule: planned(folder, rule) for rule in set(rules.values())}
+    kept = []
+    for path, rule in rules.items():
+        plan = plans[rule]
+        if plan is None or path.name in plan:
+            kept.append(path)
+    if left := len(files) - len(kept):
+        print(
+            f"{with_urls(str(folder))}: {left} of {len(files)} labels files are left out: the last "
+            "labelling with this --labels-dir did not name their shards",
+            file=sys.stderr,
+        )
+    return kept
 
 
 if __name__ == "__main__":

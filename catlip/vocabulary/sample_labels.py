@@ -41,10 +41,13 @@ class VocabularyLabels:
         return VocabularyLabels, (self.labels_dir, self.vocabulary)
 
     def __call__(
-        self, samples: Sequence[tuple[Shard, int]]
+        self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Values [sum K] and offsets [n + 1] of n (shard, sample number) pairs."""
-        classes = [self._of(shard)[number] for shard, number in samples]
+        """Values [sum K] and offsets [n + 1] of n captions, see `LabelSource`."""
+        classes = [
+            self._of(shard)[shard.first_captions[number] + which]
+            for shard, number, which in captions
+        ]
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
@@ -80,7 +83,8 @@ class VocabularyLabels:
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
             meta, labelled = _read_head(sidecar)
-            making, made_from = Making.of(meta), (str(meta.get("content")).encode(), labelled)
+            content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
+            making, made_from = Making.of(meta), (content.encode(), num_samples)
         except FileNotFoundError:
             return f"{path} has no labels at {sidecar}"
         except (
@@ -106,8 +110,8 @@ class VocabularyLabels:
 
 
 def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
-    """How the labels in a file were made, and the number of their samples. Only the smallest member
-    of the file and the header of another are read.
+    """How the labels in a file were made, and of how many captions. Only the smallest member of the
+    file and the header of another are read.
     """
     with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
         with file.open("meta.npy") as member:

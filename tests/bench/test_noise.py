@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.robustness import Robustness, main
 from bench.studies.noise import KINDS, Noise, write_noisy
 from catlip.cli import InputError
-from catlip.data.shards import expand, open_shard
+from catlip.data.shards import expand, open_shard, write_shard
 from catlip.kinds import Robustness as Measured
 from catlip.kinds.run import Config, Environment, Run
 from catlip.kinds.transfer.robustness import robustness_table
@@ -71,6 +71,25 @@ def test_noisy_shards_hold_the_same_images(starter, tmp_path) -> None:
             was = before.keys.index(key)
             assert after.image_bytes(number) == before.image_bytes(was)
             assert after.caption(number) == before.caption(was)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_several_captions_of_an_image_stay_several(tmp_path, kind) -> None:
+    texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
+    samples = [
+        (key, {"gif": b"GIF89a", "txt": "\n".join(lines).encode()}) for key, lines in texts.items()
+    ]
+    write_shard(tmp_path / "0.tar", samples)
+    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), seed=0, quiet=True)
+    shard = open_shard(tmp_path / "noisy" / "00000.tar")
+    after = [shard.captions(number) for number in range(len(shard))]
+    assert shard.image_bytes(0) == b"GIF89a"
+    if kind == "lost":
+        assert 120 < len(after) < 190
+    elif kind == "shuffled":
+        assert sorted(after) == sorted(texts.values())
+    assert sum(len(captions) == 2 for captions in after) > 0.9 * len(after)
+    assert not any("second" in captions[0] for captions in after if len(captions) == 2)
 
 
 @pytest.fixture(scope="module")

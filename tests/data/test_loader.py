@@ -1,6 +1,7 @@
 """The same seed gives every method the same images, whatever reads them."""
 
 import io
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,13 +11,17 @@ import torch
 from PIL import Image
 
 from baselines.openclip import CaptionTokenizer
+from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shards import Shard, expand, open_shard, write_shard
+from catlip.label import label_source
+from catlip.label.sources import TarShard
 from catlip.program.broken import BrokenImages
-from catlip.vocabulary import Vocabulary
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.counts import count
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
@@ -67,8 +72,6 @@ def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
 
 
 def test_labels_are_those_of_the_captions(starter, shards) -> None:
-    from catlip.captions import Labeller
-
     vocabulary = Vocabulary.load(starter.vocabulary)
     labeller = Labeller("paper")
     class_of = {synset.offset: number for number, synset in enumerate(vocabulary.synsets)}
@@ -82,6 +85,47 @@ def test_labels_are_those_of_the_captions(starter, shards) -> None:
             labelled += len(found) > 0
         assert batch.tokens is None
     assert labelled > 10
+
+
+LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]
+
+
+def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> None:
+    """By seed, epoch and key: the same in any worker, on any rank, from any step."""
+    samples = [(f"{i:02}", {"png": png(i), "txt": "\n".join(LINES).encode()}) for i in range(24)]
+    samples.append(("alone", {"png": png(24), "txt": LINES[1].encode()}))
+    write_shard(tmp_path / "0.tar", samples)
+    shard = open_shard(tmp_path / "0.tar")
+    label_source(TarShard(shard.path), tmp_path, "paper")
+    counts = count([tmp_path / "0.paper.labels.npz"])
+    vocabulary, labeller, tokenize = build(counts, 0), Labeller("paper"), CaptionTokenizer(16)
+    dog = next(synset for synset in vocabulary.synsets if synset.name == "dog.n.01")
+    assert (counts.source.captions, dog.count) == (24 * 5 + 1, 2 * 24)
+
+    def drawn(first_step: int = 0, num_workers: int = 0, **fields) -> list[tuple[str, int]]:
+        """(key, which of LINES) of each image."""
+        labels = VocabularyLabels(tmp_path, vocabulary)
+        path = data_path([shard], steps=40, labels=labels, tokenize=tokenize, **fields)
+        images = []
+        for batch in path.batches(first_step, num_workers):
+            lines = [(batch.tokens[i] == tokenize(LINES)).all(1) for i in range(len(batch))]
+            images += zip(batch.keys, [int(line.nonzero()) for line in lines], strict=True)
+            for i in range(len(batch)):
+                one, end = batch.labels.offsets[i : i + 2]
+                names = {vocabulary.synsets[j].offset for j in batch.labels.values[one:end]}
+                assert names == set(labeller(LINES[images[i - len(batch)][1]]))
+        return images
+
+    images = drawn()
+    assert Counter(line for key, line in images if key != "alone").keys() == set(range(5))
+    assert {line for key, line in images if key == "alone"} == {1}
+    # An image has other captions in other epochs.
+    assert min(len({line for k, line in images if k == key}) for key, _ in images[:25]) == 1
+    assert len({line for key, line in images if key == "00"}) > 1
+    assert drawn(num_workers=2) == images
+    assert drawn(first_step=30) == images[-len(drawn(first_step=30)) :]
+    ranks = [drawn(replicas=2, world_size=2, rank=rank) for rank in (0, 1)]
+    assert Counter(ranks[0] + ranks[1]) == Counter(drawn(replicas=2, accumulation=2))
 
 
 def test_rows_name_the_image_of_each_label() -> None:

@@ -307,6 +307,43 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_kept(
 # The cache
 
 
+def in_its_place(path: Path, spoil: str) -> None:
+    """Spoil a file of the cache."""
+    content = path.read_bytes()
+    path.unlink()
+    if spoil == "cut short":
+        path.write_bytes(content[:-512])
+    elif spoil == "a link":
+        path.symlink_to(write_shards(path.parent.parent / "others", 1)[0])
+    elif spoil == "a dangling link":
+        path.symlink_to("nowhere")
+    elif spoil == "a pipe":
+        os.mkfifo(path)
+    else:
+        write_shard(path, [("other", {"txt": b"a cat"})])
+        other = path.read_bytes()
+        path.write_bytes(other + bytes(len(content) - len(other)))
+
+
+@pytest.mark.parametrize(
+    "spoil", ["cut short", "a link", "a dangling link", "a pipe", "another of the same size"]
+)
+def test_what_lies_in_the_place_of_a_cached_shard_is_fetched_anew(
+    s3: S3Server, tmp_path: Path, spoil: str
+) -> None:
+    (path,) = write_shards(tmp_path / "data", 1)
+    s3.put_folder(tmp_path / "data", tmp_path.name)
+    url = f"s3://{BUCKET}/{tmp_path.name}/{path.name}"
+    whole = open_shard(*expand(url)).captions(0)
+    in_its_place(next((tmp_path / "cache" / "shards").glob("[0-9a-f]*")), spoil)
+    shards._file.cache_clear()
+    shard = open_shard(*expand(url))
+    assert [shard.captions(0), shard.image_bytes(5)] == [whole, open_shard(path).image_bytes(5)]
+    (file,) = (tmp_path / "cache" / "shards").glob("[0-9a-f]*")
+    assert not file.is_symlink()
+    assert file.read_bytes() == path.read_bytes()
+
+
 def file_cache(folder: Path, limit: int) -> FileCache:
     folder.mkdir(exist_ok=True)
     return FileCache(folder, limit, "advice")

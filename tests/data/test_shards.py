@@ -16,7 +16,8 @@ from catlip.data import shards, tar_index
 from catlip.data.shards import expand, open_shard, write_shard
 
 KEYS = st.text("abcdefghij0123456789_-", min_size=1, max_size=20)
-CONTENTS = st.tuples(st.binary(max_size=600), st.text(max_size=50))
+CAPTIONS = st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=50)
+CONTENTS = st.tuples(st.binary(max_size=600), CAPTIONS)
 
 
 @given(samples=st.dictionaries(KEYS, CONTENTS, min_size=1, max_size=20))
@@ -44,6 +45,36 @@ def test_the_caption_may_stand_in_the_json(tmp_path: Path) -> None:
     write_shard(tmp_path / "0.tar", members)
     captions = [open_shard(tmp_path / "0.tar").caption(i) for i in range(4)]
     assert captions == ["a dog", None, None, "�!"]
+
+
+@pytest.mark.parametrize(
+    ("members", "captions"),
+    [
+        ({"txt": b"a dog\n \r\na cat \r\n"}, ["a dog", "a cat"]),
+        ({"txt": b" a dog\n"}, [" a dog\n"]),
+        ({"txt": b"\n"}, ["\n"]),
+        ({"txt": b"a dog\na cat" + b" " * 2**20 + b"\na bird"}, ["a dog", "a cat"]),
+        (
+            {"json": b'{"caption": ["a dog", null, "a cat\\nin a hat"]}'},
+            ["a dog", "a cat\nin a hat"],
+        ),
+        ({"json": b'{"caption": "a dog\\na cat"}'}, ["a dog\na cat"]),
+        ({"json": b'{"caption": []}'}, [None]),
+        # As img2dataset writes a text of the web that has a line break.
+        ({"json": b'{"caption": "a dog\\na cat"}', "txt": b"a dog\na cat"}, ["a dog\na cat"]),
+        ({"json": b'{"caption": "a dog"}', "txt": b"a dog\na cat"}, ["a dog", "a cat"]),
+        ({"txt": b"a dog\na cat", "cls": b"7"}, ["7"]),
+    ],
+)
+def test_a_sample_may_have_several_captions(
+    tmp_path: Path, members: dict[str, bytes], captions: list[str | None]
+) -> None:
+    write_shard(tmp_path / "0.tar", [("a", members), ("b", {"txt": b"a bird"})])
+    shard = open_shard(tmp_path / "0.tar")
+    assert shard.captions(0) == captions
+    assert shard.num_captions.tolist() == [len(captions), 1]
+    assert shard.first_captions.tolist() == [0, len(captions)]
+    assert shard.caption(1) == "a bird"
 
 
 def test_the_second_opening_reads_the_index_and_gives_the_same(tmp_path: Path, monkeypatch) -> None:
@@ -192,11 +223,21 @@ def test_deeply_nested_json_is_no_caption(tmp_path: Path) -> None:
 
 
 def test_names_are_read_by_one_rule_however_they_are_spelt(tmp_path: Path) -> None:
-    names = ["a.jpg", "B.JPG", "./c.txt", "x//y/d.seg.json", "e.tar.gz", "f", "g.Txt", ".h.txt"]
+    names = [
+        "a.jpg",
+        "B.JPG",
+        "i.gif",
+        "./c.txt",
+        "x//y/d.seg.json",
+        "e.tar.gz",
+        "f",
+        "g.Txt",
+        ".h.txt",
+    ]
     path = tar_of(tmp_path / "0.tar", [(tarfile.TarInfo(name), b"{}") for name in names])
     shard = open_shard(path)
-    assert list(shard.keys) == ["a", "B", "c", "g"]
-    assert (shard.image[:, 0] >= 0).tolist() == [True, True, False, False]
+    assert list(shard.keys) == ["a", "B", "i", "c", "g"]
+    assert (shard.image[:, 0] >= 0).tolist() == [True, True, True, False, False]
 
 
 def test_a_shard_that_changes_between_opening_and_reading_is_noticed(tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
@@ -13,7 +17,7 @@ from PIL import Image
 
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.data.starter.build import MANIFEST, SPLITS, Starter, main
+from catlip.data.starter.build import MANIFEST, SPLITS, UNFINISHED, Starter, main
 from catlip.data.starter.emoji import read_concepts, read_drawings, read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS
 from catlip.program.ranges import check_ranges
@@ -149,11 +153,36 @@ def test_a_damaged_or_unfinished_build_is_made_again(built, tmp_path):
     write_shard(out / "probe-train" / "00003.tar", [("stray", {"txt": b"from nowhere"})])
     build(out, limit=10, scenes=5)
     assert digests(out) == whole
-    (out / MANIFEST).rename(out / f"{MANIFEST}.partial")  # as a build that was killed leaves it
-    write_shard(out / "pretrain" / "00007.tar", [("stale", {"txt": b"left from a larger build"})])
+    # As builds that were killed leave it: at work, and while the shards were moved.
+    write_shard(out / UNFINISHED / "pretrain" / "00007.tar", [("stale", {"txt": b"left"})])
+    shutil.rmtree(out / "probe-train")
+    (out / "probe-test" / "notes.txt").write_text("the user's")
     build(out, limit=10, scenes=5)
     assert digests(out) == whole
-    assert not (out / f"{MANIFEST}.partial").exists()
+    assert (out / "probe-test" / "notes.txt").exists()
+    assert not (out / UNFINISHED).exists()
+
+
+def test_a_second_build_waits_for_the_first_and_takes_it(built, tmp_path):
+    """Nor can another program see a half-built folder."""
+    command = [sys.executable, "-m", "catlip.data.starter", "--out", "starter", "--quiet"]
+    command += ["--size", "32", "--scenes", "60", "--seed", "3", "--limit", "40"]
+    builds = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    out, seen = tmp_path / "starter", set()
+    while any(process.poll() is None for process in builds):
+        seen.add(tuple(sorted(path.name for path in (out / "pretrain").glob("*.tar"))))
+        time.sleep(0.001)
+    said = sorted(process.communicate()[0].splitlines()[-1] for process in builds)
+    assert [process.returncode for process in builds] == [0, 0]
+    assert said == [
+        "starter was built by another process",
+        "written to starter; described in starter/DATA_CARD.md",
+    ]
+    assert seen <= {(), tuple(sorted(path.name for path in (built / "pretrain").glob("*.tar")))}
+    assert digests(out) == digests(built)
+    assert (out / MANIFEST).read_bytes() == (built / MANIFEST).read_bytes()
 
 
 def test_shards_of_someone_else_are_never_taken_away(tmp_path):

@@ -28,6 +28,8 @@ from catlip.label import Explain, Label, explain, is_labelled, label_source, mai
 from catlip.label.sidecar import captions_digest, read_labels, read_sidecar, write_sidecar
 from catlip.label.sources import BAD_META, TarShard
 from catlip.label.summary import summarise
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
 DOG, SOFA = 2084071, 4256520
 
@@ -89,7 +91,7 @@ def alive_in(group):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
 
 
 def times(folder):
@@ -180,6 +182,44 @@ def test_labels_of_captions_overwritten_at_the_same_size_are_refused_and_made_ag
         read_labels(open_shard(path), None, "paper")
     label([path], None)
     assert read_labels(open_shard(path), None, "paper").values[-1] == DOG
+
+
+def test_each_of_several_captions_has_labels_of_its_own(tmp_path):
+    path = make_shard(tmp_path / "0.tar", ["a dog\non a couch\n", "a couch"])
+    label([path], None)
+    labels = read_labels(open_shard(path), None, "paper")
+    assert (labels.values.tolist(), labels.offsets.tolist()) == ([DOG, SOFA, SOFA], [0, 1, 2, 3])
+    # As an earlier version labelled them: one caption a sample.
+    sidecar = tmp_path / "0.paper.labels.npz"
+    meta = {name: value for name, value in labels.meta.items() if name != "samples"}
+    write_sidecar(sidecar, replace(labels, offsets=labels.offsets[[0, 2, 3]], meta=meta))
+    with pytest.raises(InputError, match=r"0\.paper\.labels\.npz"):
+        read_labels(open_shard(path), None, "paper")
+    label([path], None)
+    again = read_labels(open_shard(path), None, "paper")
+    assert (again.offsets.tolist(), again.meta) == (labels.offsets.tolist(), labels.meta)
+
+
+def test_labels_of_a_shard_that_left_the_set_are_not_in_the_vocabulary(tmp_path, capsys):
+    paths = [
+        make_shard(tmp_path / f"{n}.tar", [f"a dog on a {n}"]) for n in ("couch", "cat", "box")
+    ]
+    labels, out = tmp_path / "labels", tmp_path / "vocabulary.json"
+
+    def in_vocabulary():
+        build_from_labels(BuildVocabulary((labels,), out=out, threshold=0, quiet=True))
+        return Vocabulary.load(out).source.captions, {s.name for s in Vocabulary.load(out).synsets}
+
+    label(paths, labels)
+    assert in_vocabulary()[0] == 3
+    assert "left out" not in capsys.readouterr().err
+    label(paths[:2], labels)
+    assert in_vocabulary() == (2, {"dog.n.01", "sofa.n.01", "cat.n.01"})
+    assert "1 of 3 labels files are left out" in capsys.readouterr().err
+    label(paths, labels)  # its labels are still there
+    assert in_vocabulary()[0] == 3
+    (labels / "paper.plan.json").unlink()  # as an earlier version leaves it
+    assert in_vocabulary()[0] == 3
 
 
 def test_labels_are_still_those_of_a_shard_that_was_moved_or_copied(tmp_path):
@@ -297,7 +337,9 @@ def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp
     found = contents(tmp_path / "one" / "labels")
     assert list(found) == [f"captions-{n:05d}.paper.labels.npz" for n in range(6)]
     assert found == contents(tmp_path / "two" / "labels")
-    labels = [read_sidecar(sidecar) for sidecar in sorted((tmp_path / "one" / "labels").iterdir())]
+    labels = [
+        read_sidecar(sidecar) for sidecar in sorted((tmp_path / "one" / "labels").glob("*.npz"))
+    ]
     assert list(map(len, labels)) == [40] * 5 + [10]
     assert [part.meta["part"] for part in labels] == list(range(6))
     written = times(tmp_path / "one" / "labels")
@@ -382,7 +424,7 @@ IN_A_SMALL_DISK = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"
 
 
 def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
-    mount = f"mount -t tmpfs -o size=24k none {tmp_path}/run"
+    mount = f"mount -t tmpfs -o size=28k none {tmp_path}/run"
     (tmp_path / "run").mkdir()
     if (
         not shutil.which("unshare")
@@ -397,7 +439,7 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
     assert full.stderr.startswith("error: ")
     assert "run/labels/b-00000.paper.labels.npz" in full.stderr
     assert full.stderr.count("\n") == 1
-    assert full.stdout.split() == ["2", "a-00000.paper.labels.npz"]
+    assert full.stdout.split() == ["2", "a-00000.paper.labels.npz", "paper.plan.json"]
 
 
 def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):

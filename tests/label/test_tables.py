@@ -70,7 +70,8 @@ def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(
 ):
     """Keys and captions, too: the digest is made of them."""
     shard = folder / "0.tar"
-    write_shard(shard, ((str(n), {"txt": text.encode()}) for n, text in enumerate(texts)))
+    captions = [json.dumps({"caption": text}).encode() for text in texts]
+    write_shard(shard, ((str(n), {"json": caption}) for n, caption in enumerate(captions)))
     expected = label_captions(TarShard(shard).samples(), labeller)
     for kind in KINDS:
         parts = cut(write_table(folder / f"t.{kind}", texts), part_rows=part_rows)

@@ -116,13 +116,13 @@ class FailingLabels:
         self.config = config
         self.calls = 0
 
-    def __call__(self, samples: Sequence[tuple[Shard, int]]) -> tuple[Any, Any]:
+    def __call__(self, captions: Sequence[tuple[Shard, int, int]]) -> tuple[Any, Any]:
         self.calls += 1
         if self.calls == 3 and self.config.worker_dies:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.calls == 3:
             time.sleep(100_000)
-        return np.zeros(0, dtype=np.int64), np.zeros(len(samples) + 1, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), np.zeros(len(captions) + 1, dtype=np.int64)
 
 
 def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[dict[str, float]]:

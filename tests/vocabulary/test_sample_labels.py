@@ -63,7 +63,7 @@ def test_labels_of_all_shards_pass(tmp_path) -> None:
     shards = write(tmp_path, 3)
     labels = VocabularyLabels(tmp_path / "labels", VOCABULARY)
     labels.check(shards, [str(tmp_path)])
-    values, offsets = labels([(shards[0], 0), (shards[2], 1)])
+    values, offsets = labels([(shards[0], 0, 0), (shards[2], 1, 0)])
     assert (values.tolist(), offsets.tolist()) == ([0, 0], [0, 1, 2])
 
 

@@ -4,15 +4,19 @@ It consists of real drawings with the names and keywords that people gave them. 
 teams are for pre-training (alone, and in generated scenes of several), those of two others for
 fitting a linear probe, and those of two more for testing it. It shows that the pipeline learns and
 transfers; it is not a collection of web photos. The shards depend only on package versions, size,
-scenes and seed, not on the number of processes. `starter.json` is written last and marks a complete
-build.
+scenes and seed, not on the number of processes.
+
+A build is made in a folder aside and moved to its place when it is whole, so that no program reads
+half of one. A second build for the same folder waits for the first. A build is complete when its
+shards are those that its `starter.json` lists.
 """
 
 import json
-import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +41,7 @@ from catlip.data.starter.scenes import Sprite
 from catlip.program.progress import Bar, progress
 from catlip.program.ranges import Count, Natural, Range, Seed
 from catlip.record import write_atomically
+from catlip.system.lock import only_writer
 
 EDITION = 2  # raised whenever the same arguments give other shards than before
 SHARD_SAMPLES = 1000
@@ -45,6 +50,7 @@ RENDER_SCALE = 1.5
 # Rendered drawings of larger images would take more than 2 GiB of memory.
 Size = Annotated[int, Range(at_least=16, at_most=160)]
 MANIFEST = "starter.json"
+UNFINISHED = ".unfinished"  # the folder of a build that is not whole
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,17 @@ def main(config: Starter) -> None:
     if _is_complete(config.out, wanted):
         print(f"{config.out} is up to date")
         return
-    _start_over(config.out)
-    manifest = wanted | _build(config, sources)
-    write_atomically(config.out / "DATA_CARD.md", data_card(config.out, sources, manifest).encode())
-    partial = config.out / f"{MANIFEST}.partial"
-    write_atomically(partial, json.dumps(manifest, indent=1).encode() + b"\n")
-    os.replace(partial, config.out / MANIFEST)
+    with only_writer(config.out, wait=True):
+        if _is_complete(config.out, wanted):
+            print(f"{config.out} was built by another process")
+            return
+        _check_owner(config.out)
+        aside = config.out / UNFINISHED
+        shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
+        manifest = wanted | _build(replace(config, out=aside), sources)
+        write_atomically(aside / "DATA_CARD.md", data_card(aside, sources, manifest).encode())
+        write_atomically(aside / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+        _put_in_place(aside, config.out)
     for split, counts in manifest["counts"].items():
         by_source = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"{split}: {sum(counts.values())} samples ({by_source})")
@@ -123,19 +134,27 @@ def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
         return False
 
 
-def _start_over(out: Path) -> None:
-    """Delete an earlier or unfinished build of this program, and nothing else."""
-    ours = (out / MANIFEST).exists() or (out / f"{MANIFEST}.partial").exists()
-    shards = _shards(out)
-    if shards and not ours:
+def _check_owner(out: Path) -> None:
+    """Raises: InputError when `out` has shards that are not of an earlier build."""
+    if (shards := _shards(out)) and not (out / MANIFEST).exists():
         raise InputError(
             f"{shards[0]} was not written by this program and would be mixed with its shards; "
             "choose another --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / f"{MANIFEST}.partial", b"{}\n")
-    for path in [out / MANIFEST, out / "DATA_CARD.md", *shards]:
-        path.unlink(missing_ok=True)
+
+
+def _put_in_place(aside: Path, out: Path) -> None:
+    """Move a whole build to its place, where it replaces an earlier one and nothing else."""
+    for name in (MANIFEST, "DATA_CARD.md"):
+        (aside / name).replace(out / name)
+    for path in _shards(out):
+        path.unlink()
+    for split in SPLITS:
+        with suppress(OSError):  # it has other files, such as labels
+            (aside / split).rename(out / split)
+        for path in (aside / split).glob("*.tar"):
+            path.rename(out / split / path.name)
+    shutil.rmtree(aside)
 
 
 def _shards(out: Path) -> list[Path]:
