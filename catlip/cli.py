@@ -114,7 +114,10 @@ def run(
             f"--num-workers, or 0 ({error})"
         )
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        # Only the programs whose help says so take up what they began.
+        goes_on = re.search(r"\bgo(es)?\s+on\b", config.__doc__ or "")
+        go_on = "; run the same command again to go on" if goes_on else ""
+        print(f"stopped{go_on}", file=sys.stderr)
         sys.exit(130)
 
 
