@@ -14,6 +14,7 @@ import torch
 from torch._inductor import config as inductor
 
 from bench.arithmetic.fitting import default_batch
+from bench.measuring.deadline import in_time
 from bench.measuring.methods import METHODS, shown
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import (
@@ -99,7 +100,13 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
     eager, compiled = (build(replace(step, compile=way), place) for way in (False, True))
     sizes, totals = [], ([0.0] * config.num_rounds, [0.0] * config.num_rounds)
     every = Variant(step, CATLIP[config.sizes_of], config.num_sizes).sizes()
-    for size in progress(every, f"compiling {config.model}", unit="size", disable=config.quiet):
+    for size in progress(
+        in_time(every),
+        desc=f"compiling {config.model}",
+        total=len(every),
+        unit="size",
+        disable=config.quiet,
+    ):
         batch = batch_of(replace(step, resolution=size.resolution, batch_size=size.batch), place)
         first_ms = [step_ms(trainer, batch) for trainer in (eager, compiled)]
         taken: tuple[list[float], list[float]] = [], []
@@ -121,6 +128,8 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
             )
         )
         record.save()
+    if len(sizes) < len(every):
+        record.notes.append(f"out of time after {len(sizes)} of {len(every)} image sizes")
     return kinds.Compiling(image_sizes=sizes, ratio=ratio(*totals))
 
 

@@ -25,6 +25,7 @@ import torch
 from bench import projection
 from bench.compiling import Compiling
 from bench.loop_overhead import LoopOverhead
+from bench.measuring.deadline import time_limit
 from bench.measuring.methods import FOUR
 from bench.measuring.training_step import free_memory
 from bench.memory import Memory
@@ -107,7 +108,7 @@ def main(config: Device) -> None:
         for record in records:
             packed.add(record, record.relative_to(config.out.parent))
     write_atomically(archive, content.getvalue())
-    print(f"wrote {len(records)} records, {records[0]} to {records[-1]}, and {archive}")
+    print(f"wrote {len(records)} record{'s' * (len(records) != 1)} to {config.out}, and {archive}")
 
 
 def seconds_since_start() -> float:
@@ -126,10 +127,12 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
     if part.missing:
         return f"left out: {part.missing}"
     if left < max(part.seconds, LEAST_S):
-        return f"left out: only {left:.0f} s were left"
+        return f"left out: only {max(0, left):.0f} s were left"
     begin = time.monotonic()
     try:
-        with _at_most(left), redirect_stdout(io.StringIO() if quiet else sys.stdout):
+        quietly = redirect_stdout(io.StringIO() if quiet else sys.stdout)
+        # A part that notices in time that it will not end keeps what it has; else it is cut off.
+        with _at_most(left), time_limit(left - LEAST_S), quietly:
             part.measure(left)
         return f"measured in {time.monotonic() - begin:.0f} s"
     except OutOfTimeError:

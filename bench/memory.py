@@ -16,6 +16,7 @@ import tyro
 
 from bench.arithmetic.activations import peak_bytes
 from bench.arithmetic.fitting import default_batch
+from bench.measuring.deadline import in_time
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.methods import shown
 from bench.measuring.step_memory import attempt, fitter, predict
@@ -142,9 +143,15 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
     batches = {size: kinds.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
     repeats = True
+    tried = 0
     for size, method in progress(
-        runs, desc=f"memory {config.model}", unit="run", disable=config.quiet
+        in_time(runs),
+        desc=f"memory {config.model}",
+        total=len(runs),
+        unit="run",
+        disable=config.quiet,
     ):
+        tried += 1
         factors = factors_of(config, method, batch_size=size)
         predicted = predict(factors, place.device.type)
         result = attempt(factors, place, budget_bytes(config, place.device))
@@ -164,6 +171,8 @@ def _measure(config: Memory, place: Place, record: Record) -> dict[int, kinds.Ba
                 "are slow"
             )
         record.save()
+    if tried < len(runs):
+        record.notes.append(f"out of time after {tried} of {len(runs)} measurements")
     same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
     record.notes.append(f"memory is not random: peaks are {same}, so there is no interval")
     for batch in batches.values():

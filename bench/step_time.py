@@ -16,6 +16,7 @@ import torch
 from bench.arithmetic.fitting import default_batch
 from bench.arithmetic.flops import step_flops
 from bench.measuring.ceiling import measure_ceiling
+from bench.measuring.deadline import in_time
 from bench.measuring.feed import real_batches
 from bench.measuring.methods import shown
 from bench.measuring.statistics import ratio, summarise
@@ -157,19 +158,27 @@ def measure(config: StepTime, place: Place) -> dict[str, Measured]:
     hidden = config.quiet or not place.is_main
     watch.mark()
     for _ in progress(
-        range(rounds), desc=f"step_time {config.model}", unit="round", disable=hidden
+        in_time(range(rounds)),
+        desc=f"step_time {config.model}",
+        total=rounds,
+        unit="round",
+        disable=hidden,
     ):
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
     steps = steps_ms(watch.laps_ms())
-    timed = steps[config.num_warmup * len(trainers) :]
+    taken = len(steps) // len(trainers)
+    if taken == 1:
+        raise InputError("out of time after the first round")
+    warmup = min(config.num_warmup, taken - 1)
+    timed = steps[warmup * len(trainers) :]
     return {
         method: Measured(
             steps=timed[i :: len(trainers)],
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
-            joules=joules_of(trainer, factors[method], config.num_steps),
+            joules=joules_of(trainer, factors[method], config.num_steps) if taken == rounds else {},
         )
         for i, (method, trainer) in enumerate(trainers.items())
     }
@@ -226,6 +235,8 @@ def main(config: StepTime) -> None:
     if runs:
         print_tables(step_tables(runs))
     for timed in runs:
+        if timed.machine.busy:
+            print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")
         print(f"wrote {config.out / timed.name}.json")
 
 
@@ -257,6 +268,9 @@ def time_steps(config: StepTime, place: Place) -> list[kinds.Run[kinds.StepTime]
         record.shown_as = shown(config.methods)
         record.samples = _samples(measured)
         record.notes = _notes(config, place)
+        timed = len(measured[config.methods[0]].steps)
+        if timed < config.num_steps:
+            record.notes.append(f"out of time after {timed} of {config.num_steps} timed steps")
         return [record.measured(_summary(config, measured, ceiling, ranks=place.world_size))]
 
 

@@ -8,6 +8,7 @@ one process. Improvements that both releases could have made alike come after th
 explain none of the ratio, but show what a step of either method costs without them.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import torch
 
 from bench.arithmetic.fitting import images_that_fit
 from bench.arithmetic.flops import mean_flops_per_sample
+from bench.measuring.deadline import in_time
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import EncoderName, Factors, Stopwatch, free_memory
 from bench.measuring.variants import (
@@ -128,6 +130,7 @@ class Timed:
     ):
         self.num_rounds, self.place, self.bar, self.save = config.num_rounds, place, bar, save
         self.samples: dict[str, list[float]] = {}
+        self.turns = in_time(itertools.count())
 
     def way(
         self, name: str, start: Variant, changes: Sequence[Change], orders: Sequence[Order]
@@ -163,6 +166,8 @@ class Timed:
         """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
         give.
         """
+        if next(self.turns, None) is None:
+            return kinds.Pair(not_run="out of time")
         self.bar.set_postfix_str(name)
         taken = None
         with suppress(torch.OutOfMemoryError):

@@ -10,6 +10,7 @@ import inspect
 import io
 import itertools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ import tyro
 
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
-from catlip.program.flags import grouped
+from catlip.program.flags import view_of
 from catlip.program.out import check_out
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
@@ -86,9 +87,9 @@ def run(
         prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
         arguments = arguments[1:]
     try:
-        default: Any = tyro.MISSING_NONPROP  # what tyro.cli itself takes for "no default"
+        default = None
         if defaults:
-            default, arguments = _take_recipe(arguments, defaults)
+            default = choose("recipe", _recipe_name(arguments, defaults), defaults)
             arguments = _only_one_length(arguments, default)
             if "--dry-run" in arguments and hasattr(default, "dry_run"):
                 default = _without_required(default)
@@ -116,7 +117,10 @@ def run(
             f"--num-workers, or 0 ({error})"
         )
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        # Only the programs whose help says so take up what they began.
+        goes_on = re.search(r"\bgo(es)?\s+on\b", config.__doc__ or "")
+        go_on = "; run the same command again to go on" if goes_on else ""
+        print(f"stopped{go_on}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -130,9 +134,12 @@ def module_name() -> str:
 
 def one_of(choices: Iterable[str]) -> Any:
     """For `Annotated[str, one_of(ENCODERS)]`: the help of that flag lists the choices."""
-    return tyro.conf.arg(
-        help_behavior_hint=lambda default: f"(one of: {', '.join(choices)}; default: {default})"
-    )
+    named = f"one of: {', '.join(choices)}"
+
+    def hint(default: str) -> str:
+        return f"({named})" if default in ("", "''") else f"({named}; default: {default})"
+
+    return tyro.conf.arg(help_behavior_hint=hint)
 
 
 def choose(kind: str, name: str, choices: Mapping[str, C]) -> C:
@@ -175,7 +182,7 @@ def _parse(
     Raises: InputError with tyro's message on one line; tyro itself prints it in a box.
     """
     printed, description = io.StringIO(), with_example_lines(inspect.getdoc(config) or "")
-    whole = grouped(default)
+    view = view_of(config, default, recipes)
     if recipes:
         description += "\n\nEvery default below is set by --recipe NAME:"
     for name, named in recipes.items():
@@ -184,22 +191,46 @@ def _parse(
     try:
         with redirect_stderr(printed):
             given = tyro.cli(
-                whole.view if whole else config,
+                view.shown,
                 prog=prog,
                 args=arguments,
-                default=whole.shown(default) if whole else default,
                 description=description,
+                config=(tyro.conf.DisallowNone,),
             )
     except SystemExit as end:
         if not end.code:
             raise
     else:
-        return whole.config(given, default) if whole else given
-    lines = [line.strip("│╭╮╰╯| ") for line in printed.getvalue().splitlines()]
+        return view.config(given)
+    raise InputError(f"{_complaint(printed.getvalue())} (see {prog} --help)")
+
+
+def _complaint(box: str) -> str:
+    """What tyro's box says, on one line: flags that are missing, unknown and probably meant."""
     rule = ("─", "---")  # the edge of tyro's box; dashes where a box cannot be drawn
-    first = next((number + 1 for number, line in enumerate(lines) if line.startswith(rule)), 0)
-    complaint = itertools.takewhile(lambda line: not line.startswith(rule), lines[first:])
-    raise InputError(f"{' '.join(complaint)} (see {prog} --help)")
+    sections: list[list[str]] = []
+    for line in box.splitlines():
+        line = line.strip("│╭╮╰╯|").rstrip()
+        if line.strip().startswith(rule):
+            sections.append([])
+        elif sections:
+            sections[-1].append(line)
+    said, meant = [], []
+    for section in filter(None, sections):
+        # In the box, a flag is indented by four below the title of a section, its help by more.
+        flags = [line.split()[0].rstrip(",") for line in section if re.match(r" {5,6}\S", line)]
+        match section[0].split():
+            case "Missing", "from", *_:
+                said.append(f"missing: {', '.join(flags)}")
+            case "Unrecognized", "options:":
+                said.append(f"unknown: {', '.join(flags)}")
+            case ("Perhaps", "you", "meant:") | ("Arguments", "similar", "to", _):
+                meant += flags[:1]
+            case _ if section is sections[0]:
+                said.append(" ".join(" ".join(section).split()))
+    if meant:
+        said.append(f"did you mean {', '.join(sorted(meant))}?")
+    return "; ".join(said)
 
 
 def _only_one_length(arguments: Sequence[str], default: Any) -> list[str]:
@@ -225,18 +256,14 @@ def _without_required(default: Any) -> Any:
     return dataclasses.replace(default, **dict.fromkeys(missing, ""))
 
 
-def _take_recipe(arguments: Sequence[str], defaults: Mapping[str, C]) -> tuple[C, list[str]]:
-    name, rest = next(iter(defaults)), list(arguments)
-    for i, argument in enumerate(rest):
-        if argument == "--recipe" and i + 1 < len(rest):
-            name = rest[i + 1]
-            del rest[i : i + 2]
-            break
-        if argument.startswith("--recipe="):
+def _recipe_name(arguments: Sequence[str], defaults: Mapping[str, C]) -> str:
+    name = next(iter(defaults))
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        if argument == "--recipe":
+            name = following
+        elif argument.startswith("--recipe="):
             name = argument.removeprefix("--recipe=")
-            del rest[i]
-            break
-    return choose("recipe", name, defaults), rest
+    return name
 
 
 def _stop(message: str) -> None:

@@ -69,10 +69,7 @@ def describe(
         "recipe": json.dumps(asdict(recipe), indent=2),
         "sizes (per device and micro-step)": _sizes(recipe),
         "steps": f"{steps}, each of {images:,} images at the base size",
-        "layout": (
-            f"{world_size} processes on {place.device.type}, {accumulation} micro-steps; "
-            f"{_layout(recipe, world_size)}"
-        ),
+        "layout": f"{_processes(place, accumulation)}; {_layout(recipe, world_size)}",
         "parameters": (
             f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the "
             "image encoder"
@@ -105,9 +102,7 @@ def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
     print("recipe:", json.dumps(asdict(recipe), indent=2))
     print("sizes (per device and micro-step):", _sizes(recipe))
     print(f"steps: {recipe.length()}, each of {images:,} images at the base size")
-    print(
-        f"layout: {place.world_size} processes on {place.device.type}, {accumulation} micro-steps"
-    )
+    print("layout:", _processes(place, accumulation))
     for difference in differences(recipe, protocol):
         print(difference)
 
@@ -130,6 +125,13 @@ def flops_per_image(objective: nn.Module, batch: Batch) -> float:
         objective(batch).backward()
     objective.zero_grad(set_to_none=True)
     return counter.get_total_flops() / len(batch)
+
+
+def _processes(place: Place, accumulation: int) -> str:
+    return (
+        f"{place.world_size} process{'es' * (place.world_size != 1)} on {place.device.type}, "
+        f"{accumulation} micro-step{'s' * (accumulation != 1)}"
+    )
 
 
 def _layout(recipe: Recipe, world_size: int) -> str:

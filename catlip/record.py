@@ -109,6 +109,8 @@ class Record:
     def measured(self, metrics: K) -> Run[K]:
         """Store the metrics, and return the run in the form that the tables of its kind take."""
         self.metrics = metrics.metrics()
+        if self in _making:
+            self.environment |= self._usage.so_far()
         method_style.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
 

@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from program_server import LONGEST_S, ProgramServer
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So a script starts what runs in the background, and what the tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
 os.environ["OMP_NUM_THREADS"] = "1"  # several test processes share the cores

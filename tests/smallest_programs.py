@@ -76,6 +76,7 @@ class Smallest:
 
 
 SMALLEST = {
+    "catlip": Smallest(""),
     "catlip.words": Smallest(""),
     DATA: Smallest("--limit 24 --scenes 40 --size 48 --quiet"),
     SCENES: Smallest(

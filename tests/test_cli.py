@@ -22,6 +22,7 @@ from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
+from catlip.label import Label
 from catlip.recipes.__main__ import WriteRecipes
 
 REPOSITORY = Path(__file__).parent.parent
@@ -211,6 +212,20 @@ def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(("config", "goes_on"), [(WriteRecipes, False), (Label, True)])
+def test_only_what_goes_on_says_so_when_it_is_interrupted(
+    monkeypatch, capsys, config, goes_on
+) -> None:
+    def main(config: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["prog"])
+    with pytest.raises(SystemExit) as ended:
+        run(config, main)
+    assert ended.value.code == 130
+    assert ("go on" in capsys.readouterr().err) == goes_on
 
 
 def test_a_program_says_which_version_it_is_of(monkeypatch, capsys) -> None:

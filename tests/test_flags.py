@@ -11,11 +11,14 @@ import sys
 import pytest
 from one_line import one_line_exit
 
+from bench.plan.config import Plan
+from bench.scaling import Scaling
 from catlip.cli import run
 from catlip.encoder import ENCODERS
 from catlip.pretrain import PretrainCatLIP, main
-from catlip.program.flags import HIDDEN, grouped
+from catlip.program.flags import HIDDEN, view_of
 from catlip.recipes.pretrain import CATLIP
+from catlip.vocabulary.__main__ import BuildVocabulary
 
 DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
 TRANSFERS = ("linear_probe", "finetune", "multilabel", "segmentation", "detection")
@@ -79,6 +82,7 @@ def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(
         read(monkeypatch, "--help")
     said = capsys.readouterr().out
     found = boxes(said)
+    assert "--recipe" in found[""]
     assert found["recipe"][:4] == ["--encoder", "--iterations", "--epochs", "--micro-batch"]
     assert {"--betas", "--eps", "--grad-clip"} <= set(found["optimizer"])
     assert {"--crop-scale", "--range-augment"} <= set(found["images"])
@@ -88,17 +92,51 @@ def test_what_most_people_set_stands_first_and_the_rest_in_named_groups(
     assert "--max-lr" in said
 
 
+def test_a_flag_that_is_empty_by_default_is_optional(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["prog", "--help"])
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        run(BuildVocabulary, print)
+    lines = capsys.readouterr().out.splitlines()
+    (threshold,) = [line for line in lines if line.lstrip("│ ").startswith("--threshold")]
+    assert re.search(r"--threshold INT .*\(optional\)", threshold)
+    (labels,) = [line for line in lines if "Folders of labels" in line]
+    assert "(required)" in labels
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "says"),
+    [
+        (BuildVocabulary, "x --treshold 5 --out v.json", "did you mean --threshold?"),
+        (BuildVocabulary, "x --thresh 5 --qiet --out v.json", "--quiet, --threshold?"),
+        (Plan, "--gpu b300x", "no datasheet of GPU 'b300x'"),
+        (Scaling, "--bogus 1", "missing: --shards, --probe, --vocabulary, --labels-dir"),
+        (Scaling, "--bogus 1", "unknown: --bogus"),
+        (PretrainCatLIP, "", "missing: --shards, --vocabulary "),
+    ],
+)
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_a_wrong_command_line_is_one_line_that_names_all_that_is_wrong(
+    monkeypatch, capsys, config, arguments, says, columns
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "argv", ["prog", *arguments.split()])
+    with one_line_exit(capsys, f"error: {says}" if "missing" in says else says):
+        run(config, main, DEFAULTS if config is PretrainCatLIP else None)
+
+
 @pytest.mark.parametrize("name", TRANSFERS)
 def test_groups_hold_each_field_of_each_program_once(name) -> None:
     recipes = importlib.import_module(f"bench.downstream.{name}").RECIPES
     for config in recipes.values():
-        whole = grouped(config)
-        assert whole is not None
-        placed = [field.name for part in whole.parts.values() for field in dataclasses.fields(part)]
+        view = view_of(type(config), config)
+        placed = [field.name for part in view.groups.values() for field in dataclasses.fields(part)]
         assert sorted([*placed, *HIDDEN]) == sorted(
             field.name for field in dataclasses.fields(config.recipe)
         )
-        assert whole.config(whole.shown(config), config) == config
+        required = {"encoder": "random:vit_tiny16@64", "data": "folder:x"}
+        given = dataclasses.replace(config, **required)
+        assert view.config(view.shown(**required)) == given
 
 
 @pytest.mark.parametrize("name", TRANSFERS)

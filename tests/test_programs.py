@@ -113,6 +113,12 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
     assert kinds >= {SMALLEST[name].kind for name in EVERY_RECORD}
 
 
+def test_every_program_is_listed_with_a_line(ran: Programs) -> None:
+    lines = dict(re.findall(r"^python -m (\S+) +(\S.*)$", ran.run("catlip").stdout, re.MULTILINE))
+    others = ("catlip", "pipeline")  # the list itself, and what run_all.sh calls
+    assert lines.keys() == {name.split()[0] for name in programs()} - {*others}
+
+
 def test_no_entry_is_of_a_program_that_is_gone() -> None:
     assert SMALLEST.keys() <= set(programs())
 

@@ -98,9 +98,10 @@ def main(config: DataEfficiency) -> None:
     with ThreadPoolExecutor(len(config.devices)) as pool:
         codes = list(pool.map(work, jobs))
     if failed := [str(path) for (path, _), code in zip(jobs, codes, strict=True) if code]:
+        # 2 is an error that the same command would meet again.
+        go_on = "" if 2 in codes else "; run it again to go on"
         raise InputError(
-            f"{len(failed)} of {len(jobs)} failed, see above: {', '.join(failed)}; run it again to "
-            "go on"
+            f"{len(failed)} of {len(jobs)} failed, see above: {', '.join(failed)}{go_on}"
         )
 
 

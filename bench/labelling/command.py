@@ -49,7 +49,8 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
             )
             rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
-                print(f"{rule}: {workers} processes, {rates[workers]:,.0f} captions/s")
+                processes = f"{workers} process{'es' * (workers != 1)}"
+                print(f"{rule}: {processes}, {rates[workers]:,.0f} captions/s")
     efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
     return Processes(captions_per_s=rates, efficiency=efficiency)
 

@@ -10,9 +10,11 @@ import msgspec
 
 from catlip.kinds.base import Interval, Kind
 from catlip.kinds.least_counts import too_few
+from catlip.table import shown
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
+BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,19 @@ class Environment:
     wall_s: float | None = None
     other_cpu_s: float | None = None
     energy_j: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> str:
+        """A sentence, if other programs took so much processor time during the run that its times
+        are in doubt; empty for older records, which do not hold that time.
+        """
+        other, wall = self.other_cpu_s, self.wall_s
+        if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
+            return ""
+        return (
+            f"The machine was busy: other programs took {shown(other)} s of processor time in "
+            f"{shown(wall)} s."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,8 @@ BATCH_CAPTIONS = 512
 
 @dataclass(frozen=True)
 class Label:
-    """Label captions with WordNet synsets; a second run labels only what is missing or has changed.
+    """Label captions with WordNet synsets; run the same command again to go on where it stopped, or
+    to label what has changed.
 
     python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
 

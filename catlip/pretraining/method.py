@@ -59,9 +59,9 @@ def classes_of(config: LabelledRun) -> Classes:
     """
     if config.vocabulary is None:
         if not config.dry_run:
+            shards = "" if config.shards else "--shards, "
             raise InputError(
-                "the classes are missing; give --vocabulary FILE, made by python -m "
-                "catlip.vocabulary"
+                f"missing: {shards}--vocabulary (a file made by python -m catlip.vocabulary)"
             )
         equal = UNKNOWN_LABELS_PER_CAPTION / config.num_classes
         return Classes(torch.full((config.num_classes,), equal), identity={}, labels=None)

@@ -1,8 +1,12 @@
-"""The flags of a recipe in groups, so that `--help` begins with what most people set.
+"""What tyro is shown in place of a config.
 
-tyro shows one box of flags for each dataclass. A recipe is one dataclass of forty fields, some of
-which few people change; its `GROUPS` say which. Instead of a config, tyro is shown a view of it,
-whose recipe is split into one dataclass for each group.
+A view has the config's fields, with three differences. A recipe, which is one dataclass of forty
+fields, is split into one dataclass for each of its `GROUPS`, so that tyro's boxes of flags begin
+with what most people set. `--recipe` is one of the flags. A flag that is empty by default is
+optional, where tyro would write `(default: )`.
+
+The config itself is made from the view after tyro has read the command line. So an InputError of
+its `__post_init__` reaches the user as it is; tyro would take it for an error of its own.
 """
 
 import ast
@@ -10,9 +14,9 @@ import dataclasses
 import inspect
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -21,94 +25,108 @@ HIDDEN = ("about", "source")  # descriptions of a recipe, which are no settings
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Converts a config to the view of it that tyro is shown, and back.
+class View:
+    """A dataclass for tyro, and how it becomes a config.
 
     Attributes:
         config_type: the type of the config.
-        view: what tyro is shown.
-        parts: for each group, the name of its field in the view, and its type.
+        default: the config that gives the defaults; None for those of its type.
+        shown: what tyro is shown.
+        groups: for each group of the recipe, the name of its field in the view, and its type.
     """
 
     config_type: type[Any]
-    view: type[Any]
-    parts: Mapping[str, type[Any]]
+    default: Any
+    shown: type[Any]
+    groups: Mapping[str, type[Any]]
 
-    def shown(self, config: Any) -> Any:
-        """A config as the view of it."""
-        recipe = getattr(config, RECIPE)
-        values = {name: _taken(part, recipe) for name, part in self.parts.items()}
-        others = [field.name for field in dataclasses.fields(config) if field.name != RECIPE]
-        return self.view(**values, **{name: getattr(config, name) for name in others})
-
-    def config(self, view: Any, default: Any) -> Any:
+    def config(self, given: Any) -> Any:
         """The config that a view shows; what it hides is the default's.
 
         Raises: InputError, as the config does.
         """
-        changes = {}
-        for name, part in self.parts.items():
-            for field in dataclasses.fields(part):
-                changes[field.name] = getattr(getattr(view, name), field.name)
-        values = {RECIPE: dataclasses.replace(getattr(default, RECIPE), **changes)}
-        for field in dataclasses.fields(default):
-            if field.name != RECIPE:
-                values[field.name] = getattr(view, field.name)
+        values = {
+            field.name: getattr(given, field.name)
+            for field in dataclasses.fields(self.config_type)
+            if field.name != RECIPE or not self.groups
+        }
+        if self.groups:
+            parts = [vars(getattr(given, name)) for name in self.groups]
+            changes = {name: value for part in parts for name, value in part.items()}
+            values[RECIPE] = dataclasses.replace(getattr(self.default, RECIPE), **changes)
         return self.config_type(**values)
 
 
-def grouped(default: Any) -> Whole | None:
-    """What tyro is shown in place of `default`; None without a recipe that has groups."""
+def view_of(config_type: type[Any], default: Any = None, recipes: Iterable[str] = ()) -> View:
+    """What tyro is shown in place of a config.
+
+    Args:
+        default: a config that has the defaults.
+        recipes: names that --recipe chooses from.
+    """
     recipe = getattr(default, RECIPE, None)
-    groups: Mapping[str, tuple[str, ...]] = getattr(recipe, "GROUPS", {})
-    if not groups:
-        return None
-    of_recipe = {
-        field: shown for field, shown in _fields(type(recipe)).items() if field not in HIDDEN
-    }
-    placed = [field for fields in groups.values() for field in fields]
-    others = [field for field in of_recipe if field not in placed]
-    fields_of = {RECIPE: (), **groups}
-    fields_of[RECIPE] = (*fields_of[RECIPE], *others)
-    parts = {
-        name: dataclasses.make_dataclass(
-            name, [(field, of_recipe[field]) for field in fields], frozen=True
+    groups = _groups(recipe)
+    fields: list[Any] = []
+    if recipes:
+        chooses = tyro.conf.arg(
+            name=RECIPE,
+            help="Named defaults of the other flags.",
+            help_behavior_hint=f"(one of: {', '.join(recipes)})",
         )
-        for name, fields in fields_of.items()
-    }
-    for part in parts.values():
-        part.__doc__ = ""
-    of_config = {field: shown for field, shown in _fields(type(default)).items() if field != RECIPE}
+        fields.append(("recipe_name", Annotated[str, chooses], dataclasses.field(default="")))
     in_box: Any = tyro.conf.OmitArgPrefixes
-    boxes = [(name, in_box[part]) for name, part in parts.items()]
-    view = dataclasses.make_dataclass(
-        type(default).__name__, [*boxes, *of_config.items()], frozen=True
-    )
-    return Whole(type(default), view, parts)
+    for name, group in groups.items():
+        of_group = group(**{f.name: getattr(recipe, f.name) for f in dataclasses.fields(group)})
+        fields.append((name, in_box[group], dataclasses.field(default=of_group)))
+    fields += [field for field in _fields(config_type, default) if field[0] != RECIPE or not groups]
+    shown = dataclasses.make_dataclass(config_type.__name__, fields, frozen=True, kw_only=True)
+    return View(config_type, default, shown, groups)
 
 
-def _taken(part: type[Any], recipe: Any) -> Any:
-    return part(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(part)})
-
-
-def _fields(config: type[Any]) -> dict[str, Any]:
-    """Each field's type with its docstring as tyro's help, unless the type has help itself."""
-    hints, documented = get_type_hints(config, include_extras=True), _docstrings(config)
-    types: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        shown = hints[field.name]
-        if field.name in documented and not _has_own_help(shown):
-            shown = Annotated[shown, tyro.conf.arg(help=documented[field.name])]
-        types[field.name] = shown
+def _groups(recipe: Any) -> dict[str, type[Any]]:
+    """For each group of a recipe, a dataclass of its fields; those that no group names are in the
+    group `recipe`. Empty without a recipe that has groups.
+    """
+    named: Mapping[str, tuple[str, ...]] = getattr(recipe, "GROUPS", {})
+    if not named:
+        return {}
+    fields = {field[0]: field for field in _fields(type(recipe), recipe) if field[0] not in HIDDEN}
+    placed = [name for names in named.values() for name in names]
+    others = [name for name in fields if name not in placed]
+    groups = {RECIPE: (), **named}
+    groups[RECIPE] = (*groups[RECIPE], *others)
+    types = {
+        title: dataclasses.make_dataclass(
+            title, [fields[name] for name in names], frozen=True, kw_only=True
+        )
+        for title, names in groups.items()
+    }
+    for group in types.values():
+        group.__doc__ = ""
     return types
 
 
-def _has_own_help(shown: Any) -> bool:
-    """Whether a type has help of its own: a dataclass, or an annotated type with help."""
-    inner, *options = get_args(shown) if get_origin(shown) is Annotated else (shown,)
-    return dataclasses.is_dataclass(inner) or any(
-        getattr(option, "help", None) for option in options
-    )
+def _fields(config_type: type[Any], default: Any) -> list[tuple[str, Any, Any]]:
+    """Each field as `make_dataclass` takes it, its docstring as tyro's help."""
+    hints, documented = get_type_hints(config_type, include_extras=True), _docstrings(config_type)
+    fields = []
+    for field in dataclasses.fields(config_type):
+        value = field.default if default is None else getattr(default, field.name)
+        shown = hints[field.name]
+        own = getattr(shown, "__metadata__", ())
+        is_box = dataclasses.is_dataclass(getattr(shown, "__origin__", shown))
+        has_help = any(getattr(option, "help", None) for option in own)
+        has_hint = any(getattr(option, "help_behavior_hint", None) for option in own)
+        hint = None
+        if not has_hint and value in (None, "", ()):
+            hint = "(optional)"
+        elif value in (dataclasses.MISSING, tyro.MISSING):
+            hint = "(required)"  # tyro says so itself, except of several positional arguments
+        if not is_box:
+            help = None if has_help else documented.get(field.name)
+            shown = Annotated[shown, tyro.conf.arg(help=help, help_behavior_hint=hint)]
+        fields.append((field.name, shown, dataclasses.field(default=value)))
+    return fields
 
 
 def _docstrings(config: type[Any]) -> dict[str, str]:
@@ -117,7 +135,11 @@ def _docstrings(config: type[Any]) -> dict[str, str]:
     for base in reversed(config.__mro__[:-1]):
         if not dataclasses.is_dataclass(base):
             continue
-        (body,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        try:
+            source = inspect.getsource(base)
+        except OSError:  # an installation without sources: no help, but the program runs
+            continue
+        (body,) = ast.parse(textwrap.dedent(source)).body
         assert isinstance(body, ast.ClassDef)
         for line, following in itertools.pairwise(body.body):
             match line, following:

@@ -13,21 +13,12 @@ from reports.compare.differences import listed
 from reports.read.records import Record
 
 R = TypeVar("R", bound=Record[Any])
-BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
-
-
-def is_busy(record: Record[Kind]) -> bool:
-    """Whether other programs took so much processor time during the run that its times are in
-    doubt; False for older records, which do not hold that time.
-    """
-    other, wall = record.machine.other_cpu_s, record.machine.wall_s
-    return other is not None and wall is not None and wall > 0 and other > BUSY * wall
 
 
 def undisturbed(records: Iterable[R]) -> list[R]:
     """The records whose times are not in doubt."""
-    return [record for record in records if not is_busy(record)]
+    return [record for record in records if not record.machine.busy]
 
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
@@ -35,16 +26,6 @@ def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
     as many as an interval needs.
     """
     return len(kept) >= min(len(every), least_pairs())
-
-
-def busy_words(record: Record[Kind]) -> str:
-    """A sentence for the list of records; empty if the machine was not busy."""
-    if not is_busy(record):
-        return ""
-    return (
-        f"The machine was busy: other programs took {shown(record.machine.other_cpu_s)} s of "
-        f"processor time in {shown(record.machine.wall_s)} s."
-    )
 
 
 def broken_words(record: Record[Kind]) -> str:
@@ -56,13 +37,13 @@ def broken_words(record: Record[Kind]) -> str:
 
 def caveats(record: Record[Kind]) -> list[str]:
     """All warnings about a record."""
-    return [words for words in (busy_words(record), broken_words(record)) if words]
+    return [words for words in (record.machine.busy, broken_words(record)) if words]
 
 
 def busy_machines(records: Iterable[Record[Kind]], called: str = "records") -> str:
     """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()
-    busy = [record.name for record in unique if is_busy(record)]
+    busy = [record.name for record in unique if record.machine.busy]
     if not busy:
         return ""
     names = f" ({listed(busy)})" if len(busy) <= MOST_NAMED else ""

@@ -7,6 +7,7 @@ import pytest
 
 from bench import device
 from bench.device import Device, Part, measured, parts_of, seconds_since_start
+from bench.measuring.deadline import in_time
 from catlip.cli import InputError
 
 
@@ -46,6 +47,19 @@ def test_a_part_that_takes_longer_than_expected_is_cut_off_when_the_budget_ends(
     begin = time.monotonic()
     assert "cut off" in ended(Part("steps", 1, sleeps), 5.2)
     assert time.monotonic() - begin < 8
+
+
+def test_a_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
+    rounds: list[int] = []
+
+    def takes_turns(left: float) -> None:
+        for number in in_time(range(1000)):
+            time.sleep(0.1)
+            rounds.append(number)
+
+    assert "measured" in ended(Part("steps", 1, takes_turns), 7)
+    assert 1 < len(rounds) < 25
+    assert len(list(in_time(range(1000)))) == 1000  # the limit is over
 
 
 def test_the_start_of_the_program_counts() -> None:

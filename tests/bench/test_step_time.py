@@ -1,16 +1,18 @@
 """The bench times what it says and writes it down."""
 
+import itertools
 import json
 import shlex
 import time
 from dataclasses import replace
-from itertools import groupby, repeat
+from itertools import groupby, islice, repeat
 from typing import Any
 
 import pytest
 import torch
 from one_line import one_line_error
 
+from bench import step_time
 from bench.arithmetic.gpus import datasheet_tflops
 from bench.measuring import methods
 from bench.measuring.ceiling import measure_ceiling
@@ -18,6 +20,7 @@ from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, 
 from bench.step_time import PARTS, StepTime, steps_ms, ways
 from catlip.cli import InputError
 from catlip.kinds.cells import TIMES
+from catlip.system import machine
 from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm
 from catlip.training.trainer import Trainer
@@ -59,6 +62,25 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed, tmp_path
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.2f}{TIMES}" in printed
+
+
+def test_what_was_timed_before_the_time_was_over_is_kept(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(step_time, "in_time", lambda rounds: islice(rounds, 4))
+    config = StepTime("hybrid_mini", 32, batch_size=4, num_classes=50, device="cpu", quiet=True)
+    step_time.main(replace(config, num_warmup=1, num_steps=100, out=tmp_path))
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text())
+    assert [len(record["samples"][f"{m}_total_ms"]) for m in ("catlip", "clip")] == [3, 3]
+    assert "out of time after 3 of 100 timed steps" in record["notes"]
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_times_beside_other_programs_are_in_doubt(monkeypatch, capsys, tmp_path, others) -> None:
+    taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
+    monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
+    config = StepTime("hybrid_mini", 32, batch_size=4, num_classes=50, device="cpu", quiet=True)
+    step_time.main(replace(config, num_warmup=1, num_steps=1, out=tmp_path))
+    assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
 
 
 def test_a_gpu_is_timed_eager_and_compiled_unless_one_is_asked_for() -> None:

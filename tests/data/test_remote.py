@@ -567,6 +567,7 @@ def test_remote_paths_are_shown_as_urls() -> None:
         "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
     )
     assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
+    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 
 
 def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

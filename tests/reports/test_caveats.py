@@ -11,7 +11,7 @@ from catlip.claims import digest
 from catlip.kinds import Pretrain
 from catlip.kinds.estimate import HOLDS
 from reports.paper.claims import verdicts
-from reports.read.caveats import broken_words, is_busy
+from reports.read.caveats import broken_words
 from reports.read.measured import settings
 from reports.render.page import markdown
 from reports.render.provenance import record_groups
@@ -71,7 +71,7 @@ def test_the_warning_names_the_records(page_of, write_training, tmp_path):
 def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
     for change in ({"other_cpu_s": strange}, {"wall_s": strange, "other_cpu_s": 0}):
         write_record("pretrain", next(iter(change)), environment=BUSY | change)
-    assert not [r for r in records_in(tmp_path).every if is_busy(r)]
+    assert not [r for r in records_in(tmp_path).every if r.machine.busy]
 
 
 def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_of, tmp_path):

@@ -119,8 +119,8 @@ def sentences(
     plan, total, a_step = layout.plan, order.total, np.diff(layout.plan.starts)
     yield (
         f"{'Samples' if config.shards else 'Made-up samples'}: {total:,} in {len(order.counts):,} "
-        f"shards. Steps: {len(plan):,}. Ranks: {layout.ranks:,}. Micro-steps per step: "
-        f"{layout.accumulation:,}."
+        f"shard{'s' * (len(order.counts) != 1)}. Steps: {len(plan):,}. Ranks: {layout.ranks:,}. "
+        f"Micro-steps per step: {layout.accumulation:,}."
     )
     images = _range([size.batch for size in plan.sizes])
     yield (

@@ -155,7 +155,7 @@ def _peaks_table(run: Run[Memory], end: str) -> Table:
         "does not vary between steps, so there is no interval. The largest batch is for this "
         "device's memory."
     )
-    title = f"Peak memory of a training step, {step_description(run)}"
+    title = f"Peak memory of a training step's tensors, {step_description(run)}"
     return Table(f"memory{end}", title, columns, rows=rows, caption=caption)
 
 

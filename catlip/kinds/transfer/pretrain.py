@@ -40,6 +40,9 @@ class Pretrain(Kind):
 
 def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Table:
     """One row per run."""
+    # Not what bench.memory measures, which is the peak of a step's tensors.
+    on_cpu = {run.is_cpu for run in runs}
+    whose = "Process's" if on_cpu == {True} else "GPU's" if on_cpu == {False} else "Device's"
     columns = [
         "Run",
         "Final loss",
@@ -48,7 +51,7 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
         "Time (s)",
         "Images/s",
         "Waiting for data (%)",
-        "Peak memory (GiB)",
+        f"{whose} peak memory (GiB)",
         "Parameters (M)",
     ]
     caption = "The losses of different methods have different units: compare within a method only."

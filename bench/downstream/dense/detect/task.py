@@ -128,8 +128,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
                 trainer.train(start, num_steps)
         except FloatingPointError as error:
             raise InputError(
-                f"{error}; go on from the last checkpoint with another --seed, or try a lower "
-                "--max-lr"
+                f"{error}; try a lower --max-lr or another --seed, with another --out"
             ) from error
         model.load_state_dict(trainer.weights())
         self.save(model, identity)

@@ -114,8 +114,8 @@ class Steps(Hook):
         if not math.isfinite(loss := outputs["loss"].item()):
             step = runner.iter // self.training.accumulation
             raise InputError(
-                f"the loss is {loss} at step {step}; go on from the last checkpoint with another "
-                "--seed, or try a lower --max-lr"
+                f"the loss is {loss} at step {step}; try a lower --max-lr or another --seed, with "
+                "another --out"
             )
 
 

@@ -5,6 +5,7 @@ it.
 import json
 import os
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,14 @@ def test_two_encoders_of_one_name_are_refused(started, tmp_path) -> None:
         with pytest.raises(InputError, match=r"--encoders.*--out"):
             main(config(encoders, "folder:x", tmp_path))
     assert started == []
+
+
+@pytest.mark.parametrize(("code", "goes_on"), [(2, False), (75, True)])
+def test_an_error_that_would_come_again_is_not_to_be_run_again(
+    monkeypatch, tmp_path, code, goes_on
+) -> None:
+    ended = subprocess.CompletedProcess([], code)
+    monkeypatch.setattr(data_efficiency.subprocess, "run", lambda command, check: ended)
+    with pytest.raises(InputError, match="1 of 1 failed") as failed:
+        main(config(("a",), "folder:x", tmp_path))
+    assert ("go on" in str(failed.value)) == goes_on

@@ -1,0 +1,36 @@
+"""A bench with a time limit starts nothing that would end too late, and keeps what it has."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+MARGIN = 1.5  # how much longer than the fastest round the next one may take
+
+_end = math.inf  # of the time limit, by time.monotonic()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit the rounds of `in_time` in the block."""
+    global _end
+    _end = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _end = math.inf
+
+
+def in_time(rounds: Iterable[T]) -> Iterator[T]:
+    """The first round, and those that can be expected to end in time, judged by the fastest."""
+    fastest = 0.0
+    for number, each in enumerate(rounds):
+        begin = time.monotonic()
+        if begin + MARGIN * fastest > _end:
+            return
+        yield each
+        took = time.monotonic() - begin
+        # The first one also warms up: the next is expected to take no longer.
+        fastest = min(fastest, took) if number else took / MARGIN
