@@ -15,7 +15,7 @@ from catlip.program.progress import progress
 from catlip.training import trackers
 from catlip.training.distributed import barrier
 from catlip.training.feed import on_device
-from catlip.training.log import Log
+from catlip.training.log import Log, Progress
 from catlip.training.preempt import noted_stops
 from catlip.training.saving.pace import CheckpointPace
 from catlip.training.saving.weights import save_weights
@@ -57,12 +57,15 @@ def train(
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
-    recent = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.place, projects=projects, config=config)
+    history = trainer.resume(folder / "checkpoints", config)
+    log = Log(
+        folder, trainer.step, trainer.place, projects=projects, config=config, lines=history.lines
+    )
+    recent = [Progress(**step) for step in history.unlogged]
     stream = on_device(batches(trainer.step), trainer.place.device)
     hidden = quiet or not trainer.place.is_main
     pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
-    saving = partial(trainer.saving, folder / "checkpoints", config)
+    saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         noted_stops() as notice,
         CheckpointWriter(saving, pace, after_checkpoint) as writer,

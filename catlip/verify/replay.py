@@ -116,7 +116,8 @@ class Replay:
         trainer = self.training.trainer
         recent: list[Progress] = []
         if self.span.checkpoint:
-            recent = trainer.load(self.span.checkpoint, self.training.identity)
+            history = trainer.load(self.span.checkpoint, self.training.identity)
+            recent = [Progress(**step) for step in history.unlogged]
             yield from self._weights()
         if not self.span.steps:
             return
