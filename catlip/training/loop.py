@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from catlip.program.progress import progress
+from catlip.record import note_finished
 from catlip.training import trackers
 from catlip.training.distributed import barrier
 from catlip.training.feed import on_device
@@ -23,6 +24,8 @@ from catlip.training.saving.writer import CheckpointWriter, nothing
 from catlip.training.schedule import learning_rate
 from catlip.training.threads import use_threads
 from catlip.training.trainer import Trainer, metrics_of
+
+PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
 
 
 def train(
@@ -58,6 +61,8 @@ def train(
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
     history = trainer.resume(folder / "checkpoints", config)
+    if trainer.step == trainer.num_steps:
+        note_finished()
     log = Log(
         folder, trainer.step, trainer.place, projects=projects, config=config, lines=history.lines
     )
@@ -121,4 +126,4 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
         done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
-        save_weights(path, weights, config | {"progress": done})
+        save_weights(path, weights, config | {PROGRESS: done})

@@ -15,6 +15,7 @@ from catlip.program.broken import read_lines
 from catlip.record import environment, read_record
 from catlip.training.distributed import Place
 from catlip.training.folder import changes
+from catlip.training.loop import PROGRESS
 from catlip.training.saving import checkpoint
 from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
@@ -22,7 +23,6 @@ from catlip.weights.files import read_file
 # Packages whose version may change the rounding, or the pixels.
 OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
 NEEDED = {"config", "environment", "samples"}  # keys of a record
-NOT_OF_THE_RUN = "progress"  # what a file of weights holds in addition to the run's config
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RecordedRun:
                 f"{self.folder} has neither a checkpoint nor weights, so nothing says on which "
                 "data it was trained"
             )
-        held.pop(NOT_OF_THE_RUN, None)
+        held.pop(PROGRESS, None)
         if changed := changes(held, json.loads(json.dumps(identity))):
             raise InputError(
                 f"{self.folder} was trained on other data or by another recipe: {changed}"
