@@ -191,10 +191,8 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             after_checkpoint=mirror.send_or_warn if mirror else nothing,
         )
         record.shown_as[objective.name] = shown_as(objective)
-        record.samples |= {
-            name: [line[name] for line in lines] for name in lines[0] if name != "broken"
-        }
-        broken = _list_broken(record, config.out, data.shards)
+        broken, keys = broken_images(config.out, data.shards)
+        record.samples |= samples_of(lines, keys)
         if trainer.accumulation > 1:
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
@@ -232,21 +230,24 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     return shards
 
 
-def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]:
-    """List in the record the images that could not be used.
+def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[str]]:
+    """The images that could not be used: those met in training, and those left out of the shards.
 
-    They are those met in training, and those left out of the shards.
-
-    Returns: their counts by cause.
+    Returns: their counts by cause, and the first of them.
     """
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
     if isinstance(shards, ShardSet):
         counts |= shards.skipped_by_cause()
         keys += shards.first_skipped()
-    if counts:
-        record.samples["broken_keys"] = keys[:MOST_LISTED]
-    return counts
+    return counts, keys[:MOST_LISTED]
+
+
+def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
+    """The samples of a record: what the lines of the log hold, and the broken images, if any."""
+    names = [name for name in lines[0] if name != "broken"]
+    samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
+    return samples | ({"broken_keys": broken_keys} if broken_keys else {})
 
 
 def summary(

@@ -229,12 +229,11 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     return head
 
 
-def config_of(path: Path) -> dict[str, Any]:
-    """The run's config that the checkpoint at `path` holds; all ranks call it.
-
-    Raises: DamagedError.
+def head_of(path: Path) -> Head:
+    """What the checkpoint at `path` holds besides tensors, whose sums are checked; all ranks call
+    it. Raises: DamagedError.
     """
-    return _read(path)[0].config
+    return _read(path)[0]
 
 
 def _newest_first(folder: Path) -> list[Path]:
