@@ -11,7 +11,7 @@ block ends without an error, the record is written atomically and the partial is
 the partial stays, and is reported as incomplete. A long run calls `record.save()` after each part
 that it has measured, so that the partial has this part even if the run is killed. A command that is
 refused before it has begun to work leaves no partial of its own, and does not change that of an
-earlier run.
+earlier run. A record of a run that had finished before does not say how busy the machine is now.
 """
 
 import contextlib
@@ -41,6 +41,10 @@ from catlip.system.machine import Usage
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
+FINISHED_NOTE = (
+    "made again from the files of a finished run: date, revision and machine are those of that "
+    "moment, and the load of the machine is not known"
+)
 # Metadata of a config's field that was added later: earlier records lack it, and describe the same
 # run as one in which it has its default.
 LATER = {"later": True}
@@ -72,6 +76,7 @@ class Record:
         notes: sentences a reader of the numbers must know.
         shown_as: method -> its label, colour and marker in the reports.
         begun: whether the run has begun to work, so that the partial stays if it fails.
+        finished_before: whether this process found the run, or a part of it, finished.
         attention: kernels of scaled-dot-product attention that ran.
     """
 
@@ -84,7 +89,7 @@ class Record:
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
         self.shown_as: dict[str, dict[str, str]] = {}
-        self.begun = False
+        self.begun = self.finished_before = False
         self.attention: set[str] = set()
         self.environment = environment()
         self._head = {
@@ -130,7 +135,11 @@ class Record:
         trace: TracebackType | None,
     ) -> None:
         _making.remove(self)
-        self.environment |= self._usage.so_far()
+        if self.finished_before and not self.begun:
+            del self.environment["load_start"]
+            self.notes.append(FINISHED_NOTE)
+        else:
+            self.environment |= self._usage.so_far()
         if "torch" in sys.modules:
             self.environment["threads"] = _threads()  # a training chooses how many when it starts
         if self.attention:
@@ -166,6 +175,15 @@ def note_begun() -> None:
     """
     if _making:
         _making[-1].begun = True
+
+
+def note_finished() -> None:
+    """Mark the record that is being made as of a run that had finished before, wholly or in part.
+
+    If this process does nothing more for it, its own time, load and energy are not recorded.
+    """
+    if _making:
+        _making[-1].finished_before = True
 
 
 @contextmanager

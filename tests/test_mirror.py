@@ -13,7 +13,10 @@ CONFIG = {"seed": 0}
 
 
 class Run:
-    """A folder with two checkpoints, a file and a folder, and its mirror."""
+    """A folder with two checkpoints, a file and a folder, and its mirror.
+
+    The name of the mirror has characters that are wildcards elsewhere.
+    """
 
     def __init__(self, folder: Path, elsewhere: Path, *steps: int):
         self.folder, self.elsewhere = folder, elsewhere
@@ -42,7 +45,7 @@ def content(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    run = Run(tmp_path / "run", tmp_path / "elsewhere", 1, 2)
+    run = Run(tmp_path / "run", tmp_path / "else[where]? *", 1, 2)
     run.mirror.send()
     return run
 
@@ -88,6 +91,20 @@ def test_what_is_newer_is_fetched_and_nothing_else(
     other.add(5)
     other.mirror.send()
     assert content(run.elsewhere) == other.content()
+
+
+def test_the_record_of_a_finished_run_is_fetched_too(run: Run, other: Run) -> None:
+    record = run.folder.with_name("run.json")
+    record.write_text("record")
+    run.mirror.send_record(record)
+    other.mirror.fetch(restart=False)
+    assert not other.folder.with_name("other.json").exists()
+    (run.folder / "weights.safetensors").write_text("weights")
+    run.add(3)
+    run.mirror.send_record(record)
+    other.mirror.fetch(restart=False)
+    assert other.folder.with_name("other.json").read_text() == "record"
+    assert other.content() == run.content()
 
 
 def test_a_restart_fetches_nothing_and_takes_its_place(of_another_seed: Run) -> None:

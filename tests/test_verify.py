@@ -21,8 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from short_training import command
 
-from catlip.verify.recorded import RecordedRun, read_run
-from catlip.verify.replay import chosen_spans
+from catlip.pretraining.run import Training, prepare
+from catlip.training.distributed import find_place
+from catlip.training.saving import checkpoint
+from catlip.verify.recorded import RecordedRun, config_of, read_run
+from catlip.verify.replay import spans_of
 
 ALL = ("--steps", 1000)
 
@@ -102,12 +105,74 @@ def test_a_loss_that_is_a_thousandth_off_is_found(program, copied) -> None:
     assert (done.returncode, differing(done.stdout)) == (1, ["5"])
 
 
-def test_a_log_that_differs_from_its_record_is_found_without_its_steps(program, copied) -> None:
-    (span,) = [span for span in chosen_spans(read_run(copied), 2, seed=0) if span.steps]
-    line = 0 if span.start else 4
-    raise_loss(copied, line, 1e-3, in_record=False)
+def test_what_contradicts_the_log_is_found_without_its_steps(program, copied) -> None:
+    assert [(span.start, span.end) for span in spans_of(read_run(copied), 2)] == [
+        (0, 2),
+        (10, 12),
+        (12, 12),
+    ]
+    raise_loss(copied, 2, 1e-3, in_record=False)
     done = program("catlip.verify", copied, "--steps", 2)
     assert (done.returncode, differing(done.stdout)) == (1, [])
+
+
+@pytest.fixture(scope="module")
+def training(trained) -> Training:
+    """CatLIP's run at its first step."""
+    config, method = config_of(read_run(trained["catlip"]).record["config"])
+    return prepare(config, method, find_place("cpu"))
+
+
+def contradictions(run: Path, training: Training) -> list[str]:
+    recorded = read_run(run)
+    heads = {step: checkpoint.head_of(path) for step, path in recorded.checkpoints.items()}
+    return recorded.contradictions(training, heads)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("final_loss", "train_seconds", "images_per_s", "data_wait_share", "peak_gib", "seed"),
+        *("images_seen", "epochs_seen", "iterations", "parameters_total", "parameters_image"),
+        *("method", "broken"),
+    ],
+)
+def test_a_metric_of_the_record_that_is_another_is_found(copied, training, key) -> None:
+    assert contradictions(copied, training) == []
+    record = copied.with_name("run.json")
+    value = json.loads(record.read_text())["metrics"].get(key)
+    change(record, f"metrics.{key}", value * 1.001 if isinstance(value, float) else "other")
+    (found,) = contradictions(copied, training)
+    assert found.startswith(key)
+
+
+@pytest.mark.parametrize(
+    ("name", "in_record", "in_log"),
+    [
+        *((name, True, False) for name in ("loss", "seconds", "peak_gib", "broken_keys")),
+        *((name, True, True) for name in ("images_seen", "learning_rate", "seconds", "peak_gib")),
+    ],
+)
+def test_a_sample_of_the_record_that_is_another_is_found_though_the_log_is_changed_too(
+    copied, training, name, in_record, in_log
+) -> None:
+    """Then recipe, other numbers of the line, or the log in the checkpoints give it away."""
+    record, log = copied.with_name("run.json"), copied / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[2][name] = lines[2].get(name, 1.0) * 1.001
+    change(record, f"samples.{name}", [line.get(name) for line in lines])
+    if in_log:
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert contradictions(copied, training)
+
+
+def test_a_damaged_checkpoint_is_found_and_the_others_are_used(program, copied) -> None:
+    path = copied / "checkpoints/step-00000010.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    done = program("catlip.verify", copied, *ALL)
+    assert (done.returncode, differing(done.stdout)) == (1, ["10"])
+    assert "step-00000012.pt" in done.stdout
 
 
 @pytest.mark.parametrize(("step", "part"), [(10, "objective"), (10, "average"), (12, "objective")])
@@ -209,23 +274,17 @@ def test_a_line_without_its_loss_is_found(program, copied) -> None:
     st.sets(st.integers(1, 60), min_size=1),
     st.sets(st.integers(1, 60), max_size=4),
     st.integers(1, 80),
-    st.integers(0, 9),
 )
 def test_spans_are_of_the_run_each_step_once_and_no_more_than_asked_for(
-    lines, checkpoints, steps, seed
+    lines, checkpoints, steps
 ) -> None:
     paths = {step: Path(f"step-{step:08}.pt") for step in sorted(checkpoints)}
     run = RecordedRun(Path("run"), {}, {step: {} for step in sorted(lines)}, paths, {})
-    spans = chosen_spans(run, steps, seed)
+    spans = spans_of(run, steps)
     executed = [step for span in spans for step in range(span.start, span.end)]
-    assert len(executed) == len(set(executed)) <= steps
+    assert len(executed) == len(set(executed))
+    assert all(span.steps <= steps for span in spans)
     assert all(span.end in lines | checkpoints for span in spans)
     assert all(span.start in {0, *checkpoints} for span in spans)
-    everything = chosen_spans(run, 1000, seed)
+    everything = spans_of(run, 1000)
     assert sum(span.steps for span in everything) == max(lines | checkpoints)
-
-
-def test_the_seed_chooses_the_span(trained) -> None:
-    run = read_run(trained["catlip"])
-    starts = {chosen_spans(run, 2, seed)[0].start for seed in range(20)}
-    assert starts == {0, 10, 12}

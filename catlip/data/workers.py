@@ -9,8 +9,10 @@ for a batch of 64 images of 224 pixels, which takes 56 ms to decode and crop, an
 process.
 """
 
+import io
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
 from catlip.system.engines import attempt
@@ -46,7 +49,36 @@ class _Attempts(Dataset[T | InputError | OSError]):
         self.items = items
 
     def __getitem__(self, number: int) -> T | InputError | OSError:
-        return attempt(self.items.__getitem__, number)
+        item = attempt(self.items.__getitem__, number)
+        return item if get_worker_info() is None else attempt(_shared, item)
+
+
+class _Sharing(pickle.Pickler):
+    """Moves all tensors of what it pickles to shared memory."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        if not isinstance(value, Tensor):
+            return None
+        value.share_memory_()
+        return ""
+
+
+def _shared(item: T) -> T:
+    """The item, with its tensors in shared memory.
+
+    torch would move them there when it sends the item, in a thread that prints a traceback if
+    the memory is full; the main process would then wait for the item until its timeout.
+
+    Raises: InputError when the shared memory is full.
+    """
+    try:
+        _Sharing(io.BytesIO()).dump(item)
+    except RuntimeError as error:
+        raise InputError(
+            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or 0, or "
+            "make /dev/shm larger (docker run --shm-size 8g)"
+        ) from None
+    return item
 
 
 class Items(Generic[T]):

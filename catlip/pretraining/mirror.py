@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catlip.cli import InputError
-from catlip.data.remote import find_remote, get_file, put_file, read_file, remove_file, write_file
+from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
 from catlip.training.distributed import Place, in_turn
@@ -95,12 +95,16 @@ class Mirror:
     def send_record(self, record: Path) -> None:
         """Copy what is left to send, and the run's record, which is in the folder's parent."""
         self.send()
-        put_file(record, self.url.with_name(f"{self.url.name}.json"))
+        put_file(record, self._record)
+
+    @property
+    def _record(self) -> Path:
+        return self.url.with_name(f"{self.url.name}.json")
 
     def _index(self) -> dict[str, Any] | None:
         """The index of the copy as it is now; None if there is no copy."""
-        path = self.url / INDEX
-        return _read_index(path) if find_remote(url_of(path)) else None
+        # Listed, because in a search for its name the characters * ? [ would be wildcards.
+        return _read_index(self.url / INDEX) if INDEX in names_in(self.url) else None
 
     def _files(self) -> dict[str, tuple[int, int]]:
         """The files of the run, checkpoints first, with size and time of change."""
@@ -119,6 +123,10 @@ class Mirror:
         for name in self.there:
             (fetched / name).parent.mkdir(parents=True, exist_ok=True)
             get_file(self.url / name, fetched / name)
+        if "weights.safetensors" in self.there and self._record.name in names_in(self.url.parent):
+            # The record of a finished run, which could not be made again.
+            get_file(self._record, fetched / FETCHED)
+            os.replace(fetched / FETCHED, self.folder.with_name(f"{self.folder.name}.json"))
         checkpoints = complete(fetched / "checkpoints")
         others = [fetched / name for name in self.there if not CHECKPOINT.match(name)]
         for source in [*others, *checkpoints]:

@@ -32,12 +32,13 @@ from catlip.system.lock import only_writer
 from catlip.table import as_text
 from catlip.training.blocks import compiling_pays
 from catlip.training.deterministic import choose_deterministic
-from catlip.training.distributed import Place, barrier, find_place, in_turn, peak_gib
-from catlip.training.folder import discard
-from catlip.training.loop import train
+from catlip.training.distributed import Place, barrier, find_place, in_turn
+from catlip.training.folder import discard, refuse_another
+from catlip.training.loop import PROGRESS, train
 from catlip.training.saving.writer import nothing
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
+from catlip.weights.files import read_file
 
 OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only labels need
 
@@ -82,10 +83,30 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         mirror = open_mirror(
             config.mirror, config.out, training.identity, place=place, restart=restart
         )
-        path = _train(config, training, mirror)
+        path = config.out.with_name(f"{config.out.name}.json")
+        if _is_finished(config.out, path, training.identity):
+            if place.is_main:
+                print(f"{path} is already there, from the same run; remove it to make it again")
+        else:
+            _train(config, training, path, mirror=mirror)
         if mirror:
             mirror.send_record(path)
     return path
+
+
+def _is_finished(folder: Path, record: Path, identity: dict[str, Any]) -> bool:
+    """Whether the run in `folder` has ended and has its record, which then stays as it is.
+
+    Raises: InputError when the folder holds another run.
+    """
+    weights = folder / "weights.safetensors"
+    partial = record.with_name(f"{record.name}.partial")  # of a run that ended before its record
+    if not weights.is_file() or not record.is_file() or partial.exists():
+        return False
+    _, before = read_file(weights)
+    before.pop(PROGRESS, None)
+    refuse_another(folder, before, identity)
+    return True
 
 
 def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
@@ -143,10 +164,9 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     return Training(trainer, data, identity)
 
 
-def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Path:
-    """Train in the run's folder, from its last checkpoint if there is one, and write the record.
-
-    Returns: the path of the record.
+def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
+    """Train in the run's folder, from its last checkpoint if there is one, and write the record at
+    `path`.
     """
     trainer, data = training.trainer, training.data
     place, objective = trainer.place, trainer.objective
@@ -154,7 +174,7 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
     settings = plain(config) | {"method": objective.name}
     if "labels" not in objective.needs:
         settings = {name: value for name, value in settings.items() if name not in OF_LABELS}
-    record = Record(config.out.with_name(config.out.name + ".json"), Pretrain, settings)
+    record = Record(path, Pretrain, settings)
     record.environment["ranks"] = place.world_size
     with record if place.is_main else nullcontext():
         lines = train(
@@ -171,10 +191,8 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
             after_checkpoint=mirror.send_or_warn if mirror else nothing,
         )
         record.shown_as[objective.name] = shown_as(objective)
-        record.samples |= {
-            name: [line[name] for line in lines] for name in lines[0] if name != "broken"
-        }
-        broken = _list_broken(record, config.out, data.shards)
+        broken, keys = broken_images(config.out, data.shards)
+        record.samples |= samples_of(lines, keys)
         if trainer.accumulation > 1:
             record.notes.append(
                 f"{trainer.accumulation} micro-steps per step keep the recipe's global batch"
@@ -185,7 +203,6 @@ def _train(config: PretrainRun, training: Training, mirror: Mirror | None) -> Pa
         )
     if place.is_main:
         print(as_text(pretrain_table("training", "This training", [measured])))
-    return record.path
 
 
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
@@ -213,21 +230,24 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
     return shards
 
 
-def _list_broken(record: Record, folder: Path, shards: Shards) -> dict[str, int]:
-    """List in the record the images that could not be used.
+def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[str]]:
+    """The images that could not be used: those met in training, and those left out of the shards.
 
-    They are those met in training, and those left out of the shards.
-
-    Returns: their counts by cause.
+    Returns: their counts by cause, and the first of them.
     """
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
     if isinstance(shards, ShardSet):
         counts |= shards.skipped_by_cause()
         keys += shards.first_skipped()
-    if counts:
-        record.samples["broken_keys"] = keys[:MOST_LISTED]
-    return counts
+    return counts, keys[:MOST_LISTED]
+
+
+def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
+    """The samples of a record: what the lines of the log hold, and the broken images, if any."""
+    names = [name for name in lines[0] if name != "broken"]
+    samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
+    return samples | ({"broken_keys": broken_keys} if broken_keys else {})
 
 
 def summary(
@@ -259,7 +279,7 @@ def summary(
         train_seconds=last["seconds"],
         images_per_s=last["images_seen"] / last["seconds"],
         data_wait_share=float(np.mean([line["data_wait_share"] for line in lines])),
-        peak_gib=peak_gib(trainer.place.device),
+        peak_gib=max(line["peak_gib"] for line in lines),  # of all processes that trained
         parameters_total=sum(p.numel() for p in objective.parameters()),
         parameters_image=sum(p.numel() for p in encoder.parameters()),
     )

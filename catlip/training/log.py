@@ -1,7 +1,8 @@
 """The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and trackers if asked for.
 
 `log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines of
-later steps, so that its log equals that of an uninterrupted run.
+later steps, so that its log equals that of an uninterrupted run. A checkpoint holds the lines up to
+its step, so that they are not lost with the file.
 """
 
 import itertools
@@ -67,6 +68,7 @@ class Log:
         step: of the checkpoint from which the run goes on; later lines are dropped.
         projects: tracker -> project; see `catlip.training.trackers`.
         config: what determines the run; trackers show it.
+        lines: up to `step`, as the checkpoint holds them; None to read them from `log.jsonl`.
     Attributes:
         lines: of the whole run, from its first step.
         broken: the images of the whole run that could not be read, on all ranks.
@@ -79,12 +81,13 @@ class Log:
         place: Place,
         projects: Mapping[str, str],
         config: dict[str, Any],
+        lines: Sequence[dict[str, float]] | None = None,
     ):
         self.place = place
         self.path = folder / "log.jsonl"
-        self.lines: list[dict[str, float]] = [
-            line for line in read_lines(self.path) if line["step"] <= step
-        ]
+        if lines is None:
+            lines = [line for line in read_lines(self.path) if line["step"] <= step]
+        self.lines = list(lines)
         self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
             return

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from catlip.program.progress import progress
+from catlip.record import note_finished
 from catlip.training import trackers
 from catlip.training.distributed import barrier
 from catlip.training.feed import on_device
-from catlip.training.log import Log
+from catlip.training.log import Log, Progress
 from catlip.training.preempt import noted_stops
 from catlip.training.saving.pace import CheckpointPace
 from catlip.training.saving.weights import save_weights
@@ -23,6 +24,8 @@ from catlip.training.saving.writer import CheckpointWriter, nothing
 from catlip.training.schedule import learning_rate
 from catlip.training.threads import use_threads
 from catlip.training.trainer import Trainer, metrics_of
+
+PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
 
 
 def train(
@@ -57,12 +60,17 @@ def train(
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
-    recent = trainer.resume(folder / "checkpoints", config)
-    log = Log(folder, trainer.step, trainer.place, projects=projects, config=config)
+    history = trainer.resume(folder / "checkpoints", config)
+    if trainer.step == trainer.num_steps:
+        note_finished()
+    log = Log(
+        folder, trainer.step, trainer.place, projects=projects, config=config, lines=history.lines
+    )
+    recent = [Progress(**step) for step in history.unlogged]
     stream = on_device(batches(trainer.step), trainer.place.device)
     hidden = quiet or not trainer.place.is_main
     pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
-    saving = partial(trainer.saving, folder / "checkpoints", config)
+    saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         noted_stops() as notice,
         CheckpointWriter(saving, pace, after_checkpoint) as writer,
@@ -118,4 +126,4 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
         done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
-        save_weights(path, weights, config | {"progress": done})
+        save_weights(path, weights, config | {PROGRESS: done})

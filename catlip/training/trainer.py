@@ -198,16 +198,21 @@ class Trainer:
         }
 
     def saving(
-        self, folder: Path, config: dict[str, Any], unlogged: Iterable[Progress] = ()
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        lines: Iterable[checkpoint.Numbers] = (),
+        unlogged: Iterable[Progress] = (),
     ) -> Callable[[], Path] | None:
         """Copy the state for a checkpoint in `folder`; all ranks call it.
 
         Args:
-            unlogged: the steps that the log has no line for yet; they are stored as well.
+            lines: of the log so far.
+            unlogged: the steps that the log has no line for yet.
         Returns: a function that writes it, on any thread. If it cannot, it raises OSError, and the
             last checkpoint is untouched. None on a rank that has nothing to write.
         """
-        steps = [progress.numbers() for progress in unlogged]
+        history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
         if isinstance(self.replica, FSDPModule):
             state = self.state()
             share_replicated(
@@ -217,15 +222,15 @@ class Trainer:
                 folder,
                 self.step,
                 state,
-                config=config,
+                config,
+                history,
                 main=self.place.is_main,
-                unlogged=steps,
                 group=self._beside,
             )
         if not self.place.is_main:
             return None
         state = checkpoint.copied(self.state())
-        return partial(checkpoint.save, folder, self.step, state, config=config, unlogged=steps)
+        return partial(checkpoint.save, folder, self.step, state, config, history)
 
     @cached_property
     def _beside(self) -> dist.ProcessGroup:
@@ -234,24 +239,26 @@ class Trainer:
         assert isinstance(group, dist.ProcessGroup), "every rank is in it"
         return group
 
-    def resume(self, folder: Path, config: dict[str, Any]) -> list[Progress]:
-        """Load the newest checkpoint in `folder`, if there is one.
+    def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
+        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
 
-        Returns and raises as `load`; without a checkpoint, returns [].
+        Returns: what its log needs; it is empty without a checkpoint.
+        Raises: as `checkpoint.resume`.
         """
-        path = checkpoint.newest(folder)
-        return [] if path is None else self.load(path, config)
+        history = checkpoint.resume(folder, lambda path: self.load(path, config))
+        return history or checkpoint.History()
 
-    def load(self, path: Path, config: dict[str, Any]) -> list[Progress]:
+    def load(self, path: Path, config: dict[str, Any]) -> checkpoint.History:
         """Load the checkpoint at `path`.
 
-        Returns: the last steps, if the log had no line for them when it was saved.
-        Raises: InputError when it is not of this run.
+        Returns: what its log needs.
+        Raises: as `checkpoint.load`.
         """
         state = self.state()
-        self.step = checkpoint.load(path, config, state)
+        head = checkpoint.load(path, config, state)
+        self.step = head.step
         self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
-        return [Progress(**step) for step in checkpoint.unlogged(path)]
+        return head.history
 
     def check_finite(self) -> None:
         """Raises: InputError, on all ranks, if a weight or average is not finite on any of them."""

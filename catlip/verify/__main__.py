@@ -4,7 +4,7 @@ and seed.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,40 @@ import tyro
 from catlip.cli import InputError, run
 from catlip.pretraining.run import prepare
 from catlip.program.progress import progress
-from catlip.program.ranges import Count, Natural, Positive, Seed
+from catlip.program.ranges import Count, Natural, Positive
 from catlip.record import plain
 from catlip.table import MISSING, Cell, Table, as_text
 from catlip.training.deterministic import choose_deterministic
 from catlip.training.distributed import find_place, of_all_ranks
+from catlip.training.saving import checkpoint
 from catlip.training.threads import threads_of
 from catlip.verify.recorded import config_of, read_run, unlike_then
-from catlip.verify.replay import Comparison, Replay, chosen_spans
+from catlip.verify.replay import Comparison, Replay, spans_of
 
 # Flags whose values replace those that the run was started with.
 IN_PLACE = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
+NOT_CHECKED = (
+    "Times and memory: compared between log and record only, not measured again. The record's "
+    "environment and notes: not checked."
+)
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Execute random steps of a pre-training again, from its checkpoints or its seed, on its data,
+    """Execute steps of a pre-training again, on its data, from its seed and from each checkpoint,
     and compare losses and weights with what it left. Nothing in its folder changes.
 
     python -m catlip.verify runs/starter/pretrain/catlip-seed0
 
     python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
 
-    A training keeps its two newest checkpoints. Steps can be executed from each of them, and from
-    the seed, up to the next checkpoint; --seed chooses which. The program compares losses, gradient
-    norms and the method's metrics where log.jsonl has a line, a checkpoint where the steps reach
-    one, weights where a file has them, and every line of the log with the run's record.
+    A training keeps its two newest checkpoints. Steps are executed from each of them, and from the
+    seed, up to the next checkpoint. The program compares losses, gradient norms and the method's
+    metrics where log.jsonl has a line, a checkpoint where the steps reach one, and weights where a
+    file has them. Without executing steps it checks each checkpoint's sums, each line's images and
+    learning rate, the log that each checkpoint holds, and every sample and metric of the record,
+    which follow from log, recipe and data. Times and memory are compared between log and record
+    only, since nothing gives them again; the record's environment and notes are not checked.
 
     With the device, versions, threads and ranks of the run (torchrun starts several ranks),
     everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise
@@ -53,9 +61,9 @@ class Verify:
     run: tyro.conf.Positional[Path]
     """The folder of a run, finished or not, or its record beside the folder."""
     steps: Count = 20
-    """Optimizer steps to execute in all; give the run's number of steps to execute all of them."""
-    seed: Seed = 0
-    """Seed for the choice of steps; it is not the seed of the run."""
+    """Optimizer steps to execute from the seed, and from each checkpoint; give the run's number of
+    steps to execute all of them.
+    """
     tolerance: Positive = 0.01
     """Largest relative difference where results need not agree bit for bit; differences in rounding
     grow from step to step.
@@ -84,7 +92,16 @@ def main(config: Verify) -> None:
     if place.device.type == "cpu" and (threads := threads_of(recorded.folder)):
         torch.set_num_threads(threads)
     reason = unlike_then(recorded, settings, place)
-    spans = chosen_spans(recorded, config.steps, config.seed)
+    heads: dict[int, checkpoint.Head] = {}
+    compared: list[Comparison] = []
+    for step, path in recorded.checkpoints.items():
+        try:
+            heads[step] = checkpoint.head_of(path)
+        except checkpoint.DamagedError as damage:
+            compared.append(Comparison(step, step, path.name, differs=str(damage)))
+    intact = {step: recorded.checkpoints[step] for step in heads}
+    recorded = replace(recorded, checkpoints=intact)
+    spans = spans_of(recorded, config.steps)
     if not any(span.start < step <= span.end for span in spans for step in recorded.lines):
         raise InputError(
             f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
@@ -92,20 +109,19 @@ def main(config: Verify) -> None:
         )
     steps = sum(span.steps for span in spans)
     hidden = config.quiet or not place.is_main
-    compared: list[Comparison] = []
     with progress(total=steps, desc=recorded.folder.name, unit="step", disable=hidden) as bar:
         for span in spans:
             training = prepare(settings, method, place)
-            recorded.refuse_other_data(training.identity)
+            recorded.refuse_other_data(training.identity, heads)
             tolerance = config.tolerance if reason else None
             replay = Replay(recorded, span, training, tolerance=tolerance)
             compared += replay.compare(settings.num_workers, bar.update)
-    in_record = recorded.unlike_record()
-    unlike = sum(bool(each.differs) for each in compared) + len(in_record)
+    contradictions = recorded.contradictions(training, heads)
+    unlike = sum(bool(each.differs) for each in compared) + len(contradictions)
     if place.is_main:
         how = f"within {config.tolerance:g} ({reason})" if reason else "bit for bit"
         verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
-        print(as_text(table(compared)), *in_record, sep="\n")
+        print(as_text(table(compared)), *contradictions, NOT_CHECKED, sep="\n")
         print(
             f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
             f"{max(recorded.lines):,} steps, {how}: {verdict}"

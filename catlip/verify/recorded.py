@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,21 @@ import torch
 from catlip.cli import InputError
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method
+from catlip.pretraining.run import Training, broken_images, samples_of, summary
 from catlip.program.broken import read_lines
-from catlip.record import environment, read_record
+from catlip.record import environment, plain, read_record
 from catlip.training.distributed import Place
 from catlip.training.folder import changes
+from catlip.training.loop import PROGRESS
 from catlip.training.saving import checkpoint
+from catlip.training.schedule import learning_rate
 from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
 
 # Packages whose version may change the rounding, or the pixels.
 OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
-NEEDED = {"config", "environment", "samples"}  # keys of a record
-NOT_OF_THE_RUN = "progress"  # what a file of weights holds in addition to the run's config
+NEEDED = {"config", "environment", "metrics", "samples"}  # keys of a record
+SAME = 1e-9  # relative difference of numbers that differ in rounding only
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,16 @@ class RecordedRun:
     checkpoints: dict[int, Path]
     weights: dict[int, Path]
 
-    def refuse_other_data(self, identity: dict[str, Any]) -> None:
-        """Raises: InputError when data, vocabulary or recipe are not those of the run."""
-        if self.checkpoints:
-            held = checkpoint.config_of(next(iter(self.checkpoints.values())))
+    def refuse_other_data(
+        self, identity: dict[str, Any], heads: dict[int, checkpoint.Head]
+    ) -> None:
+        """Raises: InputError when data, vocabulary or recipe are not those of the run.
+
+        Args:
+            heads: of the checkpoints.
+        """
+        if heads:
+            held = dict(next(iter(heads.values())).config)
         elif self.weights:
             _, held = read_file(next(iter(self.weights.values())))
         else:
@@ -51,27 +61,104 @@ class RecordedRun:
                 f"{self.folder} has neither a checkpoint nor weights, so nothing says on which "
                 "data it was trained"
             )
-        held.pop(NOT_OF_THE_RUN, None)
+        held.pop(PROGRESS, None)
         if changed := changes(held, json.loads(json.dumps(identity))):
             raise InputError(
                 f"{self.folder} was trained on other data or by another recipe: {changed}"
             )
 
-    def unlike_record(self) -> list[str]:
-        """Where the log differs from the curves in the record of a finished run, in words."""
-        samples = self.record["samples"]
-        curves = {name: samples[name] for name in ("loss", "grad_norm") if name in samples}
+    def contradictions(self, training: Training, heads: dict[int, checkpoint.Head]) -> list[str]:
+        """Where log, checkpoints, record, recipe and data contradict each other, in words.
+
+        Args:
+            training: of this run.
+            heads: of the checkpoints.
+        """
+        return [
+            *self._log_unlike_recipe(training),
+            *self._log_unlike_checkpoints(heads),
+            *self._record_unlike_log(training, heads),
+        ]
+
+    def _log_unlike_recipe(self, training: Training) -> list[str]:
+        """Where a line's images, learning rate or speed are not those that follow from the recipe,
+        or from its other numbers.
+        """
+        trainer, words = training.trainer, []
+        before = {"images_seen": 0.0, "seconds": 0.0}
+        for step, line in self.lines.items():
+            try:
+                images = line["images_seen"] - before["images_seen"]
+                follow = {
+                    "images_seen": int(training.data.plan.starts[step]),
+                    "learning_rate": learning_rate(
+                        step - 1, trainer.num_steps, trainer.optimization
+                    ),
+                    "images_per_s": images / (line["seconds"] - before["seconds"]),
+                }
+                words += [
+                    f"step {step}: {name} {line[name]} in log.jsonl, which should be {value}"
+                    for name, value in follow.items()
+                    # Seconds of one line are a small difference of large sums.
+                    if not math.isclose(line[name], value, rel_tol=1e-6)
+                ]
+                before = line
+            except (LookupError, TypeError, ZeroDivisionError) as error:
+                words.append(f"step {step}: {error!r} in its line of log.jsonl")
+        return words
+
+    def _log_unlike_checkpoints(self, heads: dict[int, checkpoint.Head]) -> list[str]:
+        words: list[str] = []
+        for step, head in heads.items():
+            lines = [line for at, line in self.lines.items() if at <= step]
+            held = head.history.lines
+            if held is not None and json.dumps(held) != json.dumps(lines):
+                words.append(f"{self.checkpoints[step].name} holds another log than log.jsonl")
+        return words
+
+    def _record_unlike_log(
+        self, training: Training, heads: dict[int, checkpoint.Head]
+    ) -> list[str]:
+        """Where samples and metrics are not those that the log gives; none for a partial record."""
+        lines = list(self.lines.values())
+        broken, keys = broken_images(self.folder, training.data.shards)
         words = []
-        for name, values in curves.items():
-            logged = [line.get(name) for line in self.lines.values()]
-            if len(values) != len(logged):
-                words.append(
-                    f"{name}: {len(logged)} lines in log.jsonl, {len(values)} in its record"
+        if recorded := self.record["samples"]:
+            samples = samples_of(lines, keys)
+            for name in {**samples, **recorded}:
+                here, there = samples.get(name, []), recorded.get(name, [])
+                if len(here) != len(there):
+                    words.append(f"{name}: {len(there)} values in its record, not {len(here)}")
+                    continue
+                if name == "broken_keys":  # their paths are others where the shards have moved
+                    continue
+                unlike = [i for i in range(len(here)) if not _same(here[i], there[i])]
+                if unlike:
+                    words.append(
+                        f"{name}: {len(unlike)} of {len(here)} values in its record are others, "
+                        f"first {there[unlike[0]]}, not {here[unlike[0]]}"
+                    )
+        if recorded := self.record["metrics"]:
+            try:
+                metrics = plain(
+                    summary(
+                        training.trainer,
+                        lines,
+                        training.identity["seed"],
+                        samples=training.data.order.total,
+                        broken=broken,
+                    ).metrics()
                 )
-                continue
-            for step, here, there in zip(self.lines, logged, values, strict=True):
-                if here != there:
-                    words.append(f"step {step}: {name} {here} in log.jsonl, {there} in its record")
+            except (LookupError, TypeError, ZeroDivisionError) as error:
+                return [*words, f"log.jsonl does not give the metrics: {error!r}"]
+            if any(head.history.lines is None for head in heads.values()):
+                # An earlier version, which recorded the peak of its last process.
+                metrics["peak_gib"] = recorded.get("peak_gib")
+            words += [
+                f"{name}: {recorded.get(name)} in its record, not {metrics.get(name)}"
+                for name in {**metrics, **recorded}
+                if not _same(recorded.get(name), metrics.get(name))
+            ]
         return words
 
 
@@ -110,6 +197,13 @@ def read_run(path: Path) -> RecordedRun:
         checkpoints={checkpoint.step_of(path): path for path in paths},
         weights=weights,
     )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a record are equal, apart from rounding."""
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=SAME) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
 
 
 def _lines(log: Path) -> dict[int, dict[str, float]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,27 +64,22 @@ class Comparison:
     differs: str = ""
 
 
-def chosen_spans(run: RecordedRun, steps: int, seed: int) -> list[Span]:
-    """The spans to replay, in random order, with at most `steps` steps in all.
+def spans_of(run: RecordedRun, steps: int) -> list[Span]:
+    """The spans to replay: from the seed and from every checkpoint, at most `steps` steps each.
 
-    A span starts at the seed or at a checkpoint. It ends at the last step up to the next
-    checkpoint, and within the steps that are left, for which the run has something to compare. A
-    span of 0 steps is a checkpoint that has a file of weights of the same step.
+    A span ends at the last step within these, up to the next checkpoint, for which the run has
+    something to compare. A span of 0 steps is a checkpoint that has a file of weights of the same
+    step.
     """
     starts: dict[int, Path | None] = {0: None, **run.checkpoints}
     ends = [*list(starts)[1:], max([*run.lines, *starts])]
-    whole_run = [
-        Span(start, end, path) for (start, path), end in zip(starts.items(), ends, strict=True)
-    ]
     compared = {*run.lines, *run.checkpoints, *run.weights}
     spans = []
-    for number in np.random.default_rng(seed).permutation(len(whole_run)):
-        span = whole_run[number]
-        within = range(span.start + 1, min(span.end, span.start + steps) + 1)
-        span = replace(span, end=max(compared.intersection(within), default=span.start))
-        if span.steps or (span.checkpoint and span.start in run.weights):
+    for (start, path), limit in zip(starts.items(), ends, strict=True):
+        within = range(start + 1, min(limit, start + steps) + 1)
+        span = Span(start, max(compared.intersection(within), default=start), path)
+        if span.steps or (path and start in run.weights):
             spans.append(span)
-        steps -= span.steps
     return spans
 
 
@@ -116,7 +110,8 @@ class Replay:
         trainer = self.training.trainer
         recent: list[Progress] = []
         if self.span.checkpoint:
-            recent = trainer.load(self.span.checkpoint, self.training.identity)
+            history = trainer.load(self.span.checkpoint, self.training.identity)
+            recent = [Progress(**step) for step in history.unlogged]
             yield from self._weights()
         if not self.span.steps:
             return

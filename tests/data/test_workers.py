@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import time
@@ -202,6 +203,23 @@ def test_a_worker_outlives_a_cluster_s_sigterm_and_ends_by_its_parent_s(method) 
     worker.terminate()
     worker.join(60)
     assert worker.exitcode == 0
+
+
+class WithoutSharedMemory:
+    """Tensors of a worker whose shared memory is full; a limit on file size has the same effect."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        return torch.zeros(10_000)
+
+
+def test_full_shared_memory_is_one_line_at_once(capfd) -> None:
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="--num-workers"):
+        list(Items(WithoutSharedMemory(), range(1), 1))
+    assert time.monotonic() - begin < TIMEOUT_S
+    assert capfd.readouterr().err == ""
 
 
 def test_what_workers_read_ahead_is_bounded_by_bytes_and_their_patience_grows_with_them() -> None:

@@ -126,6 +126,23 @@ def test_a_resumed_run_has_the_log_of_an_uninterrupted_one(tmp_path: Path) -> No
     assert_same_log(resumed, whole)
 
 
+@pytest.mark.parametrize("lost", ["log.jsonl", "checkpoints/step-00000006.pt"])
+def test_a_lost_log_and_a_damaged_checkpoint_change_nothing_in_the_end(
+    tmp_path: Path, lost: str
+) -> None:
+    options = {"config": {}, "log_every": 2, "checkpoint_every": 3}
+    whole = run(tmp_path / "whole", **options)
+    with pytest.raises(StopIteration):
+        run(tmp_path / "cut", stop=8, **options)
+    (tmp_path / "cut" / lost).write_bytes(b"")
+    resumed = run(tmp_path / "cut", **options)
+    assert_same_log(resumed, whole)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("cut", "whole")]
+    assert_same_log(*([json.loads(line) for line in lines] for lines in logs))
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert weights[0] == weights[1]
+
+
 def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

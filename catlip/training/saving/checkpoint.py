@@ -6,25 +6,34 @@ under a temporary name, synced to disk, and renamed, so that a checkpoint with i
 complete. Both are read into the tensors of a run that is ready to start. A run can therefore go on
 from either, sharded or not, on any number of ranks. Training goes on while they are written: it
 only waits until the state is copied to main memory.
+
+torch writes a CRC-32 beside each tensor. It is checked when a checkpoint is read, so that a run
+never goes on from flipped bits: it goes on from the checkpoint before.
 """
 
 import errno
+import io
 import json
 import os
-import pickle
 import re
 import shutil
+import sys
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -36,19 +45,50 @@ from catlip.training.saving.metadata import PlainMetadataReader
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 HEAD = "checkpoint.json"  # in a folder: everything but the tensors
 
+INDEX = ".metadata"  # in a folder: which part of which file is which tensor
+BLOCK_BYTES = 2**20  # read at a time to check a sum
+
+T = TypeVar("T")
 State = dict[str, dict[str, Tensor]]
-Unlogged = Sequence[dict[str, Any]]  # the numbers of each step
+Numbers = dict[str, Any]  # by name
+
+
+class DamagedError(InputError):
+    """A checkpoint cannot be read, or is not what was written."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What the log of a resumed run needs, also if its file is lost.
+
+    Attributes:
+        lines: of the log so far; None in a checkpoint that was written before they were stored.
+        unlogged: the numbers of each step for which the log has no line yet.
+    """
+
+    lines: Sequence[Numbers] | None = ()
+    unlogged: Sequence[Numbers] = ()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a checkpoint holds besides the tensors."""
+
+    step: int
+    config: dict[str, Any]
+    history: History
 
 
 def save(
-    folder: Path, step: int, state: State, config: dict[str, Any], *, unlogged: Unlogged = ()
+    folder: Path,
+    step: int,
+    state: State,
+    config: dict[str, Any],
+    history: History = History(),
 ) -> Path:
     """Write `state` after `step` optimizer steps, and its `config`, as one file.
 
     The newest KEEP checkpoints are kept.
-
-    Args:
-        unlogged: the last steps, if the log has no line for them yet.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """
@@ -57,10 +97,10 @@ def save(
     with _whole_or_absent(step, folder, temporary):
         temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
         with open(temporary, "xb") as file:
-            torch.save(_head(step, config, unlogged) | {"state": state}, file)
+            torch.save(_as_json(step, config, history) | {"state": state}, file)
             _sync(file)
-        os.replace(temporary, path)
-    _drop_old(folder)
+        _move(temporary, path)
+    _drop_others(folder, step)
     return path
 
 
@@ -69,16 +109,15 @@ def save_sharded(
     step: int,
     state: State,
     config: dict[str, Any],
+    history: History = History(),
     *,
     main: bool,
-    unlogged: Unlogged = (),
     group: dist.ProcessGroup | None = None,
 ) -> Callable[[], Path]:
     """Copy `state`, and begin to write it as a folder; all ranks call it.
 
     Args:
         main: whether this is the rank that makes and deletes folders.
-        unlogged: as in `save`.
         group: a CPU process group of all ranks, used for nothing else until the end of the writing.
     Returns: a function that waits for the end of the writing, on any thread. It raises OSError on
         every rank when one of them cannot write its part.
@@ -94,12 +133,14 @@ def save_sharded(
         with _whole_or_absent(step, folder, temporary if main else None):
             parts.result()
             if main:
+                head = _as_json(step, config, history)
+                head["crc32"] = _head_sum(head, temporary)
                 with open(temporary / HEAD, "w") as file:
-                    json.dump(_head(step, config, unlogged), file)
+                    json.dump(head, file)
                     _sync(file)
-                temporary.rename(path)
+                _move(temporary, path)
         if main:
-            _drop_old(folder)
+            _drop_others(folder, step)
         return path
 
     return finish
@@ -137,110 +178,185 @@ def step_of(path: Path) -> int:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`, or None.
+    """The newest checkpoint in `folder`, or None. Raises: as `_newest_first`."""
+    return next(iter(_newest_first(folder)), None)
 
-    Raises: InputError when not all ranks see the same one.
+
+def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
+    """Load the newest checkpoint in `folder` that is not damaged; all ranks call it.
+
+    Returns: what `load` returns; None if there is no checkpoint.
+    Raises: InputError when all are damaged, or what `load` raises for another run's.
     """
-    path = max(complete(folder), key=step_of, default=None)
-    seen = of_all_ranks(path)
-    if len(set(seen)) > 1:
+    damaged: list[str] = []
+    for path in _newest_first(folder):
+        try:
+            loaded = load(path)
+        except DamagedError as error:
+            damaged.append(str(error))
+            continue
+        if damaged and _rank_of_ranks()[0] == 0:
+            print(f"warning: {'; '.join(damaged)}; going on from {path.name}", file=sys.stderr)
+        return loaded
+    if damaged:
         raise InputError(
-            f"ranks see different checkpoints ({seen}); put the run's folder on storage that all "
-            "nodes share"
+            f"{'; '.join(damaged)}; no other checkpoint is left, remove {folder} to start from the "
+            "first step"
         )
-    return path
+    return None
 
 
-def load(path: Path, config: dict[str, Any], state: State) -> int:
-    """Fill the tensors of `state` from the checkpoint at `path`.
+def load(path: Path, config: dict[str, Any], state: State) -> Head:
+    """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
 
-    Returns: the number of steps done.
-    Raises: InputError when it was made under another config, naming what differs, or does not have
-        the entries of `state`.
+    Returns: what else it holds.
+    Raises: DamagedError, on all ranks, when it cannot be read, a sum is wrong, or its tensors are
+        not those of `state`; InputError when it was made under another config, naming what differs.
     """
-    head = _read_head(path)
-    refuse_another(path.parent.parent, json.loads(head["config"]), config)
+    head, tensors = _read(path)
+    refuse_another(path.parent.parent, head.config, config)
+    _check_tensors(path, tensors, state)
     if path.is_file():
-        _check_names(path, head["state"], state)
-        _fill(state, head["state"])
-        return head["step"]
-    reader = PlainMetadataReader(path)
-    reader.read_metadata()  # raises InputError for a damaged index; dcp.load would not
+        _fill(state, tensors)
+        return head
     try:
         with warnings.catch_warnings():
             # Intended: one process alone may go on from a sharded checkpoint.
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(state, storage_reader=reader)
+            dcp.load(state, storage_reader=PlainMetadataReader(path))
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
         error, _ = next(iter(failure.failures.values()))
-        raise InputError(
-            f"{path} cannot be read ({error}); remove it to go on from the previous checkpoint"
-        ) from failure
-    return head["step"]
-
-
-def unlogged(path: Path) -> Unlogged:
-    """The steps in the checkpoint at `path` that the log has no line for.
-
-    Checkpoints from before they were stored have none.
-
-    Raises: InputError when it cannot be read.
-    """
-    steps: Unlogged = json.loads(_read_head(path).get("unlogged", "[]"))
-    return steps
-
-
-def config_of(path: Path) -> dict[str, Any]:
-    """The run's config that the checkpoint at `path` holds.
-
-    Raises: InputError when it cannot be read.
-    """
-    config: dict[str, Any] = json.loads(_read_head(path)["config"])
-    return config
-
-
-def _read_head(path: Path) -> dict[str, Any]:
-    """What `_head` made of the checkpoint at `path`; of a file also its state."""
-    head: dict[str, Any] = _read(path) if path.is_file() else json.loads((path / HEAD).read_text())
+        raise DamagedError(f"{path} cannot be read ({error})") from failure
     return head
 
 
-def _head(step: int, config: dict[str, Any], unlogged: Unlogged) -> dict[str, Any]:
-    return {"step": step, "config": json.dumps(config), "unlogged": json.dumps(unlogged)}
+def head_of(path: Path) -> Head:
+    """What the checkpoint at `path` holds besides tensors, whose sums are checked; all ranks call
+    it. Raises: DamagedError.
+    """
+    return _read(path)[0]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+def _newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
+    paths = complete(folder)[::-1]
+    seen = of_all_ranks(paths)
+    if any(other != paths for other in seen):
+        newest_ones = [str(next(iter(paths), None)) for paths in seen]
         raise InputError(
-            f"{path} cannot be read ({reason}); remove it to go on from the previous checkpoint"
-        ) from error
-    return saved
-
-
-def _check_names(path: Path, saved: State, state: State) -> None:
-    in_file = {f"{part}/{name}" for part in saved for name in saved[part]}
-    in_run = {f"{part}/{name}" for part in state for name in state[part]}
-    if in_file != in_run:
-        unmatched = ", ".join(sorted(in_file ^ in_run)[:3])
-        raise InputError(
-            f"{path} does not hold this run's state (only one of them has {unmatched}); remove it "
-            "or give another --out"
+            f"ranks see different checkpoints ({newest_ones}); put the run's folder on storage "
+            "that all nodes share"
         )
+    return paths
+
+
+def _read(path: Path) -> tuple[Head, dict[str, Any]]:
+    """The head of a checkpoint, and its tensors by part and name; all ranks call it.
+
+    Of a folder, not the tensors, but what its index says of them.
+
+    Raises: DamagedError on all ranks when any of them cannot read it, or a sum is wrong.
+    """
+    damage = ""
+    try:
+        saved, tensors = _read_file(path) if path.is_file() else _read_folder(path)
+        lines = json.loads(saved["lines"]) if "lines" in saved else None
+        history = {"lines": lines, "unlogged": json.loads(saved.get("unlogged", "[]"))}
+        config = json.loads(saved["config"])
+        head = msgspec.convert({"step": saved["step"], "config": config, "history": history}, Head)
+    except Exception as error:  # a damaged archive or pickle can raise nearly anything
+        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        damage = (
+            str(error) if isinstance(error, InputError) else f"{path} cannot be read ({reason})"
+        )
+    for each in of_all_ranks(damage):
+        if each:
+            raise DamagedError(each)
+    return head, tensors
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive:
+        rank, ranks = _rank_of_ranks()
+        for entry in archive.infolist()[rank::ranks]:
+            _check_sum(archive, entry)
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return saved, _flat(saved["state"])
+
+
+def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    index = PlainMetadataReader(path).read_metadata()
+    saved: dict[str, Any] = json.loads((path / HEAD).read_text())
+    # Without a sum it was written before there were any.
+    if saved.pop("crc32", None) not in (None, _head_sum(saved, path)):
+        raise ValueError(f"{HEAD} or {INDEX} is not what was written")
+    rank, ranks = _rank_of_ranks()
+    for part in list(index.storage_data.values())[rank::ranks]:
+        with open(path / part.relative_path, "rb") as file:
+            file.seek(part.offset)
+            archive = zipfile.ZipFile(io.BytesIO(file.read(part.length)))
+        for entry in archive.infolist():
+            _check_sum(archive, entry)
+    return saved, {
+        name.replace(".", "/", 1): entry for name, entry in index.state_dict_metadata.items()
+    }
+
+
+def _check_sum(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raises: BadZipFile when the content of the entry is not what was written."""
+    with archive.open(entry) as content:
+        while content.read(BLOCK_BYTES):
+            pass
+
+
+def _head_sum(head: dict[str, Any], folder: Path) -> int:
+    """The CRC-32 of the head and of the index of a checkpoint that is a folder."""
+    return zlib.crc32((folder / INDEX).read_bytes(), zlib.crc32(json.dumps(head).encode()))
+
+
+def _as_json(step: int, config: dict[str, Any], history: History) -> dict[str, Any]:
+    """The head in a form that is read without unpickling any class."""
+    lists = {"lines": json.dumps(history.lines), "unlogged": json.dumps(history.unlogged)}
+    return {"step": step, "config": json.dumps(config), **lists}
+
+
+def _rank_of_ranks() -> tuple[int, int]:
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _check_tensors(path: Path, saved: dict[str, Any], state: State) -> None:
+    """Raises: DamagedError when names, shapes or types are not those of the run's state."""
+    expected = {name: _described(tensor) for name, tensor in _flat(state).items()}
+    found = {name: _described(tensor) for name, tensor in saved.items()}
+    differ = [
+        f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} expected"
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+    if differ:
+        raise DamagedError(f"{path} does not hold this run's state ({'; '.join(differ[:3])})")
+
+
+def _described(tensor: Any) -> str:
+    """Type and shape of a tensor, or of what an index says of one."""
+    if isinstance(tensor, TensorStorageMetadata):
+        return f"{tensor.properties.dtype} {list(tensor.size)}"
+    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
+
+
+def _flat(state: State) -> dict[str, Tensor]:
+    return {f"{part}/{name}": tensor for part in state for name, tensor in state[part].items()}
 
 
 @torch.no_grad()
-def _fill(state: State, saved: State) -> None:
-    for part, tensors in state.items():
-        for name, tensor in tensors.items():
-            value = saved[part][name]
-            if isinstance(tensor, DTensor):
-                value = distribute_tensor(
-                    value.to(tensor.device), tensor.device_mesh, tensor.placements
-                )
-            tensor.copy_(value)
+def _fill(state: State, saved: dict[str, Tensor]) -> None:
+    for name, tensor in _flat(state).items():
+        value = saved[name]
+        if isinstance(tensor, DTensor):
+            value = distribute_tensor(
+                value.to(tensor.device), tensor.device_mesh, tensor.placements
+            )
+        tensor.copy_(value)
 
 
 @contextmanager
@@ -269,16 +385,30 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _drop_old(folder: Path) -> None:
-    doomed = folder / ".old.tmp"
-    for old in complete(folder)[:-KEEP]:
-        _remove(doomed)
-        # Renamed first, so that a kill leaves no incomplete folder with a checkpoint's name.
-        _remove(old.rename(doomed))
+def _move(temporary: Path, path: Path) -> None:
+    if os.path.lexists(path):  # damaged, so that the run went on from one before it
+        _discard(path)
+    temporary.rename(path)
+
+
+def _drop_others(folder: Path, step: int) -> None:
+    """Delete all but the newest KEEP checkpoints up to `step`; those of later steps are damaged."""
+    paths = complete(folder)
+    kept = [path for path in paths if step_of(path) <= step][-KEEP:]
+    for path in paths:
+        if path not in kept:
+            _discard(path)
+
+
+def _discard(path: Path) -> None:
+    """Delete a checkpoint. Renamed first, so that a kill leaves no part of it under its name."""
+    doomed = path.with_name(".old.tmp")
+    _remove(doomed)
+    _remove(path.rename(doomed))
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

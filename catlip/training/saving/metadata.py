@@ -56,9 +56,7 @@ class PlainMetadataReader(FileSystemReader):
             with open(path / ".metadata", "rb") as file:
                 metadata = _IndexUnpickler(file).load()
         except Exception as error:  # a damaged pickle can raise nearly anything
-            raise InputError(
-                f"{path} cannot be read ({error}); remove it to go on from the previous checkpoint"
-            ) from error
+            raise InputError(f"{path} cannot be read ({error})") from error
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata

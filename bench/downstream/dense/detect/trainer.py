@@ -114,18 +114,18 @@ class DetectionTrainer(SimpleTrainer):
         }
 
     def resume(self, folder: Path, identity: dict[str, Any]) -> int:
-        """Load the newest checkpoint in `folder`, if there is one, and return the number of steps
-        done.
+        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
 
-        Raises: InputError when it is of another run.
+        Returns: the number of steps done.
+        Raises: as `checkpoint.resume`.
         """
-        path = checkpoint.newest(folder)
-        if path is None:
-            return 0
+        return checkpoint.resume(folder, partial(self._load, identity)) or 0
+
+    def _load(self, identity: dict[str, Any], path: Path) -> int:
         state = self.state()
-        step = checkpoint.load(path, identity, state)
+        head = checkpoint.load(path, identity, state)
         self.scaler.load_state_dict({name: value.item() for name, value in state["scaler"].items()})
-        return step
+        return head.step
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to test: their moving average when there is one."""

@@ -104,6 +104,11 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     assert not (run / "checkpoints").exists()
     monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
     assert finetune()["samples"] == first["samples"]
+    assert "wall_s" in first["environment"]
+    (tmp_path / "tune.json").unlink()
+    again = finetune()
+    assert again["metrics"] == first["metrics"]
+    assert "wall_s" not in again["environment"]
     faster = replace(tiny_recipe, max_lr=0.5)
     for changes, says in (
         ({"recipe": faster}, f"max_lr {tiny_recipe.max_lr} there, 0.5 now"),
