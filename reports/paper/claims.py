@@ -254,7 +254,7 @@ def _over(estimate: Estimate, decimals: int) -> str:
     if estimate.low is not None:
         parts.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
-        few = "" if estimate.low is not None else f", at least {least_pairs()} needed"
+        few = f", at least {least_pairs()} needed" if estimate.pairs < least_pairs() else ""
         parts.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         parts[-1] += f", {estimate.images:,} images"
