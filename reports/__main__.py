@@ -13,6 +13,8 @@ from reports.read.records import read_records
 from reports.render.page import write_report
 from reports.sections import RUN_ALL, build_page
 
+DEFAULT = (Path("runs"), Path("reports/records"))
+
 
 @dataclass(frozen=True)
 class Report:
@@ -37,9 +39,9 @@ class Report:
     python -m reports merge from-a100/runs from-h100/runs --out runs/together
     """
 
-    records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders that hold <scale>/<kind>/<name>.json, or single such files. The first folder with
-    trainings gives the headline table.
+    records: tuple[Path, ...] = DEFAULT
+    """Folders with records at any depth, or single records. The first folder with trainings gives
+    the headline table.
     """
     out: Path = Path("report")
     """The folder that the report is written to."""
@@ -52,7 +54,8 @@ def main(config: Report) -> None:
     # Records and the page have no reference cycles, and the garbage collector's search for some
     # takes twice as long as reading 10,000 records.
     gc.disable()
-    records = read_records(config.records)
+    # Before the first run there is no runs/; a folder that was named has to be there.
+    records = read_records([p for p in config.records if p not in DEFAULT or p.exists()])
     page = build_page(records)
     gc.freeze()
     gc.enable()  # plots have reference cycles

@@ -101,15 +101,15 @@ class Page:
 def build_page(records: Records) -> Page:
     """Build the whole report from the records and the published numbers."""
     learn(record.shown_as for record in records.every)
-    every = settings(records)
-    # The first setting with trainings; without any, the first with probes, or else the first.
-    main = next(iter(sorted(every, key=lambda s: (not s.of(Pretrain), not s.methods))), None)
+    # First the setting with trainings; without any, the first with probes, or else the first.
+    every = sorted(settings(records), key=lambda s: (not s.of(Pretrain), not s.methods))
+    main = next(iter(every), None)
     table = headline(main) if main and main.methods else None
-    others = [setting for setting in every if setting is not main and setting.methods]
+    others = [setting for setting in every[1:] if setting.methods]
     page = Page(
         _about(main),
         table,
-        _summary(main, table, records),
+        _summary(main, table, records, others=others),
         appendices=_appendices(main, others, records),
     )
     provenance = Appendix(
@@ -169,13 +169,20 @@ def _about(main: Setting | None) -> str:
             "Nothing is trained or timed yet: below are the paper's results and the commands that "
             "measure ours."
         )
-    return (
-        f"Measured in {main.root}/{main.scale} on {main.device or 'an unknown device'}, beside "
-        "what the paper published."
-    )
+    return f"Our test {_on(main)}, beside the paper's numbers."
 
 
-def _summary(main: Setting | None, table: Table | None, records: Records) -> Section:
+def _on(main: Setting) -> str:
+    """`on a CPU` or `on 8 x NVIDIA H100`; the headline table names the processor."""
+    runs = [record for record in main.records if record.device == main.device]
+    if runs and all(record.is_cpu for record in runs):
+        return "on a CPU"
+    return f"on {main.device or 'an unknown device'}"
+
+
+def _summary(
+    main: Setting | None, table: Table | None, records: Records, others: Sequence[Setting]
+) -> Section:
     title = "Is CatLIP as good as CLIP, and is it cheaper?"
     if main is None:
         words = (
@@ -186,13 +193,13 @@ def _summary(main: Setting | None, table: Table | None, records: Records) -> Sec
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     said = about(main)
     blocks: list[Block] = [Text(said)] if said else []
-    three = [as_good(main), cheaper(main), why(main, measured(records, Waterfall))]
+    three = [as_good(main, others), cheaper(main), why(main, measured(records, Waterfall))]
     blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
     warnings = [*main.warnings, left_out] if left_out else main.warnings
     blocks += [Text(f"Beware: {warning}") for warning in warnings]
-    by_cost = scaling_figures(main.of(Scaling))[:1]
+    by_cost = scaling_figures(main.of(Scaling), first=main.tasks)[:1]
     blocks += side_by_side(by_cost or plots.accuracy_figure(main))
     return Section("summary", title, blocks)
 

@@ -22,13 +22,15 @@ class UnreadableError(ValueError):
     """Why a file is not read; the message is the reason without the path."""
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, most: int | None = None) -> bytes:
     """The contents of a regular file, or of the regular file that a link points to.
 
     A pipe would block, and a device may never end, so neither is opened.
 
-    Raises: UnreadableError when it is not a regular file or is larger than LARGEST_FILE, OSError
-        as `open`.
+    Args:
+        most: read only this many bytes from the start.
+    Raises: UnreadableError when it is not a regular file, is empty or is larger than LARGEST_FILE,
+        OSError as `open`.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -40,9 +42,13 @@ def read_regular(path: Path) -> bytes:
         opened = os.fstat(file.fileno())
         if not stat.S_ISREG(opened.st_mode):
             raise UnreadableError("not a regular file")
+        # The kernel's files, such as /proc/kmsg, are regular and empty, but reading them may block.
+        if not opened.st_size:
+            raise UnreadableError("empty")
         # A large file is not read; one that grows is read no further.
-        content = file.read(LARGEST_FILE + 1) if opened.st_size <= LARGEST_FILE else b""
-        if max(opened.st_size, len(content)) > LARGEST_FILE:
+        is_large = most is None and opened.st_size > LARGEST_FILE
+        content = b"" if is_large else file.read(LARGEST_FILE + 1 if most is None else most)
+        if is_large or len(content) > LARGEST_FILE:
             raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
     return content
 

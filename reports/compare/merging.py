@@ -87,7 +87,11 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
     Raises: InputError if a folder does not exist, or has no files where records would be; OSError
         if `out` cannot be written.
     """
-    records = read_records(_checked(folders))
+    if not folders:
+        raise InputError("no folder is given; give those that hold <scale>/<kind>/<name>.json")
+    records = read_records(folders)
+    if not records.every and not records.problems:
+        raise InputError(f"no records in {', '.join(map(str, folders))}")
     copied: list[tuple[str, Path]] = []
     there: list[tuple[str, Path]] = []
     left_out = list(records.problems)
@@ -98,7 +102,7 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
         except (UnreadableError, OSError) as error:  # it could be read a moment ago
             left_out.append(Problem(record.path, f"cannot be read again: {error}"))
             continue
-        folder = out / Path(record.path).relative_to(record.root).parent
+        folder = out / Path(os.path.relpath(record.path, record.root)).parent
         digest = _digest(content)
         if folder not in held:
             held[folder] = _held(folder)
@@ -112,19 +116,6 @@ def merge_folders(folders: Sequence[Path], out: Path, by: str = "") -> Merged:
             held[folder][digest] = target
             copied.append((record.path, target))
     return Merged(tuple(copied), tuple(there), tuple(left_out))
-
-
-def _checked(folders: Sequence[Path]) -> Sequence[Path]:
-    if not folders:
-        raise InputError("no folder is given; give those that hold <scale>/<kind>/<name>.json")
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"no such folder: {folder}")
-        if not any(folder.glob("*/*/*.json*")):
-            raise InputError(
-                f"no <scale>/<kind>/<name>.json in {folder}; give the folder that holds the scales"
-            )
-    return folders
 
 
 def _held(folder: Path) -> dict[str, Path]:

@@ -24,8 +24,9 @@ from reports.read.likeness import alike
 from reports.read.measured import by_seed, in_percent, means_by
 from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
 from reports.read.records import Record, of_kind
+from reports.read.tasks import agreed
 from reports.summary.tables import link
-from reports.transfer.transfer_runs import agreed, runs_of
+from reports.transfer.transfer_runs import runs_of
 
 DENSE: dict[str, type[Dense]] = {kind.kind: kind for kind in (Multilabel, Segmentation, Detection)}
 MEASURES = {  # kind -> the measures that count

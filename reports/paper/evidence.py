@@ -31,7 +31,8 @@ from reports.read.pretrained import (
     pretrainings,
 )
 from reports.read.records import Record, Records, of_kind
-from reports.transfer.transfer_runs import NOT_JUDGED, TASKS, is_published, without_classes
+from reports.read.tasks import by_importance, is_published, without_classes
+from reports.transfer.transfer_runs import NOT_JUDGED
 
 OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
@@ -110,16 +111,19 @@ class Trained:
         records: list[Record[OnTasks]] = []
         for kind in ON_TASKS:
             records += self.of(kind)
+        names = [task for record in records for task in record.measured.tasks]
+        names += [task for cell in self.of(Scaling) for task in cell.measured.accuracies]
         return {
             task: without_classes(records, task)
-            for task in TASKS
+            for task in by_importance(names, records)
             if task not in NOT_JUDGED and (self.scale not in SCALES or is_published(records, task))
         }
 
 
 def groups_of(records: Records) -> list[Trained]:
-    """All records in groups, the paper's scales and encoders first. A transfer record is in the
-    group of its encoder's pre-training.
+    """All records in groups, the paper's scales and encoders first; then in the order of the page,
+    data of one's own before the starter's. A transfer record is in the group of its encoder's
+    pre-training.
     """
     known = pretrainings(records)
     of_group: dict[tuple[str, str, str], list[Record]] = {}
@@ -128,12 +132,16 @@ def groups_of(records: Records) -> list[Trained]:
         key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
         of_group.setdefault(key, []).append(record)
     groups = [Trained(*key, tuple(own)) for key, own in of_group.items()]
+    roots = list(dict.fromkeys(record.root for record in records.every))
+    trained = {(record.root, record.scale) for record in records.of(Pretrain)}
     return sorted(
         groups,
         key=lambda group: (
             group.scale not in SCALES,
             group.encoder not in ENCODERS,
-            group.scale != "starter",
+            roots.index(group.root),
+            (group.root, group.scale) not in trained,
+            group.scale == "starter",
         ),
     )
 

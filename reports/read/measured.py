@@ -22,9 +22,11 @@ from reports.read.caveats import are_enough, undisturbed
 from reports.read.likeness import Alike, alike, unlike
 from reports.read.pretrained import architecture
 from reports.read.records import Record, Records, of_kind, slug
+from reports.read.tasks import by_importance, task_title, without_classes
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
-STARTER_TASKS = ("concepts", "subgroups")
+PAIR = ("catlip", "clip")  # the methods that the page compares
+MOST_FIRST = 3  # tasks on the first screen
 SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that must not depend on the method
 K = TypeVar("K")
 OfKind = TypeVar("OfKind", bound=Kind)
@@ -54,6 +56,38 @@ class Setting:
         )
 
     @cached_property
+    def tasks(self) -> list[str]:
+        """The tasks that encoders were probed on, the most important first; those that CatLIP and
+        CLIP share come before all others.
+        """
+        probed_by: dict[str, set[str]] = {}
+        probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
+        for record in probes:
+            for task, accuracy in record.measured.accuracies().items():
+                if accuracy is not None:
+                    probed_by.setdefault(task, set()).add(record.method)
+        tasks = by_importance(probed_by, probes)
+        return sorted(tasks, key=lambda task: not probed_by[task] >= {*PAIR})
+
+    @property
+    def first_tasks(self) -> list[str]:
+        """The tasks of the first screen."""
+        return self.tasks[:MOST_FIRST]
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether CatLIP and CLIP were probed on a task in common."""
+        return any(all(self.accuracy(m, task) for m in PAIR) for task in self.tasks[:1])
+
+    def title(self, task: str) -> str:
+        """`435 concepts`, or `ImageNet-1k`."""
+        return task_title(self.of(LinearProbe), task)
+
+    def name(self, task: str) -> str:
+        """`concepts`, or `ImageNet-1k`."""
+        return without_classes(self.of(LinearProbe), task)
+
+    @cached_property
     def device(self) -> str:
         """The device that most trainings ran on, or most timings if there are no trainings; empty
         without either.
@@ -64,7 +98,11 @@ class Setting:
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
         """Linear-probe accuracy on a task, in percent, over the seeds of pre-training."""
-        return over_seeds(self.probes(method, task).records, lambda r: in_percent(r, task))
+        return quantity_of(self.accuracies(method, task).values())
+
+    def accuracies(self, method: str, task: str) -> dict[int | None, float]:
+        """Seed of pre-training -> linear-probe accuracy on a task, in percent."""
+        return by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
 
     def probes(self, method: str, task: str) -> Alike[LinearProbe]:
         """The linear probes that a method's accuracy on a task is averaged over: all of one recipe,
@@ -104,9 +142,19 @@ class Setting:
     def _probes(self) -> dict[tuple[str, str], Alike[LinearProbe]]:
         return {}
 
-    def training(self, method: str, value: Callable[[Pretrain], float]) -> Quantity | None:
-        """A value of a method's trainings over seeds, on this setting's device only."""
-        return over_seeds(self.trainings(method), lambda r: value(r.measured))
+    def peak_gib(self, method: str) -> tuple[Quantity | None, tuple[str, ...]]:
+        """Peak memory of a method's trainings over seeds, on this setting's device and of the code
+        revision that most of them have; and a remark if trainings were left out.
+        """
+        trained = self.trainings(method)
+        revisions = Counter(record.machine.revision for record in trained)
+        if not revisions:
+            return None, ()
+        revision = revisions.most_common(1)[0][0]
+        kept = [record for record in trained if record.machine.revision == revision]
+        remark = "Peak memory: without trainings of another revision of the code."
+        peak = over_seeds(kept, lambda record: record.measured.peak_gib)
+        return peak, (remark,) if len(revisions) > 1 else ()
 
     @cached_property
     def timed(self) -> dict[str, list[Record[Pretrain]]]:
@@ -159,13 +207,15 @@ class Setting:
         return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
 
     @property
-    def of_the_paper(self) -> list[Record[StepTime]]:
-        """Timings of the paper's smallest encoder, ViT B/16, on this setting's device."""
-        return [
-            r
-            for r in self.of(StepTime)
-            if r.device == self.device and architecture(r.setup.model) == "vit_b16"
-        ]
+    def larger_step_time(self) -> Record[StepTime] | None:
+        """The timing of the paper's smallest encoder, ViT B/16, on this setting's device, beside
+        that of a smaller encoder.
+        """
+        for record in self.of(StepTime):
+            is_papers = architecture(record.setup.model) == "vit_b16"
+            if is_papers and record.device == self.device and record is not self.step_time:
+                return record
+        return None
 
     def paired(self, task: str, one: str, other: str) -> list[float]:
         """The differences `one` - `other` in probe accuracy on a task, in points: one for each seed
@@ -209,8 +259,8 @@ class Setting:
     def _unlike_methods(self) -> list[str]:
         """A sentence if CatLIP and CLIP, or their probes, cannot be compared."""
         sentences = []
-        for task in STARTER_TASKS:
-            if fields := self.unlike("catlip", "clip", task):
+        for task in self.first_tasks:
+            if fields := self.unlike(*PAIR, task):
                 sentences.append(
                     f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
                     "compared."
@@ -219,16 +269,23 @@ class Setting:
 
 
 def settings(records: Records) -> list[Setting]:
-    """Every setting with a training, a probe or a timing: in the order of the roots as given, then
-    by scale, starter first.
+    """Every setting with a training, a probe or a timing, in the order of the roots as given. Of
+    one root, those come first that compare CatLIP and CLIP, and data of one's own before the
+    starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
-    keys = {(r.root, r.scale): None for r in records.every if r.kind in MAIN_KINDS}
-    order = sorted(keys, key=lambda key: (roots.index(key[0]), key[1] != "starter", key[1]))
-    return [
-        Setting(root, scale, tuple(r for r in records.every if (r.root, r.scale) == (root, scale)))
-        for root, scale in order
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records.every:
+        groups.setdefault((record.root, record.scale), []).append(record)
+    found = [
+        Setting(root, scale, tuple(own))
+        for (root, scale), own in groups.items()
+        if any(record.kind in MAIN_KINDS for record in own)
     ]
+    return sorted(
+        found,
+        key=lambda s: (roots.index(s.root), not s.is_answered, s.scale == "starter", s.scale),
+    )
 
 
 def over_seeds(

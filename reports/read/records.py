@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,17 +21,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from catlip.cli import InputError
 from catlip.kinds import KINDS, Kind, Run, read_run
+from catlip.kinds.transfer.study import Studied
 from catlip.system.foreign import UnreadableError, read_regular
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
 SCHEMA = 1
+SCHEMA_WITHIN = 1024  # bytes from the start of a record
 LARGEST = 1e18
 NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
-IMAGES = ("image", "mask", "truth", "predicted")  # keys of base64 texts, which are not cleaned
+# Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
+BASE64 = ("image", "mask", "truth", "predicted", "correct")
 BY = "by"  # the key, which a record may lack, of who made it
 NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 NEEDED: dict[str, type] = {
@@ -159,50 +164,114 @@ class NotARecordError(Exception):
 def read_records(roots: Sequence[Path]) -> Records:
     """Read every record below `roots`, in whatever state the files are.
 
+    A record's scale is the folder two levels above it, and its root the folder above that:
+    ROOT/<scale>/<kind>/<name>.json. A record nearer to a given folder has that folder as its scale.
+
     Args:
-        roots: folders that hold `<scale>/<kind>/<name>.json`, or single such files; the scale of a
-            single file is the name of the folder two levels above it. A root that does not exist is
-            a problem, not an error; a file that is named twice is read once.
+        roots: folders, or single files; a file that is named twice is read once.
     Returns: the records and the problems; never raises for what a file contains.
+    Raises: InputError if a root does not exist.
     """
     every: list[Record] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for place in roots:
         if not os.path.lexists(place):
-            problems.append(Problem(str(place), "no such file or folder"))
-            continue
-        root = place if place.is_dir() else Path(os.path.normpath(place.parent / "../.."))
+            raise InputError(f"no such file or folder: {place}")
         for path in _files(place):
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
             try:
-                every.append(read_record(root, path))
+                every.append(read_record(_root(place, path), path))
             except NotARecordError as reason:
-                problems.append(Problem(str(path), str(reason)))
-    return Records(tuple(map(str, roots)), tuple(every), tuple(problems))
+                problems.append(Problem(_written(path), str(reason)))
+    kept, of_other_probes = _of_one_probe(every)
+    return Records(tuple(map(_written, roots)), tuple(kept), (*problems, *of_other_probes))
 
 
 def _files(place: Path) -> list[Path]:
-    """The file itself, or the files in a folder that may be records, including those of unfinished
-    runs; not hidden ones, such as the state of the steps of `run_all.sh`.
+    """The file itself, or the files at any depth of a folder that may be records, including those
+    of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`.
     """
     if not place.is_dir():
         return [place]
-    return sorted(
-        (
-            path
-            for path in place.glob("*/*/*")
-            if path.name.endswith((".json", ".json.partial"))
-            and not any(part.startswith(".") for part in path.relative_to(place).parts)
-        ),
-        key=_natural,
-    )
+    paths: list[Path] = []
+    entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+    for folder, folders, names in os.walk(place, followlinks=True):
+        status = os.stat(folder)
+        if (identity := (status.st_dev, status.st_ino)) in entered:
+            folders.clear()
+            continue
+        entered.add(identity)
+        depth = len(Path(folder).relative_to(place).parts)
+        # The folder of a run, beside its record, is the run's own; NAME.old-DATE is out of date.
+        files = {*names}
+        folders[:] = [
+            name
+            for name in folders
+            if not (name.startswith(".") or ".old-" in name)
+            and not {f"{name}.json", f"{name}.json.partial"} & files
+        ]
+        for name in names:
+            path = Path(folder, name)
+            if name.endswith((".json", ".json.partial")) and not name.startswith("."):
+                is_usual = depth == 2 or path.parent.name in KINDS
+                if is_usual or _looks_like_a_record(path):
+                    paths.append(path)
+    return sorted(paths, key=_natural)
+
+
+def _looks_like_a_record(path: Path) -> bool:
+    """Whether a file in an unusual place is a record, which begins with its schema and its kind;
+    runs and data sets have other JSON files, which are no problem.
+    """
+    with suppress(OSError, UnreadableError):
+        head = read_regular(path, most=SCHEMA_WITHIN)
+        return b'"schema"' in head and b'"kind"' in head
+    return False
+
+
+def _root(place: Path, path: Path) -> Path:
+    """The folder above a record's scale, as `place` spells it."""
+    if not place.is_dir():
+        return Path(os.path.normpath(path.parent / "../.."))
+    depth = len(path.relative_to(place).parts)
+    return path.parents[2] if depth > 2 else Path(os.path.normpath(place / ".."))
+
+
+def _of_one_probe(
+    records: Sequence[Record[Kind]],
+) -> tuple[list[Record[Kind]], list[Problem]]:
+    """The records without those of a study that were probed on other tasks than most in their
+    folder: their accuracies have no common table.
+    """
+    tasks_of: dict[tuple[str, str, str], Counter[frozenset[str]]] = {}
+    for record in records:
+        if isinstance(record.measured, Studied):
+            study = (record.root, record.scale, record.kind)
+            tasks_of.setdefault(study, Counter())[frozenset(record.measured.accuracies)] += 1
+    kept, problems = [], []
+    for record in records:
+        if isinstance(record.measured, Studied):
+            most = tasks_of[record.root, record.scale, record.kind].most_common(1)[0][0]
+            if record.measured.accuracies.keys() != most:
+                reason = f"most {record.kind} records in its folder have another probe"
+                problems.append(Problem(record.path, f"{reason}: give it a folder of its own"))
+                continue
+        kept.append(record)
+    return kept, problems
+
+
+def _written(path: Path) -> str:
+    """A path as text that can be written to a page, whatever bytes are in it."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def read_record(root: Path, path: Path) -> Record:
     """Read one record. Raises: NotARecordError with the reason if the file is no record."""
+    if _written(path) != str(path):
+        raise NotARecordError("its path is not UTF-8: rename it")
     if path.name.endswith(".json.partial"):
         raise NotARecordError("incomplete: the run goes on, or was cut short before its end")
     content = _parse(path)
@@ -237,11 +306,16 @@ def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Rec
         machine=run.machine,
         anchor="record-" + slug(str(path).removesuffix(".json")),
         root=str(root),
-        scale=Path(os.path.abspath(path)).parent.parent.name,
+        scale=_scale(root, path),
         path=str(path),
         shown_as=entries(content, "shown_as"),
         by=_cleaned_text(text(content, BY)),
     )
+
+
+def _scale(root: Path, path: Path) -> str:
+    """The first folder below the root on the way to the record."""
+    return Path(os.path.relpath(path, root)).parts[0]
 
 
 def cleaned(tree: Any) -> Any:
@@ -252,7 +326,7 @@ def cleaned(tree: Any) -> Any:
         result = {}
         for key, value in tree.items():
             if isinstance(value, str):
-                if key not in IMAGES:
+                if key not in BASE64:
                     value = _cleaned_name(value) if len(value) <= NAME else _cleaned_text(value)
             elif not (type(value) in NUMBERS and -LARGEST <= value <= LARGEST):
                 value = cleaned(value)

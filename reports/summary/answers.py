@@ -24,23 +24,18 @@ from catlip.kinds.estimate import (
     of_ratios,
     verdict,
 )
-from catlip.kinds.transfer.scaling import How, curves, differences, points_at_equal_cost
+from catlip.kinds.transfer.scaling import curves, differences, points_at_equal_cost
 from catlip.method_style import name_of
-from catlip.table import Quantity, clipped, mean_and_spread, shown, signed
+from catlip.table import Quantity, clipped, mean_and_spread, shown, sign_of, signed
 from reports.compare.crossed import between_probes
 from reports.compare.differences import listed
-from reports.read.measured import STARTER_TASKS, Setting, by_seed, in_percent
+from reports.read.measured import MOST_FIRST, PAIR, Setting, by_seed
 from reports.read.rules import by_rule
-from reports.summary.tables import link, probe_title
+from reports.summary.tables import link
 
-IN_SHORT = {
-    BETTER: "Here it is better.",
-    NOT_WORSE: "Here it is not worse.",
-    WORSE: "Here it is worse.",
-    CANNOT_TELL: "Here the two cannot be told apart.",
-}
-PAIR = ("catlip", "clip")
+AHEAD, BEHIND, UNEVEN = "ahead", "behind", "seeds disagree"  # with too few seeds for a verdict
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
+PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
 
 @dataclass(frozen=True)
@@ -56,104 +51,197 @@ class Answer:
 
 
 def about(setting: Setting) -> str:
-    """What the starter's numbers were measured on, and what they cannot show; empty at other
-    scales.
-    """
-    if setting.scale != "starter":
-        return ""
+    """What the numbers were measured on, and what they cannot show; empty without trainings."""
     trained = next(iter(setting.of(Pretrain)), None)
-    seeds = {record.seed for record in setting.of(Pretrain)}
-    words = ["Captioned emoji drawings and scenes composed of them"]
-    if trained:
-        samples = trained.measured.images_seen / (trained.measured.epochs_seen or 1)
-        words = [f"{samples:,.0f} captioned emoji drawings and scenes composed of them"]
-        words.append(f"an encoder of {trained.measured.parameters_image / 1e6:.1f} M parameters")
-        words.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}")
+    if trained is None:
+        return ""
+    run = trained.measured
+    samples = f"{run.images_seen / (run.epochs_seen or 1):,.0f}"
+    seeds = len({record.seed for record in setting.of(Pretrain)})
+    how = (
+        f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
+        f"seed{'s' * (seeds != 1)}"
+    )
+    if setting.scale == "starter":
+        return (
+            f"{samples} captioned emoji drawings and scenes composed of them, {how}: a test of the "
+            f"pipeline, not of the paper, whose claims rest on {PAPERS_SCALE}. The order of two "
+            "methods may change with scale."
+        )
     return (
-        f"{', '.join(words)}: a test of the pipeline, not of the paper, whose claims rest on up to "
-        "1.3 billion photos and encoders of 86 to 632 million parameters. The order of two "
-        "methods may change with scale."
+        f"{samples} images with captions, {run.images_seen:,.0f} seen in a training, {how}. The "
+        f"paper's claims rest on {PAPERS_SCALE}; the order of two methods may change with scale."
     )
 
 
-def as_good(setting: Setting) -> Answer:
-    """CatLIP against CLIP on both probes: after the same number of epochs, after the same training
-    time, and with larger encoders.
+@dataclass(frozen=True)
+class Compared:
+    """CatLIP - CLIP on one task.
+
+    Attributes:
+        points: one difference for each seed that both have, as `difference` rests on.
+        word: the verdict; with too few seeds for an interval AHEAD, BEHIND or UNEVEN.
+    """
+
+    task: str
+    points: Sequence[float]
+    difference: Estimate
+    word: str
+
+
+def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
+    """CatLIP against CLIP on the first tasks: after the same number of epochs, after the same
+    training time, and with larger encoders.
+
+    Args:
+        others: the other settings of the page. One of the same scale that has enough seeds is
+            quoted if this setting has too few.
     """
     question = "Is CatLIP as good?"
-    compared = [said for task in STARTER_TASKS if (said := _compared(setting, task))]
+    compared = compared_tasks(setting)
     probes = {m: own for m in ("random", *PAIR) if (own := setting.of(LinearProbe, m))}
     sources = [(link(own), f"probes of {name_of(m)}") for m, own in probes.items()]
     if scaled := setting.of(Scaling, PAIR[0]):
         sources.append((link(scaled), "trainings of several lengths"))
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
-        fields = dict.fromkeys(
-            field for task in STARTER_TASKS for field in setting.unlike(*PAIR, task)
-        )
-        short = "Not yet known: this needs a linear probe of CatLIP and of CLIP."
-        if fields:
-            short = f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}."
-        return Answer(question, short, near, sources=sources)
-    words = {word for _, word in compared}
-    short = "It depends on the probe."
-    if len(words) == 1:
-        short = IN_SHORT[words.pop()]
-        if len(verdicts_of(setting)) > 1:
-            short = f"{short.removesuffix('.')}, but not with a larger encoder."
-    last = near or [text for text in (_at_equal_time(setting), _with_larger(setting)) if text]
-    return Answer(question, short, [*(text for text, _ in compared), *last], sources=sources)
+        return Answer(question, _not_compared(setting), near, sources=sources)
+    sentences = [_sentence(setting, one) for one in compared]
+    sentences += near or filter(None, (_at_equal_time(setting), _with_larger(setting)))
+    if not any(one.difference.low is not None for one in compared):
+        sentences += filter(None, [_of_larger_study(setting, others)])
+    return Answer(question, _as_good_in_short(setting, compared), sentences, sources=sources)
 
 
-def verdicts_of(setting: Setting) -> set[str]:
-    """The verdicts on CatLIP against CLIP, of each probe that both methods have, and with larger
-    encoders where there are enough seeds for an interval.
-    """
+def _not_compared(setting: Setting) -> str:
+    missing = [name_of(method) for method in PAIR if not setting.of(LinearProbe, method)]
+    if missing:
+        return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
+    if not setting.is_answered:
+        return "Not yet known: CatLIP and CLIP were probed on different data."
+    tasks = setting.first_tasks
+    fields = dict.fromkeys(field for task in tasks for field in setting.unlike(*PAIR, task))
+    if fields:
+        return f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}."
+    return "Not compared: their probes have no seed of pre-training in common, or are not a number."
+
+
+def compared_tasks(setting: Setting) -> list[Compared]:
+    """The first tasks that both methods have, with the same recipe and at least one seed."""
+    compared = []
+    for task in setting.first_tasks:
+        points = setting.paired(task, *PAIR)
+        one, other = (setting.probes(method, task).records for method in PAIR)
+        # Over seeds and test images if the records hold a bit for each image, else over seeds.
+        difference = between_probes(one, other, task) if points else None
+        difference = difference or of_pairs(points)
+        if difference:
+            compared.append(Compared(task, points, difference, _word(difference, points)))
+    return compared
+
+
+def _word(difference: Estimate, points: Sequence[float]) -> str:
+    if difference.low is not None:
+        return verdict(difference, claims()["probe_parity"].bound)
+    signs = {*map(sign_of, points)}
+    return AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
+
+
+def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
+    """The answer over all tasks; those without an interval count only if none has one."""
+    judged = [one for one in compared if one.difference.low is not None] or compared
+    words = {one.word for one in judged}
+    where = "On these drawings" if setting.scale == "starter" else "Here"
+    if len(words) > 1:
+        tasks_of: dict[str, list[str]] = {}
+        for one in judged:
+            tasks_of.setdefault(one.word, []).append(setting.name(one.task))
+        each = "; ".join(f"{word} on {' and '.join(own)}" for word, own in tasks_of.items())
+        return f"It depends on the task: {each}.{_needed(judged)}"
+    word = words.pop()
+    if word in (AHEAD, BEHIND, UNEVEN):
+        return f"{_ahead(word, judged)}.{_needed(judged)}"
+    values = [one.difference.value for one in judged]
+    means = " and ".join(dict.fromkeys(shown(abs(value), 1) for value in values))
+    said = {
+        BETTER: f"{where} it is better, by {means} points",
+        NOT_WORSE: f"{where} it is not worse",
+        WORSE: f"{where} it is worse, by {means} points",
+        CANNOT_TELL: f"{where} the two cannot be told apart",
+    }[word]
+    if _larger_words(setting) - {word}:
+        return f"{said}, but not with a larger encoder."
+    easiest = setting.scale == "starter" and word == BETTER
+    return f"{said}: its easiest case." if easiest else f"{said}."
+
+
+def _ahead(word: str, compared: Sequence[Compared]) -> str:
+    """`CatLIP is ahead by 9.1 to 12.4 points in both seeds`."""
+    points = [point for one in compared for point in one.points]
+    seeds = {len(one.points) for one in compared}
+    count = seeds.pop() if len(seeds) == 1 else 0
+    in_seeds = {0: "every seed", 1: "one seed", 2: "both seeds"}.get(count, f"all {count} seeds")
+    if word == UNEVEN and not any(map(sign_of, points)):
+        return f"The two are level in {in_seeds}"
+    if word == UNEVEN:
+        ends = f"{signed(min(points), 1)} to {signed(max(points), 1)}"
+        return f"The seeds disagree: CatLIP minus CLIP is {ends} points"
+    low, high = sorted(abs(point) for point in (min(points), max(points)))
+    ends = " to ".join(dict.fromkeys((shown(low, 1), shown(high, 1))))
+    ahead = PAIR[0] if word == AHEAD else PAIR[1]
+    return f"{name_of(ahead)} is ahead by {ends} points in {in_seeds}"
+
+
+def _needed(compared: Sequence[Compared]) -> str:
+    is_few = any(one.difference.low is None for one in compared)
+    return f" An interval needs {least_pairs()} seeds." if is_few else ""
+
+
+def _larger_words(setting: Setting) -> set[str]:
+    """The verdicts with larger encoders that have enough seeds for an interval."""
     bound = claims()["probe_parity"].bound
-    larger = [points for tasks in _larger_encoders(setting).values() for points in tasks.values()]
-    return {
-        *(said[1] for task in STARTER_TASKS if (said := _compared(setting, task))),
-        *(verdict(e, bound) for points in larger if (e := of_pairs(points)) and e.low is not None),
-    }
+    longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
+    estimates = filter(None, (of_pairs(points) for tasks in longest for points in tasks.values()))
+    return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
-def _compared(setting: Setting, task: str) -> tuple[str, str] | None:
-    """A sentence on the difference CatLIP - CLIP on one probe, and the verdict."""
-    one, other = (setting.accuracy(method, task) for method in PAIR)
-    points = setting.paired(task, *PAIR)
-    difference = of_pairs(points)
-    if one is None or other is None or difference is None:
-        return None
-    difference = _over_seeds_and_images(setting, task) or difference
-    title = probe_title(setting, task).partition(",")[0]
+def _sentence(setting: Setting, one: Compared) -> str:
+    means = [
+        f"{name_of(method)} {_percent(quantity)}"
+        for method in PAIR
+        if (quantity := setting.accuracy(method, one.task))
+    ]
     return (
-        (
-            f"Linear probe, {title}: CatLIP {_percent(one)}, CLIP {_percent(other)}, "
-            f"{signed(difference.value, 1)} points ({_over(difference, points)})."
-        ),
-        verdict(difference, claims()["probe_parity"].bound),
+        f"Linear probe, {setting.title(one.task)}: {', '.join(means)}, "
+        f"{signed(one.difference.value, 1)} points ({_over(one.difference, one.points)})."
     )
 
 
+def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> str:
+    """What another setting of the same scale found with enough seeds; empty without one."""
+    for other in others:
+        found = [one for one in compared_tasks(other) if one.difference.low is not None]
+        if other.scale == setting.scale and found:
+            said = ", ".join(
+                f"{signed(one.difference.value, 1)} points on {other.name(one.task)} "
+                f"({signed(one.difference.low or 0, 1)} to {signed(one.difference.high or 0, 1)})"
+                for one in found
+            )
+            seeds = found[0].difference.pairs
+            return f"The {seeds} seeds of {other.root}/{other.scale} found {said}."
+    return ""
+
+
 def _over(difference: Estimate, points: Sequence[float]) -> str:
-    """The interval and what it covers; with too few seeds, their range and how many an interval
-    needs.
-    """
+    """The interval and what it covers; with too few seeds, the difference in each of them."""
     if difference.low is not None and difference.high is not None:
         ends = f"95 % interval {signed(difference.low, 1)} to {signed(difference.high, 1)}"
         images = f" and {difference.images} test images" if difference.images else ""
         return f"{ends}; {difference.pairs} seeds{images}"
-    few = f"an interval needs at least {least_pairs()}"
     if len(points) == 1:
-        return f"one seed; {few}"
-    return (
-        f"from {signed(min(points), 1)} to {signed(max(points), 1)} over {len(points)} seeds; {few}"
-    )
-
-
-def _over_seeds_and_images(setting: Setting, task: str) -> Estimate | None:
-    one, other = (setting.probes(method, task).records for method in PAIR)
-    return between_probes(one, other, task)
+        return "one seed"
+    *first, last = (signed(point, 1) for point in points)
+    return f"{', '.join(first)} and {last} in {len(points)} seeds"
 
 
 def _at_equal_time(setting: Setting) -> str:
@@ -165,58 +253,79 @@ def _at_equal_time(setting: Setting) -> str:
         return ""
     ours, theirs = (by_method[method] for method in PAIR)
     said = _on_tasks(
-        {task: points_at_equal_cost(ours, theirs, task, cost="train_seconds") for task in ours.top1}
+        setting,
+        {
+            task: points_at_equal_cost(ours, theirs, task, cost="train_seconds")
+            for task in ours.top1
+        },
     )
     return f"At equal training time: {said}." if said else ""
 
 
 def _with_larger(setting: Setting) -> str:
-    """A sentence on the difference with larger encoders; empty without any."""
-    return " ".join(
-        f"With the larger {clipped(encoder, 24)} after {images:,} images: {_on_tasks(points)}."
-        for (encoder, _, images), points in _larger_encoders(setting).items()
-    )
+    """A sentence on the difference with each larger encoder, after its longest and its shortest
+    training; empty without any.
+    """
+    said = []
+    for (encoder, times), lengths in _larger_encoders(setting).items():
+        (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
+        sentence = (
+            f"With {clipped(encoder, 24)}, an encoder of {shown(times, 1)} times the operations, "
+            f"after {longest:,} images: {_on_tasks(setting, late)}"
+        )
+        if shortest < longest:
+            sentence += f"; after {shortest:,}: {_on_tasks(setting, early)}"
+        said.append(f"{sentence}.")
+    return " ".join(said)
 
 
-def _larger_encoders(setting: Setting) -> dict[How, dict[str, list[float]]]:
+def _larger_encoders(
+    setting: Setting,
+) -> dict[tuple[str, float], dict[int, dict[str, list[float]]]]:
     """The differences CatLIP - CLIP of each encoder that is larger than the one with the most
-    lengths, after its longest training on all data.
+    lengths, on all data: (encoder, operations over those of that encoder) -> images -> task ->
+    points.
     """
     runs = setting.of(Scaling)
     usual = next((curve.encoder for curve in curves(runs)), "")
     flops = {of.encoder: of.flops / (of.images_seen or 1) for of in (run.measured for run in runs)}
-    longest = {}
-    for how, points in differences(runs, *PAIR).items():
-        encoder, fraction, _ = how
-        if fraction == 1 and flops[encoder] > flops.get(usual, math.inf):
-            longest[encoder] = how, points
-    return dict(longest.values())
+    larger: dict[tuple[str, float], dict[int, dict[str, list[float]]]] = {}
+    for (encoder, fraction, images), points in differences(runs, *PAIR).items():
+        if fraction == 1 and flops[encoder] > flops.get(usual, math.inf) > 0:
+            times = flops[encoder] / flops[usual]
+            larger.setdefault((encoder, times), {})[images] = points
+    return larger
 
 
-def _on_tasks(points_of: Mapping[str, Sequence[float]]) -> str:
-    """The mean difference in points on each task, with its interval."""
+def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str:
+    """The mean difference in points on each task, the first screen's tasks first, with its
+    interval.
+    """
     said: list[str] = []
-    for task, points in points_of.items():
-        difference = of_pairs(points)
+    tasks = [task for task in setting.first_tasks if task in points_of] or [*points_of]
+    for task in tasks[:MOST_FIRST]:
+        difference = of_pairs(points_of[task])
         if difference:
             unit = "" if said else " points"
-            said.append(f"{signed(difference.value, 1)}{unit} on {clipped(task, 24)}")
+            said.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}")
             if difference.low is not None and difference.high is not None:
                 said[-1] += f" ({signed(difference.low, 1)} to {signed(difference.high, 1)})"
     return ", ".join(said)
 
 
 def _not_above_random(setting: Setting, method: str) -> str:
-    trained, floor = (setting.accuracy(m, "concepts") for m in (method, "random"))
-    if trained is None or floor is None or not math.isfinite(trained.mean):
+    """A sentence on the first tasks on which a method does not beat an untrained encoder."""
+    said = []
+    for task in setting.first_tasks:
+        trained, untrained = (
+            [*setting.accuracies(one, task).values()] for one in (method, "random")
+        )
+        floor = setting.accuracy("random", task)
+        if floor and trained and all(map(math.isfinite, trained)) and not beats(trained, untrained):
+            said.append(f"{setting.name(task)} ({_percent(floor)})")
+    if not said:
         return ""
-    own, untrained = (
-        by_seed(setting.probes(m, "concepts").records, lambda r: in_percent(r, "concepts")).values()
-        for m in (method, "random")
-    )
-    if beats([*own], [*untrained]):
-        return ""
-    return f"{name_of(method)} cannot be told from an untrained encoder ({_percent(floor)})."
+    return f"{name_of(method)} cannot be told from an untrained encoder on {' and '.join(said)}."
 
 
 def cheaper(setting: Setting) -> Answer:
@@ -239,30 +348,38 @@ def cheaper(setting: Setting) -> Answer:
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
         f"{clipped(record.setup.model or record.name, 40)}{_larger(setting)}."
     )
-    short = _cheaper_in_short(ratio, _trainings_ratio(setting))
-    return Answer(question, short, [timed, *sentences], sources=sources)
+    return Answer(question, _cheaper_in_short(setting, ratio), [timed, *sentences], sources=sources)
 
 
 def _larger(setting: Setting) -> str:
     """The ratio of step times with ViT B/16, if that was timed on this device."""
-    for record in setting.of_the_paper:
-        ratio = record.measured.ratios.get("clip/catlip")
-        if ratio and record is not setting.step_time:
-            return f", {shown(ratio.value, 2)} ({interval(record, ratio)}) with ViT B/16"
-    return ""
+    record, ratio = setting.larger_step_time, _larger_ratio(setting)
+    if record is None or ratio is None:
+        return ""
+    return f", {shown(ratio.value, 2)} ({interval(record, ratio)}) with ViT B/16"
 
 
-def _cheaper_in_short(ratio: Interval, trainings: Estimate | None) -> str:
+def _larger_ratio(setting: Setting) -> Interval | None:
+    record = setting.larger_step_time
+    return record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
+
+
+def _cheaper_in_short(setting: Setting, ratio: Interval) -> str:
     if ratio.low is None or ratio.high is None:
         return "Not yet known: the ratio of step times has no interval."
     if ratio.low <= 1 <= ratio.high:
         return "No difference in step time can be told here."
     if ratio.value < 1:
         return f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
-    whole = f", its whole training {shown(trainings.value, 2)} times" if trainings else ""
+    every = (ratio, _larger_ratio(setting), _trainings_ratio(setting))
+    values = [one.value for one in every if one]
+    times = " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
+    if setting.step_time and setting.step_time.is_cpu:
+        papers = f"the paper's {PAPER_SPEED_UP} was not tested"
+        return f"Yes: CLIP takes {times} times as long on a CPU; {papers}."
     return (
-        f"Yes: CLIP's step takes {shown(ratio.value, 2)} times as long here{whole}; the paper "
-        f"claims {PAPER_SPEED_UP} at its scale."
+        f"Yes: CLIP takes {times} times as long here; the paper claims {PAPER_SPEED_UP} at its "
+        "scale."
     )
 
 
@@ -283,7 +400,12 @@ def _whole_trainings(setting: Setting) -> str:
         return ""
     if fields := setting.unlike_trainings(*PAIR):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    return f"Whole trainings, each at its method's own batch, took: {', '.join(said)}."
+    words = f"Whole trainings, each at its method's own batch, took: {', '.join(said)}"
+    ratio = _trainings_ratio(setting)
+    if ratio and ratio.low is not None:
+        ends = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
+        words += f", {shown(ratio.value, 2)} times as long ({ends})"
+    return f"{words}."
 
 
 def _labelling(setting: Setting) -> str:
@@ -303,7 +425,7 @@ def advice(setting: Setting) -> str:
     """What a reader should do, as far as these records support it; empty unless both questions are
     answered.
     """
-    judged, record = verdicts_of(setting), setting.step_time
+    judged, record = {one.word for one in compared_tasks(setting)}, setting.step_time
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
@@ -312,13 +434,15 @@ def advice(setting: Setting) -> str:
         "if you need text prompts, use CLIP, because CatLIP has no text tower; before you rely on "
         f"{PAPER_SPEED_UP} times, time your own steps{device}"
     )
-    if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
+    judged |= _larger_words(setting)
+    few = "" if judged <= {BETTER, NOT_WORSE, WORSE, CANNOT_TELL} else ", with too few seeds,"
+    if judged <= {BETTER, NOT_WORSE, AHEAD} and ratio.low > 1:
         return (
-            "By this experiment: if you need features and your captions name what "
-            f"is in the image, use CatLIP; {prompts}."
+            f"This experiment{few} suggests CatLIP if you need features and your captions name "
+            f"what is in the image; {prompts}."
         )
-    if judged == {WORSE}:
-        return f"By this experiment: use CLIP, unless you cannot pay for it; {prompts}."
+    if judged <= {WORSE, BEHIND}:
+        return f"This experiment{few} suggests CLIP, unless you cannot pay for it; {prompts}."
     return f"So: this experiment does not decide which features are better; {prompts}."
 
 

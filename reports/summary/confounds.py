@@ -5,14 +5,13 @@ records: each may be the reason for a difference in accuracy.
 from collections import Counter
 
 from catlip.kinds import LinearProbe, Pretrain, Trial
-from catlip.table import shown
+from catlip.table import shown, signed
 from reports.compare.crossed import crossed, paired_by_image
 from reports.compare.differences import listed
 from reports.read.likeness import differing_fields
-from reports.read.measured import Setting
-from reports.summary.answers import PAIR
+from reports.read.measured import PAIR, Setting
+from reports.read.tasks import task_title
 from reports.transfer.transfer_origins import origins_of
-from reports.transfer.transfer_runs import task_title, without_classes
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
     "max_lr": "learning rate",
@@ -37,20 +36,25 @@ def confounds(setting: Setting) -> str:
     said = (
         f"What else differs: CLIP trains a text tower of {shown(tower, 1)} M parameters{recipes}."
     )
-    favours = _shared_classes(setting)
+    favours = ["its classifier's biases start from the class frequencies"]
     if setting.scale == "starter":
-        favours.append("captions are names and keywords")
-    favours.append("its classifier's biases start from the class frequencies")
+        favours = ["captions are names and keywords", *favours]
+        said += " Pre-training has drawings of every concept of the probes, by other teams."
+    else:
+        favours = [*_shared_classes(setting), *favours]
     return f"{said} In CatLIP's favour: {'; '.join(favours)}. {_elsewhere(setting)}".rstrip()
 
 
 def _elsewhere(setting: Setting) -> str:
     """The difference CatLIP - CLIP on test images whose labels are not classes of CatLIP, for each
-    probe whose records say which images these are; empty without any.
+    of the first tasks whose records say which images these are; empty without any.
     """
     said = []
-    for task, (record, labels) in origins_of(setting.of(LinearProbe)).items():
-        images = [place for row in labels if row.kind != "exact" for place in row.test_images]
+    origins = origins_of(setting.of(LinearProbe))
+    for task in (task for task in setting.first_tasks if task in origins):
+        images = [
+            place for row in origins[task][1] if row.kind != "exact" for place in row.test_images
+        ]
         ours, theirs = (setting.probes(method, task).records for method in PAIR)
         differences = paired_by_image(ours, theirs, task)
         if not images or differences is None or max(images) >= differences.shape[1]:
@@ -58,10 +62,11 @@ def _elsewhere(setting: Setting) -> str:
         difference = crossed(differences[:, images])
         if difference:
             said.append(
-                f"{without_classes([record], task)} {shown(difference.value, 1)} points "
-                f"({shown(difference.low, 1)} to {shown(difference.high, 1)}; {len(images)} images)"
+                f"{signed(difference.value, 1)} points on {setting.name(task)} "
+                f"({signed(difference.low or 0, 1)} to {signed(difference.high or 0, 1)}; "
+                f"{len(images)} images)"
             )
-    return f"On images of other labels: {', '.join(said)}." if said else ""
+    return f"Labels that are not CatLIP's classes: {', '.join(said)}." if said else ""
 
 
 def _tuned(setting: Setting) -> str:
@@ -79,5 +84,6 @@ def _shared_classes(setting: Setting) -> list[str]:
     counts = [
         f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
         for task, (record, rows) in origins_of(setting.of(LinearProbe)).items()
+        if task in setting.first_tasks
     ]
     return [f"{listed(counts)} are classes that it was trained on"] if counts else []

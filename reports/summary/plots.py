@@ -14,7 +14,7 @@ from catlip.kinds import LinearProbe, Pretrain
 from catlip.kinds.estimate import of_pairs
 from catlip.method_style import name_of
 from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.read.measured import STARTER_TASKS, Setting, by_seed, in_percent
+from reports.read.measured import PAIR, Setting
 from reports.read.pretrained import ENCODERS, architecture
 from reports.read.records import Record, slug
 from reports.render.figures import (
@@ -26,8 +26,6 @@ from reports.render.figures import (
     marker_of,
     thinned,
 )
-from reports.summary.answers import PAIR
-from reports.summary.tables import probe_title
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
@@ -36,15 +34,14 @@ BINS = 120  # the points of a loss curve after averaging
 
 
 def accuracy_figure(setting: Setting) -> list[Figure]:
-    """Probe accuracy of each method on both tasks; every seed is a dot."""
-    methods = [
-        m for m in setting.methods if any(setting.accuracy(m, task) for task in STARTER_TASKS)
-    ]
+    """Probe accuracy of each method on the first tasks; every seed is a dot."""
+    tasks = setting.first_tasks
+    methods = [m for m in setting.methods if any(setting.accuracy(m, task) for task in tasks)]
     if not methods:
         return []
     said = [
-        f"{name_of(m)} {_told(setting.accuracy(m, task))} on {task}"
-        for task in STARTER_TASKS
+        f"{name_of(m)} {_told(setting.accuracy(m, task))} on {setting.name(task)}"
+        for task in tasks
         for m in methods
     ]
     caption = (
@@ -56,15 +53,15 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
         caption += f" At most {MOST_MARKS} marks of each row are drawn."
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
     draw = partial(_draw_accuracy, setting=setting, methods=methods)
-    height = 1.1 + 0.32 * len(STARTER_TASKS) * (len(methods) + 1)
+    height = 1.1 + 0.32 * len(tasks) * (len(methods) + 1)
     return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
 
 
 def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
     rows: list[tuple[float, str]] = []
     y = 0.0
-    for task in STARTER_TASKS:
-        axes.text(0, y, probe_title(setting, task).partition(",")[0], weight="bold", va="center")
+    for task in setting.first_tasks:
+        axes.text(0, y, setting.title(task), weight="bold", va="center")
         for method in methods:
             y -= 1
             rows.append((y, name_of(method)))
@@ -72,7 +69,12 @@ def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None
         y -= 1.2
     axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
     axes.set_ylim(y + 0.6, 0.6)
-    means = [q.mean for m in methods for task in STARTER_TASKS if (q := setting.accuracy(m, task))]
+    means = [
+        quantity.mean
+        for method in methods
+        for task in setting.first_tasks
+        if (quantity := setting.accuracy(method, task))
+    ]
     axes.set_xlim(0, 1.3 * max([mean for mean in means if math.isfinite(mean)], default=1.0) or 1.0)
     axes.set_xlabel("top-1 accuracy (%)")
     hide_rows(axes)
@@ -83,8 +85,7 @@ def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: floa
     if quantity is None or not math.isfinite(quantity.mean):
         axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
         return
-    records = setting.probes(method, task).records
-    seeds = list(by_seed(records, lambda record: in_percent(record, task)).values())
+    seeds = list(setting.accuracies(method, task).values())
     mean, colour = of_pairs(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)

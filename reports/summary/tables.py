@@ -10,40 +10,48 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from catlip.kinds import LinearProbe, Pretrain, Scaling, StepTime
+from catlip.kinds import Pretrain, Scaling, StepTime
 from catlip.kinds.cost.step_time import step_ratio_cell
 from catlip.kinds.cost.steps import step_description
 from catlip.kinds.transfer.laws import at_cost
 from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.kinds.transfer.scaling import curves
 from catlip.method_style import name_of
-from catlip.table import MISSING, Cell, Quantity, Table, clipped, quantity_cell, quantity_of, shown
+from catlip.table import MISSING, Cell, Quantity, Table, quantity_cell, quantity_of
 from reports.read.caveats import with_warning
 from reports.read.likeness import differing_fields
-from reports.read.measured import STARTER_TASKS, Setting, group_anchor
+from reports.read.measured import MOST_FIRST, Setting, group_anchor
 from reports.read.records import Record
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
     """Accuracy and cost of each method in a setting, one row for each method."""
-    columns = ["Method", "Seeds", *(probe_title(setting, task) for task in STARTER_TASKS)]
+    columns = ["Method", "Seeds"]
+    columns += [f"{setting.title(task)}, top-1 (%)" for task in setting.first_tasks]
     equal = _at_equal_time(setting)
-    columns += [f"{clipped(task, 24)} at equal time (%)" for task in equal.tasks]
+    columns += [f"{setting.name(task)} at equal time (%)" for task in equal.tasks]
     columns += ["Training time (s)"] if setting.timed else []
     columns += ["Peak memory (GiB)", "Step time, relative"]
-    larger = next((r for r in setting.of_the_paper if r is not setting.step_time), None)
+    larger = setting.larger_step_time
     columns += ["Step time of ViT B/16, relative"] if larger else []
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
     caption = "Mean ± sample standard deviation over the seeds. "
+    if setting.first_tasks:
+        caption += "Linear probes of frozen features. "
     if setting.scale == "starter":
         caption += (
-            "Linear probes of frozen features, tested on drawings by teams that no training saw; a "
-            "concept is what a drawing shows, a subgroup its kind, such as food-fruit. "
+            "They are tested on drawings by teams that no training saw; a concept is what a "
+            "drawing shows, a subgroup its kind, such as food-fruit. "
         )
+    if others := len(setting.tasks) - len(setting.first_tasks):
+        caption += f"{others} more task{'s' * (others > 1)} below, in Probes and fine-tuning. "
     if equal.tasks:
         after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
-        caption += f"At equal time: after {' or '.join(after)}, interpolated between lengths. "
+        caption += (
+            f"At equal time: after {' or '.join(after)}, interpolated between trainings of several "
+            f"lengths. The longest of these saw {equal.images:,.0f} images{_trained_on(setting)}. "
+        )
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
     if record:
@@ -62,10 +70,12 @@ class EqualTime:
     """What trainings of several lengths reach after the same time.
 
     Attributes:
+        images: that the longest trainings saw.
         seconds: device -> the longest time that all methods have on it.
         reached: method -> task -> in %, over the seeds, each after the time of its device.
     """
 
+    images: float
     seconds: Mapping[str, float]
     tasks: tuple[str, ...]
     reached: Mapping[str, Mapping[str, Quantity | None]]
@@ -84,21 +94,34 @@ def _at_equal_time(setting: Setting) -> EqualTime:
         if device and all(curve.devices.get(seed) == device for curve in own)
     }
     if not shared:
-        return EqualTime({}, (), {})
+        return EqualTime(0, {}, (), reached={})
     longest = {
         device: min(curve.seconds[device][-1] for curve in own)
         for device in dict.fromkeys(shared.values())
     }
+    tasks = [task for task in setting.first_tasks if task in own[0].top1]
+    tasks = tasks or [*own[0].top1][:MOST_FIRST]
     reached: dict[str, dict[str, Quantity | None]] = {}
     for curve in own:
         reached[curve.method] = {}
-        for task, rows in curve.top1.items():
+        for task in tasks:
+            rows = curve.top1[task]
             of_seeds = [
                 at_cost(curve.seconds[device], rows[seed], longest[device])
                 for seed, device in shared.items()
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(longest, tuple(own[0].top1), reached)
+    return EqualTime(own[0].costs["images"][-1], longest, tuple(tasks), reached=reached)
+
+
+def _trained_on(setting: Setting) -> str:
+    """`, the trainings of the other columns 138,848`; empty without any."""
+    trained = next(iter(setting.of(Pretrain)), None)
+    return (
+        f", the trainings of the other columns {trained.measured.images_seen:,.0f}"
+        if trained
+        else ""
+    )
 
 
 def timed_in(setting: Setting) -> list[Record]:
@@ -107,28 +130,20 @@ def timed_in(setting: Setting) -> list[Record]:
     return [*trained, *([setting.step_time] if setting.step_time else [])]
 
 
-def probe_title(setting: Setting, task: str) -> str:
-    """A column title such as `438 concepts, top-1 (%)`, with the number of classes from the
-    records.
-    """
-    tasks = [record.measured.tasks for record in setting.of(LinearProbe)]
-    classes = {of_record[task].num_classes for of_record in tasks if task in of_record}
-    count = f"{shown(classes.pop(), 0)} " if len(classes) == 1 else ""
-    return f"{count}{task}, top-1 (%)"
-
-
 def _headline_row(
     setting: Setting, method: str, equal: EqualTime, *, larger: Record[StepTime] | None
 ) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
-    row += [_accuracy_cell(setting, method, task) for task in STARTER_TASKS]
+    row += [_accuracy_cell(setting, method, task) for task in setting.first_tasks]
     cells = setting.of(Scaling, method)
     reached = equal.reached.get(method, {})
     row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
-    quantities = [setting.seconds(method)] if setting.timed else []
-    for quantity in (*quantities, setting.training(method, lambda run: run.peak_gib)):
-        row.append(_remarked(quantity_cell(quantity, anchor=link(trainings)), remarks))
+    anchor = link(trainings)
+    if setting.timed:
+        row.append(_remarked(quantity_cell(setting.seconds(method), anchor=anchor), remarks))
+    peak, of_memory = setting.peak_gib(method)
+    row.append(_remarked(quantity_cell(peak, anchor=anchor), (*remarks, *of_memory)))
     record = setting.step_time
     row.append(step_ratio_cell(record, method) if record else Cell())
     return _with_n_once([*row, *([step_ratio_cell(larger, method)] if larger else [])])

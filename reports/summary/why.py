@@ -7,9 +7,9 @@ from catlip.kinds.cells import interval
 from catlip.kinds.cost.steps import step_description
 from catlip.kinds.cost.waterfall import NamedWay, ways
 from catlip.table import decimals_of, shown, signed
-from reports.read.measured import Setting
+from reports.read.measured import PAIR, Setting
 from reports.read.records import Record
-from reports.summary.answers import PAIR, Answer
+from reports.summary.answers import PAPER_SPEED_UP, Answer
 
 QUESTION = "Where does the difference in cost come from?"
 
@@ -29,19 +29,22 @@ def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answe
         short = f"Not yet known: step times have only {record.too_few}."
         return Answer(QUESTION, short, sentences, sources=sources)
     sentences = [_phases(record), _parameters(record), *sentences]
-    return Answer(QUESTION, _in_short(record), sentences, sources=sources)
+    return Answer(QUESTION, _in_short(setting, record), sentences, sources=sources)
 
 
-def _in_short(record: Record[StepTime]) -> str:
+def _in_short(setting: Setting, record: Record[StepTime]) -> str:
     """How much of the ratio the FLOPs explain, and how much is left."""
     flops = record.measured.flops_ratios.get("clip/catlip")
     ratio = record.measured.ratios.get("clip/catlip")
     if not flops or ratio is None:
         return "Not yet known: the FLOPs of a step were not counted."
-    left = ratio.value / flops
+    larger = setting.larger_step_time
+    papers = larger.measured.flops_ratios.get("clip/catlip") if larger else None
+    of_papers = f"; with ViT B/16, {shown(papers, 2)} of the paper's {PAPER_SPEED_UP}"
     return (
         f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves "
-        f"{shown(left, 2)} for all else, such as the optimizer."
+        f"{shown(ratio.value / flops, 2)} for all else, such as the optimizer"
+        f"{of_papers if papers else ''}."
     )
 
 

@@ -26,9 +26,10 @@ from reports.read.likeness import alike, unlike
 from reports.read.measured import Setting, in_percent, seed_differences
 from reports.read.records import Record, Records
 from reports.read.rules import by_scale, suffix
+from reports.read.tasks import agreed
 from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.transfer.dense_pictures import contact_sheet, picture_figures
-from reports.transfer.transfer_runs import accuracy_of, agreed, method_cell, methods_of
+from reports.transfer.transfer_runs import accuracy_of, method_cell, methods_of
 
 KINDS = {
     "multilabel": "multi-label classification",

@@ -17,6 +17,7 @@ from catlip.table import shown
 from reports.paper.published import paper_name
 from reports.read.likeness import alike
 from reports.read.records import Record
+from reports.read.tasks import agreed, task_title
 from reports.render.figures import MUTED, Figure, thinned
 from reports.transfer.transfer_lines import (
     MOST_LINES,
@@ -30,12 +31,10 @@ from reports.transfer.transfer_lines import (
 )
 from reports.transfer.transfer_runs import (
     SweepRun,
-    agreed,
     chance_of,
     encoder_key,
     methods_of,
     runs_of,
-    task_title,
     tasks_of,
 )
 
@@ -65,7 +64,7 @@ def share_figures(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[
         own += alike(of_method, of_method).records
     runs = [run for record in own for run in runs_of(record) if not math.isnan(run.top1)]
     figures: list[Figure] = []
-    for task in tasks_of(run.task for run in runs):
+    for task in tasks_of((run.task for run in runs), own):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
             figures.append(_figure(own, len(figures), task, runs=of_task, suffix=suffix))

@@ -16,6 +16,7 @@ from catlip.kinds import LongerTraining
 from catlip.kinds.transfer.longer_training import Snapshot
 from catlip.table import clipped
 from reports.read.records import Record
+from reports.read.tasks import task_title
 from reports.render.figures import Figure
 from reports.transfer.transfer_lines import (
     MOST_LINES,
@@ -28,7 +29,7 @@ from reports.transfer.transfer_lines import (
     line_of,
     said,
 )
-from reports.transfer.transfer_runs import methods_of, task_title, tasks_of
+from reports.transfer.transfer_runs import methods_of, tasks_of
 
 ASIDE = 0.008  # of the axis: how far each line is moved aside from the line before it
 SNAPSHOTS = (
@@ -83,7 +84,8 @@ def longer_figures(records: Sequence[Record[LongerTraining]], suffix: str = "") 
     """
     snapshots = [snapshot for record in records for snapshot in snapshots_of(record)]
     figures = []
-    for i, task in enumerate(tasks_of(snapshot.row.task for snapshot in snapshots)):
+    tasks = tasks_of((snapshot.row.task for snapshot in snapshots), records)
+    for i, task in enumerate(tasks):
         of_task = [snapshot for snapshot in snapshots if snapshot.row.task == task]
         figures += _figure(of_task, task_title(records, task), f"longer_epochs_{i + 1}{suffix}")
     return figures

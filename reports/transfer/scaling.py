@@ -30,14 +30,18 @@ from reports.transfer.transfer_lines import (
 TERA = 1e12
 
 
-def scaling_figures(records: Sequence[Record[Scaling]], suffix: str = "") -> list[Figure]:
+def scaling_figures(
+    records: Sequence[Record[Scaling]], suffix: str = "", first: Sequence[str] = ()
+) -> list[Figure]:
     """One figure for each task; none if no method has several lengths.
 
     Args:
         records: of one root and scale.
+        first: tasks whose figures come first, in this order.
     """
     of_methods = curves(records)
-    tasks = dict.fromkeys(task for curve in of_methods for task in curve.top1)
+    names = dict.fromkeys(task for curve in of_methods for task in curve.top1)
+    tasks = dict.fromkeys([*(task for task in first if task in names), *names])
     return [_figure(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
 
 

@@ -152,7 +152,8 @@ def _longer(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "In the paper's Figure 4, CatLIP goes on improving with more epochs on CC3M where CLIP "
         "does not, and reaches the same accuracy with less compute. Here a linear probe on "
-        "frozen features measures accuracy as pre-training goes on."
+        "frozen features measures accuracy as pre-training goes on. A probe here is one "
+        "classifier, in the table at the top of the page several: the two may differ by a point."
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, LongerTraining)):
@@ -168,8 +169,9 @@ def _scaling(main: Setting | None, records: Records) -> list[Block]:
     )
     blocks: list[Block] = []
     for i, own in enumerate(by_scale(records, main, Scaling)):
-        figures = scaling_figures(own, suffix(i))
-        if figures and main and (own[0].root, own[0].scale) == (main.root, main.scale):
+        is_main = main is not None and (own[0].root, own[0].scale) == (main.root, main.scale)
+        figures = scaling_figures(own, suffix(i), main.tasks if main and is_main else ())
+        if figures and is_main:
             words += " The first task's figure is at the top of the page."
             figures = figures[1:]
         blocks += side_by_side(figures)

@@ -12,16 +12,14 @@ from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
 from reports.read.likeness import alike
 from reports.read.measured import means_by
 from reports.read.records import Record
+from reports.read.tasks import task_title, without_classes
 from reports.summary.tables import link
 from reports.transfer.transfer_lines import brief_fraction
 from reports.transfer.transfer_runs import (
-    TASKS,
     SweepRun,
     methods_of,
     runs_of,
-    task_title,
     tasks_of,
-    without_classes,
 )
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
@@ -86,9 +84,9 @@ def gain_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:
 def _sentence(records: Sequence[Record[OnTasks]], kind: str) -> str:
     gains = gains_of(records, kind)
     method = next(iter(methods_of(gain.record for gain in gains)), "")
-    own = [gain for gain in gains if gain.record.method == method and gain.task in TASKS]
+    own = [gain for gain in gains if gain.record.method == method]
     said = []
-    for task in tasks_of(gain.task for gain in own):
+    for task in tasks_of((gain.task for gain in own), records):
         of = [gain for gain in own if gain.task == task]
         least = min(gain.fraction for gain in of)
         fewest = [gain for gain in of if gain.fraction == least]
@@ -136,7 +134,8 @@ def gain_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Tab
             kind: [gain for gain in of_kind if gain.record.method == method]
             for kind, of_kind in gains.items()
         }
-        for task in tasks_of(gain.task for of_kind in own.values() for gain in of_kind):
+        tasks = (gain.task for of_kind in own.values() for gain in of_kind)
+        for task in tasks_of(tasks, records):
             rows.append([Cell(f"{clipped(name_of(method), 48)}, {task_title(records, task)}")])
             of_task = [gain for of_kind in own.values() for gain in of_kind if gain.task == task]
             fractions = {gain.fraction: gain for gain in of_task}

@@ -8,7 +8,8 @@ from catlip.kinds import OnTasks
 from catlip.kinds.transfer.transfer import LabelOrigin
 from catlip.table import quantity_of, shown
 from reports.read.records import Record
-from reports.transfer.transfer_runs import task_title, tasks_of
+from reports.read.tasks import task_title
+from reports.transfer.transfer_runs import tasks_of
 
 PREFIX = "origins_"
 KINDS = {
@@ -44,7 +45,7 @@ def origins_of(records: Sequence[Record[OnTasks]]) -> dict[str, Origins]:
         for name in record.samples:
             if name.startswith(PREFIX) and (rows := record.rows(name, LabelOrigin)):
                 origins.setdefault(name.removeprefix(PREFIX), (record, rows))
-    return {task: origins[task] for task in tasks_of(origins)}
+    return {task: origins[task] for task in tasks_of(origins, records)}
 
 
 def origin_sentences(records: Sequence[Record[OnTasks]]) -> list[str]:

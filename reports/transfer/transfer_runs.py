@@ -5,31 +5,22 @@ Accuracies are in percent here; a NaN stays NaN.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from catlip.kinds import OnTasks, Transferred
-from catlip.kinds.transfer.transfer import CLASSES, Classifier, TaskResult
+from catlip.kinds.transfer.transfer import Classifier, TaskResult
 from catlip.method_style import is_ours, name_of, ordered
-from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
+from catlip.table import Cell, Quantity, clipped, quantity_cell
 from reports.read.likeness import alike
 from reports.read.measured import in_percent, over_seeds
 from reports.read.records import Record
+from reports.read.tasks import by_importance, num_classes
 from reports.summary.tables import link
 
-TASKS = {
-    "imagenet": "ImageNet-1k",
-    "places365": "Places365",
-    "concepts": "concepts",
-    "subgroups": "subgroups",
-    "fashion_mnist": "Fashion-MNIST",
-    "folder": "classes of a folder",
-}
 # Data sets that a user may not have; no verdict depends on them.
 NOT_JUDGED = frozenset({"fashion_mnist"})
-MOST_TASKS = 4
+MOST_TASKS = 8
 LEAST_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
 Value = Callable[[TaskResult], float | None]
-N = TypeVar("N")
 
 
 @dataclass(frozen=True)
@@ -99,51 +90,15 @@ def on_task(record: Record[OnTasks], task: str, value: Value = top1) -> float | 
     return None if fraction is None else 100 * fraction
 
 
-def tasks_of(names: Iterable[str]) -> list[str]:
-    """Tasks without repetition, the known ones first; at most MOST_TASKS."""
-    known = list(TASKS)
-    tasks = list(dict.fromkeys(names))
-    tasks.sort(key=lambda name: known.index(name) if name in known else len(known))
-    return tasks[:MOST_TASKS]
+def tasks_of(names: Iterable[str], records: Sequence[Record[OnTasks]]) -> list[str]:
+    """At most MOST_TASKS tasks, the most important first."""
+    return by_importance(names, records)[:MOST_TASKS]
 
 
 def tasks_with(records: Sequence[Record[OnTasks]], value: Value = top1) -> list[str]:
     """The tasks for which any record has the value."""
     names = dict.fromkeys(task for record in records for task in record.measured.tasks)
-    return tasks_of(
-        task for task in names if any(on_task(r, task, value) is not None for r in records)
-    )
-
-
-def task_title(records: Sequence[Record[OnTasks]], task: str) -> str:
-    """`435 concepts`, with the number of classes from the records; `ImageNet-1k` only if it has as
-    many classes as that data set.
-    """
-    if is_published(records, task):
-        return TASKS[task]
-    classes = num_classes(records, task)
-    count = "" if classes is None else shown(classes, 0)
-    if task in CLASSES:
-        return f"{count} classes of {task}:DIR" if count else f"{task}:DIR"
-    return f"{count} {without_classes(records, task)}".strip()
-
-
-def without_classes(records: Sequence[Record[OnTasks]], task: str) -> str:
-    """The title without the number of classes, unless the task could then pass for a published data
-    set.
-    """
-    return task_title(records, task) if task in CLASSES else TASKS.get(task, clipped(task, 24))
-
-
-def is_published(records: Sequence[Record[OnTasks]], task: str) -> bool:
-    """Whether every record with the task has the number of classes of the published data set."""
-    return task in CLASSES and num_classes(records, task) == CLASSES[task]
-
-
-def num_classes(records: Sequence[Record[OnTasks]], task: str) -> int | None:
-    """The number of classes of a task; None if no record has the task, or if they disagree."""
-    results = [r.measured.tasks[task] for r in records if task in r.measured.tasks]
-    return agreed([result.num_classes for result in results])
+    return [task for task in names if any(on_task(r, task, value) is not None for r in records)]
 
 
 def chance_of(records: Sequence[Record[OnTasks]], task: str) -> float | None:
@@ -196,9 +151,3 @@ def accuracy_cell(
 def method_cell(method: str) -> Cell:
     """The first cell of a method's row."""
     return Cell(clipped(name_of(method), 48))
-
-
-def agreed(values: Iterable[N | None]) -> N | None:
-    """The value that all have; None if they differ."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else None

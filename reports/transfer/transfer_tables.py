@@ -11,14 +11,12 @@ from catlip.table import Cell, Table, shown
 from reports.compare.differences import listed
 from reports.read.likeness import unlike
 from reports.read.records import Record
+from reports.read.tasks import agreed, task_title
 from reports.transfer.transfer_runs import (
-    TASKS,
     accuracy_cell,
-    agreed,
     chance_of,
     method_cell,
     methods_of,
-    task_title,
     tasks_of,
     tasks_with,
 )
@@ -36,7 +34,7 @@ def worth_table(records: Sequence[Record[OnTasks]], suffix: str = "") -> list[Ta
     """
     probes = [record for record in records if record.kind == LinearProbe.kind]
     tuned = [record for record in records if record.kind == Finetune.kind]
-    tasks = tasks_of(tasks_with(probes) + tasks_with(tuned))
+    tasks = tasks_of(tasks_with(probes) + tasks_with(tuned), records)
     ways = {way: of for way, of in (("LP", probes), ("FT", tuned)) if of}
     columns = [
         "Method",
@@ -79,7 +77,7 @@ def _worth_caption(
 def _guessing(records: Sequence[Record[OnTasks]], tasks: Sequence[str]) -> str:
     said = []
     for task in tasks:
-        if task in TASKS and (chance := chance_of(records, task)):
+        if chance := chance_of(records, task):
             said.append(f"{shown(chance, 1)} % on {task_title(records, task)}")
     return f" Guessing gives {' and '.join(said)}." if said else ""
 
@@ -91,7 +89,8 @@ def readout_table(
     the records are of one root and scale.
     """
     by_neighbours = tasks_with(read, lambda task: task.knn_top1)
-    tasks = tasks_of(by_neighbours + tasks_with(read, lambda task: task.zero_shot_top1))
+    zero_shot = tasks_with(read, lambda task: task.zero_shot_top1)
+    tasks = tasks_of(by_neighbours + zero_shot, [*read, *probes])
     columns = ["Method"]
     for task in tasks:
         title = task_title([*read, *probes], task)

@@ -62,12 +62,18 @@ def test_another_seed_gives_other_shards_of_the_same_size(built, tmp_path):
     assert ours["counts"] == theirs["counts"]
 
 
-def test_no_drawing_team_is_in_two_splits(built):
-    teams = {split: set() for split in SPLITS}
+def test_no_set_of_drawings_is_in_two_splits_and_no_team_of_the_test_in_another(built):
+    teams: dict[str, set[str]] = {}
+    for source in read_sources():
+        teams.setdefault(source.split, set()).add(source.authors)
+    assert len(set.union(*teams.values())) == 7
+    assert teams["probe-train"] < teams["pretrain"]
+    assert not teams["probe-test"] & (teams["pretrain"] | teams["probe-train"])
+    sets = {split: set() for split in SPLITS}
     for split in SPLITS:
         for _, meta, _ in samples(built, split):
-            teams[split] |= {entry["source"] for entry in meta["objects"]}
-    assert teams == {
+            sets[split] |= {entry["source"] for entry in meta["objects"]}
+    assert sets == {
         "pretrain": {"noto", "twemoji", "openmoji", "emojione", "fluent-emoji-flat"},
         "probe-train": {"noto-v1", "emojione-v1"},
         "probe-test": {"fxemoji", "streamline-emojis"},
@@ -87,6 +93,9 @@ def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
     assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(built)
     for source in read_sources():
         assert f"{source.title}, by {source.authors}, {source.licence}" in card
+    assert "Nine sets" in card
+    assert "by seven teams" in card
+    assert "No team is in two splits" not in card
 
 
 def test_every_image_is_whole_and_every_key_is_used_once(built):

@@ -52,12 +52,21 @@ def device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
+def kernel(path: Path) -> None:
+    path.symlink_to("/proc/kmsg")
+
+
 def huge(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(LARGEST_FILE + 1)  # takes no disk
 
 
-REASONS = {pipe: "not a regular file", device: "not a regular file", huge: "larger than 64 MiB"}
+REASONS = {
+    pipe: "not a regular file",
+    device: "not a regular file",
+    kernel: "empty",
+    huge: "larger than 64 MiB",
+}
 
 
 @pytest.fixture(params=list(REASONS), ids=lambda make: make.__name__)

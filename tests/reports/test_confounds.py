@@ -21,7 +21,7 @@ def said(write_record, tmp_path):
     nothing, and both on a tenth of the rest.
     """
 
-    def write(**origin):
+    def write(scale="mine", **origin):
         half = IMAGES // 2
         parts = {"synsets": [], "similarities": [], "classes": [], "similarity": 1.0} | origin
         dog = parts | {"label": "dog", "kind": "exact"}
@@ -33,7 +33,7 @@ def said(write_record, tmp_path):
             metrics = {"method": method, "seed": seed, "images_seen": 10.0}
             metrics |= {"parameters_total": 3_000_000, "parameters_image": 1_000_000}
             recipe = {"max_lr": 1e-3 if known else 5e-4, "betas": [0.9, 0.98]}
-            write_record("pretrain", name, metrics=metrics, config={"recipe": recipe})
+            write_record("pretrain", name, scale=scale, metrics=metrics, config={"recipe": recipe})
             right = np.zeros(IMAGES, dtype=bool)
             right[:half] = known
             right[half + seed % 4] = True
@@ -42,7 +42,7 @@ def said(write_record, tmp_path):
             probe = {"method": method, "pretrain_seed": seed, "concepts_num_classes": 2}
             probe |= {"concepts_top1": float(right.mean()), "concepts_num_test": IMAGES}
             samples = {"runs": [row]} | ({"origins_concepts": [dog, quark]} if known else {})
-            write_record("linear_probe", name, metrics=probe, samples=samples)
+            write_record("linear_probe", name, scale=scale, metrics=probe, samples=samples)
         (setting,) = settings(records_in(tmp_path))
         return confounds(setting)
 
@@ -54,11 +54,20 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     assert "text tower of 2.0 M parameters, and recipes differ in learning rate" in words
     assert "no record of tuning" in words
     assert "In CatLIP's favour: 1 of 2 concepts are classes that it was trained on" in words
-    assert "other labels" not in words
+    assert "Labels that are not" not in words
+    assert "drawings of every concept" not in words
+
+
+def test_the_starters_concepts_were_all_drawn_in_its_pretraining_which_is_said_of_no_other_data(
+    said,
+):
+    words = said(scale="starter")
+    assert "drawings of every concept" in words
+    assert "1 of 2 concepts" not in words
 
 
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
-    assert "other labels: concepts 0.0 points (0.0 to 0.0; 20 images)" in said(test_images=[])
+    assert "classes: 0.0 points on concepts (0.0 to 0.0; 20 images)" in said(test_images=[])
 
 
 def test_probes_of_another_data_set_do_not_stand_for_those_of_the_first(said, write_record):
@@ -73,7 +82,7 @@ def test_probes_of_another_data_set_do_not_stand_for_those_of_the_first(said, wr
             metrics = {"method": method, "pretrain_seed": seed, "fashion_mnist_top1": 1.0}
             metrics["fashion_mnist_num_test"] = IMAGES
             name = f"{method}-seed{seed}-fashion_mnist"
-            write_record("linear_probe", name, metrics=metrics, samples=samples)
+            write_record("linear_probe", name, scale="mine", metrics=metrics, samples=samples)
     both = said(test_images=[])
-    assert "concepts 0.0 points (0.0 to 0.0; 20 images)" in alone
-    assert "concepts 0.0 points (0.0 to 0.0; 20 images), Fashion-MNIST 0.0 points" in both
+    assert "0.0 points on concepts (0.0 to 0.0; 20 images)" in alone
+    assert "0.0 points on Fashion-MNIST (0.0 to 0.0; 2 images), 0.0 points on concepts" in both

@@ -89,9 +89,7 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     assert found.accuracy("catlip", "concepts") == Quantity(
         pytest.approx(30.0), pytest.approx(200**0.5), 2
     )
-    assert found.training("catlip", lambda run: run.train_seconds) == Quantity(
-        30.0, pytest.approx(200**0.5), 2
-    )
+    assert found.seconds("catlip") == Quantity(30.0, pytest.approx(200**0.5), 2)
     assert headline(found).rows[0][1].text == "2"
 
 
@@ -106,7 +104,9 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
         probe("catlip", 0, top1, name=name)
     probe("clip", 0, 0.2)
     assert setting().paired("concepts", "catlip", "clip") == [pytest.approx(10.0)]
-    assert "one seed; an interval needs at least 6" in as_good(setting()).sentences[0]
+    answer = as_good(setting())
+    assert answer.sentences[0].endswith("+10.0 points (one seed).")
+    assert answer.short.endswith("An interval needs 6 seeds.")
 
 
 def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, setting):
@@ -143,7 +143,7 @@ def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, sett
     assert found.accuracy("catlip", "concepts") == Quantity(
         pytest.approx(10.0), pytest.approx(0.0), 2
     )
-    assert found.training("catlip", lambda run: run.train_seconds).n == 2
+    assert found.seconds("catlip").n == 2
     assert any("epochs" in warning and "2 of 3" in warning for warning in found.warnings)
 
 
@@ -185,10 +185,12 @@ def test_fewer_than_six_seeds_are_not_called_better(probe, setting):
     for seed in range(least_pairs() - 1):
         probe("catlip", seed, 0.3 + 0.001 * seed)
         probe("clip", seed, 0.2)
-    assert as_good(setting()).short == "Here the two cannot be told apart."
+    assert as_good(setting()).short == (
+        "CatLIP is ahead by 10.0 to 10.4 points in all 5 seeds. An interval needs 6 seeds."
+    )
     probe("catlip", least_pairs(), 0.3)
     probe("clip", least_pairs(), 0.2)
-    assert as_good(setting()).short == "Here it is better."
+    assert "it is better, by 10.2 points" in as_good(setting()).short
 
 
 def dense(write_record, method, seed, miou, name="", **recipe):
@@ -237,7 +239,7 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
 
 
 def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_path):
-    metrics = {"method": "catlip", "pretrain_seed": 0}
+    metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
     write_record(
         "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
     )

@@ -223,6 +223,13 @@ def test_merging_again_changes_nothing_and_nothing_is_lost(folders):
         assert files(out) == held
 
 
+@pytest.mark.parametrize("given", ["one", "one/starter", f"one/{X}"])
+@pytest.mark.usefixtures("one")
+def test_a_folder_a_scale_and_a_file_are_merged_to_the_same_place(tmp_path, given):
+    (copied,) = merge_folders([tmp_path / given], tmp_path / "out").copied
+    assert copied[1] == tmp_path / "out" / X
+
+
 @settings(max_examples=60, deadline=None)
 @given(FOLDERS, st.randoms())
 def test_the_order_of_the_folders_does_not_change_what_is_held(folders, random):
@@ -238,16 +245,13 @@ def test_the_order_of_the_folders_does_not_change_what_is_held(folders, random):
     ("folders", "complaint"),
     [
         ([], "no folder is given"),
-        (["one", "nowhere"], "no such folder: .*nowhere"),
-        (["one", f"one/{X}"], "no such folder: .*x.json"),
-        (
-            ["one", "one/starter"],
-            "no <scale>/<kind>/<name>.json in .*one/starter; give the folder that holds the scales",
-        ),
+        (["one", "nowhere"], "no such file or folder: .*nowhere"),
+        (["empty"], "no records in .*empty"),
     ],
 )
 @pytest.mark.usefixtures("one")
 def test_what_cannot_be_merged_is_one_line_and_nothing_is_copied(tmp_path, folders, complaint):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=complaint):
         merge_folders([tmp_path / folder for folder in folders], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -4,6 +4,9 @@ reason, nothing crashes.
 
 import json
 import math
+import os
+import shutil
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -11,8 +14,10 @@ import pytest
 from hostile_content import ANY_JSON, can_be_shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_support import page_in, records_in
+from one_line import one_line_error
+from report_support import page_in, records_in, run_reports
 
+from catlip.kinds import Scaling
 from catlip.table import MISSING
 from reports.read.records import Records, read_records
 from reports.render.page import markdown, write_report
@@ -36,7 +41,7 @@ def test_a_record_is_read_with_its_root_scale_and_device(write_record, tmp_path)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "corrupt"),
+        (b"", "empty"),
         (b'{"schema": 1, "kind": "pre', "corrupt"),
         (b"\xff\xfe\x00", "corrupt"),
         (b"[" * 100_000, "corrupt"),
@@ -78,13 +83,77 @@ def test_an_interrupted_run_is_listed_as_incomplete(write_record, tmp_path):
     assert reasons(records)["catlip-seed0.json.partial"].startswith("incomplete")
 
 
-def test_a_missing_folder_and_a_folder_named_like_a_record_are_listed(tmp_path):
-    (tmp_path / "runs/starter/pretrain/folder.json").mkdir(parents=True)
-    records = read_records([tmp_path / "runs", tmp_path / "nowhere"])
-    assert reasons(records) == {
-        "folder.json": "cannot be read: Is a directory",
-        "nowhere": "no such file or folder",
-    }
+def test_a_folder_that_is_missing_is_one_line(write_record, tmp_path):
+    write_record("pretrain", "catlip-seed0")
+    done = run_reports(tmp_path, "--records", "runs", "nowhere", "--out", "report")
+    one_line_error(done, "no such file or folder: nowhere")
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "given", "root", "scale"),
+    [
+        ("runs/starter/pretrain", "runs", "runs", "starter"),
+        ("runs/pretrain", "runs", ".", "runs"),
+        ("runs", "runs", ".", "runs"),
+        ("runs/mine", "runs", ".", "runs"),
+        ("runs/a100/june/cc3m/pretrain", "runs", "runs/a100/june", "cc3m"),
+        ("runs/starter/pretrain", "runs/starter", "runs", "starter"),
+        ("runs/starter/pretrain", "runs/starter/pretrain", "runs/starter", "pretrain"),
+        ("runs/starter/pretrain", ".", "runs", "starter"),
+    ],
+)
+def test_a_record_is_read_at_any_depth(
+    write_record, tmp_path, monkeypatch, folder, given, root, scale
+):
+    path = write_record("pretrain", "catlip-seed0", root="written")
+    (tmp_path / folder).mkdir(parents=True)
+    path.rename(tmp_path / folder / path.name)
+    monkeypatch.chdir(tmp_path)
+    (record,) = read_records([Path(given)]).every
+    assert (record.root, record.scale, record.path) == (root, scale, f"{folder}/{path.name}")
+
+
+def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
+    path = write_record("scaling", "catlip-8-seed0", root="written")
+    inner = tmp_path / "runs/starter/scaling/catlip-8-seed0/catlip.json"
+    inner.parent.mkdir(parents=True)
+    path.rename(inner)
+    inner.parent.with_suffix(".json.partial").write_text("")
+    records = records_in(tmp_path)
+    assert not records.every
+    assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
+
+
+def test_a_link_that_leads_back_is_followed_once(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    (path.parent / "again").symlink_to(tmp_path / "runs")
+    assert len(records_in(tmp_path).every) == 1
+
+
+def test_a_path_that_is_not_utf_8_is_left_out_with_a_line(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    name = os.fsencode(path.with_name("clip")) + b"\xff.json"
+    shutil.copy(path, name)
+    records = records_in(tmp_path)
+    assert reasons(records) == {"clip\ufffd.json": "its path is not UTF-8: rename it"}
+    write_report(build_page(records), tmp_path / "report")
+
+
+def test_trainings_of_a_study_with_another_probe_are_left_out_with_a_line(write_record, tmp_path):
+    for method, images, task in product(("catlip", "clip"), (8, 16, 32), ("concepts", "mine")):
+        if task == "mine" and images == 32:
+            continue
+        metrics = {"method": method, "encoder": "tiny", "fraction": 1.0, "seed": 0}
+        metrics |= {"images": images, "images_seen": float(images), "train_seconds": 1.0}
+        metrics |= {"flops": 8.0 * images, "final_loss": 1.0, "accuracies": {task: 0.5}}
+        write_record("scaling", f"{method}-{images}-{task}", metrics=metrics)
+    write_record("pretrain", "catlip-seed0")
+    records = records_in(tmp_path)
+    assert {task for r in records.of(Scaling) for task in r.measured.accuracies} == {"concepts"}
+    assert len(reasons(records)) == 4
+    assert "another probe" in reasons(records)["catlip-8-mine.json"]
+    can_be_shown(build_page(records), are_drawn=False)
 
 
 def test_files_of_a_run_that_are_not_records_are_left_alone(write_record, tmp_path):
@@ -110,7 +179,7 @@ def test_a_nan_is_shown_as_such_and_a_missing_metric_as_a_dash(write_record, tmp
     metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_top1": math.nan}
     write_record("linear_probe", "catlip-seed0", metrics=metrics)
     table = page_in(tmp_path).headline
-    assert [cell.text for cell in table.rows[0]] == ["CatLIP", "1", "NaN", *[MISSING] * 3]
+    assert [cell.text for cell in table.rows[0]] == ["CatLIP", "1", "NaN", *[MISSING] * 2]
 
 
 @settings(

@@ -160,7 +160,7 @@ def test_problems_are_listed_with_their_reasons(report):
 
 
 def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
-    done = run_reports(tmp_path, "--records", "runs", "--out", "report")
+    done = run_reports(tmp_path, "--out", "report")
     assert done.returncode == 0, done.stderr
     assert "./run_all.sh" in done.stdout
     text = (tmp_path / "report/index.html").read_text()

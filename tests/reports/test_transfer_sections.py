@@ -446,12 +446,12 @@ def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp
     write_record("linear_probe", "catlip-seed0", **probe("catlip", 0, 30, 3))
     write_record("linear_probe", "clip-seed0", scale="cc3m", **probe("clip", 0, 50))
     page = page_in(tmp_path)
-    for name, method, scale in (("worth", "CatLIP", "starter"), ("worth_2", "CLIP", "cc3m")):
+    for name, method, scale in (("worth", "CLIP", "cc3m"), ("worth_2", "CatLIP", "starter")):
         found = table(page, name)
         assert [line[0].text for line in found.rows] == [method]
         assert f"{scale} scale" in found.title
-    assert "CLIP:" not in figure(page, "linear_probe_by_share_1").alt.replace("CatLIP", "")
-    assert "cc3m scale" in figure(page, "linear_probe_by_share_1_2").caption
+    assert "cc3m scale" in figure(page, "linear_probe_by_share_1").caption
+    assert "CLIP:" not in figure(page, "linear_probe_by_share_1_2").alt.replace("CatLIP", "")
 
 
 def test_numbers_of_two_roots_never_share_a_table(write_record, tmp_path):

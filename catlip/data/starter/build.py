@@ -1,8 +1,8 @@
 """The default data set: fetch the drawings, render them, compose the samples, write the shards.
 
-It consists of real drawings with the names and keywords that people gave them. The drawings of five
-teams are for pre-training (alone, and in generated scenes of several), those of two others for
-fitting a linear probe, and those of two more for testing it. It shows that the pipeline learns and
+It consists of real drawings with the names and keywords that people gave them. Five sets of
+drawings are for pre-training (alone, and in generated scenes of several), two others for fitting a
+linear probe, and two more, of other teams, for testing it. It shows that the pipeline learns and
 transfers; it is not a collection of web photos. The shards depend only on package versions, size,
 scenes and seed, not on the number of processes.
 

@@ -16,10 +16,10 @@ EXAMPLES = 10  # captions of each kind
 
 CARD = """# The starter data set
 
-Real, human-made captioned images, and generated layouts of real drawings; not web photos. The same
-concepts drawn by nine teams, under the names and keywords that people gave them in Unicode's CLDR
-and emojibase. A result on it is evidence that the pipeline learns and transfers, and is no evidence
-for or against the paper.
+Real, human-made captioned images, and generated layouts of real drawings; not web photos. Nine sets
+of drawings of the same concepts, by seven teams, under the names and keywords that people gave them
+in Unicode's CLDR and emojibase. A result on it is evidence that the pipeline learns and transfers,
+and is no evidence for or against the paper.
 
 Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed {seed}, limit
 {limit}: the same arguments and versions ({made_with}) give the same bytes. Images are {size} x
@@ -31,7 +31,7 @@ Built by `python -m catlip.data.starter` with size {size}, scenes {scenes}, seed
 |---|---|---|---|---|
 {rows}
 
-{concepts} concepts in all. Every concept was looked up in every team's set. Where a team uses one
+{concepts} concepts in all. Every concept was looked up in every set. Where a set uses one
 picture for several concepts, only the first concept keeps it. Drawings that do not show what their
 name says are left out.
 
@@ -40,13 +40,14 @@ name says are left out.
   each of another concept, pasted on a crop of a photograph without hiding one another. In all
   {drawn[pretrain]} drawings.
 - **probe-train**: {views[probe-train]} images of each of {drawn[probe-train]} drawings, on white.
-  **probe-test**: one of each of {drawn[probe-test]}. No team is in two splits. Both show the same
-  concepts, which the probes have to recognise; pre-training names most of them too, in other teams'
-  drawings. Their tasks (faces and people left out): {task_concepts} concepts, {task_subgroups}
-  subgroups.
-- **validation**, on which everything is chosen: the probe is fitted to one of the two teams of
-  probe-train and tested on one image of each drawing of the other team. Give `starter-validation:`
-  in place of `starter:`.
+  **probe-test**: one of each of {drawn[probe-test]}. No set is in two splits. The teams of
+  probe-test are in no other split; those of probe-train also drew, later, two sets of pretrain.
+  Both show the same concepts, which the probes have to recognise; pre-training shows these concepts
+  too, in the drawings of other sets. Their tasks (faces and people left out): {task_concepts}
+  concepts, {task_subgroups} subgroups.
+- **validation**, on which everything is chosen: the probe is fitted to one of the two sets of
+  probe-train and tested on one image of each drawing of the other. Give `starter-validation:` in
+  place of `starter:`.
 
 The {photos} photographs used here are {photo_names}. {held_out} appear in no sample: they are kept
 for test scenes.

@@ -1,7 +1,7 @@
-"""The starter data's sources: one set of concepts, drawn by nine teams, named by people.
+"""The starter data's sources: nine sets of drawings of the same concepts, by seven teams.
 
 A *concept* is one base emoji of Unicode with its name, its keywords and its group in the hierarchy,
-from emojibase and the Unicode CLDR. A *drawing* is one team's picture of a concept, an SVG with
+from emojibase and the Unicode CLDR. A *drawing* is one set's picture of a concept, an SVG with
 transparency. starter_sources.json lists the packages with their versions and digests. Skin tones,
 flags, symbols and components are left out: they are variants and signs rather than things.
 """
@@ -34,7 +34,7 @@ VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the firs
 
 @dataclass(frozen=True)
 class Source:
-    """One team's drawings: an npm package of icons.
+    """One set of drawings: an npm package of icons.
 
     Attributes:
         name: the source's name in the samples.
@@ -73,7 +73,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One team's picture of a concept."""
+    """One set's picture of a concept."""
 
     source: Source
     concept: Concept
@@ -85,7 +85,7 @@ class Drawing:
 
 
 def read_sources() -> list[Source]:
-    """The nine drawing teams, those for pre-training first."""
+    """The nine sets of drawings, those for pre-training first."""
     entries = json.loads(Path(__file__).with_name("starter_sources.json").read_text())
     return [Source(**entry | {"misnamed": tuple(entry["misnamed"])}) for entry in entries]
 

@@ -1,0 +1,236 @@
+"""The first screen answers for whatever data the records are of: tables, cards, figure, caveat."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_support import page_in, table
+from toys import steps
+
+from catlip.kinds.transfer.transfer import packed
+from reports.read.measured import settings
+from reports.read.records import read_records
+from reports.render.blocks import Answers
+from reports.sections import Page, build_page
+from reports.summary.answers import Answer, advice, as_good
+from reports.summary.tables import headline
+
+IMAGES = 5000
+GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
+LARGE = {"parameters_total": 104_500_000, "parameters_image": 85_800_000}
+TASKS = {  # classes, and the accuracies of CatLIP, of CLIP and of random init
+    "places365": (365, {"catlip": 0.40, "clip": 0.38, "random": 0.05}),
+    "imagenet": (1000, {"catlip": 0.44, "clip": 0.40, "random": 0.02}),
+}
+
+
+@pytest.fixture
+def probe(write_record) -> Callable[..., None]:
+    """Write linear probes of one method, one a seed, each with a bit for each test image."""
+
+    def write(
+        method: str, accuracies: dict[str, Sequence[float]], scale: str = "mine", **parts: object
+    ) -> None:
+        for seed in range(len(next(iter(accuracies.values())))):
+            metrics: dict[str, object] = {"method": method, "pretrain_seed": seed}
+            rows = []
+            for task, of_seeds in accuracies.items():
+                classes = TASKS[task][0] if task in TASKS else 10
+                metrics |= {f"{task}_num_classes": classes, f"{task}_num_test": IMAGES}
+                metrics[f"{task}_top1"] = of_seeds[seed]
+                right = np.random.default_rng(seed).permutation(IMAGES) < IMAGES * of_seeds[seed]
+                row = {"task": task, "fraction": 1.0, "init": "random", "seed": 0}
+                rows.append(row | {"top1": of_seeds[seed], "correct": packed(right)})
+            write_record(
+                "linear_probe",
+                f"{method}-seed{seed}-{'-'.join(accuracies)}",
+                scale=scale,
+                metrics=metrics,
+                samples={"runs": rows},
+                **parts,
+            )
+
+    return write
+
+
+@pytest.fixture
+def cc3m(write_record, write_training, probe, tmp_path) -> Callable[..., Page]:
+    """The page of both methods' trainings on CC3M, probed on ImageNet-1k and Places365."""
+
+    def write(seeds: int = 6) -> Page:
+        for method in ("catlip", "clip", "random"):
+            for task, (_, top1) in TASKS.items():
+                probe(method, {task: [top1[method]] * seeds}, "cc3m", environment=GPU)
+            for seed in range(seeds if method != "random" else 0):
+                seconds = (20_000.0 if method == "catlip" else 30_000.0) + seed
+                write_training(
+                    method,
+                    seed,
+                    seconds,
+                    images=72e6,
+                    scale="cc3m",
+                    environment=GPU,
+                    more={"epochs_seen": 25.0} | LARGE,
+                    encoder="vit_b16",
+                )
+        interval = {"value": 1.6, "low": 1.5, "high": 1.7}
+        metrics = {"methods": {"catlip": steps(), "clip": steps()}}
+        metrics |= {"ratios": {"clip/catlip": interval}, "flops_ratios": {"clip/catlip": 1.17}}
+        config = {"model": "vit_b16"}
+        parts = {"metrics": metrics, "config": config, "environment": GPU}
+        write_record("step_time", "vit_b16", scale="cc3m", **parts)
+        return page_in(tmp_path)
+
+    return write
+
+
+def answers_of(page: Page) -> list[Answer]:
+    (block,) = [block for block in page.summary.blocks if isinstance(block, Answers)]
+    return list(block.answers)
+
+
+def words_of(page: Page) -> str:
+    """All text of the first screen."""
+    texts = [getattr(block, "words", "") for block in page.summary.blocks]
+    return " ".join([page.about, *texts, *(s for a in answers_of(page) for s in a.sentences)])
+
+
+def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
+    page = cc3m()
+    assert list(page.headline.columns) == [
+        *("Method", "Seeds", "ImageNet-1k, top-1 (%)", "Places365, top-1 (%)"),
+        *("Training time (s)", "Peak memory (GiB)", "Step time, relative"),
+    ]
+    first = {row[0].text: [row[2].text, row[3].text] for row in page.headline.rows}
+    assert first == {
+        "Random init": ["2.0 ± 0.0", "5.0 ± 0.0"],
+        "CatLIP": ["44.0 ± 0.0", "40.0 ± 0.0"],
+        "CLIP": ["40.0 ± 0.0", "38.0 ± 0.0"],
+    }
+    good, cheap, why = answers_of(page)
+    assert good.short == "Here it is better, by 4.0 and 2.0 points."
+    assert "ImageNet-1k: CatLIP 44.0 ± 0.0 %, CLIP 40.0 ± 0.0 %, +4.0 points" in good.sentences[0]
+    assert "6 seeds and 5000 test images" in good.sentences[0]
+    assert "Places365" in good.sentences[1]
+    assert cheap.short.startswith("Yes: CLIP takes 1.5 to 1.6 times as long here")
+    assert "1.17" in why.short
+    (figure,) = [figure for figure in page.figures if figure.name == "probe_accuracy"]
+    assert "CatLIP 44.0 ± 0.0 % on ImageNet-1k" in figure.alt
+    words = words_of(page)
+    assert "2,880,000 images with captions, 72,000,000 seen in a training" in words
+    assert "85.8 M parameters, 6 seeds" in words
+    assert "8 x NVIDIA H100" in page.about
+    assert "suggests CatLIP" in words
+    for of_the_starter in ("emoji", "drawing", "concept", "pipeline"):
+        assert of_the_starter not in words + page.headline.caption
+
+
+def test_the_claims_are_judged_on_the_tasks_of_the_records(probe, tmp_path):
+    probe("catlip", {"cifar10": [0.6] * 6})
+    probe("clip", {"cifar10": [0.5] * 6})
+    rows = [row for row in table(page_in(tmp_path), "claims").rows if len(row) > 1]
+    assert any("cifar10: better, +10.0 points" in row[2].text for row in rows)
+
+
+def test_the_most_important_tasks_come_first_and_the_rest_stand_below(probe, tmp_path):
+    many = {f"set{number}": [0.5] for number in range(4)}
+    probe("catlip", many | {"imagenet": [0.4], "places365": [0.3], "alone": [0.9]})
+    probe("clip", many | {"imagenet": [0.4], "places365": [0.3]})
+    page = page_in(tmp_path)
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert setting.tasks == ["imagenet", "places365", *many, "alone"]
+    assert [column for column in page.headline.columns if "top-1" in column] == [
+        *("ImageNet-1k, top-1 (%)", "Places365, top-1 (%)", "set0 (10 classes), top-1 (%)"),
+    ]
+    assert "4 more tasks below" in page.headline.caption
+    below = " ".join(table(page, "worth").columns)
+    assert all(task in below for task in (*many, "alone"))
+
+
+def test_data_of_ones_own_comes_before_the_starter_and_a_comparison_before_half_of_one(
+    probe, write_training, tmp_path
+):
+    for scale in ("starter", "mine", "begun"):
+        write_training("catlip", scale=scale)
+        probe("catlip", {"concepts": [0.3]}, scale)
+        if scale != "begun":
+            probe("clip", {"concepts": [0.2]}, scale)
+    found = settings(read_records([tmp_path / "runs"]))
+    assert [setting.scale for setting in found] == ["mine", "starter", "begun"]
+    assert page_in(tmp_path).headline.title.endswith("runs/mine on Device A")
+
+
+def test_two_seeds_of_the_starter_also_say_what_the_study_found(
+    probe, write_training, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for root, seeds in (("runs", 2), ("study", 10)):
+        probe("catlip", {"concepts": [0.33, 0.36] * (seeds // 2)}, "starter", root=root)
+        probe("clip", {"concepts": [0.24] * seeds}, "starter", root=root)
+    answer = answers_of(build_page(read_records([Path("runs"), Path("study")])))[0]
+    assert answer.short == (
+        "CatLIP is ahead by 9.0 to 12.0 points in both seeds. An interval needs 6 seeds."
+    )
+    assert "+9.0 and +12.0 in 2 seeds" in answer.sentences[0]
+    assert answer.sentences[-1].startswith("The 10 seeds of study/starter found +10.5 points on")
+    alone = answers_of(build_page(read_records([Path("runs")])))[0]
+    assert not any("study" in sentence for sentence in alone.sentences)
+
+
+def test_tasks_that_disagree_are_named(probe, tmp_path):
+    probe("catlip", {"cifar10": [0.6] * 6, "garden": [0.30, 0.28] * 3})
+    probe("clip", {"cifar10": [0.5] * 6, "garden": [0.29] * 6})
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert as_good(setting).short == (
+        "It depends on the task: better on cifar10; cannot tell on garden."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "ours", "said"),
+    [
+        (2, 0.4, "with too few seeds, suggests CatLIP"),
+        (6, 0.4, "experiment suggests CatLIP"),
+        (2, 0.2, "with too few seeds, suggests CLIP"),
+    ],
+)
+def test_advice_is_no_surer_than_the_answer(probe, write_record, tmp_path, seeds, ours, said):
+    probe("catlip", {"concepts": [ours] * seeds})
+    probe("clip", {"concepts": [0.3] * seeds})
+    metrics = {"methods": {"catlip": steps(), "clip": steps()}}
+    metrics["ratios"] = {"clip/catlip": {"value": 1.6, "low": 1.5, "high": 1.7}}
+    write_record("step_time", "tiny", scale="mine", metrics=metrics)
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert said in advice(setting)
+
+
+def test_probes_of_different_data_are_said_to_be_so(probe, tmp_path):
+    probe("catlip", {"cifar10": [0.6]})
+    probe("clip", {"places365": [0.5]})
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert as_good(setting).short == (
+        "Not yet known: CatLIP and CLIP were probed on different data."
+    )
+
+
+def test_peak_memory_is_of_one_revision_and_says_how_many_others_there_are(
+    write_training, tmp_path
+):
+    for seed in range(4):
+        environment = GPU | {"revision": "new" if seed == 3 else "old"}
+        more = {"peak_gib": 9.0 if seed == 3 else 1.0}
+        write_training("catlip", seed, environment=environment, more=more)
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    table = headline(setting)
+    cell = table.rows[0][list(table.columns).index("Peak memory (GiB)")]
+    assert (cell.quantity.mean, cell.quantity.n) == (1.0, 3)
+    assert any("another revision" in remark for remark in cell.remarks)
+
+
+def test_six_pairs_are_not_said_to_be_too_few(probe, tmp_path):
+    for method, top1 in (("catlip", 0.5), ("clip", 0.5), ("random", 0.5)):
+        probe(method, {"cifar10": [top1 + 0.01, top1 - 0.01] * 3})
+    rows = [row for row in table(page_in(tmp_path), "claims").rows if len(row) > 1]
+    (said,) = [row[2].text for row in rows if "untrained encoder" in row[2].text]
+    assert "(6 pairs)" in said
