@@ -108,7 +108,10 @@ def main(config: Device) -> None:
         for record in records:
             packed.add(record, record.relative_to(config.out.parent))
     write_atomically(archive, content.getvalue())
-    print(f"wrote {len(records)} record{'s' * (len(records) != 1)} to {config.out}, and {archive}")
+    first_and_last = " to ".join(dict.fromkeys(map(str, (records[0], records[-1]))))
+    print(
+        f"wrote {len(records)} record{'s' * (len(records) != 1)}, {first_and_last}, and {archive}"
+    )
 
 
 def seconds_since_start() -> float:
