@@ -9,7 +9,8 @@ from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 
-from pipeline.options import HELP, Options, UsageError, read_options
+from catlip.program.errors import InputError
+from pipeline.options import HELP, Options, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
 from pipeline.stages import steps_of
 from pipeline.step import StepFailedError, run_step
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
             print(*read_options(arguments[1:]).stages)
         else:
             run(read_options(arguments))
-    except (UsageError, StepFailedError) as error:
+    except (InputError, StepFailedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code if isinstance(error, StepFailedError) else 2
     except KeyboardInterrupt:
@@ -66,13 +67,13 @@ def run(options: Options) -> None:
 
 
 def _lock(runs: Path) -> int:
-    """Lock `runs` for this process. Raises: UsageError if another one has locked it."""
+    """Lock `runs` for this process. Raises: InputError if another one has locked it."""
     (runs / ".steps").mkdir(exist_ok=True)
     file = os.open(runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(
+        raise InputError(
             f"another ./run_all.sh is running in {runs}; wait for it, or choose another --out"
         ) from None
     return file

@@ -113,27 +113,20 @@ class Options:
         return self.out / self.scale
 
 
-class UsageError(Exception):
-    """An argument of the user cannot be used; the message says what to do."""
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see ./run_all.sh --help")
+        raise InputError(f"{message}; see ./run_all.sh --help")
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """Read and check the command line. Raises: UsageError."""
+    """Read and check the command line. Raises: InputError."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for name in ("--shards", "--probe", "--coco", "--ade20k", "--only", "--from", "--scale"):
-        parser.add_argument(name, default="")
+    for name in ("scale", *OWN_DATA, "only", "from", "epochs", "threshold", "encoder", "seeds"):
+        parser.add_argument(f"--{name}", default="")
     for name in ("--full", "--study", "--dry-run", "--quiet"):
         parser.add_argument(name, action="store_true")
-    for name in ("--epochs", "--threshold", "--encoder"):
-        parser.add_argument(name, default="")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--seeds", default="")
     parser.add_argument("--out", default="runs")
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
@@ -142,7 +135,7 @@ def read_options(arguments: Sequence[str]) -> Options:
 
     _choose_scale(given)
     if not given["out"] or Path(given["out"]).resolve() == Path("/"):
-        raise UsageError(f"--out '{given['out']}' cannot hold runs; give a folder: --out runs")
+        raise InputError(f"--out '{given['out']}' cannot hold runs; give a folder: --out runs")
     options = Options(
         scale=given["scale"],
         full=given["full"],
@@ -179,7 +172,7 @@ def count_gpus(device: str) -> int:
 def _methods(given: str) -> tuple[str, ...]:
     methods = tuple(dict.fromkeys(given.split(",")))
     if not all(re.fullmatch(r"[a-z]\w*", method) for method in methods):
-        raise UsageError(f"--methods '{given}' is not a list of names such as catlip,siglip")
+        raise InputError(f"--methods '{given}' is not a list of names such as catlip,siglip")
     return methods
 
 
@@ -196,14 +189,14 @@ def _number_of_seeds(given: dict[str, Any]) -> int:
 def _number(given: dict[str, Any], name: str) -> str:
     number = str(given[name])
     if number and not re.fullmatch(r"[1-9]\d*", number):
-        raise UsageError(f"--{name} must be a number from 1, not '{number}'")
+        raise InputError(f"--{name} must be a number from 1, not '{number}'")
     return number
 
 
 def _stages(only: str, first: str) -> tuple[str, ...]:
     for stage in (only, first):
         if stage and stage not in STAGES:
-            raise UsageError(f"no stage is called '{stage}'; choose one of: {' '.join(STAGES)}")
+            raise InputError(f"no stage is called '{stage}'; choose one of: {' '.join(STAGES)}")
     if only:
         return (only,)
     return STAGES[STAGES.index(first or "setup") :]
@@ -214,15 +207,15 @@ def _choose_scale(given: dict[str, Any]) -> None:
     scale, own = given["scale"], [f"--{name}" for name in OWN_DATA if given[name]]
     if own and scale in ("", "starter"):
         starter = "--scale starter brings its own data; " if scale else ""
-        raise UsageError(
+        raise InputError(
             f"{starter}{own[0]} needs --scale photos (5,000 to 500,000 images of your own, a small "
             "encoder), cc3m or datacomp (the paper's recipes)"
         )
     given["scale"] = scale or "starter"
     if given["scale"] not in SCALES:
-        raise UsageError(f"no scale is called '{scale}'; choose one of: {', '.join(SCALES)}")
+        raise InputError(f"no scale is called '{scale}'; choose one of: {', '.join(SCALES)}")
     if given["full"] and given["scale"] not in SMALL_SCALES:
-        raise UsageError("--full is for --scale starter and photos; give --coco and --ade20k")
+        raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
 
 
 def _data(given: dict[str, Any]) -> dict[str, str]:
@@ -236,43 +229,40 @@ def _data(given: dict[str, Any]) -> dict[str, str]:
             "ade20k": scenes and f"{scenes}/ade20k",
         }
     if not given["shards"]:
-        raise UsageError(
+        raise InputError(
             f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
         )
     if given["study"] and not given["probe"]:
-        raise UsageError("a study needs --probe DATA, for example imagenet:DIR")
+        raise InputError("a study needs --probe DATA, for example imagenet:DIR")
     return {name: given[name] for name in OWN_DATA}
 
 
 def _check(options: Options) -> None:
-    """Raises: UsageError for what would else end a later step."""
-    try:
-        for method in options.methods:
-            checks.check_method(method)
-        checks.check_device(options.device)
-        if options.encoder:
-            checks.check_encoder(options.encoder)
-        if options.scale != "starter":
-            checks.check_shards(options.shards)
-            if options.probe:
-                checks.check_probe(options.probe)
-            if options.coco:
-                checks.check_folder("--coco", options.coco, checks.COCO_FILES)
-            if options.ade20k:
-                checks.check_folder("--ade20k", options.ade20k, checks.ADE20K_FOLDERS)
-        if "pretrain" in options.stages:
-            each = checks.SMALL_TRAINING_GB if options.small else checks.TRAINING_GB
-            checks.check_disk(options.runs, each * len(options.methods) * options.seeds)
-    except InputError as error:
-        raise UsageError(str(error)) from None
+    """Raises: InputError for what would else end a later step."""
+    for method in options.methods:
+        checks.check_method(method)
+    checks.check_device(options.device)
+    if options.encoder:
+        checks.check_encoder(options.encoder)
+    if options.scale != "starter":
+        checks.check_shards(options.shards)
+        if options.probe:
+            checks.check_probe(options.probe)
+        if options.coco:
+            checks.check_folder("--coco", options.coco, checks.COCO_FILES)
+        if options.ade20k:
+            checks.check_folder("--ade20k", options.ade20k, checks.ADE20K_FOLDERS)
+    if "pretrain" in options.stages:
+        each = checks.SMALL_TRAINING_GB if options.small else checks.TRAINING_GB
+        checks.check_disk(options.runs, each * len(options.methods) * options.seeds)
 
 
 def _make_writable(options: Options) -> None:
     try:
         options.runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
+        raise InputError(
             f"cannot write to --out '{options.out}' ({error.strerror}); choose another folder"
         ) from None
     if not os.access(options.runs, os.W_OK):
-        raise UsageError(f"cannot write to --out '{options.out}'; choose another folder")
+        raise InputError(f"cannot write to --out '{options.out}'; choose another folder")

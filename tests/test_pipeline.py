@@ -19,7 +19,7 @@ import pipeline.inputs
 import pipeline.stages
 import pipeline.transfer
 from baselines.methods import BASELINES
-from bench.downstream.classify import fashion_mnist
+from catlip.data import layout
 from pipeline.__main__ import main
 from pipeline.__main__ import run as run_stages
 from pipeline.dense import dense
@@ -295,7 +295,7 @@ def test_dense_trainings_read_their_encoder() -> None:
 def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    assert str(fashion_mnist.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
+    assert str(layout.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
     monkeypatch.setattr(pipeline.transfer, "FASHION_MNIST", tmp_path / "photographs")
     plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
     assert not [step for step in transfer(plan) if "fashion_mnist" in step.name]

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError
-from catlip.data.layout import INSTALLED as INSTALLED  # for all that read it here
 
 GET = "get Fashion-MNIST by `apt-get install dataset-fashion-mnist` (Debian, Ubuntu)"
 NUM_CLASSES = 10

@@ -14,9 +14,10 @@ from small_data import ON_A_CPU
 
 from bench.downstream import finetune, linear_probe, readouts
 from bench.downstream.classify.datasets import Task, load_tasks
-from bench.downstream.classify.fashion_mnist import INSTALLED, MOST_IMAGES
+from bench.downstream.classify.fashion_mnist import MOST_IMAGES
 from bench.downstream.encoders.preprocess import central_square
 from catlip.cli import InputError
+from catlip.data import layout
 from catlip.recipes.transfer import STARTER_PROBE
 from reports.read.records import read_records
 from reports.transfer.transfer_tables import worth_table
@@ -127,7 +128,7 @@ def test_a_spelling_without_its_colon_is_refused_with_the_right_one() -> None:
         load_tasks("fashion_mnist")
 
 
-@pytest.mark.skipif(not INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not layout.INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
 def test_the_installed_files_are_60000_and_10000_photographs_of_ten_classes() -> None:
     task = task_of("fashion_mnist:")
     assert np.bincount(task.train.labels).tolist() == [6000] * 10
