@@ -67,7 +67,8 @@ def find_frame(encoded: bytes) -> Frame | None:
 
 
 def has_more_scans(encoded: bytes, at: int = len(START)) -> bool:
-    """Whether a decoder reads on after the first scan: as that has not all colours, or refines.
+    """Whether the picture needs a second scan: it is progressive, or its first scan has not all
+    colours.
 
     Walks over the segments as libjpeg does, which skips anything between them.
 

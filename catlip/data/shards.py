@@ -32,11 +32,11 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
-    ABSENT,
     KINDS,
     TarIndex,
     captions_at,
     index_tar,
+    read_member,
     read_metadata,
 )
 from catlip.record import write_atomically
@@ -70,7 +70,7 @@ class Shard(TarIndex):
 
     def image_bytes(self, number: int) -> bytes:
         """The encoded image of sample `number`, empty when it has none."""
-        return self._read(self.image[number])
+        return read_member(self._descriptor, self.image[number])
 
     def metadata(self, number: int) -> dict[str, object]:
         """The `.json` member of sample `number`, or {} when it has none.
@@ -78,7 +78,7 @@ class Shard(TarIndex):
         Raises: ValueError when it is not a JSON object.
         """
         try:
-            return read_metadata(self._read(self.meta[number]))
+            return read_metadata(read_member(self._descriptor, self.meta[number]))
         except ValueError as error:
             raise ValueError(f"{self.path}: {self.keys[number]}.json: {error}") from None
 
@@ -87,8 +87,7 @@ class Shard(TarIndex):
 
         Bytes that are not UTF-8 become U+FFFD.
         """
-        file = _file(self.path, self.identity).fileno()
-        return captions_at(file, self.text[number], self.meta[number])
+        return captions_at(self._descriptor, self.text[number], self.meta[number])
 
     def caption(self, number: int, which: int = 0) -> str | None:
         """One of the captions of sample `number`."""
@@ -106,11 +105,9 @@ class Shard(TarIndex):
         """[N], the position of each sample's first caption among all captions of the shard."""
         return np.cumsum(self.num_captions) - self.num_captions
 
-    def _read(self, span: NDArray[np.int64]) -> bytes:
-        offset, size = int(span[0]), int(span[1])
-        if offset == ABSENT:
-            return b""
-        return os.pread(_file(self.path, self.identity).fileno(), size, offset)
+    @property
+    def _descriptor(self) -> int:
+        return _file(self.path, self.identity).fileno()
 
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:

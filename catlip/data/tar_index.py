@@ -233,12 +233,12 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
     """
     whole, lines = None, []
     if text[0] != ABSENT:
-        whole = _read(file, text).decode("utf-8", "replace")
+        whole = read_member(file, text).decode("utf-8", "replace")
         lines = nonblank_lines(whole) if "\n" in whole else []
         if len(lines) < 2:
             return [whole]
     try:
-        caption = read_metadata(_read(file, meta)).get("caption")
+        caption = read_metadata(read_member(file, meta)).get("caption")
     except ValueError:
         caption = None
     if whole is not None:
@@ -263,7 +263,7 @@ def read_metadata(content: bytes) -> dict[str, object]:
     return metadata
 
 
-def _read(file: int, span: NDArray[np.int64]) -> bytes:
+def read_member(file: int, span: NDArray[np.int64]) -> bytes:
     """The bytes of the member at a span; empty where it is absent."""
     offset, size = span.tolist()
     return b"" if offset == ABSENT else os.pread(file, size, offset)
