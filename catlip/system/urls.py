@@ -21,22 +21,22 @@ SCHEME = re.compile(rf"{NAME}:/", re.IGNORECASE)
 
 
 def _urls(end: str) -> re.Pattern[str]:
-    """Finds URLs in a text, apart from the characters `end`, where a URL ends.
+    """Finds the URLs in a text; each ends before any of the characters `end`.
 
-    A user's password should be percent-encoded. If it has a slash, ? or # as it is, the host ends
-    at the first @ behind it that is the last before a slash.
+    A password should be percent-encoded. If it has a slash, ? or # as it is, the host begins after
+    the first @ that no other @ follows before a slash.
     """
-    one = rf"(?:(?!{NAME}://)[^{end}])" if end else rf"(?:(?!{NAME}://).)"
+    one = rf"(?:(?!{NAME}://)[^{end}])"
     port = rf"\d*(?:[/?#{end}]|$)"
     user = rf"[^/?#{end}]*@|[^:/?#@{end}]+:(?!{port}){one}*?@(?=[^/@{end}]*(?:[/{end}]|$))"
     return re.compile(
         rf"(?P<scheme>{NAME})://(?P<user>{user})?(?P<rest>(?:(?![?#]){one})*)(?P<query>\?{one}*)?",
-        re.IGNORECASE | re.DOTALL,
+        re.IGNORECASE,
     )
 
 
 URL = _urls(end=r"\s\"'")  # in a message
-ARGUMENT_URL = _urls(end="")  # an argument may have any character
+ARGUMENT_URL = _urls(end=r"\0")  # an argument may have any other character
 PATH_OF_URL = re.compile(rf"\b{SCHEME.pattern}(?!/)[^\s,;]*", re.IGNORECASE)
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password

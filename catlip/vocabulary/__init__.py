@@ -241,7 +241,7 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     """
     if threshold is not None and top_k is not None:
         raise InputError("give --threshold or --top-k, not both")
-    if threshold is top_k is None:
+    if threshold is None and top_k is None:
         threshold = fitting_threshold(counts.source.captions)
     ranked = counts.ranked()
     if threshold is None:
