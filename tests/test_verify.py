@@ -125,7 +125,7 @@ def training(trained) -> Training:
 
 def contradictions(run: Path, training: Training) -> list[str]:
     recorded = read_run(run)
-    heads = {step: checkpoint.head_of(path) for step, path in recorded.checkpoints.items()}
+    heads = {step: checkpoint.read(path)[0] for step, path in recorded.checkpoints.items()}
     return recorded.contradictions(training, heads)
 
 

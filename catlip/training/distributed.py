@@ -152,6 +152,11 @@ def in_turn(work: Callable[[], T], place: Place) -> T:
     return result
 
 
+def rank_of_ranks() -> tuple[int, int]:
+    """The rank of this process, and the number of ranks."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
 def of_all_ranks(part: T) -> list[T]:
     """The value of each rank, by rank; all ranks call it."""
     if not dist.is_initialized():

@@ -96,7 +96,7 @@ def main(config: Verify) -> None:
     compared: list[Comparison] = []
     for step, path in recorded.checkpoints.items():
         try:
-            heads[step] = checkpoint.head_of(path)
+            heads[step], _ = checkpoint.read(path)
         except checkpoint.DamagedError as damage:
             compared.append(Comparison(step, step, path.name, differs=str(damage)))
     intact = {step: recorded.checkpoints[step] for step in heads}

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch.distributed as dist
 from torch.utils.data import Sampler
 
-from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.distributed import Place, of_all_ranks, rank_of_ranks
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ def look_at_all(look: Callable[[int], T], count: int) -> list[T]:
 
     Each rank does its part, and all ranks get all results.
     """
-    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, ranks = rank_of_ranks()
     with ThreadPoolExecutor() as pool:
         mine = list(pool.map(look, range(rank, count, ranks)))
     parts = of_all_ranks(mine)

@@ -38,7 +38,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
-from catlip.training.distributed import barrier, of_all_ranks
+from catlip.training.distributed import barrier, of_all_ranks, rank_of_ranks
 from catlip.training.folder import refuse_another
 from catlip.training.saving.metadata import PlainMetadataReader
 
@@ -195,7 +195,7 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
         except DamagedError as error:
             damaged.append(str(error))
             continue
-        if damaged and _rank_of_ranks()[0] == 0:
+        if damaged and rank_of_ranks()[0] == 0:
             print(f"warning: {'; '.join(damaged)}; going on from {path.name}", file=sys.stderr)
         return loaded
     if damaged:
@@ -213,7 +213,7 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     Raises: DamagedError, on all ranks, when it cannot be read, a sum is wrong, or its tensors are
         not those of `state`; InputError when it was made under another config, naming what differs.
     """
-    head, tensors = _read(path)
+    head, tensors = read(path)
     refuse_another(path.parent.parent, head.config, config)
     _check_tensors(path, tensors, state)
     if path.is_file():
@@ -230,13 +230,6 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     return head
 
 
-def head_of(path: Path) -> Head:
-    """What the checkpoint at `path` holds besides tensors, whose sums are checked; all ranks call
-    it. Raises: DamagedError.
-    """
-    return _read(path)[0]
-
-
 def _newest_first(folder: Path) -> list[Path]:
     """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
     paths = complete(folder)[::-1]
@@ -250,7 +243,7 @@ def _newest_first(folder: Path) -> list[Path]:
     return paths
 
 
-def _read(path: Path) -> tuple[Head, dict[str, Any]]:
+def read(path: Path) -> tuple[Head, dict[str, Any]]:
     """The head of a checkpoint, and its tensors by part and name; all ranks call it.
 
     Of a folder, not the tensors, but what its index says of them.
@@ -277,7 +270,7 @@ def _read(path: Path) -> tuple[Head, dict[str, Any]]:
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
-        rank, ranks = _rank_of_ranks()
+        rank, ranks = rank_of_ranks()
         for entry in archive.infolist()[rank::ranks]:
             _check_sum(archive, entry)
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -290,7 +283,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     # Without a sum it was written before there were any.
     if saved.pop("crc32", None) not in (None, _head_sum(saved, path)):
         raise ValueError(f"{HEAD} or {INDEX} is not what was written")
-    rank, ranks = _rank_of_ranks()
+    rank, ranks = rank_of_ranks()
     for part in list(index.storage_data.values())[rank::ranks]:
         with open(path / part.relative_path, "rb") as file:
             file.seek(part.offset)
@@ -318,10 +311,6 @@ def _as_json(step: int, config: dict[str, Any], history: History) -> dict[str, A
     """The head in a form that is read without unpickling any class."""
     lists = {"lines": json.dumps(history.lines), "unlogged": json.dumps(history.unlogged)}
     return {"step": step, "config": json.dumps(config), **lists}
-
-
-def _rank_of_ranks() -> tuple[int, int]:
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def _check_tensors(path: Path, saved: dict[str, Any], state: State) -> None:
