@@ -70,8 +70,8 @@ class Threshold:
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of the pre-training runs of each threshold, and of their probes."""
     probe: str = "starter:data/starter"
-    """Data to probe on: starter:DIR, fashion_mnist:, or imagenet:DIR, places365:DIR, folder:DIR
-    with train/ and val/.
+    """Data to probe on: starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or
+    any DIR with train/ and val/ or test/.
     """
     probe_recipe: str = "table_7a"
     """How to probe, one of bench.downstream.linear_probe's recipes."""

@@ -18,6 +18,7 @@ from queue import Queue
 from typing import Literal
 
 from bench.downstream.classify.heads import Init
+from bench.downstream.outputs import DataSpelling
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count, Natural, PositiveFraction
 from catlip.record import read_record
@@ -43,10 +44,7 @@ class DataEfficiency:
 
     encoders: tuple[str, ...]
     """Encoders to transfer, spelt as for bench.downstream.linear_probe."""
-    data: str
-    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
-    or test/.
-    """
+    data: DataSpelling
     programs: tuple[Literal["linear_probe", "finetune"], ...] = ("linear_probe", "finetune")
     """Programs to run: linear_probe for Figure 5, finetune for Figure 7."""
     recipe: str = ""

@@ -20,7 +20,7 @@ from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeature
 from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.linear_probe import LinearProbe
-from bench.downstream.outputs import BY_NAME, files_digest, filled_in, is_written
+from bench.downstream.outputs import BY_NAME, DataSpelling, files_digest, filled_in, is_written
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds import OnTasks, Run, read_run
@@ -49,10 +49,7 @@ class LongerTraining:
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished runs, each with its record beside it."""
-    data: str
-    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
-    or test/.
-    """
+    data: DataSpelling
     out: Path = Path("runs/bench/longer_training") / BY_NAME
     """The record to write."""
     seeds: Count = 1

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,6 +21,13 @@ from catlip.system.lock import only_writer
 from catlip.training.distributed import Place, barrier
 from catlip.training.folder import changes, refuse_another
 
+DataSpelling = Annotated[
+    str,
+    tyro.conf.arg(
+        help="starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and "
+        "val/ or test/."
+    ),
+]
 ENCODER, DATA = "{encoder}", "{data}"
 BY_NAME = f"{ENCODER}-{DATA}.json"
 LONGEST_NAME = 120  # characters of an encoder's name in a file name

@@ -21,7 +21,7 @@ from bench.downstream.classify.datasets import Task, load_tasks
 from bench.downstream.classify.heads import TransferOptions, has_classifier, transfer_head
 from bench.downstream.classify.prompts import prompted_rows
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.outputs import BY_NAME, filled_in, is_written
+from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in, is_written
 from catlip import kinds
 from catlip.cli import InputError, run
 from catlip.kinds.transfer.transfer import TaskResult
@@ -52,10 +52,7 @@ class Readouts:
 
     encoder: str
     """The encoder, spelt as for bench.downstream.linear_probe."""
-    data: str
-    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
-    or test/.
-    """
+    data: DataSpelling
     out: Path = Path("runs/bench/readout") / BY_NAME
     """The record to write."""
     neighbours: Count = 20

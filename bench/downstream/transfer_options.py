@@ -19,7 +19,7 @@ from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.outputs import BY_NAME, filled_in, is_written
+from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in, is_written
 from catlip import kinds
 from catlip.cli import run
 from catlip.kinds.transfer.transfer_options import Gain, transfer_options_table
@@ -50,10 +50,7 @@ class Options:
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoders: tuple[str, ...]
     """Encoders pre-trained by CatLIP."""
-    data: str
-    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
-    or test/.
-    """
+    data: DataSpelling
     out: Path = Path("runs/bench/transfer_options") / BY_NAME
     """The record to write."""
     vocabulary: Path | None = None

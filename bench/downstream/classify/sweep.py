@@ -26,7 +26,7 @@ from bench.downstream.classify.heads import (
     transfer_head,
 )
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
-from bench.downstream.outputs import filled_in, is_written
+from bench.downstream.outputs import DataSpelling, filled_in, is_written
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
@@ -52,10 +52,7 @@ class Sweep:
     """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE],
     timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
     own preprocessing."""
-    data: str
-    """starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and val/
-    or test/.
-    """
+    data: DataSpelling
     out: Path
     """The record to write; runs go into a folder of the same name."""
     fraction: tuple[PositiveFraction, ...] = (1.0,)
