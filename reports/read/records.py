@@ -246,20 +246,21 @@ def _of_one_probe(
     """The records without those of a study that were probed on other tasks than most in their
     folder: their accuracies have no common table.
     """
-    tasks_of: dict[tuple[str, str, str], Counter[frozenset[str]]] = {}
-    for record in records:
-        if isinstance(record.measured, Studied):
-            study = (record.root, record.scale, record.kind)
-            tasks_of.setdefault(study, Counter())[frozenset(record.measured.accuracies)] += 1
+
+    def probe(record: Record[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
+        tasks = record.measured.accuracies if isinstance(record.measured, Studied) else ()
+        return (record.root, record.scale, record.kind), frozenset(tasks)
+
+    by_frequency = Counter(map(probe, records)).most_common()
+    usual = dict(study_and_tasks for study_and_tasks, _ in reversed(by_frequency))
     kept, problems = [], []
     for record in records:
-        if isinstance(record.measured, Studied):
-            most = tasks_of[record.root, record.scale, record.kind].most_common(1)[0][0]
-            if record.measured.accuracies.keys() != most:
-                reason = f"most {record.kind} records in its folder have another probe"
-                problems.append(Problem(record.path, f"{reason}: give it a folder of its own"))
-                continue
-        kept.append(record)
+        study, tasks = probe(record)
+        if tasks == usual[study]:
+            kept.append(record)
+        else:
+            reason = f"most {record.kind} records in its folder have another probe"
+            problems.append(Problem(record.path, f"{reason}: give it a folder of its own"))
     return kept, problems
 
 

@@ -224,7 +224,7 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> str:
         if other.scale == setting.scale and found:
             said = ", ".join(
                 f"{signed(one.difference.value, 1)} points on {other.name(one.task)} "
-                f"({signed(one.difference.low or 0, 1)} to {signed(one.difference.high or 0, 1)})"
+                f"({ends(one.difference)})"
                 for one in found
             )
             seeds = found[0].difference.pairs
@@ -232,12 +232,18 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> str:
     return ""
 
 
+def ends(difference: Estimate) -> str:
+    """`+8.5 to +9.8`, the ends of the interval; empty without one."""
+    if difference.low is None or difference.high is None:
+        return ""
+    return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
+
+
 def _over(difference: Estimate, points: Sequence[float]) -> str:
     """The interval and what it covers; with too few seeds, the difference in each of them."""
-    if difference.low is not None and difference.high is not None:
-        ends = f"95 % interval {signed(difference.low, 1)} to {signed(difference.high, 1)}"
+    if interval_ends := ends(difference):
         images = f" and {difference.images} test images" if difference.images else ""
-        return f"{ends}; {difference.pairs} seeds{images}"
+        return f"95 % interval {interval_ends}; {difference.pairs} seeds{images}"
     if len(points) == 1:
         return "one seed"
     *first, last = (signed(point, 1) for point in points)
@@ -252,13 +258,10 @@ def _at_equal_time(setting: Setting) -> str:
     if not by_method.keys() >= {*PAIR}:
         return ""
     ours, theirs = (by_method[method] for method in PAIR)
-    said = _on_tasks(
-        setting,
-        {
-            task: points_at_equal_cost(ours, theirs, task, cost="train_seconds")
-            for task in ours.top1
-        },
-    )
+    points_of = {
+        task: points_at_equal_cost(ours, theirs, task, cost="train_seconds") for task in ours.top1
+    }
+    said = _on_tasks(setting, points_of)
     return f"At equal training time: {said}." if said else ""
 
 
@@ -308,8 +311,8 @@ def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str
         if difference:
             unit = "" if said else " points"
             said.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}")
-            if difference.low is not None and difference.high is not None:
-                said[-1] += f" ({signed(difference.low, 1)} to {signed(difference.high, 1)})"
+            if interval_ends := ends(difference):
+                said[-1] += f" ({interval_ends})"
     return ", ".join(said)
 
 

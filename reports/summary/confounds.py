@@ -11,6 +11,7 @@ from reports.compare.differences import listed
 from reports.read.likeness import differing_fields
 from reports.read.measured import PAIR, Setting
 from reports.read.tasks import task_title
+from reports.summary.answers import ends
 from reports.transfer.transfer_origins import origins_of
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
@@ -63,8 +64,7 @@ def _elsewhere(setting: Setting) -> str:
         if difference:
             said.append(
                 f"{signed(difference.value, 1)} points on {setting.name(task)} "
-                f"({signed(difference.low or 0, 1)} to {signed(difference.high or 0, 1)}; "
-                f"{len(images)} images)"
+                f"({ends(difference)}; {len(images)} images)"
             )
     return f"Labels that are not CatLIP's classes: {', '.join(said)}." if said else ""
 

@@ -50,8 +50,12 @@ def headline(setting: Setting, name: str = "headline") -> Table:
         after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
         caption += (
             f"At equal time: after {' or '.join(after)}, interpolated between trainings of several "
-            f"lengths. The longest of these saw {equal.images:,.0f} images{_trained_on(setting)}. "
+            f"lengths. The longest of these saw {equal.images:,.0f} images"
         )
+        if trained := setting.of(Pretrain):
+            seen = trained[0].measured.images_seen
+            caption += f", the trainings of the other columns {seen:,.0f}"
+        caption += ". "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
     if record:
@@ -112,16 +116,6 @@ def _at_equal_time(setting: Setting) -> EqualTime:
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
     return EqualTime(own[0].costs["images"][-1], longest, tuple(tasks), reached=reached)
-
-
-def _trained_on(setting: Setting) -> str:
-    """`, the trainings of the other columns 138,848`; empty without any."""
-    trained = next(iter(setting.of(Pretrain)), None)
-    return (
-        f", the trainings of the other columns {trained.measured.images_seen:,.0f}"
-        if trained
-        else ""
-    )
 
 
 def timed_in(setting: Setting) -> list[Record]:
