@@ -76,6 +76,11 @@ def open_remote(path: Path, identity: str) -> io.FileIO:
     return _cache().open(*_entry(path, identity))
 
 
+def forget(path: Path, identity: str) -> None:
+    """Delete the remote file of this identity from the cache."""
+    _cache().delete(_name(path, identity))
+
+
 def open_file(path: Path) -> BinaryIO:
     """A local or remote file, open for reading.
 

@@ -13,10 +13,12 @@ To make room, the files used longest ago are deleted. A process that has such a 
 read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
 """
 
+import errno
 import fcntl
 import io
 import math
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -55,9 +57,7 @@ class FileCache:
             cannot be written, and what `fill` raises.
         """
         while True:
-            with suppress(FileNotFoundError):
-                file = io.FileIO(self.folder / name)
-                os.utime(file.fileno())
+            if file := self._opened(name, size):
                 return file
             with self._fetching(name, wait=True) as part:
                 if part and not self.touch(name):
@@ -91,6 +91,33 @@ class FileCache:
         except FileNotFoundError:
             return False
         return True
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it exists; the next `open` fetches it anew."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def _opened(self, name: str, size: int) -> io.FileIO | None:
+        """The file of this name, open for reading; None if it is not there.
+
+        What is there in its place is deleted: a link, a pipe, or a file that was cut short.
+        """
+        try:
+            # A pipe that is opened without O_NONBLOCK waits for a writer.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = io.FileIO(os.open(self.folder / name, flags))
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self.delete(name)
+            elif error.errno != errno.ENOENT:
+                raise
+            return None
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            file.close()
+            self.delete(name)
+            return None
+        os.utime(file.fileno())
+        return file
 
     def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
         temporary, path = self.folder / f"{name}{PART}", self.folder / name

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.remote import find_remote, identity_of, open_remote, size_in
+from catlip.data.remote import find_remote, forget, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
+    ABSENT,
     KINDS,
     TarIndex,
     captions_at,
@@ -313,8 +314,29 @@ def _read_head(content: NDArray[Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _file(path: Path, identity: str) -> io.FileIO:
     if is_remote(path):
-        return open_remote(path, identity)
+        file = open_remote(path, identity)
+        if not _fits(file, _indexed(path, identity)):
+            forget(path, identity)  # it was replaced in the cache
+            file = open_remote(path, identity)
+        return file
     file = io.FileIO(path)  # closed when it leaves the cache and is collected
     if _identity(path, file.fileno()) != identity:
         raise InputError(f"shard {path} has changed since it was opened; run the command again")
     return file
+
+
+def _fits(file: io.FileIO, shard: Shard) -> bool:
+    """Whether the first and the last sample lie in a file where the index of its shard says."""
+    for number in (0, -1):
+        for kind in KINDS:
+            offset, size = getattr(shard, kind)[number].tolist()
+            if offset == ABSENT:
+                continue
+            header = os.pread(file.fileno(), tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
+            try:
+                member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            except tarfile.TarError:
+                return False
+            if member.size != size:
+                return False
+    return True

@@ -243,8 +243,8 @@ def _root(place: Path, path: Path) -> Path:
 def _of_one_probe(
     records: Sequence[Record[Kind]],
 ) -> tuple[list[Record[Kind]], list[Problem]]:
-    """The records without those of a study that were probed on other tasks than most in their
-    folder: their accuracies have no common table.
+    """The records without those of a study that were probed on other tasks than most of their kind
+    and scale: their accuracies have no common table.
     """
 
     def probe(record: Record[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
@@ -259,8 +259,11 @@ def _of_one_probe(
         if tasks == usual[study]:
             kept.append(record)
         else:
-            reason = f"most {record.kind} records in its folder have another probe"
-            problems.append(Problem(record.path, f"{reason}: give it a folder of its own"))
+            reason = (
+                f"another probe than that of most {record.kind} records of {record.root}/"
+                f"{record.scale}: put it below another scale"
+            )
+            problems.append(Problem(record.path, reason))
     return kept, problems
 
 

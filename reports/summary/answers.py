@@ -33,7 +33,11 @@ from reports.read.measured import MOST_FIRST, PAIR, Setting, by_seed
 from reports.read.rules import by_rule
 from reports.summary.tables import link
 
-AHEAD, BEHIND, UNEVEN = "ahead", "behind", "seeds disagree"  # with too few seeds for a verdict
+AHEAD, BEHIND, UNEVEN = (
+    "CatLIP is ahead",
+    "CLIP is ahead",
+    "the seeds disagree",
+)  # with too few seeds for a verdict
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -212,7 +216,7 @@ def _sentence(setting: Setting, one: Compared) -> str:
         if (quantity := setting.accuracy(method, one.task))
     ]
     return (
-        f"Linear probe, {setting.title(one.task)}: {', '.join(means)}, "
+        f"{setting.title(one.task)}: {', '.join(means)}, "
         f"{signed(one.difference.value, 1)} points ({_over(one.difference, one.points)})."
     )
 
@@ -242,8 +246,8 @@ def ends(difference: Estimate) -> str:
 def _over(difference: Estimate, points: Sequence[float]) -> str:
     """The interval and what it covers; with too few seeds, the difference in each of them."""
     if interval_ends := ends(difference):
-        images = f" and {difference.images} test images" if difference.images else ""
-        return f"95 % interval {interval_ends}; {difference.pairs} seeds{images}"
+        images = f", {difference.images:,} images" if difference.images else ""
+        return f"95 %: {interval_ends}; {difference.pairs} seeds{images}"
     if len(points) == 1:
         return "one seed"
     *first, last = (signed(point, 1) for point in points)
@@ -273,11 +277,13 @@ def _with_larger(setting: Setting) -> str:
     for (encoder, times), lengths in _larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         sentence = (
-            f"With {clipped(encoder, 24)}, an encoder of {shown(times, 1)} times the operations, "
-            f"after {longest:,} images: {_on_tasks(setting, late)}"
+            f"With {clipped(encoder, 24)}, of {shown(times, 1)} times the operations, after "
+            f"{longest:,} images: {_on_tasks(setting, late)}"
         )
         if shortest < longest:
-            sentence += f"; after {shortest:,}: {_on_tasks(setting, early)}"
+            means = [mean for points in early.values() if (mean := of_pairs(points))]
+            said_early = " and ".join(signed(mean.value, 1) for mean in means[:MOST_FIRST])
+            sentence += f"; after {shortest:,}: {said_early}"
         said.append(f"{sentence}.")
     return " ".join(said)
 
@@ -398,16 +404,16 @@ def _trainings_ratio(setting: Setting) -> Estimate | None:
 
 
 def _whole_trainings(setting: Setting) -> str:
-    said = [f"{name_of(m)} {mean_and_spread(q)} s" for m in PAIR if (q := setting.seconds(m))]
-    if len(said) < 2:
+    seconds = [mean_and_spread(q) for m in PAIR if (q := setting.seconds(m))]
+    if len(seconds) < len(PAIR):
         return ""
     if fields := setting.unlike_trainings(*PAIR):
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    words = f"Whole trainings, each at its method's own batch, took: {', '.join(said)}"
+    words = f"Whole trainings, each at its own batch: CatLIP {seconds[0]} s, CLIP {seconds[1]} s"
     ratio = _trainings_ratio(setting)
     if ratio and ratio.low is not None:
-        ends = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
-        words += f", {shown(ratio.value, 2)} times as long ({ends})"
+        ends = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
+        words += f", {shown(ratio.value, 2)} times ({ends}; {ratio.pairs} pairs)"
     return f"{words}."
 
 
@@ -418,10 +424,7 @@ def _labelling(setting: Setting) -> str:
     if record is None or not rate:
         return ""
     seconds = record.measured.captions / rate
-    return (
-        f"CatLIP also needs labels, once per data set: {shown(seconds)} s here, at {shown(rate)} "
-        "captions/s."
-    )
+    return f"CatLIP also needs labels, once per data set: {shown(seconds)} s here."
 
 
 def advice(setting: Setting) -> str:
@@ -432,10 +435,9 @@ def advice(setting: Setting) -> str:
     ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
-    device = "" if record is None or not record.is_cpu else ": none of ours ran on a GPU"
     prompts = (
         "if you need text prompts, use CLIP, because CatLIP has no text tower; before you rely on "
-        f"{PAPER_SPEED_UP} times, time your own steps{device}"
+        f"{PAPER_SPEED_UP} times, time your own steps"
     )
     judged |= _larger_words(setting)
     few = "" if judged <= {BETTER, NOT_WORSE, WORSE, CANNOT_TELL} else ", with too few seeds,"

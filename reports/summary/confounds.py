@@ -40,7 +40,7 @@ def confounds(setting: Setting) -> str:
     favours = ["its classifier's biases start from the class frequencies"]
     if setting.scale == "starter":
         favours = ["captions are names and keywords", *favours]
-        said += " Pre-training has drawings of every concept of the probes, by other teams."
+        said += " Pre-training has drawings of all these concepts, by other teams."
     else:
         favours = [*_shared_classes(setting), *favours]
     return f"{said} In CatLIP's favour: {'; '.join(favours)}. {_elsewhere(setting)}".rstrip()

@@ -37,25 +37,22 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     rows = [_headline_row(setting, method, equal, larger=larger) for method in setting.methods]
     record = setting.step_time
     caption = "Mean ± sample standard deviation over the seeds. "
-    if setting.first_tasks:
-        caption += "Linear probes of frozen features. "
     if setting.scale == "starter":
         caption += (
-            "They are tested on drawings by teams that no training saw; a concept is what a "
+            "Linear probes, tested on drawings by teams that no training saw; a concept is what a "
             "drawing shows, a subgroup its kind, such as food-fruit. "
         )
+    elif setting.first_tasks:
+        caption += "Linear probes of frozen features. "
     if others := len(setting.tasks) - len(setting.first_tasks):
         caption += f"{others} more task{'s' * (others > 1)} below, in Probes and fine-tuning. "
     if equal.tasks:
-        after = [f"{seconds:,.0f} s on {device}" for device, seconds in equal.seconds.items()]
+        after = " or ".join(f"{seconds:,.0f}" for seconds in equal.seconds.values())
+        where = "by device" if len(equal.seconds) > 1 else f"on {next(iter(equal.seconds))}"
         caption += (
-            f"At equal time: after {' or '.join(after)}, interpolated between trainings of several "
-            f"lengths. The longest of these saw {equal.images:,.0f} images"
+            f"At equal time: after {after} s {where}, between trainings of up to "
+            f"{equal.images:,.0f} images{_trained_on(setting)}. "
         )
-        if trained := setting.of(Pretrain):
-            seen = trained[0].measured.images_seen
-            caption += f", the trainings of the other columns {seen:,.0f}"
-        caption += ". "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
     if record:
@@ -116,6 +113,12 @@ def _at_equal_time(setting: Setting) -> EqualTime:
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
     return EqualTime(own[0].costs["images"][-1], longest, tuple(tasks), reached=reached)
+
+
+def _trained_on(setting: Setting) -> str:
+    """`; in the other columns, of 138,848`; empty without trainings."""
+    trained = next(iter(setting.of(Pretrain)), None)
+    return f"; in the other columns, of {trained.measured.images_seen:,.0f}" if trained else ""
 
 
 def timed_in(setting: Setting) -> list[Record]:

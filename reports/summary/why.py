@@ -28,7 +28,7 @@ def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answe
     if record.too_few:
         short = f"Not yet known: step times have only {record.too_few}."
         return Answer(QUESTION, short, sentences, sources=sources)
-    sentences = [_phases(record), _parameters(record), *sentences]
+    sentences = [_phases(record), *sentences]
     return Answer(QUESTION, _in_short(setting, record), sentences, sources=sources)
 
 
@@ -43,8 +43,7 @@ def _in_short(setting: Setting, record: Record[StepTime]) -> str:
     of_papers = f"; with ViT B/16, {shown(papers, 2)} of the paper's {PAPER_SPEED_UP}"
     return (
         f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves "
-        f"{shown(ratio.value / flops, 2)} for all else, such as the optimizer"
-        f"{of_papers if papers else ''}."
+        f"{shown(ratio.value / flops, 2)} for all else{of_papers if papers else ''}."
     )
 
 
@@ -57,12 +56,7 @@ def _phases(record: Record[StepTime]) -> str:
             more = other.median - one.median
             said.append(f"{signed(more, max(1, decimals_of(clip.total_ms.median)))} ms {phase}")
     totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
-    return f"CLIP's step takes {totals}: {', '.join(said)} (medians need not add up)."
-
-
-def _parameters(record: Record[StepTime]) -> str:
-    one, other = (shown(record.measured.methods[m].parameters / 1e6, 1) for m in PAIR)
-    return f"CatLIP trains {one} M parameters, CLIP {other} M with its text tower."
+    return f"CLIP's step takes {totals}: {', '.join(said)}."
 
 
 def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Record[Waterfall] | None:

@@ -485,7 +485,7 @@ def test_each_seed_is_compared_at_equal_seconds_on_its_own_device(
     assert said()["less_compute"] == f"{HOLDS} at starter scale"
     (setting,) = settings(records_in(tmp_path))
     table = headline(setting)
-    assert "after 64 s on Device A or 640 s on Device B" in table.caption
+    assert "after 64 or 640 s by device" in table.caption
     place = table.columns.index("concepts at equal time (%)")
     assert [row[place].quantity.n for row in table.rows] == [6, 6]
     for images in (8, 64):
@@ -513,7 +513,7 @@ def test_a_verdict_that_a_larger_encoder_changes_says_so(
     answer = as_good(settings(records_in(tmp_path))[0])
     assert answer.short.endswith(short)
     assert answer.sentences[-1].startswith(
-        f"With hybrid_small, an encoder of 2.0 times the operations, after 64 images: {points}"
+        f"With hybrid_small, of 2.0 times the operations, after 64 images: {points}"
     )
 
 

@@ -55,14 +55,14 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     assert "no record of tuning" in words
     assert "In CatLIP's favour: 1 of 2 concepts are classes that it was trained on" in words
     assert "Labels that are not" not in words
-    assert "drawings of every concept" not in words
+    assert "drawings of all these concepts" not in words
 
 
 def test_the_starters_concepts_were_all_drawn_in_its_pretraining_which_is_said_of_no_other_data(
     said,
 ):
     words = said(scale="starter")
-    assert "drawings of every concept" in words
+    assert "drawings of all these concepts" in words
     assert "1 of 2 concepts" not in words
 
 

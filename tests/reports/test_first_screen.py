@@ -111,7 +111,7 @@ def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
     good, cheap, why = answers_of(page)
     assert good.short == "Here it is better, by 4.0 and 2.0 points."
     assert "ImageNet-1k: CatLIP 44.0 ± 0.0 %, CLIP 40.0 ± 0.0 %, +4.0 points" in good.sentences[0]
-    assert "6 seeds and 5000 test images" in good.sentences[0]
+    assert "6 seeds, 5,000 images" in good.sentences[0]
     assert "Places365" in good.sentences[1]
     assert cheap.short.startswith("Yes: CLIP takes 1.5 to 1.6 times as long here")
     assert "1.17" in why.short
