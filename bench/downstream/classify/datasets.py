@@ -67,6 +67,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def drawn(self, number: int, seed: int, epoch: int) -> int:
+        """Which of its captions an image has, as a shard says it; here it has none to choose."""
+        return 0
+
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         """The images of these numbers, in this order."""
         keys = [self.keys[number] for number in numbers]

@@ -135,6 +135,6 @@ def _data_path(run: Run, split: Split) -> DataPath:
 
 
 def _labels_of(
-    split: Split, samples: Sequence[tuple[Shard, int]]
+    split: Split, captions: Sequence[tuple[Shard, int, int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return ragged(split.labels[[number for _, number in samples]])
+    return ragged(split.labels[[number for _, number, _ in captions]])
