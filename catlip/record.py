@@ -114,7 +114,7 @@ class Record:
     def measured(self, metrics: K) -> Run[K]:
         """Store the metrics, and return the run in the form that the tables of its kind take."""
         self.metrics = metrics.metrics()
-        if self in _making:
+        if self in _making and not self._is_made_again:
             self.environment |= self._usage.so_far()
         method_style.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
@@ -128,6 +128,11 @@ class Record:
             self.begun = True
             self._write(self.partial)
 
+    @property
+    def _is_made_again(self) -> bool:
+        """Whether this process has only read what an earlier one measured."""
+        return self.finished_before and not self.begun
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -135,7 +140,7 @@ class Record:
         trace: TracebackType | None,
     ) -> None:
         _making.remove(self)
-        if self.finished_before and not self.begun:
+        if self._is_made_again:
             del self.environment["load_start"]
             self.notes.append(FINISHED_NOTE)
         else:
