@@ -220,7 +220,7 @@ def test_both_starts_and_where_the_rows_came_from_are_recorded(
     both = ("random", "transfer")
     record = probe(tmp_path / "probe.json", run, cats_and_dogs, init=both, fraction=(0.25,))
     assert [row["init"] for row in record["samples"]["runs"]] == ["random", "transfer"]
-    origins = record["samples"]["origins_folder"]
+    origins = record["samples"]["origins_data"]
     found = [(row["label"], row["kind"]) for row in origins]
     assert found == [("cat", "exact"), ("dog", "exact")]
     images = [row["test_images"] for row in origins]

@@ -91,12 +91,12 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     assert record["metrics"]["data_knn_top1"] == 1
     for top in ("top1", "top5"):  # of what no class stands for, nothing
         assert record["metrics"][f"data_zero_shot_{top}"] == pytest.approx(2 / 3)
-    kinds = [row["kind"] for row in record["samples"]["origins_folder"]]
+    kinds = [row["kind"] for row in record["samples"]["origins_data"]]
     assert kinds == ["exact", "exact", "random"]
     unknown = write_folders(tmp_path / "other", ("qwertz", "qwertzu"))
     other = read_out(tmp_path / "other.json", run, unknown)
-    assert other["metrics"]["data_knn_top1"] == 1  # what can be read out is
-    assert "data_zero_shot_top1" not in other["metrics"]
+    assert other["metrics"]["other_knn_top1"] == 1  # what can be read out is
+    assert "other_zero_shot_top1" not in other["metrics"]
     assert any("alpha" in note for note in other["notes"])
 
 

@@ -38,5 +38,5 @@ def test_gains_are_those_of_pairs(make_run, cats_and_dogs, tmp_path) -> None:
             fmean(row["top1"] for row in rows if (row["variant"], row["share"]) == (name, share))
             for name in ("default", "random")
         )
-        gain = record["metrics"]["gains"]["default"][f"folder, {share}"]
+        gain = record["metrics"]["gains"]["default"][f"data, {share}"]
         assert gain == {"mean": pytest.approx(default - random), "spread": 0, "n": 1}
