@@ -32,7 +32,7 @@ NO_WEIGHTS = "nowhere/weights.safetensors"
 @pytest.mark.parametrize(
     ("module", "arguments", "says"),
     [
-        ("catlip.pretrain", "--recipe imagenet", "starter, cc3m_b16"),
+        ("catlip.pretrain", "--recipe imagenet", "starter, photos, cc3m_b16"),
         ("catlip.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
         ("catlip.pretrain", "--vocabulary nowhere.json", "nowhere.json"),
         ("catlip.pretrain", "--precision fp8", "fp32, bf16, fp16"),
