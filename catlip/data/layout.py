@@ -38,8 +38,8 @@ def find_layout(spelling: str) -> Layout:
     Raises: InputError for another kind, or a folder without both splits.
     """
     kind, colon, place = spelling.partition(":")
-    if not colon:
-        kind, place = "folder", spelling
+    if not colon or "/" in kind:  # a folder's path may hold a colon
+        kind, colon, place = "folder", "", spelling
     root = Path(place)
     if kind == FASHION_MNIST and colon:
         return Layout(kind, root if place else INSTALLED)

@@ -1,6 +1,6 @@
 """Plans what to label: the sources in all files, and where the labels of each go.
 
-The plan of a folder of labels is kept in it, as `RULE.plan.json`: the names of the labels files of
+The plan of a folder of labels is kept in it, as `RULE.plan`: the names of the labels files of
 the last labelling. A shard that has since left the data set keeps its labels there, but a
 vocabulary does not count them.
 """
@@ -20,7 +20,7 @@ from catlip.label.sources import Source, split
 from catlip.label.tables.parts import Part, table_kind
 from catlip.system.urls import is_remote
 
-PLAN = ".plan.json"
+PLAN = ".plan"
 Each = Callable[[Callable[..., Any], Sequence[Any]], Iterator[tuple[Any, Any]]]
 
 

@@ -80,7 +80,7 @@ def view_of(config_type: type[Any], default: Any = None, recipes: Iterable[str] 
         fields.append((name, in_box[group], dataclasses.field(default=of_group)))
     fields += [field for field in _fields(config_type, default) if field[0] != RECIPE or not groups]
     shown = dataclasses.make_dataclass(config_type.__name__, fields, frozen=True, kw_only=True)
-    return View(config_type, default, shown, groups)
+    return View(config_type, default, shown, groups=groups)
 
 
 def _groups(recipe: Any) -> dict[str, type[Any]]:

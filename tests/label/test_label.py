@@ -218,7 +218,7 @@ def test_labels_of_a_shard_that_left_the_set_are_not_in_the_vocabulary(tmp_path,
     assert "1 of 3 labels files are left out" in capsys.readouterr().err
     label(paths, labels)  # its labels are still there
     assert in_vocabulary()[0] == 3
-    (labels / "paper.plan.json").unlink()  # as an earlier version leaves it
+    (labels / "paper.plan").unlink()  # as an earlier version leaves it
     assert in_vocabulary()[0] == 3
 
 
@@ -439,7 +439,7 @@ def test_a_full_disk_is_named_and_the_others_are_kept(tmp_path):
     assert full.stderr.startswith("error: ")
     assert "run/labels/b-00000.paper.labels.npz" in full.stderr
     assert full.stderr.count("\n") == 1
-    assert full.stdout.split() == ["2", "a-00000.paper.labels.npz", "paper.plan.json"]
+    assert full.stdout.split() == ["2", "a-00000.paper.labels.npz", "paper.plan"]
 
 
 def test_a_bad_shard_is_named_and_the_others_are_labelled(shards, tmp_path):

@@ -130,7 +130,7 @@ def test_only_what_is_missing_broken_or_changed_is_written_again(
     s3.client.delete_object(Bucket=BUCKET, Key=f"{key_of(url)}/{missing}")
     label(sources, url)
     assert contents(s3, url) == expected
-    once = ["0.paper.labels.npz", *whole, "paper.plan.json"]
+    once = ["0.paper.labels.npz", *whole, "paper.plan"]
     assert sorted(name for name, times in writes(s3, url).items() if times == 1) == once
 
 

@@ -208,7 +208,7 @@ def _folders(found: Layout) -> Task:
             f"{found.kind}:{found.root}: {len(odd)} classes are in only one of {train.root} and "
             f"{test.root}, such as {odd[0]}"
         )
-    name = name_on_page(found.kind, found.root, train.classes, len(train.classes))
+    name = name_on_page(found.kind, found.root, train.classes, present=len(train.classes))
     labels = name_labels(found.kind, train.classes)
     return Task(name, labels, _from_folder(train), test=_from_folder(test))
 
@@ -232,7 +232,7 @@ def _tars(found: Layout) -> Task:
     train, test = map(_from_tars, found.splits)
     num_classes = 1 + max(int(split.labels.max()) for split in (train, test))
     names = _class_names(found.kind, found.root, num_classes)
-    name = name_on_page(found.kind, found.root, names, num_classes)
+    name = name_on_page(found.kind, found.root, names, present=num_classes)
     return Task(name, name_labels(found.kind, names), train, test=test)
 
 

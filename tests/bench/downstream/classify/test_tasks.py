@@ -128,8 +128,8 @@ def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
 
 def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
     """As clip-benchmark's data sets are laid out, and spelled without a kind."""
-    pets = images / "pets"
-    pets.mkdir()
+    pets = images / "a:b" / "pets"
+    pets.mkdir(parents=True)
     for split, name in {"train": "train.tar", "val": "test.tar"}.items():
         samples = [(str(i), {"png": f"{split} {i}".encode(), "cls": b"%d" % i}) for i in range(3)]
         write_shard(pets / name, samples)

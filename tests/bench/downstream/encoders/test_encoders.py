@@ -307,5 +307,5 @@ def test_the_probe_takes_any_of_them(spelling, cats_and_dogs, released, tmp_path
     main(LinearProbe(recipe, spelling.format(released), cats_and_dogs, out, **options))
     text = out.read_text()
     assert os.fspath(tmp_path) in text
-    assert '"folder_top1": 1.0' in text
+    assert '"data_top1": 1.0' in text
     assert "images: " in text
