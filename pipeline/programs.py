@@ -52,9 +52,8 @@ def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Pass SIGTERM and Ctrl-C on to the programs that are running, and begin no other.
-
-    Between programs they end this one, by a SystemExit.
+    """Pass SIGTERM, Ctrl-C and the end of the terminal on to the programs that are running, and
+    begin no other. Between programs they end this one, by a SystemExit.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -65,7 +64,10 @@ def stopped_by_signals() -> Iterator[None]:
             print("stopped; run the same command again to go on", file=sys.stderr)
             sys.exit(128 + number)
 
-    previous = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    previous = {}
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(each) != signal.SIG_IGN:  # as nohup has it
+            previous[each] = signal.signal(each, stop)
     try:
         yield
     finally:

@@ -322,7 +322,7 @@ def test_results_need_a_folder_of_their_own(out: str, capsys) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("cores", [None, frozenset({0})])
 def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
     stub: Step, cores: frozenset[int] | None, number: int
@@ -350,7 +350,7 @@ def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
     assert process.wait(timeout=20) in (128 + number, 1)  # 1 after a KeyboardInterrupt
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_between_programs_stops_the_pipeline(stub: Step, number: int) -> None:
     """While it looks at inputs no program runs that could be told."""
     script = (
