@@ -440,14 +440,13 @@ def advice(setting: Setting) -> str:
         f"{PAPER_SPEED_UP} times, time your own steps"
     )
     judged |= _larger_words(setting)
-    few = "" if judged <= {BETTER, NOT_WORSE, WORSE, CANNOT_TELL} else ", with too few seeds,"
-    if judged <= {BETTER, NOT_WORSE, AHEAD} and ratio.low > 1:
+    if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
         return (
-            f"This experiment{few} suggests CatLIP if you need features and your captions name "
-            f"what is in the image; {prompts}."
+            "This experiment suggests CatLIP if you need features and your captions name what is "
+            f"in the image; {prompts}."
         )
-    if judged <= {WORSE, BEHIND}:
-        return f"This experiment{few} suggests CLIP, unless you cannot pay for it; {prompts}."
+    if judged == {WORSE}:
+        return f"This experiment suggests CLIP, unless you cannot pay for it; {prompts}."
     return f"So: this experiment does not decide which features are better; {prompts}."
 
 
