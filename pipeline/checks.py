@@ -14,7 +14,7 @@ from pathlib import Path
 
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
-from pipeline.inputs import REPOSITORY, module_of
+from pipeline.inputs import REPOSITORY, baselines
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 BRACES = re.compile(r"\{(?P<first>[^{},.]*)(?:\.\.|,(?:[^{}]*,)?)(?P<last>[^{},.]*)\}")
@@ -29,8 +29,9 @@ ADE20K_FOLDERS = ("images/training", "images/validation", "annotations/training"
 
 def check_method(name: str) -> None:
     """Raises: InputError if no file defines the method."""
-    if name != "catlip" and not module_of(name):
-        raise InputError(f"no method is called '{name}'{_meant(name, _method_names())}")
+    known = ["catlip", *baselines()]
+    if name not in known:
+        raise InputError(f"no method is called '{name}'{_meant(name, known)}")
 
 
 def check_device(name: str) -> None:
@@ -114,14 +115,6 @@ def _first_shard(pattern: str) -> Path:
             )
         first = first or matches[0]
     return Path(first)
-
-
-def _method_names() -> list[str]:
-    files = (REPOSITORY / "baselines").glob("*.py")
-    named = [
-        re.findall(r'^    name\b.* = "(\w+)"', file.read_text(), re.MULTILINE) for file in files
-    ]
-    return ["catlip", *sorted(name for names in named for name in names)]
 
 
 def _meant(name: str, known: list[str]) -> str:

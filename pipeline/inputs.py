@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,9 +75,19 @@ def module_of(method: str) -> str:
     """The module of `baselines` that holds a method, and which programs import by name; "" for
     none, such as CatLIP's.
     """
-    named = re.compile(rf'^    name\b.* = "{method}"', re.MULTILINE)
-    files = sorted((REPOSITORY / "baselines").glob("*.py"))
-    return next((f"baselines.{file.stem}" for file in files if named.search(file.read_text())), "")
+    return baselines().get(method, "")
+
+
+def baselines() -> dict[str, str]:
+    """The methods of `baselines/` and of the folders that CATLIP_METHODS names: name -> module."""
+    own = filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep))
+    named = re.compile(r'^    name\b.* = "(\w+)"', re.MULTILINE)
+    return {
+        name: f"baselines.{file.stem}"
+        for folder in (REPOSITORY / "baselines", *map(Path, own))
+        for file in sorted(folder.glob("*.py"))
+        for name in named.findall(file.read_text())
+    }
 
 
 def _files(pattern: str) -> Iterator[tuple[str, Path]]:

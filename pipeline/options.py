@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -253,8 +254,11 @@ def _check(options: Options) -> None:
         if options.ade20k:
             checks.check_folder("--ade20k", options.ade20k, checks.ADE20K_FOLDERS)
     if "pretrain" in options.stages:
+        trainings = product(options.methods, range(options.seeds))
+        folders = [options.runs / f"pretrain/{method}-seed{seed}" for method, seed in trainings]
+        missing = sum(not (folder / "weights.safetensors").exists() for folder in folders)
         each = checks.SMALL_TRAINING_GB if options.small else checks.TRAINING_GB
-        checks.check_disk(options.runs, each * len(options.methods) * options.seeds)
+        checks.check_disk(options.runs, each * missing)
 
 
 def _make_writable(options: Options) -> None:

@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from one_line import one_line_error
 
 from catlip.data.shards import write_shard
+from catlip.program.errors import InputError
 from pipeline.checks import ADE20K_FOLDERS, COCO_FILES
+from pipeline.options import read_options
 
 REPOSITORY = Path(__file__).parent.parent
 STAGES = ["setup", "data", "label", "pretrain", "transfer", "dense", "bench", "report"]
@@ -113,6 +116,23 @@ def test_data_that_are_not_there_are_refused_at_once(own, option, value, says) -
 def test_a_disk_without_room_for_the_trainings_is_refused(own) -> None:
     many = ("--scale", "cc3m", *given(own, "--shards"), "--seeds", 100_000)
     one_line_error(run_all("--dry-run", *many), "GB are free")
+
+
+def test_trainings_that_are_there_need_no_room(own, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    again = ["--dry-run", "--out", str(tmp_path), "--methods", "catlip", "--seeds", "1"]
+    with pytest.raises(InputError, match="free"):
+        read_options(again)
+    weights = tmp_path / "starter/pretrain/catlip-seed0/weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    read_options(again)
+
+
+def test_a_method_in_a_folder_of_the_user_s_own_is_known(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine.py").write_text('class Toy(Objective):\n    name, label = "toy", "Toy"\n')
+    monkeypatch.setenv("CATLIP_METHODS", str(tmp_path))
+    assert any("--method toy" in line for line in dry_run("--methods", "catlip,toy"))
 
 
 def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
