@@ -19,9 +19,12 @@ from program_server import LONGEST_S, ProgramServer
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
 from catlip.data.shards import write_shard
 
+# A script starts what runs in the background with SIGINT ignored, and nohup with SIGHUP; what the
+# tests start would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # So a script starts what runs in the background, and what the tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
 os.environ["OMP_NUM_THREADS"] = "1"  # several test processes share the cores

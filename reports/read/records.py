@@ -206,12 +206,10 @@ def _files(place: Path) -> list[Path]:
         entered.add(identity)
         depth = len(Path(folder).relative_to(place).parts)
         # The folder of a run, beside its record, is the run's own; NAME.old-DATE is out of date.
-        files = {*names}
         folders[:] = [
             name
             for name in folders
-            if not (name.startswith(".") or ".old-" in name)
-            and not {f"{name}.json", f"{name}.json.partial"} & files
+            if not (name.startswith(".") or ".old-" in name or _is_of_a_run(Path(folder, name)))
         ]
         for name in names:
             path = Path(folder, name)
@@ -220,6 +218,14 @@ def _files(place: Path) -> list[Path]:
                 if is_usual or _looks_like_a_record(path):
                     paths.append(path)
     return sorted(paths, key=_natural)
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a record of its name is beside the folder; `vocabulary/` holds the records of
+    `vocabulary.json`, which is none.
+    """
+    unfinished = Path(f"{folder}.json.partial").exists()
+    return unfinished or _looks_like_a_record(Path(f"{folder}.json"))
 
 
 def _looks_like_a_record(path: Path) -> bool:

@@ -125,6 +125,12 @@ def test_records_inside_a_runs_own_folder_are_the_runs(write_record, tmp_path):
     assert [*reasons(records)] == ["catlip-8-seed0.json.partial"]
 
 
+def test_a_folder_beside_a_file_that_is_no_record_is_looked_into(write_record, tmp_path):
+    path = write_record("pretrain", "catlip-seed0")
+    path.parent.with_suffix(".json").write_text('{"schema": 2, "rule": "paper"}')
+    assert len(records_in(tmp_path).every) == 1
+
+
 def test_a_link_that_leads_back_is_followed_once(write_record, tmp_path):
     path = write_record("pretrain", "catlip-seed0")
     (path.parent / "again").symlink_to(tmp_path / "runs")
