@@ -256,5 +256,6 @@ if __name__ == "__main__":
     run(
         Threshold,
         main,
-        {name: Threshold(recipe) for name, recipe in CATLIP.items()} | {"starter": STARTER},
+        {name: Threshold(recipe) for name, recipe in CATLIP.items()}
+        | {name: replace(STARTER, recipe=CATLIP[name]) for name in ("starter", "photos")},
     )

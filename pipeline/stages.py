@@ -83,7 +83,7 @@ def _threshold(plan: Plan) -> tuple[str, ...]:
 def pretrain(plan: Plan) -> Iterator[Step]:
     """One training per seed and method, by the method's recipe of the same name."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
-    chosen = [*("--epochs", plan.options.epochs)] if plan.options.epochs else []
+    chosen = ["--epochs", plan.options.epochs] if plan.options.epochs else []
     if plan.options.encoder:
         chosen += ["--encoder", plan.options.encoder]
     labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
