@@ -19,10 +19,10 @@ from bench.arithmetic.flops import (
 from bench.arithmetic.state import objective_of, parameters, state_bytes, step_shape
 from bench.measuring.methods import METHODS, shown
 from bench.measuring.training_step import EncoderName, Factors, MethodNames, factors_of
-from catlip import kinds
+from bench.plan import analytic_result as result
+from bench.plan.analytic_result import analytic_table
 from catlip.cli import run
 from catlip.costs import GIB, Exchange
-from catlip.kinds.cost.analytic import analytic_table
 from catlip.program.ranges import Count, PartialFraction
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import LATER, Record
@@ -69,7 +69,7 @@ class Analytic:
     """Folder for the record, named by model, batch, devices and precision."""
 
 
-def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
+def costs(factors: Factors, world_size: int) -> result.MethodCosts:
     """The costs of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent
     by one GPU.
     """
@@ -77,7 +77,7 @@ def costs(factors: Factors, world_size: int) -> kinds.MethodCosts:
     objective, kept = objective_of(factors), activation_bytes(factors, world_size)
     heads = forward_flops(objective.matmuls(step_shape(factors, world_size)))
     encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
-    return kinds.MethodCosts(
+    return result.MethodCosts(
         forward_gflops={
             "image_encoder": encoder / 1e9,
             "text_tower": text_flops(objective.text) / 1e9 if objective.text else 0.0,
@@ -122,7 +122,7 @@ def main(config: Analytic) -> None:
     name = f"{config.model}-b{config.batch_size}x{config.world_size}-{config.precision}"
     if config.patch_drop_rate:
         name += f"-drop{config.patch_drop_rate:g}"
-    with Record(config.out / f"{name}.json", kind=kinds.Analytic, config=config) as record:
+    with Record(config.out / f"{name}.json", kind=result.Analytic, config=config) as record:
         first, *others = config.methods
         gflops = {method: of.step_gflops_per_image for method, of in methods.items()}
         own_sizes = ratio_with_own_sizes(config)
@@ -132,7 +132,7 @@ def main(config: Analytic) -> None:
             "space"
         )
         computed = record.measured(
-            kinds.Analytic(
+            result.Analytic(
                 methods=methods,
                 flops_ratios={f"{m}/{first}": gflops[m] / gflops[first] for m in others},
                 flops_ratio_with_own_sizes=own_sizes,

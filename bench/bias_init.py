@@ -23,14 +23,14 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
-from catlip import kinds
+from bench.step_time import bias_init_result as result
+from bench.step_time.bias_init_result import BIASES, bias_init_table, saved_words
 from catlip.categorical import Categorical
 from catlip.cli import run
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand
-from catlip.kinds.cost.bias_init import BIASES, bias_init_table, saved_words
 from catlip.pretraining.method import augmented, base_rates_of, encoder_of
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
@@ -91,7 +91,7 @@ def main(config: BiasInit) -> None:
     """Train both runs of each seed, summarise, print, write the record."""
     place, vocabulary = find_place(config.device), Vocabulary.load(config.vocabulary)
     base_rates = base_rates_of(vocabulary)
-    with Record(config.out, kind=kinds.BiasInit, config=config) as record:
+    with Record(config.out, kind=result.BiasInit, config=config) as record:
         seeds = []
         for seed in range(config.seeds):
             data = data_path(config, seed, vocabulary)
@@ -101,7 +101,7 @@ def main(config: BiasInit) -> None:
                 record.samples.setdefault(name, []).extend(values)
         record.notes += NOTES
         measured = record.measured(
-            kinds.BiasInit(
+            result.BiasInit(
                 num_classes=len(vocabulary),
                 uniform_loss=len(vocabulary) * math.log(2),
                 base_rate_entropy=entropy(base_rates),
@@ -199,12 +199,12 @@ def entropy(base_rates: Tensor) -> float:
     return float(F.softplus(logits).sum() - logits @ base_rates.double())
 
 
-def first_steps(samples: dict[str, list[Any]], seed: int) -> kinds.FirstSteps:
+def first_steps(samples: dict[str, list[Any]], seed: int) -> result.FirstSteps:
     """The summary of a pair of runs: the first loss of each, its means over the SPANS that it
     reached, and the steps saved.
     """
     base_rates = _losses(samples["base_rates_loss"])
-    return kinds.FirstSteps(
+    return result.FirstSteps(
         seed=seed,
         images_seen=sum(samples["images"]),
         base_rates_alone_loss=float(np.mean(samples["base_rates_alone_loss"])),
@@ -214,13 +214,13 @@ def first_steps(samples: dict[str, list[Any]], seed: int) -> kinds.FirstSteps:
     )
 
 
-def _losses(losses: list[float]) -> kinds.BiasLosses:
+def _losses(losses: list[float]) -> result.BiasLosses:
     means = {
         f"{first}_to_{last}": float(np.mean(losses[first - 1 : last]))
         for first, last in SPANS
         if last <= len(losses)
     }
-    return kinds.BiasLosses(initial=losses[0], means=means)
+    return result.BiasLosses(initial=losses[0], means=means)
 
 
 def first_below(losses: Sequence[float], goal: float) -> int | None:
@@ -233,10 +233,10 @@ def first_below(losses: Sequence[float], goal: float) -> int | None:
     return None
 
 
-def mean_of(seeds: Sequence[kinds.FirstSteps]) -> kinds.FirstSteps:
+def mean_of(seeds: Sequence[result.FirstSteps]) -> result.FirstSteps:
     """Each number's mean over the seeds; the steps saved are None unless every seed saved some."""
     saved = [row.steps_saved for row in seeds if row.steps_saved is not None]
-    return kinds.FirstSteps(
+    return result.FirstSteps(
         images_seen=float(np.mean([row.images_seen for row in seeds])),
         base_rates_alone_loss=float(np.mean([row.base_rates_alone_loss for row in seeds])),
         zero=_mean_losses([row.zero for row in seeds]),
@@ -245,9 +245,9 @@ def mean_of(seeds: Sequence[kinds.FirstSteps]) -> kinds.FirstSteps:
     )
 
 
-def _mean_losses(seeds: Sequence[kinds.BiasLosses]) -> kinds.BiasLosses:
+def _mean_losses(seeds: Sequence[result.BiasLosses]) -> result.BiasLosses:
     means = {span: float(np.mean([row.means[span] for row in seeds])) for span in seeds[0].means}
-    return kinds.BiasLosses(initial=float(np.mean([row.initial for row in seeds])), means=means)
+    return result.BiasLosses(initial=float(np.mean([row.initial for row in seeds])), means=means)
 
 
 def _step_means(losses: list[Tensor], accumulation: int) -> list[float]:

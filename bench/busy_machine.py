@@ -25,9 +25,9 @@ import torch
 import catlip
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import Factors, batch_of, build
-from catlip import kinds
+from bench.step_time import busy_machine_result as result
+from bench.step_time.busy_machine_result import busy_machine_table
 from catlip.cli import InputError, run
-from catlip.kinds.cost.busy_machine import busy_machine_table
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.table import as_text
@@ -102,7 +102,7 @@ class Steps:
 def main(config: BusyMachine) -> None:
     """Measure, print, and write the record."""
     name = f"{STEP.model}-b{STEP.batch_size}-{build_name('cpu')}"
-    with Record(config.out / f"{name}.json", kind=kinds.BusyMachine, config=config) as record:
+    with Record(config.out / f"{name}.json", kind=result.BusyMachine, config=config) as record:
         cases = [(setting, busy) for setting in SETTINGS for busy in (False, True)]
         rounds = list(itertools.product(range(config.num_rounds), cases))
         rows = record.samples["runs"] = []
@@ -113,7 +113,7 @@ def main(config: BusyMachine) -> None:
             rows.append({"setting": setting.name, "busy": busy, "round": number, **timed})
             record.save()
         ways = [waiting(rows, setting) for setting in SETTINGS]
-        measured = record.measured(kinds.BusyMachine(num_steps=config.num_steps, settings=ways))
+        measured = record.measured(result.BusyMachine(num_steps=config.num_steps, settings=ways))
     print(as_text(busy_machine_table("busy_machine", [measured])))
     print(f"wrote {record.path}")
 
@@ -166,14 +166,14 @@ def time_in_a_process(setting: Setting, num_steps: int, busy: bool = False) -> d
     return timed
 
 
-def waiting(rows: list[dict[str, Any]], setting: Setting) -> kinds.Waiting:
+def waiting(rows: list[dict[str, Any]], setting: Setting) -> result.Waiting:
     """Seconds alone and beside the busy process, and the ratio of each to the first setting's
     seconds alone.
     """
     alone, beside = _seconds(rows, setting, busy=False), _seconds(rows, setting, busy=True)
     before = _seconds(rows, SETTINGS[0], busy=False)
     threads = [row["threads"] for row in rows if row["setting"] == setting.name and row["busy"]]
-    return kinds.Waiting(
+    return result.Waiting(
         name=setting.name,
         environment=setting.environment,
         alone_s=summarise(alone),

@@ -8,8 +8,8 @@ import tyro
 
 from bench.measuring.statistics import unpaired_ratio
 from catlip.cli import InputError, run
-from catlip.kinds.least_counts import FEWEST, too_few
 from catlip.record import read_record
+from catlip.results.least_counts import FEWEST, too_few
 from catlip.system.foreign import printable
 
 WITHOUT_EFFECT = ("out", "quiet")

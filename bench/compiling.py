@@ -26,15 +26,15 @@ from bench.measuring.training_step import (
     factors_of,
 )
 from bench.measuring.variants import Variant
-from catlip import kinds
+from bench.step_time import compiling_result as result
+from bench.step_time.compiling_result import compiling_table, when_it_pays
 from catlip.cli import choose, one_of, run
 from catlip.data.loader import Batch
-from catlip.kinds.cost.compiling import compiling_table, when_it_pays
-from catlip.kinds.least_counts import ROUNDS
 from catlip.program.progress import progress
 from catlip.program.ranges import Natural
 from catlip.recipes.pretrain import CATLIP
 from catlip.record import Record, build_name
+from catlip.results.least_counts import ROUNDS
 from catlip.table import print_tables
 from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
@@ -90,7 +90,7 @@ def step_ms(trainer: Trainer, batch: Batch) -> float:
     return watch.laps_ms()[0][1]
 
 
-def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
+def measure(config: Compiling, place: Place, record: Record) -> result.Compiling:
     """Time the first step of each size, eager and compiled, then steps of both in turns; the record
     keeps the times.
     """
@@ -118,7 +118,7 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
                 taken[way].append(ms)
                 totals[way][number] += ms
         sizes.append(
-            kinds.CompiledSize(
+            result.CompiledSize(
                 resolution=size.resolution,
                 batch_size=size.batch,
                 compile_s=(first_ms[1] - first_ms[0]) / 1e3,
@@ -130,7 +130,7 @@ def measure(config: Compiling, place: Place, record: Record) -> kinds.Compiling:
         record.save()
     if len(sizes) < len(every):
         record.notes.append(f"out of time after {len(sizes)} of {len(every)} image sizes")
-    return kinds.Compiling(image_sizes=sizes, ratio=ratio(*totals))
+    return result.Compiling(image_sizes=sizes, ratio=ratio(*totals))
 
 
 def main(config: Compiling) -> None:
@@ -139,7 +139,7 @@ def main(config: Compiling) -> None:
     config = resolve(config, place.device)
     step = f"{config.model}-{config.method}-b{config.batch_size}-{config.precision}"
     path = config.out / f"{step}-{build_name(place.device.type)}.json"
-    with Record(path, kind=kinds.Compiling, config=config) as record:
+    with Record(path, kind=result.Compiling, config=config) as record:
         record.shown_as = shown([config.method])
         measured = record.measured(measure(config, place, record))
     print_tables([compiling_table("compiling", measured)])

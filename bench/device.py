@@ -28,10 +28,10 @@ from bench.loop_overhead import LoopOverhead
 from bench.measuring.deadline import time_limit
 from bench.measuring.methods import FOUR
 from bench.measuring.training_step import free_memory
-from bench.memory import Memory
+from bench.memory.__main__ import Memory
 from bench.projection import Projection
-from bench.step_time import StepTime
-from bench.waterfall import Waterfall
+from bench.step_time.__main__ import StepTime
+from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.record import write_atomically

@@ -25,11 +25,11 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import RUN_STEPS, Factors, batch_of, build
-from catlip import kinds
+from bench.step_time import loop_overhead_result as result
+from bench.step_time.loop_overhead_result import loop_overhead_table
 from catlip.cli import InputError, choose, one_of, run
 from catlip.data.loader import Batch
 from catlip.encoder import ENCODERS
-from catlip.kinds.cost.loop_overhead import loop_overhead_table
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.record import Record, build_name
@@ -191,7 +191,7 @@ def main(config: LoopOverhead) -> None:
     place = find_place(config.device)
     for model in config.models:
         name = f"{model}-b{config.batch_size}-{config.precision}-{build_name(place.device.type)}"
-        with Record(config.out / f"{name}.json", kind=kinds.LoopOverhead, config=config) as record:
+        with Record(config.out / f"{name}.json", kind=result.LoopOverhead, config=config) as record:
             record.samples |= measure(config, model, place)
             if place.device.type == "cpu":
                 record.notes.append("milliseconds of processor time, of all threads together")
@@ -200,9 +200,9 @@ def main(config: LoopOverhead) -> None:
         print(f"wrote {record.path}")
 
 
-def _summary(model: str, samples: dict[str, list[float]], log_every: int) -> kinds.LoopOverhead:
+def _summary(model: str, samples: dict[str, list[float]], log_every: int) -> result.LoopOverhead:
     bare_ms, log_line_ms = summarise(samples["bare_ms"]), summarise(samples["log_line_ms"])
-    return kinds.LoopOverhead(
+    return result.LoopOverhead(
         model=model,
         loop_ms=summarise(samples["loop_ms"]),
         bare_ms=bare_ms,

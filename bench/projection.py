@@ -17,9 +17,9 @@ from bench.arithmetic.scaling import Compute, measured_compute, measured_link, p
 from bench.measuring import methods
 from bench.measuring.scaling_check import validate
 from bench.measuring.training_step import EncoderName, MethodNames, factors_of
-from catlip import kinds
+from bench.plan import projection_result as result
+from bench.plan.projection_result import projection_tables, ratios_said, scaling_tables
 from catlip.cli import choose, run
-from catlip.kinds.cost.projection import projection_tables, ratios_said, scaling_tables
 from catlip.program.ranges import Count, NotNegative, Positive
 from catlip.record import Record
 from catlip.table import print_tables
@@ -132,7 +132,7 @@ def find_link(config: Projection) -> Link:
     return replace(link, **given, source=f"{link.source}; given: {', '.join(given)}")
 
 
-def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[kinds.Layout]:
+def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> list[result.Layout]:
     """Every method on 1 to 4,096 devices: with the same batch per device (weak), and with the
     paper's global batch (strong).
     """
@@ -147,7 +147,7 @@ def layouts(config: Projection, computes: dict[str, Compute], link: Link) -> lis
 
 def paper_layouts(
     config: Projection, computes: dict[str, Compute], link: Link
-) -> list[kinds.Layout]:
+) -> list[result.Layout]:
     """CLIP and CatLIP, each on both published layouts; the global batch is the same in all."""
     return [
         project(
@@ -163,7 +163,7 @@ def paper_layouts(
     ]
 
 
-def paper_ratios(rows: Sequence[kinds.Layout]) -> list[kinds.LayoutRatio]:
+def paper_ratios(rows: Sequence[result.Layout]) -> list[result.LayoutRatio]:
     """The ratio of CLIP's device-hours to CatLIP's, as published and on equal layouts, with the
     part of it that communication makes.
     """
@@ -180,7 +180,7 @@ def paper_ratios(rows: Sequence[kinds.Layout]) -> list[kinds.LayoutRatio]:
         # The global batch is the same.
         compute = above.compute_ms * above.devices / (below.compute_ms * below.devices)
         ratios.append(
-            kinds.LayoutRatio(
+            result.LayoutRatio(
                 layouts=name, device_hours=hours, compute=compute, communication=hours / compute
             )
         )
@@ -193,7 +193,7 @@ def main(config: Projection) -> None:
     name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
     name += f"-{config.communication.stem if config.communication else config.link}"
     path = config.out / f"{name}.json"
-    with Record(path, kind=kinds.Projection, config=config) as record:
+    with Record(path, kind=result.Projection, config=config) as record:
         record.shown_as = methods.shown(computes)
         rows = paper_layouts(config, computes, link)
         validation = []
@@ -206,9 +206,9 @@ def main(config: Projection) -> None:
             )
         record.notes += NOTES
         measured = record.measured(
-            kinds.Projection(
-                link=kinds.ProjectedLink(**asdict(link)),
-                compute={m: kinds.ProjectedCompute(**asdict(c)) for m, c in computes.items()},
+            result.Projection(
+                link=result.ProjectedLink(**asdict(link)),
+                compute={m: result.ProjectedCompute(**asdict(c)) for m, c in computes.items()},
                 layouts=layouts(config, computes, link),
                 paper_layouts=rows,
                 paper_ratios=paper_ratios(rows) if PAPER_LAYOUTS.keys() <= computes.keys() else [],

@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from bench.studies import robustness_result as result
 from bench.studies.noise import Noise, write_noisy
+from bench.studies.robustness_result import NONE, robustness_table
 from bench.studies.training import (
     METHODS,
     Study,
@@ -25,10 +27,9 @@ from bench.studies.training import (
     say_where,
     train_and_probe,
 )
-from catlip import kinds, label
+from catlip import label
 from catlip.cli import one_of, run
 from catlip.data.shards import expand
-from catlip.kinds.transfer.robustness import NONE, robustness_table
 from catlip.program.ranges import Count, Seed
 from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary
@@ -86,7 +87,7 @@ def main(config: Robustness) -> None:
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
     for noise in noises:
         measure = partial(_measure, config, data=data / str(noise))
-        done += every_one(config, trainings(config, noise), kinds.Robustness, measure=measure)
+        done += every_one(config, trainings(config, noise), result.Robustness, measure=measure)
         shutil.rmtree(data, ignore_errors=True)
     print_tables([robustness_table(done)])
     say_where(config.out, done)
@@ -105,12 +106,12 @@ def trainings(config: Robustness, noise: Noise) -> list[OneTraining]:
 
 def _measure(
     config: Robustness, training: OneTraining, folder: Path, data: Path
-) -> kinds.Robustness:
+) -> result.Robustness:
     noisy = _prepared(config, Noise.read(training.noise), data)
     outcome = train_and_probe(config, replace(training, **noisy), folder)
     clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
     kept = {synset.offset for synset in clean.synsets} & {synset.offset for synset in own.synsets}
-    return kinds.Robustness(
+    return result.Robustness(
         method=training.method,
         noise=training.noise,
         seed=training.seed,

@@ -15,6 +15,8 @@ import numpy as np
 
 from bench.arithmetic.flops import step_flops
 from bench.measuring.training_step import Factors
+from bench.studies import scaling_result as result
+from bench.studies.scaling_tables import scaling_tables
 from bench.studies.training import (
     METHODS,
     Study,
@@ -27,11 +29,9 @@ from bench.studies.training import (
     say_where,
     train_and_probe,
 )
-from catlip import kinds
 from catlip.cli import one_of, run
 from catlip.data.shards import expand
 from catlip.encoder import ENCODERS
-from catlip.kinds.transfer.scaling_tables import scaling_tables
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary
@@ -89,7 +89,7 @@ def main(config: Scaling) -> None:
     for method, encoder in product(config.methods, config.encoders):
         if not recipe_of_encoder(config, method, encoder):
             print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
-    done = every_one(config, trainings, kinds.Scaling, measure=partial(_measure, config))
+    done = every_one(config, trainings, result.Scaling, measure=partial(_measure, config))
     print_tables(scaling_tables(done))
     say_where(config.out, done)
 
@@ -122,7 +122,7 @@ def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
     return tuple(paths[row] for row in rows)
 
 
-def _measure(config: Scaling, cell: OneCell, folder: Path) -> kinds.Scaling:
+def _measure(config: Scaling, cell: OneCell, folder: Path) -> result.Scaling:
     outcome = train_and_probe(config, cell, folder)
     seen = outcome.pretrain
     recipe = cell.recipe
@@ -133,7 +133,7 @@ def _measure(config: Scaling, cell: OneCell, folder: Path) -> kinds.Scaling:
         batch_size=recipe.micro_batch * recipe.num_devices,
         num_classes=len(Vocabulary.load(cell.vocabulary)),
     )
-    return kinds.Scaling(
+    return result.Scaling(
         method=cell.method,
         encoder=recipe.encoder,
         fraction=cell.fraction,

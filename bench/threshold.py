@@ -19,10 +19,11 @@ from safetensors import safe_open
 from bench.downstream import linear_probe
 from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES, LinearProbe
-from catlip import kinds, pretrain
+from bench.studies import threshold_result as result
+from bench.studies.threshold_result import AtThreshold, Left, threshold_table
+from catlip import pretrain
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
-from catlip.kinds.words.threshold import AtThreshold, Left, threshold_table
 from catlip.label.sidecar import Labels, read_labels, read_sidecar, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.pretrain import PretrainCatLIP
@@ -134,7 +135,7 @@ def main(config: Threshold) -> None:
             pretrain.main(run_config)
     if not place.is_main:
         return
-    with Record(config.out, kinds.Threshold, config) as record:
+    with Record(config.out, result.Threshold, config) as record:
         for threshold, seed in pairs:
             probe = config.probing(threshold, seed)
             if not is_probed(probe):
@@ -145,7 +146,7 @@ def main(config: Threshold) -> None:
         rows = [_row(config, threshold, seed) for threshold, seed in pairs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         reached = {t: _means(pruned[t], rows, t) for t in config.thresholds}
-        measured = record.measured(kinds.Threshold(thresholds=reached))
+        measured = record.measured(result.Threshold(thresholds=reached))
     scale = config.out.resolve().parent.parent.name
     print_tables(threshold_table(measured, scale))
     print(f"wrote {record.path}")

@@ -17,6 +17,7 @@ from typing import Annotated
 
 from torch.quasirandom import SobolEngine
 
+from bench.studies import tuning_result as result
 from bench.studies.training import (
     METHODS,
     Study,
@@ -27,9 +28,8 @@ from bench.studies.training import (
     say_where,
     train_and_probe,
 )
-from catlip import kinds
+from bench.studies.tuning_result import tuning_table
 from catlip.cli import InputError, one_of, run
-from catlip.kinds.transfer.tuning import tuning_table
 from catlip.program.ranges import Count, Seed
 from catlip.table import as_text
 
@@ -108,7 +108,7 @@ def main(config: Tuning) -> None:
         for number in range(config.trials)
         for method in config.methods
     ]
-    done = every_one(config, trials, kinds.Trial, measure=partial(_measure, config))
+    done = every_one(config, trials, result.Trial, measure=partial(_measure, config))
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(done, "tuning", title)))
     say_where(config.out, done)
@@ -149,9 +149,9 @@ def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
     return OneTrial(**vars(training), trial=number, drawn=drawn)
 
 
-def _measure(config: Tuning, trial: OneTrial, folder: Path) -> kinds.Trial:
+def _measure(config: Tuning, trial: OneTrial, folder: Path) -> result.Trial:
     """Train and probe; a training that diverges is an outcome, not an error. Raises: InputError."""
-    reached = kinds.Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
+    reached = result.Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
     try:
         outcome = train_and_probe(config, trial, folder)
     except InputError as error:

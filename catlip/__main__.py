@@ -13,8 +13,8 @@ ENTRY = '\nif __name__ == "__main__":'
 
 def programs() -> Iterator[tuple[str, str]]:
     """The module of each program, and the first sentence of its docstring."""
-    for package in PACKAGES:
-        spec = find_spec(package)
+    for name in PACKAGES:
+        spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         root = Path(spec.origin).parent
@@ -24,7 +24,8 @@ def programs() -> Iterator[tuple[str, str]]:
                 continue
             if path.name == "__main__.py":  # the package's docstring says more
                 path = path.parent
-                source = (path / "__init__.py").read_text()
+                package = (path / "__init__.py").read_text()
+                source = package if ast.get_docstring(ast.parse(package)) else source
             module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
             text = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0]
             sentence = re.split(r"(?<=[.?])\s+(?=[A-Z(`])", text, maxsplit=1)[0]

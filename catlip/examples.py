@@ -6,16 +6,16 @@ from pathlib import Path
 
 import tyro
 
-from catlip import kinds
 from catlip.captions import Labeller
 from catlip.cli import run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
-from catlip.kinds.base import without_none
-from catlip.kinds.words.examples import Example
+from catlip.label import examples_result as result
+from catlip.label.examples_result import Example
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
 from catlip.record import Record
+from catlip.results.kind import without_none
 from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
@@ -45,12 +45,12 @@ def main(config: Examples) -> None:
     """Label some samples, write their record, and print them."""
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
-    with Record(config.out, kinds.Examples, config) as record:
+    with Record(config.out, result.Examples, config) as record:
         pictures = [
             _example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)
         ]
         record.samples["pictures"] = list(map(without_none, pictures))
-        record.measured(kinds.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
+        record.measured(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for picture in pictures:
         print(f"{printable(picture.caption)}\n    {', '.join(picture.classes) or '(no class)'}")
     print(f"wrote {config.out}")

@@ -34,7 +34,8 @@ import msgspec
 
 from catlip import claims, method_style
 from catlip.cli import InputError, module_name
-from catlip.kinds import Kind, Run, read_run
+from catlip.results.kind import Kind
+from catlip.results.run import Run, read_run
 from catlip.system.foreign import UnreadableError, read_regular
 from catlip.system.machine import Usage
 

@@ -315,3 +315,19 @@ def _line(words: Iterable[str]) -> str:
 
 def _padded(words: list[str], width: int) -> list[str]:
     return words + [""] * (width - len(words))
+
+
+MOST_NAMES = 12  # in a line
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names from files on one line: the first MOST_NAMES, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(clipped(name) for name in names[:MOST_NAMES]) + more
+
+
+def paper_name(name: str) -> str:
+    """The paper's name of a table or figure: `table_6a` -> `Table 6(a)`."""
+    kind, _, number = name.partition("_")
+    letter = number.lstrip("0123456789")
+    return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"

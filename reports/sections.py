@@ -7,18 +7,14 @@ as HTML and as markdown, so both have the same content.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from catlip.kinds import LinearProbe, Pretrain, Recipes, Scaling, Waterfall
+from bench.downstream.probe.result import LinearProbe
+from bench.studies.scaling_figures import scaling_figures
+from bench.studies.scaling_result import Scaling
+from bench.waterfall.result import Waterfall
 from catlip.method_style import learn
-from catlip.table import MOST_ROWS, Table
-from reports.cost.cost import cost_sections
-from reports.paper.claims import claims_tables, counts_sentence, verdicts
-from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
-from reports.paper.recipe_tables import differences, recipe_tables
-from reports.read.caveats import broken_images
-from reports.read.devices import measured
-from reports.read.measured import Setting, settings
-from reports.read.records import Records
-from reports.render.blocks import (
+from catlip.pretraining.result import Pretrain
+from catlip.recipes.result import Recipes
+from catlip.results.blocks import (
     Answers,
     Block,
     Command,
@@ -29,14 +25,22 @@ from reports.render.blocks import (
     side_by_side,
     to_fill,
 )
-from reports.render.figures import Figure
+from catlip.results.caveats import broken_images
+from catlip.results.devices import measured
+from catlip.results.figures import Figure
+from catlip.results.run import Records
+from catlip.table import MOST_ROWS, Table
+from reports.cost.cost import cost_sections
+from reports.paper.claims import claims_tables, counts_sentence, verdicts
+from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
+from reports.paper.recipe_tables import differences, recipe_tables
+from reports.read.measured import Setting, settings
 from reports.render.provenance import problems_table, record_groups, records_table, revisions_said
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
 from reports.summary.tables import headline, recipe_differences, trainings
 from reports.summary.why import why
-from reports.transfer.scaling import scaling_figures
 from reports.transfer.transfer import transfer_sections
 from reports.words.words import word_sections
 

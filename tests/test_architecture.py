@@ -18,15 +18,7 @@ FORBIDDEN = {
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
     "pipeline": ("baselines", "bench", "reports", "torch", "numpy", "tyro"),
-    "reports": (
-        "baselines",
-        "bench",
-        "torch",
-        "catlip.data",
-        "catlip.training",
-        "catlip.record",
-        "catlip.recipes",
-    ),
+    "reports": ("baselines", "torch", "catlip.training", "catlip.record"),
 }
 
 

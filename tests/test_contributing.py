@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from catlip.encoder import ENCODERS, build_encoder
-from catlip.kinds import KINDS, Interval, Kind, Summary
-from reports.render.figures import render
+from catlip.results.figures import render
+from catlip.results.kind import Interval, Kind, Summary
+from reports.kinds import KINDS
 
 REPOSITORY = Path(__file__).parent.parent
 TEXT = (REPOSITORY / "CONTRIBUTING.md").read_text()

@@ -8,8 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from catlip.claims import least_pairs
-from catlip.kinds import Interval, estimate
-from catlip.kinds.estimate import Estimate
+from catlip.results import estimate
+from catlip.results.estimate import Estimate
+from catlip.results.kind import Interval
 
 RUNS = 1_000
 

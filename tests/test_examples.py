@@ -9,9 +9,9 @@ from catlip.data.shards import open_shard, write_shard
 from catlip.examples import Examples, main
 from catlip.label.sidecar import SUFFIX, read_sidecar
 from catlip.record import read_record
+from catlip.results.panels import decoded
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
-from reports.render.panels import decoded
 
 
 def examples(starter, folder, count, samples=None):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catlip.kinds import KINDS, read_run
-from catlip.kinds.transfer.transfer import packed, unpacked
+from bench.downstream.probe.result import packed, unpacked
+from catlip.results.run import read_run
+from reports.kinds import KINDS
 from reports.read.records import read_record
 
 ROOT = Path(__file__).parent.parent

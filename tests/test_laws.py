@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catlip.kinds.transfer.laws import at_cost, cost_of, fit, leave_one_out
+from bench.studies.laws import at_cost, cost_of, fit, leave_one_out
 
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
 

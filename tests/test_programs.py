@@ -24,8 +24,8 @@ from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, pro
 
 from catlip import cli
 from catlip.claims import claims
-from catlip.kinds import KINDS
 from pipeline.options import HELP
+from reports.kinds import KINDS
 
 
 class Programs:
@@ -127,8 +127,8 @@ def commands() -> list[str]:
     """The commands of ours in the README, in run_all.sh's examples, on the page without and with
     records, and among those that would settle a claim.
     """
+    from catlip.results.blocks import Command
     from reports.read.records import read_records
-    from reports.render.blocks import Command
     from reports.sections import build_page
 
     pages = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]

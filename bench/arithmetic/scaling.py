@@ -19,11 +19,14 @@ from typing import Any, TypeVar
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.link import Link, exchange_ms
+from bench.communication.result import Communication
 from bench.measuring.training_step import Factors, factors_of
+from bench.plan.projection_result import Layout
+from bench.step_time.result import StepTime
 from catlip.cli import InputError
 from catlip.costs import Exchange
-from catlip.kinds import Communication, Kind, Layout, StepTime
 from catlip.record import read_record
+from catlip.results.kind import Kind
 
 K = TypeVar("K", bound=Kind)
 BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products

@@ -12,7 +12,7 @@ from bench.downstream.classify.classification import Score
 from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
-from catlip import kinds
+from bench.downstream.probe import result
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
 from catlip.record import Record
@@ -43,7 +43,7 @@ class Finetune(Sweep):
 
 def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
-    run_sweep(config, kinds.Finetune, _start)
+    run_sweep(config, result.Finetune, _start)
 
 
 def _start(

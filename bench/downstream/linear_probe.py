@@ -19,7 +19,7 @@ from bench.downstream.classify.classification import Score
 from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
-from catlip import kinds
+from bench.downstream.probe import result
 from catlip.cli import InputError, run
 from catlip.recipes.transfer import PROBES
 from catlip.record import Record
@@ -60,7 +60,7 @@ class LinearProbe(Sweep):
 
 def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
-    run_sweep(config, kinds.LinearProbe, _start)
+    run_sweep(config, result.LinearProbe, _start)
 
 
 def _start(

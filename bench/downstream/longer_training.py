@@ -21,15 +21,17 @@ from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.outputs import BY_NAME, DataSpelling, files_digest, filled_in, is_written
-from catlip import kinds
+from bench.downstream.probe import result as probe_result
+from bench.downstream.probe.result import Classifier, OnTasks, TaskResult
+from bench.studies import longer_training_result
+from bench.studies.longer_training_result import Snapshot
 from catlip.cli import InputError, run
-from catlip.kinds import OnTasks, Run, read_run
-from catlip.kinds.transfer.longer_training import Snapshot
-from catlip.kinds.transfer.transfer import Classifier, TaskResult
+from catlip.pretraining import result as pretraining_result
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
 from catlip.record import Record, read_record
+from catlip.results.run import Run, read_run
 from catlip.training.distributed import find_place
 
 
@@ -73,7 +75,7 @@ def main(config: LongerTraining) -> None:
     digest = files_digest(files)
     if is_written(config.out, config, digest):
         return
-    with Record(config.out, kind=kinds.LongerTraining, config=config) as record:
+    with Record(config.out, kind=longer_training_result.LongerTraining, config=config) as record:
         record.notes.append(CACHED_NOTE)
         rows: list[Snapshot] = []
         record.samples["runs"] = rows
@@ -90,7 +92,7 @@ def main(config: LongerTraining) -> None:
             rows += _snapshots(probed, encoder, file)
             tasks = probed.measured.tasks.items()
             record.measured(
-                kinds.LongerTraining(
+                longer_training_result.LongerTraining(
                     broken=probed.measured.broken,
                     method=method,
                     pretrain_seed=encoder.pretrain_seed,
@@ -132,9 +134,9 @@ def _probe(
         max_broken=config.max_broken,
         cached_features=True,
     )
-    own = Record(config.out, kind=kinds.LinearProbe, config=probe)  # never written
+    own = Record(config.out, kind=probe_result.LinearProbe, config=probe)  # never written
     fit = CachedFeatures(encoder, config.recipe, config)
-    probed = sweep(probe, kinds.LinearProbe, encoder, record=own, fit=fit, say=False)
+    probed = sweep(probe, probe_result.LinearProbe, encoder, record=own, fit=fit, say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
     record.samples |= {name: value for name, value in own.samples.items() if name == "broken_keys"}
     return probed
@@ -152,7 +154,7 @@ def _snapshots(probed: Run[OnTasks], encoder: LoadedEncoder, file: Path) -> list
     if not isinstance(progress, dict) or not record.is_file():
         raise InputError(f"{file} does not say how far its run was, or {record} is missing")
     try:
-        trained = read_run(read_record(record), kinds.Pretrain)
+        trained = read_run(read_record(record), pretraining_result.Pretrain)
     except ValueError as reason:
         raise InputError(f"{record} is not the record of a training: {reason}") from None
     seen, seconds = (trained.samples.get(name, []) for name in ("images_seen", "seconds"))

@@ -22,9 +22,9 @@ from bench.downstream.classify.heads import TransferOptions, has_classifier, tra
 from bench.downstream.classify.prompts import prompted_rows
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in, is_written
-from catlip import kinds
+from bench.downstream.probe.result import Readout as ReadoutResult
+from bench.downstream.probe.result import TaskResult
 from catlip.cli import InputError, run
-from catlip.kinds.transfer.transfer import TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.record import Record
@@ -78,7 +78,7 @@ def main(config: Readouts) -> None:
     encoder = load_encoder(config.encoder, config.seed, device)
     if is_written(config.out, config, encoder.digest()):
         return
-    with Record(config.out, kind=kinds.Readout, config=config) as record:
+    with Record(config.out, kind=ReadoutResult, config=config) as record:
         record.notes.append(f"images: {encoder.preprocess}")
         broken = BrokenImages()
         tasks: dict[str, TaskResult] = {}
@@ -91,7 +91,7 @@ def main(config: Readouts) -> None:
             tasks[task.name] = result
             is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
-                kinds.Readout(
+                ReadoutResult(
                     broken=broken.counts(),
                     method=encoder.method,
                     pretrain_seed=encoder.pretrain_seed,

@@ -20,9 +20,9 @@ from bench.downstream.classify.heads import Init, TransferOptions, random_head, 
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in, is_written
-from catlip import kinds
+from bench.downstream.probe import transfer_options_result as result
+from bench.downstream.probe.transfer_options_result import Gain, transfer_options_table
 from catlip.cli import run
-from catlip.kinds.transfer.transfer_options import Gain, transfer_options_table
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural
 from catlip.recipes.transfer import PROBES, TransferRecipe
@@ -92,7 +92,7 @@ def main(config: Options) -> None:
     digest = "+".join(encoder.digest() for encoder in encoders.values())
     if is_written(config.out, config, digest):
         return
-    with Record(config.out, kind=kinds.TransferOptions, config=config) as record:
+    with Record(config.out, kind=result.TransferOptions, config=config) as record:
         record.notes.append(CACHED_NOTE)
         broken = BrokenImages()
         rows = [
@@ -103,7 +103,7 @@ def main(config: Options) -> None:
         broken.note(record)
         record.samples["runs"] = rows
         measured = record.measured(
-            kinds.TransferOptions(
+            result.TransferOptions(
                 broken=broken.counts(),
                 encoder_digest=digest,
                 default={name: getattr(TransferOptions(), name) for name in CHOICES},

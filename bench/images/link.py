@@ -11,9 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.data_path import result
 from bench.images.loaders import ours, time_loader, write_shards
 from bench.measuring.statistics import ratio, summarise
-from catlip import kinds
 from catlip.data.sampler import WINDOW_SHARDS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir
@@ -48,7 +48,7 @@ def measure_remote(
     size: tuple[int, int],
     rounds: int,
     quiet: bool,
-) -> tuple[kinds.RemoteShards, dict[str, list[float]]]:
+) -> tuple[result.RemoteShards, dict[str, list[float]]]:
     """Measure how fast shards behind a link are read, in turns with the same shards on a disk.
     Returns the metrics and the samples.
 
@@ -85,7 +85,7 @@ def measure_remote(
             samples["cold"].append(megabytes_a_second(remote))
             samples["local"].append(rate(str(folder)))
             samples["warm"].append(rate(remote))
-    measured = kinds.RemoteShards(
+    measured = result.RemoteShards(
         megabytes=megabytes,
         link_mb_s=summarise(samples["link"]),
         cold_mb_s=summarise(samples["cold"]),

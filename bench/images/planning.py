@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.data_path.result import EpochPlan
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shard_set import keep_counts, open_shards
 from catlip.data.shards import expand
-from catlip.kinds import EpochPlan
 from catlip.recipes.pretrain import CATLIP
 
 SHARDS, SAMPLES = 130_000, 10_000  # about those of DataComp-1.3B

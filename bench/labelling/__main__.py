@@ -8,11 +8,16 @@ import numpy as np
 
 from bench.labelling.command import over_processes, peak_mib, start_up_s
 from bench.labelling.per_core import PEERS_SHARE, PLAIN, per_core
+from bench.labelling.result import (
+    Captions,
+    LabellingSpeed,
+    RuleSpeed,
+    command_table,
+    per_core_table,
+)
 from bench.wording.prompts import read_prompts
 from catlip.cli import InputError, choose, run
 from catlip.data.shards import expand, open_shard
-from catlip.kinds import LabellingSpeed
-from catlip.kinds.words.labelling_speed import Captions, RuleSpeed, command_table, per_core_table
 from catlip.program.ranges import Count
 from catlip.record import Record
 from catlip.table import as_text

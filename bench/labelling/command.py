@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
+from bench.labelling.result import Processes
 from bench.measuring.statistics import summarise
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.kinds import Summary
-from catlip.kinds.words.labelling_speed import Processes
+from catlip.results.kind import Summary
 
 # Prints the peak of this process image alone: what wait() tells includes the memory of the process
 # that started it.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.labelling.result import Contender, RuleSpeed
 from bench.measuring.statistics import ratio, summarise
 from bench.wording import nltk_rules
 from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.kinds.words.labelling_speed import Contender, RuleSpeed
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.program.progress import progress

@@ -6,7 +6,7 @@ import torch
 
 from bench.arithmetic.gpus import datasheet_tflops
 from bench.measuring.statistics import summarise
-from catlip.kinds import Ceiling
+from bench.step_time.result import Ceiling
 from catlip.matmul import matmul_flops_per_s
 
 

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.link import fit
+from bench.communication.result import AllReduce, CollectiveCalls, LinkFit, MethodExchange
 from bench.measuring.collectives import (
     Collective,
     bare,
@@ -31,7 +32,6 @@ from bench.measuring.collectives import (
 )
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Factors, batch_of, build
-from catlip.kinds import AllReduce, CollectiveCalls, LinkFit, MethodExchange
 from catlip.training.distributed import Place
 from catlip.training.parallel import synchronised
 

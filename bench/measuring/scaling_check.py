@@ -20,8 +20,8 @@ from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.scaling import BACKWARD_SHARE, exposed_ms, measured_compute, measured_link
 from bench.measuring.statistics import summarise
+from bench.plan.projection_result import Validation
 from catlip.cli import InputError
-from catlip.kinds import Validation
 from catlip.program.progress import progress
 
 RANKS = (1, 2, 4)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.kinds import Interval, Summary
+from catlip.results.kind import Interval, Summary
 
 RESAMPLES = 2_000
 SEED = 0

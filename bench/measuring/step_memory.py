@@ -24,9 +24,9 @@ from bench.arithmetic.state import state_bytes
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
 from bench.measuring.training_step import Factors, batch_of, build, free_memory
+from bench.memory.result import MemoryParts
 from catlip.costs import GIB
 from catlip.data.loader import Batch
-from catlip.kinds import MemoryParts
 from catlip.training.distributed import Place
 from catlip.training.trainer import Trainer
 

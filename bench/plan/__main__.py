@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Sequence
 
 from bench.measuring import methods
+from bench.plan import result
 from bench.plan.config import Plan
 from bench.plan.rates import Machine, machines
+from bench.plan.result import plan_table
 from bench.plan.runs import check, planned
-from catlip import kinds
 from catlip.cli import InputError, run
-from catlip.kinds.cost.plan import plan_table
 from catlip.record import Record
 from catlip.table import print_tables
 
@@ -32,11 +32,11 @@ def main(config: Plan) -> None:
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
     path = config.out / f"{_name(told, config.gpus)}.json"
-    with Record(path, kind=kinds.Plan, config=config) as record:
+    with Record(path, kind=result.Plan, config=config) as record:
         record.shown_as = methods.shown(dict.fromkeys(row.method for row in runs))
         record.notes += NOTES
         plan = record.measured(
-            kinds.Plan(
+            result.Plan(
                 images=config.images,
                 price=config.price,
                 runs=runs,

@@ -13,7 +13,7 @@ from bench.arithmetic.scaling import Compute, measured_compute, read
 from bench.measuring import methods
 from bench.measuring.training_step import factors_of
 from bench.plan.config import Plan
-from catlip import kinds
+from bench.step_time import result
 from catlip.cli import InputError, choose
 from catlip.costs import GIB
 
@@ -66,7 +66,7 @@ def machines(config: Plan) -> Iterator[Machine]:
 def _rates(config: Plan) -> Iterator[tuple[str, str, dict[str, Rate]]]:
     """The name of each kind of device, the encoder, and the rates there."""
     for given in config.step_time:
-        record, timed = read(given, kinds.StepTime)
+        record, timed = read(given, result.StepTime)
         rates = measured_rates(given, config.methods or tuple(timed.methods))
         yield record["environment"]["device"], record["config"]["model"], rates
     if config.step_time:
@@ -83,7 +83,7 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> dict[str, Rate]:
     to the 95th percentile; that of ratios is the record's interval if it has one. Raises:
     InputError.
     """
-    _, timed = read(path, kinds.StepTime)
+    _, timed = read(path, result.StepTime)
     rates = {}
     for method, compute in measured_compute(path, wanted).items():
         ms, ratio = timed.methods[method].total_ms, timed.ratios.get(f"{method}/{wanted[0]}")
@@ -132,7 +132,7 @@ def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
     timings = []
     for path in sorted(p for folder in config.records for p in folder.glob("**/step_time/*.json")):
         try:
-            record, timed = read(path, kinds.StepTime)
+            record, timed = read(path, result.StepTime)
         except InputError:
             continue
         of: dict[str, Any] = record["config"]

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from bench.arithmetic.layouts import Laid, best_layout, computing_ms
 from bench.arithmetic.scaling import read
+from bench.plan import result as plan_result
 from bench.plan.config import Plan
 from bench.plan.rates import Machine
-from catlip import kinds
 from catlip.cli import InputError
 from catlip.costs import GIB
+from catlip.pretraining import result as pretraining_result
+from catlip.results import kind
 
 
-def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedRun]:
+def planned(config: Plan, machine: Machine, devices: int) -> list[plan_result.PlannedRun]:
     """The plan of each method that fits on `devices` devices; empty if the first does not fit."""
     laid: dict[str, Laid] = {}
     for method, rate in machine.rates.items():
@@ -33,17 +35,17 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[kinds.PlannedR
     return [_planned(config, machine, laid=each, below=first) for each in laid.values()]
 
 
-def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kinds.PlannedRun:
+def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> plan_result.PlannedRun:
     step, rate = laid.factors, machine.rates[laid.factors.method]
     hours = config.images / laid.images_per_s * laid.devices / 3600
-    ratio = kinds.Interval(1.0)
+    ratio = kind.Interval(1.0)
     if laid is not below:
         times = below.images_per_s / laid.images_per_s
-        ratio = kinds.Interval(times, times * rate.ratio_low, times * rate.ratio_high)
+        ratio = kind.Interval(times, times * rate.ratio_low, times * rate.ratio_high)
     # Only computing can be faster or slower than in the middle; waiting stays the same.
     computing = laid.compute_ms / laid.step_ms
     low, high = 1 + computing * (rate.low - 1), 1 + computing * (rate.high - 1)
-    return kinds.PlannedRun(
+    return plan_result.PlannedRun(
         model=machine.model,
         method=step.method,
         gpu=machine.name,
@@ -56,19 +58,19 @@ def _planned(config: Plan, machine: Machine, *, laid: Laid, below: Laid) -> kind
         memory_gib=laid.peak_bytes / GIB,
         step_ms=laid.step_ms,
         exposed_ms=laid.exposed_ms,
-        device_hours=kinds.Interval(hours, hours * low, hours * high),
+        device_hours=kind.Interval(hours, hours * low, hours * high),
         sent_mb=laid.sent_bytes / 1e6,
         ratio=ratio,
         source=rate.compute.source,
     )
 
 
-def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
+def check(path: Path, every: Sequence[Machine]) -> plan_result.PlanCheck:
     """Compare a finished training with the time that the plan predicts for it, on one device. The
     prediction uses the timed steps whose batch size is nearest to the training's, because an image
     takes longer in a small batch. Raises: InputError.
     """
-    record, trained = read(path, kinds.Pretrain)
+    record, trained = read(path, pretraining_result.Pretrain)
     recipe, timed = record["config"]["recipe"], [m for m in every if trained.method in m.rates]
     if not timed:
         raise InputError(f"{path} is of {trained.method}, which no --step-time record has timed")
@@ -89,7 +91,7 @@ def check(path: Path, every: Sequence[Machine]) -> kinds.PlanCheck:
     )
     step_ms = computing_ms(compute, factors, 1)
     predicted_s = trained.images_seen / factors.batch_size * step_ms / 1e3
-    return kinds.PlanCheck(
+    return plan_result.PlanCheck(
         name=path.stem,
         method=trained.method,
         images=int(trained.images_seen),

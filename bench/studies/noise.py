@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.studies.robustness_result import NONE
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import open_shard, write_shard
 from catlip.data.tar_index import nonblank_lines
-from catlip.kinds.transfer.robustness import NONE
 from catlip.program.progress import progress
 
 TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")

@@ -19,19 +19,20 @@ from baselines.pretrain import PretrainBaseline, recipes_of
 from bench.downstream import linear_probe
 from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES
-from catlip import kinds
+from bench.downstream.probe import result as probe_result
+from bench.studies.result import Studied
 from catlip.categorical import Categorical
 from catlip.cli import InputError, choose
 from catlip.data.sampler import steps_for
-from catlip.kinds import Run, read_run
-from catlip.kinds.base import Kind
-from catlip.kinds.transfer.study import Studied
 from catlip.objective import Objective
 from catlip.pretrain import PretrainCatLIP
+from catlip.pretraining import result as pretraining_result
 from catlip.pretraining.config import LabelledRun
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain, read_record, write_atomically
+from catlip.results.kind import Kind
+from catlip.results.run import Run, read_run
 
 K = TypeVar("K", bound=Studied)
 T = TypeVar("T", bound="Training")
@@ -109,7 +110,7 @@ class Outcome:
         accuracies: task -> top-1 accuracy, the mean of several classifiers.
     """
 
-    pretrain: kinds.Pretrain
+    pretrain: pretraining_result.Pretrain
     accuracies: dict[str, float]
 
 
@@ -238,7 +239,9 @@ def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:
         quiet=study.quiet,
     )
     linear_probe.main(probe)
-    pretrained = read_run(read_record(folder / f"{training.method}.json"), kinds.Pretrain)
-    probed = read_run(read_record(probe.out), kinds.LinearProbe).measured.accuracies()
+    pretrained = read_run(
+        read_record(folder / f"{training.method}.json"), pretraining_result.Pretrain
+    )
+    probed = read_run(read_record(probe.out), probe_result.LinearProbe).measured.accuracies()
     accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
     return Outcome(pretrained.measured, accuracies)

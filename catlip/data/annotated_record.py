@@ -11,8 +11,7 @@ from PIL import Image
 
 from catlip.data.annotated_plans import SIDES
 from catlip.data.decode import FORMATS
-from catlip.kinds import Scenes
-from catlip.kinds.transfer.scenes import Annotated
+from catlip.data.scenes_result import Annotated, Scenes
 from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.record import Record
 

@@ -28,7 +28,6 @@ import tyro
 from catlip.captions import MAX_CHARACTERS, Labeller
 from catlip.cli import InputError
 from catlip.data.remote import CACHE_SIZE
-from catlip.kinds import Labelling
 from catlip.label.plan import (
     counted,
     delete_stale,
@@ -38,6 +37,7 @@ from catlip.label.plan import (
     split_all,
     with_sidecar,
 )
+from catlip.label.result import Labelling
 from catlip.label.sidecar import (
     Labels,
     UnwritableError,

@@ -23,17 +23,17 @@ from typing import Any
 import tyro
 
 from catlip.captions import NOUN, Labeller, Word
-from catlip.kinds import LabelAudit
-from catlip.kinds.words.label_audit import (
+from catlip.label import labelling_record
+from catlip.label.audit_result import (
     LABEL,
     AmbiguousNoun,
     AuditedWord,
     DroppedWord,
+    LabelAudit,
     NotANoun,
     audit_tables,
     verdict_table,
 )
-from catlip.label import labelling_record
 from catlip.label.sources import Source, find, split
 from catlip.label.tables.parts import PART_ROWS
 from catlip.program.progress import progress

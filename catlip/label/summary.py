@@ -8,11 +8,11 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.kinds import Labelling, Run
-from catlip.kinds.words.labelling import rule_of
-from catlip.kinds.words.labels import labels_table
+from catlip.label.labels_table import labels_table
+from catlip.label.result import Labelling, rule_of
 from catlip.label.sidecar import Labels, parse_sidecar
 from catlip.label.sources import Source
+from catlip.results.run import Run
 from catlip.system.ahead import work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import with_urls

@@ -20,12 +20,11 @@ from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand
 from catlip.dry_run import describe, made_up_batch
 from catlip.fidelity import differences
-from catlip.kinds import Pretrain
-from catlip.kinds.transfer.pretrain import pretrain_table
 from catlip.objective import shown_as
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, augmented, started
 from catlip.pretraining.mirror import Mirror, open_mirror
+from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MOST_LISTED, read_broken, too_many
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from catlip.cli import run
-from catlip.kinds import Recipes
 from catlip.recipes.dense import TABLE_7D, TABLE_7E_B16, TABLE_7E_H16, TABLE_7E_L16
 from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.recipes.result import Recipes
 from catlip.recipes.transfer import TABLE_7A, TABLE_7B, TABLE_7C
 from catlip.record import Record
 

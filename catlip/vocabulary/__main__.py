@@ -11,8 +11,7 @@ import tyro
 
 from catlip.cli import InputError, Program, run
 from catlip.data.remote import find_remote
-from catlip.kinds import VocabularyCounts
-from catlip.kinds.words.labels import labels_table
+from catlip.label.labels_table import labels_table
 from catlip.label.plan import planned
 from catlip.label.sidecar import SUFFIX
 from catlip.program.progress import progress
@@ -22,6 +21,7 @@ from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count, merge
+from catlip.vocabulary.result import VocabularyCounts
 from catlip.vocabulary.statistics import (
     VocabularyStatistics,
     describe,

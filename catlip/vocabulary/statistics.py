@@ -15,16 +15,14 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from catlip import kinds
 from catlip.cli import InputError
-from catlip.kinds import VocabularyCounts
-from catlip.kinds.words.labels import labels_table
-from catlip.kinds.words.vocabulary import LabelCounts, Match, overlap_table
+from catlip.label.labels_table import labels_table
 from catlip.record import Record, write_atomically
 from catlip.table import as_text
-from catlip.vocabulary import Vocabulary
+from catlip.vocabulary import Vocabulary, result
 from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, num_imagenet_classes
 from catlip.vocabulary.label_sets import LabelSet, label_set
+from catlip.vocabulary.result import LabelCounts, Match, VocabularyCounts, overlap_table
 from catlip.words.similarity import nearest
 
 SIMILARITIES = tuple(tenths / 10 for tenths in range(1, 11))  # Figure 2(b)'s axis
@@ -86,7 +84,7 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
 
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
-) -> tuple[kinds.VocabularyStatistics, dict[str, list[Any]]]:
+) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
     """The metrics and samples of a record of kind `vocabulary_statistics`.
 
     Returns: the metrics, and these samples:
@@ -97,7 +95,7 @@ def statistics(
         matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
-    metrics = kinds.VocabularyStatistics(
+    metrics = result.VocabularyStatistics(
         **vars(describe(vocabulary)),
         overlap={name: overlap(of_labels) for name, of_labels in matches.items()},
         labels={name: _summed_up(of_labels) for name, of_labels in matches.items()},
@@ -133,7 +131,7 @@ def _summed_up(matches: Sequence[Match]) -> LabelCounts:
 
 
 def tables(
-    metrics: kinds.VocabularyStatistics, samples: dict[str, list[Any]]
+    metrics: result.VocabularyStatistics, samples: dict[str, list[Any]]
 ) -> dict[str, pd.DataFrame]:
     """The results of `statistics`, as tables by name."""
     above = metrics.unique_synsets_above.items()
@@ -171,7 +169,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
     vocabulary = Vocabulary.load(config.vocabulary)
     metrics, samples = statistics(vocabulary, _label_sets(config.against))
     path = record_path(config.vocabulary, "-statistics")
-    with Record(path, kinds.VocabularyStatistics, config) as record:
+    with Record(path, result.VocabularyStatistics, config) as record:
         record.samples |= samples
         measured = record.measured(metrics)
     runs = {vocabulary.rule: measured}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.kinds.least_counts import FEWEST
+from catlip.results.least_counts import FEWEST
 
 RESAMPLES = 2_000
 SEED = 0

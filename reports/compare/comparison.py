@@ -15,11 +15,11 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.kinds.run import one_device
+from catlip.results.run import one_device
 from catlip.system.foreign import printable
-from catlip.table import Cell, Table, as_markdown, as_text, clipped, escape_markdown
+from catlip.table import Cell, Table, as_markdown, as_text, clipped, escape_markdown, listed
 from reports.compare.confounds import warnings_of
-from reports.compare.differences import Place, differing, listed, named, told
+from reports.compare.differences import Place, differing, named, told
 from reports.compare.metric_differences import metrics_table
 from reports.compare.pairing import Pair, pair_records
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from catlip.kinds.run import one_device
+from catlip.results.run import Run, lookup, one_device, text
 from catlip.table import clipped
 from reports.compare.differences import ABSENT, Place, differing, named, told
 from reports.compare.pairing import Pair
-from reports.read.records import Record, lookup, text
 
 # These fields differ between almost any two runs; the page has its own warning for a busy machine.
 NO_CONFOUND = ("started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s", "energy_j")
@@ -46,7 +45,7 @@ def confounds(pair: Pair) -> list[str]:
     ]
 
 
-def _of_device(one: Record, other: Record) -> list[str]:
+def _of_device(one: Run, other: Run) -> list[str]:
     unsaid = [
         f"{side} does not name its device"
         for side, record in _sides(one, other)
@@ -59,7 +58,7 @@ def _of_device(one: Record, other: Record) -> list[str]:
     return [f"different devices: {' and '.join(told([first], [second]))}"]
 
 
-def _of_code(one: Record, other: Record) -> list[str]:
+def _of_code(one: Run, other: Run) -> list[str]:
     """Different revisions, local changes, and records that do not name their revision."""
     sentences = []
     first, second = (text(record.environment, "revision") for record in (one, other))
@@ -73,7 +72,7 @@ def _of_code(one: Record, other: Record) -> list[str]:
     return sentences
 
 
-def _of_environment(one: Record, other: Record) -> list[str]:
+def _of_environment(one: Run, other: Run) -> list[str]:
     """Different versions, threads, and whatever else is recorded about the machine."""
     different = differing(one.environment, other.environment)
     return [
@@ -83,7 +82,7 @@ def _of_environment(one: Record, other: Record) -> list[str]:
     ]
 
 
-def _of_run(one: Record, other: Record) -> list[str]:
+def _of_run(one: Run, other: Run) -> list[str]:
     """Different method, seed, data, precision, or number of images seen."""
     config, metrics = differing(one.config, other.config), differing(one.metrics, other.metrics)
     seeds = [f"different seeds: {one.seed} and {other.seed}"] if one.seed != other.seed else []
@@ -102,12 +101,12 @@ def _of_run(one: Record, other: Record) -> list[str]:
     ]
 
 
-def _of_method(one: Record, other: Record) -> list[str]:
+def _of_method(one: Run, other: Run) -> list[str]:
     first, second = (text(r.metrics, "method") or text(r.config, "method") for r in (one, other))
     return [] if first == second else ["different methods: their losses are not comparable"]
 
 
-def _sides(one: Record, other: Record) -> tuple[tuple[str, Record], tuple[str, Record]]:
+def _sides(one: Run, other: Run) -> tuple[tuple[str, Run], tuple[str, Run]]:
     return ("A", one), ("B", other)
 
 

@@ -8,7 +8,6 @@ from catlip.table import MISSING, clipped
 
 Place = tuple[str, ...]  # the keys that lead to a leaf
 
-MOST_NAMES = 12  # in a line
 SAME_LEAD = 12  # characters kept before the first difference of two long texts
 
 
@@ -96,9 +95,3 @@ def as_words(value: Any) -> str:
 def named(place: Iterable[str]) -> str:
     """A place as `recipe.max_lr`, on one line."""
     return clipped(".".join(place), 80)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names from files on one line: the first MOST_NAMES, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(clipped(name) for name in names[:MOST_NAMES]) + more

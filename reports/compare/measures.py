@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from catlip.results.run import Run, as_number
 from reports.compare.differences import Place, leaves
-from reports.read.records import Record, as_number
 
 SUMMARY = ("median", "p5", "p95", "cv", "n")  # fields of a bench's summary of a list of samples
 INTERVAL = ("value", "low", "high")  # fields of a ratio and its interval
@@ -35,7 +35,7 @@ class Measure:
     samples: tuple[str, ...] = ()
 
 
-def measures(record: Record) -> dict[Place, Measure | Any]:
+def measures(record: Run) -> dict[Place, Measure | Any]:
     """All metrics by place. A number, a summary or a ratio becomes one `Measure`; any other value
     stays as it is.
     """
@@ -89,7 +89,7 @@ def _ratio(whole: Place, flat: Mapping[Place, Any]) -> Measure:
     return Measure(value, low, high)
 
 
-def _medians(record: Record) -> dict[str, tuple[int, float]]:
+def _medians(record: Run) -> dict[str, tuple[int, float]]:
     """Length and median of every list of samples, without lists of rows, empty lists, and lists
     with a value that is not a finite number.
     """

@@ -16,9 +16,10 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import InputError
+from catlip.results.run import Problem, Run, slug, text
 from catlip.system.foreign import UnreadableError, read_regular
 from catlip.table import clipped
-from reports.read.records import BY, Problem, Record, read_records, slug, text
+from reports.read.records import BY, read_records
 
 LONGEST_NAME = 255  # bytes of a file name, on every file system in common use
 REVISION, DEVICE, DIGEST = 12, 32, 12  # characters of each in a file name
@@ -143,7 +144,7 @@ def _signed(content: bytes, by: str) -> bytes:
     return json.dumps(json.loads(content) | {BY: by}, indent=1).encode() + b"\n"
 
 
-def _names(record: Record, digest: str) -> list[str]:
+def _names(record: Run, digest: str) -> list[str]:
     """File names to try for a record: its own, then with device and revision, then with digest."""
     device = slug(record.where)[:DEVICE]
     revision = slug(text(record.environment, "revision"))[:REVISION]

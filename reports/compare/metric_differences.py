@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from catlip.kinds.run import one_device
+from catlip.results.run import one_device
 from catlip.table import (
     MOST_DECIMALS,
     Cell,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import InputError
-from catlip.table import clipped
-from reports.compare.differences import listed
-from reports.read.records import Problem, Record, Records, read_records
+from catlip.results.run import Problem, Records, Run
+from catlip.table import clipped, listed
+from reports.read.records import read_records
 
 # The files in a folder that is a kind, a scale, or a whole root.
 LEVELS = ("NAME.json", "KIND/NAME.json", "SCALE/KIND/NAME.json")
@@ -20,8 +20,8 @@ class Pair:
     """
 
     name: str
-    one: Record
-    other: Record
+    one: Run
+    other: Run
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _of_files(one: Path, other: Path) -> Pairing:
     return Pairing((Pair(f"{clipped(first.kind)}: {' and '.join(names)}", first, second),), ())
 
 
-def _read_file(path: Path) -> Record:
+def _read_file(path: Path) -> Run:
     records = read_records([path])
     if records.problems:
         raise InputError(f"not a record: {path}: {records.problems[0].reason}")
@@ -114,7 +114,7 @@ def _read_folder(folder: Path) -> tuple[int, Records]:
     raise InputError(f"no records in {folder}{left_out}")
 
 
-def _by_name(folder: Path, records: Records) -> dict[str, Record]:
+def _by_name(folder: Path, records: Records) -> dict[str, Run]:
     return {
         Path(r.path).relative_to(folder).as_posix().removesuffix(".json"): r for r in records.every
     }

@@ -9,43 +9,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from catlip.kinds import (
-    Analytic,
-    Communication,
-    Compiling,
-    DataPath,
-    Kind,
-    LoopOverhead,
-    Memory,
-    Plan,
-    Projection,
-    StepTime,
-    Waterfall,
-)
-from catlip.kinds.cost.communication import exchange_tables
-from catlip.kinds.cost.compiling import when_it_pays
-from catlip.kinds.cost.data_path import rates_tables
-from catlip.kinds.cost.loop_overhead import loop_overhead_table
-from catlip.kinds.cost.memory import memory_tables
-from catlip.kinds.cost.plan import checked, plan_table
-from catlip.kinds.cost.projection import projection_tables
-from catlip.kinds.cost.waterfall import waterfall_tables
+from bench.communication.figures import communication_figure
+from bench.communication.result import Communication, exchange_tables
+from bench.data_path.result import DataPath, rates_tables
+from bench.memory.figures import memory_figures
+from bench.memory.result import Memory, memory_tables
+from bench.plan.analytic_result import Analytic
+from bench.plan.projection_figures import projection_figures
+from bench.plan.projection_result import Projection, projection_tables
+from bench.plan.result import Plan, checked, plan_table
+from bench.step_time.bias_init_figures import bias_init_sections
+from bench.step_time.compiling_result import Compiling, when_it_pays
+from bench.step_time.figures import phases_figure, tables_by_device
+from bench.step_time.loop_overhead_result import LoopOverhead, loop_overhead_table
+from bench.step_time.result import StepTime
+from bench.waterfall.figures import attribution, waterfall_figures
+from bench.waterfall.result import Waterfall, waterfall_tables
+from catlip.results.blocks import Block, Command, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
+from catlip.results.devices import by_device, measured
+from catlip.results.figures import Figure
+from catlip.results.kind import Kind
+from catlip.results.pretrained import ENCODERS, architecture
+from catlip.results.rules import MOST, suffix
+from catlip.results.run import Records, Run
 from catlip.table import Table
-from reports.cost.bias_init import bias_init_sections
-from reports.cost.communication import communication_figure
-from reports.cost.memory import memory_figures
-from reports.cost.projection import projection_figures
-from reports.cost.step_times import phases_figure, tables_by_device
-from reports.cost.waterfall import attribution, waterfall_figures
 from reports.paper.external import external_table
-from reports.read.caveats import with_warning
-from reports.read.devices import by_device, measured
 from reports.read.measured import Setting
-from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, Records
-from reports.read.rules import MOST, suffix
-from reports.render.blocks import Block, Command, Section, Text, side_by_side, to_fill
-from reports.render.figures import Figure
 
 TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
 MEMORY = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
@@ -232,13 +222,13 @@ def _external() -> list[Block]:
 def _each(
     records: Records,
     kind: type[K],
-    parts: Sequence[Callable[[Record[K], str], Sequence[Table] | Sequence[Figure]]],
+    parts: Sequence[Callable[[Run[K], str], Sequence[Table] | Sequence[Figure]]],
     *,
     words: str,
     missing: str,
     command: str,
     most: int = MOST,
-    telling: Callable[[Record[K]], float] = lambda record: 0,
+    telling: Callable[[Run[K]], float] = lambda record: 0,
 ) -> list[Block]:
     """The blocks that `parts` make of at most `most` records of a kind, the most telling
     first, figures side by side; without any, what is missing and the command that would record it.

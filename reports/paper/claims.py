@@ -12,7 +12,8 @@ from functools import partial
 from itertools import chain, groupby
 
 from catlip.claims import Claim, changes, claims, digest, is_before_rules, least_pairs, rules
-from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
+from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
+from catlip.results.run import Records, text
 from catlip.table import Cell, Table, clipped, shown, signed
 from reports.paper import claims_accuracy as accuracy
 from reports.paper import claims_cost as cost
@@ -20,7 +21,6 @@ from reports.paper import claims_learning as learning
 from reports.paper import claims_scaling as scaling
 from reports.paper import claims_words as words
 from reports.paper.evidence import Compared, Evidence, Trained, groups_of
-from reports.read.records import Records, text
 
 NOT_TESTED = "not tested"
 AT_THE_PAPERS = "at the paper's scale"

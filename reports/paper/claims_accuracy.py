@@ -4,29 +4,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from catlip.kinds import (
-    Dense,
-    Detection,
-    Finetune,
-    LinearProbe,
-    Multilabel,
-    OnTasks,
-    Pretrain,
-    Segmentation,
-    Transferred,
-)
-from catlip.kinds.estimate import Estimate, beats, of_pairs
+from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
+from bench.downstream.probe.crossed import between_probes
+from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Transferred, in_percent
+from bench.downstream.probe.runs import runs_of
+from bench.downstream.probe.tasks import agreed
 from catlip.method_style import name_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.estimate import Estimate, beats, of_pairs
+from catlip.results.likeness import alike
+from catlip.results.pretrained import ENCODERS, RESOLUTIONS, SCALES
+from catlip.results.run import Run, of_kind
+from catlip.results.seeds import by_seed, link, means_by
 from catlip.table import shown
-from reports.compare.crossed import between_probes
 from reports.paper.evidence import Compared, Evidence, Levels, Trained, paired
-from reports.read.likeness import alike
-from reports.read.measured import by_seed, in_percent, means_by
-from reports.read.pretrained import ENCODERS, RESOLUTIONS, SCALES
-from reports.read.records import Record, of_kind
-from reports.read.tasks import agreed
-from reports.summary.tables import link
-from reports.transfer.transfer_runs import runs_of
 
 DENSE: dict[str, type[Dense]] = {kind.kind: kind for kind in (Multilabel, Segmentation, Detection)}
 MEASURES = {  # kind -> the measures that count
@@ -49,7 +40,7 @@ def measures_of(group: Trained, kind: str) -> Mapping[str, str]:
     return {name: f"{name}{_sizes(own)}" for name in MEASURES[kind]}
 
 
-def _sizes(records: Sequence[Record[Dense]]) -> str:
+def _sizes(records: Sequence[Run[Dense]]) -> str:
     """` of 21 classes on 400 images`, as far as the records agree."""
     classes = agreed(record.measured.num_classes for record in records)
     images = agreed(record.measured.num_val for record in records)
@@ -57,14 +48,12 @@ def _sizes(records: Sequence[Record[Dense]]) -> str:
     return f"{said} on {shown(images, 0)} images" if images is not None else said
 
 
-def of_seeds(
-    group: Trained, kind: str, method: str, *, name: str
-) -> dict[int, Record[Transferred]]:
+def of_seeds(group: Trained, kind: str, method: str, *, name: str) -> dict[int, Run[Transferred]]:
     """Seed of pre-training -> its first record with this accuracy whose classifier started at
     random; at the paper's scale, only records at the paper's resolution.
     """
-    first: dict[int, Record[Transferred]] = {}
-    records: list[Record[Transferred]] = []
+    first: dict[int, Run[Transferred]] = {}
+    records: list[Run[Transferred]] = []
     at_scale = group.scale in SCALES
     if kind in DENSE:
         for dense in group.of(DENSE[kind], method):
@@ -86,7 +75,7 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
     the same recipe of transfer. A method that does not beat an untrained encoder cannot be judged.
     """
     for group in groups:
-        compared, sources = [], dict[str, Record]()
+        compared, sources = [], dict[str, Run]()
         for name, title in measures_of(group, kind).items():
             first = of_seeds(group, kind, "catlip", name=name)
             second = of_seeds(group, kind, "clip", name=name)
@@ -112,8 +101,8 @@ def as_good(groups: Sequence[Trained], kind: str) -> Iterator[Evidence]:
 
 
 def _difference(
-    ours: Sequence[Record[Transferred]],
-    theirs: Sequence[Record[Transferred]],
+    ours: Sequence[Run[Transferred]],
+    theirs: Sequence[Run[Transferred]],
     kind: str,
     *,
     name: str,
@@ -138,7 +127,7 @@ def _untrained(groups: Sequence[Trained], group: Trained, kind: str, *, name: st
     return untrained
 
 
-def _values(records: Iterable[Record[Transferred]], name: str) -> list[float]:
+def _values(records: Iterable[Run[Transferred]], name: str) -> list[float]:
     """The records' accuracies, in %; a record without one is left out."""
     values = (in_percent(record, name) for record in records)
     return [value for value in values if value is not None]
@@ -237,7 +226,7 @@ def loss_still_falls(groups: Sequence[Trained]) -> Iterator[Evidence]:
             yield Evidence(compared, "", group.caveats, anchor=link(records))
 
 
-def _last_fall(record: Record) -> float | None:
+def _last_fall(record: Run) -> float | None:
     """How much lower the loss is in the last tenth than in the tenth before; None where it was
     logged too rarely.
     """

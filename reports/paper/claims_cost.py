@@ -9,19 +9,22 @@ of parameters or bytes needs neither the batch nor the accelerator.
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from catlip.kinds import Communication, Interval, Kind, Memory, Pretrain, StepTime
-from catlip.kinds.cells import ends
-from catlip.kinds.cost.steps import USUAL_RESOLUTION, StepKind, step_description
-from catlip.kinds.estimate import Estimate, between, counted, of_interval, of_ratios
+from bench.communication.result import Communication
+from bench.memory.result import Memory
+from bench.step_time.result import StepTime
+from bench.step_time.steps import USUAL_RESOLUTION, StepKind, step_description
+from catlip.pretraining.result import Pretrain
+from catlip.results.caveats import are_enough, busy_machines, undisturbed
+from catlip.results.cells import ends
+from catlip.results.estimate import Estimate, between, counted, of_interval, of_ratios
+from catlip.results.figures import is_drawable
+from catlip.results.kind import Interval, Kind
+from catlip.results.likeness import alike
+from catlip.results.pretrained import ENCODERS, architecture
+from catlip.results.run import Run
+from catlip.results.seeds import by_seed, link
 from catlip.table import clipped, shown
 from reports.paper.evidence import Compared, Evidence, Trained
-from reports.read.caveats import are_enough, busy_machines, undisturbed
-from reports.read.likeness import alike
-from reports.read.measured import by_seed
-from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record
-from reports.render.figures import is_drawable
-from reports.summary.tables import link
 
 LEAST_BATCH = 256  # images on a device; the smallest in Table 6
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
@@ -30,7 +33,7 @@ ON_CPU = "Measured on a CPU, which tests no claim about GPUs."
 K = TypeVar("K", bound=Kind)
 
 
-def _caveats(record: Record[StepKind], is_counted: bool = False) -> tuple[str, ...]:
+def _caveats(record: Run[StepKind], is_counted: bool = False) -> tuple[str, ...]:
     """What makes a step different from the paper's."""
     setup = record.setup
     is_timed = not is_counted
@@ -44,7 +47,7 @@ def _caveats(record: Record[StepKind], is_counted: bool = False) -> tuple[str, .
     return tuple(words for words, holds in caveats.items() if holds)
 
 
-def _records(groups: Sequence[Trained], kind: type[K]) -> list[Record[K]]:
+def _records(groups: Sequence[Trained], kind: type[K]) -> list[Run[K]]:
     return [record for group in groups for record in group.of(kind)]
 
 
@@ -68,7 +71,7 @@ def trainings_cheaper(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 )
 
 
-def _ratios(ours: Sequence[Record[Pretrain]], theirs: Sequence[Record[Pretrain]]) -> list[float]:
+def _ratios(ours: Sequence[Run[Pretrain]], theirs: Sequence[Run[Pretrain]]) -> list[float]:
     """`theirs` over `ours` in training time per image, for each seed that both have."""
     one, other = by_seed(ours, _seconds), by_seed(theirs, _seconds)
     return [other[seed] / a for seed, a in one.items() if seed is not None and seed in other]
@@ -84,7 +87,7 @@ def speed_up(groups: Sequence[Trained]) -> Iterator[Evidence]:
     yield from trainings_cheaper(own)
 
 
-def _seconds(record: Record[Pretrain]) -> float | None:
+def _seconds(record: Run[Pretrain]) -> float | None:
     """Training time per image; None if it or the number of images cannot be a measurement."""
     seconds, images = record.measured.train_seconds, record.measured.images_seen
     return seconds / images if is_drawable(seconds) and is_drawable(images) else None
@@ -113,7 +116,7 @@ def fewer_bytes(groups: Sequence[Trained]) -> Iterator[Evidence]:
         yield from _count(record, sent, "MB per rank and step")
 
 
-def _count(record: Record[StepKind], counts: dict[str, float], what: str) -> Iterator[Evidence]:
+def _count(record: Run[StepKind], counts: dict[str, float], what: str) -> Iterator[Evidence]:
     """The evidence of one count, if both CatLIP and CLIP have it."""
     if "catlip" in counts and "clip" in counts:
         one, other = counts["catlip"], counts["clip"]
@@ -142,7 +145,7 @@ def loss_faster(groups: Sequence[Trained]) -> Iterator[Evidence]:
             yield from _compared(record, "Loss", times)
 
 
-def _compared(record: Record[StepKind], what: str, times: Sequence[Interval]) -> Iterator[Evidence]:
+def _compared(record: Run[StepKind], what: str, times: Sequence[Interval]) -> Iterator[Evidence]:
     """The evidence of the times of CatLIP and CLIP in ms, if both were measured."""
     if len(times) == len(PAIR):
         said = [f"{shown(time.value)} ms ({ends(time, None)})" for time in times]
@@ -151,7 +154,7 @@ def _compared(record: Record[StepKind], what: str, times: Sequence[Interval]) ->
         yield _measured(record, compared, words)
 
 
-def _measured(record: Record[StepKind], compared: list[Compared], said: str = "") -> Evidence:
+def _measured(record: Run[StepKind], compared: list[Compared], said: str = "") -> Evidence:
     """The evidence of times or memory, which is none on a CPU."""
     untested = ON_CPU if record.is_cpu else ""
     return Evidence(compared, said, _caveats(record), anchor=record.anchor, untested=untested)

@@ -7,19 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks
+from bench.downstream.probe.transfer_gain import Gain, encoder_means, gains_of
+from bench.studies.laws import cost_of
+from bench.studies.longer_training_figures import snapshots_of
+from bench.studies.longer_training_result import LongerTraining
+from bench.studies.scaling_result import Scaling
+from bench.studies.threshold_result import Threshold, reached
 from catlip.claims import least_pairs
-from catlip.kinds import Finetune, LinearProbe, LongerTraining, OnTasks, Pretrain, Scaling
-from catlip.kinds.estimate import of_pairs, of_ratios
-from catlip.kinds.transfer.laws import cost_of
-from catlip.kinds.words.threshold import Threshold, reached
+from catlip.pretraining.result import Pretrain
+from catlip.results.estimate import of_pairs, of_ratios
+from catlip.results.lines import brief_fraction
+from catlip.results.pretrained import CC3M_IMAGES, NEARLY, SCALES, is_enough
+from catlip.results.run import Run
+from catlip.results.seeds import link
 from catlip.table import clipped, shown
 from reports.paper.evidence import SHORTER, Compared, Evidence, Trained, paired
-from reports.read.pretrained import CC3M_IMAGES, NEARLY, SCALES, is_enough
-from reports.read.records import Record
-from reports.summary.tables import link
-from reports.transfer.longer_training import snapshots_of
-from reports.transfer.transfer_gain import Gain, encoder_means, gains_of
-from reports.transfer.transfer_lines import brief_fraction
 
 TRIED: dict[str, type[OnTasks]] = {kind.kind: kind for kind in (LinearProbe, Finetune)}
 GOOD_THRESHOLDS: tuple[float, ...] = (100, 500)  # Appendix B
@@ -285,14 +288,14 @@ Levels = Mapping[float, Mapping[float, float]]  # threshold -> seed -> accuracy 
 
 def _thresholds(
     groups: Sequence[Trained],
-) -> Iterator[tuple[Trained, Record, Mapping[str, Levels]]]:
+) -> Iterator[tuple[Trained, Run, Mapping[str, Levels]]]:
     """Every record of kind `threshold`, with the accuracies of each of its probes."""
     for group in groups:
         for record in group.of(Threshold):
             yield group, record, reached(record)
 
 
-def _of_thresholds(group: Trained, record: Record) -> tuple[str, ...]:
+def _of_thresholds(group: Trained, record: Run) -> tuple[str, ...]:
     """The group's caveats, and whether the trainings in the record are shorter than the paper's."""
     short = group.scale in SCALES and not all(
         is_enough(n, group.scale) for n in record.series("images_seen") or [0.0]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from catlip.kinds import Scaling
-from catlip.kinds.estimate import of_pairs
+from bench.studies.scaling_result import Scaling
+from catlip.results.estimate import of_pairs
+from catlip.results.run import Run
+from catlip.results.seeds import link
 from catlip.table import clipped
 from reports.paper.evidence import Compared, Evidence, Levels, Trained, paired
-from reports.read.records import Record
-from reports.summary.tables import link
 
-Cells = Sequence[Record[Scaling]]
+Cells = Sequence[Run[Scaling]]
 K = TypeVar("K", str, float)
 
 
@@ -91,11 +91,11 @@ def _of_catlip(groups: Sequence[Trained]) -> Iterator[tuple[tuple[str, ...], Cel
             yield own[0].caveats, [cell for group in own for cell in group.of(Scaling, "catlip")]
 
 
-def _richest(cells: Cells, of: Callable[[Record[Scaling]], K]) -> tuple[int, Mapping[K, Cells]]:
+def _richest(cells: Cells, of: Callable[[Run[Scaling]], K]) -> tuple[int, Mapping[K, Cells]]:
     """The length of training, in images, that has the most different values of `of` (of equals, the
     one with the most trainings, then the longest), and its trainings by that value.
     """
-    lengths: dict[int, dict[K, list[Record[Scaling]]]] = {}
+    lengths: dict[int, dict[K, list[Run[Scaling]]]] = {}
     for cell in cells:
         by_value = lengths.setdefault(cell.measured.images, {})
         by_value.setdefault(of(cell), []).append(cell)

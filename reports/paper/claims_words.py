@@ -4,15 +4,15 @@ found in it.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from catlip.kinds import VocabularyCounts, VocabularyStatistics
-from catlip.kinds.estimate import counted
-from catlip.kinds.words.labelling import RULES, rule_of
+from catlip.label.result import RULES, rule_of
+from catlip.results.estimate import counted
+from catlip.results.pretrained import SCALES
+from catlip.results.run import Run
 from catlip.table import shown
+from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics
 from reports.paper.evidence import Compared, Evidence, Trained
-from reports.read.pretrained import SCALES
-from reports.read.records import Record
 
-Vocabulary = Record[VocabularyCounts]
+Vocabulary = Run[VocabularyCounts]
 Count = Callable[[VocabularyCounts], float | None]
 SHARE = 40  # about this % of ImageNet-1k's labels are in DataComp-1.3B; Figure 2's caption
 

@@ -9,19 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from catlip.kinds import (
-    Finetune,
-    Kind,
-    LinearProbe,
-    LongerTraining,
-    OnTasks,
-    Pretrain,
-    Readout,
-    Scaling,
-)
-from catlip.kinds.estimate import Estimate
-from catlip.table import clipped
-from reports.read.pretrained import (
+from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
+from bench.downstream.probe.runs import NOT_JUDGED
+from bench.downstream.probe.tasks import by_importance, is_published, without_classes
+from bench.studies.longer_training_result import LongerTraining
+from bench.studies.scaling_result import Scaling
+from catlip.pretraining.result import Pretrain
+from catlip.results.estimate import Estimate
+from catlip.results.kind import Kind
+from catlip.results.pretrained import (
     ENCODERS,
     SCALES,
     architecture,
@@ -30,9 +26,8 @@ from reports.read.pretrained import (
     pretraining_of,
     pretrainings,
 )
-from reports.read.records import Record, Records, of_kind
-from reports.read.tasks import by_importance, is_published, without_classes
-from reports.transfer.transfer_runs import NOT_JUDGED
+from catlip.results.run import Records, Run, of_kind
+from catlip.table import clipped
 
 OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
@@ -85,9 +80,9 @@ class Trained:
     root: str
     scale: str
     encoder: str
-    records: tuple[Record, ...]
+    records: tuple[Run, ...]
 
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Run[OfKind]]:
         """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
 
@@ -108,7 +103,7 @@ class Trained:
     @cached_property
     def tasks(self) -> Mapping[str, str]:
         """Task -> title, of the tasks that count: at the paper's scale, only the published ones."""
-        records: list[Record[OnTasks]] = []
+        records: list[Run[OnTasks]] = []
         for kind in ON_TASKS:
             records += self.of(kind)
         names = [task for record in records for task in record.measured.tasks]
@@ -126,7 +121,7 @@ def groups_of(records: Records) -> list[Trained]:
     pre-training.
     """
     known = pretrainings(records)
-    of_group: dict[tuple[str, str, str], list[Record]] = {}
+    of_group: dict[tuple[str, str, str], list[Run]] = {}
     for record in records.every:
         origin = pretraining_of(record, known) or record
         key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))

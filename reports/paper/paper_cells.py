@@ -10,20 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from catlip.kinds import (
-    Dense,
-    Detection,
-    Finetune,
-    LinearProbe,
-    Multilabel,
-    Pretrain,
-    Segmentation,
-    Transferred,
-)
-from catlip.table import Cell, clipped, shown
-from reports.paper.published import PublishedTable
-from reports.read.likeness import differing_fields
-from reports.read.pretrained import (
+from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
+from bench.downstream.probe.result import Finetune, LinearProbe, Transferred
+from bench.downstream.probe.runs import accuracy, accuracy_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.likeness import differing_fields
+from catlip.results.pretrained import (
     CONV,
     RESOLUTIONS,
     SCALES,
@@ -33,8 +25,9 @@ from reports.read.pretrained import (
     pretraining_of,
     pretrainings,
 )
-from reports.read.records import Record, Records
-from reports.transfer.transfer_runs import accuracy, accuracy_of
+from catlip.results.run import Records, Run
+from catlip.table import Cell, clipped, shown
+from reports.paper.published import PublishedTable
 
 DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 NOT_RUN = "not run"
@@ -114,19 +107,19 @@ class Ours:
     records: Records
 
     @cached_property
-    def _encoders(self) -> list[tuple[Record[Transferred], Record[Pretrain] | None]]:
+    def _encoders(self) -> list[tuple[Run[Transferred], Run[Pretrain] | None]]:
         """Each transfer record that may be in the tables, with the pre-training of its encoder if
         known.
         """
         known, of = pretrainings(self.records), self.records.of
-        own: list[Record[Transferred]] = [*of(LinearProbe), *of(Finetune)]
+        own: list[Run[Transferred]] = [*of(LinearProbe), *of(Finetune)]
         for kind in DENSE:
             own += [record for record in of(kind) if not record.measured.overfit]
         return [(r, pretraining_of(r, known)) for r in own if r.setup.init != "transfer"]
 
     def trained_here(self, what: Wanted) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
-        by_pretraining: dict[str, tuple[Record[Transferred], Record[Pretrain]]] = {}
+        by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if (
                 pretraining
@@ -151,11 +144,11 @@ class Ours:
         return _cell(own[:1], [], what) if own else Cell("")
 
 
-def _whose(record: Record, pretraining: Record[Pretrain]) -> tuple[str, str, str]:
+def _whose(record: Run, pretraining: Run[Pretrain]) -> tuple[str, str, str]:
     return (record.method, pretraining.scale, architecture(encoder_of(pretraining)))
 
 
-def _is(record: Record[Transferred], what: Wanted) -> bool:
+def _is(record: Run[Transferred], what: Wanted) -> bool:
     """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
     measured = record.measured
     return (
@@ -166,9 +159,7 @@ def _is(record: Record[Transferred], what: Wanted) -> bool:
     )
 
 
-def _cell(
-    own: Sequence[Record[Transferred]], trained: Sequence[Record[Pretrain]], what: Wanted
-) -> Cell:
+def _cell(own: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted) -> Cell:
     cell = accuracy_of(own, what.name)
     devices = {record.where for record in own}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
@@ -177,7 +168,7 @@ def _cell(
 
 
 def _remarks(
-    own: Sequence[Record[Transferred]], trained: Sequence[Record[Pretrain]], what: Wanted
+    own: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted
 ) -> tuple[str, ...]:
     """Footnotes of a cell. They take only numbers from records, no text."""
     images = sorted(record.measured.images_seen for record in trained)

@@ -7,10 +7,10 @@ command that would fill it. Numbers from the starter data are never in these tab
 
 from collections.abc import Mapping
 
+from catlip.results.run import Records
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import MEASURED, Ours, wanted
 from reports.paper.published import GROUP, PublishedTable, read_published
-from reports.read.records import Records
 
 OURS, RELEASED = "ours", "release's weights, measured here"
 PROBED_AND_TUNED = (

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from catlip.table import paper_name
+
 FOLDER = Path(__file__).parents[1] / "published"
 READINGS = ("paper", "readme", "config")
 GROUP = "Group"  # not a column of the paper: the heading that a row stands under
@@ -132,10 +134,3 @@ def same_value(one: str, other: str) -> bool:
         return float(one) == float(other)
     except ValueError:
         return one.replace(" ", "") == other.replace(" ", "")
-
-
-def paper_name(name: str) -> str:
-    """The paper's name of a table or figure: `table_6a` -> `Table 6(a)`."""
-    kind, _, number = name.partition("_")
-    letter = number.lstrip("0123456789")
-    return f"{kind.capitalize()} {number.removesuffix(letter)}{f'({letter})' if letter else ''}"

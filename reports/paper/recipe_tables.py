@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from catlip.kinds import Recipes
+from catlip.recipes.result import Recipes
+from catlip.results.run import Records, Run, as_number, entries, lookup
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import NOT_RUN
 from reports.paper.published import PublishedTable, read_published, same_value
-from reports.read.records import Record, Records, as_number, entries, lookup
 
 Recipe = Mapping[str, Any]
 
@@ -109,13 +109,13 @@ def differences(tables: Sequence[Table]) -> int:
     return sum(cell.differs for table in tables for row in table.rows for cell in row)
 
 
-def _pretraining_table(record: Record | None, letter: str) -> Table:
+def _pretraining_table(record: Run | None, letter: str) -> Table:
     published = read_published(f"table_6{letter}")
     ours = {column: _recipes_for(record, published, column) for column in published.columns}
     return _beside(published, ours, record)
 
 
-def _recipes_for(record: Record | None, published: PublishedTable, column: str) -> list[Recipe]:
+def _recipes_for(record: Run | None, published: PublishedTable, column: str) -> list[Recipe]:
     """The recipes that a column of the paper stands for; they are several if the column lists
     several values of a field, such as 25/50/75/100 epochs.
     """
@@ -132,13 +132,13 @@ def _recipes_for(record: Record | None, published: PublishedTable, column: str) 
     ]
 
 
-def _transfer_table(record: Record | None, name: str, recipe: str) -> Table:
+def _transfer_table(record: Run | None, name: str, recipe: str) -> Table:
     own = lookup(record.config, "transfer_recipes", recipe) if record else None
     return _beside(read_published(name), {"Value": [own] if isinstance(own, dict) else []}, record)
 
 
 def _beside(
-    published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Record | None
+    published: PublishedTable, ours: Mapping[str, Sequence[Recipe]], record: Run | None
 ) -> Table:
     columns = [published.label_column]
     has_one = len(published.columns) == 1

@@ -6,23 +6,24 @@ setting. Times are averaged only over the device that most trainings ran on, and
 costs of different devices.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
-from catlip.kinds import Kind, LinearProbe, Pretrain, StepTime, Transferred
+from bench.downstream.probe.result import LinearProbe, in_percent
+from bench.downstream.probe.tasks import by_importance, task_title, without_classes
+from bench.step_time.result import StepTime
 from catlip.method_style import is_ours, name_of, ordered
-from catlip.table import Quantity, quantity_of
-from reports.compare.differences import listed
-from reports.read.caveats import are_enough, undisturbed
-from reports.read.likeness import Alike, alike, unlike
-from reports.read.pretrained import architecture
-from reports.read.records import Record, Records, of_kind, slug
-from reports.read.tasks import by_importance, task_title, without_classes
+from catlip.pretraining.result import Pretrain
+from catlip.results.caveats import are_enough, undisturbed
+from catlip.results.kind import Kind
+from catlip.results.likeness import Alike, alike, unlike
+from catlip.results.pretrained import architecture
+from catlip.results.run import Records, Run, of_kind
+from catlip.results.seeds import alike_in_images, by_seed, over_seeds, seed_differences
+from catlip.table import Quantity, listed, quantity_of
 
 MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 PAIR = ("catlip", "clip")  # the methods that the page compares
@@ -38,9 +39,9 @@ class Setting:
 
     root: str
     scale: str
-    records: tuple[Record, ...]
+    records: tuple[Run, ...]
 
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Record[OfKind]]:
+    def of(self, kind: type[OfKind], method: str | None = None) -> list[Run[OfKind]]:
         """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
 
@@ -93,7 +94,7 @@ class Setting:
         without either.
         """
         trained, timed = self.of(Pretrain), self.of(StepTime)
-        runs: list[Record] = [*trained] or [*timed]
+        runs: list[Run] = [*trained] or [*timed]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
@@ -116,7 +117,7 @@ class Setting:
             self._probes[method, task] = alike(counted, every, task)
         return self._probes[method, task]
 
-    def _is_of_counted(self, probe: Record[LinearProbe]) -> bool:
+    def _is_of_counted(self, probe: Run[LinearProbe]) -> bool:
         """Whether the training of the probe's encoder counts; True if its record is not here."""
         encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
         return (probe.method, encoder) not in self._left_out
@@ -157,7 +158,7 @@ class Setting:
         return peak, (remark,) if len(revisions) > 1 else ()
 
     @cached_property
-    def timed(self) -> dict[str, list[Record[Pretrain]]]:
+    def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed.
         Methods with too few of them for a comparison are left out.
         """
@@ -169,7 +170,7 @@ class Setting:
         """A method's training time in seconds over seeds; None if no times count."""
         return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
 
-    def trainings(self, method: str) -> list[Record[Pretrain]]:
+    def trainings(self, method: str) -> list[Run[Pretrain]]:
         """The trainings of a method that count, on this setting's device."""
         return [r for r in self.counted(method).records if r.device == self.device]
 
@@ -198,7 +199,7 @@ class Setting:
         return fields
 
     @cached_property
-    def step_time(self) -> Record[StepTime] | None:
+    def step_time(self) -> Run[StepTime] | None:
         """The record of step times on this setting's device: of the setting's encoder if that was
         timed, else the first.
         """
@@ -207,7 +208,7 @@ class Setting:
         return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
 
     @property
-    def larger_step_time(self) -> Record[StepTime] | None:
+    def larger_step_time(self) -> Run[StepTime] | None:
         """The timing of the paper's smallest encoder, ViT B/16, on this setting's device, beside
         that of a smaller encoder.
         """
@@ -274,7 +275,7 @@ def settings(records: Records) -> list[Setting]:
     starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str], list[Run]] = {}
     for record in records.every:
         groups.setdefault((record.root, record.scale), []).append(record)
     found = [
@@ -286,52 +287,3 @@ def settings(records: Records) -> list[Setting]:
         found,
         key=lambda s: (roots.index(s.root), not s.is_answered, s.scale == "starter", s.scale),
     )
-
-
-def over_seeds(
-    records: Iterable[Record[OfKind]], value: Callable[[Record[OfKind]], float | None]
-) -> Quantity | None:
-    """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
-    return quantity_of(by_seed(records, value).values())
-
-
-def by_seed(
-    records: Iterable[Record[OfKind]], value: Callable[[Record[OfKind]], float | None]
-) -> dict[int | None, float]:
-    """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
-    return means_by((record.seed, value(record)) for record in records)
-
-
-def seed_differences(
-    one: Iterable[Record[OfKind]],
-    other: Iterable[Record[OfKind]],
-    value: Callable[[Record[OfKind]], float | None],
-) -> list[float]:
-    """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
-    first, second = by_seed(one, value), by_seed(other, value)
-    return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
-
-
-def means_by(values: Iterable[tuple[K, float | None]]) -> dict[K, float]:
-    """Key -> the mean of its values; None is left out."""
-    groups: dict[K, list[float]] = {}
-    for key, value in values:
-        if value is not None:
-            groups.setdefault(key, []).append(value)
-    return {key: sum(own) / len(own) for key, own in groups.items()}
-
-
-def alike_in_images(one: float, other: float) -> bool:
-    """Whether two trainings saw the same number of images, up to rounding to whole steps."""
-    return math.isclose(one, other, rel_tol=1e-3)
-
-
-def group_anchor(record: Record) -> str:
-    """The anchor of all records of the same root, scale, kind and method."""
-    return "records-" + slug(f"{record.root}/{record.scale}/{record.kind}/{record.method}")
-
-
-def in_percent(record: Record[Transferred], name: str) -> float | None:
-    """A record's accuracy on a task, or by a measure, in %; None if it has none."""
-    accuracy = record.measured.accuracies().get(name)
-    return None if accuracy is None else 100 * accuracy

@@ -6,38 +6,39 @@ record becomes a `Problem`, a metric that is missing or not a number becomes Non
 NaN so that the page can say so.
 """
 
-import functools
 import json
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from bench.studies.result import Studied
 from catlip.cli import InputError
-from catlip.kinds import KINDS, Kind, Run, read_run
-from catlip.kinds.transfer.study import Studied
+from catlip.results.kind import Kind
+from catlip.results.run import (
+    Problem,
+    Records,
+    Run,
+    _cleaned_text,
+    cleaned,
+    entries,
+    read_run,
+    slug,
+    text,
+)
 from catlip.system.foreign import UnreadableError, read_regular
+from reports.kinds import KINDS
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
 SCHEMA = 1
 SCHEMA_WITHIN = 1024  # bytes from the start of a record
-LARGEST = 1e18
-NUMBERS = (float, int, bool)
-LONGEST = 400  # characters of a text in a table
-NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
-# Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
-BASE64 = ("image", "mask", "truth", "predicted", "correct")
 BY = "by"  # the key, which a record may lack, of who made it
-NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 NEEDED: dict[str, type] = {
     "kind": str,
     "name": str,
@@ -48,113 +49,6 @@ NEEDED: dict[str, type] = {
     "samples": dict,
     "notes": list,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record(Run[K]):
-    """One readable record, with its parts as the file holds them.
-
-    Attributes:
-        root: the folder it was found under, as given; `path` includes it.
-        by: who made it; "" if the record does not say.
-    """
-
-    root: str
-    scale: str
-    path: str
-    kind: str
-    command: str
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    metrics: dict[str, Any]
-    notes: list[Any]
-    shown_as: dict[str, Any] = field(default_factory=dict)
-    by: str = ""
-    _typed: dict[tuple[str, type], list[Any]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    @property
-    def method(self) -> str:
-        """What was trained, probed or timed: catlip, clip, random, ..."""
-        stated = text(self.metrics, "method") or text(self.config, "method")
-        return stated or re.sub(r"-seed\d+$", "", self.name)
-
-    @property
-    def seed(self) -> int | None:
-        """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
-        for tree, key in (
-            (self.metrics, "pretrain_seed"),
-            (self.metrics, "seed"),
-            (self.config, "seed"),
-        ):
-            if (seed := number(tree, key)) is not None and seed.is_integer():
-                return int(seed)
-        match = re.search(r"-seed(\d+)$", self.name)
-        return int(match.group(1)) if match else None
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe of a pre-training run; empty where the record has none."""
-        return entries(self.config, "recipe")
-
-    @cached_property
-    def told(self) -> dict[str, Any]:
-        """The settings that a run's result depends on: its recipe without `seed` and `about`, and
-        `cached_features`.
-        """
-        kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
-        return kept | {"cached_features": self.config.get("cached_features")}
-
-    @cached_property
-    def told_key(self) -> str:
-        """`told` as text: equal for all runs with equal settings."""
-        return json.dumps(self.told, sort_keys=True)
-
-    def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; a value that is not a number becomes NaN, and a
-        missing list is empty.
-        """
-        values = self.samples.get(name)
-        if not isinstance(values, list):
-            return []
-        return [math.nan if value is None else value for value in map(as_number, values)]
-
-    def rows(self, name: str, of: type[R]) -> list[R]:
-        """The rows recorded under `name`, each converted to the type `of`."""
-        if (name, of) not in self._typed:
-            rows: Any = list[of]  # type: ignore[valid-type]
-            self._typed[name, of] = msgspec.convert(cleaned(self.samples.get(name) or []), rows)
-        return self._typed[name, of]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Records:
-    """All records under the roots (as given), in the order of the roots and then of the
-    paths.
-    """
-
-    roots: tuple[str, ...]
-    every: tuple[Record[Kind], ...]
-    problems: tuple[Problem, ...]
-
-    def of(self, kind: type[K]) -> list[Record[K]]:
-        """The records of a kind."""
-        return of_kind(self.every, kind)
-
-
-def of_kind(records: Iterable[Record], kind: type[K], method: str | None = None) -> list[Record[K]]:
-    """The records of a kind; if a method is given, only the records of that method."""
-    same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
-    return [record for record in same if method is None or record.method == method]
 
 
 class NotARecordError(Exception):
@@ -172,7 +66,7 @@ def read_records(roots: Sequence[Path]) -> Records:
     Returns: the records and the problems; never raises for what a file contains.
     Raises: InputError if a root does not exist.
     """
-    every: list[Record] = []
+    every: list[Run] = []
     problems: list[Problem] = []
     seen: set[str] = set()
     for place in roots:
@@ -247,13 +141,13 @@ def _root(place: Path, path: Path) -> Path:
 
 
 def _of_one_probe(
-    records: Sequence[Record[Kind]],
-) -> tuple[list[Record[Kind]], list[Problem]]:
+    records: Sequence[Run[Kind]],
+) -> tuple[list[Run[Kind]], list[Problem]]:
     """The records without those of a study that were probed on other tasks than most of their kind
     and scale: their accuracies have no common table.
     """
 
-    def probe(record: Record[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
+    def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
         tasks = record.measured.accuracies if isinstance(record.measured, Studied) else ()
         return (record.root, record.scale, record.kind), frozenset(tasks)
 
@@ -278,7 +172,7 @@ def _written(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def read_record(root: Path, path: Path) -> Record:
+def read_record(root: Path, path: Path) -> Run:
     """Read one record. Raises: NotARecordError with the reason if the file is no record."""
     if _written(path) != str(path):
         raise NotARecordError("its path is not UTF-8: rename it")
@@ -308,8 +202,8 @@ def read_record(root: Path, path: Path) -> Record:
     return record
 
 
-def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Record[K]:
-    return Record(
+def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Run[K]:
+    return Run(
         **{key: content[key] for key in NEEDED},
         measured=run.measured,
         setup=run.setup,
@@ -328,45 +222,6 @@ def _scale(root: Path, path: Path) -> str:
     return Path(os.path.relpath(path, root)).parts[0]
 
 
-def cleaned(tree: Any) -> Any:
-    """Values from a file in a form that tables can hold: a text is one line of at most LONGEST
-    printable characters, and a number beyond LARGEST is infinite.
-    """
-    if isinstance(tree, dict):
-        result = {}
-        for key, value in tree.items():
-            if isinstance(value, str):
-                if key not in BASE64:
-                    value = _cleaned_name(value) if len(value) <= NAME else _cleaned_text(value)
-            elif not (type(value) in NUMBERS and -LARGEST <= value <= LARGEST):
-                value = cleaned(value)
-            result[_cleaned_name(key)] = value
-        return result
-    if isinstance(tree, list):
-        # Most values are numbers in long curves; testing them here saves a call for each.
-        return [
-            value if type(value) in NUMBERS and -LARGEST <= value <= LARGEST else cleaned(value)
-            for value in tree
-        ]
-    if isinstance(tree, str):
-        return _cleaned_text(tree)
-    if isinstance(tree, int | float) and abs(tree) > LARGEST:
-        return as_number(tree)
-    return tree
-
-
-def _cleaned_text(text: str) -> str:
-    # A short cut: nearly every text is clean, and 10,000 records have millions of them. The only
-    # printable white space is the space.
-    if len(text) <= LONGEST and text.isprintable() and "  " not in text and text == text.strip():
-        return text
-    return "".join(filter(str.isprintable, " ".join(text[: 4 * LONGEST].split())))[:LONGEST]
-
-
-# Cached, because rows repeat the names of their columns and of their labels.
-_cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
-
-
 def _parse(path: Path) -> Any:
     try:
         content = read_regular(path)
@@ -383,47 +238,6 @@ def _parse(path: Path) -> Any:
         ) from error
     except (ValueError, RecursionError) as error:
         raise NotARecordError(f"corrupt: {type(error).__name__}") from error
-
-
-def as_number(value: Any) -> float | None:
-    """A JSON number as float; None for anything else, true and false included.
-
-    NaN and the infinities are kept, and a number beyond LARGEST becomes infinite.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if abs(value) > LARGEST:
-        return math.inf if value > 0 else -math.inf
-    return float(value)
-
-
-def lookup(tree: Any, *keys: str) -> Any:
-    """The value at a path of keys, or None where the path breaks off."""
-    for key in keys:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-def entries(tree: Any, *keys: str) -> dict[str, Any]:
-    """The dictionary at a path of keys, or an empty one."""
-    inside = lookup(tree, *keys)
-    return inside if isinstance(inside, dict) else {}
-
-
-def number(tree: Any, *keys: str) -> float | None:
-    """The number at a path of keys, or None."""
-    return as_number(lookup(tree, *keys))
-
-
-def text(tree: Any, *keys: str) -> str:
-    """The string at a path of keys, or an empty one."""
-    inside = lookup(tree, *keys)
-    return inside if isinstance(inside, str) else ""
-
-
-def slug(words: str) -> str:
-    """The words as an HTML id: everything but letters, digits, `_`, `.` and `-` becomes a dash."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words).strip("-")
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from catlip.results.figures import Rendered, for_page, render
 from catlip.system.foreign import printable
 from catlip.table import MOST_ROWS, as_csv, as_markdown, escape_markdown, escape_sentence
-from reports.render.figures import Rendered, for_page, render
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"

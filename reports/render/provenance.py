@@ -10,16 +10,16 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 from catlip.claims import is_before_rules
 from catlip.method_style import name_of
+from catlip.results.blocks import RecordGroup, RecordLine, RecordView, Samples
+from catlip.results.caveats import caveats
+from catlip.results.run import Records, Run, as_number, lookup, number, text
+from catlip.results.seeds import group_anchor
 from catlip.table import Cell, Table, clipped, shown
-from reports.read.caveats import caveats
-from reports.read.measured import group_anchor
-from reports.read.records import Record, Records, as_number, lookup, number, text
 
 # Kinds with one record for each method and seed.
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout", "longer_training")
@@ -30,72 +30,13 @@ MOST_LINES = 2_000  # with more records, only those that a number links to have 
 LINE = 100  # characters of a record that is shown as a line
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A list of raw values in short: how many, how they are distributed, and the first of them."""
-
-    name: str
-    summary: str
-    values: str
-
-
-@dataclass(frozen=True)
-class RecordView:
-    """A record as the page shows it inline."""
-
-    anchor: str
-    path: str
-    command: str
-    where: str
-    config: str
-    environment: str
-    metrics: str
-    samples: Sequence[Samples]
-    notes: Sequence[str]
-    caveats: Sequence[str]
-
-    @property
-    def size(self) -> int:
-        """About how many characters of the page the record takes."""
-        texts = [self.config, self.environment, self.metrics, self.command]
-        for series in self.samples:
-            texts += [series.summary, series.values]
-        return sum(map(len, texts))
-
-
-@dataclass(frozen=True)
-class RecordLine:
-    """A record of which the page shows only the path and the caveats."""
-
-    anchor: str
-    path: str
-    caveats: Sequence[str]
-
-
-@dataclass(frozen=True)
-class RecordGroup:
-    """Records of the same root, scale, kind and method.
-
-    Attributes:
-        records: those that are shown whole.
-        lines: those that are shown as a line.
-        unlisted: how many others there are.
-    """
-
-    anchor: str
-    title: str
-    records: Sequence[RecordView]
-    lines: Sequence[RecordLine] = ()
-    unlisted: int = 0
-
-
 def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup]:
     """All records, in groups, in the order in which they were read.
 
     Args:
         linked: the anchors of records and groups that the page's numbers link to.
     """
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[Run]] = {}
     for record in records.every:
         groups.setdefault(group_anchor(record), []).append(record)
     whole = _whole(list(groups.values()))
@@ -112,7 +53,7 @@ def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup
     return made
 
 
-def _whole(groups: Sequence[Sequence[Record]]) -> dict[str, RecordView]:
+def _whole(groups: Sequence[Sequence[Run]]) -> dict[str, RecordView]:
     """Path -> view of the records that there is room for: the first of every group, then the second
     of every group, and so on.
     """
@@ -149,7 +90,7 @@ def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table
     return [Table("records", "Every record", columns, rows=rows, folded=True)]
 
 
-def view(record: Record) -> RecordView:
+def view(record: Run) -> RecordView:
     """One record for the page."""
     return RecordView(
         anchor=record.anchor,
@@ -165,7 +106,7 @@ def view(record: Record) -> RecordView:
     )
 
 
-def _beware(record: Record) -> list[str]:
+def _beware(record: Run) -> list[str]:
     """All warnings about a record, and whether it is older than the rules of claims."""
     if text(record.environment, "rules"):
         return caveats(record)
@@ -201,13 +142,13 @@ def problems_table(records: Records) -> Table:
     return Table("left_out", "Files that were left out", ["File", "Why"], rows=rows)
 
 
-def _title(record: Record) -> str:
+def _title(record: Run) -> str:
     who = name_of(record.method) if record.kind in OF_A_METHOD else record.name
     kind = record.kind.replace("_", " ")
     return f"{record.root}/{record.scale}: {kind}{f', {who}' if who != kind else ''}"
 
 
-def _where(record: Record) -> str:
+def _where(record: Run) -> str:
     """Device, threads, torch, revision and maker on one line."""
     threads = number(record.environment, "threads")
     revision = text(record.environment, "revision")
@@ -223,7 +164,7 @@ def _where(record: Record) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _samples(record: Record, name: str) -> Samples:
+def _samples(record: Run, name: str) -> Samples:
     values = record.samples[name]
     if not isinstance(values, list):
         return Samples(name, "not a list", "")

@@ -10,10 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.downstream.probe.crossed import between_probes
+from bench.downstream.probe.result import LinearProbe
+from bench.studies.scaling_result import Scaling, curves, differences, points_at_equal_cost
 from catlip.claims import claims, least_pairs
-from catlip.kinds import Interval, Labelling, LinearProbe, Pretrain, Scaling
-from catlip.kinds.cells import interval
-from catlip.kinds.estimate import (
+from catlip.label.result import Labelling
+from catlip.method_style import name_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.blocks import Answer
+from catlip.results.cells import interval
+from catlip.results.estimate import (
     BETTER,
     CANNOT_TELL,
     NOT_WORSE,
@@ -24,14 +30,11 @@ from catlip.kinds.estimate import (
     of_ratios,
     verdict,
 )
-from catlip.kinds.transfer.scaling import curves, differences, points_at_equal_cost
-from catlip.method_style import name_of
-from catlip.table import Quantity, clipped, mean_and_spread, shown, sign_of, signed
-from reports.compare.crossed import between_probes
-from reports.compare.differences import listed
-from reports.read.measured import MOST_FIRST, PAIR, Setting, by_seed
-from reports.read.rules import by_rule
-from reports.summary.tables import link
+from catlip.results.kind import Interval
+from catlip.results.rules import by_rule
+from catlip.results.seeds import by_seed, link
+from catlip.table import Quantity, clipped, listed, mean_and_spread, shown, sign_of, signed
+from reports.read.measured import MOST_FIRST, PAIR, Setting
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",
@@ -40,18 +43,6 @@ AHEAD, BEHIND, UNEVEN = (
 )  # with too few seeds for a verdict
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, its answer in a few words, the sentences behind it, and the records they rest on
-    as (anchor, name).
-    """
-
-    question: str
-    short: str
-    sentences: Sequence[str]
-    sources: Sequence[tuple[str, str]]
 
 
 def about(setting: Setting) -> str:

@@ -4,15 +4,16 @@ records: each may be the reason for a difference in accuracy.
 
 from collections import Counter
 
-from catlip.kinds import LinearProbe, Pretrain, Trial
-from catlip.table import shown, signed
-from reports.compare.crossed import crossed, paired_by_image
-from reports.compare.differences import listed
-from reports.read.likeness import differing_fields
+from bench.downstream.probe.crossed import crossed, paired_by_image
+from bench.downstream.probe.result import LinearProbe
+from bench.downstream.probe.tasks import task_title
+from bench.downstream.probe.transfer_origins import origins_of
+from bench.studies.tuning_result import Trial
+from catlip.pretraining.result import Pretrain
+from catlip.results.likeness import differing_fields
+from catlip.table import listed, shown, signed
 from reports.read.measured import PAIR, Setting
-from reports.read.tasks import task_title
 from reports.summary.answers import ends
-from reports.transfer.transfer_origins import origins_of
 
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
     "max_lr": "learning rate",

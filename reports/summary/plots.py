@@ -9,15 +9,12 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
+from bench.downstream.probe.result import LinearProbe
 from catlip.claims import least_pairs
-from catlip.kinds import LinearProbe, Pretrain
-from catlip.kinds.estimate import of_pairs
 from catlip.method_style import name_of
-from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.read.measured import PAIR, Setting
-from reports.read.pretrained import ENCODERS, architecture
-from reports.read.records import Record, slug
-from reports.render.figures import (
+from catlip.pretraining.result import Pretrain
+from catlip.results.estimate import of_pairs
+from catlip.results.figures import (
     MUTED,
     Figure,
     colour_of,
@@ -26,6 +23,10 @@ from reports.render.figures import (
     marker_of,
     thinned,
 )
+from catlip.results.pretrained import ENCODERS, architecture
+from catlip.results.run import Run, slug
+from catlip.table import Quantity, clipped, mean_and_spread, shown
+from reports.read.measured import PAIR, Setting
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
@@ -135,7 +136,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
     return figures
 
 
-def _run_names(records: Sequence[Record]) -> list[str]:
+def _run_names(records: Sequence[Run]) -> list[str]:
     """Unique names of the runs: `seed 0`, or `ViT B/16, seed 0` if the encoders differ."""
     encoders = [record.setup.recipe.encoder for record in records]
     names = [f"seed {'?' if record.seed is None else record.seed}" for record in records]
@@ -148,7 +149,7 @@ def _run_names(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def loss_curve(record: Record) -> list[tuple[float, float]]:
+def loss_curve(record: Run) -> list[tuple[float, float]]:
     """(images seen, loss), averaged over spans of equally many steps; steps whose loss is not
     finite are left out.
     """

@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from catlip.kinds import Pretrain, Scaling, StepTime
-from catlip.kinds.cost.step_time import step_ratio_cell
-from catlip.kinds.cost.steps import step_description
-from catlip.kinds.transfer.laws import at_cost
-from catlip.kinds.transfer.pretrain import pretrain_table
-from catlip.kinds.transfer.scaling import curves
+from bench.step_time.result import StepTime, step_ratio_cell
+from bench.step_time.steps import step_description
+from bench.studies.laws import at_cost
+from bench.studies.scaling_result import Scaling, curves
 from catlip.method_style import name_of
+from catlip.pretraining.result import Pretrain, pretrain_table
+from catlip.results.caveats import with_warning
+from catlip.results.likeness import differing_fields
+from catlip.results.run import Run
+from catlip.results.seeds import link
 from catlip.table import MISSING, Cell, Quantity, Table, quantity_cell, quantity_of
-from reports.read.caveats import with_warning
-from reports.read.likeness import differing_fields
-from reports.read.measured import MOST_FIRST, Setting, group_anchor
-from reports.read.records import Record
+from reports.read.measured import MOST_FIRST, Setting
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
@@ -121,14 +121,14 @@ def _trained_on(setting: Setting) -> str:
     return f"; in the other columns, of {trained.measured.images_seen:,.0f}" if trained else ""
 
 
-def timed_in(setting: Setting) -> list[Record]:
+def timed_in(setting: Setting) -> list[Run]:
     """The records whose times a setting's tables hold."""
     trained = [record for records in setting.timed.values() for record in records]
     return [*trained, *([setting.step_time] if setting.step_time else [])]
 
 
 def _headline_row(
-    setting: Setting, method: str, equal: EqualTime, *, larger: Record[StepTime] | None
+    setting: Setting, method: str, equal: EqualTime, *, larger: Run[StepTime] | None
 ) -> list[Cell]:
     trainings, remarks = setting.trainings(method), setting.counted(method).remarks
     row = [Cell(name_of(method))]
@@ -167,13 +167,6 @@ def _accuracy_cell(setting: Setting, method: str, task: str) -> Cell:
 
 def _remarked(cell: Cell, remarks: tuple[str, ...]) -> Cell:
     return replace(cell, remarks=remarks) if cell.quantity else cell
-
-
-def link(records: Sequence[Record]) -> str:
-    """The anchor of one record, or of the group that several form."""
-    if not records:
-        return ""
-    return records[0].anchor if len(records) == 1 else group_anchor(records[0])
 
 
 def trainings(setting: Setting) -> Table:

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 
-from catlip.kinds import Interval, StepTime, Waterfall
-from catlip.kinds.cells import interval
-from catlip.kinds.cost.steps import step_description
-from catlip.kinds.cost.waterfall import NamedWay, ways
+from bench.step_time.result import StepTime
+from bench.step_time.steps import step_description
+from bench.waterfall.result import NamedWay, Waterfall, ways
+from catlip.results.blocks import Answer
+from catlip.results.cells import interval
+from catlip.results.kind import Interval
+from catlip.results.run import Run
 from catlip.table import decimals_of, shown, signed
 from reports.read.measured import PAIR, Setting
-from reports.read.records import Record
-from reports.summary.answers import PAPER_SPEED_UP, Answer
+from reports.summary.answers import PAPER_SPEED_UP
 
 QUESTION = "Where does the difference in cost come from?"
 
 
-def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answer:
+def why(setting: Setting, waterfalls: Sequence[Run[Waterfall]] = ()) -> Answer:
     """How much of the ratio of step times the FLOPs explain, which parts of a step make the
     difference, and the largest factor that was measured on an accelerator.
     """
@@ -32,7 +34,7 @@ def why(setting: Setting, waterfalls: Sequence[Record[Waterfall]] = ()) -> Answe
     return Answer(QUESTION, _in_short(setting, record), sentences, sources=sources)
 
 
-def _in_short(setting: Setting, record: Record[StepTime]) -> str:
+def _in_short(setting: Setting, record: Run[StepTime]) -> str:
     """How much of the ratio the FLOPs explain, and how much is left."""
     flops = record.measured.flops_ratios.get("clip/catlip")
     ratio = record.measured.ratios.get("clip/catlip")
@@ -47,7 +49,7 @@ def _in_short(setting: Setting, record: Record[StepTime]) -> str:
     )
 
 
-def _phases(record: Record[StepTime]) -> str:
+def _phases(record: Run[StepTime]) -> str:
     catlip, clip = (record.measured.methods[method] for method in PAIR)
     said = []
     for phase in ("forward", "loss", "backward", "optimizer"):
@@ -59,7 +61,7 @@ def _phases(record: Record[StepTime]) -> str:
     return f"CLIP's step takes {totals}: {', '.join(said)}."
 
 
-def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Record[Waterfall] | None:
+def _telling(setting: Setting, waterfalls: Sequence[Run[Waterfall]]) -> Run[Waterfall] | None:
     """The first waterfall with enough rounds from an accelerator, preferably on this setting's
     device. A CPU's is not used: its tiny batch makes some factors look larger than they are.
     """
@@ -67,7 +69,7 @@ def _telling(setting: Setting, waterfalls: Sequence[Record[Waterfall]]) -> Recor
     return next((r for r in telling if r.device == setting.device), next(iter(telling), None))
 
 
-def _release(waterfall: Record[Waterfall]) -> NamedWay | None:
+def _release(waterfall: Run[Waterfall]) -> NamedWay | None:
     """The changes from one release's configuration to the other's; None if none of them was run."""
     for named in ways(waterfall.measured):
         if named.name == "release" and any(factor.mean for factor in named.way.factors):
@@ -75,7 +77,7 @@ def _release(waterfall: Record[Waterfall]) -> NamedWay | None:
     return None
 
 
-def _factors(waterfall: Record[Waterfall]) -> str:
+def _factors(waterfall: Run[Waterfall]) -> str:
     """A sentence on the changes between the releases and the largest factor; empty without any."""
     release = _release(waterfall)
     if release is None:
@@ -90,6 +92,6 @@ def _factors(waterfall: Record[Waterfall]) -> str:
     return f"{said}; the largest factor is {largest.name}, {values} times."
 
 
-def _times(waterfall: Record[Waterfall], ratio: Interval | None) -> str:
+def _times(waterfall: Run[Waterfall], ratio: Interval | None) -> str:
     """`1.25 times (1.20 to 1.30)`."""
     return f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""

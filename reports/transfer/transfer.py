@@ -9,35 +9,27 @@ would fill it.
 from collections import Counter
 from collections.abc import Sequence
 
-from catlip.kinds import (
-    Finetune,
-    LinearProbe,
-    LongerTraining,
-    OnTasks,
-    Readout,
-    Robustness,
-    Scaling,
-    TransferOptions,
-    Trial,
-)
-from catlip.kinds.transfer.robustness import robustness_table
-from catlip.kinds.transfer.scaling_tables import scaling_tables
-from catlip.kinds.transfer.transfer_options import transfer_options_table
-from catlip.kinds.transfer.tuning import tuning_table
+from bench.downstream.dense.figures import dense_sections
+from bench.downstream.probe.few_labels import share_figures
+from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
+from bench.downstream.probe.tables import readout_table, worth_table
+from bench.downstream.probe.transfer_gain import gain_sentences, gain_table
+from bench.downstream.probe.transfer_options_result import TransferOptions, transfer_options_table
+from bench.downstream.probe.transfer_origins import origin_sentences
+from bench.studies.longer_training_figures import longer_figures
+from bench.studies.longer_training_result import LongerTraining
+from bench.studies.robustness_result import Robustness, robustness_table
+from bench.studies.scaling_figures import against_itself, scaling_figures
+from bench.studies.scaling_result import Scaling
+from bench.studies.scaling_tables import scaling_tables
+from bench.studies.tuning_result import Trial, tuning_table
 from catlip.method_style import name_of
-from reports.read.caveats import with_warning
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
+from catlip.results.rules import by_scale, suffix
+from catlip.results.run import Records, Run
 from reports.read.measured import Setting
-from reports.read.records import Record, Records
-from reports.read.rules import by_scale, suffix
-from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
 from reports.summary.plots import accuracy_figure
-from reports.transfer.dense import dense_sections
-from reports.transfer.few_labels import share_figures
-from reports.transfer.longer_training import longer_figures
-from reports.transfer.scaling import against_itself, scaling_figures
-from reports.transfer.transfer_gain import gain_sentences, gain_table
-from reports.transfer.transfer_origins import origin_sentences
-from reports.transfer.transfer_tables import readout_table, worth_table
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
@@ -114,9 +106,7 @@ def _few_labels(main: Setting | None, records: Records) -> list[Block]:
     return blocks
 
 
-def _by_share(
-    scales: Sequence[Sequence[Record[OnTasks]]], said: str, command: str
-) -> Sequence[Block]:
+def _by_share(scales: Sequence[Sequence[Run[OnTasks]]], said: str, command: str) -> Sequence[Block]:
     """The figures of each scale's records; without any, what is missing and the command that makes
     it.
     """

@@ -9,36 +9,28 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import TypeVar
 
-from catlip.kinds import (
-    Examples,
-    Kind,
-    LabelAccuracy,
-    LabelAudit,
-    Labelling,
-    LabellingSpeed,
-    Threshold,
-    VocabularyCounts,
-    VocabularyStatistics,
-)
-from catlip.kinds.words.label_accuracy import accuracy_table
-from catlip.kinds.words.label_audit import verdict_table
-from catlip.kinds.words.labelling_speed import command_table, per_core_table
-from catlip.kinds.words.labels import labels_table
-from catlip.kinds.words.threshold import threshold_table
-from catlip.kinds.words.vocabulary import overlap_table
+from bench.label_accuracy.figures import accuracy_figures
+from bench.label_accuracy.result import LabelAccuracy, accuracy_table
+from bench.labelling.figures import speed_figure
+from bench.labelling.result import LabellingSpeed, command_table, per_core_table
+from bench.studies.threshold_figures import threshold_figures
+from bench.studies.threshold_result import Threshold, threshold_table
+from catlip.label.audit_result import LabelAudit, verdict_table
+from catlip.label.examples_figure import example_figure
+from catlip.label.examples_result import Examples
+from catlip.label.labels_table import labels_table
+from catlip.label.result import Labelling
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
+from catlip.results.figures import Figure
+from catlip.results.kind import Kind
+from catlip.results.rules import MOST, by_rule, by_scale, suffix
+from catlip.results.run import Records, Run, of_kind
 from catlip.table import Table
-from reports.read.caveats import with_warning
+from catlip.vocabulary.figures import vocabulary_figures
+from catlip.vocabulary.overlap import overlap_figures
+from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics, overlap_table
 from reports.read.measured import Setting
-from reports.read.records import Record, Records, of_kind
-from reports.read.rules import MOST, by_rule, by_scale, suffix
-from reports.render.blocks import Block, Section, Text, side_by_side, to_fill
-from reports.render.figures import Figure
-from reports.words.label_accuracy import accuracy_figures
-from reports.words.label_examples import example_figure
-from reports.words.labelling_speed import speed_figure
-from reports.words.overlap import overlap_figures
-from reports.words.threshold import threshold_figures
-from reports.words.vocabulary_plots import vocabulary_figures
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
 STATISTICS = (
@@ -79,9 +71,9 @@ def _captions(main: Setting | None, records: Records) -> list[Block]:
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
         scale = labelled[0].scale
-        counted: list[Record[VocabularyCounts]]
+        counted: list[Run[VocabularyCounts]]
         counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
-        labelling: list[Record[Labelling]] = of_kind(labelled, Labelling)
+        labelling: list[Run[Labelling]] = of_kind(labelled, Labelling)
         vocabularies = by_rule(counted)
         blocks += side_by_side(vocabulary_figures(vocabularies, scale, suffix(i)))
         table = labels_table(by_rule(labelling), vocabularies, scale, suffix=suffix(i))
@@ -140,7 +132,7 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
     return _each(scales, (speed_figure, _speed_tables), words, command=SPEED)
 
 
-def _speed_tables(record: Record[LabellingSpeed], end: str) -> list[Table]:
+def _speed_tables(record: Run[LabellingSpeed], end: str) -> list[Table]:
     tables = [*per_core_table(record, end), *command_table(record, end)]
     return [with_warning(table, [record]) for table in tables]
 
@@ -153,13 +145,13 @@ def _threshold(main: Setting | None, records: Records) -> list[Block]:
     return _each(scales, (threshold_figures, _threshold_table), words, command=THRESHOLD)
 
 
-def _threshold_table(record: Record[Threshold], end: str) -> list[Table]:
+def _threshold_table(record: Run[Threshold], end: str) -> list[Table]:
     return threshold_table(record, record.scale, end)
 
 
 def _each(
-    scales: Iterable[Sequence[Record[K]]],
-    parts: Sequence[Callable[[Record[K], str], Sequence[Block | Figure]]],
+    scales: Iterable[Sequence[Run[K]]],
+    parts: Sequence[Callable[[Run[K], str], Sequence[Block | Figure]]],
     words: str,
     *,
     command: str,

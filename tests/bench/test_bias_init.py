@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bench.bias_init import DEFAULTS, BiasInit, build, entropy, first_below, main
+from bench.step_time.bias_init_result import BIASES
 from catlip import pretrain
-from catlip.kinds.cost.bias_init import BIASES
 from catlip.pretrain import PretrainCatLIP
 from catlip.pretraining.method import base_rates_of
 from catlip.training.trainer import Trainer

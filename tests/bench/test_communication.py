@@ -20,7 +20,7 @@ from filelock import FileLock
 from one_line import one_line_error
 
 from bench.arithmetic.exchanges import sent
-from bench.communication import Communication
+from bench.communication.__main__ import Communication
 from bench.measuring.collectives import NCCL_KERNEL, TRACED_AS, Collective, bus_factor
 from bench.measuring.exchange_time import grouped
 from catlip.cli import InputError

@@ -2,9 +2,9 @@
 
 import pytest
 
-from catlip.kinds import CompiledSize, Compiling, Interval, Run, Summary
-from catlip.kinds.cost.compiling import when_it_pays
-from catlip.kinds.run import Config, Environment
+from bench.step_time.compiling_result import CompiledSize, Compiling, when_it_pays
+from catlip.results.kind import Interval, Summary
+from catlip.results.run import Config, Environment, Run
 
 
 def compiling(low: float, *, compiled_ms: float = 80.0) -> Compiling:

@@ -18,7 +18,7 @@ from bench.images.decoders import PEERS, WHOLE, ours
 from bench.images.planning import plan_epoch
 from bench.photographs import cut, shipped_photographs
 from catlip.data.augment import draws_at
-from catlip.kinds.cells import TIMES
+from catlip.results.cells import TIMES
 
 SHORT = shlex.split(
     "--num-images 6 --resolution 32 --rounds 2 --batch-size 4 --num-batches 3 --loader-rounds 2"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from one_line import one_line_error
 
-from bench.label_accuracy import COLUMNS, SHARES, measure
+from bench.label_accuracy.__main__ import COLUMNS, SHARES, measure
 from bench.measuring.statistics import share
 from bench.wording import nltk_rules
 from bench.wording.misses import (
@@ -29,7 +29,7 @@ from bench.wording.misses import (
 )
 from bench.wording.prompts import KINDS, Prompt, read_prompts
 from catlip.captions import Labeller
-from catlip.kinds import Interval
+from catlip.results.kind import Interval
 
 RULES = ("paper", "corenet", "paper_multiword")
 

@@ -16,8 +16,8 @@ from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
 from bench.measuring.step_memory import GIB, attempt, measure, predict, state_of
 from bench.measuring.training_step import Factors, batch_of, build
-from bench.memory import MULTIPLE, Memory, main
-from catlip import kinds
+from bench.memory import result
+from bench.memory.__main__ import MULTIPLE, Memory, main
 from catlip.cli import InputError
 from catlip.program.ranges import check_ranges
 from catlip.training.distributed import Place, find_place
@@ -226,7 +226,7 @@ def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
     record = json.loads(path.read_text())
     assert record["kind"] == "memory"
-    memory = kinds.Memory.read(record["metrics"])
+    memory = result.Memory.read(record["metrics"])
     assert memory.how == "live storage of tensors"
     assert set(memory.batches) == {8, 16}
     for size, batch in memory.batches.items():
@@ -251,7 +251,7 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
     options = ("--num-classes", 500, "--batch-sizes", 4096, 8)
     done = succeed("bench.memory", *TINY, *options, "--out", tmp_path)
     (path,) = tmp_path.iterdir()
-    memory = kinds.Memory.read(json.loads(path.read_text())["metrics"])
+    memory = result.Memory.read(json.loads(path.read_text())["metrics"])
     assert set(memory.batches[8].methods) == set(memory.batches[4096].too_large)
     assert min(memory.batches[4096].too_large.values()) > 0.25
     assert not memory.batches[4096].methods

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from bench.robustness import Robustness, main
 from bench.studies.noise import KINDS, Noise, write_noisy
+from bench.studies.robustness_result import Robustness as Measured
+from bench.studies.robustness_result import robustness_table
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.kinds import Robustness as Measured
-from catlip.kinds.run import Config, Environment, Run
-from catlip.kinds.transfer.robustness import robustness_table
+from catlip.results.run import Config, Environment, Run
 
 CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
 FRACTIONS = st.floats(0.01, 0.99)

@@ -23,7 +23,7 @@ from bench.plan.rates import RATES_DIFFER, fastest_record, machines
 from bench.plan.runs import check, planned
 from catlip.cli import InputError
 from catlip.costs import GIB
-from catlip.kinds import Interval
+from catlip.results.kind import Interval
 
 LINK = PRESETS["a100_8x_nvlink_200gbit"]
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"

@@ -28,8 +28,8 @@ from bench.measuring.training_step import Factors
 from bench.projection import Projection, find_compute, find_link
 from catlip.cli import InputError
 from catlip.costs import Exchange
-from catlip.kinds.cells import TIMES
 from catlip.program.ranges import check_ranges
+from catlip.results.cells import TIMES
 
 NODE = {"node_devices": 8, "node_gb_s": 100, "node_latency_us": 5}
 LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench.scaling import Scaling, cells, main, spread
+from bench.studies.scaling_result import Scaling as Measured
+from bench.studies.scaling_result import curves
+from bench.studies.scaling_tables import scaling_tables
 from catlip.cli import InputError
 from catlip.data.shards import expand
-from catlip.kinds import Scaling as Measured
-from catlip.kinds.run import Config, Environment, Run
-from catlip.kinds.transfer.scaling import curves
-from catlip.kinds.transfer.scaling_tables import scaling_tables
 from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.results.run import Config, Environment, Run
 from catlip.table import MISSING
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)

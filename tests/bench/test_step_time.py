@@ -12,14 +12,14 @@ import pytest
 import torch
 from one_line import one_line_error
 
-from bench import step_time
+import bench.step_time.__main__ as step_time
 from bench.arithmetic.gpus import datasheet_tflops
 from bench.measuring import methods
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
-from bench.step_time import PARTS, StepTime, steps_ms, ways
+from bench.step_time.__main__ import PARTS, StepTime, steps_ms, ways
 from catlip.cli import InputError
-from catlip.kinds.cells import TIMES
+from catlip.results.cells import TIMES
 from catlip.system import machine
 from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
+from bench.studies.tuning_result import Trial, expected_best, expected_best_interval, tuning_table
 from bench.tuning import RANGES, Tuning, main, points, trial_of
 from catlip.cli import InputError
-from catlip.kinds.run import Config, Environment, Run
-from catlip.kinds.transfer.tuning import Trial, expected_best, expected_best_interval, tuning_table
 from catlip.recipes.pretrain import CATLIP
+from catlip.results.run import Config, Environment, Run
 
 COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"
 CAPTIONS = 27_772  # of the starter

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench import waterfall
+import bench.waterfall.__main__ as waterfall
 from bench.measuring.statistics import summarise
 from bench.measuring.training_step import Factors
 from bench.measuring.variants import (
@@ -22,12 +22,11 @@ from bench.measuring.variants import (
     release_changes,
     released_clip,
 )
-from bench.waterfall import Timed, apply_all, walk
-from catlip.kinds import Pair, Step, Waterfall, Way
-from catlip.kinds.base import Interval
-from catlip.kinds.cost.waterfall import Factor
+from bench.waterfall.__main__ import Timed, apply_all, walk
+from bench.waterfall.result import Factor, Pair, Step, Waterfall, Way
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.results.kind import Interval
 from catlip.training.distributed import find_place
 from catlip.training.trainer import Trainer
 

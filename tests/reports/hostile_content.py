@@ -7,8 +7,8 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from catlip.results.figures import render
 from catlip.table import as_csv
-from reports.render.figures import render
 from reports.render.page import markdown, write_report
 from reports.sections import Page
 

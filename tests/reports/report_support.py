@@ -9,10 +9,11 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
+from catlip.results.figures import Figure, Rendered
+from catlip.results.run import Records, Run
 from catlip.table import Table
 from reports.paper.claims import claims_tables, verdicts
-from reports.read.records import Record, Records, read_record, read_records
-from reports.render.figures import Figure, Rendered
+from reports.read.records import read_record, read_records
 from reports.render.page import html
 from reports.sections import Page, build_page
 
@@ -96,7 +97,7 @@ def write(
     return path
 
 
-def written(tmp_path: Path, content: dict[str, Any], scale: str = "starter") -> Record:
+def written(tmp_path: Path, content: dict[str, Any], scale: str = "starter") -> Run:
     return read_record(tmp_path / "runs", write(tmp_path, content, scale))
 
 

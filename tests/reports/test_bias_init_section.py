@@ -7,9 +7,9 @@ from hostile_content import can_be_shown, poisoned, with_leaves
 from matplotlib.figure import Figure as Canvas
 from report_support import figure, page_in, table
 
+from catlip.results.blocks import Text
+from catlip.results.figures import render
 from catlip.table import MISSING
-from reports.render.blocks import Text
-from reports.render.figures import render
 from reports.render.page import html, markdown
 from reports.sections import Page
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from catlip.kinds import Interval, Plan, PlannedRun, read_run
-from catlip.kinds.cost.plan import plan_table
+from bench.plan.result import Plan, PlannedRun, plan_table
+from catlip.results.kind import Interval
+from catlip.results.run import read_run
 from catlip.table import MISSING, Cell, Table
 from reports.read.records import read_records
 from reports.render.page import TEMPLATES, html, write_report

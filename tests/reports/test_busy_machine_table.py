@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from report_support import records_in
 
-from catlip.kinds import BusyMachine
-from catlip.kinds.cells import TIMES
-from catlip.kinds.cost.busy_machine import busy_machine_table
+from bench.step_time.busy_machine_result import BusyMachine, busy_machine_table
+from catlip.results.cells import TIMES
 from reports.render.page import markdown
 from reports.sections import build_page
 

@@ -8,10 +8,10 @@ from report_support import page_in, records_in
 from toys import steps
 
 from catlip.claims import digest
-from catlip.kinds import Pretrain
-from catlip.kinds.estimate import HOLDS
+from catlip.pretraining.result import Pretrain
+from catlip.results.caveats import broken_words
+from catlip.results.estimate import HOLDS
 from reports.paper.claims import verdicts
-from reports.read.caveats import broken_words
 from reports.read.measured import settings
 from reports.render.page import markdown
 from reports.render.provenance import record_groups

@@ -19,17 +19,18 @@ from report_support import (
 )
 from toys import steps
 
+from bench.studies.scaling_figures import against_itself
+from bench.studies.scaling_result import Scaling
 from catlip.claims import claims, digest, rules
-from catlip.kinds import Scaling
-from catlip.kinds.estimate import FAILS, HOLDS, OPEN, RULES
+from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
+from catlip.results.run import Records
 from reports.paper.claims import JUDGES, NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
-from reports.read.records import Records, read_records
+from reports.read.records import read_records
 from reports.render.page import markdown
 from reports.render.provenance import view
 from reports.summary.answers import as_good
 from reports.summary.tables import headline
-from reports.transfer.scaling import against_itself
 
 NAN = math.nan
 AT_THE_PAPERS = f"{HOLDS} at the paper's scale"

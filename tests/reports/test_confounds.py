@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report_support import records_in
 
-from catlip.kinds.transfer.transfer import packed
+from bench.downstream.probe.result import packed
 from reports.read.measured import settings
 from reports.summary.confounds import confounds
 

@@ -19,13 +19,13 @@ from report_support import (
     write,
 )
 
-from catlip.kinds.cells import TIMES
+from catlip.results.blocks import Answers, Command, Text
+from catlip.results.cells import TIMES
 from catlip.table import MISSING, Table
 from reports.cost import cost
 from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
-from reports.render.blocks import Answers, Command, Text
 from reports.sections import build_page
 
 ANCHORS = (

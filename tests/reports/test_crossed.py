@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reports.compare.crossed import crossed
+from bench.downstream.probe.crossed import crossed
 
 SEEDS, IMAGES, RUNS = 6, 435, 1_000
 

@@ -11,19 +11,19 @@ import pytest
 from PIL import Image
 from report_support import records_in
 
-from catlip.kinds import Multilabel
-from reports.read.records import read_records
-from reports.render.figures import render
-from reports.render.panels import decoded
-from reports.transfer import dense
-from reports.transfer.dense import (
+from bench.downstream.dense import figures as dense
+from bench.downstream.dense.figures import (
     dense_sections,
     dense_table,
     gain_sentences,
     other_encoders,
     overfit_table,
 )
-from reports.transfer.dense_pictures import picture_figures
+from bench.downstream.dense.pictures import picture_figures
+from bench.downstream.dense.result import Multilabel
+from catlip.results.figures import render
+from catlip.results.panels import decoded
+from reports.read.records import read_records
 
 
 def coded(values: np.ndarray) -> str:

@@ -8,12 +8,12 @@ import pytest
 from report_support import page_in, table
 from toys import steps
 
-from catlip.kinds.transfer.transfer import packed
+from bench.downstream.probe.result import packed
+from catlip.results.blocks import Answer, Answers
 from reports.read.measured import settings
 from reports.read.records import read_records
-from reports.render.blocks import Answers
 from reports.sections import Page, build_page
-from reports.summary.answers import Answer, advice, as_good
+from reports.summary.answers import advice, as_good
 from reports.summary.tables import headline
 
 IMAGES = 5000

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_support import golden_record, page_in, records_in, written
 
+from catlip.results.figures import render
 from catlip.table import clipped
-from reports.render.figures import render
 from reports.sections import build_page
 
 NEW_KINDS = (

@@ -13,23 +13,24 @@ from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.compare import compare as bench_compare
+from bench.downstream.dense.figures import dense_table, gain_sentences
+from bench.downstream.probe.few_labels import share_figures
+from bench.downstream.probe.tables import worth_table
+from bench.downstream.probe.transfer_gain import gain_table, gains_of
+from bench.step_time.result import StepTime, step_tables
+from bench.studies.threshold_result import probes
+from bench.waterfall.result import waterfall_tables
 from catlip.claims import least_pairs
-from catlip.kinds import KINDS, StepTime
-from catlip.kinds.cost.step_time import step_tables
-from catlip.kinds.cost.waterfall import waterfall_tables
-from catlip.kinds.least_counts import ROUNDS, too_few
-from catlip.kinds.words.threshold import probes
+from catlip.results.least_counts import ROUNDS, too_few
+from catlip.results.run import Run
 from catlip.table import Quantity, sign_of
+from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
-from reports.read.records import Record, read_records
+from reports.read.records import read_records
 from reports.sections import build_page
 from reports.summary.answers import as_good, cheaper
 from reports.summary.tables import headline
 from reports.summary.why import why
-from reports.transfer.dense import dense_table, gain_sentences
-from reports.transfer.few_labels import share_figures
-from reports.transfer.transfer_gain import gain_table, gains_of
-from reports.transfer.transfer_tables import worth_table
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}
@@ -70,8 +71,8 @@ def setting(tmp_path) -> Callable[[], Setting]:
 
 
 @pytest.fixture
-def of_kind(tmp_path) -> Callable[[str], list[Record]]:
-    def read(kind: str) -> list[Record]:
+def of_kind(tmp_path) -> Callable[[str], list[Run]]:
+    def read(kind: str) -> list[Run]:
         return records_in(tmp_path).of(KINDS[kind])
 
     return read

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from report_support import records_in, table, undrawn_html
 
+from catlip.results.figures import render
+from catlip.results.run import Records
 from catlip.table import MOST_ROWS, Cell, Table, as_csv, as_markdown
 from reports.read.measured import settings
-from reports.read.records import Records, read_records
+from reports.read.records import read_records
 from reports.render import provenance
-from reports.render.figures import render
 from reports.render.page import markdown
 from reports.render.provenance import record_groups
 from reports.sections import Page, build_page

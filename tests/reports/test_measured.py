@@ -8,11 +8,10 @@ import pytest
 from report_support import records_in
 from toys import steps
 
-from catlip.kinds import StepTime
-from catlip.kinds.cells import TIMES
-from catlip.kinds.cost.step_time import step_tables
+from bench.step_time.figures import phases_figure
+from bench.step_time.result import StepTime, step_tables
+from catlip.results.cells import TIMES
 from catlip.table import Quantity, quantity_of
-from reports.cost.step_times import phases_figure
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from report_support import program_of
 
+from catlip.results.run import Records
 from reports.paper.paper_cells import MEASURED, Ours
 from reports.paper.paper_tables import COMMANDS, figures_stated, result_table, result_tables
 from reports.paper.published import (
@@ -19,7 +20,6 @@ from reports.paper.published import (
     read_published,
     same_value,
 )
-from reports.read.records import Records
 
 # Rows, and columns beside the row's label, of each table in the paper.
 SHAPES = {

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from one_line import one_line_error
 from report_support import page_in, records_in, run_reports
 
-from catlip.kinds import Scaling
+from bench.studies.scaling_result import Scaling
+from catlip.results.run import Records
 from catlip.table import MISSING
-from reports.read.records import Records, read_records
+from reports.read.records import read_records
 from reports.render.page import markdown, write_report
 from reports.sections import build_page
 

@@ -25,23 +25,26 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 from report_support import REPOSITORY, figure, page_in, records_in, table, takes_its_flags
 
-from catlip.kinds import LinearProbe, LongerTraining
+from bench.downstream.dense import figures as dense
+from bench.downstream.probe.few_labels import lines_of as share_lines
+from bench.downstream.probe.result import LinearProbe
+from bench.downstream.probe.runs import runs_of
+from bench.downstream.probe.transfer_gain import gains_of, verdict
+from bench.downstream.probe.transfer_origins import origin_sentences
+from bench.studies.longer_training_figures import lines_of as longer_lines
+from bench.studies.longer_training_figures import snapshots_of
+from bench.studies.longer_training_result import LongerTraining
 from catlip.method_style import ordered
+from catlip.results.blocks import Command, Text
+from catlip.results.lines import means_of
+from catlip.results.run import Run
 from catlip.table import MISSING, as_csv
 from reports.read.measured import settings
-from reports.read.records import Record, read_records
-from reports.render.blocks import Command, Text
+from reports.read.records import read_records
 from reports.render.page import markdown, write_report
 from reports.sections import Page, build_page
 from reports.summary.answers import as_good
-from reports.transfer import dense, transfer
-from reports.transfer.few_labels import lines_of as share_lines
-from reports.transfer.longer_training import lines_of as longer_lines
-from reports.transfer.longer_training import snapshots_of
-from reports.transfer.transfer_gain import gains_of, verdict
-from reports.transfer.transfer_lines import means_of
-from reports.transfer.transfer_origins import origin_sentences
-from reports.transfer.transfer_runs import runs_of
+from reports.transfer import transfer
 
 ANCHORS = ("worth", "dense", "few-labels", "transfer-init", "longer-training")
 MINUS = "\N{MINUS SIGN}"
@@ -161,7 +164,7 @@ def read(write_record, tmp_path, contents):
 def record(write_record, tmp_path):
     """One record of these parts."""
 
-    def written(kind: str, name: str = "catlip-seed0", **parts: Any) -> Record:
+    def written(kind: str, name: str = "catlip-seed0", **parts: Any) -> Run:
         path = write_record(kind, name, **parts)
         return next(found for found in records_in(tmp_path).every if found.path == str(path))
 

@@ -20,20 +20,19 @@ from report_support import (
     written,
 )
 
-from catlip.kinds import VocabularyCounts
-from catlip.kinds.cells import TIMES
-from catlip.kinds.run import Config, Environment
-from catlip.kinds.words.vocabulary import STEPS, overlap_table
+from bench.studies.threshold_figures import threshold_figures
+from catlip.results.blocks import Answers, Command, Figures
+from catlip.results.cells import TIMES
+from catlip.results.figures import render
+from catlip.results.run import Config, Environment, Run
 from catlip.table import MISSING
+from catlip.vocabulary.figures import tail_of
+from catlip.vocabulary.result import STEPS, VocabularyCounts, overlap_table
 from reports.read.measured import settings
-from reports.read.records import Record, read_records
-from reports.render.blocks import Answers, Command, Figures
-from reports.render.figures import render
+from reports.read.records import read_records
 from reports.render.provenance import view
 from reports.sections import build_page
 from reports.words import words
-from reports.words.threshold import threshold_figures
-from reports.words.vocabulary_plots import tail_of
 
 
 def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
@@ -110,12 +109,10 @@ def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
     head |= {"config": {}, "environment": {}, "notes": [], "metrics": {}}
     head |= {"setup": Config(), "machine": Environment()}
     held = VocabularyCounts(num_classes=1, unique_synsets=len(counts), imagenet_classes_occurring=0)
-    plain = tail_of(Record(**head, measured=held, samples={"counts": counts}))
+    plain = tail_of(Run(**head, measured=held, samples={"counts": counts}))
     samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
     above = {threshold: sum(n > threshold for n in counts) for threshold in (0, 10, 500)}
-    ours = tail_of(
-        Record(**head, measured=replace(held, unique_synsets_above=above), samples=samples)
-    )
+    ours = tail_of(Run(**head, measured=replace(held, unique_synsets_above=above), samples=samples))
     assert plain.points == ours.points
     assert {t: plain.above[t] for t in (0, 10, 500)} == ours.above
 

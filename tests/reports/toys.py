@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from catlip.kinds.transfer.dense import SHAPES, Precision
+from bench.downstream.dense.result import SHAPES, Precision
 
 TRANSFERRED = {"pretrain_seed": None}
 DENSE = TRANSFERRED | {

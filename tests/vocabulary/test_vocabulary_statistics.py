@@ -11,10 +11,10 @@ from one_line import one_line_error
 from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
-from catlip.kinds.words.vocabulary import LabelCounts, Match
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Making, Source
 from catlip.vocabulary.label_sets import LabelSet, label_set
+from catlip.vocabulary.result import LabelCounts, Match
 from catlip.vocabulary.statistics import (
     SIMILARITIES,
     VocabularyStatistics,

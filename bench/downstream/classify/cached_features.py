@@ -17,7 +17,7 @@ from bench.downstream.classify.datasets import Task
 from bench.downstream.classify.heads import Init, on_standardised
 from bench.downstream.classify.sweep import Fit
 from bench.downstream.encoders.load import LoadedEncoder
-from catlip.kinds.transfer.transfer import packed
+from bench.downstream.probe.result import packed
 from catlip.recipes.transfer import TransferRecipe
 
 LEAST_DEVIATION = 1e-6

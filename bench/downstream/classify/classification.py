@@ -19,10 +19,10 @@ from bench.downstream.classify.datasets import Split, Task
 from bench.downstream.classify.fit import Run, fit
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
+from bench.downstream.probe.result import packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch
-from catlip.kinds.transfer.transfer import packed
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
 from catlip.recipes.transfer import TransferRecipe
@@ -116,7 +116,7 @@ class Score:
         top1, top5: accuracy in [0, 1].
         seconds, final_loss: of its training.
         correct: for each test image that could be read, in their order, whether its class had the
-            highest score; as `catlip.kinds.transfer.transfer.packed` writes it.
+            highest score; as `bench.downstream.probe.result.packed` writes it.
         broken: the training and test images that could not be read and were left out.
     """
 

@@ -27,15 +27,15 @@ from bench.downstream.classify.heads import (
 )
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import DataSpelling, filled_in, is_written
+from bench.downstream.probe.result import Classifier, OnTasks, TaskResult
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
-from catlip.kinds import OnTasks, Run
-from catlip.kinds.transfer.transfer import Classifier, TaskResult
 from catlip.program.broken import MAX_BROKEN, BrokenImages, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
 from catlip.record import Record
+from catlip.results.run import Run
 from catlip.training.distributed import Place, find_place
 
 C = TypeVar("C", bound="Sweep")

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bench.downstream.dense import result
 from bench.downstream.dense.config import Dense
 from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
-from catlip import kinds
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences, warmup_steps
@@ -70,7 +70,7 @@ class DenseTask(ABC, Generic[S, M]):
         recipe: the config's, changed where the encoder needs it.
     """
 
-    record_kind: ClassVar[type[kinds.Dense]]
+    record_kind: ClassVar[type[result.Dense]]
     config: Dense
     recipe: ImageRecipe
 

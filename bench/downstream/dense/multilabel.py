@@ -22,13 +22,13 @@ from bench.downstream.classify.classification import Classification
 from bench.downstream.classify.datasets import Split, file_bytes, name_labels
 from bench.downstream.classify.fit import Run, fitting, train_weights
 from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
+from bench.downstream.dense import result
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.config import Dense
 from bench.downstream.dense.harness import DenseTask, Results, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME
-from catlip import kinds
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
@@ -73,7 +73,7 @@ class MultiLabel(Dense):
 class MultiLabelTask(DenseTask[CocoSplit, Classification]):
     """Which categories are on an image, trained by the loop and the data path of pre-training."""
 
-    record_kind = kinds.Multilabel
+    record_kind = result.Multilabel
 
     config: MultiLabel
     recipe: TransferRecipe

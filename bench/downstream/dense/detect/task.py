@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from bench.downstream.dense import result
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.detect.data import (
     MicroBatches,
@@ -27,7 +28,6 @@ from bench.downstream.dense.harness import (
     shown,
 )
 from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
-from catlip import kinds
 from catlip.cli import InputError
 from catlip.program.pictures import chosen
 from catlip.recipes.dense import DetectionRecipe
@@ -41,7 +41,7 @@ PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid ha
 class Detect(DenseTask[CocoSplit, MaskRCNN]):
     """Boxes and masks, trained by detectron2's trainer and scored by COCO's own code."""
 
-    record_kind = kinds.Detection
+    record_kind = result.Detection
 
     recipe: DetectionRecipe
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from bench.downstream.dense import result
 from bench.downstream.dense.ade20k import AdeSplit, ade20k_root, read_ade20k
 from bench.downstream.dense.harness import DenseTask, Results, check_precision, curve, note_warmup
 from bench.downstream.dense.segment.data import Stream, training_loader
@@ -15,7 +16,6 @@ from bench.downstream.dense.segment.training import Training, train
 from bench.downstream.dense.stream import Positions
 from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import weights_digest
-from catlip import kinds
 from catlip.cli import InputError
 from catlip.recipes.dense import SegmentationRecipe
 from catlip.training.distributed import Place
@@ -24,7 +24,7 @@ from catlip.training.distributed import Place
 class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
     """Label maps, trained by mmengine's runner and scored by mmsegmentation's IoU."""
 
-    record_kind = kinds.Segmentation
+    record_kind = result.Segmentation
 
     recipe: SegmentationRecipe
 

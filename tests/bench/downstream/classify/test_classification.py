@@ -17,9 +17,9 @@ from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.classify.fit import Run
 from bench.downstream.classify.heads import random_head
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.probe.result import unpacked
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.kinds.transfer.transfer import unpacked
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training.distributed import Place
 from catlip.training.schedule import adamw

@@ -16,11 +16,11 @@ from bench.downstream import finetune, linear_probe, readouts
 from bench.downstream.classify.datasets import Task, load_tasks
 from bench.downstream.classify.fashion_mnist import MOST_IMAGES
 from bench.downstream.encoders.preprocess import central_square
+from bench.downstream.probe.tables import worth_table
 from catlip.cli import InputError
 from catlip.data import layout
 from catlip.recipes.transfer import STARTER_PROBE
 from reports.read.records import read_records
-from reports.transfer.transfer_tables import worth_table
 
 CLOTHES = ("jersey.n.03", "dress.n.01", "coat.n.01", "sandal.n.01", "boot.n.01")
 COUNTS = {"train": 40, "t10k": 20}

@@ -1,0 +1,167 @@
+"""Tables of accuracy on new tasks, one row for each method: Table 1's form at the records' scale,
+and what is read out without training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
+from bench.downstream.probe.runs import (
+    accuracy_cell,
+    chance_of,
+    method_cell,
+    methods_of,
+    tasks_of,
+    tasks_with,
+)
+from bench.downstream.probe.tasks import agreed, task_title
+from catlip.method_style import is_ceiling, is_ours
+from catlip.results.likeness import unlike
+from catlip.results.run import Run
+from catlip.table import Cell, Table, listed, shown
+
+CEILING = "Sanity ceilings: encoders that other people pre-trained"
+ELSEWHERE = "Not trained here"
+
+
+def worth_table(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Table]:
+    """Linear-probe (LP) and fine-tuned (FT) accuracy with all training data, one row for each
+    method.
+
+    Args:
+        records: of kinds linear_probe and finetune, of one root and scale.
+    """
+    probes = [record for record in records if record.kind == LinearProbe.kind]
+    tuned = [record for record in records if record.kind == Finetune.kind]
+    tasks = tasks_of(tasks_with(probes) + tasks_with(tuned), records)
+    ways = {way: of for way, of in (("LP", probes), ("FT", tuned)) if of}
+    columns = [
+        "Method",
+        *(f"{task_title(records, task)}, {way} (%)" for task in tasks for way in ways),
+    ]
+    rows = {
+        method: [accuracy_cell(of, method, task) for task in tasks for of in ways.values()]
+        for method in methods_of(records)
+    }
+    title = (
+        f"Table 1's form at {records[0].scale} scale: linear probe "
+        f"(LP){' and fine-tuning (FT)' if tuned else ''}, top-1"
+    )
+    caption = _worth_caption(probes, tuned, tasks)
+    return _grouped(f"worth{suffix}", title, columns, rows=rows, caption=caption)
+
+
+def _worth_caption(
+    probes: Sequence[Run[OnTasks]], tuned: Sequence[Run[OnTasks]], tasks: Sequence[str]
+) -> str:
+    words = (
+        "Mean ± sample standard deviation over n seeds of pre-training; all training data, "
+        "classifiers that start at random. Every encoder sees images of its own size, which its "
+        f"record names.{_guessing([*probes, *tuned], tasks)}"
+    )
+    if probes and all(r.setup.cached_features for r in probes):
+        words += (
+            " The probes compute features once, so they see no augmented image; the paper's probes "
+            "(Table 7(a)) augment in every epoch: the two do not give the same number."
+        )
+    for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
+        if fields := unlike(of):
+            words += (
+                f" Beware: the {name} here do not all have the same recipe: they differ in "
+                f"{listed(fields)}."
+            )
+    return words
+
+
+def _guessing(records: Sequence[Run[OnTasks]], tasks: Sequence[str]) -> str:
+    said = []
+    for task in tasks:
+        if chance := chance_of(records, task):
+            said.append(f"{shown(chance, 1)} % on {task_title(records, task)}")
+    return f" Guessing gives {' and '.join(said)}." if said else ""
+
+
+def readout_table(
+    read: Sequence[Run[Readout]], probes: Sequence[Run[LinearProbe]], suffix: str = ""
+) -> list[Table]:
+    """Accuracy without training a classifier, beside the linear probe's, one row for each method;
+    the records are of one root and scale.
+    """
+    by_neighbours = tasks_with(read, lambda task: task.knn_top1)
+    zero_shot = tasks_with(read, lambda task: task.zero_shot_top1)
+    tasks = tasks_of(by_neighbours + zero_shot, [*read, *probes])
+    columns = ["Method"]
+    for task in tasks:
+        title = task_title([*read, *probes], task)
+        columns += [
+            f"{title}: zero-shot (%)",
+            f"{title}: nearest neighbours (%)",
+            f"{title}: linear probe (%)",
+        ]
+    rows = {
+        method: [cell for task in tasks for cell in _readout_cells(read, probes, method, task=task)]
+        for method in methods_of(read)
+    }
+    voters = agreed(record.setup.neighbours for record in read)
+    caption = (
+        "Top-1, below it top-5 and n. Nearest neighbours: the "
+        f"{f'{shown(voters, 0)} ' if voters else ''}training images with the most similar features "
+        "vote. Zero-shot: no image of the task is used. CLIP's text tower reads prompts with the "
+        "class names; CatLIP takes those rows of its pre-training classifier that Transfer Init "
+        "would start from, and never chooses a label without one. Only the linear probe is "
+        "trained."
+    )
+    return _grouped(
+        f"readouts{suffix}",
+        f"Accuracy without training a classifier, {read[0].scale} scale",
+        columns,
+        rows=rows,
+        caption=caption,
+    )
+
+
+def _readout_cells(
+    read: Sequence[Run[Readout]], probes: Sequence[Run[LinearProbe]], method: str, task: str
+) -> list[Cell]:
+    ways = {record.measured.zero_shot for record in read if record.method == method}
+    how = " and ".join(sorted(f"by {way}" for way in ways if way))
+    zero_shot = (
+        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top1),
+        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top5),
+    )
+    neighbours = (
+        accuracy_cell(read, method, task, value=lambda result: result.knn_top1),
+        accuracy_cell(read, method, task, value=lambda result: result.knn_top5),
+    )
+    probe = (
+        accuracy_cell(probes, method, task),
+        accuracy_cell(probes, method, task, value=lambda result: result.top5),
+    )
+    return [_with_top5(*zero_shot, how), _with_top5(*neighbours), _with_top5(*probe)]
+
+
+def _with_top5(top1: Cell, top5: Cell, how: str = "") -> Cell:
+    """Top-1, and below it top-5, n, and how it was read out."""
+    if top1.quantity is None:
+        return top1
+    words = [how, f"top-5 {shown(top5.quantity.mean, 1)}" if top5.quantity else "", top1.small]
+    return replace(top1, small=", ".join(word for word in words if word))
+
+
+def _grouped(
+    name: str, title: str, columns: Sequence[str], rows: dict[str, list[Cell]], caption: str
+) -> list[Table]:
+    """A table of the rows that hold a number: first our methods, then, under headings, encoders
+    that were not trained here.
+    """
+    body: list[list[Cell]] = []
+    others: dict[str, list[list[Cell]]] = {ELSEWHERE: [], CEILING: []}
+    for method, cells in rows.items():
+        if any(cell.quantity for cell in cells):
+            heading = CEILING if is_ceiling(method) else ELSEWHERE
+            group = body if is_ours(method) else others[heading]
+            group.append([method_cell(method), *cells])
+    for heading, group in others.items():
+        if group:
+            body += [[Cell(heading)], *group]
+    return [Table(name, title, columns, rows=body, caption=caption)] if body else []

@@ -1,0 +1,223 @@
+"""What a training step costs: the time of its parts, images per second, and the fraction of the
+device's peak that it reaches.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bench.step_time.steps import StepKind, median_cell, percent_cell, what_was_timed
+from catlip.method_style import name_of, ordered
+from catlip.results.cells import TIMES, ratio_cell, summary_cell, times_cell
+from catlip.results.kind import Interval, Summary
+from catlip.results.run import Run
+from catlip.table import Cell, Table, number_cell, shown
+
+SAMPLES_OF_A_TRAINING = "13.1 billion images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """TFLOP/s of large matrix products in `precision`: measured, and by the datasheet."""
+
+    precision: str
+    tflops: Summary
+    datasheet_tflops: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSteps:
+    """The steps of one method.
+
+    Attributes:
+        parameters: number of trained parameters.
+        first_ms: time of the very first step, in which kernels are chosen or compiled.
+        total_ms: time of a whole step; the other times are its parts. If `loss_ms` is None,
+            `forward_ms` includes the loss.
+        images_per_s: of all ranks together.
+        tflops: TFLOP/s of one device, without what checkpointing computes again.
+        mfu, mfu_datasheet: `tflops` as a fraction of the ceiling, measured and by the datasheet.
+        device_hours: of a training on SAMPLES_OF_A_TRAINING.
+        joules_per_1000_images: part of the machine -> energy that it used; empty without a counter.
+    """
+
+    parameters: int
+    first_ms: float | None = None
+    total_ms: Summary
+    data_wait_ms: Summary | None = None
+    forward_ms: Summary
+    loss_ms: Summary | None = None
+    backward_ms: Summary
+    optimizer_ms: Summary
+    images_per_s: float
+    tflops: float | None = None
+    mfu: float | None = None
+    mfu_datasheet: float | None = None
+    device_hours: float | None = None
+    joules_per_1000_images: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Summary | None]:
+        """The parts of a step, in the order in which they happen."""
+        return {
+            "waiting for data": self.data_wait_ms,
+            "forward": self.forward_ms,
+            "loss": self.loss_ms,
+            "backward": self.backward_ms,
+            "optimizer": self.optimizer_ms,
+        }
+
+
+PARTS = ("waiting for data", "forward", "loss", "backward", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime(StepKind):
+    """Steps of several methods, taken in turns in one process.
+
+    Attributes:
+        ratios: `clip/catlip` -> step time of CLIP over that of CatLIP.
+        flops_ratios: `clip/catlip` -> FLOPs of CLIP over those of CatLIP; counted, not measured.
+    """
+
+    kind = "step_time"
+
+    ceiling: Ceiling | None = None
+    methods: dict[str, MethodSteps]
+    ratios: dict[str, Interval]
+    flops_ratios: dict[str, float] = field(default_factory=dict)
+
+
+def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
+    """Two tables of runs on one device, the parts of a step and the rates, each with one row per
+    run and method.
+
+    Args:
+        end: ending of the tables' names.
+    """
+    return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
+
+
+def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
+    waits = any(run.setup.data for run in runs)
+    parts = PARTS if waits else PARTS[1:]
+    columns = ["What", "Method", "Parameters (M)", "Step (ms)"]
+    columns += [f"{part.capitalize()} (ms)" for part in parts]
+    columns += ["Relative step time", "Relative FLOPs"]
+    caption = (
+        "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
+        "% interval below a ratio. Within one record the methods took turns, so their ratio is "
+        "meaningful; do not divide numbers of different records. The ratio of FLOPs is counted, "
+        "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
+        f"of its own, the forward pass includes it.{_compiling(runs)}"
+    )
+    title = f"Time of one training step on {runs[0].where}"
+    rows = [
+        [
+            *head,
+            number_cell(steps.parameters / 1e6, 1, run.anchor),
+            summary_cell(steps.total_ms, run.anchor),
+            *(median_cell(steps.parts[part], run.anchor) for part in parts),
+            step_ratio_cell(run, method),
+            _flops_cell(run, method),
+        ]
+        for run, method, steps, head in _rows(runs)
+    ]
+    return Table(name, title, columns, rows=rows, caption=caption)
+
+
+def _compiling(runs: Sequence[Run[StepTime]]) -> str:
+    """A sentence on the time of the first steps that were compiled; empty if none was."""
+    said = [
+        f"{name_of(method)} {shown(steps.first_ms / 1e3)} s"
+        for run in runs
+        if run.setup.compile
+        for method, steps in run.measured.methods.items()
+        if steps.first_ms is not None
+    ]
+    return f" First steps, compiling included: {', '.join(said)}." if said else ""
+
+
+def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
+    columns = [
+        "What",
+        "Method",
+        "Images/s",
+        "Model TFLOP/s",
+        "Of the measured ceiling (%)",
+        "Of the datasheet (%)",
+        f"Device-hours for {SAMPLES_OF_A_TRAINING}",
+        "Joules for 1,000 images",
+    ]
+    caption = (
+        "Model FLOPs do not count what is computed twice. The ceiling is the median rate of a "
+        "large matrix product on this device, in this precision; below a percentage is the rate "
+        "that it refers to. Device-hours are extrapolated from this rate of images, without "
+        "failures."
+    )
+    rows = [
+        [*head, *_rate_cells(run.measured.ceiling, steps, run.anchor)]
+        for run, _, steps, head in _rows(runs)
+    ]
+    title = f"Rate and efficiency of one training step on {runs[0].where}"
+    return Table(name, title, columns, rows=rows, caption=caption)
+
+
+def _rows(
+    runs: Sequence[Run[StepTime]],
+) -> Iterator[tuple[Run[StepTime], str, MethodSteps, list[Cell]]]:
+    """Each run and method, with its steps and the first cells of its row."""
+    for run in runs:
+        what = what_was_timed(run)
+        for method in ordered(run.measured.methods):
+            yield run, method, run.measured.methods[method], [Cell(what), Cell(name_of(method))]
+            what = "as above"
+
+
+def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
+    """The ratio of step times with its interval; 1 for the method that the others are divided by; a
+    dash for a method that was not timed.
+    """
+    measured = run.measured
+    if method not in measured.methods:
+        return Cell()
+    if run.too_few:
+        return Cell(small=f"too few for a ratio: {run.too_few}")
+    pairs = {pair.partition("/")[0]: ratio for pair, ratio in measured.ratios.items()}
+    if method in pairs:
+        return ratio_cell(run, pairs[method])
+    is_below = any(pair.endswith(f"/{method}") for pair in measured.ratios)
+    return Cell(f"1{TIMES}", "", run.anchor) if is_below else Cell()
+
+
+def _flops_cell(run: Run[StepTime], method: str) -> Cell:
+    """The method's ratio of FLOPs, such as `1.17x`; a dash for one that has no ratio."""
+    for pair, ratio in run.measured.flops_ratios.items():
+        if pair.partition("/")[0] == method:
+            return times_cell(ratio, run.anchor)
+    return Cell()
+
+
+def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
+    reached = ceiling.tflops.median if ceiling else None
+    promised = ceiling.datasheet_tflops if ceiling else None
+    return [
+        number_cell(steps.images_per_s, None, anchor),
+        number_cell(steps.tflops, None, anchor),
+        percent_cell(steps.mfu, anchor, _of(reached)),
+        percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
+        number_cell(steps.device_hours, None, anchor),
+        _energy_cell(steps, anchor),
+    ]
+
+
+def _energy_cell(steps: MethodSteps, anchor: str) -> Cell:
+    """The sum, with its parts below; "not measured" without a counter."""
+    used = steps.joules_per_1000_images
+    if not used:
+        return Cell("not measured")
+    parts = ", ".join(f"{of} {shown(joules)}" for of, joules in used.items())
+    return number_cell(sum(used.values()), None, anchor, small=parts)
+
+
+def _of(tflops: float | None) -> str:
+    return "" if tflops is None else f"of {shown(tflops)} TFLOP/s"

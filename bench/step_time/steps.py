@@ -1,0 +1,74 @@
+"""What the kinds that measure training steps share: how a step is described, and which methods are
+shown.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from catlip.method_style import ordered
+from catlip.results.kind import Kind, Summary
+from catlip.results.run import Run
+from catlip.table import Cell, clipped, number_cell
+
+USUAL_RESOLUTION = 224
+MOST_METHODS = 12  # of a record, in a figure or table
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepKind(Kind):
+    """Metrics of training steps by `world_size` ranks; None in older records."""
+
+    world_size: int | None = None
+
+
+def step_description(run: Run[StepKind]) -> str:
+    """What was timed, and where: `vit_b16, batch 8, fp32, torch 2.13, on DEVICE`."""
+    return f"{what_was_timed(run)}, on {run.where}"
+
+
+def what_was_timed(run: Run[StepKind]) -> str:
+    """As `step_description`, without the device."""
+    setup, torch = run.setup, run.machine.packages.get("torch", "").partition("+")[0]
+    words = [
+        clipped(setup.model or run.name, 40),
+        f"batch {setup.batch_size}" if setup.batch_size is not None else "",
+        *_options(run),
+        clipped(setup.precision, 12) if setup.precision else "",
+        f"torch {clipped(torch, 24)}" if torch else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _options(run: Run[StepKind]) -> list[str]:
+    """The attention of a step, whether it was compiled, and everything unusual about it."""
+    setup, ranks = run.setup, run.measured.world_size or 1
+    kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
+    both_ways = run.measured.kind == "compiling"
+    of_kernel = bool(kernel) and setup.attention != "naive" and not changes
+    options = {
+        f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
+        "naive attention": setup.attention == "naive",
+        f"{clipped(kernel, 24)} attention": of_kernel,
+        "checkpointing": setup.checkpointing,
+        f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
+        "compiled" if setup.compile else "eager": not changes and not both_ways,
+        "deterministic kernels": setup.deterministic,
+        "with data loading": bool(setup.data),
+        f"{ranks} ranks": ranks > 1,
+    }
+    return [words for words, given in options.items() if given]
+
+
+def shown_methods(methods: Iterable[str]) -> list[str]:
+    """The first MOST_METHODS methods, in the order that all tables have."""
+    return ordered(methods)[:MOST_METHODS]
+
+
+def median_cell(summary: Summary | None, anchor: str) -> Cell:
+    """The median, without percentiles."""
+    return number_cell(None if summary is None else summary.median, None, anchor)
+
+
+def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:
+    """A fraction in percent."""
+    return number_cell(None if fraction is None else 100 * fraction, 1, anchor, small=small)

@@ -1,1 +1,0 @@
-"""Kinds of trainings, and of encoders' accuracies on other tasks."""

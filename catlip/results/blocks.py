@@ -1,0 +1,142 @@
+"""What a page is made of: sections of text, commands, tables and figures, rendered alike as HTML
+and as markdown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catlip.results.figures import Figure
+from catlip.table import Table
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; words in backticks are code, and everything else is escaped."""
+
+    words: str
+    kind = "text"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command for the reader to type."""
+
+    line: str
+    kind = "command"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures that stand side by side where there is room."""
+
+    figures: Sequence[Figure]
+    kind = "figures"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, its answer in a few words, the sentences behind it, and the records they rest on
+    as (anchor, name).
+    """
+
+    question: str
+    short: str
+    sentences: Sequence[str]
+    sources: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The three questions with their answers."""
+
+    answers: Sequence[Answer]
+    kind = "answers"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A list of raw values in short: how many, how they are distributed, and the first of them."""
+
+    name: str
+    summary: str
+    values: str
+
+
+@dataclass(frozen=True)
+class RecordView:
+    """A record as the page shows it inline."""
+
+    anchor: str
+    path: str
+    command: str
+    where: str
+    config: str
+    environment: str
+    metrics: str
+    samples: Sequence[Samples]
+    notes: Sequence[str]
+    caveats: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        """About how many characters of the page the record takes."""
+        texts = [self.config, self.environment, self.metrics, self.command]
+        for series in self.samples:
+            texts += [series.summary, series.values]
+        return sum(map(len, texts))
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """A record of which the page shows only the path and the caveats."""
+
+    anchor: str
+    path: str
+    caveats: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RecordGroup:
+    """Records of the same root, scale, kind and method.
+
+    Attributes:
+        records: those that are shown whole.
+        lines: those that are shown as a line.
+        unlisted: how many others there are.
+    """
+
+    anchor: str
+    title: str
+    records: Sequence[RecordView]
+    lines: Sequence[RecordLine] = ()
+    unlisted: int = 0
+
+
+@dataclass(frozen=True)
+class RecordList:
+    """All records in groups, shown inside the page."""
+
+    groups: Sequence[RecordGroup]
+    kind = "records"
+
+
+Block = Text | Command | Figures | Answers | RecordList | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def to_fill(words: str, command: str) -> list[Block]:
+    """Blocks that say what has not been run, and give the command that would fill the section."""
+    return [Text(f"{words} This fills the section:"), Command(command)]
+
+
+def side_by_side(figures: Sequence[Figure]) -> list[Block]:
+    """The figures as one block; an empty list if there are none."""
+    return [Figures(figures)] if figures else []

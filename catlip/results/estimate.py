@@ -1,0 +1,180 @@
+"""Mean differences and ratios of pairs, with 95 % intervals and verdicts against a bound."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catlip.claims import least_pairs
+from catlip.results.kind import Interval
+
+COVERAGE = 0.95
+BETTER, NOT_WORSE, WORSE, CANNOT_TELL = "better", "not worse", "worse", "cannot tell"
+HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference, or a ratio.
+
+    Attributes:
+        value: the mean of the pairs; the geometric mean for ratios.
+        low, high: 95 % interval; None for too few pairs. For a count, both equal `value`.
+        pairs: number of seeds, encoders or rounds that the interval covers; None if unknown.
+        images: number of test images, if the interval covers these, too.
+        error: standard error of the mean, with `freedom` degrees of freedom; None for ratios and
+            counts.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    pairs: int | None = None
+    images: int | None = None
+    error: float | None = None
+    freedom: float = math.inf
+
+    @property
+    def is_count(self) -> bool:
+        """Whether the estimate is a count, which has no spread."""
+        return self.low is not None and self.low == self.high
+
+
+def of_mean(
+    mean: float, error: float, freedom: float, *, pairs: int, images: int | None = None
+) -> Estimate:
+    """A mean with the t interval of its standard error."""
+    from scipy.stats import t  # takes half a second
+
+    half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
+    return Estimate(
+        mean,
+        mean - half,
+        mean + half,
+        pairs=pairs,
+        images=images,
+        error=error,
+        freedom=freedom,
+    )
+
+
+def of_pairs(differences: Sequence[float]) -> Estimate | None:
+    """The mean of one difference per pair; None without pairs, or if one is not finite."""
+    pairs = len(differences)
+    if not pairs or not all(map(math.isfinite, differences)):
+        return None
+    mean = float(np.mean(differences))
+    if pairs < least_pairs():
+        return Estimate(mean, pairs=pairs)
+    error = float(np.std(differences, ddof=1) / math.sqrt(pairs))
+    return of_mean(mean, error, pairs - 1, pairs=pairs)
+
+
+def of_ratios(ratios: Sequence[float]) -> Estimate | None:
+    """The geometric mean of one ratio per pair; None without pairs, or if a ratio is not above 0 or
+    not finite.
+    """
+    if not all(0 < ratio < math.inf for ratio in ratios):
+        return None
+    logarithm = of_pairs([math.log(ratio) for ratio in ratios])
+    if logarithm is None:
+        return None
+    low, high = (None if end is None else math.exp(end) for end in (logarithm.low, logarithm.high))
+    return Estimate(math.exp(logarithm.value), low, high, pairs=logarithm.pairs)
+
+
+def of_interval(interval: Interval | None) -> Estimate | None:
+    """The interval that a bench recorded over its rounds; None if an end is missing or infinite."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    if not all(map(math.isfinite, (interval.value, interval.low, interval.high))):
+        return None
+    return Estimate(interval.value, interval.low, interval.high)
+
+
+def between(one: Interval, other: Interval) -> Estimate | None:
+    """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
+    first, second = of_interval(one), of_interval(other)
+    if first is None or second is None or None in (first.low, first.high, second.low, second.high):
+        return None
+    low, high = (second.low or 0) - (first.high or 0), (second.high or 0) - (first.low or 0)
+    return Estimate(second.value - first.value, low, high)
+
+
+def counted(value: float | None) -> Estimate | None:
+    """A count, which has no spread; None if `value` is None or not finite."""
+    return None if value is None or not math.isfinite(value) else Estimate(value, value, value)
+
+
+def verdict(difference: Estimate, bound: float) -> str:
+    """A verdict on the first of two, from first - second: better, not worse (by `bound` or more),
+    worse, or cannot tell.
+    """
+    if difference.low is None or difference.high is None:
+        return CANNOT_TELL
+    if difference.low > 0:
+        return BETTER
+    if difference.low > -bound:
+        return NOT_WORSE
+    return WORSE if difference.high < 0 else CANNOT_TELL
+
+
+def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
+    """Whether the interval of the mean over seeds lies above the mean of `floor`. True without a
+    floor, or with too few seeds for an interval.
+    """
+    if not floor:
+        return True
+    above = of_pairs([value - float(np.mean(floor)) for value in values])
+    return above is None or above.low is None or above.low > 0
+
+
+Room = Callable[[float, float, float], float]  # (low, high, bound) -> distance
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a claim holds, and when it does not. Distances are in the unit of the estimate.
+
+    Attributes:
+        holds: how far the interval lies within what is claimed; above 0, the claim holds.
+        fails: how far the interval lies within the contrary; above 0, the claim does not hold.
+    """
+
+    holds: Room
+    fails: Room
+
+    def judge(self, estimate: Estimate, bound: float) -> tuple[str, float]:
+        """The outcome, and how far the interval would have to move to change it."""
+        if estimate.low is None or estimate.high is None:
+            return OPEN, 0.0
+        inside = self.holds(estimate.low, estimate.high, bound)
+        if inside > 0:
+            return HOLDS, inside
+        outside = self.fails(estimate.low, estimate.high, bound)
+        return (FAILS, min(outside, -inside)) if outside > 0 else (OPEN, 0.0)
+
+
+RULES = {
+    "above": Rule(lambda low, _, bound: low - bound, lambda _, high, bound: bound - high),
+    "not worse": Rule(lambda low, _, bound: low + bound, lambda _, high, __: -high),
+    "not above": Rule(lambda _, high, bound: bound - high, lambda low, *_: low),
+    "alike": Rule(
+        lambda low, high, bound: min(low + bound, bound - high),
+        lambda low, high, _: max(low, -high),
+    ),
+}
+
+
+def power(estimate: Estimate, difference: float) -> float | None:
+    """The probability that an experiment of this size tells a true `difference` from 0, in [0, 1];
+    None without a standard error.
+    """
+    from scipy.stats import nct, t
+
+    if not estimate.error:
+        return None
+    least = t.ppf((1 + COVERAGE) / 2, estimate.freedom)
+    off = difference / estimate.error
+    return float(nct.sf(least, estimate.freedom, off) + nct.cdf(-least, estimate.freedom, off))

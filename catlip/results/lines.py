@@ -1,0 +1,151 @@
+"""Draws lines of means through marks, each line named where it ends, in the form of Figures 4, 5
+and 7.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from matplotlib.axes import Axes
+
+from catlip.claims import least_pairs
+from catlip.method_style import colour_of, marker_of, name_of
+from catlip.results.estimate import Estimate, of_pairs
+from catlip.results.figures import PAPER, label_points, thinned
+from catlip.table import clipped, shown
+
+MOST_LINES = 6  # of a figure
+MOST_MARKS = 300  # drawn for each line; means are of all marks
+NAME_HEIGHT = 0.54  # inches between the names of two lines
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a figure: its name and style, the means, and the marks that the means are of.
+
+    Attributes:
+        how: what distinguishes it from another line of the same name; may be empty.
+        hollow: marks that are drawn empty; the caption says what they are.
+        dashed: whether it is the second line in its method's colour.
+    """
+
+    name: str
+    how: str
+    colour: str
+    marker: str
+    means: Sequence[tuple[float, Estimate]]
+    marks: Sequence[Point]
+    hollow: Sequence[Point] = ()
+    dashed: bool = False
+
+    @property
+    def points(self) -> list[Point]:
+        """The points that the line goes through."""
+        return [(x, mean.value) for x, mean in self.means]
+
+
+def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
+    """A method's line through the means of its points (x, group, y); each point is a mark."""
+    return Line(
+        clipped(name_of(method), 24),
+        "",
+        colour_of(method),
+        marker=marker_of(method),
+        means=means_of(points),
+        marks=[(x, y) for x, _, y in points],
+    )
+
+
+def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
+    """The mean at each x of the points (x, group, y): first within each group, such as an encoder,
+    then over the groups, with an interval over the groups.
+    """
+    means = []
+    for x, at in groupby(sorted(points), key=lambda point: point[0]):
+        groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
+        each = [sum(own) / len(own) for own in groups]
+        means.append((x, of_pairs(each) or Estimate(sum(each) / len(each))))
+    return means
+
+
+def draw_lines(
+    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+) -> None:
+    """Draw the lines; the axes' scales and limits must be set already.
+
+    Args:
+        moved: (x, steps) -> x moved aside by that many small steps, so that marks of one line do
+            not hide another's.
+    """
+    names = []
+    for i, line in enumerate(lines):
+        steps = i - (len(lines) - 1) / 2
+        means, marks, hollow = (
+            [(moved(x, steps), y) for x, y in points]
+            for points in (line.points, line.marks, line.hollow)
+        )
+        between = "--" if line.dashed else "-"
+        style = between if len(means) > 2 else "_"  # two points do not make a line
+        axes.plot(*zip(*means, strict=True), style, color=line.colour, linewidth=1.8, markersize=12)
+        for x, mean in line.means:
+            if mean.low is not None and mean.high is not None:
+                ends = [[mean.value - mean.low], [mean.high - mean.value]]
+                axes.errorbar(
+                    [moved(x, steps)], [mean.value], ends, ecolor=line.colour, capsize=5, zorder=3
+                )
+        for points, face in ((marks, line.colour), (hollow, PAPER)):
+            if points:
+                drawn = [points[i] for i in thinned(len(points), MOST_MARKS)]
+                axes.plot(
+                    *zip(*drawn, strict=True),
+                    line.marker,
+                    color=line.colour,
+                    markerfacecolor=face,
+                    alpha=0.35,
+                    markersize=5,
+                )
+        x, y = means[-1]
+        how = f"{line.how} " if line.how else ""
+        names.append((x, y, f"{line.name}\n{how}{shown(y, 1)} %", line.colour))
+    label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
+
+
+def how_drawn(every: Sequence[Line]) -> str:
+    """Sentences for the caption of a figure that draws the first MOST_LINES of these lines: what
+    the bars are, and how many marks and lines were left out.
+    """
+    lines = every[:MOST_LINES]
+    sentences = []
+    if any(mean.low is not None for line in lines for _, mean in line.means):
+        sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
+    if any(len(of) > MOST_MARKS for line in lines for of in (line.marks, line.hollow)):
+        sentences.append(f"At most {MOST_MARKS} marks of each line are drawn.")
+    if len(every) > len(lines):
+        sentences.append(f"The first {len(lines)} of {len(every)} lines.")
+    return " ".join(sentences)
+
+
+def height_for(lines: Sequence[Line]) -> float:
+    """Height in inches of a figure that has room for the names of all lines."""
+    return max(3.2, 1.0 + NAME_HEIGHT * len(lines))
+
+
+def said(lines: Sequence[Line], unit: str, shorten: Callable[[float], str]) -> str:
+    """The means in words: `CatLIP: 3.0 % at 5 %, 6.3 % at 100 %`."""
+    told = []
+    for line in lines:
+        name = f"{line.name}, {line.how}" if line.how else line.name
+        points = ", ".join(f"{shown(y, 1)} % at {shorten(x)}{unit}" for x, y in line.points)
+        told.append(f"{name}: {points}")
+    return "; ".join(told)
+
+
+def brief(x: float, digits: int = 3) -> str:
+    """A fraction, an epoch or a time with no more digits than it needs: 5, 50.3, 1,234."""
+    return f"{x:,.0f}" if x >= 10 ** (digits - 1) - 0.5 else f"{x:.{digits}g}"
+
+
+def brief_fraction(fraction: float) -> str:
+    """A fraction of the data, in %, with two digits where it is small: 0.5, 5, 50, 100."""
+    return brief(fraction, 2)

@@ -1,0 +1,382 @@
+"""A record as its kind's tables use it, whether a bench has just measured it or the reports have
+read it from a file.
+"""
+
+import functools
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from catlip.results.kind import Interval, Kind
+from catlip.results.least_counts import too_few
+from catlip.table import shown
+
+K = TypeVar("K", bound=Kind, covariant=True)
+R = TypeVar("R")
+LARGEST = 1e18
+NUMBERS = (float, int, bool)
+LONGEST = 400  # characters of a text in a table
+NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
+# Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
+BASE64 = ("image", "mask", "truth", "predicted", "correct")
+NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
+BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The fields of a recipe that the reports need; the record holds all fields."""
+
+    encoder: str = ""
+    resolution: int | None = None
+    epochs: float | None = None
+    iterations: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferInit:
+    """How Transfer Init chose the classifier's rows, if the run's config says so."""
+
+    alpha: float | None = None
+    ties: str = ""
+    bias: str = ""
+    scale: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The fields of a run's config that the reports need; the record holds all fields."""
+
+    method: str = ""
+    model: str = ""
+    encoder: str = ""
+    batch_size: int | None = None
+    resolution: int | None = None
+    num_classes: int | None = None
+    samples: float | None = None
+    world_size: int | None = None
+    precision: str = ""
+    attention: str = ""
+    checkpointing: bool = False
+    patch_drop_rate: float = 0.0
+    compile: bool = False
+    deterministic: bool = False
+    device: str = ""
+    data: str | None = None
+    init: str | list[str] = ""
+    runs: list[str] = field(default_factory=list)
+    cached_features: bool | None = None
+    neighbours: int | None = None
+    transfer: TransferInit = TransferInit()
+    seed: int | None = None
+    rule: str | None = None
+    threshold: int | None = None
+    top_k: int | None = None
+    workers: int | list[int] | None = None
+    recipe: Recipe = Recipe()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and the code that a record was made with."""
+
+    device: str = ""
+    device_count: int = 1
+    cpu: str = ""
+    threads: int | None = None
+    attention: str = ""
+    started: str = ""
+    revision: str = ""
+    dirty: bool = False
+    packages: dict[str, str] = field(default_factory=dict)
+    wall_s: float | None = None
+    other_cpu_s: float | None = None
+    energy_j: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> str:
+        """A sentence, if other programs took so much processor time during the run that its times
+        are in doubt; empty for older records, which do not hold that time.
+        """
+        other, wall = self.other_cpu_s, self.wall_s
+        if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
+            return ""
+        return (
+            f"The machine was busy: other programs took {shown(other)} s of processor time in "
+            f"{shown(wall)} s."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Generic[K]):
+    """One run: what it measured, how, and where.
+
+    Attributes:
+        samples: name -> raw values, as the record holds them.
+        anchor: where the page shows its record; empty outside of a page, as are those below.
+        root: the folder it was found under, as given; `path` includes it.
+        by: who made it; "" if the record does not say.
+    """
+
+    name: str
+    measured: K
+    setup: Config
+    machine: Environment
+    samples: dict[str, list[Any]]
+    anchor: str = ""
+    root: str = ""
+    scale: str = ""
+    path: str = ""
+    kind: str = ""
+    command: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: list[Any] = field(default_factory=list)
+    shown_as: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
+    _typed: dict[tuple[str, type], list[Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def method(self) -> str:
+        """What was trained, probed or timed: catlip, clip, random, ..."""
+        stated = text(self.metrics, "method") or text(self.config, "method")
+        return stated or re.sub(r"-seed\d+$", "", self.name)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of pre-training, from the metrics or from the name `<method>-seed<k>`."""
+        for tree, key in (
+            (self.metrics, "pretrain_seed"),
+            (self.metrics, "seed"),
+            (self.config, "seed"),
+        ):
+            if (seed := number(tree, key)) is not None and seed.is_integer():
+                return int(seed)
+        match = re.search(r"-seed(\d+)$", self.name)
+        return int(match.group(1)) if match else None
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of a pre-training run; empty where the record has none."""
+        return entries(self.config, "recipe")
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """The settings that a run's result depends on: its recipe without `seed` and `about`, and
+        `cached_features`.
+        """
+        kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
+        return kept | {"cached_features": self.config.get("cached_features")}
+
+    @cached_property
+    def told_key(self) -> str:
+        """`told` as text: equal for all runs with equal settings."""
+        return json.dumps(self.told, sort_keys=True)
+
+    def series(self, name: str) -> list[float]:
+        """The raw values recorded under `name`; a value that is not a number becomes NaN, and a
+        missing list is empty.
+        """
+        values = self.samples.get(name)
+        if not isinstance(values, list):
+            return []
+        return [math.nan if value is None else value for value in map(as_number, values)]
+
+    def rows(self, name: str, of: type[R]) -> list[R]:
+        """The rows recorded under `name`, each converted to the type `of`."""
+        if (name, of) not in self._typed:
+            rows: Any = list[of]  # type: ignore[valid-type]
+            self._typed[name, of] = msgspec.convert(cleaned(self.samples.get(name) or []), rows)
+        return self._typed[name, of]
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it was measured on a processor, not on an accelerator."""
+        device = self.machine.device
+        return self.setup.device == "cpu" or (bool(device) and device == self.machine.cpu)
+
+    @property
+    def device(self) -> str:
+        """The device's name, with the number of devices if there are several."""
+        name, count = self.machine.device or "unknown device", self.machine.device_count
+        return f"{count} x {name}" if count > 1 else name
+
+    @property
+    def where(self) -> str:
+        """The device as readers see it: a processor is marked `(CPU)`, and is named even if the
+        machine also has a GPU.
+        """
+        return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
+
+    @property
+    def too_few(self) -> str:
+        """`2 rounds of the 6 needed` if its ratios rest on too few rounds; otherwise empty."""
+        return too_few(self.measured.kind, self.samples)
+
+    def trusted(self, ratio: Interval) -> Interval:
+        """The ratio, without its interval if it rests on too few rounds."""
+        return Interval(ratio.value) if self.too_few else ratio
+
+
+def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
+    """The run of a record's JSON.
+
+    Raises: ValueError that names the first field that is missing or of another type.
+    """
+    return Run(
+        name=record["name"],
+        measured=kind.read(record["metrics"]),
+        setup=msgspec.convert(record["config"], Config),
+        machine=msgspec.convert(record["environment"], Environment),
+        samples=record["samples"],
+        kind=record.get("kind", ""),
+        config=record["config"],
+        environment=record["environment"],
+        metrics=record["metrics"],
+    )
+
+
+def device_of(run: Run[Any]) -> str:
+    """The device of a run, as readers see it; empty if the run does not name it. Times are compared
+    or averaged only if it is the same.
+    """
+    return run.where if run.machine.device else ""
+
+
+def one_device(runs: Iterable[Run[Any]]) -> bool:
+    """Whether all runs name the same device."""
+    devices = {device_of(run) for run in runs}
+    return len(devices) == 1 and "" not in devices
+
+
+class Setting(Protocol):
+    """One scale under one root, such as `runs/starter`."""
+
+    @property
+    def root(self) -> str: ...
+    @property
+    def scale(self) -> str: ...
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that encoders were probed on, the most important first."""
+
+    def of(self, kind: type[K]) -> "list[Run[K]]":
+        """Its records of a kind."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """All records under the roots (as given), in the order of the roots and then of the
+    paths.
+    """
+
+    roots: tuple[str, ...]
+    every: tuple[Run[Kind], ...]
+    problems: tuple[Problem, ...]
+
+    def of(self, kind: type[K]) -> list[Run[K]]:
+        """The records of a kind."""
+        return of_kind(self.every, kind)
+
+
+def of_kind(records: Iterable[Run[Any]], kind: type[K], method: str | None = None) -> list[Run[K]]:
+    """The records of a kind; if a method is given, only the records of that method."""
+    same: Iterable[Any] = (record for record in records if record.kind == kind.kind)
+    return [record for record in same if method is None or record.method == method]
+
+
+def cleaned(tree: Any) -> Any:
+    """Values from a file in a form that tables can hold: a text is one line of at most LONGEST
+    printable characters, and a number beyond LARGEST is infinite.
+    """
+    if isinstance(tree, dict):
+        result = {}
+        for key, value in tree.items():
+            if isinstance(value, str):
+                if key not in BASE64:
+                    value = _cleaned_name(value) if len(value) <= NAME else _cleaned_text(value)
+            elif not (type(value) in NUMBERS and -LARGEST <= value <= LARGEST):
+                value = cleaned(value)
+            result[_cleaned_name(key)] = value
+        return result
+    if isinstance(tree, list):
+        # Most values are numbers in long curves; testing them here saves a call for each.
+        return [
+            value if type(value) in NUMBERS and -LARGEST <= value <= LARGEST else cleaned(value)
+            for value in tree
+        ]
+    if isinstance(tree, str):
+        return _cleaned_text(tree)
+    if isinstance(tree, int | float) and abs(tree) > LARGEST:
+        return as_number(tree)
+    return tree
+
+
+def _cleaned_text(text: str) -> str:
+    # A short cut: nearly every text is clean, and 10,000 records have millions of them. The only
+    # printable white space is the space.
+    if len(text) <= LONGEST and text.isprintable() and "  " not in text and text == text.strip():
+        return text
+    return "".join(filter(str.isprintable, " ".join(text[: 4 * LONGEST].split())))[:LONGEST]
+
+
+# Cached, because rows repeat the names of their columns and of their labels.
+_cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
+
+
+def as_number(value: Any) -> float | None:
+    """A JSON number as float; None for anything else, true and false included.
+
+    NaN and the infinities are kept, and a number beyond LARGEST becomes infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if abs(value) > LARGEST:
+        return math.inf if value > 0 else -math.inf
+    return float(value)
+
+
+def lookup(tree: Any, *keys: str) -> Any:
+    """The value at a path of keys, or None where the path breaks off."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def entries(tree: Any, *keys: str) -> dict[str, Any]:
+    """The dictionary at a path of keys, or an empty one."""
+    inside = lookup(tree, *keys)
+    return inside if isinstance(inside, dict) else {}
+
+
+def number(tree: Any, *keys: str) -> float | None:
+    """The number at a path of keys, or None."""
+    return as_number(lookup(tree, *keys))
+
+
+def text(tree: Any, *keys: str) -> str:
+    """The string at a path of keys, or an empty one."""
+    inside = lookup(tree, *keys)
+    return inside if isinstance(inside, str) else ""
+
+
+def slug(words: str) -> str:
+    """The words as an HTML id: everything but letters, digits, `_`, `.` and `-` becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words).strip("-")
