@@ -1,0 +1,148 @@
+"""Every number of every record as one long table, a row a number.
+
+    from reports.results import results
+
+    frame = results("runs", "reports/records")
+    probes = frame.query("kind == 'linear_probe' and metric == 'top1' and fraction == 1")
+    probes.groupby(["task", "method"]).value.agg(["mean", "std"])
+
+`python -m reports frame runs -o results.parquet` writes the same table.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from catlip.cli import InputError
+from catlip.results.kind import Kind
+from catlip.results.pretrained import pretraining_of, pretrainings
+from catlip.results.run import Records, Run
+from reports.read.records import read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# By what numbers are paired and grouped; empty where a record does not say.
+COLUMNS = (
+    *("root", "scale", "kind", "name", "method", "encoder", "seed", "images_seen", "flops"),
+    *("seconds", "device", "task", "init", "fraction", "threshold", "batch", "noise"),
+    "probe_seed",
+    *("metric", "value", "correct", "settings", "record"),
+)
+# A dictionary in a field of this name has the values of a column as its keys.
+KEYED_BY = {
+    "methods": "method",
+    "tasks": "task",
+    "accuracies": "task",
+    "thresholds": "threshold",
+    "batches": "batch",
+}
+
+
+@dataclass(frozen=True)
+class WriteFrame:
+    """Write every number of every record as one table, a row a number.
+
+    python -m reports frame runs -o results.parquet
+    python -m reports frame runs reports/records -o results.csv
+    """
+
+    records: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders with records at any depth, or single records."""
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    """The file to write: .parquet or .csv."""
+
+
+def write_frame(config: WriteFrame) -> None:
+    """Write the table, and print where it is."""
+    if config.out.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--out {config.out} must end in .parquet or .csv")
+    frame = results(*config.records)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    if config.out.suffix == ".parquet":
+        frame.to_parquet(config.out, index=False)
+    else:
+        frame.to_csv(config.out, index=False)
+    print(f"{len(frame):,} numbers of {frame.record.nunique():,} records: {config.out}")
+
+
+def results(*folders: Path | str) -> "pd.DataFrame":
+    """The table of all records below the folders; see `frame_of`. Raises: InputError if one of them
+    does not exist.
+    """
+    return frame_of(read_records([Path(folder) for folder in folders]))
+
+
+def frame_of(records: Records) -> "pd.DataFrame":
+    """One row for each number of each record, with COLUMNS.
+
+    Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
+    the encoder, `images_seen` by the encoder's training. `correct` has, for each test image of a
+    classifier's top-1, one bit (`bench.downstream.probe.result.unpacked`). Runs that differ only in
+    their seed have the same `settings`.
+    """
+    import pandas as pd  # takes half a second
+
+    known = pretrainings(records)
+    rows = []
+    for run in records.every:
+        training = pretraining_of(run, known)
+        head = _head(run, training or run) | {"record": run.path}
+        rows += [head | row for row in numbers(run) if row["metric"] not in COLUMNS]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _head(run: Run[Kind], training: Run[Any]) -> dict[str, Any]:
+    metrics = training.metrics
+    return {
+        "root": run.root,
+        "scale": training.scale,
+        "kind": run.kind,
+        "name": run.name,
+        "method": run.method,
+        "encoder": metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model,
+        "seed": run.seed,
+        "images_seen": metrics.get("images_seen"),
+        "flops": metrics.get("flops"),
+        "seconds": metrics.get("train_seconds"),
+        "fraction": metrics.get("fraction"),
+        "noise": metrics.get("noise"),
+        "device": run.where,
+        "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
+    }
+
+
+def numbers(run: Run[Kind]) -> Iterator[dict[str, Any]]:
+    """The numbers of a record's metrics, then of the classifiers in its samples."""
+    yield from _below(dataclasses.asdict(run.measured), {}, path=())
+    for name, row in type(run.measured).rows.items():
+        if name == "runs":
+            for classifier in run.rows(name, row):
+                columns = dataclasses.asdict(classifier)
+                columns["probe_seed"] = columns.pop("seed")
+                for metric in ("top1", "top5"):
+                    correct = columns.get("correct") if metric == "top1" else None
+                    yield columns | {"metric": metric, "value": columns[metric], "correct": correct}
+
+
+def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The numbers of a tree of dictionaries and lists; `path` names the metric."""
+    if isinstance(tree, dict):
+        column = KEYED_BY.get(path[-1]) if path else None
+        for key, value in tree.items():
+            if column:
+                metric = "top1" if path[-1] == "accuracies" else ""
+                above = (*path[:-1], *([metric] if metric else []))
+                yield from _below(value, columns | {column: key}, above)
+            else:
+                yield from _below(value, columns, (*path, str(key)))
+    elif isinstance(tree, list):
+        for i, value in enumerate(tree):
+            yield from _below(value, columns, (*path, str(i)))
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield columns | {"metric": ".".join(path), "value": float(tree)}
