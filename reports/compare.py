@@ -164,8 +164,8 @@ def _pair_records(a: Path, b: Path) -> tuple[list[Pair], list[str]]:
             f"({listed([*by_name[0]])}) and {b} ({listed([*by_name[1]])})"
         )
     asides = []
-    for side, names, records in (("A", by_name[0], first), ("B", by_name[1], second)):
-        if alone := [name for name in names if name not in shared]:
+    for side, runs, records in (("A", by_name[0], first), ("B", by_name[1], second)):
+        if alone := [name for name in runs if name not in shared]:
             asides.append(f"only in {side}: {listed(alone)}")
         for problem in records.problems:
             reason = clipped(problem.reason, 160)

@@ -14,14 +14,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from bench.memory.result import Memory
+from bench.studies.threshold_result import Threshold, reached
 from catlip.cli import InputError
-from catlip.results.kind import Kind
+from catlip.label.result import ByRule, rule_of
+from catlip.pretraining.result import Pretrain
 from catlip.results.pretrained import pretraining_of, pretrainings
 from catlip.results.run import Records, Run
+from catlip.vocabulary.result import VocabularyStatistics
 from reports.read.records import read_records
 
 if TYPE_CHECKING:
@@ -29,9 +34,9 @@ if TYPE_CHECKING:
 
 # By what numbers are paired and grouped; empty where a record does not say.
 COLUMNS = (
-    *("root", "scale", "kind", "name", "method", "encoder", "seed", "images_seen", "flops"),
-    *("seconds", "device", "task", "init", "fraction", "threshold", "batch", "noise"),
-    "probe_seed",
+    *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
+    *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
+    *("noise", "probe_seed"),
     *("metric", "value", "correct", "settings", "record"),
 )
 # A dictionary in a field of this name has the values of a column as its keys.
@@ -82,7 +87,8 @@ def frame_of(records: Records) -> "pd.DataFrame":
     """One row for each number of each record, with COLUMNS.
 
     Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
-    the encoder, `images_seen` by the encoder's training. `correct` has, for each test image of a
+    the encoder; `images` is the length that the encoder's training was asked for, `images_seen`
+    the one in whole steps. `correct` has, for each test image of a
     classifier's top-1, one bit (`bench.downstream.probe.result.unpacked`). Runs that differ only in
     their seed have the same `settings`.
     """
@@ -97,7 +103,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _head(run: Run[Kind], training: Run[Any]) -> dict[str, Any]:
+def _head(run: Run[Any], training: Run[Any]) -> dict[str, Any]:
     metrics = training.metrics
     return {
         "root": run.root,
@@ -107,27 +113,53 @@ def _head(run: Run[Kind], training: Run[Any]) -> dict[str, Any]:
         "method": run.method,
         "encoder": metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model,
         "seed": run.seed,
+        "images": metrics.get("images") or metrics.get("images_seen"),
         "images_seen": metrics.get("images_seen"),
         "flops": metrics.get("flops"),
         "seconds": metrics.get("train_seconds"),
         "fraction": metrics.get("fraction"),
         "noise": metrics.get("noise"),
+        "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
         "device": run.where,
         "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
     }
 
 
-def numbers(run: Run[Kind]) -> Iterator[dict[str, Any]]:
-    """The numbers of a record's metrics, then of the classifiers in its samples."""
-    yield from _below(dataclasses.asdict(run.measured), {}, path=())
-    for name, row in type(run.measured).rows.items():
-        if name == "runs":
-            for classifier in run.rows(name, row):
-                columns = dataclasses.asdict(classifier)
-                columns["probe_seed"] = columns.pop("seed")
-                for metric in ("top1", "top5"):
-                    correct = columns.get("correct") if metric == "top1" else None
-                    yield columns | {"metric": metric, "value": columns[metric], "correct": correct}
+def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
+    """The numbers of a record's metrics, those that follow from them, and those of the classifiers
+    in its samples.
+    """
+    metrics = run.measured
+    yield from _below(dataclasses.asdict(metrics), {}, path=())
+    if "runs" in metrics.rows:
+        classifiers: list[Any] = run.rows("runs", metrics.rows["runs"])
+        for classifier in classifiers:
+            columns = dataclasses.asdict(classifier)
+            columns["probe_seed"] = columns.pop("seed")
+            yield columns | {"metric": "top1", "value": columns["top1"]}
+            yield columns | {"metric": "top5", "value": columns["top5"], "correct": None}
+    match metrics:
+        case Pretrain(train_seconds=seconds, images_seen=images):
+            if seconds > 0 and images > 0:
+                yield {"metric": "seconds_per_image", "value": seconds / images}
+            loss = run.series("loss")
+            tenth = len(loss) // 10
+            if tenth >= 2:  # how much lower the loss is in the last tenth than in the one before
+                fall = fmean(loss[-2 * tenth : -tenth]) - fmean(loss[-tenth:])
+                yield {"metric": "loss_fall", "value": fall}
+        case Memory():
+            for method in [*metrics.methods]:
+                if largest := metrics.largest_batch(method):
+                    yield {"method": method, "metric": "largest", "value": largest.images}
+        case Threshold():
+            for task, levels in reached(run).items():
+                for threshold, by_seed in levels.items():
+                    for seed, top1 in by_seed.items():
+                        columns = {"task": task, "threshold": threshold, "seed": seed}
+                        yield columns | {"metric": "top1", "value": top1 / 100}
+        case VocabularyStatistics(imagenet=labels) if labels and labels.labels:
+            share = labels.exact / labels.labels
+            yield {"metric": "labels.imagenet.exact_share", "value": share}
 
 
 def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
