@@ -22,7 +22,7 @@ from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
-from catlip.label import Label
+from catlip.label.__main__ import Label
 from catlip.recipes.__main__ import WriteRecipes
 
 REPOSITORY = Path(__file__).parent.parent

@@ -3,8 +3,6 @@
 import importlib.util
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets, label_set, synsets_of
@@ -39,12 +37,6 @@ def names_of(synsets):
 )
 def test_a_name_becomes_the_synsets_of_its_longest_parts(name, expected):
     assert names_of(synsets_of(name)) == expected
-
-
-@given(st.text(max_size=40))
-def test_any_name_gives_noun_synsets_each_once(name):
-    found = synsets_of(name)
-    assert len(set(found)) == len(names_of(found))
 
 
 def test_every_noun_of_wordnet_that_is_its_own_base_form_is_a_name_of_one_synset():
@@ -148,20 +140,10 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("cifar", "cifar.*imagenet, places365, coco, ade20k"),
-        ("places365", "places365:DIR"),
-        ("coco:/data/coco", "coco:/data/coco"),
-        ("places365:/nowhere", r"/nowhere .*categories_places365\.txt"),
-    ],
+    "spec", ["cifar", "places365", "coco:/data/coco", "places365:/nowhere", "places365:empty"]
 )
-def test_an_unknown_set_or_place_is_refused(spec, message):
-    with pytest.raises(InputError, match=message):
+def test_an_unknown_set_or_place_is_refused(tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(InputError, match=spec.removeprefix("places365:")):
         label_set(spec)
-
-
-def test_a_copy_of_places_without_categories_is_refused(tmp_path):
-    (tmp_path / "train").mkdir()
-    with pytest.raises(InputError, match=r"categories_places365\.txt"):
-        label_set(f"places365:{tmp_path}")

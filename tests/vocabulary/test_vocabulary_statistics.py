@@ -1,6 +1,5 @@
 """A vocabulary's statistics against a plain count over all pairs; record, tables, command."""
 
-import csv
 import itertools
 import json
 
@@ -12,8 +11,9 @@ from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.kinds.words.vocabulary import LabelCounts, Match
+from catlip.label.sidecar import Making
 from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Making, Source
+from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Source
 from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.statistics import (
     SIMILARITIES,
@@ -22,7 +22,6 @@ from catlip.vocabulary.statistics import (
     overlap,
     show_statistics,
     statistics,
-    tables,
 )
 from catlip.words.wordnet import nouns
 
@@ -74,12 +73,6 @@ def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
         times = {DOG: 9, KITCHEN: kitchens, RESTAURANT: restaurants}
         assert match(labels, vocabulary_of(times))[0].synset == expected
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
-
-
-def test_only_classes_are_matched_not_what_was_pruned():
-    labels = LabelSet("one", ("pup",), ((PUPPY,),))
-    (found,) = match(labels, vocabulary_of({DOG: 9, SOFA: 8, PUPPY: 1}, threshold=1))
-    assert found.synset == "dog.n.01"
 
 
 def test_overlap_falls_with_the_threshold_and_counts_equality():
@@ -136,33 +129,7 @@ def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
     assert metrics.num_captions is metrics.captions_without_label is None
     assert metrics.labels_per_caption is None
     assert metrics.unique_synsets == 2
-    assert tables(metrics, samples)["captions_by_labels"].empty
-
-
-def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
-    mine = tmp_path / "scale" / "mine.json"
-    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(mine)
-    listing = tmp_path / "categories_places365.txt"
-    listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
-    against = ("--against", "imagenet", f"places365:{listing}")
-    done = program("catlip.vocabulary", "stats", mine, *against)
-    assert done.returncode == 0, done.stderr
-    for said in ("2,000,000", "1,999,996", "-statistics.json", "python -m reports --records"):
-        assert said in done.stdout
-    folder = tmp_path / "scale" / "vocabulary"
-    record = json.loads((folder / "mine-statistics.json").read_text())
-    assert record["kind"] == "vocabulary_statistics"
-    assert "-m catlip.vocabulary stats " in record["command"]
-    matches, overlaps, places = (
-        list(csv.DictReader((folder / f"mine-statistics-{name}.csv").read_text().splitlines()))
-        for name in ("matches_imagenet", "overlap", "matches_places365")
-    )
-    assert len(matches) == 1000
-    names = ("label", "class_id", "synset", "similarity", "samples")
-    tench = ("tench.n.01", "2", "tench.n.01", "1.0", "1")
-    assert matches[0] == dict(zip(names, tench, strict=True))
-    assert [float(row["similarity"]) for row in overlaps] == list(SIMILARITIES)
-    assert places[1]["class_id"] == ""
+    assert samples["captions_by_labels"] == []
 
 
 @pytest.mark.parametrize(
@@ -179,8 +146,20 @@ def test_a_mistake_is_one_line_and_exit_2(program, arguments, says):
     one_line_error(done, says)
 
 
-def test_a_label_set_named_twice_is_refused(tmp_path):
-    vocabulary_of({DOG: 9, SOFA: 6}).save(tmp_path / "v.json")
+def test_the_command_writes_and_prints_the_record(tmp_path, capsys):
+    scale = tmp_path / "scale" / "some.json"
+    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(scale)
+    listing = tmp_path / "categories_places365.txt"
+    listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
     with pytest.raises(InputError, match="--against"):
-        show_statistics(VocabularyStatistics(tmp_path / "v.json", ("coco", "coco")))
-    assert not (tmp_path / "vocabulary").exists()
+        show_statistics(VocabularyStatistics(scale, ("coco", "coco")))
+    show_statistics(VocabularyStatistics(scale, ("imagenet", f"places365:{listing}")))
+    printed = capsys.readouterr().out
+    assert "2,000,000" in printed
+    assert "some-statistics.json" in printed
+    record = json.loads((tmp_path / "scale/vocabulary/some-statistics.json").read_text())
+    assert record["kind"] == "vocabulary_statistics"
+    tench = {"class_id": 2, "similarity": 1.0, "samples": 1}
+    name = {"label": "tench.n.01", "synset": "tench.n.01"}
+    assert record["samples"]["matches_imagenet"][0] == tench | name
+    assert record["samples"]["matches_places365"][1]["class_id"] is None
