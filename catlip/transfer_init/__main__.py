@@ -134,7 +134,7 @@ def _head_file(
     from safetensors.torch import save  # torch takes seconds to load; the coverage does not need it
 
     from catlip.transfer_init.head import transfer_rows
-    from catlip.weights import read_checkpoint, read_run
+    from catlip.weights.checkpoint import read_checkpoint, read_run
 
     checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
     if set(checkpoint.classifier) != {"weight", "bias"}:
