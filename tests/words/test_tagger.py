@@ -13,7 +13,7 @@ from nltk.tag.perceptron import PerceptronTagger
 from bench.wording import nltk_rules as oracle
 from catlip.captions import clean
 from catlip.cli import InputError
-from catlip.words import TAGGER
+from catlip.words import TAGGER, install
 from catlip.words import tagger as module
 from catlip.words.tagger import WORD_FEATURES, Tagger
 from catlip.words.tokens import tokenize
@@ -67,11 +67,9 @@ def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
 
 
 def write_tagger(cache, weights, tagdict, classes):
-    folder = cache / "words" / "taggers" / TAGGER
-    folder.mkdir(parents=True)
-    (folder / "SOURCE").write_text("a test")
-    for part, value in {"weights": weights, "tagdict": tagdict, "classes": classes}.items():
-        (folder / f"{TAGGER}.{part}.json").write_text(json.dumps(value))
+    parts = {"weights": weights, "tagdict": tagdict, "classes": classes}
+    files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
+    install(cache / "words" / "taggers" / TAGGER, "a test", files)
 
 
 def test_weights_finer_than_thousandths_are_refused(tmp_path, monkeypatch):
