@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.transfer_init import coverage, find_origins
-from catlip.transfer_init.ties import all_nearest
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
-from catlip.words.similarity import nearest
+from catlip.words.similarity import all_nearest, nearest
 from catlip.words.wordnet import nouns
 
 OFFSETS = nouns().offsets.tolist()
@@ -145,7 +144,7 @@ def test_all_nearest_are_those_that_one_class_at_a_time_gives(targets, classes):
         assert list(found.class_ids) == sorted(tied, key=lambda class_id: classes[class_id])
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.lists(st.floats(0.05, 1), min_size=2, max_size=5),
     st.sampled_from(SETS),
@@ -173,7 +172,7 @@ def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small
     for counts, expected in (((5, 9), "stove.n.01"), ((9, 5), "oven.n.01"), ((7, 7), "oven.n.01")):
         numbers = dict(zip(("oven.n.01", "stove.n.01"), counts, strict=True))
         synsets = tuple(
-            replace(each, count=numbers.get(each.name, 1)) for each in vocabulary.synsets
+            each._replace(count=numbers.get(each.name, 1)) for each in vocabulary.synsets
         )
         (origin,) = find_origins(labels, replace(vocabulary, synsets=synsets))
         assert origin.matched[0].classes == (expected,)
@@ -184,7 +183,6 @@ def test_a_label_lacking_one_of_its_synsets_is_the_other_alone(small, synset):
     labels = LabelSet("one", ("restaurant_kitchen",), (synsets_of("restaurant_kitchen"),))
     (origin,) = find_origins(labels, vocabulary)
     assert (origin.kind, [part.class_ids != () for part in origin.parts]) == ("mean", [False, True])
-    assert str(origin) == "mean: kitchen.n.01 (1.00), without restaurant.n.01"
     assert coverage([origin])["partial"] == 1
 
 

@@ -107,7 +107,7 @@ def test_an_image_is_given_the_label_whose_row_would_have_won(full, bias_init, s
     bias, labels = torch.zeros(len(full)), label_set("coco")
     head = transfer_rows(10 * weight, bias, full, labels, bias_init=bias_init, scale=scale)
     exact = [i for i, origin in enumerate(head.origins) if origin.kind == "exact"]
-    rows = [next(iter(head.origins[i].shares)) for i in exact]
+    rows = [next(iter(head.origins[i].fractions)) for i in exact]
     classifier = torch.nn.Linear(512, 80)
     classifier.load_state_dict({"weight": head.weight, "bias": head.bias})
     assert classifier(30 * weight[rows]).argmax(1).tolist() == exact

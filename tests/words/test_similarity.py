@@ -33,8 +33,8 @@ def test_path_similarity_is_nltk_s_on_random_pairs():
 
 def test_instances_are_reached_through_their_class():
     synsets = wordnet().all_synsets("n")
-    instances = [each.offset() for each in synsets if each.instance_hypernyms()][:300]
-    assert len(instances) == 300
+    instances = [each.offset() for each in synsets if each.instance_hypernyms()][:100]
+    assert len(instances) == 100
     ours = nearest(instances, [DOG]).similarities
     assert ours.tolist() == [path_similarity(DOG, instance) for instance in instances]
 
