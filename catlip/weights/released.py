@@ -21,7 +21,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, Pool, build_encoder
 from catlip.range_augment import OPERATIONS
-from catlip.weights.files import Shapes, differences
+from catlip.weights.files import differences
 
 Task = Literal["classification", "segmentation", "detection", "clip"]
 OutProj = Literal["out_proj_attn", "out_proj"]  # with fused attention, and without
@@ -42,12 +42,21 @@ CLASSIFIERS: dict[Task, tuple[str, int]] = {
 }
 RESOLUTION = 224  # of the 14 x 14 positions, whatever the checkpoint was fine-tuned at
 POSITIONS = "pos_embed.pos_embed.pos_embed"
-TEXT_SIDE = ("text_encoder.", "logit_scale")  # CLIP's other half
-ASPP_CHANNELS = 512  # DeepLabv3, Section 4.3
-PYRAMID_CHANNELS = 256  # Mask R-CNN, Section 4.3
-BOX_FEATURES = 1024
-BOX_SIDE = 7  # of the pooled features that the box head reads
-ANCHORS = 3
+# What a checkpoint holds beside the encoder and its classifier: CLIP's text side, and the heads of
+# the dense tasks. It is not checked, since nothing here reads it.
+OTHERS: dict[Task, tuple[str, ...]] = {
+    "classification": (),
+    "segmentation": ("seg_head.",),
+    "detection": (
+        "model.rpn.",
+        "model.roi_heads.",
+        "model.backbone.encoder.simple_fpn.",
+        "model.backbone.backbone_proj_layers.",
+        "model.backbone.fpn_proj_layers.",
+        "model.backbone.extra_layers.",
+    ),
+    "clip": ("text_encoder.", "logit_scale"),
+}
 
 STEM = {
     "0": "0.block.conv",
@@ -103,10 +112,7 @@ class Layout:
         return "avg" if self.task in ("segmentation", "detection") else "token"
 
     def entries(self) -> dict[str, Entry]:
-        """Every weight of a checkpoint with this layout, by its released name.
-
-        CLIP's text side is not included.
-        """
+        """Every weight of encoder, classifier and RangeAugment, by its released name."""
         prefix, width = PREFIXES[self.task], ENCODERS[self.encoder].width
         with torch.device("meta"):
             weights = build_encoder(self.encoder, RESOLUTION, pool=self.pool).state_dict()
@@ -120,25 +126,18 @@ class Layout:
             for operation, end in itertools.product(OPERATIONS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
                 entries[name] = Entry("range_augment", f"{end}.{operation}", (), ())
-        classifier: Shapes = {}
-        head: Shapes = {}
+        classifier: dict[str, tuple[int, ...]] = {}
         if self.task == "classification":
             classifier = {"weight": (self.num_classes, width), "bias": (self.num_classes,)}
         elif self.task == "clip":
             classifier = {"proj": (width, self.num_classes)}
-        elif self.task == "segmentation":
-            head = _deeplabv3(width, self.num_classes)
-        else:
-            head = _mask_rcnn(width, self.num_classes)
         for name, expected in classifier.items():
             entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, expected, expected)
-        for name, expected in head.items():
-            entries[name] = Entry("rest", name, expected, expected)
         return entries
 
-    def is_carried(self, name: str) -> bool:
-        """Whether `name` is of CLIP's text side, which is copied unchanged and unchecked."""
-        return self.task == "clip" and name.startswith(TEXT_SIDE)
+    def is_other(self, name: str) -> bool:
+        """Whether `name` is neither of the encoder nor of a classifier of whole images."""
+        return name.startswith(OTHERS[self.task])
 
 
 def released_name(name: str, out_proj: OutProj) -> str:
@@ -204,7 +203,7 @@ def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
 
     [] when they are one.
     """
-    checked = {name: tensor for name, tensor in tensors.items() if not layout.is_carried(name)}
+    checked = {name: tensor for name, tensor in tensors.items() if not layout.is_other(name)}
     return differences(
         checked, {name: entry.released_shape for name, entry in layout.entries().items()}
     )
@@ -215,95 +214,5 @@ def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str,
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
     for name, entry in layout.entries().items():
         parts[entry.part][entry.name] = tensors[name].reshape(entry.shape)
-    parts["rest"] |= {name: tensor for name, tensor in tensors.items() if layout.is_carried(name)}
+    parts["rest"] |= {name: tensor for name, tensor in tensors.items() if layout.is_other(name)}
     return parts
-
-
-# Heads of the release's segmentation and detection checkpoints. They are not part of an image
-# encoder, but are checked with it; the totals are the paper's parameter counts.
-
-
-def _deeplabv3(width: int, num_classes: int) -> Shapes:
-    """DeepLabv3's head on features `width` wide: five branches, a projection, a classifier."""
-    branches, channels = "seg_head.aspp.aspp_layer", ASPP_CHANNELS
-    pooled = f"{branches}.convs.4.aspp_pool.conv_1x1"
-    return _together(
-        _convolution(f"{branches}.convs.0", width, channels, norm="batch"),
-        *(
-            _convolution(f"{branches}.convs.{i}", width, channels, 3, norm="batch")
-            for i in (1, 2, 3)
-        ),
-        _convolution(pooled, width, channels, norm="batch"),
-        _convolution(f"{branches}.project", 5 * channels, channels, norm="batch"),
-        _convolution("seg_head.classifier", channels, num_classes, bias=True),
-    )
-
-
-def _mask_rcnn(width: int, num_classes: int) -> Shapes:
-    """The simple feature pyramid on an encoder `width` wide, and Mask R-CNN's heads: region
-    proposals, boxes and masks.
-    """
-    half, quarter, channels = width // 2, width // 4, PYRAMID_CHANNELS
-    backbone, pyramid = "model.backbone", "model.backbone.encoder.simple_fpn"
-    rpn, heads = "model.rpn.head", "model.roi_heads"
-    widths = {4: quarter, 8: half, 16: width, 32: width}  # of the feature map of each stride
-    project, smooth = f"{backbone}.backbone_proj_layers", f"{backbone}.fpn_proj_layers"
-    smoothed = (*(f"{smooth}.{stride}" for stride in widths), f"{backbone}.extra_layers.64")
-    return _together(
-        _deconvolution(f"{pyramid}.out_l2.0", width, half, bias=True),
-        _affine(f"{pyramid}.out_l2.0.block.norm", (half,)),
-        _deconvolution(f"{pyramid}.out_l2.1", half, quarter, bias=True),
-        _deconvolution(f"{pyramid}.out_l3", width, half, bias=True),
-        *(
-            _convolution(f"{project}.{stride}", inputs, channels, norm="layer", bias=True)
-            for stride, inputs in widths.items()
-        ),
-        *(_convolution(name, channels, channels, 3, norm="layer", bias=True) for name in smoothed),
-        _tower(f"{rpn}.conv", 2),
-        _convolution(f"{rpn}.cls_logits", channels, ANCHORS, bias=True),
-        _convolution(f"{rpn}.bbox_pred", channels, 4 * ANCHORS, bias=True),
-        _tower(f"{heads}.box_head", 4),
-        _affine(f"{heads}.box_head.13", (BOX_FEATURES, channels * BOX_SIDE**2)),
-        _affine(f"{heads}.box_predictor.cls_score", (num_classes, BOX_FEATURES)),
-        _affine(f"{heads}.box_predictor.bbox_pred", (4 * num_classes, BOX_FEATURES)),
-        _tower(f"{heads}.mask_head", 4),
-        _deconvolution(f"{heads}.mask_predictor.0", channels, channels),
-        _affine(f"{heads}.mask_predictor.1", (channels,)),
-        _convolution(f"{heads}.mask_predictor.3", channels, num_classes, bias=True),
-    )
-
-
-def _tower(name: str, depth: int) -> Shapes:
-    """`depth` times a 3x3 convolution, layer norm and ReLU, numbered through."""
-    channels = PYRAMID_CHANNELS
-    return _together(
-        *(_convolution(f"{name}.{3 * i}", channels, channels, 3) for i in range(depth)),
-        *(_affine(f"{name}.{3 * i + 1}", (channels,)) for i in range(depth)),
-    )
-
-
-def _convolution(
-    name: str, inputs: int, outputs: int, kernel: int = 1, *, norm: str = "", bias: bool = False
-) -> Shapes:
-    shapes: Shapes = {f"{name}.block.conv.weight": (outputs, inputs, kernel, kernel)}
-    if bias:
-        shapes |= {f"{name}.block.conv.bias": (outputs,)}
-    if norm:
-        shapes |= _affine(f"{name}.block.norm", (outputs,))
-    if norm == "batch":
-        shapes |= {f"{name}.block.norm.running_{what}": (outputs,) for what in ("mean", "var")}
-        shapes |= {f"{name}.block.norm.num_batches_tracked": ()}
-    return shapes
-
-
-def _deconvolution(name: str, inputs: int, outputs: int, *, bias: bool = False) -> Shapes:
-    shapes: Shapes = {f"{name}.block.conv.weight": (inputs, outputs, 2, 2)}
-    return {**shapes, f"{name}.block.conv.bias": (outputs,)} if bias else shapes
-
-
-def _affine(name: str, shape: tuple[int, ...]) -> Shapes:
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def _together(*parts: Shapes) -> Shapes:
-    return {name: shape for part in parts for name, shape in part.items()}

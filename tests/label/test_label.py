@@ -28,7 +28,6 @@ from catlip.label import is_labelled
 from catlip.label.__main__ import Explain, Label, explain, main, summarise
 from catlip.label.sidecar import (
     Making,
-    captions_digest,
     read_labels,
     read_sidecar,
     write_sidecar,
@@ -291,7 +290,7 @@ def alive_in(group):
     return alive
 
 
-@pytest.mark.parametrize("delay_s", [0, 0.1, 0.7])
+@pytest.mark.parametrize("delay_s", [0, 0.4])
 def test_an_interrupt_while_the_workers_start_is_one_line(tmp_path, delay_s):
     """A terminal sends Ctrl-C to them all; nobody waits for what has been begun."""
     make_text(tmp_path / "captions.txt", 60_000)
@@ -434,17 +433,6 @@ def test_each_folder_of_labels_has_its_record(tmp_path):
 def test_sources_that_cannot_be_labelled_are_refused(pattern, labels_dir, reason):
     with pytest.raises(InputError, match=reason):
         label([pattern], labels_dir and Path(labels_dir))
-
-
-def test_the_digest_distinguishes_keys_and_captions(tmp_path):
-    first = [("a", "txt", b"b"), ("a", "txt", b"bc"), ("ab", "txt", b"b"), ("a", "txt", b"b\nc")]
-    first += [("a", "txt", b""), ("a", "png", b"")]
-    digests = set()
-    for number, (key, kind, content) in enumerate(first):
-        path = tmp_path / f"{number}.tar"
-        write_shard(path, [(key, {kind: content}), ("c", {"txt": b"d"})])
-        digests.add(captions_digest(TarShard(path).samples()))
-    assert len(digests) == len(first)
 
 
 def test_explaining_prints_a_line_for_each_word(capsys):

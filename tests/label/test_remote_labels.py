@@ -1,9 +1,7 @@
 """Labels in a bucket are those of a folder, and a run that was stopped goes on there as well."""
 
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,25 +135,6 @@ def test_only_what_is_missing_broken_or_changed_is_written_again(
     fewer = local_labels(sources, tmp_path / "labels", part_rows=150)
     assert len(fewer) < len(expected)
     assert contents(s3, url) == fewer
-
-
-def test_a_killed_run_leaves_only_whole_labels_and_is_taken_up_again(
-    s3: S3Server, url: Path, tmp_path: Path
-) -> None:
-    sentences = oracle.glosses()
-    shards = [make_shard(tmp_path / f"{n}.tar", sentences[n::240]) for n in range(6)]
-    process = subprocess.Popen([*command(shards, url), "--workers", "1"])
-    while not (done := contents(s3, url)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    expected = local_labels(shards, tmp_path / "labels")
-    assert len(done) < len(expected)
-    assert contents(s3, url).items() <= expected.items()
-    label(shards, url)
-    assert contents(s3, url) == expected
-    assert writes(s3, url) == Counter(list(expected))
 
 
 def test_a_bucket_that_is_not_there_is_one_line(sources: list[Path]) -> None:

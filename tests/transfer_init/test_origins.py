@@ -25,56 +25,25 @@ SETS = ("imagenet", "coco", "ade20k")
 # enough.
 BY_HAND = """
 coco      dog                        exact   1.00  dog
-coco      cat                        exact   1.00  cat
-coco      person                     exact   1.00  person
-coco      pizza                      exact   1.00  pizza
-coco      zebra                      exact   1.00  zebra
-coco      laptop                     exact   1.00  laptop
 coco      couch                      exact   1.00  sofa
 coco      tie                        exact   1.00  necktie
-coco      fire hydrant               exact   1.00  fireplug
-coco      wine glass                 exact   1.00  wineglass
-coco      teddy bear                 exact   1.00  teddy
 coco      hot dog                    near    0.50  sandwich
 coco      tv                         near    0.50  receiver
-coco      keyboard                   near    0.50  keyboard
 coco      handbag                    near    0.50  container etui reticule
-coco      hair drier                 near    0.50  blower dryer
-coco      dining table               near    0.33  furniture
-coco      cell phone                 near    0.33  telephone
 coco      microwave                  near    0.33  oven stove
 coco      mouse                      near    0.33  beeper defibrillator device dongle doubler \
 multiplexer trackball
 coco      traffic light              random
 imagenet  tench.n.01                 exact   1.00  tench
-imagenet  tabby.n.01                 exact   1.00  tabby
 imagenet  espresso.n.01              exact   1.00  espresso
-imagenet  minivan.n.01               exact   1.00  minivan
-imagenet  lakeside.n.01              exact   1.00  lakeside
 imagenet  golden_retriever.n.01      near    0.50  retriever
-imagenet  african_elephant.n.01      near    0.50  elephant
-imagenet  ice_bear.n.01              near    0.50  bear
-imagenet  bald_eagle.n.01            near    0.50  eagle
-imagenet  school_bus.n.01            near    0.50  bus
 imagenet  fire_engine.n.01           near    0.50  truck
-imagenet  acoustic_guitar.n.01       near    0.50  guitar
-imagenet  pop_bottle.n.01            near    0.50  bottle
-imagenet  grand_piano.n.01           near    0.50  piano
-imagenet  scuba_diver.n.01           near    0.50  diver
 imagenet  ice_cream.n.01             near    0.50  tutti-frutti
 imagenet  great_white_shark.n.01     near    0.33  mako porbeagle shark
 imagenet  persian_cat.n.01           near    0.33  abyssinian cat mouser tabby
-imagenet  siberian_husky.n.01        near    0.33  malamute
-imagenet  german_shepherd.n.01       near    0.33  briard collie komondor rottweiler
-imagenet  coffee_mug.n.01            near    0.33  toby
 imagenet  traffic_light.n.01         random
-ade20k    wall                       exact   1.00  wall
-ade20k    sky                        exact   1.00  sky
 ade20k    swivel chair               near    0.50  chair
-ade20k    escalator                  near    0.50  stairway
-ade20k    swimming pool              near    0.50  pool
 ade20k    crt screen                 random
-places    airfield                   exact   1.00  airfield
 places    church/outdoor             exact   1.00  church
 places    bowling_alley              near    0.50  building
 places    restaurant_kitchen         mean    1.00  kitchen restaurant
@@ -109,12 +78,6 @@ def test_labels_looked_up_by_hand(by_label, row):
         assert f"{origin.similarity:.2f}" == similarity
         found = sorted(name for part in origin.matched for name in part.classes)
         assert found == [f"{name}.n.01" for name in classes.split()]
-
-
-def test_a_volcano_is_a_mountain_or_one_of_its_instances(by_label):
-    (part,) = by_label["imagenet", "volcano.n.02"].matched
-    assert part.similarity == 0.5
-    assert {"mountain.n.01", "etna.n.01", "vesuvius.n.01"} < set(part.classes)
 
 
 def test_the_whole_label_sets_against_all_reachable_classes(full):
@@ -156,14 +119,6 @@ def test_a_lower_alpha_never_has_more_random_labels(scattered, alphas, name, tie
         for low, high in zip(lower, higher, strict=True):
             # A higher bar takes classes away, and never gives another.
             assert not high.matched or low == high
-
-
-@pytest.mark.parametrize("ties", ["frequent", "mean"])
-def test_the_order_of_the_classes_does_not_matter(full, ties):
-    turned = replace(full, synsets=full.synsets[::-1])
-    labels = label_set("imagenet")
-    one, other = (find_origins(labels, classes, ties=ties) for classes in (full, turned))
-    assert [origin.row() for origin in one] == [origin.row() for origin in other]
 
 
 def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):

@@ -1,6 +1,5 @@
 """Classes out of counts: what is kept, in which order, and what is refused."""
 
-import dataclasses
 import json
 import pickle
 import tempfile
@@ -313,18 +312,6 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"5 .*dog\.n\.01.* 2 "):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
-
-
-def test_what_one_does_not_know_the_sum_does_not(tmp_path):
-    path = tmp_path / "vocab.pkl"
-    path.write_bytes(pickle.dumps({"n2084071": 7, "n1740": 5}))
-    released = Vocabulary.from_release(path, top_k=2)
-    ours = build(counts_of({DOG: 2, CAT: 1}), threshold=0)
-    ours = dataclasses.replace(ours, rule="corenet", tagger=None)
-    merged = build(merge([("released", released.counts()), ("ours", ours.counts())]), top_k=3)
-    assert [synset.count for synset in merged.synsets] == [9, 5, 1]
-    assert (merged.source.captions, merged.captions_by_labels) == (None, None)
-    assert merged.counts().labels_per_caption is None
 
 
 def test_the_command_writes_vocabulary_and_record(tmp_path, capsys):

@@ -124,14 +124,6 @@ def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
     assert samples["tail_count"] == [ranked[rank - 1].count for rank in ranks]
 
 
-def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
-    metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6}, captions=None), [])
-    assert metrics.num_captions is metrics.captions_without_label is None
-    assert metrics.labels_per_caption is None
-    assert metrics.unique_synsets == 2
-    assert samples["captions_by_labels"] == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
