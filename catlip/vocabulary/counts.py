@@ -64,17 +64,6 @@ class Counts:
         names, offsets = nouns().names, nouns().offsets
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
 
-    @property
-    def captions_without_label(self) -> int | None:
-        """How many captions have no label; None where unknown."""
-        return self.captions_by_labels[0] if self.captions_by_labels else None
-
-    @property
-    def labels_per_caption(self) -> float | None:
-        """The mean number of labels of a caption; None where the number of captions is unknown."""
-        captions = self.source.captions
-        return int(self.by_synset.sum()) / captions if captions else None
-
     def num_above(self, threshold: int) -> int:
         """How many synsets occur more often than `threshold`."""
         return int((self.by_synset > threshold).sum())

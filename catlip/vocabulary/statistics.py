@@ -103,14 +103,15 @@ def statistics(
 def describe(vocabulary: Vocabulary) -> VocabularyCounts:
     """The metrics of a record of kind `vocabulary`."""
     counts = vocabulary.counts()
+    captions, histogram = counts.source.captions, counts.captions_by_labels
     return VocabularyCounts(
         rule=vocabulary.rule,
         threshold=vocabulary.threshold,
         top_k=vocabulary.top_k,
         num_classes=len(vocabulary),
-        num_captions=counts.source.captions,
-        captions_without_label=counts.captions_without_label,
-        labels_per_caption=counts.labels_per_caption,
+        num_captions=captions,
+        captions_without_label=histogram[0] if histogram else None,
+        labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
         unique_synsets=counts.num_above(0),
         unique_synsets_above={least: counts.num_above(least) for least in THRESHOLDS},
         imagenet_classes_occurring=num_imagenet_classes(s.offset for s in counts.ranked()),

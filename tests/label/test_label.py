@@ -267,18 +267,6 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
 
-def test_an_interrupted_run_stops_soon(tmp_path):
-    for n in range(16):
-        make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::120])
-    words = command(tmp_path / "data", "--labels-dir", tmp_path / "labels", "--workers", 2)
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until_labels_are_in(tmp_path / "labels", process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
-    assert (process.returncode, error.count("\n")) == (130, 1)
-    assert len(list((tmp_path / "labels").glob("*.npz"))) < 16
-
-
 def alive_in(group):
     """The processes of a group that have not ended."""
     alive = []

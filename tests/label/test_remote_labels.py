@@ -99,22 +99,14 @@ def writes(s3: S3Server, url: Path) -> Counter[str]:
     return Counter(Path(each["Key"]).name for each in listed.get("Versions", []))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 def test_remote_labels_are_those_of_a_folder_and_are_made_once(
-    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path, workers: int
+    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path
 ) -> None:
     expected = local_labels(sources, tmp_path / "labels")
-    label(sources, url, workers)
+    label(sources, url, workers=2)
     assert contents(s3, url) == expected
-    label(sources, url, workers)
+    label(sources, url)
     assert writes(s3, url) == Counter(list(expected))
-
-
-def test_labels_of_a_file_url_are_in_that_folder(sources: list[Path], tmp_path: Path) -> None:
-    expected = local_labels(sources, tmp_path / "labels")
-    label(sources, Path(f"file://{tmp_path}/new/folder"))
-    found = {path.name: path.read_bytes() for path in (tmp_path / "new/folder").iterdir()}
-    assert found == expected
 
 
 def test_only_what_is_missing_broken_or_changed_is_written_again(

@@ -19,7 +19,6 @@ from catlip.vocabulary.statistics import (
     SIMILARITIES,
     VocabularyStatistics,
     match,
-    overlap,
     show_statistics,
     statistics,
 )
@@ -75,17 +74,6 @@ def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
 
 
-def test_overlap_falls_with_the_threshold_and_counts_equality():
-    # A tench is as near as 1/13.
-    labels = LabelSet("four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ()))
-    found = overlap(match(labels, vocabulary_of({DOG: 9, SOFA: 8})))
-    tenths = [f"{number / 10:.1f}" for number in range(1, 11)]
-    assert list(found) == [f"{least:.1f}" for least in SIMILARITIES] == tenths
-    assert found["1.0"] == found["0.6"] == 1
-    assert found["0.5"] == found["0.2"] == 2
-    assert found["0.1"] == 2
-
-
 def test_the_record_says_what_is_in_the_captions():
     labels = LabelSet("three", ("a", "b", "c"), ((DOG,), (SOFA,), ()))
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
@@ -101,6 +89,7 @@ def test_the_record_says_what_is_in_the_captions():
     assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
     counts = LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
     assert metrics.labels == {"three": counts}
+    assert metrics.overlap["three"] == {f"{least:.1f}": 2 for least in SIMILARITIES}
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
     assert samples["matches_three"][1] == {
