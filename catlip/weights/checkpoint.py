@@ -68,9 +68,9 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def layout(self) -> dict[str, Any] | None:
+    def layout(self) -> Layout | None:
         """The layout of the released checkpoint that this is, or was converted from; else None."""
-        return self.config.get("released")
+        return Layout(**self.config["released"]) if "released" in self.config else None
 
     @property
     def resize(self) -> int | None:
