@@ -22,7 +22,7 @@ from catlip import __version__
 from catlip.cli import run
 from catlip.data.shards import write_shard
 from catlip.encoder import ENCODERS
-from catlip.label import Label
+from catlip.label.__main__ import Label
 from catlip.recipes.__main__ import WriteRecipes
 
 REPOSITORY = Path(__file__).parent.parent
@@ -109,7 +109,7 @@ def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(
 
 
 HELPED = {
-    "catlip.label": "Label",
+    "catlip.label.__main__": "Label",
     "catlip.vocabulary.__main__": "BuildVocabulary",
     "catlip.weights.__main__": "Convert",
     "catlip.transfer_init.__main__": "TransferInit",

@@ -16,8 +16,7 @@ from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
 from bench.measuring.step_memory import GIB, attempt, measure, predict, state_of
 from bench.measuring.training_step import Factors, batch_of, build
-from bench.memory import result
-from bench.memory.__main__ import MULTIPLE, Memory, main
+from bench.memory.__main__ import MULTIPLE, Memory, main, result
 from catlip.cli import InputError
 from catlip.program.ranges import check_ranges
 from catlip.training.distributed import Place, find_place

@@ -20,7 +20,7 @@ from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
-from catlip.weights import Checkpoint
+from catlip.weights.checkpoint import Checkpoint
 
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
