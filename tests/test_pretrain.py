@@ -18,7 +18,7 @@ from one_line import one_line_error
 
 from catlip.recipes.pretrain import STARTER
 
-DROPPING: dict[str, tuple[object, ...]] = {"catlip": (), "clip": ("--patch-drop-rate", 0.5)}
+OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
@@ -35,7 +35,7 @@ def outcome(out: Path) -> tuple[list[float], str]:
 def undisturbed(succeed, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
     for method in ("catlip", "clip"):
-        succeed(*command(method, starter, folder / method, *DROPPING[method]))
+        succeed(*command(method, starter, folder / method, *OPTIONS[method]))
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
 
@@ -51,18 +51,16 @@ def test_a_run_learns(succeed, starter, tmp_path, method) -> None:
     assert sum(loss[-15:]) < 0.95 * sum(loss[:15])
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_curve_does_not_depend_on_the_workers(
-    succeed, starter, tmp_path, undisturbed, num_workers
+def test_the_run_depends_on_its_seed_and_not_on_workers_and_deterministic_kernels(
+    succeed, starter, tmp_path, undisturbed
 ) -> None:
-    succeed(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
-    assert outcome(tmp_path / "run") == undisturbed["catlip"]
-
-
-def test_on_a_cpu_every_kernel_is_deterministic(succeed, starter, tmp_path, undisturbed) -> None:
-    done = succeed(*command("catlip", starter, tmp_path / "run", "--deterministic"))
+    options = OPTIONS["catlip"]
+    same = ("--num-workers", 2, "--deterministic")
+    done = succeed(*command("catlip", starter, tmp_path / "run", *options, *same))
     assert "deterministic" not in done.stderr  # torch names an operation without such a kernel
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
+    succeed(*command("catlip", starter, tmp_path / "other", *options, "--seed", 1))
+    assert outcome(tmp_path / "other")[0] != undisturbed["catlip"][0]
 
 
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
@@ -80,17 +78,12 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
 
 
-def test_another_seed_gives_another_run(succeed, starter, tmp_path, undisturbed) -> None:
-    succeed(*command("catlip", starter, tmp_path / "run", "--seed", 1))
-    assert outcome(tmp_path / "run")[0] != undisturbed["catlip"][0]
-
-
 @pytest.mark.parametrize("method", ["catlip", "clip"])
 def test_killed_and_resumed_is_uninterrupted(
     starter, succeed, tmp_path, undisturbed, method
 ) -> None:
     out = tmp_path / "run"
-    arguments = command(method, starter, out, "--checkpoint-every", 1, *DROPPING[method])
+    arguments = command(method, starter, out, "--checkpoint-every", 1, *OPTIONS[method])
     for lines in (3, 7):  # killed as soon as so many steps are in the log
         process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
         short_training.wait_for_lines(out / "log.jsonl", lines, process, longest_s=120)
@@ -106,7 +99,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(
     starter, program, tmp_path, undisturbed
 ) -> None:
     out = tmp_path / "run"
-    arguments = command("catlip", starter, out)
+    arguments = command("catlip", starter, out, *OPTIONS["catlip"])
     first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
     short_training.wait_for_lines(out / "log.jsonl", 2, first, longest_s=120)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it

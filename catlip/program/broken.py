@@ -28,8 +28,8 @@ MaxBroken = Annotated[
     ),
 ]
 FEW = 10  # broken images that are always allowed, unless --max-broken is 0
-MOST_LISTED = 100  # in a record
-MOST_NAMED = 3  # in a message
+MAX_LISTED = 100  # in a record
+MAX_NAMED = 3  # in a message
 BROKEN_FILE = "broken.jsonl"
 
 
@@ -52,10 +52,7 @@ class BrokenImage(NamedTuple):
 
 
 def cause_of(error: Exception) -> str:
-    """Why an image could not be read, in a fixed phrase that can be counted.
-
-    The phrase of a PictureError of catlip.data.decode is its cause.
-    """
+    """The `cause` of a PictureError of catlip.data.decode, or a phrase for another error."""
     # An error of the system; Pillow raises OSErrors without strerror for bad content.
     if isinstance(error, OSError) and error.strerror:
         return f"file not readable ({error.strerror})"
@@ -72,11 +69,7 @@ def too_many(broken: int, seen: int, max_broken: float) -> bool:
 
 @dataclass
 class BrokenImages:
-    """Broken images, each once.
-
-    Attributes:
-        causes: key -> cause, in the order in which they were seen first.
-    """
+    """Broken images, each once: key -> cause, in the order in which they were seen first."""
 
     causes: dict[str, str] = field(default_factory=dict)
 
@@ -84,7 +77,7 @@ class BrokenImages:
         return len(self.causes)
 
     def add(self, images: Iterable[BrokenImage]) -> list[BrokenImage]:
-        """Add images; returns those that are new."""
+        """Add images, and return those that are new."""
         new = [image for image in dict.fromkeys(images) if image.key not in self.causes]
         self.causes.update(new)
         return new
@@ -97,7 +90,7 @@ class BrokenImages:
         """Cause -> number of images, the most frequent cause first."""
         return dict(Counter(self.causes.values()).most_common())
 
-    def listed(self, most: int = MOST_LISTED) -> list[str]:
+    def listed(self, most: int = MAX_LISTED) -> list[str]:
         """The first `most` broken images, as "KEY (CAUSE)"."""
         return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
 
@@ -106,14 +99,11 @@ class BrokenImages:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
         return (
             f"{len(self):,} images cannot be read: {causes}; first: "
-            f"{', '.join(self.listed(MOST_NAMED))}"
+            f"{', '.join(self.listed(MAX_NAMED))}"
         )
 
     def check(self, seen: int, max_broken: float) -> None:
-        """Check that no more than the fraction `max_broken` of `seen` images is broken.
-
-        Raises: InputError when more are broken, and more than FEW.
-        """
+        """Raises: InputError when too many of `seen` images are broken."""
         if too_many(len(self), seen, max_broken):
             raise InputError(
                 f"{self.summary()}; of {seen:,} images, that is more than --max-broken "

@@ -8,7 +8,7 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.system.lock import NAME as LOCK
-from catlip.training.threads import FILE as THREADS
+from catlip.training.distributed import THREADS
 
 WRITTEN = (
     "checkpoints",

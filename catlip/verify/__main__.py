@@ -17,10 +17,8 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Positive
 from catlip.record import plain
 from catlip.table import MISSING, Cell, Table, as_text
-from catlip.training.deterministic import choose_deterministic
-from catlip.training.distributed import find_place, of_all_ranks
-from catlip.training.saving import checkpoint
-from catlip.training.threads import threads_of
+from catlip.training import checkpoint
+from catlip.training.distributed import choose_deterministic, find_place, of_all_ranks, threads_of
 from catlip.verify.recorded import config_of, read_run, unlike_then
 from catlip.verify.replay import Comparison, Replay, spans_of
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from catlip.pretraining.run import Training
-from catlip.training.feed import on_device
+from catlip.training import checkpoint
 from catlip.training.log import Progress, means
+from catlip.training.loop import on_device
 from catlip.training.parallel import whole
-from catlip.training.saving import checkpoint
 from catlip.training.trainer import metrics_of
 from catlip.verify.recorded import RecordedRun
 from catlip.weights.files import listed, read_file

@@ -9,8 +9,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from catlip.cli import InputError
-from catlip.training.saving.checkpoint import HEAD, newest
-from catlip.training.saving.metadata import PlainMetadataReader
+from catlip.training.checkpoint import HEAD, PlainMetadataReader, newest
 from catlip.weights.checkpoint import RAW, Checkpoint, checkpoint_of, read_checkpoint
 from catlip.weights.files import plain_tensors, read_config
 

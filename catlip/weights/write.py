@@ -15,7 +15,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS
 from catlip.record import write_atomically
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import Checkpoint
 from catlip.weights.targets import Converted, timm_model
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bench.measuring import methods
-from catlip.training.blocks import PAYING_STEPS, blocks, compile_blocks, compiling_pays
+from catlip.training.parallel import PAYING_STEPS, blocks, compile_blocks, compiling_pays
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 """Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""

@@ -82,21 +82,6 @@ def still_running(words: str) -> list[int]:
     return numbers
 
 
-def test_tests_in_the_background_of_a_script_can_interrupt_what_they_start() -> None:
-    code = "import conftest, signal; print(signal.getsignal(signal.SIGINT).__name__)"
-    command = f"trap '' INT; exec {sys.executable} -c '{code}'"
-    tests = Path(__file__).parent.parent
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=tests,
-        env=os.environ | {"PYTHONPATH": f"{tests.parent}:{tests}"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "default_int_handler"
-
-
 def test_ctrl_c_is_not_noted_and_nothing_is_after_the_block() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with noted_stops() as notice:

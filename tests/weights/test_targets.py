@@ -15,7 +15,7 @@ from timm.data import resolve_model_data_config
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.weights import Checkpoint, read_checkpoint
 from catlip.weights.targets import timm_model, to_ours, to_released, to_timm
 from catlip.weights.write import write_folder, write_safetensors
