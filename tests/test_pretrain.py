@@ -2,9 +2,9 @@
 method.
 """
 
+import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +12,13 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import short_training
 from one_line import one_line_error
+from PIL import Image
 
+from catlip.data.shards import write_shard
 from catlip.recipes.pretrain import STARTER
 
 OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
@@ -151,21 +154,34 @@ def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     assert "corenet" in done.stderr.splitlines()[-1]
 
 
-def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(
-    program, succeed, starter, tmp_path
+def picture(number: int) -> bytes:
+    buffer, draw = io.BytesIO(), np.random.default_rng(number)
+    pixels = draw.integers(256, size=(40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_what_cannot_be_used_is_in_the_record_and_too_much_ends_the_run(
+    program, succeed, tmp_path
 ) -> None:
-    """Of a shard one name is made no UTF-8."""
-    shards = tmp_path / "shards"
-    shutil.copytree(starter.shards, shards)
-    with tarfile.open(shards / "99999.tar", "w", errors="surrogateescape") as tar:
+    """Two images are broken, and one name of a shard is not UTF-8."""
+    pictures = [picture(number) for number in range(12)]
+    pictures[1], pictures[2] = b"", pictures[2][:300]
+    samples = [(str(key), {"png": image, "txt": b"a dog"}) for key, image in enumerate(pictures)]
+    write_shard(tmp_path / "shards" / "0.tar", samples)
+    with tarfile.open(tmp_path / "shards" / "1.tar", "w", errors="surrogateescape") as tar:
         for name in ("\udcff.txt", "a.txt"):
             tar.addfile(tarfile.TarInfo(name))
-    arguments = ("--shards", shards, "--iterations", 2, "--warmup-iterations", 1)
-    refused = program(*command("clip", starter, tmp_path / "run", *arguments, "--max-broken", 0))
+    run = ["baselines.pretrain", "--method", "superclass", *short_training.SHORT.split()]
+    run += ["--iterations", 2, "--warmup-iterations", 1, "--encoder", "hybrid_micro"]
+    run += ["--shards", tmp_path / "shards", "--out", tmp_path / "run"]
+    refused = program(*run, "--max-broken", 0)
     assert refused.returncode == 2
-    assert "a name that is not UTF-8" in refused.stderr
+    assert refused.stderr.startswith("error: ")
     assert not (tmp_path / "run.json").exists()
-    succeed(*command("clip", starter, tmp_path / "run", *arguments))
+    succeed(*run)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["metrics"]["broken"]["a name that is not UTF-8"] == 1
-    assert any("99999.tar" in key for key in record["samples"]["broken_keys"])
+    causes = {"empty", "cut short", "a name that is not UTF-8"}
+    assert causes <= record["metrics"]["broken"].keys()
+    shard = f"{tmp_path}/shards/0.tar"
+    assert {f"{shard}:1 (empty)", f"{shard}:2 (cut short)"} <= {*record["samples"]["broken_keys"]}

@@ -1,8 +1,7 @@
 """Images that could not be read: which, why, and when there are too many.
 
-A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by
-cause, and `samples["broken_keys"]`, the first of them. A training lists all of them in
-`broken.jsonl` in its folder.
+A program leaves them out and goes on. Its record has their number by cause and lists the first of
+them; a training lists all of them in `broken.jsonl` in its folder.
 """
 
 import json
@@ -34,11 +33,8 @@ BROKEN_FILE = "broken.jsonl"
 
 
 class BrokenImage(NamedTuple):
-    """One image that could not be read.
-
-    Attributes:
-        key: PATH:KEY of a sample in a shard, or the path of a file.
-        cause: why, in a fixed phrase that can be counted, for example "cut short".
+    """One image that could not be read: PATH:KEY of a sample in a shard, or the path of a file;
+    and why, in a fixed phrase that can be counted, for example "cut short".
     """
 
     key: str
@@ -118,14 +114,11 @@ class BrokenImages:
 
 
 class BrokenLog:
-    """The broken images of a training, in a file of its folder, so that a resumed run has them.
+    """All broken images that a training `met`, in a file of its folder for a resumed run.
 
     Args:
-        folder: of the run; the file is written when there is something to write.
-        step: step at which the run goes on; images of later steps are dropped, and read again.
+        step: at which the run goes on; images of later steps are dropped, and read again.
         writes: whether this process writes the file.
-    Attributes:
-        met: all broken images from the first step on.
     """
 
     def __init__(self, folder: Path, step: int, writes: bool):

@@ -53,7 +53,8 @@ def check_ranges(config: Any) -> None:
 
     Raises: InputError for the first number that is not finite or out of its range.
     """
-    for name, ranges in _ranges_of(type(config)).items():
+    kind: type = type(config)
+    for name, ranges in _ranges_of(kind).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             check_ranges(value)

@@ -47,7 +47,6 @@ from catlip.training.folder import refuse_another
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 HEAD = "checkpoint.json"  # in a folder: everything but the tensors
-
 INDEX = ".metadata"  # in a folder: which part of which file is which tensor
 # All that the index of a sharded checkpoint may import. torch stores the index as a pickle, which
 # could import and call anything; a trainer's state holds only tensors, so it needs a dozen names.
@@ -99,13 +98,15 @@ class Head:
     config: dict[str, Any]
     history: History
 
+    def plain(self) -> dict[str, Any]:
+        """In a form that is read without unpickling any class."""
+        lines, unlogged = self.history.lines, self.history.unlogged
+        history = {"lines": json.dumps(lines), "unlogged": json.dumps(unlogged)}
+        return {"step": self.step, "config": json.dumps(self.config), **history}
+
 
 def save(
-    folder: Path,
-    step: int,
-    state: State,
-    config: dict[str, Any],
-    history: History = History(),
+    folder: Path, step: int, state: State, config: dict[str, Any], history: History = History()
 ) -> Path:
     """Write `state` after `step` optimizer steps, and its `config`, as one file.
 
@@ -118,7 +119,7 @@ def save(
     with _whole_or_absent(step, folder, temporary):
         temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
         with open(temporary, "xb") as file:
-            torch.save(_as_json(step, config, history) | {"state": state}, file)
+            torch.save(Head(step, config, history).plain() | {"state": state}, file)
             _sync(file)
         _keep(temporary, path)
     return path
@@ -153,7 +154,7 @@ def save_sharded(
         with _whole_or_absent(step, folder, temporary if main else None):
             parts.result()
             if main:
-                head = _as_json(step, config, history)
+                head = Head(step, config, history).plain()
                 head["crc32"] = _head_sum(head, temporary)
                 with open(temporary / HEAD, "w") as file:
                     json.dump(head, file)
@@ -184,10 +185,8 @@ def copied(state: State) -> State:
 
 def complete(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the oldest first."""
-    return sorted(
-        (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)),
-        key=step_of,
-    )
+    paths = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)]
+    return sorted(paths, key=step_of)
 
 
 def step_of(path: Path) -> int:
@@ -196,7 +195,7 @@ def step_of(path: Path) -> int:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`, or None. Raises: as `_newest_first`."""
+    """The newest checkpoint in `folder`, or None."""
     return next(iter(_newest_first(folder)), None)
 
 
@@ -224,6 +223,17 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
     return None
 
 
+def _newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
+    paths = complete(folder)[::-1]
+    if any(other != paths for other in of_all_ranks(paths)):
+        raise InputError(
+            f"ranks see different checkpoints in {folder}; put the run's folder on storage that "
+            "all nodes share"
+        )
+    return paths
+
+
 def load(path: Path, config: dict[str, Any], state: State) -> Head:
     """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
 
@@ -231,13 +241,19 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     Raises: DamagedError, on all ranks, when it cannot be read, a sum is wrong, or its tensors are
         not those of `state`; InputError when it was made under another config, naming what differs.
     """
-    head, tensors = read(path)
+    head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)
-    _check_tensors(path, tensors, state)
+    expected = _flat(state)
+    for name in sorted(saved.keys() | expected.keys()):
+        found, wanted = _described(saved.get(name)), _described(expected.get(name))
+        if found != wanted:
+            raise DamagedError(
+                f"{path} does not hold this run's state ({name}: {found} there, {wanted} expected)"
+            )
     if path.is_file():
         with torch.no_grad():
-            for name, tensor in _flat(state).items():
-                value = tensors[name]
+            for name, tensor in expected.items():
+                value = saved[name]
                 if isinstance(tensor, DTensor):
                     value = value.to(tensor.device)
                     value = distribute_tensor(value, tensor.device_mesh, tensor.placements)
@@ -254,17 +270,11 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     return head
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
-    paths = complete(folder)[::-1]
-    seen = of_all_ranks(paths)
-    if any(other != paths for other in seen):
-        newest_ones = [str(next(iter(paths), None)) for paths in seen]
-        raise InputError(
-            f"ranks see different checkpoints ({newest_ones}); put the run's folder on storage "
-            "that all nodes share"
-        )
-    return paths
+def _described(tensor: Any) -> str:
+    """Type and shape of a tensor, or of what an index says of one."""
+    if isinstance(tensor, TensorStorageMetadata):
+        return f"{tensor.properties.dtype} {list(tensor.size)}"
+    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
 
 
 def read(path: Path) -> tuple[Head, dict[str, Any]]:
@@ -282,10 +292,8 @@ def read(path: Path) -> tuple[Head, dict[str, Any]]:
         config = json.loads(saved["config"])
         head = msgspec.convert({"step": saved["step"], "config": config, "history": history}, Head)
     except Exception as error:  # a damaged archive or pickle can raise nearly anything
-        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        damage = (
-            str(error) if isinstance(error, InputError) else f"{path} cannot be read ({reason})"
-        )
+        reason = str(error).splitlines()[:1]
+        damage = f"{path} cannot be read ({type(error).__name__}: {''.join(reason)})"
     for each in of_all_ranks(damage):
         if each:
             raise DamagedError(each)
@@ -293,8 +301,8 @@ def read(path: Path) -> tuple[Head, dict[str, Any]]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    rank, ranks = rank_of_ranks()
     with zipfile.ZipFile(path) as archive:
-        rank, ranks = rank_of_ranks()
         _check_sums(archive, archive.infolist()[rank::ranks])
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return saved, _flat(saved["state"])
@@ -312,9 +320,8 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             file.seek(part.offset)
             archive = zipfile.ZipFile(io.BytesIO(file.read(part.length)))
         _check_sums(archive, archive.infolist())
-    return saved, {
-        name.replace(".", "/", 1): entry for name, entry in index.state_dict_metadata.items()
-    }
+    entries = index.state_dict_metadata.items()
+    return saved, {name.replace(".", "/", 1): entry for name, entry in entries}
 
 
 def _check_sums(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
@@ -330,32 +337,8 @@ def _head_sum(head: dict[str, Any], folder: Path) -> int:
     return zlib.crc32((folder / INDEX).read_bytes(), zlib.crc32(json.dumps(head).encode()))
 
 
-def _as_json(step: int, config: dict[str, Any], history: History) -> dict[str, Any]:
-    """The head in a form that is read without unpickling any class."""
-    lists = {"lines": json.dumps(history.lines), "unlogged": json.dumps(history.unlogged)}
-    return {"step": step, "config": json.dumps(config), **lists}
-
-
 def _flat(state: State) -> dict[str, Tensor]:
     return {f"{part}/{name}": tensor for part in state for name, tensor in state[part].items()}
-
-
-def _check_tensors(path: Path, saved: dict[str, Any], state: State) -> None:
-    """Raises: DamagedError when names, shapes or types are not those of the run's state."""
-    expected = _flat(state)
-    for name in sorted(saved.keys() | expected.keys()):
-        found, wanted = _described(saved.get(name)), _described(expected.get(name))
-        if found != wanted:
-            raise DamagedError(
-                f"{path} does not hold this run's state ({name}: {found} there, {wanted} expected)"
-            )
-
-
-def _described(tensor: Any) -> str:
-    """Type and shape of a tensor, or of what an index says of one."""
-    if isinstance(tensor, TensorStorageMetadata):
-        return f"{tensor.properties.dtype} {list(tensor.size)}"
-    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
 
 
 @contextmanager
@@ -368,12 +351,11 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
         cause: BaseException = error
         if isinstance(error, CheckpointException):
             cause = next(iter(error.failures.values()))[0]
-        number = getattr(cause, "errno", None) or errno.ENOSPC
-        message = (
+        raise OSError(
+            getattr(cause, "errno", None) or errno.ENOSPC,
             f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
-            f"{cause})"
-        )
-        raise OSError(number, message) from error
+            f"{cause})",
+        ) from error
     finally:
         if temporary:
             _remove(temporary)
@@ -425,14 +407,10 @@ class PlainMetadataReader(FileSystemReader):
     """torch's reader of a checkpoint folder, which reads the index with only ADMITTED imports."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """The index.
-
-        Raises: InputError when it is damaged, or imports anything that an index of tensors does not
-            need.
-        """
+        """The index. Raises: InputError when it is damaged, or imports anything else."""
         path = Path(self.path)
         try:
-            with open(path / ".metadata", "rb") as file:
+            with open(path / INDEX, "rb") as file:
                 metadata = _IndexUnpickler(file).load()
         except Exception as error:  # a damaged pickle can raise nearly anything
             raise InputError(f"{path} cannot be read ({error})") from error
@@ -452,11 +430,8 @@ def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any])
         temporary.touch()
         # As the user's umask says; a file made by safetensors can be read by its owner only.
         mode = temporary.stat().st_mode
-        save_file(
-            {name: tensor.contiguous() for name, tensor in weights.items()},
-            temporary,
-            {"config": json.dumps(config)},
-        )
+        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(contiguous, temporary, {"config": json.dumps(config)})
         temporary.chmod(mode)
         temporary.replace(path)
     except SafetensorError as error:

@@ -46,11 +46,7 @@ class Progress:
     def numbers(self) -> dict[str, float]:
         """The numbers of this step that a resumed run needs for the next line."""
         return {
-            "loss": self.loss,
-            "grad_norm": self.grad_norm,
-            "seconds": self.seconds,
-            "data_wait_seconds": self.data_wait_seconds,
-            "images": self.images,
+            name: value for name, value in vars(self).items() if name not in ("broken", "saves")
         }
 
 
@@ -133,8 +129,8 @@ class Log:
 
     def list_broken(self, step: int, recent: list[Progress]) -> None:
         """List the broken images of the `recent` steps, each once; all ranks call it."""
-        mine = [image for progress in recent for image in progress.broken]
-        self.broken.add(step, itertools.chain(*of_all_ranks(mine)))
+        images = [image for progress in recent for image in progress.broken]
+        self.broken.add(step, itertools.chain(*of_all_ranks(images)))
 
     def close(self) -> None:
         """Write out what is still in memory."""
@@ -156,7 +152,8 @@ class Log:
 
 
 def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
-    """Start a run of each tracker, and return them: they have `log(line, step=...)` and `finish()`.
+    """Start a run of Weights & Biases, trackio or both, and return them: they have
+    `log(line, step=...)` and `finish()`.
 
     Args:
         projects: tracker -> project; "" for none.
@@ -164,35 +161,29 @@ def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, 
         config: what determines the run; trackers show it.
     Raises: InputError when the package of a tracker is not installed.
     """
-    starts = {"wandb": _start_wandb, "trackio": _start_trackio}
-    return [starts[name](project, folder, config) for name, project in projects.items() if project]
-
-
-def _start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
-    wandb = _package("wandb", project)
-    return wandb.init(project=project, name=folder.name, dir=folder, config=config, resume="auto")
-
-
-def _start_trackio(project: str, folder: Path, config: dict[str, Any]) -> Any:
     # trackio reads this when it is imported. It sends nothing unless its own environment variables
     # name a server.
     os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))
-    trackio = _package("trackio", project)
-    return trackio.init(
-        project=project,
-        name=folder.name,
-        config=config,
-        resume="allow",
-        embed=False,
-        auto_log_cpu=False,  # a thread that would take time from the training
-        auto_log_gpu=False,
-    )
-
-
-def _package(name: str, project: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise InputError(
-            f"--{name} {project} needs a package that is not installed: pip install {name}"
-        ) from None
+    options: dict[str, dict[str, Any]] = {
+        "wandb": {"dir": folder, "resume": "auto"},
+        # No threads that log the machine: they would take time from the training.
+        "trackio": {
+            "resume": "allow",
+            "embed": False,
+            "auto_log_cpu": False,
+            "auto_log_gpu": False,
+        },
+    }
+    trackers = []
+    for name, project in projects.items():
+        if project:
+            try:
+                tracker = importlib.import_module(name)
+            except ImportError:
+                raise InputError(
+                    f"--{name} {project} needs a package that is not installed: pip install {name}"
+                ) from None
+            trackers.append(
+                tracker.init(project=project, name=folder.name, config=config, **options[name])
+            )
+    return trackers

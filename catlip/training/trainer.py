@@ -72,11 +72,6 @@ def unmarked(part: str) -> None:
     """The default mark, which does nothing."""
 
 
-def never() -> bool:
-    """The default for `asks_to_save`, which asks for no checkpoint."""
-    return False
-
-
 @dataclass
 class Trainer:
     """An objective, its optimizer and the average of its weights, stepping through batches.
@@ -125,7 +120,7 @@ class Trainer:
             self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
 
     def train_step(
-        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = never
+        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = lambda: False
     ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
@@ -240,20 +235,16 @@ class Trainer:
         return group
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
+        """Load the newest checkpoint in `folder` that is not damaged, if there is one; as
+        `checkpoint.resume`.
 
         Returns: what its log needs; it is empty without a checkpoint.
-        Raises: as `checkpoint.resume`.
         """
         history = checkpoint.resume(folder, lambda path: self.load(path, config))
         return history or checkpoint.History()
 
     def load(self, path: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the checkpoint at `path`.
-
-        Returns: what its log needs.
-        Raises: as `checkpoint.load`.
-        """
+        """Load the checkpoint at `path`, as `checkpoint.load`, and return what its log needs."""
         state = self.state()
         head = checkpoint.load(path, config, state)
         self.step = head.step
@@ -277,10 +268,7 @@ class Trainer:
             )
 
     def weights(self) -> dict[str, Tensor]:
-        """The unsharded weights to transfer: the moving average if there is one.
-
-        All ranks call it.
-        """
+        """The unsharded weights to transfer, averaged if they are; all ranks call it."""
         values = self._averages() or self.objective.state_dict()
         return {name: whole(tensor) for name, tensor in values.items()}
 
@@ -363,7 +351,7 @@ class WeightAverage:
 def refuse_step(
     step: int, place: Place, losses: list[Tensor], keys: list[list[str]], grad_norm: float
 ) -> NoReturn:
-    """Stop the run; all ranks call it together.
+    """Stop a run whose loss or gradient is not finite; all ranks call it together.
 
     Args:
         losses, keys: the loss and the sample keys of each of this rank's micro-batches.
@@ -377,9 +365,8 @@ def refuse_step(
         f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
         for rank, loss, samples in guilty[:3]
     )
-    more = f" and {len(guilty) - 3} more micro-batches" if len(guilty) > 3 else ""
     raise InputError(
-        f"the loss or the gradient is not finite at step {step} {where}{more}, gradient norm "
+        f"the loss or the gradient is not finite at step {step} {where}, gradient norm "
         f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, or "
         "try a lower --max-lr"
     )

@@ -85,26 +85,17 @@ def without(path: Path, name: str) -> None:
         (path / checkpoint.HEAD).write_text(json.dumps(head))
 
 
-def instead(path: Path, content: bytes | None) -> None:
-    """A file or, for None, an empty folder in its place."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
+def empty_folder(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.mkdir()
 
 
-def of_another_state(path: Path, **tensors: Tensor | None) -> None:
-    """With the same head, and these tensors; None leaves one out."""
-    both = state(1)["objective"] | tensors
-    changed = {"objective": {name: value for name, value in both.items() if value is not None}}
+def of_another_state(path: Path, changed: dict[str, Tensor]) -> None:
+    """With the same head, and these tensors."""
     if path.is_file():
-        torch.save(torch.load(path) | {"state": changed}, path)
+        torch.save(torch.load(path) | {"state": {"objective": changed}}, path)
     else:
-        dcp.save(changed, checkpoint_id=path)
+        dcp.save({"objective": changed}, checkpoint_id=path)
         without(path, "lines")
 
 
@@ -114,18 +105,15 @@ def in_part(damage: Damage, name: str) -> Damage:
 
 DAMAGED: dict[str, Damage] = {
     "no config": lambda path: without(path, "config"),
-    "a folder": lambda path: instead(path, None),
-    "an empty file": lambda path: instead(path, b""),
-    "another shape": lambda path: of_another_state(path, x=torch.ones(1)),
-    "a tensor too few": lambda path: of_another_state(path, x=None),
+    "a folder": empty_folder,
+    "another shape": lambda path: of_another_state(path, {"x": torch.ones(1), "n": torch.ones(())}),
+    "a tensor too few": lambda path: of_another_state(path, {"n": torch.tensor(1)}),
 }
 DAMAGED_FILE: dict[str, Damage] = {
     "cut": cut,
+    "empty": lambda path: path.write_bytes(b""),
     "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
     "config of another type": lambda path: torch.save(torch.load(path) | {"config": "[]"}, path),
-    "tensors of another type": lambda path: torch.save(
-        torch.load(path) | {"state": {"objective": {"x": 1, "n": 2}}}, path
-    ),
 }
 DAMAGED_FOLDER: dict[str, Damage] = {
     f"{name} {how}": in_part(damage, name)

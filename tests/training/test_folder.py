@@ -49,16 +49,12 @@ def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, foreig
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_another_run_is_one_line_however_much_differs() -> None:
-    now = {f"field_{number}": number for number in range(20)}
-    now |= {"sizes": (1, 2), "long": "x" * 1000}
+def test_another_run_is_refused_naming_what_differs_in_a_line() -> None:
+    now = {f"field_{number}": number for number in range(20)} | {"sizes": (1, 2)}
     refuse_another(Path("run"), {**now, "sizes": [1, 2]}, now)
-    with pytest.raises(InputError) as refused:
-        refuse_another(Path("run"), {"long": "y" * 1000}, now)
-    message = str(refused.value)
-    assert "field_0 None there, 0 now" in message
-    assert "16" in message
-    assert len(message) < 500
+    with pytest.raises(InputError, match="field_0 None there, 0 now") as refused:
+        refuse_another(Path("run"), {"sizes": "y" * 1000}, now)
+    assert len(str(refused.value)) < 500
 
 
 class Batch:

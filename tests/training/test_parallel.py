@@ -1,6 +1,7 @@
 """Sharded is replicated, for methods that the loop does not know."""
 
 import json
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,12 @@ def test_long_trainings_on_a_gpu_are_compiled(device: str, missing: int, pays: b
     assert compiling_pays(torch.device(device), num_steps, num_sizes=13) is pays
 
 
-def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient() -> None:
+def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
+    monkeypatch,
+) -> None:
+    # Without code generation, which takes minutes.
+    quick = partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
     gradients = []
     torch._dynamo.reset()
     counted = torch._dynamo.utils.counters["stats"]
