@@ -157,21 +157,15 @@ def test_each_operation_changes_half_of_the_images(name, count, half) -> None:
     assert changed.sum() == half
 
 
-def test_halves_and_orders_are_drawn_evenly_and_independently() -> None:
-    drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(600)]
+def test_halves_and_orders_are_drawn_evenly() -> None:
+    drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(300)]
     orders = [" ".join(one.order) for one in drawn]
+    # 50 each are expected, with a standard deviation of 6.5.
     assert len(set(orders)) == 6
-    # 100 each are expected, with a standard deviation of 9.
-    assert all(orders.count(order) > 60 for order in set(orders))
-    chosen = {}
+    assert all(orders.count(order) > 25 for order in set(orders))
     for name in NAMES:
-        chosen[name] = np.array([np.isin(range(4), one.chosen[name]) for one in drawn])
-        assert np.abs(chosen[name].mean(axis=0) - 0.5).max() < 0.1
-    both = (chosen["brightness"] & chosen["noise"]).mean(axis=0)
-    assert np.abs(both - 0.25).max() < 0.1
-    where = torch.stack([torch.stack([one.where[name] for name in NAMES]) for one in drawn])
-    assert where.mean().item() == pytest.approx(0.5, abs=0.03)
-    assert (where[:, 0] != where[:, 1]).all()
+        chosen = np.array([np.isin(range(4), one.chosen[name]) for one in drawn])
+        assert np.abs(chosen.mean(axis=0) - 0.5).max() < 0.12
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
