@@ -31,8 +31,7 @@ from catlip.cli import InputError, run
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.table import as_text
-from catlip.training.distributed import find_place
-from catlip.training.threads import use_threads
+from catlip.training.distributed import find_place, use_threads
 
 STEP = Factors(
     model="hybrid_mini", resolution=48, batch_size=64, precision="fp32", num_classes=1_000

@@ -18,8 +18,7 @@ from catlip.cli import InputError
 from catlip.data.shard_cache import LOCK, PART, FileCache
 from catlip.record import write_atomically
 from catlip.system.lock import NAME, only_writer
-from catlip.training.saving.checkpoint import save
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save, save_weights
 
 
 @contextmanager

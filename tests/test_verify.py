@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from short_training import command
 
 from catlip.pretraining.run import Training, prepare
+from catlip.training import checkpoint
 from catlip.training.distributed import find_place
-from catlip.training.saving import checkpoint
 from catlip.verify.recorded import RecordedRun, config_of, read_run
 from catlip.verify.replay import spans_of
 

@@ -20,7 +20,7 @@ from bench.arithmetic.state import objective_of, parameters, product_bytes, stat
 from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 
 INT64 = 8  # bytes
 BLOCK_NUMBERS = 14  # in the dtype of matrix products, per token and unit of width

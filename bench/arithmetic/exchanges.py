@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.arithmetic.state import objective_of, product_bytes, step_shape
 from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, Exchange
-from catlip.training.blocks import blocks
+from catlip.training.parallel import blocks
 
 # Bucket sizes of DistributedDataParallel: a small one first, so that sending begins early.
 DDP_BUCKETS = [2**20, 25 * 2**20]

@@ -12,7 +12,7 @@ from bench.measuring.saved_tensors import TOWERS
 from bench.measuring.training_step import Factors
 from catlip.costs import FLOAT32, StepShape
 from catlip.objective import Objective
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 
 
 def product_bytes(factors: Factors) -> int:

@@ -42,8 +42,7 @@ from catlip.record import LATER, Record, build_name
 from catlip.results.run import Run
 from catlip.system.energy import EnergyMeter
 from catlip.table import print_tables
-from catlip.training.deterministic import choose_deterministic
-from catlip.training.distributed import Place, barrier, find_place
+from catlip.training.distributed import Place, barrier, choose_deterministic, find_place
 from catlip.training.parallel import Parallel
 from catlip.training.trainer import Trainer
 

@@ -22,12 +22,7 @@ EXIT_CODE = 75
 
 @dataclass
 class Notice:
-    """Whether this process was told to stop.
-
-    Attributes:
-        received: the first signal, if there was one.
-        leaves: whether the process is about to exit.
-    """
+    """The first signal that told this process to stop, and whether it is about to exit."""
 
     received: signal.Signals | None = None
     leaves: bool = False

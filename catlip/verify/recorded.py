@@ -15,12 +15,11 @@ from catlip.pretraining.method import Method
 from catlip.pretraining.run import Training, broken_images, samples_of, summary
 from catlip.program.broken import read_lines
 from catlip.record import environment, plain, read_record
-from catlip.training.distributed import Place
+from catlip.training import checkpoint
+from catlip.training.distributed import Place, threads_of
 from catlip.training.folder import changes
 from catlip.training.loop import PROGRESS
-from catlip.training.saving import checkpoint
 from catlip.training.schedule import learning_rate
-from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
 
 # Packages whose version may change the rounding, or the pixels.

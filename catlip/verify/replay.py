@@ -17,13 +17,11 @@ from catlip.pretraining.run import Training, prepare
 from catlip.program.progress import progress
 from catlip.record import plain
 from catlip.table import MISSING, Cell, Table, as_text
-from catlip.training.deterministic import choose_deterministic
-from catlip.training.distributed import find_place, of_all_ranks
-from catlip.training.feed import on_device
+from catlip.training import checkpoint
+from catlip.training.distributed import choose_deterministic, find_place, of_all_ranks, threads_of
 from catlip.training.log import Progress, means
+from catlip.training.loop import on_device
 from catlip.training.parallel import whole
-from catlip.training.saving import checkpoint
-from catlip.training.threads import threads_of
 from catlip.training.trainer import metrics_of
 from catlip.verify.recorded import RecordedRun, config_of, read_run, unlike_then
 from catlip.weights.files import listed, read_file

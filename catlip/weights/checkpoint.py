@@ -25,8 +25,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
-from catlip.training.saving.checkpoint import HEAD, newest
-from catlip.training.saving.metadata import PlainMetadataReader
+from catlip.training.checkpoint import HEAD, PlainMetadataReader, newest
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
 from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
 

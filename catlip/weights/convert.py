@@ -12,7 +12,7 @@ from torch import Tensor
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, resize_along_tokens
 from catlip.record import write_atomically
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import RESIZE, Checkpoint, read_checkpoint, weights_file
 from catlip.weights.files import listed
 from catlip.weights.released import RESOLUTION

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from catlip.categorical import Categorical
 from catlip.encoder import build_encoder
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.vocabulary import vocabulary_identity
 
 WORDS = ("dog", "cat", "sandwich", "furniture", "kitchen", "restaurant")

@@ -14,7 +14,7 @@ from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.program.ranges import check_ranges
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert, Show, main, show
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
 from catlip.weights.convert import timm_model, to_timm, write_safetensors

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.downstream.encoders.load import LoadedEncoder
 from catlip.cli import InputError
-from catlip.initialization import linear_as_release
+from catlip.encoder import linear_as_release
 from catlip.program.ranges import PositiveFraction
 from catlip.recipes.base import Initialization
 from catlip.record import read_record

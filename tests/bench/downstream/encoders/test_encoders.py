@@ -28,8 +28,8 @@ from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.training.saving import checkpoint
-from catlip.training.saving.weights import save_weights
+from catlip.training import checkpoint
+from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import read_checkpoint
 from catlip.weights.convert import to_timm, write_safetensors
 from catlip.weights.released import Layout
