@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
-from catlip.data.sampler import SampleOrder, StepPlan, image_sizes, steps_for
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, image_sizes, steps_for
 from catlip.recipes.pretrain import CATLIP
 
 
@@ -47,6 +47,28 @@ def test_every_sample_stands_once_in_each_epoch(counts, seed, window, epoch) -> 
     shards, numbers = order(np.arange(epoch * total, (epoch + 1) * total))
     found = sorted(zip(shards.tolist(), numbers.tolist(), strict=True))
     assert found == [(shard, i) for shard, count in enumerate(counts) for i in range(count)]
+
+
+@given(
+    counts=COUNTS, seed=st.integers(0, 3), micro_steps=st.integers(1, 3), ranks=st.integers(1, 4)
+)
+@settings(max_examples=40)
+def test_all_ranks_together_see_each_sample_of_an_epoch_once(
+    counts, seed, micro_steps, ranks
+) -> None:
+    order = SampleOrder(counts, seed, window=2)
+    sizes = [ImageSize(16, 6), ImageSize(24, 3)]
+    plan = StepPlan(sizes, micro_steps * ranks, num_steps=order.total, seed=seed)
+    positions = np.concatenate(
+        [
+            (step.begins(micro_steps, ranks)[..., None] + np.arange(step.batch)).ravel()
+            for step in map(plan.__getitem__, range(len(plan)))
+        ]
+    )
+    seen = np.stack(order(positions), axis=1)
+    for epoch in range(3):  # a step has at least 3 images, so the run takes 3 epochs or more
+        of_epoch = seen[positions // order.total == epoch]
+        assert len(np.unique(of_epoch, axis=0)) == len(of_epoch) == order.total
 
 
 @given(counts=COUNTS, start=st.integers(0, 500), length=st.integers(1, 200))
