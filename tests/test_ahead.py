@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from catlip.system.ahead import THREADS, work_ahead
+from catlip.system.engines import THREADS, work_ahead
 
 
 def test_results_are_in_order_and_threads_stay_a_little_ahead() -> None:

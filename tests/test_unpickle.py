@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
-from catlip.system.unpickle import load_plain
+from catlip.system.foreign import load_plain
 
 
 class Calls:

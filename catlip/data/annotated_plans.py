@@ -27,11 +27,11 @@ from catlip.data.starter.scenes import (
     photo_crop,
 )
 
-LEAST_DRAWINGS = 12  # of a class, on each side
-MOST_OBJECTS = 2  # in a scene, beside the crowd
+MIN_DRAWINGS = 12  # of a class, on each side
+MAX_OBJECTS = 2  # in a scene, beside the crowd
 OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
 CROWD_SHARE = 0.05  # fraction of the scenes that have a crowd
-CROWD_COUNT = (4, 7)  # least and most drawings in a crowd
+CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
 
@@ -90,6 +90,9 @@ class Choices:
 
     Later objects lie over earlier ones. The drawings of a crowd are of one class; most scenes have
     an empty crowd.
+
+    Attributes:
+        number: the scene's id, from 1, unique over both sides.
     """
 
     side: str
@@ -100,13 +103,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Plan:
-    """A scene to be made: its `Choices` as pixels, small enough to send to another process.
-
-    Attributes:
-        number: the scene's id, from 1, unique over both sides.
-        size: side of the image in pixels.
-        seed: the data set's seed.
-    """
+    """A scene to be made: its `Choices` as pixels, small enough to send to another process."""
 
     side: str
     number: int
@@ -132,7 +129,7 @@ class Made:
 
 
 def read_classes(sources: Sequence[Source]) -> Classes:
-    """The classes: Unicode's subgroups with at least LEAST_DRAWINGS drawings on each side."""
+    """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
@@ -146,7 +143,7 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     names = [
         name
         for name in sorted(groups)
-        if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)
+        if all(len(drawings[side][name]) >= MIN_DRAWINGS for side in SIDES)
     ]
     return Classes({name: groups[name] for name in names}, drawings, svg)
 
@@ -160,7 +157,7 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
         drawings = classes.drawings[side][names[class_id]]
         return class_id, drawings[int(rng.integers(len(drawings)))]
 
-    num_objects = int(rng.integers(1, MOST_OBJECTS + 1))
+    num_objects = int(rng.integers(1, MAX_OBJECTS + 1))
     of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
     size_of_crowd = 0
     if rng.random() < CROWD_SHARE:

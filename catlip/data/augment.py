@@ -8,8 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -66,6 +64,10 @@ def random_crop(
         draws: [DRAWS] numbers in [0, 1).
     Raises: PictureError when it cannot be used.
     """
+    # Not above: recipes, which hold an Augmentation, are read before torch is imported.
+    import torch
+    import torch.nn.functional as F
+
     crop = cropped_pixels(
         encoded, lambda width, height: crop_box(width, height, augmentation, draws=draws)
     )

@@ -7,14 +7,17 @@ storage has in its place. The cache is the folder `shards` of the user's cache; 
 `$CATLIP_SHARD_CACHE_GB` gigabytes.
 
 Requests are made only for files that the user names. Drivers find credentials in their usual places
-(environment variables, their files); `catlip.system.urls` handles credentials in a URL.
+(environment variables, their files); `catlip.system.urls` handles credentials in a URL. Every error
+of a driver becomes an InputError that names the URL.
 """
 
+import asyncio
 import collections
 import functools
 import io
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -37,6 +40,10 @@ DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
 WARN_FROM_S = 4  # the user is told of waits from this length on
 GIVE_UP_S = 180  # no further attempt after this time
 THREADS_AHEAD = 2  # of each process that reads
+# An http(s) server could fill the memory with a body without end, or send a byte a minute for ever.
+MAX_ANSWER_BYTES = 2**30  # a whole shard, of a server that knows no ranges
+STALLED_S = 60  # without a byte, or until all headers are there
+MIN_BYTES_PER_S = 20_000  # of a body
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
@@ -47,7 +54,7 @@ T = TypeVar("T")
 
 
 def identity_of(path: Path) -> str:
-    """Size and tag of the remote file as it is now. Raises: InputError that names it."""
+    """Size and tag of the remote file as it is now."""
 
     def ask() -> str:
         # hf gives the hash of a file only together with everything else that it knows.
@@ -69,16 +76,8 @@ def size_in(identity: str) -> int:
 
 
 def open_remote(path: Path, identity: str) -> io.FileIO:
-    """The remote file of this identity, from the cache or fetched into it, open for reading.
-
-    Raises: InputError that names it when it cannot be fetched, or has changed.
-    """
+    """The remote file of this identity, from the cache or fetched into it, open for reading."""
     return _cache().open(*_entry(path, identity))
-
-
-def forget(path: Path, identity: str) -> None:
-    """Delete the remote file of this identity from the cache."""
-    _cache().delete(_name(path, identity))
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -92,10 +91,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a small file; a remote one takes one request and is not cached.
-
-    Raises: as `open_file`.
-    """
+    """The content of a small file; a remote one takes one request and is not cached."""
     if not is_remote(path):
         return path.read_bytes()
     files = _driver(path)
@@ -104,23 +100,23 @@ def read_file(path: Path) -> bytes:
 
 
 def get_file(path: Path, target: Path) -> None:
-    """Copy a remote file to a local path, uncached. Raises: InputError that names the URL."""
+    """Copy a remote file to a local path, uncached."""
     with io.FileIO(target, "w") as file:
         _fetch_into(path, identity_of(path), file)
 
 
 def put_file(source: Path, path: Path) -> None:
-    """Write a local file to a URL, whole or not at all. Raises: InputError that names the URL."""
+    """Write a local file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file to a URL, whole or not at all. Raises: InputError that names the URL."""
+    """Write a small file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.pipe_file(url, content))
 
 
 def remove_file(path: Path) -> None:
-    """Delete a remote file, if it exists. Raises: InputError that names it."""
+    """Delete a remote file, if it exists."""
 
     def ask() -> None:
         with suppress(FileNotFoundError):
@@ -139,10 +135,7 @@ def find_remote(pattern: str) -> list[Path]:
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of the files in a remote folder; none if the folder does not exist.
-
-    Raises: InputError that names it when it cannot be listed, or its bucket does not exist.
-    """
+    """The names of the files in a remote folder; none if the folder does not exist."""
 
     def ask() -> list[str]:
         try:
@@ -163,18 +156,13 @@ class Ahead:
     """
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        self.process = os.getpid()  # a forked process has not these threads
         self._wanted: collections.deque[Path] = collections.deque()
         self._newly = threading.Condition()
         self._identities: dict[Path, str] = {}
         self._since = 0.0
         for _ in range(THREADS_AHEAD):
             threading.Thread(target=self._fetch, daemon=True).start()
-
-    @property
-    def here(self) -> bool:
-        """Whether the threads are in this process: a forked one has none."""
-        return self._process == os.getpid()
 
     def identity_of(self, path: Path) -> str | None:
         """The identity that the file had when it was fetched; None if it was not fetched yet."""
@@ -232,10 +220,7 @@ def _cache() -> FileCache:
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
-    """Copy the remote file of this identity into `file`.
-
-    Raises: InputError that names the URL, OSError of the local file.
-    """
+    """Copy the remote file of this identity into `file`, a block at a time."""
     url, size, done = with_credentials(path), size_in(identity), 0
     while done < size:
         end = min(done + BLOCK_BYTES, size)
@@ -285,7 +270,6 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
 
     Args:
         does: what is done to the file, for messages: "read", "written", ...
-    Raises: InputError that names the URL.
     """
     end = time.monotonic() + GIVE_UP_S
     for delay in (*DELAYS_S, None):
@@ -346,7 +330,7 @@ def _scheme(path: str | Path) -> str:
 
 
 def _driver(path: str | Path) -> Any:
-    """The fsspec file system of a URL. Raises: InputError when it is not installed."""
+    """The fsspec file system of a URL."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     scheme = _scheme(path)
     options: dict[str, Any] = {}
@@ -354,9 +338,14 @@ def _driver(path: str | Path) -> Any:
         import fsspec
 
         if scheme in ("http", "https"):
-            from catlip.data.http_answers import client_options
+            from aiohttp import ClientTimeout
 
-            options["client_kwargs"] = client_options()
+            options["client_kwargs"] = {
+                "response_class": _answer_class(),
+                "auto_decompress": False,
+                "headers": {"Accept-Encoding": "identity"},
+                "timeout": ClientTimeout(total=None, sock_read=STALLED_S),
+            }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
             query = with_credentials(path).partition("?")[2]
             options["encoded"] = "%" in url_of(path) + query
@@ -371,3 +360,56 @@ def _driver(path: str | Path) -> Any:
         ) from None
     except ValueError as error:
         raise InputError(f"{url_of(path)} cannot be read: {error}") from None
+
+
+@functools.cache
+def _answer_class() -> type[Any]:
+    """Answers of http(s) servers that end, whatever the server does.
+
+    A driver reads an answer to its end, as it comes. These answers have a bounded size and a
+    bounded time, are not unpacked (to a thousand times their size), and have the range that was
+    asked for.
+    """
+    import aiohttp
+
+    def numbers(range_: str) -> list[int]:
+        """First byte, last byte and, of an answer, size."""
+        return [int(number) for number in re.findall(r"\d+", range_)]
+
+    class Answer(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            try:
+                async with asyncio.timeout(STALLED_S):
+                    await super().start(connection)
+            except TimeoutError:
+                raise TimeoutError(f"its server sends no whole header in {STALLED_S} s") from None
+            if self.status not in (200, 206):
+                return self
+            encoding = self.headers.get("Content-Encoding", "identity")
+            if encoding != "identity":
+                raise ValueError(
+                    f"its server packs it ({encoding[:20]!a}), which was not asked for"
+                )
+            if self.status == 206:
+                asked = self.request_info.headers.get("Range", "")
+                got = self.headers.get("Content-Range", asked)
+                if not asked or numbers(got)[:2] != numbers(asked):
+                    raise ValueError(f"its server sends {got[:60]!a} in place of {asked!a}")
+            return self
+
+        async def read(self) -> bytes:
+            limit = MAX_ANSWER_BYTES
+            if self.status == 206:
+                first, last = numbers(self.request_info.headers["Range"])
+                limit = last + 1 - first
+            content, start = bytearray(), time.monotonic()
+            async for part in self.content.iter_any():
+                content += part
+                if len(content) > limit:
+                    raise ValueError(f"its server sends more than {limit:,} bytes")
+                if time.monotonic() - start > STALLED_S + len(content) / MIN_BYTES_PER_S:
+                    raise TimeoutError(f"its server sends under {MIN_BYTES_PER_S:,} bytes a second")
+            self._body = bytes(content)  # where `text` finds it
+            return self._body
+
+    return Answer

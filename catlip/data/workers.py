@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
-from catlip.system.engines import attempt
-from catlip.system.stops import STOPS, stops_held
+from catlip.system.engines import STOPS, attempt, stops_held
 
 T = TypeVar("T")
 
@@ -34,7 +33,7 @@ TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
 # Added where all remote shards of a window may have to be fetched before its first batch. A
 # connection that hangs is closed long before that.
 FETCH_S = 3600
-MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead at most: batches per worker, bytes of all workers
+MAX_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead: batches per worker, bytes of all workers
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
@@ -42,53 +41,13 @@ START_S = 240
 DEATH_S = 5
 
 
-class _Attempts(Dataset[T | InputError | OSError]):
-    """The items of a data set; in place of an item that cannot be read, its error."""
-
-    def __init__(self, items: Dataset[T]):
-        self.items = items
-
-    def __getitem__(self, number: int) -> T | InputError | OSError:
-        item = attempt(self.items.__getitem__, number)
-        return item if get_worker_info() is None else attempt(_shared, item)
-
-
-class _Sharing(pickle.Pickler):
-    """Moves all tensors of what it pickles to shared memory."""
-
-    def persistent_id(self, value: Any) -> str | None:
-        if not isinstance(value, Tensor):
-            return None
-        value.share_memory_()
-        return ""
-
-
-def _shared(item: T) -> T:
-    """The item, with its tensors in shared memory.
-
-    torch would move them there when it sends the item, in a thread that prints a traceback if
-    the memory is full; the main process would then wait for the item until its timeout.
-
-    Raises: InputError when the shared memory is full.
-    """
-    try:
-        _Sharing(io.BytesIO()).dump(item)
-    except RuntimeError as error:
-        raise InputError(
-            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or 0, or "
-            "make /dev/shm larger (docker run --shm-size 8g)"
-        ) from None
-    return item
-
-
 class Items(Generic[T]):
     """The items of a data set, read in this process or in `num_workers` others.
 
-    The items do not depend on the number of workers.
-
-    Each item is a whole batch. The data set must be picklable: workers are forked where Python's
-    version or `multiprocessing.set_start_method` says so, else spawned. They are not started by a
-    fork server: torch learns of the death of a worker at once only if the worker is its own child.
+    The items do not depend on the number of workers. Each is a whole batch. The data set must be
+    picklable: workers are forked where Python's version or `multiprocessing.set_start_method` says
+    so, else spawned. They are not started by a fork server: torch learns of the death of a worker
+    at once only if the worker is its child.
 
     Args:
         numbers: which items, in order.
@@ -129,8 +88,7 @@ class Items(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """The items in the order of `numbers`.
 
-        Raises: InputError and OSError from a worker; RuntimeError, which `catlip.cli` reports, when
-        a worker dies or hangs.
+        Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs.
         """
         try:
             with stops_held():
@@ -146,6 +104,43 @@ class Items(Generic[T]):
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
+class _Attempts(Dataset[T | InputError | OSError]):
+    """The items of a data set; in place of an item that cannot be read, its error."""
+
+    def __init__(self, items: Dataset[T]):
+        self.items = items
+
+    def __getitem__(self, number: int) -> T | InputError | OSError:
+        item = attempt(self.items.__getitem__, number)
+        return item if get_worker_info() is None else attempt(_shared, item)
+
+
+class _Sharing(pickle.Pickler):
+    """Moves all tensors of what it pickles to shared memory."""
+
+    def persistent_id(self, value: Any) -> str | None:
+        if not isinstance(value, Tensor):
+            return None
+        value.share_memory_()
+        return ""
+
+
+def _shared(item: T) -> T:
+    """The item, with its tensors in shared memory.
+
+    torch would move them there when it sends the item, in a thread that prints a traceback if
+    the memory is full; the main process would then wait for the item until its timeout.
+    """
+    try:
+        _Sharing(io.BytesIO()).dump(item)
+    except RuntimeError as error:
+        raise InputError(
+            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or 0, or "
+            "make /dev/shm larger (docker run --shm-size 8g)"
+        ) from None
+    return item
+
+
 def cores_of_a_rank() -> int:
     """The processor cores of this machine per rank on it; at least 2."""
     return max(2, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -153,7 +148,7 @@ def cores_of_a_rank() -> int:
 
 def ahead(num_workers: int, item_bytes: int) -> int:
     """How many items each worker reads ahead; they are held in shared memory."""
-    return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
+    return max(1, min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
 
 
 def timeout_s(item_bytes: int, *, fork: bool) -> float:

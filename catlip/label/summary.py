@@ -13,7 +13,7 @@ from catlip.kinds.words.labelling import rule_of
 from catlip.kinds.words.labels import labels_table
 from catlip.label.sidecar import Labels, parse_sidecar
 from catlip.label.sources import Source
-from catlip.system.ahead import work_ahead
+from catlip.system.engines import work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import with_urls
 from catlip.table import as_text

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from catlip.cli import InputError
-from catlip.system.unpickle import load_plain
+from catlip.system.foreign import load_plain
 from catlip.vocabulary.counts import MOST, PART_DIGITS, Synset
 from catlip.words.wordnet import nouns
 

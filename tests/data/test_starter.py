@@ -17,7 +17,7 @@ from PIL import Image
 
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
-from catlip.data.starter.build import MANIFEST, SPLITS, UNFINISHED, Starter, main
+from catlip.data.starter.__main__ import MANIFEST, SPLITS, UNFINISHED, Starter, main
 from catlip.data.starter.emoji import read_concepts, read_drawings, read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS
 from catlip.program.ranges import check_ranges

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from catlip.data.starter.emoji import Concept
-from catlip.data.starter.wording import drawing_caption, scene_caption, with_article
+from catlip.data.starter.samples import drawing_caption, scene_caption, with_article
 
 KEYWORDS = ("apple", "diet", "food", "fruit", "health", "red", "ripe")
 APPLE = Concept("1F34E", "red apple", KEYWORDS, "food-drink", "food-fruit")

@@ -30,7 +30,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.data.workers import (
     AHEAD_BYTES,
-    MOST_AHEAD,
+    MAX_AHEAD,
     START_S,
     TIMEOUT_S,
     TIMEOUT_S_PER_MB,
@@ -224,7 +224,7 @@ def test_full_shared_memory_is_one_line_at_once(capfd) -> None:
 
 def test_what_workers_read_ahead_is_bounded_by_bytes_and_their_patience_grows_with_them() -> None:
     batch = 154_000_000  # 1,024 images of 224 pixels
-    assert ahead(1, 1_000) == MOST_AHEAD
+    assert ahead(1, 1_000) == MAX_AHEAD
     assert ahead(15, batch) == 1
     assert 4 * ahead(4, batch) * batch <= AHEAD_BYTES
     assert ahead(200, batch) == 1  # a worker without one would do nothing

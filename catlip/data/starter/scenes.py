@@ -106,11 +106,6 @@ def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
     return np.array(crop)[:, :: -1 if rng.integers(2) else 1]
 
 
-def white(size: int) -> Pixels:
-    """A white background, [size, size, 3] uint8."""
-    return np.full((size, size, 3), 255, np.uint8)
-
-
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:
     """Pixels resized so that the longer side is `longer_side`.
 
