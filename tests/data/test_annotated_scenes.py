@@ -16,8 +16,7 @@ from pycocotools.coco import COCO
 
 from catlip.cli import InputError
 from catlip.data.annotated_plans import SIDES, Plan, choose, make, read_classes, run_lengths
-from catlip.data.annotated_scenes import mask_of
-from catlip.data.annotated_scenes import Scenes, main
+from catlip.data.annotated_scenes import Scenes, main, mask_of
 from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
 from catlip.record import read_record
