@@ -20,7 +20,7 @@ from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
-MOST_CHARACTERS = 300  # of each caption that a record keeps
+MAX_CHARACTERS = 300  # of each caption that a record keeps
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _example(
     names = [nouns().name(offset) for offset in labeller(caption)]
     entry = Example(
         key=shard.keys[number],
-        caption=caption[:MOST_CHARACTERS],
+        caption=caption[:MAX_CHARACTERS],
         classes=[name for name in names if name in classes],
         too_rare=[name for name in names if name not in classes],
     )

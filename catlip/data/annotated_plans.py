@@ -9,7 +9,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
 
 Choice = tuple[int, Drawing]  # a class id and one drawing of it
+P = TypeVar("P", Choice, Sprite[int])
 
 
 @dataclass(frozen=True)
@@ -85,31 +86,21 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The drawings of a scene: its objects, and a crowd behind them.
+class Plan(Generic[P]):
+    """The pictures of a scene, as choices or as pixels: its objects, and a crowd behind them.
 
-    Later objects lie over earlier ones. The drawings of a crowd are of one class; most scenes have
+    Later objects lie over earlier ones. The pictures of a crowd are of one class; most scenes have
     an empty crowd.
 
     Attributes:
         number: the scene's id, from 1, unique over both sides.
+        seed: the data set's.
     """
 
     side: str
     number: int
-    objects: tuple[Choice, ...]
-    crowd: tuple[Choice, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A scene to be made: its `Choices` as pixels, small enough to send to another process."""
-
-    side: str
-    number: int
-    objects: tuple[Sprite[int], ...]
-    crowd: tuple[Sprite[int], ...]
-    size: int
+    objects: tuple[P, ...]
+    crowd: tuple[P, ...]
     seed: int
 
 
@@ -148,7 +139,7 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     return Classes({name: groups[name] for name in names}, drawings, svg)
 
 
-def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
+def choose(classes: Classes, side: str, number: int, seed: int) -> Plan[Choice]:
     """The drawings of one scene; all classes are equally likely, and all drawings of a class."""
     rng = generator(seed, f"annotated/{number}/drawings")
     names = list(classes.groups)
@@ -163,20 +154,20 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
     if rng.random() < CROWD_SHARE:
         size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
-    return Choices(side, number, tuple(map(one_of, of_objects)), crowd=crowd)
+    return Plan(side, number, tuple(map(one_of, of_objects)), crowd=crowd, seed=seed)
 
 
-def make(plan: Plan) -> Made:
-    """Compose a planned scene."""
+def make(plan: Plan[Sprite[int]], size: int) -> Made:
+    """Compose a planned scene, `size` pixels wide and high."""
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
-    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
+    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)
     image, objects = compose(with_crowd, plan.objects, rng, share=OBJECT_SIZE)
     visible = [(placement.what, placement.mask, False) for placement in objects]
-    visible_crowd = _union(crowd, plan.size) & ~_union(objects, plan.size)
+    visible_crowd = _union(crowd, size) & ~_union(objects, size)
     if visible_crowd.any():
         visible.insert(0, (crowd[0].what, visible_crowd, True))
-    label_map = np.zeros((plan.size, plan.size), dtype=np.uint8)
+    label_map = np.zeros((size, size), dtype=np.uint8)
     for class_id, mask, _ in visible:
         label_map[mask] = 1 + class_id
     buffer = io.BytesIO()

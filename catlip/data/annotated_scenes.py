@@ -16,7 +16,6 @@ on both sides, and none of these drawings is in pre-training.
         the names of the classes
 """
 
-import functools
 import json
 import os
 import shutil
@@ -157,11 +156,11 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
     )
 
 
-def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
+def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan[Sprite[int]]]:
     """The plan of every scene, with its drawings rendered."""
     sides = ["train"] * config.train + ["val"] * config.val
-    chosen = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    choices = [choice for scene in chosen for choice in (*scene.objects, *scene.crowd)]
+    scenes = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
+    choices = [choice for scene in scenes for choice in (*scene.objects, *scene.crowd)]
     needed = list(dict.fromkeys(drawing for _, drawing in choices))  # each once, in order
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, map(classes.svg.get, needed), [side] * len(needed))
@@ -173,15 +172,24 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
             Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size
         )
 
-    plan = functools.partial(Plan, size=config.size, seed=config.seed)
     return [
-        plan(scene.side, scene.number, sprites(scene.objects), crowd=sprites(scene.crowd))
-        for scene in chosen
+        Plan(
+            scene.side,
+            scene.number,
+            sprites(scene.objects),
+            crowd=sprites(scene.crowd),
+            seed=scene.seed,
+        )
+        for scene in scenes
     ]
 
 
 def _write(
-    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
+    config: Scenes,
+    name: str,
+    classes: Classes,
+    plans: Sequence[Plan[Sprite[int]]],
+    in_parallel: Map,
 ) -> None:
     """The images and annotations of one side, in both layouts."""
     side = SIDES[name]
@@ -194,7 +202,7 @@ def _write(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     bar = progress(
-        in_parallel(make, plans),
+        in_parallel(make, plans, [config.size] * len(plans)),
         desc=f"compose {name}",
         total=len(plans),
         unit="scene",

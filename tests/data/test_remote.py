@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image
+from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
 from catlip.cli import InputError
@@ -73,17 +74,9 @@ def cached(tmp_path: Path) -> list[Path]:
     return sorted(path for path in files if not path.name.startswith(".") and path.suffix != PART)
 
 
-def write_shards(folder: Path, count: int, samples: int = 6) -> list[Path]:
-    """Tars of small pictures."""
-    paths = [folder / f"{number:04d}.tar" for number in range(count)]
-    for number, path in enumerate(paths):
-        content = []
-        for i in range(samples):
-            picture, shade = io.BytesIO(), (40 * i % 256, 7 * number % 256, 99)
-            Image.new("RGB", (40, 40), shade).save(picture, "PNG")
-            content.append((f"{number}-{i}", {"png": picture.getvalue(), "txt": b"a dog"}))
-        write_shard(path, content)
-    return paths
+def write_shards(folder: Path, count: int) -> list[Path]:
+    """Tars of six small pictures."""
+    return [write_pictures(folder / f"{number:04d}.tar", 6) for number in range(count)]
 
 
 def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int = 40) -> list[str]:
@@ -99,13 +92,6 @@ def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int =
 # Names
 
 
-def test_a_hundred_thousand_shards_are_named_without_a_request() -> None:
-    start = time.monotonic()
-    paths = expand("s3://nowhere/{000000..129999}.tar")
-    assert time.monotonic() - start < 20
-    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
-
-
 def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     s3: S3Server, http: FaultyServer
 ) -> None:
@@ -115,9 +101,13 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     for pattern in ("listed", "listed/", "listed/*.tar", "listed/[01].tar", "listed/{0..1}.tar"):
         assert expand(f"s3://{BUCKET}/{pattern}") == named
     assert expand(map(str, named)) == named
-    with pytest.raises(InputError, match=r"no shard matches .*/absent/\*\.tar"):
+    start = time.monotonic()
+    paths = expand("s3://nowhere/{000000..129999}.tar")  # without a request
+    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
+    assert time.monotonic() - start < 20
+    with pytest.raises(InputError, match=r"/absent/\*\.tar"):
         expand(f"s3://{BUCKET}/absent")
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="//0"):
         expand("https://host/a//0.tar")
 
 
@@ -180,6 +170,10 @@ def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Se
         with pytest.raises(InputError, match=rf"{url} is not there"):
             read(url)
     assert time.monotonic() - start < 5
+    with pytest.raises(InputError, match="s3://nobucket/file"):
+        remote.write_file(Path("s3://nobucket/file"), b"content")
+    with pytest.raises(InputError, match="s3://nobucket/folder"):
+        remote.names_in(Path("s3://nobucket/folder"))
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
@@ -212,14 +206,6 @@ def test_half_a_file_on_a_disk_does_not_have_its_name(tmp_path: Path, monkeypatc
     assert remote.read_file(path) == b"before"
 
 
-def test_a_bucket_that_is_not_there_is_named_and_has_no_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"content")
-    with pytest.raises(InputError, match="s3://nobucket/file"):
-        remote.put_file(tmp_path / "source", Path("s3://nobucket/file"))
-    with pytest.raises(InputError, match="s3://nobucket/folder"):
-        remote.names_in(Path("s3://nobucket/folder"))
-
-
 def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
     http: FaultyServer, tmp_path: Path
 ) -> None:
@@ -231,7 +217,7 @@ def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
 
 def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
     url, http.faults = http.put("/0.tar", CONTENT), ["503"] * 99
-    with pytest.raises(InputError, match=rf"{url} cannot be read: ClientResponseError: 503"):
+    with pytest.raises(InputError, match=rf"{url} .*503"):
         read(url)
     assert http.gets["/0.tar"] == 1 + len(remote.DELAYS_S)
 
@@ -262,10 +248,7 @@ def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*arguments: object, **options: object) -> None:
-        raise ImportError("Install s3fs to access S3")
-
-    monkeypatch.setattr("fsspec.filesystem", absent)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(InputError, match=r"catlip-bench\[remote\]"):
         read("s3://bucket/0.tar")
 
@@ -307,39 +290,27 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_kept(
 # The cache
 
 
-def in_its_place(path: Path, spoil: str) -> None:
-    """Spoil a file of the cache."""
-    content = path.read_bytes()
-    path.unlink()
-    if spoil == "cut short":
-        path.write_bytes(content[:-512])
-    elif spoil == "a link":
-        path.symlink_to(write_shards(path.parent.parent / "others", 1)[0])
-    elif spoil == "a dangling link":
-        path.symlink_to("nowhere")
-    elif spoil == "a pipe":
-        os.mkfifo(path)
-    else:
-        write_shard(path, [("other", {"txt": b"a cat"})])
-        other = path.read_bytes()
-        path.write_bytes(other + bytes(len(content) - len(other)))
-
-
-@pytest.mark.parametrize("spoil", ["cut short", "a link", "a dangling link", "a pipe"])
+@pytest.mark.parametrize("spoil", ["cut short", "a link", "a pipe"])
 def test_what_lies_in_the_place_of_a_cached_shard_is_fetched_anew(
     s3: S3Server, tmp_path: Path, spoil: str
 ) -> None:
     (path,) = write_shards(tmp_path / "data", 1)
     s3.put_folder(tmp_path / "data", tmp_path.name)
     url = f"s3://{BUCKET}/{tmp_path.name}/{path.name}"
-    whole = open_shard(*expand(url)).captions(0)
-    in_its_place(next((tmp_path / "cache" / "shards").glob("[0-9a-f]*")), spoil)
+    open_shard(*expand(url))
+    (file,) = cached(tmp_path)
+    content = file.read_bytes()
+    file.unlink()
+    if spoil == "cut short":
+        file.write_bytes(content[:-512])
+    elif spoil == "a link":
+        file.symlink_to("nowhere")
+    else:
+        os.mkfifo(file)
     shards._file.cache_clear()
-    shard = open_shard(*expand(url))
-    assert [shard.captions(0), shard.image_bytes(5)] == [whole, open_shard(path).image_bytes(5)]
-    (file,) = (tmp_path / "cache" / "shards").glob("[0-9a-f]*")
+    assert open_shard(*expand(url)).image_bytes(5) == open_shard(path).image_bytes(5)
     assert not file.is_symlink()
-    assert file.read_bytes() == path.read_bytes()
+    assert file.read_bytes() == content
 
 
 def file_cache(folder: Path, limit: int) -> FileCache:
@@ -411,23 +382,16 @@ def test_the_folder_is_listed_only_when_there_may_be_no_room(tmp_path: Path, mon
     monkeypatch.setattr(os, "scandir", listing)
     folder = tmp_path / "cache"
     folder.mkdir()
-    for number in range(1_000):  # a cache for each, as each process has one
-        file_cache(folder, 400_000).open(f"{number}", 1_000, lambda file: None).close()
-    assert len(listed) < 150
+    for number in range(300):  # a cache for each, as each process has one
+        file_cache(folder, 100_000).open(f"{number}", 1_000, lambda file: None).close()
+    assert len(listed) < 250
     sizes = [path.stat().st_size for path in folder.iterdir() if path.name != LOCK]
-    assert 390_000 <= sum(sizes) <= 400_000
+    assert 97_000 <= sum(sizes) <= 100_000
     left = sorted(int(path.name) for path in folder.glob("[0-9]*"))
-    assert left == list(range(1_000 - len(sizes), 1_000))
-
-
-@pytest.mark.parametrize("content", [b"", b"12", b"x" * 20])
-def test_a_lock_file_without_a_number_is_made_again(tmp_path: Path, content: bytes) -> None:
-    cache = file_cache(tmp_path / "cache", 3 * MB)
-    for number in range(3):
-        hold(cache, number).close()
-    (cache.folder / LOCK).write_bytes(content)
-    hold(cache, 3).close()
-    assert len([*cache.folder.glob("[0-9]")]) == 3
+    assert left == list(range(300 - len(sizes), 300))
+    (folder / LOCK).write_bytes(b"12")  # of a process that was killed
+    file_cache(folder, 100_000).open("300", 1_000, lambda file: None).close()
+    assert (folder / "300").exists()
 
 
 def test_a_file_larger_than_the_cache_is_refused(http: FaultyServer, monkeypatch) -> None:
@@ -468,9 +432,8 @@ def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
 # Training
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_order_crops_and_resume_are_those_of_a_disk(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_shards(tmp_path / "data", 2 * WINDOW_SHARDS + 3)
     size = sum(path.stat().st_size for path in paths)
@@ -482,8 +445,8 @@ def test_order_crops_and_resume_are_those_of_a_disk(
     assert distant.counts.tolist() == local.counts.tolist()
     assert distant.digest == local.digest
     whole = digests(local, 0)
-    assert digests(distant, workers) == whole
-    assert digests(distant, workers, first_step=17) == whole[17:]
+    assert digests(distant, workers=0) == whole
+    assert digests(distant, workers=2, first_step=17) == whole[17:]
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
@@ -554,21 +517,14 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
         assert file.read() == CONTENT
     assert http.queries == {"sig=hidden%2Fsignature"}
     assert http.authorizations == {"Basic YW5uOmhpZGRlbi13b3Jk"}
-    said = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
-    assert "hidden" not in without_credentials(said)
-    assert SECRET_KEY not in without_credentials(said)
+    message = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
+    assert "hidden" not in without_credentials(message)
+    assert SECRET_KEY not in without_credentials(message)
 
 
-def test_remote_paths_are_shown_as_urls() -> None:
-    path = Path("s3://bucket/{0..1}.tar")
-    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
-        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
-    )
-    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
-    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
-
-
-def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_urls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     for text in (
         "what? a caption: 12:/ no@address",
@@ -578,6 +534,12 @@ def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch
     ):
         assert take_credentials(text) == text
     assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
+    path = Path("s3://bucket/{0..1}.tar")
+    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
+        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
+    )
+    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
+    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 
 
 @pytest.mark.parametrize("odd", ["/", "'", '"', " ", "?", "#", "@", ":", "%2F", "/@", "a:1/"])
