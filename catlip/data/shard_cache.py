@@ -26,10 +26,8 @@ from catlip.system.cache import in_cache
 from catlip.system.lock import is_still_at, open_no_link
 
 PART = ".part"  # ends the name of a file that is being fetched
-LOCK = ".lock"  # held by the process that counts, deletes and reserves
-SLACK = 64  # when room is made, small files of up to 1 / SLACK of the limit are deleted together
+LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
-DIGITS = 20  # of the number in the lock file
 
 
 class FileCache:
@@ -137,7 +135,8 @@ class FileCache:
             os.fsync(part.fileno())
             # Opened before it is renamed: from then on another process may delete it.
             file = io.FileIO(temporary)
-            os.rename(temporary, path)
+            with self._accounts():  # who counts must find the file under one of its names
+                os.rename(temporary, path)
         except OSError as error:
             raise in_cache(error, path) from None
         return file
@@ -154,30 +153,23 @@ class FileCache:
                 f"{self.limit / 1e9:.3g} GB; {self.advice}"
             )
         while True:
-            lock = io.FileIO(open_no_link(self.folder / LOCK), "r+")
-            _lock(lock, wait=True)
-            try:
-                has_room = self._reserve(lock, part, size, unused_since)
-            finally:
-                _release(lock)
+            with self._accounts():
+                used = self._delete_down_to(self.limit - size, unused_since)
+                if has_room := used + size <= self.limit:
+                    os.ftruncate(part.fileno(), size)
             if has_room or unused_since < math.inf:
                 return has_room
             time.sleep(WAIT_S)
 
-    def _reserve(self, lock: io.FileIO, part: io.FileIO, size: int, unused_since: float) -> bool:
-        # The lock file holds a number of bytes that is never less than the sum of all sizes. The
-        # folder is listed only when this number says that there is no room, so the cost of a fetch
-        # does not grow with the cache.
-        text = os.pread(lock.fileno(), DIGITS, 0)
-        used = int(text) if len(text) == DIGITS and text.isdigit() else self.limit
-        if used + size > self.limit:
-            used = self._delete_down_to(self.limit - size, unused_since)
-        if used + size > self.limit:
-            return False
-        # First the number: a process that is killed in between leaves it too high.
-        os.pwrite(lock.fileno(), f"{used + size:0{DIGITS}}".encode(), 0)
-        os.ftruncate(part.fileno(), size)
-        return True
+    @contextmanager
+    def _accounts(self) -> Iterator[None]:
+        """Only one process at a time counts, deletes, reserves and renames."""
+        lock = io.FileIO(open_no_link(self.folder / LOCK), "r+")
+        _lock(lock, wait=True)
+        try:
+            yield
+        finally:
+            _release(lock)
 
     def _delete_down_to(self, most: int, unused_since: float) -> int:
         """Delete the files used longest ago, until at most `most` bytes are left.
@@ -193,9 +185,8 @@ class FileCache:
                 if entry.name != LOCK:
                     files.append((status.st_mtime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
-        small = self.limit // SLACK
         for last_use, size, path in sorted(files):
-            if used <= (most - small if size <= small else most):
+            if used <= most:
                 break
             if path.suffix == PART:
                 used -= size if _delete_abandoned(path) else 0

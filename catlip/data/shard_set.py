@@ -77,13 +77,8 @@ class ShardSet:
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
-        """Fetch the remote shards among these in the background.
-
-        Does nothing when both lists are the same as in the last call.
-
-        Args:
-            now: numbers of the shards that are read from now on; they are fetched first.
-            next_: numbers of the shards that are read after those.
+        """Fetch the remote shards among these in the background: those that are read `now` first,
+        then those that are read after them.
         """
         expected = now.tolist(), next_.tolist()
         if not self.remote or expected == self._expected:
@@ -125,12 +120,7 @@ class ShardSet:
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`; those that are new or have changed are counted.
-
-    A progress bar is shown on stderr unless `quiet`.
-
-    Raises: InputError that names the shards that are missing or refused.
-    """
+    """The shards at `paths`; those that are new or have changed are counted."""
     statuses = _statuses(paths)
     counts, digests, skipped = _known(paths, statuses)
     if new := np.flatnonzero(counts < 0).tolist():

@@ -74,20 +74,14 @@ class Shard(TarIndex):
         return read_member(self._descriptor, self.image[number])
 
     def metadata(self, number: int) -> dict[str, object]:
-        """The `.json` member of sample `number`, or {} when it has none.
-
-        Raises: ValueError when it is not a JSON object.
-        """
+        """The `.json` member of sample `number`, {} of none; ValueError if it is not an object."""
         try:
             return read_metadata(read_member(self._descriptor, self.meta[number]))
         except ValueError as error:
             raise ValueError(f"{self.path}: {self.keys[number]}.json: {error}") from None
 
     def captions(self, number: int) -> list[str | None]:
-        """The captions of sample `number`, one or more (see `captions_at`); [None] of none.
-
-        Bytes that are not UTF-8 become U+FFFD.
-        """
+        """The captions of sample `number`, one or more (see `captions_at`); [None] of none."""
         return captions_at(self._descriptor, self.text[number], self.meta[number])
 
     def caption(self, number: int, which: int = 0) -> str | None:
@@ -114,10 +108,8 @@ class Shard(TarIndex):
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Among remote patterns, only folders and globs cause a request.
-
-    Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is
-        missing, unless it is remote.
+    Among remote patterns, only folders and globs cause a request; whether a remote shard exists is
+    known when it is opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -190,11 +182,8 @@ def content_of(path: Path) -> Content:
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, atomically.
-
-    The same samples give the same bytes.
-
-    Returns: how many samples were written.
+    """Write `(key, {suffix: content})` samples as a tar, atomically; the same samples give the same
+    bytes. Returns how many there were.
     """
     buffer, count = io.BytesIO(), 0
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:

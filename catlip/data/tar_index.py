@@ -223,7 +223,8 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
 
     They are the lines of its `.txt` that are not blank. A `.txt` that its `.json` repeats as
     `caption` is one caption, whatever its lines: so img2dataset writes texts of the web, which have
-    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list.
+    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list. Bytes
+    that are not UTF-8 become U+FFFD.
     """
     whole, lines = None, []
     if text[0] != ABSENT:

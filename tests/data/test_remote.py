@@ -19,7 +19,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import fsspec
-import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from pictures import write_pictures
@@ -372,28 +371,6 @@ def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readabl
     assert opened[1].read() == content_of(1)
 
 
-def test_the_folder_is_listed_only_when_there_may_be_no_room(tmp_path: Path, monkeypatch) -> None:
-    listed, scandir = [], os.scandir
-
-    def listing(folder: Path) -> object:
-        listed.append(folder)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", listing)
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    for number in range(300):  # a cache for each, as each process has one
-        file_cache(folder, 100_000).open(f"{number}", 1_000, lambda file: None).close()
-    assert len(listed) < 250
-    sizes = [path.stat().st_size for path in folder.iterdir() if path.name != LOCK]
-    assert 97_000 <= sum(sizes) <= 100_000
-    left = sorted(int(path.name) for path in folder.glob("[0-9]*"))
-    assert left == list(range(300 - len(sizes), 300))
-    (folder / LOCK).write_bytes(b"12")  # of a process that was killed
-    file_cache(folder, 100_000).open("300", 1_000, lambda file: None).close()
-    assert (folder / "300").exists()
-
-
 def test_a_file_larger_than_the_cache_is_refused(http: FaultyServer, monkeypatch) -> None:
     monkeypatch.setenv(CACHE_SIZE, "0.002")
     with pytest.raises(InputError, match=rf"0\.003 GB .*{CACHE_SIZE}"):
@@ -489,15 +466,6 @@ def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
     assert looked_up == [http.heads[f"/{number:04d}.tar"] for number in now]
     assert all(http.gets[f"/{number:04d}.tar"] == 1 for number in now)
     assert sum(http.gets[f"/{number:04d}.tar"] for number in next_) >= 8
-
-
-def test_the_windows_are_those_that_the_order_reads() -> None:
-    order = SampleOrder([3] * 40, seed=5)
-    for position in (0, 47, 48, 119, 120, 500):
-        now, next_ = order.windows_at(position)
-        read, _ = order(np.arange(position, position + 60))
-        assert read[0] in now
-        assert next(shard for shard in read if shard not in now) in next_
 
 
 # Credentials

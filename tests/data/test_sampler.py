@@ -102,10 +102,15 @@ def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> N
     assert len(np.unique(shards)) <= 3 * order.window
 
 
-def test_a_worker_gets_the_same_order() -> None:
-    order, positions = SampleOrder([5, 0, 7, 3], seed=2, window=2), np.arange(40)
+def test_a_worker_gets_the_same_order_and_knows_the_shards_of_this_window_and_the_next() -> None:
+    order, positions = SampleOrder([3] * 40, seed=5), np.arange(700)
     copy = pickle.loads(pickle.dumps(order))
     np.testing.assert_array_equal(copy(positions), order(positions))
+    for position in (0, 47, 48, 119, 120, 500):
+        now, next_ = order.windows_at(position)
+        read, _ = order(np.arange(position, position + 60))
+        assert read[0] in now
+        assert next(shard for shard in read if shard not in now) in next_
 
 
 def test_shards_without_samples_are_refused() -> None:

@@ -41,7 +41,6 @@ class Source:
     """One set of drawings: an npm package of icons.
 
     Attributes:
-        name: the source's name in the samples.
         licence: an SPDX identifier.
         split: the split that uses its drawings: pretrain, probe-train or probe-test.
         misnamed: names whose drawing shows something else (a "keyboard" that is a piano's); these
@@ -62,10 +61,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji.
-
-    It has its Unicode code points, the names and keywords that people gave it, and Unicode's group
-    and subgroup ("food-fruit").
+    """One base emoji: its code points, the name and keywords that people gave it, and Unicode's
+    group and subgroup ("food-fruit").
     """
 
     hexcode: str
@@ -143,12 +140,9 @@ def in_processes(count: int) -> Iterator[Map]:
 
 
 def render(svg: str, size: int) -> NDArray[np.uint8]:
-    """An SVG as straight-alpha RGBA, cut to what is visible.
+    """An SVG, fitted into a square of `size` pixels, as straight-alpha RGBA cut to what is visible.
 
-    Args:
-        svg: the drawing; it is fitted into a square.
-        size: side of that square in pixels, before the cut.
-    Returns: [h, w, 4] uint8, h and w at most `size`; [0, 0, 4] when nothing is visible.
+    Returns: [h, w, 4] uint8; [0, 0, 4] when nothing is visible.
     """
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA")

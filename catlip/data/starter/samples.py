@@ -57,13 +57,10 @@ class Plan:
     """One sample to be made.
 
     Attributes:
-        key: the sample's name in the shard.
         kind: "drawing" (one sprite that nearly fills the image) or "scene" (one to four sprites on
             a photograph).
         sprites: what the image shows; later ones lie over earlier ones.
         view: number of this image among the images of the same drawing; 0 for a scene.
-        size: side of the image in pixels.
-        seed: the data set's seed.
     """
 
     key: str

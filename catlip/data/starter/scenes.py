@@ -35,12 +35,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom ar
 
 @dataclass(frozen=True)
 class Sprite(Generic[T]):
-    """A picture to paste.
-
-    Attributes:
-        what: what the picture shows; any value that the caller chooses.
-        pixels: [h, w, 4] uint8, straight-alpha RGBA.
-    """
+    """A picture to paste: what it shows, and its straight-alpha RGBA, [h, w, 4] uint8."""
 
     what: T
     pixels: Pixels
@@ -50,10 +45,8 @@ class Sprite(Generic[T]):
 class Placement(Generic[T]):
     """Where one sprite can be seen in an image.
 
-    Attributes:
-        what: the sprite's `what`.
-        box: encloses its visible pixels.
-        mask: [H, W] bool, its visible pixels; no two placements of an image share a pixel.
+    The mask [H, W] is of its visible pixels, which the box encloses; no two placements of an image
+    share a pixel.
     """
 
     what: T
@@ -107,10 +100,7 @@ def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
 
 
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:
-    """Pixels resized so that the longer side is `longer_side`.
-
-    Pillow weights colours by their opacity.
-    """
+    """Pixels resized to this longer side; Pillow weights colours by their opacity."""
     factor = longer_side / max(pixels.shape[:2])
     height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
