@@ -30,7 +30,7 @@ from catlip.data.starter.scenes import (
 MIN_DRAWINGS = 12  # of a class, on each side
 MAX_OBJECTS = 2  # in a scene, beside the crowd
 OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
-CROWD_SHARE = 0.05  # fraction of the scenes that have a crowd
+CROWD_FRACTION = 0.05  # fraction of the scenes that have a crowd
 CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
@@ -151,7 +151,7 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Plan[Choice]:
     num_objects = int(rng.integers(1, MAX_OBJECTS + 1))
     of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
     size_of_crowd = 0
-    if rng.random() < CROWD_SHARE:
+    if rng.random() < CROWD_FRACTION:
         size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
     return Plan(side, number, tuple(map(one_of, of_objects)), crowd=crowd, seed=seed)
@@ -161,8 +161,8 @@ def make(plan: Plan[Sprite[int]], size: int) -> Made:
     """Compose a planned scene, `size` pixels wide and high."""
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
-    with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)
-    image, objects = compose(with_crowd, plan.objects, rng, share=OBJECT_SIZE)
+    with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
+    image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
     visible = [(placement.what, placement.mask, False) for placement in objects]
     visible_crowd = _union(crowd, size) & ~_union(objects, size)
     if visible_crowd.any():

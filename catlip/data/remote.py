@@ -48,7 +48,7 @@ MIN_BYTES_PER_S = 20_000  # of a body
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, DISK = "hf", "file"
-ATTEMPT_AGAIN = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
+RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def identity_of(path: Path) -> str:
         tag = next((about[name] for name in TAGS if about.get(name)), "")
         return f"{int(about['size'])} {getattr(tag, 'sha256', tag)}"
 
-    return _attempt(path, ask)
+    return _with_retries(path, ask)
 
 
 def size_in(identity: str) -> int:
@@ -95,7 +95,7 @@ def read_file(path: Path) -> bytes:
     if not is_remote(path):
         return path.read_bytes()
     files = _driver(path)
-    content: bytes = _attempt(path, lambda: files.cat_file(with_credentials(path)))
+    content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
 
 
@@ -122,13 +122,13 @@ def remove_file(path: Path) -> None:
         with suppress(FileNotFoundError):
             _driver(path).rm_file(with_credentials(path))
 
-    _attempt(path, ask, does="deleted")
+    _with_retries(path, ask, does="deleted")
 
 
 def find_remote(pattern: str) -> list[Path]:
     """The remote files that match a pattern with wildcards, sorted; their folder is listed."""
     files = _driver(pattern)
-    names = _attempt(pattern, lambda: files.glob(with_credentials(pattern)))
+    names = _with_retries(pattern, lambda: files.glob(with_credentials(pattern)))
     # The driver may put the credentials back into a name.
     urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(url)) for url in urls]
@@ -146,7 +146,7 @@ def names_in(folder: Path) -> set[str]:
             return []
         return names
 
-    return {Path(name).name for name in _attempt(folder, ask, does="listed")}
+    return {Path(name).name for name in _with_retries(folder, ask, does="listed")}
 
 
 class Ahead:
@@ -224,7 +224,9 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     url, size, done = with_credentials(path), size_in(identity), 0
     while done < size:
         end = min(done + BLOCK_BYTES, size)
-        content = _attempt(path, functools.partial(_block, path, url, done, end=end, size=size))
+        content = _with_retries(
+            path, functools.partial(_block, path, url, done, end=end, size=size)
+        )
         rest = memoryview(content)
         while rest:
             count = os.pwrite(file.fileno(), rest, done)
@@ -262,10 +264,10 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
         write(files, f"{url}{PART}")
         files.mv(f"{url}{PART}", url)
 
-    _attempt(path, ask, does="written")
+    _with_retries(path, ask, does="written")
 
 
-def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
+def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """The result of a request, which is made again after errors that may pass.
 
     Args:
@@ -279,7 +281,7 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             failure = _what_failed(path, error, does)
-            if delay is None or time.monotonic() > end or not _may_pass(error):
+            if delay is None or time.monotonic() > end or not _is_temporary(error):
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
@@ -289,11 +291,11 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     """Whether the same request may succeed later."""
     status = _http_status(error)
     if status is not None:
-        return status >= 500 or status in ATTEMPT_AGAIN
+        return status >= 500 or status in RETRY_STATUSES
     if isinstance(error, FileNotFoundError):
         # fsspec raises it for a failed connection as well, with the cause.
         return error.__cause__ is not None

@@ -31,7 +31,6 @@ from catlip.data.starter.scenes import (
     TRAINING_PHOTOS,
     Sprite,
     compose,
-    photo_crop,
 )
 
 SMALL = Starter(size=32, scenes=60, seed=3, limit=40, workers=1, quiet=True)
@@ -294,25 +293,6 @@ def test_an_object_without_a_place_is_left_out_and_not_announced():
     image, placements = compose(grey(), discs(2), rng(), (1.0, 1.0))
     assert [placement.what for placement in placements] == [COLOURS[0]]
     assert not (image == (0, 255, 0)).all(2).any()
-
-
-def test_composing_leaves_the_background_as_it_was_and_repeats_itself():
-    background = photo_crop(TRAINING_PHOTOS[0], 64, rng())
-    before = background.copy()
-    first, _ = compose(background, discs(3), rng(5), (0.3, 0.6))
-    again, _ = compose(background, discs(3), rng(5), (0.3, 0.6))
-    other, _ = compose(background, discs(3), rng(6), (0.3, 0.6))
-    np.testing.assert_array_equal(background, before)
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).any()
-
-
-@pytest.mark.parametrize("name", PHOTOS)
-def test_every_photograph_can_be_cropped_at_any_size(name):
-    for size in (16, 64, 160):
-        crop = photo_crop(name, size, rng(size))
-        assert (crop.shape, crop.dtype) == ((size, size, 3), np.uint8)
-        assert crop.std() > 0
 
 
 def test_a_rendering_keeps_transparency_and_is_cut_to_what_is_visible():

@@ -126,7 +126,7 @@ def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     else:
         background_name, size = "white", DRAWING_SIZE
         background = np.full((sample.size, sample.size, 3), 255, dtype=np.uint8)
-    image, placements = compose(background, sample.sprites, rng, share=size)
+    image, placements = compose(background, sample.sprites, rng, size=size)
     meta: dict[str, Any] = {
         "kind": sample.kind,
         "split": sample.split,
