@@ -68,10 +68,7 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
 ) -> Example:
-    """The record's entry of a sample.
-
-    If the image cannot be read, the entry has none, and the record gets a note.
-    """
+    """The record's entry of a sample; without an image and with a note if it cannot be read."""
     caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     entry = Example(

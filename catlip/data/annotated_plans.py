@@ -41,12 +41,8 @@ P = TypeVar("P", Choice, Sprite[int])
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data, training or validation.
-
-    Attributes:
-        coco, ade20k, prefix: what COCO, ADE20k and ADE20k's file names call it.
-        drawings: the split of the starter data whose drawings it uses.
-        photos: its background photographs.
+    """One side of the data, training or validation: what COCO, ADE20k and ADE20k's file names call
+    it, the split of the starter data whose drawings it uses, and its background photographs.
     """
 
     coco: str
@@ -176,11 +172,7 @@ def make(plan: Plan[Sprite[int]], size: int) -> Made:
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
-    """An object's COCO annotation without ids; its box encloses its visible pixels.
-
-    Args:
-        mask: [H, W], its visible pixels, at least one.
-    """
+    """The COCO annotation, without ids, of an object whose visible pixels are `mask` [H, W]."""
     left, top, right, bottom = extent(mask)
     return {
         "category_id": class_id + 1,

@@ -70,6 +70,8 @@ class Items(Generic[T]):
         if num_workers is None:
             num_workers = cores_of_a_rank() - 1 if pin_memory else 1
         fork = multiprocessing.get_start_method() == "fork"
+        timeout = TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6  # then the worker counts as hung
+        timeout += (0 if fork else START_S) + (FETCH_S if fetches else 0)
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
             sampler=numbers,
@@ -77,7 +79,7 @@ class Items(Generic[T]):
             num_workers=num_workers,
             worker_init_fn=_begin_worker if num_workers else None,
             prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
-            timeout=timeout_s(item_bytes, fork=fork) + FETCH_S * fetches if num_workers else 0,
+            timeout=timeout if num_workers else 0,
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )
@@ -149,11 +151,6 @@ def cores_of_a_rank() -> int:
 def ahead(num_workers: int, item_bytes: int) -> int:
     """How many items each worker reads ahead; they are held in shared memory."""
     return max(1, min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
-
-
-def timeout_s(item_bytes: int, *, fork: bool) -> float:
-    """How long to wait for an item before its worker counts as hung."""
-    return TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6 + (0 if fork else START_S)
 
 
 def _begin_worker(worker: int) -> None:
