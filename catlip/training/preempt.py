@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from catlip.system.stops import STOPS
+from catlip.system.engines import STOPS
 from catlip.training.distributed import Place, barrier, of_all_ranks
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 128 + 15 would not do: a process that

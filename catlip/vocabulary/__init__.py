@@ -27,7 +27,7 @@ from catlip.cli import InputError
 from catlip.data.remote import read_file
 from catlip.label.sidecar import Labels, Making
 from catlip.record import plain, write_atomically
-from catlip.system.unpickle import load_plain
+from catlip.system.foreign import load_plain
 from catlip.vocabulary.counts import DIGEST_DIGITS, MAX_COUNT, Counts, Source, Synset
 from catlip.words.wordnet import VERSION, nouns
 

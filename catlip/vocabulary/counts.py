@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.label.sidecar import Making, read_sidecar
-from catlip.system.ahead import work_ahead
+from catlip.system.engines import work_ahead
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 

