@@ -17,8 +17,8 @@ import tyro
 from safetensors import safe_open
 
 from bench.downstream import linear_probe
-from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES, LinearProbe
+from bench.downstream.probe.datasets import load_tasks
 from bench.studies import threshold_result as result
 from bench.studies.threshold_result import AtThreshold, Left, threshold_table
 from catlip import pretrain

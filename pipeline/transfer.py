@@ -1,12 +1,15 @@
 """The transfer stage: how good the encoders are at classification, also of Fashion-MNIST."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from catlip.data.layout import INSTALLED as FASHION_MNIST
 from pipeline.plan import TRANSFER, Plan
 from pipeline.step import Step, say
 
+TABLE_7 = {"linear_probe": "table_7a", "finetune": "table_7b"}
+BATCH = {"linear_probe": 256, "finetune": 128}  # images a step in these recipes
 STARTER_FRACTIONS = ("0.05", "0.1", "0.25", "0.5", "1")
 # The smallest fraction is six images a class. An encoder without a classifier starts only at
 # random.
@@ -39,16 +42,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
     every = (*plan.options.methods, "random")
     if plan.small:
         by_recipe = ("--recipe", recipe, "--fraction")
-        probes = (*by_recipe, *STARTER_FRACTIONS, "--seeds", "3")
-        tuned = (*by_recipe, "0.25", "1")
-        for method in every:  # each on a core of its own
-            yield efficiency(plan, "linear_probe", probes, methods=[method])
-        for method in every:
-            yield efficiency(plan, "finetune", tuned, methods=[method], seeds=plan.few_seeds)
+        both = ("--init", "random", "transfer")
+        probes = (*by_recipe, *STARTER_FRACTIONS, *both, "--seeds", "3")
+        tuned = (*by_recipe, "0.25", "1", *both)
+        yield from sweeps(plan, "linear_probe", probes, methods=every, seeds=plan.options.seeds)
+        yield from sweeps(plan, "finetune", tuned, methods=every, seeds=plan.few_seeds)
     else:
-        whole = ("--fraction", "1", "--options=--num-workers 8")
-        for program in ("linear_probe", "finetune"):
-            yield efficiency(plan, program, whole, methods=every)
+        for program, recipe in TABLE_7.items():
+            whole = ("--recipe", recipe, "--fraction", "1", "--init", "random", "transfer")
+            whole = (*whole, "--num-workers", "8")
+            yield from sweeps(plan, program, whole, methods=every, seeds=plan.options.seeds)
     for folder in few:
         record = plan.record("readout", folder.name)
         yield Step(
@@ -117,42 +120,38 @@ def on_photographs(
     )
 
 
-def efficiency(
-    plan: Plan,
-    program: str,
-    arguments: Iterable[str],
-    *,
-    methods: Sequence[str],
-    seeds: int | None = None,
-) -> Step:
-    """A program on the encoders of these methods and each fraction of the data; if there are
-    several GPUs, one encoder runs on each.
+def sweeps(
+    plan: Plan, program: str, arguments: tuple[str, ...], *, methods: Sequence[str], seeds: int
+) -> Iterator[Step]:
+    """A program on each encoder of these methods, one step each; with several GPUs on all of them.
 
     Args:
-        seeds: how many encoders of each method; all of them by default.
+        seeds: how many encoders of each method.
     """
-    seeds = seeds or plan.options.seeds
-    of_methods = [method for method in methods if method != "random"]
-    trained = [str(folder) for folder in plan.all_trained(of_methods, seeds)]
-    encoders = [*trained, plan.untrained] if "random" in methods else trained
-    devices = [plan.options.device]
-    if plan.gpus > 1:
-        devices = [f"cuda:{number}" for number in range(plan.gpus)]
-    records = [
-        plan.record(program, f"{method}-seed{seed}") for method in methods for seed in range(seeds)
-    ]
-    return Step(
-        "-".join([program, *methods]),
-        program=f"{TRANSFER}.data_efficiency",
-        arguments=(
-            *("--programs", program, "--data", plan.options.probe, "--untrained", str(seeds)),
-            *arguments,
-            *("--encoders", *encoders),
-        ),
-        other_arguments=("--out", str(plan.runs), "--devices", *devices, *plan.quiet),
-        reads=[*trained, plan.probe_data],
-        makes=records,
-        owns=[*records, *(record.with_suffix("") for record in records)],
-        also=[f"{TRANSFER}.{program}"],
-        beside=plan.beside,
-    )
+    ranks = 1 if plan.small else math.gcd(max(1, plan.gpus), BATCH[program])
+    if ranks > 1:  # the recipe's batch, divided among the devices
+        batch = BATCH[program] // ranks
+        arguments = (*arguments, "--micro-batch", str(batch), "--num-devices", str(ranks))
+    for method in methods:
+        for seed in range(seeds):
+            trained, encoder = [], plan.untrained
+            if method != "random":
+                encoder = str(plan.trained(method, seed))
+                trained = [encoder]
+            record = plan.record(program, f"{method}-seed{seed}")
+            seeded = () if trained else ("--seed", str(seed))
+            yield Step(
+                f"{program}-{record.stem}",
+                program=f"{TRANSFER}.{program}",
+                arguments=(
+                    *("--encoder", encoder, "--data", plan.options.probe),
+                    *seeded,
+                    *arguments,
+                ),
+                other_arguments=("--out", str(record), *plan.device),
+                reads=[*trained, plan.probe_data],
+                makes=[record],
+                owns=[record, record.with_suffix("")],
+                processes=ranks,
+                beside=plan.beside,
+            )

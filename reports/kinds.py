@@ -8,7 +8,6 @@ import bench.communication.result
 import bench.data_path.result
 import bench.downstream.dense.result
 import bench.downstream.probe.result
-import bench.downstream.probe.transfer_options_result
 import bench.label_accuracy.result
 import bench.labelling.result
 import bench.memory.result

@@ -128,16 +128,6 @@ SMALLEST = {
     "bench.downstream.longer_training": Smallest(
         f"{CATLIP} {PROBE}", "longer_training", (TRAINED,)
     ),
-    "bench.downstream.transfer_options": Smallest(
-        f"--encoders {CATLIP} --seeds 1 {PROBE}", "transfer_options", (TRAINED,)
-    ),
-    "bench.downstream.data_efficiency": Smallest(
-        "--programs linear_probe --recipe starter --fraction 1 --init random --data "
-        "starter:data/starter --quiet "
-        f"--encoders {CATLIP} --options='--epochs 0 --iterations 2' --devices cpu",
-        "linear_probe",
-        (TRAINED,),
-    ),
     "bench.downstream.multilabel": Smallest(COCO, "multilabel", (TRAINED, SCENES)),
     "bench.downstream.segmentation": Smallest(
         f"{DENSE} ade20k:data/starter-scenes/ade20k",

@@ -46,7 +46,6 @@ NO_WEIGHTS = "nowhere/weights.safetensors"
         ("finetune", "--encoder nowhere --data starter:x", NO_WEIGHTS),
         ("readouts", "--encoder random:hybrid_mini@48 --data cifar:x", "imagenet:DIR"),
         ("longer_training", "nowhere --data starter:x", "nowhere"),
-        ("data_efficiency", "--encoders random:a random:b --data starter:x", "--encoders"),
         ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
     ],
 )
@@ -58,8 +57,7 @@ def test_a_mistake_is_one_line_and_exit_2(
         words += ["--vocabulary", starter.vocabulary]
     is_transfer = "." not in module
     if module != "catlip.label":
-        writes_record = is_transfer and module != "data_efficiency"
-        words += ["--out", tmp_path / ("probe.json" if writes_record else "run")]
+        words += ["--out", tmp_path / ("probe.json" if is_transfer else "run")]
     done = program(f"bench.downstream.{module}" if is_transfer else module, *words)
     one_line_error(done, says)
     assert done.stdout == ""
@@ -79,17 +77,7 @@ def test_help_shows_an_example(program, module) -> None:
     assert f"python -m {module}" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "linear_probe",
-        "finetune",
-        "readouts",
-        "longer_training",
-        "data_efficiency",
-        "transfer_options",
-    ],
-)
+@pytest.mark.parametrize("name", ["linear_probe", "finetune", "readouts", "longer_training"])
 def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(
     monkeypatch, capsys, name
 ) -> None:

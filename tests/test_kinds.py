@@ -46,7 +46,6 @@ TRANSFER = (
     "finetune",
     "readout",
     "longer_training",
-    "transfer_options",
     "multilabel",
     "segmentation",
     "detection",

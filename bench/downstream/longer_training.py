@@ -11,18 +11,19 @@ given too.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
-from bench.downstream.classify.sweep import sweep
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.linear_probe import LinearProbe
-from bench.downstream.outputs import BY_NAME, DataSpelling, files_digest, filled_in, is_written
+from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in, is_written
 from bench.downstream.probe import result as probe_result
-from bench.downstream.probe.result import Classifier, OnTasks, TaskResult
+from bench.downstream.probe.fit import CachedFeatures
+from bench.downstream.probe.result import CACHED_NOTE, Classifier, OnTasks, TaskResult
+from bench.downstream.probe.sweep import sweep
 from bench.studies import longer_training_result
 from bench.studies.longer_training_result import Snapshot
 from catlip.cli import InputError, run
@@ -66,7 +67,7 @@ class LongerTraining:
 
     def __post_init__(self) -> None:
         if self.runs != tyro.MISSING:
-            object.__setattr__(self, "out", filled_in(self.out, self.data, *map(str, self.runs)))
+            object.__setattr__(self, "out", filled_in(self.out, self.data, str(self.runs[0])))
 
 
 def main(config: LongerTraining) -> None:
@@ -119,6 +120,15 @@ def _weights(folder: Path) -> Iterator[Path]:
     yield folder / "weights.safetensors"
 
 
+def files_digest(files: list[Path]) -> str:
+    """One digest of the contents of several files of weights, 16 hexadecimal digits."""
+    digest = sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def _probe(
     config: LongerTraining, file: Path, encoder: LoadedEncoder, *, record: Record
 ) -> Run[OnTasks]:
@@ -136,7 +146,7 @@ def _probe(
     )
     own = Record(config.out, kind=probe_result.LinearProbe, config=probe)  # never written
     fit = CachedFeatures(encoder, config.recipe, config)
-    probed = sweep(probe, probe_result.LinearProbe, encoder, record=own, fit=fit, say=False)
+    probed = sweep(probe, encoder, own, fit=fit, say=False)
     record.notes += [note for note in own.notes if note not in record.notes]
     record.samples |= {name: value for name, value in own.samples.items() if name == "broken_keys"}
     return probed

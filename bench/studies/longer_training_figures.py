@@ -12,8 +12,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from bench.downstream.probe.runs import methods_of, tasks_of
-from bench.downstream.probe.tasks import task_title
+from bench.downstream.probe.result import methods_of, task_title, tasks_of
 from bench.studies.longer_training_result import LongerTraining, Snapshot
 from catlip.results.figures import Figure
 from catlip.results.lines import (

@@ -17,9 +17,9 @@ import catlip.pretrain
 from baselines.methods import BASELINES
 from baselines.pretrain import PretrainBaseline, recipes_of
 from bench.downstream import linear_probe
-from bench.downstream.classify.datasets import load_tasks
 from bench.downstream.linear_probe import RECIPES
 from bench.downstream.probe import result as probe_result
+from bench.downstream.probe.datasets import load_tasks
 from bench.studies.result import Studied
 from catlip.categorical import Categorical
 from catlip.cli import InputError, choose

@@ -6,9 +6,15 @@ from statistics import fmean
 
 from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
 from bench.downstream.probe.crossed import between_probes
-from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Transferred, in_percent
-from bench.downstream.probe.runs import runs_of
-from bench.downstream.probe.tasks import agreed
+from bench.downstream.probe.result import (
+    Finetune,
+    LinearProbe,
+    OnTasks,
+    Transferred,
+    agreed,
+    in_percent,
+    runs_of,
+)
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import Estimate, beats, of_pairs

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
-from bench.downstream.probe.runs import NOT_JUDGED
-from bench.downstream.probe.tasks import by_importance, is_published, without_classes
+from bench.downstream.probe.result import (
+    NOT_JUDGED,
+    Finetune,
+    LinearProbe,
+    OnTasks,
+    Readout,
+    by_importance,
+    is_published,
+    without_classes,
+)
 from bench.studies.longer_training_result import LongerTraining
 from bench.studies.scaling_result import Scaling
 from catlip.pretraining.result import Pretrain

@@ -15,8 +15,8 @@ from toys import steps
 from bench.compare import compare as bench_compare
 from bench.downstream.dense.figures import dense_table, gain_sentences
 from bench.downstream.probe.few_labels import share_figures
-from bench.downstream.probe.tables import worth_table
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
+from bench.downstream.probe.worth import worth_table
 from bench.step_time.result import StepTime, step_tables
 from bench.studies.threshold_result import probes
 from bench.waterfall.result import waterfall_tables

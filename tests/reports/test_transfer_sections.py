@@ -27,10 +27,8 @@ from report_support import REPOSITORY, figure, page_in, records_in, table, takes
 
 from bench.downstream.dense import figures as dense
 from bench.downstream.probe.few_labels import lines_of as share_lines
-from bench.downstream.probe.result import LinearProbe
-from bench.downstream.probe.runs import runs_of
-from bench.downstream.probe.transfer_gain import gains_of, verdict
-from bench.downstream.probe.transfer_origins import origin_sentences
+from bench.downstream.probe.result import LinearProbe, runs_of
+from bench.downstream.probe.transfer_gain import gains_of, origin_sentences, verdict
 from bench.studies.longer_training_figures import lines_of as longer_lines
 from bench.studies.longer_training_figures import snapshots_of
 from bench.studies.longer_training_result import LongerTraining

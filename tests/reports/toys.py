@@ -36,7 +36,6 @@ METRICS: dict[str, dict[str, Any]] = {
     "finetune": TRANSFERRED,
     "readout": TRANSFERRED,
     "longer_training": TRANSFERRED,
-    "transfer_options": {"default": {}, "gains": {}},
     "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
     "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
     "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},

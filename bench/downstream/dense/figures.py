@@ -11,9 +11,16 @@ from dataclasses import replace
 
 from bench.downstream.dense.pictures import contact_sheet, picture_figures
 from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
-from bench.downstream.probe.result import Finetune, LinearProbe, Transferred, in_percent
-from bench.downstream.probe.runs import accuracy_of, method_cell, methods_of
-from bench.downstream.probe.tasks import agreed
+from bench.downstream.probe.result import (
+    Finetune,
+    LinearProbe,
+    Transferred,
+    accuracy_of,
+    agreed,
+    in_percent,
+    method_cell,
+    methods_of,
+)
 from catlip.data.scenes_result import Scenes
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill

@@ -17,11 +17,6 @@ import tyro
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
 
-from bench.downstream.classify.accuracy import extract_part
-from bench.downstream.classify.classification import Classification
-from bench.downstream.classify.datasets import Split, file_bytes, name_labels
-from bench.downstream.classify.fit import Run, fitting, train_weights
-from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.dense import result
 from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
 from bench.downstream.dense.config import Dense
@@ -29,6 +24,12 @@ from bench.downstream.dense.harness import DenseTask, Results, shown
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.outputs import BY_NAME
+from bench.downstream.probe.config import TransferOptions
+from bench.downstream.probe.datasets import Split, file_bytes, name_labels
+from bench.downstream.probe.features import extract_part
+from bench.downstream.probe.fit import Classification, Training, fitting, train_weights
+from bench.downstream.probe.heads import random_head, transfer_head
+from bench.downstream.probe.result import Init
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
@@ -122,20 +123,15 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
-        run = Run(
+        training = Training(
             config.folder,
             self.recipe,
             identity,
-            frozen=False,
             seed=config.seed,
             place=self.place,
-            num_workers=config.num_workers,
-            compile=config.compile,
-            checkpoint_every=config.checkpoint_every,
-            quiet=config.quiet,
-            max_broken=config.max_broken,
+            options=config,
         )
-        return train_weights(run, model, as_split(split, config.crowds))
+        return train_weights(training, model, as_split(split, config.crowds))
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:

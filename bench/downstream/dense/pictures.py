@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.downstream.dense.result import Dense, LabelsPicture, MapPicture, ObjectsPicture
-from bench.downstream.probe.runs import methods_of
+from bench.downstream.probe.result import methods_of
 from catlip.method_style import name_of
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind

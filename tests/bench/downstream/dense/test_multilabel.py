@@ -16,10 +16,10 @@ from sklearn.metrics import average_precision_score
 from small_coco import change_annotations, write_coco
 from small_data import ON_A_CPU
 
-from bench.downstream.classify.datasets import ragged
 from bench.downstream.dense.coco import read_coco
 from bench.downstream.dense.multilabel import as_split, average_precision, label_names
 from bench.downstream.multilabel import MultiLabel, main
+from bench.downstream.probe.datasets import ragged
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_MULTILABEL
 from catlip.record import read_record

@@ -1,7 +1,9 @@
-"""Data sets: shares of them, folders and tars of the same images, and the synsets that class names
-mean.
+"""Data sets: fractions of them, folders and tars of the same images, Fashion-MNIST, and the synsets
+that class names mean.
 """
 
+import gzip
+import io
 import itertools
 import json
 import pickle
@@ -12,9 +14,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
-from bench.downstream.classify.datasets import Split, load_tasks, name_labels, name_on_page
+from bench.downstream.encoders.preprocess import central_square
+from bench.downstream.probe.datasets import (
+    MAX_IDX,
+    Split,
+    load_tasks,
+    name_labels,
+    name_on_page,
+)
 from catlip.cli import InputError
+from catlip.data import layout
 from catlip.data.shards import write_shard
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
@@ -38,7 +50,7 @@ def split_of(labels: list[int]) -> Split:
 
 
 @given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
-def test_a_share_is_of_every_class_part_of_any_larger_one_and_the_seed_s_own(labels, seed) -> None:
+def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(labels, seed) -> None:
     whole, sizes = split_of(labels), Counter(labels)
     parts = [whole.subset(fraction, seed) for fraction in FRACTIONS]
     for fraction, part in zip(FRACTIONS, parts, strict=True):
@@ -89,24 +101,20 @@ def test_tars_are_the_same_task_as_folders(images, kind) -> None:
     (tars,) = load_tasks(f"folder:{images / kind}")
     assert tars.labels == folders.labels
     assert (tars.name, tars.num_classes) == (kind, 3)
-    for ours, theirs in ((tars.train, folders.train), (tars.test, folders.test)):
-        assert ours.labels.tolist() == theirs.labels.tolist() == [0, 0, 1, 1, 2, 2]
-        assert [ours.image_bytes(i) for i in range(6)] == [theirs.image_bytes(i) for i in range(6)]
-        assert len(set(ours.keys)) == 6
-
-
-def test_splits_of_any_kind_reach_a_worker_that_is_started_anew(images) -> None:
-    for kind in ("folders", "cls"):
-        train = load_tasks(f"folder:{images / kind}")[0].train.subset(0.5, 0)
-        sent = pickle.loads(pickle.dumps(train))
-        before, after = ([s.image_bytes(i) for i in range(len(s))] for s in (train, sent))
-        assert after == before
+    for task in (tars, folders):
+        for split, name in ((task.train, "train"), (task.test, "val")):
+            sent = pickle.loads(pickle.dumps(split))  # to a worker that is started anew
+            assert sent.labels.tolist() == [0, 0, 1, 1, 2, 2]
+            expected = [f"{name} {c} {i}".encode() for c in range(3) for i in range(2)]
+            assert [sent.image_bytes(i) for i in range(6)] == expected
+            assert len(set(sent.keys)) == 6
 
 
 def test_class_numbers_of_imagenet_are_its_own_in_their_usual_order(images) -> None:
     (task,) = load_tasks(f"imagenet:{images / 'cls'}")
     assert task.labels.names[:2] == ("n01440764", "n01443537")
     assert task.labels.synsets == tuple((synset,) for synset in imagenet_synsets())
+    assert task.name == "cls"  # which has not all of its classes
 
 
 def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
@@ -159,11 +167,6 @@ IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
 )
 def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:
     assert name_on_page(kind, Path(folder), classes, len(classes)) == name
-
-
-def test_class_numbers_below_imagenet_s_last_are_not_imagenet(images) -> None:
-    (task,) = load_tasks(f"imagenet:{images / 'cls'}")
-    assert task.name == "cls"
 
 
 @pytest.mark.parametrize(
@@ -230,20 +233,21 @@ TARS = {
 @pytest.mark.parametrize(
     ("kind", "what", "says"),
     [
-        ("folder", "no class", r"0-0 .*\.cls.* 0 "),
+        ("folder", "no class", "0-0"),
         ("folder", "a word", "'dog'"),
         ("folder", "below 0", "'-1'"),
         ("folder", "broken json", "0-0"),
-        ("imagenet", "class 1000", "1000.*imagenet"),
-        ("folder", "a huge class", "0 to 99999"),
-        ("folder", "a large class", "0 to 99999"),
-        ("folder", "no val", "val/ or test/"),
-        ("folder", "few names", "class number 2, but .*classnames.txt has 2 classes"),
+        ("imagenet", "class 1000", "1000"),
+        ("folder", "a huge class", "99999"),
+        ("folder", "a large class", "99999"),
+        ("folder", "no val", "val/"),
+        ("folder", "few names", "classnames.txt"),
         ("folder", "no classes in val", "/val "),
         ("folder", "an empty class", "owl"),
-        ("folder", "a class of one split", "^.*1 .*owl"),
-        ("imagenette", "", "imagenette:.*starter:DIR, starter-validation:DIR, imagenet:DIR"),
-        ("folder", "nowhere", "no folder .*nowhere"),
+        ("folder", "a class of one split", "owl"),
+        ("places365", "class 3", r"categories_places365\.txt"),
+        ("imagenette", "", "imagenet:DIR"),
+        ("folder", "nowhere", "nowhere"),
     ],
 )
 def test_data_that_make_no_task_are_refused_in_one_line(images, kind, what, says) -> None:
@@ -256,6 +260,97 @@ def test_a_class_number_of_a_folder_may_be_beyond_the_others(images) -> None:
     assert load_tasks(spoil(images, "folder", "class 3"))[0].num_classes == 4
 
 
-def test_tars_of_places_without_the_list_of_its_categories_are_refused(images) -> None:
-    with pytest.raises(InputError, match=r"categories_places365\.txt"):
-        load_tasks(f"places365:{images / 'cls'}")
+# Fashion-MNIST
+
+COUNTS = {"train": 40, "t10k": 20}
+IMAGES = "train-images-idx3-ubyte.gz"
+LABELS = "train-labels-idx1-ubyte.gz"
+
+
+def idx(values: NDArray[np.uint8], *, count: int | None = None, magic: int | None = None) -> bytes:
+    """An idx file, compressed; its header may say another count or another kind of values."""
+    kind = 0x0800 + values.ndim if magic is None else magic
+    sizes = [len(values) if count is None else count, *values.shape[1:]]
+    return gzip.compress(np.array([kind, *sizes], ">u4").tobytes() + values.tobytes())
+
+
+def clothes(count: int) -> NDArray[np.uint8]:
+    """Noise about a level that is each class's own."""
+    noise = np.random.default_rng(count).integers(0, 20, size=(count, 28, 28))
+    return (noise + 23 * classes(count)[:, None, None]).astype(np.uint8)
+
+
+def classes(count: int) -> NDArray[np.uint8]:
+    return (np.arange(count) % 10).astype(np.uint8)
+
+
+@pytest.fixture
+def fashion(tmp_path: Path) -> Path:
+    """The four files, of few images."""
+    for split, count in COUNTS.items():
+        (tmp_path / f"{split}-images-idx3-ubyte.gz").write_bytes(idx(clothes(count)))
+        (tmp_path / f"{split}-labels-idx1-ubyte.gz").write_bytes(idx(classes(count)))
+    return tmp_path
+
+
+def test_the_images_of_fashion_mnist_are_those_of_the_files_in_their_order(fashion: Path) -> None:
+    (task,) = load_tasks(f"fashion_mnist:{fashion}")
+    assert (task.name, task.num_classes) == ("fashion_mnist", 10)
+    assert [nouns().name(task.labels.synsets[number][0]) for number in (3, 4)] == [
+        "dress.n.01",
+        "coat.n.01",
+    ]
+    for split, count in ((task.train, COUNTS["train"]), (task.test, COUNTS["t10k"])):
+        assert split.labels.tolist() == classes(count).tolist()
+        pictures = [Image.open(io.BytesIO(split.image_bytes(i))) for i in range(count)]
+        np.testing.assert_array_equal(np.stack(pictures), clothes(count))
+        assert len(set(split.keys)) == count
+    assert task.train.path != task.test.path  # or features of one would pass for the other's
+    image = central_square(48)(task.train.image_bytes(9))
+    assert image.shape == (3, 48, 48)
+    assert (image == image[0]).all()
+
+
+WRONG = {
+    "missing": None,
+    "empty": b"",
+    "not compressed": b"images",
+    "cut off": idx(clothes(40))[:-2000],
+    "without a header": gzip.compress(b"\0\0\x08"),
+    "of labels": idx(classes(40)),
+    "of signed bytes": idx(clothes(40), magic=0x0903),
+    "of other sizes": idx(np.zeros((40, 32, 32), np.uint8)),
+    "of no images": idx(clothes(40)[:0]),
+    "of too many images": idx(clothes(40), count=MAX_IDX + 1),
+    "of fewer images than it says": idx(clothes(40), count=41),
+    "of more images than it says": idx(clothes(40), count=39),
+    "of another checksum": idx(clothes(40))[:-8] + bytes(8),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_file_that_is_missing_or_damaged_is_named_in_one_line(fashion: Path, what: str) -> None:
+    (fashion / IMAGES).unlink()
+    content = WRONG[what]
+    if content is not None:
+        (fashion / IMAGES).write_bytes(content)
+    with pytest.raises(InputError, match=IMAGES) as caught:
+        load_tasks(f"fashion_mnist:{fashion}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [classes(39), classes(40) + 1])
+def test_labels_that_do_not_fit_the_images_are_refused(fashion: Path, values) -> None:
+    (fashion / LABELS).write_bytes(idx(values))
+    with pytest.raises(InputError):
+        load_tasks(f"fashion_mnist:{fashion}")
+
+
+@pytest.mark.skipif(not layout.INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_the_installed_files_are_60000_and_10000_photographs_of_ten_classes() -> None:
+    (task,) = load_tasks("fashion_mnist:")
+    assert np.bincount(task.train.labels).tolist() == [6000] * 10
+    assert np.bincount(task.test.labels).tolist() == [1000] * 10
+    # Its first images are an ankle boot, a T-shirt and another one.
+    first = [task.labels.names[label] for label in task.train.labels[:3]]
+    assert first == ["ankle boot", "T-shirt", "T-shirt"]

@@ -3,54 +3,24 @@ classifier (Transfer Init, Section 4.2).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.probe.config import TransferOptions
 from catlip.cli import InputError
 from catlip.initialization import linear_as_release
-from catlip.program.ranges import PositiveFraction
 from catlip.recipes.base import Initialization
 from catlip.record import read_record
-from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
+from catlip.transfer_init import Origin
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.weights import Checkpoint
 
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
-
-Init = Literal["random", "transfer"]
-
-
-@dataclass(frozen=True)
-class TransferOptions:
-    """Options of Transfer Init that the paper leaves open; see `python -m catlip.transfer_init
-    --help`.
-    """
-
-    vocabulary: Path | None = None
-    """Vocabulary of the encoder's own classifier; by default the one that the record of its run
-    names.
-    """
-    alpha: PositiveFraction = ALPHA
-    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 for exact
-    matches only.
-    """
-    ties: Ties = "frequent"
-    """Among classes equally near: frequent takes the most frequent one, mean the mean of all."""
-    bias: Bias = "zero"
-    """Bias of the new classifier: zero, copy (those of the copied rows) or fresh (as in a fresh
-    nn.Linear).
-    """
-    scale: Scale = "as_is"
-    """Scale of the copied rows: as_is, fresh (the standard deviation of a fresh nn.Linear) or unit
-    (a mean norm of 1).
-    """
 
 
 def random_head(
@@ -131,22 +101,20 @@ def on_standardised(head: nn.Linear, mean: Tensor, deviation: Tensor) -> nn.Line
 
 
 def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
-    path = given or _of_record(spelling)
+    """The given vocabulary, or the one that the record beside the run's folder names."""
+    path = given
+    if path is None:
+        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
+        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        record = folder.with_name(f"{folder.name}.json")
+        if record.is_file():
+            path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
+        if path is None or not path.is_file():
+            raise InputError(
+                f"the vocabulary that {spelling} was trained on is not known; give it by "
+                "--vocabulary"
+            )
     if path.suffix == ".pkl":
         return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
     check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
     return Vocabulary.load(path)
-
-
-def _of_record(spelling: str) -> Path:
-    """The vocabulary that the record beside a run's folder names. Raises: InputError."""
-    folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
-    folder = folder.parent if folder.suffix == ".safetensors" else folder
-    record = folder.with_name(f"{folder.name}.json")
-    if record.is_file():
-        path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
-        if path.is_file():
-            return path
-    raise InputError(
-        f"the vocabulary that {spelling} was trained on is not known; give it by --vocabulary"
-    )

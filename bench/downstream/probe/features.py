@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from bench.downstream.classify.datasets import Split
 from bench.downstream.encoders.preprocess import Preprocess
+from bench.downstream.probe.datasets import Split
 from catlip.cli import InputError
 from catlip.data.workers import Items
 from catlip.program.broken import BrokenImage, BrokenImages
@@ -48,32 +48,6 @@ class Features:
         rows = np.flatnonzero(np.isin(self.numbers, numbers))
         places = torch.from_numpy(rows).to(self.labels.device)
         return Features(self.values[places], self.labels[places], self.numbers[rows])
-
-
-class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> preprocessed images [b, 3, H, W] uint8 (empty if all are broken), the broken
-    images, and the numbers of the others.
-    """
-
-    def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
-        self.split, self.preprocess = split, preprocess
-        self.numbers = [numbers[start : start + size] for start in range(0, len(numbers), size)]
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, batch: int) -> tuple[Tensor, list[BrokenImage], list[int]]:
-        whole: dict[int, Tensor] = {}
-        broken = []
-        for number in self.numbers[batch]:
-            try:
-                whole[number] = self.preprocess(self.split.image_bytes(number))
-            except InputError:  # for example, a shard that changed
-                raise
-            except (ValueError, OSError) as error:
-                broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
-        images = torch.stack([*whole.values()]) if whole else torch.empty(0, dtype=torch.uint8)
-        return images, broken, list(whole)
 
 
 class Reading(Protocol):
@@ -139,6 +113,32 @@ def extract(
     return Features(features, labels, numbers, broken=broken)
 
 
+class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
+    """Batch number -> preprocessed images [b, 3, H, W] uint8 (empty if all are broken), the broken
+    images, and the numbers of the others.
+    """
+
+    def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
+        self.split, self.preprocess = split, preprocess
+        self.numbers = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, batch: int) -> tuple[Tensor, list[BrokenImage], list[int]]:
+        whole: dict[int, Tensor] = {}
+        broken = []
+        for number in self.numbers[batch]:
+            try:
+                whole[number] = self.preprocess(self.split.image_bytes(number))
+            except InputError:  # for example, a shard that changed
+                raise
+            except (ValueError, OSError) as error:
+                broken.append(BrokenImage.of(self.split.path, self.split.keys[number], error))
+        images = torch.stack([*whole.values()]) if whole else torch.empty(0, dtype=torch.uint8)
+        return images, broken, list(whole)
+
+
 def extract_part(
     module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Reading, place: Place
 ) -> Features:
@@ -178,9 +178,3 @@ def hits(scores: Tensor, labels: Tensor) -> Tensor:
     best = scores.topk(min(5, scores.shape[1]))
     right = (best.indices == labels[:, None]) & (best.values > -torch.inf)
     return torch.stack([right[:, 0], right.any(1)], dim=1)
-
-
-def rows_of(part: Split, whole: Split) -> NDArray[np.int64]:
-    """The numbers in `whole` of the images of `part`."""
-    place = {key: number for number, key in enumerate(whole.keys)}
-    return np.array([place[key] for key in part.keys], dtype=np.int64)

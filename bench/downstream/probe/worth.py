@@ -1,27 +1,67 @@
-"""Tables of accuracy on new tasks, one row for each method: Table 1's form at the records' scale,
-and what is read out without training.
+"""Accuracy on new tasks, one row for each method: linear probes and fine-tuning in Table 1's form
+at the records' scale, and what is read out without training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
-from bench.downstream.probe.runs import (
+from bench.downstream.probe.result import (
+    Finetune,
+    LinearProbe,
+    OnTasks,
+    Readout,
     accuracy_cell,
+    agreed,
     chance_of,
     method_cell,
     methods_of,
+    task_title,
     tasks_of,
     tasks_with,
 )
-from bench.downstream.probe.tasks import agreed, task_title
 from catlip.method_style import is_ceiling, is_ours
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.likeness import unlike
-from catlip.results.run import Run
+from catlip.results.rules import by_scale, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, listed, shown
 
+ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
+FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
+PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
+FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
+READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 CEILING = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
+
+
+def section(main: Setting | None, records: Records, figures: Iterable[Block] = ()) -> Section:
+    """What encoders are worth, for each scale.
+
+    Args:
+        figures: to show before the tables.
+    """
+    words = (
+        "Encoders are compared by their accuracy on tasks they were not trained for: with a linear "
+        "classifier on frozen features (linear probe, LP), with the whole encoder trained further "
+        "(fine-tuning, FT), and without training anything (zero-shot, nearest neighbours). The "
+        "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
+    )
+    blocks: list[Block] = [Text(words), *figures]
+    for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):
+        blocks += worth_table(of_scale, suffix(i))
+    if not records.of(LinearProbe):
+        blocks += to_fill("No linear probe has been recorded.", PROBE)
+    if not records.of(Finetune):
+        blocks += to_fill("Nothing was fine-tuned.", FINETUNE)
+    tables = []
+    for i, readouts in enumerate(by_scale(records, main, Readout)):
+        where = (readouts[0].root, readouts[0].scale)
+        probes = [r for r in records.of(LinearProbe) if (r.root, r.scale) == where]
+        tables += readout_table(readouts, probes, suffix(i))
+    no_readout = "No zero-shot or nearest-neighbour accuracy was recorded."
+    blocks += tables or to_fill(no_readout, READOUT)
+    return Section("worth", "Probes and fine-tuning", blocks)
 
 
 def worth_table(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Table]:

@@ -15,11 +15,18 @@ from small_data import ON_A_CPU, png, write_folders
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
-from bench.downstream.classify.accuracy import Features
-from bench.downstream.classify.datasets import Split, Task, load_tasks, name_labels
-from bench.downstream.classify.prompts import class_names, embed_classes, prompted_rows, templates
 from bench.downstream.encoders.load import load_encoder
-from bench.downstream.readouts import Readouts, main, neighbour_hits, way_of, zero_shot
+from bench.downstream.probe.datasets import Split, Task, load_tasks, name_labels
+from bench.downstream.probe.features import Features
+from bench.downstream.probe.readouts import (
+    class_names,
+    embed_classes,
+    neighbour_hits,
+    prompted_rows,
+    templates,
+    zero_shot,
+)
+from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
 from catlip.record import Record
 from catlip.training.saving.weights import save_weights
@@ -74,7 +81,6 @@ def test_the_labels_of_copied_rows_compete_and_the_others_never_win(make_run, tm
     torch.testing.assert_close(found[:, 1:3], expected)
     assert found.isinf().sum(1).tolist() == [10] * 4
     assert found.argmax(1)[:2].tolist() == [1, 2]
-    assert way_of(encoder) == "classifier rows"
     assert [row["kind"] for row in record.samples["origins_folder"]].count("random") == 10
 
 
