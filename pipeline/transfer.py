@@ -49,8 +49,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
         yield from sweeps(plan, "finetune", tuned, methods=every, seeds=plan.few_seeds)
     else:
         for program, recipe in TABLE_7.items():
-            whole = ("--recipe", recipe, "--fraction", "1", "--init", "random", "transfer")
-            whole = (*whole, "--num-workers", "8")
+            whole = ("--recipe", recipe, "--init", "random", "transfer", "--num-workers", "8")
             yield from sweeps(plan, program, whole, methods=every, seeds=plan.options.seeds)
     for folder in few:
         record = plan.record("readout", folder.name)
