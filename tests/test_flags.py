@@ -9,10 +9,10 @@ import re
 import sys
 
 import pytest
+from bench.scaling import Scaling
 from one_line import one_line_exit
 
 from bench.plan.config import Plan
-from bench.scaling import Scaling
 from catlip.cli import run
 from catlip.encoder import ENCODERS
 from catlip.pretrain import PretrainCatLIP, main

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from bench.studies.laws import at_cost, cost_of, fit, leave_one_out
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bench.studies.laws import at_cost, cost_of, fit, leave_one_out
 
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
 

@@ -12,8 +12,7 @@ from typing import TypeVar
 from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
 from bench.downstream.probe.runs import NOT_JUDGED
 from bench.downstream.probe.tasks import by_importance, is_published, without_classes
-from bench.studies.longer_training_result import LongerTraining
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import Estimate
 from catlip.results.kind import Kind
@@ -31,7 +30,7 @@ from catlip.table import clipped
 
 OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
-ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
+ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout)
 SHORTER = "after a shorter training"
 Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 

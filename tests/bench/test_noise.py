@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bench.robustness import Robustness, main
 from bench.studies.noise import KINDS, Noise, write_noisy
 from bench.studies.robustness_result import Robustness as Measured
 from bench.studies.robustness_result import robustness_table
+from hypothesis import given
+from hypothesis import strategies as st
+
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.results.run import Config, Environment, Run

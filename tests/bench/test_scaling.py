@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from bench.scaling import Scaling, cells, main, spread
 from bench.studies.scaling_result import Scaling as Measured
 from bench.studies.scaling_result import curves
 from bench.studies.scaling_tables import scaling_tables
+
 from catlip.cli import InputError
 from catlip.data.shards import expand
 from catlip.recipes.pretrain import CATLIP, CLIP

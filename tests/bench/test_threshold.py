@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from bench.threshold import STARTER, Threshold, main
+
 from catlip import pretrain, vocabulary
 from catlip.cli import InputError
 from catlip.pretrain import PretrainCatLIP

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.studies.tuning_result import Trial, expected_best, expected_best_interval, tuning_table
+from bench.tuning import RANGES, Tuning, main, points, trial_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
-from bench.studies.tuning_result import Trial, expected_best, expected_best_interval, tuning_table
-from bench.tuning import RANGES, Tuning, main, points, trial_of
 from catlip.cli import InputError
 from catlip.recipes.pretrain import CATLIP
 from catlip.results.run import Config, Environment, Run

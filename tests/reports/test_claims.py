@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from bench.studies.scaling_figures import against_itself
+from bench.studies.scaling_result import Scaling
 from report_support import (
     HEAD,
     REPOSITORY,
@@ -19,8 +21,6 @@ from report_support import (
 )
 from toys import steps
 
-from bench.studies.scaling_figures import against_itself
-from bench.studies.scaling_result import Scaling
 from catlip.claims import claims, digest, rules
 from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
 from catlip.results.run import Records

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from bench.studies.threshold_result import probes
 from report_support import claims_of, page_in, records_in
 from toys import steps
 
@@ -18,7 +19,6 @@ from bench.downstream.probe.few_labels import share_figures
 from bench.downstream.probe.tables import worth_table
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
 from bench.step_time.result import StepTime, step_tables
-from bench.studies.threshold_result import probes
 from bench.waterfall.result import waterfall_tables
 from catlip.claims import least_pairs
 from catlip.results.least_counts import ROUNDS, too_few

@@ -10,6 +10,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from bench.studies.longer_training_figures import lines_of as longer_lines
+from bench.studies.longer_training_figures import snapshots_of
+from bench.studies.longer_training_result import LongerTraining
 from hostile_content import (
     ATTACK,
     can_be_shown,
@@ -31,9 +34,6 @@ from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.runs import runs_of
 from bench.downstream.probe.transfer_gain import gains_of, verdict
 from bench.downstream.probe.transfer_origins import origin_sentences
-from bench.studies.longer_training_figures import lines_of as longer_lines
-from bench.studies.longer_training_figures import snapshots_of
-from bench.studies.longer_training_result import LongerTraining
 from catlip.method_style import ordered
 from catlip.results.blocks import Command, Text
 from catlip.results.lines import means_of

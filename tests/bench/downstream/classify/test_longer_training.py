@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from safetensors.torch import load_file
 from small_data import ON_A_CPU
 
-from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.saving.weights import save_weights
