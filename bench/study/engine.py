@@ -147,7 +147,7 @@ def run_trainings(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, earlier.read_bytes())
         if not path.exists():
-            run = _run_training(path, training, kind, measure)
+            run = _run_training(path, training, kind, measure=measure)
         elif is_done(path, training):
             run = read_run(read_record(path), kind)
         else:

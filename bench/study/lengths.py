@@ -94,7 +94,7 @@ def main(config: Lengths) -> None:
             accuracies=outcome.accuracies,
         )
 
-    runs = run_trainings(config, trainings, Scaling, measure)
+    runs = run_trainings(config, trainings, Scaling, measure=measure)
     print_tables(scaling_tables(runs))
     print_place(config.out, runs)
 
@@ -114,7 +114,9 @@ def cells(config: Lengths) -> list[Cell]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        training = config.training(method, of_length(base, images), seed, config.vocabulary)
+        training = config.training(
+            method, of_length(base, images), seed, vocabulary=config.vocabulary
+        )
         training = replace(training, shards=spread(config.shards, fraction))
         trainings.append(Cell(**vars(training), images=images, fraction=fraction))
     return trainings

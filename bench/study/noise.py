@@ -104,7 +104,7 @@ def main(config: NoiseStudy) -> None:
     config.check()
     trainings = [
         NoisyTraining(
-            **vars(config.training(method, recipe, seed, config.vocabulary)),
+            **vars(config.training(method, recipe, seed, vocabulary=config.vocabulary)),
             noise=noise,
             images=config.images,
         )
@@ -132,7 +132,7 @@ def main(config: NoiseStudy) -> None:
             accuracies=outcome.accuracies,
         )
 
-    runs = run_trainings(config, trainings, Robustness, measure)
+    runs = run_trainings(config, trainings, Robustness, measure=measure)
     shutil.rmtree(data, ignore_errors=True)
     print_tables([robustness_table(runs)])
     print_place(config.out, runs)

@@ -86,7 +86,7 @@ def main(config: Thresholds) -> None:
     identities = {t: vocabulary_identity(vocabulary) for t, vocabulary in vocabularies.items()}
     trainings = [
         PrunedTraining(
-            **vars(config.training("catlip", recipe, seed, vocabularies[threshold])),
+            **vars(config.training("catlip", recipe, seed, vocabulary=vocabularies[threshold])),
             threshold=threshold,
             vocabulary_identity=identities[threshold],
         )
@@ -106,7 +106,9 @@ def main(config: Thresholds) -> None:
 
     # The reports know the trainings' encoder and length from the recipe.
     with Record(path, Threshold, {**vars(config), "recipe": recipe}) as record:
-        runs = run_trainings(replace(config, out=folder), trainings, ThresholdTraining, measure)
+        runs = run_trainings(
+            replace(config, out=folder), trainings, ThresholdTraining, measure=measure
+        )
         results = [run.measured for run in runs]
         rows = [result.row() for result in results]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}

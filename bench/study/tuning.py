@@ -118,7 +118,7 @@ def main(config: Tuning) -> None:
             train_seconds=outcome.pretrain.train_seconds,
         )
 
-    runs = run_trainings(config, trials, Trial, measure)
+    runs = run_trainings(config, trials, Trial, measure=measure)
     title = f"Trials of each method's recipe, {config.images:,} images each"
     print(as_text(tuning_table(runs, "tuning", title)))
     print_place(config.out, runs)
@@ -157,5 +157,5 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
-    training = config.training(method, recipe, config.seed, config.vocabulary)
+    training = config.training(method, recipe, config.seed, vocabulary=config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from bench.studies.threshold_result import probes
 from report_support import claims_of, page_in, records_in
 from toys import steps
 
@@ -19,6 +18,7 @@ from bench.downstream.probe.few_labels import share_figures
 from bench.downstream.probe.tables import worth_table
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
 from bench.step_time.result import StepTime, step_tables
+from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables
 from catlip.claims import least_pairs
 from catlip.results.least_counts import ROUNDS, too_few
@@ -265,7 +265,7 @@ def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
-    ((_, points),) = probes(of_kind("threshold")[0]).items()
+    ((_, points),) = threshold_points(of_kind("threshold")[0]).items()
     assert sorted(accuracy for _, accuracy in points) == [pytest.approx(20.0), pytest.approx(40.0)]
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from bench.studies.scaling_result import Scaling
 from hostile_content import ANY_JSON, can_be_shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from one_line import one_line_error
 from report_support import page_in, records_in, run_reports
 
+from bench.study.lengths_result import Scaling
 from catlip.results.run import Records
 from catlip.table import MISSING
 from reports.read.records import read_records

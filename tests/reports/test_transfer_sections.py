@@ -10,9 +10,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from bench.studies.longer_training_figures import lines_of as longer_lines
-from bench.studies.longer_training_figures import snapshots_of
-from bench.studies.longer_training_result import LongerTraining
 from hostile_content import (
     ATTACK,
     can_be_shown,
@@ -34,6 +31,8 @@ from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.runs import runs_of
 from bench.downstream.probe.transfer_gain import gains_of, verdict
 from bench.downstream.probe.transfer_origins import origin_sentences
+from bench.study.lengths_result import LENGTHS
+from bench.study.result import NOISE, TUNING
 from catlip.method_style import ordered
 from catlip.results.blocks import Command, Text
 from catlip.results.lines import means_of
@@ -46,7 +45,7 @@ from reports.sections import Page, build_page
 from reports.summary.answers import as_good
 from reports.transfer import transfer
 
-ANCHORS = ("worth", "dense", "few-labels", "transfer-init", "longer-training")
+ANCHORS = ("worth", "dense", "few-labels", "transfer-init")
 MINUS = "\N{MINUS SIGN}"
 TASKS = {"concepts": (4, 20), "subgroups": (2, 40)}  # classes, training images
 CEILING = "timm:efficientnet_lite0"
@@ -112,16 +111,6 @@ def probe(
     return {"metrics": metrics, "samples": samples, "config": {"recipe": {"epochs": 30}} | config}
 
 
-def longer(method: str, seed: int, base: float, seconds: float = 10.0) -> dict[str, Any]:
-    rows = []
-    for epochs in (10, 20, 40):
-        found = {"epochs": float(epochs), "images_seen": 100 * epochs, "annealed": epochs == 40}
-        found |= {"seconds": seconds * epochs, "top1": (base + epochs / 10) / 100, "top5": 0.5}
-        rows.append(found | {"task": "concepts", "seed": 0})
-    metrics = {"method": method, "pretrain_seed": seed, **sizes()}
-    return {"metrics": metrics, "samples": {"runs": rows}}
-
-
 @pytest.fixture
 def contents() -> dict[tuple[str, str], dict[str, Any]]:
     """(kind, name) -> the parts of a record."""
@@ -139,8 +128,6 @@ def contents() -> dict[tuple[str, str], dict[str, Any]]:
             metrics |= {"concepts_knn_top1": 0.2 + 0.02 * seed, "concepts_knn_top5": 0.4}
             metrics |= {"concepts_zero_shot_top1": 0.1, "concepts_zero_shot_top5": 0.3}
             found["readout", f"{method}-{name}"] = {"metrics": metrics}
-            seconds = 10 if method == "catlip" else 20
-            found["longer_training", f"{method}-{name}"] = longer(method, seed, 5, seconds)
     found["linear_probe", "random-seed0"] = probe("random", 0, 5, cached_features=True)
     found["linear_probe", "timm"] = probe(CEILING, None, 80, cached_features=True)
     metrics = {"method": CEILING, "pretrain_seed": None, "concepts_knn_top1": 0.7}
@@ -410,41 +397,6 @@ def test_where_rows_come_from_is_counted(tmp_path, read):
     )
 
 
-def test_snapshots_are_hollow_and_the_page_says_what_they_understate(read, tmp_path):
-    page = read()
-    records = records_in(tmp_path).of(LongerTraining)
-    snapshots = [snapshot for found in records for snapshot in snapshots_of(found)]
-    catlip, clip = longer_lines(snapshots)
-    assert catlip.points == [(10, pytest.approx(6)), (20, pytest.approx(7)), (40, pytest.approx(9))]
-    assert [x for x, _ in catlip.marks] == [40, 40]
-    assert sorted(x for x, _ in catlip.hollow) == [10, 10, 20, 20]
-    caption = figure(page, "longer_epochs_1").caption
-    assert "Hollow marks are snapshots" in caption
-    assert "before its learning rate had reached" in caption
-    assert "The paper trains once" in caption
-    assert clip.name == "CLIP"
-
-
-def test_trainings_to_their_end_are_not_called_snapshots(write_record, tmp_path):
-    content = longer("catlip", 0, 5)
-    for run in content["samples"]["runs"]:
-        run["annealed"] = True
-    write_record("longer_training", "catlip-seed0", **content)
-    assert "Hollow" not in figure(page_in(tmp_path), "longer_epochs_1").caption
-
-
-def test_runs_trained_to_several_lengths_make_the_line_as_in_the_paper(record):
-    parts = longer("catlip", 0, 5)
-    rows = [run | {"run": "long"} for run in parts["samples"]["runs"]]
-    rows += [rows[1] | {"run": "short", "annealed": True, "top1": 0.12, "seconds": 190.0}]
-    snapshots = snapshots_of(
-        record("longer_training", metrics=parts["metrics"], samples={"runs": rows})
-    )
-    (line,) = longer_lines(snapshots)
-    assert line.points == [(20, pytest.approx(12)), (40, pytest.approx(9))]
-    assert sorted(line.hollow) == [(10, pytest.approx(6)), (20, pytest.approx(7))]
-
-
 def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp_path):
     write_record("linear_probe", "catlip-seed0", **probe("catlip", 0, 30, 3))
     write_record("linear_probe", "clip-seed0", scale="cc3m", **probe("clip", 0, 50))
@@ -498,14 +450,12 @@ def test_what_was_not_run_says_with_which_command_it_is():
     blocks = [block for section in sections for block in section.blocks]
     assert [block.line for block in blocks if isinstance(block, Command)] == [
         *(transfer.PROBE, transfer.FINETUNE, transfer.READOUT, dense.FULL),
-        *(transfer.PROBE, transfer.FINETUNE, transfer.PROBE, transfer.LONGER),
-        *(transfer.SCALING, transfer.ROBUSTNESS, transfer.TUNING),
+        *(transfer.PROBE, transfer.FINETUNE, transfer.PROBE),
+        *(LENGTHS, NOISE, TUNING),
     ]
 
 
-@pytest.mark.parametrize(
-    "line", [transfer.PROBE, transfer.FINETUNE, transfer.READOUT, transfer.LONGER]
-)
+@pytest.mark.parametrize("line", [transfer.PROBE, transfer.FINETUNE, transfer.READOUT])
 def test_the_commands_are_of_programs_that_exist_and_know_their_flags(line):
     takes_its_flags(line, *(REPOSITORY / "bench/downstream").glob("*.py"))
 
@@ -541,7 +491,6 @@ def test_records_of_strange_values_give_a_page(write_record, tmp_path, contents,
     ("kind", "key"),
     [
         *(("linear_probe", "top1"), ("linear_probe", "fraction"), ("finetune", "num_train")),
-        *(("longer_training", "epochs"), ("longer_training", "seconds")),
     ],
 )
 def test_a_record_with_a_spoiled_row_is_left_out_with_its_reason(
@@ -576,7 +525,7 @@ def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, co
         write_record(kind, name, scale="<b>scale", **json.loads(words))
     page = page_in(tmp_path)
     shows_the_attack_as_words(page, tmp_path / "report")
-    own = ("worth", "readouts", "transfer_gain", "linear_probe", "longer")
+    own = ("worth", "readouts", "transfer_gain", "linear_probe")
     assert sum(name.startswith(own) for name in names_of_files(page)) > 5
 
 

@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from bench.studies.threshold_figures import threshold_figures
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
@@ -21,6 +20,7 @@ from report_support import (
     written,
 )
 
+from bench.study.result import threshold_figures
 from catlip.results.blocks import Answers, Command, Figures
 from catlip.results.cells import TIMES
 from catlip.results.figures import render

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_data import ON_A_CPU, write_folders
 
-from bench.downstream import finetune, linear_probe, longer_training, readouts, transfer_options
+from bench.downstream import finetune, linear_probe, readouts, transfer_options
 from bench.downstream.outputs import data_name, encoder_name, filled_in, is_written
 from catlip.cli import InputError
 
@@ -71,9 +71,6 @@ def test_programs_of_several_encoders_keep_theirs_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = f"starter:{starter.root}"
-    for run in trained.values():
-        longer_training.main(longer_training.LongerTraining(tiny_recipe, (run,), data, **ON_A_CPU))
-    assert len(list(Path("runs/bench/longer_training").glob("*.json"))) == 2
     encoders = (str(trained["catlip"]),)
     options = transfer_options.Options(tiny_recipe, encoders, data, seeds=1, **ON_A_CPU)
     transfer_options.main(options)
