@@ -45,7 +45,6 @@ NO_WEIGHTS = "nowhere/weights.safetensors"
         ("linear_probe", "--encoder random:vit_tiny16 --data folder:x", "resolution"),
         ("finetune", "--encoder nowhere --data starter:x", NO_WEIGHTS),
         ("readouts", "--encoder random:hybrid_mini@48 --data cifar:x", "imagenet:DIR"),
-        ("longer_training", "nowhere --data starter:x", "nowhere"),
         ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
     ],
 )
@@ -77,7 +76,7 @@ def test_help_shows_an_example(program, module) -> None:
     assert f"python -m {module}" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["linear_probe", "finetune", "readouts", "longer_training"])
+@pytest.mark.parametrize("name", ["linear_probe", "finetune", "readouts"])
 def test_the_examples_of_a_transfer_bench_are_in_its_help_and_can_be_read(
     monkeypatch, capsys, name
 ) -> None:

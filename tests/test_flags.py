@@ -12,7 +12,7 @@ import pytest
 from one_line import one_line_exit
 
 from bench.plan.config import Plan
-from bench.scaling import Scaling
+from bench.study.lengths import Lengths
 from catlip.cli import run
 from catlip.encoder import ENCODERS
 from catlip.pretrain import PretrainCatLIP, main
@@ -110,8 +110,8 @@ def test_a_flag_that_is_empty_by_default_is_optional(monkeypatch, capsys) -> Non
         (BuildVocabulary, "x --treshold 5 --out v.json", "did you mean --threshold?"),
         (BuildVocabulary, "x --thresh 5 --qiet --out v.json", "--quiet, --threshold?"),
         (Plan, "--gpu b300x", "no datasheet of GPU 'b300x'"),
-        (Scaling, "--bogus 1", "missing: --shards, --probe, --vocabulary, --labels-dir"),
-        (Scaling, "--bogus 1", "unknown: --bogus"),
+        (Lengths, "--bogus 1", "missing: --shards, --labels-dir, --probe, --vocabulary"),
+        (Lengths, "--bogus 1", "unknown: --bogus"),
         (PretrainCatLIP, "", "missing: --shards, --vocabulary "),
     ],
 )

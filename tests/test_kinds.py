@@ -45,7 +45,6 @@ TRANSFER = (
     "linear_probe",
     "finetune",
     "readout",
-    "longer_training",
     "multilabel",
     "segmentation",
     "detection",

@@ -2,18 +2,15 @@
 the vocabulary.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks
 from bench.downstream.probe.transfer_gain import Gain, encoder_means, gains_of
-from bench.studies.laws import cost_of
-from bench.studies.longer_training_figures import snapshots_of
-from bench.studies.longer_training_result import LongerTraining
-from bench.studies.scaling_result import Scaling
-from bench.studies.threshold_result import Threshold, reached
+from bench.study.laws import cost_of
+from bench.study.lengths_result import Scaling
+from bench.study.result import Threshold, threshold_accuracies
 from catlip.claims import least_pairs
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import of_pairs, of_ratios
@@ -39,38 +36,28 @@ class Ended:
     device: str
 
 
-# Length of training, in its unit -> seed of pre-training -> result.
-Lengths = dict[float, dict[str, Ended]]
+# Length of training in images -> seed -> result.
+Lengths = dict[int, dict[str, Ended]]
 
 
-def _lengths(group: Trained, method: str) -> Iterator[tuple[str, str, Lengths]]:
-    """Task, unit and results, for each kind of bench that ran trainings of at least two lengths."""
-    by_task: dict[tuple[str, str], dict[float, dict[str, list[Ended]]]] = {}
-
-    def add(task: str, unit: str, *, length: float, seed: str, ended: Ended) -> None:
-        if task in group.tasks:
-            lengths = by_task.setdefault((task, unit), {})
-            lengths.setdefault(length, {}).setdefault(seed, []).append(ended)
-
-    for record in group.of(LongerTraining, method):
-        for snapshot in snapshots_of(record):
-            if snapshot.row.annealed:
-                named = re.search(r"seed\d+$", snapshot.run)
-                seed = named.group() if named and record.seed is None else f"seed{record.seed}"
-                ended = Ended(snapshot.top1, snapshot.row.seconds, snapshot.device)
-                add(snapshot.row.task, "epochs", length=snapshot.epochs, seed=seed, ended=ended)
+def _lengths(group: Trained, method: str) -> dict[str, Lengths]:
+    """Task -> the trainings on all data; tasks with at least two lengths, in ascending order."""
+    by_task: dict[str, dict[int, dict[str, list[Ended]]]] = {}
     for cell in group.of(Scaling, method):
         one = cell.measured
         for task, top1 in one.accuracies.items() if one.fraction == 1 else ():
-            ended = Ended(100 * top1, one.train_seconds, clipped(cell.where))
-            add(task, "images", length=one.images, seed=f"seed{one.seed}", ended=ended)
-    for (task, unit), lengths in by_task.items():
-        if len(lengths) > 1:
-            means = {
-                length: {seed: _mean_of(ended) for seed, ended in seeds.items()}
-                for length, seeds in sorted(lengths.items())
-            }
-            yield task, unit, means
+            if task in group.tasks:
+                ended = Ended(100 * top1, one.train_seconds, clipped(cell.where))
+                seeds = by_task.setdefault(task, {}).setdefault(one.images, {})
+                seeds.setdefault(f"seed{one.seed}", []).append(ended)
+    return {
+        task: {
+            length: {seed: _mean_of(ended) for seed, ended in seeds.items()}
+            for length, seeds in sorted(lengths.items())
+        }
+        for task, lengths in by_task.items()
+        if len(lengths) > 1
+    }
 
 
 def _mean_of(probes: Sequence[Ended]) -> Ended:
@@ -84,33 +71,25 @@ def longer_helps(groups: Sequence[Trained], method: str) -> Iterator[Evidence]:
     every method improves, so shorter trainings are no test.
     """
     for group in groups:
-        records, compared, untested = group.of(LongerTraining, method), [], ""
-        for task, unit, lengths in _lengths(group, method):
+        compared, untested = [], ""
+        for task, lengths in _lengths(group, method).items():
             enough = {n: own for n, own in lengths.items() if len(own) >= least_pairs()}
             (short, before), (long, last) = [*(enough if len(enough) > 1 else lengths).items()][-2:]
             points = paired(_top1(last), _top1(before))
-            what = f"{group.tasks[task]}, {short:,g} to {long:,g} {unit}"
+            what = f"{group.tasks[task]}, {short:,} to {long:,} images"
             compared.append(Compared(what, of_pairs(points)))
-            untested = untested or _too_short(*(_epochs(group, n, unit) for n in (short, long)))
+            untested = untested or _too_short(*(_epochs(group, n) for n in (short, long)))
         if compared:
-            anchor = link([*records, *group.of(Scaling, method)])
-            caveats = _on(group, "cc3m")
-            yield Evidence(compared, "", caveats, anchor=anchor, untested=untested)
-        elif records:
-            words = (
-                "Only one length was trained to its end; its earlier snapshots are not annealed."
-            )
-            yield Evidence([], words, group.caveats, anchor=link(records))
+            anchor = link(group.of(Scaling, method))
+            yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor, untested=untested)
 
 
-def _epochs(group: Trained, length: float, unit: str) -> float | None:
+def _epochs(group: Trained, images: int) -> float | None:
     """A length in epochs; None if the number of images in the group's data set is not known."""
-    if unit == "epochs":
-        return length
     for record in group.of(Pretrain):
         if record.measured.epochs_seen > 0:
-            return length * record.measured.epochs_seen / record.measured.images_seen
-    return length / CC3M_IMAGES if group.scale == "cc3m" else None
+            return images * record.measured.epochs_seen / record.measured.images_seen
+    return images / CC3M_IMAGES if group.scale == "cc3m" else None
 
 
 def _too_short(short: float | None, long: float | None) -> str:
@@ -142,13 +121,10 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
     training counts as having just reached it.
     """
     for group in groups:
-        ours, theirs = (
-            {(task, unit): own for task, unit, own in _lengths(group, method)}
-            for method in ("catlip", "clip")
-        )
+        ours, theirs = _lengths(group, "catlip"), _lengths(group, "clip")
         compared = []
-        for task, unit in (key for key in ours if key in theirs):
-            one, other = (_by_seed(own[task, unit]) for own in (ours, theirs))
+        for task in [task for task in ours if task in theirs]:
+            one, other = _by_seed(ours[task]), _by_seed(theirs[task])
             devices = {seed: own[0].device for seed, own in one.items()}
             seeds = [seed for seed in other if devices.get(seed) == other[seed][0].device]
             ratios = [_sooner(one[seed], other[seed]) for seed in seeds]
@@ -157,7 +133,7 @@ def less_compute(groups: Sequence[Trained]) -> Iterator[Evidence]:
                 what = f"CLIP's best on {group.tasks[task]}, on {where}"
                 compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
         if compared:
-            anchor = link([*group.of(LongerTraining, "catlip"), *group.of(Scaling, "catlip")])
+            anchor = link(group.of(Scaling, "catlip"))
             yield Evidence(compared, "", _on(group, "cc3m"), anchor=anchor)
 
 
@@ -292,7 +268,7 @@ def _thresholds(
     """Every record of kind `threshold`, with the accuracies of each of its probes."""
     for group in groups:
         for record in group.of(Threshold):
-            yield group, record, reached(record)
+            yield group, record, threshold_accuracies(record)
 
 
 def _of_thresholds(group: Trained, record: Run) -> tuple[str, ...]:

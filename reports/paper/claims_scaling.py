@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling
 from catlip.results.estimate import of_pairs
 from catlip.results.run import Run
 from catlip.results.seeds import link

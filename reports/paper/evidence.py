@@ -19,8 +19,7 @@ from bench.downstream.probe.result import (
     is_published,
     without_classes,
 )
-from bench.studies.longer_training_result import LongerTraining
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import Estimate
 from catlip.results.kind import Kind
@@ -38,7 +37,7 @@ from catlip.table import clipped
 
 OfKind = TypeVar("OfKind", bound=Kind)
 Key = TypeVar("Key")
-ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
+ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout)
 SHORTER = "after a shorter training"
 Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
 

@@ -19,8 +19,7 @@ from report_support import (
 )
 from toys import steps
 
-from bench.studies.scaling_figures import against_itself
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling, against_itself
 from catlip.claims import claims, digest, rules
 from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
 from catlip.results.run import Records
@@ -326,22 +325,22 @@ def test_memory_bytes_and_waiting(golden, tmp_path, said):
     assert found["bytes"] == AT_THE_PAPERS
 
 
-def lengths(write_record, method, levels, annealed=True, scale="cc3m", seconds=1.0):
-    every = {"task": "imagenet", "annealed": annealed, "device": "GPU"}
-    rows = []
+def lengths(write_record, method, levels, seconds=1.0):
+    """Trainings on CC3M: epochs -> accuracy with each seed."""
+    name, config = f"{method}-seed0", {"recipe": {"encoder": "vit_b16"}}
+    trained = {"method": method, "images_seen": 290e6, "epochs_seen": 100.0}
+    write_record("pretrain", name, "runs", "cc3m", metrics=trained, config=config)
+    probed = {"method": method, "imagenet_num_classes": 1000}
+    encoder = {"encoder": f"runs/cc3m/pretrain/{name}"}
+    write_record("linear_probe", name, "runs", "cc3m", metrics=probed, config=encoder)
     for epochs, values in levels.items():
         for seed, value in enumerate(values):
-            row = {"run": f"{method}-{epochs}-seed{seed}", "epochs": epochs, "seed": seed}
-            rows.append(every | row | {"seconds": seconds * epochs, "top1": value})
-    name, trained = f"{method}-seed0", {"method": method, "images_seen": 290e6}
-    config = {"recipe": {"encoder": "vit_b16"}}
-    write_record("pretrain", name, "runs", scale, metrics=trained, config=config)
-    parts = {
-        "metrics": {"method": method, "imagenet_num_classes": 1000},
-        "config": {"runs": [f"runs/{scale}/pretrain/{name}"]},
-        "samples": {"runs": rows},
-    }
-    write_record("longer_training", method, "runs", scale, **parts)
+            images = round(epochs * 2.9e6)
+            metrics = {"method": method, "encoder": "vit_b16", "fraction": 1.0, "seed": seed}
+            metrics |= {"images": images, "images_seen": images, "train_seconds": seconds * epochs}
+            metrics |= {"flops": 1.0, "final_loss": 1.0, "accuracies": {"imagenet": value}}
+            cell = f"{method}-{epochs}-{seed}"
+            write_record("scaling", cell, "runs", "cc3m", metrics=metrics, config=config)
 
 
 def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_times_as_much(
@@ -380,13 +379,6 @@ def test_lengths_in_images_are_compared_with_the_papers_in_epochs(
     cell(write_record, 0.3, images=25_000)
     cell(write_record, 0.4, images=100_000)
     assert said()["catlip_longer"] == f"{HOLDS} at starter scale"
-
-
-@pytest.mark.parametrize("scale", ["cc3m", "starter"])
-def test_snapshots_that_are_not_annealed_are_no_lengths(write_record, said, scale):
-    levels = {25: six(0.50), 100: six(0.58)}
-    lengths(write_record, "catlip", levels, annealed=False, scale=scale)
-    assert said()["catlip_longer"] == NOT_TESTED
 
 
 def gains(transfer, kind, differences, scale="datacomp"):

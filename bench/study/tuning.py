@@ -3,33 +3,24 @@ data.
 
 The learning rate can decide which of two methods is better, so neither may be tuned less than the
 other. The trials of all methods are the same points of a Sobol sequence, in the same order: if one
-method has more trials than another, its first ones are the other's. Each trial is a short training
-and a linear probe, in a folder of its own, and writes one record; a finished trial is not done
-again.
+method has more trials than another, its first ones are the other's.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated
 
-from torch.quasirandom import SobolEngine
-
-from bench.studies import tuning_result as result
-from bench.studies.training import (
-    METHODS,
+from bench.study.engine import (
     Study,
     Training,
-    base_recipe,
-    check,
-    every_one,
-    say_where,
+    known_methods,
+    print_place,
+    run_trainings,
     train_and_probe,
 )
-from bench.studies.tuning_result import tuning_table
-from catlip.cli import InputError, one_of, run
+from bench.study.result import Trial, tuning_table
+from catlip.cli import InputError
 from catlip.program.ranges import Count, Seed
 from catlip.table import as_text
 
@@ -57,14 +48,14 @@ RANGES: dict[str, Callable[[float], float]] = {
 LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuning(Study):
     """Try several recipes for each method, the same number for all; run the same command again to
     go on.
 
-    python -m bench.tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+    python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
-    python -m bench.tuning --methods catlip clip siglip --trials 32 --recipe cc3m_b16 \\
+    python -m bench.study tuning --methods catlip clip siglip --trials 32 --recipe cc3m_b16 \\
         --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
         --vocabulary runs/cc3m/vocabulary.json --probe folder:/data/validation \\
         --images 10000000 --out runs/cc3m/tuning
@@ -72,7 +63,9 @@ class Tuning(Study):
     --probe holds validation data, never what the methods are compared on in the end.
     """
 
-    methods: tuple[Annotated[str, one_of(METHODS)], ...] = ("catlip", "clip")
+    vocabulary: Path
+    """Vocabulary: the classes of methods that classify."""
+    methods: tuple[str, ...] = ("catlip", "clip")
     """Methods to tune."""
     trials: Count = 16
     """Number of trials of each method."""
@@ -85,7 +78,7 @@ class Tuning(Study):
 
 
 @dataclass(frozen=True)
-class OneTrial(Training):
+class TrialTraining(Training):
     """What determines one trial."""
 
     trial: int
@@ -102,20 +95,39 @@ def main(config: Tuning) -> None:
         raise InputError(
             f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"
         )
-    check(config)
+    config.check()
     trials = [
         trial_of(config, method, number)
         for number in range(config.trials)
         for method in config.methods
     ]
-    done = every_one(config, trials, result.Trial, measure=partial(_measure, config))
+
+    def measure(trial: TrialTraining, folder: Path) -> Trial:
+        """A training that diverges is an outcome, not an error."""
+        result = Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
+        try:
+            outcome = train_and_probe(config, trial, folder)
+        except InputError as error:
+            if "finite" not in str(error):
+                raise
+            return replace(result, failed=str(error))
+        return replace(
+            result,
+            accuracies=outcome.accuracies,
+            images_seen=outcome.pretrain.images_seen,
+            train_seconds=outcome.pretrain.train_seconds,
+        )
+
+    runs = run_trainings(config, trials, Trial, measure=measure)
     title = f"Trials of each method's recipe, {config.images:,} images each"
-    print(as_text(tuning_table(done, "tuning", title)))
-    say_where(config.out, done)
+    print(as_text(tuning_table(runs, "tuning", title)))
+    print_place(config.out, runs)
 
 
 def points(trials: int, seed: int) -> list[dict[str, float]]:
     """The first `trials` points, each as setting -> value."""
+    from torch.quasirandom import SobolEngine
+
     shares = SobolEngine(len(RANGES), scramble=True, seed=seed).draw(trials).tolist()
     return [
         {name: of(share) for (name, of), share in zip(RANGES.items(), point, strict=True)}
@@ -123,13 +135,13 @@ def points(trials: int, seed: int) -> list[dict[str, float]]:
     ]
 
 
-def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
+def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     """The trial of a method with that number. Raises: InputError."""
-    base = base_recipe(config, method)
+    base = config.base_recipe(method)
     drawn = {
         name: value
         for name, value in points(number + 1, config.seed)[number].items()
-        if name in METHODS[method].starts or name not in LOGITS
+        if name in known_methods()[method].starts or name not in LOGITS
     }
     steps = max(1, round(config.images / drawn["images_per_step"]))
     recipe = replace(
@@ -145,26 +157,5 @@ def trial_of(config: Tuning, method: str, number: int) -> OneTrial:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
-    training = config.training(method, recipe, config.seed)
-    return OneTrial(**vars(training), trial=number, drawn=drawn)
-
-
-def _measure(config: Tuning, trial: OneTrial, folder: Path) -> result.Trial:
-    """Train and probe; a training that diverges is an outcome, not an error. Raises: InputError."""
-    reached = result.Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
-    try:
-        outcome = train_and_probe(config, trial, folder)
-    except InputError as error:
-        if "finite" not in str(error):
-            raise
-        return replace(reached, failed=str(error))
-    return replace(
-        reached,
-        accuracies=outcome.accuracies,
-        images_seen=outcome.pretrain.images_seen,
-        train_seconds=outcome.pretrain.train_seconds,
-    )
-
-
-if __name__ == "__main__":
-    run(Tuning, main)
+    training = config.training(method, recipe, config.seed, vocabulary=config.vocabulary)
+    return TrialTraining(**vars(training), trial=number, drawn=drawn)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EXPONENTS = np.linspace(0.02, 2.0, 100)
-LEAST_LENGTHS = 5  # more than the three unknowns, after one length is held out
+MIN_LENGTHS = 5  # more than the three unknowns, after one length is held out
 RESAMPLES = 200
 SEED = 0
 
