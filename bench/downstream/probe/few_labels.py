@@ -114,7 +114,7 @@ def _figure(
     if epochs := agreed(run.record.setup.recipe.epochs for run in runs):
         sentences.append(f"Each trains for {shown(epochs, 0)} epochs on its fraction.")
     chance = chance_of(records, task)
-    dotted = chance if chance is not None and chance > MIN_DOTTED * _top(lines) else None
+    dotted = chance if chance is not None and chance > MIN_DOTTED * _highest(lines) else None
     if chance is not None:
         sentences.append(f"Guessing gives {shown(chance, 1)} %{', dotted' if dotted else ''}.")
     caption = " ".join(filter(None, sentences))
@@ -149,17 +149,15 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
 
 def _counted(runs: Sequence[SweepRun]) -> str:
     """A sentence on how many encoders each line has, and how many classifiers each point."""
-    encoders = Counter(
-        (method, init)
-        for _, method, init in {(encoder_key(r.record), r.record.method, r.init) for r in runs}
-    )
-    points = Counter(
+    encoders = {(encoder_key(run.record), run.record.method, run.init) for run in runs}
+    of_lines = Counter((method, init) for _, method, init in encoders)
+    of_points = Counter(
         (run.record.method, encoder_key(run.record), run.init, run.fraction) for run in runs
     )
     words = (
-        f"Means are over {_range(encoders.values(), 'encoder')}, with "
-        f"{_range(points.values(), 'classifier')} each; every classifier is a mark, moved aside a "
-        "little to be seen."
+        f"Means are over {_range(of_lines.values(), 'encoder')}, with "
+        f"{_range(of_points.values(), 'classifier')} each; every classifier is a mark, moved aside "
+        "a little to be seen."
     )
     if any(run.fraction > MORE * run.asked for run in runs):
         words += (
@@ -174,10 +172,6 @@ def _range(counts: Collection[int], word: str) -> str:
     return f"{low if low == high else f'{low} to {high}'} {word}{'s' * (high > 1)}"
 
 
-def _top(lines: Sequence[Line]) -> float:
-    return max(y for line in lines for _, y in line.marks)
-
-
 def _draw(
     axes: "Axes", lines: Sequence[Line], title: str, images: dict[float, int], chance: float | None
 ) -> None:
@@ -186,15 +180,20 @@ def _draw(
     fractions = sorted({x for line in lines for x, _ in line.points})
     axes.set_xscale("log")
     axes.set_xlim(fractions[0] / 1.2, fractions[-1] * 1.2)
-    axes.set_ylim(0, 1.08 * _top(lines) or 1.0)
+    axes.set_ylim(0, 1.08 * _highest(lines) or 1.0)
     ticks = [fractions[i] for i in thinned(len(fractions), MAX_TICKS)]
-    axes.set_xticks(ticks, [f"{brief_fraction(tick)}\n{_short(images[tick])}" for tick in ticks])
+    labels = [f"{brief_fraction(tick)}\n{_short(images[tick])}" for tick in ticks]
+    axes.set_xticks(ticks, labels)
     axes.xaxis.set_minor_locator(NullLocator())
     if chance is not None:
         axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
     axes.set_xlabel("fraction of the training data (%),\nbelow it the number of images")
     axes.set_ylabel(f"{title}, top-1 (%)")
     draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
+
+
+def _highest(lines: Sequence[Line]) -> float:
+    return max(y for line in lines for _, y in line.marks)
 
 
 def _short(images: int) -> str:

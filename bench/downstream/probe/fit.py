@@ -50,12 +50,8 @@ LOG_EVERY = 20
 class Score:
     """How good a classifier is on the test images, and how its training went.
 
-    Attributes:
-        top1, top5: accuracy in [0, 1].
-        seconds, final_loss: of its training.
-        correct: for each test image that could be read, in their order, whether its class had the
-            highest score; as `bench.downstream.probe.result.packed` writes it.
-        broken: the training and test images that could not be read and were left out.
+    `correct` is that of `bench.downstream.probe.result.Classifier`; `broken` are the training and
+    test images that could not be read and were left out.
     """
 
     top1: float
@@ -79,7 +75,6 @@ class Fit:
 
     @property
     def name(self) -> str:
-        """The name of the training's folder."""
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
 
 
@@ -97,10 +92,8 @@ class Options(Reading, Protocol):
 class Training:
     """How to train a classifier, apart from the data, the encoder and the head.
 
-    Attributes:
-        folder: for checkpoints, the log and at the end the weights and the score.
-        identity: what determines the run; a checkpoint made under another one is refused.
-        seed: of the order of images and of their augmentation.
+    Checkpoints, the log and at the end the weights and the score go into `folder`; a checkpoint
+    made under another `identity` is refused.
     """
 
     folder: Path
@@ -117,9 +110,6 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
     A finished training is not repeated: its score is read. Its checkpoints are deleted, its weights
     are kept.
-
-    Raises: InputError when the folder holds another run, the loss is not finite, or too many images
-        cannot be read.
     """
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
@@ -140,13 +130,9 @@ class Classification(Objective):
 
     Args:
         image_encoder: [B, 3, H, W] to [B, D].
-        head: [B, D] to [B, classes].
         recipe: gives the label smoothing and the decay of the learning rate from block to block.
         frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
             alone.
-        multi_label: whether an image can be of several classes, or none.
-    Raises: InputError when the recipe has a layer decay, but the encoder does not have one row of
-        numbered blocks.
     """
 
     needs = frozenset({"labels"})
@@ -182,7 +168,6 @@ class Classification(Objective):
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
-        """Set the mode, as for any module; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         self.image_encoder.train(mode and not self.frozen)
         return self
@@ -214,8 +199,6 @@ class Classification(Objective):
 def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
     """Train by the loop and the data path of pre-training, from the last checkpoint if there is
     one; leave the averaged weights in `classification`.
-
-    Returns: `seconds` of training and `final_loss`.
     """
     recipe, place, options = training.recipe, training.place, training.options
     data = DataPath(
@@ -297,15 +280,11 @@ class CachedFeatures:
 
     def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
         self.recipe = recipe
-        self.extract = Extractor(encoder.module, encoder.preprocess, reading)
-        self.of: dict[str, tuple[Features, Features]] = {}  # training and test, by task
+        self.features = Extractor(encoder.module, encoder.preprocess, reading)
 
     def __call__(self, fit: Fit) -> Score:
-        """Train and test one classifier."""
         task = fit.task
-        if task.name not in self.of:
-            self.of[task.name] = self.extract(task.train), self.extract(task.test)
-        train, test = self.of[task.name]
+        train, test = self.features(task.train), self.features(task.test)
         broken = [*train.broken.images(), *test.broken.images()]
         if fit.fraction < 1:
             number = {key: number for number, key in enumerate(task.train.keys)}
@@ -320,11 +299,8 @@ def fit_linear(
     """Train a copy of `head` on features, standardised by the training features' mean and standard
     deviation, and test it.
 
-    Args:
-        init: a transferred head is for features that are not standardised, so it is converted; a
-            random one is not.
-        recipe: gives the epochs or iterations, rates, decay and batch.
-        seed: of the order of the images.
+    A transferred head is for features that are not standardised, so it is converted; a random one
+    is not.
     """
     began = time.perf_counter()
     mean = train.values.mean(0)

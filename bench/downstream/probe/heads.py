@@ -43,8 +43,6 @@ def transfer_head(
     Args:
         spelling: of the encoder; the record beside its folder names the vocabulary.
         seed: of the random rows, which are those of labels without a class.
-    Raises: InputError when the encoder has no classifier over a vocabulary, its vocabulary is
-        unknown or does not match, or none of the labels has a class.
     """
     if not has_classifier(encoder):
         raise InputError(

@@ -66,9 +66,8 @@ class Transferred(Kind):
 class TaskResult:
     """The accuracies on one task, as fractions of its test images.
 
-    Attributes:
-        num_train, num_test: number of images; readouts have no `num_train`.
-        top1, top5: means over the seeds of classifiers with a random start and all training data.
+    `top1` and `top5` are means over the seeds of classifiers with a random start and all training
+    data. Readouts have no `num_train`.
     """
 
     num_classes: int
@@ -155,9 +154,7 @@ class Classifier:
 
     Attributes:
         fraction: the fraction of each class's training data that was asked for.
-        init: at random, or from rows of the pre-training's classifier.
         num_train: number of training images; more than `fraction` of them if a class has few.
-        seconds: of training.
         correct: whether the class of each readable test image, in their order, came first, as
             `packed` writes it; empty in older records.
     """
@@ -217,11 +214,7 @@ class Finetune(OnTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Readout(OnTasks):
-    """Accuracies of classes that were read out of features without training.
-
-    Attributes:
-        zero_shot: how classes were read out without any images of the task, if they were.
-    """
+    """Accuracies of classes that were read out of features without training."""
 
     kind = "readout"
     rows: ClassVar[dict[str, type]] = {"origins_": LabelOrigin}
@@ -299,9 +292,7 @@ def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
 
 
 def chance_of(records: Sequence[Run[OnTasks]], task: str) -> float | None:
-    """What guessing gives, in %; None if the number of classes is not known, or differs between
-    records.
-    """
+    """What guessing gives, in %; None if the number of classes is not known."""
     classes = num_classes(records, task)
     return 100 / classes if classes is not None and classes > 1 else None
 
@@ -363,24 +354,19 @@ def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
 
 
 def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
-    """`accuracy` as a cell, linked to the records."""
     return quantity_cell(accuracy(records, name), 1, link(records))
 
 
 def encoder_key(record: Run) -> str:
-    """A key that is equal for all records of one encoder of a method: its seed of pre-training, or
-    the record's path if the seed is not known.
-    """
+    """Equal for all records of one encoder of a method: its seed of pre-training, if known."""
     return record.path if record.seed is None else f"seed {record.seed}"
 
 
 def methods_of(records: Iterable[Run]) -> list[str]:
-    """Methods in the order of every table; encoders that were not trained here are last."""
     return ordered(record.method for record in records)
 
 
 def method_cell(method: str) -> Cell:
-    """The first cell of a method's row."""
     return Cell(clipped(name_of(method), 48))
 
 
@@ -389,12 +375,8 @@ class SweepRun:
     """One classifier (with its encoder, where that was fine-tuned), from a fraction of a task's
     training data.
 
-    Attributes:
-        asked: the fraction of the training data that was asked for, in %.
-        fraction: the fraction that was used, in %, which is more if every class keeps at least one
-            image; equal to `asked` if it is not known.
-        images: how many images were used.
-        top1: accuracy in %, or NaN.
+    `fraction`, in %, is what was used. That is more than was asked for if every class keeps at
+    least one image.
     """
 
     record: Run[OnTasks]

@@ -4,6 +4,7 @@ at the records' scale, and what is read out without training.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from bench.downstream.probe.result import (
     Finetune,
@@ -74,10 +75,11 @@ def worth_table(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Table
     probes = [record for record in records if record.kind == LinearProbe.kind]
     tuned = [record for record in records if record.kind == Finetune.kind]
     tasks = tasks_of(tasks_with(probes) + tasks_with(tuned), records)
+    titles = {task: task_title(records, task) for task in tasks}
     ways = {way: of for way, of in (("LP", probes), ("FT", tuned)) if of}
     columns = [
         "Method",
-        *(f"{task_title(records, task)}, {way} (%)" for task in tasks for way in ways),
+        *(f"{titles[task]}, {way} (%)" for task in tasks for way in ways),
     ]
     rows = {
         method: [accuracy_cell(of, method, task) for task in tasks for of in ways.values()]
@@ -87,62 +89,69 @@ def worth_table(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Table
         f"Table 1's form at {records[0].scale} scale: linear probe "
         f"(LP){' and fine-tuning (FT)' if tuned else ''}, top-1"
     )
-    caption = _worth_caption(probes, tuned, tasks)
-    return _grouped(f"worth{suffix}", title, columns, rows=rows, caption=caption)
-
-
-def _worth_caption(
-    probes: Sequence[Run[OnTasks]], tuned: Sequence[Run[OnTasks]], tasks: Sequence[str]
-) -> str:
-    words = (
+    caption = (
         "Mean ± sample standard deviation over n seeds of pre-training; all training data, "
         "classifiers that start at random. Every encoder sees images of its own size, which its "
-        f"record names.{_guessing([*probes, *tuned], tasks)}"
+        "record names."
     )
+    chances = [
+        f"{shown(chance, 1)} % on {titles[task]}"
+        for task in tasks
+        if (chance := chance_of([*probes, *tuned], task))
+    ]
+    if chances:
+        caption += f" Guessing gives {' and '.join(chances)}."
     if probes and all(r.setup.cached_features for r in probes):
-        words += (
+        caption += (
             " The probes compute features once, so they see no augmented image; the paper's probes "
             "(Table 7(a)) augment in every epoch: the two do not give the same number."
         )
     for name, of in (("linear probes", probes), ("fine-tunings", tuned)):
         if fields := unlike(of):
-            words += (
+            caption += (
                 f" Beware: the {name} here do not all have the same recipe: they differ in "
                 f"{listed(fields)}."
             )
-    return words
-
-
-def _guessing(records: Sequence[Run[OnTasks]], tasks: Sequence[str]) -> str:
-    said = []
-    for task in tasks:
-        if chance := chance_of(records, task):
-            said.append(f"{shown(chance, 1)} % on {task_title(records, task)}")
-    return f" Guessing gives {' and '.join(said)}." if said else ""
+    return _grouped(f"worth{suffix}", title, columns, rows=rows, caption=caption)
 
 
 def readout_table(
-    read: Sequence[Run[Readout]], probes: Sequence[Run[LinearProbe]], suffix: str = ""
+    readouts: Sequence[Run[Readout]], probes: Sequence[Run[LinearProbe]], suffix: str = ""
 ) -> list[Table]:
     """Accuracy without training a classifier, beside the linear probe's, one row for each method;
     the records are of one root and scale.
     """
-    by_neighbours = tasks_with(read, lambda task: task.knn_top1)
-    zero_shot = tasks_with(read, lambda task: task.zero_shot_top1)
-    tasks = tasks_of(by_neighbours + zero_shot, [*read, *probes])
+    by_neighbours = tasks_with(readouts, lambda task: task.knn_top1)
+    zero_shot = tasks_with(readouts, lambda task: task.zero_shot_top1)
+    tasks = tasks_of(by_neighbours + zero_shot, [*readouts, *probes])
     columns = ["Method"]
     for task in tasks:
-        title = task_title([*read, *probes], task)
+        title = task_title([*readouts, *probes], task)
         columns += [
             f"{title}: zero-shot (%)",
             f"{title}: nearest neighbours (%)",
             f"{title}: linear probe (%)",
         ]
-    rows = {
-        method: [cell for task in tasks for cell in _readout_cells(read, probes, method, task=task)]
-        for method in methods_of(read)
-    }
-    voters = agreed(record.setup.neighbours for record in read)
+    rows: dict[str, list[Cell]] = {}
+    for method in methods_of(readouts):
+        ways = {record.measured.zero_shot for record in readouts if record.method == method}
+        how = " and ".join(sorted(f"by {way}" for way in ways if way))
+        rows[method] = []
+        for task in tasks:
+            for records, measure in ((readouts, "zero_shot_"), (readouts, "knn_"), (probes, "")):
+                top1, top5 = (
+                    accuracy_cell(records, method, task, attrgetter(f"{measure}{top}"))
+                    for top in ("top1", "top5")
+                )
+                if top1.quantity:
+                    words = [
+                        how if measure == "zero_shot_" else "",
+                        f"top-5 {shown(top5.quantity.mean, 1)}" if top5.quantity else "",
+                        top1.small,
+                    ]
+                    top1 = replace(top1, small=", ".join(word for word in words if word))
+                rows[method].append(top1)
+    voters = agreed(record.setup.neighbours for record in readouts)
     caption = (
         "Top-1, below it top-5 and n. Nearest neighbours: the "
         f"{f'{shown(voters, 0)} ' if voters else ''}training images with the most similar features "
@@ -151,41 +160,8 @@ def readout_table(
         "would start from, and never chooses a label without one. Only the linear probe is "
         "trained."
     )
-    return _grouped(
-        f"readouts{suffix}",
-        f"Accuracy without training a classifier, {read[0].scale} scale",
-        columns,
-        rows=rows,
-        caption=caption,
-    )
-
-
-def _readout_cells(
-    read: Sequence[Run[Readout]], probes: Sequence[Run[LinearProbe]], method: str, task: str
-) -> list[Cell]:
-    ways = {record.measured.zero_shot for record in read if record.method == method}
-    how = " and ".join(sorted(f"by {way}" for way in ways if way))
-    zero_shot = (
-        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top1),
-        accuracy_cell(read, method, task, value=lambda result: result.zero_shot_top5),
-    )
-    neighbours = (
-        accuracy_cell(read, method, task, value=lambda result: result.knn_top1),
-        accuracy_cell(read, method, task, value=lambda result: result.knn_top5),
-    )
-    probe = (
-        accuracy_cell(probes, method, task),
-        accuracy_cell(probes, method, task, value=lambda result: result.top5),
-    )
-    return [_with_top5(*zero_shot, how), _with_top5(*neighbours), _with_top5(*probe)]
-
-
-def _with_top5(top1: Cell, top5: Cell, how: str = "") -> Cell:
-    """Top-1, and below it top-5, n, and how it was read out."""
-    if top1.quantity is None:
-        return top1
-    words = [how, f"top-5 {shown(top5.quantity.mean, 1)}" if top5.quantity else "", top1.small]
-    return replace(top1, small=", ".join(word for word in words if word))
+    title = f"Accuracy without training a classifier, {readouts[0].scale} scale"
+    return _grouped(f"readouts{suffix}", title, columns, rows=rows, caption=caption)
 
 
 def _grouped(
