@@ -9,7 +9,7 @@ would fill it.
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.downstream.dense.figures import dense_sections
+from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.few_labels import share_figures
 from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
 from bench.downstream.probe.tables import readout_table, worth_table
@@ -53,7 +53,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on what an encoder is worth, in the order of the page."""
     return [
         Section("worth", "Probes and fine-tuning", _worth(main, records)),
-        *dense_sections(main, records),
+        dense_section(main, records),
         Section("few-labels", "Little data", _few_labels(main, records)),
         Section("transfer-init", "Transfer Init", _transfer_init(main, records)),
         Section("longer-training", "Longer training", _longer(main, records)),

@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 from report_support import REPOSITORY, figure, page_in, records_in, table, takes_its_flags
 
-from bench.downstream.dense import figures as dense
 from bench.downstream.probe.few_labels import lines_of as share_lines
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.runs import runs_of
@@ -497,7 +496,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
     assert all(len(section.blocks[0].words) > 120 for section in sections)
     blocks = [block for section in sections for block in section.blocks]
     assert [block.line for block in blocks if isinstance(block, Command)] == [
-        *(transfer.PROBE, transfer.FINETUNE, transfer.READOUT, dense.FULL),
+        *(transfer.PROBE, transfer.FINETUNE, transfer.READOUT, "./run_all.sh --full"),
         *(transfer.PROBE, transfer.FINETUNE, transfer.PROBE, transfer.LONGER),
         *(transfer.SCALING, transfer.ROBUSTNESS, transfer.TUNING),
     ]

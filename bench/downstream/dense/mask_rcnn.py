@@ -15,7 +15,6 @@ Two more differences have no parameters: the release's pyramid adds each level t
 its heads take objects from the last level too.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from detectron2 import model_zoo
@@ -35,6 +34,66 @@ from catlip.recipes.dense import OBJECT_IOU, DetectionRecipe
 VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
 ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64
 FEATURES = "last_feat"
+PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid has
+
+
+def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> "MaskRCNN":
+    """Mask R-CNN on a feature map; torch's random numbers initialise the heads."""
+    model = model_zoo.get_config(VITDET).model
+    channels, iou = recipe.pyramid_channels, recipe.background_iou
+    strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
+
+    model.backbone.net = EncoderBackbone(features)
+    model.backbone.in_feature = FEATURES
+    model.backbone.out_channels = channels
+    model.backbone.scale_factors = recipe.pyramid_scales
+    model.backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(strides[-1]))
+    model.backbone.square_pad = 0  # MaskRCNN pads
+
+    of_proposals, proposals = [*strides, 2 * strides[-1]], model.proposal_generator
+    in_training, sampled = recipe.proposals
+    in_testing = recipe.test_proposals
+    proposals.in_features = [_level(stride) for stride in of_proposals]
+    proposals.head.in_channels = channels
+    proposals.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in of_proposals]
+    proposals.anchor_generator.strides = of_proposals
+    proposals.anchor_matcher.thresholds = [iou, OBJECT_IOU]
+    proposals.pre_nms_topk = (2 * in_testing, in_testing)
+    proposals.post_nms_topk = (in_training, in_testing)
+    proposals.smooth_l1_beta = recipe.smooth_l1_beta
+
+    # The heads use all levels but the last, which is for proposals alone.
+    heads = model.roi_heads
+    heads.num_classes = num_classes
+    heads.batch_size_per_image = sampled
+    heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
+    for pooler in (heads.box_pooler, heads.mask_pooler):
+        pooler.scales = [1 / stride for stride in strides]
+        pooler.sampling_ratio = recipe.roi_sampling
+        pooler.pooler_type = "ROIAlignV2" if recipe.roi_aligned else "ROIAlign"
+    heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
+    heads.box_head.conv_dims = [channels] * recipe.head_convolutions
+    heads.box_head.fc_dims = [recipe.fc_channels]
+    heads.box_predictor.test_score_thresh = recipe.least_score
+    heads.box_predictor.smooth_l1_beta = recipe.smooth_l1_beta
+    heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
+    heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
+    # The last one is the transposed convolution.
+    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)
+
+    # A feature map takes RGB in [0, 1].
+    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3
+    psnr = recipe.range_augment
+    model.range_augment = LazyCall(RangeAugment)(psnr=psnr) if psnr else None
+    model.layer_decay, model.side = recipe.layer_decay, recipe.resolution
+    model._target_ = MaskRCNN
+    built: MaskRCNN = instantiate(model)
+    return built
+
+
+def _level(stride: int) -> str:
+    """detectron2's name for the level of the pyramid with that stride, a power of two."""
+    return f"p{stride.bit_length() - 1}"
 
 
 class EncoderBackbone(Backbone):
@@ -117,74 +176,3 @@ class MaskRCNN(GeneralizedRCNN):
         """
         module = self.get_submodule(name.rpartition(".")[0])
         return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))
-
-
-def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> MaskRCNN:
-    """Mask R-CNN on a feature map; torch's random numbers initialise the heads."""
-    model = model_zoo.get_config(VITDET).model
-    strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
-    _set_backbone(model.backbone, features, recipe)
-    _set_proposals(model.proposal_generator, [*strides, 2 * strides[-1]], recipe)
-    _set_heads(model.roi_heads, strides, recipe, num_classes=num_classes)
-    # A feature map takes RGB in [0, 1].
-    model.pixel_mean, model.pixel_std = [0.0] * 3, [255.0] * 3
-    model.range_augment = (
-        LazyCall(RangeAugment)(psnr=recipe.range_augment) if recipe.range_augment else None
-    )
-    model.layer_decay, model.side = recipe.layer_decay, recipe.resolution
-    model._target_ = MaskRCNN
-    built: MaskRCNN = instantiate(model)
-    return built
-
-
-def _set_backbone(backbone: Any, features: FeatureMap, recipe: DetectionRecipe) -> None:
-    backbone.net = EncoderBackbone(features)
-    backbone.in_feature = FEATURES
-    backbone.out_channels = recipe.pyramid_channels
-    backbone.scale_factors = recipe.pyramid_scales
-    last_stride = int(features.output_stride / recipe.pyramid_scales[-1])
-    backbone.top_block = LazyCall(LevelAbove)(in_feature=_level(last_stride))
-    backbone.square_pad = 0  # MaskRCNN pads
-
-
-def _set_proposals(generator: Any, strides: Sequence[int], recipe: DetectionRecipe) -> None:
-    generator.in_features = [_level(stride) for stride in strides]
-    generator.head.in_channels = recipe.pyramid_channels
-    generator.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in strides]
-    generator.anchor_generator.strides = strides
-    generator.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
-    in_training, _ = recipe.proposals
-    in_testing = recipe.test_proposals
-    generator.pre_nms_topk = (2 * in_testing, in_testing)
-    generator.post_nms_topk = (in_training, in_testing)
-    generator.smooth_l1_beta = recipe.smooth_l1_beta
-
-
-def _set_heads(
-    heads: Any, strides: Sequence[int], recipe: DetectionRecipe, num_classes: int
-) -> None:
-    """Set up the box and the mask head. Both use all levels but the last, which is for proposals
-    alone.
-    """
-    channels = recipe.pyramid_channels
-    heads.num_classes = num_classes
-    _, heads.batch_size_per_image = recipe.proposals
-    heads.box_in_features = heads.mask_in_features = [_level(stride) for stride in strides]
-    for pooler in (heads.box_pooler, heads.mask_pooler):
-        pooler.scales = [1 / stride for stride in strides]
-        pooler.sampling_ratio = recipe.roi_sampling
-        pooler.pooler_type = "ROIAlignV2" if recipe.roi_aligned else "ROIAlign"
-    heads.box_head.input_shape = ShapeSpec(channels=channels, height=7, width=7)
-    heads.box_head.conv_dims = [channels] * recipe.head_convolutions
-    heads.box_head.fc_dims = [recipe.fc_channels]
-    heads.box_predictor.test_score_thresh = recipe.least_score
-    heads.box_predictor.smooth_l1_beta = recipe.smooth_l1_beta
-    heads.box_predictor.input_shape = ShapeSpec(channels=recipe.fc_channels)
-    heads.mask_head.input_shape = ShapeSpec(channels=channels, height=14, width=14)
-    # The last one is the transposed convolution.
-    heads.mask_head.conv_dims = [channels] * (recipe.head_convolutions + 1)
-
-
-def _level(stride: int) -> str:
-    """detectron2's name for the level of the pyramid with that stride, a power of two."""
-    return f"p{stride.bit_length() - 1}"
