@@ -52,7 +52,7 @@ class Split:
 
     names: list[str]
     counts: dict[str, int]
-    broken: BrokenImages = field(default_factory=BrokenImages)
+    broken: BrokenImages
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -79,13 +79,11 @@ def look_at_all(look: Callable[[int], T], count: int) -> list[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSplit(Split):
-    """The images of a split of COCO whose files are there, and their annotations.
+    """Images and annotations as in COCO's file.
 
     Attributes:
-        folder: of the images.
-        images: as in the file: id, file_name, height, width.
-        categories: as in the file, by ascending id; a class id is a position in it.
-        annotations: those of each image, in the order of `images`.
+        categories: by ascending id; a class id is a position in it.
+        annotations: those of each image.
     """
 
     folder: Path
@@ -109,11 +107,6 @@ class CocoSplit(Split):
             annotations=[self.annotations[number] for number in numbers],
         )
 
-    def with_objects(self) -> "CocoSplit":
-        """The split with only the images that have an object."""
-        numbers = [number for number, of in enumerate(self.annotations) if has_object(of)]
-        return self.of(numbers)
-
 
 def has_object(annotations: Entries) -> bool:
     """Whether an image has an object that is not a crowd."""
@@ -124,9 +117,8 @@ def read_coco(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> C
     """A split of COCO-2017, or of anything laid out like it, without images that are missing or
     empty. Names and ids of the categories come from the annotation file.
 
-    Raises: InputError when the annotation file or the folder is missing, the file is not in COCO's
-        format or contradicts itself, or more than the fraction `max_broken` of the images is
-        missing or empty.
+    Raises: InputError when the file is missing, not in COCO's format or contradicts itself, or more
+        than the fraction `max_broken` of the images is missing or empty.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     for needed in (path, folder):
@@ -137,13 +129,10 @@ def read_coco(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> C
             )
     images, categories, by_image = _read_instances(path)
     sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
-    present, absent, broken = [], 0, BrokenImages()
-    for image in images:
-        name = image["file_name"]
-        if sizes.get(name):
-            present.append(image)
-        else:
-            absent += name not in sizes
+    present = [image for image in images if sizes.get(image["file_name"])]
+    broken = BrokenImages()
+    for name in (image["file_name"] for image in images):
+        if not sizes.get(name):
             cause = "empty" if name in sizes else "missing"
             broken.add([BrokenImage(f"{folder}:{name}", cause)])
     broken.check(len(images), max_broken)
@@ -161,7 +150,7 @@ def read_coco(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> C
         "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),
         "empty_categories": len(categories) - len({item["category_id"] for item in objects}),
         "images": len(images),
-        "absent": absent,
+        "absent": sum(image["file_name"] not in sizes for image in images),
     }
     return CocoSplit(
         names=[category["name"] for category in categories],
@@ -230,15 +219,10 @@ def check_masks(split: CocoSplit) -> CocoSplit:
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and its annotation.
-
-    Attributes:
-        unknown: ids in the annotation that no class has; their pixels are ignored.
-    """
-
     image: Path
     annotation: Path
     unknown: tuple[int, ...] = ()
+    """Ids in the annotation that no class has; their pixels are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,12 +237,8 @@ class AdeSplit(Split):
 
 @dataclass(frozen=True)
 class _Content:
-    """What is in a scene's files.
-
-    Attributes:
-        fault, cause: one of ADE_FAULTS and its cause; both "" for a scene without a fault.
-        grey: whether the image is grey.
-        pixels: [256], how many pixels have each id.
+    """What is in a scene's files: one of ADE_FAULTS and its cause, or how many pixels have each of
+    256 ids.
     """
 
     fault: str = ""
@@ -270,9 +250,8 @@ class _Content:
 def read_ade20k(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> AdeSplit:
     """A split of ADE20k, or of anything laid out like it; each rank checks a part of the files.
 
-    Raises: InputError when a folder is missing, more than the fraction `max_broken` of the scenes
-        has a fault, or more than the fraction MAX_ABSENT of the annotated pixels has an id that no
-        class has.
+    Raises: InputError when a folder is missing, or too many scenes have a fault, or too many pixels
+        an id that no class has.
     """
     images, annotations = (root / kind / ADE_FOLDERS[split] for kind in ("images", "annotations"))
     for needed in (images, annotations):

@@ -28,12 +28,8 @@ MIN_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 
 
 
 def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
-    """The recipe's output stride, or half of the encoder's own stride.
-
-    It is half if the recipe leaves the encoder's own (0) and its dilations are too small at that
-    stride.
-
-    Raises: InputError, as `FeatureMap` does.
+    """The recipe's output stride; if that is 0, half of the encoder's own where the recipe's
+    dilations are too small.
     """
     if recipe.output_stride:
         return recipe.output_stride
@@ -107,10 +103,9 @@ def _at_stride(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
 
 @MODELS.register_module()
 class EncoderBackbone(nn.Module):
-    """A feature map in the form that mmsegmentation needs.
+    """A feature map as mmsegmentation wants it: a tuple of one [B, D, H / stride, W / stride].
 
-    [B, 3, H, W] to a tuple of one [B, D, H / stride, W / stride]. It has no `init_weights`, so
-    nothing initialises it again.
+    It has no `init_weights`, so nothing initialises it again.
     """
 
     def __init__(self, features: FeatureMap):
@@ -166,7 +161,6 @@ class EncoderSegmentor(EncoderDecoder):
         self.progress = 0.0
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
-        """Losses by name: mmsegmentation's, and "loss_range_augment"."""
         if self.range_augment is None:
             return dict(super().loss(inputs, data_samples))
         augmented, distance = self.range_augment(inputs, self.progress)
@@ -178,5 +172,4 @@ class EncoderSegmentor(EncoderDecoder):
         )
 
     def decays(self, name: str) -> bool:
-        """All matrices have weight decay."""
-        return True
+        return True  # all matrices

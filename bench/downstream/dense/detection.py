@@ -21,24 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2 import data as d2
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import (
-    DatasetFromList,
-    DatasetMapper,
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
 from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
 from detectron2.data.detection_utils import SizeMismatchError, check_image_size, read_image
 from detectron2.engine import SimpleTrainer
 from detectron2.engine.hooks import LRScheduler, PeriodicCheckpointer
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, inference_on_dataset
+from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
-from detectron2.structures import Instances
 from detectron2.utils import comm
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
@@ -52,6 +47,7 @@ from bench.downstream.dense.annotations import (
     SplitName,
     check_masks,
     folder_of,
+    has_object,
     look_at_all,
     read_coco,
 )
@@ -129,7 +125,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         images = usable(listed, config.max_broken)
         if split == "val":
             return images
-        with_object = images.with_objects()
+        with_object = images.of([n for n, of in enumerate(images.annotations) if has_object(of)])
         if not len(with_object):
             raise InputError(f"{config.data}: no training image has an object")
         return with_object
@@ -217,8 +213,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         path = self.config.folder / "annotations" / "val.json"
         name = register(split, path, self.place.is_main)
         loader = evaluation_loader(name, self.recipe, self.config.num_workers)
-        pictures = Pictures(split, list(chosen(len(split), self.config.draw)))
-        return score(model, loader, name, pictures=pictures, hidden=self.hidden)
+        return score(model, loader, name, split, self.config.draw, self.hidden)
 
     @staticmethod
     def summary(score: Results) -> str:
@@ -235,11 +230,10 @@ def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
     """The images that can be read, with the objects that have a mask; its counts say how many
     others there were.
 
-    Every image is decoded once; each rank decodes a part of them. An image with a fault would
-    otherwise stop the run later, or be read wrongly in a test.
+    Every image is decoded once. One with a fault would otherwise stop the run later, or be read
+    wrongly in a test.
 
-    Raises: InputError when more than the fraction `max_broken` of the listed images is broken, and
-        as `check_masks`.
+    Raises: InputError when too many are broken, and as `check_masks`.
     """
     faults = look_at_all(lambda number: _fault(split, number), len(split))
     broken = BrokenImages(dict(split.broken.causes))
@@ -288,21 +282,17 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 class TrainingImages(Stream):
     """Images in detectron2's form, flipped and resized at random, with masks as bitmaps.
 
-    All images of a step are for squares of one size. Objects of which a crop leaves nothing are
-    dropped, and `dropped` is their number.
+    All images of a step are for squares of one size, their `side`. `dropped` is the number of
+    objects of which a crop leaves nothing.
     """
 
     def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
-        """
-        Args:
-            name: of the data set, as it was registered.
-        """
-        images = get_detection_dataset_dicts(name, filter_empty=True)
+        images = d2.get_detection_dataset_dicts(name, filter_empty=True)
         super().__init__(len(images), seed, streams.DETECTION_CROPS)
-        self.images = DatasetFromList(images)  # serialised: workers share it
+        self.images = d2.DatasetFromList(images)  # serialised: workers share it
         self.plan = plan
         self.mappers = {
-            size.resolution: DatasetMapper(
+            size.resolution: d2.DatasetMapper(
                 True,
                 augmentations=augmentations(recipe, size.resolution),
                 image_format="RGB",
@@ -314,9 +304,6 @@ class TrainingImages(Stream):
         }
 
     def load(self, number: int, position: int) -> dict[str, Any]:
-        """With `image` [3, H, W] uint8, `side`, that of its step's squares, and `instances` with
-        boxes, classes and masks [n, H, W].
-        """
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
         side = self.plan[step].resolution
         image = self.images[number]
@@ -326,7 +313,7 @@ class TrainingImages(Stream):
 
 
 def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
-    """The augmentations to squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
+    """To squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
     if not recipe.scale_jitter:
         return [T.RandomFlip(), T.Resize((side, side))]
     jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
@@ -335,16 +322,14 @@ def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
 
 
 def evaluation_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
-    """This rank's part of the test images, including those without objects, a micro-batch at a
-    time.
-    """
+    """This rank's part of the test images, also those without objects."""
     side = recipe.resolution
     resize: T.Augmentation = T.Resize((side, side))
     if recipe.scale_jitter:
         resize = T.ResizeShortestEdge(side, max_size=side)
-    return build_detection_test_loader(
-        get_detection_dataset_dicts(name, filter_empty=False),
-        mapper=DatasetMapper(False, augmentations=[resize], image_format="RGB"),
+    return d2.build_detection_test_loader(
+        d2.get_detection_dataset_dicts(name, filter_empty=False),
+        mapper=d2.DatasetMapper(False, augmentations=[resize], image_format="RGB"),
         batch_size=recipe.micro_batch,
         num_workers=num_workers,
     )
@@ -358,13 +343,11 @@ class DetectionTrainer(SimpleTrainer):
     `reset_data_loader` gives it the micro-batches of this rank.
 
     Args:
-        model: on its device.
         num_steps: optimizer steps of the whole run.
         seed: of the random numbers in the model: dropped paths, sampled proposals, augmentation.
     Attributes:
         history: "losses" [num_steps, len(LOSSES)] float32, NaN for steps to come; "dropped", the
             number of objects that crops removed; "seconds" of all steps so far.
-        bar: of its progress.
     """
 
     def __init__(
@@ -446,8 +429,9 @@ class DetectionTrainer(SimpleTrainer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.scaler.load_state_dict(state["scaler"])
-        for name, value in state["average"].items():
-            self.average.values[name].copy_(value)
+        if self.average:
+            for name, value in state["average"].items():
+                self.average.values[name].copy_(value)
         self.history = state["history"]
 
 
@@ -485,48 +469,51 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 
 
 def score(
-    model: nn.Module, loader: Any, name: str, pictures: "Pictures", hidden: bool
-) -> dict[str, Any]:
+    model: nn.Module, loader: Any, name: str, split: CocoSplit, draw: int, hidden: bool
+) -> Results:
     """Test a model on all of a loader's images. All ranks call this.
 
     Args:
         name: of the test data set, as it was registered.
+        draw: how many images to draw.
         hidden: show no progress bar.
     Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and
         `mask_ap_by_class`; `classes_without_objects`; `pictures`. On other ranks an empty dict.
     """
+    evaluator = Scores(name)
+    bar = progress(loader, desc="test", unit="batch", disable=hidden)
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
-        results = inference_on_dataset(
-            model,
-            progress(loader, desc="test", unit="batch", disable=hidden),
-            [Scores(name), pictures],
-        )
+        results = inference_on_dataset(model, bar, evaluator)
     if not comm.is_main_process():
         return {}
-    scores: dict[str, Any] = {}
+    scores: Results = {}
     for kind, short in KINDS.items():
         scores |= {f"{short}_{what}": value for what, value in results[kind].items()}
-    without = sum(value is None for value in scores["box_ap_by_class"])
-    return scores | {"classes_without_objects": without, "pictures": results["pictures"]}
+    return scores | {
+        "classes_without_objects": scores["box_ap_by_class"].count(None),
+        "pictures": [evaluator.picture(split, number) for number in chosen(len(split), draw)],
+    }
 
 
 class Scores(COCOEvaluator):
     """detectron2's evaluator of COCO, with recall too.
 
-    Scores are fractions in [0, 1], or None where no test image has such an object. On the main
-    rank, `evaluate` returns for "bbox" and for "segm" the SUMMARY by name; "ap_class_agnostic", the
-    AP if the classes of objects are ignored (of boxes that overlap by OVERLAP, the best counts);
-    and "ap_by_class", the list of APs.
+    Scores are fractions in [0, 1], or None where no test image has such an object. `evaluate`
+    returns for "bbox" and for "segm" the SUMMARY by name; "ap_class_agnostic", the AP if the
+    classes of objects are ignored (of boxes that overlap by OVERLAP, the best counts); and
+    "ap_by_class", the list of APs.
     """
 
     def __init__(self, name: str):
         super().__init__(name, tasks=tuple(KINDS), use_fast_impl=False)
+        self.evaluated: dict[str, COCOeval] = {}
 
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
-    ) -> dict[str, Any]:
+    ) -> Results:
         # detectron2 passes None if nothing was found.
-        evaluated = coco_eval or _evaluated(COCOeval(self._coco_api, COCO(), iou_type))
+        evaluated = coco_eval or _evaluate(COCOeval(self._coco_api, COCO(), iou_type))
+        self.evaluated[iou_type] = evaluated
         # [thresholds, recalls, classes], for objects of all sizes.
         precision = evaluated.eval["precision"][:, :, :, 0, -1]
         by_class = [
@@ -537,16 +524,48 @@ class Scores(COCOEvaluator):
         distinct = COCO()
         distinct.dataset = evaluated.cocoGt.dataset | {"annotations": _distinct(evaluated)}
         distinct.createIndex()
-        agnostic = COCOeval(evaluated.cocoGt, distinct, evaluated.params.iouType)
+        agnostic = COCOeval(evaluated.cocoGt, distinct, iou_type)
         agnostic.params.useCats = 0
         return {
             **dict(zip(SUMMARY, map(_fraction, evaluated.stats), strict=True)),
-            "ap_class_agnostic": _fraction(_evaluated(agnostic).stats[0]),
+            "ap_class_agnostic": _fraction(_evaluate(agnostic).stats[0]),
             "ap_by_class": by_class,
         }
 
+    def picture(self, split: CocoSplit, number: int) -> dict[str, Any]:
+        """A test image with its objects, and as many predictions, the best first. Boxes are in
+        pixels of the picture as it is kept in the record.
+        """
+        image = split.images[number]
+        scale = scale_of(image["height"], image["width"])
+        truth, masks = self.evaluated["segm"].cocoGt, self.evaluated["segm"].cocoDt
+        objects = [item for item in split.annotations[number] if not item.get("iscrowd")]
+        found = self.evaluated["bbox"].cocoDt.imgToAnns.get(image["id"], [])
+        best = sorted(found, key=lambda item: -item["score"])[: len(objects)]
 
-def _evaluated(evaluation: COCOeval) -> COCOeval:
+        def drawn(item: dict[str, Any], mask: NDArray[np.uint8]) -> dict[str, Any]:
+            left, top, width, height = item["bbox"]
+            box = [float(side) * scale for side in (left, top, left + width, top + height)]
+            class_id = split.class_ids[item["category_id"]]
+            return {"class": class_id, "box": box, "mask": encoded_mask(mask.astype(bool))}
+
+        return {
+            "key": image["file_name"],
+            "image": encoded_image(
+                np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
+            ),
+            "width": round(image["width"] * scale),
+            "height": round(image["height"] * scale),
+            "truth": [drawn(item, truth.annToMask(item)) for item in objects],
+            "predicted": [
+                # An object has the same id among the boxes and among the masks.
+                drawn(item, masks.annToMask(masks.anns[item["id"]])) | {"score": item["score"]}
+                for item in best
+            ],
+        }
+
+
+def _evaluate(evaluation: COCOeval) -> COCOeval:
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -568,67 +587,5 @@ def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
 
 
 def _fraction(value: float) -> float | None:
-    """A score of COCO's code; None for its -1, which means that there is nothing to find."""
+    """COCO's code says -1 where there is nothing to find."""
     return None if value < 0 else float(value)
-
-
-class Pictures(DatasetEvaluator):
-    """Some test images with their objects, and as many predictions as there are objects, the best
-    first.
-
-    On the main rank, `evaluate` returns them as "pictures", in the order of the split. Boxes are in
-    pixels of the picture as it is kept in the record.
-    """
-
-    def __init__(self, split: CocoSplit, numbers: list[int]):
-        self.split = split
-        self.numbers = {split.images[number]["id"]: number for number in numbers}
-        self.reset()
-
-    def reset(self) -> None:
-        self.predicted: dict[int, Instances] = {}
-
-    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-        for image, output in zip(inputs, outputs, strict=True):
-            if image["image_id"] in self.numbers:
-                self.predicted[self.numbers[image["image_id"]]] = output["instances"].to("cpu")
-
-    def evaluate(self) -> dict[str, Any]:
-        drawn: dict[int, Instances] = {}
-        for of_rank in comm.gather(self.predicted):
-            drawn |= of_rank
-        return {"pictures": [self._picture(number, drawn[number]) for number in sorted(drawn)]}
-
-    def _picture(self, number: int, instances: Instances) -> dict[str, Any]:
-        image = self.split.images[number]
-        picture = rgb_picture((self.split.folder / image["file_name"]).read_bytes())
-        scale = scale_of(image["height"], image["width"])
-        coco, truth = COCO(), []
-        coco.imgs = {image["id"]: image}
-        for annotation in self.split.annotations[number]:
-            if not annotation.get("iscrowd"):
-                left, top, width, height = annotation["bbox"]
-                truth.append(
-                    {
-                        "class": self.split.class_ids[annotation["category_id"]],
-                        "box": [side * scale for side in (left, top, left + width, top + height)],
-                        "mask": encoded_mask(coco.annToMask(annotation).astype(bool)),
-                    }
-                )
-        best = instances.scores.argsort(descending=True, stable=True)[: len(truth)]
-        return {
-            "key": image["file_name"],
-            "image": encoded_image(np.asarray(picture)),
-            "width": round(image["width"] * scale),
-            "height": round(image["height"] * scale),
-            "truth": truth,
-            "predicted": [
-                {
-                    "class": int(instances.pred_classes[number]),
-                    "score": float(instances.scores[number]),
-                    "box": (instances.pred_boxes.tensor[number] * scale).tolist(),
-                    "mask": encoded_mask(instances.pred_masks[number].numpy().astype(bool)),
-                }
-                for number in best.tolist()
-            ],
-        }

@@ -11,7 +11,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -54,17 +54,13 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class DenseTask(ABC, Generic[S, M]):
-    """One run of a task: S is the type of its images, M that of its model.
-
-    Attributes:
-        recipe: the config's, changed where the encoder needs it.
-    """
+    """One run of a task: S is the type of its images, M that of its model."""
 
     record_kind: ClassVar[type[result.Dense]]
     fixed_processes: ClassVar[bool] = False
     """Whether a training can only be resumed on as many processes as it was begun on."""
     config: Any
-    recipe: Any
+    recipe: Any  # the config's, changed where the encoder needs it
 
     def __init__(self, config: Dense, place: Place, encoder: LoadedEncoder):
         self.config, self.place, self.encoder = config, place, encoder
@@ -77,12 +73,11 @@ class DenseTask(ABC, Generic[S, M]):
 
     @classmethod
     def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
-        """The encoder as it was pre-trained. Raises: InputError, as `open_encoder` does."""
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
     def read(self, split: SplitName) -> S:
-        """The images of a split that can be used. Raises: InputError."""
+        """Raises: InputError."""
 
     @abstractmethod
     def build(self, names: list[str]) -> M:
@@ -100,17 +95,15 @@ class DenseTask(ABC, Generic[S, M]):
     @abstractmethod
     def train(self, model: M, split: S, identity: dict[str, Any]) -> Results:
         """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
-        weights in `model`, and in the folder as weights.safetensors.
+        weights in `model` and in the folder.
 
-        Returns: the curves of the losses, the final loss, and the seconds.
+        Returns: `loss` and other curves, `final_loss` and `seconds`.
         """
 
     @abstractmethod
     def test(self, model: M, split: S) -> Results:
-        """How good the model is. All ranks call this, each for its part of the images.
-
-        Returns: on the main rank the score. If it has "broken", these are the images that training
-            and testing could not read.
+        """The score, on the main rank; all ranks call this, each for its part of the images. It may
+        have "broken", the images that training and testing could not read.
         """
 
     @staticmethod
@@ -119,12 +112,10 @@ class DenseTask(ABC, Generic[S, M]):
         """The score in half a line."""
 
     def bar(self, num_steps: int, first: int) -> Bar:
-        """A progress bar of a training that begins with step `first`."""
         name = self.config.out.stem
         return progress(total=num_steps, initial=first, desc=name, unit="step", disable=self.hidden)
 
     def save(self, model: M, identity: dict[str, Any]) -> None:
-        """Write the weights of `model` into the run's folder."""
         if self.place.is_main:
             path = self.config.folder / "weights.safetensors"
             save_weights(path, model.state_dict(), identity)
@@ -158,23 +149,17 @@ def run_task(config: Dense) -> None:
 
 def _load_task(kind: str) -> type[DenseTask[Any, Any]]:
     """The task in the module of its name. Raises: InputError when its library is not installed."""
+    printed = io.StringIO()
     try:
-        with quiet():
+        # What libraries print and warn of while they are imported is hidden.
+        with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
+            warnings.simplefilter("ignore")
             task: type[DenseTask[Any, Any]] = import_module(f"bench.downstream.dense.{kind}").TASK
     except ImportError as error:
         if kind not in INSTALL:
             raise
         raise InputError(f"{kind} needs {INSTALL[kind]} ({error})") from None
     return task
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hides what a library prints and warns of."""
-    printed = io.StringIO()
-    with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
@@ -249,14 +234,13 @@ class Stream(Dataset[dict[str, Any]], ABC):
 
     Which image is at a position, and how it is augmented, depends on the seed and the position
     alone. So it is the same for any number of workers and ranks, and after a run is resumed.
+
+    Args:
+        count: images of an epoch.
+        crops: one of catlip.streams, for the augmentation.
     """
 
     def __init__(self, count: int, seed: int, crops: int):
-        """
-        Args:
-            count: images of an epoch.
-            crops: one of catlip.streams, for the augmentation.
-        """
         self.order = SampleOrder([count], seed)
         self.count, self.seed, self.crops = count, seed, crops
 
@@ -300,12 +284,11 @@ class MicroBatches(Sampler[list[int]]):
 
 
 def weight_average(model: nn.Module, recipe: ImageRecipe) -> WeightAverage | None:
-    """The moving average of the weights; None for a recipe without one."""
     return WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
 
 
 def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
-    """A note, if a recipe of this project's own warms up for fewer steps than it says."""
+    """A note, if a recipe of this project warms up for fewer steps than it says."""
     steps = warmup_steps(recipe, num_steps)
     if recipe.source != "own" or steps == recipe.warmup_iterations:
         return []
@@ -313,7 +296,7 @@ def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
 
 
 def check_precision(recipe: ImageRecipe, place: Place) -> None:
-    """Raises: InputError on a CPU for precisions other than fp32, which the libraries lack."""
+    """On a CPU the libraries have fp32 only. Raises: InputError."""
     if place.device.type == "cpu" and recipe.precision != "fp32":
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
 

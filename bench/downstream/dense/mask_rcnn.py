@@ -97,17 +97,13 @@ def _level(stride: int) -> str:
 
 
 class EncoderBackbone(Backbone):
-    """A feature map in the form that detectron2 needs.
-
-    [B, 3, H, W] to a dict with one entry, [B, D, H / stride, W / stride].
-    """
+    """A feature map as detectron2 wants it: a dict of one [B, D, H / stride, W / stride]."""
 
     def __init__(self, features: FeatureMap):
         super().__init__()
         self.features = features
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride, by name."""
         shape = ShapeSpec(channels=self.features.num_features, stride=self.features.output_stride)
         return {FEATURES: shape}
 
@@ -116,10 +112,7 @@ class EncoderBackbone(Backbone):
 
 
 class LevelAbove(LastLevelMaxPool):
-    """The level of half the size of the last one.
-
-    detectron2's own class assumes that the last one is called "p5".
-    """
+    """detectron2's own class assumes that the last level is called "p5"."""
 
     def __init__(self, in_feature: str):
         super().__init__()
@@ -146,9 +139,6 @@ class MaskRCNN(GeneralizedRCNN):
         self.progress = 0.0
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """In training the losses by name: detectron2's, and "loss_range_augment". Otherwise the
-        detections.
-        """
         outputs = super().forward(batched_inputs)
         if self.training and self.range_augment:
             outputs["loss_range_augment"] = self._distance
@@ -170,9 +160,8 @@ class MaskRCNN(GeneralizedRCNN):
         )
 
     def decays(self, name: str) -> bool:
-        """Whether a parameter has weight decay.
-
-        The pyramid's transposed convolutions have none, as in the release; the mask head's has it.
+        """The pyramid's transposed convolutions have no weight decay, as in the release; the mask
+        head's has it.
         """
         module = self.get_submodule(name.rpartition(".")[0])
         return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))

@@ -45,7 +45,7 @@ FIXED, SLIDING = "mIoU", "mIoU, sliding window"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsPicture:
-    """A test image (in base64, like all images here), its classes, and the most likely classes."""
+    """A test image (in base64, like all images here), its classes, and the most likely ones."""
 
     key: str
     image: str
@@ -70,7 +70,6 @@ class Dense(Transferred):
     Attributes:
         overfit: in older records, the number of images that it was both trained and tested on; such
             a record says nothing about an encoder.
-        num_train, num_val: number of images.
         train, val: name -> count, from the annotations of the split.
         seconds: of training.
     """
@@ -118,8 +117,8 @@ class Dense(Transferred):
 
 @dataclass(frozen=True, kw_only=True)
 class Multilabel(Dense):
-    """Mean average precision of labels: over classes, over all answers together, and over classes
-    weighted by their number of images.
+    """Average precision of labels: the mean over classes, over all answers together, and over
+    classes weighted by their number of images.
     """
 
     kind = "multilabel"
@@ -446,7 +445,7 @@ def contact_sheet(record: Run[Scenes], suffix: str = "") -> list[Figure]:
 
 
 def _rows_of_task(task: type[Dense], records: Runs) -> list[Row]:
-    kind = task.rows["pictures"]
+    kind: type[Any] = task.rows["pictures"]
     panel = PANELS[kind]
     pictures = [{picture.key: picture for picture in r.rows("pictures", kind)} for r in records]
     keys = [key for key in pictures[0] if all(key in by_key for by_key in pictures)][:MAX_PICTURES]

@@ -10,7 +10,7 @@ import io
 import math
 import uuid
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,6 @@ import torch
 from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
 from mmengine import ConfigDict, dist
 from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -29,7 +28,6 @@ from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -225,7 +223,6 @@ class SceneDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """For each scene its paths, and the map of ids that no class has to IGNORED."""
         return [
             {
                 "img_path": str(scene.image),
@@ -278,7 +275,6 @@ class SegmentationRunner(Runner):
     """mmengine's runner on the device of the model; mmengine would choose a device itself."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
-        """The model, data-parallel if there are several processes."""
         if not self.distributed:
             return model
         device = next(model.parameters()).device
@@ -341,8 +337,9 @@ class Steps(Hook):
         checkpoint["average"] = self.average.values if self.average else {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        for name, value in checkpoint["average"].items():
-            self.average.values[name].copy_(value)
+        if self.average:
+            for name, value in checkpoint["average"].items():
+                self.average.values[name].copy_(value)
 
 
 class Checkpoints(CheckpointHook):
@@ -364,13 +361,9 @@ class Checkpoints(CheckpointHook):
 def optim_wrapper(
     model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int
 ) -> OptimWrapper:
-    """AdamW with the learning rates and weight decays of pre-training, stepping once per
-    `accumulation` micro-batches, in the recipe's precision.
-    """
-    options: dict[str, Any] = {
-        "optimizer": adamw(model, recipe),
-        "accumulative_counts": accumulation,
-    }
+    """AdamW as in pre-training, stepping once per `accumulation` micro-batches."""
+    optimizer = adamw(model, recipe)
+    options: dict[str, Any] = {"optimizer": optimizer, "accumulative_counts": accumulation}
     if recipe.grad_clip:
         options["clip_grad"] = {"max_norm": recipe.grad_clip}
     if recipe.precision == "fp32":
@@ -382,6 +375,7 @@ def optim_wrapper(
 # The score
 
 
+@torch.inference_mode()
 def score(
     model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
 ) -> Results:
@@ -396,6 +390,7 @@ def score(
     """
     model.eval()
     results: Results = {}
+    pictures: dict[str, dict[str, str]] = {}
     drawn = [split.scenes[number].image.stem for number in chosen(len(split), draw)]
     for protocol in PROTOCOLS:
         model.test_cfg = protocol_config(protocol, side)
@@ -407,12 +402,20 @@ def score(
             num_workers=num_workers,
             collate_fn=pseudo_collate,
         )
-        bar = progress(loader, desc=protocol, unit="image", disable=hidden)
-        metrics, pictures = _test(model, bar, split, drawn if protocol == "fixed" else [])
+        metric = SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu")
+        metric.dataset_meta = {"classes": split.names}
+        for batch in progress(loader, desc=protocol, unit="image", disable=hidden):
+            samples = model.test_step(batch)
+            metric.process(batch, [sample.to_dict() for sample in samples])
+            for sample in samples:
+                key = Path(sample.img_path).stem
+                if protocol == "fixed" and key in drawn:
+                    pictures[key] = _picture(key, sample)
+        metrics = metric.evaluate(len(split))
         results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
-        if protocol == "fixed":
-            results["pictures"] = pictures
-    return results
+    for of_rank in of_all_ranks(pictures):
+        pictures |= of_rank
+    return results | {"pictures": [pictures[key] for key in drawn]}
 
 
 def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
@@ -421,26 +424,6 @@ def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
         return ConfigDict(mode="whole")
     stride = max(1, 2 * side // 3)  # 341 at 512
     return ConfigDict(mode="slide", crop_size=(side, side), stride=(stride, stride))
-
-
-@torch.inference_mode()
-def _test(
-    model: Any, batches: Iterable[Any], split: AdeSplit, drawn: list[str]
-) -> tuple[Results, list[dict[str, str]]]:
-    """The metrics over a split, of which `batches` are this rank's, and the pictures to draw."""
-    evaluator = Evaluator(SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu"))
-    evaluator.dataset_meta = {"classes": split.names}
-    pictures: dict[str, dict[str, str]] = {}
-    for batch in batches:
-        predicted = model.test_step(batch)
-        evaluator.process(data_samples=predicted, data_batch=batch)
-        for sample in predicted:
-            if (key := Path(sample.img_path).stem) in drawn:
-                pictures[key] = _picture(key, sample)
-    for of_rank in of_all_ranks(pictures):
-        pictures |= of_rank
-    metrics: Results = evaluator.evaluate(len(split))
-    return metrics, [pictures[key] for key in drawn]
 
 
 class SceneIoU(IoUMetric):
@@ -468,15 +451,9 @@ def _picture(key: str, sample: Any) -> dict[str, str]:
     """A tested SegDataSample: key, image, and two maps of class ids, "truth" (255 is ignored) and
     "predicted".
     """
-
-    def ids(labels: Any) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = labels.data[0].cpu().numpy().astype(np.uint8)
-        return found
-
     pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
-    return {
-        "key": key,
-        "image": encoded_image(pixels),
-        "truth": encoded_map(ids(sample.gt_sem_seg)),
-        "predicted": encoded_map(ids(sample.pred_sem_seg)),
-    }
+    truth, predicted = (
+        encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))
+        for labels in (sample.gt_sem_seg, sample.pred_sem_seg)
+    )
+    return {"key": key, "image": encoded_image(pixels), "truth": truth, "predicted": predicted}

@@ -25,4 +25,4 @@ if name == "segmentation":
     options["drop_path"] = 0.2
 # AdamW makes much of rounding errors in gradients that are far smaller than this epsilon.
 recipe = replace(task.recipe, **options, range_augment=(40.0, 20.0), eps=1e-3)
-task.run(data, Path(out), encoder="random:vit_tiny16@48", recipe=recipe)
+task.start(data, Path(out), encoder="random:vit_tiny16@48", recipe=recipe)

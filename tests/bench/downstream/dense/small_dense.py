@@ -134,11 +134,13 @@ class Task:
 
     def run(self, data: str, out: Path, **changes: Any) -> tuple[dict[str, Any], str]:
         """Run the program on a CPU, in this process; its record, and what it printed."""
-        options = {"encoder": self.encoder, "recipe": self.recipe, "draw": 2, **ON_A_CPU}
-        printed = io.StringIO()
-        with redirect_stdout(printed):
-            self.main(self.config(data=data, out=out, **options | changes))
+        with redirect_stdout(io.StringIO()) as printed:
+            self.start(data, out, **changes)
         return json.loads(out.read_text()), printed.getvalue()
+
+    def start(self, data: str, out: Path, **changes: Any) -> None:
+        options = {"encoder": self.encoder, "recipe": self.recipe, "draw": 2, **ON_A_CPU}
+        self.main(self.config(data=data, out=out, **options | changes))
 
 
 LENGTH: dict[str, Any] = {"epochs": 2, "micro_batch": 4, "warmup_iterations": 1}

@@ -95,12 +95,12 @@ def test_a_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path
     before, finished = out.read_bytes(), ended(out, record)
     _, printed = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
     assert "already there" in printed
-    with pytest.raises(InputError, match=r"run\.json .*max_lr"):
-        task.run(data[name], out)
+    with pytest.raises(InputError, match=r"run\.json .*seed 0 there, 1 now"):
+        task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]), seed=1)
     assert out.read_bytes() == before
     out.unlink()  # the folder of the finished run is there, too
-    with pytest.raises(InputError, match="max_lr"):
-        task.run(data[name], out)
+    with pytest.raises(InputError, match="seed 0 there, 1 now"):
+        task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]), seed=1)
     again, _ = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
     assert ended(out, again) == finished
 

@@ -1,5 +1,5 @@
-"""Detection: Mask R-CNN's parts and rates, what it sees of images, and what its scores make of right,
-wrong and missing answers.
+"""Detection: Mask R-CNN's parts and rates, what it sees of images, and what its scores make of
+right, wrong and missing answers.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,6 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 
 from detectron2.data.build import trivial_batch_collator
 from detectron2.structures import Boxes, Instances
-from PIL import Image
 from pycocotools.coco import COCO
 from small_dense import DETECTION, IDS, change_each, change_file, write_coco
 from torch import nn
@@ -27,7 +26,6 @@ from bench.downstream.dense.annotations import CocoSplit, read_coco
 from bench.downstream.dense.detection import (
     LOSSES,
     DetectionTrainer,
-    Pictures,
     TrainingImages,
     register,
     schedule,
@@ -129,15 +127,6 @@ def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scale
         assert list(found) == levels[:-1]
 
 
-@torch.inference_mode()
-def test_what_scores_too_little_counts_as_not_found() -> None:
-    image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
-    for least, is_found in ((0.0, True), (1.0, False)):
-        model = model_of(HYBRID, replace(DETECTION, least_score=least)).eval()
-        (found,) = model(image)
-        assert (len(found["instances"]) > 0) == is_found
-
-
 @pytest.mark.parametrize(
     ("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)]
 )
@@ -178,25 +167,20 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert "roi_heads.mask_head.deconv.weight" in decaying
 
 
-def test_proposals_are_chosen_as_in_the_release() -> None:
-    """An anchor that overlaps an object by half is background, and of the starter's neither."""
+def test_the_parts_follow_the_recipe() -> None:
+    model = model_of(TINY, TABLE)
+    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
+    assert proposals.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
+    assert proposals.pre_nms_topk == {True: 2000, False: 1000}
+    assert proposals.post_nms_topk == {True: 2000, False: 1000}
+    assert (boxes.test_score_thresh, boxes.smooth_l1_beta, proposals.smooth_l1_beta) == (0.05, 0, 0)
+    model = model_of(TINY, replace(TABLE, background_iou=0.3, least_score=0.1, smooth_l1_beta=0.5))
+    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
     overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
-    for recipe, half in ((replace(VIT, background_iou=0.7), 0), (VIT, -1)):
-        generator = model_of(TINY, recipe).proposal_generator
-        _, labels = generator.anchor_matcher(overlaps)
-        assert labels.tolist() == [1, half, 1], "the first overlaps the second object most of all"
-    generator = model_of(TINY, TABLE).proposal_generator
-    assert generator.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
-    assert generator.pre_nms_topk == {True: 2000, False: 1000}
-    assert generator.post_nms_topk == {True: 2000, False: 1000}
-
-
-@pytest.mark.parametrize(("recipe", "beta"), [("table_7e_b16", 0), ("table_7e_b16_release", 1 / 9)])
-def test_the_loss_of_boxes_is_that_of_the_recipe(recipe, beta) -> None:
-    small = replace(DETECTIONS[recipe], pyramid_channels=16, fc_channels=16)
-    model = model_of(TINY, small)
-    assert model.proposal_generator.smooth_l1_beta == beta
-    assert model.roi_heads.box_predictor.smooth_l1_beta == beta
+    _, labels = proposals.anchor_matcher(overlaps)
+    assert labels.tolist() == [1, -1, 1], "the first overlaps the second object most of all"
+    betas = (boxes.smooth_l1_beta, proposals.smooth_l1_beta)
+    assert (boxes.test_score_thresh, *betas) == (0.1, 0.5, 0.5)
 
 
 def test_objects_are_pooled_as_in_the_release() -> None:
@@ -248,21 +232,6 @@ def test_a_window_over_everything_is_global_attention(vit_two) -> None:
         torch.testing.assert_close(windowed[name], level)
 
 
-def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(root, vit_two) -> None:
-    """Of one image four times: its losses are means over what is sampled, which is all there is."""
-    ((image, *_),) = batches_of(root, VIT, 1)
-    gradients = []
-    for micro_batch in (4, 2):
-        recipe = replace(VIT, micro_batch=micro_batch, num_devices=4 // micro_batch)
-        trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, place=ALONE, seed=0)
-        trainer.reset_data_loader(lambda size=micro_batch: [[dict(image)] * size] * (4 // size))
-        trainer.train(0, 1)
-        gradients.append({name: p.grad for name, p in trainer.detector.named_parameters()})
-        assert trainer.history["losses"].isfinite().all()
-    for name, expected in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
-
-
 def test_range_augment_adds_a_loss_and_changes_images_in_training_only(root) -> None:
     recipe = replace(DETECTION, range_augment=(40.0, 10.0))
     model, (batch,) = model_of(HYBRID, recipe), batches_of(root, recipe, 1)
@@ -283,15 +252,6 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
     left, top, width, height = annotation["bbox"]
     right, bottom = left + width, top + height
     return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
-
-
-def test_jittered_images_fill_the_squares_of_their_step(root) -> None:
-    recipe = replace(DETECTION, resolution=64, square_sides=(32, 96, 3), micro_batch=2)
-    model = model_of(HYBRID, recipe)
-    made = batches_of(root, recipe, 12)
-    squares = {tuple(model.preprocess_image(batch).tensor.shape) for batch in made}
-    assert squares == {(8, 3, 32, 32), (2, 3, 64, 64), (1, 3, 96, 96)}
-    assert {image["image"].shape[-1] for batch in made for image in batch} > {32, 64, 96}
 
 
 @pytest.mark.parametrize(
@@ -346,16 +306,12 @@ def test_a_pixel_is_an_object_until_it_vanishes(root) -> None:
     assert (len(boxes) > 0, mapped["dropped"]) == (True, 0)
     assert ((boxes[:, 2:] - boxes[:, :2]) == 1).all()
     small = stream_of(root, replace(DETECTION, scale_jitter=(0.1, 0.1)))
-    listed = {a["id"]: len(of) for a, of in zip_images(root)}
+    split = read_coco(root, "train")
+    listed = {i["id"]: len(of) for i, of in zip(split.images, split.annotations, strict=True)}
     for position in range(12):
         found = small[position]
         assert found["dropped"] + len(found["instances"]) == listed[found["image_id"]]
         assert found["dropped"] > 0
-
-
-def zip_images(root: Path) -> Iterable[tuple[dict[str, Any], list[Any]]]:
-    split = read_coco(root, "train")
-    return zip(split.images, split.annotations, strict=True)
 
 
 def as_numbers(batches: Iterable[list[dict[str, Any]]]) -> list[Any]:
@@ -409,14 +365,6 @@ def test_squares_and_batches_differ_from_step_to_step_only(root, num_workers) ->
     assert as_numbers(later) == as_numbers(batches[10:])
 
 
-def test_a_grey_picture_has_three_channels(root) -> None:
-    for path in (root / "train2017").iterdir():
-        Image.open(path).convert("L").save(path)
-    image = stream_of(root)[0]["image"]
-    assert image.shape == (3, 48, 48)
-    assert torch.equal(image[0], image[2])
-
-
 # The score
 
 
@@ -452,7 +400,7 @@ def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> di
     name = register(val, folder / "val.json", is_main=True)
     oracle = Oracle(val, COCO(folder / "val.json"), change)
     loader = detection.evaluation_loader(name, DETECTION, 0)
-    return score(oracle, loader, name, Pictures(val, [0, 3]), hidden=True)
+    return score(oracle, loader, name, val, draw=2, hidden=True)
 
 
 def test_the_truth_scores_one(root, tmp_path) -> None:
