@@ -20,7 +20,6 @@ from catlip.program.ranges import (
     PositiveFraction,
 )
 from catlip.recipes.base import Groups, ImageRecipe, Initialization
-from catlip.recipes.transfer import OVERFIT
 from catlip.record import LATER
 
 # Least IoU with an object for an anchor to count as it, in the release and in detectron2.
@@ -332,41 +331,13 @@ STARTER_DETECTION = DetectionRecipe(
     least_score=1e-3,
 )
 
-# For `--overfit 10`: enough steps to memorise ten scenes, and an average that follows the weights
-# even in such a short run.
-OVERFIT_SEGMENTATION = replace(
-    STARTER_SEGMENTATION,
-    about=OVERFIT,
-    epochs=150,
-    micro_batch=10,
-    output_stride=4,
-    short_side=(80, 80),
-    max_lr=3e-3,
-    layer_decay=1.0,
-    ema_rising=True,
-)
-OVERFIT_DETECTION = replace(
-    STARTER_DETECTION,
-    about=OVERFIT,
-    epochs=250,
-    lr_step_epochs=(200, 240),
-    micro_batch=5,
-    max_lr=1e-3,
-    scale_jitter=(),
-    pyramid_channels=64,
-    head_convolutions=4,
-    ema_decay=0.9,
-)
-
 SEGMENTATIONS = {
     "starter": STARTER_SEGMENTATION,
-    "starter_overfit": OVERFIT_SEGMENTATION,
     "table_7d": TABLE_7D,
     "table_7d_release": TABLE_7D_RELEASE,
 }
 DETECTIONS = {
     "starter": STARTER_DETECTION,
-    "starter_overfit": OVERFIT_DETECTION,
     "table_7e_b16": TABLE_7E_B16,
     "table_7e_l16": TABLE_7E_L16,
     "table_7e_h16": TABLE_7E_H16,

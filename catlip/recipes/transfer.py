@@ -14,8 +14,6 @@ from catlip.program.ranges import Natural, PartialFraction, PositiveFraction
 from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
 from catlip.record import LATER
 
-OVERFIT = "Overfits ten scenes in two minutes on a CPU core: can the harness learn at all?"
-
 
 @dataclass(frozen=True)
 class TransferRecipe(MultiScaleRecipe):
@@ -219,10 +217,6 @@ STARTER_MULTILABEL = replace(
     label_smoothing=0.0,
     layer_decay=0.5,
 )
-# For `--overfit 10`: enough steps to memorise ten scenes.
-OVERFIT_MULTILABEL = replace(
-    STARTER_MULTILABEL, about=OVERFIT, epochs=100, micro_batch=5, crop_scale=(1.0, 1.0)
-)
 
 PROBES = {"starter": STARTER_PROBE, "table_7a": TABLE_7A}
 FINETUNES = {
@@ -236,7 +230,6 @@ FINETUNES = {
 }
 MULTILABELS = {
     "starter": STARTER_MULTILABEL,
-    "starter_overfit": OVERFIT_MULTILABEL,
     "table_7c": TABLE_7C,
     "table_7c_release": TABLE_7C_RELEASE,
 }

@@ -6,7 +6,7 @@ own. The paper's tables are in another section. A section without records shows 
 would fill it.
 """
 
-from bench.downstream.dense.figures import dense_sections
+from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe import few_labels, transfer_gain, worth
 from bench.study.lengths_result import Scaling, scaling_figures, scaling_section
 from bench.study.result import robustness_section, tuning_section
@@ -23,7 +23,7 @@ def transfer_sections(main: Setting | None, records: Records) -> list[Section]:
     figures = side_by_side(accuracy_figure(main)) if main and is_below else []
     return [
         worth.section(main, records, figures),
-        *dense_sections(main, records),
+        dense_section(main, records),
         few_labels.section(main, records),
         transfer_gain.section(main, records),
         scaling_section(main, records),

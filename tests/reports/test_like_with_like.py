@@ -13,7 +13,7 @@ from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.compare import compare as bench_compare
-from bench.downstream.dense.figures import dense_table, gain_sentences
+from bench.downstream.dense.result import dense_table, gain_sentences
 from bench.downstream.probe.few_labels import fraction_figures
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
 from bench.downstream.probe.worth import worth_table
