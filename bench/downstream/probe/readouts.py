@@ -8,6 +8,7 @@ Init would copy are used as a classifier without training; a label without a row
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -147,7 +148,7 @@ def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores |
         rows = embed_classes(model.encode_text, tokenize, task, device=device)
         projection = getattr(model.visual, "proj", None)
         if isinstance(projection, nn.Parameter):
-            project = lambda features: features @ projection  # noqa: E731
+            project = partial(torch.matmul, other=projection)
         else:
             project = getattr(model.visual, "head", None) or nn.Identity()  # of towers from timm
     elif checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
