@@ -5,14 +5,13 @@ import os
 import shlex
 import sys
 from functools import partial
-from itertools import chain, groupby
-from operator import attrgetter
+from itertools import groupby
 from pathlib import Path
 
 from catlip.program.errors import InputError
-from pipeline.options import HELP, Options, read_options
+from pipeline import stages
+from pipeline.options import HELP, Options, count_gpus, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
-from pipeline.stages import steps_of
 from pipeline.step import StepFailedError, run_step
 
 
@@ -47,19 +46,21 @@ def main(arguments: list[str]) -> int:
 
 def run(options: Options) -> None:
     """Run every step of the wanted stages, or only print their commands."""
-    # One stage after the other: the steps of a later one may follow from an earlier one's results.
-    stages = (steps_of(stage, options) for stage in options.stages if stage != "setup")
+    wanted = [stage for stage in options.stages if stage != "setup"]
     if options.dry_run:
-        for step in chain.from_iterable(stages):
-            print(shlex.join(step.command(options.python)))
+        for stage in wanted:
+            for step in stages.steps_of(stage, options):
+                print(shlex.join(step.command(options.python)))
         return
     lock = _lock(options.runs)
     run_one = partial(run_step, runs=options.runs, python=options.python)
     with stopped_by_signals():
-        for steps in stages:
-            for beside, group in groupby(steps, key=attrgetter("beside")):
+        for stage in wanted:
+            # The steps of a later stage may follow from an earlier one's results.
+            steps = stages.steps_of(stage, options)
+            for beside, group in groupby(steps, lambda step: step.beside and step.processes == 1):
                 if beside:
-                    side_by_side(run_one, list(group))
+                    side_by_side(run_one, list(group), count_gpus(options.device))
                 else:
                     for step in group:
                         run_one(step)

@@ -11,6 +11,7 @@ import tarfile
 from difflib import get_close_matches
 from glob import glob, has_magic
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
@@ -96,6 +97,18 @@ def check_disk(folder: Path, needed_gb: float) -> None:
             f"--out: {free:.1f} GB are free on the disk of {folder.resolve()}, and the trainings "
             f"need some {needed_gb:.1f}"
         )
+
+
+def make_writable(out: Path, runs: Path) -> None:
+    """Raises: InputError if `runs`, a folder in `out`, cannot be made or written."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=runs):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cannot write to --out '{out}' ({error.strerror}); choose another folder"
+        ) from None
 
 
 def _first_shard(pattern: str) -> Path:

@@ -16,7 +16,7 @@ CONTENT_LIMIT = 256 * 2**20
 MISSING = "missing"
 # At most this many remote shards, evenly spaced, are asked for their identity. A training itself
 # notices when a shard that it reads has changed.
-MOST_ASKED = 1000
+MAX_ASKED = 1000
 THREADS = 16  # that ask for identities
 
 # Modules that only print messages or write records: an edit of these changes no result.
@@ -33,7 +33,7 @@ def digest_of_data(pattern: str) -> str:
     """A digest of the files of a path, folder or shard pattern.
 
     It covers the contents of the files or, if they are large, their sizes and times. For remote
-    shards it covers the sizes and ETags of at most MOST_ASKED of them.
+    shards it covers the sizes and ETags of at most MAX_ASKED of them.
 
     It does not depend on the location of the files, only on their names below `pattern`.
     """
@@ -71,15 +71,10 @@ def digest_of_code(programs: Iterable[str]) -> str:
     return total.hexdigest()[:16]
 
 
-def module_of(method: str) -> str:
-    """The module of `baselines` that holds a method, and which programs import by name; "" for
-    none, such as CatLIP's.
-    """
-    return baselines().get(method, "")
-
-
 def baselines() -> dict[str, str]:
-    """The methods of `baselines/` and of the folders that CATLIP_METHODS names: name -> module."""
+    """The methods of `baselines/` and of the folders that CATLIP_METHODS names: name -> the module
+    that programs import by the method's name. CatLIP's is none of them.
+    """
     own = filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep))
     named = re.compile(r'^    name\b.* = "(\w+)"', re.MULTILINE)
     return {
@@ -100,7 +95,7 @@ def _files(pattern: str) -> Iterator[tuple[str, Path]]:
     elif path.is_dir():
         for file in path.rglob("*"):
             yield str(file.relative_to(path)), file
-    elif "{" in pattern or "*" in pattern or "?" in pattern or "[" in pattern:
+    else:
         from catlip.cli import InputError
         from catlip.data.shards import expand
 
@@ -119,7 +114,7 @@ def _digest_of_remote(pattern: str) -> str:
 
     try:
         paths = expand(pattern)
-        asked = paths[:: -(-len(paths) // MOST_ASKED)]
+        asked = paths[:: -(-len(paths) // MAX_ASKED)]
         with ThreadPoolExecutor(THREADS) as pool:
             identities = list(pool.map(identity_of, asked))
     except InputError:

@@ -1,7 +1,6 @@
 """The options of ./run_all.sh."""
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from catlip.program.errors import InputError
 from pipeline import checks
@@ -119,123 +118,98 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see ./run_all.sh --help")
 
 
+def _number(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"give a number from 1, not '{text}'")
+    return text
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(text.split(",")))
+    if not all(re.fullmatch(r"[a-z]\w*", method) for method in methods):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of names such as catlip,siglip")
+    return methods
+
+
 def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: InputError."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for name in ("scale", *OWN_DATA, "only", "from", "epochs", "threshold", "encoder", "seeds"):
+    parser.add_argument("--scale", choices=SCALES)
+    for name in (*OWN_DATA, "encoder"):
         parser.add_argument(f"--{name}", default="")
-    for name in ("--full", "--study", "--dry-run", "--quiet"):
-        parser.add_argument(name, action="store_true")
+    for name in ("epochs", "threshold", "seeds"):
+        parser.add_argument(f"--{name}", type=_number)
+    for name in ("full", "study", "dry-run", "quiet"):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--only", choices=STAGES)
+    parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=METHODS, type=_methods)
     parser.add_argument("--out", default="runs")
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
-    given = vars(parser.parse_args(arguments))
-    given["study"] |= given["only"] == "study"
-
-    _choose_scale(given)
-    if not given["out"] or Path(given["out"]).resolve() == Path("/"):
-        raise InputError(f"--out '{given['out']}' cannot hold runs; give a folder: --out runs")
+    given = parser.parse_args(arguments)
+    given.study |= given.only == "study"
+    given.own = [f"--{name}" for name in OWN_DATA if getattr(given, name)]
+    if given.own and given.scale in (None, "starter"):
+        starter = "--scale starter brings its own data; " if given.scale else ""
+        raise InputError(
+            f"{starter}{given.own[0]} needs --scale photos (5,000 to 500,000 images of your own, a "
+            "small encoder), cc3m or datacomp (the paper's recipes)"
+        )
+    given.scale = given.scale or "starter"
+    if given.full and given.scale not in SMALL_SCALES:
+        raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
+    if not given.out or Path(given.out).resolve() == Path("/"):
+        raise InputError(f"--out '{given.out}' cannot hold runs; give a folder: --out runs")
     options = Options(
-        scale=given["scale"],
-        full=given["full"],
-        study=given["study"],
-        epochs=_number(given, "epochs"),
-        threshold=_number(given, "threshold"),
-        encoder=given["encoder"],
-        methods=_methods(given["methods"]),
-        seeds=_number_of_seeds(given),
-        device=given["device"],
-        out=Path(given["out"]),
-        stages=_stages(given["only"], given["from"]),
-        python=given["python"],
-        dry_run=given["dry_run"],
-        quiet=given["quiet"],
+        scale=given.scale,
+        full=given.full,
+        study=given.study,
+        epochs=given.epochs or "",
+        threshold=given.threshold or "",
+        encoder=given.encoder,
+        methods=given.methods,
+        seeds=int(given.seeds or _default_seeds(given)),
+        device=given.device,
+        out=Path(given.out),
+        stages=(given.only,) if given.only else STAGES[STAGES.index(given.first) :],
+        python=given.python,
+        dry_run=given.dry_run,
+        quiet=given.quiet,
         **_data(given),
     )
     if not options.dry_run:
-        _make_writable(options)
+        checks.make_writable(options.out, options.runs)
     _check(options)
     return options
 
 
-def count_gpus(device: str) -> int:
-    """The number of GPUs, without torch, which may not be installed yet."""
-    if device == "cpu" or not shutil.which("nvidia-smi"):
-        return 0
-    listing = subprocess.run(
-        ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False
-    )
-    return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))
-
-
-def _methods(given: str) -> tuple[str, ...]:
-    methods = tuple(dict.fromkeys(given.split(",")))
-    if not all(re.fullmatch(r"[a-z]\w*", method) for method in methods):
-        raise InputError(f"--methods '{given}' is not a list of names such as catlip,siglip")
-    return methods
-
-
-def _number_of_seeds(given: dict[str, Any]) -> int:
-    if number := _number(given, "seeds"):
-        return int(number)
-    if given["scale"] not in SMALL_SCALES:
+def _default_seeds(given: argparse.Namespace) -> int:
+    if given.scale not in SMALL_SCALES:
         return 1
-    if given["study"]:
+    if given.study:
         return SEEDS_OF_A_STUDY
-    return SEEDS_OF_FULL if given["full"] else SEEDS
+    return SEEDS_OF_FULL if given.full else SEEDS
 
 
-def _number(given: dict[str, Any], name: str) -> str:
-    number = str(given[name])
-    if number and not re.fullmatch(r"[1-9]\d*", number):
-        raise InputError(f"--{name} must be a number from 1, not '{number}'")
-    return number
-
-
-def _stages(only: str, first: str) -> tuple[str, ...]:
-    for stage in (only, first):
-        if stage and stage not in STAGES:
-            raise InputError(f"no stage is called '{stage}'; choose one of: {' '.join(STAGES)}")
-    if only:
-        return (only,)
-    return STAGES[STAGES.index(first or "setup") :]
-
-
-def _choose_scale(given: dict[str, Any]) -> None:
-    """Check the scale, and that the data and options that are given are used at it."""
-    scale, own = given["scale"], [f"--{name}" for name in OWN_DATA if given[name]]
-    if own and scale in ("", "starter"):
-        starter = "--scale starter brings its own data; " if scale else ""
-        raise InputError(
-            f"{starter}{own[0]} needs --scale photos (5,000 to 500,000 images of your own, a small "
-            "encoder), cc3m or datacomp (the paper's recipes)"
-        )
-    given["scale"] = scale or "starter"
-    if given["scale"] not in SCALES:
-        raise InputError(f"no scale is called '{scale}'; choose one of: {', '.join(SCALES)}")
-    if given["full"] and given["scale"] not in SMALL_SCALES:
-        raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
-
-
-def _data(given: dict[str, Any]) -> dict[str, str]:
+def _data(given: argparse.Namespace) -> dict[str, str]:
     """Where the data is: the starter's folders, or the user's arguments."""
-    if given["scale"] == "starter":
-        scenes = "data/starter-scenes" if given["full"] or given["only"] == "dense" else ""
+    if given.scale == "starter":
+        scenes = "data/starter-scenes" if given.full or given.only == "dense" else ""
         return {
             "shards": "data/starter/pretrain",
             "probe": "starter:data/starter",
             "coco": scenes and f"{scenes}/coco",
             "ade20k": scenes and f"{scenes}/ade20k",
         }
-    if not given["shards"]:
+    if not given.shards:
         raise InputError(
-            f"--scale {given['scale']} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
+            f"--scale {given.scale} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
         )
-    if given["study"] and not given["probe"]:
+    if given.study and not given.probe:
         raise InputError("a study needs --probe DATA, for example imagenet:DIR")
-    return {name: given[name] for name in OWN_DATA}
+    return {name: getattr(given, name) for name in OWN_DATA}
 
 
 def _check(options: Options) -> None:
@@ -261,12 +235,13 @@ def _check(options: Options) -> None:
         checks.check_disk(options.runs, each * missing)
 
 
-def _make_writable(options: Options) -> None:
-    try:
-        options.runs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --out '{options.out}' ({error.strerror}); choose another folder"
-        ) from None
-    if not os.access(options.runs, os.W_OK):
-        raise InputError(f"cannot write to --out '{options.out}'; choose another folder")
+def count_gpus(device: str) -> int:
+    """The number of GPUs that the steps may use, without torch, which may not be installed yet."""
+    if device == "cpu" or not shutil.which("nvidia-smi"):
+        return 0
+    if device.startswith("cuda:"):
+        return 1
+    listing = subprocess.run(
+        ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False
+    )
+    return len(re.findall(r"^GPU ", listing.stdout, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Programs as processes: one at a time, or several side by side, each on cores of its own.
+"""Programs as processes: one at a time, or several side by side, each in a slot of its own.
 
 A training of a small encoder uses two cores badly: two trainings of one thread each, each on its
 own core, take much less time than one after the other with two threads.
@@ -11,33 +11,43 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
 from types import FrameType
 from typing import Any
 
-Cores = frozenset[int]
-
 running: set[subprocess.Popen[Any]] = set()
 stopped = Event()  # by a signal: no further program starts
 
 
-def run_command(command: Sequence[str], cores: Cores | None = None) -> int:
+@dataclass(frozen=True)
+class Slot:
+    """A part of the machine: some cores and, if there are several GPUs, one of them."""
+
+    cores: frozenset[int]
+    gpu: str = ""
+
+
+def run_command(command: Sequence[str], slot: Slot | None = None) -> int:
     """Run a command to its end, and return its exit code.
 
     Args:
-        cores: run it on these cores only, beside other programs. It then shows lines of progress
-            instead of bars, and its output appears in one piece at its end.
+        slot: run it there, beside other programs. It then shows lines of progress instead of bars,
+            and its output appears in one piece at its end.
     """
     if stopped.is_set():
         return -signal.SIGTERM
-    pipe = subprocess.PIPE if cores else None
+    pipe = subprocess.PIPE if slot else None
+    gpu = {"CUDA_VISIBLE_DEVICES": slot.gpu} if slot and slot.gpu else {}
     # A group of its own, so that a signal also reaches the programs that it starts.
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, process_group=0)
+    process = subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, process_group=0, env=os.environ | gpu
+    )
     running.add(process)
     try:
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
+        if slot:
+            os.sched_setaffinity(process.pid, slot.cores)
             # Line by line, as they come.
             progress = Thread(target=sys.stderr.writelines, args=(process.stderr,))
             progress.start()
@@ -75,32 +85,45 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def side_by_side(run: Callable[..., None], items: Sequence[Any]) -> None:
-    """Call `run(item, cores=...)` for each item, as many at a time as there are cores.
+def slots(gpus: int, programs: int) -> list[Slot]:
+    """The machine in as many parts as there are GPUs or, without several, cores; at most one for
+    each program.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(visible) < gpus:
+        visible = [str(number) for number in range(gpus)]
+    count = min(gpus if gpus > 1 else len(cores), programs)
+    return [
+        Slot(frozenset(cores[number::count] or cores), visible[number] if gpus > 1 else "")
+        for number in range(count)
+    ]
+
+
+def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) -> None:
+    """Call `run(item, slot=...)` for each item, as many at a time as there are slots.
 
     Raises: the error of the first call that fails, once the calls beside it have ended; no further
         call begins.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    places = min(len(cores), len(items))
-    free: SimpleQueue[Cores] = SimpleQueue()
-    for number in range(places):
-        free.put(frozenset(cores[number::places]))
-
+    free: SimpleQueue[Slot] = SimpleQueue()
+    places = slots(gpus, len(items))
+    for place in places:
+        free.put(place)
     stopping = Event()
 
     def run_one(item: Any) -> None:
-        mine = free.get()
+        slot = free.get()
         try:
             if not stopping.is_set():
-                run(item, cores=mine)
+                run(item, slot=slot)
         except BaseException:
             stopping.set()
             raise
         finally:
-            free.put(mine)
+            free.put(slot)
 
-    with ThreadPoolExecutor(places) as pool:
+    with ThreadPoolExecutor(len(places)) as pool:
         calls = [pool.submit(run_one, item) for item in items]
         try:
             wait(calls)

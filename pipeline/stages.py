@@ -1,18 +1,53 @@
 """The stages and their steps: from the data to the page."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from pipeline.dense import dense
-from pipeline.inputs import REPOSITORY, module_of
-from pipeline.options import Options
-from pipeline.plan import Plan
-from pipeline.step import Step
-from pipeline.study import Data, study_steps
-from pipeline.transfer import transfer
+from catlip.data.layout import INSTALLED as FASHION_MNIST
+from pipeline.inputs import baselines
+from pipeline.options import Options, count_gpus
+from pipeline.step import Step, say
+
+
+class Plan:
+    """Folders, names, and the arguments of all programs."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self.runs = options.runs
+        self.starter = options.scale == "starter"
+        self.small = options.small
+        self.recipe = options.scale if self.small else f"{options.scale}_b16"
+        self.gpus = count_gpus(options.device)
+        # Programs of a small encoder are too small for several cores each; with several GPUs, each
+        # program of one process has one of them.
+        several = self.gpus > 1 or (self.small and not self.gpus)
+        self.beside = several and hasattr(os, "sched_getaffinity")
+        self.processes = 1 if self.small else max(self.gpus, 1)  # of a training
+        # Seeds of the slow steps after pre-training; by default one, so that a whole run takes half
+        # an hour.
+        brief = self.small and not (options.full or options.study)
+        self.few_seeds = range(1 if brief else options.seeds)
+        self.seeds = range(options.seeds)
+        self.quiet = ("--quiet",) if options.quiet else ()
+        self.device = ("--device", options.device, *self.quiet)
+        self.labels = self.runs / "labels"
+        self.vocabulary = self.runs / "vocabulary.json"
+        self.probe_data = options.probe.partition(":")[2] or options.probe
+        self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
+        self.resolution = 48 if self.small else 224
+
+    def record(self, kind: str, name: str) -> Path:
+        return self.runs / kind / f"{name}.json"
+
+    def trained(self, method: str, seed: int) -> Path:
+        """The folder of a pre-training run; `random` is an encoder that was not trained."""
+        if method == "random":
+            return Path(f"random:{self.encoder}@{self.resolution}")
+        return self.runs / "pretrain" / f"{method}-seed{seed}"
 
 
 def data(plan: Plan) -> Iterator[Step]:
@@ -30,6 +65,9 @@ def data(plan: Plan) -> Iterator[Step]:
 def label(plan: Plan) -> Iterator[Step]:
     """Captions to labels, labels to a vocabulary, and statistics of both."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
+    # At photos scale, by default, the program chooses one that fits the number of captions.
+    default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
+    threshold = plan.options.threshold or default
     yield Step(
         "label",
         program="catlip.label",
@@ -43,7 +81,7 @@ def label(plan: Plan) -> Iterator[Step]:
     yield Step(
         "vocabulary",
         program="catlip.vocabulary",
-        arguments=(str(labels), *_threshold(plan)),
+        arguments=(str(labels), *(("--threshold", threshold) if threshold else ())),
         other_arguments=("--out", str(vocabulary), *plan.quiet),
         reads=[str(labels)],
         makes=[vocabulary],
@@ -73,48 +111,180 @@ def label(plan: Plan) -> Iterator[Step]:
     )
 
 
-def _threshold(plan: Plan) -> tuple[str, ...]:
-    """At photos scale, by default, the program chooses one that fits the number of captions."""
-    default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
-    threshold = plan.options.threshold or default
-    return ("--threshold", threshold) if threshold else ()
-
-
 def pretrain(plan: Plan) -> Iterator[Step]:
     """One training per seed and method, by the method's recipe of the same name."""
-    shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
-    chosen = ["--epochs", plan.options.epochs] if plan.options.epochs else []
-    if plan.options.encoder:
-        chosen += ["--encoder", plan.options.encoder]
-    labelled = ("--vocabulary", str(vocabulary), "--labels-dir", str(labels))
-    for seed, method in product(range(plan.options.seeds), plan.options.methods):
+    shards, labels, vocabulary = plan.options.shards, str(plan.labels), str(plan.vocabulary)
+    for seed, method in product(plan.seeds, plan.options.methods):
         folder = plan.trained(method, seed)
-        program = "catlip.pretrain"
-        own: list[str] = []
-        also: list[str] = []
+        arguments = ["--recipe", plan.recipe, "--shards", shards, "--seed", str(seed)]
         reads = [shards]
+        if plan.options.epochs:
+            arguments += ["--epochs", plan.options.epochs]
+        if plan.options.encoder:
+            arguments += ["--encoder", plan.options.encoder]
         if method != "catlip":
-            program = "baselines.pretrain"
-            own += ["--method", method]
-            also.append(module_of(method))
+            arguments += ["--method", method]
         if method != "clip":  # any other method may need labels
-            own += labelled
-            reads += [str(vocabulary), str(labels)]
+            arguments += ["--vocabulary", vocabulary, "--labels-dir", labels]
+            reads += [vocabulary, labels]
+        record = plan.record("pretrain", folder.name)
         yield Step(
             folder.name,
-            program=program,
-            arguments=(
-                *("--recipe", plan.recipe, "--shards", shards, "--seed", str(seed)),
-                *("--snapshots", "4", *chosen, *own),
-            ),
+            program="catlip.pretrain" if method == "catlip" else "baselines.pretrain",
+            arguments=arguments,
             other_arguments=("--out", str(folder), *plan.device),
             reads=reads,
-            makes=[folder / "weights.safetensors", plan.record("pretrain", folder.name)],
-            owns=[folder, plan.record("pretrain", folder.name)],
-            also=also,
-            processes=1 if plan.small else max(plan.gpus, 1),
+            makes=[folder / "weights.safetensors", record],
+            owns=[folder, record],
+            methods=[method],
+            processes=plan.processes,
             beside=plan.beside,
         )
+
+
+def transfer(plan: Plan) -> Iterator[Step]:
+    """How good the encoders are: probes and fine-tuning on fractions of the data, and readouts
+    without training. No step if there is no data for them.
+    """
+    probe = plan.options.probe
+    if not probe:
+        return
+    methods = plan.options.methods
+    recipes = {"linear_probe": "table_7a", "finetune": "table_7b"}
+    more: dict[str, tuple[str, ...]] = dict.fromkeys(recipes, ("--num-workers", "8"))
+    if plan.small:
+        recipes = dict.fromkeys(recipes, "starter")
+        fractions = ("--fraction", "0.05", "0.1", "0.25", "0.5", "1", "--seeds", "3")
+        more = {"linear_probe": fractions, "finetune": ("--fraction", "0.25", "1")}
+    for program, recipe in recipes.items():
+        seeds = plan.few_seeds if plan.small and program == "finetune" else plan.seeds
+        # An encoder without a classifier starts only at random.
+        arguments = ("--recipe", recipe, *more[program], "--init", "random", "transfer")
+        for method, seed in product((*methods, "random"), seeds):
+            yield on_encoder(
+                plan, program, method, seed, data=probe, reads=plan.probe_data, arguments=arguments
+            )
+    for method, seed in product(methods, plan.few_seeds):
+        yield on_encoder(plan, "readouts", method, seed, data=probe, reads=plan.probe_data)
+    if plan.options.full:
+        record = plan.record("ceiling", "efficientnet_lite0")
+        yield Step(
+            "ceiling",
+            program="bench.downstream.linear_probe",
+            arguments=("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", probe),
+            other_arguments=("--out", str(record), *plan.device),
+            reads=[plan.probe_data],
+            makes=[record],
+            beside=plan.beside,
+        )
+        yield from fashion_mnist(plan)
+
+
+def fashion_mnist(plan: Plan) -> Iterator[Step]:
+    """A linear probe of each encoder on Fashion-MNIST, and a readout without training; only a line
+    that says so if Fashion-MNIST is not installed.
+    """
+    if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
+        say(
+            f"Fashion-MNIST: skipped, because {FASHION_MNIST} is missing; "
+            "`apt-get install dataset-fashion-mnist` installs it"
+        )
+        return
+    # The smallest fraction is six images a class.
+    fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
+    arguments = (*fractions, "--init", "random", "transfer")
+    for method, seed in product((*plan.options.methods, "random"), plan.seeds):
+        programs = {"linear_probe": arguments, "readouts": ()}
+        if method == "random":
+            del programs["readouts"]
+        for program, more in programs.items():
+            yield on_encoder(
+                plan,
+                program,
+                method,
+                seed,
+                data=f"fashion_mnist:{FASHION_MNIST}",
+                reads=str(FASHION_MNIST),
+                arguments=more,
+                name=f"{method}-seed{seed}-fashion_mnist",
+            )
+
+
+def dense(plan: Plan) -> Iterator[Step]:
+    """Multi-label classification, segmentation and detection, if there is data for them."""
+    options = plan.options
+    if plan.starter and options.coco:
+        record = plan.record("scenes", "scenes")
+        yield Step(
+            "scenes",
+            program="catlip.data.annotated_scenes",
+            other_arguments=("--out", "data/starter-scenes", "--record", str(record), *plan.quiet),
+            makes=[Path("data/starter-scenes"), record],
+            updates=("code", "command"),
+        )
+    tasks = {
+        "multilabel": ("table_7c", "coco", options.coco),
+        "segmentation": ("table_7d", "ade20k", options.ade20k),
+        "detection": ("table_7e_b16", "coco", options.coco),
+    }
+    for task, (recipe, kind, folder) in tasks.items():
+        if not folder:
+            continue
+        arguments = ("--recipe", "starter" if plan.small else recipe)
+        for seed in plan.seeds:
+            # Name -> method and further arguments.
+            runs = {method: (method, ()) for method in ("random", *options.methods)}
+            if task == "multilabel" and "catlip" in options.methods:
+                runs["catlip_transfer"] = ("catlip", ("--init", "transfer"))
+            for name, (method, more) in runs.items():
+                yield on_encoder(
+                    plan,
+                    task,
+                    method,
+                    seed,
+                    data=f"{kind}:{folder}",
+                    reads=folder,
+                    arguments=(*arguments, *more, "--seed", str(seed)),
+                    name=f"{name}-seed{seed}",
+                    processes=plan.processes,
+                )
+
+
+def on_encoder(
+    plan: Plan,
+    program: str,
+    method: str,
+    seed: int,
+    *,
+    data: str,
+    reads: str,
+    arguments: Sequence[str] = (),
+    name: str = "",
+    processes: int = 1,
+) -> Step:
+    """A transfer program on the encoder of a training, or on an untrained one (random).
+
+    Args:
+        reads: the path of the data, without its kind.
+    """
+    name = name or f"{method}-seed{seed}"
+    encoder = str(plan.trained(method, seed))
+    trained = method != "random"
+    # An untrained encoder is drawn from the seed of the probe.
+    if not trained and "--seed" not in arguments:
+        arguments = (*arguments, "--seed", str(seed))
+    record = plan.record(program.removesuffix("s"), name)  # `readouts` write kind `readout`
+    return Step(
+        f"{program}-{name}",
+        program=f"bench.downstream.{program}",
+        arguments=("--encoder", encoder, "--data", data, *arguments),
+        other_arguments=("--out", str(record), *plan.device),
+        reads=[reads, encoder] if trained else [reads],
+        makes=[record],
+        owns=[record, record.with_suffix("")],
+        processes=processes,
+        beside=plan.beside,
+    )
 
 
 def bench(plan: Plan) -> Iterator[Step]:
@@ -123,9 +293,12 @@ def bench(plan: Plan) -> Iterator[Step]:
     compared = ("--methods", *plan.options.methods)
     yield cost(plan, "step_time", ("--model", "vit_b16", *compared))
     if plan.small:
+        num_classes = "1097"  # the starter's; of the vocabulary where there is one
+        if not plan.starter and plan.vocabulary.is_file():
+            num_classes = str(len(json.loads(plan.vocabulary.read_text())["synsets"]))
         as_trained = (
             *("--model", plan.encoder, "--resolution", str(plan.resolution), "--batch-size", "64"),
-            *("--num-steps", "40", "--num-classes", _num_classes(plan), *compared),
+            *("--num-steps", "40", "--num-classes", num_classes, *compared),
         )
         yield cost(plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}")
     yield cost(plan, "memory", small)
@@ -134,13 +307,6 @@ def bench(plan: Plan) -> Iterator[Step]:
     if plan.gpus != 1:
         some = ("--methods", "catlip", "clip", "siglip", "superclass") if plan.small else ()
         yield cost(plan, "communication", (*small, *some), processes=plan.gpus or 2)
-
-
-def _num_classes(plan: Plan) -> str:
-    """Of the vocabulary; before there is one, as of the starter's."""
-    if plan.starter or not plan.vocabulary.is_file():
-        return "1097"
-    return str(len(json.loads(plan.vocabulary.read_text())["synsets"]))
 
 
 def cost(
@@ -153,26 +319,87 @@ def cost(
         arguments=tuple(arguments),
         other_arguments=("--out", str(plan.runs / program), *plan.device),
         makes=[plan.runs / program],
-        also=[f"baselines.{file.stem}" for file in (REPOSITORY / "baselines").glob("*.py")],
+        methods=[*baselines()],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
         processes=processes,
     )
 
 
+# Images that the trainings of the study of lengths see; fractions and noises are compared at the
+# middle length, encoders there and at the longest. The two longest cost more than all others
+# together, and have fewer seeds.
+LENGTHS = {
+    "starter": ("8000", "16000", "32000", "64000", "128000"),
+    "photos": ("8000", "16000", "32000", "64000", "128000"),
+    "cc3m": ("18000000", "36000000", "72000000", "145000000", "290000000"),
+    "datacomp": ("800000000", "1600000000", "3300000000", "6500000000", "13100000000"),
+}
+FRACTIONS = ("0.125", "0.25", "0.5")
+NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
+SEEDS, SEEDS_OF_LONGEST = 6, 3
+TRIALS = 16
+
+
 def study(plan: Plan) -> Iterator[Step]:
-    """With --study: each method tuned, scaled and trained with noise."""
+    """With --study: each method tuned alike, trained at several lengths, on fractions of the data,
+    by several encoders and with noise; CatLIP with several vocabularies.
+    """
     options = plan.options
-    if options.study:
-        for step in study_steps(
-            options.scale,
-            Data(options.shards, plan.vocabulary, plan.labels, probe=options.probe),
-            plan.runs,
-            methods=options.methods,
-            seeds=range(options.seeds),
-            device=plan.device,
-        ):
-            yield replace(step, beside=plan.beside)
+    if not options.study:
+        return
+    *short, longer, longest = LENGTHS[options.scale]
+    middle = short[-1]
+    encoders = ("hybrid_micro", "hybrid_small") if plan.small else ("vit_small16", "vit_l16")
+    parts = {
+        "lengths": ("lengths", "--images", *short),
+        "encoders": ("lengths", "--images", middle, "--encoders", *encoders),
+        "fractions": ("lengths", "--images", middle, "--fractions", *FRACTIONS),
+        "long": ("lengths", "--images", longer, longest),
+        "long-encoders": ("lengths", "--images", longest, "--encoders", *encoders),
+        "noise": ("noise", "--images", middle, "--noises", *NOISES),
+        "thresholds": ("thresholds", *(("--images", middle) if plan.small else ())),
+    }
+    if plan.starter:  # at other scales the user has to say what validation data are
+        parts = {"tuning": ("tuning", "--trials", str(TRIALS)), **parts}
+    kinds = {"lengths": "scaling", "noise": "robustness", "thresholds": "threshold"}
+    for name, (program, *arguments) in parts.items():
+        probe, seeds = options.probe, plan.seeds[:SEEDS]
+        if name.startswith("long"):
+            seeds = plan.seeds[:SEEDS_OF_LONGEST]
+        if program == "tuning":
+            probe = probe.replace("starter:", "starter-validation:", 1)
+        else:
+            arguments += ["--seeds", *map(str, seeds)]
+        arguments += ["--probe", probe, "--probe-recipe", "starter" if plan.small else "table_7a"]
+        out = plan.runs / kinds.get(program, program)
+        earlier = Path("reports/records") / options.scale / out.name
+        places = ("--labels-dir", str(plan.labels), "--out", str(out), "--earlier", str(earlier))
+        reads = [options.shards, str(plan.labels), plan.probe_data]
+        common = ("--recipe", plan.recipe, "--shards", options.shards)
+        if program == "thresholds":
+            yield Step(
+                f"study-{name}",
+                program="bench.study",
+                arguments=(program, *common, *arguments),
+                other_arguments=(*places, *plan.device),
+                reads=reads,
+                makes=[out / "threshold.json"],
+                beside=plan.beside,
+            )
+            continue
+        for method in options.methods:
+            classes = ("--vocabulary", str(plan.vocabulary), "--methods", method)
+            yield Step(
+                f"study-{name}-{method}",
+                program="bench.study",
+                arguments=(program, *common, *classes, *arguments),
+                other_arguments=(*places, *plan.device),
+                reads=[*reads, str(plan.vocabulary)],
+                makes=[out / f"{method}-*.json"],
+                methods=[method],
+                beside=plan.beside,
+            )
 
 
 def report(plan: Plan) -> Iterator[Step]:

@@ -5,12 +5,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from pipeline.inputs import digest_of_code, digest_of_data
-from pipeline.programs import Cores, run_command
+from pipeline.inputs import baselines, digest_of_code, digest_of_data
+from pipeline.programs import Slot, run_command
 
 USER_ERROR = 2  # the exit code of our programs for what the user can correct
 CLOCK_SKEW = 2.0  # seconds by which a file's time may be before ours
@@ -27,18 +28,18 @@ class Step:
         other_arguments: those that do not: where the result goes, the device, no progress bars.
         reads: paths and shard patterns; in `arguments` they count by their contents, not by their
             paths.
-        makes: files and folders of the result. The step runs again if one of them, or a file that
-            the last run wrote there, is gone.
+        makes: files, folders and, with a `*` in the name, patterns of files of the result. The step
+            runs again if a file or folder, or a file that the last run wrote there, is gone.
         owns: paths to move aside if an older version of this step made them; by default the files
             that it made.
         updates: changes, named as in `identity`, after which the program itself decides which
             results to keep.
-        also: modules that the program starts or imports by name, whose code counts as well.
+        methods: those that it runs, whose code counts as well: it is imported by name.
         hardware: the hardware that the step measures, if it is a measurement.
         processes: how many processes; more than 1 are started with torchrun.
         always: run it each time.
-        beside: whether the step may run at the same time as neighbours in its stage that allow it
-            too, each on cores of its own.
+        beside: whether the step, if it is one process, may run at the same time as neighbours in
+            its stage, each on cores and a GPU of its own.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Step:
     makes: Sequence[Path] = ()
     owns: Sequence[Path] = ()
     updates: Sequence[str] = ()
-    also: Sequence[str] = ()
+    methods: Sequence[str] = ()
     hardware: str = ""
     processes: int = 1
     always: bool = False
@@ -69,44 +70,13 @@ class Step:
         command = shlex.join([self.program, *self.arguments])
         for path in sorted(contents, key=len, reverse=True):
             command = command.replace(path, "INPUT")
+        modules = [baselines()[method] for method in self.methods if method in baselines()]
         return {
             "command": command,
             "inputs": " ".join(contents.values()),
-            "code": digest_of_code([self.program, *self.also]),
+            "code": digest_of_code([self.program, *modules]),
             "hardware": self.hardware,
         }
-
-
-@dataclass
-class Stamp:
-    """The stored state of a step.
-
-    Attributes:
-        identity: the step's identity when it last began.
-        done: whether it ended.
-        files: the files that it made.
-    """
-
-    identity: dict[str, str]
-    done: bool = False
-    files: Sequence[str] = ()
-
-    @staticmethod
-    def read(path: Path) -> "Stamp | None":
-        """The stamp at `path`; None if there is none that can be read."""
-        try:
-            stamp = json.loads(path.read_text())
-            files = [str(file) for file in stamp["files"]]
-            return Stamp(dict(stamp["identity"]), bool(stamp["done"]), files)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, path: Path) -> None:
-        """Write the stamp to `path`, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1))
-        temporary.replace(path)
 
 
 class StepFailedError(Exception):
@@ -121,33 +91,56 @@ class StepFailedError(Exception):
         self.code = code if code > 0 else 128 - code
 
 
-def run_step(step: Step, runs: Path, python: str, *, cores: Cores | None = None) -> None:
-    """Run a step, on some cores or on all, unless it is done. Raises: StepFailedError."""
-    path = runs / ".steps" / f"{step.name}.json"
-    before, identity = Stamp.read(path), step.identity()
+def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -> None:
+    """Run a step, in a part of the machine or in all of it, unless it is done.
+
+    Raises: StepFailedError.
+    """
+    stamp = runs / ".steps" / f"{step.name}.json"
+    before, identity = _read_stamp(stamp), step.identity()
+    files_before: list[str] = before["files"] if before else []
     if before and not step.always:
-        changed = [name for name in identity if before.identity.get(name) != identity[name]]
-        made = {*(runs / file for file in before.files), *step.makes}
+        changed = [name for name in identity if before["identity"].get(name) != identity[name]]
+        made = {runs / file for file in files_before}
+        made.update(path for path in step.makes if "*" not in path.name)
         lost = sorted(path for path in made if not path.exists())
-        if before.done and not changed and not lost:
+        if before["done"] and not changed and not lost:
             say(f"{step.name}: unchanged, skipped")
             return
         if changed:
             say(f"{step.name}: {' and '.join(changed)} changed, so it runs again")
-        elif before.done:
+        elif before["done"]:
             say(f"{step.name}: {lost[0]} is gone, so it runs again")
         if not set(changed) <= set(step.updates):
             move_aside(step.owns or made)
-    Stamp(identity, files=before.files if before else ()).write(path)
+    _write_stamp(stamp, {"identity": identity, "done": False, "files": files_before})
     command = step.command(python)
     say(f"{step.name}: {shlex.join(command)}")
     began = time.time()
-    if code := run_command(command, cores):
+    if code := run_command(command, slot):
         raise StepFailedError(step.name, code)
     files = _written(step.makes, began, runs) or _written(step.makes, 0, runs)
-    earlier = [file for file in before.files if (runs / file).exists()] if before else []
-    Stamp(identity, done=True, files=sorted({*files, *earlier})).write(path)
+    kept = [file for file in files_before if (runs / file).exists()]
+    _write_stamp(stamp, {"identity": identity, "done": True, "files": sorted({*files, *kept})})
     say(f"{step.name}: done in {time.time() - began:.0f} s")
+
+
+def _read_stamp(path: Path) -> dict[str, Any] | None:
+    """The stored state of a step: its identity when it last began, whether it ended, and the files
+    that it made. None if there is none that can be read, as after a crash of the machine.
+    """
+    try:
+        stamp = json.loads(path.read_text())
+        return {name: stamp[name] for name in ("identity", "done", "files")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_stamp(path: Path, stamp: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(stamp, indent=1))
+    temporary.replace(path)
 
 
 def move_aside(paths: Iterable[Path]) -> None:
@@ -164,11 +157,12 @@ def say(line: str) -> None:
 
 
 def _written(paths: Iterable[Path], since: float, runs: Path) -> list[str]:
-    """The files at and below `paths` that were written since then.
+    """The files at and below `paths`, which may be patterns, that were written since then.
 
     Those in `runs` are relative to it, so that it can be moved.
     """
-    files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+    found = [match for path in paths for match in path.parent.glob(path.name)]
+    files = [file for path in found for file in (path, *path.rglob("*")) if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= since - CLOCK_SKEW]
     return [
         str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())

@@ -8,7 +8,6 @@ import bench.communication.result
 import bench.data_path.result
 import bench.downstream.dense.result
 import bench.downstream.probe.result
-import bench.downstream.probe.transfer_options_result
 import bench.label_accuracy.result
 import bench.labelling.result
 import bench.memory.result
@@ -20,12 +19,8 @@ import bench.step_time.busy_machine_result
 import bench.step_time.compiling_result
 import bench.step_time.loop_overhead_result
 import bench.step_time.result
-import bench.studies.longer_training_result
-import bench.studies.result
-import bench.studies.robustness_result
-import bench.studies.scaling_result
-import bench.studies.threshold_result
-import bench.studies.tuning_result
+import bench.study.lengths_result
+import bench.study.result
 import bench.waterfall.result
 import catlip.data.scenes_result
 import catlip.label.audit_result

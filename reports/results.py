@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from bench.memory.result import Memory
-from bench.studies.threshold_result import Threshold, reached
+from bench.study.result import Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.label.result import ByRule, rule_of
 from catlip.pretraining.result import Pretrain
@@ -152,7 +152,7 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
                 if largest := metrics.largest_batch(method):
                     yield {"method": method, "metric": "largest", "value": largest.images}
         case Threshold():
-            for task, levels in reached(run).items():
+            for task, levels in threshold_accuracies(run).items():
                 for threshold, by_seed in levels.items():
                     for seed, top1 in by_seed.items():
                         columns = {"task": task, "threshold": threshold, "seed": seed}

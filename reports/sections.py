@@ -8,8 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bench.downstream.probe.result import LinearProbe
-from bench.studies.scaling_figures import scaling_figures
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling, scaling_figures
 from bench.waterfall.result import Waterfall
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain

@@ -124,19 +124,6 @@ SMALLEST = {
     "bench.downstream.readouts": Smallest(
         f"--encoder {CLIP} --data starter:data/starter {QUIET}", "readout", (CLIP_TRAINED,)
     ),
-    "bench.downstream.longer_training": Smallest(
-        f"{CATLIP} {PROBE}", "longer_training", (TRAINED,)
-    ),
-    "bench.downstream.transfer_options": Smallest(
-        f"--encoders {CATLIP} --seeds 1 {PROBE}", "transfer_options", (TRAINED,)
-    ),
-    "bench.downstream.data_efficiency": Smallest(
-        "--programs linear_probe --recipe starter --fraction 1 --init random --data "
-        "starter:data/starter --quiet "
-        f"--encoders {CATLIP} --options='--epochs 0 --iterations 2' --devices cpu",
-        "linear_probe",
-        (TRAINED,),
-    ),
     "bench.downstream.multilabel": Smallest(COCO, "multilabel", (TRAINED, SCENES)),
     "bench.downstream.segmentation": Smallest(
         f"{DENSE} ade20k:data/starter-scenes/ade20k",
@@ -178,15 +165,16 @@ SMALLEST = {
     ),
     "bench.plan": Smallest("--gpu a100 h100 --gpus 8 64 --price 2.5", "plan"),
     "bench.bias_init": Smallest(FEW, "bias_init", (LABELLED,)),
-    "bench.threshold": Smallest(
-        f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 {FEW}",
+    "bench.study": Smallest(""),
+    "bench.study tuning": Smallest(f"{STUDY} --trials 1", "tuning", (LABELLED,)),
+    "bench.study lengths": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
+    "bench.study noise": Smallest(
+        f"{STUDY} --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
+    ),
+    "bench.study thresholds": Smallest(
+        f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 --images 64 {QUIET}",
         "threshold",
         (LABELLED,),
-    ),
-    "bench.tuning": Smallest(f"{STUDY} --trials 1", "tuning", (LABELLED,)),
-    "bench.scaling": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
-    "bench.robustness": Smallest(
-        f"{STUDY} --noises none shuffled=0.5 --seeds 0", "robustness", (LABELLED,)
     ),
     "bench.labelling": Smallest(
         "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "

@@ -45,8 +45,6 @@ TRANSFER = (
     "linear_probe",
     "finetune",
     "readout",
-    "longer_training",
-    "transfer_options",
     "multilabel",
     "segmentation",
     "detection",

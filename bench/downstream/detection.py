@@ -7,12 +7,11 @@ detectron2's trainer trains it, and detectron2's evaluator scores it by COCO's o
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import DenseTask, importing, transfer
 from bench.downstream.outputs import BY_NAME
 from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
@@ -41,13 +40,9 @@ class Detection(Dense):
 
 def main(config: Detection) -> None:
     """Train, test, print, write the record."""
-    transfer(config, _task)
+    from bench.downstream.dense.harness import run_task
 
-
-def _task() -> type[DenseTask[Any, Any]]:
-    with importing("detection needs detectron2", "; ./run_all.sh --only setup installs it"):
-        from bench.downstream.dense.detect.task import Detect
-    return Detect
+    run_task(config)
 
 
 RECIPES = {

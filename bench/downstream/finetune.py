@@ -1,22 +1,15 @@
 """Fine-tuning: how good is a classifier when the encoder learns with it?  (Section 4, Table 7b)"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import tyro
 
-from bench.downstream.classify.classification import Score
-from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
-from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
-from bench.downstream.probe import result
+from bench.downstream.probe.config import Sweep
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
-from catlip.record import Record
-from catlip.training.distributed import Place
 
 
 @dataclass(frozen=True)
@@ -43,23 +36,9 @@ class Finetune(Sweep):
 
 def main(config: Finetune) -> None:
     """Fine-tune, print, write the record."""
-    run_sweep(config, result.Finetune, _start)
+    from bench.downstream.probe.sweep import run_sweep
 
-
-def _start(
-    config: Finetune, place: Place, encoder: LoadedEncoder, record: Record
-) -> Callable[[Fit], Score]:
-    if not encoder.any_size and len(config.recipe.sizes()) > 1:
-        record.notes.append(
-            f"{config.encoder} takes images of one size, so it was trained without the other sizes"
-        )
-    return partial(_finetune, config, place)
-
-
-def _finetune(config: Finetune, place: Place, fit: Fit) -> Score:
-    # A new copy for each classifier: training changes the encoder's weights.
-    encoder = config.load_encoder(place.device)
-    return train_one(fit, config, encoder, place=place, frozen=False)
+    run_sweep(config)
 
 
 RECIPES = {

@@ -7,23 +7,16 @@ the mean and standard deviation of the training features; the classifier is trai
 takes seconds instead of hours, but does not give the same number.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import tyro
 
-from bench.downstream.classify.cached_features import CACHED_NOTE, CachedFeatures
-from bench.downstream.classify.classification import Score
-from bench.downstream.classify.sweep import Fit, Sweep, run_sweep, train_one
-from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.outputs import BY_NAME
-from bench.downstream.probe import result
-from catlip.cli import InputError, run
+from bench.downstream.probe.config import Sweep
+from catlip.cli import run
 from catlip.recipes.transfer import PROBES
-from catlip.record import Record
-from catlip.training.distributed import Place
 
 
 @dataclass(frozen=True)
@@ -53,27 +46,12 @@ class LinearProbe(Sweep):
     them.
     """
 
-    @property
-    def input_side(self) -> int:
-        return 0 if self.cached_features else super().input_side
-
 
 def main(config: LinearProbe) -> None:
     """Probe, print, write the record."""
-    run_sweep(config, result.LinearProbe, _start)
+    from bench.downstream.probe.sweep import run_sweep
 
-
-def _start(
-    config: LinearProbe, place: Place, encoder: LoadedEncoder, record: Record
-) -> Callable[[Fit], Score]:
-    if not config.cached_features:
-        return lambda fit: train_one(fit, config, encoder, place=place, frozen=True)
-    if place.world_size > 1:
-        raise InputError(
-            "--cached-features takes one process; without it, torchrun uses all devices"
-        )
-    record.notes.append(CACHED_NOTE)
-    return CachedFeatures(encoder, config.recipe, config)
+    run_sweep(config)
 
 
 RECIPES = {

@@ -5,17 +5,57 @@ The encoder and a linear classifier are trained with binary cross-entropy, and s
 precision of each category.
 """
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
 import tyro
 
-from bench.downstream.dense.harness import transfer
-from bench.downstream.dense.multilabel import MultiLabel, MultiLabelTask
+from bench.downstream.dense.config import Dense
+from bench.downstream.outputs import BY_NAME
+from bench.downstream.probe.config import TransferOptions
+from bench.downstream.probe.result import Init
 from catlip.cli import run
-from catlip.recipes.transfer import MULTILABELS
+from catlip.recipes.transfer import MULTILABELS, TransferRecipe
+
+
+@dataclass(frozen=True)
+class MultiLabel(Dense):
+    """Train an encoder and a linear classifier that gives an image several labels; run the same
+    command again to go on where it stopped.
+
+    python -m bench.downstream.multilabel --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data coco:data/starter-scenes/coco
+
+    torchrun --nproc-per-node 4 -m bench.downstream.multilabel --recipe table_7c --num-devices 4 \\
+        --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0 --init transfer
+    """
+
+    kind: ClassVar[str] = "multilabel"
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
+        default_factory=lambda: MULTILABELS["starter"]
+    )
+    out: Path = Path("runs/bench/multilabel") / BY_NAME
+    """The record to write; the run goes into a folder of the same name."""
+    init: Init = "random"
+    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
+    pre-trained by CatLIP).
+    """
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
+        default_factory=lambda: TransferOptions(bias="copy")
+    )
+    crowds: bool = True
+    """Count a category as present also where only a crowd of it is annotated, as in the release."""
+    compile: bool = False
+    """Compile the transformer blocks, once for each image size."""
 
 
 def main(config: MultiLabel) -> None:
     """Train, test, print, write the record."""
-    transfer(config, lambda: MultiLabelTask)
+    from bench.downstream.dense.harness import run_task
+
+    run_task(config)
 
 
 RECIPES = {

@@ -9,17 +9,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from catlip.cli import InputError
 from catlip.record import note_finished, plain, read_record, write_atomically
 from catlip.system.lock import only_writer
-from catlip.training.distributed import Place, barrier
-from catlip.training.folder import changes, refuse_another
+
+if TYPE_CHECKING:
+    from catlip.training.distributed import Place
 
 DataSpelling = Annotated[
     str,
@@ -28,11 +28,10 @@ DataSpelling = Annotated[
         "val/ or test/."
     ),
 ]
-ENCODER, DATA = "{encoder}", "{data}"
-BY_NAME = f"{ENCODER}-{DATA}.json"
-LONGEST_NAME = 120  # characters of an encoder's name in a file name
+BY_NAME = "{encoder}-{data}.json"
+MAX_NAME = 120  # characters of an encoder's name in a file name
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
-NOT_KEPT = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
+TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
 # Fields of a config that do not change the result.
 WITHOUT_EFFECT = frozenset(
     {
@@ -46,20 +45,20 @@ WITHOUT_EFFECT = frozenset(
         "checkpoint_every",
         "max_broken",
         "dry_run",
+        "overfit",  # of older records
     }
 )
 
 
-def filled_in(out: Path, data: str, *encoders: str) -> Path:
-    """`out` with {encoder} and {data} replaced by the names of the encoders and of the data set.
+def filled_in(out: Path, data: str, encoder: str) -> Path:
+    """`out` with {encoder} and {data} replaced by the names of the encoder and of the data set.
 
     Without an encoder or data, as in the default of a recipe, `out` is returned unchanged.
     """
-    if tyro.MISSING in (data, *encoders):
+    if tyro.MISSING in (data, encoder):
         return out
-    names = [encoder_name(encoder) for encoder in encoders]
-    several = f"{names[0]}-and-{len(names) - 1}-more" if len(names) > 1 else "".join(names)
-    return Path(str(out).replace(ENCODER, several[:LONGEST_NAME]).replace(DATA, data_name(data)))
+    name = encoder_name(encoder)[:MAX_NAME]
+    return Path(str(out).replace("{encoder}", name).replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:
@@ -81,18 +80,19 @@ def data_name(spelling: str) -> str:
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record of this run is at `path` already; if so, prints that it is kept.
+    """Whether the record of this run is at `path` already: with this config and these weights.
 
     Args:
-        config: of the run; fields that do not change the result are not compared.
         digest: of the encoder's weights, which the record holds as its metric `encoder_digest`.
     Raises: InputError that names the differences when it is the record of another run.
     """
+    from catlip.training.folder import changes
+
     if not path.is_file():
         return False
     record = read_record(path)
-    before = identity(record.get("config"), record["metrics"].get("encoder_digest"))
-    if changed := changes(before, identity(config, digest)):
+    before = _identity(record.get("config"), record["metrics"].get("encoder_digest"))
+    if changed := changes(before, _identity(config, digest)):
         raise InputError(
             f"{path} is the record of another run ({changed}); give another --out, or remove it"
         )
@@ -101,15 +101,23 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
     return True
 
 
-def identity(config: Any, digest: Any) -> dict[str, Any]:
+def _identity(config: Any, digest: Any) -> dict[str, Any]:
     """The fields that determine a run, with values as in JSON."""
-    fields = json.loads(json.dumps(_kept(plain(config))))
+    fields = json.loads(json.dumps(_with_effect(plain(config))))
     recipe = fields.pop("recipe", None) or {}
     return {**fields, **recipe, "encoder_digest": digest}
 
 
+def _with_effect(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return {
+        name: _with_effect(value) for name, value in fields.items() if name not in WITHOUT_EFFECT
+    }
+
+
 def scored(
-    folder: Path, determined: dict[str, Any], place: Place, measure: Callable[[], dict[str, Any]]
+    folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """The score of the run in `folder`; all ranks call this.
 
@@ -119,8 +127,10 @@ def scored(
     Args:
         determined: the fields that determine the run, with values as in JSON.
         measure: trains and tests; returns the score, with values as in JSON.
-    Raises: InputError when the folder holds the score of another run.
     """
+    from catlip.training.distributed import barrier
+    from catlip.training.folder import refuse_another
+
     path = folder / SCORE
     if path.is_file():
         finished = json.loads(path.read_text())
@@ -133,25 +143,10 @@ def scored(
         if place.is_main:
             content = {"identity": determined, "score": score}
             write_atomically(path, json.dumps(content).encode())
-            for name in NOT_KEPT:
+            for name in TEMPORARY:
                 shutil.rmtree(folder / name, ignore_errors=True)
         barrier()
     return score
-
-
-def files_digest(files: list[Path]) -> str:
-    """One digest of the contents of several files of weights, 16 hexadecimal digits."""
-    digest = sha256()
-    for path in files:
-        with open(path, "rb") as file:
-            digest.update(file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _kept(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    return {name: _kept(value) for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
 
 def _slug(words: str) -> str:

@@ -7,12 +7,11 @@ mmengine's runner trains it, and mmsegmentation's IoU scores it.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tyro
 
 from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import DenseTask, importing, transfer
 from bench.downstream.outputs import BY_NAME
 from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
@@ -41,15 +40,9 @@ class Segmentation(Dense):
 
 def main(config: Segmentation) -> None:
     """Train, test, print, write the record."""
-    transfer(config, _task)
+    from bench.downstream.dense.harness import run_task
 
-
-def _task() -> type[DenseTask[Any, Any]]:
-    with importing(
-        "segmentation needs mmsegmentation", ": pip install 'catlip-bench[segmentation]'"
-    ):
-        from bench.downstream.dense.segment.task import Segment
-    return Segment
+    run_task(config)
 
 
 RECIPES = {

@@ -41,9 +41,7 @@ def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | No
     """The pre-training, under the same root, of a transfer record's encoder; None if it is not
     known.
     """
-    setup = record.setup
-    spelling = setup.encoder or next(iter(setup.runs), "")  # kind longer_training has `runs`
-    parts = PurePath(spelling.removesuffix(":raw").removesuffix(".json")).parts
+    parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
     if len(parts) < 3 or parts[-2] != "pretrain":
         return None
     pretraining = known.get((record.root, parts[-3], parts[-1]))

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.downstream.dense.result import Dense
 from bench.downstream.probe.crossed import between_probes
-from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
-from bench.downstream.probe.runs import NOT_JUDGED
-from bench.downstream.probe.tasks import agreed, by_importance, is_published, without_classes
+from bench.downstream.probe.result import (
+    NOT_JUDGED,
+    Finetune,
+    LinearProbe,
+    OnTasks,
+    Readout,
+    agreed,
+    by_importance,
+    is_published,
+    without_classes,
+)
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
-from bench.studies.laws import cost_of
-from bench.studies.scaling_result import Scaling
+from bench.study.laws import cost_of
+from bench.study.lengths_result import Scaling
 from catlip.claims import Test, least_pairs
 from catlip.label.result import RULES
 from catlip.method_style import name_of

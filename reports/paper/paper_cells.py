@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
-from bench.downstream.probe.result import Finetune, LinearProbe, Transferred
-from bench.downstream.probe.runs import accuracy, accuracy_of
+from bench.downstream.probe.result import Finetune, LinearProbe, Transferred, accuracy, accuracy_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.likeness import differing_fields
 from catlip.results.pretrained import (

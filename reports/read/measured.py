@@ -12,8 +12,13 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
-from bench.downstream.probe.result import LinearProbe, in_percent
-from bench.downstream.probe.tasks import by_importance, task_title, without_classes
+from bench.downstream.probe.result import (
+    LinearProbe,
+    by_importance,
+    in_percent,
+    task_title,
+    without_classes,
+)
 from bench.step_time.result import StepTime
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.pretraining.result import Pretrain

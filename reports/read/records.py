@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bench.studies.result import Studied
+from bench.study.result import Studied
 from catlip.cli import InputError
 from catlip.results.kind import Kind
 from catlip.results.run import (

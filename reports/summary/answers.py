@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.downstream.probe.crossed import between_probes
 from bench.downstream.probe.result import LinearProbe
-from bench.studies.scaling_result import Scaling, curves, differences, points_at_equal_cost
+from bench.study.lengths_result import Scaling, curves, differences, points_at_equal_cost
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
 from catlip.method_style import name_of

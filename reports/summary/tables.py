@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from bench.step_time.result import StepTime, step_ratio_cell
 from bench.step_time.steps import step_description
-from bench.studies.laws import at_cost
-from bench.studies.scaling_result import Scaling, curves
+from bench.study.laws import at_cost
+from bench.study.lengths_result import Scaling, curves
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.results.caveats import with_warning

@@ -13,8 +13,7 @@ from bench.label_accuracy.figures import accuracy_figures
 from bench.label_accuracy.result import LabelAccuracy, accuracy_table
 from bench.labelling.figures import speed_figure
 from bench.labelling.result import LabellingSpeed, command_table, per_core_table
-from bench.studies.threshold_figures import threshold_figures
-from bench.studies.threshold_result import Threshold, threshold_table
+from bench.study.result import threshold_section
 from catlip.label.audit_result import LabelAudit, verdict_table
 from catlip.label.examples_figure import example_figure
 from catlip.label.examples_result import Examples
@@ -42,10 +41,6 @@ AUDIT = (
 )
 ACCURACY = "python -m bench.label_accuracy"
 SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
-THRESHOLD = (
-    "python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels "
-    "--probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json"
-)
 K = TypeVar("K", bound=Kind)
 
 
@@ -60,7 +55,7 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
             "labels", "Are the labels right?", [*_accuracy(main, records), *_audit(main, records)]
         ),
         Section("labelling-speed", "How fast captions are labelled", _speed(main, records)),
-        Section("threshold", "Where to cut the vocabulary", _threshold(main, records)),
+        threshold_section(main, records),
     ]
 
 
@@ -135,18 +130,6 @@ def _speed(main: Setting | None, records: Records) -> list[Block]:
 def _speed_tables(record: Run[LabellingSpeed], end: str) -> list[Table]:
     tables = [*per_core_table(record, end), *command_table(record, end)]
     return [with_warning(table, [record]) for table in tables]
-
-
-def _threshold(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "A low threshold keeps rare synsets as classes; a high one leaves captions without labels."
-    )
-    scales = by_scale(records, main, Threshold)
-    return _each(scales, (threshold_figures, _threshold_table), words, command=THRESHOLD)
-
-
-def _threshold_table(record: Run[Threshold], end: str) -> list[Table]:
-    return threshold_table(record, record.scale, end)
 
 
 def _each(

@@ -21,9 +21,9 @@ from pictures import plain, write_pictures
 from torch import nn
 
 from baselines.openclip import CaptionTokenizer
-from bench.downstream.classify.accuracy import extract
-from bench.downstream.classify.datasets import Split
 from bench.downstream.encoders.preprocess import central_square
+from bench.downstream.probe.datasets import Split
+from bench.downstream.probe.features import extract
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.augment import Augmentation

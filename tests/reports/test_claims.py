@@ -19,8 +19,7 @@ from report_support import (
 )
 from toys import steps
 
-from bench.studies.scaling_figures import against_itself
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling, against_itself
 from catlip.claims import claims, digest, rules
 from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
 from catlip.results.run import Records

@@ -13,12 +13,12 @@ from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.compare import compare as bench_compare
-from bench.downstream.dense.figures import dense_table, gain_sentences
-from bench.downstream.probe.few_labels import share_figures
-from bench.downstream.probe.tables import worth_table
+from bench.downstream.dense.result import dense_table, gain_sentences
+from bench.downstream.probe.few_labels import fraction_figures
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
+from bench.downstream.probe.worth import worth_table
 from bench.step_time.result import StepTime, step_tables
-from bench.studies.threshold_result import probes
+from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables
 from catlip.claims import least_pairs
 from catlip.results.least_counts import ROUNDS, too_few
@@ -258,14 +258,14 @@ def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
         ]
         metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
         write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
-    (figure,) = share_figures(of_kind("linear_probe"))
+    (figure,) = fraction_figures(of_kind("linear_probe"))
     assert "Means are over 1 encoder," in figure.caption
 
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
-    ((_, points),) = probes(of_kind("threshold")[0]).items()
+    ((_, points),) = threshold_points(of_kind("threshold")[0]).items()
     assert sorted(accuracy for _, accuracy in points) == [pytest.approx(20.0), pytest.approx(40.0)]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from one_line import one_line_error
 from report_support import page_in, records_in, run_reports
 
-from bench.studies.scaling_result import Scaling
+from bench.study.lengths_result import Scaling
 from catlip.results.run import Records
 from catlip.table import MISSING
 from reports.read.records import read_records

@@ -20,7 +20,7 @@ from report_support import (
     written,
 )
 
-from bench.studies.threshold_figures import threshold_figures
+from bench.study.result import threshold_figures
 from catlip.results.blocks import Answers, Command, Figures
 from catlip.results.cells import TIMES
 from catlip.results.figures import render

@@ -35,8 +35,6 @@ METRICS: dict[str, dict[str, Any]] = {
     "linear_probe": TRANSFERRED,
     "finetune": TRANSFERRED,
     "readout": TRANSFERRED,
-    "longer_training": TRANSFERRED,
-    "transfer_options": {"default": {}, "gains": {}},
     "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
     "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
     "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},
@@ -51,7 +49,6 @@ METRICS: dict[str, dict[str, Any]] = {
 ROWS: dict[str, dict[str, Any]] = {
     "linear_probe": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
     "finetune": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
-    "longer_training": {"images_seen": 1000, "top5": 1.0, "seed": 0},
 }
 NUM_CLASSES = 10
 

@@ -26,10 +26,6 @@ class Dense:
     recipe: ImageRecipe
     seed: Seed = 0
     """Seed of the order of images, the crops, the head, and a random encoder."""
-    overfit: Natural = 0
-    """Number of training images, the first ones, to train on and to test on: can the harness learn
-    at all? 0 for the real task.
-    """
     draw: Natural = 6
     """Number of test images whose predictions the record keeps, to be drawn in the report."""
     num_workers: Natural = 1

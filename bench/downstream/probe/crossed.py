@@ -51,31 +51,22 @@ def paired_by_image(
     Uses the classifiers with all training data and a random start, averaged for each record. None
     if a record has no bit for each test image, or if the numbers of images differ.
     """
-    first, second = _by_seed(one, task), _by_seed(other, task)
-    rows = [(first[seed], second[seed]) for seed in first if seed in second]
-    sizes = {len(correct) for pair in rows for correct in pair}
+    first, second = (
+        {r.measured.pretrain_seed: _correct(r, task) for r in records} for records in (one, other)
+    )
+    seeds = [seed for seed in first if seed in second and seed is not None]
+    sizes = {len(correct[seed]) for seed in seeds for correct in (first, second)}
     if len(sizes) != 1 or 0 in sizes:
         return None
-    return np.array([a - b for a, b in rows])
+    return np.array([first[seed] - second[seed] for seed in seeds])
 
 
 def between_probes(
     one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
 ) -> Estimate | None:
-    """The difference `one` - `other` over seeds and test images; None if `paired_by_image` or
-    `crossed` gives None.
-    """
+    """The difference `one` - `other` over seeds and test images, where it can be had."""
     differences = paired_by_image(one, other, task)
     return None if differences is None else crossed(differences)
-
-
-def _by_seed(records: Sequence[Run[LinearProbe]], task: str) -> dict[int, NDArray[np.float64]]:
-    """Seed of pre-training, where it is known -> what `_correct` gives for its last record."""
-    return {
-        seed: _correct(record, task)
-        for record in records
-        if (seed := record.measured.pretrain_seed) is not None
-    }
 
 
 def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:

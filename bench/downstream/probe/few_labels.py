@@ -1,5 +1,5 @@
-"""Figures of accuracy against the fraction of the training data, in the form of Figure 5 (linear
-probe) and Figure 7 (fine-tuning).
+"""Little data: figures of accuracy against the fraction of the training data, in the form of
+Figure 5 (linear probe) and Figure 7 (fine-tuning).
 """
 
 import math
@@ -7,21 +7,24 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
-
-from bench.downstream.probe.result import OnTasks
-from bench.downstream.probe.runs import (
+from bench.downstream.probe.result import (
+    Finetune,
+    LinearProbe,
+    OnTasks,
     SweepRun,
+    agreed,
     chance_of,
     encoder_key,
     methods_of,
     runs_of,
+    task_title,
     tasks_of,
 )
-from bench.downstream.probe.tasks import agreed, task_title
+from bench.downstream.probe.worth import FINETUNE, PROBE
 from catlip.method_style import is_ceiling
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure, thinned
 from catlip.results.likeness import alike
 from catlip.results.lines import (
@@ -34,13 +37,17 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.run import Run
+from catlip.results.rules import by_scale, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import paper_name, shown
 
-MOST_TICKS = 6
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_TICKS = 6
 TRANSFER_MARKER = "*"
 ASIDE = 1.025  # each line is moved aside by this factor from the line before it
-LEAST_DOTTED = 0.015  # of the highest accuracy; a line for guessing below it would lie on the axis
+MIN_DOTTED = 0.015  # of the highest accuracy; a line for guessing below it would lie on the axis
 MORE = 1.1  # times the fraction that was asked for; above it, the caption says so
 # Kind -> the paper's figure, and what ours shows.
 FORMS = {
@@ -49,24 +56,45 @@ FORMS = {
 }
 
 
-def share_figures(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Figure]:
+def section(main: Setting | None, records: Records) -> Section:
+    """Accuracy with a fraction of the training data, for each scale."""
+    words = (
+        "How much of a task's training data does an encoder save? Each point trains on a fraction "
+        "of it, with the encoder frozen (linear probe) or trained too (fine-tuning), and is tested "
+        "on all test images. A classifier starts at random or from the rows that CatLIP's "
+        "pre-training learnt for the same nouns (Transfer Init), which CLIP does not have."
+    )
+    blocks: list[Block] = [Text(words)]
+    ways: tuple[tuple[type[OnTasks], str, str], ...] = (
+        (LinearProbe, "No probe with less than all data was recorded.", PROBE),
+        (Finetune, "Nothing was fine-tuned with less than all data.", FINETUNE),
+    )
+    for kind, missing, command in ways:
+        figures: list[Figure] = []
+        for i, of_scale in enumerate(by_scale(records, main, kind)):
+            figures += fraction_figures(of_scale, suffix(i))
+        blocks += side_by_side(figures) or to_fill(missing, command)
+    return Section("few-labels", "Little data", blocks)
+
+
+def fraction_figures(records: Sequence[Run[OnTasks]], suffix: str = "") -> list[Figure]:
     """One figure for each task: accuracy against the fraction of the training data, one line for
     each method and start of its classifier.
 
     Args:
         records: of one kind, root and scale; sanity ceilings are left out.
     """
-    shown_records = [record for record in records if not is_ceiling(record.method)]
-    own: list[Run[OnTasks]] = []
-    for method in methods_of(shown_records):
-        of_method = [record for record in shown_records if record.method == method]
-        own += alike(of_method, of_method).records
-    runs = [run for record in own for run in runs_of(record) if not math.isnan(run.top1)]
+    kept: list[Run[OnTasks]] = []
+    for method in methods_of(records):
+        if not is_ceiling(method):
+            of_method = [record for record in records if record.method == method]
+            kept += alike(of_method, of_method).records
+    runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
     figures: list[Figure] = []
-    for task in tasks_of((run.task for run in runs), own):
+    for task in tasks_of((run.task for run in runs), kept):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
-            figures.append(_figure(own, len(figures), task, runs=of_task, suffix=suffix))
+            figures.append(_figure(kept, len(figures), task, runs=of_task, suffix=suffix))
     return figures
 
 
@@ -86,7 +114,7 @@ def _figure(
     if epochs := agreed(run.record.setup.recipe.epochs for run in runs):
         sentences.append(f"Each trains for {shown(epochs, 0)} epochs on its fraction.")
     chance = chance_of(records, task)
-    dotted = chance if chance is not None and chance > LEAST_DOTTED * _top(lines) else None
+    dotted = chance if chance is not None and chance > MIN_DOTTED * _highest(lines) else None
     if chance is not None:
         sentences.append(f"Guessing gives {shown(chance, 1)} %{', dotted' if dotted else ''}.")
     caption = " ".join(filter(None, sentences))
@@ -105,10 +133,10 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     """
     lines = []
     for method in methods_of(run.record for run in runs):
-        own = [run for run in runs if run.record.method == method]
-        inits = {run.init for run in own}
+        of_method = [run for run in runs if run.record.method == method]
+        inits = {run.init for run in of_method}
         for init in sorted(inits):  # random before transfer
-            of_init = [run for run in own if run.init == init]
+            of_init = [run for run in of_method if run.init == init]
             points = [(run.fraction, encoder_key(run.record), run.top1) for run in of_init]
             line = line_of(method, points)
             if init == "transfer":
@@ -121,17 +149,15 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
 
 def _counted(runs: Sequence[SweepRun]) -> str:
     """A sentence on how many encoders each line has, and how many classifiers each point."""
-    encoders = Counter(
-        (method, init)
-        for _, method, init in {(encoder_key(r.record), r.record.method, r.init) for r in runs}
-    )
-    points = Counter(
+    encoders = {(encoder_key(run.record), run.record.method, run.init) for run in runs}
+    of_lines = Counter((method, init) for _, method, init in encoders)
+    of_points = Counter(
         (run.record.method, encoder_key(run.record), run.init, run.fraction) for run in runs
     )
     words = (
-        f"Means are over {_range(encoders.values(), 'encoder')}, with "
-        f"{_range(points.values(), 'classifier')} each; every classifier is a mark, moved aside a "
-        "little to be seen."
+        f"Means are over {_range(of_lines.values(), 'encoder')}, with "
+        f"{_range(of_points.values(), 'classifier')} each; every classifier is a mark, moved aside "
+        "a little to be seen."
     )
     if any(run.fraction > MORE * run.asked for run in runs):
         words += (
@@ -142,23 +168,22 @@ def _counted(runs: Sequence[SweepRun]) -> str:
 
 
 def _range(counts: Collection[int], word: str) -> str:
-    least, most = min(counts), max(counts)
-    return f"{least if least == most else f'{least} to {most}'} {word}{'s' * (most > 1)}"
-
-
-def _top(lines: Sequence[Line]) -> float:
-    return max(y for line in lines for _, y in line.marks)
+    low, high = min(counts), max(counts)
+    return f"{low if low == high else f'{low} to {high}'} {word}{'s' * (high > 1)}"
 
 
 def _draw(
-    axes: Axes, lines: Sequence[Line], title: str, images: dict[float, int], chance: float | None
+    axes: "Axes", lines: Sequence[Line], title: str, images: dict[float, int], chance: float | None
 ) -> None:
+    from matplotlib.ticker import NullLocator
+
     fractions = sorted({x for line in lines for x, _ in line.points})
     axes.set_xscale("log")
     axes.set_xlim(fractions[0] / 1.2, fractions[-1] * 1.2)
-    axes.set_ylim(0, 1.08 * _top(lines) or 1.0)
-    ticks = [fractions[i] for i in thinned(len(fractions), MOST_TICKS)]
-    axes.set_xticks(ticks, [f"{brief_fraction(tick)}\n{_few(images[tick])}" for tick in ticks])
+    axes.set_ylim(0, 1.08 * _highest(lines) or 1.0)
+    ticks = [fractions[i] for i in thinned(len(fractions), MAX_TICKS)]
+    labels = [f"{brief_fraction(tick)}\n{_short(images[tick])}" for tick in ticks]
+    axes.set_xticks(ticks, labels)
     axes.xaxis.set_minor_locator(NullLocator())
     if chance is not None:
         axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
@@ -167,7 +192,11 @@ def _draw(
     draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
 
-def _few(images: int) -> str:
+def _highest(lines: Sequence[Line]) -> float:
+    return max(y for line in lines for _, y in line.marks)
+
+
+def _short(images: int) -> str:
     """A number of images in few letters: 865, 13k, 1.3M."""
     if images < 10_000:
         return shown(images, 0)

@@ -1,21 +1,42 @@
-"""What the records of an encoder on other tasks share; and the kinds of linear probes, of
-fine-tuning and of readouts without training.
+"""The records of an encoder on other tasks: linear probes, fine-tuning, readouts without training;
+and how the page reads and names what they hold.
 """
 
 import base64
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.method_style import is_ours, name_of, ordered
 from catlip.results.kind import Kind
+from catlip.results.likeness import alike
 from catlip.results.run import Run
+from catlip.results.seeds import link, over_seeds
+from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
+
+Init = Literal["random", "transfer"]
+Way = Literal["prompts", "classifier rows"]  # of classifying zero-shot
+T = TypeVar("T")
 
 # Classes of the published data sets; a folder that is given instead may have another number.
 CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
-Start = Literal["random", "transfer"]
+PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
+# Data sets that a user may not have; no verdict depends on them.
+NOT_JUDGED = frozenset({"fashion_mnist"})
+TITLES = {
+    "imagenet": "ImageNet-1k",
+    "places365": "Places365",
+    "fashion_mnist": "Fashion-MNIST",
+    "folder": "classes of a folder",
+}
+PLURALS = ("concepts", "subgroups", "folder")  # titles that a number can stand before
+MAX_TASKS = 8
+MIN_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
+CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +66,8 @@ class Transferred(Kind):
 class TaskResult:
     """The accuracies on one task, as fractions of its test images.
 
-    Attributes:
-        num_train, num_test: number of images; readouts have no `num_train`.
-        top1, top5: means over the seeds of classifiers with a random start and all training data.
+    `top1` and `top5` are means over the seeds of classifiers with a random start and all training
+    data. Readouts have no `num_train`.
     """
 
     num_classes: int
@@ -134,16 +154,14 @@ class Classifier:
 
     Attributes:
         fraction: the fraction of each class's training data that was asked for.
-        init: at random, or from rows of the pre-training's classifier.
         num_train: number of training images; more than `fraction` of them if a class has few.
-        seconds: of training.
         correct: whether the class of each readable test image, in their order, came first, as
             `packed` writes it; empty in older records.
     """
 
     task: str
     fraction: float
-    init: Start
+    init: Init
     seed: int
     top1: float
     top5: float
@@ -196,16 +214,12 @@ class Finetune(OnTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Readout(OnTasks):
-    """Accuracies of classes that were read out of features without training.
-
-    Attributes:
-        zero_shot: how classes were read out without any images of the task, if they were.
-    """
+    """Accuracies of classes that were read out of features without training."""
 
     kind = "readout"
     rows: ClassVar[dict[str, type]] = {"origins_": LabelOrigin}
 
-    zero_shot: Literal["prompts", "classifier rows"] | None = None
+    zero_shot: Way | None = None
 
 
 def check_fractions(**values: float | None) -> None:
@@ -215,7 +229,188 @@ def check_fractions(**values: float | None) -> None:
             raise ValueError(f"{name} is {value:g}, but must be from 0 to 1")
 
 
+# How a task is called, and which come first
+
+
+def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
+    """The tasks, each once: first the paper's, then those with most classes, and of these those
+    with most test images.
+    """
+    classes: dict[str, set[int]] = {}
+    images: dict[str, int] = {}
+    for record in records:
+        for task, result in record.measured.tasks.items():
+            classes.setdefault(task, set()).add(result.num_classes)
+            images[task] = max(images.get(task, 0), result.num_test or 0)
+
+    def rank(task: str) -> tuple[int, int, int]:
+        counts = classes.get(task, set())
+        is_papers = task in PAPERS and counts == {CLASSES[task]}
+        place = PAPERS.index(task) if is_papers else len(PAPERS)
+        return place, -max(counts, default=0), -images.get(task, 0)
+
+    return sorted(dict.fromkeys(tasks), key=rank)
+
+
+def tasks_of(names: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
+    """At most MAX_TASKS tasks, the most important first."""
+    return by_importance(names, records)[:MAX_TASKS]
+
+
+def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
+    """`435 concepts` or `cifar10 (10 classes)`, with the number of classes from the records;
+    `ImageNet-1k` only if it has as many classes as that data set.
+    """
+    if is_published(records, task):
+        return TITLES[task]
+    classes = num_classes(records, task)
+    count = "" if classes is None else shown(classes, 0)
+    if task in CLASSES:
+        return f"{count} classes of {task}:DIR" if count else f"{task}:DIR"
+    title = without_classes(records, task)
+    if task in PLURALS or not count:
+        return f"{count} {title}".strip()
+    return f"{title} ({count} class{'es' * (classes != 1)})"
+
+
+def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
+    """The title without the number of classes, unless the task could then pass for a published data
+    set.
+    """
+    return task_title(records, task) if task in CLASSES else TITLES.get(task, clipped(task, 24))
+
+
+def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
+    """Whether every record with the task has the number of classes of the published data set."""
+    return task in CLASSES and num_classes(records, task) == CLASSES[task]
+
+
+def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
+    """The number of classes of a task; None if no record has the task, or if they disagree."""
+    results = [r.measured.tasks[task] for r in records if task in r.measured.tasks]
+    return agreed([result.num_classes for result in results])
+
+
+def chance_of(records: Sequence[Run[OnTasks]], task: str) -> float | None:
+    """What guessing gives, in %; None if the number of classes is not known."""
+    classes = num_classes(records, task)
+    return 100 / classes if classes is not None and classes > 1 else None
+
+
+def agreed(values: Iterable[T | None]) -> T | None:
+    """The value that all have; None if they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
+# Accuracies, in percent; a NaN stays NaN
+
+Value = Callable[[TaskResult], float | None]
+
+
+def top1(result: TaskResult) -> float | None:
+    return result.top1
+
+
+def on_task(record: Run[OnTasks], task: str, value: Value = top1) -> float | None:
+    """An accuracy on a task; None where the record has none."""
+    result = record.measured.tasks.get(task)
+    fraction = value(result) if result else None
+    return None if fraction is None else 100 * fraction
+
+
+def tasks_with(records: Sequence[Run[OnTasks]], value: Value = top1) -> list[str]:
+    """The tasks for which any record has the value."""
+    names = dict.fromkeys(task for record in records for task in record.measured.tasks)
+    return [task for task in names if any(on_task(r, task, value) is not None for r in records)]
+
+
+def accuracy_cell(
+    records: Sequence[Run[OnTasks]], method: str, task: str, value: Value = top1
+) -> Cell:
+    """The mean over a method's encoders of one recipe, linked to those records that have the value.
+
+    Args:
+        records: of one kind and of all methods; the encoders trained here decide which recipe
+            counts.
+    """
+    there = [r for r in records if on_task(r, task, value) is not None]
+    of_method = [r for r in there if r.method == method]
+    trained_here = [r for r in there if is_ours(r.method)]
+    kept = alike(of_method, trained_here if is_ours(method) else of_method, task)
+    mean = over_seeds(kept.records, lambda record: on_task(record, task, value))
+    return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
+
+
 def in_percent(record: Run[Transferred], name: str) -> float | None:
-    """A record's accuracy on a task, or by a measure, in %; None if it has none."""
+    """A record's accuracy on a task, or by a measure; None if it has none."""
     accuracy = record.measured.accuracies().get(name)
     return None if accuracy is None else 100 * accuracy
+
+
+def accuracy(records: Sequence[Run[Transferred]], name: str) -> Quantity | None:
+    """The accuracy on a task, or by a measure, over the seeds of pre-training."""
+    return over_seeds(records, lambda record: in_percent(record, name))
+
+
+def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
+    return quantity_cell(accuracy(records, name), 1, link(records))
+
+
+def encoder_key(record: Run) -> str:
+    """Equal for all records of one encoder of a method: its seed of pre-training, if known."""
+    return record.path if record.seed is None else f"seed {record.seed}"
+
+
+def methods_of(records: Iterable[Run]) -> list[str]:
+    return ordered(record.method for record in records)
+
+
+def method_cell(method: str) -> Cell:
+    return Cell(clipped(name_of(method), 48))
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One classifier (with its encoder, where that was fine-tuned), from a fraction of a task's
+    training data.
+
+    `fraction`, in %, is what was used. That is more than was asked for if every class keeps at
+    least one image.
+    """
+
+    record: Run[OnTasks]
+    task: str
+    asked: float
+    fraction: float
+    images: int
+    init: Init
+    seed: int
+    top1: float
+
+
+def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
+    """The classifiers of a record, each once; of several fractions that hold the same images, only
+    the smallest.
+    """
+    runs: dict[tuple[str, float, str, int], SweepRun] = {}
+    for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
+        asked = used = 100 * row.fraction
+        if asked < MIN_FRACTION:
+            continue
+        result = record.measured.tasks.get(row.task)
+        if result and result.num_train:
+            part = 100 * row.num_train / result.num_train
+            used = part if MIN_FRACTION <= part <= 100 else asked
+        run = SweepRun(
+            record,
+            row.task,
+            asked,
+            fraction=used,
+            images=row.num_train,
+            init=row.init,
+            seed=row.seed,
+            top1=100 * row.top1,
+        )
+        runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
+    return list(runs.values())

@@ -2,84 +2,44 @@
 run.
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_data import ON_A_CPU, write_folders
 
-from bench.downstream import finetune, linear_probe, longer_training, readouts, transfer_options
+from bench.downstream import readouts
 from bench.downstream.outputs import data_name, encoder_name, filled_in, is_written
+from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
+from catlip.record import read_record
 
 ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
 
 
-def probe(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    changed = ON_A_CPU | {"cached_features": True} | options
-    linear_probe.main(linear_probe.LinearProbe(recipe, encoder, data, **changed))
-
-
-def tune(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    finetune.main(finetune.Finetune(recipe, encoder, data, **ON_A_CPU | options))
-
-
-def read_out(recipe: Any, encoder: str, data: str, **options: Any) -> None:
-    changed = ON_A_CPU | {"neighbours": recipe.micro_batch} | options
-    readouts.main(readouts.Readouts(encoder, data, **changed))
-
-
-@pytest.mark.parametrize(
-    ("start", "kind"), [(probe, "linear_probe"), (tune, "finetune"), (read_out, "readout")]
-)
-def test_two_encoders_have_two_records_and_another_config_is_refused(
-    start: Callable[..., None], kind: str, cats_and_dogs, tiny_recipe, tmp_path, monkeypatch
+def test_two_encoders_and_two_data_sets_have_their_records_and_another_config_is_refused(
+    cats_and_dogs, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    few = replace(tiny_recipe, iterations=2)
-    for encoder in (ONE, OTHER):
-        start(few, encoder, cats_and_dogs)
-    paths = sorted(Path("runs/bench").glob("*/*.json"))
-    records = [json.loads(path.read_text()) for path in paths]
-    assert [record["kind"] for record in records] == [kind, kind]
-    assert {record["config"]["encoder"] for record in records} == {ONE, OTHER}
-    assert [record["config"]["out"] for record in records] == [*map(str, paths)]
+    pets = write_folders(tmp_path / "pets", ("cat", "dog"))
+    configs = [
+        Readouts(encoder, data, **ON_A_CPU)
+        for encoder, data in ((ONE, cats_and_dogs), (OTHER, cats_and_dogs), (ONE, pets))
+    ]
+    for config in configs:
+        readouts.main(config)
+    paths = sorted(Path("runs/bench/readout").glob("*.json"))
+    assert paths == sorted(config.out for config in configs)
+    records = [read_record(config.out) for config in configs]
+    assert [record["config"]["encoder"] for record in records] == [ONE, OTHER, ONE]
 
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
-    start(few, ONE, cats_and_dogs, num_workers=1)  # the same run: its record is kept
-    with pytest.raises(InputError, match=r"micro_batch|neighbours"):
-        start(replace(few, micro_batch=3), ONE, cats_and_dogs)
-    (of_one,) = [path for path in paths if "hybrid" in path.name]
-    with pytest.raises(InputError, match=r"encoder_digest .* there"):
-        start(few, ONE, cats_and_dogs, seed=5, out=of_one)
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths} == before
+    before = [path.stat().st_mtime_ns for path in paths]
+    readouts.main(replace(configs[0], num_workers=1))  # the same run: its record is kept
+    for changes, name in (({"neighbours": 3}, "neighbours"), ({"seed": 5}, "encoder_digest")):
+        with pytest.raises(InputError, match=name):
+            readouts.main(replace(configs[0], **changes))
+    assert [path.stat().st_mtime_ns for path in paths] == before
     assert not list(Path("runs").rglob("*.partial"))
-
-
-def test_other_data_has_another_record(cats_and_dogs, tiny_recipe, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for data in (cats_and_dogs, write_folders(tmp_path / "pets", ("cat", "dog"))):
-        probe(tiny_recipe, ONE, data)
-    assert len(list(Path("runs/bench/linear_probe").glob("*.json"))) == 2
-
-
-def test_programs_of_several_encoders_keep_theirs_too(
-    trained, starter, tiny_recipe, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    data = f"starter:{starter.root}"
-    for run in trained.values():
-        longer_training.main(longer_training.LongerTraining(tiny_recipe, (run,), data, **ON_A_CPU))
-    assert len(list(Path("runs/bench/longer_training").glob("*.json"))) == 2
-    encoders = (str(trained["catlip"]),)
-    options = transfer_options.Options(tiny_recipe, encoders, data, seeds=1, **ON_A_CPU)
-    transfer_options.main(options)
-    assert "catlip" in options.out.name
-    with pytest.raises(InputError, match="seeds 1 there, 2 now"):
-        transfer_options.main(replace(options, seeds=2))
 
 
 @pytest.mark.parametrize(
@@ -109,8 +69,9 @@ def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
 
 
 def test_a_name_that_the_user_gave_stays() -> None:
-    found = filled_in(Path("runs/{encoder}/mine.json"), "imagenet:x", "random:a@48", "random:b@48")
-    assert found == Path("runs/random-a@48-and-1-more/mine.json")
+    assert filled_in(Path("runs/{encoder}/x.json"), "imagenet:x", ONE) == Path(
+        "runs/random-hybrid_mini@32/x.json"
+    )
     assert filled_in(Path("mine.json"), "imagenet:x", ONE) == Path("mine.json")
 
 

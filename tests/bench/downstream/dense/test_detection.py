@@ -1,66 +1,100 @@
-"""Mask R-CNN on an encoder: its parts and rates, and that its runs learn, and resume exactly."""
+"""Detection: Mask R-CNN's parts and rates, what it sees of images, and what its scores make of
+right, wrong and missing answers.
+"""
 
-import copy
-import json
-import math
-import signal
-import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it")
 
-from detectron2.structures import Boxes
-from small_coco import change_each, write_coco
-from small_detection import SMALL, detect, micro_batches
+from detectron2.data.build import trivial_batch_collator
+from detectron2.structures import Boxes, Instances
+from pycocotools.coco import COCO
+from small_dense import DETECTION, IDS, change_each, change_file, write_coco
+from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.ops import roi_align
 
-from bench.downstream.dense.coco import read_coco
-from bench.downstream.dense.detect.data import Stream, register, train_loader
-from bench.downstream.dense.detect.model import MaskRCNN, mask_rcnn
-from bench.downstream.dense.detect.trainer import LOSSES, DetectionTrainer, schedule
-from bench.downstream.detection import Detection
+from bench.downstream.dense import detection
+from bench.downstream.dense.annotations import CocoSplit, read_coco
+from bench.downstream.dense.detection import (
+    LOSSES,
+    DetectionTrainer,
+    TrainingImages,
+    register,
+    schedule,
+    score,
+    usable,
+)
+from bench.downstream.dense.harness import MicroBatches
+from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
 from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
-from catlip.cli import InputError
-from catlip.data.sampler import ImageSize
-from catlip.recipes.base import DESCRIPTIONS
-from catlip.recipes.dense import DETECTIONS
+from catlip.data.sampler import ImageSize, StepPlan
+from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 from catlip.training.distributed import Place
-from catlip.training.preempt import EXIT_CODE
 
-HERE = Place(0, 1, torch.device("cpu"))
-VIT = replace(SMALL, scale_jitter=(), resolution=32, proposals=(50, 400), grad_clip=0.0)
-TABLE = DETECTIONS["table_7e_b16"]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_coco(tmp_path_factory.mktemp("coco"))
+CPU = torch.device("cpu")
+ALONE = Place(0, 1, CPU)
+PLAIN = replace(DETECTION, scale_jitter=())
+VIT = replace(PLAIN, resolution=32, proposals=(50, 400), grad_clip=0.0)
+TABLE = replace(DETECTIONS["table_7e_b16"], pyramid_channels=16, fc_channels=16)
+HYBRID, TINY = "random:hybrid_mini@48", "random:vit_tiny16@64"
 
 
-def model_of(
-    spelling: str, recipe: Any = SMALL, classes: int = 3, seed: int = 0, **how: Any
-) -> MaskRCNN:
-    torch.manual_seed(seed)
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+def model_of(spelling: str, recipe: Any = DETECTION, classes: int = 3, **how: Any) -> MaskRCNN:
+    torch.manual_seed(0)
     return mask_rcnn(FeatureMap(open_encoder(spelling), **how), recipe, classes)
 
 
-def batches(root: Path, folder: Path, recipe: Any, steps: int) -> list[Any]:
-    stream = Stream(register(read_coco(root, "train"), folder / "train.json", True), seed=0)
-    return list(
-        train_loader(stream, recipe, micro_batches(recipe, 0, steps, HERE), seed=0, num_workers=0)
+def plan_of(recipe: DetectionRecipe, num_steps: int = 100) -> StepPlan:
+    return StepPlan(recipe.sizes(), recipe.num_devices, num_steps, seed=0)
+
+
+def micro_batches(
+    recipe: DetectionRecipe, first_step: int, num_steps: int, place: Place = ALONE
+) -> MicroBatches:
+    batches = MicroBatches(plan_of(recipe, num_steps), recipe.accumulation(place.world_size), place)
+    batches.first_step = first_step
+    return batches
+
+
+def stream_of(
+    root: Path, recipe: DetectionRecipe = PLAIN, seed: int = 0, num_steps: int = 100
+) -> TrainingImages:
+    name = register(usable(read_coco(root, "train")), root / "train.json", is_main=True)
+    return TrainingImages(name, recipe, plan_of(recipe, num_steps), seed)
+
+
+def batches_of(root: Path, recipe: Any, steps: int, first: int = 0, **how: Any) -> list[Any]:
+    """The micro-batches of so many steps, from a step on."""
+    workers = how.pop("num_workers", 0)
+    loader = DataLoader(
+        stream_of(root, recipe, num_steps=steps, **how),
+        batch_sampler=micro_batches(recipe, first, steps),
+        num_workers=workers,
+        collate_fn=trivial_batch_collator,
     )
+    return list(loader)
+
+
+# The model
 
 
 def test_the_model_holds_the_encoder_s_own_weights() -> None:
-    vit = open_encoder("random:vit_tiny16@64").module
-    own = model_of("random:vit_tiny16@64", VIT).backbone.net.features.vit
+    vit = open_encoder(TINY).module
+    own = model_of(TINY, VIT).backbone.net.features.vit
     for name, tensor in own.state_dict().items():
         expected = vit.state_dict()[name]
         assert torch.equal(tensor, expected[:, 1:] if name == "pos_embed" else expected), name
@@ -70,15 +104,15 @@ def test_the_model_holds_the_encoder_s_own_weights() -> None:
 @pytest.mark.parametrize(
     ("spelling", "scales"),
     [
-        ("random:vit_tiny16@64", (4.0, 2.0, 1.0, 0.5)),
-        ("random:hybrid_mini@48", (4.0, 2.0, 1.0)),
+        (TINY, (4.0, 2.0, 1.0, 0.5)),
+        (HYBRID, (4.0, 2.0, 1.0)),
     ],
 )
 @torch.inference_mode()
 def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scales) -> None:
     levels = [f"p{number + 2}" for number in range(len(scales) + 1)]
     sides = [32 << number for number in range(len(levels))]
-    model = model_of(spelling, replace(SMALL, pyramid_scales=scales)).eval()
+    model = model_of(spelling, replace(DETECTION, pyramid_scales=scales)).eval()
     features = model.backbone(torch.rand(1, 3, 64, 64))
     assert {name: tuple(level.shape) for name, level in features.items()} == {
         name: (1, 16, 16 >> number, 16 >> number) for number, name in enumerate(levels)
@@ -91,15 +125,6 @@ def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scale
     assert list(model.proposal_generator.in_features) == levels
     for found in (model.roi_heads.box_in_features, model.roi_heads.mask_in_features):
         assert list(found) == levels[:-1]
-
-
-@torch.inference_mode()
-def test_what_scores_too_little_counts_as_not_found() -> None:
-    image = [{"image": torch.rand(3, 48, 48), "height": 48, "width": 48}]
-    for least, is_found in ((0.0, True), (1.0, False)):
-        model = model_of("random:hybrid_mini@48", replace(SMALL, least_score=least)).eval()
-        (found,) = model(image)
-        assert (len(found["instances"]) > 0) == is_found
 
 
 @pytest.mark.parametrize(
@@ -115,9 +140,8 @@ def test_the_release_has_the_parameters_more_that_are_accounted_for(size, releas
 
 
 def test_rates_and_decays_of_all_parameters() -> None:
-    recipe = replace(TABLE, pyramid_channels=16, fc_channels=16)
-    model = model_of("random:vit_tiny16@64", recipe)
-    groups = DetectionTrainer(model, recipe, 1000, place=HERE, seed=0).optimizer.param_groups
+    model = model_of(TINY, TABLE)
+    groups = DetectionTrainer(model, TABLE, 1000, place=ALONE, seed=0).optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {
         names[id(p)]: (group["lr"] / 3e-4, group["weight_decay"])
@@ -143,32 +167,26 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert "roi_heads.mask_head.deconv.weight" in decaying
 
 
-def test_proposals_are_chosen_as_in_the_release() -> None:
-    """An anchor that overlaps an object by half is background, and of the starter's neither."""
+def test_the_parts_follow_the_recipe() -> None:
+    model = model_of(TINY, TABLE)
+    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
+    assert proposals.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
+    assert proposals.pre_nms_topk == {True: 2000, False: 1000}
+    assert proposals.post_nms_topk == {True: 2000, False: 1000}
+    assert (boxes.test_score_thresh, boxes.smooth_l1_beta, proposals.smooth_l1_beta) == (0.05, 0, 0)
+    model = model_of(TINY, replace(TABLE, background_iou=0.3, least_score=0.1, smooth_l1_beta=0.5))
+    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
     overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
-    for recipe, half in ((replace(VIT, background_iou=0.7), 0), (VIT, -1)):
-        generator = model_of("random:vit_tiny16@64", recipe).proposal_generator
-        _, labels = generator.anchor_matcher(overlaps)
-        assert labels.tolist() == [1, half, 1], "the first overlaps the second object most of all"
-    recipe = replace(TABLE, pyramid_channels=16, fc_channels=16)
-    generator = model_of("random:vit_tiny16@64", recipe).proposal_generator
-    assert generator.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
-    assert generator.pre_nms_topk == {True: 2000, False: 1000}
-    assert generator.post_nms_topk == {True: 2000, False: 1000}
-
-
-@pytest.mark.parametrize(("recipe", "beta"), [("table_7e_b16", 0), ("table_7e_b16_release", 1 / 9)])
-def test_the_loss_of_boxes_is_that_of_the_recipe(recipe, beta) -> None:
-    small = replace(DETECTIONS[recipe], pyramid_channels=16, fc_channels=16)
-    model = model_of("random:vit_tiny16@64", small)
-    assert model.proposal_generator.smooth_l1_beta == beta
-    assert model.roi_heads.box_predictor.smooth_l1_beta == beta
+    _, labels = proposals.anchor_matcher(overlaps)
+    assert labels.tolist() == [1, -1, 1], "the first overlaps the second object most of all"
+    betas = (boxes.smooth_l1_beta, proposals.smooth_l1_beta)
+    assert (boxes.test_score_thresh, *betas) == (0.1, 0.5, 0.5)
 
 
 def test_objects_are_pooled_as_in_the_release() -> None:
     """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
     recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
-    heads = model_of("random:vit_tiny16@64", recipe).roi_heads
+    heads = model_of(TINY, recipe).roi_heads
     box = torch.tensor([[3.0, 5.0, 41.0, 30.0]])
     maps = [torch.randn(1, 16, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
     for pooler, side in ((heads.box_pooler, 7), (heads.mask_pooler, 14)):
@@ -193,15 +211,6 @@ def test_the_release_s_batches_grow_as_its_squares_shrink(size) -> None:
     assert paper.num_steps(117_266) == pytest.approx(len(plan) / 4, abs=1)
 
 
-def test_jittered_images_fill_the_squares_of_their_step(small, tmp_path) -> None:
-    recipe = replace(SMALL, resolution=64, square_sides=(32, 96, 3), micro_batch=2)
-    model = model_of("random:hybrid_mini@48", recipe)
-    made = batches(small, tmp_path, recipe, 12)
-    squares = {tuple(model.preprocess_image(batch).tensor.shape) for batch in made}
-    assert squares == {(8, 3, 32, 32), (2, 3, 64, 64), (1, 3, 96, 96)}
-    assert {image["image"].shape[-1] for batch in made for image in batch} > {32, 64, 96}
-
-
 def test_the_rate_warms_up_and_falls_twice() -> None:
     steps = 25_000
     rate = schedule(TABLE, steps)
@@ -223,29 +232,10 @@ def test_a_window_over_everything_is_global_attention(vit_two) -> None:
         torch.testing.assert_close(windowed[name], level)
 
 
-def test_two_micro_batches_of_two_give_the_gradient_of_one_of_four(
-    small, tmp_path, vit_two
-) -> None:
-    """Of one image four times: its losses are means over what is sampled, which is all there is."""
-    ((image, *_),) = batches(small, tmp_path, VIT, 1)
-    gradients = []
-    for micro_batch in (4, 2):
-        recipe = replace(VIT, micro_batch=micro_batch, num_devices=4 // micro_batch)
-        trainer = DetectionTrainer(model_of(vit_two, recipe), recipe, 1, place=HERE, seed=0)
-        trainer.reset_data_loader(
-            lambda size=micro_batch: [[copy.copy(image)] * size] * (4 // size)
-        )
-        trainer.train(0, 1)
-        gradients.append({name: p.grad for name, p in trainer.detector.named_parameters()})
-        assert trainer.history["losses"].isfinite().all()
-    for name, expected in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
-
-
-def test_range_augment_adds_a_loss_and_changes_images_in_training_only(small, tmp_path) -> None:
-    recipe = replace(SMALL, range_augment=(40.0, 10.0))
-    model, (batch,) = model_of("random:hybrid_mini@48", recipe), batches(small, tmp_path, recipe, 1)
-    trainer = DetectionTrainer(model, recipe, 1, place=HERE, seed=0)
+def test_range_augment_adds_a_loss_and_changes_images_in_training_only(root) -> None:
+    recipe = replace(DETECTION, range_augment=(40.0, 10.0))
+    model, (batch,) = model_of(HYBRID, recipe), batches_of(root, recipe, 1)
+    trainer = DetectionTrainer(model, recipe, 1, place=ALONE, seed=0)
     trainer.reset_data_loader(lambda: [batch])
     trainer.train(0, 1)
     assert trainer.history["losses"][0, LOSSES.index("loss_range_augment")] > 0
@@ -254,146 +244,228 @@ def test_range_augment_adds_a_loss_and_changes_images_in_training_only(small, tm
     assert 0 <= plain.min() < plain.max() <= 1
 
 
-def ended(out: Path) -> dict[str, Any]:
-    """What a run came to, apart from its times."""
-    record = json.loads(out.read_text())
-    kept = {name: value for name, value in record["metrics"].items() if name != "seconds"}
-    weights = load_file(out.with_suffix("") / "weights.safetensors")
-    listed = {name: tensor.tolist() for name, tensor in weights.items()}
-    return {"metrics": kept, "samples": record["samples"], "weights": listed}
+# The data
+
+
+def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
+    """The same square, outlined."""
+    left, top, width, height = annotation["bbox"]
+    right, bottom = left + width, top + height
+    return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
 
 
 @pytest.mark.parametrize(
-    ("stopped_by", "code", "saved"), [("end", 9, 4), ("SIGTERM", EXIT_CODE, 5)]
+    "recipe", [PLAIN, *(replace(PLAIN, scale_jitter=(size, size)) for size in (1.0, 2.0))]
 )
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    small, tmp_path, monkeypatch, capsys, stopped_by, code, saved
+def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, recipe) -> None:
+    stream = stream_of(root, recipe)
+    change_each(root, "train", polygons)
+    outlined = stream_of(root, recipe)
+    for position in range(12):
+        of_rle, of_polygons = (images[position]["instances"] for images in (stream, outlined))
+        assert torch.equal(of_rle.gt_classes, of_polygons.gt_classes)
+        assert torch.equal(of_rle.gt_masks.tensor, of_polygons.gt_masks.tensor)
+        assert torch.equal(of_rle.gt_boxes.tensor, of_polygons.gt_boxes.tensor)
+
+
+def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
+    stream = stream_of(root)
+    for position in range(12):
+        mapped = stream[position]
+        image, found = mapped["image"], mapped["instances"]
+        assert (image.shape, mapped["dropped"]) == ((3, 48, 48), 0)
+        for box, mask in zip(found.gt_boxes, found.gt_masks, strict=True):
+            left, top, right, bottom = box.int().tolist()
+            assert mask.sum() == (right - left) * (bottom - top) == 16 * 16
+            assert mask[top:bottom, left:right].all()
+            is_coloured = (image[:, mask] != 128).any(dim=0)
+            assert is_coloured.float().mean() > 0.9, "none of the grey around"
+
+
+def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root) -> None:
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        kept = [a for a in old["annotations"] if a["image_id"] != 1]
+        kept = [a | {"iscrowd": int(a["image_id"] == 2)} for a in kept]
+        first = next(a for a in kept if a["image_id"] == 3)
+        return old | {"annotations": [*kept, first | {"id": 999_999, "iscrowd": 1}]}
+
+    change_file(root, "train", change)
+    stream = stream_of(root)
+    seen = {stream[position]["image_id"]: stream[position] for position in range(10)}
+    assert set(seen) == set(range(3, 13))
+    listed = read_coco(root, "train").annotations[2]
+    assert (len(seen[3]["instances"]), seen[3]["dropped"]) == (len(listed) - 1, 0)
+
+
+def test_a_pixel_is_an_object_until_it_vanishes(root) -> None:
+    mask = {"size": [48, 48], "counts": [48 * 20 + 20, 1, 48 * 48 - 48 * 20 - 21]}
+    pixel = {"bbox": [20.0, 20.0, 1.0, 1.0], "segmentation": mask, "area": 1}
+    change_each(root, "train", lambda a: a | pixel)
+    mapped = stream_of(root)[0]
+    boxes = mapped["instances"].gt_boxes.tensor
+    assert (len(boxes) > 0, mapped["dropped"]) == (True, 0)
+    assert ((boxes[:, 2:] - boxes[:, :2]) == 1).all()
+    small = stream_of(root, replace(DETECTION, scale_jitter=(0.1, 0.1)))
+    split = read_coco(root, "train")
+    listed = {i["id"]: len(of) for i, of in zip(split.images, split.annotations, strict=True)}
+    for position in range(12):
+        found = small[position]
+        assert found["dropped"] + len(found["instances"]) == listed[found["image_id"]]
+        assert found["dropped"] > 0
+
+
+def as_numbers(batches: Iterable[list[dict[str, Any]]]) -> list[Any]:
+    """Each image of each batch, in a form that can be compared."""
+
+    def plain(image: dict[str, Any]) -> tuple[Any, ...]:
+        boxes = image["instances"].gt_boxes.tensor.tolist()
+        return image["image_id"], image["image"].sum().item(), boxes
+
+    return [[plain(image) for image in batch] for batch in batches]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_what_a_step_sees_depends_on_the_seed_and_the_step_alone(root, num_workers) -> None:
+    recipe = replace(DETECTION, micro_batch=2, num_devices=2)
+    whole = as_numbers(batches_of(root, recipe, 8))
+    np.random.seed(1)  # what else draws numbers changes nothing
+    later = as_numbers(batches_of(root, recipe, 8, first=3, num_workers=num_workers))
+    assert len(whole) == 16
+    assert later == whole[6:]
+    of_an_epoch = sorted(image[0] for batch in whole[:6] for image in batch)
+    assert of_an_epoch == list(range(1, 13)), "an epoch sees each image once"
+    assert as_numbers(batches_of(root, recipe, 8, seed=1)) != whole
+
+
+def test_ranks_share_the_micro_batches_of_a_step() -> None:
+    recipe = replace(DETECTION, micro_batch=2, num_devices=4)
+    alone = list(micro_batches(recipe, 1, 3))
+    first, second = (list(micro_batches(recipe, 1, 3, Place(rank, 2, CPU))) for rank in (0, 1))
+    assert [position for batch in alone for position in batch] == list(range(8, 24))
+    assert sorted(first + second) == alone
+    assert first[:2] == [[8, 9], [12, 13]]
+    assert second[:2] == [[10, 11], [14, 15]]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_squares_and_batches_differ_from_step_to_step_only(root, num_workers) -> None:
+    recipe = replace(PLAIN, resolution=64, square_sides=(32, 96, 3), micro_batch=2, num_devices=2)
+    assert recipe.sizes() == [ImageSize(32, 8), ImageSize(64, 2), ImageSize(96, 1)]
+    batches = batches_of(root, recipe, 12, num_workers=num_workers)
+    drawn = [{(len(batch), *image["image"].shape[1:]) for image in batch} for batch in batches]
+    steps = list(zip(drawn[::2], drawn[1::2], strict=True))
+    assert len(steps) == 12
+    assert all(first == second and len(first) == 1 for first, second in steps)
+    assert set().union(*drawn) == {(8, 32, 32), (2, 64, 64), (1, 96, 96)}
+    stream = stream_of(root, recipe, num_steps=12)
+    seen = [image["image_id"] for batch in batches for image in batch]
+    expected = [stream[position]["image_id"] for position in range(len(seen))]
+    assert seen == expected, "the whole stream, in its order"
+    later = batches_of(root, recipe, 12, first=5, num_workers=num_workers)
+    assert as_numbers(later) == as_numbers(batches[10:])
+
+
+# The score
+
+
+class Oracle(nn.Module):
+    """Finds what the annotations say, or what `change` makes of it."""
+
+    def __init__(self, split: CocoSplit, truth: COCO, change: Any = lambda found: found):
+        super().__init__()
+        self.split, self.truth, self.change = split, truth, change
+
+    def forward(self, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"instances": self.change(self._found(image))} for image in images]
+
+    def _found(self, image: dict[str, Any]) -> Instances:
+        ids = self.truth.getAnnIds(imgIds=[image["image_id"]], iscrowd=False)
+        annotations = self.truth.loadAnns(ids)
+        boxes = torch.tensor([a["bbox"] for a in annotations]).reshape(-1, 4)
+        size = (image["height"], image["width"])
+        masks = [torch.from_numpy(self.truth.annToMask(a)).bool() for a in annotations]
+        classes = [self.split.class_ids[a["category_id"]] for a in annotations]
+        return Instances(
+            size,
+            pred_boxes=Boxes(torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)),
+            pred_masks=torch.stack([torch.zeros(size, dtype=torch.bool), *masks])[1:],
+            pred_classes=torch.tensor(classes, dtype=torch.int64),
+            scores=torch.linspace(0.99, 0.5, len(annotations)),
+        )
+
+
+def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> dict[str, Any]:
+    """The scores of an oracle, with the first picture and the fourth."""
+    val = usable(read_coco(root, "val"))
+    name = register(val, folder / "val.json", is_main=True)
+    oracle = Oracle(val, COCO(folder / "val.json"), change)
+    loader = detection.evaluation_loader(name, DETECTION, 0)
+    return score(oracle, loader, name, val, draw=2, hidden=True)
+
+
+def test_the_truth_scores_one(root, tmp_path) -> None:
+    def change(old: dict[str, Any]) -> dict[str, Any]:
+        """A crowd, an image without objects, polygons, and a class without objects."""
+        kept = [a for a in old["annotations"] if a["image_id"] != 1002]
+        kept = [a for a in kept if a["category_id"] != IDS["sea"]]
+        crowd = kept[0] | {"id": 999_999, "iscrowd": 1}
+        outlined = [polygons(a) if a["image_id"] == 1003 else a for a in kept]
+        return old | {"annotations": [crowd, *outlined]}
+
+    change_file(root, "val", change)
+    found = scores_of(root, tmp_path)
+    for kind in ("box", "mask"):
+        for measure in ("ap", "ap50", "ap_small", "ar100"):
+            assert found[f"{kind}_{measure}"] == 1.0
+        assert found[f"{kind}_ap_by_class"] == [pytest.approx(1.0), 1.0, None]
+        assert found[f"{kind}_ap_large"] is None
+    assert found["classes_without_objects"] == 1
+
+
+def renamed(found: Instances, by: int = 1) -> Instances:
+    """The same under the names of other classes, and the less sure the further these are."""
+    other = {"pred_classes": (found.pred_classes + by) % 3, "scores": found.scores / by}
+    return Instances(found.image_size, **found.get_fields() | other)
+
+
+@pytest.mark.parametrize(
+    ("change", "whatever_class"),
+    [
+        (lambda found: found[:0], 0.0),
+        (lambda found: renamed(found), 1.0),
+        (lambda found: Instances.cat([renamed(found), renamed(found, by=2)]), 1.0),
+    ],
+)
+def test_finding_nothing_or_the_wrong_classes_scores_nothing(
+    root, tmp_path, change, whatever_class
 ) -> None:
-    recipe = replace(SMALL, num_devices=2, micro_batch=2)  # two micro-batches a step
-    detect(small, tmp_path / "whole.json", recipe, checkpoint_every=2)
-    step = DetectionTrainer.run_step
+    def alone(old: dict[str, Any]) -> dict[str, Any]:
+        """One object an image, so that another class is wrong."""
+        first = {a["image_id"]: a for a in reversed(old["annotations"])}
+        return old | {"annotations": [first[image["id"]] for image in old["images"]]}
 
-    def cut(self: DetectionTrainer) -> None:
-        if stopped_by == "SIGTERM" and self.iter == 4:
-            signal.raise_signal(signal.SIGTERM)
-        if self.iter == 5:
-            sys.exit(9)
-        step(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DetectionTrainer, "run_step", cut)
-        with pytest.raises(SystemExit) as end:
-            detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2)
-    assert end.value.code == code
-    newest = max(path.name for path in (tmp_path / "cut/checkpoints").iterdir())
-    assert newest == f"step-{saved:08d}.pt"
-    assert (tmp_path / "cut.json.partial").exists()
-    detect(small, tmp_path / "cut.json", recipe, checkpoint_every=2, num_workers=1)
-    assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    left = sorted(path.name for path in (tmp_path / "cut").iterdir())
-    assert left == ["score.json", "threads.txt", "weights.safetensors"]
-    monkeypatch.setattr(DetectionTrainer, "train", None)
-    detect(small, tmp_path / "cut.json", recipe)  # a finished run is not repeated
-    assert ended(tmp_path / "cut.json") == ended(tmp_path / "whole.json")
-    with pytest.raises(InputError, match=r"cut\.json .*seed 0 there, 1 now"):
-        detect(small, tmp_path / "cut.json", recipe, seed=1)
-    assert not (tmp_path / "cut.json.partial").exists()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
-    assert lines[1] == f"wrote {tmp_path / 'whole.json'}"
-    assert "box AP" in lines[0]
+    change_file(root, "val", alone)
+    found = scores_of(root, tmp_path, change)
+    assert found["box_ap"] == found["mask_ap"] == found["mask_ar100"] == 0.0
+    assert {ap for ap in found["mask_ap_by_class"] if ap is not None} == {0.0}
+    assert found["mask_ap_large"] is None
+    for kind in ("box", "mask"):
+        assert found[f"{kind}_ap_class_agnostic"] == pytest.approx(whatever_class)
 
 
-def test_images_that_are_left_out_are_counted_and_listed_and_said(tmp_path, capsys) -> None:
-    root = write_coco(tmp_path / "coco")
-    (root / "val2017" / "000000001003.jpg").write_bytes(b"")
-    (root / "train2017" / "000000000004.jpg").unlink()
-    (root / "train2017" / "000000000005.jpg").write_bytes(b"GIF89a")
-    detect(root, tmp_path / "run.json", replace(SMALL, epochs=0.3))
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert record["metrics"]["broken"] == {"missing": 1, "damaged": 1, "empty": 1}
-    assert [key.split("/")[-1] for key in record["samples"]["broken_keys"]] == [
-        "train2017:000000000004.jpg (missing)",
-        "train2017:000000000005.jpg (damaged)",
-        "val2017:000000001003.jpg (empty)",
-    ]
-    assert (record["metrics"]["num_train"], record["metrics"]["num_val"]) == (10, 5)
-    assert "1 missing, 1 damaged, 1 empty" in capsys.readouterr().out
-    with pytest.raises(InputError, match="--max-broken 0"):
-        detect(root, tmp_path / "none.json", max_broken=0.0)
+def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:
+    def unsure(found: Instances) -> Instances:
+        many = Instances.cat([found] * 20)
+        many.scores = torch.linspace(0.9, 0.1, len(many))
+        return many
 
-
-def test_without_a_name_the_record_has_those_of_encoder_and_data() -> None:
-    named = Detection(encoder="random:hybrid_mini@48", data="coco:/data/scenes")
-    assert named.out == Path("runs/bench/detection/random-hybrid_mini@48-coco-scenes.json")
-
-
-def test_a_run_cut_short_by_another_recipe_is_refused(small, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(DetectionTrainer, "weights", lambda self: sys.exit(9))
-    with pytest.raises(SystemExit):
-        detect(small, tmp_path / "run.json")
-    with pytest.raises(InputError, match=r"max_lr 0\.002 there, 0\.01 now"):
-        detect(small, tmp_path / "run.json", replace(SMALL, max_lr=0.01))
-
-
-def test_ten_images_can_be_learnt_by_heart(small, tmp_path) -> None:
-    long = {"epochs": 100, "lr_step_epochs": (80,)}
-    recipe = replace(SMALL, **long, scale_jitter=(), ema_decay=0.8, pyramid_channels=32)
-    detect(small, tmp_path / "run.json", recipe, overfit=4)
-    record = json.loads((tmp_path / "run.json").read_text())
-    losses = [loss for _, loss in record["samples"]["loss"]]
-    assert len(losses) == 100
-    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
-    assert record["metrics"]["box_ap50"] > 0.3
-    assert record["metrics"]["overfit"] == 4
-    assert record["metrics"]["num_train"] == record["metrics"]["num_val"] == 4
-    parts = [curve for name, curve in record["samples"].items() if name.startswith("loss_")]
-    assert sum(curve[-1][1] for curve in parts) == pytest.approx(losses[-1])
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_in_one_line(small, tmp_path) -> None:
-    with pytest.raises(InputError, match="--max-lr"):
-        detect(small, tmp_path / "run.json", replace(SMALL, max_lr=1e30, grad_clip=0.0, epochs=8))
-
-
-def test_what_the_program_cannot_do_is_said_in_one_line(small, tmp_path, monkeypatch) -> None:
-    for change, said in (
-        ({"precision": "bf16"}, "precision bf16"),
-        ({"pyramid_scales": (4.0, 1.0)}, r"4\.0.* 1\.0"),
-        ({"scale_jitter": (2.0, 0.1)}, r"2\.0.* 0\.1"),
-    ):
-        with pytest.raises(InputError, match=said):
-            detect(small, tmp_path / "run.json", replace(SMALL, **change))
-    with pytest.raises(InputError, match="resnet18"):
-        detect(small, tmp_path / "run.json", encoder="random:timm/resnet18")
-    crowds = write_coco(tmp_path / "crowds", train=3, val=1)
-    change_each(crowds, "train", lambda a: a | {"iscrowd": 1})
-    with pytest.raises(InputError, match=str(crowds)):
-        detect(crowds, tmp_path / "run.json")
-    monkeypatch.setitem(sys.modules, "detectron2", None)
-    monkeypatch.delitem(sys.modules, "bench.downstream.dense.detect.task", raising=False)
-    for name in [name for name in sys.modules if name.startswith("bench.downstream.dense.detect.")]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(InputError, match=r"detectron2 .*run_all\.sh --only setup"):
-        detect(small, tmp_path / "run.json")
-
-
-@pytest.mark.slow
-def test_two_ranks_train_and_test_as_one(succeed, small, tmp_path) -> None:
-    """Apart from rounding, on an encoder whose batch norms would see other batches."""
-    recipe = replace(SMALL, micro_batch=2, num_devices=2)
-    detect(small, tmp_path / "one.json", recipe, encoder="random:vit_tiny16@48")
-    options = ["--encoder", "random:vit_tiny16@48", "--data", f"coco:{small}", "--device", "cpu"]
-    for name, value in vars(recipe).items():
-        if name not in DESCRIPTIONS and not isinstance(value, bool):
-            values = [value] if not isinstance(value, tuple) else value
-            options += [f"--{name.replace('_', '-')}", *values]
-    more = ("--num-workers", 0, "--draw", 2, "--quiet", "--out", tmp_path / "two.json")
-    succeed("bench.downstream.detection", *options, *more, ranks=2)
-    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    losses, expected = ([loss for _, loss in record["samples"]["loss"]] for record in (two, one))
-    assert losses == pytest.approx(expected, rel=1e-2)
-    assert two["metrics"]["objects_cropped_away"] == one["metrics"]["objects_cropped_away"]
-    keys, expected = ([p["key"] for p in record["samples"]["pictures"]] for record in (two, one))
-    assert keys == expected
-    assert math.isfinite(two["metrics"]["box_ap"])
+    first, fourth = scores_of(root, tmp_path, unsure)["pictures"]
+    val = read_coco(root, "val")
+    assert [first["key"], fourth["key"]] == [val.images[0]["file_name"], val.images[3]["file_name"]]
+    assert (first["width"], first["height"]) == (48, 48)
+    left, top, width, height = val.annotations[0][0]["bbox"]
+    assert first["truth"][0]["box"] == [left, top, left + width, top + height]
+    assert len(first["predicted"]) == len(first["truth"])
+    scores = [found["score"] for found in first["predicted"]]
+    assert scores == sorted(scores, reverse=True)
+    assert first["predicted"][0] | {"score": 0} == first["truth"][0] | {"score": 0}

@@ -3,9 +3,7 @@ it does there.
 """
 
 import io
-import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +13,17 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from small_data import ON_A_CPU
+from small_data import png
 from timm.data import create_transform, resolve_model_data_config
 from torchvision.transforms import functional as vision
 
 from bench.downstream.encoders import load
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder, open_encoder
-from bench.downstream.linear_probe import LinearProbe, main
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.range_augment import Augmented, RangeAugment
-from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import read_checkpoint
@@ -171,21 +167,9 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(
     (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(half)
     with pytest.raises(InputError, match=r"catlip_vit_tiny\.pt"):
         open_encoder("released:tiny")
-
-
-def test_without_a_network_a_local_file_is_asked_for(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(load, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    with pytest.raises(InputError, match=r"127\.0\.0\.1:9/vit_base\.pt.*released:vit_b16:FILE"):
+    with pytest.raises(InputError, match="released:vit_b16:FILE"):
         open_encoder("released:vit_b16")
-
-
-def test_the_published_addresses_are_the_releases() -> None:
-    base = "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip"
-    for name, size in (("vit_b16", "base"), ("vit_l16", "large"), ("vit_h16", "huge")):
-        encoder, file = load.RELEASED[name]
-        assert encoder == f"{name}_conv"
-        assert load.ADDRESS + file == f"{base}/pretrained_models/vit_{size}.pt"
 
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
@@ -243,43 +227,47 @@ def test_a_loaded_encoder_is_frozen_and_seeded(spelling, run, picture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spelling", "says"),
+    ("spelling", "resolution", "says"),
     [
-        ("runs/none", r"runs/none/weights\.safetensors"),
-        ("runs/none.json", r"runs/none/weights\.safetensors"),
-        ("runs/none:raw", "runs/none/checkpoints"),
-        ("none.safetensors", r"none\.safetensors"),
-        ("random:conv_tiny", "resolution"),
-        ("random:conv_tiny@x", "resolution"),
-        ("random:conv_tiny@0", "resolution"),
-        ("random:nothing@48", "'nothing'"),
-        ("random:conv_tiny@50", "multiple"),
-        ("random:timm/vit_teeny_patch16_224", "vit_teeny_patch16_224.*vit_tiny_patch16_224"),
-        ("random:openclip/ViT-B-61", "ViT-B-61.*ViT-B-16"),
-        ("timm:", "timm:"),
-        ("openclip:ViT-B-16", "openclip:ViT-B-16"),
-        ("openclip:ViT-B-16/none", "'none'.*openai"),
-        ("released:vit_g14", "vit_b16, vit_l16, vit_h16"),
-        ("released:vit_b16:none.pt", r"none\.pt"),
-        ("released:tiny@50:{released}", "conv_tiny.* 16 "),
-        ("released:tiny@:{released}", "resolution"),
-        ("released:vit_b16:{released}", "conv_tiny.* 224 .*vit_b16_conv"),
-        ("timm:test_vit:{released}", r"\.pt .*timm"),
-        ("README.md", r"README\.md"),
-        ("timm:local-dir:{folder}", r"config\.json"),
+        ("runs/none", 0, r"runs/none/weights\.safetensors"),
+        ("runs/none.json", 0, r"runs/none/weights\.safetensors"),
+        ("runs/none:raw", 0, "runs/none/checkpoints"),
+        ("none.safetensors", 0, r"none\.safetensors"),
+        ("random:conv_tiny", 0, "resolution"),
+        ("random:conv_tiny@x", 0, "resolution"),
+        ("random:conv_tiny@0", 0, "resolution"),
+        ("random:nothing@48", 0, "'nothing'"),
+        ("random:conv_tiny@50", 0, "multiple"),
+        ("random:vit_tiny16@32", 100, "100 .*vit_tiny16"),
+        ("random:timm/vit_teeny_patch16_224", 0, "vit_tiny_patch16_224"),
+        ("random:timm/vit_tiny_patch16_224", 100, "vit_tiny_patch16_224.* 100 "),
+        ("random:timm/mixer_s32_224", 96, "mixer_s32_224.* 96 "),
+        ("random:openclip/ViT-B-61", 0, "ViT-B-61.*ViT-B-16"),
+        ("timm:", 0, "timm:"),
+        ("openclip:ViT-B-16", 0, "openclip:ViT-B-16"),
+        ("openclip:ViT-B-16/none", 0, "'none'.*openai"),
+        ("released:vit_g14", 0, "vit_b16, vit_l16, vit_h16"),
+        ("released:vit_b16:none.pt", 0, r"none\.pt"),
+        ("released:tiny@50:{released}", 0, "conv_tiny.* 16 "),
+        ("released:tiny@:{released}", 0, "resolution"),
+        ("released:vit_b16:{released}", 0, "conv_tiny.* 224 .*vit_b16_conv"),
+        ("timm:test_vit:{released}", 0, "timm"),
+        ("README.md", 0, r"README\.md"),
+        ("timm:local-dir:{folder}", 0, r"config\.json"),
     ],
 )
-def test_what_cannot_be_opened_is_said_in_one_line(spelling, says, released, tmp_path) -> None:
+def test_what_cannot_be_opened_is_said_in_one_line(
+    spelling, resolution, says, released, tmp_path
+) -> None:
     with pytest.raises(InputError, match=says) as caught:
-        open_encoder(spelling.format(released=released, folder=tmp_path))
+        open_encoder(spelling.format(released=released, folder=tmp_path), 0, resolution)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spelling", ["timm:vit_tiny_patch16_224", "openclip:ViT-B-32/openai"])
-def test_the_probe_says_offline_what_would_be_needed(spelling, program, tmp_path) -> None:
+def test_the_probe_says_offline_what_would_be_needed(program, tmp_path) -> None:
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     offline |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": ""}
-    options = ("--encoder", spelling, "--data", "folder:none")
+    options = ("--encoder", "openclip:ViT-B-32/openai", "--data", "folder:none")
     done = program("bench.downstream.linear_probe", *options, **offline)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
@@ -305,12 +293,63 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(
     assert not constants.HF_HUB_OFFLINE
 
 
-@pytest.mark.parametrize("spelling", ["random:timm/test_vit", "released:tiny@32:{}"])
-def test_the_probe_takes_any_of_them(spelling, cats_and_dogs, released, tmp_path) -> None:
-    out, recipe = tmp_path / "probe.json", replace(STARTER_PROBE, epochs=20)
-    options = ON_A_CPU | {"cached_features": True}
-    main(LinearProbe(recipe, spelling.format(released), cats_and_dogs, out, **options))
-    text = out.read_text()
-    assert os.fspath(tmp_path) in text
-    assert '"data_top1": 1.0' in text
-    assert "images: " in text
+# At other sizes than they were pre-trained on
+
+
+@pytest.mark.parametrize(
+    ("spelling", "resolution", "features", "any_size"),
+    [
+        ("random:hybrid_mini@48", 0, 128, True),
+        ("random:hybrid_mini@48", 64, 128, True),
+        ("random:vit_tiny16@32", 96, 192, True),
+        ("{run}", 64, 128, True),
+        ("random:timm/vit_tiny_patch16_224", 0, 192, True),
+        ("random:timm/vit_tiny_patch16_224", 64, 192, True),
+        ("random:timm/test_resnet", 100, 96, True),
+        ("random:timm/mixer_s32_224", 0, 512, False),
+        ("random:timm/vit_small_patch14_dinov2", 56, 384, False),
+        ("random:openclip/ViT-S-32", 64, 384, False),
+        ("random:openclip/RN50", 96, 1024, False),
+    ],
+)
+def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
+    spelling, resolution, features, any_size, make_run
+) -> None:
+    encoder = load_encoder(spelling.format(run=make_run()), 0, CPU, resolution)
+    image = encoder.preprocess(png(100, 0, (300, 260)))
+    assert image.shape == (3, encoder.resolution, encoder.resolution)
+    if resolution:
+        assert encoder.resolution == resolution
+        assert f"{resolution}" in str(encoder.preprocess)
+    assert encoder.num_features == features
+    other = torch.zeros(2, 3, encoder.resolution + 32, encoder.resolution + 32, dtype=torch.uint8)
+    with torch.inference_mode():
+        assert encoder.module(image[None]).shape == (1, features)
+        assert encoder.any_size == any_size
+        if any_size:
+            assert encoder.module(other).shape == (2, features)
+        else:
+            with pytest.raises((RuntimeError, AssertionError)):
+                encoder.module(other)
+
+
+def test_trying_the_sizes_leaves_no_trace_in_the_weights() -> None:
+    torch.manual_seed(3)
+    expected = timm.create_model("test_resnet", num_classes=0).state_dict()
+    found = open_encoder("random:timm/test_resnet", 3).module.get_submodule("encoder").state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_weights_of_a_file_are_taken_at_another_size_too(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    trained = timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True).eval()
+    save_file(trained.state_dict(), tmp_path / "trained.safetensors")
+    encoder = open_encoder(f"timm:vit_tiny_patch16_224:{tmp_path / 'trained.safetensors'}", 0, 96)
+    image = encoder.preprocess(png(100, 0, (300, 260)))[None]
+    assert image.shape[-1] == 96
+    with torch.inference_mode():
+        mean, std = (
+            torch.tensor(values)[:, None, None]
+            for values in (encoder.preprocess.mean, encoder.preprocess.std)
+        )
+        torch.testing.assert_close(encoder.module(image), trained((image / 255 - mean) / std))

@@ -76,11 +76,6 @@ def test_windows_keep_apart_what_global_blocks_bring_together():
     assert far.tolist() == [[True] * 4] * 2 + [[True, True, False, False]] * 2
 
 
-@torch.inference_mode()
-def test_a_map_that_is_no_whole_number_of_windows_keeps_its_shape():
-    assert features(VIT, torch.rand(1, 3, 80, 48), window=2).shape == (1, 192, 5, 3)
-
-
 def test_blocks_are_skipped_in_training_only():
     model = FeatureMap(open_encoder(VIT), drop_path=0.5)
     torch.manual_seed(0)

@@ -1,0 +1,175 @@
+"""DeepLabv3 on an encoder's feature map: mmsegmentation's head and losses, with our encoder as a
+registered backbone.
+
+The head's activation is the encoder's, GELU, as in the release. The model has as many parameters as
+the release's: 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with H, of which
+RangeAugment has six.
+"""
+
+import math
+from typing import Any
+
+from mmcv.cnn import ConvModule
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads import ASPPHead
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from bench.downstream.dense.annotations import IGNORED
+from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on, vision_transformer
+from bench.downstream.encoders.load import LoadedEncoder
+from catlip.cli import InputError
+from catlip.range_augment import RangeAugment
+from catlip.recipes.base import Initialization
+from catlip.recipes.dense import SegmentationRecipe
+
+DILATED_AT = 8  # the stride that a recipe's dilations are for
+MIN_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 x 1
+
+
+def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
+    """The recipe's output stride; if that is 0, half of the encoder's own where the recipe's
+    dilations are too small.
+    """
+    if recipe.output_stride:
+        return recipe.output_stride
+    patch = int(vision_transformer(encoder).patch_embed.patch_size[0])
+    smallest = min(_at_stride(recipe.dilations, patch), default=MIN_DILATION)
+    return patch // 2 if smallest < MIN_DILATION else 0
+
+
+def segmentor(
+    features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
+) -> "EncoderSegmentor":
+    """DeepLabv3 on a feature map; torch's random numbers initialise the head.
+
+    Raises: InputError when the recipe's resolution is not a multiple of the patch, or a dilation is
+        too small for mmsegmentation.
+    """
+    patch = int(features.vit.patch_embed.patch_size[0])
+    if recipe.resolution % patch:
+        fitting = patch * max(1, round(recipe.resolution / patch))
+        raise InputError(
+            f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} "
+            f"pixels; give --resolution {fitting}"
+        )
+    dilations = _at_stride(recipe.dilations, features.output_stride)
+    if min(dilations, default=0) < MIN_DILATION:
+        smallest = math.ceil(MIN_DILATION * features.output_stride / DILATED_AT)
+        raise InputError(
+            f"dilations {recipe.dilations} of stride {DILATED_AT} are {dilations} at stride "
+            f"{features.output_stride}, and must be {MIN_DILATION} or more there: give --dilations "
+            f"of {smallest} or more, or --output-stride {features.output_stride // 2} where that "
+            "is half of the patch"
+        )
+    psnr = recipe.range_augment
+    return EncoderSegmentor(
+        RangeAugment((psnr[0], psnr[1])) if psnr else None,
+        recipe.layer_decay,
+        backbone={"type": "EncoderBackbone", "features": features},
+        # Without an auxiliary head, as in the release.
+        decode_head={
+            "type": "DeepLabV3Head",
+            "initialization": recipe.initialization,
+            "in_channels": features.num_features,
+            "channels": recipe.head_channels,
+            "num_classes": num_classes,
+            "out_channels": num_classes,
+            "dilations": (1, *dilations),
+            "dropout_ratio": recipe.head_dropout,
+            "norm_cfg": {"type": "BN"},
+            "act_cfg": {"type": "GELU"},
+            "align_corners": True,
+            "ignore_index": IGNORED,
+            # The mean over the pixels that are not ignored.
+            "loss_decode": {"type": "CrossEntropyLoss", "avg_non_ignore": True},
+        },
+        data_preprocessor={  # to RGB in [0, 1], padded with black to the crop's size
+            "type": "mmseg.SegDataPreProcessor",
+            "mean": [0.0] * 3,
+            "std": [255.0] * 3,
+            "bgr_to_rgb": True,
+            "size": (recipe.resolution, recipe.resolution),
+            "pad_val": 0,
+            "seg_pad_val": IGNORED,
+        },
+    )
+
+
+def _at_stride(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    """Dilations that cover as many pixels at another stride."""
+    return tuple(DILATED_AT * dilation // stride for dilation in at_stride_8)
+
+
+@MODELS.register_module()
+class EncoderBackbone(nn.Module):
+    """A feature map as mmsegmentation wants it: a tuple of one [B, D, H / stride, W / stride].
+
+    It has no `init_weights`, so nothing initialises it again.
+    """
+
+    def __init__(self, features: FeatureMap):
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return (self.features(images),)
+
+
+@MODELS.register_module()
+class DeepLabV3Head(ASPPHead):
+    """mmsegmentation's head, but with a 1 x 1 convolution that merges the branches (Chen et al.
+    2017, and the release).
+
+    mmsegmentation's own, of 3 x 3, would have 10,485,760 parameters more at 512 channels.
+    """
+
+    def __init__(self, initialization: Initialization, **options: Any):
+        super().__init__(**options)
+        self.initialization = initialization
+        branches = len(self.dilations) + 1
+        self.bottleneck = ConvModule(
+            branches * self.channels,
+            self.channels,
+            kernel_size=1,
+            norm_cfg=self.norm_cfg,
+            act_cfg=self.act_cfg,
+        )
+
+    def init_weights(self) -> None:
+        """Called by mmengine before it trains."""
+        super().init_weights()
+        if self.initialization == "release":
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.reset_parameters()
+
+
+class EncoderSegmentor(EncoderDecoder):
+    """mmsegmentation's segmentor, with RangeAugment in training, and with a learning rate factor
+    for each parameter.
+
+    Attributes:
+        progress: fraction of the training steps that are done, in [0, 1]; to be set before each
+            step.
+    """
+
+    def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):
+        super().__init__(**parts)
+        self.range_augment = range_augment
+        self.layer_decay = layer_decay
+        self.progress = 0.0
+
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
+        if self.range_augment is None:
+            return dict(super().loss(inputs, data_samples))
+        augmented, distance = self.range_augment(inputs, self.progress)
+        return super().loss(augmented, data_samples) | {"loss_range_augment": distance}
+
+    def lr_scale(self, name: str) -> float:
+        return lr_scale_on(
+            self.backbone.features, "backbone.features.", name, decay=self.layer_decay
+        )
+
+    def decays(self, name: str) -> bool:
+        return True  # all matrices

@@ -1,3 +1,0 @@
-"""Mask R-CNN, built from detectron2's own parts, on an encoder; `bench.downstream.detection`
-imports it when it trains, because it needs detectron2.
-"""

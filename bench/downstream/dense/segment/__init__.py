@@ -1,1 +1,0 @@
-"""The parts of segmentation that need mmsegmentation."""

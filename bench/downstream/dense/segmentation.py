@@ -1,0 +1,459 @@
+"""Semantic segmentation: DeepLabv3 on an encoder, trained by mmengine's runner with its averaging
+and its checkpoints, and scored by mmsegmentation's counts of pixels.
+
+Random numbers and the learning rate depend only on the seed, the step and the micro-batch, so a run
+that is stopped and started again ends with the same weights. mmengine counts micro-batches;
+`accumulation` of them are an optimizer step.
+"""
+
+import io
+import math
+import uuid
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
+from mmengine import ConfigDict, dist
+from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
+from mmseg.evaluation import IoUMetric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bench.downstream.dense import result
+from bench.downstream.dense.annotations import (
+    IGNORED,
+    AdeSplit,
+    SplitName,
+    folder_of,
+    read_ade20k,
+)
+from bench.downstream.dense.deeplabv3 import EncoderSegmentor, fitting_stride, segmentor
+from bench.downstream.dense.harness import (
+    KEEP,
+    DenseTask,
+    MicroBatches,
+    Results,
+    Stream,
+    check_precision,
+    curve,
+    note_warmup,
+    weight_average,
+)
+from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.load import weights_digest
+from bench.downstream.segmentation import Segmentation
+from catlip import streams
+from catlip.cli import InputError
+from catlip.data.decode import open_picture, rgb
+from catlip.fidelity import warmup_steps
+from catlip.program.pictures import chosen, encoded_image, encoded_map
+from catlip.program.progress import progress
+from catlip.recipes.dense import SegmentationRecipe
+from catlip.record import note_begun
+from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.parallel import AUTOCAST
+from catlip.training.preempt import Notice, noted_stops
+from catlip.training.schedule import adamw, augmentation_progress, learning_rate
+
+Transforms = list[Callable[[dict[str, Any]], Any]]
+Protocol = Literal["fixed", "slide"]
+# fixed: the picture is resized to a square, and the logits to the size of the picture (the release)
+# slide: the picture's shorter side is resized, and a square window moves over it in steps of two
+#        thirds of its side (usual in the field)
+PROTOCOLS: tuple[Protocol, ...] = ("fixed", "slide")
+# Images are resized as in the release: by Pillow, which averages over all pixels when it makes an
+# image smaller. Labels are resized to the nearest pixel.
+RESIZING = {"interpolation": "bicubic", "backend": "pillow"}
+ANY_LENGTH = 10**9  # pixels of a side that is not limited
+# A rotation that the camera noted is ignored, because annotations do not have it.
+AS_STORED = "color_ignore_orientation"
+
+
+class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
+    record_kind = result.Segmentation
+    fixed_processes = True
+
+    config: Segmentation
+    recipe: SegmentationRecipe
+
+    @classmethod
+    def check(cls, recipe: SegmentationRecipe, place: Place) -> None:
+        if place.device.type == "cpu" and place.world_size > 1:
+            raise InputError(
+                "several processes need GPUs, for the statistics of batch norm; start it without "
+                "torchrun"
+            )
+        check_precision(recipe, place)
+        # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
+        warnings.filterwarnings("ignore", "When align_corners=True")
+
+    def read(self, split: SplitName) -> AdeSplit:
+        root = folder_of(self.config.data, "ade20k")
+        return read_ade20k(root, split, self.config.max_broken)
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one feature to the next; 0 for the encoder's own."""
+        return fitting_stride(self.encoder, self.recipe)
+
+    def build(self, names: list[str]) -> EncoderSegmentor:
+        features = FeatureMap(self.encoder, self.stride, drop_path=self.recipe.drop_path)
+        torch.manual_seed(self.config.seed)
+        model = segmentor(features, self.recipe, len(names))
+        if self.place.world_size > 1:
+            # Otherwise the statistics of batch norm would differ from rank to rank.
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return model.to(self.place.device)
+
+    def notes(self, num_steps: int) -> list[str]:
+        recipe, side, (low, high) = self.recipe, self.recipe.resolution, self.recipe.short_side
+        notes = [
+            f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to "
+            f"{side} x {side}",
+            f"fixed: test images resized to {side} x {side} pixels, logits to the image (the "
+            "release)",
+            f"slide: test images with a shorter side of {side} pixels, a window of {side} x {side} "
+            "moved by two thirds of its side (usual in the field)",
+            "IoU: a class that is neither on the test images nor predicted does not count",
+            "loss: of the first rank",
+        ]
+        if self.place.world_size > 1:
+            notes.append(
+                f"batch norm: statistics over all {self.place.world_size} processes (the release: "
+                "of each separately)"
+            )
+        if self.stride != recipe.output_stride:
+            notes.append(
+                f"output stride: {self.stride} pixels, half of the encoder's, where the recipe's "
+                "dilations fit"
+            )
+        return notes + note_warmup(recipe, num_steps)
+
+    def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Results:
+        config, recipe, place = self.config, self.recipe, self.place
+        accumulation = recipe.accumulation(place.world_size)
+        plan = recipe.plan(len(split), config.seed)
+        batches = MicroBatches(plan, accumulation, place)
+        loader: DataLoader[Any] = DataLoader(
+            TrainingScenes(split, recipe, config.seed),
+            batch_sampler=batches,
+            num_workers=config.num_workers,
+            collate_fn=pseudo_collate,
+        )
+        checkpoints = config.folder / "checkpoints"
+        steps = Steps(self, model, batches)
+        # mmengine prints what it resumes from, whatever its log's level.
+        with redirect_stdout(io.StringIO()), noted_stops() as notice:
+            every = config.checkpoint_every * accumulation
+            runner = SegmentationRunner(
+                model=model,
+                work_dir=str(checkpoints),
+                train_dataloader=loader,
+                train_cfg={
+                    "by_epoch": False,
+                    "max_iters": len(plan) * accumulation,
+                    "fast_forward_on_resume": True,  # Steps does it, without reading any image
+                },
+                optim_wrapper=optim_wrapper(model, recipe, accumulation),
+                default_hooks={
+                    "logger": None,
+                    "param_scheduler": None,
+                    "sampler_seed": None,
+                    "checkpoint": Checkpoints(every, accumulation, place, notice),
+                },
+                custom_hooks=[steps],
+                resume=(checkpoints / "last_checkpoint").exists(),
+                launcher="pytorch" if place.world_size > 1 else "none",
+                log_level="ERROR",
+                default_scope="mmseg",
+                randomness={"seed": config.seed},
+                experiment_name=str(uuid.uuid4()),  # two runs of a process share no history
+            )
+            try:
+                runner.train()
+            finally:
+                # The loader's workers end now; left to the garbage collector, each takes 5 s.
+                runner.train_loop.dataloader_iterator = None
+        if steps.average:
+            model.load_state_dict(steps.average.values)
+        self.save(model, identity)
+        history = runner.message_hub
+        losses = np.reshape(history.get_scalar("train/loss").data[0], (len(plan), accumulation))
+        by_step = losses.mean(axis=1)
+        return {
+            "loss": curve(by_step),
+            "final_loss": float(by_step[-1]),
+            "seconds": float(np.sum(history.get_scalar("train/time").data[0])),
+            "weights_digest": weights_digest(model.state_dict()),
+        }
+
+    def test(self, model: EncoderSegmentor, split: AdeSplit) -> Results:
+        config, side = self.config, self.recipe.resolution
+        return score(model, split, side, config.draw, config.num_workers, self.hidden)
+
+    @staticmethod
+    def summary(score: Results) -> str:
+        return f"mIoU fixed {score['miou_fixed']:.3f}  slide {score['miou_slide']:.3f}"
+
+
+TASK = Segment
+
+# The data
+
+
+class SceneDataset(BaseSegDataset):
+    """The scenes of a split, through `pipeline`; pixels of ids that no class has are ignored."""
+
+    def __init__(self, split: AdeSplit, pipeline: Transforms):
+        self.split = split
+        super().__init__(
+            metainfo={"classes": tuple(split.names)}, reduce_zero_label=True, pipeline=pipeline
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "img_path": str(scene.image),
+                "seg_map_path": str(scene.annotation),
+                "label_map": {annotated - 1: IGNORED for annotated in scene.unknown} or None,
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+            }
+            for scene in self.split.scenes
+        ]
+
+
+class TrainingScenes(Stream):
+    """Scenes resized, flipped, and cropped to at most the recipe's resolution; the model pads."""
+
+    def __init__(self, split: AdeSplit, recipe: SegmentationRecipe, seed: int):
+        super().__init__(len(split), seed, streams.SEGMENTATION_CROPS)
+        side = recipe.resolution
+        scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
+        self.scenes = SceneDataset(
+            split,
+            [
+                LoadImageFromFile(color_type=AS_STORED),
+                LoadAnnotations(),
+                RandomResize(scale=scales, keep_ratio=True, **RESIZING),
+                RandomFlip(prob=0.5),
+                RandomCrop(crop_size=(side, side), cat_max_ratio=recipe.most_of_one_class),
+                PackSegInputs(),
+            ],
+        )
+        self.metainfo = self.scenes.metainfo  # mmengine asks a data set for its classes
+
+    def load(self, number: int, position: int) -> dict[str, Any]:
+        scene: dict[str, Any] = self.scenes[number]
+        return scene
+
+
+def evaluation_pipeline(protocol: Protocol, side: int) -> Transforms:
+    """The transforms of a test scene; labels keep their own size."""
+    keep_ratio = protocol == "slide"
+    scale = (ANY_LENGTH if keep_ratio else side, side)
+    resize = Resize(scale=scale, keep_ratio=keep_ratio, **RESIZING)
+    return [LoadImageFromFile(color_type=AS_STORED), resize, LoadAnnotations(), PackSegInputs()]
+
+
+# The training
+
+
+class SegmentationRunner(Runner):
+    """mmengine's runner on the device of the model; mmengine would choose a device itself."""
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: nn.Module) -> nn.Module:
+        if not self.distributed:
+            return model
+        device = next(model.parameters()).device
+        devices = [device] if device.type == "cuda" else None
+        return MMDistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+class Steps(Hook):
+    """What a training has besides what mmengine does: learning rates, random numbers that depend on
+    the step alone, averaged weights, and a check of the loss.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, task: Segment, model: EncoderSegmentor, batches: MicroBatches):
+        recipe, self.num_steps = task.recipe, len(batches.plan)
+        self.task, self.model, self.batches = task, model, batches
+        self.accumulation = recipe.accumulation(task.place.world_size)
+        self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, self.num_steps))
+        self.average = weight_average(model, recipe)
+
+    def before_train(self, runner: Runner) -> None:
+        """Called by mmengine after it has resumed, and before it reads a batch."""
+        self.batches.first_step = runner.iter // self.accumulation
+        self.bar = self.task.bar(self.num_steps, self.batches.first_step)
+        note_begun()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        step, micro_step = divmod(runner.iter, self.accumulation)
+        rate = learning_rate(step, self.num_steps, self.schedule)
+        for group in runner.optim_wrapper.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.model.progress = augmentation_progress(step, self.num_steps, self.schedule)
+        place = self.task.place
+        number = micro_step * place.world_size + place.rank
+        torch.manual_seed(
+            streams.seed_at(self.task.config.seed, streams.SEGMENTATION_OBJECTIVE, step, number)
+        )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Called by mmengine before anything is written."""
+        step, micro_step = divmod(runner.iter, self.accumulation)
+        if not math.isfinite(loss := outputs["loss"].item()):
+            raise InputError(
+                f"the loss is {loss} at step {step}; try a lower --max-lr or another --seed, with "
+                "another --out"
+            )
+        if micro_step + 1 == self.accumulation:
+            if self.average:
+                self.average.update(step)
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            self.bar.update()
+
+    def after_train(self, runner: Runner) -> None:
+        self.bar.close()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["average"] = self.average.values if self.average else {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if self.average:
+            for name, value in checkpoint["average"].items():
+                self.average.values[name].copy_(value)
+
+
+class Checkpoints(CheckpointHook):
+    """mmengine's checkpoints, and one more before the exit that a signal asks for."""
+
+    def __init__(self, interval: int, accumulation: int, place: Place, notice: Notice):
+        super().__init__(interval, by_epoch=False, max_keep_ckpts=KEEP, save_param_scheduler=False)
+        self.accumulation, self.place, self.notice = accumulation, place, notice
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        step, micro_steps = divmod(runner.iter + 1, self.accumulation)
+        if not micro_steps:
+            self.notice.exit_if_told(step, self.place, lambda: self._save_checkpoint(runner))
+
+
+def optim_wrapper(
+    model: EncoderSegmentor, recipe: SegmentationRecipe, accumulation: int
+) -> OptimWrapper:
+    """AdamW as in pre-training, stepping once per `accumulation` micro-batches."""
+    optimizer = adamw(model, recipe)
+    options: dict[str, Any] = {"optimizer": optimizer, "accumulative_counts": accumulation}
+    if recipe.grad_clip:
+        options["clip_grad"] = {"max_norm": recipe.grad_clip}
+    if recipe.precision == "fp32":
+        return OptimWrapper(**options)
+    scaling = "dynamic" if recipe.precision == "fp16" else 1.0
+    return AmpOptimWrapper(loss_scale=scaling, dtype=AUTOCAST[recipe.precision], **options)
+
+
+# The score
+
+
+@torch.inference_mode()
+def score(
+    model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
+) -> Results:
+    """Test by both protocols; all ranks call this, each for its part, and all get the same.
+
+    Args:
+        model: a segmentor of mmsegmentation; its `test_cfg` is set.
+        side: pixels of the square, of the shorter side, and of the window.
+        draw: how many scenes to draw.
+        hidden: no progress bar.
+    Returns: what SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`.
+    """
+    model.eval()
+    results: Results = {}
+    pictures: dict[str, dict[str, str]] = {}
+    drawn = [split.scenes[number].image.stem for number in chosen(len(split), draw)]
+    for protocol in PROTOCOLS:
+        model.test_cfg = protocol_config(protocol, side)
+        scenes = SceneDataset(split, evaluation_pipeline(protocol, side))
+        loader: DataLoader[Any] = DataLoader(
+            scenes,
+            # If the ranks' parts differ in size, the last ones see one of the first scenes again.
+            sampler=DefaultSampler(scenes, shuffle=False),
+            num_workers=num_workers,
+            collate_fn=pseudo_collate,
+        )
+        metric = SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu")
+        metric.dataset_meta = {"classes": split.names}
+        for batch in progress(loader, desc=protocol, unit="image", disable=hidden):
+            samples = model.test_step(batch)
+            metric.process(batch, [sample.to_dict() for sample in samples])
+            for sample in samples:
+                key = Path(sample.img_path).stem
+                if protocol == "fixed" and key in drawn:
+                    pictures[key] = _picture(key, sample)
+        metrics = metric.evaluate(len(split))
+        results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
+    for of_rank in of_all_ranks(pictures):
+        pictures |= of_rank
+    return results | {"pictures": [pictures[key] for key in drawn]}
+
+
+def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
+    """The `test_cfg` of mmsegmentation's segmentor for a protocol."""
+    if protocol == "fixed":
+        return ConfigDict(mode="whole")
+    stride = max(1, 2 * side // 3)  # 341 at 512
+    return ConfigDict(mode="slide", crop_size=(side, side), stride=(stride, stride))
+
+
+class SceneIoU(IoUMetric):
+    """mmsegmentation's IoU, as fractions in [0, 1] that are not rounded, and with the IoU of each
+    class.
+    """
+
+    def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> Results:
+        """The metrics of all scenes.
+
+        Returns: `miou`; `accuracy` of pixels; `class_accuracy`, its mean over classes; `iou` by
+            class, None for a class that is neither there nor predicted.
+        """
+        areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
+        metrics = self.total_area_to_metrics(*areas)
+        return {
+            "miou": float(np.nanmean(metrics["IoU"])),
+            "accuracy": float(metrics["aAcc"]),
+            "class_accuracy": float(np.nanmean(metrics["Acc"])),
+            "iou": [None if np.isnan(value) else float(value) for value in metrics["IoU"]],
+        }
+
+
+def _picture(key: str, sample: Any) -> dict[str, str]:
+    """A tested SegDataSample: key, image, and two maps of class ids, "truth" (255 is ignored) and
+    "predicted".
+    """
+    pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
+    truth, predicted = (
+        encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))
+        for labels in (sample.gt_sem_seg, sample.pred_sem_seg)
+    )
+    return {"key": key, "image": encoded_image(pixels), "truth": truth, "predicted": predicted}

@@ -1,0 +1,338 @@
+"""Trains and tests one classifier: on a frozen encoder, with the encoder, or on features that were
+computed once.
+"""
+
+import itertools
+import re
+import time
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from bench.downstream.encoders.load import LoadedEncoder
+from bench.downstream.encoders.preprocess import Preprocess
+from bench.downstream.outputs import scored
+from bench.downstream.probe.datasets import Split, Task, ragged
+from bench.downstream.probe.features import Extractor, Features, Reading, extract_part, hits
+from bench.downstream.probe.heads import on_standardised
+from bench.downstream.probe.result import Init, packed
+from catlip.categorical import sparse_binary_cross_entropy
+from catlip.cli import InputError
+from catlip.data.loader import Batch, DataPath
+from catlip.data.sampler import SampleOrder
+from catlip.data.shards import Shard
+from catlip.fidelity import warmup_steps
+from catlip.objective import Objective
+from catlip.pretraining.method import augmented
+from catlip.program.broken import BrokenImage, read_broken
+from catlip.recipes.transfer import TransferRecipe
+from catlip.training.distributed import Place, of_all_ranks
+from catlip.training.loop import train
+from catlip.training.trainer import Implementation, Trainer
+
+BLOCK = re.compile(r"blocks\.(\d+)\.")
+MIN_DEVIATION = 1e-6
+LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a classifier is on the test images, and how its training went.
+
+    `correct` is that of `bench.downstream.probe.result.Classifier`; `broken` are the training and
+    test images that could not be read and were left out.
+    """
+
+    top1: float
+    top5: float
+    seconds: float
+    final_loss: float
+    correct: str = ""
+    broken: Sequence[BrokenImage] = ()
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One classifier to train: its place in a sweep, its images and its initial head."""
+
+    task: Task
+    fraction: float
+    init: Init
+    seed: int
+    train: Split
+    head: nn.Linear
+
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
+
+
+class Options(Reading, Protocol):
+    """The fields of a program's config that say how to train, but not what comes out."""
+
+    @property
+    def compile(self) -> bool: ...
+
+    @property
+    def checkpoint_every(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train a classifier, apart from the data, the encoder and the head.
+
+    Checkpoints, the log and at the end the weights and the score go into `folder`; a checkpoint
+    made under another `identity` is refused.
+    """
+
+    folder: Path
+    recipe: TransferRecipe
+    identity: dict[str, Any]
+    seed: int
+    place: Place
+    options: Options
+
+
+def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
+    """Train from the last checkpoint in the training's folder, if there is one, and test the
+    averaged weights.
+
+    A finished training is not repeated: its score is read. Its checkpoints are deleted, its weights
+    are kept.
+    """
+    classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
+
+    def train_and_test() -> dict[str, Any]:
+        trained = train_weights(training, classification, fit.train)
+        tested = evaluate(classification, encoder.preprocess, fit.task.test, training)
+        broken = [*read_broken(training.folder).images(), *tested["broken"]]
+        return {**trained, **tested, "broken": broken}
+
+    score = scored(training.folder, training.identity, training.place, measure=train_and_test)
+    broken = [BrokenImage(*image) for image in score["broken"]]
+    return Score(**{**score, "broken": broken})
+
+
+class Classification(Objective):
+    """An image encoder, a linear classifier over the classes of a data set, and softmax
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
+
+    Args:
+        image_encoder: [B, 3, H, W] to [B, D].
+        recipe: gives the label smoothing and the decay of the learning rate from block to block.
+        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
+            alone.
+    """
+
+    needs = frozenset({"labels"})
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        head: nn.Linear,
+        recipe: TransferRecipe,
+        frozen: bool,
+        multi_label: bool = False,
+    ):
+        super().__init__()
+        if frozen:
+            # Not registered: it is not averaged, checkpointed or written.
+            self.__dict__["image_encoder"] = image_encoder
+        else:
+            self.image_encoder = image_encoder
+        self.head = head
+        self.label_smoothing, self.layer_decay = recipe.label_smoothing, recipe.layer_decay
+        self.frozen, self.multi_label = frozen, multi_label
+        image_encoder.requires_grad_(not frozen)
+        names = [name for name, _ in image_encoder.named_parameters()]
+        blocks = {place: block for place, name in enumerate(names) if (block := BLOCK.search(name))}
+        self.depth = 1 + max((int(block[1]) for block in blocks.values()), default=-1)
+        self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
+        series = {block.string[: block.start()] for block in blocks.values()}
+        if recipe.layer_decay != 1 and len(series) != 1:
+            raise InputError(
+                "--layer-decay needs an encoder with one series of numbered blocks; for this "
+                "encoder, set it to 1"
+            )
+        self.train()
+
+    def train(self, mode: bool = True) -> "Classification":
+        super().train(mode)
+        self.image_encoder.train(mode and not self.frozen)
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Nats per image."""
+        assert batch.labels is not None, "the loader makes what `needs` names"
+        with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
+            features = self.image_encoder(batch.images)
+        logits = self.head(features)
+        if self.multi_label:
+            return sparse_binary_cross_entropy(logits, batch.labels)
+        return F.cross_entropy(
+            logits.float(), batch.labels.values, label_smoothing=self.label_smoothing
+        )
+
+    def lr_scale(self, name: str) -> float:
+        """The factor of the learning rate, at layer decay r: 1 for the head, r for the last norm
+        and the last block, r^depth for the first block, r^(depth + 1) for the stem.
+        """
+        in_encoder = name.removeprefix("image_encoder.")
+        if in_encoder == name:
+            return 1.0
+        if block := BLOCK.search(in_encoder):
+            return self.layer_decay ** (self.depth - int(block[1]))
+        return self.layer_decay ** (self.depth + 1 if in_encoder in self.stem else 1)
+
+
+def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
+    """Train by the loop and the data path of pre-training, from the last checkpoint if there is
+    one; leave the averaged weights in `classification`.
+    """
+    recipe, place, options = training.recipe, training.place, training.options
+    data = DataPath(
+        [split],  # type: ignore[list-item]  # it has what a shard is asked for
+        SampleOrder([len(split)], training.seed),
+        recipe.plan(len(split), training.seed),
+        augmentation=recipe.augmentation(),
+        seed=training.seed,
+        accumulation=recipe.accumulation(place.world_size),
+        rank=place.rank,
+        world_size=place.world_size,
+        labels=partial(_labels_of, split),
+        max_broken=options.max_broken,
+    )
+    trainer = Trainer(
+        augmented(classification, recipe),
+        replace(recipe, warmup_iterations=warmup_steps(recipe, len(data.plan))),
+        len(data.plan),
+        place=place,
+        accumulation=data.accumulation,
+        implementation=Implementation(compile=options.compile),
+        seed=training.seed,
+    )
+    pin = place.device.type == "cuda"
+    lines = train(
+        trainer,
+        lambda step: data.batches(step, options.num_workers, pin_memory=pin),
+        training.folder,
+        config=training.identity,
+        log_every=LOG_EVERY,
+        checkpoint_every=options.checkpoint_every,
+        quiet=options.quiet,
+    )
+    trainer.objective.load_state_dict(trainer.weights())
+    classification.eval()
+    return {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"]}
+
+
+def _labels_of(
+    split: Split, captions: Sequence[tuple[Shard, int, int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return ragged(split.labels[[number for _, number, _ in captions]])
+
+
+@torch.inference_mode()
+def evaluate(
+    classification: Classification, preprocess: Preprocess, test: Split, training: Training
+) -> dict[str, Any]:
+    """The fields `top1`, `top5`, `correct` and `broken` of a Score; each rank tests a part of the
+    images.
+    """
+    classification.eval()
+    features = extract_part(
+        classification.image_encoder,
+        preprocess,
+        test,
+        reading=training.options,
+        place=training.place,
+    )
+    right = hits(classification.head(features.values), features.labels).cpu().numpy()
+    broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
+    mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
+    tested = np.array([hit for _, hit in sorted(itertools.chain(*of_all_ranks(mine)))])
+    top1, top5 = tested.mean(axis=0).tolist()
+    return {"top1": top1, "top5": top5, "correct": packed(tested[:, 0]), "broken": broken}
+
+
+def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
+    """The recipe; for an encoder that takes images of one size only, without the other sizes."""
+    if encoder.any_size:
+        return recipe
+    return replace(
+        recipe, min_resolution=recipe.resolution, max_resolution=recipe.resolution, num_scales=1
+    )
+
+
+class CachedFeatures:
+    """Fits classifiers on features that are computed once, without augmentation."""
+
+    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
+        self.recipe = recipe
+        self.features = Extractor(encoder.module, encoder.preprocess, reading)
+
+    def __call__(self, fit: Fit) -> Score:
+        task = fit.task
+        train, test = self.features(task.train), self.features(task.test)
+        broken = [*train.broken.images(), *test.broken.images()]
+        if fit.fraction < 1:
+            number = {key: number for number, key in enumerate(task.train.keys)}
+            train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
+        score = fit_linear(train, test, fit.head, init=fit.init, recipe=self.recipe, seed=fit.seed)
+        return replace(score, broken=broken)
+
+
+def fit_linear(
+    train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int
+) -> Score:
+    """Train a copy of `head` on features, standardised by the training features' mean and standard
+    deviation, and test it.
+
+    A transferred head is for features that are not standardised, so it is converted; a random one
+    is not.
+    """
+    began = time.perf_counter()
+    mean = train.values.mean(0)
+    deviation = train.values.std(0, correction=0).clamp_min(MIN_DEVIATION)
+    classifier = on_standardised(head, mean, deviation) if init == "transfer" else deepcopy(head)
+    classifier.to(mean.device)
+    features = (train.values - mean) / deviation
+
+    optimizer = torch.optim.AdamW(
+        classifier.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    batch = recipe.micro_batch * recipe.num_devices
+    num_steps = recipe.iterations or max(1, round(recipe.epochs * -(-len(features) // batch)))
+    schedule = CosineAnnealingLR(optimizer, num_steps, recipe.min_lr)
+    for rows in islice(_batches(len(features), batch, features.device, seed=seed), num_steps):
+        optimizer.zero_grad()
+        logits = classifier(features[rows])
+        loss = F.cross_entropy(logits, train.labels[rows], label_smoothing=recipe.label_smoothing)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    with torch.inference_mode():
+        right = hits(classifier((test.values - mean) / deviation), test.labels)
+    top1, top5 = right.double().mean(0).tolist()
+    seconds = time.perf_counter() - began
+    correct = packed(right[:, 0].cpu().numpy())
+    return Score(top1, top5, seconds, final_loss=loss.item(), correct=correct)
+
+
+def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:
+    """Endless batches of the numbers below `count`; each epoch has another order."""
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(count, generator=draw).to(device).split(batch)

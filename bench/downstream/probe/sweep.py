@@ -1,0 +1,249 @@
+"""One encoder and one data set: a classifier for each fraction of the data, start and seed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.downstream.encoders.load import LoadedEncoder, load_encoder
+from bench.downstream.outputs import is_written
+from bench.downstream.probe.config import Sweep
+from bench.downstream.probe.datasets import Task, load_tasks
+from bench.downstream.probe.fit import (
+    CachedFeatures,
+    Fit,
+    Score,
+    Training,
+    fitting,
+    train_classifier,
+)
+from bench.downstream.probe.heads import has_classifier, random_head, transfer_head
+from bench.downstream.probe.result import (
+    CACHED_NOTE,
+    Classifier,
+    Finetune,
+    Init,
+    LinearProbe,
+    OnTasks,
+    TaskResult,
+)
+from catlip.cli import InputError
+from catlip.dry_run import print_transfer
+from catlip.fidelity import differences
+from catlip.program.broken import BrokenImages
+from catlip.record import Record
+from catlip.results.run import Run
+from catlip.training.distributed import Place, find_place
+
+
+def run_sweep(config: Sweep) -> None:
+    """Train and test every classifier of the sweep, print, and write the record."""
+    place = find_place(config.device)
+    if config.dry_run:
+        print_transfer(config.recipe, config.protocol, place)
+        return
+    encoder = _load(config, place.device)
+    if is_written(config.out, config, encoder.digest(), say=place.is_main):
+        return
+    record = Record(config.out, kind=_kind(config), config=config)
+    with record if place.is_main else nullcontext():
+        fit = _fit_by(config, encoder, place, record=record)
+        sweep(config, encoder, record, fit=fit, say=place.is_main)
+    if place.is_main:
+        print(f"wrote {record.path}")
+
+
+def sweep(
+    config: Sweep,
+    encoder: LoadedEncoder,
+    record: Record,
+    *,
+    fit: Callable[[Fit], Score],
+    say: bool = True,
+) -> Run[OnTasks]:
+    """Train every classifier of the sweep, and put the scores into the record.
+
+    Args:
+        fit: trains and scores one classifier.
+        say: whether this process prints.
+    Returns: the run as the record holds it.
+    """
+    record.notes.append(f"images: {encoder.preprocess}")
+    if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
+        record.notes.append(
+            f"{config.encoder} has no classifier over a vocabulary, so only random heads were "
+            "trained"
+        )
+    rows: list[Classifier] = []
+    record.samples["runs"] = rows
+    tasks: dict[str, TaskResult] = {}
+    broken = BrokenImages()
+    for task in load_tasks(config.data):
+        for one in _fits(config, encoder, task, record=record):
+            score = fit(one)
+            broken.add(score.broken)
+            if not config.on_cached_features:
+                num_steps = config.recipe.num_steps(len(one.train))
+                notes = differences(config.recipe, config.protocol, num_steps)
+                record.notes += [note for note in notes if note not in record.notes]
+            rows.append(
+                Classifier(
+                    task=task.name,
+                    fraction=one.fraction,
+                    init=one.init,
+                    seed=one.seed,
+                    top1=score.top1,
+                    top5=score.top5,
+                    num_train=len(one.train),
+                    seconds=score.seconds,
+                    correct=score.correct,
+                )
+            )
+            if say:
+                what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
+                print(
+                    f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}",
+                    flush=True,
+                )
+        broken.note(record)
+        tasks[task.name] = _task_result(task, [row for row in rows if row.task == task.name])
+        run = record.measured(
+            _kind(config)(
+                broken=broken.counts(),
+                method=encoder.method,
+                pretrain_seed=encoder.pretrain_seed,
+                encoder_digest=encoder.digest(),
+                tasks=tasks,
+            )
+        )
+    return run
+
+
+def _kind(config: Sweep) -> type[OnTasks]:
+    return LinearProbe if config.protocol == "probe" else Finetune
+
+
+def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
+    """The encoder, with the preprocessing of test images; cached features are of its own size."""
+    side = 0 if config.on_cached_features else config.recipe.resolution
+    resize = config.recipe.test_resize
+    return load_encoder(config.encoder, config.seed, device, resolution=side, resize=resize)
+
+
+def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
+    for seed in range(config.seed, config.seed + config.seeds):
+        heads = _heads(config, encoder, task, seed=seed, record=record)
+        parts = {
+            fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
+        }
+        # Several small fractions may all be one image of each class.
+        distinct = {len(part): fraction for fraction, part in parts.items()}
+        for fraction in sorted(distinct.values()):
+            for init, head in heads.items():
+                # A copy, because training changes the head.
+                copy = deepcopy(head)
+                yield Fit(task, fraction, init, seed=seed, train=parts[fraction], head=copy)
+
+
+def _heads(
+    config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
+) -> dict[Init, nn.Linear]:
+    """The initial head for each of `--init`; without transfer where nothing can be transferred.
+
+    Raises: InputError when only transfer was asked for and nothing can be transferred.
+    """
+    heads: dict[Init, nn.Linear] = {}
+    for init in config.init:
+        if init == "random":
+            heads[init] = random_head(
+                encoder.num_features,
+                task.num_classes,
+                seed,
+                initialization=config.recipe.initialization,
+            )
+        elif len(config.init) == 1 or has_classifier(encoder):
+            try:
+                heads[init], origins = transfer_head(
+                    encoder, config.encoder, task.labels, options=config.transfer, seed=seed
+                )
+                record.samples[f"origins_{task.name}"] = [
+                    origin.row() | {"test_images": np.flatnonzero(task.test.labels == place)}
+                    for place, origin in enumerate(origins)
+                ]
+            except InputError as error:
+                if len(config.init) == 1:
+                    raise
+                record.notes.append(f"{task.name} had random heads only: {error}")
+    return heads
+
+
+def _task_result(task: Task, rows: Sequence[Classifier]) -> TaskResult:
+    """The sizes of a task, and the mean accuracy of those of its `rows` with all data and a random
+    start.
+    """
+    whole = [row for row in rows if row.fraction == 1 and row.init == "random"]
+    return TaskResult(
+        num_classes=task.num_classes,
+        num_train=len(task.train),
+        num_test=len(task.test),
+        top1=float(np.mean([row.top1 for row in whole])) if whole else None,
+        top5=float(np.mean([row.top5 for row in whole])) if whole else None,
+    )
+
+
+def _fit_by(
+    config: Sweep, encoder: LoadedEncoder, place: Place, record: Record
+) -> Callable[[Fit], Score]:
+    """The function that trains and scores one classifier; what a reader must know of it is added to
+    the record's notes.
+    """
+    if config.on_cached_features:
+        if place.world_size > 1:
+            raise InputError(
+                "--cached-features takes one process; without it, torchrun uses all devices"
+            )
+        record.notes.append(CACHED_NOTE)
+        return CachedFeatures(encoder, config.recipe, config)
+    frozen = config.protocol == "probe"
+    if not frozen and not encoder.any_size and len(config.recipe.sizes()) > 1:
+        record.notes.append(
+            f"{config.encoder} takes images of one size, so it was trained without the other sizes"
+        )
+
+    def fit(one: Fit) -> Score:
+        # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
+        copy = encoder if frozen else _load(config, place.device)
+        training = _training(config, copy, one, place=place, frozen=frozen)
+        return train_classifier(training, copy, one, frozen=frozen)
+
+    return fit
+
+
+def _training(
+    config: Sweep, encoder: LoadedEncoder, fit: Fit, *, place: Place, frozen: bool
+) -> Training:
+    recipe, checkpoint = fitting(config.recipe, encoder), encoder.checkpoint
+    identity = recipe.identity() | {
+        # For opening the run's weights as an encoder again.
+        "encoder": checkpoint.encoder_name if checkpoint else encoder.method,
+        "method": f"{encoder.method} {'probed' if frozen else 'fine-tuned'}",
+        "transferred": config.encoder,
+        "trained_at": recipe.resolution,
+        "encoder_digest": encoder.digest(),
+        "data": config.data,
+        "fit": fit.name,
+        "transfer": str(config.transfer) if fit.init == "transfer" else "",
+        "frozen": frozen,
+        "seed": fit.seed,
+    }
+    if checkpoint:
+        identity |= {
+            "resolution": checkpoint.resolution,
+            "pool": checkpoint.pool,
+            "resize": checkpoint.resize,
+        }
+    folder = config.out.with_suffix("") / fit.name
+    return Training(folder, recipe, identity, seed=fit.seed, place=place, options=config)

@@ -1,1 +1,0 @@
-"""What the studies of many trainings share: one training with its probe, and noisy shards."""

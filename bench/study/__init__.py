@@ -1,0 +1,1 @@
+"""Studies of many trainings: tuning, lengths, noise and thresholds."""

@@ -1,0 +1,256 @@
+"""The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
+probe of its encoder, and writes one record. A training that has its record is not done again, and
+one that was interrupted goes on.
+"""
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.study.result import Studied
+from catlip.cli import InputError, choose
+from catlip.program.ranges import Natural, Seed
+from catlip.record import Record, plain, read_record, write_atomically
+from catlip.results.run import Run, read_run
+
+if TYPE_CHECKING:  # torch takes seconds, which --help does not need
+    from catlip.objective import Objective
+    from catlip.pretraining.result import Pretrain
+    from catlip.recipes.pretrain import Recipe
+
+S = TypeVar("S", bound=Studied)
+T = TypeVar("T", bound="Training")
+
+SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
+CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The settings that all studies share."""
+
+    shards: tuple[str, ...]
+    """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
+    labels_dir: Path
+    """Where catlip.label put the labels of these shards."""
+    probe: str
+    """Data to probe on, as bench.downstream.linear_probe takes it."""
+    recipe: str = "starter"
+    """Name of each method's pre-training recipe, for what the study does not change."""
+    probe_recipe: str = "starter"
+    """How to probe, one of bench.downstream.linear_probe's recipes."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    num_workers: Natural = 1
+    """Processes that read and decode images."""
+    earlier: Path | None = None
+    """Folder of earlier records; a training that has a record there is not done again."""
+    out: Path = Path("runs/starter/study")
+    """Folder for the records, one per training."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def check(self) -> None:
+        """Refuse now what would otherwise fail after a training. Raises: InputError."""
+        from bench.downstream.linear_probe import RECIPES
+        from bench.downstream.probe.datasets import load_tasks
+
+        for field in fields(self):
+            values = getattr(self, field.name)
+            is_given = isinstance(values, tuple) and field.default != values
+            if is_given and len(set(values)) < max(1, len(values)):
+                raise InputError(f"--{field.name}: give one or more, each once")
+        choose("probe recipe", self.probe_recipe, RECIPES)
+        load_tasks(self.probe)
+
+    def base_recipe(self, method: str) -> "Recipe":
+        """The method's recipe of the study's name. Raises: InputError for an unknown name."""
+        choose("method", method, known_methods())
+        return choose("recipe", self.recipe, _recipes(method))
+
+    def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
+        """The recipe that differs from the study's in the encoder's size: datacomp_l16 for vit_l16
+        and datacomp_b16. None if the method has no such recipe.
+        """
+        family = SIZE.sub("", self.recipe)
+        for name, recipe in _recipes(method).items():
+            if recipe.encoder == encoder and SIZE.sub("", name) == family:
+                return recipe
+        return None
+
+    def training(self, method: str, recipe: "Recipe", seed: int, vocabulary: Path) -> "Training":
+        """A method's training by a recipe, on this study's data."""
+        return Training(
+            method,
+            recipe,
+            self.shards,
+            vocabulary=vocabulary,
+            labels_dir=self.labels_dir,
+            probe=self.probe,
+            probe_recipe=self.probe_recipe,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """What determines a training of a study and its probe: the config of its record."""
+
+    method: str
+    recipe: "Recipe"
+    shards: tuple[str, ...]
+    vocabulary: Path
+    labels_dir: Path
+    probe: str
+    probe_recipe: str
+    seed: Seed
+
+    @property
+    def name(self) -> str:
+        """Name of its record."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a training.
+
+    Attributes:
+        accuracies: task -> top-1 accuracy, the mean of several classifiers.
+    """
+
+    pretrain: "Pretrain"
+    accuracies: dict[str, float]
+
+
+def run_trainings(
+    study: Study, trainings: Sequence[T], kind: type[S], measure: Callable[[T, Path], S]
+) -> list[Run[S]]:
+    """The record of each training: the one at --out, or that of --earlier, or a new one.
+
+    Args:
+        measure: takes a training, and a folder for what it leaves behind, which is removed
+            afterwards.
+    Raises: InputError if a record of another study is in the place of one.
+    """
+    runs = []
+    for number, training in enumerate(trainings, 1):
+        path = study.out / f"{training.name}.json"
+        earlier = study.earlier / path.name if study.earlier else path
+        if not path.exists() and earlier.exists() and is_done(earlier, training):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, earlier.read_bytes())
+        if not path.exists():
+            run = _run_training(path, training, kind, measure=measure)
+        elif is_done(path, training):
+            run = read_run(read_record(path), kind)
+        else:
+            raise InputError(f"{path} is of another study; give another --out, or remove it")
+        if not study.quiet:
+            place = f"{number} of {len(trainings)}"
+            print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
+        runs.append(run)
+    return runs
+
+
+def is_done(path: Path, training: Training) -> bool:
+    """Whether the record at `path` was made with the settings of this training."""
+    config = read_record(path)["config"]
+    wanted: dict[str, Any] = json.loads(json.dumps(plain(training)))
+    return {name: config.get(name) for name in wanted} == wanted
+
+
+def _run_training(
+    path: Path, training: T, kind: type[S], measure: Callable[[T, Path], S]
+) -> Run[S]:
+    folder = path.with_suffix("")
+    with Record(path, kind=kind, config=training) as record:
+        with redirect_stdout(io.StringIO()):  # what it prints is in the record
+            metrics = measure(training, folder)
+        run = record.measured(metrics)
+    shutil.rmtree(folder)
+    return run
+
+
+def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:
+    """Pre-train in `folder`, or go on there, and probe the encoder.
+
+    Raises: InputError, also where the training diverges.
+    """
+    import baselines.pretrain
+    import catlip.pretrain
+    from bench.downstream import linear_probe
+    from bench.downstream.probe.result import LinearProbe
+    from catlip.pretraining.config import LabelledRun
+    from catlip.pretraining.result import Pretrain
+
+    run = folder / training.method
+    common = LabelledRun(
+        training.recipe,
+        training.shards,
+        out=run,
+        seed=training.seed,
+        device=study.device,
+        num_workers=study.num_workers,
+        quiet=study.quiet,
+        vocabulary=training.vocabulary,
+        labels_dir=training.labels_dir,
+    )
+    if training.method == "catlip":
+        catlip.pretrain.main(catlip.pretrain.PretrainCatLIP(**vars(common)))
+    else:
+        config = baselines.pretrain.PretrainBaseline(**vars(common), method=training.method)
+        baselines.pretrain.main(config)
+    probe = replace(
+        linear_probe.RECIPES[training.probe_recipe],
+        encoder=str(run),
+        data=training.probe,
+        out=folder / "probe.json",
+        cached_features=True,
+        seeds=CLASSIFIERS,
+        seed=training.seed,
+        num_workers=study.num_workers,
+        device=study.device,
+        quiet=study.quiet,
+    )
+    linear_probe.main(probe)
+    pretrained = read_run(read_record(folder / f"{training.method}.json"), Pretrain)
+    probed = read_run(read_record(probe.out), LinearProbe).measured.accuracies()
+    accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
+    return Outcome(pretrained.measured, accuracies)
+
+
+def known_methods() -> "dict[str, type[Objective]]":
+    from baselines.methods import BASELINES
+    from catlip.categorical import Categorical
+
+    return {"catlip": Categorical, **BASELINES}
+
+
+def _recipes(method: str) -> "dict[str, Recipe]":
+    from baselines.pretrain import recipes_of
+    from catlip.recipes.pretrain import CATLIP
+
+    return CATLIP if method == "catlip" else recipes_of(method)
+
+
+def of_length(base: "Recipe", images: int) -> "Recipe":
+    """The recipe with a schedule over `images` images, on average over the sizes that steps draw,
+    instead of its own length; the warm-up is at most a fifth of the schedule.
+    """
+    from catlip.data.sampler import steps_for
+
+    steps = steps_for(images, base.sizes(), base.num_devices)
+    warmup = min(base.warmup_iterations, steps // 5)
+    return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
+
+
+def print_place(out: Path, runs: Sequence[Run[S]]) -> None:
+    """Print where the records of a study are; there is at least one."""
+    print(f"{len(runs)} records: {out / runs[0].name}.json to {out / runs[-1].name}.json")

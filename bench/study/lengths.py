@@ -1,0 +1,152 @@
+"""Accuracy against the length of training, the size of the data and of the encoder.
+
+Each cell is a training to the end of its schedule. Vary one factor per command, all into the same
+folder: give several lengths first, then several fractions of the data, then several encoders.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from bench.study.engine import (
+    Study,
+    Training,
+    of_length,
+    print_place,
+    run_trainings,
+    train_and_probe,
+)
+from bench.study.lengths_result import Scaling, scaling_tables
+from catlip.program.ranges import Count, PositiveFraction, Seed
+from catlip.table import print_tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths(Study):
+    """Train at several lengths, on several fractions of the data, with several encoders; run the
+    same command again to go on.
+
+    python -m bench.study lengths --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.study lengths --images 64000 --fractions 0.125 0.25 0.5 \\
+        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.study lengths --recipe cc3m_b16 --images 72500000 145000000 290000000 \\
+        --seeds 0 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
+        --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\
+        --probe-recipe table_7a --out runs/cc3m/scaling
+    """
+
+    vocabulary: Path
+    """Vocabulary: the classes of methods that classify."""
+    methods: tuple[str, ...] = ("catlip", "clip")
+    """Methods to train with."""
+    images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
+    """How many images the trainings see."""
+    fractions: tuple[PositiveFraction, ...] = (1.0,)
+    """Fractions of the shards to train on; those used are evenly spaced among all."""
+    encoders: tuple[str, ...] = ()
+    """Image encoders; by default the recipe's. Each is trained by the recipe of its size, if there
+    is one, as datacomp_l16 beside datacomp_b16; else by --recipe.
+    """
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Seeds of the trainings and their probes."""
+    out: Path = Path("runs/starter/scaling")
+    """Folder for the records, one per cell."""
+
+
+@dataclass(frozen=True)
+class Cell(Training):
+    """What determines one cell."""
+
+    images: int
+    fraction: float
+
+    @property
+    def name(self) -> str:
+        fraction = "" if self.fraction == 1 else f"-of-{self.fraction:g}"
+        return f"{self.method}-{self.recipe.encoder}-{self.images}{fraction}-seed{self.seed}"
+
+
+def main(config: Lengths) -> None:
+    """Train and probe, write a record of each cell, and print what was found."""
+    config.check()
+    trainings = cells(config)
+    for method, encoder in product(config.methods, config.encoders):
+        if not config.recipe_of_encoder(method, encoder):
+            print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
+
+    def measure(cell: Cell, folder: Path) -> Scaling:
+        outcome = train_and_probe(config, cell, folder)
+        pretrain = outcome.pretrain
+        return Scaling(
+            method=cell.method,
+            encoder=cell.recipe.encoder,
+            fraction=cell.fraction,
+            images=cell.images,
+            seed=cell.seed,
+            images_seen=pretrain.images_seen,
+            flops=_step_flops(cell) * pretrain.iterations,
+            train_seconds=pretrain.train_seconds,
+            final_loss=pretrain.final_loss,
+            accuracies=outcome.accuracies,
+        )
+
+    runs = run_trainings(config, trainings, Scaling, measure=measure)
+    print_tables(scaling_tables(runs))
+    print_place(config.out, runs)
+
+
+def cells(config: Lengths) -> list[Cell]:
+    """All combinations, the shortest trainings first, the seeds of a cell one after the other.
+
+    Raises: InputError for an unknown method, recipe or encoder.
+    """
+    from catlip.cli import choose
+    from catlip.encoder import ENCODERS
+
+    trainings = []
+    every = product(sorted(config.images), config.fractions, config.encoders or ("",))
+    for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
+        base = config.base_recipe(method)
+        if encoder:
+            choose("encoder", encoder, ENCODERS)
+            base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
+        training = config.training(
+            method, of_length(base, images), seed, vocabulary=config.vocabulary
+        )
+        training = replace(training, shards=spread(config.shards, fraction))
+        trainings.append(Cell(**vars(training), images=images, fraction=fraction))
+    return trainings
+
+
+def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
+    """That fraction of the shards, at least one, evenly spaced; if all, the patterns as the user
+    wrote them.
+    """
+    from catlip.data.shards import expand
+
+    if fraction == 1:
+        return shards
+    paths = [str(path) for path in expand(shards)]
+    count = max(1, round(fraction * len(paths)))
+    rows = np.linspace(0, len(paths), count, endpoint=False, dtype=int)
+    return tuple(paths[row] for row in rows)
+
+
+def _step_flops(cell: Cell) -> float:
+    from bench.arithmetic.flops import step_flops
+    from bench.measuring.training_step import Factors
+    from catlip.vocabulary import Vocabulary
+
+    recipe = cell.recipe
+    factors = Factors(
+        method=cell.method,
+        model=recipe.encoder,
+        resolution=recipe.resolution,
+        batch_size=recipe.micro_batch * recipe.num_devices,
+        num_classes=len(Vocabulary.load(cell.vocabulary)),
+    )
+    return step_flops(factors)

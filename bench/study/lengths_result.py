@@ -1,0 +1,477 @@
+"""Results of the study of lengths: trainings of several lengths, on several fractions of the data,
+with several encoders, each to the end of its schedule; and comparisons of methods at equal cost,
+and by length, data and encoder.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.downstream.probe.result import check_fractions
+from bench.study.laws import MIN_LENGTHS, at_cost, cost_of, fit, leave_one_out
+from bench.study.result import ENDS, LABELLED, Studied, mean_and_ends
+from catlip.claims import claims, least_pairs
+from catlip.method_style import name_of
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
+from catlip.results.estimate import of_pairs, verdict
+from catlip.results.figures import Figure
+from catlip.results.lines import (
+    MOST_LINES,
+    Line,
+    brief,
+    draw_lines,
+    height_for,
+    how_drawn,
+    line_of,
+    said,
+)
+from catlip.results.rules import by_scale, suffix
+from catlip.results.run import Records, Run, Setting, device_of, one_device
+from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
+TERA = 1e12
+MIN_COVERED = 0.8  # fraction of the lengths left out; below, a law predicts nothing
+COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling(Studied):
+    """One training and the probe of its encoder.
+
+    Attributes:
+        fraction: of the shards, in (0, 1].
+        images: images that the training was asked to see; in whole steps, of the sizes that were
+            drawn, it saw `images_seen`.
+        flops: of all its steps, forward and backward.
+    """
+
+    kind = "scaling"
+
+    encoder: str
+    fraction: float
+    images: int
+    seed: int
+    images_seen: float
+    flops: float
+    train_seconds: float
+    final_loss: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fractions(fraction=self.fraction)
+
+
+Runs = Sequence[Run[Scaling]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A method's trainings of several lengths on all of the data, with one encoder.
+
+    Attributes:
+        costs: `images` (those seen) and `flops` -> [lengths], ascending, means over the seeds.
+        seconds: device -> [lengths], means over the seeds that ran on it, ascending.
+        devices: seed -> the device of all its trainings; "" if they ran on several.
+        top1: task -> seed -> [lengths] in %; only seeds that every length has.
+    """
+
+    method: str
+    encoder: str
+    costs: dict[str, list[float]]
+    seconds: dict[str, list[float]]
+    devices: dict[int, str]
+    top1: dict[str, dict[int, list[float]]]
+
+    def costs_of(self, cost: str, seed: int) -> list[float] | None:
+        """[lengths] of one of COSTS; None for the seconds of a seed that has no single device."""
+        if cost == "train_seconds":
+            return self.seconds.get(self.devices[seed])
+        return self.costs[cost]
+
+
+def curves(runs: Runs) -> list[Curve]:
+    """The curve of each method, with the encoder that has the most lengths."""
+    whole = [run for run in runs if run.measured.fraction == 1]
+    lengths: dict[str, set[int]] = {}
+    for run in whole:
+        lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
+    if not lengths:
+        return []
+    encoder = max(lengths, key=lambda name: len(lengths[name]))
+    by_method: dict[str, list[Run[Scaling]]] = {}
+    for run in whole:
+        of_method = by_method.setdefault(run.measured.method, [])
+        if run.measured.encoder == encoder:
+            of_method.append(run)
+    return [curve for own in by_method.values() if (curve := _curve(own))]
+
+
+def _curve(runs: Runs) -> Curve | None:
+    """The curve of one method's cells; None unless one seed has all of at least two lengths."""
+    by_seed: dict[int, dict[int, Run[Scaling]]] = {}
+    for run in runs:
+        by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
+    images = sorted({run.measured.images for run in runs})
+    rows = {
+        seed: [of[length] for length in images]
+        for seed, of in sorted(by_seed.items())
+        if len(of) == len(images)
+    }
+    if len(images) < 2 or not rows:
+        return None
+    devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
+    seconds = {
+        device: _means("train_seconds", [rows[seed] for seed in rows if devices[seed] == device])
+        for device in devices.values()
+        if device
+    }
+    costs = {
+        cost: _means(metric, [*rows.values()])
+        for cost, metric in (("images", "images_seen"), ("flops", "flops"))
+    }
+    top1: dict[str, dict[int, list[float]]] = {task: {} for task in runs[0].measured.accuracies}
+    for task, (seed, row) in product(top1, rows.items()):
+        top1[task][seed] = [100 * run.measured.accuracies[task] for run in row]
+    one = runs[0].measured
+    return Curve(one.method, one.encoder, costs, seconds=seconds, devices=devices, top1=top1)
+
+
+def _means(cost: str, rows: Sequence[Runs]) -> list[float]:
+    """[lengths], means over the seeds."""
+    of_seeds = [[getattr(run.measured, cost) for run in row] for row in rows]
+    means: list[float] = np.mean(of_seeds, axis=0).tolist()
+    return means
+
+
+@dataclass(frozen=True)
+class SeedPair:
+    """Two methods' trainings with one seed: costs and top-1 in %, all [lengths]."""
+
+    costs: list[float]
+    top1: list[float]
+    other_costs: list[float]
+    other_top1: list[float]
+
+
+def seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
+    """One pair for each seed whose costs can be compared: seconds only on the same device."""
+    for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
+        ours, theirs = first.costs_of(cost, seed), other.costs_of(cost, seed)
+        is_shared = cost != "train_seconds" or first.devices[seed] == other.devices[seed]
+        if ours and theirs and is_shared:
+            yield SeedPair(ours, first.top1[task][seed], theirs, other_top1=other.top1[task][seed])
+
+
+def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
+    """The differences of two methods in points, one per seed, at the lower of the two costs of
+    their longest trainings; none if they have no such cost in common.
+
+    Args:
+        cost: one of COSTS.
+    """
+    points = []
+    for pair in seed_pairs(first, other, task, cost=cost):
+        budget = min(pair.costs[-1], pair.other_costs[-1])
+        ours = at_cost(pair.costs, pair.top1, budget)
+        theirs = at_cost(pair.other_costs, pair.other_top1, budget)
+        if ours is not None and theirs is not None:
+            points.append(ours - theirs)
+    return points
+
+
+# Encoder, fraction of the data, and images seen.
+How = tuple[str, float, int]
+
+
+def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[float]]]:
+    """Top-1 of one method minus that of another in points: for each task of all these trainings,
+    one for each seed that both methods have. An encoder's longer trainings come later.
+    """
+    by_how: dict[How, dict[tuple[str, int], Scaling]] = {}
+    for run in runs:
+        one = run.measured
+        of = by_how.setdefault((one.encoder, one.fraction, one.images), {})
+        of[one.method, one.seed] = one
+    points_of = {}
+    for how, of in sorted(by_how.items()):
+        seeds = sorted(seed for method, seed in of if method == first and (other, seed) in of)
+        pairs = [(of[first, seed].accuracies, of[other, seed].accuracies) for seed in seeds]
+        if pairs:
+            points_of[how] = {
+                task: [100 * (ours[task] - theirs[task]) for ours, theirs in pairs]
+                for task in pairs[0][0]
+                if all(task in ours and task in theirs for ours, theirs in pairs)
+            }
+    return points_of
+
+
+def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
+    """All cells; then, if there are several lengths, the laws, the comparisons at equal cost, and
+    the differences between methods in each cell.
+    """
+    kept = list(runs)
+    of_methods = curves(kept)
+    tables = [cells_table(kept, name), _laws_table(of_methods, f"{name}_laws")]
+    if len(of_methods) > 1:
+        first, *others = of_methods
+        tables.append(_equal_cost_table(first, others, f"{name}_equal_cost"))
+        tables.append(_differences_table(kept, first, others, name=f"{name}_differences"))
+    return [table for table in tables if table.rows]
+
+
+def cells_table(runs: Runs, name: str) -> Table:
+    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds. Times
+    are those of the device that most trainings ran on.
+    """
+    tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
+    groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
+    for run in runs:
+        cell = run.measured
+        key = (cell.encoder, cell.fraction, cell.images, cell.method)
+        groups.setdefault(key, []).append(run)
+    devices = Counter(device for run in runs if (device := device_of(run)))
+    # A mean over the times of several devices would be the time of none.
+    device = devices.most_common(1)[0][0] if devices else ""
+    rows = []
+    for (encoder, fraction, images, method), cells in sorted(groups.items()):
+        anchor = cells[0].anchor
+        row = [Cell(encoder), Cell(f"{100 * fraction:g} %"), Cell(f"{images:,}")]
+        row += [Cell(name_of(method)), Cell(shown(cells[0].measured.flops / 1e12))]
+        timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
+        row.append(quantity_cell(quantity_of(timed), anchor=anchor))
+        for task in tasks:
+            top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
+            row.append(quantity_cell(top1, 1, anchor))
+        rows.append(row)
+    columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
+    columns += ["Training time (s)", *(f"{task}, top-1 (%)" for task in tasks)]
+    caption = (
+        "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
+        "seeds."
+    )
+    if len(devices) > 1:
+        caption += f" Times: only those on {device}."
+    title = "Accuracy against length, data and encoder"
+    return Table(name, title, columns, rows=rows, caption=caption)
+
+
+def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
+    rows = []
+    every = [(curve, task) for curve in of_methods for task in curve.top1]
+    for curve, task in every:
+        images = curve.costs["images"]
+        if len(images) < MIN_LENGTHS:
+            continue
+        errors = 100 - np.array([*curve.top1[task].values()])
+        law, held_out = fit(images, errors.mean(axis=0)), leave_one_out(images, errors)
+        missed = float(np.mean([abs(one.predicted - one.measured) for one in held_out]))
+        covered = sum(one.covered for one in held_out)
+        row = [Cell(name_of(curve.method)), Cell(task), Cell(shown(law.exponent, 2))]
+        row += [Cell(shown(missed, 1)), Cell(f"{covered} of {len(held_out)}")]
+        if covered >= MIN_COVERED * len(held_out):
+            row += [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
+        else:
+            row += [Cell(), Cell()]
+        rows.append(row)
+    columns = [
+        *("Method", "Task", "Exponent", "Off by (points)", "Covered"),
+        *("Error of endless training (%)", "Top-1 at twice the longest (%)"),
+    ]
+    caption = (
+        "Error = E + A images^-a, fitted to the means over seeds. Off by: how far a length is, on "
+        "average, from the law fitted to the other lengths; covered: how often the measured error "
+        "is in 95 % of the laws of resampled seeds. A law that covers fewer than four of five does "
+        "not even predict the lengths that were run, so its limit and what lies beyond are dashes."
+    )
+    return Table(name, "Laws of error against images seen", columns, rows=rows, caption=caption)
+
+
+def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
+    """The first method against each other one: their difference at equal cost, and the relative
+    cost at which the first reaches the accuracy that the other ends with.
+    """
+    rows = []
+    for other in others:
+        for task, (cost, unit) in product(first.top1, COSTS.items()):
+            pairs = [*seed_pairs(first, other, task, cost=cost)]
+            if not pairs:
+                continue
+            needed = [
+                (cost_of(pair.costs, pair.top1, pair.other_top1[-1]), pair.other_costs[-1])
+                for pair in pairs
+            ]
+            row = [_pair(first, other), Cell(task), Cell(unit)]
+            row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost=cost)))
+            row.append(mean_and_ends([n / of if n else None for n, of in needed], 2, ratio=True))
+            rows.append(row)
+    columns = [
+        "Methods",
+        "Task",
+        "Cost",
+        "Difference at equal cost (points)",
+        "Relative cost of the same accuracy",
+    ]
+    caption = (
+        f"Paired by seed: mean ({ENDS}). The difference is at the lower of both longest costs, "
+        "interpolated linearly between lengths on a logarithmic axis; the relative cost is the one "
+        "at which the first method reaches the second's final accuracy, divided by the second's. A "
+        "dash: a seed does not reach it, or reaches it already at the shortest length."
+    )
+    return Table(name, "At equal cost", columns, rows=rows, caption=caption)
+
+
+def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, name: str) -> Table:
+    """The difference of two methods in each cell, and in how many seeds it has the sign that the
+    mean has after the longest training.
+    """
+    tasks = list(first.top1)
+    rows = []
+    for other in others:
+        of_cells = differences(runs, first.method, other.method)
+        whole = [points for how, points in of_cells.items() if how[:2] == (first.encoder, 1.0)]
+        longest = whole[-1] if whole else {}
+        for (encoder, fraction, images), points in of_cells.items():
+            row = [_pair(first, other), Cell(encoder), Cell(f"{100 * fraction:g} %")]
+            row.append(Cell(f"{images:,}"))
+            for task in tasks:
+                row.append(mean_and_ends(points.get(task, [])))
+                row.append(_ranked_alike(points.get(task, []), longest.get(task, [])))
+            rows.append(row)
+    columns = ["Methods", "Encoder", "Fraction of the data", "Images seen"]
+    for task in tasks:
+        columns += [f"{task}, difference (points)", f"{task}, ranked alike"]
+    caption = (
+        f"Paired by seed: mean ({ENDS}). Ranked alike: in how many seeds the difference has the "
+        f"sign of its mean after the longest training of {first.encoder} on all data. Whether a "
+        "short training, less data or another encoder says which method is better."
+    )
+    title = "Difference of the methods by length, data and encoder"
+    return Table(name, title, columns, rows=rows, caption=caption)
+
+
+def _ranked_alike(points: Sequence[float], longest: Sequence[float]) -> Cell:
+    if not points or not longest:
+        return Cell()
+    alike = int((np.sign(points) == np.sign(np.mean(longest))).sum())
+    return Cell(f"{alike} of {len(points)}")
+
+
+def _pair(first: Curve, other: Curve) -> Cell:
+    return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
+
+
+def scaling_figures(
+    records: Sequence[Run[Scaling]], suffix: str = "", first: Sequence[str] = ()
+) -> list[Figure]:
+    """One figure for each task; none if no method has several lengths.
+
+    Args:
+        records: of one root and scale.
+        first: tasks whose figures come first, in this order.
+    """
+    of_methods = curves(records)
+    names = dict.fromkeys(task for curve in of_methods for task in curve.top1)
+    tasks = dict.fromkeys([*(task for task in first if task in names), *names])
+    return [_figure_of(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+
+
+def against_itself(records: Sequence[Run[Scaling]]) -> list[str]:
+    """What the verdict says when a method is compared with itself: one sentence for each method and
+    length of training that has enough seeds for two sides.
+    """
+    least = least_pairs()
+    groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
+    for record in records:
+        one = record.measured
+        if one.fraction == 1:
+            groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
+    sentences = []
+    for (method, _, images), by_seed in groups.items():
+        seeds = sorted(by_seed)
+        if len(seeds) < 2 * least:
+            continue
+        each = []
+        for task in by_seed[seeds[0]].accuracies:
+            accuracies = [100 * by_seed[seed].accuracies[task] for seed in seeds]
+            sides = zip(accuracies[:least], accuracies[least : 2 * least], strict=True)
+            points = of_pairs([one - other for one, other in sides])
+            if points:
+                ends = f"{shown(points.low, 1)} to {shown(points.high, 1)}"
+                word = verdict(points, claims()["probe_parity"].bound)
+                each.append(f"{clipped(task, 24)} {word}, {shown(points.value, 1)} points ({ends})")
+        sentences.append(
+            f"{name_of(method)} against itself, {least} seeds against {least} others after "
+            f"{images:,} images: {'; '.join(each)}."
+        )
+    return sentences
+
+
+def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
+    of_task = [curve for curve in of_methods if task in curve.top1]
+    every = [_line(curve, task) for curve in of_task]
+    lines = every[:MOST_LINES]
+    seeds = {len(curve.top1[task]) for curve in of_task[:MOST_LINES]}
+    n = " or ".join(map(str, sorted(seeds)))
+    return Figure(
+        name,
+        f"Accuracy on {task} against the operations of a training to the end of its schedule. "
+        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(every)}".strip(),
+        f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+        draw=partial(_draw, lines=lines, title=task),
+        height=0.82 * height_for(lines),
+    )
+
+
+def _line(curve: Curve, task: str) -> Line:
+    tera = [flops / TERA for flops in curve.costs["flops"]]
+    points = [
+        (x, str(seed), y)
+        for seed, row in curve.top1[task].items()
+        for x, y in zip(tera, row, strict=True)
+    ]
+    return line_of(curve.method, points)
+
+
+def _draw(axes: "Axes", lines: Sequence[Line], title: str) -> None:
+    from matplotlib.ticker import NullLocator
+
+    points = [point for line in lines for point in line.marks]
+    ends = min(x for x, _ in points), max(x for x, _ in points)
+    axes.set_xscale("log")
+    axes.set_xlim(ends[0] / 1.1, ends[1] * 1.1)
+    axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([x for x, _ in lines[0].points], [f"{x:.3g}" for x, _ in lines[0].points])
+    axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
+    axes.set_ylabel(f"{title}, top-1 (%)")
+    draw_lines(axes, lines, lambda x, _: x, leader=":")
+
+
+def scaling_section(main: Setting | None, records: Records) -> Section:
+    words = (
+        "Methods that see the same number of images do not cost the same. Each point is a separate "
+        "training to the end of its schedule; trainings differ in length, fraction of the data and "
+        "encoder."
+    )
+    blocks: list[Block] = []
+    for i, runs in enumerate(by_scale(records, main, Scaling)):
+        is_main = main is not None and (runs[0].root, runs[0].scale) == (main.root, main.scale)
+        figures = scaling_figures(runs, suffix(i), main.tasks if main and is_main else ())
+        if figures and is_main:
+            words += " The first task's figure is at the top of the page."
+            figures = figures[1:]
+        blocks += side_by_side(figures)
+        blocks += [with_warning(t, runs) for t in scaling_tables(runs, f"scaling{suffix(i)}")]
+        blocks += map(Text, against_itself(runs))
+    blocks = blocks or to_fill("No trainings of several lengths were compared.", LENGTHS)
+    return Section("scaling", "Accuracy at equal cost", [Text(words), *blocks])

@@ -1,0 +1,278 @@
+"""Which method suffers from noisy captions and lost samples?
+
+For each noise, the shards are written with it and labelled, and the labels are pruned to a
+vocabulary in the same way as for the given one. Then each method trains on them. A fraction of the
+captions is made worse, or of the samples is lost, drawn from a seed:
+
+lost=0.2        a fifth of the samples is gone, as links rot
+shuffled=0.2    a fifth of the images has the captions of another image
+dropped=0.3     each word is left out with that probability
+templated=1     captions stand in the sentence of an image agency
+chatty=1        captions stand among the words of a post
+
+Several captions of an image are lines of one text: all of them get the noise, each for itself.
+"""
+
+import io
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.study.engine import (
+    Study,
+    Training,
+    of_length,
+    print_place,
+    run_trainings,
+    train_and_probe,
+)
+from bench.study.result import NONE, Robustness, robustness_table
+from catlip import streams
+from catlip.cli import InputError, choose
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.tar_index import nonblank_lines
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Seed
+from catlip.table import print_tables
+
+TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")
+CHATS = (
+    "So happy with this one! {} Follow for more, link in bio",
+    "Good morning everybody, what do you think? {} Tag a friend",
+)
+# First bytes of an image -> suffix; else JPEG.
+SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
+
+Captions = list[str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseStudy(Study):
+    """Train on the shards as they are and with noise; run the same command again to go on.
+
+    python -m bench.study noise --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+    python -m bench.study noise --noises none shuffled=0.1 shuffled=0.3 --methods catlip siglip \\
+        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
+
+    The noisy shards need as much disk as the shards themselves, for one noise at a time.
+    """
+
+    vocabulary: Path
+    """Vocabulary of the shards without noise."""
+    noises: tuple[str, ...] = (
+        *(NONE, "lost=0.2", "lost=0.4", "lost=0.6", "shuffled=0.2", "shuffled=0.4"),
+        *("dropped=0.3", "templated=1", "chatty=1"),
+    )
+    """none, or a noise and its fraction: lost= leaves out samples, shuffled= gives captions to
+    other images, dropped= leaves out words, templated= and chatty= put captions into other
+    sentences.
+    """
+    methods: tuple[str, ...] = ("catlip", "clip")
+    """Methods to train with."""
+    images: Count = 64_000
+    """How many images each training sees."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Seeds of the trainings and their probes; the noise is the same for all."""
+    out: Path = Path("runs/starter/robustness")
+    """Folder for the records, one per training."""
+
+
+@dataclass(frozen=True)
+class NoisyTraining(Training):
+    """What determines one training."""
+
+    noise: str
+    images: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.noise.replace('=', '-')}-seed{self.seed}"
+
+
+def main(config: NoiseStudy) -> None:
+    """Train and probe with every noise, write a record of each, and print what was found."""
+    from catlip.vocabulary import Vocabulary
+
+    noises = [str(Noise.read(spelling)) for spelling in config.noises]
+    config.check()
+    trainings = [
+        NoisyTraining(
+            **vars(config.training(method, recipe, seed, vocabulary=config.vocabulary)),
+            noise=noise,
+            images=config.images,
+        )
+        for noise in noises
+        for method in config.methods
+        for recipe in [of_length(config.base_recipe(method), config.images)]
+        for seed in config.seeds
+    ]
+    data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
+
+    def measure(training: NoisyTraining, folder: Path) -> Robustness:
+        noisy = _noisy_data(config, Noise.read(training.noise), data)
+        outcome = train_and_probe(config, replace(training, **noisy), folder)
+        clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
+        kept = {one.offset for one in clean.synsets} & {one.offset for one in own.synsets}
+        return Robustness(
+            method=training.method,
+            noise=training.noise,
+            seed=training.seed,
+            samples=own.source.captions,
+            classes=len(own),
+            classes_kept=len(kept) / len(clean),
+            images_seen=outcome.pretrain.images_seen,
+            final_loss=outcome.pretrain.final_loss,
+            accuracies=outcome.accuracies,
+        )
+
+    runs = run_trainings(config, trainings, Robustness, measure=measure)
+    shutil.rmtree(data, ignore_errors=True)
+    print_tables([robustness_table(runs)])
+    print_place(config.out, runs)
+
+
+def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any]:
+    """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
+    of another noise are removed.
+    """
+    from catlip.label.__main__ import Label
+    from catlip.label.__main__ import main as label_captions
+    from catlip.vocabulary import Vocabulary
+    from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
+
+    if noise.kind == NONE:
+        return {"vocabulary": config.vocabulary}
+    folder = data / str(noise)
+    shards, labels, vocabulary = folder / "shards", folder / "labels", folder / "vocabulary.json"
+    if not vocabulary.exists():
+        shutil.rmtree(data, ignore_errors=True)
+        clean = Vocabulary.load(config.vocabulary)
+        write_noisy(expand(config.shards), shards, noise, seed=0, quiet=config.quiet)
+        build = BuildVocabulary(
+            (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
+        )
+        with redirect_stdout(io.StringIO()):
+            label_captions(Label((str(shards),), clean.rule, labels, quiet=True))
+            build_from_labels(build)
+    return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One kind of noise, and the fraction of the captions, words or samples that it changes."""
+
+    kind: str
+    fraction: float
+
+    @classmethod
+    def read(cls, spelling: str) -> "Noise":
+        """Read `KIND=FRACTION`, or `none`. Raises: InputError."""
+        kind, _, fraction = spelling.partition("=")
+        if spelling == NONE:
+            return cls(NONE, 0.0)
+        choose("noise", kind, KINDS)
+        try:
+            noise = cls(kind, float(fraction))
+        except ValueError:
+            noise = cls(kind, -1.0)
+        if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
+            most = "below 1" if kind == "lost" else "up to 1"
+            raise InputError(
+                f"--noises {spelling}: give a fraction above 0 and {most}, as {kind}=0.2"
+            )
+        return noise
+
+    def __str__(self) -> str:
+        return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
+
+    def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
+        """The captions with this noise; None where the sample is lost."""
+        return KINDS[self.kind](captions, self.fraction, draw)
+
+
+def _lost(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    kept = draw.random(len(captions)) >= fraction
+    return [caption if keep else None for caption, keep in zip(captions, kept, strict=True)]
+
+
+def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    moved = draw.permutation(np.flatnonzero(draw.random(len(captions)) < fraction))
+    changed: Captions = list(captions)
+    for number, other in zip(moved.tolist(), np.roll(moved, 1).tolist(), strict=True):
+        changed[number] = captions[other]
+    return changed
+
+
+def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    changed: Captions = []
+    for caption in captions:
+        lines = []
+        for line in nonblank_lines(caption):
+            words = line.split()
+            kept = draw.random(len(words)) >= fraction
+            lines.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep))
+        changed.append("\n".join(lines))
+    return changed
+
+
+def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
+    def put(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+        chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
+        which = draw.integers(len(sentences), size=len(captions)).tolist()
+        changed: Captions = list(captions)
+        for number in chosen.tolist():
+            caption = captions[number].replace("{", "(").replace("}", ")")
+            sentence = sentences[which[number]]
+            lines = nonblank_lines(caption) or [""]
+            changed[number] = "\n".join(sentence.format(line) for line in lines)
+        return changed
+
+    return put
+
+
+KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]] = {
+    "lost": _lost,
+    "shuffled": _shuffled,
+    "dropped": _dropped,
+    "templated": _in_sentences(TEMPLATES),
+    "chatty": _in_sentences(CHATS),
+}
+
+
+def write_noisy(
+    shards: Sequence[Path], folder: Path, noise: Noise, *, seed: int, quiet: bool = False
+) -> int:
+    """Write the shards with noise, one file each; images stay as they are.
+
+    Returns: how many samples are left.
+    """
+    left = 0
+    for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
+        shard = open_shard(path)
+        captions = [_text(shard.captions(sample)) for sample in range(len(shard))]
+        changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
+        left += write_shard(
+            folder / f"{number:05}.tar",
+            (
+                (key, _members(shard.image_bytes(sample), caption))
+                for sample, (key, caption) in enumerate(zip(shard.keys, changed, strict=True))
+                if caption is not None
+            ),
+        )
+    return left
+
+
+def _text(captions: Sequence[str | None]) -> str:
+    """The captions of an image as a `.txt`: a line each."""
+    return "\n".join(" ".join(nonblank_lines(caption or "")) for caption in captions)
+
+
+def _members(image: bytes, caption: str) -> dict[str, bytes]:
+    return {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()}

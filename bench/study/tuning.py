@@ -1,0 +1,161 @@
+"""Tune every method with the same number of trials, over the same ranges, judged on validation
+data.
+
+The learning rate can decide which of two methods is better, so neither may be tuned less than the
+other. The trials of all methods are the same points of a Sobol sequence, in the same order: if one
+method has more trials than another, its first ones are the other's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.study.engine import (
+    Study,
+    Training,
+    known_methods,
+    print_place,
+    run_trainings,
+    train_and_probe,
+)
+from bench.study.result import Trial, tuning_table
+from catlip.cli import InputError
+from catlip.program.ranges import Count, Seed
+from catlip.table import as_text
+
+TEST_DATA = "starter:"  # the test images, which tuning must never see
+
+
+def _log(low: float, high: float) -> Callable[[float], float]:
+    return lambda share: math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+
+
+def _linear(low: float, high: float) -> Callable[[float], float]:
+    return lambda share: low + share * (high - low)
+
+
+# Setting -> its value for a number in [0, 1); the same for every method that has the setting.
+RANGES: dict[str, Callable[[float], float]] = {
+    "max_lr": _log(2.5e-4, 8e-3),
+    "weight_decay": _log(0.01, 0.5),
+    "warmup_share": _linear(0.02, 0.2),
+    "images_per_step": lambda share: 2 ** (5 + int(3 * share)),
+    "least_crop": _linear(0.3, 0.9),
+    "temperature": _log(0.02, 0.2),
+    "logit_bias": _linear(-12, 0),
+}
+LOGITS = {"temperature", "logit_bias"}  # not every method has them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Study):
+    """Try several recipes for each method, the same number for all; run the same command again to
+    go on.
+
+    python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
+        --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
+    python -m bench.study tuning --methods catlip clip siglip --trials 32 --recipe cc3m_b16 \\
+        --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
+        --vocabulary runs/cc3m/vocabulary.json --probe folder:/data/validation \\
+        --images 10000000 --out runs/cc3m/tuning
+
+    --probe holds validation data, never what the methods are compared on in the end.
+    """
+
+    vocabulary: Path
+    """Vocabulary: the classes of methods that classify."""
+    methods: tuple[str, ...] = ("catlip", "clip")
+    """Methods to tune."""
+    trials: Count = 16
+    """Number of trials of each method."""
+    images: Count = 48_000
+    """Images that each trial is trained on."""
+    seed: Seed = 0
+    """Seed of the Sobol points, and of all trainings."""
+    out: Path = Path("runs/starter/tuning")
+    """Folder for the records, one per trial."""
+
+
+@dataclass(frozen=True)
+class TrialTraining(Training):
+    """What determines one trial."""
+
+    trial: int
+    drawn: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.trial:02d}"
+
+
+def main(config: Tuning) -> None:
+    """Run the trials, write a record of each, and print what was found."""
+    if config.probe.startswith(TEST_DATA):
+        raise InputError(
+            f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"
+        )
+    config.check()
+    trials = [
+        trial_of(config, method, number)
+        for number in range(config.trials)
+        for method in config.methods
+    ]
+
+    def measure(trial: TrialTraining, folder: Path) -> Trial:
+        """A training that diverges is an outcome, not an error."""
+        result = Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
+        try:
+            outcome = train_and_probe(config, trial, folder)
+        except InputError as error:
+            if "finite" not in str(error):
+                raise
+            return replace(result, failed=str(error))
+        return replace(
+            result,
+            accuracies=outcome.accuracies,
+            images_seen=outcome.pretrain.images_seen,
+            train_seconds=outcome.pretrain.train_seconds,
+        )
+
+    runs = run_trainings(config, trials, Trial, measure=measure)
+    title = f"Trials of each method's recipe, {config.images:,} images each"
+    print(as_text(tuning_table(runs, "tuning", title)))
+    print_place(config.out, runs)
+
+
+def points(trials: int, seed: int) -> list[dict[str, float]]:
+    """The first `trials` points, each as setting -> value."""
+    from torch.quasirandom import SobolEngine
+
+    shares = SobolEngine(len(RANGES), scramble=True, seed=seed).draw(trials).tolist()
+    return [
+        {name: of(share) for (name, of), share in zip(RANGES.items(), point, strict=True)}
+        for point in shares
+    ]
+
+
+def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
+    """The trial of a method with that number. Raises: InputError."""
+    base = config.base_recipe(method)
+    drawn = {
+        name: value
+        for name, value in points(number + 1, config.seed)[number].items()
+        if name in known_methods()[method].starts or name not in LOGITS
+    }
+    steps = max(1, round(config.images / drawn["images_per_step"]))
+    recipe = replace(
+        base,
+        epochs=0.0,
+        iterations=steps,
+        max_lr=drawn["max_lr"],
+        min_lr=drawn["max_lr"] / 100,
+        weight_decay=drawn["weight_decay"],
+        warmup_iterations=round(drawn["warmup_share"] * steps),
+        micro_batch=int(drawn["images_per_step"]) // base.num_devices,
+        crop_scale=(drawn["least_crop"], base.crop_scale[1]),
+        temperature=drawn.get("temperature"),
+        logit_bias=drawn.get("logit_bias"),
+    )
+    training = config.training(method, recipe, config.seed, vocabulary=config.vocabulary)
+    return TrialTraining(**vars(training), trial=number, drawn=drawn)

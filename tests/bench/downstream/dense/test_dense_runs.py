@@ -1,0 +1,271 @@
+"""The runs of all dense tasks: they learn, resume exactly, are not repeated, and say in one line
+what they cannot do.
+"""
+
+import json
+import math
+import signal
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_dense import TASKS, change_each, change_file, files, write_coco
+
+from bench.downstream.dense import harness
+from catlip.cli import InputError
+from catlip.training.distributed import Place
+from catlip.training.preempt import EXIT_CODE
+
+LIBRARIES = {"segmentation": "mmseg", "detection": "detectron2"}
+ALL = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name in LIBRARIES and not find_spec(LIBRARIES[name]), reason="is not installed"
+        ),
+    )
+    for name in TASKS
+]
+BY_LIBRARIES = ALL[1:]
+CHECKPOINT = {"segmentation": "iter_{micro}.pth", "detection": "model_{last:07d}.pth"}
+LONG = {
+    "multilabel": {"epochs": 40, "max_lr": 3e-3},
+    "segmentation": {"epochs": 40, "max_lr": 5e-3},
+    "detection": {
+        **{"epochs": 40, "lr_step_epochs": (35,), "scale_jitter": ()},
+        **{"ema_decay": 0.8, "pyramid_channels": 32},
+    },
+}
+REACHES = {
+    "multilabel": {"map_macro": 0.95},
+    "segmentation": {"miou_fixed": 0.5},
+    "detection": {"box_ap50": 0.3, "mask_ap50": 0.3},
+}
+
+
+@pytest.fixture(autouse=True)
+def _vit_two(vit_two: str) -> None:
+    """Every test can have it."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Task -> the spelling of its data."""
+    return {
+        name: task.write_data(tmp_path_factory.mktemp(name) / "data")
+        for name, task in TASKS.items()
+    }
+
+
+def ended(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """What a run came to, apart from its times."""
+    metrics = {name: value for name, value in record["metrics"].items() if name != "seconds"}
+    weights = load_file(out.with_suffix("") / "weights.safetensors")
+    listed = {name: tensor.tolist() for name, tensor in weights.items()}
+    return {"metrics": metrics, "samples": record["samples"], "weights": listed}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path) -> None:
+    task, out = TASKS[name], tmp_path / "run.json"
+    record, printed = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
+    metrics, samples = record["metrics"], record["samples"]
+    for metric, least in REACHES[name].items():
+        assert metrics[metric] > least
+    losses = [loss for _, loss in samples["loss"]]
+    assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
+    assert losses[-1] == metrics["final_loss"]
+    about = {"method": "random", "pretrain_seed": 0, "num_train": 12, "num_val": 6}
+    about |= {"num_classes": 3, "train_images": 12, "val_images": 6}
+    assert about.items() <= metrics.items()
+    assert len(metrics["encoder_digest"]) == 16
+    assert samples["classes"] == ["person", "tree", "sea"]
+    fields = {"key", "image", "truth", "predicted"}
+    assert [fields <= set(picture) for picture in samples["pictures"]] == [True, True]
+    assert len(printed.splitlines()) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
+    left = {path.name for path in (tmp_path / "run").iterdir() if not path.match("events*")}
+    assert left - {"log.jsonl"} == {"score.json", "threads.txt", "weights.safetensors"}
+
+    before, finished = out.read_bytes(), ended(out, record)
+    _, printed = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
+    assert "already there" in printed
+    with pytest.raises(InputError, match=r"run\.json .*seed 0 there, 1 now"):
+        task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]), seed=1)
+    assert out.read_bytes() == before
+    out.unlink()  # the folder of the finished run is there, too
+    with pytest.raises(InputError, match="seed 0 there, 1 now"):
+        task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]), seed=1)
+    again, _ = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
+    assert ended(out, again) == finished
+
+
+class StoppingBar:
+    """A progress bar that stops the run at its fifth step."""
+
+    def __init__(self, first: int, stop: Any):
+        self.done, self.stop = first, stop
+
+    def update(self) -> None:
+        self.done += 1
+        if self.done == 5:
+            self.stop()
+
+    def set_postfix(self, **values: Any) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> "StoppingBar":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+@pytest.mark.parametrize("signalled", [False, True])
+@pytest.mark.parametrize("name", BY_LIBRARIES)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    name, signalled, data, tmp_path, monkeypatch, capfd
+) -> None:
+    """By a kill, or by SIGTERM, after which it saves. Each step has two micro-batches."""
+    task, out = TASKS[name], tmp_path / "stopped.json"
+    random = {"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0}
+    recipe = replace(task.recipe, micro_batch=2, num_devices=2, **random)
+    options: dict[str, Any] = {"recipe": recipe, "checkpoint_every": 2}
+    whole, _ = task.run(data[name], tmp_path / "whole.json", **options)
+
+    def stop() -> None:
+        if not signalled:
+            sys.exit(9)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.DenseTask, "bar", lambda self, steps, first: StoppingBar(first, stop))
+        with pytest.raises(SystemExit) as end:
+            task.run(data[name], out, **options)
+    steps = 5 if signalled else 4
+    assert end.value.code == (EXIT_CODE if signalled else 9)
+    last = (tmp_path / "stopped" / "checkpoints" / "last_checkpoint").read_text()
+    assert Path(last).name == CHECKPOINT[name].format(micro=2 * steps, last=steps - 1)
+    assert (tmp_path / "stopped.json.partial").exists()
+    with pytest.raises(InputError, match="max_lr"):
+        task.run(data[name], out, recipe=replace(recipe, max_lr=0.1))
+    capfd.readouterr()
+    resumed, printed = task.run(data[name], out, **options, num_workers=1)
+    assert (len(printed.splitlines()), capfd.readouterr().err) == (2, "")
+    assert ended(out, resumed) == ended(tmp_path / "whole.json", whole)
+    assert not (tmp_path / "stopped" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_images_that_are_left_out_are_counted_and_listed_and_said(name, tmp_path) -> None:
+    task = TASKS[name]
+    data = task.write_data(tmp_path / "data")
+    root, recipe = tmp_path / "data", replace(task.recipe, epochs=0.4)
+    if task.layout == "coco":
+        (root / "val2017" / "000000001003.jpg").write_bytes(b"")
+        (root / "val2017" / "000000001004.jpg").write_bytes(b"GIF89a")
+        (root / "train2017" / "000000000004.jpg").unlink()
+        causes = {"missing": 1, "empty": 1, "damaged": 1}
+        listed = [
+            "train2017:000000000004.jpg (missing)",
+            "val2017:000000001003.jpg (empty)",
+            "val2017:000000001004.jpg (damaged)",
+        ]
+    else:
+        files(root, "val", "val_0002")[0].write_bytes(b"")
+        files(root, "train", "train_0001")[1].unlink()
+        causes = {"no annotation": 1, "empty": 1}
+        listed = ["training:train_0001.jpg (no annotation)", "validation:val_0002.jpg (empty)"]
+    record, printed = task.run(data, tmp_path / "run.json", recipe=recipe)
+    assert record["metrics"]["broken"] == causes
+    assert [key.split("/")[-1] for key in record["samples"]["broken_keys"]] == listed
+    sizes = (record["metrics"]["num_train"], record["metrics"]["num_val"])
+    assert sizes == (11, 6 - len(listed) + 1)
+    assert f"{len(listed)} images" in printed
+    with pytest.raises(InputError, match="--max-broken 0"):
+        task.run(data, tmp_path / "none.json", max_broken=0.0)
+    assert not (tmp_path / "none.json.partial").exists()
+
+
+CANNOT: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    # Task, changes of its recipe and of its options, and what the error names.
+    ("segmentation", {"max_lr": 1e30, "grad_clip": 0.0, "warmup_iterations": 0}, {}, "--max-lr"),
+    ("detection", {"max_lr": 1e30, "grad_clip": 0.0, "epochs": 8}, {}, "--max-lr"),
+    ("segmentation", {"precision": "bf16"}, {}, "precision bf16"),
+    ("detection", {"precision": "bf16"}, {}, "precision bf16"),
+    ("detection", {"pyramid_scales": (4.0, 1.0)}, {}, r"4\.0.* 1\.0"),
+    ("detection", {"scale_jitter": (2.0, 0.1)}, {}, r"2\.0.* 0\.1"),
+    ("segmentation", {"resolution": 40}, {}, "--resolution 32"),
+    ("segmentation", {"dilations": (1, 2, 3)}, {}, "--output-stride 4"),
+    ("detection", {}, {"encoder": "random:timm/resnet18"}, "resnet18"),
+    ("multilabel", {}, {"init": "transfer"}, "random:hybrid_mini@48"),
+    ("multilabel", {}, {"data": "ade20k:/data"}, "coco:DIR"),
+    ("segmentation", {}, {"data": "coco:/data"}, "ade20k:DIR"),
+]
+
+
+@pytest.mark.parametrize(("name", "recipe", "options", "named"), CANNOT)
+def test_what_a_task_cannot_do_is_refused(name, recipe, options, named, data, tmp_path) -> None:
+    if name in LIBRARIES:
+        pytest.importorskip(LIBRARIES[name])
+    task = TASKS[name]
+    options = {"data": data[name], "recipe": replace(task.recipe, **recipe)} | options
+    with pytest.raises(InputError, match=named) as error:
+        task.run(out=tmp_path / "run.json", **options)
+    assert "\n" not in str(error.value)
+
+
+def test_data_that_says_nothing_is_refused(tmp_path) -> None:
+    root = write_coco(tmp_path / "coco", train=3, val=1)
+    if find_spec("detectron2"):
+        change_each(root, "train", lambda a: a | {"iscrowd": 1})
+        with pytest.raises(InputError, match="no training image"):
+            TASKS["detection"].run(f"coco:{root}", tmp_path / "run.json")
+    change_file(root, "val", lambda old: old | {"categories": old["categories"][:2]})
+    change_each(root, "val", lambda a: a if a["category_id"] != 78 else None)
+    with pytest.raises(InputError, match="categories"):
+        TASKS["multilabel"].run(f"coco:{root}", tmp_path / "run.json")
+
+
+@pytest.mark.parametrize("name", BY_LIBRARIES)
+def test_a_library_that_is_not_installed_is_named(name, data, tmp_path, monkeypatch) -> None:
+    for module in {LIBRARIES[name], *sys.modules}:
+        if module.partition(".")[0] == LIBRARIES[name]:
+            monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, f"bench.downstream.dense.{name}", raising=False)
+    with pytest.raises(InputError, match=r"catlip-bench\[segmentation\]|run_all\.sh"):
+        TASKS[name].run(data[name], tmp_path / "run.json")
+
+
+def test_several_processes_segment_on_gpus_only(data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(harness, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
+    with pytest.raises(InputError, match="GPUs"):
+        TASKS["segmentation"].run(data["segmentation"], tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS.items())
+def test_without_a_name_the_record_has_those_of_encoder_and_data(name, task) -> None:
+    config = task.config(encoder="random:hybrid_mini@48", data="coco:/data/scenes")
+    assert config.out == Path(f"runs/bench/{name}/random-hybrid_mini@48-coco-scenes.json")
+    assert config.folder == config.out.with_suffix("")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_LIBRARIES)
+def test_two_ranks_train_and_test_as_one(name, succeed, data, tmp_path) -> None:
+    """Apart from rounding, on an encoder whose batch norms would see other batches."""
+    script = Path(__file__).with_name("dense_ranks.py")
+    for ranks in (1, 2):
+        succeed(script, name, data[name], tmp_path / f"{ranks}.json", ranks=ranks)
+    one, two = (load_file(tmp_path / f"{ranks}/weights.safetensors") for ranks in (1, 2))
+    for parameter, expected in one.items():
+        if "running" not in parameter and "num_batches" not in parameter:
+            torch.testing.assert_close(two[parameter], expected, rtol=1e-3, atol=1e-4)
+    first, second = (json.loads((tmp_path / f"{ranks}.json").read_text()) for ranks in (1, 2))
+    keys = [[picture["key"] for picture in r["samples"]["pictures"]] for r in (first, second)]
+    assert keys[0] == keys[1]
+    assert first["metrics"].keys() == second["metrics"].keys()
+    assert math.isfinite(second["metrics"]["final_loss"])

@@ -1,0 +1,332 @@
+"""Data sets: fractions of them, folders and tars of the same images, Fashion-MNIST, and the synsets
+that class names mean.
+"""
+
+import gzip
+import io
+import itertools
+import json
+import pickle
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.downstream.encoders.preprocess import central_square
+from bench.downstream.probe.datasets import (
+    CLASS_NAMES,
+    MAX_IDX,
+    Split,
+    load_tasks,
+    name_labels,
+    name_on_page,
+)
+from catlip.cli import InputError
+from catlip.data import layout
+from catlip.data.shards import write_shard
+from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.words.wordnet import nouns
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Images:
+    """The bytes of an image are its key."""
+
+    def __init__(self, keys: list[str]):
+        self.keys = keys
+
+    def __call__(self, number: int) -> bytes:
+        return self.keys[number].encode()
+
+
+def split_of(labels: list[int]) -> Split:
+    keys = [f"{number}-of-{label}" for number, label in enumerate(labels)]
+    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), Images(keys))
+
+
+@given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
+def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(labels, seed) -> None:
+    whole, sizes = split_of(labels), Counter(labels)
+    parts = [whole.subset(fraction, seed) for fraction in FRACTIONS]
+    for fraction, part in zip(FRACTIONS, parts, strict=True):
+        assert Counter(part.labels.tolist()) == {
+            label: max(1, round(fraction * size)) for label, size in sizes.items()
+        }
+        assert [part.image_bytes(number).decode() for number in range(len(part))] == list(part.keys)
+        # In the order of the whole.
+        assert part.keys == [key for key in whole.keys if key in set(part.keys)]
+        for key, label in zip(part.keys, part.labels, strict=True):
+            assert key.endswith(f"-of-{label}")
+        assert list(whole.subset(fraction, seed).keys) == list(part.keys)
+    for smaller, larger in itertools.pairwise(parts):
+        assert set(smaller.keys) <= set(larger.keys)
+    assert parts[-1] is whole
+
+
+def test_another_seed_chooses_other_images() -> None:
+    whole = split_of([0, 1] * 100)
+    assert len({tuple(whole.subset(0.1, seed).keys) for seed in range(5)}) == 5
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch) -> Path:
+    """The same images three times: in folders, and in tars whose classes are in .cls or in
+    .json.
+    """
+    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "val"):
+        samples = {"cls": [], "json": []}
+        for label, number in itertools.product(range(3), range(2)):
+            key, content = f"{label}-{number}", f"{split} {label} {number}".encode()
+            (tmp_path / "folders" / split / str(label)).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "folders" / split / str(label) / f"{key}.png").write_bytes(content)
+            samples["cls"].append((key, {"png": content, "cls": b"%d\n" % label}))
+            meta = json.dumps({"label": label}).encode()
+            samples["json"].append((key, {"png": content, "json": meta}))
+        for kind, shard in itertools.product(samples, (0, 1)):
+            path = tmp_path / kind / split / f"{shard:05}.tar"
+            write_shard(path, samples[kind][3 * shard : 3 * shard + 3])
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["cls", "json"])
+def test_tars_are_the_same_task_as_folders(images, kind) -> None:
+    (folders,) = load_tasks(f"folder:{images / 'folders'}")
+    (tars,) = load_tasks(f"folder:{images / kind}")
+    assert tars.labels == folders.labels
+    assert (tars.name, tars.num_classes) == (kind, 3)
+    for task in (tars, folders):
+        for split, name in ((task.train, "train"), (task.test, "val")):
+            sent = pickle.loads(pickle.dumps(split))  # to a worker that is started anew
+            assert sent.labels.tolist() == [0, 0, 1, 1, 2, 2]
+            expected = [f"{name} {c} {i}".encode() for c in range(3) for i in range(2)]
+            assert [sent.image_bytes(i) for i in range(6)] == expected
+            assert len(set(sent.keys)) == 6
+
+
+def test_class_numbers_of_imagenet_are_its_own_in_their_usual_order(images) -> None:
+    (task,) = load_tasks(f"imagenet:{images / 'cls'}")
+    assert task.labels.names[:2] == ("n01440764", "n01443537")
+    assert task.labels.synsets == tuple((synset,) for synset in imagenet_synsets())
+    assert task.name == "cls"  # which has not all of its classes
+
+
+def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
+    names = ("airfield", "apartment_building-outdoor", "restaurant_kitchen")
+    (images / "cls/categories_places365.txt").write_text(
+        "/a/airfield 0\n/a/apartment_building/outdoor 1\n/r/restaurant_kitchen 2\n"
+    )
+    for split in ("train", "val"):
+        for number, name in enumerate(names):
+            (images / "folders" / split / str(number)).rename(images / "folders" / split / name)
+    (folders,) = load_tasks(f"places365:{images / 'folders'}")
+    (tars,) = load_tasks(f"places365:{images / 'cls'}")
+    assert tars.labels == folders.labels
+    assert tars.labels.names == names
+    found = [[nouns().name(synset) for synset in synsets] for synsets in tars.labels.synsets]
+    of_two = ["restaurant.n.01", "kitchen.n.01"]
+    assert found == [["airfield.n.01"], ["apartment_building.n.01"], of_two]
+
+
+def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
+    """As clip-benchmark's data sets are laid out, and spelled without a kind."""
+    pets = images / "a:b" / "pets"
+    pets.mkdir(parents=True)
+    for split, name in {"train": "train.tar", "val": "test.tar"}.items():
+        samples = [(str(i), {"png": f"{split} {i}".encode(), "cls": b"%d" % i}) for i in range(3)]
+        write_shard(pets / name, samples)
+    (pets / "classnames.txt").write_text("cat\ndog\ngolden retriever\n")
+    (task,) = load_tasks(str(pets))
+    assert (task.name, task.labels.names) == ("pets", ("cat", "dog", "golden retriever"))
+    assert all(task.labels.synsets)
+    assert [split.image_bytes(1) for split in (task.train, task.test)] == [b"train 1", b"val 1"]
+
+
+IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "classes", "name"),
+    [
+        ("imagenet", "in1k", IMAGENET, "imagenet"),
+        ("imagenet", "in100", IMAGENET[:100], "in100"),
+        ("imagenet", "imagenet", IMAGENET[:100], "imagenet-folder"),
+        ("places365", "places365", [str(n) for n in range(365)], "places365"),
+        ("places365", "places", ["street"], "places"),
+        ("folder", "concepts", ["cat"], "concepts-folder"),
+        ("folder", "my pets!", ["cat"], "my-pets-"),
+    ],
+)
+def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:
+    assert name_on_page(kind, Path(folder), classes, len(classes)) == name
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("n02084071", "n99999999", "n0208407"), [["dog.n.01"], [], []]),
+        (("musical-instrument",), [["musical_instrument.n.01"]]),
+        (("animal-mammal",), [["animal.n.01", "mammal.n.01"]]),
+        (("t-shirt", "yo-yo"), [["jersey.n.03"], ["yo-yo.n.01"]]),
+        (("e-mail",), [["electronic_mail.n.01"]]),
+        (("dog_house", "qwertz"), [["kennel.n.01"], []]),
+    ],
+)
+def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:
+    found = name_labels("folder", names)
+    assert found.names == names
+    assert [[nouns().name(synset) for synset in synsets] for synsets in found.synsets] == expected
+
+
+def test_the_starter_s_tasks_have_names_with_synsets(starter) -> None:
+    for task in load_tasks(f"starter:{starter.root}"):
+        assert len(set(task.train.keys)) == len(task.train) >= task.num_classes > 5
+        assert task.train.image_bytes(0).startswith(b"\x89PNG")
+        assert any(task.labels.synsets)
+
+
+def write_tar(root: Path, **members: bytes) -> None:
+    write_shard(root / "train/00000.tar", [("0-0", {"png": b"", **members})])
+
+
+def no_classes_in_val(root: Path) -> None:
+    (root / "val").rename(root / "elsewhere")
+    (root / "val").mkdir()
+
+
+def a_class_of_one_split(root: Path) -> None:
+    (root / "train/owl").mkdir()
+    (root / "train/owl/0.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "spoil", "says"),
+    [
+        ("folder", "cls", lambda root: write_tar(root, txt=b""), "0-0"),
+        ("folder", "cls", lambda root: write_tar(root, cls=b"dog"), "'dog'"),
+        ("folder", "cls", lambda root: write_tar(root, cls=b"-1"), "'-1'"),
+        ("folder", "cls", lambda root: write_tar(root, json=b"{"), "0-0"),
+        ("folder", "cls", lambda root: write_tar(root, cls=b"9" * 12), "99999"),
+        ("imagenet", "cls", lambda root: write_tar(root, cls=b"1000"), "1000"),
+        ("places365", "cls", lambda root: None, r"categories_places365\.txt"),
+        ("folder", "cls", lambda root: (root / CLASS_NAMES).write_text("a\nb\n"), CLASS_NAMES),
+        ("folder", "folders", lambda root: (root / "val").rename(root / "dev"), "val/"),
+        ("folder", "folders", no_classes_in_val, "/val "),
+        ("folder", "folders", lambda root: (root / "train/owl").mkdir(), "owl"),
+        ("folder", "folders", a_class_of_one_split, "owl"),
+        ("imagenette", "folders", lambda root: None, "imagenet:DIR"),
+        ("folder", "nowhere", lambda root: None, "nowhere"),
+    ],
+)
+def test_data_that_make_no_task_are_refused_in_one_line(images, kind, data, spoil, says) -> None:
+    spoil(images / data)
+    with pytest.raises(InputError, match=says) as caught:
+        load_tasks(f"{kind}:{images / data}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_number_of_a_folder_may_be_beyond_the_others(images) -> None:
+    write_tar(images / "cls", cls=b"3")
+    assert load_tasks(f"folder:{images / 'cls'}")[0].num_classes == 4
+
+
+# Fashion-MNIST
+
+COUNTS = {"train": 40, "t10k": 20}
+IMAGES = "train-images-idx3-ubyte.gz"
+LABELS = "train-labels-idx1-ubyte.gz"
+
+
+def idx(values: NDArray[np.uint8], *, count: int | None = None, magic: int | None = None) -> bytes:
+    """An idx file, compressed; its header may say another count or another kind of values."""
+    kind = 0x0800 + values.ndim if magic is None else magic
+    sizes = [len(values) if count is None else count, *values.shape[1:]]
+    return gzip.compress(np.array([kind, *sizes], ">u4").tobytes() + values.tobytes())
+
+
+def clothes(count: int) -> NDArray[np.uint8]:
+    """Noise about a level that is each class's own."""
+    noise = np.random.default_rng(count).integers(0, 20, size=(count, 28, 28))
+    return (noise + 23 * classes(count)[:, None, None]).astype(np.uint8)
+
+
+def classes(count: int) -> NDArray[np.uint8]:
+    return (np.arange(count) % 10).astype(np.uint8)
+
+
+@pytest.fixture
+def fashion(tmp_path: Path) -> Path:
+    """The four files, of few images."""
+    for split, count in COUNTS.items():
+        (tmp_path / f"{split}-images-idx3-ubyte.gz").write_bytes(idx(clothes(count)))
+        (tmp_path / f"{split}-labels-idx1-ubyte.gz").write_bytes(idx(classes(count)))
+    return tmp_path
+
+
+def test_the_images_of_fashion_mnist_are_those_of_the_files_in_their_order(fashion: Path) -> None:
+    (task,) = load_tasks(f"fashion_mnist:{fashion}")
+    assert (task.name, task.num_classes) == ("fashion_mnist", 10)
+    assert [nouns().name(task.labels.synsets[number][0]) for number in (3, 4)] == [
+        "dress.n.01",
+        "coat.n.01",
+    ]
+    for split, count in ((task.train, COUNTS["train"]), (task.test, COUNTS["t10k"])):
+        assert split.labels.tolist() == classes(count).tolist()
+        pictures = [Image.open(io.BytesIO(split.image_bytes(i))) for i in range(count)]
+        np.testing.assert_array_equal(np.stack(pictures), clothes(count))
+        assert len(set(split.keys)) == count
+    assert task.train.path != task.test.path  # or features of one would pass for the other's
+    image = central_square(48)(task.train.image_bytes(9))
+    assert image.shape == (3, 48, 48)
+    assert (image == image[0]).all()
+
+
+WRONG = {
+    "missing": None,
+    "empty": b"",
+    "not compressed": b"images",
+    "cut off": idx(clothes(40))[:-2000],
+    "without a header": gzip.compress(b"\0\0\x08"),
+    "of labels": idx(classes(40)),
+    "of signed bytes": idx(clothes(40), magic=0x0903),
+    "of other sizes": idx(np.zeros((40, 32, 32), np.uint8)),
+    "of no images": idx(clothes(40)[:0]),
+    "of too many images": idx(clothes(40), count=MAX_IDX + 1),
+    "of fewer images than it says": idx(clothes(40), count=41),
+    "of more images than it says": idx(clothes(40), count=39),
+    "of another checksum": idx(clothes(40))[:-8] + bytes(8),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_file_that_is_missing_or_damaged_is_named_in_one_line(fashion: Path, what: str) -> None:
+    (fashion / IMAGES).unlink()
+    content = WRONG[what]
+    if content is not None:
+        (fashion / IMAGES).write_bytes(content)
+    with pytest.raises(InputError, match=IMAGES) as caught:
+        load_tasks(f"fashion_mnist:{fashion}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [classes(39), classes(40) + 1])
+def test_labels_that_do_not_fit_the_images_are_refused(fashion: Path, values) -> None:
+    (fashion / LABELS).write_bytes(idx(values))
+    with pytest.raises(InputError):
+        load_tasks(f"fashion_mnist:{fashion}")
+
+
+@pytest.mark.skipif(not layout.INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
+def test_the_installed_files_are_60000_and_10000_photographs_of_ten_classes() -> None:
+    (task,) = load_tasks("fashion_mnist:")
+    assert np.bincount(task.train.labels).tolist() == [6000] * 10
+    assert np.bincount(task.test.labels).tolist() == [1000] * 10
+    # Its first images are an ankle boot, a T-shirt and another one.
+    first = [task.labels.names[label] for label in task.train.labels[:3]]
+    assert first == ["ankle boot", "T-shirt", "T-shirt"]

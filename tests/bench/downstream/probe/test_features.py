@@ -1,0 +1,143 @@
+"""Features are the encoder's, accuracies those of torchmetrics, and a picture that cannot be read
+is named and left out.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_data import png, write_folders
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.encoders.preprocess import central_square
+from bench.downstream.probe.datasets import Split, load_tasks
+from bench.downstream.probe.features import BATCH, Extractor, extract, hits
+from catlip.cli import InputError
+from catlip.program.broken import MAX_BROKEN, BrokenImage
+
+CPU = torch.device("cpu")
+
+
+class Mean(nn.Module):
+    """An encoder of one feature: how light a picture is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().mean((1, 2, 3))[:, None] * self.scale / 255
+
+
+def split_of(pictures: list[bytes]) -> Split:
+    keys = [f"{number}.png" for number in range(len(pictures))]
+    labels = np.arange(len(pictures), dtype=np.int64) % 2
+    return Split(Path("pictures"), keys, labels, pictures.__getitem__)
+
+
+def reading(max_broken: float = MAX_BROKEN) -> SimpleNamespace:
+    return SimpleNamespace(num_workers=0, quiet=True, max_broken=max_broken)
+
+
+def features_of(encoder: nn.Module, pictures: list[bytes], **options: Any):
+    return extract(encoder, central_square(8), split_of(pictures), reading(**options))
+
+
+@given(st.integers(1, 40), st.sampled_from([2, 3, 5, 6, 20]), st.integers(0, 2**31))
+def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.randn(size, classes, generator=draw)
+    labels = torch.randint(classes, (size,), generator=draw)
+    found = hits(scores, labels).double().mean(0).tolist()
+    for accuracy, top_k in zip(found, (1, min(5, classes)), strict=True):
+        how = {"num_classes": classes, "top_k": top_k, "average": "micro"}
+        expected = multiclass_accuracy(scores, labels, **how).item()
+        assert accuracy == pytest.approx(expected)
+
+
+def test_a_class_that_cannot_win_is_not_among_the_five_best() -> None:
+    scores = torch.full((1, 8), -torch.inf)
+    scores[0, 7] = 0.0
+    for label in (7, 0, 6):
+        assert hits(scores, torch.tensor([label])).tolist() == [[label == 7] * 2]
+
+
+def test_features_keep_the_order_of_the_images_over_batches() -> None:
+    levels = np.random.default_rng(0).integers(30, 220, size=BATCH["cpu"] + 5)
+    found = features_of(Mean(), [png(int(level), 0, (8, 8)) for level in levels])
+    np.testing.assert_allclose(found.values[:, 0], levels / 255, atol=0.02)
+    assert found.labels.tolist() == [number % 2 for number in range(BATCH["cpu"] + 5)]
+    chosen = found.of(np.array([34, 7, 2]))
+    assert chosen.numbers.tolist() == [2, 7, 34]
+    assert torch.equal(chosen.values, found.values[[2, 7, 34]])
+
+
+@pytest.mark.parametrize("name", ["hybrid_mini@32", "timm/test_resnet"])
+def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> None:
+    encoder = load_encoder(f"random:{name}", 0, CPU)
+    split, before = split_of([png(40 * number, number) for number in range(6)]), encoder.digest()
+    first, again = (
+        extract(encoder.module, encoder.preprocess, split, reading()).values for _ in range(2)
+    )
+    assert first.shape == (6, encoder.num_features)
+    assert torch.equal(first, again)
+    assert encoder.digest() == before
+    assert not first.requires_grad
+
+
+@pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
+def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
+    pictures = [png(200, number, (8, 8)) for number in range(20)]
+    for number in range(0, 20, 2):
+        pictures[number] = broken
+    found = features_of(Mean(), pictures)
+    assert found.numbers.tolist() == list(range(1, 20, 2))
+    assert found.labels.tolist() == [1] * 10
+    assert (found.values > 0.5).all()
+    keys = [f"pictures:{number}.png" for number in range(0, 20, 2)]
+    assert [image.key for image in found.broken.images()] == keys
+
+
+def test_more_broken_pictures_than_allowed_are_refused() -> None:
+    few = [b""] * 11 + [png(200, 0, (8, 8))] * 20
+    for pictures, options in ((few, {}), ([b"", b""], {}), (few[10:], {"max_broken": 0.0})):
+        with pytest.raises(InputError):
+            features_of(Mean(), pictures, **options)
+    assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
+    assert len(features_of(Mean(), few, max_broken=0.4)) == 20
+
+
+def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
+    (task,) = load_tasks(write_folders(tmp_path / "data", ("cat", "dog")))
+    gone = tmp_path / "data/train/dog/0.png"
+    gone.unlink()
+    found = extract(Mean(), central_square(8), task.train, reading())
+    reason = "file not readable (No such file or directory)"
+    assert found.broken.images() == [BrokenImage(str(gone), reason)]
+    assert len(found) == 7
+
+
+def test_an_image_of_two_splits_is_encoded_once() -> None:
+    pictures = [png(20 * number, number, (8, 8)) for number in range(12)]
+    pictures[4] = b""
+    whole = split_of(pictures)
+    few, many = whole.take(np.array([9, 4, 2])), whole.take(np.array([3, 9, 0, 2, 4, 11]))
+    encoder, encoded = Mean(), []
+    encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(len(inputs[0])))
+    features = Extractor(encoder, central_square(8), reading())
+    for split in (few, many):
+        found, alone = features(split), extract(Mean(), central_square(8), split, reading())
+        torch.testing.assert_close(found.values, alone.values)
+        assert found.numbers.tolist() == alone.numbers.tolist()
+        assert found.broken.images() == alone.broken.images()
+    assert encoded == [2, 3]
+    features(replace(many, path=Path("others")))
+    assert encoded == [2, 3, 5]

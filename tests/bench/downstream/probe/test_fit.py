@@ -1,0 +1,281 @@
+"""Training a classifier: the loss, which weights learn and how fast, which are left alone; and that
+a classifier finds what there is in features, and nothing where there is nothing.
+"""
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from small_data import ON_A_CPU
+from torch import nn
+
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.features import Features
+from bench.downstream.probe.fit import (
+    CachedFeatures,
+    Classification,
+    Fit,
+    Training,
+    evaluate,
+    fit_linear,
+    fitting,
+    train_classifier,
+)
+from bench.downstream.probe.heads import random_head
+from bench.downstream.probe.result import unpacked
+from catlip.cli import InputError
+from catlip.data.loader import Batch, RaggedLabels
+from catlip.range_augment import Augmented, RangeAugment
+from catlip.recipes.transfer import STARTER_PROBE
+from catlip.training.distributed import Place
+from catlip.training.schedule import adamw
+from catlip.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+HERE = Place(0, 1, CPU)
+OPTIONS = SimpleNamespace(**ON_A_CPU, max_broken=0.01, compile=False, checkpoint_every=200)
+R = 0.65
+# A rate at which a few steps are enough.
+PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64)
+
+
+def classification(spelling: str, recipe, frozen: bool = False) -> Classification:
+    encoder = load_encoder(spelling, 0, CPU)
+    return Classification(encoder.module, random_head(encoder.num_features, 3, 0), recipe, frozen)
+
+
+def batch_of(count: int = 4, side: int = 32) -> Batch:
+    labels = RaggedLabels(torch.arange(count) % 3, torch.arange(count + 1))
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
+    return Batch(images, [str(number) for number in range(count)], labels)
+
+
+@pytest.mark.parametrize(("smoothing", "frozen"), [(0.0, False), (0.1, True)])
+def test_the_loss_is_torch_s_cross_entropy_of_the_head_s_logits(
+    tiny_recipe, vit_two, smoothing, frozen
+) -> None:
+    made = classification(vit_two, replace(tiny_recipe, label_smoothing=smoothing), frozen)
+    batch = batch_of()
+    logits = made.head(made.image_encoder(batch.images))
+    expected = F.cross_entropy(logits, batch.labels.values, label_smoothing=smoothing)
+    torch.testing.assert_close(made(batch), expected)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrapped) -> None:
+    recipe = replace(tiny_recipe, layer_decay=R)
+    made: nn.Module = classification("random:vit_tiny16@32", recipe)
+    if wrapped:
+        made = Augmented(made, RangeAugment())
+    names = {id(parameter): name for name, parameter in made.named_parameters()}
+    found = {
+        names[id(parameter)]: group["lr_scale"]
+        for group in adamw(made, recipe).param_groups
+        for parameter in group["params"]
+    }
+    prefix = "objective." if wrapped else ""
+    vit = f"{prefix}image_encoder."
+    expected = {f"{prefix}head.weight": 1, f"{vit}norm.weight": R}
+    expected |= {f"{vit}blocks.{i}.attn.qkv.weight": R ** (12 - i) for i in range(12)}
+    stem = ("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias")
+    expected |= {f"{vit}{name}": R**13 for name in stem}
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert set(found.values()) == {1.0, *(R**power for power in range(1, 14))}
+    if wrapped:
+        assert {found[name] for name in found if name.startswith("range_augment.")} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "depth", "stem", "last"),
+    [
+        ("random:hybrid_mini@32", 1, "patch_embed.proj.3.conv1.weight", "fc_norm.weight"),
+        ("random:timm/test_vit", 6, "encoder.patch_embed.proj.weight", "encoder.norm.weight"),
+        ("random:openclip/ViT-S-32", 12, "encoder.conv1.weight", "encoder.ln_post.weight"),
+    ],
+)
+def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(
+    tiny_recipe, spelling, depth, stem, last
+) -> None:
+    made = classification(spelling, replace(tiny_recipe, layer_decay=R))
+    assert made.lr_scale(f"image_encoder.{stem}") == pytest.approx(R ** (depth + 1))
+    assert made.lr_scale(f"image_encoder.{last}") == pytest.approx(R)
+
+
+def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe) -> None:
+    for name in ("test_resnet", "test_convnext"):
+        classification(f"random:timm/{name}", tiny_recipe)
+        with pytest.raises(InputError):
+            classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
+
+
+def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> None:
+    recipe = replace(tiny_recipe, layer_decay=0.5, warmup_iterations=0)
+    made = classification(vit_two, recipe)
+    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+    trainer = Trainer(made, replace(recipe, weight_decay=0.0), 10, place=HERE)
+    trainer.train_step(iter([batch_of()]))
+    moved = {
+        name: (parameter.detach() - before[name]).abs().max().item()
+        for name, parameter in made.named_parameters()
+    }
+    powers = {"head.weight": 0, "image_encoder.norm.weight": 1, "image_encoder.cls_token": 3}
+    for name, power in powers.items():  # AdamW's first step has the rate's size
+        assert moved[name] == pytest.approx(recipe.max_lr * 0.5**power, rel=0.05), name
+
+
+def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny_recipe) -> None:
+    made = classification("random:hybrid_mini@32", tiny_recipe, frozen=True)
+    made.train()
+    assert made.head.training
+    assert not any(module.training for module in made.image_encoder.modules())
+    groups = adamw(made, tiny_recipe).param_groups
+    learning = itertools.chain(*(group["params"] for group in groups))
+    assert {*map(id, learning)} == {*map(id, made.head.parameters())}
+    free = classification("random:hybrid_mini@32", tiny_recipe)
+    assert free.image_encoder.training
+    assert all(parameter.requires_grad for parameter in free.parameters())
+
+
+@pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
+def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
+    cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges
+) -> None:
+    recipe = replace(tiny_recipe, range_augment=ranges)
+    encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
+    before, head = encoder.digest(), random_head(encoder.num_features, 2, 0)
+    (task,) = load_tasks(cats_and_dogs)
+    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    fit = Fit(task, 1.0, "random", 0, task.train, head)
+    train_classifier(training, encoder, fit, frozen=frozen)
+    assert (encoder.digest() == before) == frozen  # batch norm's statistics are part of it
+    assert not torch.equal(head.weight, random_head(encoder.num_features, 2, 0).weight)
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    prefix = "objective." if ranges else ""
+    # What is tested is the average that is kept.
+    assert torch.equal(weights[f"{prefix}head.weight"], head.weight)
+    if frozen:
+        assert not [name for name in weights if "image_encoder." in name]
+    else:
+        assert weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
+
+
+def test_accuracy_is_measured_in_evaluation_mode(cats_and_dogs, tiny_recipe) -> None:
+    made = classification("random:hybrid_mini@32", tiny_recipe)
+    modes = []
+    made.image_encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    (task,) = load_tasks(cats_and_dogs)
+    encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
+    training = SimpleNamespace(place=HERE, options=OPTIONS)
+    found = evaluate(made, encoder.preprocess, task.test, training)
+    assert modes == [False]
+    assert unpacked(found["correct"], 8).mean() == found["top1"] <= found["top5"] <= 1
+
+
+def test_an_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
+    recipe = replace(tiny_recipe, resolution=64, max_resolution=96, num_scales=3, scale_multiple=32)
+    for spelling, sizes in (
+        ("random:openclip/ViT-S-32", [64]),
+        ("random:hybrid_mini@32", [32, 64, 96]),
+    ):
+        encoder = load_encoder(spelling, 0, CPU, 64)
+        assert [size.resolution for size in fitting(recipe, encoder).sizes()] == sizes
+
+
+# On features that were computed once
+
+
+def clusters(count: int, seed: int, spread: float = 0.1) -> Features:
+    """Twenty clouds of points, one a class."""
+    draw = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(20, 32)) * 3
+    labels = np.arange(count) % 20
+    values = torch.from_numpy(centres[labels] + draw.normal(size=(count, 32)) * spread).float()
+    return Features(values, torch.from_numpy(labels), np.arange(count))
+
+
+def fitted(train: Features, test: Features, recipe=PROBE, seed: int = 0):
+    head = random_head(train.values.shape[1], 20, seed)
+    return fit_linear(train, test, head, "random", recipe, seed)
+
+
+def test_separable_features_are_separated_whatever_their_sizes() -> None:
+    train, test, sizes = clusters(400, 1), clusters(200, 2), torch.logspace(-4, 4, 32)
+    score = fitted(train, test)
+    assert (score.top1, score.top5) == (1.0, 1.0)
+    assert score.final_loss < 0.05
+    train, test = (
+        replace(part, values=part.values * sizes + 1e4 * sizes) for part in (train, test)
+    )
+    assert fitted(train, test).top1 == 1
+
+
+def test_shuffled_labels_give_chance() -> None:
+    train, test = clusters(1000, 1, spread=1), clusters(1000, 2, spread=1)
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
+    shuffled = replace(train, labels=train.labels[order])
+    score = fitted(shuffled, test, replace(PROBE, epochs=20))
+    assert 0 < score.top1 < 0.2
+    assert 0.05 < score.top5 < 0.5
+
+
+def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> (
+    None
+):
+    train, head = clusters(400, 1), random_head(32, 20, 0)
+    stretch = torch.linspace(0.1, 3, 32)
+    with torch.no_grad():  # the right classifier of the stretched features, far from their mean
+        centres = torch.stack([train.values[train.labels == label].mean(0) for label in range(20)])
+        head.weight.copy_(centres / stretch)
+        head.bias.copy_(-centres.square().sum(1) / 2)
+    still = replace(PROBE, max_lr=1e-12, min_lr=0.0, iterations=1, epochs=0)
+    shifted = replace(train, values=train.values * stretch)
+    transferred, random = (
+        fit_linear(shifted, shifted, head, init, still, 0).top1 for init in ("transfer", "random")
+    )
+    assert transferred == 1
+    assert random < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({"epochs": 3}, 21),
+        ({"epochs": 0.5}, 4),
+        ({"epochs": 0, "iterations": 5}, 5),
+        ({"epochs": 1e-6}, 1),
+    ],
+)
+def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
+    changes, steps, monkeypatch
+) -> None:
+    rates = []
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        original(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    # Seven batches an epoch.
+    fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))
+    assert len(rates) == steps
+    assert rates[0] == PROBE.max_lr
+
+
+def test_a_fraction_of_the_images_is_a_fraction_of_their_features(cats_and_dogs) -> None:
+    encoder, (task,) = load_encoder("random:hybrid_mini@32", 0, CPU), load_tasks(cats_and_dogs)
+    cached = CachedFeatures(encoder, PROBE, OPTIONS)
+    alone = CachedFeatures(encoder, PROBE, OPTIONS)
+    head = random_head(encoder.num_features, 2, 0)
+    half = task.train.subset(0.5, 0)
+    part = cached(Fit(task, 0.5, "random", 0, half, head))
+    whole = alone(Fit(replace(task, train=half), 1.0, "random", 0, half, head))
+    assert part.final_loss == pytest.approx(whole.final_loss, rel=1e-3)
+    assert part.correct == whole.correct

@@ -1,0 +1,126 @@
+"""Where classifiers start: at random, or at the rows of the encoder's own classifier over the right
+vocabulary.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_data import vocabulary_of
+from torch import nn
+
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.probe.config import TransferOptions
+from bench.downstream.probe.datasets import name_labels
+from bench.downstream.probe.heads import (
+    has_classifier,
+    on_standardised,
+    random_head,
+    transfer_head,
+)
+from catlip.cli import InputError
+from catlip.transfer_init.head import transfer_rows
+from catlip.vocabulary import Vocabulary
+
+CPU = torch.device("cpu")
+LABELS = name_labels("folder", ("cat", "dog", "qwertz"))
+OPTIONS = TransferOptions()
+
+
+def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0):
+    return transfer_head(load_encoder(str(spelling), 0, CPU), str(spelling), labels, options, seed)
+
+
+@given(seed=st.integers(0, 2**31), features=st.integers(1, 40), classes=st.integers(1, 9))
+def test_a_head_for_standardised_features_is_the_same_classifier(seed, features, classes) -> None:
+    torch.manual_seed(seed)
+    head = nn.Linear(features, classes)
+    values = torch.randn(20, features) * torch.rand(features).exp() + 3 * torch.randn(features)
+    mean, deviation = values.mean(0), values.std(0) + 0.1
+    with torch.inference_mode():
+        found = on_standardised(head, mean, deviation)((values - mean) / deviation)
+        torch.testing.assert_close(found, head(values), rtol=1e-3, atol=1e-4)
+
+
+def test_a_random_head_is_torch_s_own_of_its_seed() -> None:
+    one, again, other = (random_head(16, 3, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.weight, again.weight)
+    assert not torch.equal(one.weight, other.weight)
+    assert one.weight.abs().max() <= 0.25  # 1 / sqrt(16)
+
+
+@pytest.mark.parametrize("end", ["", "/weights.safetensors", ".json"])
+def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> None:
+    run = make_run()
+    classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
+    head, origins = transferred(f"{run}{end}")
+    assert [origin.kind for origin in origins] == ["exact", "exact", "random"]
+    # The vocabulary begins with dog and cat.
+    assert torch.equal(head.weight[:2], classifier["weight"][[1, 0]])
+    assert head.bias.tolist() == [0, 0, 0]
+    copied, _ = transferred(f"{run}{end}", options=TransferOptions(bias="copy"))
+    assert torch.equal(copied.bias[:2], classifier["bias"][[1, 0]])
+
+
+def test_every_option_reaches_the_head(make_run) -> None:
+    run = make_run(synsets=("dog.n.01", "wolf.n.01", "animal.n.01", "plant.n.02"))
+    classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
+    vocabulary = Vocabulary.load(Path(f"{run}-vocabulary.json"))
+    labels = name_labels("folder", ("canine", "organism", "cat", "qwertz"))
+    plain = transferred(run, labels)[0].weight
+    for changed in ({"alpha": 0.05}, {"ties": "mean"}, {"bias": "fresh"}, {"scale": "unit"}):
+        options = replace(TransferOptions(), **changed)
+        head, _ = transferred(run, labels, options, seed=3)
+        chosen = (options.alpha, options.ties, options.bias, options.scale, 3)
+        rows = (classifier["weight"], classifier["bias"])
+        expected = transfer_rows(*rows, vocabulary, labels, *chosen)
+        assert torch.equal(head.weight, expected.weight)
+        assert torch.equal(head.bias, expected.bias)
+        assert not torch.equal(head.weight, plain)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["random:hybrid_mini@32", "random:timm/test_vit", "clip", "superclass", "superclip"],
+)
+def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
+    spelling = spelling if ":" in spelling else str(untrained(spelling))
+    assert not has_classifier(load_encoder(spelling, 0, CPU))
+    with pytest.raises(InputError, match=spelling):
+        transferred(spelling)
+
+
+def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
+    with pytest.raises(InputError):
+        transferred(
+            make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
+        )
+
+
+def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:
+    run = make_run()
+    other = tmp_path / "other.json"
+    vocabulary_of("cat.n.01", "dog.n.01").save(other)
+    with pytest.raises(InputError, match=str(other)):
+        transferred(run, options=TransferOptions(vocabulary=other))
+    record = {"kind": "pretrain", "metrics": {}, "config": {"vocabulary": str(other)}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=str(other)):
+        transferred(run)
+    said = TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
+    head, _ = transferred(run, options=said)  # what is said wins
+    assert len(head.bias) == 3
+
+
+def test_a_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> None:
+    run = make_run()
+    moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
+    for _ in range(2):  # the record names a file that is gone, then it is gone itself
+        with pytest.raises(InputError, match=r"run .*--vocabulary"):
+            transferred(run)
+        (tmp_path / "run.json").unlink(missing_ok=True)
+    assert len(transferred(run, options=TransferOptions(vocabulary=moved))[0].bias) == 3

@@ -1,0 +1,302 @@
+"""Linear probes and fine-tuning as programs: whatever stops them or however many ranks share the
+work, they end alike; nothing is trained twice; and the record says what was done.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from small_data import ON_A_CPU, png, write_folders
+
+from bench.downstream import finetune, linear_probe
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.finetune import Finetune
+from bench.downstream.linear_probe import RECIPES, LinearProbe
+from bench.downstream.probe import fit
+from bench.downstream.probe.config import TransferOptions
+from catlip.cli import InputError
+from catlip.program.ranges import check_ranges
+from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE, TABLE_7B
+from catlip.training.trainer import Trainer
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+RANDOM = "random:hybrid_mini@32"
+FIT = "data-1-random-seed0"  # a run's name
+# A rate at which a few steps are enough.
+CACHED = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64)
+WAYS = ("cached", "probe", "finetune")
+
+Sweep = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def sweep(cats_and_dogs, tiny_recipe, tmp_path) -> Sweep:
+    """Runs a sweep in this process; its record."""
+
+    def start(
+        way: str,
+        encoder: object = RANDOM,
+        data: str = cats_and_dogs,
+        name: str = "sweep",
+        recipe: Any = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        out, options = tmp_path / f"{name}.json", ON_A_CPU | options
+        recipe = recipe or (CACHED if way == "cached" else tiny_recipe)
+        if way == "finetune":
+            finetune.main(Finetune(recipe, str(encoder), data, out, **options))
+        else:
+            options |= {"cached_features": way == "cached"}
+            linear_probe.main(LinearProbe(recipe, str(encoder), data, out, **options))
+        assert "NaN" not in out.read_text()
+        return json.loads(out.read_text())
+
+    return start
+
+
+def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row | {"seconds": 0} for row in record["samples"]["runs"]]
+
+
+def test_killed_and_gone_on_with_is_undisturbed_bit_for_bit(cats_and_dogs, tmp_path) -> None:
+    command = [sys.executable, HERE / "small_finetune.py", cats_and_dogs, tmp_path]
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    left = {*found["left"]}
+    assert {"checkpoints", "log.jsonl"} <= left
+    assert not {"score.json", "weights.safetensors"} & left, "the run was not done"
+    assert found["killed"] == found["whole"]
+
+
+def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
+    succeed, sweep, cats_and_dogs, tiny_recipe, tmp_path
+) -> None:
+    recipe = replace(
+        tiny_recipe,
+        micro_batch=2,
+        num_devices=2,
+        range_augment=(40.0, 20.0),
+        layer_decay=0.7,
+        eps=1e-3,  # Adam makes whole steps of gradients of rounding alone, as of a key's bias
+    )
+    encoder = "random:vit_tiny16@32"  # without batch norm, which sees each micro-batch alone
+    sweep("finetune", encoder, name="one", recipe=recipe)
+    options = []
+    for name, value in asdict(recipe).items():
+        if value != getattr(STARTER_FINETUNE, name):
+            values = value if isinstance(value, tuple) else (value,)
+            options += [f"--{name.replace('_', '-')}", *values]
+    done = succeed(
+        "bench.downstream.finetune", *options,
+        "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
+        "cpu", "--quiet", ranks=2,
+    )  # fmt: skip
+    assert done.stdout.count("wrote ") == 1
+    one, two = (load_file(tmp_path / name / FIT / "weights.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert sum(name.startswith("range_augment.") for name in one) == 6
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
+    first, second = (
+        rows_of(json.loads((tmp_path / f"{name}.json").read_text())) for name in ("one", "two")
+    )
+    assert second == first
+
+
+def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refused(
+    sweep, tiny_recipe, tmp_path, monkeypatch
+) -> None:
+    first = sweep("finetune")
+    run = tmp_path / "sweep" / FIT
+    for name in ("score.json", "weights.safetensors", "log.jsonl"):
+        assert (run / name).is_file()
+    assert not (run / "checkpoints").exists()
+    monkeypatch.setattr(fit, "train", lambda *_: pytest.fail("it trains again"))
+    assert sweep("finetune", num_workers=1)["samples"] == first["samples"]  # its record is kept
+    (tmp_path / "sweep.json").unlink()
+    again = sweep("finetune")
+    assert again["metrics"] == first["metrics"]
+    assert "wall_s" in first["environment"]
+    assert "wall_s" not in again["environment"]
+    before = (tmp_path / "sweep.json").read_bytes()
+    for changes, name in (
+        ({"recipe": replace(tiny_recipe, max_lr=0.5)}, "max_lr"),
+        ({"encoder": "random:hybrid_mini@48"}, "encoder"),
+        ({"seed": 5}, "encoder_digest"),
+    ):
+        with pytest.raises(InputError, match=rf"sweep\.json .*{name}"):
+            sweep("finetune", **changes)
+    assert (tmp_path / "sweep.json").read_bytes() == before
+
+
+def test_an_unfinished_run_of_another_recipe_is_refused(sweep, tiny_recipe, monkeypatch) -> None:
+    original = Trainer.train_step
+
+    def stop(trainer: Trainer, *arguments: Any) -> Any:
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return original(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep("finetune", checkpoint_every=2)
+    monkeypatch.setattr(Trainer, "train_step", original)
+    with pytest.raises(InputError, match="layer_decay"):
+        sweep("finetune", recipe=replace(tiny_recipe, layer_decay=0.9))
+    assert sweep("finetune")["metrics"]["data_num_train"] == 8
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, tmp_path) -> None:
+    run = make_run()
+    both = {"fraction": (0.5, 1.0), "init": ("random", "transfer")}
+    record = sweep(way, run, name="all", seeds=2, **both)
+    rows = rows_of(record)
+    assert [(row["fraction"], row["init"], row["seed"]) for row in rows[:4]] == [
+        (0.5, "random", 0), (0.5, "transfer", 0), (1.0, "random", 0), (1.0, "transfer", 0)
+    ]  # fmt: skip
+    assert [row["num_train"] for row in rows] == [4, 4, 8, 8] * 2
+    (alone,) = rows_of(sweep(way, run, name="alone", init=("transfer",)))
+    assert alone == rows[3]
+    if way != "cached":
+        one, other = (
+            load_file(tmp_path / name / "data-1-transfer-seed0/weights.safetensors")
+            for name in ("all", "alone")
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    metrics = record["metrics"]
+    assert metrics["data_top1"] == np.mean([rows[2]["top1"], rows[6]["top1"]])
+    assert metrics["encoder_digest"] == load_encoder(str(run), 0, CPU).digest()
+    sizes = [metrics[f"data_{name}"] for name in ("num_classes", "num_train", "num_test")]
+    assert sizes == [2, 8, 8]
+    assert (metrics["method"], metrics["pretrain_seed"]) == ("catlip", 0)
+    assert record["kind"] == ("finetune" if way == "finetune" else "linear_probe")
+    assert any("Table 7(a)" in note for note in record["notes"]) == (way == "cached")
+    origins = record["samples"]["origins_data"]
+    assert [(row["label"], row["kind"]) for row in origins] == [("cat", "exact"), ("dog", "exact")]
+    images = [row["test_images"] for row in origins]
+    assert sorted(images[0] + images[1]) == list(range(8))
+
+
+def test_a_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
+    run = make_run()
+    sweep("finetune", run)
+    tuned, before = (load_encoder(str(path), 0, CPU) for path in (tmp_path / "sweep" / FIT, run))
+    assert (tuned.method, tuned.resolution) == ("catlip fine-tuned", 32)
+    assert tuned.module.state_dict().keys() == before.module.state_dict().keys()
+    assert tuned.digest() != before.digest()
+
+
+def test_test_images_are_resized_and_cropped_as_the_recipe_says(sweep, tiny_recipe) -> None:
+    notes = sweep("finetune", recipe=replace(tiny_recipe, test_resize=36))["notes"]
+    assert "images: shorter side to 36 (bilinear), central 32; pixels in [0, 1]" in notes
+    with pytest.raises(InputError, match="--test-resize 31"):
+        replace(tiny_recipe, test_resize=31)
+
+
+def test_ten_images_are_memorised(sweep, tiny_recipe, tmp_path) -> None:
+    for number in range(10):
+        noise = np.random.default_rng(number).integers(256, size=(32, 32, 3), dtype=np.uint8)
+        for split in ("train", "val"):
+            (tmp_path / "noise" / split / str(number)).mkdir(parents=True)
+            Image.fromarray(noise).save(tmp_path / "noise" / split / str(number) / "0.png")
+    still = {"crop_scale": (1.0, 1.0), "flip": 0.0, "label_smoothing": 0.0}
+    fast = {"iterations": 40, "micro_batch": 10, "max_lr": 2e-3, "min_lr": 2e-3, "ema_decay": 0.5}
+    recipe = replace(tiny_recipe, **fast, **still)
+    record = sweep("finetune", data=f"folder:{tmp_path / 'noise'}", recipe=recipe)
+    assert record["metrics"]["noise_top1"] == 1
+
+
+def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_so(sweep) -> None:
+    record = sweep("cached", init=("transfer", "random"))
+    assert [row["init"] for row in record["samples"]["runs"]] == ["random"]
+    assert record["metrics"]["data_top1"] == 1  # light and dark
+    assert any("classifier" in note for note in record["notes"])
+    with pytest.raises(InputError, match=RANDOM):
+        sweep("cached", name="other", init=("transfer",))
+
+
+def test_an_accuracy_with_less_than_all_data_is_not_that_of_the_task(sweep, make_run) -> None:
+    run = make_run()
+    assert "data_top1" not in sweep("cached", run, fraction=(0.25,))["metrics"]
+    options = TransferOptions(vocabulary=run.with_suffix(".json"))
+    with pytest.raises(InputError, match=r"run\.json"):
+        sweep("cached", run, name="other", init=("transfer",), transfer=options)
+
+
+@pytest.mark.parametrize("way", ["cached", "finetune"])
+def test_broken_pictures_are_named_in_the_record_and_not_trained_on(way, sweep, tmp_path) -> None:
+    data = write_folders(tmp_path / "data", ("cat", "dog"))
+    bad = [tmp_path / "data" / split / "dog" / "9.png" for split in ("train", "val")]
+    for path in bad:
+        path.write_bytes(png(0, 0)[:100])
+    record = sweep(way, data=data)
+    assert record["metrics"]["broken"] == {"cut short": 2}
+    assert record["samples"]["broken_keys"] == [f"{path} (cut short)" for path in bad]
+    assert record["metrics"]["data_top1"] * 8 in range(9)  # of eight images, not nine
+    for number in range(11):
+        (tmp_path / "data" / "val" / "dog" / f"bad{number}.png").write_bytes(b"")
+    with pytest.raises(InputError, match="--max-broken"):
+        sweep(way, data=data, name="again")
+
+
+def test_the_starter_s_tasks_are_probed_alike_by_the_program(succeed, starter, tmp_path) -> None:
+    done = succeed(
+        "bench.downstream.linear_probe", "--encoder", "random:hybrid_mini@48", "--data",
+        f"starter:{starter.root}",
+        "--out", tmp_path / "probe.json", "--epochs", 5, "--seeds", 2, "--quiet",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "probe.json").read_text())
+    tasks = [row["task"] for row in record["samples"]["runs"]]
+    assert tasks == ["concepts"] * 2 + ["subgroups"] * 2
+    assert {"concepts_top1", "subgroups_top5", "concepts_num_classes"} <= record["metrics"].keys()
+    assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'probe.json'}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fraction": (0.0,)}, {"fraction": (1.1,)}, {"fraction": ()}, {"init": ()}, {"seeds": 0}],
+)
+def test_a_sweep_of_nothing_is_refused(changes, tiny_recipe) -> None:
+    with pytest.raises(InputError, match=f"--{next(iter(changes))}"):
+        check_ranges(Finetune(tiny_recipe, "", "", **changes))
+
+
+def test_the_recipes_are_table_7_through_the_encoder_and_the_starter_on_cached_features() -> None:
+    assert {name: recipe.cached_features for name, recipe in RECIPES.items()} == {
+        "starter": True,
+        "table_7a": False,
+    }
+
+
+@pytest.mark.slow
+def test_a_step_of_vit_b16_at_512_pixels(succeed, tmp_path) -> None:
+    for split in ("train", "val"):
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            Image.new("RGB", (600, 550), (200 * number, 100, 50)).save(
+                tmp_path / "data" / split / name / "0.jpg"
+            )
+    succeed(
+        "bench.downstream.finetune", "--recipe", "table_7b_512", "--encoder", "random:vit_b16@224",
+        "--iterations", 1, "--epochs", 0, "--micro-batch", 1, "--min-resolution", 512,
+        "--data", f"folder:{tmp_path / 'data'}", "--out", tmp_path / "tune.json", "--device", "cpu",
+        "--quiet",
+    )  # fmt: skip
+    record = json.loads((tmp_path / "tune.json").read_text())
+    assert "512" in record["notes"][0]
+    assert record["config"]["recipe"]["resolution"] == 512 > TABLE_7B.resolution
+    assert 0 <= record["metrics"]["data_top1"] <= 1

@@ -1,0 +1,442 @@
+"""A study trains what its list says, once; what is finished is kept, and no other study mixes with
+it.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.pretrain import recipes_of
+from bench.study import lengths, noise, thresholds, tuning
+from bench.study.lengths import Lengths, cells, spread
+from bench.study.noise import KINDS, Noise, NoiseStudy, write_noisy
+from bench.study.result import Trial
+from bench.study.thresholds import Thresholds
+from bench.study.tuning import RANGES, Tuning, points, trial_of
+from catlip import pretrain, vocabulary
+from catlip.cli import InputError
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.pretrain import PretrainCatLIP
+from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.vocabulary.counts import count
+
+COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"
+STARTER_CAPTIONS = 27_772
+ELSEWHERE: dict[str, Any] = {
+    "shards": ("data",),
+    "probe": "starter-validation:data",
+    "vocabulary": Path("vocabulary.json"),
+    "labels_dir": Path("labels"),
+}
+
+
+def on(starter, folder: Path) -> dict[str, Any]:
+    """The settings of a study of the small starter data."""
+    return {
+        "shards": (str(starter.shards),),
+        "probe": f"starter-validation:{starter.root}",
+        "labels_dir": starter.labels,
+        "out": folder / "study",
+        "num_workers": 0,
+        "device": "cpu",
+        "quiet": True,
+    }
+
+
+def metrics(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["metrics"]
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """When each record was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+
+# --- Lengths, and what all studies share ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def of_lengths(starter, tmp_path_factory) -> Lengths:
+    places = on(starter, tmp_path_factory.mktemp("lengths"))
+    config = Lengths(**places, vocabulary=starter.vocabulary, images=(64, 128), seeds=(0,))
+    lengths.main(config)
+    return config
+
+
+def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None:
+    lost, *kept = sorted(of_lengths.out.iterdir())
+    assert [path.suffix for path in (lost, *kept)] == [".json"] * 4
+    before, content = written(of_lengths.out), metrics(lost)
+    lost.unlink()
+    lengths.main(of_lengths)
+    assert {path: written(of_lengths.out)[path] for path in kept} == {p: before[p] for p in kept}
+    again = metrics(lost)
+    for name in ("accuracies", "flops", "final_loss", "images_seen"):
+        assert again[name] == content[name]
+    assert again["flops"] > 64 * 3 * 16e6
+
+
+def test_records_of_earlier_runs_are_taken_if_they_are_of_the_same_study(
+    of_lengths, tmp_path
+) -> None:
+    taken = tmp_path / "taken"
+    again = replace(of_lengths, images=(64,), out=taken, earlier=of_lengths.out)
+    lengths.main(again)
+    names = ["catlip-hybrid_mini-64-seed0.json", "clip-hybrid_mini-64-seed0.json"]
+    assert sorted(path.name for path in taken.iterdir()) == names
+    for name in names:
+        assert (taken / name).read_bytes() == (of_lengths.out / name).read_bytes()
+    shards = (f"{of_lengths.shards[0]}/",)  # the same data, spelt otherwise
+    lengths.main(replace(again, methods=("clip",), shards=shards, out=tmp_path / "made"))
+    assert (tmp_path / "made" / names[1]).read_bytes() != (taken / names[1]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"probe_recipe": "table_7a"}, "catlip-hybrid_mini-64-seed0.json"),  # of another study
+        *(({name: ()}, f"--{name}") for name in ("methods", "images", "fractions", "shards")),
+        ({"seeds": (1, 1)}, "--seeds"),
+        ({"methods": ("dino",)}, "clip"),
+        ({"encoders": ("resnet",)}, "hybrid_mini"),
+        ({"recipe": "imagenet"}, "starter"),
+        ({"probe": "starter"}, "starter:DIR"),
+        ({"probe_recipe": "table_7"}, "table_7a"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says) -> None:
+    before = written(of_lengths.out)
+    with pytest.raises(InputError, match=re.escape(says)):
+        lengths.main(replace(of_lengths, **changes))
+    assert written(of_lengths.out) == before
+
+
+def test_an_encoder_without_a_recipe_of_its_own_is_named(of_lengths, tmp_path, capsys) -> None:
+    one = replace(of_lengths, methods=("catlip",), images=(64,), out=tmp_path)
+    lengths.main(replace(one, encoders=("hybrid_mini", "hybrid_micro")))
+    assert "hybrid_micro has no recipe" in capsys.readouterr().out.splitlines()[0]
+    assert len([*tmp_path.glob("*.json")]) == 2
+
+
+def test_a_cell_is_annealed_over_its_own_length_and_nothing_else_differs() -> None:
+    images = (1_000, 2_000, 4_000, 8_000, 16_000)
+    encoders = ("hybrid_micro", "hybrid_mini")
+    found = cells(Lengths(**ELSEWHERE, images=images, encoders=encoders, seeds=(3, 5)))
+    assert len(found) == 5 * 2 * 2 * 2 == len({cell.name for cell in found})
+    for cell in found:
+        recipe = cell.recipe
+        assert recipe.iterations * recipe.micro_batch == pytest.approx(cell.images, rel=0.05)
+        assert recipe.warmup_iterations < recipe.iterations / 4
+        assert recipe.epochs == 0
+    same = {(c.method, c.recipe.encoder) for c in found if (c.images, c.seed) == (4_000, 3)}
+    assert same == {(method, encoder) for method in ("catlip", "clip") for encoder in encoders}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method"),
+    [("cc3m_b16", "catlip"), ("datacomp_b16", "catlip"), ("datacomp_b16_release", "clip")],
+)
+def test_a_training_of_many_sizes_sees_as_many_images_as_were_asked_for(recipe, method) -> None:
+    given = {"recipe": recipe, "methods": (method,), "images": (10**9,), "seeds": (0,)}
+    (cell,) = cells(Lengths(**ELSEWHERE, **given))
+    plan = cell.recipe.plan(num_samples=1, seed=0)
+    assert len(cell.recipe.sizes()) > 1
+    assert plan.starts[-1] == pytest.approx(10**9, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "encoder", "own"),
+    [
+        ("datacomp_b16", "catlip", "vit_l16", "datacomp_l16"),
+        ("datacomp_b16", "catlip", "vit_b16", "datacomp_b16"),
+        ("datacomp_l16_release", "catlip", "vit_h16_conv", "datacomp_h16_release"),
+        ("datacomp_b16_release", "clip", "vit_h16_conv", "datacomp_h16_release"),
+        ("cc3m_b16", "catlip", "vit_l16", ""),
+        ("datacomp_b16", "clip", "vit_l16", ""),
+        ("datacomp_b16", "catlip", "vit_l16_conv", ""),
+    ],
+)
+def test_an_encoder_brings_the_recipe_of_its_size(recipe, method, encoder, own) -> None:
+    given = {"methods": (method,), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
+    (cell,) = cells(Lengths(**ELSEWHERE, recipe=recipe, **given))
+    recipes = CATLIP if method == "catlip" else CLIP
+    expected = replace(recipes[own or recipe], encoder=encoder)
+    for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
+        assert getattr(cell.recipe, name) == getattr(expected, name)
+
+
+def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path) -> None:
+    for number in range(16):
+        (tmp_path / f"{number:05}.tar").touch()
+    every = (str(tmp_path),)
+    assert spread(every, 1) == every
+    assert [len({*spread(every, fraction)}) for fraction in (0.5, 0.125, 0.01)] == [8, 2, 1]
+    assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
+
+
+# --- Tuning ---------------------------------------------------------------------------------------
+
+
+def test_more_trials_begin_with_the_same_ones_and_stay_in_the_ranges() -> None:
+    few, many = points(4, seed=3), points(16, seed=3)
+    assert many[:4] == few
+    assert points(4, seed=4) != few
+    for name, of in RANGES.items():
+        values = [point[name] for point in many]
+        assert of(0) <= min(values) < max(values) <= of(1 - 1e-9)
+
+
+def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
+    config = Tuning(**ELSEWHERE, images=6_400)
+    for number in range(5):
+        catlip, clip = (trial_of(config, method, number) for method in ("catlip", "clip"))
+        assert catlip.drawn.items() < clip.drawn.items()
+        assert clip.drawn.keys() - catlip.drawn.keys() == {"temperature"}
+        assert clip.recipe.temperature == clip.drawn["temperature"]
+        assert clip.recipe.betas != catlip.recipe.betas
+        for trial in (catlip, clip):
+            steps = trial.recipe.iterations
+            assert steps * trial.recipe.micro_batch == pytest.approx(6_400, rel=0.02)
+            assert trial.recipe.warmup_iterations < steps / 4
+
+
+def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
+    """A small study of data whose test images are not there."""
+    shutil.copytree(starter.root, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/probe-test")
+    places = on(starter, tmp_path) | {"probe": f"starter-validation:{tmp_path}/data"}
+    config = Tuning(**places, vocabulary=starter.vocabulary, trials=1, images=64)
+    tuning.main(config)
+    for path, method in zip(sorted(config.out.iterdir()), ("catlip", "clip"), strict=True):
+        assert path.name == f"{method}-00.json"
+        assert {*metrics(path)["accuracies"]} == {"concepts", "subgroups"}
+        assert metrics(path)["drawn"].items() <= points(1, 0)[0].items()
+    with pytest.raises(InputError, match="starter-validation"):
+        tuning.main(replace(config, probe="starter:data"))
+
+
+@pytest.mark.parametrize(
+    "method", ["catlip", "clip", "siglip", "superclass", "catlip_softmax", "clip_catlip"]
+)
+def test_the_starters_recipe_is_the_best_of_the_committed_trials(method: str) -> None:
+    trials = [Trial.read(metrics(path)) for path in COMMITTED.glob(f"{method}-*.json")]
+    assert len(trials) == 16
+    best = max(trials, key=lambda trial: trial.score).drawn
+    recipe = CATLIP["starter"] if method == "catlip" else recipes_of(method)["starter"]
+    chosen = {
+        "max_lr": recipe.max_lr,
+        "weight_decay": recipe.weight_decay,
+        "images_per_step": recipe.micro_batch,
+        "least_crop": recipe.crop_scale[0],
+        "temperature": recipe.temperature,
+        "logit_bias": recipe.logit_bias,
+    }
+    steps = recipe.epochs * STARTER_CAPTIONS / recipe.micro_batch
+    assert recipe.warmup_iterations == pytest.approx(best.pop("warmup_share") * steps, rel=0.01)
+    assert {name: chosen.pop(name) for name in best} == pytest.approx(best, rel=0.01)
+    assert set(chosen.values()) <= {None}
+
+
+# --- Noise ----------------------------------------------------------------------------------------
+
+CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
+
+
+def noisy(spelling: str, seed: int = 0) -> list[str | None]:
+    return Noise.read(spelling).of(CAPTIONS, np.random.default_rng(seed))
+
+
+@given(st.sampled_from(sorted(KINDS)), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
+    after = noisy(f"{kind}={fraction}", seed)
+    assert len(after) == len(CAPTIONS)
+    assert after == noisy(f"{kind}={fraction}", seed)
+    if kind == "dropped":
+        words = sum(len((caption or "").split()) for caption in after)
+        assert 1 - words / (6 * len(CAPTIONS)) == pytest.approx(fraction, abs=0.05)
+    else:
+        changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
+        assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
+
+
+def test_shuffled_captions_are_all_still_there_and_lost_ones_are_not() -> None:
+    assert Counter(noisy("shuffled=0.4")) == Counter(CAPTIONS)
+    assert {*noisy("lost=0.4")} < {*CAPTIONS, None}
+    for kind in ("templated", "chatty"):
+        for before, after in zip(CAPTIONS, noisy(f"{kind}=1"), strict=True):
+            assert re.findall(r"\d+", after or "") == re.findall(r"\d+", before)
+            assert len(after or "") > len(before)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["lost", "lost=1", "lost=0", "shuffled=2", "dropped=x", "rotten=0.2", "none=0.2"]
+)
+def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
+    with pytest.raises(InputError):
+        Noise.read(spelling)
+
+
+def test_noisy_shards_hold_the_same_images(starter, tmp_path) -> None:
+    shards = expand(str(starter.shards))
+    left = write_noisy(shards, tmp_path, Noise.read("lost=0.5"), seed=0, quiet=True)
+    found = [open_shard(path) for path in expand(str(tmp_path))]
+    assert sum(map(len, found)) == left
+    for before, after in zip(map(open_shard, shards), found, strict=True):
+        for number, key in enumerate(after.keys):
+            was = before.keys.index(key)
+            assert after.image_bytes(number) == before.image_bytes(was)
+            assert after.caption(number) == before.caption(was)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_several_captions_of_an_image_stay_several(tmp_path, kind) -> None:
+    texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
+    samples = [
+        (key, {"gif": b"GIF89a", "txt": "\n".join(lines).encode()}) for key, lines in texts.items()
+    ]
+    write_shard(tmp_path / "0.tar", samples)
+    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), seed=0, quiet=True)
+    shard = open_shard(tmp_path / "noisy" / "00000.tar")
+    after = [shard.captions(number) for number in range(len(shard))]
+    assert shard.image_bytes(0) == b"GIF89a"
+    if kind == "lost":
+        assert 120 < len(after) < 190
+    elif kind == "shuffled":
+        assert sorted(after) == sorted(texts.values())
+    assert sum(len(captions) == 2 for captions in after) > 0.9 * len(after)
+    assert not any("second" in captions[0] for captions in after if len(captions) == 2)
+
+
+def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
+    config = NoiseStudy(**places, noises=("none", "lost=0.5"), images=64, seeds=(0,))
+    noise.main(config)
+    clean = metrics(config.out / "catlip-none-seed0.json")
+    assert clean["classes_kept"] == 1
+    for method in ("catlip", "clip"):
+        lost = metrics(config.out / f"{method}-lost-0.5-seed0.json")
+        assert 0.3 * clean["samples"] < lost["samples"] < 0.7 * clean["samples"]
+        assert lost["classes"] < clean["classes"]
+        assert 0 < lost["classes_kept"] < 1
+    assert sorted(path.suffix for path in config.out.iterdir()) == [".json"] * 4
+    path = config.out / "catlip-lost-0.5-seed0.json"
+    before = metrics(path)
+    path.unlink()
+    noise.main(config)
+    assert metrics(path)["accuracies"] == before["accuracies"], "made again from the same noise"
+
+
+# --- Thresholds -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pruned(starter, tmp_path_factory) -> Thresholds:
+    places = on(starter, tmp_path_factory.mktemp("thresholds"))
+    config = Thresholds(**places, thresholds=(3, 6), seeds=(0, 1), images=64)
+    thresholds.main(config)
+    return config
+
+
+def test_the_record_counts_what_each_threshold_leaves(starter, pruned) -> None:
+    captions: list[np.ndarray] = []
+    for path in starter.labels.glob("*.labels.npz"):
+        with np.load(path) as arrays:
+            captions += np.split(arrays["values"], arrays["offsets"][1:-1].astype(int))
+    counts = Counter(int(synset) for caption in captions for synset in caption)
+    found = metrics(pruned.out / "threshold.json")["thresholds"]
+    assert [*found] == ["3", "6"]
+    for threshold in pruned.thresholds:
+        left = [sum(counts[int(synset)] > threshold for synset in caption) for caption in captions]
+        row = found[str(threshold)]
+        assert row["classes"] == sum(times > threshold for times in counts.values())
+        assert (row["captions"], row["captions_without_label"]) == (len(captions), left.count(0))
+        assert row["labels_per_caption"] == pytest.approx(np.mean(left))
+        assert row["images_seen"] == 64
+
+
+def test_the_record_holds_every_training_and_their_means(pruned) -> None:
+    record = json.loads((pruned.out / "threshold.json").read_text())
+    samples = record["samples"]
+    assert samples["threshold"] == [3, 6, 3, 6]
+    assert samples["seed"] == [0, 0, 1, 1]
+    top1 = samples["concepts_top1"]
+    for number, (threshold, seed) in enumerate([(3, 0), (6, 0), (3, 1), (6, 1)]):
+        training = metrics(pruned.out / f"threshold/above-{threshold}-seed{seed}.json")
+        assert training["accuracies"]["concepts"] == top1[number]
+    means = record["metrics"]["thresholds"]
+    assert means["3"]["concepts_top1"] == pytest.approx((top1[0] + top1[2]) / 2)
+    assert record["config"]["recipe"]["encoder"] == CATLIP["starter"].encoder
+
+
+def test_a_training_is_the_one_that_catlip_pretrain_does(starter, pruned, tmp_path) -> None:
+    built = vocabulary.build(count(sorted(starter.labels.glob("*.npz"))), 6)
+    built.save(tmp_path / "vocabulary.json")
+    recipe = json.loads((pruned.out / "threshold/above-6-seed1.json").read_text())["config"]
+    steps = {name: recipe["recipe"][name] for name in ("epochs", "iterations", "warmup_iterations")}
+    places = {"labels_dir": starter.labels, "vocabulary": tmp_path / "vocabulary.json"}
+    alone = PretrainCatLIP(
+        replace(CATLIP["starter"], **steps), pruned.shards, tmp_path / "run", seed=1, **places
+    )
+    pretrain.main(replace(alone, num_workers=0, device="cpu", quiet=True))
+    one = replace(pruned, thresholds=(6,), seeds=(1,), out=tmp_path / "again")
+    kept: list[bytes] = []
+    real = thresholds.train_and_probe
+
+    def keep(study, training, folder: Path):
+        outcome = real(study, training, folder)
+        kept.append((folder / "catlip/weights.safetensors").read_bytes())
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(thresholds, "train_and_probe", keep)
+        thresholds.main(one)
+    assert kept == [(tmp_path / "run/weights.safetensors").read_bytes()]
+
+
+def test_more_thresholds_only_add_what_is_new(pruned) -> None:
+    folder = pruned.out / "threshold"
+    before = {path: at for path, at in written(folder).items() if path.name.startswith("above")}
+    thresholds.main(replace(pruned, thresholds=(3, 9), seeds=(0,)))
+    after = {path: at for path, at in written(folder).items() if path.name.startswith("above")}
+    assert after.items() > before.items()
+    assert len(after) == len(before) + 1
+    assert [*metrics(pruned.out / "threshold.json")["thresholds"]] == ["3", "9"]
+
+
+def test_trainings_of_other_labels_are_not_taken_for_these(
+    succeed, starter, pruned, tmp_path
+) -> None:
+    labels = tmp_path / "labels"
+    shutil.copytree(starter.labels, labels)
+    places = {"labels_dir": labels, "out": tmp_path / "study"}
+    one = replace(pruned, thresholds=(3,), seeds=(0,), **places)
+    thresholds.main(one)
+    succeed("catlip.label", starter.shards, "--rule", "corenet", "--labels-dir", labels, "--quiet")
+    with pytest.raises(InputError, match="another study"):
+        thresholds.main(replace(one, rule="corenet"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"thresholds": (3, 3)}, "--thresholds"),
+        ({"thresholds": (3, 100_000)}, "100000"),
+        ({"rule": "paper_multiword"}, "--rule paper_multiword"),
+        ({"shards": ("nowhere",)}, "nowhere"),
+    ],
+)
+def test_labels_that_leave_nothing_are_found_before_anything_is_trained(
+    pruned, tmp_path, changes, says
+) -> None:
+    with pytest.raises(InputError, match=says):
+        thresholds.main(replace(pruned, out=tmp_path / "none", **changes))
+    assert not list(tmp_path.rglob("*.pt"))
