@@ -162,10 +162,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         arguments = ("--recipe", recipe, *more[program], "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(
-                plan, program, method, seed, data=probe, reads=plan.probe_data, arguments=arguments
+                plan,
+                program,
+                method,
+                seed=seed,
+                data=probe,
+                reads=plan.probe_data,
+                arguments=arguments,
             )
     for method, seed in product(methods, plan.few_seeds):
-        yield on_encoder(plan, "readouts", method, seed, data=probe, reads=plan.probe_data)
+        yield on_encoder(plan, "readouts", method, seed=seed, data=probe, reads=plan.probe_data)
     if plan.options.full:
         record = plan.record("ceiling", "efficientnet_lite0")
         yield Step(
@@ -202,7 +208,7 @@ def fashion_mnist(plan: Plan) -> Iterator[Step]:
                 plan,
                 program,
                 method,
-                seed,
+                seed=seed,
                 data=f"fashion_mnist:{FASHION_MNIST}",
                 reads=str(FASHION_MNIST),
                 arguments=more,
@@ -241,7 +247,7 @@ def dense(plan: Plan) -> Iterator[Step]:
                     plan,
                     task,
                     method,
-                    seed,
+                    seed=seed,
                     data=f"{kind}:{folder}",
                     reads=folder,
                     arguments=(*arguments, *more, "--seed", str(seed)),
@@ -254,8 +260,8 @@ def on_encoder(
     plan: Plan,
     program: str,
     method: str,
-    seed: int,
     *,
+    seed: int,
     data: str,
     reads: str,
     arguments: Sequence[str] = (),
