@@ -239,6 +239,7 @@ def dense(plan: Plan) -> Iterator[Step]:
         arguments = ("--recipe", "starter" if plan.small else recipe)
         for seed in plan.seeds:
             # Name -> method and further arguments.
+            runs: dict[str, tuple[str, tuple[str, ...]]]
             runs = {method: (method, ()) for method in ("random", *options.methods)}
             if task == "multilabel" and "catlip" in options.methods:
                 runs["catlip_transfer"] = ("catlip", ("--init", "transfer"))
