@@ -295,12 +295,6 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys) -> None:
     assert "./run_all.sh" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("out", ["", "/"])
-def test_results_need_a_folder_of_their_own(out: str, capsys) -> None:
-    assert main(["--out", out, "--only", "label"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("slot", [None, Slot(frozenset({0}))])
 def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
@@ -348,11 +342,6 @@ def test_a_signal_between_programs_stops_the_pipeline(stub: Step, number: int) -
     process.stdout.readline()
     process.send_signal(number)
     assert process.wait(timeout=20) == 128 + number
-
-
-@pytest.mark.parametrize(("code", "goes_on"), [(2, False), (1, True), (-15, True)])
-def test_the_same_command_is_recommended_only_where_it_helps(code: int, goes_on: bool) -> None:
-    assert ("same command" in str(StepFailedError("train", code))) == goes_on
 
 
 def run_side_by_side(names: list[str]) -> None:
