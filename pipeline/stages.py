@@ -357,7 +357,9 @@ def study(plan: Plan) -> Iterator[Step]:
         return
     *short, longer, longest = LENGTHS[options.scale]
     middle = short[-1]
-    encoders = ("hybrid_micro", "hybrid_small") if plan.small else ("vit_small16", "vit_l16")
+    usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
+    if plan.small:
+        usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
     parts = {
         "lengths": ("lengths", "--images", *short),
         "encoders": ("lengths", "--images", middle, "--encoders", *encoders),
@@ -369,6 +371,14 @@ def study(plan: Plan) -> Iterator[Step]:
     }
     if plan.starter:  # at other scales the user has to say what validation data are
         parts = {"tuning": ("tuning", "--trials", str(TRIALS)), **parts}
+    # The records of a part, where others are in the same folder: CatLIP's are catlip-PATTERN.json.
+    patterns = {
+        "lengths": [f"{usual}-{images}-seed*" for images in short],
+        "encoders": [f"{encoder}-{middle}-seed*" for encoder in encoders],
+        "fractions": ["*-of-*"],
+        "long": [f"{usual}-{images}-seed*" for images in (longer, longest)],
+        "long-encoders": [f"{encoder}-{longest}-seed*" for encoder in encoders],
+    }
     kinds = {"lengths": "scaling", "noise": "robustness", "thresholds": "threshold"}
     for name, (program, *arguments) in parts.items():
         probe, seeds = options.probe, plan.seeds[:SEEDS]
@@ -392,6 +402,7 @@ def study(plan: Plan) -> Iterator[Step]:
                 other_arguments=(*places, *plan.device),
                 reads=reads,
                 makes=[out / "threshold.json"],
+                owns=[out / "threshold.json", out / "threshold"],
                 beside=plan.beside,
             )
             continue
@@ -403,7 +414,7 @@ def study(plan: Plan) -> Iterator[Step]:
                 arguments=(program, *common, *classes, *arguments),
                 other_arguments=(*places, *plan.device),
                 reads=[*reads, str(plan.vocabulary)],
-                makes=[out / f"{method}-*.json"],
+                makes=[out / f"{method}-{pattern}.json" for pattern in patterns.get(name, "*")],
                 methods=[method],
                 beside=plan.beside,
             )

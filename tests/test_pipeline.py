@@ -386,8 +386,26 @@ def test_a_pattern_of_files_is_a_result_too(stub: Step) -> None:
         run_step(stub, Path("runs"), sys.executable)
     assert Path("runs/train/log").read_text() == "ran "
     Path("runs/train/weights").unlink()
-    run_step(stub, Path("runs"), sys.executable)
-    assert Path("runs/train/log").read_text() == "ran ran "
+    Path("stop").touch()
+    with pytest.raises(StepFailedError):
+        run_step(stub, Path("runs"), sys.executable)
+    Path("runs/train/weighed").touch()  # by the interrupted run
+    Path("stop").unlink()
+    run_step(replace(stub, arguments=("--lr=2",)), Path("runs"), sys.executable)
+    assert [path.name[:12] for path in Path("runs/train").glob("weighed*")] == ["weighed.old-"]
+
+
+def test_no_two_parts_of_a_study_make_the_same_record(tmp_path: Path) -> None:
+    earlier = REPOSITORY / "reports/records/starter"
+    steps = [step for step in STEPS["study"](options("--study", "--out", tmp_path)) if step.methods]
+    owners: dict[Path, list[str]] = {}
+    for step in steps:
+        for path in step.makes:
+            folder = earlier / path.parent.name
+            for record in folder.glob(path.name):
+                owners.setdefault(record, []).append(step.name)
+        assert any(step.name in names for names in owners.values()), step.name
+    assert all(len(names) == 1 for names in owners.values())
 
 
 def test_a_failure_lets_the_steps_beside_it_end_and_begins_no_other(stub: Step) -> None:
