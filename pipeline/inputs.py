@@ -89,7 +89,7 @@ def _files(pattern: str) -> Iterator[tuple[str, Path]]:
     """The files, with names relative to the pattern; of a finished training, only its weights."""
     path = Path(pattern)
     if path.is_file():
-        yield path.name, path
+        yield "", path
     elif (path / "weights.safetensors").is_file():
         yield "weights.safetensors", path / "weights.safetensors"
     elif path.is_dir():

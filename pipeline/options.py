@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import NoReturn
@@ -90,8 +90,8 @@ class Options:
     ade20k: str
     full: bool
     study: bool
-    epochs: str
-    threshold: str
+    epochs: str | None
+    threshold: str | None
     encoder: str
     methods: tuple[str, ...]
     seeds: int
@@ -162,23 +162,11 @@ def read_options(arguments: Sequence[str]) -> Options:
         raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
     if not given.out or Path(given.out).resolve() == Path("/"):
         raise InputError(f"--out '{given.out}' cannot hold runs; give a folder: --out runs")
-    options = Options(
-        scale=given.scale,
-        full=given.full,
-        study=given.study,
-        epochs=given.epochs or "",
-        threshold=given.threshold or "",
-        encoder=given.encoder,
-        methods=given.methods,
-        seeds=int(given.seeds or _default_seeds(given)),
-        device=given.device,
-        out=Path(given.out),
-        stages=(given.only,) if given.only else STAGES[STAGES.index(given.first) :],
-        python=given.python,
-        dry_run=given.dry_run,
-        quiet=given.quiet,
-        **_data(given),
-    )
+    given.seeds = int(given.seeds or _default_seeds(given))
+    given.out = Path(given.out)
+    given.stages = (given.only,) if given.only else STAGES[STAGES.index(given.first) :]
+    vars(given).update(_data(given))
+    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
     if not options.dry_run:
         checks.make_writable(options.out, options.runs)
     _check(options)

@@ -162,10 +162,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         arguments = ("--recipe", recipe, *more[program], "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(
-                plan, program, method, seed, data=probe, reads=plan.probe_data, arguments=arguments
+                plan,
+                program,
+                method,
+                seed=seed,
+                data=probe,
+                reads=plan.probe_data,
+                arguments=arguments,
             )
     for method, seed in product(methods, plan.few_seeds):
-        yield on_encoder(plan, "readouts", method, seed, data=probe, reads=plan.probe_data)
+        yield on_encoder(plan, "readouts", method, seed=seed, data=probe, reads=plan.probe_data)
     if plan.options.full:
         record = plan.record("ceiling", "efficientnet_lite0")
         yield Step(
@@ -202,7 +208,7 @@ def fashion_mnist(plan: Plan) -> Iterator[Step]:
                 plan,
                 program,
                 method,
-                seed,
+                seed=seed,
                 data=f"fashion_mnist:{FASHION_MNIST}",
                 reads=str(FASHION_MNIST),
                 arguments=more,
@@ -233,6 +239,7 @@ def dense(plan: Plan) -> Iterator[Step]:
         arguments = ("--recipe", "starter" if plan.small else recipe)
         for seed in plan.seeds:
             # Name -> method and further arguments.
+            runs: dict[str, tuple[str, tuple[str, ...]]]
             runs = {method: (method, ()) for method in ("random", *options.methods)}
             if task == "multilabel" and "catlip" in options.methods:
                 runs["catlip_transfer"] = ("catlip", ("--init", "transfer"))
@@ -241,7 +248,7 @@ def dense(plan: Plan) -> Iterator[Step]:
                     plan,
                     task,
                     method,
-                    seed,
+                    seed=seed,
                     data=f"{kind}:{folder}",
                     reads=folder,
                     arguments=(*arguments, *more, "--seed", str(seed)),
@@ -254,8 +261,8 @@ def on_encoder(
     plan: Plan,
     program: str,
     method: str,
-    seed: int,
     *,
+    seed: int,
     data: str,
     reads: str,
     arguments: Sequence[str] = (),
@@ -350,7 +357,9 @@ def study(plan: Plan) -> Iterator[Step]:
         return
     *short, longer, longest = LENGTHS[options.scale]
     middle = short[-1]
-    encoders = ("hybrid_micro", "hybrid_small") if plan.small else ("vit_small16", "vit_l16")
+    usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
+    if plan.small:
+        usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
     parts = {
         "lengths": ("lengths", "--images", *short),
         "encoders": ("lengths", "--images", middle, "--encoders", *encoders),
@@ -362,6 +371,14 @@ def study(plan: Plan) -> Iterator[Step]:
     }
     if plan.starter:  # at other scales the user has to say what validation data are
         parts = {"tuning": ("tuning", "--trials", str(TRIALS)), **parts}
+    # The records of a part, where others are in the same folder: CatLIP's are catlip-PATTERN.json.
+    patterns = {
+        "lengths": [f"{usual}-{images}-seed*" for images in short],
+        "encoders": [f"{encoder}-{middle}-seed*" for encoder in encoders],
+        "fractions": ["*-of-*"],
+        "long": [f"{usual}-{images}-seed*" for images in (longer, longest)],
+        "long-encoders": [f"{encoder}-{longest}-seed*" for encoder in encoders],
+    }
     kinds = {"lengths": "scaling", "noise": "robustness", "thresholds": "threshold"}
     for name, (program, *arguments) in parts.items():
         probe, seeds = options.probe, plan.seeds[:SEEDS]
@@ -385,6 +402,7 @@ def study(plan: Plan) -> Iterator[Step]:
                 other_arguments=(*places, *plan.device),
                 reads=reads,
                 makes=[out / "threshold.json"],
+                owns=[out / "threshold.json", out / "threshold"],
                 beside=plan.beside,
             )
             continue
@@ -396,7 +414,7 @@ def study(plan: Plan) -> Iterator[Step]:
                 arguments=(program, *common, *classes, *arguments),
                 other_arguments=(*places, *plan.device),
                 reads=[*reads, str(plan.vocabulary)],
-                makes=[out / f"{method}-*.json"],
+                makes=[out / f"{method}-{pattern}.json" for pattern in patterns.get(name, "*")],
                 methods=[method],
                 beside=plan.beside,
             )

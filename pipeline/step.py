@@ -112,7 +112,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
         elif before["done"]:
             say(f"{step.name}: {lost[0]} is gone, so it runs again")
         if not set(changed) <= set(step.updates):
-            move_aside(step.owns or made)
+            move_aside(step.owns or made.union(_matches(step.makes)))
     _write_stamp(stamp, {"identity": identity, "done": False, "files": files_before})
     command = step.command(python)
     say(f"{step.name}: {shlex.join(command)}")
@@ -161,10 +161,14 @@ def _written(paths: Iterable[Path], since: float, runs: Path) -> list[str]:
 
     Those in `runs` are relative to it, so that it can be moved.
     """
-    found = [match for path in paths for match in path.parent.glob(path.name)]
+    found = _matches(paths)
     files = [file for path in found for file in (path, *path.rglob("*")) if file.is_file()]
     new = [file for file in files if file.stat().st_mtime >= since - CLOCK_SKEW]
     return [
         str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())
         for file in new
     ]
+
+
+def _matches(paths: Iterable[Path]) -> list[Path]:
+    return [match for path in paths for match in path.parent.glob(path.name)]

@@ -17,19 +17,15 @@ import pytest
 
 import pipeline.inputs
 import pipeline.stages
-import pipeline.transfer
 from baselines.methods import BASELINES
 from catlip.data import layout
 from pipeline.__main__ import main
 from pipeline.__main__ import run as run_stages
-from pipeline.dense import dense
-from pipeline.inputs import digest_of_code, digest_of_data, module_of
+from pipeline.inputs import baselines, digest_of_code, digest_of_data
 from pipeline.options import read_options
-from pipeline.plan import Plan
-from pipeline.programs import side_by_side
-from pipeline.stages import STEPS, pretrain, steps_of
+from pipeline.programs import Slot, side_by_side, slots
+from pipeline.stages import STEPS, Plan, dense, pretrain, steps_of, transfer
 from pipeline.step import Step, StepFailedError, run_step
-from pipeline.transfer import transfer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -78,13 +74,30 @@ def moved() -> list[Path]:
     return sorted(Path("runs").glob("train.old-*"))
 
 
-def test_a_finished_step_is_skipped_whatever_does_not_determine_its_result(stub: Step) -> None:
-    assert run(stub) == 1
-    assert run(stub) == 1
-    quiet = replace(stub, other_arguments=(*stub.other_arguments, "--quiet", "--device", "cpu"))
-    assert run(quiet) == 1
-    assert run(replace(stub, processes=8)) == 1
-    assert not moved()
+@pytest.mark.parametrize(
+    ("changes", "runs", "aside"),
+    [
+        ({}, 2, False),
+        ({"other_arguments": ("--out", "runs/train", "--quiet", "--device", "cpu")}, 1, False),
+        ({"processes": 8}, 1, False),
+        ({"reads": ["copy"]}, 1, False),
+        ({"arguments": ("--lr=2",)}, 1, True),
+        ({"hardware": "8 GPUs"}, 1, True),
+        ({"hardware": "8 GPUs", "updates": ("hardware",)}, 2, False),
+    ],
+)
+def test_a_step_runs_again_where_what_determines_its_result_has_changed(
+    stub: Step, changes: dict, runs: int, aside: bool
+) -> None:
+    """What an older version made is moved aside, unless the program itself keeps what it can."""
+    run(stub)
+    Path("copy").write_bytes(Path("data").read_bytes())
+    if not changes:
+        Path("runs/train/weights").unlink()
+    assert run(replace(stub, **changes)) == runs
+    assert bool(moved()) == aside
+    if aside:
+        assert (moved()[0] / "weights").read_text() == "images --lr=1"
 
 
 def test_results_that_were_moved_with_their_stamps_are_not_made_again(stub: Step) -> None:
@@ -93,22 +106,6 @@ def test_results_that_were_moved_with_their_stamps_are_not_made_again(stub: Step
     folder = Path("elsewhere/train")
     there = replace(stub, other_arguments=("--out", str(folder)), owns=[folder])
     assert run(replace(there, makes=[folder / "weights"]), "elsewhere") == 1
-
-
-def test_data_that_were_moved_or_copied_are_the_same_data(stub: Step) -> None:
-    stub = replace(stub, arguments=("--lr=1", "data"))
-    run(stub)
-    Path("copy").write_bytes(Path("data").read_bytes())
-    assert run(replace(stub, reads=["copy"], arguments=("--lr=1", "copy"))) == 1
-
-
-def test_what_an_older_version_made_is_moved_aside_and_not_deleted(stub: Step, capsys) -> None:
-    run(stub)
-    assert run(replace(stub, arguments=("--lr=2",))) == 1
-    (older,) = moved()
-    assert (older / "weights").read_text() == "images --lr=1"
-    assert Path("runs/train/weights").read_text() == "images --lr=2"
-    assert str(older) in capsys.readouterr().err
 
 
 def test_changed_data_and_changed_code_make_a_step_run_again(stub: Step) -> None:
@@ -127,14 +124,6 @@ def test_comments_and_docstrings_are_not_code(stub: Step) -> None:
     run(stub)
     Path("stub.py").write_text(f'"""A docstring."""\n# a comment\n{STUB}')
     assert run(stub) == 1
-    assert not moved()
-
-
-def test_what_is_lost_is_made_again(stub: Step, capsys) -> None:
-    run(stub)
-    Path("runs/train/weights").unlink()
-    assert run(stub) == 2, "in its folder, where it may find a checkpoint"
-    assert "runs/train/weights" in capsys.readouterr().err
     assert not moved()
 
 
@@ -168,14 +157,6 @@ def test_a_result_of_unknown_origin_is_left_to_the_program(stub: Step) -> None:
     Path("runs/train/log").write_text("ran ")
     assert run(stub) == 2
     assert not moved()
-
-
-def test_a_step_that_updates_its_results_keeps_them(stub: Step) -> None:
-    stub = replace(stub, updates=("inputs",))
-    run(stub)
-    Path("data").write_text("more images ")
-    assert run(stub) == 2
-    assert run(replace(stub, arguments=("--lr=2",))) == 1
 
 
 def test_a_stamp_that_cannot_be_read_is_as_none(stub: Step) -> None:
@@ -258,9 +239,7 @@ def test_every_program_of_the_plan_exists() -> None:
 
 
 def test_every_baseline_is_found_in_the_file_that_holds_it():
-    for name, objective in BASELINES.items():
-        assert module_of(name) == objective.__module__
-    assert module_of("catlip") == ""
+    assert baselines() == {name: method.__module__ for name, method in BASELINES.items()}
 
 
 def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
@@ -268,9 +247,9 @@ def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
     steps = [step for stage in STEPS for step in STEPS[stage](plan)]
     running = [step for step in steps if "siglip" in step.arguments]
     assert {step.program for step in running} > {"baselines.pretrain", "bench.step_time"}
-    assert all("baselines.siglip" in step.also for step in running)
+    assert all("siglip" in step.methods for step in running)
     (memory,) = (step for step in steps if step.name == "memory")  # of methods of its own choice
-    assert {"baselines.clip", "baselines.superclass"} <= {*memory.also}
+    assert {"clip", "superclass"} <= {*memory.methods}
 
 
 def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> None:
@@ -296,7 +275,7 @@ def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_els
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
     assert str(layout.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
-    monkeypatch.setattr(pipeline.transfer, "FASHION_MNIST", tmp_path / "photographs")
+    monkeypatch.setattr(pipeline.stages, "FASHION_MNIST", tmp_path / "photographs")
     plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
     assert not [step for step in transfer(plan) if "fashion_mnist" in step.name]
     assert re.fullmatch(r".*apt-get install dataset-fashion-mnist.*\n", capsys.readouterr().err)
@@ -316,16 +295,10 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys) -> None:
     assert "./run_all.sh" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("out", ["", "/"])
-def test_results_need_a_folder_of_their_own(out: str, capsys) -> None:
-    assert main(["--out", out, "--only", "label"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("cores", [None, frozenset({0})])
+@pytest.mark.parametrize("slot", [None, Slot(frozenset({0}))])
 def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
-    stub: Step, cores: frozenset[int] | None, number: int
+    stub: Step, slot: Slot | None, number: int
 ) -> None:
     Path("sleeps.py").write_text(
         "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
@@ -338,7 +311,7 @@ def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
         "from pipeline.programs import stopped_by_signals\n"
         "try:\n"
         " with stopped_by_signals():\n"
-        f"  run_step(Step('train', 'stub'), Path('runs'), sys.executable, cores={cores})\n"
+        f"  run_step(Step('train', 'stub'), Path('runs'), sys.executable, slot={slot!r})\n"
         "except StepFailedError as error: sys.exit(error.code)"
     )
     process = subprocess.Popen(
@@ -371,11 +344,6 @@ def test_a_signal_between_programs_stops_the_pipeline(stub: Step, number: int) -
     assert process.wait(timeout=20) == 128 + number
 
 
-@pytest.mark.parametrize(("code", "goes_on"), [(2, False), (1, True), (-15, True)])
-def test_the_same_command_is_recommended_only_where_it_helps(code: int, goes_on: bool) -> None:
-    assert ("same command" in str(StepFailedError("train", code))) == goes_on
-
-
 def run_side_by_side(names: list[str]) -> None:
     steps = [Step(name, program="stub", arguments=(name,)) for name in names]
     side_by_side(partial(run_step, runs=Path("runs"), python=sys.executable), steps)
@@ -402,6 +370,42 @@ def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(
     assert not shares[0] & shares[1]
     printed = capfd.readouterr().out.splitlines()
     assert printed[0].split()[0] == printed[1].split()[0]
+
+
+def test_a_slot_has_a_gpu_where_there_are_several(monkeypatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [slot.gpu for slot in slots(4, 3)] == ["0", "1", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert [slot.gpu for slot in slots(2, 9)] == ["5", "7"]
+    assert [slot.gpu for slot in slots(1, 1)] == [""]
+
+
+def test_a_pattern_of_files_is_a_result_too(stub: Step) -> None:
+    stub = replace(stub, makes=[Path("runs/train/weigh*")], owns=[])
+    for _ in range(2):
+        run_step(stub, Path("runs"), sys.executable)
+    assert Path("runs/train/log").read_text() == "ran "
+    Path("runs/train/weights").unlink()
+    Path("stop").touch()
+    with pytest.raises(StepFailedError):
+        run_step(stub, Path("runs"), sys.executable)
+    Path("runs/train/weighed").touch()  # by the interrupted run
+    Path("stop").unlink()
+    run_step(replace(stub, arguments=("--lr=2",)), Path("runs"), sys.executable)
+    assert [path.name[:12] for path in Path("runs/train").glob("weighed*")] == ["weighed.old-"]
+
+
+def test_no_two_parts_of_a_study_make_the_same_record(tmp_path: Path) -> None:
+    earlier = REPOSITORY / "reports/records/starter"
+    steps = [step for step in STEPS["study"](options("--study", "--out", tmp_path)) if step.methods]
+    owners: dict[Path, list[str]] = {}
+    for step in steps:
+        for path in step.makes:
+            folder = earlier / path.parent.name
+            for record in folder.glob(path.name):
+                owners.setdefault(record, []).append(step.name)
+        assert any(step.name in names for names in owners.values()), step.name
+    assert all(len(names) == 1 for names in owners.values())
 
 
 def test_a_failure_lets_the_steps_beside_it_end_and_begins_no_other(stub: Step) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from program_server import ProgramServer
-from smallest_programs import EVERY_RECORD, NOT_SHOWN, REPOSITORY, SMALLEST, programs
+from smallest_programs import EVERY_RECORD, NOT_SHOWN, PACKAGES, REPOSITORY, SMALLEST, programs
 
 from catlip import cli
 from catlip.claims import claims
@@ -91,8 +91,10 @@ def as_record(path: Path) -> dict[str, Any] | None:
 
 
 def kinds_of_the_page() -> set[str]:
-    """The kinds that the reports ask for, by their class or by name."""
-    trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "reports").rglob("*.py")]
+    """The kinds that the reports and the sections of results ask for, by their class or by name."""
+    results = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*result.py")]
+    paths = (*(REPOSITORY / "reports").rglob("*.py"), *results)
+    trees = [ast.parse(path.read_text()) for path in paths]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}

@@ -13,18 +13,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.study.result import Studied
 from catlip.cli import InputError, choose
 from catlip.program.ranges import Natural, Seed
 from catlip.record import Record, plain, read_record, write_atomically
 from catlip.results.run import Run, read_run
 
-if TYPE_CHECKING:  # torch takes seconds, which --help does not need
+if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
+    from bench.study.result import Studied
     from catlip.objective import Objective
     from catlip.pretraining.result import Pretrain
     from catlip.recipes.pretrain import Recipe
 
-S = TypeVar("S", bound=Studied)
+S = TypeVar("S", bound="Studied")
 T = TypeVar("T", bound="Training")
 
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe

@@ -18,7 +18,6 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
-from bench.study.lengths_result import Scaling, scaling_tables
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
 
@@ -72,6 +71,8 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
+    from bench.study.lengths_result import Scaling, scaling_tables
+
     config.check()
     trainings = cells(config)
     for method, encoder in product(config.methods, config.encoders):

@@ -100,57 +100,61 @@ class Curve:
 
 
 def curves(runs: Runs) -> list[Curve]:
-    """The curve of each method, with the encoder that has the most lengths."""
+    """The curve of each method, with the encoder that has the most lengths; a method has none
+    unless one of its seeds has all of at least two lengths.
+    """
     whole = [run for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for run in whole:
         lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
-    if not lengths:
-        return []
-    encoder = max(lengths, key=lambda name: len(lengths[name]))
-    by_method: dict[str, list[Run[Scaling]]] = {}
+    encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
+    # Method -> seed -> images -> training.
+    by_method: dict[str, dict[int, dict[int, Run[Scaling]]]] = {}
     for run in whole:
-        of_method = by_method.setdefault(run.measured.method, [])
+        by_seed = by_method.setdefault(run.measured.method, {})
         if run.measured.encoder == encoder:
-            of_method.append(run)
-    return [curve for own in by_method.values() if (curve := _curve(own))]
+            by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
+    found = []
+    for by_seed in by_method.values():
+        images = sorted({length for row in by_seed.values() for length in row})
+        rows = {
+            seed: [row[length] for length in images]
+            for seed, row in sorted(by_seed.items())
+            if len(row) == len(images)
+        }
+        if len(images) > 1 and rows:
+            found.append(_curve(rows))
+    return found
 
 
-def _curve(runs: Runs) -> Curve | None:
-    """The curve of one method's cells; None unless one seed has all of at least two lengths."""
-    by_seed: dict[int, dict[int, Run[Scaling]]] = {}
-    for run in runs:
-        by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
-    images = sorted({run.measured.images for run in runs})
-    rows = {
-        seed: [of[length] for length in images]
-        for seed, of in sorted(by_seed.items())
-        if len(of) == len(images)
-    }
-    if len(images) < 2 or not rows:
-        return None
+def _curve(rows: dict[int, list[Run[Scaling]]]) -> Curve:
+    """Args: rows: seed -> [lengths], ascending."""
+    one = next(iter(rows.values()))[0].measured
     devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
-    seconds = {
-        device: _means("train_seconds", [rows[seed] for seed in rows if devices[seed] == device])
-        for device in devices.values()
-        if device
-    }
-    costs = {
-        cost: _means(metric, [*rows.values()])
-        for cost, metric in (("images", "images_seen"), ("flops", "flops"))
-    }
-    top1: dict[str, dict[int, list[float]]] = {task: {} for task in runs[0].measured.accuracies}
-    for task, (seed, row) in product(top1, rows.items()):
-        top1[task][seed] = [100 * run.measured.accuracies[task] for run in row]
-    one = runs[0].measured
-    return Curve(one.method, one.encoder, costs, seconds=seconds, devices=devices, top1=top1)
 
+    def means(cost: str, seeds: Iterable[int]) -> list[float]:
+        costs = [[getattr(run.measured, cost) for run in rows[seed]] for seed in seeds]
+        lengths: list[float] = np.mean(costs, axis=0).tolist()
+        return lengths
 
-def _means(cost: str, rows: Sequence[Runs]) -> list[float]:
-    """[lengths], means over the seeds."""
-    of_seeds = [[getattr(run.measured, cost) for run in row] for row in rows]
-    means: list[float] = np.mean(of_seeds, axis=0).tolist()
-    return means
+    return Curve(
+        one.method,
+        one.encoder,
+        costs={"images": means("images_seen", rows), "flops": means("flops", rows)},
+        seconds={
+            device: means("train_seconds", [seed for seed in rows if devices[seed] == device])
+            for device in devices.values()
+            if device
+        },
+        devices=devices,
+        top1={
+            task: {
+                seed: [100 * run.measured.accuracies[task] for run in row]
+                for seed, row in rows.items()
+            }
+            for task in one.accuracies
+        },
+    )
 
 
 @dataclass(frozen=True)
@@ -166,10 +170,11 @@ class SeedPair:
 def seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
     """One pair for each seed whose costs can be compared: seconds only on the same device."""
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
-        ours, theirs = first.costs_of(cost, seed), other.costs_of(cost, seed)
+        costs, other_costs = first.costs_of(cost, seed), other.costs_of(cost, seed)
         is_shared = cost != "train_seconds" or first.devices[seed] == other.devices[seed]
-        if ours and theirs and is_shared:
-            yield SeedPair(ours, first.top1[task][seed], theirs, other_top1=other.top1[task][seed])
+        if costs and other_costs and is_shared:
+            top1, other_top1 = first.top1[task][seed], other.top1[task][seed]
+            yield SeedPair(costs, top1, other_costs, other_top1=other_top1)
 
 
 def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
@@ -182,10 +187,10 @@ def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) ->
     points = []
     for pair in seed_pairs(first, other, task, cost=cost):
         budget = min(pair.costs[-1], pair.other_costs[-1])
-        ours = at_cost(pair.costs, pair.top1, budget)
-        theirs = at_cost(pair.other_costs, pair.other_top1, budget)
-        if ours is not None and theirs is not None:
-            points.append(ours - theirs)
+        top1 = at_cost(pair.costs, pair.top1, budget)
+        other_top1 = at_cost(pair.other_costs, pair.other_top1, budget)
+        if top1 is not None and other_top1 is not None:
+            points.append(top1 - other_top1)
     return points
 
 
@@ -200,19 +205,19 @@ def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[
     by_how: dict[How, dict[tuple[str, int], Scaling]] = {}
     for run in runs:
         one = run.measured
-        of = by_how.setdefault((one.encoder, one.fraction, one.images), {})
-        of[one.method, one.seed] = one
-    points_of = {}
-    for how, of in sorted(by_how.items()):
-        seeds = sorted(seed for method, seed in of if method == first and (other, seed) in of)
-        pairs = [(of[first, seed].accuracies, of[other, seed].accuracies) for seed in seeds]
+        cells = by_how.setdefault((one.encoder, one.fraction, one.images), {})
+        cells[one.method, one.seed] = one
+    points: dict[How, dict[str, list[float]]] = {}
+    for how, cells in sorted(by_how.items()):
+        seeds = sorted(seed for method, seed in cells if method == first and (other, seed) in cells)
+        pairs = [(cells[first, seed].accuracies, cells[other, seed].accuracies) for seed in seeds]
         if pairs:
-            points_of[how] = {
-                task: [100 * (ours[task] - theirs[task]) for ours, theirs in pairs]
+            points[how] = {
+                task: [100 * (one[task] - two[task]) for one, two in pairs]
                 for task in pairs[0][0]
-                if all(task in ours and task in theirs for ours, theirs in pairs)
+                if all(task in one and task in two for one, two in pairs)
             }
-    return points_of
+    return points
 
 
 def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
@@ -240,7 +245,7 @@ def cells_table(runs: Runs, name: str) -> Table:
         key = (cell.encoder, cell.fraction, cell.images, cell.method)
         groups.setdefault(key, []).append(run)
     devices = Counter(device for run in runs if (device := device_of(run)))
-    # A mean over the times of several devices would be the time of none.
+    # Times of different devices are not averaged.
     device = devices.most_common(1)[0][0] if devices else ""
     rows = []
     for (encoder, fraction, images, method), cells in sorted(groups.items()):

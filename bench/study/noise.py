@@ -31,7 +31,6 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
-from bench.study.result import NONE, Robustness, robustness_table
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import expand, open_shard, write_shard
@@ -40,6 +39,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.table import print_tables
 
+NONE = "none"
 TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")
 CHATS = (
     "So happy with this one! {} Follow for more, link in bio",
@@ -98,6 +98,7 @@ class NoisyTraining(Training):
 
 def main(config: NoiseStudy) -> None:
     """Train and probe with every noise, write a record of each, and print what was found."""
+    from bench.study.result import Robustness, robustness_table
     from catlip.vocabulary import Vocabulary
 
     noises = [str(Noise.read(spelling)) for spelling in config.noises]

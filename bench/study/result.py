@@ -191,7 +191,7 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 
 # --- Noise ----------------------------------------------------------------------------------------
 
-NONE = "none"
+NONE = "none"  # the name of no noise
 
 
 @dataclass(frozen=True, kw_only=True)

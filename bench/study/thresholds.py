@@ -10,20 +10,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.study.engine import Study, Training, of_length, run_trainings, train_and_probe
-from bench.study.result import (
-    AtThreshold,
-    Left,
-    Threshold,
-    ThresholdTraining,
-    threshold_table,
-)
 from catlip.program.ranges import Natural, Seed
 from catlip.record import Record
 from catlip.table import print_tables
+
+if TYPE_CHECKING:
+    from bench.study.result import AtThreshold, Left, ThresholdTraining
 
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 # These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
@@ -70,6 +67,7 @@ class PrunedTraining(Training):
 
 def main(config: Thresholds) -> None:
     """Prune, train, probe, summarise."""
+    from bench.study.result import Threshold, ThresholdTraining, threshold_table
     from catlip.vocabulary import vocabulary_identity
 
     if not config.thresholds:
@@ -93,7 +91,7 @@ def main(config: Thresholds) -> None:
         for seed, threshold in product(config.seeds, config.thresholds)
     ]
 
-    def measure(training: PrunedTraining, folder: Path) -> ThresholdTraining:
+    def measure(training: PrunedTraining, folder: Path) -> "ThresholdTraining":
         outcome = train_and_probe(config, training, folder)
         return ThresholdTraining(
             method="catlip",
@@ -121,8 +119,10 @@ def main(config: Thresholds) -> None:
     print(f"wrote {path}")
 
 
-def _at_threshold(left: Left, results: Sequence[ThresholdTraining]) -> AtThreshold:
+def _at_threshold(left: "Left", results: Sequence["ThresholdTraining"]) -> "AtThreshold":
     """What a threshold leaves, and each number's mean over its seeds."""
+    from bench.study.result import AtThreshold
+
     names = [name for name in results[0].row() if name.endswith("_top1")]
     return AtThreshold(
         **vars(left),
@@ -132,12 +132,13 @@ def _at_threshold(left: Left, results: Sequence[ThresholdTraining]) -> AtThresho
     )
 
 
-def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, Left]:
+def prune(config: Thresholds, paths: Mapping[int, Path]) -> "dict[int, Left]":
     """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
     and of the labels of all captions.
 
     Raises: InputError at a shard whose labels are missing or made from another version of it.
     """
+    from bench.study.result import Left
     from catlip.label.sidecar import read_sidecar
     from catlip.system.engines import work_ahead
     from catlip.vocabulary import build

@@ -19,7 +19,6 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
-from bench.study.result import Trial, tuning_table
 from catlip.cli import InputError
 from catlip.program.ranges import Count, Seed
 from catlip.table import as_text
@@ -91,6 +90,8 @@ class TrialTraining(Training):
 
 def main(config: Tuning) -> None:
     """Run the trials, write a record of each, and print what was found."""
+    from bench.study.result import Trial, tuning_table
+
     if config.probe.startswith(TEST_DATA):
         raise InputError(
             f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"

@@ -20,7 +20,7 @@ from report_support import (
     written,
 )
 
-from bench.study.result import threshold_figures
+from bench.study.result import THRESHOLDS, threshold_figures
 from catlip.results.blocks import Answers, Command, Figures
 from catlip.results.cells import TIMES
 from catlip.results.figures import render
@@ -199,7 +199,7 @@ def test_what_was_not_run_says_with_which_command_it_is():
         words.ACCURACY,
         words.AUDIT,
         words.SPEED,
-        words.THRESHOLD,
+        THRESHOLDS,
     ]
     for line in lines:
         takes_its_flags(line)
