@@ -2,21 +2,19 @@
 `catlip.pretrain`.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from baselines.methods import BASELINES
-from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
-from catlip.cli import choose, one_of, run
-from catlip.objective import Objective
+from baselines import method_names
+from catlip.cli import choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
-from catlip.pretraining.method import Method, classes_of, encoder_of
-from catlip.pretraining.run import pretrain
 from catlip.recipes.pretrain import CLIP, STARTERS, Recipe, for_photos
 from catlip.record import from_plain
+
+if TYPE_CHECKING:  # the command line is read without torch
+    from catlip.objective import Objective
+    from catlip.pretraining.method import Method
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class PretrainBaseline(LabelledRun):
         --labels-dir runs/starter/labels --out runs/starter/pretrain/clip_catlip-seed0
     """
 
-    method: Annotated[str, one_of(BASELINES)] = "clip"
+    method: Annotated[str, one_of(method_names())] = "clip"
     """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
@@ -54,21 +52,19 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     return recipes
 
 
-def _method(arguments: Sequence[str]) -> str:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--method", default=PretrainBaseline.method)
-    return str(parser.parse_known_args(arguments)[0].method)
-
-
-def method_of(config: PretrainBaseline) -> Method:
+def method_of(config: PretrainBaseline) -> "Method":
     """How the baseline is trained in this run."""
+    from baselines.methods import BASELINES
+    from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
+    from catlip.pretraining.method import Method, classes_of, encoder_of
+
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
     text = text_tower(recipe.encoder)
     context = recipe.text_context or text.context
     classes = classes_of(config) if "labels" in method.needs else None
 
-    def build() -> Objective:
+    def build() -> "Objective":
         base_rates = classes.base_rates if classes else None
         objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
         if isinstance(objective, TwoTowers) and context != text.context:
@@ -80,7 +76,7 @@ def method_of(config: PretrainBaseline) -> Method:
     )
 
 
-def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
+def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
     """The run that the config of a record describes."""
     config = from_plain(settings, PretrainBaseline)
     return config, method_of(config)
@@ -88,12 +84,14 @@ def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
 
 def main(config: PretrainBaseline) -> None:
     """Train the baseline."""
+    from catlip.pretraining.run import pretrain
+
     if record := pretrain(config, method_of(config)):
         print(record)
 
 
 if __name__ == "__main__":
-    recipes = recipes_of(_method(sys.argv[1:]))
+    recipes = recipes_of(take_option(sys.argv[1:], "method", PretrainBaseline.method)[0])
     run(
         PretrainBaseline, main, {name: PretrainBaseline(recipe) for name, recipe in recipes.items()}
     )

@@ -1,14 +1,6 @@
 """CatLIP: pre-training an image encoder by classifying the nouns of captions."""
 
 import os
-import signal
-import sys
-
-# Ctrl-C while a program is being imported, which takes seconds, ends it without a traceback;
-# `catlip.cli.run` goes back to Python's own way. A library in another program changes nothing.
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 from importlib.metadata import PackageNotFoundError, version
 
 try:

@@ -7,7 +7,6 @@ encoders use this stem, because a plain ViT learns too slowly from a few thousan
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -19,47 +18,12 @@ from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from catlip.architectures import ENCODERS as ENCODERS
+from catlip.architectures import Architecture as Architecture
+from catlip.architectures import Pool as Pool
 from catlip.cli import InputError, choose
 
-Pool = Literal["token", "avg"]
 NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Shape of an encoder.
-
-    Attributes:
-        width: numbers per token.
-        depth: transformer blocks.
-        heads: attention heads.
-        patch: pixels per side of a token.
-        stem: a key of STEMS.
-        pool: what is transferred: the class token ("token", as in the paper) or the mean of all
-            other tokens ("avg").
-    """
-
-    width: int
-    depth: int
-    heads: int
-    patch: int = 16
-    stem: str = "patchify"
-    pool: Pool = "token"
-
-
-ENCODERS = {
-    "hybrid_micro": Architecture(64, 1, 1, stem="hybrid", pool="avg"),
-    "hybrid_mini": Architecture(128, 1, 2, stem="hybrid", pool="avg"),
-    "hybrid_small": Architecture(256, 1, 4, stem="hybrid", pool="avg"),
-    "vit_tiny16": Architecture(192, 12, 3),
-    "vit_small16": Architecture(384, 12, 6),
-    "vit_b16": Architecture(768, 12, 12),
-    "vit_l16": Architecture(1024, 24, 16),
-    "vit_h16": Architecture(1280, 32, 20),
-    "vit_b16_conv": Architecture(768, 12, 12, stem="conv"),
-    "vit_l16_conv": Architecture(1024, 24, 16, stem="conv"),
-    "vit_h16_conv": Architecture(1280, 32, 20, stem="conv"),
-}
 
 
 class ImageEncoder(VisionTransformer):

@@ -1,19 +1,19 @@
 """Pre-train an image encoder by classifying the nouns of captions: CatLIP (Section 3.2)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from catlip.categorical import Categorical
 from catlip.cli import run
-from catlip.initialization import linear_as_release
 from catlip.pretraining.config import LabelledRun, PretrainRun
-from catlip.pretraining.method import Method, classes_of, encoder_of
-from catlip.pretraining.run import pretrain
 from catlip.program.ranges import Natural
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import from_plain
+
+if TYPE_CHECKING:  # the command line is read without torch
+    from torch import Tensor
+
+    from catlip.categorical import Categorical
+    from catlip.pretraining.method import Method
 
 
 @dataclass(frozen=True)
@@ -30,29 +30,38 @@ class PretrainCatLIP(LabelledRun):
     """Classes whose logits are in memory at a time; 0 for all of them. The result is the same."""
 
 
-def categorical(recipe: Recipe, base_rates: Tensor, chunk_classes: int = 0) -> Categorical:
+def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) -> "Categorical":
     """CatLIP's objective, initialised as the recipe says."""
+    from catlip.categorical import Categorical
+    from catlip.initialization import linear_as_release
+    from catlip.pretraining.method import encoder_of
+
     objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)
     if recipe.initialization == "release":
         linear_as_release(objective.classifier)
     return objective
 
 
-def method_of(config: PretrainCatLIP) -> Method:
+def method_of(config: PretrainCatLIP) -> "Method":
     """How CatLIP is trained in this run."""
+    from catlip.pretraining.method import Method, classes_of
+
     classes = classes_of(config)
     return Method(
         lambda: categorical(config.recipe, classes.base_rates, config.chunk_classes), classes
     )
 
 
-def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
+def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
     """The run that the config of a record describes."""
     config = from_plain(settings, PretrainCatLIP)
     return config, method_of(config)
 
 
 def main(config: PretrainCatLIP) -> None:
+    """Train CatLIP."""
+    from catlip.pretraining.run import pretrain
+
     if record := pretrain(config, method_of(config)):
         print(record)
 

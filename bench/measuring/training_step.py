@@ -30,8 +30,7 @@ from catlip.program.ranges import Count, Seed
 from catlip.recipes.pretrain import CATLIP
 from catlip.training.distributed import Place
 from catlip.training.parallel import Parallel, gradient_norm
-from catlip.training.precision import PRECISIONS
-from catlip.training.schedule import AdamWForm, Optimization
+from catlip.training.schedule import PRECISIONS, AdamWForm, Optimization
 from catlip.training.trainer import Implementation, Trainer, unmarked
 
 EncoderName = Annotated[str, one_of(ENCODERS)]

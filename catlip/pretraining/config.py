@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import tyro
+from typing import Literal
 
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
@@ -11,14 +10,13 @@ from catlip.program.ranges import Count, Natural, Positive, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.record import LATER
 from catlip.system.urls import is_remote
-from catlip.training.parallel import Parallel
 
 
 @dataclass(frozen=True)
 class PretrainRun:
     """The options of a pre-training run by any method."""
 
-    recipe: tyro.conf.OmitArgPrefixes[Recipe]
+    recipe: Recipe
     shards: tuple[str, ...] = ()
     """Image-caption shards: paths or URLs (s3:// ...), folders, globs or braces."""
     out: Path = Path("runs/pretrain")
@@ -32,7 +30,7 @@ class PretrainRun:
     one; with a GPU, the number of cores per rank minus one.
     """
     max_broken: MaxBroken = MAX_BROKEN
-    parallel: Parallel = "ddp"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
     them.
     """

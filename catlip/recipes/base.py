@@ -3,37 +3,31 @@ the origin of the model and the seed.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tyro
 
 from catlip.cli import InputError
-from catlip.data.augment import Augmentation
 from catlip.data.sampler import ImageSize, StepPlan, image_sizes, steps_for
-from catlip.program.flags import HIDDEN
 from catlip.program.ranges import Count, Fraction, Natural, NotNegative, Positive, PositiveFraction
 from catlip.record import plain
 from catlip.training.schedule import Optimization
 
+if TYPE_CHECKING:  # it needs torch
+    from catlip.data.augment import Augmentation
+
 Source = Literal["own", "paper", "release"]
 Initialization = Literal["own", "release"]
-# Groups of flags in --help: title -> fields. Fields of no group are shown under `recipe`.
-Groups = dict[str, tuple[str, ...]]
+DESCRIPTIONS = ("about", "source")  # fields that do not determine a run
 
 
 @dataclass(frozen=True)
 class ImageRecipe(Optimization):
     """How long to train, on how many images at a time, and on images of which size."""
 
-    GROUPS: ClassVar[Groups] = {
-        "recipe": (
-            *("epochs", "micro_batch", "num_devices", "resolution"),
-            *("max_lr", "min_lr", "warmup_iterations", "weight_decay", "precision"),
-        ),
-        "optimizer": ("betas", "eps", "grad_clip", "ema_decay", "ema_rising", "per_epoch"),
-    }
-
-    about: str = ""
+    about: tyro.conf.Suppress[str] = ""
     """What it costs and what it should reach."""
-    source: Source = "own"
+    source: tyro.conf.Suppress[Source] = "own"
     """Where the numbers are from: this project (own), the paper or the release."""
     micro_batch: Count = 1024
     """Images per device and micro-step."""
@@ -54,7 +48,7 @@ class ImageRecipe(Optimization):
 
     def identity(self) -> dict[str, Any]:
         """The fields that determine a run, as JSON values: all except `about` and `source`."""
-        return {name: value for name, value in plain(self).items() if name not in HIDDEN}
+        return {name: value for name, value in plain(self).items() if name not in DESCRIPTIONS}
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes that steps draw from, with the batch per device at each."""
@@ -89,14 +83,6 @@ class ImageRecipe(Optimization):
 class MultiScaleRecipe(ImageRecipe):
     """What pre-training and classification share: random crops of images at several sizes."""
 
-    GROUPS: ClassVar[Groups] = {
-        **ImageRecipe.GROUPS,
-        "recipe": ("iterations", *ImageRecipe.GROUPS["recipe"]),
-        "images": (
-            *("min_resolution", "max_resolution", "num_scales", "scale_multiple"),
-            *("crop_scale", "flip", "range_augment"),
-        ),
-    }
     ALTERNATIVES: ClassVar[tuple[str, str]] = ("iterations", "epochs")
 
     iterations: Natural = 0
@@ -142,8 +128,10 @@ class MultiScaleRecipe(ImageRecipe):
             multiple=self.scale_multiple,
         )
 
-    def augmentation(self) -> Augmentation:
+    def augmentation(self) -> "Augmentation":
         """How each image is cropped and flipped."""
+        from catlip.data.augment import Augmentation
+
         return Augmentation(crop_scale=self.crop_scale, flip=self.flip)
 
     def length(self) -> str:

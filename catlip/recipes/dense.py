@@ -6,7 +6,6 @@ head has. The data, the encoder and the seed are options of the program.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, image_sizes
@@ -19,7 +18,7 @@ from catlip.program.ranges import (
     Positive,
     PositiveFraction,
 )
-from catlip.recipes.base import Groups, ImageRecipe, Initialization
+from catlip.recipes.base import ImageRecipe, Initialization
 from catlip.recipes.transfer import OVERFIT
 from catlip.record import LATER
 
@@ -31,11 +30,6 @@ SIDE_MULTIPLE = 32  # pixels; the sides of the release's squares are multiples o
 @dataclass(frozen=True)
 class DenseRecipe(ImageRecipe):
     """What segmentation and detection share: how the encoder is used and trained."""
-
-    GROUPS: ClassVar[Groups] = {
-        **ImageRecipe.GROUPS,
-        "model": ("output_stride", "drop_path", "layer_decay", "range_augment"),
-    }
 
     epochs: Positive = 50.0
     """Passes over the data."""
@@ -58,12 +52,6 @@ class DenseRecipe(ImageRecipe):
 @dataclass(frozen=True)
 class SegmentationRecipe(DenseRecipe):
     """DeepLabv3 on an encoder (Section 5.2, Table 7d)."""
-
-    GROUPS: ClassVar[Groups] = {
-        **DenseRecipe.GROUPS,
-        "images": ("short_side", "longest_side", "most_of_one_class"),
-        "head": ("head_channels", "dilations", "head_dropout", "initialization"),
-    }
 
     short_side: tuple[Count, Count] = (256, 768)
     """Range in pixels of a training image's shorter side before the crop."""
@@ -89,17 +77,6 @@ class DetectionRecipe(DenseRecipe):
     """Mask R-CNN on an encoder (Section 5.2, Table 7e). The learning rate falls in steps, not along
     a cosine.
     """
-
-    GROUPS: ClassVar[Groups] = {
-        **DenseRecipe.GROUPS,
-        "schedule": ("lr_step_epochs", "lr_step_factor", "warmup_from"),
-        "images": ("scale_jitter", "square_sides"),
-        "head": (
-            *("pyramid_scales", "pyramid_channels", "head_convolutions", "fc_channels", "window"),
-            *("proposals", "test_proposals", "background_iou", "smooth_l1_beta"),
-            *("roi_sampling", "roi_aligned", "least_score"),
-        ),
-    }
 
     lr_step_epochs: tuple[NotNegative, ...] = (22, 24)
     """Epochs at which the learning rate falls; `min_lr` is not used."""

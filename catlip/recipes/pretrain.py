@@ -5,25 +5,16 @@ of a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from catlip.program.ranges import Count, PartialFraction, Positive
-from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
+from catlip.recipes.base import Initialization, MultiScaleRecipe
 from catlip.record import LATER
 
 
 @dataclass(frozen=True)
 class Recipe(MultiScaleRecipe):
     """Everything that determines a pre-training run, except the data, the method and the seed."""
-
-    GROUPS: ClassVar[Groups] = {
-        **MultiScaleRecipe.GROUPS,
-        "recipe": ("encoder", *MultiScaleRecipe.GROUPS["recipe"]),
-        "model": (
-            *("drop_path", "patch_drop_rate", "attention", "checkpointing"),
-            *("initialization", "temperature", "logit_bias", "text_context"),
-        ),
-    }
 
     encoder: str = "vit_b16"
     """Image encoder: hybrid_micro, hybrid_mini, hybrid_small, vit_tiny16, vit_small16, vit_b16,

@@ -7,11 +7,10 @@ probe: the probe gets the same values, without warm-up and RangeAugment.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from catlip.cli import InputError
 from catlip.program.ranges import Natural, PartialFraction, PositiveFraction
-from catlip.recipes.base import Groups, Initialization, MultiScaleRecipe
+from catlip.recipes.base import Initialization, MultiScaleRecipe
 from catlip.record import LATER
 
 OVERFIT = "Overfits ten scenes in two minutes on a CPU core: can the harness learn at all?"
@@ -22,12 +21,6 @@ class TransferRecipe(MultiScaleRecipe):
     """Everything that determines the training of a classifier on an encoder, except the data, the
     encoder and the seed.
     """
-
-    GROUPS: ClassVar[Groups] = {
-        **MultiScaleRecipe.GROUPS,
-        "images": (*MultiScaleRecipe.GROUPS["images"], "test_resize"),
-        "classifier": ("label_smoothing", "layer_decay", "initialization"),
-    }
 
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a

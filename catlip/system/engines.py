@@ -10,7 +10,6 @@ the other items go on, and the item is not tried again.
             print(path, size)
 """
 
-import errno
 import logging
 import multiprocessing
 import os
@@ -169,7 +168,7 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
     except InputError as error:
         return error
     except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in USER_ERRORS:
+        if error.errno not in USER_ERRORS:
             raise
         return error
 

@@ -5,7 +5,6 @@ import sys
 
 import torch
 
-PRECISIONS = ("fp32", "bf16", "fp16")
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

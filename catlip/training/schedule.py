@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from catlip.cli import InputError
 from catlip.program.ranges import Natural, NotNegative, PartialFraction, Positive, check_ranges
-from catlip.training.precision import PRECISIONS
 
+if TYPE_CHECKING:  # recipes and the command line are read without torch
+    import torch
+    from torch import nn
+
+PRECISIONS = ("fp32", "bf16", "fp16")
 WARMUP_FROM = 1e-6  # the release's warm-up starts here
 AdamWForm = Literal["fused", "foreach", "loop"]
 
@@ -72,7 +73,7 @@ class Optimization:
 class Trained(Protocol):
     """A module that states how its parameters learn: an Objective, or another library's model."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def named_parameters(self) -> Iterator[tuple[str, "nn.Parameter"]]: ...
 
     def lr_scale(self, name: str) -> float:
         """The factor of the learning rate of the parameter of that name."""
@@ -83,7 +84,9 @@ class Trained(Protocol):
         ...
 
 
-def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -> torch.optim.AdamW:
+def adamw(
+    objective: Trained, recipe: Optimization, form: AdamWForm = "fused"
+) -> "torch.optim.AdamW":
     """AdamW for an objective.
 
     Parameters of fewer than two dimensions, and those for which the objective's `decays` is false,
@@ -96,6 +99,8 @@ def adamw(objective: Trained, recipe: Optimization, form: AdamWForm = "fused") -
         form: one kernel for all parameters ("fused"), one per operation ("foreach"), or one per
             operation and parameter ("loop"). The result is the same.
     """
+    import torch
+
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:

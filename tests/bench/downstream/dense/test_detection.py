@@ -29,7 +29,7 @@ from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 from catlip.data.sampler import ImageSize
-from catlip.program.flags import HIDDEN
+from catlip.recipes.base import DESCRIPTIONS
 from catlip.recipes.dense import DETECTIONS
 from catlip.training.distributed import Place
 from catlip.training.preempt import EXIT_CODE
@@ -385,7 +385,7 @@ def test_two_ranks_train_and_test_as_one(succeed, small, tmp_path) -> None:
     detect(small, tmp_path / "one.json", recipe, encoder="random:vit_tiny16@48")
     options = ["--encoder", "random:vit_tiny16@48", "--data", f"coco:{small}", "--device", "cpu"]
     for name, value in vars(recipe).items():
-        if name not in HIDDEN and not isinstance(value, bool):
+        if name not in DESCRIPTIONS and not isinstance(value, bool):
             values = [value] if not isinstance(value, tuple) else value
             options += [f"--{name.replace('_', '-')}", *values]
     more = ("--num-workers", 0, "--draw", 2, "--quiet", "--out", tmp_path / "two.json")
