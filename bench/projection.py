@@ -6,7 +6,6 @@ each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How mu
 communication explain?
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +14,6 @@ from pathlib import Path
 from bench.arithmetic.link import PRESETS, Link
 from bench.arithmetic.scaling import Compute, measured_compute, measured_link, project
 from bench.measuring import methods
-from bench.measuring.scaling_check import validate
 from bench.measuring.training_step import EncoderName, MethodNames, factors_of
 from bench.plan import projection_result as result
 from bench.plan.projection_result import projection_tables, ratios_said, scaling_tables
@@ -46,7 +44,6 @@ class Projection:
 
     python -m bench.projection --tflops 312 --mfu 0.4 --link a100_8x_nvlink_200gbit
     python -m bench.projection --step-time runs/bench/step_time/X.json --network-gb-s 12.5
-    python -m bench.projection --validate
     """
 
     model: EncoderName = "vit_b16"
@@ -90,12 +87,8 @@ class Projection:
     """Bandwidth of a device between nodes, each way."""
     network_latency_us: NotNegative | None = None
     """Latency of a message between nodes."""
-    validate: bool = False
-    """First check the arithmetic on 1, 2 and 4 ranks of a tiny model on this machine's cores."""
     out: Path = Path("runs/bench/projection")
     """Folder for the record, named by model, compute and link."""
-    quiet: bool = False
-    """No progress bar of the validation."""
 
     def __post_init__(self) -> None:
         choose("link", self.link, PRESETS)
@@ -188,7 +181,7 @@ def paper_ratios(rows: Sequence[result.Layout]) -> list[result.LayoutRatio]:
 
 
 def main(config: Projection) -> None:
-    """Project, and validate if asked to; print the tables and write the record."""
+    """Project, print the tables and write the record."""
     computes, link = find_compute(config), find_link(config)
     name = config.step_time.stem if config.step_time else f"{config.model}-assumed"
     name += f"-{config.communication.stem if config.communication else config.link}"
@@ -196,14 +189,6 @@ def main(config: Projection) -> None:
     with Record(path, kind=result.Projection, config=config) as record:
         record.shown_as = methods.shown(computes)
         rows = paper_layouts(config, computes, link)
-        validation = []
-        if config.validate:
-            load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-            validation = validate(quiet=config.quiet)
-            record.notes.append(
-                f"other programs' load before the validation: {load:.1f} on {cores} cores; ranks "
-                "had what was left"
-            )
         record.notes += NOTES
         measured = record.measured(
             result.Projection(
@@ -212,7 +197,6 @@ def main(config: Projection) -> None:
                 layouts=layouts(config, computes, link),
                 paper_layouts=rows,
                 paper_ratios=paper_ratios(rows) if PAPER_LAYOUTS.keys() <= computes.keys() else [],
-                validation=validation,
             )
         )
     print_tables([*scaling_tables(measured), *projection_tables(measured)])

@@ -77,14 +77,13 @@ def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
         ("catlip.transfer_init", "--vocabulary"),
         ("bench.projection", "--step-time"),
         ("bench.projection", "--communication"),
-        ("bench.compare", ""),
     ],
 )
 def test_a_folder_given_as_a_file_is_one_line_that_names_it(
     module, option, monkeypatch, capsys, tmp_path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = {"catlip.examples": ["shards"], "bench.compare": [str(tmp_path)]}.get(module, [])
+    first = {"catlip.examples": ["shards"]}.get(module, [])
     monkeypatch.setattr(sys, "argv", ["prog", *first, *([option] if option else []), str(tmp_path)])
     with one_line_exit(capsys, tmp_path, "folder"):
         runpy.run_module(module, run_name="__main__")

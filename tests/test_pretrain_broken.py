@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.measuring.feed import EvenLabels
+from bench.step_time.measure import EvenLabels
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.data.shards import write_shard

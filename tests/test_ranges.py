@@ -65,7 +65,6 @@ def test_an_optimization_or_a_recipe_of_impossible_numbers_cannot_be_made(
         ("catlip.pretrain", ["--snapshots", "0"]),
         ("bench.step_time", ["--batch-size", "-4"]),
         ("bench.step_time", ["--num-steps", "-1"]),
-        ("bench.loop_overhead", ["--num-steps", "0"]),
         ("bench.data_path", ["--rounds", "0"]),
         ("bench.projection", ["--mfu", "nan"]),
         ("bench.memory", ["--batch-sizes", "4", "0"]),

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 
 from bench.measuring import methods
-from bench.measuring.saved_tensors import TOWERS
 from bench.measuring.training_step import Factors
+from bench.memory.tensors import TOWERS
 from catlip.costs import FLOAT32, StepShape
 from catlip.objective import Objective
 from catlip.training.precision import AUTOCAST

@@ -164,7 +164,7 @@ def less_memory(groups: Sequence[Trained]) -> Iterator[Evidence]:
     """CatLIP's peak memory is smaller at every batch size that both were measured at."""
     for record in _records(groups, Memory):
         compared = []
-        for size, batch in record.measured.shown_batches.items():
+        for size, batch in record.measured.by_size.items():
             if all(method in batch.methods for method in PAIR):
                 one, other = (batch.methods[method].measured.peak_gib for method in PAIR)
                 more = None if one is None or other is None else other - one

@@ -22,8 +22,9 @@ from bench.arithmetic.flops import (
 )
 from bench.arithmetic.state import parameters, state_bytes
 from bench.measuring import methods
-from bench.measuring.saved_tensors import saved_bytes
-from bench.measuring.training_step import Factors, batch_of, build
+from bench.measuring.factors import Factors
+from bench.measuring.training_step import batch_of, build
+from bench.memory.tensors import saved_bytes
 from catlip.cli import InputError
 from catlip.costs import Exchange
 from catlip.dry_run import CPU_ATTENTION

@@ -23,7 +23,6 @@ from bench.arithmetic.link import (
     scatter_ms,
 )
 from bench.arithmetic.scaling import Compute, exposed_ms, project
-from bench.measuring.scaling_check import METHODS, RANKS, validate
 from bench.measuring.training_step import Factors
 from bench.projection import Projection, find_compute, find_link
 from catlip.cli import InputError
@@ -191,16 +190,3 @@ def test_a_measured_step_time_is_where_the_projection_begins(succeed, tmp_path) 
 def test_what_cannot_be_projected_is_refused(options, complaint) -> None:
     with pytest.raises(InputError, match=complaint):
         check_ranges(Projection(**options))
-
-
-@pytest.mark.slow
-def test_the_validation_measures_one_two_and_four_ranks() -> None:
-    rows = validate(rounds=1, num_steps=2, quiet=True)
-    assert [(row.method, row.world_size) for row in rows] == [
-        (method, ranks) for method in METHODS for ranks in RANKS
-    ]
-    for row in rows:
-        assert row.error == pytest.approx(row.predicted_ms / row.measured_ms.median - 1)
-        assert (row.predicted_exposed_ms > 0) == (row.world_size > 1)
-    alone = [row for row in rows if row.world_size == 1]
-    assert all(abs(row.error) < 1e-6 for row in alone)  # what the prediction was made of

@@ -149,8 +149,8 @@ def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
     name = operator._opname
     if operator.namespace != "c10d" or name not in OPERATORS:
         raise NotImplementedError(
-            f"{operator} is not in bench.measuring.collectives.OPERATORS, so what it sends is "
-            "not known"
+            f"{operator} is not in bench.communication.collectives.OPERATORS, so what it sends is "
+            "unknown"
         )
     kind, handed_in = OPERATORS[name]
     tensors: list[Tensor] = tree_leaves(arguments[handed_in])

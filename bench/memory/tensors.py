@@ -1,15 +1,16 @@
-"""What autograd keeps between the forward and the backward pass, by the part of the objective that
-it is kept for.
-
-kept = saved_bytes(trainer, batch)
-kept["image_encoder"], kept["text_tower"], kept["logits"]
+"""How many bytes of tensors are alive, for a CPU, which has no allocator that can be asked; and
+what autograd keeps between the forward and the backward pass, by the part that it is kept for.
 """
 
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from catlip.data.loader import Batch
 from catlip.training.trainer import Trainer
@@ -17,6 +18,47 @@ from catlip.training.trainer import Trainer
 # Member of an objective -> name of the part.
 TOWERS = {"image_encoder": "image_encoder", "text_encoder": "text_tower"}
 REST = "logits"  # heads, embeddings, logits and targets
+
+
+class LiveStorage(TorchDispatchMode):
+    """Counts what is alive while it is entered.
+
+    Each operator's results are counted by storage, so that views count once, from when they are
+    made until nothing refers to them. The work space of a running kernel, and what the system's
+    allocator keeps, are not counted.
+
+    Args:
+        held: tensors that exist already, to be counted too.
+    Attributes:
+        bytes, peak_bytes: now, and at most so far.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()):
+        super().__init__()
+        self.bytes = self.peak_bytes = 0
+        self._known: set[int] = set()
+        for tensor in held:
+            self._count(tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **kwargs or {})
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor):
+                self._count(result)
+        return results
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._known:
+            return
+        self._known.add(storage._cdata)
+        self.bytes += storage.nbytes()
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+
+    def _forget(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self.bytes -= size
 
 
 class SavedTensors(saved_tensors_hooks):
