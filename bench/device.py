@@ -177,13 +177,13 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
     no_data = "" if config.data else "needs --data"
     if gpu:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
-        large = StepTime("vit_l16", compile=True, batch_size=128)
-        huge = StepTime("vit_h16", compile=True, batch_size=64)
-        from_shards = StepTime(data=config.data, workers=workers, eager=True)
+        large = StepTime("vit_l16", batch_size=128, num_steps=20)
+        huge = StepTime("vit_h16", batch_size=64, num_steps=20)
+        from_shards = StepTime(data=config.data, workers=workers, compile=False)
         forward = Waterfall(num_sizes=3, orders=("forward",))
         return [
-            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, eager=True)),
-            part("step time, B/16, compiled", 50, StepTime(compile=True)),
+            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, compile=False)),
+            part("step time, B/16, eager and compiled", 70, StepTime()),
             part("step time, L/16", 60, large),
             part("step time, H/16", 75, huge),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),

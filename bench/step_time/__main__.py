@@ -16,7 +16,7 @@ class StepTime(StepConfig):
     """Time one training step of each method, interleaved, and compare.
 
     python -m bench.step_time --model vit_b16
-    python -m bench.step_time --model vit_l16 --batch-size 128 --eager --compile --device cuda
+    python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
     python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain \\
         --workers 2
@@ -33,11 +33,9 @@ class StepTime(StepConfig):
     """Compute each image block's activations again in the backward pass."""
     range_augment: bool = field(default=False, metadata=LATER)
     """Also draw each image's brightness, contrast and noise, as the paper's recipes do."""
-    eager: bool = field(default=False, metadata=LATER)
-    """Time without compiled blocks."""
-    compile: bool = False
-    """Time with compiled transformer blocks; with --eager both ways, one record each, and what
-    compiling took. By default a GPU is timed both ways, and a CPU without.
+    compile: bool | None = None
+    """Also time with compiled transformer blocks, in a record of its own, and say how long
+    compiling took; by default on a GPU only.
     """
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
@@ -56,7 +54,7 @@ class StepTime(StepConfig):
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way, eager or compiled."""
     from bench.measuring.training_step import free_memory
-    from bench.step_time.measure import compiling_s, resolve, time_steps, ways
+    from bench.step_time.measure import compiling_s, resolve, time_steps
     from bench.step_time.result import step_tables
     from catlip.table import print_tables, shown
     from catlip.training.distributed import find_place
@@ -64,7 +62,7 @@ def main(config: StepTime) -> None:
     place = find_place(config.device)
     config = resolve(config, place.device)
     runs = []
-    for compiled in ways(config, place.device.type):
+    for compiled in (False, True) if config.compile else (False,):
         runs += time_steps(replace(config, compile=compiled), place)
         free_memory()  # two ways at once may not fit on a device
     if runs:

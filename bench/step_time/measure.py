@@ -73,17 +73,11 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
+        compile=device.type == "cuda" if config.compile is None else config.compile,
         num_steps=config.num_steps or NUM_STEPS[device.type],
     )
     steps = [factors_of(config, method) for method in config.methods]
     return replace(config, batch_size=config.batch_size or default_batch(steps, device))
-
-
-def ways(config: StepTime, device_type: str) -> list[bool]:
-    """Whether to compile, for each way that is timed."""
-    if not (config.eager or config.compile):
-        return [False, True] if device_type == "cuda" else [False]
-    return [False] * config.eager + [True] * config.compile
 
 
 def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:

@@ -18,7 +18,7 @@ from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
-from bench.step_time.measure import PARTS, compiling_s, measure_ceiling, steps_ms, ways
+from bench.step_time.measure import PARTS, compiling_s, measure_ceiling, resolve, steps_ms
 from catlip.results.cells import TIMES
 from catlip.results.run import read_run
 from catlip.system import machine
@@ -82,19 +82,19 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("eager", "compiled", "device_type", "expected"),
+    ("asked_for", "device_type", "expected"),
     [
-        (False, False, "cuda", [False, True]),
-        (False, False, "cpu", [False]),
-        (True, False, "cuda", [False]),
-        (False, True, "cpu", [True]),
-        (True, True, "cpu", [False, True]),
+        (None, "cuda", True),
+        (None, "cpu", False),
+        (False, "cuda", False),
+        (True, "cpu", True),
     ],
 )
-def test_a_gpu_is_timed_both_ways_unless_one_is_asked_for(
-    eager, compiled, device_type, expected
+def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted(
+    asked_for, device_type, expected
 ) -> None:
-    assert ways(StepTime(eager=eager, compile=compiled), device_type) == expected
+    config = replace(CONFIG, compile=asked_for)
+    assert resolve(config, torch.device(device_type)).compile is expected
 
 
 def test_compiling_takes_what_the_first_compiled_step_takes_longer() -> None:
