@@ -1,4 +1,4 @@
-"""`python -m reports`: turns records into one page. Its subcommands are `compare` and `merge`."""
+"""`python -m reports`: turns records into one page. Its subcommands are `compare` and `frame`."""
 
 import gc
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from pathlib import Path
 from catlip.cli import Program, run
 from catlip.system.lock import only_writer
 from catlip.table import as_text
-from reports.compare.comparison import Compare, compare
-from reports.compare.merging import Merge, merge
+from reports.compare import Compare, compare
 from reports.read.records import read_records
 from reports.render.page import write_report
+from reports.results import WriteFrame, write_frame
 from reports.sections import RUN_ALL, build_page
 
 DEFAULT = (Path("runs"), Path("reports/records"))
@@ -34,9 +34,9 @@ class Report:
 
     python -m reports compare runs reports/records --out comparison.md
 
-    `merge` copies records from other machines into one folder and overwrites nothing:
+    `frame` writes every number of every record as one table for your own notebook:
 
-    python -m reports merge from-a100/runs from-h100/runs --out runs/together
+    python -m reports frame runs -o results.parquet
     """
 
     records: tuple[Path, ...] = DEFAULT
@@ -71,5 +71,8 @@ def main(config: Report) -> None:
 
 
 if __name__ == "__main__":
-    subcommands: dict[str, Program] = {"compare": (Compare, compare), "merge": (Merge, merge)}
+    subcommands: dict[str, Program] = {
+        "compare": (Compare, compare),
+        "frame": (WriteFrame, write_frame),
+    }
     run(Report, main, subcommands=subcommands)

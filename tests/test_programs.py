@@ -124,18 +124,19 @@ def test_no_entry_is_of_a_program_that_is_gone() -> None:
 
 
 def commands() -> list[str]:
-    """The commands of ours in the README, in run_all.sh's examples, on the page without and with
+    """The commands of ours in README and docs, in run_all.sh's examples, on the page without and with
     records, and among those that would settle a claim.
     """
     from catlip.results.blocks import Command
     from reports.read.records import read_records
     from reports.sections import build_page
 
-    pages = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]
-    blocks = [block for page in pages for section in page.sections for block in section.blocks]
+    reports = [build_page(read_records(roots)) for roots in ([], [REPOSITORY / "reports/records"])]
+    blocks = [block for page in reports for section in page.sections for block in section.blocks]
     shown = [block.line for block in blocks if isinstance(block, Command)]
-    readme = (REPOSITORY / "README.md").read_text().replace("\\\n", " ")
-    lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", readme, re.DOTALL)).splitlines()
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
+    lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
     ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")
     return sorted({line for line in (*lines, *shown, *settling()) if ours.search(line)})
 

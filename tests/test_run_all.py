@@ -376,7 +376,8 @@ def test_the_scripts_are_sound() -> None:
 
 
 def readme_commands() -> list[str]:
-    text = (REPOSITORY / "README.md").read_text()
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    text = "".join(page.read_text() for page in pages)
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.startswith("#")]

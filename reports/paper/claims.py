@@ -6,82 +6,20 @@ comparison is not tested. Of several pieces of evidence, the nearest to the pape
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 
 from catlip.claims import Claim, changes, claims, digest, is_before_rules, least_pairs, rules
 from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
 from catlip.results.run import Records, text
 from catlip.table import Cell, Table, clipped, shown, signed
-from reports.paper import claims_accuracy as accuracy
-from reports.paper import claims_cost as cost
-from reports.paper import claims_learning as learning
-from reports.paper import claims_scaling as scaling
-from reports.paper import claims_words as words
-from reports.paper.evidence import Compared, Evidence, Trained, groups_of
+from reports.paper.evidence import Compared, Evidence, evidence, groups_of
+from reports.results import frame_of
 
 NOT_TESTED = "not tested"
 AT_THE_PAPERS = "at the paper's scale"
 BY_ANALOGUE = "by an analogue"
-
-Judge = Callable[[Sequence[Trained]], Iterable[Evidence]]
-
-
-def _either(*judges: Judge) -> Judge:
-    """A judge that yields the evidence of all these judges."""
-    return lambda groups: chain.from_iterable(judge(groups) for judge in judges)
-
-
-JUDGES: Mapping[str, Judge] = {
-    "probe_parity": partial(accuracy.as_good, kind="linear_probe"),
-    "finetune_parity": partial(accuracy.as_good, kind="finetune"),
-    **{f"{kind}_parity": partial(accuracy.as_good, kind=kind) for kind in accuracy.DENSE},
-    "public_clips": lambda groups: (),
-    "cheaper": cost.trainings_cheaper,
-    "speed_up": cost.speed_up,
-    "step": cost.step_faster,
-    "parameters": cost.fewer_parameters,
-    "memory": cost.less_memory,
-    "batch": cost.larger_batch,
-    "loss_time": cost.loss_faster,
-    "bytes": cost.fewer_bytes,
-    "exposed": cost.waits_less,
-    "catlip_longer": partial(learning.longer_helps, method="catlip"),
-    "clip_plateaus": partial(learning.longer_helps, method="clip"),
-    "less_compute": learning.less_compute,
-    "transfer_init": learning.transfer_init_gains,
-    "gain_falls": learning.gain_falls,
-    "tuned_gain": learning.tuned_gain_is_smaller,
-    "larger_data": _either(accuracy.larger_data_helps, scaling.more_data_helps),
-    "larger_encoder": _either(
-        partial(accuracy.larger_encoder_helps, levels_of=accuracy.accuracies),
-        partial(scaling.larger_encoders_help, levels_of=scaling.accuracies),
-    ),
-    "larger_with_few": partial(accuracy.larger_encoder_helps, levels_of=accuracy.with_one_percent),
-    "loss_and_size": _either(
-        partial(accuracy.larger_encoder_helps, levels_of=accuracy.negative_loss, unit="nats"),
-        partial(scaling.larger_encoders_help, levels_of=scaling.negative_loss, unit="nats"),
-    ),
-    "loss_unsaturated": accuracy.loss_still_falls,
-    "more_synsets": partial(
-        words.more_in_larger_data, count=words.unique_synsets, what="different synsets"
-    ),
-    "more_matches": partial(
-        words.more_in_larger_data,
-        count=words.exact_matches,
-        what="labels of ImageNet-1k found exactly",
-    ),
-    "more_samples": partial(
-        words.more_in_larger_data,
-        count=words.captions_of_median_match,
-        what="captions of the median label found exactly",
-    ),
-    "exact_share": words.exact_share,
-    "thresholds_alike": learning.thresholds_alike,
-    "large_thresholds": learning.large_thresholds_lose,
-}
 
 
 @dataclass(frozen=True)
@@ -114,10 +52,10 @@ def verdicts(records: Records) -> dict[str, Verdict]:
     """Claim -> its verdict. Of the evidence that tested anything, the one with the fewest caveats
     counts; of equals, the first.
     """
-    groups = groups_of(records)
+    groups, frame = groups_of(records), frame_of(records)
     return {
         claim.id: min(
-            (_judged(claim, evidence) for evidence in JUDGES[claim.id](groups)),
+            (_judged(claim, one) for test in claim.tests for one in evidence(test, groups, frame)),
             key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)),
             default=Verdict(NOT_TESTED, Evidence(())),
         )

@@ -1,24 +1,46 @@
-"""Evidence on a claim: what was compared, and how far it is from the paper's scale.
+"""Evidence on the paper's claims: selections of the table of results, paired as claims.toml says.
 
-Evidence from the paper's data sets and encoders is at the paper's scale; all other evidence has
-caveats.
+A claim's `test` names the rows (kinds, metric, where), the column whose levels are compared, which
+levels, and what forms a pair. Evidence from the paper's data sets and encoders is at the paper's
+scale; all other evidence has caveats.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from itertools import pairwise
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench.downstream.dense.result import Dense
+from bench.downstream.probe.crossed import between_probes
 from bench.downstream.probe.result import Finetune, LinearProbe, OnTasks, Readout
 from bench.downstream.probe.runs import NOT_JUDGED
-from bench.downstream.probe.tasks import by_importance, is_published, without_classes
-from bench.studies.longer_training_result import LongerTraining
+from bench.downstream.probe.tasks import agreed, by_importance, is_published, without_classes
+from bench.step_time.steps import USUAL_RESOLUTION, step_description
+from bench.studies.laws import cost_of
 from bench.studies.scaling_result import Scaling
+from catlip.claims import Test, least_pairs
+from catlip.label.result import RULES
+from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.estimate import Estimate
-from catlip.results.kind import Kind
+from catlip.results.caveats import are_enough, busy_machines
+from catlip.results.estimate import (
+    Estimate,
+    beats,
+    between,
+    counted,
+    of_interval,
+    of_pairs,
+    of_ratios,
+)
+from catlip.results.kind import Interval, Kind
+from catlip.results.lines import brief_fraction
 from catlip.results.pretrained import (
+    CC3M_IMAGES,
     ENCODERS,
+    NEARLY,
+    RESOLUTIONS,
     SCALES,
     architecture,
     is_enough,
@@ -27,13 +49,22 @@ from catlip.results.pretrained import (
     pretrainings,
 )
 from catlip.results.run import Records, Run, of_kind
-from catlip.table import clipped
+from catlip.results.seeds import link
+from catlip.table import clipped, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OfKind = TypeVar("OfKind", bound=Kind)
-Key = TypeVar("Key")
-ON_TASKS: tuple[type[OnTasks], ...] = (LinearProbe, Finetune, Readout, LongerTraining)
+Pairs = Mapping[Any, float]  # what is paired, such as a seed -> value
+Levels = Mapping[Any, Pairs]  # a level of the compared column -> its values
 SHORTER = "after a shorter training"
-Levels = Mapping[str, Mapping[int, float]]  # what was measured -> seed -> value
+ON_CPU = "Measured on a CPU, which tests no claim about GPUs."
+CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
+MIN_BATCH = 256  # images on a device; the smallest in Table 6
+PAIR = ("catlip", "clip")
+EPOCHS = (25, 100)  # of the shortest and the longest training in Figure 4(a)
+PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +74,6 @@ class Compared:
     Attributes:
         what: what was compared, such as a task; plain text, because it may hold words of a record.
         estimate: None if it could not be made: without pairs, or from a NaN.
-        unit: of the estimate.
     """
 
     what: str
@@ -75,7 +105,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Trained:
-    """The records of one root about the encoders of one architecture, pre-trained at one scale."""
+    """The records of one root about encoders of one architecture, pre-trained at one scale."""
 
     root: str
     scale: str
@@ -85,6 +115,10 @@ class Trained:
     def of(self, kind: type[OfKind], method: str | None = None) -> list[Run[OfKind]]:
         """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
+
+    def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """The rows of a table of results that are of this group."""
+        return frame[frame.record.isin([run.path for run in self.records])]
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -104,7 +138,7 @@ class Trained:
     def tasks(self) -> Mapping[str, str]:
         """Task -> title, of the tasks that count: at the paper's scale, only the published ones."""
         records: list[Run[OnTasks]] = []
-        for kind in ON_TASKS:
+        for kind in (LinearProbe, Finetune, Readout):
             records += self.of(kind)
         names = [task for record in records for task in record.measured.tasks]
         names += [task for cell in self.of(Scaling) for task in cell.measured.accuracies]
@@ -126,11 +160,10 @@ def groups_of(records: Records) -> list[Trained]:
         origin = pretraining_of(record, known) or record
         key = (record.root, origin.scale, architecture(origin.setup.recipe.encoder))
         of_group.setdefault(key, []).append(record)
-    groups = [Trained(*key, tuple(own)) for key, own in of_group.items()]
     roots = list(dict.fromkeys(record.root for record in records.every))
     trained = {(record.root, record.scale) for record in records.of(Pretrain)}
     return sorted(
-        groups,
+        (Trained(*key, tuple(runs)) for key, runs in of_group.items()),
         key=lambda group: (
             group.scale not in SCALES,
             group.encoder not in ENCODERS,
@@ -141,6 +174,484 @@ def groups_of(records: Records) -> list[Trained]:
     )
 
 
-def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
+def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> Iterator[Evidence]:
+    """What each group of records says of a claim with this test.
+
+    Args:
+        frame: the table of results of all records.
+    """
+    rows = frame[frame.kind.isin(test.kinds) & frame.metric.isin(test.metrics)]
+    for column, value in test.where.items():
+        rows = rows[rows[column].isna() if value == "" else rows[column] == value]
+    rows = rows.assign(value=test.factor * rows.value)
+    yield from COMPARISONS[test.compare](test, groups, rows)
+
+
+def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:
+    """Means of the values in dictionaries inside dictionaries, by the values of these columns; rows
+    without one of them are left out.
+    """
+    tree: dict[Any, Any] = {}
+    for keys, value in rows.groupby([*columns], sort=False).value.mean().items():
+        inner = tree
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = value
+    return tree
+
+
+def paired(one: Pairs, other: Pairs) -> list[float]:
     """`one` - `other` for every key, such as a seed, that both have."""
     return [value - other[key] for key, value in one.items() if key in other]
+
+
+def _link(group: Trained, rows: "pd.DataFrame") -> str:
+    """The anchor of CatLIP's records among these, or of all if none is of CatLIP."""
+    used = [run for run in group.records if run.path in {*rows.record}]
+    return link([run for run in used if run.method == "catlip"] or used)
+
+
+def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """CatLIP - CLIP by task or metric, over pairs with the same seed and the same recipe of
+    transfer. A method that does not beat an untrained encoder cannot be judged.
+    """
+    rows = rows[rows.probe_seed.isna()]
+    for group in groups:
+        runs = [run for run in group.records if _is_protocol(run, test, group)]
+        own = rows[rows.record.isin([run.path for run in runs])]
+        compared = []
+        for key, title in _titles(test, group, runs).items():
+            of_key = own[(own.task == key) | (own.metric == key)]
+            values = nested(of_key, "method", "seed", "settings")
+            pairs = [
+                (top1, values["clip"][seed][settings])
+                for seed, by_settings in values.get("catlip", {}).items()
+                for settings, top1 in by_settings.items()
+                if settings in values.get("clip", {}).get(seed, {})
+            ]
+            if not pairs:
+                continue
+            estimate = of_pairs([one - other for one, other in pairs])
+            if test.kinds == (LinearProbe.kind,):
+                catlip, clip = (
+                    [r for r in of_kind(runs, LinearProbe, method) if key in r.measured.tasks]
+                    for method in PAIR
+                )
+                estimate = between_probes(catlip, clip, key) or estimate
+            untrained = _untrained(test, groups, group, rows, key=key)
+            near = [
+                name_of(method)
+                for i, method in enumerate(PAIR)
+                if not beats([pair[i] for pair in pairs], untrained)
+            ]
+            if near and estimate:
+                estimate = Estimate(estimate.value, pairs=estimate.pairs)
+                title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
+            compared.append(Compared(title, estimate))
+        if compared:
+            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
+
+
+def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
+    """Whether a run of transfer counts: at the paper's scale, only at its resolution and on its
+    data set.
+    """
+    if run.kind not in test.kinds or run.setup.init == "transfer":
+        return False
+    if isinstance(run.measured, Dense) and run.measured.overfit:
+        return False
+    if group.scale not in SCALES:
+        return True
+    is_papers = not isinstance(run.measured, Dense) or run.measured.is_published()
+    return is_papers and run.setup.recipe.resolution == RESOLUTIONS[run.kind]
+
+
+def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str]:
+    """Task, or metric of a dense task -> its title."""
+    if not test.names:
+        return group.tasks
+    dense = [run.measured for run in runs if isinstance(run.measured, Dense)]
+    sizes = ""
+    if dense and all(one.is_published() for one in dense):
+        names = [f"{PUBLISHED[test.kinds[0]]} {name}" for name in test.names]
+    else:
+        names = list(test.names)
+        if (classes := agreed(one.num_classes for one in dense)) is not None:
+            sizes += f" of {shown(classes, 0)} classes"
+        if (images := agreed(one.num_val for one in dense)) is not None:
+            sizes += f" on {shown(images, 0)} images"
+    return {metric: name + sizes for metric, name in zip(test.metrics, names, strict=True)}
+
+
+def _untrained(
+    test: Test, groups: Sequence[Trained], group: Trained, rows: "pd.DataFrame", *, key: str
+) -> list[float]:
+    """Accuracies, in %, of encoders with random weights under the same root and scale."""
+    paths = [
+        run.path
+        for other in groups
+        if (other.root, other.scale) == (group.root, group.scale)
+        for run in other.records
+        if run.method == "random" and _is_protocol(run, test, other)
+    ]
+    of_key = rows[rows.record.isin(paths) & ((rows.task == key) | (rows.metric == key))]
+    return [*of_key.groupby("seed").value.mean()]
+
+
+def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """CLIP's training time per image over CatLIP's, paired by seed on the same device, without
+    trainings that other programs disturbed.
+    """
+    for group in groups:
+        if not {*test.group} <= {group.scale, group.encoder}:
+            continue
+        runs = {run.path: run for run in group.records}
+        own = group.rows(rows)
+        for device in dict.fromkeys(own[own.method == "catlip"].device):
+            on_device = own[own.device == device]
+            quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
+            every, undisturbed = _ratios(on_device), _ratios(quiet)
+            if not every:
+                continue
+            used = [runs[path] for path in on_device.record if runs[path].method in PAIR]
+            times = Compared(
+                f"trainings on {clipped(used[0].device)}",
+                of_ratios(undisturbed),
+                "times",
+                decimals=2,
+            )
+            yield Evidence(
+                [times] if are_enough(undisturbed, every) else [],
+                busy_machines(used, "trainings"),
+                group.caveats,
+                anchor=_link(group, own),
+                untested=ON_CPU if used[0].is_cpu else "",
+            )
+
+
+def _ratios(rows: "pd.DataFrame") -> list[float]:
+    """CLIP's value over CatLIP's for each seed that both have, each of its most common recipe."""
+    sides = []
+    for method in PAIR:
+        of_method = rows[(rows.method == method) & (rows.value > 0)]
+        if of_method.empty:
+            return []
+        usual = of_method.groupby("settings", sort=False).seed.nunique().idxmax()
+        sides.append(of_method[of_method.settings == usual].groupby("seed").value.mean())
+    return [float(ratio) for ratio in (sides[1] / sides[0]).dropna()]
+
+
+def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """CatLIP and CLIP in one record of a bench: a ratio with the record's own interval, two
+    intervals that must not overlap, or counts. Times and memory of a CPU are no evidence.
+    """
+    for run in (run for group in groups for run in group.records if run.kind in test.kinds):
+        own = rows[rows.record == run.path].fillna({"batch": 0})
+        compared, said, step = [], [], step_description(run)
+        for batch, by_method in sorted(nested(own, "batch", "method", "metric").items()):
+            methods = test.levels or [*by_method]
+            of_methods = [by_method.get(method, {}) for method in methods]
+            sides = [[metrics.get(name) for name in test.metrics] for metrics in of_methods]
+            if any(value is None for side in sides for value in side):
+                continue
+            what = " - ".join(map(name_of, test.levels)) or "CLIP / CatLIP"
+            if batch:
+                what += f", {batch:,.0f} image{'s' * (batch != 1)}"
+            compared.append(Compared(what, _estimate(sides), test.unit, decimals=test.decimals))
+            if len(methods) == 2 and not batch:
+                said = [
+                    f"{name_of(method)} {shown(side[0], test.decimals)}"
+                    for method, side in zip(methods, sides, strict=True)
+                ]
+        if compared and not (run.too_few and len(test.metrics) > 1):
+            untested = ON_CPU if run.is_cpu and not test.on_any_device else ""
+            caveats = _step_caveats(run, is_timed=not test.on_any_device)
+            words = f"{', '.join([*said, step])}."
+            yield Evidence(compared, words, caveats, anchor=run.anchor, untested=untested)
+
+
+def _estimate(sides: Sequence[Sequence[float]]) -> Estimate | None:
+    """From one interval (value, low, high), from two (first - second), or from two counts."""
+    if len(sides) == 1:
+        return of_interval(Interval(*sides[0]))
+    one, other = sides
+    if len(one) == 1:
+        return counted(one[0] - other[0])
+    return between(Interval(*other), Interval(*one))
+
+
+def _step_caveats(run: Run, is_timed: bool) -> tuple[str, ...]:
+    """What makes a step different from the paper's."""
+    setup = run.setup
+    is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
+    caveats = {
+        "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
+        "with a smaller vocabulary": setup.num_classes is not None and setup.num_classes < CLASSES,
+        "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
+        "at a small batch": is_small and is_timed,
+    }
+    return tuple(words for words, holds in caveats.items() if holds)
+
+
+def _lengths(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """The accuracy of the longest training minus that of the second longest. If at least two
+    lengths have enough seeds, only those lengths are used, else all. Before the paper's lengths
+    every method improves, so shorter trainings are no test.
+    """
+    for group in groups:
+        own = group.rows(rows)
+        compared, untested = [], ""
+        by_task = nested(own, "task", "images", "seed")
+        for task, title in group.tasks.items():
+            lengths = by_task.get(task, {})
+            enough = {n: seeds for n, seeds in lengths.items() if len(seeds) >= least_pairs()}
+            last_two = sorted((enough if len(enough) > 1 else lengths).items())[-2:]
+            if len(last_two) == 2:
+                (short, before), (long, last) = last_two
+                what = f"{title}, {short:,.0f} to {long:,.0f} images"
+                compared.append(Compared(what, of_pairs(paired(last, before))))
+                untested = untested or _too_short(group, short, long)
+        if compared:
+            caveats, anchor = _on_cc3m(group), _link(group, own)
+            yield Evidence(compared, "", caveats, anchor=anchor, untested=untested)
+
+
+def _too_short(group: Trained, *images: float) -> str:
+    """Why two lengths say nothing of the paper's lengths; empty if they reach these."""
+    seen = [run.measured for run in group.of(Pretrain) if run.measured.epochs_seen > 0]
+    size = seen[0].images_seen / seen[0].epochs_seen if seen else 0
+    if not size and group.scale == "cc3m":
+        size = CC3M_IMAGES
+    papers = f"The paper trains for {EPOCHS[0]} to {EPOCHS[1]} epochs"
+    if not size:
+        return f"{papers}; how many these are is unknown."
+    epochs = [n / size for n in images]
+    if all(n >= NEARLY * least for n, least in zip(epochs, EPOCHS, strict=True)):
+        return ""
+    return f"{papers}; these are {shown(epochs[0], 1)} and {shown(epochs[1], 1)}."
+
+
+def _on_cc3m(group: Trained) -> tuple[str, ...]:
+    """The group's caveats; without any, a caveat if its data set is not the claim's."""
+    return group.caveats or (() if group.scale == "cc3m" else (f"on {SCALES[group.scale]}",))
+
+
+def _sooner(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """The training time of CLIP's best training over the time that CatLIP needs for the same
+    accuracy on the same device, paired by seed. If CatLIP never reaches it with a seed, its longest
+    training counts as having just reached it.
+    """
+    for group in groups:
+        own = group.rows(rows)
+        compared = []
+        for task, title in group.tasks.items():
+            of_task = own[own.task == task]
+            lengths = of_task.groupby("method").images.nunique()
+            ratios, devices = [], dict[str, None]()
+            if any(lengths.get(method, 0) < 2 for method in PAIR):
+                continue
+            for _, of_seed in of_task.groupby("seed", sort=False):
+                of_seed = of_seed[of_seed.seconds > 0].sort_values("images")
+                catlip, clip = (of_seed[of_seed.method == method] for method in PAIR)
+                is_whole = all(
+                    len(side) == lengths[method]
+                    for method, side in zip(PAIR, (catlip, clip), strict=True)
+                )
+                if is_whole and len({*catlip.device, *clip.device}) == 1:
+                    best = clip.loc[clip.value.idxmax()]
+                    seconds, top1 = [*catlip.seconds], [*catlip.value]
+                    at_once = top1[0] >= best.value
+                    needed = seconds[0] if at_once else cost_of(seconds, top1, best.value)
+                    ratios.append(best.seconds / (needed or seconds[-1]))
+                    devices[clipped(best.device)] = None
+            if ratios:
+                what = f"CLIP's best on {title}, on {' and '.join(devices)}"
+                compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
+        if compared:
+            yield Evidence(compared, "", _on_cc3m(group), anchor=_link(group, own))
+
+
+def _gains(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """Transfer Init - random start: at the fewest images; there, minus at the most images; or of
+    linear probes minus of fine-tuning, at the fewest that both have.
+    """
+    keys = ["kind", "task", "fraction", "seed", "probe_seed"]
+    for group in groups:
+        own = group.rows(rows)
+        starts = own.pivot_table("value", keys, "init", sort=False)
+        if not {"transfer", "random"} <= {*starts}:
+            continue
+        gain = (starts["transfer"] - starts["random"]).dropna().rename("value").reset_index()
+        compared = []
+        for task, title in group.tasks.items():
+            by_kind = nested(gain[gain.task == task], "kind", "fraction", "seed")
+            if not {*test.kinds} <= by_kind.keys():
+                continue
+            shared = set.intersection(*({*by_kind[kind]} for kind in test.kinds))
+            probed = by_kind[test.kinds[0]]
+            if len(test.kinds) == 2 and shared:
+                few = min(shared)
+                what = f"{title}, {brief_fraction(100 * few)} % of the data"
+                points = paired(*(by_kind[kind][few] for kind in test.kinds))
+                compared.append(Compared(what, of_pairs(points)))
+            elif test.levels == ("fewest",):
+                compared.append(Compared(title, of_pairs([*probed[min(probed)].values()])))
+            elif test.levels == ("fewest", "most") and len(probed) > 1:
+                points = paired(probed[min(probed)], probed[max(probed)])
+                compared.append(Compared(title, of_pairs(points)))
+        if compared:
+            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
+
+
+def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """One level of the column test.level minus another: each encoder minus the next smaller; all
+    data minus the smallest fraction; the larger data set minus the smaller; thresholds.
+    """
+    together: dict[tuple[str, str], list[Trained]] = {}
+    for group in groups:
+        place = group.encoder if test.level == "scale" else group.scale
+        if len(group.rows(rows)):
+            together.setdefault((group.root, place), []).append(group)
+    for own in together.values():
+        every = rows[rows.record.isin([run.path for group in own for run in group.records])]
+        used, said = _comparable(test, every)
+        titles = {task: title for group in own for task, title in group.tasks.items()}
+        sizes = used.groupby(test.level).flops.mean()
+        compared = []
+        values = nested(used.fillna({"task": ""}), "kind", "task", test.level, "seed")
+        for kind, by_task in values.items():
+            for task, levels in by_task.items():
+                for one, other in _choose(test, levels, sizes):
+                    what = _step_title(test, kind, titles.get(task, task), one=one, other=other)
+                    points = of_pairs(paired(levels[one], levels[other]))
+                    compared.append(Compared(what, points, test.unit, decimals=test.decimals))
+        if compared:
+            caveats = [caveat for group in own for caveat in group.caveats]
+            caveats += _of_thresholds(own, used) if test.level == "threshold" else []
+            anchor = _link(own[-1], used) or _link(own[0], used)
+            yield Evidence(compared, said, tuple(dict.fromkeys(caveats)), anchor=anchor)
+
+
+def _comparable(test: Test, rows: "pd.DataFrame") -> tuple["pd.DataFrame", str]:
+    """Of a study, the trainings of the length that has the most levels (of equals, the most
+    trainings, then the longest); elsewhere, the paper's encoders and data sets.
+    """
+    if test.kinds == (Scaling.kind,):
+        if test.level == "fraction":  # of the encoder that has the most of them
+            rows = rows[rows.encoder == rows.groupby("encoder").fraction.nunique().idxmax()]
+        else:
+            rows = rows[rows.fraction == 1]
+        if rows.empty:
+            return rows, ""
+        lengths = rows.groupby("images")[test.level].agg(["nunique", "count"]).reset_index()
+        images = lengths.sort_values(["nunique", "count", "images"]).images.iloc[-1]
+        return rows[rows.images == images], f"Each training saw {images:,.0f} images."
+    if test.level in ("encoder", "scale"):
+        rows = rows.assign(encoder=rows.encoder.map(architecture))
+        rows = rows[rows.encoder.isin([*ENCODERS])]
+    return (rows[rows.scale.isin([*SCALES])] if test.level == "scale" else rows), ""
+
+
+def _choose(test: Test, levels: Levels, sizes: Any) -> list[tuple[Any, Any]]:
+    """The levels to compare, as (first, second) of first - second."""
+    if test.levels == ("next",):  # encoders by their operations, else in the paper's order
+        names = [*ENCODERS]
+        order = sorted(
+            levels, key=lambda name: (sizes[name], names.index(name) if name in names else 0)
+        )
+        return [(large, small) for small, large in pairwise(order)]
+    if test.levels == ("all", "least"):
+        return [(1.0, min(levels))] if 1.0 in levels and len(levels) > 1 else []
+    if test.levels == ("best", "largest"):
+        return [(max(levels, key=lambda at: fmean(levels[at].values())), max(levels))]
+    one, other = test.levels
+    return [(one, other)] if one in levels and other in levels else []
+
+
+def _step_title(test: Test, kind: str, task: str, *, one: Any, other: Any) -> str:
+    match test.level:
+        case "fraction":
+            return f"{task}, all data against {100 * other:g} %"
+        case "threshold" if test.levels == ("best", "largest"):
+            return f"{task}, threshold {one:,g} against {other:,g}"
+        case "encoder":
+            small, large = (clipped(ENCODERS.get(name, name), 24) for name in (other, one))
+            task = f"{task or 'decrease of the final loss'}, {small} to {large}"
+    way = {"linear_probe": "linear probe", "finetune": "fine-tuning"}.get(kind, "")
+    return f"{task}, {way}" if way else task
+
+
+def _of_thresholds(groups: Sequence[Trained], rows: "pd.DataFrame") -> list[str]:
+    """Whether the trainings are shorter than the paper's, and the thresholds smaller."""
+    runs = [run for group in groups for run in group.records if run.path in {*rows.record}]
+    seen = [n for run in runs for n in run.series("images_seen")] or [0.0]
+    if groups[0].scale in SCALES and not all(is_enough(n, groups[0].scale) for n in seen):
+        return [SHORTER]
+    return []
+
+
+def _trend(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """One value for each seed, such as how much lower the loss is in a training's last tenth."""
+    for group in groups:
+        own = group.rows(rows)
+        if len(own):
+            points = of_pairs([*own.groupby("seed").value.mean()])
+            compared = [Compared(test.names[0], points, test.unit, decimals=test.decimals)]
+            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
+
+
+def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """A count of captions' synsets in DataComp-1.3B minus that in CC3M by the same labelling rule;
+    the first record of a rule and scale counts.
+    """
+    own = rows.sort_values("kind", ascending=False, kind="stable")  # vocabulary_statistics first
+    first = own.drop_duplicates(["rule", "scale"]).set_index(["rule", "scale"])
+    small, large = SCALES
+    compared = []
+    for rule in dict.fromkeys(own.rule):
+        if (rule, small) in first.index and (rule, large) in first.index:
+            more = first.value[rule, large] - first.value[rule, small]
+            what = f"{test.names[0]}, by rule {clipped(rule, 24)}"
+            compared.append(Compared(what, counted(more), "", decimals=0))
+    runs = {run.path: run for group in groups for run in group.records}
+    if compared:
+        yield Evidence(compared, anchor=runs[first.record[rule, large]].anchor)
+        return
+    for group in groups:
+        for row in group.rows(own).itertuples():
+            words = (
+                f"{shown(row.value, 0)} {test.names[0]} in one data set; the claim compares two."
+            )
+            yield Evidence([], words, group.caveats, anchor=runs[row.record].anchor)
+
+
+def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+    """The share of labels found exactly - the claim's, by the paper's labelling rule: another rule
+    makes other classes.
+    """
+    for group in groups:
+        runs = {run.path: run for run in group.records}
+        for row in group.rows(rows).itertuples():
+            untested = ""
+            if group.scale != "datacomp":
+                untested = "The claim is about DataComp-1.3B."
+            elif row.rule != RULES[0]:
+                untested = f"The paper's share is by rule {RULES[0]}."
+            said = f"{shown(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
+            (share,) = test.levels
+            compared = [Compared(f"against {share} %", counted(row.value - share))]
+            yield Evidence(compared, said, anchor=runs[row.record].anchor, untested=untested)
+
+
+COMPARISONS = {
+    "parity": _parity,
+    "trainings": _trainings,
+    "bench": _bench,
+    "lengths": _lengths,
+    "sooner": _sooner,
+    "gains": _gains,
+    "steps": _steps,
+    "trend": _trend,
+    "counts": _counts,
+    "share": _share,
+}

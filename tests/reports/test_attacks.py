@@ -2,7 +2,6 @@
 steer a terminal.
 """
 
-import json
 import os
 import re
 import signal
@@ -18,8 +17,7 @@ from catlip.cli import InputError
 from catlip.record import read_record
 from catlip.system.foreign import LARGEST_FILE
 from catlip.table import Cell, Table, as_csv, as_text
-from reports.compare.comparison import Compare, compare
-from reports.compare.merging import Merge, merge, merge_folders
+from reports.compare import Compare, compare
 from reports.read.records import read_records
 from reports.render.page import markdown, write_report
 from reports.sections import Page
@@ -96,18 +94,6 @@ def test_folders_with_a_trap_are_compared_and_it_is_named(trap, tmp_path, capsys
     path, reason = trap
     compare(Compare(path.parent, path.parent))
     assert capsys.readouterr().out.count(f"trap.json: {reason}") == 2
-
-
-def test_a_trap_is_neither_merged_nor_read_where_it_lies(trap, tmp_path):
-    path, reason = trap
-    out = path.parents[2]
-    other = tmp_path / "other/starter/pretrain"
-    other.mkdir(parents=True)
-    record = json.loads(path.with_name("catlip-seed0.json").read_bytes()) | {"name": "clip-seed0"}
-    (other / "clip-seed0.json").write_text(json.dumps(record))
-    merged = merge_folders([tmp_path / "other", out], out)
-    assert [source for source, _ in merged.copied] == [str(other / "clip-seed0.json")]
-    assert [problem.reason for problem in merged.left_out] == [reason]
 
 
 def test_a_link_to_a_record_is_that_record(write_record, tmp_path):
@@ -195,20 +181,3 @@ def test_comparisons_steer_no_terminal(write_record, tmp_path, capsys):
         paths.append(write_record("step_time", name, **parts))
     compare(Compare(*paths))
     assert not CONTROL.search(capsys.readouterr().out)
-
-
-def test_what_merge_prints_steers_no_terminal(tmp_path, write_record, capsys):
-    path = write_record("pretrain", "x")
-    path.rename(path.with_name("x \x1b[2J.json"))
-    merge(Merge((tmp_path / "runs",), tmp_path / "to \x9b31m"))
-    assert not CONTROL.search(capsys.readouterr().out)
-
-
-def test_deep_nesting_in_a_record_of_a_bench_is_one_line(tmp_path):
-    path = tmp_path / "deep.json"
-    path.write_text("[" * 100_000)
-    with pytest.raises(InputError, match=re.escape(f"not a record: {path}")):
-        read_record(path)
-    path.write_text(json.dumps({"kind": "step_time"}))
-    with pytest.raises(InputError):
-        read_record(path)

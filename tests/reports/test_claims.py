@@ -24,7 +24,7 @@ from bench.studies.scaling_result import Scaling
 from catlip.claims import claims, digest, rules
 from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
 from catlip.results.run import Records
-from reports.paper.claims import JUDGES, NOT_TESTED, counts_sentence, verdicts
+from reports.paper.claims import NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.render.page import markdown
@@ -61,9 +61,9 @@ def both(transfer):
 
 
 def test_every_claim_has_a_source_a_rule_a_judge_and_a_command():
-    assert claims().keys() == JUDGES.keys()
     assert len(claims()) > 25
     assert {claim.rule for claim in claims().values()} == rules().keys() == {*RULES, "none"}
+    assert [claim.id for claim in claims().values() if not claim.tests] == ["public_clips"]
     for claim in claims().values():
         assert re.search("Abstract|Title|Section|Figure|Table|Appendix", claim.source), claim
 
@@ -326,22 +326,23 @@ def test_memory_bytes_and_waiting(golden, tmp_path, said):
     assert found["bytes"] == AT_THE_PAPERS
 
 
-def lengths(write_record, method, levels, annealed=True, scale="cc3m", seconds=1.0):
-    every = {"task": "imagenet", "annealed": annealed, "device": "GPU"}
-    rows = []
-    for epochs, values in levels.items():
-        for seed, value in enumerate(values):
-            row = {"run": f"{method}-{epochs}-seed{seed}", "epochs": epochs, "seed": seed}
-            rows.append(every | row | {"seconds": seconds * epochs, "top1": value})
-    name, trained = f"{method}-seed0", {"method": method, "images_seen": 290e6}
+def lengths(write_record, method, levels, seconds=1.0):
+    """Trainings on CC3M of several lengths in epochs, and a probe that names the task."""
     config = {"recipe": {"encoder": "vit_b16"}}
-    write_record("pretrain", name, "runs", scale, metrics=trained, config=config)
-    parts = {
-        "metrics": {"method": method, "imagenet_num_classes": 1000},
-        "config": {"runs": [f"runs/{scale}/pretrain/{name}"]},
-        "samples": {"runs": rows},
-    }
-    write_record("longer_training", method, "runs", scale, **parts)
+    for epochs, values in levels.items():
+        images = epochs * 2.9e6
+        for seed, value in enumerate(values):
+            metrics = {"method": method, "encoder": "vit_b16", "fraction": 1.0, "seed": seed}
+            metrics |= {"images": int(images), "images_seen": images, "flops": images}
+            metrics |= {"train_seconds": seconds * epochs, "final_loss": 1.0}
+            metrics["accuracies"] = {"imagenet": value}
+            name = f"{method}-{epochs}-seed{seed}"
+            write_record("scaling", name, "runs", "cc3m", metrics=metrics, config=config)
+    trained = {"method": method, "images_seen": 290e6, "epochs_seen": 100.0}
+    write_record("pretrain", f"{method}-seed0", "runs", "cc3m", metrics=trained, config=config)
+    probed = {"metrics": {"method": method, "imagenet_num_classes": 1000}}
+    probed["config"] = {"encoder": f"runs/cc3m/pretrain/{method}-seed0"}
+    write_record("linear_probe", f"{method}-seed0", "runs", "cc3m", **probed)
 
 
 def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_times_as_much(
@@ -380,13 +381,6 @@ def test_lengths_in_images_are_compared_with_the_papers_in_epochs(
     cell(write_record, 0.3, images=25_000)
     cell(write_record, 0.4, images=100_000)
     assert said()["catlip_longer"] == f"{HOLDS} at starter scale"
-
-
-@pytest.mark.parametrize("scale", ["cc3m", "starter"])
-def test_snapshots_that_are_not_annealed_are_no_lengths(write_record, said, scale):
-    levels = {25: six(0.50), 100: six(0.58)}
-    lengths(write_record, "catlip", levels, annealed=False, scale=scale)
-    assert said()["catlip_longer"] == NOT_TESTED
 
 
 def gains(transfer, kind, differences, scale="datacomp"):

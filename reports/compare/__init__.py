@@ -1,1 +1,0 @@
-"""Compares two runs, or two folders of runs, and merges folders of records into one."""

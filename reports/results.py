@@ -1,0 +1,180 @@
+"""Every number of every record as one long table, a row a number.
+
+    from reports.results import results
+
+    frame = results("runs", "reports/records")
+    probes = frame.query("kind == 'linear_probe' and metric == 'top1' and fraction == 1")
+    probes.groupby(["task", "method"]).value.agg(["mean", "std"])
+
+`python -m reports frame runs -o results.parquet` writes the same table.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from bench.memory.result import Memory
+from bench.studies.threshold_result import Threshold, reached
+from catlip.cli import InputError
+from catlip.label.result import ByRule, rule_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.pretrained import pretraining_of, pretrainings
+from catlip.results.run import Records, Run
+from catlip.vocabulary.result import VocabularyStatistics
+from reports.read.records import read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# By what numbers are paired and grouped; empty where a record does not say.
+COLUMNS = (
+    *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
+    *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
+    *("noise", "probe_seed"),
+    *("metric", "value", "correct", "settings", "record"),
+)
+# A dictionary in a field of this name has the values of a column as its keys.
+KEYED_BY = {
+    "methods": "method",
+    "tasks": "task",
+    "accuracies": "task",
+    "thresholds": "threshold",
+    "batches": "batch",
+}
+
+
+@dataclass(frozen=True)
+class WriteFrame:
+    """Write every number of every record as one table, a row a number.
+
+    python -m reports frame runs -o results.parquet
+    python -m reports frame runs reports/records -o results.csv
+    """
+
+    records: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders with records at any depth, or single records."""
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    """The file to write: .parquet or .csv."""
+
+
+def write_frame(config: WriteFrame) -> None:
+    """Write the table, and print where it is."""
+    if config.out.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--out {config.out} must end in .parquet or .csv")
+    frame = results(*config.records)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    if config.out.suffix == ".parquet":
+        frame.to_parquet(config.out, index=False)
+    else:
+        frame.to_csv(config.out, index=False)
+    print(f"{len(frame):,} numbers of {frame.record.nunique():,} records: {config.out}")
+
+
+def results(*folders: Path | str) -> "pd.DataFrame":
+    """The table of all records below the folders; see `frame_of`. Raises: InputError if one of them
+    does not exist.
+    """
+    return frame_of(read_records([Path(folder) for folder in folders]))
+
+
+def frame_of(records: Records) -> "pd.DataFrame":
+    """One row for each number of each record, with COLUMNS.
+
+    Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
+    the encoder; `images` is the length that the encoder's training was asked for, `images_seen`
+    the one in whole steps. `correct` has, for each test image of a
+    classifier's top-1, one bit (`bench.downstream.probe.result.unpacked`). Runs that differ only in
+    their seed have the same `settings`.
+    """
+    import pandas as pd  # takes half a second
+
+    known = pretrainings(records)
+    rows = []
+    for run in records.every:
+        training = pretraining_of(run, known)
+        head = _head(run, training or run) | {"record": run.path}
+        rows += [head | row for row in numbers(run) if row["metric"] not in COLUMNS]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _head(run: Run[Any], training: Run[Any]) -> dict[str, Any]:
+    metrics = training.metrics
+    return {
+        "root": run.root,
+        "scale": training.scale,
+        "kind": run.kind,
+        "name": run.name,
+        "method": run.method,
+        "encoder": metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model,
+        "seed": run.seed,
+        "images": metrics.get("images") or metrics.get("images_seen"),
+        "images_seen": metrics.get("images_seen"),
+        "flops": metrics.get("flops"),
+        "seconds": metrics.get("train_seconds"),
+        "fraction": metrics.get("fraction"),
+        "noise": metrics.get("noise"),
+        "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
+        "device": run.where,
+        "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
+    }
+
+
+def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
+    """The numbers of a record's metrics, those that follow from them, and those of the classifiers
+    in its samples.
+    """
+    metrics = run.measured
+    yield from _below(dataclasses.asdict(metrics), {}, path=())
+    if "runs" in metrics.rows:
+        classifiers: list[Any] = run.rows("runs", metrics.rows["runs"])
+        for classifier in classifiers:
+            columns = dataclasses.asdict(classifier)
+            columns["probe_seed"] = columns.pop("seed")
+            yield columns | {"metric": "top1", "value": columns["top1"]}
+            yield columns | {"metric": "top5", "value": columns["top5"], "correct": None}
+    match metrics:
+        case Pretrain(train_seconds=seconds, images_seen=images):
+            if seconds > 0 and images > 0:
+                yield {"metric": "seconds_per_image", "value": seconds / images}
+            loss = run.series("loss")
+            tenth = len(loss) // 10
+            if tenth >= 2:  # how much lower the loss is in the last tenth than in the one before
+                fall = fmean(loss[-2 * tenth : -tenth]) - fmean(loss[-tenth:])
+                yield {"metric": "loss_fall", "value": fall}
+        case Memory():
+            for method in [*metrics.methods]:
+                if largest := metrics.largest_batch(method):
+                    yield {"method": method, "metric": "largest", "value": largest.images}
+        case Threshold():
+            for task, levels in reached(run).items():
+                for threshold, by_seed in levels.items():
+                    for seed, top1 in by_seed.items():
+                        columns = {"task": task, "threshold": threshold, "seed": seed}
+                        yield columns | {"metric": "top1", "value": top1 / 100}
+        case VocabularyStatistics(imagenet=labels) if labels and labels.labels:
+            share = labels.exact / labels.labels
+            yield {"metric": "labels.imagenet.exact_share", "value": share}
+
+
+def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The numbers of a tree of dictionaries and lists; `path` names the metric."""
+    if isinstance(tree, dict):
+        column = KEYED_BY.get(path[-1]) if path else None
+        for key, value in tree.items():
+            if column:
+                metric = "top1" if path[-1] == "accuracies" else ""
+                above = (*path[:-1], *([metric] if metric else []))
+                yield from _below(value, columns | {column: key}, above)
+            else:
+                yield from _below(value, columns, (*path, str(key)))
+    elif isinstance(tree, list):
+        for i, value in enumerate(tree):
+            yield from _below(value, columns, (*path, str(i)))
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield columns | {"metric": ".".join(path), "value": float(tree)}

@@ -1,0 +1,50 @@
+"""The table of all numbers: it says what the records say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.downstream.probe.result import unpacked
+from catlip.cli import InputError
+from reports.read.records import read_records
+from reports.results import WriteFrame, results, write_frame
+
+RECORDS = Path(__file__).parents[2] / "reports/records"
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return results(RECORDS)
+
+
+def test_every_record_with_numbers_is_there(frame):
+    empty = {run.path for run in read_records([RECORDS]).every} - {*frame.record}
+    assert {Path(path).parent.name for path in empty} <= {"recipes"}
+    assert frame.metric.notna().all()
+
+
+def test_a_difference_of_methods_is_four_lines(frame):
+    top1 = frame.query("kind == 'linear_probe' and metric == 'top1' and fraction == 1")
+    means = top1.query("init == 'random'").pivot_table("value", ["task", "seed"], "method")
+    points = 100 * (means["catlip"] - means["clip"]).groupby("task").mean()
+    assert points.round(1).to_dict() == {"concepts": 10.0, "subgroups": 11.0}
+
+
+def test_bits_have_the_mean_of_their_accuracy(frame):
+    rows = frame[frame.correct.notna() & (frame.task == "concepts")].head(50)
+    for row in rows.itertuples():
+        bits = unpacked(row.correct, 645)
+        assert np.mean(bits) == pytest.approx(row.value)
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
+def test_the_table_is_written(tmp_path, name):
+    import pandas as pd
+
+    write_frame(WriteFrame((RECORDS / "starter/step_time",), tmp_path / name))
+    path = tmp_path / name
+    read = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    assert {"catlip", "clip"} <= {*read.method}
+    with pytest.raises(InputError):
+        write_frame(WriteFrame((RECORDS,), tmp_path / "results.xlsx"))

@@ -1,0 +1,47 @@
+"""README and docs: their numbers are those of the committed records, their links lead somewhere,
+and the notebook runs.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from catlip.table import as_text
+from reports.read.records import read_records
+from reports.sections import build_page
+
+REPOSITORY = Path(__file__).parent.parent
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def test_results_are_the_headline_of_the_committed_records() -> None:
+    page = build_page(read_records([REPOSITORY / "reports" / "records"]))
+    assert page.headline is not None
+    assert as_text(page.headline) in (REPOSITORY / "docs/results.md").read_text()
+    rows = {row[0].text: row for row in page.headline.rows}
+    readme = (REPOSITORY / "README.md").read_text()
+    for method in ("CatLIP", "CLIP", "SigLIP", "SuperClass"):
+        accuracies = " | ".join(cell.text for cell in rows[method][2:4])
+        assert f"| {method} | {accuracies} | {rows[method][-1].full} |" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    cells = json.loads((REPOSITORY / "docs/results.ipynb").read_text())["cells"]
+    names: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert names["table"]["mean"].round(1).to_dict() == {"concepts": 10.0, "subgroups": 11.0}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
