@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from torch._inductor import config as inductor
 
-from bench.arithmetic.fitting import default_batch
+from bench.arithmetic.memory import default_batch
 from bench.measuring.deadline import in_time
 from bench.measuring.methods import METHODS, shown
 from bench.measuring.statistics import ratio, summarise

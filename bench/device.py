@@ -22,14 +22,14 @@ from typing import Any
 
 import torch
 
-from bench import projection
 from bench.compiling import Compiling
 from bench.loop_overhead import LoopOverhead
 from bench.measuring.deadline import time_limit
 from bench.measuring.methods import FOUR
 from bench.measuring.training_step import free_memory
 from bench.memory.__main__ import Memory
-from bench.projection import Projection
+from bench.plan.__main__ import Plan
+from bench.plan.__main__ import main as plan
 from bench.step_time.__main__ import StepTime
 from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
@@ -228,12 +228,11 @@ def communication(config: Device, seconds: float, *, ranks: int, model: str) -> 
 
 
 def project(config: Device) -> None:
-    """Project from the first step time that was measured. Raises: InputError if there is none."""
+    """Plan from the first step time that was measured. Raises: InputError if there is none."""
     records = sorted((config.out / "step_time").glob("*.json"), key=lambda r: r.stat().st_mtime)
     if not records:
         raise InputError("no step time was measured")
-    out = config.out / "projection"
-    projection.main(Projection(step_time=records[0], out=out, quiet=config.quiet))
+    plan(Plan(step_time=records[0], out=config.out / "plan"))
 
 
 def _table(title: str, ended: Sequence[tuple[Part, str]]) -> Table:

@@ -145,8 +145,6 @@ def test_every_example_in_a_help_has_a_line_of_its_own(
         "memory",
         "waterfall",
         "communication",
-        "analytic",
-        "projection",
         "loop_overhead",
     ],
 )
@@ -187,8 +185,8 @@ def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(
     [
         ("catlip.examples", "--vocabulary"),
         ("catlip.transfer_init", "--vocabulary"),
-        ("bench.projection", "--step-time"),
-        ("bench.projection", "--communication"),
+        ("bench.plan.__main__", "--step-time"),
+        ("bench.plan.__main__", "--link"),
         ("bench.compare", ""),
     ],
 )

@@ -11,7 +11,7 @@ import sys
 import pytest
 from one_line import one_line_exit
 
-from bench.plan.config import Plan
+from bench.plan.__main__ import Plan
 from bench.scaling import Scaling
 from catlip.cli import run
 from catlip.encoder import ENCODERS

@@ -66,8 +66,8 @@ def test_an_optimization_or_a_recipe_of_impossible_numbers_cannot_be_made(
         ("bench.step_time", ["--batch-size", "-4"]),
         ("bench.step_time", ["--num-steps", "-1"]),
         ("bench.loop_overhead", ["--num-steps", "0"]),
-        ("bench.data_path", ["--rounds", "0"]),
-        ("bench.projection", ["--mfu", "nan"]),
+        ("bench.data_path.__main__", ["--rounds", "0"]),
+        ("bench.plan.__main__", ["--images", "nan"]),
         ("bench.memory", ["--batch-sizes", "4", "0"]),
         (
             "bench.downstream.linear_probe",

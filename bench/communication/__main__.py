@@ -5,7 +5,7 @@ Collectives are intercepted in a real step (`bench.measuring.collectives.listen`
 what `bench.arithmetic.exchanges.sent` says. Each is then timed twice: in the step, by the profiler,
 and bare, at the same size with nothing else going on. `bench.measuring.exchange_time` measures how
 much of that time the step waits for; a link's latency and bandwidth are fitted for
-`bench.projection`.
+`bench.plan --link`.
 """
 
 import os
@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 from baselines.methods import BASELINES
-from bench.arithmetic.fitting import default_batch, device_bytes
+from bench.arithmetic.memory import default_batch, device_bytes
 from bench.communication import result
 from bench.communication.result import communication_tables
 from bench.measuring import exchange_time

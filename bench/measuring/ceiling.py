@@ -4,7 +4,7 @@ that MFU is a fraction of.
 
 import torch
 
-from bench.arithmetic.gpus import datasheet_tflops
+from bench.arithmetic.devices import datasheet_tflops
 from bench.measuring.statistics import summarise
 from bench.step_time.result import Ceiling
 from catlip.matmul import matmul_flops_per_s

@@ -18,8 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.arithmetic.exchanges import sent
-from bench.arithmetic.link import fit
+from bench.arithmetic.exchanges import fit, sent
 from bench.communication.result import AllReduce, CollectiveCalls, LinkFit, MethodExchange
 from bench.measuring.collectives import (
     Collective,
@@ -139,7 +138,7 @@ def time_bare(
 
 def measure_link(rounds: int, place: Place) -> LinkFit:
     """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
-    (`bench.arithmetic.link.fit`).
+    (`bench.arithmetic.exchanges.fit`).
     """
     sizes = [
         Collective("gradients", "all_reduce", elements, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The memory of one training step, by part: measured, and as `bench.arithmetic.activations`
+"""The memory of one training step, by part: measured, and as `bench.arithmetic.memory`
 predicts it.
 
     parts, peaks = measure(Factors(method="clip", batch_size=64), place)
@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.arithmetic.activations import activation_bytes, peak_bytes
-from bench.arithmetic.state import state_bytes
+from bench.arithmetic.memory import activation_bytes, peak_bytes, state_bytes
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import saved_bytes, tensors_of
 from bench.measuring.training_step import Factors, batch_of, build, free_memory

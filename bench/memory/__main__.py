@@ -14,8 +14,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from bench.arithmetic.activations import peak_bytes
-from bench.arithmetic.fitting import default_batch
+from bench.arithmetic.memory import default_batch, peak_bytes
 from bench.measuring.deadline import in_time
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.methods import shown

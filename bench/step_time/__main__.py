@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from bench.arithmetic.fitting import default_batch
 from bench.arithmetic.flops import step_flops
+from bench.arithmetic.memory import default_batch
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.deadline import in_time
 from bench.measuring.feed import real_batches

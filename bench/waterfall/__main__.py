@@ -17,8 +17,9 @@ from typing import Literal
 
 import torch
 
-from bench.arithmetic.fitting import images_that_fit
 from bench.arithmetic.flops import mean_flops_per_sample
+from bench.arithmetic.memory import images_that_fit
+from bench.data_path.photographs import shipped_photographs
 from bench.measuring.deadline import in_time
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import EncoderName, Factors, Stopwatch, free_memory
@@ -32,7 +33,6 @@ from bench.measuring.variants import (
     release_changes,
     released_clip,
 )
-from bench.photographs import shipped_photographs
 from bench.waterfall import result
 from bench.waterfall.result import waterfall_tables
 from catlip.cli import choose, run

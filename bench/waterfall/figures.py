@@ -7,8 +7,7 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from bench.plan.analytic_result import Analytic
-from bench.plan.projection_result import Projection
+from bench.plan.result import Analytic, Projection
 from bench.step_time.steps import step_description
 from bench.waterfall.result import ORDERS, Factor, NamedWay, Waterfall, ways
 from catlip.results.cells import TIMES, interval

@@ -6,28 +6,23 @@ command that would fill it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from bench.communication.figures import communication_figure
 from bench.communication.result import Communication, exchange_tables
-from bench.data_path.result import DataPath, rates_tables
+from bench.data_path.result import data_path_section
 from bench.memory.figures import memory_figures
 from bench.memory.result import Memory, memory_tables
-from bench.plan.analytic_result import Analytic
-from bench.plan.projection_figures import projection_figures
-from bench.plan.projection_result import Projection, projection_tables
-from bench.plan.result import Plan, checked, plan_table
+from bench.plan.result import Analytic, Projection, plan_section, projection_section
 from bench.step_time.bias_init_figures import bias_init_sections
 from bench.step_time.compiling_result import Compiling, when_it_pays
 from bench.step_time.figures import phases_figure, tables_by_device
-from bench.step_time.loop_overhead_result import LoopOverhead, loop_overhead_table
 from bench.step_time.result import StepTime
 from bench.waterfall.figures import attribution, waterfall_figures
 from bench.waterfall.result import Waterfall, waterfall_tables
-from catlip.results.blocks import Block, Command, Section, Text, side_by_side, to_fill
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.caveats import with_warning
-from catlip.results.devices import by_device, measured
+from catlip.results.devices import measured
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
 from catlip.results.pretrained import ENCODERS, architecture
@@ -41,15 +36,11 @@ TIME_STEPS = "python -m bench.step_time --model vit_b16 --out runs/starter/step_
 MEMORY = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 COMMUNICATION = "torchrun --nproc-per-node 2 -m bench.communication"
 WATERFALL = "python -m bench.waterfall"
-PROJECTION = "python -m bench.projection --validate"
-PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
-DATA_PATH = "python -m bench.data_path --plan"
-LOOP = "python -m bench.loop_overhead"
 
 K = TypeVar("K", bound=Kind)
 # Kinds of record that a GPU should measure; a CPU's only stand in for them.
 TIMED_ON_A_GPU = ("waterfall", "communication")
-TIMED = ("waterfall", "communication", "data_path")  # kinds of record whose tables hold times
+TIMED = ("waterfall", "communication")  # kinds of record whose tables hold times
 ON_A_CPU = (
     "Numbers marked (CPU) were measured on a CPU: they show that the program works and in which "
     "direction a number goes. On a GPU, arithmetic, memory and waiting weigh differently, so "
@@ -65,9 +56,9 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("waterfall", "One factor at a time", _waterfall(records)),
         Section("memory", "Memory", _memory(records)),
         Section("communication", "Communication", _communication(records)),
-        Section("projection", "Many devices", _projection(records)),
-        Section("plan", "A training of your own", _plan(records)),
-        Section("data-path", "Images, and the loop around a step", _data(records)),
+        projection_section(records),
+        plan_section(records),
+        data_path_section(records),
         Section("external", "Are these numbers plausible?", _external()),
     ]
 
@@ -152,61 +143,6 @@ def _communication(records: Records) -> list[Block]:
         missing="What ranks send was not measured.",
         command=COMMUNICATION,
     )
-
-
-def _projection(records: Records) -> list[Block]:
-    words = (
-        "The paper trains on many GPUs. These numbers are computed from one device's step and the "
-        "bandwidth of a link, not measured; the last table compares the same arithmetic with "
-        "measurements on several ranks. Stragglers, failures and networks shared with others are "
-        "not included."
-    )
-    return _each(
-        records,
-        Projection,
-        (projection_figures, projection_tables),
-        words=words,
-        missing="No projection was made.",
-        command=PROJECTION,
-    )
-
-
-def _plan(records: Records) -> list[Block]:
-    words = (
-        "What a pre-training would take on your devices. The command knows more GPUs, image sizes "
-        "and links, and takes the rate of a step that you have timed."
-    )
-    plans = measured(records, Plan)
-    if not plans:
-        return [Text(words), *to_fill("No training was planned.", PLAN)]
-    told = max(plans, key=lambda record: len(record.measured.runs))
-    said = checked([check for record in plans for check in record.measured.checks])
-    texts = [Text(sentence) for sentence in (words, said) if sentence]
-    return [*texts, Command(PLAN), replace(plan_table(told), folded=True)]
-
-
-def _data(records: Records) -> list[Block]:
-    words = (
-        "How fast images arrive, and what the loop adds to a step, limit a training. Both are "
-        "rates of processor cores: how many cores a GPU needs follows from its images per second."
-    )
-    blocks = _each(
-        records,
-        DataPath,
-        (rates_tables,),
-        words=words,
-        missing="The data path was not timed.",
-        command=DATA_PATH,
-        most=1,
-        telling=lambda record: len(record.measured.ratios),
-    )
-    devices = by_device(measured(records, LoopOverhead)).values()
-    loops = [
-        with_warning(loop_overhead_table(f"loop_overhead{suffix(i)}", own), own)
-        for i, own in enumerate(devices)
-    ]
-    missing = to_fill("The training loop was not timed against a bare step.", LOOP)
-    return [*blocks, *(loops or missing)]
 
 
 def _external() -> list[Block]:

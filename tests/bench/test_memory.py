@@ -10,7 +10,7 @@ import torch
 from one_line import one_line_error
 from torch import Tensor, nn
 
-from bench.arithmetic.activations import peak_bytes
+from bench.arithmetic.memory import peak_bytes
 from bench.measuring.largest_batch import largest_batch
 from bench.measuring.live_storage import LiveStorage
 from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of

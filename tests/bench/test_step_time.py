@@ -13,7 +13,7 @@ import torch
 from one_line import one_line_error
 
 import bench.step_time.__main__ as step_time
-from bench.arithmetic.gpus import datasheet_tflops
+from bench.arithmetic.devices import datasheet_tflops
 from bench.measuring import methods
 from bench.measuring.ceiling import measure_ceiling
 from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop

@@ -19,6 +19,8 @@ from report_support import (
     write,
 )
 
+from bench.data_path.result import DATA_PATH
+from bench.plan.result import PLAN
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.cells import TIMES
 from catlip.table import MISSING, Table
@@ -290,26 +292,14 @@ def test_loaders_are_compared_with_the_same_number_of_workers(page):
     assert "(CPU)" in found.title
 
 
-def test_the_loop_is_a_ratio_with_its_interval(page):
-    (only,) = table(page, "loop_overhead").rows
-    assert (only[3].text, only[3].small) == (f"1.015{TIMES}", "0.983 to 1.050")
-
-
 def test_the_same_run_under_two_roots_is_shown_once_and_the_first_root_speaks(golden, tmp_path):
-    content = golden_record(golden, "loop_overhead")
+    content = golden_record(golden, "projection")
     write(tmp_path, content, root="runs")
     write(tmp_path, content, root="brought")
-    write(tmp_path, content | {"name": "another"}, root="brought", device="Another")
     page = build_page(read_records([tmp_path / "runs", tmp_path / "brought"]))
-    loops = [found for found in page.tables if found.name.startswith("loop_overhead")]
-    assert [len(found.rows) for found in loops] == [1, 1]
-    for name, device, root in (
-        ("loop_overhead", "Another", "brought"),
-        ("loop_overhead_2", "Example CPU", "runs"),
-    ):
-        found = table(page, name)
-        assert device in found.title
-        assert f"-{root}-bench-" in found.rows[0][1].anchor
+    (found,) = [found for found in page.tables if found.name.startswith("projection")][:1]
+    assert all("-runs-bench-" in row[2].anchor for row in found.rows)
+    assert not any(found.name == "projection_2" for found in page.tables)
 
 
 def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
@@ -346,10 +336,9 @@ def test_what_was_not_run_says_with_which_command_it_is():
         cost.WATERFALL,
         cost.MEMORY,
         cost.COMMUNICATION,
-        cost.PROJECTION,
-        cost.PLAN,
-        cost.DATA_PATH,
-        cost.LOOP,
+        PLAN,
+        PLAN,
+        DATA_PATH,
     ]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/training_step.py")
