@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 
 from bench.arithmetic.flops import step_flops
-from bench.measuring.training_step import Factors
+from bench.measuring.factors import Factors
 from bench.studies import scaling_result as result
 from bench.studies.scaling_tables import scaling_tables
 from bench.studies.training import (

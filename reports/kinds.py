@@ -12,8 +12,6 @@ import bench.downstream.probe.transfer_options_result
 import bench.label_accuracy.result
 import bench.labelling.result
 import bench.memory.result
-import bench.plan.analytic_result
-import bench.plan.projection_result
 import bench.plan.result
 import bench.step_time.result
 import bench.studies.longer_training_result

@@ -160,11 +160,7 @@ SMALLEST = {
         "waterfall",
     ),
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
-    "bench.analytic": Smallest("--methods catlip clip", "analytic"),
-    "bench.projection": Smallest(
-        f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)
-    ),
-    "bench.plan": Smallest("--gpu a100 h100 --gpus 8 64 --price 2.5", "plan"),
+    "bench.plan": Smallest(f"--step-time {STEP_TIME}/*.json", "plan", ("bench.step_time",)),
     "bench.threshold": Smallest(
         f"{LABELLED_SHARDS} --probe starter:data/starter --thresholds 2 4 {FEW}",
         "threshold",
@@ -181,14 +177,9 @@ SMALLEST = {
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
-    "bench.photographs": Smallest(
-        f"{REPOSITORY}/catlip/data/starter/backgrounds --out runs/photographs --count 8"
-    ),
     "bench.data_path": Smallest(
-        "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 "
-        "--num-batches 2 --loader-rounds 1 --remote --link-mb-s 1 --quiet",
+        "--num-images 8 --rounds 2 --workers 0 --num-batches 2 --loader-rounds 1 --quiet",
         "data_path",
-        ("bench.photographs",),
     ),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports merge": Smallest("runs --out together", after=(TRAINED,)),

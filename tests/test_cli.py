@@ -75,8 +75,8 @@ def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
     [
         ("catlip.examples", "--vocabulary"),
         ("catlip.transfer_init", "--vocabulary"),
-        ("bench.projection", "--step-time"),
-        ("bench.projection", "--communication"),
+        ("bench.plan.__main__", "--step-time"),
+        ("bench.plan.__main__", "--link"),
     ],
 )
 def test_a_folder_given_as_a_file_is_one_line_that_names_it(

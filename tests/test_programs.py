@@ -124,8 +124,8 @@ def test_no_entry_is_of_a_program_that_is_gone() -> None:
 
 
 def commands() -> list[str]:
-    """The commands of ours in README and docs, in run_all.sh's examples, on the page without and with
-    records, and among those that would settle a claim.
+    """The commands of ours in README and docs, in run_all.sh's examples, on the page without and
+    with records, and among those that would settle a claim.
     """
     from catlip.results.blocks import Command
     from reports.read.records import read_records

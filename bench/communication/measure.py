@@ -28,9 +28,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.arithmetic.exchanges import sent
-from bench.arithmetic.fitting import default_batch, device_bytes
-from bench.arithmetic.link import fit
+from bench.arithmetic.exchanges import fit, sent
+from bench.arithmetic.memory import default_batch, device_bytes
 from bench.communication import result
 from bench.communication.__main__ import Communication
 from bench.communication.collectives import (
@@ -303,7 +302,7 @@ def time_bare(
 
 def measure_link(rounds: int, place: Place) -> result.LinkFit:
     """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
-    (`bench.arithmetic.link.fit`).
+    (`bench.arithmetic.exchanges.fit`).
     """
     sizes = [
         Collective("gradients", "all_reduce", elements, dtype=torch.float32)

@@ -18,11 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.measuring import methods
-from bench.measuring.factors import ON_A_CPU as ON_A_CPU
-from bench.measuring.factors import EncoderName as EncoderName
-from bench.measuring.factors import Factors as Factors
-from bench.measuring.factors import MethodNames as MethodNames
-from bench.measuring.factors import factors_of as factors_of
+from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
 from catlip.pretraining.method import augmented
 from catlip.recipes.pretrain import CATLIP

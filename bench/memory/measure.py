@@ -1,5 +1,5 @@
-"""The memory of one training step, by part: measured, and as `bench.arithmetic.activations`
-predicts it.
+"""The memory of one training step, by part: measured, and as `bench.arithmetic.memory` predicts
+it.
 
 On a GPU the peak is that of PyTorch's allocator. A CPU has no allocator that can be asked, so there
 it is the most bytes of tensors that were alive at once (`bench.memory.tensors`). Parameters,
@@ -18,9 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.arithmetic.activations import activation_bytes, peak_bytes
-from bench.arithmetic.fitting import default_batch
-from bench.arithmetic.state import state_bytes
+from bench.arithmetic.memory import activation_bytes, default_batch, peak_bytes, state_bytes
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import shown

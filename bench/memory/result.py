@@ -256,8 +256,8 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
             row.append(Cell())
     for pair in pairs:
         ratio = batch.ratios.get(pair)
-        row.append(times_cell(ratio and ratio.peak, run.anchor))
-        row.append(times_cell(ratio and ratio.activations, run.anchor))
+        row.append(times_cell(ratio.peak if ratio else None, run.anchor))
+        row.append(times_cell(ratio.activations if ratio else None, run.anchor))
     return row
 
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.openclip import CaptionTokenizer, text_tower
-from bench.arithmetic.fitting import default_batch
+from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import step_flops
-from bench.arithmetic.gpus import datasheet_tflops
+from bench.arithmetic.memory import default_batch
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import LABELS_PER_CAPTION, shown

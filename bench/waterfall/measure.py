@@ -11,14 +11,14 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.arithmetic.fitting import images_that_fit
 from bench.arithmetic.flops import mean_flops_per_sample
+from bench.arithmetic.memory import images_that_fit
+from bench.data_path.photographs import shipped_photographs
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import ratio, summarise
@@ -362,8 +362,7 @@ def crop_entry(num_rounds: int) -> result.Step:
     """How long the crops of each release take on the host, over the pictures that this project
     ships. Crops are not part of the timed step.
     """
-    folder = Path(str(files("catlip.data.starter") / "backgrounds"))
-    pictures = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    pictures = [path.read_bytes() for path in shipped_photographs()]
     clip, catlip = CLIP[RELEASE].augmentation(), CATLIP[RELEASE].augmentation()
     draws = draws_at(0, 0, len(pictures))
     taken: list[list[float]] = [[], []]

@@ -15,8 +15,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.plan.analytic_result import Analytic
-from bench.plan.projection_result import Projection
+from bench.plan.result import Analytic, Projection
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import TypeVar
 
-from bench.label_accuracy.figures import accuracy_figures
-from bench.label_accuracy.result import LabelAccuracy, accuracy_table
-from bench.labelling.figures import speed_figure
-from bench.labelling.result import LabellingSpeed, command_table, per_core_table
+from bench.label_accuracy.result import accuracy_blocks
+from bench.labelling.result import labelling_section
 from bench.studies.threshold_figures import threshold_figures
 from bench.studies.threshold_result import Threshold, threshold_table
 from catlip.label.audit_result import LabelAudit, verdict_table
@@ -21,7 +19,6 @@ from catlip.label.examples_result import Examples
 from catlip.label.labels_table import labels_table
 from catlip.label.result import Labelling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
 from catlip.results.rules import MOST, by_rule, by_scale, suffix
@@ -40,8 +37,6 @@ AUDIT = (
     "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
     "runs/starter/labels"
 )
-ACCURACY = "python -m bench.label_accuracy"
-SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
 THRESHOLD = (
     "python -m bench.threshold --shards data/starter/pretrain --labels-dir runs/starter/labels "
     "--probe starter:data/starter --seeds 0 1 --out runs/starter/threshold/threshold.json"
@@ -57,9 +52,11 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("vocabulary", "Captions and vocabulary", _captions(main, records)),
         Section("overlap", "Labels of other data sets in the vocabulary", _overlap(main, records)),
         Section(
-            "labels", "Are the labels right?", [*_accuracy(main, records), *_audit(main, records)]
+            "labels",
+            "Are the labels right?",
+            [*accuracy_blocks(main, records), *_audit(main, records)],
         ),
-        Section("labelling-speed", "How fast captions are labelled", _speed(main, records)),
+        labelling_section(main, records),
         Section("threshold", "Where to cut the vocabulary", _threshold(main, records)),
     ]
 
@@ -95,21 +92,6 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
     return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
 
 
-def _accuracy(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
-        "sentences whose class is known. They are easy sentences: on captions from the web, expect "
-        "lower accuracy."
-    )
-    return _each(
-        by_scale(records, main, LabelAccuracy),
-        (accuracy_figures, accuracy_table),
-        words,
-        missing="How often labels are right was not measured.",
-        command=ACCURACY,
-    )
-
-
 def _audit(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "What each rule drops most, and what it may keep wrongly, counted over the captions "
@@ -121,20 +103,6 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
     if not blocks:
         return to_fill("What each rule drops most was not counted.", AUDIT)
     return [Text(words), *blocks]
-
-
-def _speed(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "The same labels, made in several ways in turns on one core; then the whole command, by "
-        "number of processes."
-    )
-    scales = by_scale(records, main, LabellingSpeed)
-    return _each(scales, (speed_figure, _speed_tables), words, command=SPEED)
-
-
-def _speed_tables(record: Run[LabellingSpeed], end: str) -> list[Table]:
-    tables = [*per_core_table(record, end), *command_table(record, end)]
-    return [with_warning(table, [record]) for table in tables]
 
 
 def _threshold(main: Setting | None, records: Records) -> list[Block]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.arithmetic.activations import peak_bytes
+from bench.arithmetic.memory import peak_bytes
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory import result

@@ -12,7 +12,7 @@ import pytest
 import torch
 from one_line import one_line_error
 
-from bench.arithmetic.gpus import datasheet_tflops
+from bench.arithmetic.devices import datasheet_tflops
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, norm_by_loop

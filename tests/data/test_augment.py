@@ -11,7 +11,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import hflip, resized_crop
 from written_png import png
 
-from bench.photographs import cut, shipped_photographs
+from bench.data_path.photographs import cut, shipped_photographs
 from catlip.cli import InputError
 from catlip.data import decode, jpeg
 from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, random_crop

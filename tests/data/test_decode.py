@@ -12,8 +12,8 @@ import pytest
 from PIL import EpsImagePlugin, Image
 from written_png import png
 
+from bench.data_path.photographs import shipped_photographs
 from bench.downstream.encoders.preprocess import rgb_picture
-from bench.photographs import shipped_photographs
 from catlip.data import decode, jpeg
 from catlip.data.augment import Augmentation, centre_crop, draws_at, random_crop
 from catlip.data.decode import PictureError, cropped_pixels, open_picture

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.photographs import shipped_photographs
+from bench.data_path.photographs import shipped_photographs
 from catlip.data.jpeg import decode_rows, find_frame
 
 PHOTOGRAPHS = [Image.open(path).convert("RGB") for path in shipped_photographs()[:3]]

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from baselines.openclip import CaptionTokenizer
+from bench.data_path.photographs import cut, shipped_photographs
 from bench.downstream.classify.accuracy import extract
 from bench.downstream.classify.datasets import Split
 from bench.downstream.encoders.preprocess import central_square
-from bench.photographs import cut, shipped_photographs
 from catlip.cli import InputError, run
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath

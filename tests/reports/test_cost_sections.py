@@ -20,14 +20,15 @@ from report_support import (
 )
 
 from bench.communication import result as communication
+from bench.data_path.result import DATA_PATH
 from bench.memory import result as memory
+from bench.plan.result import PLAN
 from bench.step_time import result as step_time
 from bench.step_time.steps import CPU_CAUTION
 from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.cells import TIMES
 from catlip.table import MISSING, Table
-from reports.cost import cost
 from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
@@ -343,9 +344,9 @@ def test_what_was_not_run_says_with_which_command_it_is():
         waterfall.COMMAND,
         memory.COMMAND,
         communication.COMMAND,
-        cost.PROJECTION,
-        cost.PLAN,
-        cost.DATA_PATH,
+        PLAN,
+        PLAN,
+        DATA_PATH,
     ]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")

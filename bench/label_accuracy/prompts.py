@@ -9,10 +9,12 @@ template always holds the name and little else. No person wrote either as the ca
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from bench.measuring.statistics import SEED
 from catlip.system.packages import fetch_wheel
 from catlip.vocabulary.label_sets import imagenet_synsets
 
@@ -41,6 +43,15 @@ class Prompt:
     synsets: frozenset[int]
 
 
+def draw_prompts(count: int) -> list[Prompt]:
+    """That many prompts, drawn at random and in order; all for 0."""
+    prompts = read_prompts()
+    if not 0 < count < len(prompts):
+        return prompts
+    rows = np.random.default_rng(SEED).choice(len(prompts), count, replace=False)
+    return [prompts[row] for row in np.sort(rows)]
+
+
 def read_prompts() -> list[Prompt]:
     """All prompts, class by class: 998 names for ImageNet's 1,000 classes, a sentence at most once.
 
@@ -49,30 +60,22 @@ def read_prompts() -> list[Prompt]:
     Raises: InputError when the package cannot be fetched.
     """
     sentences, templates = _read("cupl_prompts"), _read("en_zeroshot_classification_templates")
-    synsets = _synsets_by_name(_read("en_classnames"))
+    # Names come in the order of ImageNet's class ids.
+    pairs = list(zip(_read("en_classnames"), imagenet_synsets(), strict=True))
     stripped = {
         name: dict.fromkeys(text.strip() for text in texts) for name, texts in sentences.items()
     }
     classes = Counter(text for texts in stripped.values() for text in texts)
-    return [
-        Prompt(text, kind, name, synsets=synsets[name])
-        for name, texts in stripped.items()
-        for text, kind in _kinds(name, texts, templates)
-        if classes[text] == 1 and text
-    ]
-
-
-def _kinds(name: str, texts: dict[str, None], templates: list[str]) -> Iterator[tuple[str, str]]:
-    """(text, kind), the descriptions first."""
-    filled = {template.format(c=name) for template in templates}
-    yield from ((text, "description") for text in texts if text not in filled)
-    yield from ((text, "template") for text in texts if text in filled)
-
-
-def _synsets_by_name(names: list[str]) -> dict[str, frozenset[int]]:
-    """Name -> its synsets; names come in the order of ImageNet's class ids."""
-    pairs = list(zip(names, imagenet_synsets(), strict=True))
-    return {name: frozenset(synset for other, synset in pairs if other == name) for name in names}
+    prompts = []
+    for name, texts in stripped.items():
+        filled = {template.format(c=name) for template in templates}
+        synsets = frozenset(synset for other, synset in pairs if other == name)
+        for kind in KINDS:
+            for text in texts:
+                is_of_kind = (text in filled) == (kind == "template")
+                if is_of_kind and text and classes[text] == 1:
+                    prompts.append(Prompt(text, kind, name, synsets=synsets))
+    return prompts
 
 
 def _read(name: str) -> Any:

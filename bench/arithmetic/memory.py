@@ -1,5 +1,5 @@
-"""What memory a step holds between its forward and its backward pass, and at its peak, from shapes
-alone.
+"""What memory a step holds, from shapes alone: parameters and their state, what is kept between its
+forward and its backward pass, and its peak; and which batch fits on a device.
 
 Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the residual
 stream is float32, under autocast too) and 14 d numbers in the dtype of matrix products: one d
@@ -15,9 +15,22 @@ statistics of norms, numbers of tokens and labels, copies of masks.
     activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
-from bench.arithmetic.flops import MLP_RATIO, num_tokens, stem_products, tokens_of
-from bench.arithmetic.state import objective_of, parameters, product_bytes, state_bytes, step_shape
-from bench.measuring.training_step import Factors
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from bench.arithmetic.flops import (
+    MLP_RATIO,
+    num_tokens,
+    objective_of,
+    product_bytes,
+    stem_products,
+    step_shape,
+    tokens_of,
+)
+from bench.measuring.factors import ON_A_CPU, Factors
+from bench.memory.tensors import TOWERS
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.precision import AUTOCAST
@@ -27,6 +40,38 @@ BLOCK_NUMBERS = 14  # in the dtype of matrix products, per token and unit of wid
 # Numbers that the text tower keeps in addition on a GPU, where torch's attention makes its result
 # contiguous.
 ATTENTION_COPY = 1
+# Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
+# take the rest.
+USABLE = 0.9
+MAX_IMAGES = 256  # of a bench whose user gives no batch size
+
+
+def parameters(factors: Factors) -> dict[str, int]:
+    """How many parameters, by part: image_encoder, text_tower (with its projection), head
+    (classifier, or image projection and scale).
+    """
+    counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
+    for name, parameter in objective_of(factors).named_parameters():
+        counts[TOWERS.get(name.split(".")[0], "head")] += parameter.numel()
+    return counts
+
+
+def state_bytes(factors: Factors) -> dict[str, int]:
+    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
+    the averaged weights.
+
+    All of it is float32, except counters. `buffers` are masks and running statistics; the average
+    holds the persistent ones.
+    """
+    objective = objective_of(factors)
+    one = FLOAT32 * sum(parameters(factors).values())
+    return {
+        "parameters": one,
+        "gradients": one,
+        "optimizer": 2 * one,
+        "average": sum(tensor.nbytes for tensor in objective.state_dict().values()),
+        "buffers": sum(tensor.nbytes for tensor in objective.buffers()),
+    }
 
 
 def activation_bytes(
@@ -201,3 +246,47 @@ def stem_weights(factors: Factors) -> int:
 def block_weights(width: int) -> int:
     """Weights of a block's products."""
     return (4 + 2 * MLP_RATIO) * width**2
+
+
+def device_bytes(factors: Factors, devices: int) -> float:
+    """The most bytes that one of `devices` devices holds in a whole step. With FSDP a device keeps
+    1 / devices of the parameters, the optimizer state and the averaged weights; what it gathers for
+    a block is not counted.
+    """
+    peak = peak_bytes(factors, devices)
+    if factors.parallel == "ddp":
+        return peak
+    state = state_bytes(factors)
+    sharded = state["parameters"] + state["optimizer"] + state["average"]
+    return peak - sharded * (1 - 1 / devices)
+
+
+def in_turns_bytes(steps: Sequence[Factors]) -> float:
+    """The most bytes held while these steps take turns on one device: the state of all, their last
+    gradients included, and what one of them takes beyond its own state.
+    """
+    states = [sum(state_bytes(step).values()) for step in steps]
+    own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
+    return sum(states) + max(0.0, own)
+
+
+def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:
+    """The batch with which these steps can take turns on a device: `most`, halved until they fit;
+    at least 1.
+
+    Args:
+        steps: their batch sizes are ignored.
+    """
+    images = most
+    while images > 1 and (
+        in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes
+    ):
+        images //= 2
+    return images
+
+
+def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
+    """The batch size of these steps, which take turns, if the user gives none."""
+    if device.type == "cpu":
+        return ON_A_CPU
+    return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)

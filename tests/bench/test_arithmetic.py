@@ -1,8 +1,7 @@
-"""The arithmetic of a step agrees with what PyTorch counts, holds and keeps on real objectives."""
+"""The arithmetic of a step agrees with what PyTorch counts, holds and keeps on real objectives, and
+that of collectives with cases computed by hand.
+"""
 
-import json
-import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,9 +9,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.openclip import TwoTowers, text_tower
-from bench.analytic import Analytic, main
-from bench.arithmetic.activations import activation_bytes
-from bench.arithmetic.exchanges import sent
+from bench.arithmetic.devices import Link
+from bench.arithmetic.exchanges import (
+    all_reduce_ms,
+    all_to_all_ms,
+    broadcast_ms,
+    exchange_ms,
+    fit,
+    neighbour_ms,
+    scatter_ms,
+    sent,
+)
 from bench.arithmetic.flops import (
     image_flops,
     mean_flops_per_sample,
@@ -20,13 +27,21 @@ from bench.arithmetic.flops import (
     step_flops,
     text_flops,
 )
-from bench.arithmetic.state import parameters, state_bytes
+from bench.arithmetic.memory import (
+    USABLE,
+    activation_bytes,
+    device_bytes,
+    images_that_fit,
+    in_turns_bytes,
+    parameters,
+    peak_bytes,
+    state_bytes,
+)
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory.tensors import saved_bytes
-from catlip.cli import InputError
-from catlip.costs import Exchange
+from catlip.costs import GIB, Exchange
 from catlip.dry_run import CPU_ATTENTION
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.training.distributed import find_place
@@ -40,9 +55,10 @@ ALL_AND_A_PLAIN_ONE = [
 EVERY_FORM = pytest.mark.parametrize(
     ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
 )
-
-
 CPU = find_place("cpu")
+MB = 1_000_000
+NODE = {"node_devices": 8, "node_gb_s": 100, "node_latency_us": 5}
+LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)
 
 
 def counted_flops(factors: Factors) -> int:
@@ -81,11 +97,11 @@ def test_without_what_is_computed_twice_attention_and_checkpointing_cost_the_sam
     assert recomputed_flops(naive) == 0
 
 
-def test_the_published_sketch_of_costs() -> None:
+def test_the_published_costs() -> None:
     published = {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}
     forward = {model: image_flops(model, 224) / 1e9 for model in published}
     assert forward == pytest.approx(published, abs=0.005)
-    text = {model: text_flops(text_tower(model)) for model in ("vit_b16", "vit_l16", "vit_h16")}
+    text = {model: text_flops(text_tower(model)) for model in published}
     assert text["vit_b16"] / 1e9 == pytest.approx(5.96, abs=0.005)
     assert text["vit_l16"] == text["vit_h16"] == pytest.approx(13.30e9, rel=1e-3)
     for model, ratio in (("vit_b16", 1.172), ("vit_l16", 1.109), ("vit_h16", 1.05)):
@@ -94,6 +110,8 @@ def test_the_published_sketch_of_costs() -> None:
         assert clip / catlip == pytest.approx(ratio, rel=3e-3)
     nonlocal_loss = step_flops(Factors("clip_nonlocal"), world_size=256)
     assert nonlocal_loss / step_flops(Factors("catlip")) == pytest.approx(1.66, rel=2e-3)
+    assert sum(parameters(Factors("clip")).values()) == pytest.approx(149.6e6, rel=1e-3)
+    assert sum(parameters(Factors("catlip")).values()) == pytest.approx(104.5e6, rel=1e-3)
 
 
 def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
@@ -101,36 +119,28 @@ def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
     catlip = mean_flops_per_sample(Factors("catlip"), sizes, world_size=64)
     clip = mean_flops_per_sample(Factors("clip"), of_clip, world_size=256)
     assert clip / catlip == pytest.approx(1.457, rel=3e-3)
-    size = sizes[7]
-    alone = Factors("catlip", resolution=size.resolution, batch_size=size.batch)
-    assert mean_flops_per_sample(Factors("catlip"), [size]) == step_flops(alone) / size.batch
 
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
 def test_the_state_is_that_of_the_real_step(method, model) -> None:
     factors = replace(SMALL, method=method, model=model, resolution=32)
+    before = torch.get_rng_state()
+    counts, state = parameters(factors), state_bytes(factors)
+    assert torch.equal(before, torch.get_rng_state())  # counting draws no random numbers
     trainer = build(factors, CPU)
     trainer.train_step(iter([batch_of(factors, CPU)]))
-    objective, counts = trainer.objective, parameters(factors)
+    objective = trainer.objective
     assert sum(counts.values()) == sum(p.numel() for p in objective.parameters())
     assert counts["image_encoder"] == sum(p.numel() for p in objective.image_encoder.parameters())
     states = trainer.optimizer.state.values()
     moments = [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
-    assert state_bytes(factors) == {
+    assert state == {
         "parameters": sum(p.nbytes for p in objective.parameters()),
         "gradients": sum(p.grad.nbytes for p in objective.parameters()),
         "optimizer": sum(moment.nbytes for moment in moments),
         "average": sum(tensor.nbytes for tensor in trainer.weights().values()),
         "buffers": sum(buffer.nbytes for buffer in objective.buffers()),
     }
-
-
-def test_parameters_are_the_published_ones() -> None:
-    assert sum(parameters(Factors("clip")).values()) == pytest.approx(149.6e6, rel=1e-3)
-    assert sum(parameters(Factors("catlip")).values()) == pytest.approx(104.5e6, rel=1e-3)
-    before = torch.get_rng_state()
-    state_bytes(Factors("siglip", "vit_small16"))
-    assert torch.equal(before, torch.get_rng_state())  # counting draws no random numbers
 
 
 @pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
@@ -161,13 +171,34 @@ def assert_kept_as_predicted(factors: Factors) -> None:
         assert predicted[part] == pytest.approx(kept[part], rel=0.01, abs=2_000), part
 
 
-def test_a_checkpointed_naive_encoder_keeps_no_more_than_another() -> None:
-    deep = replace(SMALL, model="vit_tiny16")
-    kept = [
-        activation_bytes(replace(deep, attention=attention, checkpointing=True))["image_encoder"]
-        for attention in ("sdpa", "naive")
-    ]
-    assert kept[0] == kept[1] < activation_bytes(deep)["image_encoder"] / 2
+@pytest.mark.parametrize(
+    ("method", "name"), [("catlip", n) for n in CATLIP] + [("clip", n) for n in CLIP]
+)
+def test_every_recipe_fits_a_device_of_80_gb(method: str, name: str) -> None:
+    recipe = (CATLIP if method == "catlip" else CLIP)[name]
+    for size in recipe.sizes():
+        factors = Factors(
+            *(method, recipe.encoder, size.resolution, size.batch, recipe.precision),
+            attention=recipe.attention,
+            checkpointing=recipe.checkpointing,
+        )
+        assert device_bytes(factors, 1) <= USABLE * 80 * GIB
+
+
+def test_steps_in_turns_need_the_state_of_all_and_the_work_of_one() -> None:
+    one, other = (Factors(method, "hybrid_mini", 48, 8) for method in ("catlip", "clip"))
+    states = [sum(state_bytes(step).values()) for step in (one, other)]
+    beyond = max(peak_bytes(step) - state for step, state in zip((one, other), states, strict=True))
+    assert in_turns_bytes([one, other]) == pytest.approx(sum(states) + max(0, beyond))
+
+
+@pytest.mark.parametrize(
+    ("model", "memory_gb", "images"),
+    [("vit_b16", 80, 256), ("vit_b16", 24, 128), ("vit_h16", 80, 128), ("vit_h16", 1, 1)],
+)
+def test_a_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> None:
+    steps = [Factors(method, model) for method in ("catlip", "clip")]
+    assert images_that_fit(steps, memory_gb * GIB) == images
 
 
 def total_mb(factors: Factors, world_size: int, what: str) -> float:
@@ -217,24 +248,49 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
 
 
-def test_the_table_is_printed_and_recorded(succeed: Callable, tmp_path) -> None:
-    options = ("--model", "hybrid_mini", "--resolution", 48, "--out", tmp_path)
-    done = succeed("bench.analytic", *options)
-    (path,) = tmp_path.iterdir()
-    assert done.stdout.splitlines()[-1] == f"wrote {path}"
-    record = json.loads(path.read_text())
-    assert record["kind"] == "analytic"
-    assert set(record["metrics"]["methods"]) == set(methods.METHODS)
-    sent_mb = record["metrics"]["methods"]["clip"]["sent_mb"]
-    assert sent_mb.pop("total") == pytest.approx(sum(sent_mb.values()))
-    assert record["metrics"]["flops_ratios"]["clip/catlip"] > 1
+@pytest.mark.parametrize("model", ["hybrid_mini", "vit_b16", "vit_l16", "vit_h16"])
+@pytest.mark.parametrize("devices", [2, 4_096])
+def test_catlip_never_sends_more_than_clip(model, devices) -> None:
+    catlip, clip = (
+        sum(each.sent_bytes for each in sent(Factors(method, model, batch_size=64), devices))
+        for method in ("catlip", "clip")
+    )
+    assert catlip < clip
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"model": "vit_b17"}, {"methods": ("klip",)}, {"precision": "fp8"}, {"resolution": 50}],
+    ("collective", "megabytes", "devices", "milliseconds"),
+    [
+        (all_reduce_ms, 8, 4, 6 * 0.025),  # messages of 2 MB: 5 us and 20 us each
+        # 14 messages of 2 MB in the node (5 + 20 us) and 2 of 1 MB between nodes (20 + 100 us).
+        (all_reduce_ms, 16, 16, 14 * 0.025 + 2 * 0.120),
+        (scatter_ms, 16, 16, 7 * 0.025 + 0.120),
+        (all_to_all_ms, 16, 16, 7 * (0.005 + 0.010) + 8 * (0.020 + 0.100)),
+        (broadcast_ms, 1, 4, 3 * 0.005 + 0.010),
+        (broadcast_ms, 1, 16, 14 * 0.005 + 0.020 + 0.100),
+        (neighbour_ms, 2, 2, 2 * 0.005 + 0.020),  # there and back
+        (neighbour_ms, 8, 5, 4 * 0.005 + 0.080),  # two rounds each way
+        (neighbour_ms, 30, 16, 16 * 0.020 + 3.0),
+    ],
 )
-def test_what_is_unknown_is_named_before_anything_is_written(tmp_path, wrong) -> None:
-    with pytest.raises(InputError, match=re.escape(str(next(iter(wrong.values()))).strip("()',"))):
-        main(replace(Analytic(model="hybrid_mini", out=tmp_path), **wrong))
-    assert not list(tmp_path.iterdir())
+def test_a_collective_by_hand(collective, megabytes, devices, milliseconds) -> None:
+    assert collective(megabytes * MB, devices, LINK) == pytest.approx(milliseconds)
+
+
+def test_a_gather_hands_in_one_share_and_its_calls_add_up() -> None:
+    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)
+    assert exchange_ms(gather, LINK) == pytest.approx(2 * 3 * 0.025)  # 2 calls of 8 MB each
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
+    link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
+    sizes = [4_096, 65_536, MB, 64 * MB]
+    times = [all_reduce_ms(size, ranks, link) for size in sizes]
+    assert fit(sizes, times, ranks) == pytest.approx((120, 1.5))
+
+
+def test_a_fit_has_no_negative_latency() -> None:
+    latency_us, gb_s = fit([MB, 2 * MB, 4 * MB], [1.0, 2.2, 5.0], 2)
+    assert latency_us == 0
+    assert gb_s > 0
