@@ -292,7 +292,7 @@ def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
         return {}
     eager, compiled = (run.measured.methods for run in runs)
     return {
-        method: (steps.first_ms - (eager[method].first_ms or 0.0)) / 1e3
+        method: max(0.0, steps.first_ms - (eager[method].first_ms or 0.0)) / 1e3
         for method, steps in compiled.items()
         if steps.first_ms is not None
     }
