@@ -159,8 +159,8 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
         "Below each percentage its 95 % interval, by resampling classes. The last column compares "
         "how often a label is the class itself."
     )
-    count = shown(measured.classes, 0)
-    title = f"How often the class is among the labels, {count} ImageNet-1k classes"
+    classes = shown(measured.classes, 0)
+    title = f"How often the class is among the labels, {classes} ImageNet-1k classes"
     table = Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)
     return [table] if rows else []
 

@@ -78,6 +78,7 @@ def plan(config: Plan) -> None:
     paths = []
 
     def record(name: str, metrics: K, notes: list[str], **settings: Any) -> Run[K]:
+        """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as written:
             written.shown_as, written.notes = methods.shown(every[0].rates), notes
@@ -85,18 +86,30 @@ def plan(config: Plan) -> None:
 
     for model, machine in {machine.model: machine for machine in every}.items():
         step = analytic(config, machine)
-        precision = next(iter(machine.rates.values())).compute.factors.precision
-        name = f"step-{model}-b{config.batch_size}x{devices}-{precision}"
-        of_step = {"model": model, "precision": precision, "world_size": devices}
-        print_tables([result.analytic_table(record(name, step, STEP_NOTES, **of_step))])
+        factors = next(iter(machine.rates.values())).compute.factors
+        one = record(
+            f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
+            step,
+            STEP_NOTES,
+            model=model,
+            resolution=factors.resolution,
+            precision=factors.precision,
+            world_size=devices,
+        )
+        print_tables([result.analytic_table(one)])
         print(
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
     for machine in every:
         name = f"projection-{machine.model}-{_slug(machine.name)}"
-        of_machine = {"model": machine.model, "samples": config.images}
-        many = record(name, projection(config, machine), PROJECTION_NOTES, **of_machine)
+        many = record(
+            name,
+            projection(config, machine),
+            PROJECTION_NOTES,
+            model=machine.model,
+            samples=config.images,
+        )
         print_tables([result.scaling_table(many), result.projection_table(many)])
         print(f"{result.ratios_in_words(many)}\n")
     names = [

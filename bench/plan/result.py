@@ -249,7 +249,7 @@ def _layout_name(layout: str) -> str:
 
 def _images_in_words(run: Run[Projection]) -> str:
     images = run.setup.samples
-    return SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9, 1)} billion images"
+    return SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9)} billion images"
 
 
 def _basis(run: Run[Projection]) -> str:
