@@ -177,7 +177,9 @@ def _objective(method: str, model: str, resolution: int, num_classes: int) -> Ob
 
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    return _objective(factors.method, factors.model, factors.resolution, factors.num_classes)
+    return _objective(
+        factors.method, factors.model, factors.resolution, num_classes=factors.num_classes
+    )
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

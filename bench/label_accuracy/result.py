@@ -1,6 +1,7 @@
 """How often each labelling rule finds the class that a sentence is about, and why it misses it."""
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -11,7 +12,7 @@ import msgspec
 from catlip.label.result import RULES, rule_rank
 from catlip.results.blocks import Block, Text, side_by_side, to_fill
 from catlip.results.cells import low_to_high
-from catlip.results.figures import MUTED, Figure, hide_rows
+from catlip.results.figures import Figure, hide_rows
 from catlip.results.kind import Interval, Kind
 from catlip.results.rules import MOST, by_scale, rule_style, suffix
 from catlip.results.run import Records, Run, Setting
@@ -35,7 +36,7 @@ MAX_RULES, MAX_KINDS = 3, 4
 # How many causes are drawn at most, and how frequent each must be, in % of the sentences.
 MAX_CAUSES, MIN_CAUSE = 8, 0.05
 CAUSE_WIDTH = 30  # characters of a line
-Percent = tuple[float, float, float]  # value, low, high
+Percents = dict[str, dict[str, tuple[float, float, float]]]  # title, rule: value, low, high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +64,6 @@ class Judged:
     classes_found_in_half: int
     causes: dict[str, int]
     other_sense_labelled: int | None = None
-
-    @property
-    def shares(self) -> dict[str, Interval]:
-        """The three fractions by name."""
-        return {
-            "exact": self.exact,
-            "within_1_hop": self.within_1_hop,
-            "within_2_hops": self.within_2_hops,
-        }
 
 
 class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
@@ -109,10 +101,13 @@ class LabelAccuracy(Kind):
         return sorted(self.rules, key=rule_rank)[:MAX_RULES]
 
     @property
-    def kinds_of_sentence(self) -> list[str]:
-        """The kinds of sentence of all rules, in the order of the first rule."""
-        kinds = dict.fromkeys(kind for rule in self.judged_rules for kind in self.rules[rule])
-        return list(kinds)[:MAX_KINDS]
+    def by_kind(self) -> dict[str, dict[str, Judged]]:
+        """Kind of sentence -> rule -> how well it labels them, in the order of the first rule."""
+        kinds: dict[str, dict[str, Judged]] = {}
+        for rule in self.judged_rules:
+            for kind, judged in self.rules[rule].items():
+                kinds.setdefault(kind, {})[rule] = judged
+        return dict(list(kinds.items())[:MAX_KINDS])
 
 
 def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
@@ -131,142 +126,143 @@ def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
     return [Text(words), *blocks]
 
 
+ACCURACY_COLUMNS: dict[str, Callable[[Judged, str], Cell]] = {
+    "The class itself (%)": lambda row, anchor: _percent_cell(row.exact, anchor),
+    "Within 1 step (%)": lambda row, anchor: _percent_cell(row.within_1_hop, anchor),
+    "Within 2 steps (%)": lambda row, anchor: _percent_cell(row.within_2_hops, anchor),
+    "Labels per sentence": lambda row, anchor: number_cell(row.labels_per_prompt, 2, anchor),
+    "Sentences without a label": lambda row, anchor: number_cell(row.without_label, 0, anchor),
+    "Classes never found": lambda row, anchor: number_cell(row.classes_never_found, 0, anchor),
+}
+
+
 def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     """Rules side by side: fractions of sentences with their intervals, with one group of rows per
     kind of sentence.
     """
     measured, rows = run.measured, []
-    for kind in measured.kinds_of_sentence:
-        judged = {
-            rule: measured.rules[rule][kind]
-            for rule in measured.judged_rules
-            if kind in measured.rules[rule]
-        }
-        count = next(iter(judged.values())).prompts
+    for kind, by_rule in measured.by_kind.items():
+        count = next(iter(by_rule.values())).prompts
         words = KINDS_OF_SENTENCE.get(kind, clipped(kind, 24))
         rows.append([Cell(f"{shown(count, 0)} {words}")])
-        rows += [_accuracy_row(run, rule, kind, judged=of_rule) for rule, of_rule in judged.items()]
-    if not rows:
-        return []
-    columns = [
-        "Rule",
-        *(f"{title} (%)" for title in SHARES.values()),
-        "Labels per sentence",
-        "Sentences without a label",
-        "Classes never found",
-        "Against the first rule (points)",
-    ]
+        for rule, judged in by_rule.items():
+            gains = [
+                of_pair[kind]
+                for pair, of_pair in measured.differences.items()
+                if pair.startswith(f"{rule} - ") and kind in of_pair
+            ]
+            cells = [column(judged, run.anchor) for column in ACCURACY_COLUMNS.values()]
+            cells.append(_percent_cell(gains[0], run.anchor) if gains else Cell())
+            rows.append([Cell(clipped(rule, 24)), *cells])
+    columns = ["Rule", *ACCURACY_COLUMNS, "Against the first rule (points)"]
     caption = (
         "Below each percentage its 95 % interval, by resampling classes. The last column compares "
         "how often a label is the class itself."
     )
-    title = (
-        f"How often the class is among the labels, {shown(measured.classes, 0)} ImageNet-1k classes"
-    )
-    return [Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)]
+    classes = shown(measured.classes, 0)
+    title = f"How often the class is among the labels, {classes} ImageNet-1k classes"
+    table = Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)
+    return [table] if rows else []
 
 
-def _accuracy_row(run: Run[LabelAccuracy], rule: str, kind: str, judged: Judged) -> list[Cell]:
-    differences = (
-        by_kind.get(kind)
-        for pair, by_kind in run.measured.differences.items()
-        if pair.startswith(f"{rule} - ")
-    )
-    return [
-        Cell(clipped(rule, 24)),
-        *(_percent_cell(share, run.anchor) for share in judged.shares.values()),
-        number_cell(judged.labels_per_prompt, 2, run.anchor),
-        number_cell(judged.without_label, 0, run.anchor),
-        number_cell(judged.classes_never_found, 0, run.anchor),
-        _percent_cell(next(differences, None), run.anchor),
-    ]
-
-
-def _percent_cell(share: Interval | None, anchor: str) -> Cell:
+def _percent_cell(share: Interval, anchor: str) -> Cell:
     """`35.7` with its interval below, in % or points."""
-    if share is None:
-        return Cell()
     small = low_to_high(share.low, share.high, 1, times=100)
     return number_cell(100 * share.value, 1, anchor, small=small)
 
 
-def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
-    """Why the class is missed, in % of the sentences of the first kind, one column per rule."""
-    measured = run.measured
-    kind = next(iter(measured.kinds_of_sentence), "")
-    judged = [measured.rules[rule].get(kind) for rule in measured.judged_rules]
-    causes = dict.fromkeys(cause for each in judged if each for cause in each.causes)
-    rows = []
-    for cause in causes:
-        percents = [100 * each.causes.get(cause, 0) / each.prompts for each in judged if each]
-        if any(percents):
-            rows.append([Cell(clipped(cause)), *(number_cell(percent, 1) for percent in percents)])
-    also = [
-        100 * each.other_sense_labelled / each.prompts
-        for each in judged
-        if each and each.other_sense_labelled is not None
+def causes_table(run: Run[LabelAccuracy]) -> Table:
+    """Why the class is missed, in % of the sentences of the first kind, one column per rule; for
+    the terminal.
+    """
+    kind, by_rule = next(iter(run.measured.by_kind.items()))
+    rows = [
+        [Cell(cause), *(number_cell(percents.get(rule, 0), 1) for rule in by_rule)]
+        for cause, percents in _causes(by_rule).items()
     ]
-    if any(also):
-        words = "(missed, and the other synset of its word is a label)"
-        rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
-    columns = [f"Why the class is missed, % of the {kind}s", *measured.judged_rules]
-    return [Table("label_misses", "Why the class is missed", columns, rows=rows)] if rows else []
+    also = [
+        100 * (judged.other_sense_labelled or 0) / judged.prompts for judged in by_rule.values()
+    ]
+    words = "(missed, and the other synset of its word is a label)"
+    rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
+    columns = [f"Why the class is missed, % of the {kind}s", *by_rule]
+    return Table("label_misses", "Why the class is missed", columns, rows=rows)
+
+
+def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
+    """Cause -> rule -> the sentences that it makes the rule miss, in %; the most frequent first."""
+    causes: dict[str, dict[str, float]] = {}
+    for rule, judged in by_rule.items():
+        for cause, count in judged.causes.items():
+            if judged.prompts and 0 < count <= judged.prompts:
+                causes.setdefault(cause, {})[rule] = 100 * count / judged.prompts
+    return dict(sorted(causes.items(), key=lambda item: (-max(item[1].values()), item[0])))
 
 
 def accuracy_figures(run: Run[LabelAccuracy], suffix: str = "") -> list[Figure]:
     """Two figures for the first kind of sentence: how often the class is found, with intervals, and
     the causes of the misses.
     """
-    kind = next(iter(run.measured.kinds_of_sentence), "")
-    shares = _shares_figure(run.measured, kind, suffix)
-    return shares + _causes_figure(run.measured, kind, suffix)
+    by_rule = next(iter(run.measured.by_kind.values()), {})
+    percents: Percents = {title: {} for title in SHARES.values()}
+    for rule, judged in by_rule.items():
+        for name, title in SHARES.items():
+            share: Interval = getattr(judged, name)
+            low, high = share.low, share.high
+            if low is not None and high is not None and 0 <= low <= share.value <= high <= 1:
+                percents[title][rule] = (100 * share.value, 100 * low, 100 * high)
+    figures = []
+    if any(percents.values()):
+        shares = "; ".join(
+            f"{title.lower()}: {_in_words({r: of[0] for r, of in by_title.items()})}"
+            for title, by_title in percents.items()
+        )
+        figures.append(
+            Figure(
+                f"label_accuracy{suffix}",
+                "How often the class that a sentence is about is among its labels; bars are 95 % "
+                "intervals.",
+                f"Marks with intervals. {shares}.",
+                draw=partial(_draw_shares, percents=percents),
+                height=1.0 + 0.27 * len(SHARES) * (len(by_rule) + 1),
+            )
+        )
+    causes = _causes(by_rule)
+    frequent = [cause for cause in causes if max(causes[cause].values()) >= MIN_CAUSE][:MAX_CAUSES]
+    if frequent:
+        drawn = {
+            cause: {rule: causes[cause].get(rule, 0.0) for rule in by_rule} for cause in frequent
+        }
+        misses = "; ".join(f"{clipped(cause)}: {_in_words(drawn[cause])}" for cause in drawn)
+        figures.append(
+            Figure(
+                f"label_misses{suffix}",
+                "Why the class is missed, in % of all sentences; each miss is counted once, under "
+                "its nearest cause.",
+                f"Bars. {misses}.",
+                draw=partial(_draw_causes, causes=drawn, rules=list(by_rule)),
+                height=1.0 + len(drawn) * (0.16 + 0.14 * len(by_rule)),
+            )
+        )
+    return figures
 
 
-def _shares_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
-    rules = measured.judged_rules
-    percents = {
-        (share, rule): _percent(measured.rules[rule][kind].shares[share])
-        for share in SHARES
-        for rule in rules
-        if kind in measured.rules[rule]
-    }
-    if not any(percents.values()):
-        return []
-    said = "; ".join(_said(percents, share, rules) for share in SHARES)
-    caption = (
-        "How often the class that a sentence is about is among its labels; bars are 95 % intervals."
-    )
-    alt = f"Marks with intervals. {said}."
-    draw = partial(_draw_shares, rules=rules, percents=percents)
-    height = 1.0 + 0.27 * len(SHARES) * (len(rules) + 1)
-    return [Figure(f"label_accuracy{suffix}", caption, alt, draw=draw, height=height)]
+def _in_words(by_rule: dict[str, float]) -> str:
+    return ", ".join(f"{clipped(rule, 24)} {shown(value, 1)} %" for rule, value in by_rule.items())
 
 
-def _said(percents: dict[tuple[str, str], Percent | None], share: str, rules: list[str]) -> str:
-    of_rules = [(rule, percents.get((share, rule))) for rule in rules]
-    values = [f"{clipped(rule, 24)} {shown(of[0], 1)} %" for rule, of in of_rules if of]
-    return f"{SHARES[share].lower()}: {', '.join(values)}"
-
-
-def _percent(share: Interval) -> Percent | None:
-    """Value, low and high in %; None where an end is missing or they are out of order."""
-    value, low, high = share.value, share.low, share.high
-    if low is None or high is None or not 0 <= low <= value <= high <= 1:
-        return None
-    return (100 * value, 100 * low, 100 * high)
-
-
-def _draw_shares(
-    axes: "Axes", rules: list[str], percents: dict[tuple[str, str], Percent | None]
-) -> None:
+def _draw_shares(axes: "Axes", percents: Percents) -> None:
     y, places, names = 0.0, [], []
-    for share, title in SHARES.items():
+    for title, by_rule in percents.items():
         axes.text(0, y, title, weight="bold", va="center")
-        for rule in rules:
+        for rule, (value, low, high) in by_rule.items():
             y -= 1
             places.append(y)
             names.append(clipped(rule, 24))
-            _draw_interval(axes, y, percents.get((share, rule)), **rule_style(rule))
+            style = rule_style(rule)
+            ends = [[value - low], [high - value]]
+            axes.errorbar(value, y, None, ends, style["marker"], color=style["color"], capsize=3)
+            axes.text(high + 1.5, y, shown(value, 1), va="center", color=style["color"])
         y -= 1.2
     axes.set_yticks(places, names)
     axes.set_ylim(y + 0.6, 0.7)
@@ -275,62 +271,13 @@ def _draw_shares(
     hide_rows(axes)
 
 
-def _draw_interval(
-    axes: "Axes", y: float, percent: Percent | None, color: str, marker: str
-) -> None:
-    if percent is None:
-        axes.text(0.5, y, "not recorded", color=MUTED, va="center")
-        return
-    value, low, high = percent
-    axes.errorbar(value, y, None, [[value - low], [high - value]], marker, color=color, capsize=3)
-    axes.text(high + 1.5, y, shown(value, 1), va="center", color=color)
-
-
-def _causes_figure(measured: LabelAccuracy, kind: str, suffix: str) -> list[Figure]:
-    rules = measured.judged_rules
-    shares = {rule: _causes(measured, rule, kind) for rule in rules}
-    largest: dict[str, float] = {}
-    for by_cause in shares.values():
-        for cause, share in by_cause.items():
-            largest[cause] = max(share, largest.get(cause, 0))
-    frequent = [cause for cause in largest if largest[cause] >= MIN_CAUSE]
-    causes = sorted(frequent, key=lambda cause: (-largest[cause], cause))[:MAX_CAUSES]
-    if not causes:
-        return []
-    said = "; ".join(_said_of_cause(cause, shares) for cause in causes)
-    caption = (
-        "Why the class is missed, in % of all sentences; each miss is counted once, under its "
-        "nearest cause."
-    )
-    draw = partial(_draw_causes, causes=causes, shares=shares)
-    height = 1.0 + len(causes) * (0.16 + 0.14 * len(rules))
-    return [Figure(f"label_misses{suffix}", caption, f"Bars. {said}.", draw=draw, height=height)]
-
-
-def _said_of_cause(cause: str, shares: dict[str, dict[str, float]]) -> str:
-    of_rules = [f"{clipped(r, 24)} {shown(own.get(cause, 0), 1)} %" for r, own in shares.items()]
-    return f"{clipped(cause)}: {', '.join(of_rules)}"
-
-
-def _causes(measured: LabelAccuracy, rule: str, kind: str) -> dict[str, float]:
-    """Cause -> the sentences that it makes a rule miss, in %."""
-    judged = measured.rules[rule].get(kind)
-    if judged is None:
-        return {}
-    return {
-        cause: 100 * n / judged.prompts
-        for cause, n in judged.causes.items()
-        if 0 <= n <= judged.prompts and judged.prompts
-    }
-
-
-def _draw_causes(axes: "Axes", causes: list[str], shares: dict[str, dict[str, float]]) -> None:
-    width = 0.8 / len(shares)
-    top = max(max(by_cause.values(), default=0) for by_cause in shares.values())
-    for i, (rule, by_cause) in enumerate(shares.items()):
+def _draw_causes(axes: "Axes", causes: dict[str, dict[str, float]], rules: list[str]) -> None:
+    width = 0.8 / len(rules)
+    top = max(max(by_rule.values()) for by_rule in causes.values())
+    for i, rule in enumerate(rules):
         colour = rule_style(rule)["color"]
         places = [y - 0.4 + (i + 0.5) * width for y in range(len(causes))]
-        values = [by_cause.get(cause, 0) for cause in causes]
+        values = [by_rule[rule] for by_rule in causes.values()]
         axes.barh(places, values, 0.9 * width, color=colour)
         for y, value in zip(places, values, strict=True):
             if value:
@@ -339,7 +286,7 @@ def _draw_causes(axes: "Axes", causes: list[str], shares: dict[str, dict[str, fl
         axes.annotate(
             clipped(rule, 24),
             (0.97, 0.0),
-            (0, 14 * (len(shares) - i)),
+            (0, 14 * (len(rules) - i)),
             xycoords="axes fraction",
             textcoords="offset points",
             ha="right",

@@ -81,10 +81,10 @@ class Plan:
 
 
 def main(config: Plan) -> None:
-    """Compute everything, then print the tables and write the records."""
-    from bench.plan.planning import compute, write
+    """Compute, print the tables and write the records."""
+    from bench.plan.planning import plan
 
-    write(config, compute(config))
+    plan(config)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,14 @@ def measured_link(path: Path) -> Link:
     if link is None or ranks is None:
         raise InputError(f"{path} does not say how fast the link between its ranks is")
     source = f"measured: all-reduces of {ranks} ranks over {measured.backend}, {path.name}"
-    return Link(ranks, link.gb_s, link.latency_us, link.gb_s, link.latency_us, source=source)
+    return Link(
+        node_devices=ranks,
+        node_gb_s=link.gb_s,
+        node_latency_us=link.latency_us,
+        network_gb_s=link.gb_s,
+        network_latency_us=link.latency_us,
+        source=source,
+    )
 
 
 def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:

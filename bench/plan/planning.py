@@ -8,7 +8,8 @@ operations and communication explain?
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import (
@@ -26,16 +27,17 @@ from bench.measuring import methods
 from bench.measuring.factors import Factors
 from bench.plan import result
 from bench.plan.__main__ import Plan
-from bench.plan.layouts import Compute, FittedLayout, best_layout, lay_out
+from bench.plan.layouts import FittedLayout, best_layout, lay_out
 from bench.plan.machines import Machine, machines
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record, plain
-from catlip.results.kind import Interval
+from catlip.results.kind import Interval, Kind
+from catlip.results.run import Run
 from catlip.table import print_tables
 
-GLOBAL_BATCH = 65_536  # Table 6b
+K = TypeVar("K", bound=Kind)
 DEVICES = [2**i for i in range(13)]  # 1 to 4,096
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 # Recipes with the released samplers.
@@ -61,73 +63,68 @@ PLAN_NOTES = [
 ]
 
 
-@dataclass(frozen=True)
-class Planned:
-    """The devices, and what was computed: of each encoder, of each device, and of all."""
+def plan(config: Plan) -> None:
+    """Compute, print the tables and write the records.
 
-    machines: list[Machine]
-    steps: dict[str, result.Analytic]
-    projections: list[result.Projection]
-    plan: result.Plan
-
-
-def compute(config: Plan) -> Planned:
-    """Raises: InputError for a name that is not known, and for a run that fits on no device."""
+    Raises: InputError for a name that is not known, and for a run that fits on no device.
+    """
     every = list(machines(config))
     runs: list[result.PlannedRun] = []
-    for machine, devices in itertools.product(every, config.gpus):
-        runs += planned(config, machine, devices)
+    for machine, number in itertools.product(every, config.gpus):
+        runs += planned(config, machine, number)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
-    return Planned(
-        machines=every,
-        steps={machine.model: analytic(config, machine) for machine in every},
-        projections=[projection(config, machine) for machine in every],
-        plan=result.Plan(images=config.images, price=config.price, runs=runs),
-    )
-
-
-def write(config: Plan, done: Planned) -> None:
-    """Print the tables and write the records."""
     devices = max(1, config.global_batch // config.batch_size)
-    settings = plain(config) | {"samples": config.images, "world_size": devices}
-    shown_as = methods.shown(done.machines[0].rates)
-    precision = next(iter(done.machines[0].rates.values())).compute.factors.precision
     paths = []
-    for model, step in done.steps.items():
-        path = config.out / f"step-{model}-b{config.batch_size}x{devices}-{precision}.json"
-        own = settings | {"model": model, "precision": precision}
-        with Record(path, result.Analytic, own) as record:
-            record.shown_as, record.notes = shown_as, list(STEP_NOTES)
-            print_tables([result.analytic_table(record.measured(step))])
+
+    def record(name: str, metrics: K, notes: list[str], **settings: Any) -> Run[K]:
+        """Write the record; `settings` are those that the config only implies."""
+        paths.append(config.out / f"{name}.json")
+        with Record(paths[-1], type(metrics), plain(config) | settings) as written:
+            written.shown_as, written.notes = methods.shown(every[0].rates), notes
+            return written.measured(metrics)
+
+    for model, machine in {machine.model: machine for machine in every}.items():
+        step = analytic(config, machine)
+        factors = next(iter(machine.rates.values())).compute.factors
+        one = record(
+            f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
+            step,
+            STEP_NOTES,
+            model=model,
+            resolution=factors.resolution,
+            precision=factors.precision,
+            world_size=devices,
+        )
+        print_tables([result.analytic_table(one)])
         print(
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
-        paths.append(path)
-    for machine, projection in zip(done.machines, done.projections, strict=True):
-        path = config.out / f"projection-{machine.model}-{_words(machine.name)}.json"
-        with Record(path, result.Projection, settings | {"model": machine.model}) as record:
-            record.shown_as, record.notes = shown_as, list(PROJECTION_NOTES)
-            run = record.measured(projection)
-        print_tables([*result.scaling_tables(run), *result.projection_tables(run)])
-        print(f"{result.ratios_in_words(run)}\n")
-        paths.append(path)
+    for machine in every:
+        name = f"projection-{machine.model}-{_slug(machine.name)}"
+        many = record(
+            name,
+            projection(config, machine),
+            PROJECTION_NOTES,
+            model=machine.model,
+            samples=config.images,
+        )
+        print_tables([result.scaling_table(many), result.projection_table(many)])
+        print(f"{result.ratios_in_words(many)}\n")
     names = [
-        dict.fromkeys(machine.model for machine in done.machines),
-        dict.fromkeys(_words(machine.name) for machine in done.machines),
+        dict.fromkeys(machine.model for machine in every),
+        dict.fromkeys(_slug(machine.name) for machine in every),
         map(str, config.gpus),
     ]
-    path = config.out / f"{'-'.join(map('_'.join, names))}.json"
-    with Record(path, result.Plan, config) as record:
-        record.shown_as, record.notes = shown_as, list(PLAN_NOTES)
-        table = result.plan_table(record.measured(done.plan))
+    whole = result.Plan(images=config.images, price=config.price, runs=runs)
+    table = result.plan_table(record("-".join(map("_".join, names)), whole, PLAN_NOTES))
     print_tables([table])
     print("\n".join([table.caption, *STEP_NOTES, *PLAN_NOTES]))
-    print("\n".join(f"wrote {each}" for each in (*paths, path)))
+    print("\n".join(f"wrote {path}" for path in paths))
 
 
-def _words(device: str) -> str:
+def _slug(device: str) -> str:
     return device.lower().replace(" ", "_")
 
 
@@ -182,21 +179,29 @@ def step_costs(factors: Factors, devices: int) -> result.MethodCosts:
 
 
 def projection(config: Plan, machine: Machine) -> result.Projection:
-    """Every method on 1 to 4,096 devices, with the same batch per device (weak) and with the
-    paper's global batch (strong); and CLIP and CatLIP on both published layouts.
+    """Every method on 1 to 4,096 devices with the same batch on each (weak scaling), and CLIP and
+    CatLIP on both published layouts.
     """
     computes = {method: rate.compute for method, rate in machine.rates.items()}
 
     def row(method: str, devices: int, batch_size: int, scaling: str) -> result.Layout:
-        of_method = computes[method]
-        step = replace(of_method.factors, batch_size=batch_size)
-        layout = lay_out(of_method, step, devices, link=machine.link)
-        return projected(of_method, layout, config.images, scaling)
+        compute = computes[method]
+        step = replace(compute.factors, batch_size=batch_size)
+        layout = lay_out(compute, step, devices, link=machine.link)
+        return result.Layout(
+            method=method,
+            devices=devices,
+            batch_per_device=batch_size,
+            global_batch=layout.global_batch,
+            step_ms=layout.step_ms,
+            compute_ms=layout.compute_ms,
+            exposed_ms=layout.exposed_ms,
+            images_per_s=layout.images_per_s,
+            efficiency=compute.step_ms(step) / layout.step_ms,
+            device_hours=layout.device_hours(config.images),
+            scaling=scaling,
+        )
 
-    layouts = []
-    for method, devices in itertools.product(computes, DEVICES):
-        layouts.append(row(method, devices, config.batch_size, "weak"))
-        layouts.append(row(method, devices, GLOBAL_BATCH // devices, "strong"))
     paper = [
         row(method, devices, images, "as published" if whose == method else f"as {whose}")
         for whose, (devices, images) in PAPER_LAYOUTS.items()
@@ -204,28 +209,14 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
         if method in computes
     ]
     return result.Projection(
-        link=result.ProjectedLink(**asdict(machine.link)),
+        link=machine.link,
         compute={m: result.ProjectedCompute(**asdict(c)) for m, c in computes.items()},
-        layouts=layouts,
+        layouts=[
+            row(method, devices, config.batch_size, "weak")
+            for method, devices in itertools.product(computes, DEVICES)
+        ],
         paper_layouts=paper,
         paper_ratios=paper_ratios(paper) if PAPER_LAYOUTS.keys() <= computes.keys() else [],
-    )
-
-
-def projected(compute: Compute, layout: FittedLayout, images: float, scaling: str) -> result.Layout:
-    """The row of a layout; efficiency is relative to a device that never waits."""
-    return result.Layout(
-        method=layout.factors.method,
-        devices=layout.devices,
-        batch_per_device=layout.factors.batch_size,
-        global_batch=layout.global_batch,
-        step_ms=layout.step_ms,
-        compute_ms=layout.compute_ms,
-        exposed_ms=layout.exposed_ms,
-        images_per_s=layout.images_per_s,
-        efficiency=compute.step_ms(layout.factors) / layout.step_ms,
-        device_hours=layout.device_hours(images),
-        scaling=scaling,
     )
 
 

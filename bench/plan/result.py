@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
 from bench.step_time.steps import MOST_METHODS, percent_cell, shown_methods
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.blocks import Block, Command, Section, Text, side_by_side, to_fill
-from catlip.results.cells import TIMES, low_to_high, summary_cell
+from catlip.results.cells import TIMES, low_to_high
 from catlip.results.devices import measured
 from catlip.results.figures import Figure, is_drawable, label_points, thinned, write_out_powers
-from catlip.results.kind import Interval, Kind, Summary
+from catlip.results.kind import Interval, Kind
 from catlip.results.rules import MOST, suffix
 from catlip.results.run import Records, Run
 from catlip.table import Cell, Table, clipped, number_cell, shown
@@ -66,60 +67,38 @@ class Analytic(Kind):
     flops_ratio_with_own_sizes: float
 
 
+STEP_COLUMNS: dict[str, Callable[[MethodCosts], Cell]] = {
+    "Image GF": lambda costs: number_cell(costs.forward_gflops["image_encoder"], 2),
+    "Text GF": lambda costs: number_cell(costs.forward_gflops["text_tower"], 2),
+    "Head GF": lambda costs: number_cell(costs.forward_gflops["head"], 2),
+    "Step GF": lambda costs: number_cell(costs.step_gflops_per_image, 1),
+    "Recomputed GF": lambda costs: number_cell(costs.recomputed_gflops_per_image, 1),
+    "Parameters (M)": lambda costs: number_cell(sum(costs.parameters.values()) / 1e6, 1),
+    "State (GiB)": lambda costs: number_cell(sum(costs.state_gib.values()), 2),
+    "Activations (GiB)": lambda costs: number_cell(sum(costs.activations_gib.values()), 2),
+    "Peak (GiB)": lambda costs: number_cell(costs.peak_gib, 2),
+    "Sent (MB)": lambda costs: number_cell(costs.sent_mb["total"], 2),
+}
+
+
 def analytic_table(run: Run[Analytic]) -> Table:
     """One row per method; the ratio is of operations per step, to those of the first method."""
-    columns = [
-        "Method",
-        "Image GF",
-        "Text GF",
-        "Head GF",
-        "Step GF",
-        "Ratio",
-        "Recomputed GF",
-        "Parameters (M)",
-        "State (GiB)",
-        "Activations (GiB)",
-        "Peak (GiB)",
-        "Sent (MB)",
-    ]
-    first = next(iter(run.measured.methods.values())).step_gflops_per_image
-    rows = [
-        [
-            Cell(name_of(method)),
-            *(number_cell(gflops, 2) for gflops in costs.forward_gflops.values()),
-            number_cell(costs.step_gflops_per_image, 1),
-            number_cell(costs.step_gflops_per_image / first, 3),
-            number_cell(costs.recomputed_gflops_per_image, 1),
-            number_cell(sum(costs.parameters.values()) / 1e6, 1),
-            number_cell(sum(costs.state_gib.values()), 2),
-            number_cell(sum(costs.activations_gib.values()), 2),
-            number_cell(costs.peak_gib, 2),
-            number_cell(costs.sent_mb["total"], 2),
-        ]
-        for method, costs in run.measured.methods.items()
-    ]
-    setup = run.setup
+    step, setup = run.measured, run.setup
+    first, *_ = step.methods
+    rows = []
+    for method, costs in step.methods.items():
+        ratio = number_cell(step.flops_ratios.get(f"{method}/{first}", 1.0), 3)
+        cells = [column(costs) for column in STEP_COLUMNS.values()]
+        rows.append([Cell(name_of(method)), ratio, *cells])
     title = (
         f"A training step of {setup.model}, {setup.resolution} px, {setup.precision}, "
         f"{setup.batch_size} images on each of {setup.world_size} devices; GF: 1e9 operations per "
         "image; memory and bytes sent: of one device"
     )
-    return Table("analytic", title, columns, rows=rows)
+    return Table("analytic", title, ["Method", "Step, relative", *STEP_COLUMNS], rows=rows)
 
 
 # The same step on 1 to 4,096 devices.
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProjectedLink:
-    """How devices are connected. A bandwidth is what one device sends while it receives as much."""
-
-    node_devices: int
-    node_gb_s: float
-    node_latency_us: float
-    network_gb_s: float
-    network_latency_us: float
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +118,8 @@ class Layout:
     Attributes:
         exposed_ms: time of a step in which a device waits for others.
         efficiency: images/s over those of as many devices that never wait.
-        scaling: `weak` (constant batch per device), `strong` (constant global batch), or one of the
-            paper's layouts: `as published`, `as clip`.
+        scaling: `weak` (constant batch per device), or one of the paper's layouts: `as published`,
+            `as clip`; older records also have `strong` (constant global batch).
     """
 
     method: str
@@ -167,144 +146,85 @@ class LayoutRatio:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """The same computation for ranks that were measured; `error` is predicted over measured, less
-    1.
-    """
-
-    method: str
-    world_size: int
-    predicted_ms: float
-    predicted_exposed_ms: float | None = None
-    measured_ms: Summary
-    error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Projection(Kind):
-    """Layouts of 1 to 4,096 devices and the paper's layouts, computed from `compute` and `link`.
-
-    Attributes:
-        validation: in older records, the same arithmetic beside measured steps of a few ranks.
-    """
+    """Layouts of 1 to 4,096 devices and the paper's layouts, computed from `compute` and `link`."""
 
     kind = "projection"
 
-    link: ProjectedLink
+    link: Link
     compute: dict[str, ProjectedCompute]
     layouts: list[Layout]
     paper_layouts: list[Layout]
     paper_ratios: list[LayoutRatio] = field(default_factory=list)
-    validation: list[Validation] = field(default_factory=list)
 
 
 def projection_section(records: Records) -> Section:
     """What is computed for many devices."""
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
-        "bandwidth of a link, not measured; the last table compares the same arithmetic with "
-        "measurements on several ranks. Stragglers, failures and networks shared with others are "
-        "not included."
+        "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
+        "are not included."
     )
     blocks: list[Block] = []
     for i, run in enumerate(measured(records, Projection)[:MOST]):
         blocks += side_by_side(projection_figures(run, suffix(i)))
-        blocks += projection_tables(run, suffix(i))
+        if run.measured.paper_layouts:
+            blocks.append(projection_table(run, suffix(i)))
     blocks = blocks or to_fill("No projection was made.", PLAN)
     return Section("projection", "Many devices", [Text(words), *blocks])
 
 
-def projection_tables(run: Run[Projection], end: str = "") -> list[Table]:
+LAYOUT_COLUMNS: dict[str, Callable[[Layout, str], Cell]] = {
+    "Method": lambda row, _: Cell(name_of(row.method)),
+    "Layout": lambda row, _: Cell(_layout_name(row.scaling)),
+    "Devices": lambda row, anchor: number_cell(row.devices, 0, anchor),
+    "Images per device": lambda row, anchor: number_cell(row.batch_per_device, 0, anchor),
+    "Step (ms)": lambda row, anchor: number_cell(row.step_ms, None, anchor),
+    "Computing (ms)": lambda row, anchor: number_cell(row.compute_ms, None, anchor),
+    "Waiting for others (ms)": lambda row, anchor: number_cell(row.exposed_ms, None, anchor),
+    "Images/s": lambda row, anchor: number_cell(row.images_per_s, None, anchor),
+    "Efficiency (%)": lambda row, anchor: percent_cell(row.efficiency, anchor),
+    "Device-hours": lambda row, anchor: number_cell(row.device_hours, None, anchor),
+}
+
+
+def projection_table(run: Run[Projection], end: str = "") -> Table:
     """The paper's layouts, with the basis of the projection and the part of communication in their
-    ratio; and the check against measured steps. A table without rows is left out.
-
-    Args:
-        end: ending of the tables' names.
+    ratio; `end` is the ending of the table's name.
     """
-    anchor = run.anchor
-    columns = [
-        "Method",
-        "Layout",
-        "Devices",
-        "Images per device",
-        "Step (ms)",
-        "Computing (ms)",
-        "Waiting for others (ms)",
-        "Images/s",
-        "Efficiency (%)",
-        f"Device-hours for {_images_in_words(run)}",
-    ]
-    caption = (
-        "Computed, not measured. Efficiency is images/s relative to those of as many devices that "
-        f"never wait. {_basis(run)} {ratios_in_words(run)}"
+    layouts = run.measured.paper_layouts[:MAX_LAYOUTS]
+    return Table(
+        f"projection{end}",
+        "The paper's layouts, projected",
+        [*list(LAYOUT_COLUMNS)[:-1], f"Device-hours for {_images_in_words(run)}"],
+        rows=[[column(row, run.anchor) for column in LAYOUT_COLUMNS.values()] for row in layouts],
+        caption=(
+            "Computed, not measured. Efficiency is images/s relative to those of as many devices "
+            f"that never wait. {_basis(run)} {ratios_in_words(run)}"
+        ).strip(),
     )
-    rows = [
-        [
-            Cell(name_of(layout.method)),
-            Cell(_layout_name(layout.scaling)),
-            number_cell(layout.devices, 0, anchor),
-            number_cell(layout.batch_per_device, 0, anchor),
-            number_cell(layout.step_ms, None, anchor),
-            number_cell(layout.compute_ms, None, anchor),
-            number_cell(layout.exposed_ms, None, anchor),
-            number_cell(layout.images_per_s, None, anchor),
-            percent_cell(layout.efficiency, anchor),
-            number_cell(layout.device_hours, None, anchor),
-        ]
-        for layout in run.measured.paper_layouts[:MAX_LAYOUTS]
-    ]
-    title = "The paper's layouts, projected"
-    paper = Table(f"projection{end}", title, columns, rows=rows, caption=caption.strip())
-    tables = [paper, _validation_table(run, f"projection_check{end}")]
-    return [table for table in tables if table.rows]
 
 
-def _validation_table(run: Run[Projection], name: str) -> Table:
-    columns = [
-        "Method",
-        "Ranks",
-        "Predicted step (ms)",
-        "Measured step (ms)",
-        "Prediction is off by (%)",
-    ]
-    caption = (
-        "The same arithmetic for ranks that were measured; below a measured step its 5th to 95th "
-        "percentile."
-    )
+def scaling_table(run: Run[Projection]) -> Table:
+    """Efficiency and device-hours by number of devices, with the same batch on each, one row per
+    method, for the terminal; the page shows them as a figure.
+    """
     rows = []
-    for row in run.measured.validation[:MAX_LAYOUTS]:
-        median = row.measured_ms.median
-        cells = [
-            Cell(name_of(row.method)),
-            number_cell(row.world_size, 0, run.anchor),
-            number_cell(row.predicted_ms, None, run.anchor),
-            summary_cell(row.measured_ms, run.anchor),
-            number_cell(100 * (row.predicted_ms / median - 1) if median else None, 1, run.anchor),
-        ]
-        rows.append(cells)
-    title = f"The projection compared with measured steps, on {run.where}"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def scaling_tables(run: Run[Projection]) -> list[Table]:
-    """Efficiency and device-hours by number of devices, one row per method, for the terminal; the
-    page shows them as a figure.
-    """
-    tables = []
-    for scaling in ("weak", "strong"):
-        rows: list[Sequence[Cell]] = []
-        for method in run.measured.compute:
-            cells = {}
-            for layout in run.measured.layouts:
-                if (layout.method, layout.scaling) == (method, scaling):
-                    efficiency = f"{shown(100 * layout.efficiency, 1)} %"
-                    cells[layout.devices] = Cell(efficiency, shown(layout.device_hours))
-            shown_cells = [cells.get(devices, Cell()) for devices in SHOWN_DEVICES]
-            rows.append([Cell(name_of(method)), *shown_cells])
-        columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
-        title = f"Efficiency and device-hours by number of devices, {scaling} scaling"
-        tables.append(Table(f"projection_{scaling}", title, columns, rows=rows))
-    return tables
+    for method in run.measured.compute:
+        cells = {
+            layout.devices: Cell(
+                f"{shown(100 * layout.efficiency, 1)} %", shown(layout.device_hours)
+            )
+            for layout in run.measured.layouts
+            if (layout.method, layout.scaling) == (method, "weak")
+        }
+        rows.append([Cell(name_of(method)), *(cells[devices] for devices in SHOWN_DEVICES)])
+    columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
+    title = (
+        "Efficiency and device-hours by number of devices, with the same batch on each (weak "
+        "scaling)"
+    )
+    return Table("projection_weak", title, columns, rows=rows)
 
 
 def ratios_in_words(run: Run[Projection]) -> str:
@@ -329,7 +249,7 @@ def _layout_name(layout: str) -> str:
 
 def _images_in_words(run: Run[Projection]) -> str:
     images = run.setup.samples
-    return SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9, 1)} billion images"
+    return SAMPLES_OF_A_TRAINING if images is None else f"{shown(images / 1e9)} billion images"
 
 
 def _basis(run: Run[Projection]) -> str:
@@ -354,16 +274,22 @@ def _basis(run: Run[Projection]) -> str:
 
 def projection_figures(run: Run[Projection], end: str = "") -> list[Figure]:
     """Efficiency and device-hours against the number of devices, with the same batch on each."""
-    same = "the same batch on every device (weak scaling)."
     figures = []
-    if curves := _curves(run, lambda layout: 100 * layout.efficiency):
-        draw = partial(_draw, curves=curves, unit="efficiency (%)", logarithmic=False)
-        caption = f"Projected efficiency, {same}"
-        figures.append(Figure(f"projection_efficiency{end}", caption, _alt(curves), draw=draw))
-    if curves := _curves(run, lambda layout: layout.device_hours):
-        draw = partial(_draw, curves=curves, unit="device-hours", logarithmic=True)
-        caption = f"Projected device-hours for {_images_in_words(run)}, {same}"
-        figures.append(Figure(f"projection_device_hours{end}", caption, _alt(curves), draw=draw))
+    for name, unit, curves in (
+        ("efficiency", "efficiency (%)", _curves(run, lambda row: 100 * row.efficiency)),
+        ("device_hours", "device-hours", _curves(run, lambda row: row.device_hours)),
+    ):
+        of = f"device-hours for {_images_in_words(run)}" if name == "device_hours" else name
+        caption = f"Projected {of}, the same batch on every device (weak scaling)."
+        points = "; ".join(
+            f"{clipped(name_of(m))}: {', '.join(f'{shown(y)} at {n:,.0f}' for n, y in curve)}"
+            for m, curve in curves.items()
+        )
+        draw = partial(_draw, curves=curves, unit=unit, logarithmic=name == "device_hours")
+        if curves:
+            figures.append(
+                Figure(f"projection_{name}{end}", caption, f"Lines. {points}.", draw=draw)
+            )
     return figures
 
 
@@ -377,14 +303,6 @@ def _curves(run: Run[Projection], size: Callable[[Layout], float]) -> dict[str, 
         if len(curve) > 1:
             curves[method] = curve[:MAX_LAYOUTS]
     return curves
-
-
-def _alt(curves: dict[str, Curve]) -> str:
-    words = "; ".join(
-        f"{clipped(name_of(m))}: {', '.join(f'{shown(y)} at {n:,.0f}' for n, y in curve)}"
-        for m, curve in curves.items()
-    )
-    return f"Lines. {words}."
 
 
 def _draw(axes: "Axes", curves: dict[str, Curve], unit: str, logarithmic: bool) -> None:
@@ -502,30 +420,42 @@ def plan_section(records: Records) -> Section:
     return Section("plan", "A training of your own", blocks)
 
 
+PLAN_COLUMNS: dict[str, Callable[[PlannedRun], Cell]] = {
+    "Method": lambda row: Cell(name_of(row.method)),
+    "Devices": lambda row: number_cell(row.devices, 0),
+    "Images per device": lambda row: number_cell(
+        row.micro_batch * row.accumulation,
+        0,
+        small=f"{row.accumulation} x {row.micro_batch:,}" if row.accumulation > 1 else "",
+    ),
+    "Layout": lambda row: Cell(row.parallel.upper() + ", checkpointing" * row.checkpointing),
+    "Memory (GiB)": lambda row: number_cell(row.memory_gib, None),
+    "Step (ms)": lambda row: number_cell(row.step_ms, None),
+    "Waiting for others (ms)": lambda row: number_cell(row.exposed_ms, None),
+    "Sent (MB)": lambda row: number_cell(row.sent_mb, 0),
+}
+
+
 def plan_table(run: Run[Plan]) -> Table:
     """One row per method and number of devices, under a heading per encoder and type of device."""
     plan = run.measured
-    columns = [
-        "Method",
-        "Devices",
-        "Images per device",
-        "Layout",
-        "Memory (GiB)",
-        "Step (ms)",
-        "Waiting for others (ms)",
-        "Sent (MB)",
-        "Device-hours",
-        *(["Price"] if plan.price else []),
-        "Relative device-hours",
-    ]
     rows: list[Sequence[Cell]] = []
     heading = ""
-    for planned in plan.runs:
-        if (wanted := f"{planned.model} on {planned.gpu}") != heading:
+    for row in plan.runs:
+        if (wanted := f"{row.model} on {row.gpu}") != heading:
             heading = wanted
             rows.append([Cell(heading)])
-        rows.append(_cells(planned, plan.price, run.anchor))
-    rates = dict.fromkeys(f"{planned.gpu}: {planned.source}" for planned in plan.runs)
+        hours, ratio = row.device_hours, row.ratio
+        cells = [column(row) for column in PLAN_COLUMNS.values()]
+        cells.append(Cell(shown(hours.value), low_to_high(hours.low, hours.high), run.anchor))
+        if plan.price:
+            prices = low_to_high(hours.low, hours.high, times=plan.price)
+            cells.append(Cell(shown(plan.price * hours.value), prices))
+        ratios = low_to_high(ratio.low, ratio.high, 2)
+        rows.append([*cells, Cell(f"{shown(ratio.value, 2)}{TIMES}", ratios, run.anchor)])
+    price = ["Price"] if plan.price else []
+    columns = [*PLAN_COLUMNS, "Device-hours", *price, "Relative device-hours"]
+    rates = dict.fromkeys(f"{row.gpu}: {row.source}" for row in plan.runs)
     caption = (
         "Computed for the simplest layout that fits and is at most 2 % slower than the fastest. "
         "Memory is the peak; below hours and ratios is the range that follows from the rates. With "
@@ -534,28 +464,6 @@ def plan_table(run: Run[Plan]) -> Table:
     )
     title = f"Pre-training on {plan.images:,.0f} images, planned"
     return Table("plan", title, columns, rows=rows, caption=caption.strip())
-
-
-def _cells(planned: PlannedRun, price: float, anchor: str) -> list[Cell]:
-    hours, ratio, times = planned.device_hours, planned.ratio, planned.accumulation
-    micro_batches = f"{times} x {planned.micro_batch:,}" if times > 1 else ""
-    layout = planned.parallel.upper() + (", checkpointing" if planned.checkpointing else "")
-    cells = [
-        Cell(name_of(planned.method)),
-        number_cell(planned.devices, 0),
-        number_cell(planned.micro_batch * times, 0, small=micro_batches),
-        Cell(layout),
-        number_cell(planned.memory_gib, None),
-        number_cell(planned.step_ms, None),
-        number_cell(planned.exposed_ms, None),
-        number_cell(planned.sent_mb, 0),
-        Cell(shown(hours.value), low_to_high(hours.low, hours.high), anchor),
-    ]
-    if price:
-        prices = low_to_high(hours.low, hours.high, times=price)
-        cells.append(Cell(shown(price * hours.value), prices))
-    ratios = low_to_high(ratio.low, ratio.high, 2)
-    return [*cells, Cell(f"{shown(ratio.value, 2)}{TIMES}", ratios, anchor)]
 
 
 def checks_in_words(checks: Sequence[PlanCheck]) -> str:
