@@ -126,7 +126,7 @@ def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
     try:
         quietly = redirect_stdout(io.StringIO() if quiet else sys.stdout)
         # A part that notices in time that it will not end keeps what it has; else it is cut off.
-        with _at_most(left), time_limit(left - MIN_S), quietly:
+        with _cut_off_after(left), time_limit(left - MIN_S), quietly:
             part.measure(left)
         return f"measured in {time.monotonic() - begin:.0f} s"
     except OutOfTimeError:
@@ -138,7 +138,7 @@ def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
 
 
 @contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
+def _cut_off_after(seconds: float) -> Iterator[None]:
     """Raise OutOfTimeError in the block when the seconds are over, at Python's next step."""
 
     def stop(*_: object) -> None:

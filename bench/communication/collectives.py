@@ -1,8 +1,8 @@
 """Collectives: those that a training step really issues, and what each costs by itself.
 
-    with listen() as heard:
+    with listen() as calls:
         step(batch)
-    heard  # [Collective("buffers", "broadcast", ...), ...]
+    calls  # [Collective("buffers", "broadcast", ...), ...]
 
 Whether a loss in Python or DDP's reducer in C++ asks for a collective, torch sends it through its
 dispatcher as an operator of the namespace `c10d`, with every backend. A dispatch mode sees them
@@ -105,7 +105,7 @@ class Collective:
         size = self.payload_bytes
         return Exchange(self.what, kind, 1, payload_bytes=size, world_size=world_size).sent_bytes
 
-    def most_elements(self, world_size: int) -> int:
+    def max_elements(self, world_size: int) -> int:
         """Number of elements of what is handed in or of what comes out, whichever is larger."""
         return self.elements * (world_size if self.kind in ("all_gather", "scatter") else 1)
 
@@ -113,25 +113,25 @@ class Collective:
         """Its size as nccl-tests counts it: of a gather or scatter, the parts of all ranks
         together.
         """
-        return self.most_elements(world_size) * self.dtype.itemsize
+        return self.max_elements(world_size) * self.dtype.itemsize
 
 
 def bus_factor(kind: str, world_size: int) -> float:
     """Bus bandwidth divided by algorithm bandwidth, by nccl-tests' PERFORMANCE.md: it turns the
     measured bandwidth into that of the links, for any number of ranks.
     """
-    share = (world_size - 1) / world_size
-    return {"all_reduce": 2 * share, "broadcast": 1.0, "neighbour_exchange": 1.0}.get(kind, share)
+    others = (world_size - 1) / world_size
+    return {"all_reduce": 2 * others, "broadcast": 1.0, "neighbour_exchange": 1.0}.get(kind, others)
 
 
 class _Listener(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[Collective] = []
+        self.calls: list[Collective] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace in ("c10d", "_c10d_functional") and func._opname != "recv_":
-            self.heard.append(_collective(func, args))
+            self.calls.append(_collective(func, args))
         return func(*args, **(kwargs or {}))
 
 
@@ -142,7 +142,7 @@ def listen() -> Iterator[list[Collective]]:
     Raises: NotImplementedError for a kind that no training step here has used yet.
     """
     with _Listener() as listener:
-        yield listener.heard
+        yield listener.calls
 
 
 def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
@@ -172,15 +172,15 @@ def _what(kind: str) -> str:
 
 
 def profiled_ms(
-    run: Callable[[], object], heard: Sequence[Collective], place: Place
+    run: Callable[[], object], calls: Sequence[Collective], place: Place
 ) -> list[float | None]:
     """How long each collective of `run` took while it ran, waiting for the other ranks included, as
     torch's profiler saw it.
 
     Args:
         run: what issues the collectives.
-        heard: what it issues, in order, as `listen` found.
-    Returns: milliseconds, in the order of `heard`; None if the profile does not tell, as for
+        calls: what it issues, in order, as `listen` found.
+    Returns: milliseconds, in the order of `calls`; None if the profile does not tell, as for
         several sends in one kernel.
     """
     spans: dict[str, list[tuple[float, float]]] = {}
@@ -194,7 +194,7 @@ def profiled_ms(
         kernel = NCCL_KERNEL.match(event.name) if event.device_type == DeviceType.CUDA else None
         span = (event.time_range.start, event.time_range.elapsed_us() / 1e3)
         spans.setdefault(kernel[1] if kernel else event.name, []).append(span)
-    names = [TRACED_AS[dist.get_backend()].get(collective.kind, "") for collective in heard]
+    names = [TRACED_AS[dist.get_backend()].get(collective.kind, "") for collective in calls]
     times_ms: dict[str, Iterator[float | None]] = {}
     for name in set(names):
         durations = [ms for _, ms in sorted(spans.get(name, []))]
@@ -208,9 +208,9 @@ def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
 
     It reuses one piece of memory, as large as the largest collective needs.
     """
-    most = max(collective.most_elements(place.world_size) for collective in collectives)
+    size = max(collective.max_elements(place.world_size) for collective in collectives)
     dtypes = {collective.dtype for collective in collectives}
-    memory = {dtype: torch.ones(2, most, dtype=dtype, device=place.device) for dtype in dtypes}
+    memory = {dtype: torch.ones(2, size, dtype=dtype, device=place.device) for dtype in dtypes}
 
     def run() -> None:
         for collective in collectives:

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from bench.arithmetic.devices import LINKS, Gpu, Link, gpu_of
 from bench.arithmetic.flops import step_flops
 from bench.communication.result import Communication
-from bench.measuring import methods
-from bench.measuring.factors import factors_of
+from bench.measuring.factors import FOUR, factors_of
 from bench.plan.__main__ import Plan
 from bench.plan.layouts import Compute
 from bench.step_time.result import StepTime
@@ -69,7 +68,7 @@ def machines(config: Plan) -> Iterator[Machine]:
         device, model = record["environment"]["device"], record["config"]["model"]
         yield _machine(config, device, model, rates=rates)
         return
-    config = replace(config, methods=config.methods or methods.FOUR)
+    config = replace(config, methods=config.methods or FOUR)
     for model, gpu in itertools.product(config.models, config.gpu):
         timing = fastest_record(config, gpu, model)
         rates = measured_rates(timing, config.methods) if timing else assumed(config, gpu, model)

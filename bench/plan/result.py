@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
-from bench.step_time.steps import MOST_METHODS, percent_cell, shown_methods
+from bench.step_time.steps import MAX_METHODS, percent_cell, shown_methods
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.blocks import Block, Command, Section, Text, side_by_side, to_fill
 from catlip.results.cells import TIMES, low_to_high
@@ -257,7 +257,7 @@ def _basis(run: Run[Projection]) -> str:
     link, cpu = run.measured.link, run.machine.cpu
     sources = dict.fromkeys(compute.source for compute in run.measured.compute.values())
     devices = []
-    for source in list(sources)[:MOST_METHODS]:
+    for source in list(sources)[:MAX_METHODS]:
         on_cpu = source.startswith("measured") and bool(cpu) and cpu in source
         warning = " a CPU: its hours say nothing about the paper's" if on_cpu else ""
         devices.append(clipped(source, 160) + warning)

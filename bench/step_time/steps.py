@@ -11,7 +11,7 @@ from catlip.results.run import Run
 from catlip.table import Cell, clipped, number_cell
 
 USUAL_RESOLUTION = 224
-MOST_METHODS = 12  # of a record, in a figure or table
+MAX_METHODS = 12  # of a record, in a figure or table
 CPU_CAUTION = (
     "Numbers marked (CPU) were measured on a CPU: they show that the program works and in which "
     "direction a number goes. On a GPU, arithmetic, memory and waiting weigh differently, so "
@@ -65,8 +65,8 @@ def _options(run: Run[StepKind]) -> list[str]:
 
 
 def shown_methods(methods: Iterable[str]) -> list[str]:
-    """The first MOST_METHODS methods, in the order that all tables have."""
-    return ordered(methods)[:MOST_METHODS]
+    """The first MAX_METHODS methods, in the order that all tables have."""
+    return ordered(methods)[:MAX_METHODS]
 
 
 def median_cell(summary: Summary | None, anchor: str) -> Cell:
