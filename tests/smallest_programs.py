@@ -182,12 +182,9 @@ SMALLEST = {
         "data_path",
     ),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
-    "reports merge": Smallest("runs --out together", after=(TRAINED,)),
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),
 }
-# The page only lists among its records: arithmetic, which the measured ones hold too.
-NOT_SHOWN = {"analytic"}
 EVERY_RECORD = tuple(
     name for name, smallest in SMALLEST.items() if smallest.kind and smallest.is_installed
 )
