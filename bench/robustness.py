@@ -27,9 +27,10 @@ from bench.studies.training import (
     say_where,
     train_and_probe,
 )
-from catlip import label
 from catlip.cli import one_of, run
 from catlip.data.shards import expand
+from catlip.label.__main__ import Label
+from catlip.label.__main__ import main as label
 from catlip.program.ranges import Count, Seed
 from catlip.table import print_tables
 from catlip.vocabulary import Vocabulary
@@ -137,7 +138,7 @@ def _prepared(config: Robustness, noise: Noise, data: Path) -> dict[str, Any]:
             (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
         )
         with redirect_stdout(io.StringIO()):
-            label.main(label.Label((str(shards),), clean.rule, labels, quiet=True))
+            label(Label((str(shards),), clean.rule, labels, quiet=True))
             build_from_labels(build)
     return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
 

@@ -30,7 +30,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.program.ranges import Natural, Seed
 from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import Record, plain
-from catlip.system.ahead import work_ahead
+from catlip.system.engines import work_ahead
 from catlip.table import print_tables
 from catlip.training.distributed import barrier, find_place
 from catlip.vocabulary import Vocabulary, build, vocabulary_identity

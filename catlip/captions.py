@@ -83,15 +83,12 @@ class Labeller:
     """Maps captions to WordNet synsets, by the rule "paper", "corenet" or "paper_multiword".
 
     Attributes:
-        rule: its name.
-        edition: the edition of the rules.
         wordnet: the version to which the noun offsets belong, "3.0".
         tagger: the source of the tagger's weights; None for "corenet", which uses no tags.
         synset: a word -> its synset under the rule, regardless of its part of speech, or None.
     """
 
     def __init__(self, rule: str = "paper"):
-        """Raises: InputError on an unknown rule, or when WordNet or the tagger is not available."""
         self._nouns = nouns()
         rules = {
             "paper": self._nouns.first_sense,

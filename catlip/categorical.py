@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catlip.cli import InputError
 from catlip.costs import FLOAT32, Matmul, StepShape
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
@@ -33,7 +32,6 @@ class Categorical(Objective):
             of each noun, instead of V ln 2.
         chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
             little faster.
-    Raises: InputError when `chunk_classes` is negative.
     """
 
     name, label, colour, marker = "catlip", "CatLIP", "#0067a5", "o"
@@ -41,11 +39,6 @@ class Categorical(Objective):
 
     def __init__(self, image_encoder: ImageEncoder, base_rates: Tensor, chunk_classes: int = 0):
         super().__init__()
-        if chunk_classes < 0:
-            raise InputError(
-                f"chunk_classes {chunk_classes} is negative: give a number of classes, or 0 for "
-                "all at once"
-            )
         self.chunk_classes = chunk_classes
         self.image_encoder = image_encoder
         self.classifier = linear_classifier(image_encoder.num_features, torch.logit(base_rates))

@@ -48,67 +48,54 @@ def describe(
         num_samples: samples in the data set; 0 if unknown.
         place: the rank and device that would train.
     """
-    world_size, accumulation = place.world_size, recipe.accumulation(place.world_size)
+    ranks = place.world_size
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    encoder = sum(p.numel() for p in objective.get_submodule("image_encoder").parameters())
+    # Weights, gradients, two moments, and the average if there is one, in float32.
+    state = FLOAT32 * trained * (4 + bool(recipe.ema_decay)) / GIB
     images = recipe.micro_batch * recipe.num_devices
     step_flops = flops_per_image(objective, batch.to(torch.device("meta"))) * images
     rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
-    seconds = step_flops / world_size / (rate * UTILISATION)
-    sent = FLOAT32 * trained * 2 * (world_size - 1) / world_size
-    reached = (
-        f"{UTILISATION:.0%} of this device's measured {rate / 1e12:.3g} TFLOP/s in "
-        f"{recipe.precision}"
-    )
+    seconds = step_flops / ranks / (rate * UTILISATION)
+    sent = FLOAT32 * trained * 2 * (ranks - 1) / ranks
     num_steps = recipe.num_steps(num_samples) if num_samples or recipe.iterations else None
     if num_steps:
         steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
     else:
         steps = f"{recipe.epochs:g} epochs (the number of samples is not known without --shards)"
         hours = f"{seconds * recipe.num_steps(10**6) / 3600:.3g} h for each million samples"
-    lines = {
-        "recipe": json.dumps(asdict(recipe), indent=2),
-        "sizes (per device and micro-step)": _sizes(recipe),
-        "steps": f"{steps}, each of {images:,} images at the base size",
-        "layout": f"{_processes(place, accumulation)}; {_layout(recipe, world_size)}",
-        "parameters": (
-            f"{trained:,}, of them {_size(objective.get_submodule('image_encoder')):,} in the "
-            "image encoder"
-        ),
-        "model and optimizer state": (
-            f"{_state_bytes(trained, recipe) / GIB:.2f} GiB per process, unsharded"
-        ),
-        "FLOPs a step": (
-            f"{step_flops:.3e}, all processes together (counted, forward and backward, at the base "
-            "size)"
-        ),
-        "bytes sent a step": (
-            f"{sent / 1e6:,.0f} MB per process for gradients (ring); a contrastive loss sends "
-            "features too"
-        ),
-        "expected time": (
-            f"{seconds:.3g} s a step, {hours}, at {reached}, if data and network keep up"
-        ),
-    }
-    description = [f"{name}: {value}" for name, value in lines.items()]
-    return "\n".join([*description, *differences(recipe, objective.name, num_steps)])
+    lines = [
+        *_what(recipe, place, steps),
+        f"parameters: {trained:,}, of them {encoder:,} in the image encoder",
+        f"model and optimizer state: {state:.2f} GiB per process, unsharded",
+        f"FLOPs a step: {step_flops:.3e}, all processes together (counted, forward and backward, "
+        "at the base size)",
+        f"bytes sent a step: {sent / 1e6:,.0f} MB per process for gradients (ring); a contrastive "
+        "loss sends features too",
+        f"expected time: {seconds:.3g} s a step, {hours}, at {UTILISATION:.0%} of this device's "
+        f"measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}, if data and network keep up",
+    ]
+    return "\n".join([*lines, *differences(recipe, objective.name, num_steps)])
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
     """Print what a transfer by this recipe would do, and how it differs from the release."""
-    if not place.is_main:
-        return
+    if place.is_main:
+        print(*_what(recipe, place, recipe.length()), sep="\n")
+        print(*differences(recipe, protocol), sep="\n")
+
+
+def _what(recipe: ImageRecipe, place: Place, steps: str) -> list[str]:
+    sizes = ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
     images = recipe.micro_batch * recipe.num_devices
-    accumulation = recipe.accumulation(place.world_size)
-    print("recipe:", json.dumps(asdict(recipe), indent=2))
-    print("sizes (per device and micro-step):", _sizes(recipe))
-    print(f"steps: {recipe.length()}, each of {images:,} images at the base size")
-    print("layout:", _processes(place, accumulation))
-    for difference in differences(recipe, protocol):
-        print(difference)
-
-
-def _sizes(recipe: ImageRecipe) -> str:
-    return ", ".join(f"{size.resolution} px x {size.batch}" for size in recipe.sizes())
+    return [
+        f"recipe: {json.dumps(asdict(recipe), indent=2)}",
+        f"sizes (per device and micro-step): {sizes}",
+        f"steps: {steps}, each of {images:,} images at the base size",
+        f"layout: {place.world_size} on {place.device.type}, each with "
+        f"{recipe.accumulation(place.world_size)} micro-steps a step; the recipe has "
+        f"{recipe.num_devices} devices",
+    ]
 
 
 def made_up_batch(resolution: int, tokenize: Callable[[list[str]], Tensor] | None) -> Batch:
@@ -125,25 +112,3 @@ def flops_per_image(objective: nn.Module, batch: Batch) -> float:
         objective(batch).backward()
     objective.zero_grad(set_to_none=True)
     return counter.get_total_flops() / len(batch)
-
-
-def _processes(place: Place, accumulation: int) -> str:
-    return (
-        f"{place.world_size} process{'es' * (place.world_size != 1)} on {place.device.type}, "
-        f"{accumulation} micro-step{'s' * (accumulation != 1)}"
-    )
-
-
-def _layout(recipe: Recipe, world_size: int) -> str:
-    if world_size == recipe.num_devices:
-        return "as in the recipe"
-    return f"the recipe has {recipe.num_devices} devices: the global batch is kept by accumulation"
-
-
-def _state_bytes(trained: int, recipe: Recipe) -> float:
-    """Bytes of weights, gradients, two moments, and the average if there is one, in float32."""
-    return FLOAT32 * trained * (4 + bool(recipe.ema_decay))
-
-
-def _size(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

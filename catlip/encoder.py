@@ -23,6 +23,7 @@ from catlip.architectures import Architecture as Architecture
 from catlip.architectures import Pool as Pool
 from catlip.cli import InputError, choose
 
+CLASS_TOKEN_STD = 0.02
 NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 
@@ -204,3 +205,27 @@ def build_encoder(
             # timm's switch; it is declared Final only for TorchScript.
             module.fused_attn = attention == "sdpa"  # type: ignore[misc]
     return encoder
+
+
+def encoder_as_release(encoder: ImageEncoder) -> None:
+    """Initialise an encoder as the release does: `--initialization release`.
+
+    Its configuration files name other rules, which its code does not apply. The code draws the
+    weights of all linear layers by Xavier's uniform rule and sets their biases to zero. It draws
+    the class token and the positions from a normal distribution. Convolutions and norms start as in
+    torch, here too.
+    """
+    linear_as_release(encoder)
+    if encoder.cls_token is not None:
+        nn.init.trunc_normal_(encoder.cls_token, std=CLASS_TOKEN_STD)
+    if encoder.pos_embed is not None:
+        nn.init.trunc_normal_(encoder.pos_embed, std=encoder.num_features**-0.5)
+
+
+def linear_as_release(module: nn.Module) -> None:
+    """Initialise all linear layers of a module, or the module itself if it is one."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

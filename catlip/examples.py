@@ -20,7 +20,7 @@ from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
 
-MOST_CHARACTERS = 300  # of each caption that a record keeps
+MAX_CHARACTERS = 300  # of each caption that a record keeps
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,12 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
 ) -> Example:
-    """The record's entry of a sample.
-
-    If the image cannot be read, the entry has none, and the record gets a note.
-    """
+    """The record's entry of a sample; without an image and with a note if it cannot be read."""
     caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     entry = Example(
         key=shard.keys[number],
-        caption=caption[:MOST_CHARACTERS],
+        caption=caption[:MAX_CHARACTERS],
         classes=[name for name in names if name in classes],
         too_rare=[name for name in names if name not in classes],
     )

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 
 # A GPU is warmed up, because its clock rises and then falls as it gets hot.
 WARM_UP_S = {"cuda": 1.0, "cpu": 0.0}

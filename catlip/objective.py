@@ -17,12 +17,14 @@ program: `baselines.pretrain --method toy` trains it, `bench.step_time --methods
 it, and the page shows its label in its colour.
 """
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from torch import Tensor, nn
 
 from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
-from catlip.encoder import ImageEncoder
+
+if TYPE_CHECKING:  # it imports timm
+    from catlip.encoder import ImageEncoder
 
 TOWERS = ("image_encoder.", "text_encoder.")
 
@@ -57,7 +59,7 @@ class Objective(nn.Module):
 
     @classmethod
     def build(
-        cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
+        cls, image_encoder: "ImageEncoder", encoder_name: str, base_rates: Tensor | None
     ) -> Self:
         """The method on an image encoder.
 

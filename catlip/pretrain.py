@@ -33,7 +33,7 @@ class PretrainCatLIP(LabelledRun):
 def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) -> "Categorical":
     """CatLIP's objective, initialised as the recipe says."""
     from catlip.categorical import Categorical
-    from catlip.initialization import linear_as_release
+    from catlip.encoder import linear_as_release
     from catlip.pretraining.method import encoder_of
 
     objective = Categorical(encoder_of(recipe), base_rates, chunk_classes)

@@ -233,13 +233,8 @@ class Augmented(Objective):
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:
-    """The target mean squared error of 8-bit pixels.
-
-    It follows half a cosine, in MSE, from one PSNR to the other.
-
-    Args:
-        progress: fraction of the training steps that are done, in [0, 1].
-        start_db, end_db: PSNR at 0 and at 1.
+    """The target mean squared error of 8-bit pixels at `progress` in [0, 1]: half a cosine, in MSE,
+    from one PSNR to the other.
     """
     start, end = (PEAK / 10 ** (psnr / 10) for psnr in (start_db, end_db))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -69,7 +69,7 @@ class Record:
 
     Args:
         path: the file, ending in .json; its stem is the record's name.
-        kind: what was run, a class of `catlip.kinds`.
+        kind: what was run, a subclass of `catlip.results.kind.Kind`.
         config: a dataclass or a dict; everything that determines the run.
     Attributes:
         metrics: name -> number or nested dict; units are in the names.

@@ -12,9 +12,10 @@ from difflib import get_close_matches
 from glob import glob, has_magic
 from pathlib import Path
 
+from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
-from pipeline.inputs import REPOSITORY, baselines
+from pipeline.inputs import baselines
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 BRACES = re.compile(r"\{(?P<first>[^{},.]*)(?:\.\.|,(?:[^{}]*,)?)(?P<last>[^{},.]*)\}")
@@ -42,10 +43,8 @@ def check_device(name: str) -> None:
 
 def check_encoder(name: str) -> None:
     """Raises: InputError if there is no such encoder."""
-    source = (REPOSITORY / "catlip/encoder.py").read_text()
-    known = re.findall(r'^    "(\w+)": Architecture\(', source, re.MULTILINE)
-    if name not in known:
-        raise InputError(f"no encoder is called '{name}'{_meant(name, known)}")
+    if name not in ENCODERS:
+        raise InputError(f"no encoder is called '{name}'{_meant(name, list(ENCODERS))}")
 
 
 def check_shards(pattern: str) -> None:

@@ -37,8 +37,6 @@ def dense(plan: Plan) -> Iterator[Step]:
                     name=f"catlip_transfer-seed{seed}",
                     arguments=("--init", "transfer"),
                 )
-        if plan.starter:
-            yield train(method="random", seed=0, name="overfit", arguments=("--overfit", "10"))
 
 
 def dense_training(
@@ -55,9 +53,7 @@ def dense_training(
     name = name or f"{method}-seed{seed}"
     trained = method != "random"
     encoder = str(plan.trained(method, seed)) if trained else plan.untrained
-    recipe = DENSE_RECIPES[task]
-    if plan.small:
-        recipe = "starter_overfit" if name == "overfit" else "starter"
+    recipe = "starter" if plan.small else DENSE_RECIPES[task]
     data = f"ade20k:{folder}" if task == "segmentation" else f"coco:{folder}"
     record = plan.record(task, name)
     return Step(

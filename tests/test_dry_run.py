@@ -29,7 +29,7 @@ def test_it_counts_steps_images_and_parameters(said) -> None:
     parameters = sum(p.numel() for p in objective.parameters())
     assert said["parameters"].startswith(f"{parameters:,}")
     assert re.findall(r"\d+", said["steps"])[:2] == ["50", "32"]
-    assert said["layout"].startswith("1 process on cpu, 8 micro-steps")
+    assert said["layout"].startswith("1 on cpu, each with 8 micro-steps")
     assert said["model and optimizer state"].startswith(f"{4 * 5 * parameters / 2**30:.2f} GiB")
 
 

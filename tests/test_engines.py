@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from catlip.cli import InputError
-from catlip.system.engines import local, on_ray
+from catlip.system.engines import THREADS, local, on_ray, work_ahead
 
 
 class Watched(list):
@@ -56,18 +58,33 @@ def test_a_bug_is_not_taken_for_a_user_s_error(workers):
         list(apply(fail, range(4)))
 
 
-def test_only_a_few_items_are_taken_at_a_time():
+def test_a_worker_that_dies_is_one_line_and_only_a_few_items_are_taken_at_a_time():
     items = Watched(range(10, 200))
     with local(2) as apply:
         results = apply(square, items)
         for seen in range(1, 20):
             next(results)
             assert items.taken <= seen + 2
-
-
-def test_a_worker_that_dies_is_one_line():
     with pytest.raises(InputError, match="--workers"), local(2) as apply:
         list(apply(die, range(4)))
+
+
+def test_threads_work_together_in_order_and_only_a_little_ahead():
+    begun, all_have_begun = [], threading.Barrier(THREADS, timeout=60)
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item < THREADS:
+            all_have_begun.wait()
+        time.sleep(0.01 if item % 3 else 0)
+        return item**2 if item < 100 else 1 // 0
+
+    results = work_ahead(work, iter(range(150)))
+    for item in range(100):
+        assert next(results) == (item, item**2)
+        assert len(begun) <= item + THREADS + 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):

@@ -57,25 +57,17 @@ def test_of_several_captions_one_is_shown(starter, tmp_path):
     assert len({picture["caption"] for picture in pictures} & set(captions)) > 2
 
 
-def test_a_sample_without_a_readable_image_is_noted(starter, tmp_path):
-    samples = [("a", {"png": b"no picture", "txt": b"a dog"}), ("b", {"txt": b""})]
-    record = examples(starter, tmp_path, 2, samples)
+def test_samples_without_a_readable_image_are_noted_and_captions_printed_without_control_characters(
+    starter, tmp_path, capsys
+):
+    caption = "a \x1b[31mdog\x9b \u202eand\r a cat"
+    samples = [("a", {"png": b"no picture", "txt": caption.encode()}), ("b", {"txt": b""})]
+    record = examples(starter, tmp_path, 9, samples)  # more than there are
     pictures = record["samples"]["pictures"]
-    assert [picture["caption"] for picture in pictures] == ["a dog", ""]
+    assert [picture["key"] for picture in pictures] == ["a", "b"]
     assert not any("image" in picture for picture in pictures)
     assert len(record["notes"]) == 2
     assert "0.tar: a " in record["notes"][0]
-
-
-def test_more_are_asked_for_than_there_are(starter, tmp_path):
-    samples = [("a", {"txt": b"a dog"}), ("b", {"txt": b"a cat"})]
-    record = examples(starter, tmp_path, 9, samples)
-    assert [picture["key"] for picture in record["samples"]["pictures"]] == ["a", "b"]
-
-
-def test_captions_are_printed_without_control_characters(starter, tmp_path, capsys):
-    caption = "a \x1b[31mdog\x9b \u202eand\r a cat"
-    examples(starter, tmp_path, 1, [("a", {"txt": caption.encode()})])
     printed = capsys.readouterr().out
     assert "dog" in printed
     assert printed.replace("\n", "").isprintable()

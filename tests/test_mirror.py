@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from one_line import one_line_error
 
 from catlip.cli import InputError
 from catlip.pretraining.mirror import INDEX, Mirror
@@ -125,21 +124,17 @@ def test_another_run_is_refused_before_anything_is_written(of_another_seed: Run)
 
 def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run, other: Run) -> None:
     other.mirror.fetch(restart=False)
-    other.add(3)
-    other.mirror.send()
-    run.add(4)
-    with pytest.raises(InputError, match="another run"):
-        run.mirror.send()
-    assert content(run.elsewhere) == other.content()
-    other.add(5)
-    other.mirror.send()
-    assert content(run.elsewhere) == other.content()
+    for step in (3, 5):
+        other.add(step)
+        other.mirror.send()
+        run.add(step + 1)
+        with pytest.raises(InputError, match="another run"):
+            run.mirror.send()
+        assert content(run.elsewhere) == other.content()
 
 
 @pytest.mark.parametrize(
-    "index",
-    ["", "[]", "{}", json.dumps({"config": CONFIG, "files": ["../../escaped"]})]
-    + [json.dumps({"config": CONFIG, "files": [name]}) for name in ("/etc/passwd", 1)],
+    "index", ["", "[]", json.dumps({"config": CONFIG, "files": ["../../escaped"]})]
 )
 def test_an_index_that_is_none_is_one_line(other: Run, index: str) -> None:
     (other.elsewhere / INDEX).write_text(index)
@@ -159,8 +154,3 @@ def test_what_could_not_be_sent_is_sent_the_next_time(run: Run, capsys, monkeypa
     assert "log.jsonl" in content(run.elsewhere)
     run.mirror.send()
     assert content(run.elsewhere) == run.content()
-
-
-def test_a_folder_that_is_no_url_is_one_line(program, tmp_path: Path) -> None:
-    done = program("catlip.pretrain", "--recipe", "starter", "--mirror", tmp_path, "--dry-run")
-    one_line_error(done, "file://")

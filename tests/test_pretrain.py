@@ -2,9 +2,9 @@
 method.
 """
 
+import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +12,16 @@ import tarfile
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import short_training
 from one_line import one_line_error
+from PIL import Image
 
+from catlip.data.shards import write_shard
 from catlip.recipes.pretrain import STARTER
 
-DROPPING: dict[str, tuple[object, ...]] = {"catlip": (), "clip": ("--patch-drop-rate", 0.5)}
+OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
@@ -35,7 +38,7 @@ def outcome(out: Path) -> tuple[list[float], str]:
 def undisturbed(succeed, starter, tmp_path_factory) -> dict[str, tuple[list[float], str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
     for method in ("catlip", "clip"):
-        succeed(*command(method, starter, folder / method, *DROPPING[method]))
+        succeed(*command(method, starter, folder / method, *OPTIONS[method]))
     return {method: outcome(folder / method) for method in ("catlip", "clip")}
 
 
@@ -51,18 +54,16 @@ def test_a_run_learns(succeed, starter, tmp_path, method) -> None:
     assert sum(loss[-15:]) < 0.95 * sum(loss[:15])
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_the_curve_does_not_depend_on_the_workers(
-    succeed, starter, tmp_path, undisturbed, num_workers
+def test_the_run_depends_on_its_seed_and_not_on_workers_and_deterministic_kernels(
+    succeed, starter, tmp_path, undisturbed
 ) -> None:
-    succeed(*command("catlip", starter, tmp_path / "run", "--num-workers", num_workers))
-    assert outcome(tmp_path / "run") == undisturbed["catlip"]
-
-
-def test_on_a_cpu_every_kernel_is_deterministic(succeed, starter, tmp_path, undisturbed) -> None:
-    done = succeed(*command("catlip", starter, tmp_path / "run", "--deterministic"))
+    options = OPTIONS["catlip"]
+    same = ("--num-workers", 2, "--deterministic")
+    done = succeed(*command("catlip", starter, tmp_path / "run", *options, *same))
     assert "deterministic" not in done.stderr  # torch names an operation without such a kernel
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
+    succeed(*command("catlip", starter, tmp_path / "other", *options, "--seed", 1))
+    assert outcome(tmp_path / "other")[0] != undisturbed["catlip"][0]
 
 
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
@@ -80,17 +81,12 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
 
 
-def test_another_seed_gives_another_run(succeed, starter, tmp_path, undisturbed) -> None:
-    succeed(*command("catlip", starter, tmp_path / "run", "--seed", 1))
-    assert outcome(tmp_path / "run")[0] != undisturbed["catlip"][0]
-
-
 @pytest.mark.parametrize("method", ["catlip", "clip"])
 def test_killed_and_resumed_is_uninterrupted(
     starter, succeed, tmp_path, undisturbed, method
 ) -> None:
     out = tmp_path / "run"
-    arguments = command(method, starter, out, "--checkpoint-every", 1, *DROPPING[method])
+    arguments = command(method, starter, out, "--checkpoint-every", 1, *OPTIONS[method])
     for lines in (3, 7):  # killed as soon as so many steps are in the log
         process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
         short_training.wait_for_lines(out / "log.jsonl", lines, process, longest_s=120)
@@ -106,7 +102,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_is_not_disturbed(
     starter, program, tmp_path, undisturbed
 ) -> None:
     out = tmp_path / "run"
-    arguments = command("catlip", starter, out)
+    arguments = command("catlip", starter, out, *OPTIONS["catlip"])
     first = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE)
     short_training.wait_for_lines(out / "log.jsonl", 2, first, longest_s=120)
     first.send_signal(signal.SIGSTOP)  # so that it has not ended when the second comes to it
@@ -158,21 +154,34 @@ def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:
     assert "corenet" in done.stderr.splitlines()[-1]
 
 
-def test_what_is_left_out_of_shards_is_in_the_record_and_more_than_the_share_is_refused(
-    program, succeed, starter, tmp_path
+def picture(number: int) -> bytes:
+    buffer, draw = io.BytesIO(), np.random.default_rng(number)
+    pixels = draw.integers(256, size=(40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_what_cannot_be_used_is_in_the_record_and_too_much_ends_the_run(
+    program, succeed, tmp_path
 ) -> None:
-    """Of a shard one name is made no UTF-8."""
-    shards = tmp_path / "shards"
-    shutil.copytree(starter.shards, shards)
-    with tarfile.open(shards / "99999.tar", "w", errors="surrogateescape") as tar:
+    """Two images are broken, and one name of a shard is not UTF-8."""
+    pictures = [picture(number) for number in range(12)]
+    pictures[1], pictures[2] = b"", pictures[2][:300]
+    samples = [(str(key), {"png": image, "txt": b"a dog"}) for key, image in enumerate(pictures)]
+    write_shard(tmp_path / "shards" / "0.tar", samples)
+    with tarfile.open(tmp_path / "shards" / "1.tar", "w", errors="surrogateescape") as tar:
         for name in ("\udcff.txt", "a.txt"):
             tar.addfile(tarfile.TarInfo(name))
-    arguments = ("--shards", shards, "--iterations", 2, "--warmup-iterations", 1)
-    refused = program(*command("clip", starter, tmp_path / "run", *arguments, "--max-broken", 0))
+    run = ["baselines.pretrain", "--method", "superclass", *short_training.SHORT.split()]
+    run += ["--iterations", 2, "--warmup-iterations", 1, "--encoder", "hybrid_micro"]
+    run += ["--shards", tmp_path / "shards", "--out", tmp_path / "run"]
+    refused = program(*run, "--max-broken", 0)
     assert refused.returncode == 2
-    assert "a name that is not UTF-8" in refused.stderr
+    assert refused.stderr.startswith("error: ")
     assert not (tmp_path / "run.json").exists()
-    succeed(*command("clip", starter, tmp_path / "run", *arguments))
+    succeed(*run)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["metrics"]["broken"]["a name that is not UTF-8"] == 1
-    assert any("99999.tar" in key for key in record["samples"]["broken_keys"])
+    causes = {"empty", "cut short", "a name that is not UTF-8"}
+    assert causes <= record["metrics"]["broken"].keys()
+    shard = f"{tmp_path}/shards/0.tar"
+    assert {f"{shard}:1 (empty)", f"{shard}:2 (cut short)"} <= {*record["samples"]["broken_keys"]}

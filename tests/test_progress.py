@@ -7,7 +7,6 @@ import sys
 import termios
 import time
 from pathlib import Path
-from typing import Any
 
 from catlip.program.progress import progress
 
@@ -61,25 +60,3 @@ def test_quiet_is_silent(capsys) -> None:
         bar.set_postfix(loss="1")
         assert list(bar) == [0, 1, 2]
     assert capsys.readouterr().err == ""
-
-
-def test_the_log_of_a_program_holds_whole_lines(program: Any, tmp_path: Path) -> None:
-    captions, labels = tmp_path / "captions.txt", tmp_path / "labels"
-    captions.write_text("A dog on a couch\n" * 300)
-    made = program("catlip.label", captions, "--labels-dir", labels, "--part-rows", 10)
-    counted = program(
-        "catlip.vocabulary", labels, "--threshold", 1, "--out", tmp_path / "vocabulary.json"
-    )
-    assert made.returncode == counted.returncode == 0
-    assert "\r" not in made.stderr + counted.stderr
-    assert len(made.stderr.splitlines() + counted.stderr.splitlines()) <= 3
-
-
-def test_every_program_shows_its_progress_in_this_way() -> None:
-    sources = [
-        path
-        for package in ("catlip", "baselines", "bench", "reports")
-        for path in (REPOSITORY / package).rglob("*.py")
-    ]
-    others = [path for path in sources if re.search(r"import tqdm|\btqdm\(", path.read_text())]
-    assert others == [REPOSITORY / "catlip" / "program" / "progress.py"]

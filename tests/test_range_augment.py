@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.measuring import methods
 from catlip.data.loader import Batch
@@ -85,16 +85,11 @@ def ends_of(augment: RangeAugment) -> list[float]:
     return [end.item() for name in NAMES for end in augment.ranges()[name].values()]
 
 
-def test_ranges_start_where_the_releases_do() -> None:
-    ends = ends_of(RangeAugment())
-    assert ends[:2] == ends[2:4] == pytest.approx([0.598, 8.376], abs=5e-4)
-    assert ends[4] == pytest.approx(2.5e-5, rel=1e-6)
-    assert ends[5] == pytest.approx(0.525, abs=5e-4)
-
-
 @pytest.mark.parametrize("raw", [-100.0, 100.0])
 def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
     augment = RangeAugment()
+    at_start = [0.598, 8.376, 0.598, 8.376, 2.5e-5, 0.525]  # the release's
+    assert ends_of(augment) == pytest.approx(at_start, abs=5e-4)
     with torch.no_grad():
         for parameter in augment.parameters():
             parameter.fill_(raw)
@@ -108,10 +103,6 @@ def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
 )
 def test_the_target_falls_along_a_cosine_of_the_error(progress, expected) -> None:
     assert decibels(target_mse(progress, 40, 20)) == pytest.approx(expected, abs=0.05)
-
-
-def test_the_target_for_detection_ends_at_10_db() -> None:
-    assert (target_mse(0, 40, 10), target_mse(1, 40, 10)) == pytest.approx((6.5025, 6502.5))
 
 
 @pytest.mark.parametrize("part", ["own loss", "images"])
@@ -166,28 +157,15 @@ def test_each_operation_changes_half_of_the_images(name, count, half) -> None:
     assert changed.sum() == half
 
 
-def test_halves_and_orders_are_drawn_evenly_and_independently() -> None:
-    drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(600)]
+def test_halves_and_orders_are_drawn_evenly() -> None:
+    drawn = [drawn_with(seed, pictures(4, side=1)) for seed in range(300)]
     orders = [" ".join(one.order) for one in drawn]
+    # 50 each are expected, with a standard deviation of 6.5.
     assert len(set(orders)) == 6
-    # 100 each are expected, with a standard deviation of 9.
-    assert all(orders.count(order) > 60 for order in set(orders))
-    chosen = {}
+    assert all(orders.count(order) > 25 for order in set(orders))
     for name in NAMES:
-        chosen[name] = np.array([np.isin(range(4), one.chosen[name]) for one in drawn])
-        assert np.abs(chosen[name].mean(axis=0) - 0.5).max() < 0.1
-    both = (chosen["brightness"] & chosen["noise"]).mean(axis=0)
-    assert np.abs(both - 0.25).max() < 0.1
-    where = torch.stack([torch.stack([one.where[name] for name in NAMES]) for one in drawn])
-    assert where.mean().item() == pytest.approx(0.5, abs=0.03)
-    assert (where[:, 0] != where[:, 1]).all()
-
-
-def test_bytes_are_augmented_as_shares_of_one() -> None:
-    pixels = (pictures(6) * 255).byte()
-    of_bytes, of_shares = (augmented_with(1, images) for images in (pixels, pixels.float() / 255))
-    assert of_bytes[0].dtype == torch.float32
-    assert torch.equal(of_bytes[0], of_shares[0])
+        chosen = np.array([np.isin(range(4), one.chosen[name]) for one in drawn])
+        assert np.abs(chosen.mean(axis=0) - 0.5).max() < 0.12
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -199,33 +177,6 @@ def test_autocast_and_half_precision_leave_the_error_in_full_precision(dtype) ->
     assert cast.dtype == cast_loss.dtype == torch.float32
     assert torch.equal(cast, plain)
     assert torch.equal(cast_loss, loss)
-
-
-def test_progress_moves_the_target_alone() -> None:
-    early, early_loss = augmented_with(0, pictures(8), progress=0.1)
-    late, late_loss = augmented_with(0, pictures(8), progress=0.9)
-    assert torch.equal(early, late)
-    # The initial ranges are too strong throughout, most of all at the start.
-    assert early_loss > late_loss
-
-
-def test_no_number_is_read_back_from_the_device(monkeypatch) -> None:
-    """A graph without a break, and tensors without data, leave nothing for `.item()` or a shape
-    that depends on values.
-    """
-    images, augment = pictures(4), RangeAugment()
-    drawn = drawn_with(0, images)
-    compiled = torch.compile(augment.augment, backend="eager", fullgraph=True)
-    assert torch.equal(compiled(images, drawn), augment.augment(images, drawn))
-    monkeypatch.setattr("catlip.range_augment.draw", lambda *_: _on_meta(drawn))
-    augmented, loss = RangeAugment().to("meta")(images.to("meta"), progress=0.5)
-    assert (augmented.shape, loss.shape) == (images.shape, ())
-
-
-def _on_meta(drawn: Draws) -> Draws:
-    chosen = {name: tensor.to("meta") for name, tensor in drawn.chosen.items()}
-    where = {name: tensor.to("meta") for name, tensor in drawn.where.items()}
-    return Draws(drawn.order, chosen, where, noise=drawn.noise.to("meta"))
 
 
 def build(method: str = "catlip") -> Objective:
@@ -253,51 +204,7 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     loss.backward()
     assert all(parameter.grad is not None for parameter in objective.parameters())
+    ends = {f"{name}_{end}" for name in NAMES for end in ("low", "high")}
+    assert objective.metrics().keys() == {"psnr_db", *ends, *plain.metrics()}
     objective.eval()
     assert torch.equal(objective(batch), plain(batch))
-
-
-def test_the_log_can_show_what_is_learnt_beside_what_the_objective_says() -> None:
-    class Talking(Objective):
-        needs = frozenset({"labels"})
-
-        def metrics(self) -> dict[str, Tensor]:
-            return {"temperature": torch.tensor(0.07)}
-
-    objective = Augmented(Talking(), RangeAugment())
-    objective.range_augment(pictures(4), 0.0)
-    ends = {f"{name}_{end}" for name in NAMES for end in ("low", "high")}
-    assert objective.metrics().keys() == {"psnr_db", "temperature", *ends}
-    assert objective.metrics()["noise_high"].item() == pytest.approx(0.525, abs=5e-4)
-    assert 0 < objective.metrics()["psnr_db"].item() < 40
-    assert not objective.metrics()["psnr_db"].requires_grad
-
-
-def weights_after(num_steps: int, resume_at: int | None) -> dict[str, Tensor]:
-    """Of two micro-batches a step; anew from the saved state at `resume_at`."""
-
-    def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
-        objective = Augmented(build(), RangeAugment())
-        return objective, torch.optim.AdamW(objective.parameters(), lr=0.01)
-
-    objective, optimizer = fresh()
-    for step in range(num_steps):
-        if step == resume_at:
-            saved = objective.state_dict(), optimizer.state_dict()
-            objective, optimizer = fresh()
-            objective.load_state_dict(saved[0])
-            optimizer.load_state_dict(saved[1])
-        objective.set_progress(step / num_steps)
-        optimizer.zero_grad()
-        for micro_batch in range(2 * step, 2 * step + 2):
-            torch.manual_seed(micro_batch)
-            objective(batch_of(micro_batch)).backward()
-        optimizer.step()
-    return objective.state_dict()
-
-
-@pytest.mark.parametrize("resume_at", [1, 4])
-def test_weights_progress_and_seed_are_all_that_a_resumed_run_needs(resume_at) -> None:
-    whole, resumed = weights_after(6, None), weights_after(6, resume_at)
-    assert sum(name.startswith("range_augment.") for name in whole) == 6
-    assert all(torch.equal(resumed[name], value) for name, value in whole.items())

@@ -95,20 +95,6 @@ def on_s3(out: Path) -> list[str]:
     return training(ON_S3, labels, vocabulary, out=out)
 
 
-def started(environment: dict[str, str], out: Path, *more: str) -> subprocess.Popen[str]:
-    """A training on the S3 server that has begun, in a process of its own."""
-    run = subprocess.Popen(
-        [sys.executable, "-m", "catlip.pretrain", *on_s3(out), *more],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    wait_for_lines(out / "log.jsonl", 2, run, longest_s=LONGEST_S)
-    return run
-
-
 def test_labels_and_vocabulary_of_remote_shards_are_those_of_a_disk(
     succeed, local: Local, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -125,31 +111,29 @@ def test_labels_and_vocabulary_of_remote_shards_are_those_of_a_disk(
     assert vocabulary.read_bytes() == local.vocabulary.read_bytes()
 
 
-def test_a_run_whose_server_dies_and_that_is_killed_ends_as_one_that_was_left_alone(
-    succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
+def test_a_run_whose_server_dies_and_whose_disk_is_lost_ends_as_one_that_was_left_alone(
+    program, succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    run = started(environment, out)
+    out, mirror = tmp_path / "run", ("--mirror", f"s3://{BUCKET}/runs/lost")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "catlip.pretrain", *on_s3(out), *mirror],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    wait_for_lines(out / "log.jsonl", 2, run, longest_s=LONGEST_S)
     s3.stop()
     time.sleep(3)
     waiting = run.poll() is None
     s3.start()
     before = (out / "log.jsonl").read_text().count("\n")
     wait_for_lines(out / "log.jsonl", before + 1, run, longest_s=LONGEST_S)
-    run.send_signal(signal.SIGKILL)
-    _, errors = run.communicate()
-    assert waiting, errors
-    succeed("catlip.pretrain", *on_s3(out), **environment)
-    assert outcome(out) == local.outcome
-
-
-def test_a_run_whose_disk_is_lost_goes_on_from_its_mirror(
-    program, succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
-) -> None:
-    out, mirror = tmp_path / "run", ("--mirror", f"s3://{BUCKET}/runs/lost")
-    run = started(environment, out, *mirror)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(LONGEST_S) == EXIT_CODE
+    _, errors = run.communicate(timeout=LONGEST_S)
+    assert waiting, errors
+    assert run.returncode == EXIT_CODE
     stopped = max(path.stem for path in out.glob("checkpoints/step-*"))
     shutil.rmtree(out)
     done = succeed("catlip.pretrain", *on_s3(out), *mirror, **environment)

@@ -24,7 +24,7 @@ from bench.arithmetic.devices import Link
 from bench.arithmetic.flops import objective_of, product_bytes, step_shape
 from bench.measuring.factors import Factors
 from catlip.costs import FLOAT32, Exchange
-from catlip.training.blocks import blocks
+from catlip.training.parallel import blocks
 
 # Bucket sizes of DistributedDataParallel: a small one first, so that sending begins early.
 DDP_BUCKETS = [2**20, 25 * 2**20]

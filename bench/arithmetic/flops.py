@@ -27,7 +27,7 @@ from catlip.costs import Matmul, StepShape, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.objective import Objective
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 
 MLP_RATIO = 4  # both towers
 

@@ -33,7 +33,7 @@ from bench.measuring.factors import ON_A_CPU, Factors
 from bench.memory.tensors import TOWERS
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 
 INT64 = 8  # bytes
 BLOCK_NUMBERS = 14  # in the dtype of matrix products, per token and unit of width

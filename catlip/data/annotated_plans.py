@@ -9,7 +9,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,25 +27,22 @@ from catlip.data.starter.scenes import (
     photo_crop,
 )
 
-LEAST_DRAWINGS = 12  # of a class, on each side
-MOST_OBJECTS = 2  # in a scene, beside the crowd
+MIN_DRAWINGS = 12  # of a class, on each side
+MAX_OBJECTS = 2  # in a scene, beside the crowd
 OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
-CROWD_SHARE = 0.05  # fraction of the scenes that have a crowd
-CROWD_COUNT = (4, 7)  # least and most drawings in a crowd
+CROWD_FRACTION = 0.05  # fraction of the scenes that have a crowd
+CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
 
 Choice = tuple[int, Drawing]  # a class id and one drawing of it
+P = TypeVar("P", Choice, Sprite[int])
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data, training or validation.
-
-    Attributes:
-        coco, ade20k, prefix: what COCO, ADE20k and ADE20k's file names call it.
-        drawings: the split of the starter data whose drawings it uses.
-        photos: its background photographs.
+    """One side of the data, training or validation: what COCO, ADE20k and ADE20k's file names call
+    it, the split of the starter data whose drawings it uses, and its background photographs.
     """
 
     coco: str
@@ -85,34 +82,21 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The drawings of a scene: its objects, and a crowd behind them.
+class Plan(Generic[P]):
+    """The pictures of a scene, as choices or as pixels: its objects, and a crowd behind them.
 
-    Later objects lie over earlier ones. The drawings of a crowd are of one class; most scenes have
+    Later objects lie over earlier ones. The pictures of a crowd are of one class; most scenes have
     an empty crowd.
-    """
-
-    side: str
-    number: int
-    objects: tuple[Choice, ...]
-    crowd: tuple[Choice, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A scene to be made: its `Choices` as pixels, small enough to send to another process.
 
     Attributes:
         number: the scene's id, from 1, unique over both sides.
-        size: side of the image in pixels.
-        seed: the data set's seed.
+        seed: the data set's.
     """
 
     side: str
     number: int
-    objects: tuple[Sprite[int], ...]
-    crowd: tuple[Sprite[int], ...]
-    size: int
+    objects: tuple[P, ...]
+    crowd: tuple[P, ...]
     seed: int
 
 
@@ -132,7 +116,7 @@ class Made:
 
 
 def read_classes(sources: Sequence[Source]) -> Classes:
-    """The classes: Unicode's subgroups with at least LEAST_DRAWINGS drawings on each side."""
+    """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
@@ -146,12 +130,12 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     names = [
         name
         for name in sorted(groups)
-        if all(len(drawings[side][name]) >= LEAST_DRAWINGS for side in SIDES)
+        if all(len(drawings[side][name]) >= MIN_DRAWINGS for side in SIDES)
     ]
     return Classes({name: groups[name] for name in names}, drawings, svg)
 
 
-def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
+def choose(classes: Classes, side: str, number: int, seed: int) -> Plan[Choice]:
     """The drawings of one scene; all classes are equally likely, and all drawings of a class."""
     rng = generator(seed, f"annotated/{number}/drawings")
     names = list(classes.groups)
@@ -160,26 +144,26 @@ def choose(classes: Classes, side: str, number: int, seed: int) -> Choices:
         drawings = classes.drawings[side][names[class_id]]
         return class_id, drawings[int(rng.integers(len(drawings)))]
 
-    num_objects = int(rng.integers(1, MOST_OBJECTS + 1))
+    num_objects = int(rng.integers(1, MAX_OBJECTS + 1))
     of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
     size_of_crowd = 0
-    if rng.random() < CROWD_SHARE:
+    if rng.random() < CROWD_FRACTION:
         size_of_crowd = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
     crowd = tuple(one_of(of_crowd) for _ in range(size_of_crowd))
-    return Choices(side, number, tuple(map(one_of, of_objects)), crowd=crowd)
+    return Plan(side, number, tuple(map(one_of, of_objects)), crowd=crowd, seed=seed)
 
 
-def make(plan: Plan) -> Made:
-    """Compose a planned scene."""
+def make(plan: Plan[Sprite[int]], size: int) -> Made:
+    """Compose a planned scene, `size` pixels wide and high."""
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
-    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), plan.size, rng)
-    with_crowd, crowd = compose(background, plan.crowd, rng, share=CROWD_SIZE)
-    image, objects = compose(with_crowd, plan.objects, rng, share=OBJECT_SIZE)
+    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
+    with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
+    image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
     visible = [(placement.what, placement.mask, False) for placement in objects]
-    visible_crowd = _union(crowd, plan.size) & ~_union(objects, plan.size)
+    visible_crowd = _union(crowd, size) & ~_union(objects, size)
     if visible_crowd.any():
         visible.insert(0, (crowd[0].what, visible_crowd, True))
-    label_map = np.zeros((plan.size, plan.size), dtype=np.uint8)
+    label_map = np.zeros((size, size), dtype=np.uint8)
     for class_id, mask, _ in visible:
         label_map[mask] = 1 + class_id
     buffer = io.BytesIO()
@@ -188,11 +172,7 @@ def make(plan: Plan) -> Made:
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
-    """An object's COCO annotation without ids; its box encloses its visible pixels.
-
-    Args:
-        mask: [H, W], its visible pixels, at least one.
-    """
+    """The COCO annotation, without ids, of an object whose visible pixels are `mask` [H, W]."""
     left, top, right, bottom = extent(mask)
     return {
         "category_id": class_id + 1,

@@ -16,20 +16,23 @@ on both sides, and none of these drawings is in pre-training.
         the names of the classes
 """
 
-import functools
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
+from catlip.data import scenes_result as result
 from catlip.data.annotated_plans import (
-    LEAST_DRAWINGS,
+    MIN_DRAWINGS,
     SIDES,
     Choice,
     Classes,
@@ -38,17 +41,19 @@ from catlip.data.annotated_plans import (
     make,
     read_classes,
 )
-from catlip.data.annotated_record import describe
-from catlip.data.parallel import Map, in_processes
-from catlip.data.starter.emoji import read_sources, render
+from catlip.data.decode import FORMATS
+from catlip.data.scenes_result import Annotated as AnnotatedSide
+from catlip.data.starter.emoji import Map, in_processes, read_sources, render
 from catlip.data.starter.scenes import Sprite
+from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
-from catlip.record import write_atomically
+from catlip.record import Record, write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
 MANIFEST = "scenes.json"
+SHOWN = 6  # scenes of each side in the record
 CARD = """# Annotated scenes
 
 Generated layouts of real drawings; not photographs of things, and no evidence for or against the
@@ -100,33 +105,17 @@ class Scenes:
 def main(config: Scenes) -> None:
     """Build the scenes, unless they are there already."""
     sources = read_sources()
-    arguments = {"size": config.size, "train": config.train, "val": config.val, "seed": config.seed}
-    packages = {source.package: source.digest for source in sources}
-    wanted = {"edition": EDITION, "arguments": arguments, "packages": packages}
+    wanted: dict[str, Any] = {
+        "edition": EDITION,
+        "arguments": {name: getattr(config, name) for name in ("size", "train", "val", "seed")},
+        "packages": {source.package: source.digest for source in sources},
+    }
     if _is_complete(config, wanted):
         print(f"{config.out} is up to date")
     else:
         _build(config, wanted, read_classes(sources))
     if config.record:
-        describe(config.out, config.record, config)
-
-
-def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
-    _start_over(config.out)
-    with in_processes(config.workers) as in_parallel:
-        plans = _plans(config, classes, in_parallel)
-        for side in SIDES:
-            of_side = [plan for plan in plans if plan.side == side]
-            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
-    _write_names(config.out / "ade20k", classes)
-    write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
-    partial = config.out / f"{MANIFEST}.partial"
-    write_atomically(partial, json.dumps(wanted, indent=1).encode() + b"\n")
-    os.replace(partial, config.out / MANIFEST)
-    print(
-        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
-        f"{config.out}"
-    )
+        _write_record(config, config.record)
 
 
 def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
@@ -140,23 +129,38 @@ def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
     return bool(manifest == wanted and counts == [config.train, config.val])
 
 
-def _start_over(out: Path) -> None:
-    """Delete an earlier or unfinished build of this program, and nothing else."""
-    ours = (out / MANIFEST).exists() or (out / f"{MANIFEST}.partial").exists()
-    for folder in (out / "coco", out / "ade20k"):
-        if folder.exists() and not ours:
+def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
+    partial = config.out / f"{MANIFEST}.partial"
+    is_of_this_program = (config.out / MANIFEST).exists() or partial.exists()
+    for folder in (config.out / "coco", config.out / "ade20k"):
+        if folder.exists() and not is_of_this_program:
             raise InputError(f"{folder} was not written by this program; choose another --out")
         shutil.rmtree(folder, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / f"{MANIFEST}.partial", b"{}\n")
-    (out / MANIFEST).unlink(missing_ok=True)
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(partial, json.dumps(wanted, indent=1).encode() + b"\n")
+    (config.out / MANIFEST).unlink(missing_ok=True)
+    with in_processes(config.workers) as in_parallel:
+        plans = _plans(config, classes, in_parallel)
+        for side in SIDES:
+            of_side = [plan for plan in plans if plan.side == side]
+            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
+    # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
+    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
+    names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
+    write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
+    write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
+    os.replace(partial, config.out / MANIFEST)
+    print(
+        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
+        f"{config.out}"
+    )
 
 
-def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
+def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan[Sprite[int]]]:
     """The plan of every scene, with its drawings rendered."""
     sides = ["train"] * config.train + ["val"] * config.val
-    chosen = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    choices = [choice for scene in chosen for choice in (*scene.objects, *scene.crowd)]
+    scenes = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
+    choices = [choice for scene in scenes for choice in (*scene.objects, *scene.crowd)]
     needed = list(dict.fromkeys(drawing for _, drawing in choices))  # each once, in order
     side = round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, map(classes.svg.get, needed), [side] * len(needed))
@@ -168,15 +172,24 @@ def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
             Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size
         )
 
-    plan = functools.partial(Plan, size=config.size, seed=config.seed)
     return [
-        plan(scene.side, scene.number, sprites(scene.objects), crowd=sprites(scene.crowd))
-        for scene in chosen
+        Plan(
+            scene.side,
+            scene.number,
+            sprites(scene.objects),
+            crowd=sprites(scene.crowd),
+            seed=scene.seed,
+        )
+        for scene in scenes
     ]
 
 
 def _write(
-    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
+    config: Scenes,
+    name: str,
+    classes: Classes,
+    plans: Sequence[Plan[Sprite[int]]],
+    in_parallel: Map,
 ) -> None:
     """The images and annotations of one side, in both layouts."""
     side = SIDES[name]
@@ -189,7 +202,7 @@ def _write(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     bar = progress(
-        in_parallel(make, plans),
+        in_parallel(make, plans, [config.size] * len(plans)),
         desc=f"compose {name}",
         total=len(plans),
         unit="scene",
@@ -215,15 +228,6 @@ def _write(
     write_atomically(coco_annotations / file_name, json.dumps(content).encode())
 
 
-def _write_names(folder: Path, classes: Classes) -> None:
-    """ADE20k's table of classes; fractions of pixels and numbers of images are left at 0."""
-    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
-    write_atomically(
-        folder / "objectInfo150.txt",
-        "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""]).encode(),
-    )
-
-
 def _card(arguments: dict[str, int], classes: Classes) -> str:
     words = ", ".join(f"{name} {value}" for name, value in arguments.items())
     rows = []
@@ -231,8 +235,61 @@ def _card(arguments: dict[str, int], classes: Classes) -> str:
         teams = {d.source.title for drawings in classes.drawings[name].values() for d in drawings}
         rows.append(f"| {name} | {', '.join(sorted(teams))} | {', '.join(side.photos)} |")
     return CARD.format(
-        arguments=words, classes=len(classes.groups), least=LEAST_DRAWINGS, sides="\n".join(rows)
+        arguments=words, classes=len(classes.groups), least=MIN_DRAWINGS, sides="\n".join(rows)
     )
+
+
+def _write_record(config: Scenes, path: Path) -> None:
+    """The record for the report: how many objects the scenes hold, and some of the scenes."""
+    annotated = {}
+    with Record(path, result.Scenes, config) as record:
+        for name, side in SIDES.items():
+            file = config.out / "coco" / "annotations" / f"instances_{side.coco}.json"
+            content = json.loads(file.read_text())
+            names = [category["name"] for category in content["categories"]]
+            images, annotations = content["images"], content["annotations"]
+            objects = [item for item in annotations if not item["iscrowd"]]
+            counts = Counter(item["category_id"] for item in objects)
+            annotated[name] = AnnotatedSide(
+                images=len(images),
+                objects=len(objects),
+                crowds=len(annotations) - len(objects),
+                median_area=float(np.median([item["area"] for item in objects])),
+            )
+            record.samples["classes"] = names
+            record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
+            record.samples[f"{name}_pictures"] = [
+                _picture(config.out / "coco" / side.coco, images[number], annotations)
+                for number in chosen(len(images), SHOWN)
+            ]
+        record.measured(result.Scenes(train=annotated["train"], val=annotated["val"]))
+    print(f"wrote {path}")
+
+
+def _picture(
+    folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """A scene with its annotations, in the form that records of detection use."""
+    with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    truth = []
+    for annotation in annotations:
+        if annotation["image_id"] == image["id"]:
+            left, top, width, height = annotation["bbox"]
+            truth.append(
+                {
+                    "class": annotation["category_id"] - 1,
+                    "box": [left, top, left + width, top + height],
+                    "mask": encoded_mask(mask_of(annotation["segmentation"])),
+                }
+            )
+    return {"key": image["file_name"], "image": encoded_image(pixels), "truth": truth}
+
+
+def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
+    """The mask [H, W] of COCO's uncompressed RLE; the inverse of `run_lengths`."""
+    values = np.arange(len(coded["counts"])) % 2 == 1
+    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -45,10 +43,7 @@ class Augmentation:
 
 
 def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
-    """[count, DRAWS] random numbers in [0, 1) for `count` consecutive stream positions.
-
-    The numbers of the positions before are not computed.
-    """
+    """[count, DRAWS] random numbers in [0, 1) for `count` consecutive stream positions."""
     generator = np.random.PCG64([seed, streams.CROPS])
     generator.advance(position * DRAWS)
     return np.random.Generator(generator).random((count, DRAWS))
@@ -59,13 +54,13 @@ def random_crop(
 ) -> NDArray[np.uint8]:
     """A random crop of the picture, [resolution, resolution, 3] RGB.
 
-    It is within two grey levels of torchvision's resized_crop.
-
-    Args:
-        encoded: a picture as `catlip.data.decode` takes it.
-        draws: [DRAWS] numbers in [0, 1).
-    Raises: PictureError when it cannot be used.
+    It is within two grey levels of torchvision's resized_crop. A picture that cannot be used is a
+    PictureError. `draws` are [DRAWS] numbers in [0, 1).
     """
+    # Not above: recipes, which hold an Augmentation, are read before torch is imported.
+    import torch
+    import torch.nn.functional as F
+
     crop = cropped_pixels(
         encoded, lambda width, height: crop_box(width, height, augmentation, draws=draws)
     )
@@ -91,10 +86,7 @@ def centre_crop(encoded: bytes, resolution: int) -> NDArray[np.uint8]:
 def crop_box(
     width: int, height: int, augmentation: Augmentation, draws: NDArray[np.float64]
 ) -> Box:
-    """Left, top, right and bottom of a random crop, in pixels.
-
-    The distribution is that of torchvision's RandomResizedCrop.
-    """
+    """A random crop in pixels, distributed as torchvision's RandomResizedCrop."""
     (small, large), (narrow, wide) = augmentation.crop_scale, augmentation.crop_ratio
     for area, ratio in draws[: 2 * CROP_ATTEMPTS].reshape(CROP_ATTEMPTS, 2).tolist():
         pixels = width * height * (small + area * (large - small))

@@ -90,9 +90,7 @@ def rgb(picture: Image.Image) -> Image.Image:
 def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
     """The pixels in the box that `choose_box(width, height)` gives, [h, w, 3] RGB.
 
-    Every decoder gives the same pixels.
-
-    Raises: PictureError when it is not a picture, is cut short, or would take too much to decode.
+    Every decoder gives the same pixels. Raises: PictureError.
     """
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
@@ -107,7 +105,6 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
 
 
 def _check_size(width: int, height: int) -> None:
-    """Refuse a picture of more than MAX_PIXELS by its header. Raises: PictureError."""
     if width * height > MAX_PIXELS:
         raise PictureError(
             "too many pixels", f"a picture of {width} x {height}, over {MAX_PIXELS:,}"
@@ -115,10 +112,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes, width: int, height: int) -> None:
-    """Refuse a JPEG with more scans than photographs have, before any is decoded.
-
-    Raises: PictureError.
-    """
+    """Refuse a JPEG with more scans than photographs have, before any is decoded."""
     data = np.frombuffer(encoded, dtype=np.uint8)
     marks = np.flatnonzero(data[:-1] == jpeg.SCAN[0])  # four times as fast as bytes.count
     scans = np.count_nonzero(data[marks + 1] == jpeg.SCAN[1])

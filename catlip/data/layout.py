@@ -22,7 +22,6 @@ class Layout:
 
     Attributes:
         kind: the part of its spelling before the colon.
-        root: its folder.
         splits: train and test, each a folder or a tar; empty for kinds with files of their own.
     """
 
@@ -34,33 +33,29 @@ class Layout:
 def find_layout(spelling: str) -> Layout:
     """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR` or `DIR` spells, or one of
     the starter or Fashion-MNIST.
-
-    Raises: InputError for another kind, or a folder without both splits.
     """
-    kind, colon, place = spelling.partition(":")
+    kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
-        kind, colon, place = "folder", "", spelling
-    root = Path(place)
+        kind, colon, folder = "folder", "", spelling
+    root = Path(folder)
     if kind == FASHION_MNIST and colon:
-        return Layout(kind, root if place else INSTALLED)
-    if kind in STARTER_KINDS and place:
+        return Layout(kind, root if folder else INSTALLED)
+    if kind in STARTER_KINDS and folder:
         return Layout(kind, root)
-    if kind not in KINDS or not place or not (colon or root.exists()):
+    if kind not in KINDS or not folder or not (colon or root.exists()):
         kinds = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
         raise InputError(
             f"{spelling!r} is neither a folder that is there nor one of {kinds}, {FASHION_MNIST}:"
         )
     if not root.is_dir():
         raise InputError(f"{spelling}: there is no folder {root}")
-    return Layout(kind, root, tuple(_find_split(root, names) for names in SPLITS))
-
-
-def _find_split(root: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        for path in (root / name, root / f"{name}.tar"):
-            if path.is_dir() or path.is_file():
-                return path
-    raise InputError(
-        f"{root} has no {'/ or '.join(names)}/ with a folder of images per class or with tars, and "
-        f"no {'.tar or '.join(names)}.tar"
-    )
+    splits = []
+    for names in SPLITS:
+        paths = [path for name in names for path in (root / name, root / f"{name}.tar")]
+        splits += [path for path in paths if path.exists()][:1]
+        if not splits or splits[-1] not in paths:
+            raise InputError(
+                f"{root} has no {'/ or '.join(names)}/ with a folder of images per class or with "
+                f"tars, and no {'.tar or '.join(names)}.tar"
+            )
+    return Layout(kind, root, tuple(splits))

@@ -68,10 +68,7 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on `device`.
-
-        From pinned memory, the copy overlaps with work there.
-        """
+        """The same batch on `device`; from pinned memory, the copy overlaps with work there."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
@@ -142,11 +139,7 @@ class DataPath:
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
 
-        The batches do not depend on `num_workers`. For `num_workers` and `pin_memory` see
-        `catlip.data.workers.Items`.
-
-        Raises: InputError when more than `max_broken` of the samples cannot be read; RuntimeError
-            when a worker dies.
+        The batches do not depend on `num_workers`; see `catlip.data.workers.Items`.
         """
         numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
@@ -167,10 +160,7 @@ class DataPath:
 
 
 class _MicroBatches(Dataset[Batch]):
-    """Micro-batch number -> Batch, built whole inside one worker.
-
-    The number is step x accumulation + micro-step.
-    """
+    """Step x accumulation + micro-step -> Batch, built whole inside one worker."""
 
     def __init__(self, path: DataPath):
         self.path = path

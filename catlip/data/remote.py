@@ -7,14 +7,17 @@ storage has in its place. The cache is the folder `shards` of the user's cache; 
 `$CATLIP_SHARD_CACHE_GB` gigabytes.
 
 Requests are made only for files that the user names. Drivers find credentials in their usual places
-(environment variables, their files); `catlip.system.urls` handles credentials in a URL.
+(environment variables, their files); `catlip.system.urls` handles credentials in a URL. Every error
+of a driver becomes an InputError that names the URL.
 """
 
+import asyncio
 import collections
 import functools
 import io
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -37,17 +40,21 @@ DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
 WARN_FROM_S = 4  # the user is told of waits from this length on
 GIVE_UP_S = 180  # no further attempt after this time
 THREADS_AHEAD = 2  # of each process that reads
+# An http(s) server could fill the memory with a body without end, or send a byte a minute for ever.
+MAX_ANSWER_BYTES = 2**30  # a whole shard, of a server that knows no ranges
+STALLED_S = 60  # without a byte, or until all headers are there
+MIN_BYTES_PER_S = 20_000  # of a body
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, DISK = "hf", "file"
-ATTEMPT_AGAIN = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
+RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 
 T = TypeVar("T")
 
 
 def identity_of(path: Path) -> str:
-    """Size and tag of the remote file as it is now. Raises: InputError that names it."""
+    """Size and tag of the remote file as it is now."""
 
     def ask() -> str:
         # hf gives the hash of a file only together with everything else that it knows.
@@ -60,7 +67,7 @@ def identity_of(path: Path) -> str:
         tag = next((about[name] for name in TAGS if about.get(name)), "")
         return f"{int(about['size'])} {getattr(tag, 'sha256', tag)}"
 
-    return _attempt(path, ask)
+    return _with_retries(path, ask)
 
 
 def size_in(identity: str) -> int:
@@ -69,16 +76,8 @@ def size_in(identity: str) -> int:
 
 
 def open_remote(path: Path, identity: str) -> io.FileIO:
-    """The remote file of this identity, from the cache or fetched into it, open for reading.
-
-    Raises: InputError that names it when it cannot be fetched, or has changed.
-    """
+    """The remote file of this identity, from the cache or fetched into it, open for reading."""
     return _cache().open(*_entry(path, identity))
-
-
-def forget(path: Path, identity: str) -> None:
-    """Delete the remote file of this identity from the cache."""
-    _cache().delete(_name(path, identity))
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -92,57 +91,51 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a small file; a remote one takes one request and is not cached.
-
-    Raises: as `open_file`.
-    """
+    """The content of a small file; a remote one takes one request and is not cached."""
     if not is_remote(path):
         return path.read_bytes()
     files = _driver(path)
-    content: bytes = _attempt(path, lambda: files.cat_file(with_credentials(path)))
+    content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
 
 
 def get_file(path: Path, target: Path) -> None:
-    """Copy a remote file to a local path, uncached. Raises: InputError that names the URL."""
+    """Copy a remote file to a local path, uncached."""
     with io.FileIO(target, "w") as file:
         _fetch_into(path, identity_of(path), file)
 
 
 def put_file(source: Path, path: Path) -> None:
-    """Write a local file to a URL, whole or not at all. Raises: InputError that names the URL."""
+    """Write a local file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file to a URL, whole or not at all. Raises: InputError that names the URL."""
+    """Write a small file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.pipe_file(url, content))
 
 
 def remove_file(path: Path) -> None:
-    """Delete a remote file, if it exists. Raises: InputError that names it."""
+    """Delete a remote file, if it exists."""
 
     def ask() -> None:
         with suppress(FileNotFoundError):
             _driver(path).rm_file(with_credentials(path))
 
-    _attempt(path, ask, does="deleted")
+    _with_retries(path, ask, does="deleted")
 
 
 def find_remote(pattern: str) -> list[Path]:
     """The remote files that match a pattern with wildcards, sorted; their folder is listed."""
     files = _driver(pattern)
-    names = _attempt(pattern, lambda: files.glob(with_credentials(pattern)))
+    names = _with_retries(pattern, lambda: files.glob(with_credentials(pattern)))
     # The driver may put the credentials back into a name.
     urls = sorted(without_credentials(files.unstrip_protocol(name)) for name in names)
     return [Path(url_of(url)) for url in urls]
 
 
 def names_in(folder: Path) -> set[str]:
-    """The names of the files in a remote folder; none if the folder does not exist.
-
-    Raises: InputError that names it when it cannot be listed, or its bucket does not exist.
-    """
+    """The names of the files in a remote folder; none if the folder does not exist."""
 
     def ask() -> list[str]:
         try:
@@ -153,7 +146,7 @@ def names_in(folder: Path) -> set[str]:
             return []
         return names
 
-    return {Path(name).name for name in _attempt(folder, ask, does="listed")}
+    return {Path(name).name for name in _with_retries(folder, ask, does="listed")}
 
 
 class Ahead:
@@ -163,18 +156,13 @@ class Ahead:
     """
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        self.process = os.getpid()  # a forked process has not these threads
         self._wanted: collections.deque[Path] = collections.deque()
         self._newly = threading.Condition()
         self._identities: dict[Path, str] = {}
         self._since = 0.0
         for _ in range(THREADS_AHEAD):
             threading.Thread(target=self._fetch, daemon=True).start()
-
-    @property
-    def here(self) -> bool:
-        """Whether the threads are in this process: a forked one has none."""
-        return self._process == os.getpid()
 
     def identity_of(self, path: Path) -> str | None:
         """The identity that the file had when it was fetched; None if it was not fetched yet."""
@@ -232,14 +220,13 @@ def _cache() -> FileCache:
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
-    """Copy the remote file of this identity into `file`.
-
-    Raises: InputError that names the URL, OSError of the local file.
-    """
+    """Copy the remote file of this identity into `file`, a block at a time."""
     url, size, done = with_credentials(path), size_in(identity), 0
     while done < size:
         end = min(done + BLOCK_BYTES, size)
-        content = _attempt(path, functools.partial(_block, path, url, done, end=end, size=size))
+        content = _with_retries(
+            path, functools.partial(_block, path, url, done, end=end, size=size)
+        )
         rest = memoryview(content)
         while rest:
             count = os.pwrite(file.fileno(), rest, done)
@@ -277,15 +264,14 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
         write(files, f"{url}{PART}")
         files.mv(f"{url}{PART}", url)
 
-    _attempt(path, ask, does="written")
+    _with_retries(path, ask, does="written")
 
 
-def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
+def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """The result of a request, which is made again after errors that may pass.
 
     Args:
         does: what is done to the file, for messages: "read", "written", ...
-    Raises: InputError that names the URL.
     """
     end = time.monotonic() + GIVE_UP_S
     for delay in (*DELAYS_S, None):
@@ -295,7 +281,7 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             failure = _what_failed(path, error, does)
-            if delay is None or time.monotonic() > end or not _may_pass(error):
+            if delay is None or time.monotonic() > end or not _is_temporary(error):
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
@@ -305,11 +291,11 @@ def _attempt(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     """Whether the same request may succeed later."""
     status = _http_status(error)
     if status is not None:
-        return status >= 500 or status in ATTEMPT_AGAIN
+        return status >= 500 or status in RETRY_STATUSES
     if isinstance(error, FileNotFoundError):
         # fsspec raises it for a failed connection as well, with the cause.
         return error.__cause__ is not None
@@ -346,7 +332,7 @@ def _scheme(path: str | Path) -> str:
 
 
 def _driver(path: str | Path) -> Any:
-    """The fsspec file system of a URL. Raises: InputError when it is not installed."""
+    """The fsspec file system of a URL."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     scheme = _scheme(path)
     options: dict[str, Any] = {}
@@ -354,9 +340,14 @@ def _driver(path: str | Path) -> Any:
         import fsspec
 
         if scheme in ("http", "https"):
-            from catlip.data.http_answers import client_options
+            from aiohttp import ClientTimeout
 
-            options["client_kwargs"] = client_options()
+            options["client_kwargs"] = {
+                "response_class": _answer_class(),
+                "auto_decompress": False,
+                "headers": {"Accept-Encoding": "identity"},
+                "timeout": ClientTimeout(total=None, sock_read=STALLED_S),
+            }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
             query = with_credentials(path).partition("?")[2]
             options["encoded"] = "%" in url_of(path) + query
@@ -371,3 +362,56 @@ def _driver(path: str | Path) -> Any:
         ) from None
     except ValueError as error:
         raise InputError(f"{url_of(path)} cannot be read: {error}") from None
+
+
+@functools.cache
+def _answer_class() -> type[Any]:
+    """Answers of http(s) servers that end, whatever the server does.
+
+    A driver reads an answer to its end, as it comes. These answers have a bounded size and a
+    bounded time, are not unpacked (to a thousand times their size), and have the range that was
+    asked for.
+    """
+    import aiohttp
+
+    def numbers(range_: str) -> list[int]:
+        """First byte, last byte and, of an answer, size."""
+        return [int(number) for number in re.findall(r"\d+", range_)]
+
+    class Answer(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            try:
+                async with asyncio.timeout(STALLED_S):
+                    await super().start(connection)
+            except TimeoutError:
+                raise TimeoutError(f"its server sends no whole header in {STALLED_S} s") from None
+            if self.status not in (200, 206):
+                return self
+            encoding = self.headers.get("Content-Encoding", "identity")
+            if encoding != "identity":
+                raise ValueError(
+                    f"its server packs it ({encoding[:20]!a}), which was not asked for"
+                )
+            if self.status == 206:
+                asked = self.request_info.headers.get("Range", "")
+                got = self.headers.get("Content-Range", asked)
+                if not asked or numbers(got)[:2] != numbers(asked):
+                    raise ValueError(f"its server sends {got[:60]!a} in place of {asked!a}")
+            return self
+
+        async def read(self) -> bytes:
+            limit = MAX_ANSWER_BYTES
+            if self.status == 206:
+                first, last = numbers(self.request_info.headers["Range"])
+                limit = last + 1 - first
+            content, start = bytearray(), time.monotonic()
+            async for part in self.content.iter_any():
+                content += part
+                if len(content) > limit:
+                    raise ValueError(f"its server sends more than {limit:,} bytes")
+                if time.monotonic() - start > STALLED_S + len(content) / MIN_BYTES_PER_S:
+                    raise TimeoutError(f"its server sends under {MIN_BYTES_PER_S:,} bytes a second")
+            self._body = bytes(content)  # where `text` finds it
+            return self._body
+
+    return Answer

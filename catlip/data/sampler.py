@@ -60,10 +60,7 @@ def _round_to(size: float, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step takes from the stream.
-
-    It takes `batch` samples per device and micro-step, from position `start` on.
-    """
+    """An optimizer step takes `batch` samples per device and micro-step from `start` on."""
 
     resolution: int
     batch: int

@@ -6,9 +6,6 @@ and a file under its final name is always whole, even if a process is killed. Th
 fetches a file holds a lock on its temporary name, which the system releases when the process ends;
 other processes wait and then find the file.
 
-The lock file holds a number of bytes that is never less than that sum. The folder is listed only
-when this number says that there is no room, so the cost of a fetch does not grow with the cache.
-
 To make room, the files used longest ago are deleted. A process that has such a file open can still
 read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
 """
@@ -26,12 +23,10 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.cache import in_cache
-from catlip.system.lock import open_no_link
+from catlip.system.lock import is_still_at, open_no_link
 
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
-DIGITS = 20  # of the number in the lock file
-SLACK = 64  # when room is made, small files of up to 1 / SLACK of the limit are deleted together
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 
 
@@ -48,13 +43,8 @@ class FileCache:
         self.advice = advice
 
     def open(self, name: str, size: int, fill: Callable[[io.FileIO], None]) -> io.FileIO:
-        """The file of this name, open for reading.
-
-        Args:
-            size: in bytes.
-            fill: writes the content, if the file is not there.
-        Raises: InputError when it is larger than the cache, OSError that names the file when it
-            cannot be written, and what `fill` raises.
+        """The file of this name and size in bytes, open for reading; if it is not there, `fill`
+        writes its content.
         """
         while True:
             if file := self._opened(name, size):
@@ -72,7 +62,6 @@ class FileCache:
         Args:
             unused_since: only files that were last used before this time are deleted to make room.
         Returns: False when that does not make enough room.
-        Raises: as `open`.
         """
         if self.touch(name):
             return True
@@ -92,43 +81,27 @@ class FileCache:
             return False
         return True
 
-    def delete(self, name: str) -> None:
-        """Delete a file, if it exists; the next `open` fetches it anew."""
-        (self.folder / name).unlink(missing_ok=True)
-
     def _opened(self, name: str, size: int) -> io.FileIO | None:
         """The file of this name, open for reading; None if it is not there.
 
         What is there in its place is deleted: a link, a pipe, or a file that was cut short.
         """
+        path = self.folder / name
         try:
             # A pipe that is opened without O_NONBLOCK waits for a writer.
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            file = io.FileIO(os.open(self.folder / name, flags))
+            file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
         except OSError as error:
             if error.errno == errno.ELOOP:
-                self.delete(name)
+                path.unlink(missing_ok=True)
             elif error.errno != errno.ENOENT:
                 raise
             return None
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             file.close()
-            self.delete(name)
+            path.unlink(missing_ok=True)
             return None
         os.utime(file.fileno())
-        return file
-
-    def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
-        temporary, path = self.folder / f"{name}{PART}", self.folder / name
-        try:
-            fill(part)
-            os.fsync(part.fileno())
-            # Opened before it is renamed: from then on another process may delete it.
-            file = io.FileIO(temporary)
-            os.rename(temporary, path)
-        except OSError as error:
-            raise in_cache(error, path) from None
         return file
 
     @contextmanager
@@ -144,16 +117,29 @@ class FileCache:
                 part.close()
                 yield None
                 return
-            if _is(part, path):
+            if is_still_at(part.fileno(), path):
                 break
             part.close()  # it was renamed or deleted before it was locked here
         os.ftruncate(part.fileno(), 0)  # what a killed process left would count as reserved
         try:
             yield part
         finally:
-            if _is(part, path):
+            if is_still_at(part.fileno(), path):
                 path.unlink()
             _release(part)
+
+    def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
+        temporary, path = self.folder / f"{name}{PART}", self.folder / name
+        try:
+            fill(part)
+            os.fsync(part.fileno())
+            # Opened before it is renamed: from then on another process may delete it.
+            file = io.FileIO(temporary)
+            with self._accounts():  # who counts must find the file under one of its names
+                os.rename(temporary, path)
+        except OSError as error:
+            raise in_cache(error, path) from None
+        return file
 
     def _make_room(self, part: io.FileIO, size: int, unused_since: float) -> bool:
         """Give the temporary file its final size, once all files together fit into `limit` bytes.
@@ -167,26 +153,21 @@ class FileCache:
                 f"{self.limit / 1e9:.3g} GB; {self.advice}"
             )
         while True:
-            with self._accounts() as accounts:
-                used = _read_number(accounts)
-                if used is None or used + size > self.limit:
-                    used = self._delete_down_to(self.limit - size, unused_since)
-                if used + size <= self.limit:
-                    # First the number: a process that is killed in between leaves it too high.
-                    _write_number(accounts, used + size)
+            with self._accounts():
+                used = self._delete_down_to(self.limit - size, unused_since)
+                if has_room := used + size <= self.limit:
                     os.ftruncate(part.fileno(), size)
-                    return True
-            if unused_since < math.inf:
-                return False
+            if has_room or unused_since < math.inf:
+                return has_room
             time.sleep(WAIT_S)
 
     @contextmanager
-    def _accounts(self) -> Iterator[io.FileIO]:
-        """The locked lock file: only one process at a time counts, deletes and reserves."""
+    def _accounts(self) -> Iterator[None]:
+        """Only one process at a time counts, deletes, reserves and renames."""
         lock = io.FileIO(open_no_link(self.folder / LOCK), "r+")
         _lock(lock, wait=True)
         try:
-            yield lock
+            yield
         finally:
             _release(lock)
 
@@ -204,9 +185,8 @@ class FileCache:
                 if entry.name != LOCK:
                     files.append((status.st_mtime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
-        small = self.limit // SLACK
         for last_use, size, path in sorted(files):
-            if used <= (most - small if size <= small else most):
+            if used <= most:
                 break
             if path.suffix == PART:
                 used -= size if _delete_abandoned(path) else 0
@@ -214,16 +194,6 @@ class FileCache:
                 path.unlink(missing_ok=True)
                 used -= size
         return used
-
-
-def _read_number(file: io.FileIO) -> int | None:
-    """The number in a lock file; None if it has none yet."""
-    text = os.pread(file.fileno(), DIGITS, 0)
-    return int(text) if len(text) == DIGITS and text.isdigit() else None
-
-
-def _write_number(file: io.FileIO, number: int) -> None:
-    os.pwrite(file.fileno(), str(number).zfill(DIGITS).encode(), 0)
 
 
 def _delete_abandoned(part: Path) -> bool:
@@ -235,7 +205,7 @@ def _delete_abandoned(part: Path) -> bool:
     if not _lock(file, wait=False):
         file.close()
         return False
-    if _is(file, part):
+    if is_still_at(file.fileno(), part):
         part.unlink()
     _release(file)
     return True
@@ -257,10 +227,3 @@ def _release(file: io.FileIO) -> None:
     # A process forked meanwhile has the file open too: closing it here would not unlock it.
     fcntl.flock(file, fcntl.LOCK_UN)
     file.close()
-
-
-def _is(file: io.FileIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False

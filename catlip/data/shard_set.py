@@ -31,7 +31,7 @@ from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
 FEW = 16  # up to this many shards are counted in this process: starting others would take longer
-MOST_NAMED = 5  # shards that cannot be read, in one message
+MAX_NAMED = 5  # shards that cannot be read, in one message
 DIGEST = f"S{DIGEST_DIGITS}"
 
 # Cause -> how many samples of a shard were left out, and the first of them.
@@ -69,10 +69,7 @@ class ShardSet:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Shard:
-        """The shard of this number.
-
-        Raises: InputError when it cannot be read, or has changed since it was counted.
-        """
+        """The shard of this number, which must be as it was when it was counted."""
         return self._opened(int(number))
 
     def __reduce__(self) -> tuple[type["ShardSet"], tuple[Any, ...]]:
@@ -80,21 +77,17 @@ class ShardSet:
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
-        """Fetch the remote shards among these in the background.
-
-        Does nothing when both lists are the same as in the last call.
-
-        Args:
-            now: numbers of the shards that are read from now on; they are fetched first.
-            next_: numbers of the shards that are read after those.
+        """Fetch the remote shards among these in the background: those that are read `now` first,
+        then those that are read after them.
         """
         expected = now.tolist(), next_.tolist()
         if not self.remote or expected == self._expected:
             return
         self._expected = expected
-        if self._ahead is None or not self._ahead.here:
+        if self._ahead is None or self._ahead.process != os.getpid():
             self._ahead = Ahead()
-        self._ahead.want(*map(self._remote_paths, expected))
+        paths = [[self.paths[number] for number in numbers] for numbers in expected]
+        self._ahead.want(*(list(filter(is_remote, of_window)) for of_window in paths))
 
     @property
     def digest(self) -> str:
@@ -116,9 +109,6 @@ class ShardSet:
                 lines.append(f"{self.paths[number]}:{name} ({cause})")
         return lines
 
-    def _remote_paths(self, numbers: Sequence[int]) -> list[Path]:
-        return [self.paths[number] for number in numbers if is_remote(self.paths[number])]
-
     def _open(self, number: int) -> Shard:
         path = self.paths[number]
         shard = open_shard(path, self._ahead.identity_of(path) if self._ahead else None)
@@ -130,51 +120,26 @@ class ShardSet:
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`; those that are new or have changed are counted.
-
-    A progress bar is shown on stderr unless `quiet`.
-
-    Raises: InputError that names the shards that are missing or refused.
-    """
+    """The shards at `paths`; those that are new or have changed are counted."""
     statuses = _statuses(paths)
-    shards = _known(paths, statuses)
-    if new := np.flatnonzero(shards.counts < 0).tolist():
+    counts, digests, skipped = _known(paths, statuses)
+    if new := np.flatnonzero(counts < 0).tolist():
         contents = _contents([paths[number] for number in new], len(paths), quiet)
         for number in new:
-            statuses[number] = contents[paths[number]].status
-        shards = _counted(shards, new, contents)
-        _keep(shards, statuses)
-    return shards
+            content = contents[paths[number]]
+            statuses[number], counts[number] = content.status, content.count
+            digests[number] = content.digest.encode()
+            skipped.pop(number, None)
+            if content.skipped:
+                skipped[number] = content.skipped
+        _keep(paths, counts, digests, skipped=skipped, statuses=statuses)
+    return ShardSet(paths, counts, digests, skipped)
 
 
 def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
     """Store how many samples each shard has; the counts are used until the shard changes."""
-    _keep(ShardSet(paths, counts, np.zeros(len(paths), dtype=DIGEST), skipped={}), _statuses(paths))
-
-
-def _keep(shards: ShardSet, statuses: NDArray[np.int64]) -> None:
-    skipped = np.frombuffer(json.dumps(shards.skipped).encode(), dtype=np.uint8)
-    arrays = {"counts": shards.counts, "digests": shards.digests, "statuses": statuses}
-    write_to_cache(_counts_file(shards.paths), packed({**arrays, "skipped": skipped}))
-
-
-def _known(paths: Sequence[Path], statuses: NDArray[np.int64]) -> ShardSet:
-    """The shards with the counts in the cache; -1 where it has no valid count."""
-    try:
-        arrays = unpacked(_counts_file(paths))
-        same = (arrays["statuses"] == statuses).all(axis=1)
-        counts, digests = np.where(same, arrays["counts"], -1), arrays["digests"].astype(DIGEST)
-        if counts.shape != digests.shape or counts.shape != (len(paths),):
-            raise ValueError("the counts of other shards")
-        skipped: dict[int, Skipped] = {}
-        for number, by_cause in json.loads(arrays["skipped"].tobytes()).items():
-            skipped[int(number)] = {
-                cause: (count, first) for cause, (count, first) in by_cause.items()
-            }
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        unknown = np.full(len(paths), -1, dtype=np.int64)
-        return ShardSet(paths, unknown, np.zeros(len(paths), dtype=DIGEST), skipped={})
-    return ShardSet(paths, counts, digests, skipped=skipped)
+    digests = np.zeros(len(paths), dtype=DIGEST)
+    _keep(paths, counts, digests, skipped={}, statuses=_statuses(paths))
 
 
 def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
@@ -188,57 +153,73 @@ def _counts_file(paths: Sequence[Path]) -> Path:
     return cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
 
 
+def _keep(
+    paths: Sequence[Path],
+    counts: NDArray[np.int64],
+    digests: NDArray[np.bytes_],
+    *,
+    skipped: Mapping[int, Skipped],
+    statuses: NDArray[np.int64],
+) -> None:
+    text = np.frombuffer(json.dumps(skipped).encode(), dtype=np.uint8)
+    arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
+    write_to_cache(_counts_file(paths), packed(arrays))
+
+
+def _known(
+    paths: Sequence[Path], statuses: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bytes_], dict[int, Skipped]]:
+    """Counts, digests and skipped samples from the cache; the count of an unknown shard is -1."""
+    try:
+        arrays = unpacked(_counts_file(paths))
+    except (FileNotFoundError, ValueError):
+        return np.full(len(paths), -1), np.zeros(len(paths), dtype=DIGEST), {}
+    same = (arrays["statuses"] == statuses).all(axis=1)
+    skipped = json.loads(arrays["skipped"].tobytes()).items()
+    return (
+        np.where(same, arrays["counts"], -1),
+        arrays["digests"].astype(DIGEST),
+        {int(number): by_cause for number, by_cause in skipped},
+    )
+
+
 def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, Content]:
     """What is in the new shards, each opened once.
 
-    Raises: InputError that names the shards that cannot be read.
+    Raises: one InputError for all shards that cannot be read.
     """
     paths = list(dict.fromkeys(new))
     num_remote = sum(map(is_remote, paths))
-    contents: dict[Path, Content] = {}
-    refused: dict[Path, InputError] = {}
-    few = len(paths) <= FEW
-    hidden = quiet or (few and not num_remote)
     if num_remote and not quiet:
         print(
             f"{num_remote:,} remote shards are looked up; those that were never labelled or read "
             "are fetched once to be counted",
             file=sys.stderr,
         )
+    few = len(paths) <= FEW
     with local(1 if few else len(os.sched_getaffinity(0))) as apply:
-        results = apply(content_of, paths)
-        for path, result in progress(
-            results, "indexing", len(paths), disable=hidden, unit=" shards", leave=False
-        ):
-            if isinstance(result, OSError):
-                raise result
-            if isinstance(result, InputError):
-                refused[path] = result
-            else:
-                contents[path] = result
+        results = progress(
+            apply(content_of, paths),
+            "indexing",
+            len(paths),
+            disable=quiet or (few and not num_remote),
+            unit=" shards",
+            leave=False,
+        )
+        contents = dict(results)
+    refused = []
+    for path in paths:
+        if isinstance(content := contents[path], InputError):
+            refused.append((path, content))
+        elif isinstance(content, OSError):
+            raise content
+    if len(refused) == 1:
+        raise refused[0][1]
     if refused:
-        raise _refusal({path: refused[path] for path in paths if path in refused}, num_shards)
+        names = ", ".join(path.name for path, _ in refused[1:MAX_NAMED])
+        more = f" and {len(refused) - MAX_NAMED} more" if len(refused) > MAX_NAMED else ""
+        raise InputError(
+            f"{len(refused)} of {num_shards} shards cannot be read: {refused[0][1]}; also "
+            f"{names}{more}"
+        )
     return contents
-
-
-def _counted(shards: ShardSet, new: Sequence[int], contents: Mapping[Path, Content]) -> ShardSet:
-    """The shards, with the contents of those numbered `new` filled in."""
-    counts, digests, skipped = shards.counts.copy(), shards.digests.copy(), dict(shards.skipped)
-    for number in new:
-        content = contents[shards.paths[number]]
-        counts[number], digests[number] = content.count, content.digest.encode()
-        skipped[number] = content.skipped
-    skipped = {number: by_cause for number, by_cause in skipped.items() if by_cause}
-    return ShardSet(shards.paths, counts, digests, skipped=skipped)
-
-
-def _refusal(errors: Mapping[Path, InputError], num_shards: int) -> InputError:
-    """One error for all shards that cannot be read."""
-    first = next(iter(errors.values()))
-    if len(errors) == 1:
-        return first
-    names = ", ".join(path.name for path in list(errors)[1:MOST_NAMED])
-    more = f" and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
-    return InputError(
-        f"{len(errors)} of {num_shards} shards cannot be read: {first}; also {names}{more}"
-    )

@@ -19,6 +19,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -30,9 +31,8 @@ from numpy.typing import NDArray
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.remote import find_remote, forget, identity_of, open_remote, size_in
+from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
-    ABSENT,
     KINDS,
     TarIndex,
     captions_at,
@@ -74,20 +74,14 @@ class Shard(TarIndex):
         return read_member(self._descriptor, self.image[number])
 
     def metadata(self, number: int) -> dict[str, object]:
-        """The `.json` member of sample `number`, or {} when it has none.
-
-        Raises: ValueError when it is not a JSON object.
-        """
+        """The `.json` member of sample `number`, {} of none; ValueError if it is not an object."""
         try:
             return read_metadata(read_member(self._descriptor, self.meta[number]))
         except ValueError as error:
             raise ValueError(f"{self.path}: {self.keys[number]}.json: {error}") from None
 
     def captions(self, number: int) -> list[str | None]:
-        """The captions of sample `number`, one or more (see `captions_at`); [None] of none.
-
-        Bytes that are not UTF-8 become U+FFFD.
-        """
+        """The captions of sample `number`, one or more (see `captions_at`); [None] of none."""
         return captions_at(self._descriptor, self.text[number], self.meta[number])
 
     def caption(self, number: int, which: int = 0) -> str | None:
@@ -114,46 +108,36 @@ class Shard(TarIndex):
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Among remote patterns, only folders and globs cause a request.
-
-    Raises: InputError naming the pattern that matches nothing, or the brace-listed shard that is
-        missing, unless it is remote.
+    Among remote patterns, only folders and globs cause a request; whether a remote shard exists is
+    known when it is opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        if is_remote(pattern):
-            paths += _expand_remote(pattern)
-            continue
-        if Path(pattern).is_dir():
-            pattern = str(Path(pattern) / "*.tar")
-        magic = glob.has_magic(pattern)
+        remote = is_remote(pattern)
+        if remote:
+            pattern = url_of(take_credentials(pattern))
+            is_folder = not pattern.lower().endswith(TAR) and not glob.has_magic(pattern)
+        else:
+            is_folder = Path(pattern).is_dir()
+        if is_folder:
+            pattern = f"{pattern.rstrip('/')}/*{TAR}"
         for name in braceexpand.braceexpand(pattern):
-            matches = sorted(glob.glob(name)) if magic else [name] * os.path.exists(name)
+            if remote and url_of(Path(name)) != name:
+                raise InputError(
+                    f"{name} has an empty or '.' folder in its path, which is not supported"
+                )
+            if glob.has_magic(name):
+                matches = find_remote(name) if remote else [*map(Path, sorted(glob.glob(name)))]
+            else:
+                matches = [Path(name)] if remote or os.path.exists(name) else []
             if not matches:
                 raise InputError(
                     f"no shard matches {name!r}; give paths, globs or braces such as "
                     "'cc3m/{00000..00331}.tar'"
                 )
-            paths += map(Path, matches)
+            paths += matches
     if not paths:
         raise InputError("no shards given")
-    return paths
-
-
-def _expand_remote(pattern: str) -> list[Path]:
-    pattern = url_of(take_credentials(pattern))
-    if not pattern.lower().endswith(TAR) and not glob.has_magic(pattern):
-        pattern = f"{pattern.rstrip('/')}/*{TAR}"
-    paths: list[Path] = []
-    for name in braceexpand.braceexpand(pattern):
-        if url_of(Path(name)) != name:
-            raise InputError(
-                f"{name} has an empty or '.' folder in its path, which is not supported"
-            )
-        matches = find_remote(name) if glob.has_magic(name) else [Path(name)]
-        if not matches:
-            raise InputError(f"no shard matches {name!r}")
-        paths += matches
     return paths
 
 
@@ -184,27 +168,22 @@ class Content:
 
 
 def content_of(path: Path) -> Content:
-    """The content of a shard, which is opened unless it is remote and was indexed before.
-
-    Raises: as `open_shard`.
-    """
+    """The content of a shard, which is opened unless it is remote and was indexed before."""
     status = status_of(path)
-    if not is_remote(path):
-        shard = open_shard(path)
-        return Content(status, len(shard), shard.digest, skipped=shard.skipped)
-    try:
-        return _stored_content(path, status)
-    except (FileNotFoundError, ValueError):
-        open_shard(path)
-    return _stored_content(path, status_of(path))
+    if is_remote(path):
+        # Without an index, or with a damaged one, NumPy may raise any of many errors.
+        with suppress(Exception), np.load(_index_file(path), allow_pickle=False) as arrays:
+            head, (count, _) = json.loads(arrays["head"].tobytes()), arrays["image"].shape
+            return Content(status, count, head["digest"], skipped=head["skipped"])
+    shard = open_shard(path)
+    if is_remote(path):
+        status = status_of(path)  # of the index that was just stored
+    return Content(status, len(shard), shard.digest, skipped=shard.skipped)
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, atomically.
-
-    The same samples give the same bytes.
-
-    Returns: how many samples were written.
+    """Write `(key, {suffix: content})` samples as a tar, atomically; the same samples give the same
+    bytes. Returns how many there were.
     """
     buffer, count = io.BytesIO(), 0
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -220,7 +199,7 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
-    """What tells whether a shard has changed: size, two times in nanoseconds, and inode.
+    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
 
     For a remote shard it is the status of its stored index, and zeros if there is none: a training
     does not ask the storage about all shards when it starts. If a remote shard has changed, that is
@@ -228,7 +207,6 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
 
     Args:
         file: descriptor of the open file; if given, it is looked at in place of `path`.
-    Raises: InputError when the shard does not exist.
     """
     remote = is_remote(path)
     target = _index_file(path) if remote else path
@@ -249,9 +227,26 @@ def _identity(path: Path, file: int | None = None) -> str:
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
-    index = functools.partial(_packed_index, path, identity)
-    read = functools.partial(_unpacked_index, path, identity)
-    return kept(_index_file(path), index, read)
+    def make() -> bytes:
+        index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
+        head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
+        lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
+        texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
+        return packed(texts | {name: getattr(index, name) for name in (*KINDS, "num_captions")})
+
+    def read(file: Path) -> Shard:
+        arrays: dict[str, Any] = {**unpacked(file)}
+        # An index of an older edition has not all of these arrays.
+        if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():
+            raise ValueError("an older index")
+        head: dict[str, Any] = json.loads(arrays.pop("head").tobytes())
+        if head["identity"] != identity:
+            raise ValueError("the index of another version of the shard")
+        head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
+        keys = arrays.pop("keys").tobytes().decode().split("\n")
+        return Shard(keys, **arrays, **head, path=path)
+
+    return kept(_index_file(path), make, read)
 
 
 def _index_file(path: Path) -> Path:
@@ -263,80 +258,11 @@ def _index_file(path: Path) -> Path:
     return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}.npz"
 
 
-def _packed_index(path: Path, identity: str) -> bytes:
-    index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
-    head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
-    lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
-    texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
-    numbers = {name: getattr(index, name) for name in (*KINDS, "num_captions")}
-    return packed({**texts, **numbers})
-
-
-def _unpacked_index(path: Path, identity: str, file: Path) -> Shard:
-    """Raises: ValueError when the file is damaged, or the index of another version of the shard."""
-    arrays = unpacked(file)
-    try:
-        head = _read_head(arrays["head"])
-        keys = arrays["keys"].tobytes().decode().split("\n")
-        spans = image, text, meta = [arrays[kind] for kind in KINDS]
-        counts = arrays["num_captions"]
-        if (
-            head["identity"] != identity
-            or any(span.shape != (len(keys), 2) or span.dtype != np.int64 for span in spans)
-            or counts.shape != (len(keys),)
-        ):
-            raise ValueError("the index of something else")
-        return Shard(keys, image, text, meta=meta, num_captions=counts, path=path, **head)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not an index: {error}") from None
-
-
-def _stored_content(path: Path, status: tuple[int, ...]) -> Content:
-    """Raises: FileNotFoundError and ValueError where there is no stored index that can be read."""
-    try:
-        with np.load(_index_file(path), allow_pickle=False) as arrays:
-            head, (count, _) = _read_head(arrays["head"]), arrays["image"].shape
-        return Content(status, count, head["digest"], skipped=head["skipped"])
-    except FileNotFoundError:
-        raise
-    # As in `unpacked`: a damaged file may raise any of many errors.
-    except Exception as error:
-        raise ValueError(f"not an index: {error}") from None
-
-
-def _read_head(content: NDArray[Any]) -> dict[str, Any]:
-    """The fields `identity`, `digest` and `skipped` of a stored index, as `Shard` takes them."""
-    head = json.loads(content.tobytes())
-    skipped = {cause: (int(count), str(first)) for cause, (count, first) in head["skipped"].items()}
-    return {"identity": head["identity"], "digest": str(head["digest"]), "skipped": skipped}
-
-
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _file(path: Path, identity: str) -> io.FileIO:
     if is_remote(path):
-        file = open_remote(path, identity)
-        if not _fits(file, _indexed(path, identity)):
-            forget(path, identity)  # it was replaced in the cache
-            file = open_remote(path, identity)
-        return file
+        return open_remote(path, identity)
     file = io.FileIO(path)  # closed when it leaves the cache and is collected
     if _identity(path, file.fileno()) != identity:
         raise InputError(f"shard {path} has changed since it was opened; run the command again")
     return file
-
-
-def _fits(file: io.FileIO, shard: Shard) -> bool:
-    """Whether the first and the last sample lie in a file where the index of its shard says."""
-    for number in (0, -1):
-        for kind in KINDS:
-            offset, size = getattr(shard, kind)[number].tolist()
-            if offset == ABSENT:
-                continue
-            header = os.pread(file.fileno(), tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
-            try:
-                member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-            except tarfile.TarError:
-                return False
-            if member.size != size:
-                return False
-    return True

@@ -15,7 +15,7 @@ import os
 import re
 import tarfile
 from array import array
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -70,18 +70,24 @@ class TarIndex:
 
 
 def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
-    """Walk a tar.
+    """Walk a tar, which may be open already as `raw`.
 
-    Args:
-        raw: the open tar; if None, the file at `path` is opened.
     Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
     """
+    if raw is None:
+        try:
+            raw = io.FileIO(path)
+        except PermissionError:
+            raise InputError(
+                f"shard {path} cannot be read: no permission; change its permissions, or leave it "
+                "out"
+            ) from None
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
-    with io.BufferedReader(raw or _opened(path), BUFFER_BYTES) as file:
+    with io.BufferedReader(raw, BUFFER_BYTES) as file:
         size = os.fstat(file.fileno()).st_size
         for member in _files(path, file):
             if member.offset_data + member.size > size:
@@ -105,7 +111,10 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             if kind == "text" and b"\n" in content:
                 of_lines.add(row // 2)
         image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
-        num_captions = _num_captions(file.fileno(), text, meta, of_lines=of_lines)
+        num_captions = np.ones(len(rows), dtype=np.int64)
+        in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
+        for row in of_lines | set(in_json.tolist()):
+            num_captions[row] = len(captions_at(file.fileno(), text[row], meta[row]))
     if not rows:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
@@ -124,20 +133,8 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     )
 
 
-def _opened(path: Path) -> io.FileIO:
-    try:
-        return io.FileIO(path)
-    except PermissionError:
-        raise InputError(
-            f"shard {path} cannot be read: no permission; change its permissions, or leave it out"
-        ) from None
-
-
 def _files(path: Path, file: BinaryIO) -> Iterator["_Member"]:
-    """The regular files of a tar, one at a time.
-
-    Raises: InputError when the tar is damaged, or too large.
-    """
+    """The regular files of a tar, one at a time."""
     count = 0
     try:
         with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member, encoding="utf-8") as tar:
@@ -168,12 +165,9 @@ def _files(path: Path, file: BinaryIO) -> Iterator["_Member"]:
 class _Member(tarfile.TarInfo):
     """A member of a tar.
 
-    A member behind an extended header that cannot be read is marked; the walk goes on. An extended
-    header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot fill the
-    memory.
-
-    Attributes:
-        malformed: whether an extended header that cannot be read precedes it.
+    A member behind an extended header that cannot be read is marked as malformed; the walk goes on.
+    An extended header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot
+    fill the memory.
     """
 
     malformed = False
@@ -210,8 +204,8 @@ def _fault(member: _Member, kind: str) -> str:
         member.name.encode()
     except UnicodeEncodeError:
         return NOT_UTF8
-    if member.size > (most := MAX_KIND_BYTES[kind]):
-        return f"a member of over {most / 2**20:g} MiB"
+    if member.size > (limit := MAX_KIND_BYTES[kind]):
+        return f"a member of over {limit / 2**20:g} MiB"
     return ""
 
 
@@ -229,7 +223,8 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
 
     They are the lines of its `.txt` that are not blank. A `.txt` that its `.json` repeats as
     `caption` is one caption, whatever its lines: so img2dataset writes texts of the web, which have
-    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list.
+    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list. Bytes
+    that are not UTF-8 become U+FFFD.
     """
     whole, lines = None, []
     if text[0] != ABSENT:
@@ -267,17 +262,6 @@ def read_member(file: int, span: NDArray[np.int64]) -> bytes:
     """The bytes of the member at a span; empty where it is absent."""
     offset, size = span.tolist()
     return b"" if offset == ABSENT else os.pread(file, size, offset)
-
-
-def _num_captions(
-    file: int, text: NDArray[np.int64], meta: NDArray[np.int64], of_lines: Set[int]
-) -> NDArray[np.int64]:
-    """[N], how many captions each sample has; `of_lines` are those whose text has a line break."""
-    counts = np.ones(len(text), dtype=np.int64)
-    in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
-    for row in of_lines | set(in_json.tolist()):
-        counts[row] = len(captions_at(file, text[row], meta[row]))
-    return counts
 
 
 def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:

@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from catlip.cli import InputError
-from catlip.system.engines import attempt
-from catlip.system.stops import STOPS, stops_held
+from catlip.system.engines import STOPS, attempt, stops_held
 
 T = TypeVar("T")
 
@@ -34,12 +33,77 @@ TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
 # Added where all remote shards of a window may have to be fetched before its first batch. A
 # connection that hangs is closed long before that.
 FETCH_S = 3600
-MOST_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead at most: batches per worker, bytes of all workers
+MAX_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead: batches per worker, bytes of all workers
 # A worker that is spawned imports torch before its first batch; on a busy machine that takes
 # minutes.
 START_S = 240
 # Seconds to wait for the signal of a worker's death, which arrives after its connections close.
 DEATH_S = 5
+
+
+class Items(Generic[T]):
+    """The items of a data set, read in this process or in `num_workers` others.
+
+    The items do not depend on the number of workers. Each is a whole batch. The data set must be
+    picklable: workers are forked where Python's version or `multiprocessing.set_start_method` says
+    so, else spawned. They are not started by a fork server: torch learns of the death of a worker
+    at once only if the worker is its child.
+
+    Args:
+        numbers: which items, in order.
+        num_workers: processes; by default one, or with `pin_memory` all cores of this rank but one.
+        pin_memory: whether the items go to a GPU.
+        item_bytes: approximate size of the largest item.
+        fetches: whether an item may need files that have to be fetched.
+    """
+
+    def __init__(
+        self,
+        items: Dataset[T],
+        numbers: range,
+        num_workers: int | None = None,
+        *,
+        pin_memory: bool = False,
+        item_bytes: int = 0,
+        fetches: bool = False,
+    ):
+        if num_workers is None:
+            num_workers = cores_of_a_rank() - 1 if pin_memory else 1
+        fork = multiprocessing.get_start_method() == "fork"
+        timeout = TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6  # then the worker counts as hung
+        timeout += (0 if fork else START_S) + (FETCH_S if fetches else 0)
+        self.loader: DataLoader[Any] = DataLoader(
+            _Attempts(items),
+            sampler=numbers,
+            batch_size=None,
+            num_workers=num_workers,
+            worker_init_fn=_begin_worker if num_workers else None,
+            prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
+            timeout=timeout if num_workers else 0,
+            multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[T]:
+        """The items in the order of `numbers`.
+
+        Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs.
+        """
+        try:
+            with stops_held():
+                items = iter(self.loader)
+            for item in items:
+                if isinstance(item, (InputError, OSError)):
+                    raise item
+                yield item
+        except (ConnectionResetError, EOFError) as error:
+            # During this wait, torch's signal handler raises an error about the worker. Without the
+            # wait, that error would come while this one is reported.
+            time.sleep(DEATH_S)
+            raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
@@ -68,8 +132,6 @@ def _shared(item: T) -> T:
 
     torch would move them there when it sends the item, in a thread that prints a traceback if
     the memory is full; the main process would then wait for the item until its timeout.
-
-    Raises: InputError when the shared memory is full.
     """
     try:
         _Sharing(io.BytesIO()).dump(item)
@@ -81,71 +143,6 @@ def _shared(item: T) -> T:
     return item
 
 
-class Items(Generic[T]):
-    """The items of a data set, read in this process or in `num_workers` others.
-
-    The items do not depend on the number of workers.
-
-    Each item is a whole batch. The data set must be picklable: workers are forked where Python's
-    version or `multiprocessing.set_start_method` says so, else spawned. They are not started by a
-    fork server: torch learns of the death of a worker at once only if the worker is its own child.
-
-    Args:
-        numbers: which items, in order.
-        num_workers: processes; by default one, or with `pin_memory` all cores of this rank but one.
-        pin_memory: whether the items go to a GPU.
-        item_bytes: approximate size of the largest item.
-        fetches: whether an item may need files that have to be fetched.
-    """
-
-    def __init__(
-        self,
-        items: Dataset[T],
-        numbers: range,
-        num_workers: int | None = None,
-        *,
-        pin_memory: bool = False,
-        item_bytes: int = 0,
-        fetches: bool = False,
-    ):
-        if num_workers is None:
-            num_workers = cores_of_a_rank() - 1 if pin_memory else 1
-        fork = multiprocessing.get_start_method() == "fork"
-        self.loader: DataLoader[Any] = DataLoader(
-            _Attempts(items),
-            sampler=numbers,
-            batch_size=None,
-            num_workers=num_workers,
-            worker_init_fn=_begin_worker if num_workers else None,
-            prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
-            timeout=timeout_s(item_bytes, fork=fork) + FETCH_S * fetches if num_workers else 0,
-            multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
-            pin_memory=pin_memory,
-        )
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[T]:
-        """The items in the order of `numbers`.
-
-        Raises: InputError and OSError from a worker; RuntimeError, which `catlip.cli` reports, when
-        a worker dies or hangs.
-        """
-        try:
-            with stops_held():
-                items = iter(self.loader)
-            for item in items:
-                if isinstance(item, (InputError, OSError)):
-                    raise item
-                yield item
-        except (ConnectionResetError, EOFError) as error:
-            # During this wait, torch's signal handler raises an error about the worker. Without the
-            # wait, that error would come while this one is reported.
-            time.sleep(DEATH_S)
-            raise RuntimeError("DataLoader worker died while it handed over a batch") from error
-
-
 def cores_of_a_rank() -> int:
     """The processor cores of this machine per rank on it; at least 2."""
     return max(2, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -153,12 +150,7 @@ def cores_of_a_rank() -> int:
 
 def ahead(num_workers: int, item_bytes: int) -> int:
     """How many items each worker reads ahead; they are held in shared memory."""
-    return max(1, min(MOST_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
-
-
-def timeout_s(item_bytes: int, *, fork: bool) -> float:
-    """How long to wait for an item before its worker counts as hung."""
-    return TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6 + (0 if fork else START_S)
+    return max(1, min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
 
 
 def _begin_worker(worker: int) -> None:

@@ -1,8 +1,328 @@
-"""`python -m catlip.label`, with its subcommands `explain` and `audit`."""
+"""`python -m catlip.label`: labels what is not labelled yet, and sums up all labels in a record."""
 
-from catlip.cli import run
-from catlip.label import Explain, Label, explain, main
+import functools
+import itertools
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from catlip.captions import Labeller
+from catlip.cli import InputError, run
+from catlip.data.remote import CACHE_SIZE, names_in, read_file, remove_file
+from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.audit import Audit, audit
+from catlip.label.labels_table import labels_table
+from catlip.label.result import Labelling, rule_of
+from catlip.label.sidecar import (
+    BUCKET,
+    PLAN,
+    Labels,
+    Making,
+    UnwritableError,
+    labelling_record,
+    parse_sidecar,
+    planned,
+    read_sidecar,
+    sidecar_path,
+    write_beside_labels,
+)
+from catlip.label.sources import Source, find, split
+from catlip.label.tables import PART_ROWS, Part, table_kind
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
+from catlip.record import Record
+from catlip.results.run import Run
+from catlip.system.engines import Apply, local, on_ray, work_ahead
+from catlip.system.foreign import printable
+from catlip.system.urls import is_remote, with_urls
+from catlip.table import as_text
+
+
+@dataclass(frozen=True)
+class Label:
+    """Label captions with WordNet synsets; run the same command again to go on where it stopped, or
+    to label what has changed.
+
+    python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
+
+    python -m catlip.label captions.parquet --text-column caption
+
+    python -m catlip.label Train_GCC-training.tsv --text-column 0
+
+    To see what becomes of each word of one caption, or which words a rule drops or may mistake most
+    often:
+
+    python -m catlip.label explain "Two bikes and a golden retriever on a couch"
+
+    python -m catlip.label audit captions.parquet --rule corenet
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Paths, folders, globs or braces of shards (.tar, also URLs of these) or tables (.parquet .csv
+    .tsv .jsonl .ndjson .txt, also .csv.gz ...).
+    """
+    rule: str = "paper"
+    """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
+    "corenet": as released.
+    """
+    labels_dir: Path | None = None
+    """Folder of the labels, or its URL (s3://bucket/labels); by default the folder of the captions.
+    The record goes to labelling/ beside a local folder given here, otherwise to runs/labelling/.
+    """
+    text_column: str | None = None
+    """A table's column of captions (by default caption, text, TEXT or texts); its number, from 0,
+    if there is no header row.
+    """
+    part_rows: Count = PART_ROWS
+    """Rows of a table in one unit of work; give fewer for a small table on many cores."""
+    engine: Literal["local", "ray"] = "local"
+    """"local": processes of this machine; "ray": a cluster, whose machines must all see captions
+    and labels at the same paths.
+    """
+    ray_address: str = "auto"
+    """The Ray cluster; "auto" is the one that this machine belongs to. This project must be
+    installed on all its machines.
+    """
+    workers: Natural = 0
+    """Processes of the local engine; 0 is one per core."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show each word of a caption: its tag, base form and synset and, if the word gave no label,
+    why not.
+
+    python -m catlip.label explain "Two bikes and a golden retriever on a couch" --rule corenet
+    """
+
+    caption: tyro.conf.Positional[str]
+    """The caption."""
+    rule: str = "paper"
+    """"paper", "corenet" or "paper_multiword"."""
+
+
+def main(config: Label) -> None:
+    """Label what is not labelled yet, then sum up all labels in a record."""
+    # A cluster's workers have working folders of their own.
+    root = Path.cwd() if config.engine == "ray" else Path()
+    paths = [path if is_remote(path) else root / path for path in find(config.sources)]
+    labels_dir, rule = config.labels_dir, config.rule
+    if labels_dir and not is_remote(labels_dir):
+        labels_dir = root / labels_dir
+    if labels_dir is None and any(map(is_remote, paths)):
+        raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
+    record_path = labelling_record(paths, labels_dir, rule)
+    # Fetches the words once, before the workers start; refuses an unknown rule.
+    making = Making.by(labeller_of(rule))
+    check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule)
+    label = functools.partial(label_source, labels_dir=labels_dir, rule=rule)
+    cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
+    with _engine(config) as apply:
+        each = functools.partial(_each, apply, config.quiet)
+        # Cutting a text table reads all of it.
+        pieces = dict(each("cutting", cut, [path for path in paths if table_kind(path)]))
+        pieces |= {path: cut(path) for path in paths if path not in pieces}
+        errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
+        sources = [
+            source
+            for path in paths
+            if not isinstance(pieces[path], InputError)
+            for source in pieces[path]
+        ]
+        if not sources:
+            raise _failure(errors, 0)
+        sidecars = _sidecars(sources, labels_dir, rule)
+        if labels_dir:
+            names = sorted(sidecar.name for sidecar in sidecars.values())
+            if planned(labels_dir, rule) != set(names):
+                plan = json.dumps(names, indent=0).encode()
+                write_beside_labels(labels_dir / f"{rule}{PLAN}", plan)
+        _delete_stale(sources, labels_dir, rule)
+        checked = each("checking", check, _with_sidecar(sidecars, labels_dir))
+        done = {source for source, state in checked if state is True}
+        todo = [source for source in sources if source not in done]
+        if not todo and not errors and record_path.exists():
+            kind = "parts" if any(isinstance(source, Part) for source in sources) else "shards"
+            folder = labels_dir or paths[0].parent
+            print(
+                f"nothing to do: all {len(sources)} {kind} are labelled in {folder} ({record_path})"
+            )
+            return
+        with Record(record_path, Labelling, config) as record:
+            start = time.perf_counter()
+            bad = [error for _, error in each("labelling", label, todo) if error]
+            seconds = time.perf_counter() - start
+            if errors or bad:
+                record.save()  # the others are labelled
+                raise _failure([*errors, *bad], len(sources) - len(bad))
+            labelling = record.measured(summarise(sidecars, set(todo), making, seconds))
+    _report(labelling, len(done))
+    print(with_urls(f"labels: {labels_dir or paths[0].parent}\nrecord: {record_path}"))
+
+
+def _engine(config: Label) -> AbstractContextManager[Apply]:
+    if config.engine == "local":
+        return local(config.workers or len(os.sched_getaffinity(0)))
+    return on_ray(
+        config.ray_address,
+        {name: os.environ[name] for name in ("CATLIP_CACHE", CACHE_SIZE) if name in os.environ},
+    )
+
+
+def _each(
+    apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
+) -> Iterator[tuple[Any, Any]]:
+    """Each item with the function's result or InputError, under a progress bar.
+
+    Raises: OSError and UnwritableError at once.
+    """
+    results = apply(function, items)
+    hidden = quiet or not items
+    for item, result in progress(
+        results, doing, len(items), disable=hidden, unit=" units", leave=False
+    ):
+        # For example a full disk, which would stop the next item as well.
+        if isinstance(result, OSError | UnwritableError):
+            raise result
+        yield item, result
+
+
+def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> dict[Source, Path]:
+    """Where the labels of each source go. Raises: InputError when two would share a file."""
+    taken: dict[Path, Source] = {}
+    for source in sources:
+        sidecar = sidecar_path(source, labels_dir, rule)
+        if sidecar in taken:
+            raise InputError(
+                f"{taken[sidecar].path} and {source.path} would share the labels file {sidecar}; "
+                "give each a --labels-dir of its own"
+            )
+        taken[sidecar] = source
+    return {source: sidecar for sidecar, source in taken.items()}
+
+
+def _with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> list[Source]:
+    """The sources whose labels file exists; a remote folder is listed once."""
+    if labels_dir is None or not is_remote(labels_dir):
+        return [source for source, sidecar in sidecars.items() if sidecar.exists()]
+    try:
+        names = names_in(labels_dir)
+    except InputError as error:
+        raise InputError(f"{error}; {BUCKET}") from None
+    return [source for source, sidecar in sidecars.items() if sidecar.name in names]
+
+
+def _delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
+    """Delete the labels of parts that a table no longer has: it shrank, or its parts grew."""
+    last_parts = {source.path: source for source in sources if isinstance(source, Part)}
+    for part in last_parts.values():
+        for number in itertools.count(part.number + 1):
+            stale = sidecar_path(replace(part, number=number), labels_dir, rule)
+            try:
+                if read_sidecar(stale).meta["shard"] != part.path.name:
+                    break
+            except (InputError, FileNotFoundError):
+                break
+            if is_remote(stale):
+                remove_file(stale)
+            else:
+                stale.unlink()
+
+
+def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
+    """One error for all sources that could not be labelled; `num_others` sources were labelled."""
+    if num_others == 0 and len(errors) == 1:
+        return errors[0]
+    others = f"{num_others} others are" if num_others else "nothing else is"
+    return InputError(f"{len(errors)} not labelled, {others}; first error: {errors[0]}")
+
+
+def summarise(
+    sidecars: Mapping[Source, Path], new: Set[Source], making: Making, seconds: float
+) -> Labelling:
+    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made.
+
+    Raises: InputError on labels that were made otherwise, for example on a machine with another
+        tagger.
+    """
+
+    def read(sidecar: Path) -> tuple[Labels, int]:
+        content = read_file(sidecar)
+        labels = parse_sidecar(sidecar, content)
+        if Making.of(labels.meta) != making:
+            raise InputError(
+                f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use the "
+                "same version of this program and the same words (a common $CATLIP_CACHE) on all "
+                "machines, and run the command again"
+            )
+        return labels, len(content)
+
+    captions = values = size = cut = new_captions = 0
+    unlabelled, first = Counter[str](), dict[str, str]()
+    skipped, first_skipped = Counter[str](), dict[str, str]()
+    read_ahead = work_ahead(read, sidecars.values())
+    for source, (_, (labels, num_bytes)) in zip(sidecars, read_ahead, strict=True):
+        captions += len(labels)
+        values += len(labels.values)
+        size += num_bytes
+        cut += labels.meta["cut"]
+        if source in new:
+            new_captions += len(labels)
+        unlabelled.update(labels.meta["unlabelled"])
+        for cause, key in labels.meta["first_unlabelled"].items():
+            first.setdefault(cause, f"{key} of {source.path.name}")
+        for cause, (count, name) in labels.meta.get("skipped", {}).items():
+            skipped[cause] += count
+            first_skipped.setdefault(cause, f"{name} of {source.path.name}")
+    return Labelling(
+        rule=making.rule,
+        sources=len(sidecars),
+        captions=captions,
+        labels_per_caption=values / captions,
+        bytes_per_caption=size / captions,
+        unlabelled=dict(unlabelled),
+        first_unlabelled=first,
+        skipped=dict(skipped),
+        first_skipped=first_skipped,
+        cut=cut,
+        captions_labelled_now=new_captions,
+        captions_per_s=new_captions / seconds if new_captions else None,
+    )
+
+
+def _report(run: Run[Labelling], num_done_before: int) -> None:
+    """Print the table that the report's page shows, and the first caption of each cause."""
+    labelling = run.measured
+    print(as_text(labels_table({rule_of(run): run}, {}, scale="")))
+    print(
+        f"labelled {labelling.captions_labelled_now:,} captions; {num_done_before} of "
+        f"{labelling.sources} labels files were there before"
+    )
+    for cause, key in labelling.first_unlabelled.items():
+        print(f"  first caption without a label ({cause}): {printable(key)}")
+    for cause, count in labelling.skipped.items():
+        first = printable(labelling.first_skipped[cause])
+        print(f"  {count:,} samples skipped: {cause} (first: {first})")
+
+
+def explain(config: Explain) -> None:
+    """Print a line for each word of the caption."""
+    words = Labeller(config.rule).explain(config.caption)
+    width = max((len(word.token) for word in words), default=0)
+    for word in words:
+        verdict = f"label {word.synset}" if word.kept else word.reason
+        print(printable(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}"))
+
 
 if __name__ == "__main__":
     run(Label, main, subcommands={"explain": (Explain, explain), "audit": (Audit, audit)})

@@ -23,7 +23,6 @@ from typing import Any
 import tyro
 
 from catlip.captions import NOUN, Labeller, Word
-from catlip.label import labelling_record
 from catlip.label.audit_result import (
     LABEL,
     AmbiguousNoun,
@@ -34,23 +33,25 @@ from catlip.label.audit_result import (
     audit_tables,
     verdict_table,
 )
+from catlip.label.sidecar import labelling_record
 from catlip.label.sources import Source, find, split
-from catlip.label.tables.parts import PART_ROWS
+from catlip.label.tables import PART_ROWS
 from catlip.program.progress import progress
-from catlip.program.ranges import Count
 from catlip.record import Record
 from catlip.table import as_text
-from catlip.words import wordnet_dir, words_file
+from catlip.words import wordnet_dir
 
 MANY_SENSES = 5
 RECORDED_ROWS = 100
-MOST_SOURCES = 100  # to take captions from; with more, most of the time would go to opening files
+MAX_CAPTIONS = 100_000
+MAX_SOURCES = 100  # to take captions from; with more, most of the time would go to opening files
 EXAMPLE_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Count what a rule drops most and what it may keep wrongly, with an example caption for each.
+    """Count what a rule drops most and what it may keep wrongly, with an example caption for each,
+    in up to 100,000 captions, taken evenly from the shards and parts.
 
     python -m catlip.label audit captions.parquet --rule corenet
     """
@@ -61,8 +62,6 @@ class Audit:
     """"paper", "corenet" or "paper_multiword"."""
     text_column: str | None = None
     """A table's column of captions, as for labelling."""
-    max_captions: Count = 100_000
-    """Captions to look at, taken evenly from the shards and parts."""
     labels_dir: Path | None = None
     """Folder of the labels of these sources. The record goes to labelling/ beside a local folder
     given here, otherwise to runs/labelling/.
@@ -71,25 +70,31 @@ class Audit:
     """No progress bar."""
 
 
-@dataclass
-class Tally:
-    """In how many captions each row of a table occurred, and the first of these captions."""
+def audit(config: Audit) -> None:
+    """Look at the captions, write the record, print the beginning of each table."""
+    paths = find(config.sources)
+    sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
+    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
+    with Record(record_path, LabelAudit, config) as record:
+        captions = take_captions(sources, MAX_CAPTIONS)
+        bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
+        metrics, record.samples = audit_captions(bar, config.rule)
+        run = record.measured(metrics)
+    audits = {config.rule: run}
+    for table in [*verdict_table(audits, scale=""), *audit_tables(audits)]:
+        print(f"{table.title}\n{as_text(table)}\n")
+    print(f"record: {record_path}")
 
-    captions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
-    examples: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
-    def add(self, rows: Set[tuple[Any, ...]], caption: str) -> None:
-        """Count a caption for each of its rows."""
-        self.captions.update(rows)
-        for row in rows:
-            self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
-
-    def top(self, make: Callable[..., AuditedWord]) -> list[dict[str, Any]]:
-        """The most frequent rows with their numbers of captions and examples, as the fields of the
-        dataclass `make`; ties are in the order of their values.
-        """
-        ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
-        return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
+def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
+    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, about as many from
+    each.
+    """
+    chosen = sources[:: -(-len(sources) // MAX_SOURCES)]
+    share, rest = divmod(most, len(chosen))
+    for number, source in enumerate(chosen):
+        texts = (caption for _, caption in source.samples() if isinstance(caption, str))
+        yield from islice(texts, share + (number < rest))
 
 
 def audit_captions(
@@ -130,31 +135,23 @@ def audit_captions(
     }
 
 
-def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
-    """At most `most` captions: the first ones of up to `MOST_SOURCES` sources, about as many from
-    each.
-    """
-    chosen = sources[:: -(-len(sources) // MOST_SOURCES)]
-    share, rest = divmod(most, len(chosen))
-    for place, source in enumerate(chosen):
-        texts = (caption for _, caption in source.samples() if isinstance(caption, str))
-        yield from islice(texts, share + (place < rest))
+@dataclass
+class Tally:
+    """In how many captions each row of a table occurred, and the first of these captions."""
 
+    captions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    examples: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
-def audit(config: Audit) -> None:
-    """Look at the captions, write the record, print the beginning of each table."""
-    paths = find(config.sources)
-    sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
-    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
-    with Record(record_path, LabelAudit, config) as record:
-        captions = take_captions(sources, config.max_captions)
-        bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
-        metrics, record.samples = audit_captions(bar, config.rule)
-        run = record.measured(metrics)
-    audits = {config.rule: run}
-    for table in [*verdict_table(audits, scale=""), *audit_tables(audits)]:
-        print(f"{table.title}\n{as_text(table)}\n")
-    print(f"record: {record_path}")
+    def add(self, rows: Set[tuple[Any, ...]], caption: str) -> None:
+        """Count a caption for each of its rows."""
+        self.captions.update(rows)
+        for row in rows:
+            self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
+
+    def top(self, make: Callable[..., AuditedWord]) -> list[dict[str, Any]]:
+        """The most frequent rows as the fields of `make`; ties are in the order of their values."""
+        ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
+        return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
 
 
 def _verdict(word: Word) -> str:
@@ -175,7 +172,7 @@ def _is_lost(word: Word, tag: str) -> bool:
 
 def _noun_senses() -> dict[str, int]:
     """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
-    lines = words_file(wordnet_dir, "index.noun").decode("ascii").splitlines()
+    lines = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
     return {
         fields[0]: int(fields[2])
         for line in lines

@@ -3,14 +3,17 @@
 `00012.tar` has its labels by the rule "paper" in `00012.paper.labels.npz`, and the fourth part of
 `captions.csv` in `captions-00003.paper.labels.npz`. The file holds the synsets of every caption, so
 that another vocabulary needs no new labelling; where a sample has several captions, they follow one
-another. It says what made it and from which captions; when
-these are the same, so are its bytes.
+another. It says what made it and from which captions; when these are the same, so are its bytes.
+
+The plan of a folder of labels is kept in it, as `RULE.plan`: the names of the labels files of the
+last labelling. A shard that has since left the data set keeps its labels there, but a vocabulary
+does not count them.
 """
 
 import errno
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,30 +22,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.data.remote import read_file, write_file
+from catlip.data.remote import names_in, read_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Source, TarShard
-from catlip.label.tables.columns import Caption
+from catlip.label.tables import Caption
 from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
+PLAN = ".plan"
 BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
-META = {
-    "rule": str,
-    "wordnet": str,
-    "shard": str,
-    "size": int,
-    "captions_sha256": str,
-    "unlabelled": dict,
-    "cut": int,
-}
 
 
 class UnwritableError(InputError):
     """Labels cannot be written, and those of another source could not be either."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How captions were labelled; labels and vocabularies go together only when this is equal."""
+
+    rule: str
+    wordnet: str
+    tagger: str | None
+    edition: int
+
+    @classmethod
+    def by(cls, labeller: Labeller) -> "Making":
+        """How the labeller labels."""
+        return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition)
+
+    @classmethod
+    def of(cls, meta: dict[str, Any]) -> "Making":
+        """How the labels with this `meta` were made.
+
+        Raises: InputError when they are so old that they have no edition.
+        """
+        if "edition" not in meta:
+            raise InputError(
+                f"the labels of {meta['shard']} are of an older version; run `python -m "
+                "catlip.label` again"
+            )
+        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
+
+    def __str__(self) -> str:
+        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
+        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +80,7 @@ class Labels:
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: `rule`, `edition`, `tagger`, `wordnet`. From what: `shard`
+        meta: how the labels were made: the fields of `Making`. From what: `shard`
             (the file's name), `size` (in bytes), `captions_sha256`; for a table `part` (the part's
             number); for a shard `content` (its digest), `skipped` (the samples left out: cause ->
             how many, and the first) and, if any has several captions, `samples`, their number. And
@@ -71,6 +99,18 @@ class Labels:
 def sidecar_path(source: Source, labels_dir: Path | None, rule: str) -> Path:
     """The labels file of `source` by `rule`: in `labels_dir` or, if None, beside the captions."""
     return (labels_dir or source.path.parent) / f"{source.name}.{rule}{SUFFIX}"
+
+
+def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) -> Path:
+    """Where the record of a labelling goes: into labelling/ beside `labels_dir`. If `labels_dir` is
+    None or remote, into runs/labelling/, under a name that differs from folder to folder.
+    """
+    if labels_dir is None or is_remote(labels_dir):
+        folder = labels_dir or paths[0].resolve().parent
+        digest = sha256(str(folder).encode()).hexdigest()[:6]  # two folders may have the same name
+        return Path("runs") / "labelling" / f"{folder.name}-{digest}-{name}.json"
+    prefix = "" if labels_dir.name == "labels" else f"{labels_dir.name}-"
+    return labels_dir.parent / "labelling" / f"{prefix}{name}.json"
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
@@ -115,34 +155,12 @@ def parse_sidecar(path: Path, content: bytes) -> Labels:
     """The labels in the content of the file at `path`. Raises: InputError when it is damaged."""
     try:
         arrays = unpacked(io.BytesIO(content))
-        labels = Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
-        _check(labels)
-    except (ValueError, KeyError, RecursionError) as error:
+        return Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
+    except (ValueError, KeyError) as error:
         raise InputError(
             f"{path} is not a whole labels file ({error}); delete it and run `python -m "
             "catlip.label` again"
         ) from None
-    return labels
-
-
-def _check(labels: Labels) -> None:
-    """Raises: ValueError when the arrays do not fit together, KeyError when meta lacks an entry."""
-    values, offsets, meta = labels.values, labels.offsets, labels.meta
-    for array in (values, offsets):
-        if array.ndim != 1 or array.dtype != np.uint32:
-            raise ValueError("its arrays are not lists of uint32")
-    if (
-        not len(offsets)
-        or offsets[0] != 0
-        or offsets[-1] != len(values)
-        or (offsets[1:] < offsets[:-1]).any()
-    ):
-        raise ValueError("its offsets do not match its values")
-    if not isinstance(meta, dict):
-        raise ValueError("its meta is not an object")
-    for name, kind in META.items():
-        if not isinstance(meta[name], kind):
-            raise ValueError(f"its {name} is {meta[name]!r:.40}")
 
 
 def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
@@ -161,6 +179,20 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
             f"the labels in {path} do not match shard {shard.path} as it is now; {fix}"
         )
     return labels
+
+
+def planned(labels_dir: Path, rule: str) -> set[str] | None:
+    """The names of the labels files of the last labelling; None of a folder without a plan.
+
+    Raises: InputError when the folder cannot be listed, or the plan is damaged.
+    """
+    path = labels_dir / f"{rule}{PLAN}"
+    if path.name not in names_in(labels_dir) if is_remote(path) else not path.exists():
+        return None
+    try:
+        return set(json.loads(read_file(path)))
+    except ValueError:
+        raise InputError(f"{path} is damaged; run `python -m catlip.label` again") from None
 
 
 def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catlip.cli import InputError
-from catlip.data.shards import TAR, Shard, expand, open_shard
-from catlip.label.tables.columns import Caption, Unusable
-from catlip.label.tables.parts import TABLE_KINDS, cut, table_kind
+from catlip.data.shards import TAR, expand, open_shard
+from catlip.label.tables import TABLE_KINDS, Caption, Unusable, cut, table_kind
 from catlip.system.urls import is_remote
 
-BAD_META = "a .json that is no object"
+BAD_META = Unusable("a .json that is no object")
 
 
 class Source(Protocol):
@@ -55,12 +54,11 @@ class TarShard:
 
     def origin(self) -> dict[str, Any]:
         shard = open_shard(self.path)
-        skipped = {cause: list(members) for cause, members in shard.skipped.items()}
         origin: dict[str, Any] = {
             "shard": self.path.name,
             "size": shard.num_bytes,
             "content": shard.digest,
-            "skipped": skipped,
+            "skipped": {cause: list(members) for cause, members in shard.skipped.items()},
         }
         if shard.num_captions.max() > 1:
             origin["samples"] = len(shard)
@@ -70,7 +68,14 @@ class TarShard:
         shard = open_shard(self.path)
         for number, key in enumerate(shard.keys):
             for caption in shard.captions(number):
-                yield key, _unreadable(shard, number) if caption is None else caption
+                if caption is not None:
+                    yield key, caption
+                    continue
+                try:
+                    shard.metadata(number)
+                    yield key, None
+                except ValueError:
+                    yield key, BAD_META
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
@@ -100,15 +105,6 @@ def find(patterns: Sequence[str]) -> list[Path]:
 def split(path: Path, text_column: str | None, part_rows: int) -> Sequence[Source]:
     """The sources in a file: itself if it is a tar, else its parts. Raises: as `cut`."""
     return [TarShard(path)] if _kind(path) == TAR else cut(path, text_column, part_rows)
-
-
-def _unreadable(shard: Shard, number: int) -> Unusable | None:
-    """Why the caption of a sample cannot be read; None if the sample has no caption."""
-    try:
-        shard.metadata(number)
-    except ValueError:
-        return Unusable(BAD_META)
-    return None
 
 
 def _kind(path: Path) -> str:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from catlip.cli import InputError
 from catlip.data.loader import LabelSource
-from catlip.encoder import ImageEncoder, build_encoder
-from catlip.initialization import encoder_as_release
+from catlip.encoder import ImageEncoder, build_encoder, encoder_as_release
 from catlip.objective import Objective
 from catlip.pretraining.config import LabelledRun
 from catlip.range_augment import Augmented, RangeAugment

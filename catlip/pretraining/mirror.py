@@ -18,9 +18,9 @@ from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
+from catlip.training.checkpoint import complete, step_of
 from catlip.training.distributed import Place, in_turn
 from catlip.training.folder import refuse_another
-from catlip.training.saving.checkpoint import complete, step_of
 
 INDEX = "mirror.json"
 CHECKPOINT = re.compile(r"checkpoints/step-(\d+)")
@@ -37,6 +37,7 @@ class Mirror:
 
     def __init__(self, url: Path, folder: Path, config: dict[str, Any]):
         self.url, self.folder, self.config = url, folder, config
+        self._record = url.with_name(f"{url.name}.json")
         self.there: dict[str, tuple[int, int] | None] = {}
         """The files of the copy: name -> size and time of change of the local file when it was
         sent; None if an earlier process sent it.
@@ -96,10 +97,6 @@ class Mirror:
         """Copy what is left to send, and the run's record, which is in the folder's parent."""
         self.send()
         put_file(record, self._record)
-
-    @property
-    def _record(self) -> Path:
-        return self.url.with_name(f"{self.url.name}.json")
 
     def _index(self) -> dict[str, Any] | None:
         """The index of the copy as it is now; None if there is no copy."""

@@ -25,16 +25,14 @@ from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, augmented, started
 from catlip.pretraining.mirror import Mirror, open_mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
-from catlip.program.broken import MOST_LISTED, read_broken, too_many
+from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.record import Record, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
-from catlip.training.blocks import compiling_pays
-from catlip.training.deterministic import choose_deterministic
-from catlip.training.distributed import Place, barrier, find_place, in_turn
+from catlip.training.distributed import Place, barrier, choose_deterministic, find_place, in_turn
 from catlip.training.folder import discard, refuse_another
-from catlip.training.loop import PROGRESS, train
-from catlip.training.saving.writer import nothing
+from catlip.training.loop import PROGRESS, nothing, train
+from catlip.training.parallel import compiling_pays
 from catlip.training.trainer import Implementation, Trainer
 from catlip.vocabulary.sample_labels import VocabularyLabels
 from catlip.weights.files import read_file
@@ -83,7 +81,13 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
             config.mirror, config.out, training.identity, place=place, restart=restart
         )
         path = config.out.with_name(f"{config.out.name}.json")
-        if _is_finished(config.out, path, training.identity):
+        weights = config.out / "weights.safetensors"
+        # A run that ended before its record left a partial one, and makes the record now.
+        partial = path.with_name(f"{path.name}.partial")
+        if weights.is_file() and path.is_file() and not partial.exists():
+            _, before = read_file(weights)
+            before.pop(PROGRESS, None)
+            refuse_another(config.out, before, training.identity)
             if place.is_main:
                 print(f"{path} is already there, from the same run; remove it to make it again")
         else:
@@ -91,21 +95,6 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         if mirror:
             mirror.send_record(path)
     return path
-
-
-def _is_finished(folder: Path, record: Path, identity: dict[str, Any]) -> bool:
-    """Whether the run in `folder` has ended and has its record, which then stays as it is.
-
-    Raises: InputError when the folder holds another run.
-    """
-    weights = folder / "weights.safetensors"
-    partial = record.with_name(f"{record.name}.partial")  # of a run that ended before its record
-    if not weights.is_file() or not record.is_file() or partial.exists():
-        return False
-    _, before = read_file(weights)
-    before.pop(PROGRESS, None)
-    refuse_another(folder, before, identity)
-    return True
 
 
 def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
@@ -164,9 +153,7 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
 
 
 def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
-    """Train in the run's folder, from its last checkpoint if there is one, and write the record at
-    `path`.
-    """
+    """Train in the run's folder, and write the record at `path`."""
     trainer, data = training.trainer, training.data
     place, objective = trainer.place, trainer.objective
     config = replace(config, compile=trainer.implementation.compile)
@@ -230,16 +217,15 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
 
 
 def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[str]]:
-    """The images that could not be used: those met in training, and those left out of the shards.
-
-    Returns: their counts by cause, and the first of them.
+    """The images that could not be used, in training or in the shards: counts by cause, and the
+    first of them.
     """
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
     if isinstance(shards, ShardSet):
         counts |= shards.skipped_by_cause()
         keys += shards.first_skipped()
-    return counts, keys[:MOST_LISTED]
+    return counts, keys[:MAX_LISTED]
 
 
 def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
@@ -257,12 +243,8 @@ def summary(
     samples: int,
     broken: dict[str, int],
 ) -> Pretrain:
-    """The numbers that the report shows, from the log of a finished run.
-
-    Args:
-        lines: of the log.
-        samples: in the data set.
-        broken: counts of the images that could not be used, by cause.
+    """The numbers that the report shows, from the `lines` of the log of a finished run on a data
+    set of so many `samples`.
     """
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")

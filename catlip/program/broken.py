@@ -1,8 +1,7 @@
 """Images that could not be read: which, why, and when there are too many.
 
-A program leaves them out and goes on. Its record has `metrics["broken"]`, the number of images by
-cause, and `samples["broken_keys"]`, the first of them. A training lists all of them in
-`broken.jsonl` in its folder.
+A program leaves them out and goes on. Its record has their number by cause and lists the first of
+them; a training lists all of them in `broken.jsonl` in its folder.
 """
 
 import json
@@ -28,17 +27,14 @@ MaxBroken = Annotated[
     ),
 ]
 FEW = 10  # broken images that are always allowed, unless --max-broken is 0
-MOST_LISTED = 100  # in a record
-MOST_NAMED = 3  # in a message
+MAX_LISTED = 100  # in a record
+MAX_NAMED = 3  # in a message
 BROKEN_FILE = "broken.jsonl"
 
 
 class BrokenImage(NamedTuple):
-    """One image that could not be read.
-
-    Attributes:
-        key: PATH:KEY of a sample in a shard, or the path of a file.
-        cause: why, in a fixed phrase that can be counted, for example "cut short".
+    """One image that could not be read: PATH:KEY of a sample in a shard, or the path of a file;
+    and why, in a fixed phrase that can be counted, for example "cut short".
     """
 
     key: str
@@ -52,10 +48,7 @@ class BrokenImage(NamedTuple):
 
 
 def cause_of(error: Exception) -> str:
-    """Why an image could not be read, in a fixed phrase that can be counted.
-
-    The phrase of a PictureError of catlip.data.decode is its cause.
-    """
+    """The `cause` of a PictureError of catlip.data.decode, or a phrase for another error."""
     # An error of the system; Pillow raises OSErrors without strerror for bad content.
     if isinstance(error, OSError) and error.strerror:
         return f"file not readable ({error.strerror})"
@@ -72,11 +65,7 @@ def too_many(broken: int, seen: int, max_broken: float) -> bool:
 
 @dataclass
 class BrokenImages:
-    """Broken images, each once.
-
-    Attributes:
-        causes: key -> cause, in the order in which they were seen first.
-    """
+    """Broken images, each once: key -> cause, in the order in which they were seen first."""
 
     causes: dict[str, str] = field(default_factory=dict)
 
@@ -84,7 +73,7 @@ class BrokenImages:
         return len(self.causes)
 
     def add(self, images: Iterable[BrokenImage]) -> list[BrokenImage]:
-        """Add images; returns those that are new."""
+        """Add images, and return those that are new."""
         new = [image for image in dict.fromkeys(images) if image.key not in self.causes]
         self.causes.update(new)
         return new
@@ -97,7 +86,7 @@ class BrokenImages:
         """Cause -> number of images, the most frequent cause first."""
         return dict(Counter(self.causes.values()).most_common())
 
-    def listed(self, most: int = MOST_LISTED) -> list[str]:
+    def listed(self, most: int = MAX_LISTED) -> list[str]:
         """The first `most` broken images, as "KEY (CAUSE)"."""
         return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
 
@@ -106,14 +95,11 @@ class BrokenImages:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
         return (
             f"{len(self):,} images cannot be read: {causes}; first: "
-            f"{', '.join(self.listed(MOST_NAMED))}"
+            f"{', '.join(self.listed(MAX_NAMED))}"
         )
 
     def check(self, seen: int, max_broken: float) -> None:
-        """Check that no more than the fraction `max_broken` of `seen` images is broken.
-
-        Raises: InputError when more are broken, and more than FEW.
-        """
+        """Raises: InputError when too many of `seen` images are broken."""
         if too_many(len(self), seen, max_broken):
             raise InputError(
                 f"{self.summary()}; of {seen:,} images, that is more than --max-broken "
@@ -128,14 +114,11 @@ class BrokenImages:
 
 
 class BrokenLog:
-    """The broken images of a training, in a file of its folder, so that a resumed run has them.
+    """All broken images that a training `met`, in a file of its folder for a resumed run.
 
     Args:
-        folder: of the run; the file is written when there is something to write.
-        step: step at which the run goes on; images of later steps are dropped, and read again.
+        step: at which the run goes on; images of later steps are dropped, and read again.
         writes: whether this process writes the file.
-    Attributes:
-        met: all broken images from the first step on.
     """
 
     def __init__(self, folder: Path, step: int, writes: bool):

@@ -8,11 +8,15 @@ Every number of a config must be finite, also without a range.
 import dataclasses
 import functools
 import math
+import operator
 import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 from catlip.program.errors import InputError
+
+LIMITS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le}
+LIMITS |= {"below": operator.lt}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +29,13 @@ class Range:
     below: float | None = None
 
     def __contains__(self, number: float) -> bool:
-        return (
-            (self.at_least is None or number >= self.at_least)
-            and (self.above is None or number > self.above)
-            and (self.at_most is None or number <= self.at_most)
-            and (self.below is None or number < self.below)
-        )
+        return all(LIMITS[name](number, limit) for name, limit in self._limits())
 
     def __str__(self) -> str:
-        return " and ".join(
-            f"{name.replace('_', ' ')} {limit}"
-            for name, limit in vars(self).items()
-            if limit is not None
-        )
+        return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in self._limits())
+
+    def _limits(self) -> list[tuple[str, float]]:
+        return [(name, limit) for name, limit in vars(self).items() if limit is not None]
 
 
 Natural = Annotated[int, Range(at_least=0)]
@@ -55,26 +53,21 @@ def check_ranges(config: Any) -> None:
 
     Raises: InputError for the first number that is not finite or out of its range.
     """
-    kind: type = config.__class__
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        ranges = _ranges_of(kind)[field.name]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    kind: type = type(config)
+    for name, ranges in _ranges_of(kind).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
             check_ranges(value)
         for number in _numbers(value):
-            is_allowed = all(number in allowed for allowed in ranges)
-            if not math.isfinite(number) or not is_allowed:
-                limits = "; ".join(map(str, ranges))
-                wanted = f"a number {limits}" if limits else "a finite number"
-                raise InputError(f"--{field.name.replace('_', '-')} {number}: give {wanted}")
+            if not math.isfinite(number) or not all(number in allowed for allowed in ranges):
+                limits = f"a number {'; '.join(map(str, ranges))}" if ranges else "a finite number"
+                raise InputError(f"--{name.replace('_', '-')} {number}: give {limits}")
 
 
 @functools.cache
 def _ranges_of(config: type) -> dict[str, list[Range]]:
-    return {
-        name: list(_ranges_in(hint))
-        for name, hint in typing.get_type_hints(config, include_extras=True).items()
-    }
+    hints = typing.get_type_hints(config, include_extras=True)
+    return {field.name: list(_ranges_in(hints[field.name])) for field in dataclasses.fields(config)}
 
 
 def _ranges_in(hint: Any) -> Iterator[Range]:

@@ -19,7 +19,6 @@ from catlip.program.ranges import (
     PositiveFraction,
 )
 from catlip.recipes.base import ImageRecipe, Initialization
-from catlip.recipes.transfer import OVERFIT
 from catlip.record import LATER
 
 # Least IoU with an object for an anchor to count as it, in the release and in detectron2.
@@ -161,10 +160,7 @@ class DetectionRecipe(DenseRecipe):
 # As in the release's configuration, images are resized at random to 256 to 768 pixels, and training
 # is in fp32 without clipping.
 TABLE_7D = SegmentationRecipe(
-    about=(
-        "Table 7(d), DeepLabv3 on ADE20k at 512 pixels. Published: 50.1 mIoU for ViT-B/16 from "
-        "DataComp-1.3B."
-    ),
+    about="Table 7(d), DeepLabv3 on ADE20k. Published: 50.1 mIoU for ViT-B/16.",
     source="paper",
     epochs=50,
     max_lr=3e-5,
@@ -178,19 +174,13 @@ TABLE_7D = SegmentationRecipe(
 )
 TABLE_7D_RELEASE = replace(
     TABLE_7D,
-    about=(
-        "DeepLabv3 on ADE20k as the released configurations train it: schedules that change once "
-        "an epoch, and torch's initialization."
-    ),
+    about="DeepLabv3 on ADE20k as the released configurations train it.",
     source="release",
     per_epoch=True,
     initialization="release",
 )
 STARTER_SEGMENTATION = SegmentationRecipe(
-    about=(
-        "The starter's scenes in three minutes on a CPU core. Many small steps: each of the 21 "
-        "classes is rare."
-    ),
+    about="The starter's scenes in three minutes on a CPU core; each of the 21 classes is rare.",
     epochs=8,
     max_lr=1e-3,
     min_lr=1e-5,
@@ -214,10 +204,7 @@ STARTER_SEGMENTATION = SegmentationRecipe(
 # Appendix A names. The paper does not say which sizes are drawn, how the region proposal network is
 # trained and how objects are pooled; these are as in the release.
 TABLE_7E_B16 = DetectionRecipe(
-    about=(
-        "Table 7(e), Mask R-CNN on COCO, ViT-B/16: 25 passes over the data. Published: 49.9 box "
-        "and 43.6 mask AP, which the release's configuration reaches in 100 passes."
-    ),
+    about="Table 7(e), Mask R-CNN on COCO. Published: 49.9 box and 43.6 mask AP.",
     source="paper",
     epochs=25,
     lr_step_epochs=(22, 24),
@@ -238,19 +225,13 @@ TABLE_7E_B16 = DetectionRecipe(
 )
 TABLE_7E_L16 = replace(
     TABLE_7E_B16,
-    about=(
-        "Table 7(e), Mask R-CNN on COCO, ViT-L/16: 25 passes over the data. Published: 52.7 box "
-        "and 46.0 mask AP, which the release's configuration reaches in 100 passes."
-    ),
+    about="Table 7(e) for ViT-L/16. Published: 52.7 box and 46.0 mask AP.",
     layer_decay=0.8,
     drop_path=0.4,
 )
 TABLE_7E_H16 = replace(
     TABLE_7E_B16,
-    about=(
-        "Table 7(e), Mask R-CNN on COCO, ViT-H/16: 20 passes over the data. Published: 53.4 box "
-        "and 46.4 mask AP, which the release's configuration reaches in 80 passes."
-    ),
+    about="Table 7(e) for ViT-H/16, 20 passes. Published: 53.4 box and 46.4 mask AP.",
     epochs=20,
     lr_step_epochs=(17, 19),
     layer_decay=0.9,
@@ -265,16 +246,14 @@ def _as_released(recipe: DetectionRecipe, reported: str) -> DetectionRecipe:
     boxes. In batches of 8 to 1 images per device, 2.84 on average, 100 passes over COCO take 64,517
     steps.
     """
+    epochs = RELEASED_PASSES * recipe.epochs
     return replace(
         recipe,
-        about=(
-            "Mask R-CNN on COCO as the released configuration trains it: "
-            f"{RELEASED_PASSES * recipe.epochs:g} passes over the data. Reported there: {reported}."
-        ),
+        about=f"As the released configuration: {epochs:g} passes. Reported there: {reported}.",
         source="release",
         scale_jitter=(),
         smooth_l1_beta=1 / 9,
-        epochs=RELEASED_PASSES * recipe.epochs,
+        epochs=epochs,
         lr_step_epochs=tuple(RELEASED_PASSES * epoch for epoch in recipe.lr_step_epochs),
     )
 
@@ -309,41 +288,13 @@ STARTER_DETECTION = DetectionRecipe(
     least_score=1e-3,
 )
 
-# For `--overfit 10`: enough steps to memorise ten scenes, and an average that follows the weights
-# even in such a short run.
-OVERFIT_SEGMENTATION = replace(
-    STARTER_SEGMENTATION,
-    about=OVERFIT,
-    epochs=150,
-    micro_batch=10,
-    output_stride=4,
-    short_side=(80, 80),
-    max_lr=3e-3,
-    layer_decay=1.0,
-    ema_rising=True,
-)
-OVERFIT_DETECTION = replace(
-    STARTER_DETECTION,
-    about=OVERFIT,
-    epochs=250,
-    lr_step_epochs=(200, 240),
-    micro_batch=5,
-    max_lr=1e-3,
-    scale_jitter=(),
-    pyramid_channels=64,
-    head_convolutions=4,
-    ema_decay=0.9,
-)
-
 SEGMENTATIONS = {
     "starter": STARTER_SEGMENTATION,
-    "starter_overfit": OVERFIT_SEGMENTATION,
     "table_7d": TABLE_7D,
     "table_7d_release": TABLE_7D_RELEASE,
 }
 DETECTIONS = {
     "starter": STARTER_DETECTION,
-    "starter_overfit": OVERFIT_DETECTION,
     "table_7e_b16": TABLE_7E_B16,
     "table_7e_l16": TABLE_7E_L16,
     "table_7e_h16": TABLE_7E_H16,

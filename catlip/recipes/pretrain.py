@@ -43,19 +43,13 @@ class Recipe(MultiScaleRecipe):
 
 
 DATACOMP = Recipe(
-    about=(
-        "Table 6(b), DataComp-1.3B: 200,000 x 65,536 images, 3,100 A100-hours. Published: 84.3 % "
-        "ImageNet-1k fine-tuned."
-    ),
+    about="Table 6(b), DataComp-1.3B: 3,100 A100-hours. Published: 84.3 % ImageNet-1k.",
     source="paper",
     iterations=200_000,
 )
 DATACOMP_L16 = replace(
     DATACOMP,
-    about=(
-        "Table 6(b), ViT-L/16 on DataComp-1.3B: 10,800 A100-hours. Published: 86.5 % ImageNet-1k "
-        "fine-tuned."
-    ),
+    about="Table 6(b), ViT-L/16: 10,800 A100-hours. Published: 86.5 % ImageNet-1k.",
     encoder="vit_l16",
     max_lr=6e-4,
     min_lr=6e-6,
@@ -65,10 +59,7 @@ DATACOMP_L16 = replace(
 )
 DATACOMP_H16 = replace(
     DATACOMP,
-    about=(
-        "Table 6(b), ViT-H/16 on DataComp-1.3B: 22,300 A100-hours. Published: 86.7 % ImageNet-1k "
-        "fine-tuned."
-    ),
+    about="Table 6(b), ViT-H/16: 22,300 A100-hours. Published: 86.7 % ImageNet-1k.",
     encoder="vit_h16",
     max_lr=4e-4,
     min_lr=4e-6,
@@ -78,10 +69,7 @@ DATACOMP_H16 = replace(
 )
 # Table 6(a) trains for 25, 50, 75 and 100 epochs. Its warm-up is not stated: this one is ours.
 CC3M = Recipe(
-    about=(
-        "Table 6(a), CC3M: 17 A100-hours. Published: 58.0 % ImageNet-1k linear probe (the number "
-        "of epochs is not stated)."
-    ),
+    about="Table 6(a), CC3M: 17 A100-hours. Published: 58.0 % ImageNet-1k linear probe.",
     source="paper",
     epochs=25,
     micro_batch=512,
@@ -94,10 +82,7 @@ CC3M = Recipe(
 # decay and crop are those of the best of 16 trials, reports/records/starter/tuning/catlip-00.json.
 # CLIP has its own values of these below, and shares all others.
 STARTER = Recipe(
-    about=(
-        "The starter data, minutes on two CPU cores: shows that the pipeline learns and transfers, "
-        "nothing about the paper."
-    ),
+    about="The starter data, minutes on two CPU cores; says nothing about the paper.",
     encoder="hybrid_mini",
     epochs=5,
     micro_batch=32,
@@ -125,10 +110,7 @@ def for_photos(starter: Recipe) -> Recipe:
     """
     return replace(
         starter,
-        about=(
-            "5,000 to 500,000 images of your own, small, on two CPU cores or a GPU: the starter's "
-            "recipe, which was tuned on drawings."
-        ),
+        about="5,000 to 500,000 images of your own: the starter's recipe, tuned on drawings.",
         epochs=16,
         text_context=32,
     )
@@ -181,10 +163,7 @@ CC3M_CLIP = replace(
 )
 DATACOMP_CLIP = replace(
     DATACOMP,
-    about=(
-        "Table 6(b), CLIP on DataComp-1.3B: 3,600 A100-hours. Published: 84.4 % ImageNet-1k "
-        "fine-tuned."
-    ),
+    about="Table 6(b), CLIP on DataComp-1.3B: 3,600 A100-hours. Published: 84.4 %.",
     max_lr=5e-4,
     min_lr=1e-6,
     betas=(0.9, 0.98),

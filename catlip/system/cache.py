@@ -21,8 +21,6 @@ def cache_dir(name: str) -> Path:
     """The folder `name` of the user's cache, made if it is missing.
 
     The cache is `$CATLIP_CACHE`, or else the system's usual folder.
-
-    Raises: OSError that names the folder and says what to do, when it cannot be made.
     """
     root = os.environ.get("CATLIP_CACHE") or platformdirs.user_cache_dir("catlip-bench")
     path = Path(root) / name
@@ -37,9 +35,6 @@ def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
     """The value that `read` gives for the file at `path` of the cache.
 
     If there is no file, or `read` refuses it, `make` gives the content of a new one.
-
-    Raises: OSError that names the file and says what to do, when it cannot be written; what `make`
-        raises.
     """
     try:
         return read(path)
@@ -50,10 +45,7 @@ def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
 
 
 def write_to_cache(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, atomically.
-
-    Raises: OSError that names the file and says what to do.
-    """
+    """Put `content` at `path`, atomically."""
     try:
         write_atomically(path, content)
     except OSError as error:

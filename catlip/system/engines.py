@@ -1,4 +1,4 @@
-"""Where work runs: in processes of this machine, or on a Ray cluster.
+"""Where work runs: in processes of this machine, on a Ray cluster, or in threads.
 
 An engine applies a function to many items, in any order, and gives each item with its result as
 soon as it is done. Only a few items are in work at a time, so that millions of them need little
@@ -15,14 +15,26 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, TypeVar
 
 from catlip.cli import USER_ERRORS, InputError
 
+# The signals with which a cluster tells the processes of a job to stop. SLURM sends SIGTERM before
+# it takes a machine away, and SIGUSR1 ahead of the time limit if `sbatch --signal=USR1@300` asks.
+STOPS = (signal.SIGTERM, signal.SIGUSR1)
+THREADS = 16  # most of which wait for a network
 RAY_RETRIES = 10  # of an item whose worker or machine died
 # Items that the cluster holds for each of its processors, so that no processor waits for an item.
 RAY_QUEUE = 2
@@ -32,12 +44,7 @@ R = TypeVar("R")
 
 
 class Apply(Protocol):
-    """Gives (item, function(item)) for each item as it is done, in any order.
-
-    If the user can correct an error, the error is the result.
-
-    The function and the items must be picklable.
-    """
+    """Gives (item, function(item)) for each item as it is done; both must be picklable."""
 
     def __call__(
         self, function: Callable[[T], R], items: Sequence[T]
@@ -49,8 +56,6 @@ def local(workers: int) -> Iterator[Apply]:
     """Work in `workers` processes; in this process if `workers` is 1.
 
     After an error, the items in work are finished first; after an interrupt, they are stopped.
-
-    Raises: InputError when a worker dies.
     """
     if workers == 1:
         yield _in_turn
@@ -63,9 +68,8 @@ def local(workers: int) -> Iterator[Apply]:
             return pool.submit(attempt, function, item)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
-        return (
-            (future, future.result()) for future in wait(running, return_when=FIRST_COMPLETED).done
-        )
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        return ((future, future.result()) for future in done)
 
     try:
         yield lambda function, items: _a_few_at_a_time(
@@ -85,13 +89,9 @@ def local(workers: int) -> Iterator[Apply]:
 
 @contextmanager
 def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """Work as tasks of the Ray cluster at `address`.
+    """Work as tasks of the Ray cluster at `address`, whose workers get these environment variables.
 
     A task whose worker or machine dies is repeated elsewhere.
-
-    Args:
-        environment: variables to set for the workers.
-    Raises: InputError when Ray is not installed, no cluster is there, or it fails for good.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -161,6 +161,22 @@ def _a_few_at_a_time(
                 yield running.pop(handle), result
 
 
+def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Each item with the function's result, in order, from threads a little ahead of the reader.
+
+    No more than THREADS results wait to be read.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        begun: deque[tuple[T, Future[R]]] = deque()
+        for item in items:
+            begun.append((item, pool.submit(function, item)))
+            if len(begun) > THREADS:
+                first, done = begun.popleft()
+                yield first, done.result()
+        for item, done in begun:
+            yield item, done.result()
+
+
 def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
     """The result of the function, or its error if the user can correct it."""
     try:
@@ -174,6 +190,18 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 
 @contextmanager
+def stops_held() -> Iterator[None]:
+    """Delay the signals STOPS until the end of the block; processes started in it never receive
+    them unless they unblock them.
+    """
+    if multiprocessing.get_start_method() != "fork":
+        # Spawning a process also starts the resource tracker, which would unblock SIGTERM.
+        resource_tracker.ensure_running()
+    with _blocked(STOPS):
+        yield
+
+
+@contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Delay Ctrl-C until the end of the block; processes started in it never receive it.
 
@@ -182,11 +210,19 @@ def _interrupts_held() -> Iterator[None]:
     """
     held: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what a new process inherits
+    try:
+        with _blocked({signal.SIGINT}):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _blocked(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # what a new process inherits
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            raise KeyboardInterrupt

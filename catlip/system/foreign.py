@@ -1,13 +1,21 @@
-"""Safe reading of files from others, and safe printing of words in them.
+"""Safe reading of files and pickles from others, and safe printing of words in them.
 
-Such a file must not hang a program or fill its memory; the words must not control a terminal.
+Such a file must not hang a program, fill its memory or run anything; the words must not control a
+terminal.
 """
 
 import errno
+import io
 import os
+import pickle
+import pickletools
 import re
 import stat
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
+
+from catlip.program.errors import InputError
 
 LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project has 0.3 MB
 
@@ -16,6 +24,7 @@ LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project has 0.3 M
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 )
+BUILTINS = ("builtins", "__builtin__")  # Python 3's and Python 2's name for it
 
 
 class UnreadableError(ValueError):
@@ -29,8 +38,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 
     Args:
         most: read only this many bytes from the start.
-    Raises: UnreadableError when it is not a regular file, is empty or is larger than LARGEST_FILE,
-        OSError as `open`.
+    Raises: UnreadableError when it is not a regular file, is empty or is larger than LARGEST_FILE.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -56,3 +64,37 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 def printable(words: str) -> str:
     """The words without characters that could control a terminal; tabs and line feeds stay."""
     return UNPRINTABLE.sub("", words)
+
+
+def load_plain(content: bytes, what: str, admitted: Collection[str] = ()) -> Any:
+    """The value of a pickle made of plain data.
+
+    A pickle is a program that may import and call anything. The two that this project reads, the
+    released vocabulary and the tagger's weights, need only containers, strings and numbers, which
+    have their own opcodes. Every import is refused but the built-in types `admitted`, as "set".
+
+    Args:
+        what: what it should be, for the error.
+    """
+
+    class PlainUnpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if module in BUILTINS and name in admitted:
+                return super().find_class("builtins", name)
+            raise InputError(
+                f"{what} is refused: its pickle wants to import {module}.{name}; a genuine one "
+                "holds only plain data"
+            )
+
+    try:
+        for opcode, slot, _ in pickletools.genops(content):
+            # The reader would allocate all memo slots below this one.
+            if opcode.name in ("PUT", "LONG_BINPUT") and int(slot or 0) > len(content):
+                raise ValueError(f"memo slot {slot} in a pickle of {len(content)} bytes")
+        return PlainUnpickler(io.BytesIO(content)).load()
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise InputError(
+            f"{what} is not a whole pickle of plain data ({type(error).__name__}: {error})"
+        ) from None

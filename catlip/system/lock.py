@@ -11,19 +11,17 @@ from pathlib import Path
 from catlip.program.errors import InputError
 
 NAME = ".lock"
-HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
 def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterator[None]:
     """Allow only one process at a time in this block for a folder, which is made if it is missing.
 
-    If the file system has no locks, a warning is printed.
+    Another process with the lock is refused with an InputError, or waited for. If the file system
+    has no locks, a warning is printed.
 
     Args:
         wanted: whether to lock at all; of several ranks, only the main one does.
-        wait: whether to wait while another process has the lock.
-    Raises: InputError that names the process that has the lock, if it is another one.
     """
     if not wanted:
         yield
@@ -42,22 +40,6 @@ def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterat
             folder.rmdir()  # if nothing was written
 
 
-def open_no_link(path: Path) -> int:
-    """The descriptor of a file to read and write, which is made if it is missing.
-
-    A link is not followed: where others may write into the folder, it could lead to any file of
-    this user, which would be overwritten.
-
-    Raises: InputError when it is a link.
-    """
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise InputError(f"{path} is a link, which is not followed; remove it") from None
-
-
 def _acquire(folder: Path, wait: bool) -> int | None:
     """The descriptor of the locked file; None if the file system has no locks.
 
@@ -68,7 +50,7 @@ def _acquire(folder: Path, wait: bool) -> int | None:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in HELD:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
                 os.close(lock)
                 print(
                     f"warning: {folder} cannot be locked ({error.strerror}); start no second run "
@@ -77,22 +59,37 @@ def _acquire(folder: Path, wait: bool) -> int | None:
                 )
                 return None
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            writing = (
-                f"{f'process {holder}' if holder else 'another process'} is writing into {folder}"
-            )
+            who = f"process {holder}" if holder else "another process"
             if not wait:
                 os.close(lock)
-                raise InputError(f"{writing}; wait until it ends, or give another --out") from None
-            print(f"{writing}; waiting until it ends", file=sys.stderr)
+                raise InputError(
+                    f"{who} is writing into {folder}; wait until it ends, or give another --out"
+                ) from None
+            print(f"{who} is writing into {folder}; waiting until it ends", file=sys.stderr)
             fcntl.lockf(lock, fcntl.LOCK_EX)
-        if _is(lock, folder / NAME):
+        if is_still_at(lock, folder / NAME):
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
             return lock
         os.close(lock)  # the other process ended and removed it before it was locked here
 
 
-def _is(file: int, path: Path) -> bool:
+def open_no_link(path: Path) -> int:
+    """The descriptor of a file to read and write, which is made if it is missing.
+
+    A link is refused with an InputError: where others may write into the folder, it could lead to
+    any file of this user, which would be overwritten.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{path} is a link, which is not followed; remove it") from None
+
+
+def is_still_at(file: int, path: Path) -> bool:
+    """Whether an open file has still this path: nobody has renamed, replaced or deleted it."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:

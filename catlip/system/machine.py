@@ -14,9 +14,8 @@ from typing import Any
 from catlip.system.energy import EnergyMeter
 
 PROC = Path("/proc")
-# Columns of /proc/stat that are work of this machine's processes.
-BUSY = ("user", "nice", "system", "irq", "softirq")
-COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
+COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")  # of /proc/stat
+BUSY = ("user", "nice", "system", "irq", "softirq")  # those that are work of processes here
 
 
 class Usage:
@@ -29,7 +28,7 @@ class Usage:
     def __init__(self) -> None:
         self.root = os.getppid() if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else os.getpid()
         self._load, self._energy = os.getloadavg()[0], EnergyMeter()
-        self._wall, self._own, self._all = time.monotonic(), self._own_s(), busy_s()
+        self._wall, self._run, self._all = time.monotonic(), self._run_s(), busy_s()
 
     def at_start(self) -> dict[str, float]:
         """The part that is known when the run begins."""
@@ -39,7 +38,7 @@ class Usage:
         """1-minute load averages, seconds, and joules by what used them. `other_cpu_s` is missing
         without /proc/stat, and `energy_j` without a counter of energy.
         """
-        cpu = self._own_s() - self._own
+        cpu = self._run_s() - self._run
         usage: dict[str, Any] = self.at_start() | {
             "load_end": round(os.getloadavg()[0], 2),
             "wall_s": round(time.monotonic() - self._wall, 2),
@@ -52,10 +51,9 @@ class Usage:
             usage["energy_j"] = energy
         return usage
 
-    def _own_s(self) -> float:
-        if (PROC / "self" / "stat").exists():
-            return tree_s(self.root)
-        return sum(os.times()[:4])
+    def _run_s(self) -> float:
+        has_proc = (PROC / "self" / "stat").exists()
+        return tree_s(self.root) if has_proc else sum(os.times()[:4])
 
 
 def tree_s(root: int) -> float:
@@ -71,9 +69,15 @@ def tree_s(root: int) -> float:
             continue
         columns = text.rpartition(")")[2].split()  # the name before it may contain anything
         parents[int(entry.name)] = int(columns[1])
-        # Its own time, and that of the children it waited for.
+        # Its time, and that of the children it waited for.
         ticks[int(entry.name)] = sum(map(int, columns[11:15]))
-    of_tree = sum(ticks[process] for process in parents if _descends(process, root, parents))
+
+    def descends(process: int) -> bool:
+        while process and process != root:
+            process = parents.get(process, 0)
+        return process == root
+
+    of_tree = sum(ticks[process] for process in parents if descends(process))
     return of_tree / os.sysconf("SC_CLK_TCK")
 
 
@@ -87,15 +91,9 @@ def busy_s() -> float | None:
     except OSError:
         return None
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    rows = [
-        dict(zip(COLUMNS, map(int, line.split()[1:]), strict=False))
-        for line in lines
-        if line.split(" ")[0] in mine
-    ]
-    return sum(row.get(column, 0) for row in rows for column in BUSY) / os.sysconf("SC_CLK_TCK")
-
-
-def _descends(process: int, root: int, parents: dict[int, int]) -> bool:
-    while process and process != root:
-        process = parents.get(process, 0)
-    return process == root
+    busy = 0
+    for name, *ticks in map(str.split, lines):
+        if name in mine:
+            row = dict(zip(COLUMNS, map(int, ticks), strict=False))
+            busy += sum(row.get(column, 0) for column in BUSY)
+    return busy / os.sysconf("SC_CLK_TCK")

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -34,49 +33,41 @@ def fetch_npm(name: str, version: str, digest: str) -> Path:
         name: such as "@iconify-json/noto".
         version: exact, such as "1.2.9".
         digest: the tarball's sha256, 64 hexadecimal digits.
-    Raises: InputError when npm cannot be installed, the package cannot be fetched, or its digest is
-        another one.
     """
     package = f"{name}@{version}"
-
-    def download(folder: Path) -> None:
-        arguments = (_npm(), "pack", package, "--ignore-scripts", "--loglevel=error", *NPM_RETRY)
-        _run((*arguments, "--pack-destination", str(folder)), f"{package} from npm")
-
-    return _fetch(package, digest, download)
+    if cached := _in_cache(digest):
+        return cached
+    command = (_npm(), "pack", package, "--ignore-scripts", "--loglevel=error", *NPM_RETRY)
+    return _download(package, digest, (*command, "--pack-destination"))
 
 
 def fetch_wheel(requirement: str, digest: str) -> Path:
-    """The wheel of a Python package, from the cache or by `pip download`.
-
-    Neither it nor its dependencies are installed.
+    """The wheel of a Python package, from the cache or by `pip download`, without dependencies.
 
     Args:
         requirement: name and exact version, such as "textblob-aptagger==0.2.0".
         digest: the wheel's sha256, 64 hexadecimal digits.
-    Raises: InputError when pip is missing, the package cannot be fetched, or its digest is another
-        one.
     """
-
-    def download(folder: Path) -> None:
-        arguments = (*PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:")
-        _run((*arguments, "--dest", str(folder), requirement), f"{requirement} by pip")
-
-    return _fetch(requirement, digest, download)
+    if cached := _in_cache(digest):
+        return cached
+    command = (*PIP, "download", requirement, "--quiet", "--no-deps", "--only-binary=:all:")
+    return _download(requirement, digest, (*command, "--dest"))
 
 
-def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
-    """The file of `package` with the sha256 `digest`.
+def _in_cache(digest: str) -> Path | None:
+    file = _only_file(_folder(digest))
+    return file if file and _sha256(file) == digest else None
+
+
+def _download(package: str, digest: str, command: tuple[str, ...]) -> Path:
+    """Put the file that a command downloads into the folder of its digest.
 
     Args:
-        download: puts exactly one file into the folder that it is given.
+        command: it is given the folder to download to as its last argument.
     """
-    # One folder per digest: the file keeps the name that its registry gave it.
-    folder = cache_dir("packages") / digest[:16]
-    if (file := _only_file(folder)) and _sha256(file) == digest:
-        return file
+    folder = _folder(digest)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        download(Path(scratch))
+        _run((*command, scratch), package)
         if not (fetched := _only_file(Path(scratch))):
             raise InputError(
                 f"{package}: its registry's client reported success but left no file; try again"
@@ -91,7 +82,7 @@ def _fetch(package: str, digest: str, download: Callable[[Path], None]) -> Path:
 
 
 def _npm() -> str:
-    """The npm program of the system or of this Python environment, installed here if neither has
+    """The npm program of the system or of this Python environment; it is installed if neither has
     one.
     """
     beside_python = Path(sys.executable).parent / "npm"
@@ -101,17 +92,15 @@ def _npm() -> str:
         f"npm is not installed; installing {NODE_WHEEL} (about 200 MB) into this environment",
         file=sys.stderr,
     )
-    arguments = (*PIP, "install", "--quiet", "--only-binary=:all:", NODE_WHEEL)
-    _run(arguments, f"npm ({NODE_WHEEL} by pip; or install Node.js yourself)")
-    if not beside_python.exists():
-        raise InputError(
-            f"{NODE_WHEEL} was installed but {beside_python} is missing; install Node.js so that "
-            "`npm` is found"
-        )
+    _run(
+        (*PIP, "install", "--quiet", "--only-binary=:all:", NODE_WHEEL),
+        f"npm ({NODE_WHEEL} by pip; or install Node.js yourself)",
+    )
     return str(beside_python)
 
 
 def _run(command: tuple[str, ...], wanted: str) -> None:
+    """Run a registry's client; an error of the disk is not blamed on the network."""
     try:
         subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=True
@@ -121,7 +110,11 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
             f"cannot fetch {wanted}: no answer within {TIMEOUT_S} s; is this machine online?"
         ) from None
     except subprocess.CalledProcessError as error:
-        _check_for_disk(error.stderr, wanted)
+        for number in DISK_ERRORS:
+            if errno.errorcode[number] in error.stderr or os.strerror(number) in error.stderr:
+                reason = f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache"
+                folders = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
+                raise OSError(number, f"{reason}; {HINT}", folders) from None
         lines = [
             line.strip()
             for line in error.stderr.splitlines()
@@ -131,19 +124,9 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
         raise InputError(f"cannot fetch {wanted}: {reason}; is this machine online?") from None
 
 
-def _check_for_disk(complaint: str, wanted: str) -> None:
-    """Check whether a registry's client failed because of the disk, not because of the network.
-
-    Raises: OSError when the disk is full or may not be written.
-    """
-    folders = f"{cache_dir('packages')} or {tempfile.gettempdir()}"
-    for number in DISK_ERRORS:
-        if errno.errorcode[number] in complaint or os.strerror(number) in complaint:
-            raise OSError(
-                number,
-                f"{wanted} was not fetched: {os.strerror(number).lower()} in the cache; {HINT}",
-                folders,
-            )
+def _folder(digest: str) -> Path:
+    """A folder for each digest: the file keeps the name that its registry gave it."""
+    return cache_dir("packages") / digest[:16]
 
 
 def _only_file(folder: Path) -> Path | None:

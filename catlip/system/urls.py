@@ -42,7 +42,7 @@ WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
 HELD = "CATLIP_URL_"  # prefix of the environment variables
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY|CREDENTIAL")
-SHORTEST_SECRET = 6  # characters; a shorter value would be found in innocent words
+MIN_SECRET = 6  # characters; a shorter value would be found in innocent words
 
 
 def is_remote(path: str | Path) -> bool:
@@ -112,7 +112,7 @@ def without_credentials(text: str) -> str:
     for _, _, user, query in _held():
         secrets += [user.rstrip("@"), user.rstrip("@").partition(":")[2], query.lstrip("?")]
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= SHORTEST_SECRET:
+        if len(secret) >= MIN_SECRET:
             text = text.replace(secret, "***")
     return URL.sub(lambda match: _split(match)[0], text)
 

@@ -1,30 +1,33 @@
-"""The rank and the device of this process."""
+"""This process: its rank and device, its threads, and whether its kernels are deterministic."""
 
 import atexit
 import ctypes
+import functools
 import gc
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from catlip.cli import InputError
+from catlip.system.machine import busy_s
 
-# Parameters of malloc.h: name -> number and value.
-GLIBC = {
-    "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
-    "M_TOP_PAD": (-2, 64 * 2**20),
-    "M_MMAP_MAX": (-4, 0),
-}
+# Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.
+GLIBC = ((-1, 2**31 - 1), (-2, 64 * 2**20), (-4, 0))
 A_LONG_WAIT = timedelta(days=1)
 LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
+THREADS = "threads.txt"  # in a run's folder
+ALL_THREADS = torch.get_num_threads()
+WATCH_S = 0.5  # how long to watch the other processes
 
 T = TypeVar("T")
 
@@ -68,7 +71,11 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     else:
-        _keep_memory()
+        # By default glibc returns large blocks to the system, and each step requests them again: a
+        # CPU then spends a tenth to two thirds of its time on page faults.
+        if platform.libc_ver()[0] == "glibc":
+            for parameter, value in GLIBC:
+                ctypes.CDLL(None).mallopt(parameter, value)
     if world_size > 1 and not dist.is_initialized():
         _join(chosen, world_size, timeout)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
@@ -96,17 +103,6 @@ def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> N
     dist.init_process_group(
         **own, timeout=timeout, store=attempt, rank=int(env["RANK"]), world_size=world_size
     )
-
-
-def _keep_memory() -> None:
-    """Have glibc keep freed memory.
-
-    By default it returns large blocks to the system, and each step requests them again: a CPU then
-    spends a tenth to two thirds of its time on page faults.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        for parameter, value in GLIBC.values():
-            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def _leave() -> None:
@@ -172,3 +168,55 @@ def peak_gib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if platform.system() == "Darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def choose_deterministic() -> None:
+    """Make torch use deterministic kernels in this process; call it before CUDA starts.
+
+    torch warns of an operation that has none. On a CPU all kernels of a training are deterministic.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def use_threads(folder: Path, place: Place) -> None:
+    """Set the number of threads of a training on a CPU, unless OMP_NUM_THREADS does.
+
+    There is one per core that no other process uses: a thread without a core would hold up all
+    others, and beside one busy process a training would take several times as long. The number
+    affects the rounding of the weights, so the run's folder has it for a run that goes on.
+    """
+    if place.device.type != "cpu":
+        return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads_of(folder) or _threads_beside_others())
+    if place.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / THREADS).write_text(f"{torch.get_num_threads()}\n")
+
+
+def threads_of(folder: Path) -> int | None:
+    """The number of threads of the training in `folder`; None if it is unknown."""
+    path = folder / THREADS
+    return int(path.read_text()) if path.exists() else None
+
+
+def cores_taken_by_others(seconds: float = WATCH_S) -> float:
+    """The number of cores of this process that other processes keep busy; 0 if it is unknown."""
+    before = (busy_s() or 0.0) - time.process_time()
+    time.sleep(seconds)
+    return max(0.0, ((busy_s() or 0.0) - time.process_time() - before) / seconds)
+
+
+@functools.cache  # a program that trains many small classifiers measures once
+def _threads_beside_others() -> int:
+    cores = len(os.sched_getaffinity(0))
+    taken = round(cores_taken_by_others())
+    fewer = max(1, min(ALL_THREADS, cores - taken))
+    if fewer < ALL_THREADS:
+        print(
+            f"other processes keep {taken} of {cores} cores busy: training with {fewer} of "
+            f"{ALL_THREADS} threads; set OMP_NUM_THREADS for another number",
+            file=sys.stderr,
+        )
+    return fewer

@@ -8,7 +8,7 @@ from typing import Any
 
 from catlip.cli import InputError
 from catlip.system.lock import NAME as LOCK
-from catlip.training.threads import FILE as THREADS
+from catlip.training.distributed import THREADS
 
 WRITTEN = (
     "checkpoints",
@@ -26,17 +26,14 @@ WRITTEN = (
     "*.tmp",
 )
 CHECKPOINTS = ("step-*", ".*.tmp")
-MOST_SHOWN, MOST_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it
+MAX_SHOWN, MAX_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it
 
 
 def refuse_another(
     folder: Path, before: dict[str, Any], now: dict[str, Any], option: str = "--out"
 ) -> None:
-    """Compare the config of the run in `folder` with that of this run.
-
-    Args:
-        option: the flag that names the folder.
-    Raises: InputError that names the differences, if there are any.
+    """Raises: InputError that names what differs, if the run in `folder`, which the flag `option`
+    names, has another config than this run.
     """
     if changed := changes(before, json.loads(json.dumps(now))):  # `before` was read from JSON
         raise InputError(
@@ -51,10 +48,10 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     differ = [name for name in names if before.get(name) != now.get(name)]
     words = [
         f"{name} {_clipped(before.get(name))} there, {_clipped(now.get(name))} now"
-        for name in differ[:MOST_SHOWN]
+        for name in differ[:MAX_SHOWN]
     ]
-    if len(differ) > MOST_SHOWN:
-        words.append(f"and {len(differ) - MOST_SHOWN} more")
+    if len(differ) > MAX_SHOWN:
+        words.append(f"and {len(differ) - MAX_SHOWN} more")
     return "; ".join(words)
 
 
@@ -65,8 +62,12 @@ def discard(folder: Path) -> None:
     """
     paths = sorted(folder.iterdir()) if folder.exists() else []
     inside = sorted((folder / "checkpoints").iterdir()) if (folder / "checkpoints").is_dir() else []
-    foreign = [path for path in paths if not _is_one_of(path, WRITTEN)]
-    foreign += [path for path in inside if not _is_one_of(path, CHECKPOINTS)]
+    foreign = [
+        path
+        for paths_there, written in ((paths, WRITTEN), (inside, CHECKPOINTS))
+        for path in paths_there
+        if not any(fnmatch(path.name, pattern) for pattern in written)
+    ]
     if foreign:
         names = ", ".join(str(path.relative_to(folder)) for path in foreign[:3])
         raise InputError(
@@ -80,10 +81,6 @@ def discard(folder: Path) -> None:
             path.unlink()
 
 
-def _is_one_of(path: Path, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(path.name, pattern) for pattern in patterns)
-
-
 def _clipped(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}..."

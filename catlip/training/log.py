@@ -5,8 +5,10 @@ later steps, so that its log equals that of an uninterrupted run. A checkpoint h
 its step, so that they are not lost with the file.
 """
 
+import importlib
 import itertools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,9 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog, read_lines
 from catlip.record import naming, write_atomically
-from catlip.training import trackers
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 
@@ -44,11 +46,7 @@ class Progress:
     def numbers(self) -> dict[str, float]:
         """The numbers of this step that a resumed run needs for the next line."""
         return {
-            "loss": self.loss,
-            "grad_norm": self.grad_norm,
-            "seconds": self.seconds,
-            "data_wait_seconds": self.data_wait_seconds,
-            "images": self.images,
+            name: value for name, value in vars(self).items() if name not in ("broken", "saves")
         }
 
 
@@ -66,7 +64,7 @@ class Log:
     Args:
         folder: of the run.
         step: of the checkpoint from which the run goes on; later lines are dropped.
-        projects: tracker -> project; see `catlip.training.trackers`.
+        projects: tracker -> project; see `start_trackers`.
         config: what determines the run; trackers show it.
         lines: up to `step`, as the checkpoint holds them; None to read them from `log.jsonl`.
     Attributes:
@@ -96,7 +94,7 @@ class Log:
             self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
         )
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
-        self.trackers = trackers.start_trackers(projects, folder, config)
+        self.trackers = start_trackers(projects, folder, config)
 
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
@@ -131,8 +129,8 @@ class Log:
 
     def list_broken(self, step: int, recent: list[Progress]) -> None:
         """List the broken images of the `recent` steps, each once; all ranks call it."""
-        mine = [image for progress in recent for image in progress.broken]
-        self.broken.add(step, itertools.chain(*of_all_ranks(mine)))
+        images = [image for progress in recent for image in progress.broken]
+        self.broken.add(step, itertools.chain(*of_all_ranks(images)))
 
     def close(self) -> None:
         """Write out what is still in memory."""
@@ -151,3 +149,41 @@ class Log:
         line = {name: value for name, value in self.lines[-1].items() if name != "step"}
         for tracker in self.trackers:
             tracker.log(line, step=step)
+
+
+def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
+    """Start a run of Weights & Biases, trackio or both, and return them: they have
+    `log(line, step=...)` and `finish()`.
+
+    Args:
+        projects: tracker -> project; "" for none.
+        folder: of the run; trackers write their files on this machine into it.
+        config: what determines the run; trackers show it.
+    Raises: InputError when the package of a tracker is not installed.
+    """
+    # trackio reads this when it is imported. It sends nothing unless its own environment variables
+    # name a server.
+    os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))
+    options: dict[str, dict[str, Any]] = {
+        "wandb": {"dir": folder, "resume": "auto"},
+        # No threads that log the machine: they would take time from the training.
+        "trackio": {
+            "resume": "allow",
+            "embed": False,
+            "auto_log_cpu": False,
+            "auto_log_gpu": False,
+        },
+    }
+    trackers = []
+    for name, project in projects.items():
+        if project:
+            try:
+                tracker = importlib.import_module(name)
+            except ImportError:
+                raise InputError(
+                    f"--{name} {project} needs a package that is not installed: pip install {name}"
+                ) from None
+            trackers.append(
+                tracker.init(project=project, name=folder.name, config=config, **options[name])
+            )
+    return trackers

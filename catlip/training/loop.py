@@ -6,26 +6,33 @@ again in the same folder, a run goes on from the last checkpoint and ends with t
 SIGTERM and SIGUSR1 stop it after a step, with a checkpoint: see `catlip.training.preempt`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
+
+import torch
 
 from catlip.program.progress import progress
 from catlip.record import note_finished
-from catlip.training import trackers
-from catlip.training.distributed import barrier
-from catlip.training.feed import on_device
+from catlip.training.checkpoint import save_weights
+from catlip.training.distributed import barrier, of_all_ranks, use_threads
 from catlip.training.log import Log, Progress
 from catlip.training.preempt import noted_stops
-from catlip.training.saving.pace import CheckpointPace
-from catlip.training.saving.weights import save_weights
-from catlip.training.saving.writer import CheckpointWriter, nothing
 from catlip.training.schedule import learning_rate
-from catlip.training.threads import use_threads
 from catlip.training.trainer import Trainer, metrics_of
 
 PROGRESS = "progress"  # what a file of weights holds in addition to the run's config
+USUAL_STEPS = 200
+MAX_FRACTION = 0.02  # of a run's time
+
+
+def nothing() -> None:
+    """The default for what to do after a checkpoint."""
 
 
 def train(
@@ -38,7 +45,7 @@ def train(
     checkpoint_every: int | None,
     checkpoint_minutes: float | None = None,
     quiet: bool = False,
-    projects: Mapping[str, str] = trackers.NONE,
+    projects: Mapping[str, str] = MappingProxyType({}),
     snapshots: int = 1,
     after_checkpoint: Callable[[], object] = nothing,
 ) -> list[dict[str, float]]:
@@ -49,9 +56,9 @@ def train(
         folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
         log_every, checkpoint_every: in optimizer steps; a `checkpoint_every` of None leaves the
-            choice to `CheckpointPace`.
+            choice to `CheckpointWriter`.
         checkpoint_minutes: minutes between checkpoints, in place of `checkpoint_every`.
-        projects: tracker -> project to log to as well; see `catlip.training.trackers`.
+        projects: tracker -> project to log to as well; see `catlip.training.log`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
         after_checkpoint: called when a checkpoint is written, in the thread that writes.
@@ -69,11 +76,12 @@ def train(
     recent = [Progress(**step) for step in history.unlogged]
     stream = on_device(batches(trainer.step), trainer.place.device)
     hidden = quiet or not trainer.place.is_main
-    pace = CheckpointPace(checkpoint_every, minutes=checkpoint_minutes)
     saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         noted_stops() as notice,
-        CheckpointWriter(saving, pace, after_checkpoint) as writer,
+        CheckpointWriter(
+            saving, checkpoint_every, checkpoint_minutes, after=after_checkpoint
+        ) as writer,
         progress(
             total=trainer.num_steps,
             initial=trainer.step,
@@ -91,11 +99,11 @@ def train(
             planned = (
                 trainer.step == trainer.num_steps
                 or trainer.step in snapshot_steps
-                or pace.is_due(trainer.step)
+                or writer.is_due(trainer.step)
             )
             # Each planned checkpoint gets a line too, so that a resumed run has the same log. A
             # checkpoint that was asked for stores the steps since the last line instead.
-            if planned or pace.may_be_due(trainer.step) or trainer.step % log_every == 0:
+            if planned or writer.may_be_due(trainer.step) or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, metrics=metrics_of(trainer.objective))
                 bar.set_postfix(
@@ -127,3 +135,106 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
         done = {"step": trainer.step, "num_steps": trainer.num_steps, "images_seen": images_seen}
         save_weights(path, weights, config | {PROGRESS: done})
+
+
+def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+    """The batches, on the device.
+
+    For a GPU, each batch is copied on a separate stream while the GPU works on the batch before.
+    This needs pinned memory.
+    """
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    aside = torch.cuda.Stream(device)
+
+    def copied() -> Any:
+        batch = next(batches, None)
+        with torch.cuda.stream(aside):
+            return None if batch is None else batch.to(device)
+
+    following = copied()
+    while (batch := following) is not None:
+        torch.cuda.current_stream(device).wait_stream(aside)
+        # Its memory belongs to the copying stream, which must not reuse it while this stream works.
+        batch.used_by(torch.cuda.current_stream(device))
+        following = copied()
+        yield batch
+
+
+class CheckpointWriter:
+    """Writes a run's checkpoints in a thread, one at a time, so that no step waits for a disk.
+
+    They are due at each multiple of `every` steps, or every `minutes` minutes. If both are None, at
+    multiples of USUAL_STEPS, but left out where they would take more than MAX_FRACTION of the time.
+
+    An error of the thread is raised by the next `write` or `wait`, or at the end of the `with`
+    block, unless the block itself raises one.
+
+    Args:
+        saving: given the steps that the log has no line for yet, copies the state and returns what
+            writes it, as `Trainer.saving`.
+        after: called when one is written, in the thread.
+    """
+
+    def __init__(
+        self,
+        saving: Callable[[Sequence[Progress]], Callable[[], Path] | None],
+        every: int | None = None,
+        minutes: float | None = None,
+        after: Callable[[], object] = nothing,
+    ):
+        self.saving, self.every, self.minutes, self.after = saving, every, minutes, after
+        self.seconds = 0.0  # that the last one took, from the copy of the state to its end on disk
+        self.ended = time.monotonic()  # infinite while one is written
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._last: Future[None] | None = None
+
+    def may_be_due(self, step: int) -> bool:
+        """Whether the step is such a multiple; the answer is the same in every run."""
+        return self.minutes is None and step % (self.every or USUAL_STEPS) == 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether to write one now, by the clock of rank 0; all ranks call it."""
+        if self.every or not self.may_be_due(step):
+            return self.may_be_due(step)
+        return of_all_ranks(time.monotonic() - self.ended >= self.seconds / MAX_FRACTION)[0]
+
+    @property
+    def asks(self) -> bool:
+        """Whether this rank asks for a checkpoint now: minutes are over, or the last one failed.
+        All ranks then wait for the last one together, and its error is raised.
+        """
+        overdue = self.minutes and time.monotonic() - self.ended >= 60 * self.minutes
+        last = self._last
+        return bool(overdue or (last and last.done() and last.exception()))
+
+    def write(self, recent: Sequence[Progress]) -> None:
+        """Copy the state and begin to write it; all ranks call it."""
+        self.wait()
+        began, self.ended = time.monotonic(), math.inf
+        write = self.saving(recent)
+
+        def work() -> None:
+            if write:
+                write()
+            self.after()
+            self.ended = time.monotonic()
+            self.seconds = self.ended - began
+
+        self._last = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Wait for the last checkpoint, and raise its error if there is one."""
+        last, self._last = self._last, None
+        if last:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self.wait()

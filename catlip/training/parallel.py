@@ -1,4 +1,6 @@
-"""One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
+"""How an objective is put on devices: compiled blocks, precision, and several ranks.
+
+One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
 
 The loss, the gradient norm and the weights are the same for both. DDP keeps everything on every
 device. FSDP2 keeps on each device a part of each parameter, of its gradient and of its optimizer
@@ -9,6 +11,8 @@ gradients.
     replica = distribute(objective, place, "fsdp", "bf16")      # call this instead
 """
 
+import functools
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -21,11 +25,17 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from catlip.training.blocks import blocks
 from catlip.training.distributed import Place
-from catlip.training.precision import AUTOCAST
 
 Parallel = Literal["ddp", "fsdp"]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Compiled graphs of a block: one for each image size, in training and in evaluation. With dropped
+# paths, blocks of one class do not share graphs, because each has another drop rate.
+MAX_GRAPHS = 64
+# Steps of each image size from which on compiling is assumed to save time on a GPU: compiling takes
+# about half a minute a size, and should save some hundredths of a second a step.
+# `bench.step_time --compile` measures both.
+PAYING_STEPS = 1_000
 
 
 def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
@@ -111,3 +121,65 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 def _scalars(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.ndim == 0]
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The blocks of a module: the members of each outermost stack.
+
+    A stack is an nn.ModuleList or nn.Sequential of at least two modules of one class with weights.
+    """
+    members = list(module.children())
+    alike = (
+        isinstance(module, nn.ModuleList | nn.Sequential)
+        and len({type(member) for member in members}) == 1
+    )
+    if alike and len(members) > 1 and any(True for _ in module.parameters()):
+        return members
+    return [block for member in members for block in blocks(member)]
+
+
+def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool:
+    """Whether compiling should save time in a training of that many steps and image sizes."""
+    return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
+
+
+def compile_blocks(module: nn.Module) -> None:
+    """Compile the blocks in place.
+
+    Blocks that are alike share their graphs; each image size has its own.
+
+    A graph for all sizes would depend on the order of the sizes, and so on the step at which a run
+    was stopped.
+    """
+    compiled = blocks(module)
+    most = MAX_GRAPHS * max(1, len(compiled))
+    torch._dynamo.config.recompile_limit = most
+    torch._dynamo.config.accumulated_recompile_limit = most
+    # Otherwise, beyond the limit, blocks would run uncompiled without a message.
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    for block in compiled:
+        block.compile(dynamic=False)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of a forward pass in that precision; with fp32 it does nothing."""
+    return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+@functools.cache  # a program that trains many small classifiers says it once
+def warn_if_emulated(device: torch.device, precision: str) -> None:
+    """Print a warning if the processor has no instructions for that precision.
+
+    Matrix products then take some 70 times as long as in fp32. Of x86 processors, those with
+    AVX-512 have instructions for bf16; most laptops do not.
+    """
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return
+    has = torch.ops.mkldnn
+    native = {"bf16": has._is_mkldnn_bf16_supported, "fp16": has._is_mkldnn_fp16_supported}
+    if precision in native and not native[precision]():
+        print(
+            f"this processor only emulates {precision}, which takes many times as long as fp32: "
+            "give --precision fp32",
+            file=sys.stderr,
+        )

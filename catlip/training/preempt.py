@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from catlip.system.stops import STOPS
+from catlip.system.engines import STOPS
 from catlip.training.distributed import Place, barrier, of_all_ranks
 
 # EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. 128 + 15 would not do: a process that
@@ -22,12 +22,7 @@ EXIT_CODE = 75
 
 @dataclass
 class Notice:
-    """Whether this process was told to stop.
-
-    Attributes:
-        received: the first signal, if there was one.
-        leaves: whether the process is about to exit.
-    """
+    """The first signal that told this process to stop, and whether it is about to exit."""
 
     received: signal.Signals | None = None
     leaves: bool = False

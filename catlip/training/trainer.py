@@ -5,13 +5,14 @@ length, `keys`, `broken` and `to(device)`. Random numbers depend only on the see
 micro-batch.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -22,14 +23,14 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.record import note_begun
+from catlip.training import checkpoint
 from catlip.training.attention import watched
-from catlip.training.average import WeightAverage
-from catlip.training.blocks import compile_blocks
-from catlip.training.distributed import Place
-from catlip.training.divergence import refuse
+from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.log import Progress
 from catlip.training.parallel import (
     Parallel,
+    autocast,
+    compile_blocks,
     distribute,
     finish_gradients,
     gradient_norm,
@@ -37,10 +38,9 @@ from catlip.training.parallel import (
     mean_over_ranks,
     share_replicated,
     synchronised,
+    warn_if_emulated,
     whole,
 )
-from catlip.training.precision import autocast, warn_if_emulated
-from catlip.training.saving import checkpoint
 from catlip.training.schedule import (
     AdamWForm,
     Optimization,
@@ -52,7 +52,7 @@ from catlip.training.schedule import (
 
 @dataclass(frozen=True)
 class Implementation:
-    """How a step is computed; its result does not depend on it, except for rounding.
+    """How a step is computed; the result depends on it only by rounding.
 
     Attributes:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
@@ -70,11 +70,6 @@ class Implementation:
 
 def unmarked(part: str) -> None:
     """The default mark, which does nothing."""
-
-
-def never() -> bool:
-    """The default for `asks_to_save`, which asks for no checkpoint."""
-    return False
 
 
 @dataclass
@@ -125,7 +120,7 @@ class Trainer:
             self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
 
     def train_step(
-        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = never
+        self, batches: Iterator[Any], asks_to_save: Callable[[], bool] = lambda: False
     ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
@@ -161,7 +156,7 @@ class Trainer:
         of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
         loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
-            refuse(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
+            refuse_step(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
         self._update()
         self.mark("optimizer")
         return Progress(
@@ -240,20 +235,16 @@ class Trainer:
         return group
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
+        """Load the newest checkpoint in `folder` that is not damaged, if there is one; as
+        `checkpoint.resume`.
 
         Returns: what its log needs; it is empty without a checkpoint.
-        Raises: as `checkpoint.resume`.
         """
         history = checkpoint.resume(folder, lambda path: self.load(path, config))
         return history or checkpoint.History()
 
     def load(self, path: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the checkpoint at `path`.
-
-        Returns: what its log needs.
-        Raises: as `checkpoint.load`.
-        """
+        """Load the checkpoint at `path`, as `checkpoint.load`, and return what its log needs."""
         state = self.state()
         head = checkpoint.load(path, config, state)
         self.step = head.step
@@ -261,29 +252,23 @@ class Trainer:
         return head.history
 
     def check_finite(self) -> None:
-        """Raises: InputError, on all ranks, if a weight or average is not finite on any of them."""
-        tensors = self.objective.state_dict() | {
-            f"average of {name}": value for name, value in self._averages().items()
-        }
+        """Raises: InputError, on all ranks, if a weight or average is not finite on any of them.
+
+        A running statistic can be, while loss and gradient are finite.
+        """
+        tensors = [*self.objective.state_dict().values(), *self._averages().values()]
+        parts = [local(tensor).detach() for tensor in tensors]
         # A rank has no part of a tensor with fewer rows than ranks.
-        parts = [local(tensor).detach() for tensor in tensors.values()]
         numbers = [part for part in parts if part.is_floating_point() and part.numel()]
         largest = nn.utils.get_total_norm(numbers, math.inf).float()
         if not math.isfinite(mean_over_ranks(largest).item()):
-            guilty = [
-                name for name, tensor in tensors.items() if not local(tensor).isfinite().all()
-            ]
-            names = ", ".join(guilty[:3]) or "on another rank"
             raise InputError(
-                f"weights are not finite after step {self.step} ({names}) and are not written; "
-                "look at the recipe"
+                f"weights are not finite after step {self.step} and are not written; look at the "
+                "recipe"
             )
 
     def weights(self) -> dict[str, Tensor]:
-        """The unsharded weights to transfer: the moving average if there is one.
-
-        All ranks call it.
-        """
+        """The unsharded weights to transfer, averaged if they are; all ranks call it."""
         values = self._averages() or self.objective.state_dict()
         return {name: whole(tensor) for name, tensor in values.items()}
 
@@ -325,3 +310,63 @@ def metrics_of(objective: Objective) -> dict[str, float]:
     metrics = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
     return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}
+
+
+class WeightAverage:
+    """The exponential moving average of an objective's parameters and floating-point buffers.
+
+    Other buffers are copied. torch's AveragedModel copies the whole module, which FSDP2 does not
+    allow, and also averages its constants. This class has one tensor for each entry of the state
+    dict, sharded like the objective, and updates all of them in one fused call.
+
+    Args:
+        rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
+            short run does not stay near its initial weights.
+    Attributes:
+        values: name -> tensor, as in the objective's state dict.
+    """
+
+    def __init__(self, objective: nn.Module, decay: float, rising: bool = False):
+        self.decay, self.rising = decay, rising
+        self._current: dict[str, Tensor] = objective.state_dict(keep_vars=True)
+        self.values = {name: tensor.detach().clone() for name, tensor in self._current.items()}
+        self._averaged = [
+            name for name, tensor in self.values.items() if tensor.is_floating_point()
+        ]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the objective's state after step number `step`, from 0.
+
+        After the first step the average is the state.
+        """
+        averages = [local(self.values[name]) for name in self._averaged]
+        current = [local(self._current[name]) for name in self._averaged]
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
+        torch._foreach_lerp_(averages, current, 1.0 if step == 0 else 1 - decay)
+        for name in self.values.keys() - set(self._averaged):
+            self.values[name].copy_(self._current[name])
+
+
+def refuse_step(
+    step: int, place: Place, losses: list[Tensor], keys: list[list[str]], grad_norm: float
+) -> NoReturn:
+    """Stop a run whose loss or gradient is not finite; all ranks call it together.
+
+    Args:
+        losses, keys: the loss and the sample keys of each of this rank's micro-batches.
+    Raises: InputError naming the micro-batches whose loss is not finite, or all of them when only
+        the gradient is not.
+    """
+    mine = [(place.rank, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
+    batches = list(itertools.chain(*of_all_ranks(mine)))
+    guilty = [batch for batch in batches if not math.isfinite(batch[1])] or batches
+    where = "; ".join(
+        f"on rank {rank} (samples {', '.join(samples)}, ...: loss {loss})"
+        for rank, loss, samples in guilty[:3]
+    )
+    raise InputError(
+        f"the loss or the gradient is not finite at step {step} {where}, gradient norm "
+        f"{grad_norm}: nothing was updated, the last checkpoint is kept; look at these samples, or "
+        "try a lower --max-lr"
+    )

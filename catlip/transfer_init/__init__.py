@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from catlip.cli import InputError
-from catlip.transfer_init.ties import Nearest, all_nearest
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet
+from catlip.words.similarity import NearestClasses, all_nearest
 from catlip.words.wordnet import nouns
 
 # Not stated in the paper. 0.3 allows two steps, which give all but 29 of ImageNet's labels a row;
@@ -91,14 +91,14 @@ class Origin:
         return sum(part.similarity for part in self.matched) / len(self.matched)
 
     @property
-    def shares(self) -> dict[int, float]:
+    def fractions(self) -> dict[int, float]:
         """Class id -> weight of its row in the mean; they sum to 1. Empty for a random row."""
-        shares: dict[int, float] = {}
+        fractions: dict[int, float] = {}
         for part in self.matched:
-            share = 1 / (len(self.matched) * len(part.class_ids))
+            fraction = 1 / (len(self.matched) * len(part.class_ids))
             for class_id in part.class_ids:
-                shares[class_id] = shares.get(class_id, 0.0) + share
-        return shares
+                fractions[class_id] = fractions.get(class_id, 0.0) + fraction
+        return fractions
 
     def row(self) -> dict[str, Any]:
         """The origin as a row of a table."""
@@ -110,19 +110,6 @@ class Origin:
             "similarities": [part.similarity for part in self.parts],
             "classes": [list(part.classes) for part in self.parts],
         }
-
-    def __str__(self) -> str:
-        """For example "near: mammal.n.01 (0.50)"."""
-        if not self.parts:
-            return "random: no noun of WordNet"
-        if not self.matched:
-            nearest = [
-                f"{part.synset} (nearest class {part.similarity:.2f})" for part in self.parts
-            ]
-            return f"random: {', '.join(nearest)}"
-        words = [f"{_listed(part.classes)} ({part.similarity:.2f})" for part in self.matched]
-        missing = [f"without {part.synset}" for part in self.parts if not part.class_ids]
-        return f"{self.kind}: {', '.join([*words, *missing])}"
 
 
 def find_origins(
@@ -152,7 +139,9 @@ def find_origins(
     return tuple(origins)
 
 
-def _part(synset: int, nearest: Nearest, vocabulary: Vocabulary, alpha: float, ties: Ties) -> Part:
+def _part(
+    synset: int, nearest: NearestClasses, vocabulary: Vocabulary, alpha: float, ties: Ties
+) -> Part:
     def frequency(class_id: int) -> tuple[int, int]:
         return vocabulary.synsets[class_id].count, -vocabulary.synsets[class_id].offset
 
@@ -174,7 +163,7 @@ def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
     kinds = [origin.kind for origin in origins]
     similarities = [origin.similarity for origin in origins if origin.similarity is not None]
     means = [origin for origin in origins if origin.kind == "mean"]
-    rows = {frozenset(origin.shares.items()) for origin in origins if origin.matched}
+    rows = {frozenset(origin.fractions.items()) for origin in origins if origin.matched}
     return {
         **{kind: kinds.count(kind) for kind in ("exact", "near", "mean", "random")},
         "total": len(origins),
@@ -182,9 +171,3 @@ def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
         "distinct_rows": len(rows),
         "mean_similarity": sum(similarities) / len(similarities) if similarities else None,
     }
-
-
-def _listed(classes: Sequence[str]) -> str:
-    """The first three names, and the number of the others."""
-    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-    return " + ".join(classes[:3]) + more

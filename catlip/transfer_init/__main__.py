@@ -1,20 +1,28 @@
 """`python -m catlip.transfer_init`: show which classes stand for labels, and write the head."""
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from catlip.cli import InputError, run
-from catlip.program.ranges import Count, PositiveFraction, Seed
+from catlip.program.ranges import Count, PositiveFraction
 from catlip.record import Record, plain, write_atomically
-from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties, coverage, find_origins
+from catlip.table import Cell, Table, as_text, number_cell
+from catlip.transfer_init import ALPHA, Bias, Scale, Ties, coverage, find_origins
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet, label_set
 
-COLUMNS = ("labels", "exact", "near", "mean", "random", "distinct rows", "mean similarity")
+COLUMNS = {
+    "total": "Labels",
+    "exact": "Exact",
+    "near": "Near",
+    "mean": "Mean",
+    "random": "Random",
+    "distinct_rows": "Distinct rows",
+    "mean_similarity": "Mean similarity",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,8 @@ class TransferInit:
     python -m catlip.transfer_init vit_base.pt --vocabulary datacomp_1_2B_vocab.pkl \\
         --labels places365:/data/places365
 
-    The head is read back by `nn.Linear.load_state_dict(safetensors.torch.load_file(PATH))`.
+    The record holds every label with the classes that stand for it. The head is read back by
+    `nn.Linear.load_state_dict(safetensors.torch.load_file(PATH))`.
     """
 
     weights: tyro.conf.Positional[Path | None] = None
@@ -65,21 +74,28 @@ class TransferInit:
 
     fresh gives them the standard deviation of a fresh nn.Linear, unit a mean norm of 1.
     """
-    seed: Seed = 0
-    """Seed of the random rows."""
     top_k: Count = 24_320
     """Number of classes to take from a released vocabulary: its most frequent synsets."""
-    table: bool = False
-    """Print every label and the origin of its row."""
     out: Path = Path("runs/bench/transfer_init/head.safetensors")
     """The head to write, ending in .safetensors; the record goes beside it, ending in .json."""
 
 
 def main(config: TransferInit) -> None:
     """Find the classes, print the coverage, and write the record and, with weights, the head."""
-    _check(config)
+    if config.out.suffix != ".safetensors":
+        raise InputError(f"--out {config.out} must end in .safetensors")
+    if len(set(config.labels)) < len(config.labels) or not config.labels:
+        raise InputError("--labels takes one label set or more, each once")
+    if config.weights and len(config.labels) > 1:
+        raise InputError(
+            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; with "
+            "weights, give one"
+        )
     label_sets = [label_set(spec) for spec in config.labels]
-    vocabulary = _read_vocabulary(config)
+    if config.vocabulary.suffix == ".pkl":
+        vocabulary = Vocabulary.from_release(config.vocabulary, config.top_k)
+    else:
+        vocabulary = Vocabulary.load(config.vocabulary)
     origins = {
         labels.name: find_origins(labels, vocabulary, config.alpha, ties=config.ties)
         for labels in label_sets
@@ -97,31 +113,19 @@ def main(config: TransferInit) -> None:
         )
         if head:
             write_atomically(config.out, head)
-    if config.table:
-        _print_table(origins)
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
-    print(_coverage_table(covered))
+    rows = [
+        [
+            Cell(name),
+            *(number_cell(row[key], 3 if key == "mean_similarity" else 0) for key in COLUMNS),
+        ]
+        for name, row in covered.items()
+    ]
+    columns = ["Label set", *COLUMNS.values()]
+    print(as_text(Table("coverage", "Origins of the rows", columns, rows=rows)))
     if head:
         print(f"wrote {config.out}")
     print(f"wrote {record.path}")
-
-
-def _check(config: TransferInit) -> None:
-    if config.out.suffix != ".safetensors":
-        raise InputError(f"--out {config.out} must end in .safetensors")
-    if len(set(config.labels)) < len(config.labels) or not config.labels:
-        raise InputError("--labels takes one label set or more, each once")
-    if config.weights and len(config.labels) > 1:
-        raise InputError(
-            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; with "
-            "weights, give one"
-        )
-
-
-def _read_vocabulary(config: TransferInit) -> Vocabulary:
-    if config.vocabulary.suffix == ".pkl":
-        return Vocabulary.from_release(config.vocabulary, config.top_k)
-    return Vocabulary.load(config.vocabulary)
 
 
 def _head_file(
@@ -134,7 +138,7 @@ def _head_file(
     from safetensors.torch import save  # torch takes seconds to load; the coverage does not need it
 
     from catlip.transfer_init.head import transfer_rows
-    from catlip.weights import read_checkpoint, read_run
+    from catlip.weights.checkpoint import read_checkpoint, read_run
 
     checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
     if set(checkpoint.classifier) != {"weight", "bias"}:
@@ -152,36 +156,12 @@ def _head_file(
         ties=config.ties,
         bias_init=config.bias,
         scale=config.scale,
-        seed=config.seed,
     )
     table = [origin.row() for origin in head.origins]
     return save(
         {"weight": head.weight, "bias": head.bias},
         {"config": json.dumps(plain(config)), "table": json.dumps(table)},
     )
-
-
-def _print_table(origins: Mapping[str, Sequence[Origin]]) -> None:
-    for name, of_set in origins.items():
-        width = max(len(origin.label) for origin in of_set)
-        print(name)
-        for origin in of_set:
-            print(f"  {origin.label:{width}}  {origin}")
-        print()
-
-
-def _coverage_table(covered: Mapping[str, Mapping[str, float | None]]) -> str:
-    keys = ("total", "exact", "near", "mean", "random", "distinct_rows")
-    lines = ["".join([f"{'':12}", *(f"{heading:>{len(heading) + 2}}" for heading in COLUMNS)])]
-    for name, numbers in covered.items():
-        similarity = numbers["mean_similarity"]
-        cells = [f"{numbers[key]:,}" for key in keys]
-        cells.append("-" if similarity is None else f"{similarity:.3f}")
-        padded = (
-            f"{cell:>{len(heading) + 2}}" for cell, heading in zip(cells, COLUMNS, strict=True)
-        )
-        lines.append("".join([f"{name:12}", *padded]))
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ def transfer_rows(
     matched = torch.tensor([bool(origin.matched) for origin in origins])[:, None]
     # nn.Linear draws weight and bias uniformly from -bound to bound.
     bound = 1 / math.sqrt(weight.shape[1])
-    drawn, drawn_bias = _drawn(len(origins), weight.shape[1], bound, seed)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.empty(len(origins), weight.shape[1], dtype=torch.float64)
+    drawn_bias = torch.empty(len(origins), 1, dtype=torch.float64)
+    for values in (drawn, drawn_bias):
+        values.uniform_(-bound, bound, generator=generator)
     copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)
     if matched.any():
         factor = _factor(copied[matched[:, 0]], scale, bound)
@@ -98,14 +102,14 @@ def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
     On the CPU the order of the sums is fixed. A single row of weight 1 is unchanged when it is
     rounded back; the row of a random label is zero.
     """
-    labels, classes, shares = [], [], []
+    labels, classes, fractions = [], [], []
     for label_id, origin in enumerate(origins):
-        for class_id, share in origin.shares.items():
+        for class_id, fraction in origin.fractions.items():
             labels.append(label_id)
             classes.append(class_id)
-            shares.append(share)
+            fractions.append(fraction)
     class_ids = torch.tensor(classes, dtype=torch.int64, device=values.device)
-    weights = torch.tensor(shares, dtype=torch.float64)
+    weights = torch.tensor(fractions, dtype=torch.float64)
     rows = values.detach()[class_ids].cpu().double() * weights[:, None]
     means = torch.zeros(len(origins), values.shape[1], dtype=torch.float64)
     return means.index_add_(0, torch.tensor(labels, dtype=torch.int64), rows)
@@ -125,13 +129,3 @@ def _factor(rows: Tensor, scale: Scale, bound: float) -> float:
             "use --scale as_is"
         )
     return wanted / size
-
-
-def _drawn(num_labels: int, width: int, bound: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Weight [n, D] and bias [n, 1] as nn.Linear draws them, float64."""
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.empty(num_labels, width, dtype=torch.float64)
-    bias = torch.empty(num_labels, 1, dtype=torch.float64)
-    for drawn in (weight, bias):
-        drawn.uniform_(-bound, bound, generator=generator)
-    return weight, bias

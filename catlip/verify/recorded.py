@@ -15,17 +15,15 @@ from catlip.pretraining.method import Method
 from catlip.pretraining.run import Training, broken_images, samples_of, summary
 from catlip.program.broken import read_lines
 from catlip.record import environment, plain, read_record
-from catlip.training.distributed import Place
+from catlip.training import checkpoint
+from catlip.training.distributed import Place, threads_of
 from catlip.training.folder import changes
 from catlip.training.loop import PROGRESS
-from catlip.training.saving import checkpoint
 from catlip.training.schedule import learning_rate
-from catlip.training.threads import threads_of
 from catlip.weights.files import read_file
 
 # Packages whose version may change the rounding, or the pixels.
 OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
-NEEDED = {"config", "environment", "metrics", "samples"}  # keys of a record
 SAME = 1e-9  # relative difference of numbers that differ in rounding only
 
 
@@ -74,11 +72,19 @@ class RecordedRun:
             training: of this run.
             heads: of the checkpoints.
         """
-        return [
-            *self._log_unlike_recipe(training),
-            *self._log_unlike_checkpoints(heads),
-            *self._record_unlike_log(training, heads),
-        ]
+        words = []
+        for step, head in heads.items():
+            lines = [line for at, line in self.lines.items() if at <= step]
+            held = head.history.lines
+            if held is not None and json.dumps(held) != json.dumps(lines):
+                words.append(f"{self.checkpoints[step].name} holds another log than log.jsonl")
+        try:
+            words += self._log_unlike_recipe(training)
+            if self.record["metrics"]:  # a partial record has none
+                words += self._record_unlike_log(training, heads)
+        except (LookupError, TypeError, ZeroDivisionError) as error:
+            words.append(f"log.jsonl lacks a value: {error!r}")
+        return words
 
     def _log_unlike_recipe(self, training: Training) -> list[str]:
         """Where a line's images, learning rate or speed are not those that follow from the recipe,
@@ -87,78 +93,57 @@ class RecordedRun:
         trainer, words = training.trainer, []
         before = {"images_seen": 0.0, "seconds": 0.0}
         for step, line in self.lines.items():
-            try:
-                images = line["images_seen"] - before["images_seen"]
-                follow = {
-                    "images_seen": int(training.data.plan.starts[step]),
-                    "learning_rate": learning_rate(
-                        step - 1, trainer.num_steps, trainer.optimization
-                    ),
-                    "images_per_s": images / (line["seconds"] - before["seconds"]),
-                }
-                words += [
-                    f"step {step}: {name} {line[name]} in log.jsonl, which should be {value}"
-                    for name, value in follow.items()
-                    # Seconds of one line are a small difference of large sums.
-                    if not math.isclose(line[name], value, rel_tol=1e-6)
-                ]
-                before = line
-            except (LookupError, TypeError, ZeroDivisionError) as error:
-                words.append(f"step {step}: {error!r} in its line of log.jsonl")
-        return words
-
-    def _log_unlike_checkpoints(self, heads: dict[int, checkpoint.Head]) -> list[str]:
-        words: list[str] = []
-        for step, head in heads.items():
-            lines = [line for at, line in self.lines.items() if at <= step]
-            held = head.history.lines
-            if held is not None and json.dumps(held) != json.dumps(lines):
-                words.append(f"{self.checkpoints[step].name} holds another log than log.jsonl")
+            images = line["images_seen"] - before["images_seen"]
+            expected = {
+                "images_seen": int(training.data.plan.starts[step]),
+                "learning_rate": learning_rate(step - 1, trainer.num_steps, trainer.optimization),
+                "images_per_s": images / (line["seconds"] - before["seconds"]),
+            }
+            words += [
+                f"step {step}: {name} {line[name]} in log.jsonl, which should be {value}"
+                for name, value in expected.items()
+                # Seconds of one line are a small difference of large sums.
+                if not math.isclose(line[name], value, rel_tol=1e-6)
+            ]
+            before = line
         return words
 
     def _record_unlike_log(
         self, training: Training, heads: dict[int, checkpoint.Head]
     ) -> list[str]:
-        """Where samples and metrics are not those that the log gives; none for a partial record."""
+        """Where samples and metrics of the record are not those that the log gives."""
         lines = list(self.lines.values())
         broken, keys = broken_images(self.folder, training.data.shards)
+        samples, recorded = samples_of(lines, keys), self.record["samples"]
         words = []
-        if recorded := self.record["samples"]:
-            samples = samples_of(lines, keys)
-            for name in {**samples, **recorded}:
-                here, there = samples.get(name, []), recorded.get(name, [])
-                if len(here) != len(there):
-                    words.append(f"{name}: {len(there)} values in its record, not {len(here)}")
-                    continue
-                if name == "broken_keys":  # their paths are others where the shards have moved
-                    continue
+        for name in {**samples, **recorded}:
+            here, there = samples.get(name, []), recorded.get(name, [])
+            if len(here) != len(there):
+                words.append(f"{name}: {len(there)} values in its record, not {len(here)}")
+            elif name != "broken_keys":  # their paths are others where the shards have moved
                 unlike = [i for i in range(len(here)) if not _same(here[i], there[i])]
                 if unlike:
                     words.append(
                         f"{name}: {len(unlike)} of {len(here)} values in its record are others, "
                         f"first {there[unlike[0]]}, not {here[unlike[0]]}"
                     )
-        if recorded := self.record["metrics"]:
-            try:
-                metrics = plain(
-                    summary(
-                        training.trainer,
-                        lines,
-                        training.identity["seed"],
-                        samples=training.data.order.total,
-                        broken=broken,
-                    ).metrics()
-                )
-            except (LookupError, TypeError, ZeroDivisionError) as error:
-                return [*words, f"log.jsonl does not give the metrics: {error!r}"]
-            if any(head.history.lines is None for head in heads.values()):
-                # An earlier version, which recorded the peak of its last process.
-                metrics["peak_gib"] = recorded.get("peak_gib")
-            words += [
-                f"{name}: {recorded.get(name)} in its record, not {metrics.get(name)}"
-                for name in {**metrics, **recorded}
-                if not _same(recorded.get(name), metrics.get(name))
-            ]
+        recorded = self.record["metrics"]
+        summed_up = summary(
+            training.trainer,
+            lines,
+            training.identity["seed"],
+            samples=training.data.order.total,
+            broken=broken,
+        )
+        metrics = plain(summed_up.metrics())
+        if any(head.history.lines is None for head in heads.values()):
+            # An earlier version, which recorded the peak of its last process.
+            metrics["peak_gib"] = recorded.get("peak_gib")
+        words += [
+            f"{name}: {recorded.get(name)} in its record, not {metrics.get(name)}"
+            for name in {**metrics, **recorded}
+            if not _same(recorded.get(name), metrics.get(name))
+        ]
         return words
 
 
@@ -180,9 +165,14 @@ def read_run(path: Path) -> RecordedRun:
                 "that has its record beside it"
             )
     content = read_record(newest)
-    if content["kind"] != "pretrain" or not content.keys() >= NEEDED:
+    if content["kind"] != "pretrain":
         raise InputError(f"{record} is not the record of a pre-training")
-    lines = _lines(log)
+    try:
+        lines = {int(line["step"]): line for line in read_lines(log)}
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{log} is not the log of a training") from None
+    if not lines:
+        raise InputError(f"{log} has no line yet, so there is nothing to compare with")
     paths = checkpoint.complete(folder / "checkpoints")
     weights = {
         int(file.stem.removeprefix("weights-step-")): file
@@ -204,16 +194,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=SAME) or (math.isnan(one) and math.isnan(other))
     return bool(one == other)
-
-
-def _lines(log: Path) -> dict[int, dict[str, float]]:
-    try:
-        lines = {int(line["step"]): line for line in read_lines(log)}
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{log} is not the log of a training") from None
-    if not lines:
-        raise InputError(f"{log} has no line yet, so there is nothing to compare with")
-    return lines
 
 
 def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:

@@ -13,26 +13,26 @@ after the classes, so that another threshold needs no new counting.
 
 import functools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.data.remote import read_file
-from catlip.label.sidecar import Labels
+from catlip.label.sidecar import Labels, Making
 from catlip.record import plain, write_atomically
-from catlip.vocabulary.counts import HISTOGRAM, MOST, Counts, Making, Source, Synset
-from catlip.vocabulary.released import read_release
+from catlip.system.foreign import load_plain
+from catlip.vocabulary.counts import DIGEST_DIGITS, MAX_COUNT, Counts, Source, Synset
 from catlip.words.wordnet import VERSION, nouns
 
-T = TypeVar("T")
 SCHEMA = 2
+MAX_RELEASED_BYTES = 1 << 26  # the released pickle has 0.6 MB
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ class Vocabulary:
         """Raises: InputError when the labels were made by another rule, edition, WordNet or tagger
         than the vocabulary.
         """
-        theirs = Making.of(labels.meta)
-        if self.making != theirs:
+        making = Making.of(labels.meta)
+        if self.making != making:
             raise InputError(
                 f"the vocabulary was made by {self.making}, but the labels of "
-                f"{labels.meta['shard']} by {theirs}; label the shards with --rule {self.rule}, or "
+                f"{labels.meta['shard']} by {making}; label the shards with --rule {self.rule}, or "
                 "build a vocabulary from these labels"
             )
 
@@ -136,7 +136,7 @@ class Vocabulary:
         head = json.dumps({"schema": SCHEMA, **body}, indent=1).removesuffix("\n}")
         tail = ""
         for name, synsets in lists.items():
-            lines = ",\n  ".join(json.dumps(astuple(synset)) for synset in synsets)
+            lines = ",\n  ".join(json.dumps(synset) for synset in synsets)
             tail += f',\n "{name}": [\n  {lines}\n ]'
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, f"{head}{tail}\n}}\n".encode())
@@ -151,8 +151,10 @@ class Vocabulary:
                 f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
             ) from None
         try:
-            return _read(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if json.loads(content)["schema"] != SCHEMA:
+                raise ValueError("it was written by another version of this program")
+            return msgspec.json.decode(content, type=cls)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise InputError(
                 f"{path} is not a vocabulary: {reason}; build one with `python -m "
@@ -161,23 +163,32 @@ class Vocabulary:
 
     @classmethod
     def from_release(cls, path: Path, top_k: int) -> "Vocabulary":
-        """The released code's vocabulary: a pickle of {"n2084071": count}, whose first `top_k`
-        synsets are the classes.
-
-        The released weights have 24,320 classes.
+        """The released code's vocabulary: a pickle of {"n2084071": count}, most frequent first. Its
+        first `top_k` synsets are the classes; the released weights have 24,320.
 
         Raises: InputError when the file is not such a pickle, or has too few synsets.
         """
-        ranked, digest = read_release(path)
-        if not 2 <= top_k <= len(ranked):
+        if (size := path.stat().st_size) > MAX_RELEASED_BYTES:
+            raise InputError(f"{path} has {size} bytes; the released vocabulary has 0.6 MB")
+        content = path.read_bytes()
+        counts = load_plain(content, str(path))
+        if not isinstance(counts, dict) or not all(
+            _is_released(*entry) for entry in counts.items()
+        ):
             raise InputError(
-                f"top_k {top_k} is not between 2 and the {len(ranked)} synsets of {path}"
+                f"{path} is not a dictionary of noun synsets and counts, such as n2084071: 12345"
             )
+        if not 2 <= top_k <= len(counts):
+            raise InputError(
+                f"top_k {top_k} is not between 2 and the {len(counts)} synsets of {path}"
+            )
+        offsets = [(int(key[1:]), times) for key, times in counts.items()]
+        ranked = tuple(Synset(offset, nouns().name(offset), times) for offset, times in offsets)
         return cls(
             rule="corenet",
             wordnet=VERSION,
             tagger=None,
-            source=Source(None, (digest,)),
+            source=Source(None, (sha256(content).hexdigest()[:DIGEST_DIGITS],)),
             threshold=None,
             top_k=top_k,
             synsets=ranked[:top_k],
@@ -185,52 +196,9 @@ class Vocabulary:
         )
 
 
-def _read(body: dict[str, Any]) -> Vocabulary:
-    """The vocabulary of a file with this content.
-
-    Raises: any of the errors that `load` expects.
-    """
-    if body["schema"] != SCHEMA:
-        raise ValueError("it was written by another version of this program")
-    source = body["source"]
-    return Vocabulary(
-        rule=_text(body["rule"]),
-        wordnet=_text(body["wordnet"]),
-        tagger=_or_none(_text, body["tagger"]),
-        source=Source(_or_none(_whole, source["captions"]), tuple(map(_text, source["parts"]))),
-        threshold=_or_none(_whole, body["threshold"]),
-        top_k=_or_none(_whole, body["top_k"]),
-        synsets=tuple(_synset(*entry) for entry in body["synsets"]),
-        pruned=tuple(_synset(*entry) for entry in body["pruned"]),
-        captions_by_labels=_or_none(_histogram, body["captions_by_labels"]),
-        edition=_whole(body["edition"]),
-    )
-
-
-def _or_none(read: Callable[[Any], T], value: Any) -> T | None:
-    return None if value is None else read(value)
-
-
-def _synset(offset: Any, name: Any, count: Any) -> Synset:
-    return Synset(_whole(offset), _text(name), _whole(count))
-
-
-def _histogram(values: Any) -> tuple[int, ...]:
-    if len(values) != HISTOGRAM:
-        raise ValueError(f"captions_by_labels has {len(values)} entries instead of {HISTOGRAM}")
-    return tuple(map(_whole, values))
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < MOST:
-        raise ValueError(f"{value!r:.40} is not a whole number from 0 on")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is not a text")
-    return value
+def _is_released(key: object, times: object) -> bool:
+    is_synset = isinstance(key, str) and key[:1] == "n" and key[1:].isdecimal() and len(key) < 10
+    return is_synset and type(times) is int and 0 < times < MAX_COUNT
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:

@@ -12,15 +12,14 @@ import tyro
 from catlip.cli import InputError, Program, run
 from catlip.data.remote import find_remote
 from catlip.label.labels_table import labels_table
-from catlip.label.plan import planned
-from catlip.label.sidecar import SUFFIX
+from catlip.label.sidecar import SUFFIX, planned
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
 from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import count, merge
+from catlip.vocabulary.counts import Counts, count, merge
 from catlip.vocabulary.result import VocabularyCounts
 from catlip.vocabulary.statistics import (
     VocabularyStatistics,
@@ -92,7 +91,7 @@ def build_from_labels(config: BuildVocabulary) -> None:
     _check_out(config.out)
     files = _label_files(config.labels, config.rule)
     counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
-    _finish(build(counts, config.threshold, config.top_k), config)
+    _finish(counts, config)
 
 
 def merge_vocabularies(config: MergeVocabularies) -> None:
@@ -101,7 +100,7 @@ def merge_vocabularies(config: MergeVocabularies) -> None:
     if not config.vocabularies:
         raise InputError("name one or more vocabularies to merge")
     counted = [(str(path), Vocabulary.load(path).counts()) for path in config.vocabularies]
-    _finish(build(merge(counted), config.threshold, config.top_k), config)
+    _finish(merge(counted), config)
 
 
 def _check_out(out: Path) -> None:
@@ -109,7 +108,8 @@ def _check_out(out: Path) -> None:
         raise InputError(f"--out {out} does not end in .json")
 
 
-def _finish(vocabulary: Vocabulary, config: BuildVocabulary | MergeVocabularies) -> None:
+def _finish(counts: Counts, config: BuildVocabulary | MergeVocabularies) -> None:
+    vocabulary = build(counts, config.threshold, config.top_k)
     vocabulary.save(config.out)
     with Record(record_path(config.out), VocabularyCounts, config) as record:
         measured = record.measured(describe(vocabulary))
@@ -148,11 +148,7 @@ def _of_last_labelling(folder: Path, files: Sequence[Path]) -> list[Path]:
     """The labels files that the last labelling into a folder named; all where that is unknown."""
     rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in files}
     plans = {rule: planned(folder, rule) for rule in set(rules.values())}
-    kept = []
-    for path, rule in rules.items():
-        plan = plans[rule]
-        if plan is None or path.name in plan:
-            kept.append(path)
+    kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
     if left := len(files) - len(kept):
         print(
             f"{with_urls(str(folder))}: {left} of {len(files)} labels files are left out: the last "

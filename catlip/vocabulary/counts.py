@@ -4,33 +4,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.label.sidecar import read_sidecar
-from catlip.system.ahead import work_ahead
+from catlip.label.sidecar import Making, read_sidecar
+from catlip.system.engines import work_ahead
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
 # They include the five thresholds of Figure 3(b).
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-# Limit on occurrences of a synset and on captions: below it, floats are exact and sums do not
-# overflow.
-MOST = 1 << 53
-PART_DIGITS = 16  # of a sha256; enough to tell a million shards apart
+MAX_COUNT = 1 << 53  # of a synset: below it, floats are exact and sums do not overflow
+DIGEST_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 
-@dataclass(frozen=True)
-class Synset:
+class Synset(NamedTuple):
     """A WordNet 3.0 noun synset: its offset, its canonical name, and how many captions name it."""
 
     offset: int
     name: str
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -41,33 +38,6 @@ class Source:
 
     captions: int | None
     parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Making:
-    """How captions were labelled; labels and vocabularies go together only when this is equal."""
-
-    rule: str
-    wordnet: str
-    tagger: str | None
-    edition: int
-
-    @classmethod
-    def of(cls, meta: dict[str, Any]) -> "Making":
-        """How the labels with this `meta` were made.
-
-        Raises: InputError when they are so old that they have no edition.
-        """
-        if "edition" not in meta:
-            raise InputError(
-                f"the labels of {meta['shard']} are of an older version; run `python -m "
-                "catlip.label` again"
-            )
-        return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
-
-    def __str__(self) -> str:
-        tagger = f"tagger {self.tagger}" if self.tagger else "no tagger"
-        return f"rule {self.rule} (edition {self.edition}), WordNet {self.wordnet}, {tagger}"
 
 
 @dataclass(frozen=True)
@@ -94,17 +64,6 @@ class Counts:
         names, offsets = nouns().names, nouns().offsets
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
 
-    @property
-    def captions_without_label(self) -> int | None:
-        """How many captions have no label; None where unknown."""
-        return self.captions_by_labels[0] if self.captions_by_labels else None
-
-    @property
-    def labels_per_caption(self) -> float | None:
-        """The mean number of labels of a caption; None where the number of captions is unknown."""
-        captions = self.source.captions
-        return int(self.by_synset.sum()) / captions if captions else None
-
     def num_above(self, threshold: int) -> int:
         """How many synsets occur more often than `threshold`."""
         return int((self.by_synset > threshold).sum())
@@ -121,14 +80,16 @@ def count(paths: Iterable[Path]) -> Counts:
     making: Making | None = None
     parts: set[str] = set()
     for path, labels in work_ahead(read_sidecar, paths):
-        own = Making.of(labels.meta)
-        if making not in (None, own):
+        before, making = making, Making.of(labels.meta)
+        if before not in (None, making):
             raise InputError(
-                f"{path} was made by {own}, the labels before it by {making}; all must be made "
+                f"{path} was made by {making}, the labels before it by {before}; all must be made "
                 "in the same way: give --rule"
             )
-        making = own
-        part = _part(labels.meta)
+        # A digest that stands for the captions of the file.
+        meta = labels.meta
+        names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
+        part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
         if part in parts:
             raise InputError(
                 f"the captions of {path} are counted already; give each labels file once"
@@ -153,12 +114,6 @@ def count(paths: Iterable[Path]) -> Counts:
     )
 
 
-def _part(meta: dict[str, Any]) -> str:
-    """A digest that stands for the captions of one labels file."""
-    names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
-    return sha256(names.encode()).hexdigest()[:PART_DIGITS]
-
-
 def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
     """The sum of counts, equal to counting all their captions at once. A number that is unknown in
     one of them is unknown in the sum.
@@ -168,7 +123,20 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
     Raises: InputError when the labels were made in different ways, or the same captions are in two
         of them.
     """
-    _check_disjoint(counted)
+    (first, start), *others = counted
+    parts = set(start.source.parts)
+    for name, counts in others:
+        if counts.making != start.making:
+            raise InputError(
+                f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
+                "was made in the same way"
+            )
+        if again := parts & set(counts.source.parts):
+            raise InputError(
+                f"{len(again)} of the {len(counts.source.parts)} parts of {name} are also in the "
+                "files before it; merge each source once"
+            )
+        parts |= set(counts.source.parts)
     all_counts = [counts for _, counts in counted]
     captions = [counts.source.captions for counts in all_counts]
     histograms = [counts.captions_by_labels for counts in all_counts]
@@ -176,31 +144,12 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
     histogram: tuple[int, ...] | None = None
     if None not in histograms:
         histogram = tuple(map(sum, zip(*filter(None, histograms), strict=True)))
-    parts = sorted(part for counts in all_counts for part in counts.source.parts)
     return Counts(
         np.sum([counts.by_synset for counts in all_counts], axis=0),
         all_counts[0].making,
-        Source(num_captions, tuple(parts)),
+        Source(num_captions, tuple(sorted(parts))),
         captions_by_labels=histogram,
     )
-
-
-def _check_disjoint(counted: Sequence[tuple[str, Counts]]) -> None:
-    first, start = counted[0]
-    parts: set[str] = set()
-    for name, counts in counted:
-        if counts.making != start.making:
-            raise InputError(
-                f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
-                "was made in the same way"
-            )
-        if again := parts & set(counts.source.parts):
-            num_parts = len(counts.source.parts)
-            raise InputError(
-                f"{len(again)} of the {num_parts} parts of {name} are also in the files before it; "
-                "merge each source once"
-            )
-        parts |= set(counts.source.parts)
 
 
 def num_imagenet_classes(synsets: Iterable[int]) -> int:

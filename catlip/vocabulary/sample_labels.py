@@ -18,11 +18,10 @@ from catlip.cli import InputError
 from catlip.data.remote import open_file
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
-from catlip.label.sidecar import read_labels, sidecar_path
+from catlip.label.sidecar import Making, read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
-from catlip.vocabulary.counts import Making
 
 REMOTE_LOOKED_AT = 16
 THREADS = 16  # the files may be on a network, where each takes a while

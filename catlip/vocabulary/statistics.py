@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import tyro
 
 from catlip.cli import InputError
 from catlip.label.labels_table import labels_table
-from catlip.record import Record, write_atomically
+from catlip.record import Record
 from catlip.table import as_text
 from catlip.vocabulary import Vocabulary, result
-from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, num_imagenet_classes
+from catlip.vocabulary.counts import THRESHOLDS, num_imagenet_classes
 from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.result import LabelCounts, Match, VocabularyCounts, overlap_table
 from catlip.words.similarity import nearest
@@ -32,8 +31,7 @@ EXACT = 1.0
 
 @dataclass(frozen=True)
 class VocabularyStatistics:
-    """Show a vocabulary's statistics as tables, and write the record from which the report draws
-    them.
+    """Show a vocabulary's statistics, and write the record from which the report draws them.
 
     python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
         --against imagenet coco places365:/data/places365
@@ -45,41 +43,30 @@ class VocabularyStatistics:
     """The label sets to compare with: imagenet, coco, ade20k, fashion_mnist, places365:DIR."""
 
 
-def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class that is nearest to each label.
+def show_statistics(config: VocabularyStatistics) -> None:
+    """Compute, record and print."""
+    label_sets = [label_set(spec) for spec in config.against]
+    if len({labels.name for labels in label_sets}) < len(label_sets):
+        raise InputError(f"--against {' '.join(config.against)} names a label set twice")
+    vocabulary = Vocabulary.load(config.vocabulary)
+    metrics, samples = statistics(vocabulary, label_sets)
+    path = record_path(config.vocabulary, "-statistics")
+    with Record(path, result.VocabularyStatistics, config) as record:
+        record.samples |= samples
+        measured = record.measured(metrics)
+    runs = {vocabulary.rule: measured}
+    for table in (labels_table({}, runs, scale=""), *overlap_table(runs, scale="")):
+        print(f"{as_text(table)}\n")
+    print("Synsets that occur more often than a threshold")
+    for threshold, synsets in metrics.unique_synsets_above.items():
+        print(f"  {threshold:>6,}  {synsets:>7,}")
+    print(f"\nrecord: {path}")
+    print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
 
-    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
-    """
-    flat = [synset for synsets in labels.synsets for synset in synsets]
-    closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
-    candidates = zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
-    matches = []
-    for name, synsets in zip(labels.names, labels.synsets, strict=True):
-        if not synsets:
-            matches.append(Match(name, None, "", similarity=0.0, samples=0))
-            continue
-        similarity, minus_id = max(next(candidates) for _ in synsets)
-        best = vocabulary.synsets[-minus_id]
-        matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
-    return matches
 
-
-def describe(vocabulary: Vocabulary) -> VocabularyCounts:
-    """The metrics of a record of kind `vocabulary`."""
-    counts = vocabulary.counts()
-    return VocabularyCounts(
-        rule=vocabulary.rule,
-        threshold=vocabulary.threshold,
-        top_k=vocabulary.top_k,
-        num_classes=len(vocabulary),
-        num_captions=counts.source.captions,
-        captions_without_label=counts.captions_without_label,
-        labels_per_caption=counts.labels_per_caption,
-        unique_synsets=counts.num_above(0),
-        unique_synsets_above={least: counts.num_above(least) for least in THRESHOLDS},
-        imagenet_classes_occurring=num_imagenet_classes(s.offset for s in counts.ranked()),
-        imagenet_classes=num_imagenet_classes(synset.offset for synset in vocabulary.synsets),
-    )
+def record_path(vocabulary: Path, suffix: str = "") -> Path:
+    """Where the record of a vocabulary goes: into the folder vocabulary/ beside it."""
+    return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
 
 
 def statistics(
@@ -111,6 +98,44 @@ def statistics(
     return metrics, samples
 
 
+def describe(vocabulary: Vocabulary) -> VocabularyCounts:
+    """The metrics of a record of kind `vocabulary`."""
+    counts = vocabulary.counts()
+    captions, histogram = counts.source.captions, counts.captions_by_labels
+    return VocabularyCounts(
+        rule=vocabulary.rule,
+        threshold=vocabulary.threshold,
+        top_k=vocabulary.top_k,
+        num_classes=len(vocabulary),
+        num_captions=captions,
+        captions_without_label=histogram[0] if histogram else None,
+        labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
+        unique_synsets=counts.num_above(0),
+        unique_synsets_above={least: counts.num_above(least) for least in THRESHOLDS},
+        imagenet_classes_occurring=num_imagenet_classes(s.offset for s in counts.ranked()),
+        imagenet_classes=num_imagenet_classes(synset.offset for synset in vocabulary.synsets),
+    )
+
+
+def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
+    """The class that is nearest to each label.
+
+    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
+    """
+    flat = [synset for synsets in labels.synsets for synset in synsets]
+    closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
+    candidates = zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
+    matches = []
+    for name, synsets in zip(labels.names, labels.synsets, strict=True):
+        if not synsets:
+            matches.append(Match(name, None, "", similarity=0.0, samples=0))
+            continue
+        similarity, minus_id = max(next(candidates) for _ in synsets)
+        best = vocabulary.synsets[-minus_id]
+        matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
+    return matches
+
+
 def overlap(matches: Sequence[Match]) -> dict[str, int]:
     """For each of `SIMILARITIES`, how many labels match with at least that one: Figure 2(b)."""
     return {
@@ -128,74 +153,3 @@ def _summed_up(matches: Sequence[Match]) -> LabelCounts:
         median=float(np.median(exact)) if exact else None,
         most=exact[-1] if exact else None,
     )
-
-
-def tables(
-    metrics: result.VocabularyStatistics, samples: dict[str, list[Any]]
-) -> dict[str, pd.DataFrame]:
-    """The results of `statistics`, as tables by name."""
-    above = metrics.unique_synsets_above.items()
-    numbers = [*map(str, range(HISTOGRAM - 1)), f"{HISTOGRAM - 1} or more"]
-    histogram = np.trim_zeros(samples["captions_by_labels"], "b")
-    labels = {name: asdict(counts) for name, counts in metrics.labels.items()}
-    frames = {
-        "unique_synsets": pd.DataFrame(above, columns=["threshold", "synsets"]),
-        "long_tail": pd.DataFrame(
-            {"rank": samples["tail_rank"], "captions": samples["tail_count"]}
-        ),
-        "captions_by_labels": pd.DataFrame(
-            zip(numbers, histogram, strict=False), columns=["labels", "captions"]
-        ),
-        "overlap": pd.DataFrame(metrics.overlap).rename_axis("similarity").reset_index(),
-        "labels": pd.DataFrame.from_dict(labels, orient="index", dtype=object)
-        .rename_axis("label set")
-        .reset_index(),
-    }
-    return frames | {
-        name: pd.DataFrame(rows, dtype=object)
-        for name, rows in samples.items()
-        if name.startswith("matches_")
-    }
-
-
-PRINTED = {
-    "unique_synsets": "Synsets that occur more often than a threshold",
-    "captions_by_labels": "Captions by their number of labels",
-}
-
-
-def show_statistics(config: VocabularyStatistics) -> None:
-    """Compute, record, print, and write the tables."""
-    vocabulary = Vocabulary.load(config.vocabulary)
-    metrics, samples = statistics(vocabulary, _label_sets(config.against))
-    path = record_path(config.vocabulary, "-statistics")
-    with Record(path, result.VocabularyStatistics, config) as record:
-        record.samples |= samples
-        measured = record.measured(metrics)
-    runs = {vocabulary.rule: measured}
-    for table in (labels_table({}, runs, scale=""), *overlap_table(runs, scale="")):
-        print(f"{as_text(table)}\n")
-    for name, frame in tables(metrics, samples).items():
-        csv = path.with_name(f"{path.stem}-{name}.csv")
-        write_atomically(csv, frame.to_csv(index=False).encode())
-        if name in PRINTED and len(frame):
-            text = frame.map(_with_thousands).to_string(index=False)
-            print(f"{PRINTED[name]}\n{text}\n")
-    print(f"record: {path}\ntables: {path.with_name(path.stem)}-*.csv")
-    print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
-
-
-def record_path(vocabulary: Path, suffix: str = "") -> Path:
-    """Where the record of a vocabulary goes: into the folder vocabulary/ beside it."""
-    return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
-
-
-def _label_sets(specs: Sequence[str]) -> list[LabelSet]:
-    label_sets = [label_set(spec) for spec in specs]
-    if len({labels.name for labels in label_sets}) < len(label_sets):
-        raise InputError(f"--against {' '.join(specs)} names a label set twice")
-    return label_sets
-
-
-def _with_thousands(value: int | str) -> str:
-    return value if isinstance(value, str) else f"{value:,}"

@@ -1,28 +1,18 @@
 """`python -m catlip.weights convert` and `python -m catlip.weights show`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from catlip.cli import InputError, Program, run
+from catlip.cli import Program, run
 from catlip.program.ranges import Natural
-from catlip.weights.checkpoint import Checkpoint, read_checkpoint
-from catlip.weights.files import listed
-from catlip.weights.run import weights_file
-from catlip.weights.show import Show, show
-from catlip.weights.targets import Converted, to_ours, to_released, to_timm
-from catlip.weights.write import parameter_count, write_archive, write_folder, write_safetensors
-
-Target = Literal["ours", "timm", "released", "huggingface"]
-SUFFIXES: dict[Target, str] = {"ours": ".safetensors", "timm": ".safetensors", "released": ".pt"}
-SHOWN = 6  # names of dropped weights on a line
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert weights exactly between the layouts of the release, of a run and of timm.
+    """Convert weights exactly to timm's layout, as a file or as a folder for the Hugging Face hub.
 
     python -m catlip.weights convert vit_base.pt --to timm --out vit_base.safetensors
     python -m catlip.weights convert vit_base.pt --to huggingface --out vit_base/
@@ -36,12 +26,6 @@ class Convert:
     checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or the file
     is refused.
 
-    What each target holds:
-
-    ours: everything. The encoder, the classifier and RangeAugment's ranges get the names of this
-    project's objective; other weights, such as a segmentation head, keep their names. `--encoder
-    FILE` of the benches reads it.
-
     timm: the encoder and a linear classifier, for timm's VisionTransformer. An encoder that cuts
     the image into patches, such as vit_b16, is loaded by timm.create_model("vit_base_patch16_224",
     num_classes=...) without further arguments. No model of timm has the release's stem of three
@@ -51,71 +35,49 @@ class Convert:
     row, so give --resolution for other sizes than 224 pixels. Dropped weights are printed with the
     reason, and all of them are listed in the file's metadata.
 
-    huggingface: a folder with the weights of `timm` in model.safetensors, a config.json and a model
+    huggingface: a folder with the same weights in model.safetensors, a config.json and a model
     card. timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and
     "hf-hub:" does once it is uploaded.
-
-    released: the release's names, for encoders with its stem; the inverse of ours.
     """
 
     file: tyro.conf.Positional[Path]
     """The checkpoint, or the folder of a finished run."""
-    to: Target
-    """The layout to convert to."""
+    to: Literal["timm", "huggingface"]
+    """What to convert to."""
     out: Path
-    """A .safetensors file, a .pt file for `released`, a folder for `huggingface`."""
+    """A .safetensors file, or a folder for `huggingface`."""
     resolution: Natural = 0
-    """Pixels of the images, for `timm` and `huggingface`, to which the release's positions are
-    resized; 0 leaves the positions as they are.
+    """Pixels of the images, to which the release's positions are resized; 0 leaves the positions as
+    they are.
     """
+
+
+@dataclass(frozen=True)
+class Show:
+    """Describe a file of weights: layout, encoder, task, classes, parameters, and what is wrong.
+
+    python -m catlip.weights show vit_base.pt
+    python -m catlip.weights show runs/starter/pretrain/catlip-seed0
+    """
+
+    file: tyro.conf.Positional[Path]
+    """A checkpoint, or the folder of a finished run."""
 
 
 def main(config: Convert) -> None:
     """Read, convert and write; print what was dropped."""
-    file = weights_file(config.file)
-    _check(config, file)
-    checkpoint = read_checkpoint(file)
-    if config.to == "ours":
-        converted = to_ours(checkpoint)
-    elif config.to == "released":
-        converted = to_released(checkpoint)
-    else:
-        converted = to_timm(checkpoint, config.resolution)
-    _write(config, checkpoint, converted)
-    print(
-        f"{checkpoint.encoder_name}: {len(converted.tensors)} weights, "
-        f"{parameter_count(converted.tensors):,} parameters"
-    )
-    for reason, names in converted.dropped.items():
-        print(f"dropped {len(names)}, {reason}: {listed(names, SHOWN)}")
-    print(f"wrote {config.out}")
+    from catlip.weights.convert import convert  # torch takes seconds to load
+
+    convert(config.file, config.to, config.out, config.resolution)
 
 
-def _check(config: Convert, file: Path) -> None:
-    suffix = SUFFIXES.get(config.to)
-    if suffix and config.out.suffix != suffix:
-        raise InputError(f"--out {config.out} does not end in {suffix}, as --to {config.to} needs")
-    if not suffix and config.out.is_file():
-        raise InputError(f"--out {config.out} is a file; --to huggingface writes a folder")
-    for written in (config.out, config.out / "model.safetensors"):
-        if written.exists() and written.samefile(file):
-            raise InputError(f"--out {config.out} is the input file; give another name")
-    if config.resolution and config.to not in ("timm", "huggingface"):
-        raise InputError(
-            f"--resolution is for timm and huggingface; --to {config.to} keeps the positions as "
-            "they are"
-        )
+def show(config: Show) -> None:
+    """Read and print. Raises: InputError when the file holds no weights at all."""
+    from catlip.weights.checkpoint import weights_file
+    from catlip.weights.show import summary
 
-
-def _write(config: Convert, checkpoint: Checkpoint, converted: Converted) -> None:
-    if config.to == "released":
-        write_archive(config.out, converted)
-    elif config.to == "huggingface":
-        resolution = converted.config["resolution"]
-        resized = replace(checkpoint, resolution=resolution, config=converted.config)
-        write_folder(config.out, resized, converted)
-    else:
-        write_safetensors(config.out, converted)
+    for name, value in summary(weights_file(config.file)).items():
+        print(f"{name:14} {value}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """A checkpoint by its parts, read from a file in any of the known layouts.
 
+    read_checkpoint(Path("vit_base.pt")).build()       # the released encoder with its weights
+    read_run(Path("runs/cc3m/pretrain/catlip-seed0"))  # averaged; raw=True for the last checkpoint
+
 ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
             or a trainer's `step-*.pt`
 released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a
             trainer's file of it
-timm        timm's names, as `python -m catlip.weights convert --to timm` writes them, with the same
-            config
+timm        timm's names, as `python -m catlip.weights convert` writes them, with the same config
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import file_digest
@@ -15,24 +18,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
+from catlip.training.checkpoint import HEAD, PlainMetadataReader, newest
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
-from catlip.weights.released import (
-    RESOLUTION,
-    Layout,
-    OutProj,
-    Part,
-    Task,
-    faults,
-    find_layout,
-    split,
-)
+from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
 
 ENCODER = "image_encoder."
-MAX_RESOLUTION = 1 << 14
 # Pixels of the shorter side before the release's central crop of 224; at other resolutions the
 # release resizes to the size of the crop.
 RESIZE = 232
@@ -57,7 +54,6 @@ class Checkpoint:
         range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
         rest: everything else, under the names of the file.
         config: how the weights were made: encoder, resolution, method, seed, ...
-        layout: for a released checkpoint, and for one that was converted from it; otherwise None.
     """
 
     kind: Kind
@@ -69,7 +65,11 @@ class Checkpoint:
     range_augment: Mapping[str, Tensor] = field(default_factory=dict)
     rest: Mapping[str, Tensor] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    layout: Layout | None = None
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout of the released checkpoint that this is, or was converted from; else None."""
+        return Layout(**self.config["released"]) if "released" in self.config else None
 
     @property
     def resize(self) -> int | None:
@@ -78,10 +78,6 @@ class Checkpoint:
         None when the central square is resized at once, as in this project.
         """
         return self.config.get("resize")
-
-    def parts(self) -> dict[Part, Mapping[str, Tensor]]:
-        """All weights by part."""
-        return {part: getattr(self, part) for part in get_args(Part)}
 
     def build(self) -> ImageEncoder:
         """The image encoder with exactly these weights, in evaluation mode."""
@@ -102,15 +98,57 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     return checkpoint_of(*open_weights(path, raw), path)
 
 
+def read_run(folder: Path, raw: bool = False) -> Checkpoint:
+    """The checkpoint of the run in `folder`.
+
+    Args:
+        raw: read the weights of its newest checkpoint, not the average at the end of the run.
+    Raises: InputError when there is no such run, or when it does not have these weights yet.
+    """
+    if not raw:
+        path = folder / "weights.safetensors"
+        if not path.exists():
+            raise InputError(
+                f"no weights at {path}; give the folder of a finished run, or another encoder"
+            )
+        return read_checkpoint(path)
+    if (step := newest(folder / "checkpoints")) is None:
+        raise InputError(
+            f"no checkpoint in {folder / 'checkpoints'}, where a run's raw weights are; give the "
+            "folder of a run that has written one"
+        )
+    return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote.
+
+    A path that is not a folder is returned unchanged.
+
+    Raises: InputError for a folder without weights.
+    """
+    if not path.is_dir():
+        return path
+    for name in ("weights.safetensors", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"{path} is a folder without weights.safetensors; give that of a finished run, or a file "
+        "of weights"
+    )
+
+
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights in a file by name, of any model, and this project's config or {}.
 
     Raises: InputError when it holds anything else.
     """
+    contents: Any
     contents, config = read_file(path)
-    if not config and isinstance(contents.get("state"), dict):
+    if not config and isinstance(state := contents.get("state"), dict):
         config = read_config(contents.get("config"), path)
-        contents = _of_trainer(contents["state"], raw)
+        # A run without averaging has the raw weights only.
+        contents = state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
     else:
         contents = next(
             (contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)),
@@ -146,11 +184,15 @@ def checkpoint_of(
     )
 
 
-def _released_config(layout: Layout, source: Path) -> dict[str, Any]:
-    """The config of weights that came from a released file."""
-    with open(source, "rb") as file:
+def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
+    if problems := faults(tensors, layout):
+        raise InputError(
+            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
+            f"{'; '.join(problems)}"
+        )
+    with open(path, "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
-    return {
+    config = {
         "encoder": layout.encoder,
         "resolution": RESOLUTION,
         "resize": RESIZE,
@@ -158,21 +200,8 @@ def _released_config(layout: Layout, source: Path) -> dict[str, Any]:
         "seed": 0,  # every configuration of the release has it
         "pool": layout.pool,
         "released": asdict(layout),
-        "source": {"file": source.name, "sha256": digest},
+        "source": {"file": path.name, "sha256": digest},
     }
-
-
-def _of_trainer(state: dict[Any, Any], raw: bool) -> Any:
-    """The weights in a trainer's state; a run without averaging has the raw ones only."""
-    return state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
-
-
-def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
-    if problems := faults(tensors, layout):
-        raise InputError(
-            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
-            f"{'; '.join(problems)}"
-        )
     weights = split(tensors, layout)
     return Checkpoint(
         "released",
@@ -183,8 +212,7 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
         classifier=weights["classifier"],
         range_augment=weights["range_augment"],
         rest=weights["rest"],
-        config=_released_config(layout, path),
-        layout=layout,
+        config=config,
     )
 
 
@@ -205,7 +233,7 @@ def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> C
         else:
             rest[name] = tensor
     return replace(
-        _described("ours", config, encoder),
+        _with_encoder("ours", config, encoder),
         classifier=classifier,
         range_augment=range_augment,
         rest=rest,
@@ -219,33 +247,22 @@ def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkp
         for name, tensor in tensors.items()
         if name.startswith("head.")
     }
-    return replace(_described("timm", config, encoder), classifier=head)
+    return replace(_with_encoder("timm", config, encoder), classifier=head)
 
 
-def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]) -> Checkpoint:
+def _with_encoder(
+    kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]
+) -> Checkpoint:
     """A checkpoint of the encoder that `config` names.
 
     Raises: InputError when `config` names no known encoder, or `encoder` has other weights.
     """
     name, resolution = config.get("encoder"), config.get("resolution")
-    if (
-        not isinstance(name, str)
-        or type(resolution) is not int
-        or not 0 < resolution <= MAX_RESOLUTION
-    ):
+    if not isinstance(name, str) or name not in ENCODERS or type(resolution) is not int:
         raise InputError(
-            f"its config says encoder {name!r} at {resolution!r} pixels, which no run of this "
-            "project has written"
+            f"its config says encoder {name!r} at {resolution!r} pixels; this version has "
+            f"{', '.join(ENCODERS)}"
         )
-    resize = config.get("resize")
-    if resize is not None and (
-        type(resize) is not int or not resolution <= resize <= MAX_RESOLUTION
-    ):
-        raise InputError(
-            f"its config says that images are resized to {resize!r} before a crop of {resolution}"
-        )
-    if name not in ENCODERS:
-        raise InputError(f"its encoder is {name!r}; this version has {', '.join(ENCODERS)}")
     pool: Pool = config.get("pool") or ENCODERS[name].pool
     if pool not in get_args(Pool):
         raise InputError(f"its config says pool {pool!r}; known: {' and '.join(get_args(Pool))}")
@@ -256,32 +273,21 @@ def _described(kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tens
         raise InputError(
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
-    return Checkpoint(
-        kind,
-        name,
-        resolution,
-        pool=pool,
-        encoder=encoder,
-        config=config,
-        layout=_layout(config.get("released"), name),
-    )
+    return Checkpoint(kind, name, resolution, pool=pool, encoder=encoder, config=config)
 
 
-def _layout(released: Any, encoder_name: str) -> Layout | None:
-    """The layout of the released checkpoint from which a checkpoint was converted, if it was."""
-    if released is None:
-        return None
+def _read_sharded(path: Path) -> Checkpoint:
+    """The raw weights in a folder that several ranks wrote."""
+    reader, prefix = PlainMetadataReader(path), f"{RAW}."
     try:
-        layout = Layout(**released)
-    except TypeError:
-        raise InputError(
-            "its config has an entry 'released' that this version did not write"
-        ) from None
-    valid = (
-        layout.encoder == encoder_name
-        and layout.task in get_args(Task)
-        and layout.out_proj in get_args(OutProj)
-    )
-    if not valid or type(layout.num_classes) is not int:
-        raise InputError(f"its config says that it was {layout}, which is not in the release")
-    return layout
+        config = json.loads((path / HEAD).read_text())["config"]
+        entries = reader.read_metadata().state_dict_metadata
+        weights = {
+            name.removeprefix(prefix): torch.empty(entry.size, dtype=entry.properties.dtype)
+            for name, entry in entries.items()
+            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
+        }
+        dcp.load({RAW: weights}, storage_reader=reader)
+    except (CheckpointException, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    return checkpoint_of(weights, read_config(config, path), path)

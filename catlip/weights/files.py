@@ -27,7 +27,7 @@ HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shapes = dict[str, tuple[int, ...]]
 
 
 def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:

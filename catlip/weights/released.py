@@ -22,7 +22,6 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, Pool, build_encoder
 from catlip.range_augment import OPERATIONS
 from catlip.weights.files import differences
-from catlip.weights.released_heads import deeplabv3, mask_rcnn
 
 Task = Literal["classification", "segmentation", "detection", "clip"]
 OutProj = Literal["out_proj_attn", "out_proj"]  # with fused attention, and without
@@ -43,7 +42,21 @@ CLASSIFIERS: dict[Task, tuple[str, int]] = {
 }
 RESOLUTION = 224  # of the 14 x 14 positions, whatever the checkpoint was fine-tuned at
 POSITIONS = "pos_embed.pos_embed.pos_embed"
-TEXT_SIDE = ("text_encoder.", "logit_scale")  # CLIP's other half
+# What a checkpoint holds beside the encoder and its classifier: CLIP's text side, and the heads of
+# the dense tasks. It is not checked, since nothing here reads it.
+OTHERS: dict[Task, tuple[str, ...]] = {
+    "classification": (),
+    "segmentation": ("seg_head.",),
+    "detection": (
+        "model.rpn.",
+        "model.roi_heads.",
+        "model.backbone.encoder.simple_fpn.",
+        "model.backbone.backbone_proj_layers.",
+        "model.backbone.fpn_proj_layers.",
+        "model.backbone.extra_layers.",
+    ),
+    "clip": ("text_encoder.", "logit_scale"),
+}
 
 STEM = {
     "0": "0.block.conv",
@@ -99,48 +112,32 @@ class Layout:
         return "avg" if self.task in ("segmentation", "detection") else "token"
 
     def entries(self) -> dict[str, Entry]:
-        """Every weight of a checkpoint with this layout, by its released name.
-
-        CLIP's text side is not included.
-        """
+        """Every weight of encoder, classifier and RangeAugment, by its released name."""
         prefix, width = PREFIXES[self.task], ENCODERS[self.encoder].width
-        entries = {
-            prefix + released_name(name, self.out_proj): entry
-            for name, entry in self._encoder().items()
-        }
+        with torch.device("meta"):
+            weights = build_encoder(self.encoder, RESOLUTION, pool=self.pool).state_dict()
+        entries = {}
+        for name, tensor in weights.items():
+            shape = tuple(tensor.shape)
+            in_release = (1, *shape) if name == "pos_embed" else shape
+            entry = Entry("encoder", name, shape, in_release)
+            entries[prefix + released_name(name, self.out_proj)] = entry
         if self.augmented:
             for operation, end in itertools.product(OPERATIONS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
                 entries[name] = Entry("range_augment", f"{end}.{operation}", (), ())
-        for name, shape in self._classifier(width).items():
-            entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, shape, shape)
-        for name, shape in self._head(width).items():
-            entries[name] = Entry("rest", name, shape, shape)
+        classifier: dict[str, tuple[int, ...]] = {}
+        if self.task == "classification":
+            classifier = {"weight": (self.num_classes, width), "bias": (self.num_classes,)}
+        elif self.task == "clip":
+            classifier = {"proj": (width, self.num_classes)}
+        for name, expected in classifier.items():
+            entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, expected, expected)
         return entries
 
-    def _encoder(self) -> dict[str, Entry]:
-        with torch.device("meta"):
-            weights = build_encoder(self.encoder, RESOLUTION, pool=self.pool).state_dict()
-        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        longer = {"pos_embed": (1, *shapes["pos_embed"])}
-        return {
-            name: Entry("encoder", name, shape, longer.get(name, shape))
-            for name, shape in shapes.items()
-        }
-
-    def _classifier(self, width: int) -> dict[str, tuple[int, ...]]:
-        if self.task == "classification":
-            return {"weight": (self.num_classes, width), "bias": (self.num_classes,)}
-        return {"proj": (width, self.num_classes)} if self.task == "clip" else {}
-
-    def _head(self, width: int) -> dict[str, tuple[int, ...]]:
-        if self.task == "segmentation":
-            return deeplabv3(width, self.num_classes)
-        return mask_rcnn(width, self.num_classes) if self.task == "detection" else {}
-
-    def is_carried(self, name: str) -> bool:
-        """Whether `name` is of CLIP's text side, which is copied unchanged and unchecked."""
-        return self.task == "clip" and name.startswith(TEXT_SIDE)
+    def is_other(self, name: str) -> bool:
+        """Whether `name` is neither of the encoder nor of a classifier of whole images."""
+        return name.startswith(OTHERS[self.task])
 
 
 def released_name(name: str, out_proj: OutProj) -> str:
@@ -206,7 +203,7 @@ def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
 
     [] when they are one.
     """
-    checked = {name: tensor for name, tensor in tensors.items() if not layout.is_carried(name)}
+    checked = {name: tensor for name, tensor in tensors.items() if not layout.is_other(name)}
     return differences(
         checked, {name: entry.released_shape for name, entry in layout.entries().items()}
     )
@@ -217,26 +214,5 @@ def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str,
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
     for name, entry in layout.entries().items():
         parts[entry.part][entry.name] = tensors[name].reshape(entry.shape)
-    parts["rest"] |= {name: tensor for name, tensor in tensors.items() if layout.is_carried(name)}
+    parts["rest"] |= {name: tensor for name, tensor in tensors.items() if layout.is_other(name)}
     return parts
-
-
-def join(parts: Mapping[Part, Mapping[str, Tensor]], layout: Layout) -> dict[str, Tensor]:
-    """The inverse of `split`.
-
-    Raises: InputError when the parts do not hold what the layout needs.
-    """
-    entries = layout.entries()
-    missing = [name for name, entry in entries.items() if entry.name not in parts[entry.part]]
-    if missing:
-        raise InputError(
-            f"the weights lack {', '.join(missing[:3])}, which a released {layout.task} "
-            "checkpoint has"
-        )
-    tensors = {
-        name: parts[entry.part][entry.name].reshape(entry.released_shape)
-        for name, entry in entries.items()
-    }
-    return tensors | {
-        name: tensor for name, tensor in parts["rest"].items() if layout.is_carried(name)
-    }

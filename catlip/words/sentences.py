@@ -10,7 +10,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-from catlip.words import punkt_dir, words_file
+from catlip.words import punkt_dir
 
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
@@ -62,7 +62,7 @@ def _parameters() -> "PunktParameters":
     parameters = PunktParameters()
 
     def rows(name: str) -> list[list[str]]:
-        return [line.split("\t") for line in words_file(punkt_dir, name).decode().splitlines()]
+        return [line.split("\t") for line in (punkt_dir() / name).read_text("utf-8").splitlines()]
 
     parameters.abbrev_types = {word for (word,) in rows("abbrev_types.txt")}
     parameters.sent_starters = {word for (word,) in rows("sent_starters.txt")}

@@ -1,16 +1,17 @@
-"""The similarity of two synsets in WordNet, and the class nearest to a label (Section 3.1).
+"""The similarity of two synsets in WordNet, and the classes nearest to a label (Section 3.1).
 
     nearest([3636248], classes)     # the best class for a lamp, and its similarity
 
 The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
 from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
 instance hypernyms ("is an instance of"). A thousand labels and 24,320 classes are 24 million pairs,
-but two passes over the graph are enough: from the leaves up, every synset gets the nearest class
-below it; then, from the root down, the nearest class by way of each ancestor.
+but one pass from the classes up is enough: every synset gets its steps to the nearest class below
+it. A label then has only its own ancestors to choose from.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.system.cache import kept, packed, unpacked
-from catlip.words import stamp, wordnet_dir, words_file
+from catlip.words import wordnet_dir
 from catlip.words.wordnet import VERSION
 
 # Stored beside WordNet's files; the number changes with the content of the file.
 GRAPH_FILE = "hypernyms-2.npz"
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
-FAR = np.iinfo(np.int64).max >> 1  # more than any path, and one more step does not overflow
+
+Edges = Mapping[int, Sequence[int]]  # row of the noun graph -> rows of its parents or children
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class NounGraph:
             raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
         return rows
 
+    @functools.cached_property
+    def edges(self) -> tuple[Edges, Edges]:
+        """The parents of each row, and the children of each row."""
+        parents, children = defaultdict(list), defaultdict(list)
+        for lower, upper in zip(self.lower.tolist(), self.upper.tolist(), strict=True):
+            parents[lower].append(upper)
+            children[upper].append(lower)
+        return parents, children
+
 
 @dataclass(frozen=True)
 class Nearest:
@@ -64,36 +75,75 @@ class Nearest:
     similarities: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class NearestClasses:
+    """All classes that are nearest to one target.
+
+    Attributes:
+        similarity: their path similarity.
+        class_ids: positions in the classes, by ascending offset.
+    """
+
+    similarity: float
+    class_ids: tuple[int, ...]
+
+
 def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
-    """For each target, the class of highest path similarity.
+    """For each target, one class of highest path similarity; otherwise as `all_nearest`."""
+    found = all_nearest(targets, classes)
+    return Nearest(
+        np.array([min(each.class_ids) for each in found], dtype=np.int64),
+        np.array([each.similarity for each in found], dtype=np.float64),
+    )
+
+
+def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
+    """For each target, all classes of highest path similarity.
 
     Equal to computing NLTK's `path_similarity` for all pairs.
 
     Args:
-        targets: n noun synsets.
+        targets: noun synsets.
         classes: noun synsets, each once, by class id; at least one.
     Raises: InputError when any of them is no noun synset of WordNet 3.0.
     """
     graph = noun_graph()
-    # Steps and class id in one number: the least number is the nearest class, and of several the
-    # one with the lowest id.
-    best = np.full(len(graph.offsets), FAR)
-    best[graph.rows(classes)] = np.arange(len(classes))
-    _spread(best, graph.lower, graph.upper, len(classes))
-    _spread(best, graph.upper, graph.lower, len(classes))
-    steps, class_ids = np.divmod(best[graph.rows(targets)], len(classes))
-    return Nearest(class_ids, 1 / (1 + steps))
+    parents, children = graph.edges
+    class_ids = {row: class_id for class_id, row in enumerate(graph.rows(classes).tolist())}
+    below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
+
+    @functools.cache
+    def nearest_below(row: int) -> frozenset[int]:
+        if below[row] == 0:
+            return frozenset([row])
+        nearer = (child for child in children[row] if below.get(child) == below[row] - 1)
+        return frozenset().union(*map(nearest_below, nearer))
+
+    results = []
+    for target in graph.rows(targets).tolist():
+        steps = {
+            row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
+        }
+        least = min(steps.values())  # every class is below entity.n.01, and so is the target
+        rows = frozenset[int]().union(
+            *(nearest_below(row) for row, total in steps.items() if total == least)
+        )
+        ids = tuple(class_ids[row] for row in sorted(rows))
+        results.append(NearestClasses(1 / (1 + least), ids))
+    return results
 
 
-def _spread(
-    best: NDArray[np.int64], sources: NDArray[np.int64], ends: NDArray[np.int64], step: int
-) -> None:
-    """Lower `best` in place until no end of an edge is above its source plus one step."""
-    changed = True
-    while changed:
-        before = best.copy()
-        np.minimum.at(best, ends, before[sources] + step)
-        changed = not np.array_equal(before, best)
+def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
+    """The rows and all their ancestors, each with the number of steps above the nearest row."""
+    steps, frontier = dict.fromkeys(rows, 0), set(rows)
+    depth = 0
+    while frontier:
+        depth += 1
+        frontier = {
+            parent for row in frontier for parent in parents.get(row, ()) if parent not in steps
+        }
+        steps |= dict.fromkeys(frontier, depth)
+    return steps
 
 
 @functools.cache
@@ -106,16 +156,13 @@ def noun_graph() -> NounGraph:
 
 
 def _packed_graph() -> bytes:
-    offsets, edges = _read_edges(words_file(wordnet_dir, "data.noun").decode("ascii"))
-    arrays = {"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]}
-    return packed({**arrays, "stamp": np.array(stamp(wordnet_dir()))})
+    offsets, edges = _read_edges((wordnet_dir() / "data.noun").read_text("ascii"))
+    return packed({"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]})
 
 
 def _unpacked_graph(path: Path) -> NounGraph:
-    """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
+    """Raises: ValueError when the file is damaged."""
     arrays = unpacked(path)
-    if str(arrays.get("stamp")) != stamp(path.parent):
-        raise ValueError(f"{path} is of another WordNet")
     return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
 
 

@@ -12,15 +12,13 @@ NLTK's order and precision.
 import functools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.system.cache import kept, packed, unpacked
-from catlip.words import TAGGER, source_of, stamp, tagger_dir, words_file
+from catlip.words import TAGGER, source_of, tagger_dir
 
 TABLES_FILE = "tables-2.npz"  # the number changes with the content of the file
 TABLES = ("classes", "features", "known", "paired")  # stored as lines of text
@@ -56,7 +54,7 @@ class Tagger:
 
     def __init__(self) -> None:
         """Raises: InputError when the weights cannot be fetched."""
-        arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, _unpacked_weights)
+        arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
         self.source = source_of(tagger_dir())
         self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
         self._weights = arrays["weights"]
@@ -268,7 +266,7 @@ def _packed_weights() -> bytes:
     Text is stored as lines.
     """
     weights, known, classes = (
-        json.loads(words_file(tagger_dir, f"{TAGGER}.{part}.json"))
+        json.loads((tagger_dir() / f"{TAGGER}.{part}.json").read_bytes())
         for part in ("weights", "tagdict", "classes")
     )
     classes = sorted(classes)
@@ -290,17 +288,8 @@ def _packed_weights() -> bytes:
         "paired": _lines(paired),
         "weights": table.round().astype(np.float32),
         "known_tags": np.array([columns[tag] for tag in known.values()], dtype=np.int32),
-        "stamp": np.array(stamp(tagger_dir())),
     }
     return packed(arrays)
-
-
-def _unpacked_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Raises: ValueError when the file is damaged, or made from other weights."""
-    arrays = unpacked(path)
-    if str(arrays.get("stamp")) != stamp(path.parent):
-        raise ValueError(f"{path} is of other weights")
-    return arrays
 
 
 def _lines(texts: Iterable[str]) -> NDArray[np.uint8]:

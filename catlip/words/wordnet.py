@@ -9,7 +9,6 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.system.cache import kept
-from catlip.words import stamp, wordnet_dir, words_file
+from catlip.words import wordnet_dir
 
 VERSION = "3.0"
-INDEX_FILE = "nouns-2.json"  # the number changes with the content of the file
+INDEX_FILE = "nouns-3.json"  # the number changes with the content of the file
 # WordNet's rules of detachment for nouns, each an ending and its replacement.
 RULES = "s: ses:s ves:f xes:x zes:z ches:ch shes:sh men:man ies:y"
 ENDINGS = [rule.split(":") for rule in RULES.split()]
@@ -114,7 +113,7 @@ def nouns() -> Nouns:
 
 
 def _packed_nouns() -> bytes:
-    """The attributes of `Nouns` as JSON, from WordNet's files, after a line with their digest."""
+    """The attributes of `Nouns` as JSON, from WordNet's files."""
     senses = _senses(_lines("index.noun"))
     first_lemmas = _first_lemmas(_lines("data.noun"))
     tables = {
@@ -126,26 +125,18 @@ def _packed_nouns() -> bytes:
         ],
         "exceptions": {form: bases for form, *bases in map(str.split, _lines("noun.exc"))},
     }
-    body = json.dumps(tables).encode()
-    return _digest(wordnet_dir(), body) + b"\n" + body
+    return json.dumps(tables).encode()
 
 
 def _unpacked_nouns(path: Path) -> Nouns:
-    """Raises: ValueError when the file is damaged, or made from other files of WordNet."""
-    digest, _, body = path.read_bytes().partition(b"\n")
-    if digest != _digest(path.parent, body):
-        raise ValueError(f"{path} is damaged")
-    tables = json.loads(body)
+    """Raises: ValueError when the file is damaged."""
+    tables = json.loads(path.read_bytes())
     return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
-
-
-def _digest(folder: Path, body: bytes) -> bytes:
-    return sha256(stamp(folder).encode() + body).hexdigest().encode()
 
 
 def _lines(name: str) -> list[str]:
     """The lines of a file of WordNet without its licence."""
-    lines = words_file(wordnet_dir, name).decode("ascii").splitlines()
+    lines = (wordnet_dir() / name).read_text("ascii").splitlines()
     return [line for line in lines if not line.startswith(" ")]
 
 

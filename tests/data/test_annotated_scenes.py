@@ -16,8 +16,7 @@ from pycocotools.coco import COCO
 
 from catlip.cli import InputError
 from catlip.data.annotated_plans import SIDES, Plan, choose, make, read_classes, run_lengths
-from catlip.data.annotated_record import mask_of
-from catlip.data.annotated_scenes import Scenes, main
+from catlip.data.annotated_scenes import Scenes, main, mask_of
 from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
 from catlip.record import read_record
@@ -116,7 +115,7 @@ def test_scenes_have_one_or_two_objects_of_different_classes_and_some_a_crowd(cl
 def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
     red = Sprite(1, np.full((20, 20, 4), (255, 0, 0, 255), np.uint8))
     blue = Sprite(0, np.full((20, 20, 4), (0, 0, 255, 255), np.uint8))
-    made = make(Plan("train", 1, (blue,), (red,) * 5, 64, seed=1))
+    made = make(Plan("train", 1, (blue,), (red,) * 5, seed=1), size=64)
     crowd, thing = made.annotations
     assert (crowd["iscrowd"], crowd["category_id"]) == (1, 2)
     assert (thing["iscrowd"], thing["category_id"]) == (0, 1)
@@ -145,16 +144,13 @@ def test_the_record_counts_the_objects_and_holds_some_scenes(built, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_files_with_another_number_of_processes(built, tmp_path):
-    assert digests(build(tmp_path, workers=2)) == digests(built)
-
-
-def test_another_seed_gives_other_scenes(built, tmp_path):
-    found = digests(build(tmp_path, seed=6))
-    same = {name for name, digest in digests(built).items() if found.get(name) == digest}
+    assert digests(build(tmp_path / "same", workers=2)) == digests(built)
+    other = digests(build(tmp_path / "other", seed=6))
+    same = {name for name, digest in digests(built).items() if other.get(name) == digest}
     assert same == {"ade20k/objectInfo150.txt"}
 
 
-def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_not_ours_is_left(
+def test_a_finished_build_stays_an_incomplete_one_is_made_anew_and_what_is_others_is_left(
     built, tmp_path
 ):
     before, written = digests(built), times(built)

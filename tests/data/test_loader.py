@@ -1,22 +1,37 @@
-"""The same seed gives every method the same images, whatever reads them."""
+"""The same seed gives the same images, whatever reads them; a worker fails as the program does."""
 
-import io
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from one_line import one_line_exit
+from pictures import plain, write_pictures
+from torch import nn
 
 from baselines.openclip import CaptionTokenizer
+from bench.downstream.classify.accuracy import extract
+from bench.downstream.classify.datasets import Split
+from bench.downstream.encoders.preprocess import central_square
 from catlip.captions import Labeller
-from catlip.cli import InputError
+from catlip.cli import InputError, run
 from catlip.data.augment import Augmentation
-from catlip.data.loader import DataPath, RaggedLabels
+from catlip.data.loader import Batch, DataPath, RaggedLabels
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand, open_shard, write_shard
+from catlip.data.workers import AHEAD_BYTES, MAX_AHEAD, TIMEOUT_S, Items, ahead, cores_of_a_rank
 from catlip.label import label_source
 from catlip.label.sources import TarShard
 from catlip.program.broken import BrokenImages
@@ -33,11 +48,18 @@ def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **field
     )
 
 
-def digest(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
-    return [
-        sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
-        for batch in path.batches(first_step, num_workers)
-    ]
+def digest(batch: Batch) -> str:
+    """Of the images, and of the labels and tokens that there are."""
+    tensors = [batch.images.contiguous()]
+    if batch.labels:
+        tensors += [batch.labels.values, batch.labels.offsets]
+    if batch.tokens is not None:
+        tensors.append(batch.tokens)
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+
+
+def digests(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
+    return [digest(batch) for batch in path.batches(first_step, num_workers)]
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +67,48 @@ def shards(starter) -> list[Shard]:
     return [open_shard(path) for path in expand(str(starter.shards))]
 
 
-def test_images_do_not_depend_on_the_method_or_the_workers(starter, shards) -> None:
-    labels = VocabularyLabels(starter.labels, Vocabulary.load(starter.vocabulary))
-    bare = digest(data_path(shards))
-    assert len(set(bare)) == len(bare)
-    assert digest(data_path(shards, labels=labels)) == bare
-    assert digest(data_path(shards, tokenize=CaptionTokenizer(16)), num_workers=2) == bare
+@pytest.fixture
+def labels(starter) -> VocabularyLabels:
+    return VocabularyLabels(starter.labels, Vocabulary.load(starter.vocabulary))
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def method(request) -> Iterator[str]:
+    """A way to start processes, for one test."""
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield request.param
+    multiprocessing.set_start_method(before, force=True)
+
+
+def test_images_do_not_depend_on_the_method_and_are_uint8_of_the_step_size(shards, labels) -> None:
+    bare, more = (
+        list(data_path(shards, **fields).batches(0, 0))
+        for fields in ({}, {"labels": labels, "tokenize": CaptionTokenizer(16)})
+    )
+    for batch, other in zip(bare, more, strict=True):
+        assert torch.equal(batch.images, other.images)
+        assert batch.keys == other.keys
+        assert (batch.tokens, batch.labels) == (None, None)
+        assert tuple(batch.images.shape) in {(6, 3, 32, 32), (4, 3, 48, 48)}
+        assert batch.images.dtype == torch.uint8
+
+
+def test_batches_are_the_same_however_workers_are_started_and_shards_are_opened(
+    starter, labels, method
+) -> None:
+    every = open_shards(expand(str(starter.shards)))
+    fields = {"labels": labels, "tokenize": CaptionTokenizer(16)}
+    path = data_path([every[i] for i in range(len(every))], **fields)
+    here = digests(path)
+    assert len(set(here)) == len(here)
+    lazy = DataPath(every, path.order, path.plan, path.augmentation, path.seed, **fields)
+    assert digests(lazy, num_workers=1) == here
 
 
 def test_starting_at_any_step_gives_the_batches_from_there(shards) -> None:
-    whole = digest(data_path(shards))
-    assert all(digest(data_path(shards), first_step=step) == whole[step:] for step in (1, 4))
+    whole = digests(data_path(shards))
+    assert all(digests(data_path(shards), first_step=step) == whole[step:] for step in (1, 4))
 
 
 def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
@@ -71,19 +124,16 @@ def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
     assert all(torch.equal(torch.cat(ranks), step) for ranks, step in zip(four, alone, strict=True))
 
 
-def test_labels_are_those_of_the_captions(starter, shards) -> None:
-    vocabulary = Vocabulary.load(starter.vocabulary)
-    labeller = Labeller("paper")
-    class_of = {synset.offset: number for number, synset in enumerate(vocabulary.synsets)}
+def test_labels_are_those_of_the_captions(shards, labels) -> None:
+    labeller, labelled = Labeller("paper"), 0
+    class_of = {s.offset: number for number, s in enumerate(labels.vocabulary.synsets)}
     captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
-    labelled, path = 0, data_path(shards, labels=VocabularyLabels(starter.labels, vocabulary))
-    for batch in path.batches(0, 0):
+    for batch in data_path(shards, labels=labels).batches(0, 0):
         values = batch.labels.values.tensor_split(batch.labels.offsets[1:-1])
-        for key, found in zip(batch.keys, values, strict=True):
+        for key, classes in zip(batch.keys, values, strict=True):
             expected = [class_of[s] for s in labeller(captions[key]) if s in class_of]
-            assert sorted(found.tolist()) == sorted(expected)
-            labelled += len(found) > 0
-        assert batch.tokens is None
+            assert sorted(classes.tolist()) == sorted(expected)
+            labelled += len(classes) > 0
     assert labelled > 10
 
 
@@ -92,9 +142,9 @@ LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog
 
 def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: Path) -> None:
     """By seed, epoch and key: the same in any worker, on any rank, from any step."""
-    samples = [(f"{i:02}", {"png": png(i), "txt": "\n".join(LINES).encode()}) for i in range(24)]
-    samples.append(("alone", {"png": png(24), "txt": LINES[1].encode()}))
-    write_shard(tmp_path / "0.tar", samples)
+    several = "\n".join(LINES).encode()
+    samples = [(f"{i:02}", {"png": plain((i, i, i)), "txt": several}) for i in range(24)]
+    write_shard(tmp_path / "0.tar", [*samples, ("alone", {"png": plain(), "txt": b"a cat"})])
     shard = open_shard(tmp_path / "0.tar")
     label_source(TarShard(shard.path), tmp_path, "paper")
     counts = count([tmp_path / "0.paper.labels.npz"])
@@ -119,12 +169,12 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     images = drawn()
     assert Counter(line for key, line in images if key != "alone").keys() == set(range(5))
     assert {line for key, line in images if key == "alone"} == {1}
-    # An image has other captions in other epochs.
-    assert min(len({line for k, line in images if k == key}) for key, _ in images[:25]) == 1
-    assert len({line for key, line in images if key == "00"}) > 1
-    assert drawn(num_workers=2) == images
-    assert drawn(first_step=30) == images[-len(drawn(first_step=30)) :]
-    ranks = [drawn(replicas=2, world_size=2, rank=rank) for rank in (0, 1)]
+    by_key = [{line for k, line in images if k == key} for key, _ in images[:25] if key != "alone"]
+    assert min(map(len, by_key)) > 1  # an image has other captions in other epochs
+    assert drawn(num_workers=1) == images
+    resumed = drawn(first_step=11)
+    assert resumed == images[-len(resumed) :]
+    ranks = [drawn(replicas=2, rank=rank, world_size=2) for rank in range(2)]
     assert Counter(ranks[0] + ranks[1]) == Counter(drawn(replicas=2, accumulation=2))
 
 
@@ -134,21 +184,11 @@ def test_rows_name_the_image_of_each_label() -> None:
     assert len(labels) == 4
 
 
-def png(colour: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (20, 20), (colour, colour, colour)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def broken_shard(path: Path, count: int, broken: range) -> Shard:
-    """Pictures of the grey level of their key, some of them broken."""
-    pictures = [b"broken" if i in broken else png(i) for i in range(count)]
-    write_shard(path, [(str(i), {"png": image, "txt": b""}) for i, image in enumerate(pictures)])
-    return open_shard(path)
+# Broken samples
 
 
 def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) -> None:
-    shard = broken_shard(tmp_path / "0.tar", 200, range(7, 8))
+    shard = open_shard(write_pictures(tmp_path / "0.tar", 200, broken=range(7, 8)))
     batches = list(data_path([shard], steps=30).batches(0, 0))
     named = {image for batch in batches for image in batch.broken}
     assert named == {(f"{tmp_path}/0.tar:7", "not a JPEG, PNG, WebP or GIF")}
@@ -158,8 +198,8 @@ def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) ->
 
 
 def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
-    shards = [broken_shard(tmp_path / "0.tar", 100, range(0, 100, 4))]
-    with pytest.raises(InputError, match=r"0\.tar:\d+.*--max-broken"):
+    shards = [open_shard(write_pictures(tmp_path / "0.tar", 100, broken=range(0, 100, 4)))]
+    with pytest.raises(InputError, match=r"0\.tar:\d+"):
         list(data_path(shards, steps=60).batches(0, 0))
     met = BrokenImages()
     for batch in data_path(shards, steps=60, max_broken=0.5).batches(0, 0):
@@ -167,7 +207,108 @@ def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
     assert met.counts() == {"not a JPEG, PNG, WebP or GIF": 25}
 
 
-def test_images_are_uint8_of_the_step_size(shards) -> None:
-    shapes = {tuple(batch.images.shape) for batch in data_path(shards, steps=12).batches(0, 0)}
-    assert shapes == {(6, 3, 32, 32), (4, 3, 48, 48)}
-    assert next(data_path(shards).batches(0, 0)).images.numpy().dtype == np.uint8
+# Workers that fail
+
+
+class Failing:
+    """Labels or images of a shard that is replaced while it is read."""
+
+    def __call__(self, number: object) -> object:
+        raise InputError("shard 0.tar changed")
+
+
+def test_an_error_in_a_worker_is_the_same_error_in_training_and_extraction(shards) -> None:
+    with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
+        list(data_path(shards, labels=Failing()).batches(0, 1))
+    split = Split(Path("x"), ["a", "b"], np.array([0, 1]), Failing())
+    reading = SimpleNamespace(num_workers=1, quiet=True, max_broken=0.01)
+    with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
+        extract(nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), central_square(8), split, reading)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program without options."""
+
+
+class Dying:
+    """Labels that cost the process its life."""
+
+    def __call__(self, samples: object) -> object:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class ClosedBeforeDeath:
+    """Items of a worker whose connections close before the signal of its death arrives."""
+
+    def __getitem__(self, number: int) -> int:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        raise EOFError
+
+
+def test_the_death_of_a_worker_is_one_line_before_the_time_is_up(
+    shards, monkeypatch, capsys
+) -> None:
+    def tell(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    monkeypatch.setattr("sys.argv", ["program"])
+    start = time.monotonic()
+    with one_line_exit(capsys, "--num-workers"):
+        run(Program, lambda _: list(data_path(shards, labels=Dying()).batches(0, 1)))
+    assert time.monotonic() - start < TIMEOUT_S
+    before = signal.signal(signal.SIGALRM, tell)
+    try:
+        with one_line_exit(capsys, "(pid 1)"):
+            run(Program, lambda _: list(Items(ClosedBeforeDeath(), range(1), 0)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+class Numbers:
+    """Items that are their own numbers."""
+
+    def __getitem__(self, number: int) -> int:
+        return number
+
+
+def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) -> None:
+    items = iter(Items(Numbers(), range(40), 1))
+    assert next(items) == 0
+    (worker,) = multiprocessing.active_children()
+    for name in ("TERM", "USR1"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    assert [next(items) for _ in range(30)] == list(range(1, 31))
+    worker.terminate()
+    worker.join(60)
+    assert worker.exitcode == 0
+
+
+class WithoutSharedMemory:
+    """Tensors of a worker whose shared memory is full; a limit on file size has the same effect."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        return torch.zeros(10_000)
+
+
+def test_full_shared_memory_is_one_line_at_once(capfd) -> None:
+    begin = time.monotonic()
+    with pytest.raises(InputError, match="--num-workers"):
+        list(Items(WithoutSharedMemory(), range(1), 1))
+    assert time.monotonic() - begin < TIMEOUT_S
+    assert capfd.readouterr().err == ""
+
+
+def test_ranks_share_cores_and_what_workers_read_ahead_is_bounded_by_bytes(monkeypatch) -> None:
+    batch = 154_000_000  # 1,024 images of 224 pixels
+    assert [ahead(1, 1_000), ahead(15, batch), ahead(200, batch)] == [MAX_AHEAD, 1, 1]
+    assert 4 * ahead(4, batch) * batch <= AHEAD_BYTES
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    for on_gpu, workers in ((False, 1), (True, 7)):
+        assert Items(["a"], range(1), pin_memory=on_gpu).loader.num_workers == workers
+    for ranks, cores in ((2, 4), (64, 2)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+        assert cores_of_a_rank() == cores

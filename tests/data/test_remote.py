@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,14 +19,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import fsspec
-import numpy as np
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image
+from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
 from catlip.cli import InputError
-from catlip.data import http_answers, remote, shards
+from catlip.data import remote, shards
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
 from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
@@ -73,17 +73,9 @@ def cached(tmp_path: Path) -> list[Path]:
     return sorted(path for path in files if not path.name.startswith(".") and path.suffix != PART)
 
 
-def write_shards(folder: Path, count: int, samples: int = 6) -> list[Path]:
-    """Tars of small pictures."""
-    paths = [folder / f"{number:04d}.tar" for number in range(count)]
-    for number, path in enumerate(paths):
-        content = []
-        for i in range(samples):
-            picture, shade = io.BytesIO(), (40 * i % 256, 7 * number % 256, 99)
-            Image.new("RGB", (40, 40), shade).save(picture, "PNG")
-            content.append((f"{number}-{i}", {"png": picture.getvalue(), "txt": b"a dog"}))
-        write_shard(path, content)
-    return paths
+def write_shards(folder: Path, count: int) -> list[Path]:
+    """Tars of six small pictures."""
+    return [write_pictures(folder / f"{number:04d}.tar", 6) for number in range(count)]
 
 
 def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int = 40) -> list[str]:
@@ -99,13 +91,6 @@ def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int =
 # Names
 
 
-def test_a_hundred_thousand_shards_are_named_without_a_request() -> None:
-    start = time.monotonic()
-    paths = expand("s3://nowhere/{000000..129999}.tar")
-    assert time.monotonic() - start < 20
-    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
-
-
 def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     s3: S3Server, http: FaultyServer
 ) -> None:
@@ -115,9 +100,13 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     for pattern in ("listed", "listed/", "listed/*.tar", "listed/[01].tar", "listed/{0..1}.tar"):
         assert expand(f"s3://{BUCKET}/{pattern}") == named
     assert expand(map(str, named)) == named
-    with pytest.raises(InputError, match=r"no shard matches .*/absent/\*\.tar"):
+    start = time.monotonic()
+    paths = expand("s3://nowhere/{000000..129999}.tar")  # without a request
+    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
+    assert time.monotonic() - start < 20
+    with pytest.raises(InputError, match=r"/absent/\*\.tar"):
         expand(f"s3://{BUCKET}/absent")
-    with pytest.raises(InputError, match="empty"):
+    with pytest.raises(InputError, match="//0"):
         expand("https://host/a//0.tar")
 
 
@@ -130,7 +119,7 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
 def test_what_fails_in_the_middle_is_asked_for_again(
     http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
-    monkeypatch.setattr(http_answers, "STALLED_S", 1)
+    monkeypatch.setattr(remote, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
     assert read(url) == CONTENT
     failed = [fault for fault in faults if fault in ("cut", "503", "stall")]
@@ -161,8 +150,8 @@ def test_a_hostile_server_is_left_soon_with_one_line(
     fault: str,
     read_it: Callable[[str], object],
 ) -> None:
-    monkeypatch.setattr(http_answers, "STALLED_S", 1)
-    monkeypatch.setattr(http_answers, "MAX_BYTES", 10 * MB)
+    monkeypatch.setattr(remote, "STALLED_S", 1)
+    monkeypatch.setattr(remote, "MAX_ANSWER_BYTES", 10 * MB)
     monkeypatch.setattr(remote, "GIVE_UP_S", 0)
     http.put("/0.tar/", CONTENT)  # where a folder is listed
     url, http.faults = http.put("/0.tar", CONTENT), [fault] * 9
@@ -180,6 +169,10 @@ def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Se
         with pytest.raises(InputError, match=rf"{url} is not there"):
             read(url)
     assert time.monotonic() - start < 5
+    with pytest.raises(InputError, match="s3://nobucket/file"):
+        remote.write_file(Path("s3://nobucket/file"), b"content")
+    with pytest.raises(InputError, match="s3://nobucket/folder"):
+        remote.names_in(Path("s3://nobucket/folder"))
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
@@ -212,14 +205,6 @@ def test_half_a_file_on_a_disk_does_not_have_its_name(tmp_path: Path, monkeypatc
     assert remote.read_file(path) == b"before"
 
 
-def test_a_bucket_that_is_not_there_is_named_and_has_no_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"content")
-    with pytest.raises(InputError, match="s3://nobucket/file"):
-        remote.put_file(tmp_path / "source", Path("s3://nobucket/file"))
-    with pytest.raises(InputError, match="s3://nobucket/folder"):
-        remote.names_in(Path("s3://nobucket/folder"))
-
-
 def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
     http: FaultyServer, tmp_path: Path
 ) -> None:
@@ -231,7 +216,7 @@ def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
 
 def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
     url, http.faults = http.put("/0.tar", CONTENT), ["503"] * 99
-    with pytest.raises(InputError, match=rf"{url} cannot be read: ClientResponseError: 503"):
+    with pytest.raises(InputError, match=rf"{url} .*503"):
         read(url)
     assert http.gets["/0.tar"] == 1 + len(remote.DELAYS_S)
 
@@ -262,10 +247,7 @@ def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*arguments: object, **options: object) -> None:
-        raise ImportError("Install s3fs to access S3")
-
-    monkeypatch.setattr("fsspec.filesystem", absent)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(InputError, match=r"catlip-bench\[remote\]"):
         read("s3://bucket/0.tar")
 
@@ -307,41 +289,27 @@ def test_a_file_that_changes_while_it_is_fetched_is_not_kept(
 # The cache
 
 
-def in_its_place(path: Path, spoil: str) -> None:
-    """Spoil a file of the cache."""
-    content = path.read_bytes()
-    path.unlink()
-    if spoil == "cut short":
-        path.write_bytes(content[:-512])
-    elif spoil == "a link":
-        path.symlink_to(write_shards(path.parent.parent / "others", 1)[0])
-    elif spoil == "a dangling link":
-        path.symlink_to("nowhere")
-    elif spoil == "a pipe":
-        os.mkfifo(path)
-    else:
-        write_shard(path, [("other", {"txt": b"a cat"})])
-        other = path.read_bytes()
-        path.write_bytes(other + bytes(len(content) - len(other)))
-
-
-@pytest.mark.parametrize(
-    "spoil", ["cut short", "a link", "a dangling link", "a pipe", "another of the same size"]
-)
+@pytest.mark.parametrize("spoil", ["cut short", "a link", "a pipe"])
 def test_what_lies_in_the_place_of_a_cached_shard_is_fetched_anew(
     s3: S3Server, tmp_path: Path, spoil: str
 ) -> None:
     (path,) = write_shards(tmp_path / "data", 1)
     s3.put_folder(tmp_path / "data", tmp_path.name)
     url = f"s3://{BUCKET}/{tmp_path.name}/{path.name}"
-    whole = open_shard(*expand(url)).captions(0)
-    in_its_place(next((tmp_path / "cache" / "shards").glob("[0-9a-f]*")), spoil)
+    open_shard(*expand(url))
+    (file,) = cached(tmp_path)
+    content = file.read_bytes()
+    file.unlink()
+    if spoil == "cut short":
+        file.write_bytes(content[:-512])
+    elif spoil == "a link":
+        file.symlink_to("nowhere")
+    else:
+        os.mkfifo(file)
     shards._file.cache_clear()
-    shard = open_shard(*expand(url))
-    assert [shard.captions(0), shard.image_bytes(5)] == [whole, open_shard(path).image_bytes(5)]
-    (file,) = (tmp_path / "cache" / "shards").glob("[0-9a-f]*")
+    assert open_shard(*expand(url)).image_bytes(5) == open_shard(path).image_bytes(5)
     assert not file.is_symlink()
-    assert file.read_bytes() == path.read_bytes()
+    assert file.read_bytes() == content
 
 
 def file_cache(folder: Path, limit: int) -> FileCache:
@@ -403,35 +371,6 @@ def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readabl
     assert opened[1].read() == content_of(1)
 
 
-def test_the_folder_is_listed_only_when_there_may_be_no_room(tmp_path: Path, monkeypatch) -> None:
-    listed, scandir = [], os.scandir
-
-    def listing(folder: Path) -> object:
-        listed.append(folder)
-        return scandir(folder)
-
-    monkeypatch.setattr(os, "scandir", listing)
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    for number in range(1_000):  # a cache for each, as each process has one
-        file_cache(folder, 400_000).open(f"{number}", 1_000, lambda file: None).close()
-    assert len(listed) < 150
-    sizes = [path.stat().st_size for path in folder.iterdir() if path.name != LOCK]
-    assert 390_000 <= sum(sizes) <= 400_000
-    left = sorted(int(path.name) for path in folder.glob("[0-9]*"))
-    assert left == list(range(1_000 - len(sizes), 1_000))
-
-
-@pytest.mark.parametrize("content", [b"", b"12", b"x" * 20])
-def test_a_lock_file_without_a_number_is_made_again(tmp_path: Path, content: bytes) -> None:
-    cache = file_cache(tmp_path / "cache", 3 * MB)
-    for number in range(3):
-        hold(cache, number).close()
-    (cache.folder / LOCK).write_bytes(content)
-    hold(cache, 3).close()
-    assert len([*cache.folder.glob("[0-9]")]) == 3
-
-
 def test_a_file_larger_than_the_cache_is_refused(http: FaultyServer, monkeypatch) -> None:
     monkeypatch.setenv(CACHE_SIZE, "0.002")
     with pytest.raises(InputError, match=rf"0\.003 GB .*{CACHE_SIZE}"):
@@ -470,9 +409,8 @@ def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
 # Training
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_order_crops_and_resume_are_those_of_a_disk(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_shards(tmp_path / "data", 2 * WINDOW_SHARDS + 3)
     size = sum(path.stat().st_size for path in paths)
@@ -484,8 +422,8 @@ def test_order_crops_and_resume_are_those_of_a_disk(
     assert distant.counts.tolist() == local.counts.tolist()
     assert distant.digest == local.digest
     whole = digests(local, 0)
-    assert digests(distant, workers) == whole
-    assert digests(distant, workers, first_step=17) == whole[17:]
+    assert digests(distant, workers=0) == whole
+    assert digests(distant, workers=2, first_step=17) == whole[17:]
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
@@ -530,15 +468,6 @@ def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
     assert sum(http.gets[f"/{number:04d}.tar"] for number in next_) >= 8
 
 
-def test_the_windows_are_those_that_the_order_reads() -> None:
-    order = SampleOrder([3] * 40, seed=5)
-    for position in (0, 47, 48, 119, 120, 500):
-        now, next_ = order.windows_at(position)
-        read, _ = order(np.arange(position, position + 60))
-        assert read[0] in now
-        assert next(shard for shard in read if shard not in now) in next_
-
-
 # Credentials
 
 
@@ -556,21 +485,14 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
         assert file.read() == CONTENT
     assert http.queries == {"sig=hidden%2Fsignature"}
     assert http.authorizations == {"Basic YW5uOmhpZGRlbi13b3Jk"}
-    said = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
-    assert "hidden" not in without_credentials(said)
-    assert SECRET_KEY not in without_credentials(said)
+    message = f"{named}: hidden-word, key {SECRET_KEY}, sig=hidden%2Fsignature"
+    assert "hidden" not in without_credentials(message)
+    assert SECRET_KEY not in without_credentials(message)
 
 
-def test_remote_paths_are_shown_as_urls() -> None:
-    path = Path("s3://bucket/{0..1}.tar")
-    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
-        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
-    )
-    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
-    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
-
-
-def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_urls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     for text in (
         "what? a caption: 12:/ no@address",
@@ -580,6 +502,12 @@ def test_only_the_credentials_of_a_url_are_taken(monkeypatch: pytest.MonkeyPatch
     ):
         assert take_credentials(text) == text
     assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
+    path = Path("s3://bucket/{0..1}.tar")
+    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
+        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
+    )
+    assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
+    assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 
 
 @pytest.mark.parametrize("odd", ["/", "'", '"', " ", "?", "#", "@", ":", "%2F", "/@", "a:1/"])
@@ -625,16 +553,12 @@ def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
 
 
 def test_an_input_of_the_pipeline_counts_by_size_and_tag_and_is_not_fetched(
-    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
+    http: FaultyServer,
 ) -> None:
-    digest = digest_of_data.__globals__["_digest_of_remote"]
-    for name in ("/0.tar", "/1.tar"):
-        http.put(name, CONTENT)
-    pattern = f"http://{http.place}/{{0..1}}.tar"
-    first = digest_of_data(pattern)
-    http.put("/1.tar", CONTENT[::-1])
-    assert digest_of_data(pattern) == first  # a run asks once
-    digest.cache_clear()
-    assert digest_of_data(pattern) not in (first, MISSING)
+    digests = set()
+    for number, content in enumerate((CONTENT, CONTENT[::-1])):
+        http.put(f"/{number}.tar", content)
+        digests.add(digest_of_data(f"http://{http.place}/{number}.tar"))
+    assert len(digests - {MISSING}) == 2
     assert not http.gets
     assert digest_of_data(f"http://{http.place}/{{0..2}}.tar") == MISSING

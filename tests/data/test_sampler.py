@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
-from catlip.data.sampler import SampleOrder, StepPlan, image_sizes, steps_for
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan, image_sizes, steps_for
 from catlip.recipes.pretrain import CATLIP
 
 
@@ -49,6 +49,28 @@ def test_every_sample_stands_once_in_each_epoch(counts, seed, window, epoch) -> 
     assert found == [(shard, i) for shard, count in enumerate(counts) for i in range(count)]
 
 
+@given(
+    counts=COUNTS, seed=st.integers(0, 3), micro_steps=st.integers(1, 3), ranks=st.integers(1, 4)
+)
+@settings(max_examples=40)
+def test_all_ranks_together_see_each_sample_of_an_epoch_once(
+    counts, seed, micro_steps, ranks
+) -> None:
+    order = SampleOrder(counts, seed, window=2)
+    sizes = [ImageSize(16, 6), ImageSize(24, 3)]
+    plan = StepPlan(sizes, micro_steps * ranks, num_steps=order.total, seed=seed)
+    positions = np.concatenate(
+        [
+            (step.begins(micro_steps, ranks)[..., None] + np.arange(step.batch)).ravel()
+            for step in map(plan.__getitem__, range(len(plan)))
+        ]
+    )
+    seen = np.stack(order(positions), axis=1)
+    for epoch in range(3):  # a step has at least 3 images, so the run takes 3 epochs or more
+        of_epoch = seen[positions // order.total == epoch]
+        assert len(np.unique(of_epoch, axis=0)) == len(of_epoch) == order.total
+
+
 @given(counts=COUNTS, start=st.integers(0, 500), length=st.integers(1, 200))
 @settings(max_examples=60)
 def test_a_position_alone_decides_its_sample(counts, start, length) -> None:
@@ -80,10 +102,15 @@ def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> N
     assert len(np.unique(shards)) <= 3 * order.window
 
 
-def test_a_worker_gets_the_same_order() -> None:
-    order, positions = SampleOrder([5, 0, 7, 3], seed=2, window=2), np.arange(40)
+def test_a_worker_gets_the_same_order_and_knows_the_shards_of_this_window_and_the_next() -> None:
+    order, positions = SampleOrder([3] * 40, seed=5), np.arange(700)
     copy = pickle.loads(pickle.dumps(order))
     np.testing.assert_array_equal(copy(positions), order(positions))
+    for position in (0, 47, 48, 119, 120, 500):
+        now, next_ = order.windows_at(position)
+        read, _ = order(np.arange(position, position + 60))
+        assert read[0] in now
+        assert next(shard for shard in read if shard not in now) in next_
 
 
 def test_shards_without_samples_are_refused() -> None:

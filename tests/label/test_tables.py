@@ -18,8 +18,7 @@ from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.label import label_captions
 from catlip.label.sources import TarShard, find
-from catlip.label.tables.columns import Unusable
-from catlip.label.tables.parts import cut
+from catlip.label.tables import Unusable, cut
 
 KINDS = ("csv", "tsv", "jsonl", "parquet")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -93,47 +92,6 @@ def test_every_line_of_a_text_file_is_a_caption(folder, texts, part_rows):
     assert samples(folder / "t.txt", None, part_rows) == expected
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
-def test_any_line_ends_will_do_and_the_last_may_be_missing(tmp_path, kind, end):
-    lines = {
-        "csv": ["caption,x", "a dog,1", "a cat,2"],
-        "jsonl": ['{"caption": "a dog"}', '{"caption": "a cat"}'],
-    }
-    path = tmp_path / f"t.{kind}"
-    path.write_bytes(end.join(lines.get(kind, ["a dog", "a cat"])).encode())
-    assert captions(path, part_rows=1) == ["a dog", "a cat"]
-
-
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "txt"])
-def test_a_gzipped_table_is_read_like_a_plain_one(tmp_path, kind):
-    texts = [f"caption {n}" for n in range(25)]
-    plain = write_table(tmp_path / f"t.{kind}", texts)
-    packed = tmp_path / f"t.{kind}.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
-    assert samples(packed) == samples(plain)
-    assert cut(packed, part_rows=10)[2].name == "t-00002"
-    packed.write_bytes(packed.read_bytes()[:-20])
-    with pytest.raises(InputError, match=re.escape(str(packed))):
-        samples(packed)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
-    (tmp_path / "t.csv").write_bytes("\ufeffcaption,x\na dog,1\n".encode())
-    (tmp_path / "t.jsonl").write_bytes('\ufeff{"caption": "a dog"}\n'.encode())
-    (tmp_path / "t.txt").write_bytes("\ufeffa dog\n".encode())
-    assert [captions(path) for path in sorted(tmp_path.iterdir())] == [["a dog"]] * 3
-
-
-def test_empty_lines_are_no_rows_of_csv_and_json_but_captions_of_text(tmp_path):
-    (tmp_path / "t.csv").write_text("caption\n\na dog\n\n\na cat\n\n")
-    (tmp_path / "t.jsonl").write_text('\n{"caption": "a dog"}\n  \n{"caption": "a cat"}\n\n')
-    (tmp_path / "t.txt").write_text("a dog\n\na cat\n")
-    for name in ("t.csv", "t.jsonl"):
-        assert samples(tmp_path / name, part_rows=1) == [("0", "a dog"), ("1", "a cat")]
-    assert captions(tmp_path / "t.txt", part_rows=1) == ["a dog", "", "a cat"]
-
-
 @pytest.mark.parametrize(("kind", "comma"), [("csv", b","), ("tsv", b"\t")])
 def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
     path = tmp_path / f"cc3m.{kind}"
@@ -154,51 +112,58 @@ def test_a_missing_column_is_an_error_that_lists_those_that_are_there(tmp_path, 
     assert captions(path, "url") == ["u"]
 
 
-@pytest.mark.parametrize("name", ["caption", "text", "TEXT", "texts"])
-def test_the_usual_columns_need_not_be_named(tmp_path, name):
-    (tmp_path / "t.csv").write_text(f"texts_,{name}\nx,a dog\n")
-    (tmp_path / "t.jsonl").write_text(json.dumps({"x": 1, name: "a dog"}) + "\n")
-    pq.write_table(pa.table({"x": [1], name: ["a dog"]}), tmp_path / "t.parquet")
-    assert [captions(path) for path in sorted(tmp_path.iterdir())] == [["a dog"]] * 3
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        *(
+            (f"t.{kind}", end.join(lines), ["a dog", "a cat"])
+            for end in ("\n", "\r\n", "\r")
+            for kind, lines in {
+                "csv": ["caption,x", "a dog,1", "a cat,2"],
+                "jsonl": ['{"caption": "a dog"}', '{"caption": "a cat"}'],
+                "txt": ["a dog", "a cat"],
+            }.items()
+        ),
+        ("t.csv", "\ufeffcaption,x\na dog,1\n", ["a dog"]),
+        ("t.jsonl", '\ufeff{"caption": "a dog"}\n', ["a dog"]),
+        ("t.txt", "\ufeffa dog\n", ["a dog"]),
+        ("t.csv", "caption\n\na dog\n\n\na cat\n\n", ["a dog", "a cat"]),
+        ("t.jsonl", '\n{"caption": "a dog"}\n  \n{"caption": "a cat"}\n\n', ["a dog", "a cat"]),
+        ("t.txt", "a dog\n\na cat\n", ["a dog", "", "a cat"]),
+        ("t.csv", "texts_,texts\nx,a dog\n", ["a dog"]),
+        ("t.jsonl", '{"x": 1, "TEXT": "a dog"}\n', ["a dog"]),
+        ("t.csv", b"caption\na caf\xe9 \xff\n", ["a caf\ufffd \ufffd"]),
+        ("t.jsonl", b'{"caption": "a caf\xe9 \xff"}\n', ["a caf\ufffd \ufffd"]),
+        ("t.txt", b"a caf\xe9 \xff", ["a caf\ufffd \ufffd"]),
+        (
+            "t.csv",
+            "x,caption\n1,a dog\n2\n3,\n4,a cat,5\n",
+            ["a dog", Unusable("a row that ends before its caption"), "", "a cat"],
+        ),
+    ],
+)
+def test_text_tables_are_read_whatever_their_line_ends_and_marks(tmp_path, name, content, expected):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert captions(path, part_rows=1) == expected
+    numbered = [(str(number), caption) for number, caption in enumerate(expected)]
+    packed = path.with_name(f"{name}.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert samples(packed) == samples(path) == numbered
+    assert cut(packed)[0].name == "t-00000"
 
 
-def test_a_row_without_a_caption_says_why(tmp_path):
+def test_a_row_of_json_without_a_caption_says_why(tmp_path):
     rows = {
         '{"caption": "a dog"}': "a dog",
         '{"caption": null}': None,
         '{"x": 1}': Unusable("a row without caption"),
-        '{"caption": ["a", "b"]}': Unusable("not text but a list"),
-        '{"caption": {"en": "a"}}': Unusable("not text but an object"),
-        '{"caption": 3.5}': Unusable("not text but a number"),
-        '{"caption": true}': Unusable("not text but true or false"),
-        "[1]": Unusable("not a JSON object but a list"),
-        '"a dog"': Unusable("not a JSON object but text"),
-        "17": Unusable("not a JSON object but a number"),
-        "null": Unusable("not a JSON object but null"),
-        '{"caption": "a': Unusable("not JSON"),
-        "b'a dog'": Unusable("not JSON"),
-        "9" * 5000: Unusable("not JSON"),
-        "[" * 100_000: Unusable("not JSON"),
+        **dict.fromkeys(('{"caption": ["a"]}', '{"caption": 3.5}'), Unusable("not text")),
+        **dict.fromkeys(("[1]", '"a dog"', "17", "null"), Unusable("not a JSON object")),
+        **dict.fromkeys(('{"caption": "a', "9" * 5000, "[" * 100_000), Unusable("not JSON")),
     }
     (tmp_path / "t.jsonl").write_text("\n".join(rows))
     assert captions(tmp_path / "t.jsonl", part_rows=4) == list(rows.values())
-    (tmp_path / "t.csv").write_text("x,caption\n1,a dog\n2\n3,\n4,a cat,5\n")
-    short = Unusable("a row that ends before its caption")
-    assert captions(tmp_path / "t.csv") == ["a dog", short, "", "a cat"]
-    pq.write_table(pa.table({"caption": ["a dog", None, ""]}), tmp_path / "t.parquet")
-    assert captions(tmp_path / "t.parquet") == ["a dog", None, ""]
-
-
-def test_what_is_not_utf8_is_replaced(tmp_path):
-    content = b"a caf\xe9 \xff"
-    (tmp_path / "t.csv").write_bytes(b"caption\n" + content + b"\n")
-    (tmp_path / "t.jsonl").write_bytes(b'{"caption": "' + content + b'"}\n')
-    (tmp_path / "t.txt").write_bytes(content)
-    text = pa.StringArray.from_buffers(
-        1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content)
-    )
-    pq.write_table(pa.table({"caption": text}), tmp_path / "t.parquet")
-    assert [captions(path) for path in sorted(tmp_path.iterdir())] == [["a caf\ufffd \ufffd"]] * 4
 
 
 @pytest.mark.parametrize(
@@ -209,19 +174,24 @@ def test_what_is_not_utf8_is_replaced(tmp_path):
         pa.string_view(),
         pa.binary(),
         pa.dictionary(pa.int8(), pa.string()),
+        pa.null(),
     ],
     ids=str,
 )
 def test_every_kind_of_text_column_of_parquet_is_read(tmp_path, kind):
-    texts = ["a dog", None, "über", "a dog"]
+    texts = [None] * 4 if kind == pa.null() else ["a dog", None, "über", ""]
     table = pa.table({"caption": pa.array(texts).cast(kind)})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
     assert captions(tmp_path / "t.parquet", part_rows=2) == texts
 
 
-def test_a_column_of_nothing_has_no_captions(tmp_path):
-    pq.write_table(pa.table({"caption": pa.nulls(3)}), tmp_path / "t.parquet")
-    assert captions(tmp_path / "t.parquet") == [None] * 3
+def test_parquet_text_that_is_not_utf8_is_replaced(tmp_path):
+    content = b"a caf\xe9"
+    text = pa.StringArray.from_buffers(
+        1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content)
+    )
+    pq.write_table(pa.table({"caption": text}), tmp_path / "t.parquet")
+    assert captions(tmp_path / "t.parquet") == ["a caf\ufffd"]
 
 
 @pytest.mark.parametrize("column", [[1, 2], [["a dog"], ["a cat"]]])
@@ -231,69 +201,57 @@ def test_a_parquet_column_that_is_not_text_is_refused(tmp_path, column):
         cut(tmp_path / "t.parquet")
 
 
-@pytest.mark.parametrize("size", [4, 1000, -1000, -4])
-def test_a_damaged_parquet_file_is_named(tmp_path, size):
-    path = write_table(tmp_path / "t.parquet", [f"caption {n}" for n in range(1000)])
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"t\.parquet"):
-        samples(path)
+def parquet(folder):
+    return write_table(folder / "p.parquet", [f"caption {n}" for n in range(1000)], 1000)
 
 
-def test_a_parquet_file_damaged_inside_is_named(tmp_path):
-    texts = [f"caption {n}" for n in range(1000)]
-    path = write_table(tmp_path / "t.parquet", texts, row_group_size=1000)
-    content = bytearray(path.read_bytes())
+def damaged_inside(folder):
+    content = bytearray(parquet(folder).read_bytes())
     content[50:3000] = bytes(2950)
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"t\.parquet"):
-        samples(path)
+    return bytes(content)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("t.csv", ""), ("t.csv", "caption\n"), ("t.jsonl", ""), ("t.txt", ""), ("t.parquet", "")],
+    [
+        ("t.csv", lambda _: b""),
+        ("t.csv", lambda _: b"caption\n"),
+        ("t.txt", lambda _: b""),
+        ("t.parquet", lambda _: b""),
+        ("t.parquet", lambda folder: parquet(folder).read_bytes()[:-4]),
+        ("t.parquet", lambda folder: parquet(folder).read_bytes()[:1000]),
+        ("t.parquet", damaged_inside),
+        ("t.csv.gz", lambda _: gzip.compress(b"caption\na dog\n")[:-9]),
+        ("t.csv", lambda _: b'caption\n"a dog\n' + b"a cat\n" * 4_000_000),  # an open quote
+    ],
 )
-def test_an_empty_table_or_a_header_alone_is_an_error(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
+def test_an_empty_or_damaged_table_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content(tmp_path))
     with pytest.raises(InputError, match=re.escape(name)):
-        cut(tmp_path / name)
+        samples(tmp_path / name)
 
 
 def test_a_table_that_is_gone_when_it_is_read_is_an_error(tmp_path):
     part = cut(write_table(tmp_path / "x.csv", ["a dog"]))[0]
     part.path.unlink()
-    with pytest.raises(InputError, match=r"x\.csv.*No such file"):
+    with pytest.raises(InputError, match=r"x\.csv"):
         list(part.samples())
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path):
-    (tmp_path / "t.csv").write_text('caption\n"a dog\n' + "a cat\n" * 4_000_000)
-    with pytest.raises(InputError, match=r"t\.csv.*quote"):
-        cut(tmp_path / "t.csv")
-
-
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
-def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, kind):
-    path = tmp_path / f"t.{kind}.gz"
-    path.write_bytes(gzip.compress(b"caption\n" + bytes(200_000_000), 1))
-    tracemalloc.start()
-    with pytest.raises(InputError, match=rf"t\.{kind}\.gz.*16 MiB.*byte 8"):
-        cut(path)
-    assert tracemalloc.get_traced_memory()[1] < 60_000_000
-    tracemalloc.stop()
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
-def test_memory_does_not_grow_with_the_rows(tmp_path, kind):
-    path = tmp_path / f"t.{kind}"
+def test_memory_does_not_grow_with_the_rows_or_with_a_line_without_an_end(tmp_path, kind):
+    path, endless = tmp_path / f"t.{kind}", tmp_path / f"endless.{kind}.gz"
     write_table(path, [f"caption {n} of a rather long file" for n in range(50_000)])
+    endless.write_bytes(gzip.compress(b"caption\n" + bytes(200_000_000), 1))
     tracemalloc.start()
     for part in cut(path, part_rows=20_000):
         for _ in part.samples():
             pass
-    _, peak = tracemalloc.get_traced_memory()
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000 < path.stat().st_size
+    with pytest.raises(InputError, match=rf"endless\.{kind}\.gz"):
+        cut(endless)
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
-    assert peak < 1_000_000 < path.stat().st_size
 
 
 def test_memory_does_not_grow_with_the_row_groups_of_parquet(tmp_path):
@@ -312,30 +270,21 @@ def test_memory_does_not_grow_with_the_row_groups_of_parquet(tmp_path):
 def test_a_folder_stands_for_its_tars_or_else_for_one_kind_of_table(tmp_path):
     for name in ("b.tar", "a.tar", "a.parquet", "a_stats.json"):
         (tmp_path / name).touch()
-    assert find([str(tmp_path)]) == [tmp_path / "a.tar", tmp_path / "b.tar"]
-    for name in ("a.tar", "b.tar", "a.parquet"):
-        (tmp_path / name).unlink()
-    with pytest.raises(InputError, match=rf"{tmp_path}.*\.parquet"):
-        find([str(tmp_path)])
+    tars = [tmp_path / "a.tar", tmp_path / "b.tar"]
+    assert find([str(tmp_path)]) == tars
+    assert find([f"{tmp_path}/*.tar", f"{tmp_path}/{{a..b}}.tar"]) == tars, "each once"
+    for path in (*tars, tmp_path / "a.parquet"):
+        path.unlink()
     for name in ("README.txt", "d.csv", "c.csv.gz"):
         (tmp_path / name).touch()
     assert find([str(tmp_path)]) == [tmp_path / "c.csv.gz", tmp_path / "d.csv"]
 
 
-def test_sources_are_found_by_globs_and_braces_and_each_once(tmp_path):
-    names = [f"{n}.jsonl" for n in range(3)]
-    for name in names:
+@pytest.mark.parametrize("name", ["notes.md", "a.parquet.gz", "a.tar.gz", "captions", "no.tar"])
+def test_what_is_no_shard_or_table_is_refused(tmp_path, name):
+    if name != "no.tar":
         (tmp_path / name).touch()
-    found = find([f"{tmp_path}/*.jsonl", f"{tmp_path}/{{0..1}}.jsonl"])
-    assert found == [tmp_path / name for name in names]
-    with pytest.raises(InputError, match=r"3\.jsonl"):
-        find([f"{tmp_path}/{{0..3}}.jsonl"])
+    with pytest.raises(InputError, match=re.escape(name)):
+        find([str(tmp_path / name)])
     with pytest.raises(InputError):
         find([])
-
-
-@pytest.mark.parametrize("name", ["notes.md", "a.parquet.gz", "a.tar.gz", "captions"])
-def test_a_file_of_another_kind_is_refused(tmp_path, name):
-    (tmp_path / name).touch()
-    with pytest.raises(InputError, match=rf"{name}.*\.tar.*\.parquet"):
-        find([str(tmp_path / name)])

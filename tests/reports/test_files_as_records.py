@@ -21,22 +21,10 @@ def test_a_file_is_the_record_that_its_folder_would_give():
     assert (record.root, record.scale) == ("records", "starter")
 
 
-def test_the_scale_is_found_when_the_path_does_not_name_it(golden, monkeypatch):
-    monkeypatch.chdir(golden / FILE.parent)
-    (record,) = read_records([Path(FILE.name)]).every
-    assert (record.root, record.scale) == ("../..", "starter")
-
-
 def test_a_file_beside_its_folder_is_read_once():
     both, once = read_records([FILE, Path("records")]), read_records([Path("records")])
     assert both.every[0] == read_records([FILE]).every[0]
     assert sorted(r.path for r in both.every) == sorted(r.path for r in once.every)
-
-
-def test_a_file_that_is_no_record_is_listed():
-    records = read_records([Path("records/starter/pretrain/cut-short.json")])
-    assert not records.every
-    assert [problem.reason.partition(":")[0] for problem in records.problems] == ["corrupt"]
 
 
 def test_the_figures_of_one_file_are_drawn(tmp_path):

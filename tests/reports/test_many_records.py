@@ -10,7 +10,7 @@ from report_support import records_in, table, undrawn_html
 
 from catlip.results.figures import render
 from catlip.results.run import Records
-from catlip.table import MOST_ROWS, Cell, Table, as_csv, as_markdown
+from catlip.table import MOST_ROWS, as_csv, as_markdown
 from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.render import provenance
@@ -72,13 +72,6 @@ def test_of_very_many_records_only_those_that_a_number_links_to_are_a_line(many,
     assert len(table(page, "records").rows) == len(many.every)
 
 
-def test_the_first_records_of_every_group_are_whole(many, monkeypatch):
-    monkeypatch.setattr(provenance, "ROOM", 20_000)
-    groups = record_groups(many, ())
-    assert all(group.records and group.lines for group in groups)
-    assert abs(len(groups[0].records) - len(groups[1].records)) <= 1
-
-
 def test_records_that_fit_are_all_whole_and_no_csv_of_them_is_written(page, write_record, tmp_path):
     write_record("pretrain", "catlip-seed0", root="few")
     few = build_page(read_records([tmp_path / "few"]))
@@ -94,11 +87,6 @@ def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
     assert text.count("CatLIP, seed") == MOST_ROWS
     assert f"{MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in text
     assert 'href="tables/trainings.csv"' in undrawn_html(page)
-
-
-def test_a_table_that_fits_is_not_cut():
-    fits = Table("t", "T", ["A"], [[Cell("x"), Cell("y")]] * MOST_ROWS)
-    assert "rows" not in as_markdown(fits)
 
 
 def test_figures_draw_so_many_curves_and_marks_and_say_so(many):

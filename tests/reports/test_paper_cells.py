@@ -5,9 +5,7 @@ nothing else fills any.
 import pytest
 from report_support import records_in
 
-from reports.paper.paper_cells import Ours
-from reports.paper.paper_tables import result_table, result_tables
-from reports.read.records import read_records
+from reports.paper.paper_tables import result_tables
 
 
 def filled(tmp_path):
@@ -60,15 +58,6 @@ def test_fine_tuning_fills_tables_1_and_2_by_method_encoder_and_resolution(trans
     assert of_another_stem.text == "84.5"
 
 
-def test_of_two_rows_of_an_encoder_the_resolution_chooses(transfer, tmp_path):
-    transfer("finetune", "catlip", "datacomp", {"imagenet_top1": 0.88}, side=512)
-    table = result_table("table_2", Ours(records_in(tmp_path)))
-    at = table.columns.index("ImageNet-1k top-1, ours (%)")
-    side = table.columns.index("Resolution, fine-tuning (px)")
-    own = [row for row in table.rows if row[0].text == "CatLIP ViT B/16 (Ours)"]
-    assert {row[side].text: row[at].text for row in own} == {"224": "not run", "512": "88.0"}
-
-
 def test_dense_transfer_fills_tables_3_to_5_from_datacomp_alone(transfer, tmp_path):
     for scale in ("cc3m", "datacomp"):
         transfer("multilabel", "catlip", scale, {"map_macro": 0.88, "map_micro": 0.9})
@@ -105,18 +94,6 @@ def test_what_is_not_at_the_papers_scale_never_enters(transfer, tmp_path, change
     papers = {"kind": "multilabel", "method": "catlip", "scale": "datacomp"}
     transfer(**papers | {"metrics": {"map_macro": 0.9}} | changes)
     assert filled(tmp_path) == {}
-
-
-def test_what_counts_is_the_pre_training_and_not_the_folder_of_the_record(transfer, tmp_path):
-    transfer("multilabel", "catlip", "datacomp", {"map_macro": 0.9}, folder="bench")
-    assert len(filled(tmp_path)) == 1
-
-
-def test_of_two_folders_of_records_the_first_speaks(transfer, tmp_path):
-    for root, accuracy in (("runs", 0.9), ("brought", 0.1)):
-        transfer("multilabel", "catlip", "datacomp", {"map_macro": accuracy}, root=root)
-    tables = result_tables(read_records([tmp_path / "runs", tmp_path / "brought"]))
-    assert "90.0 (n = 1, Device A)" in [cell.full for row in tables[2].rows for cell in row]
 
 
 def test_cached_features_and_mixed_recipes_and_nan_are_said_at_the_cell(transfer, tmp_path):

@@ -10,15 +10,11 @@ from report_support import program_of
 
 from catlip.results.run import Records
 from reports.paper.paper_cells import MEASURED, Ours
-from reports.paper.paper_tables import COMMANDS, figures_stated, result_table, result_tables
+from reports.paper.paper_tables import COMMANDS, result_table, result_tables
 from reports.paper.published import (
-    FOLDER,
     GROUP,
-    READINGS,
     TITLES,
-    paper_name,
     read_published,
-    same_value,
 )
 
 # Rows, and columns beside the row's label, of each table in the paper.
@@ -39,25 +35,12 @@ SHAPES = {
 NOT_READ_TWICE = {"Image encoder", "Resolution", GROUP}
 
 
-def test_every_file_is_known_and_every_known_table_has_its_file():
-    assert {path.stem for path in FOLDER.glob("*.csv")} == {*TITLES, "external_rates"}
-
-
 @pytest.mark.parametrize("name", TITLES)
 def test_no_cell_lacks_a_source(name):
     begins = {"paper": "paper", "readme": "release", "config": "release"}
     for cell in read_published(name).cells:
         assert cell.source, cell
         assert cell.source.split()[0] == begins[cell.reading], cell
-
-
-@pytest.mark.parametrize("name", TITLES)
-def test_no_cell_is_given_twice_and_every_other_reading_stands_beside_the_papers(name):
-    cells = read_published(name).cells
-    places = [(cell.row, cell.column, cell.reading) for cell in cells]
-    assert len(set(places)) == len(places)
-    assert {cell.reading for cell in cells} <= set(READINGS)
-    assert {place[:2] for place in places} == {place[:2] for place in places if place[2] == "paper"}
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -105,12 +88,6 @@ def test_where_sources_disagree_the_cell_says_so(name, row, column, words):
     assert any(words in remark for remark in read_published(name).remarks(row, column))
 
 
-def test_a_reading_that_agrees_with_the_paper_is_no_remark():
-    assert read_published("table_6b").remarks(4, "CatLIP ViT B/16") == ()
-    assert same_value("0.20", "0.2")
-    assert not same_value("84.2", "84.3")
-
-
 NOTHING = Records((), (), ())
 
 
@@ -128,9 +105,3 @@ def test_our_columns_wait_for_the_papers_scale_and_leave_other_peoples_systems_e
 def test_the_commands_that_would_fill_our_column_exist():
     for command in itertools.chain(*COMMANDS.values()):
         program_of(command)
-
-
-def test_every_fact_stated_of_a_figure_is_shown():
-    facts = sum(len(read_published(name).cells) for name in TITLES if name.startswith("figure"))
-    assert len(figures_stated().rows) == facts
-    assert paper_name("table_6a") == "Table 6(a)"

@@ -7,7 +7,6 @@ python tests/training/small_run.py --shards FOLDER --out FOLDER --parallel fsdp 
 import contextlib
 import json
 import os
-import random
 import resource
 import signal
 import socket
@@ -44,7 +43,7 @@ SAME = ("step", "images_seen", "loss", "grad_norm", "learning_rate", "scale")
 
 @dataclass(frozen=True)
 class SmallRun:
-    """How to run; a fault is RANK:STEP, and happens when that rank asks for that step's batch."""
+    """How to run."""
 
     shards: Path
     out: Path
@@ -53,25 +52,19 @@ class SmallRun:
     """Micro-batches of a step, over ranks and accumulation."""
     num_workers: int = 0
     num_steps: int = 20
-    precision: str = "fp32"
     checkpoint_every: int = 1
     stops: tuple[int, ...] = ()
     """Stop at each of these steps, go on, and compare with a run that is not stopped."""
-    kills: int = 0
-    """Kill so many runs, each at a moment of its own, go on, and compare."""
     ranks: int = 1
     """Processes, forked from this one, which has imported everything; torchrun's when it is 1."""
-    quiet: bool = False
-    nan: str = ""
-    inf: str = ""
-    dies: str = ""
-    signalled: str = ""
-    """RANK:STEP:SIGNAL, as 1:7:SIGTERM: run, go on, and compare with a run without a signal."""
+    fault: str = ""
+    """KIND:RANK:STEP: when that rank asks for that step's batch, its pixels are nan or inf, its
+    disk is full, it dies once, or it gets a signal such as SIGTERM."""
+    compare: bool = False
+    """Run with the fault, go on without it, and compare with a run that never had it."""
     step_s: float = 0.0
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
-    disk_full: str = ""
     worker_dies: bool = False
-    worker_hangs: bool = False
     wandb: str = ""
     trackio: str = ""
 
@@ -109,19 +102,15 @@ class StoppedError(Exception):
     """The run was stopped on purpose."""
 
 
-class FailingLabels:
-    """Labels for nobody, from a worker that fails after its first batches."""
+class DyingLabels:
+    """Labels for nobody, from a worker that dies after its first batches."""
 
-    def __init__(self, config: SmallRun):
-        self.config = config
-        self.calls = 0
+    calls = 0
 
     def __call__(self, captions: Sequence[tuple[Shard, int, int]]) -> tuple[Any, Any]:
         self.calls += 1
-        if self.calls == 3 and self.config.worker_dies:
-            os.kill(os.getpid(), signal.SIGKILL)
         if self.calls == 3:
-            time.sleep(100_000)
+            os.kill(os.getpid(), signal.SIGKILL)
         return np.zeros(0, dtype=np.int64), np.zeros(len(captions) + 1, dtype=np.int64)
 
 
@@ -131,7 +120,6 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
     accumulation = config.replicas // place.world_size
     order = SampleOrder([len(shard) for shard in shards], seed=0)
     plan = StepPlan(SIZES, config.replicas, config.num_steps, seed=0)
-    labels = FailingLabels(config) if config.worker_dies or config.worker_hangs else None
     data = DataPath(
         shards,
         order,
@@ -141,11 +129,9 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         accumulation=accumulation,
         rank=place.rank,
         world_size=place.world_size,
-        labels=labels,
+        labels=DyingLabels() if config.worker_dies else None,
     )
-    recipe = Optimization(
-        max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision=config.precision
-    )
+    recipe = Optimization(max_lr=1e-2, warmup_iterations=3, ema_decay=0.8, precision="fp32")
     trainer = Trainer(
         Small(),
         recipe,
@@ -177,16 +163,18 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
 
 
 def _with_faults(config: SmallRun, batch: Batch, now: str) -> Batch:
-    if now == config.dies and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+    kind, _, when = config.fault.partition(":")
+    if now != when:
+        return batch
+    if kind == "dies" and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
         os.kill(os.getpid(), signal.SIGKILL)
-    if config.signalled.startswith(f"{now}:"):
-        os.kill(os.getpid(), signal.Signals[config.signalled.split(":")[2]])
-    if now == config.disk_full:  # a limit on file size fails a write half-way, as a full disk does
+    if kind.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[kind])
+    if kind == "full":  # a limit on file size fails a write half-way, as a full disk does
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-    if now in (config.nan, config.inf):
-        value = torch.nan if now == config.nan else torch.inf
-        return replace(batch, images=torch.full(batch.images.shape, value))
+    if kind in ("nan", "inf"):
+        return replace(batch, images=torch.full(batch.images.shape, float(kind)))
     return batch
 
 
@@ -211,44 +199,22 @@ def stopped_everywhere(config: SmallRun, place: Place) -> dict[str, Any]:
     return {"stopped": len(config.stops), "wrong": wrong}
 
 
-def killed_anywhere(config: SmallRun) -> dict[str, Any]:
-    """Kill runs at random and go on; this process only waits: its children start at once."""
-    begin = time.monotonic()
-    whole = replace(config, out=config.out / "whole")
-    assert not any(_in_children(whole))
-    lasts_s, draw, saving, wrong, unfinished = time.monotonic() - begin, random.Random(0), 0, [], 0
-    for number in range(config.kills):
-        cut = replace(config, out=config.out / str(number))
-        _in_children(cut, kill_after_s=draw.uniform(0, lasts_s))
-        saving += any(cut.out.glob("checkpoints/.*.tmp"))
-        unfinished += not (cut.out / "weights.safetensors").exists()
-        assert not any(_in_children(cut)), "a run that was not killed failed"
-        if outcome(cut.out) != outcome(whole.out):
-            wrong.append(number)
-    ended = {"while_saving": saving, "unfinished": unfinished, "wrong": wrong}
-    return {"killed": config.kills, **ended}
-
-
-def signalled(config: SmallRun) -> dict[str, Any]:
-    """Run, be signalled, go on, compare; the codes and checkpoints after the signal."""
+def compared(config: SmallRun) -> dict[str, Any]:
+    """Run with a fault, go on without it, compare; the codes and checkpoints after the fault."""
     cut, whole = replace(config, out=config.out / "cut"), replace(config, out=config.out / "whole")
     codes = _in_children(cut)
     saved = [path.stem for path in cut.out.glob("checkpoints/*")]
     for run_to_end in (cut, whole):
-        assert not any(_in_children(replace(run_to_end, signalled="")))
+        assert not any(_in_children(replace(run_to_end, fault="")))
     return {"codes": codes, "saved": saved, "same": outcome(cut.out) == outcome(whole.out)}
 
 
-def _in_children(config: SmallRun, kill_after_s: float | None = None) -> list[int]:
-    """A process for each rank, all killed after so many seconds; their exit codes."""
+def _in_children(config: SmallRun) -> list[int]:
+    """The exit codes of a process for each rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [_fork(config, rank, port) for rank in range(config.ranks)]
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
-        for child in children:
-            os.kill(child, signal.SIGKILL)
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
@@ -260,7 +226,7 @@ def _fork(config: SmallRun, rank: int, port: int) -> int:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     status = 1
     try:
-        run(SmallRun, lambda _: one_rank(replace(config, kills=0)))
+        run(SmallRun, lambda _: one_rank(config))
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -281,16 +247,14 @@ def one_rank(config: SmallRun) -> None:
     else:
         small_run(config, place)
         ended = outcome(config.out) if place.is_main else {}
-    if place.is_main and not config.quiet:
+    if place.is_main and not config.compare:
         json.dump(ended, sys.stdout)
 
 
 def main(config: SmallRun) -> None:
     """Run in as many processes as asked for."""
-    if config.kills:
-        json.dump(killed_anywhere(replace(config, quiet=True)), sys.stdout)
-    elif config.signalled:
-        json.dump(signalled(replace(config, quiet=True)), sys.stdout)
+    if config.compare:
+        json.dump(compared(config), sys.stdout)
     elif config.ranks > 1:
         sys.exit(max(_in_children(config), key=abs))
     else:

@@ -1,8 +1,6 @@
 """The record of a run says which kernel of scaled-dot-product attention ran."""
 
 import json
-from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -10,14 +8,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.measuring import methods
-from catlip.recipes.pretrain import STARTER
 from catlip.record import Record
 from catlip.training.attention import watched
-from catlip.training.distributed import Place
-from catlip.training.trainer import Trainer
-
-CPU = Place(0, 1, torch.device("cpu"))
 
 
 class Attention(nn.Module):
@@ -44,18 +36,6 @@ def test_the_kernel_is_the_one_that_was_chosen(tmp_path: Path, backends, kernel,
             seen = attention(tokens)
     assert json.loads(record.path.read_text())["environment"]["attention"] == kernel
     assert torch.equal(plain, seen)
-
-
-@pytest.mark.parametrize(("attention", "ran"), [("sdpa", "flash"), ("naive", None)])
-def test_a_training_says_what_ran(tmp_path: Path, attention, ran) -> None:
-    recipe = replace(STARTER, precision="fp32")
-    batch = methods.synthetic_batch(2, "vit_tiny16", 32, num_classes=20, seed=0)
-    with Record(tmp_path / "train.json", "kind", {}) as trained:
-        objective = methods.build(
-            "catlip", "vit_tiny16", 32, num_classes=20, seed=0, attention=attention
-        )
-        Trainer(objective, recipe, 10, place=CPU).train_step(repeat(batch))
-    assert json.loads(trained.path.read_text())["environment"].get("attention") == ran
 
 
 def test_compiled_blocks_are_not_looked_into() -> None:

@@ -18,7 +18,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 
 from catlip.cli import InputError
-from catlip.training.saving import checkpoint
+from catlip.training import checkpoint
 
 
 def state(value: float) -> checkpoint.State:
@@ -49,31 +49,21 @@ def read(folder: Path, config: dict) -> tuple[int, Tensor]:
 
 
 def test_the_newest_is_loaded_and_two_are_kept(save, tmp_path: Path) -> None:
+    history = checkpoint.History([{"step": 5, "loss": 0.1}], [{"loss": 0.2, "images": 8}])
     for step in (1, 2, 30, 99_999_999, 100_000_000):
-        save(tmp_path, step, state(step), {"seed": 0})
+        save(tmp_path, step, state(step), {"seed": 0}, history)
     assert [path.stem for path in sorted(tmp_path.iterdir())] == ["step-100000000", "step-99999999"]
     step, values = read(tmp_path, {"seed": 0})
     assert step == 100_000_000
     assert torch.equal(values, torch.full((10,), 1e8))
+    newest = checkpoint.newest(tmp_path)
+    assert checkpoint.load(newest, {"seed": 0}, state(0)).history == history
 
 
 def test_another_recipe_is_refused_naming_what_differs(save, tmp_path: Path) -> None:
     save(tmp_path, 1, state(1), {"seed": 0, "max_lr": 1e-3, "sizes": (1, 2), "gone": True})
-    differing = r"\(max_lr 0\.001 there, 0\.002 now; gone True there, None now\)"
-    with pytest.raises(InputError, match=differing):
+    with pytest.raises(InputError, match=r"max_lr 0\.001 .*gone True"):
         read(tmp_path, {"seed": 0, "max_lr": 2e-3, "sizes": (1, 2)})
-
-
-def test_the_state_of_another_version_is_refused(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"objective": {"y": torch.ones(1)}}, {})
-    with pytest.raises(InputError, match=r"objective/n.*objective/x.*objective/y"):
-        read(tmp_path, {})
-
-
-def test_the_lines_of_the_log_are_held(save, tmp_path: Path) -> None:
-    history = checkpoint.History([{"step": 5, "loss": 0.1}], [{"loss": 0.2, "images": 8}])
-    save(tmp_path, 7, state(1), {}, history)
-    assert checkpoint.load(checkpoint.newest(tmp_path), {}, state(0)).history == history
 
 
 Damage = Callable[[Path], object]
@@ -95,26 +85,17 @@ def without(path: Path, name: str) -> None:
         (path / checkpoint.HEAD).write_text(json.dumps(head))
 
 
-def instead(path: Path, content: bytes | None) -> None:
-    """A file or, for None, an empty folder in its place."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
+def empty_folder(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.mkdir()
 
 
-def of_another_state(path: Path, **tensors: Tensor | None) -> None:
-    """With the same head, and these tensors; None leaves one out."""
-    both = state(1)["objective"] | tensors
-    changed = {"objective": {name: value for name, value in both.items() if value is not None}}
+def of_another_state(path: Path, changed: dict[str, Tensor]) -> None:
+    """With the same head, and these tensors."""
     if path.is_file():
-        torch.save(torch.load(path) | {"state": changed}, path)
+        torch.save(torch.load(path) | {"state": {"objective": changed}}, path)
     else:
-        dcp.save(changed, checkpoint_id=path)
+        dcp.save({"objective": changed}, checkpoint_id=path)
         without(path, "lines")
 
 
@@ -124,29 +105,20 @@ def in_part(damage: Damage, name: str) -> Damage:
 
 DAMAGED: dict[str, Damage] = {
     "no config": lambda path: without(path, "config"),
-    "no step": lambda path: without(path, "step"),
-    "a folder": lambda path: instead(path, None),
-    "an empty file": lambda path: instead(path, b""),
-    "text": lambda path: instead(path, b"no checkpoint" * 100),
-    "another shape": lambda path: of_another_state(path, x=torch.ones(1)),
-    "another type": lambda path: of_another_state(path, x=torch.ones(10, dtype=torch.float64)),
-    "a tensor too few": lambda path: of_another_state(path, x=None),
-    "a tensor too many": lambda path: of_another_state(path, y=torch.ones(3)),
+    "a folder": empty_folder,
+    "another shape": lambda path: of_another_state(path, {"x": torch.ones(1), "n": torch.ones(())}),
+    "a tensor too few": lambda path: of_another_state(path, {"n": torch.tensor(1)}),
 }
 DAMAGED_FILE: dict[str, Damage] = {
     "cut": cut,
+    "empty": lambda path: path.write_bytes(b""),
     "a link to nothing": lambda path: (path.unlink(), path.symlink_to("nothing")),
-    "a list": lambda path: torch.save([1], path),
     "config of another type": lambda path: torch.save(torch.load(path) | {"config": "[]"}, path),
-    "lines of another type": lambda path: torch.save(torch.load(path) | {"lines": "[1]"}, path),
-    "tensors of another type": lambda path: torch.save(
-        torch.load(path) | {"state": {"objective": {"x": 1, "n": 2}}}, path
-    ),
 }
 DAMAGED_FOLDER: dict[str, Damage] = {
     f"{name} {how}": in_part(damage, name)
     for name in (checkpoint.HEAD, checkpoint.INDEX, "__0_0.distcp")
-    for how, damage in (("cut", cut), ("missing", Path.unlink), ("a folder", DAMAGED["a folder"]))
+    for how, damage in (("cut", cut), ("missing", Path.unlink))
 }
 WAYS = [
     *(pytest.param("file", damage, id=name) for name, damage in (DAMAGED | DAMAGED_FILE).items()),
@@ -238,7 +210,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
     # A limit on file size fails a write half-way, as a full disk does.
     script = f"""
 import pathlib, resource, signal, torch
-from catlip.training.saving import checkpoint
+from catlip.training import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 state = {{"objective": {{"x": torch.ones(1_000_000)}}}}
@@ -253,17 +225,15 @@ except OSError as error:
     assert read(tmp_path, {})[0] == 1
 
 
-@pytest.mark.parametrize("left", [".writing.tmp", ".sharded.tmp", ".old.tmp"])
 def test_what_a_killed_run_left_behind_is_no_checkpoint_and_is_cleared(
-    save, tmp_path: Path, left: str
+    save, tmp_path: Path
 ) -> None:
     for step in (1, 2):
         save(tmp_path, step, state(step), {})
-    if left == ".writing.tmp":
-        (tmp_path / left).write_bytes(b"half of a checkpoint")
-    else:
-        (tmp_path / left).mkdir()
-        (tmp_path / left / "__0_0.distcp").write_bytes(b"half of a checkpoint")
+    (tmp_path / ".writing.tmp").write_bytes(b"half of a checkpoint")
+    for name in (".sharded.tmp", ".old.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__0_0.distcp").write_bytes(b"half of a checkpoint")
     assert read(tmp_path, {})[0] == 2
     save(tmp_path, 3, state(3), {})
     assert read(tmp_path, {})[0] == 3

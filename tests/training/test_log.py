@@ -72,18 +72,13 @@ def test_a_tracker_that_is_not_installed_is_one_line(
         Log(tmp_path, 0, MAIN, projects={tracker: "project"}, config={})
 
 
-def test_wandb_shows_the_log_offline(small_run, tmp_path: Path) -> None:
+def test_trackers_show_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
-    done = small_run("--num-steps", 3, "--wandb", "project")
+    pytest.importorskip("trackio")
+    done = small_run("--num-steps", 3, "--wandb", "project", "--trackio", "project")
     assert done.returncode == 0, done.stderr
     (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"data_wait_share" in stored.read_bytes()
-
-
-def test_trackio_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
-    pytest.importorskip("trackio")
-    done = small_run("--num-steps", 3, "--trackio", "project")
-    assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(tmp_path / "run" / "trackio" / "project.db")) as database:
         (line,) = database.execute("SELECT metrics FROM metrics WHERE step = 3").fetchall()
     assert "data_wait_share" in str(line)

@@ -1,6 +1,7 @@
 """Sharded is replicated, for methods that the loop does not know."""
 
 import json
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.measuring import methods
-from catlip.training.blocks import PAYING_STEPS, blocks, compile_blocks, compiling_pays
+from catlip.training.parallel import PAYING_STEPS, blocks, compile_blocks, compiling_pays
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 """Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
@@ -64,7 +65,12 @@ def test_long_trainings_on_a_gpu_are_compiled(device: str, missing: int, pays: b
     assert compiling_pays(torch.device(device), num_steps, num_sizes=13) is pays
 
 
-def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient() -> None:
+def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
+    monkeypatch,
+) -> None:
+    # Without code generation, which takes minutes.
+    quick = partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
     gradients = []
     torch._dynamo.reset()
     counted = torch._dynamo.utils.counters["stats"]

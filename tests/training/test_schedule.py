@@ -2,12 +2,10 @@
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from catlip.cli import InputError
 from catlip.range_augment import target_mse
 from catlip.recipes.pretrain import CATLIP
 from catlip.recipes.transfer import FINETUNES
@@ -66,8 +64,3 @@ def test_released_fine_tuning_has_one_psnr_an_epoch_and_so_aims_at_081_of_our_er
     table = [end + 0.5 * (start - end) * (1 + math.cos(math.pi * i / 11)) for i in range(10)]
     assert list(dict.fromkeys(targets[0])) == pytest.approx(table, rel=1e-12)
     assert np.mean(targets[0]) / np.mean(targets[1]) == pytest.approx(0.81, abs=0.005)
-
-
-def test_a_run_of_iterations_has_no_epochs_to_change_its_rate_in() -> None:
-    with pytest.raises(InputError, match="--no-per-epoch"):
-        replace(FINETUNES["imagenet_b16_release"], epochs=0, iterations=100)

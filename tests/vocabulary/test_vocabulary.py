@@ -1,6 +1,5 @@
 """Classes out of counts: what is kept, in which order, and what is refused."""
 
-import dataclasses
 import json
 import pickle
 import tempfile
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from catlip.captions import EDITION
 from catlip.cli import InputError
-from catlip.label.sidecar import Labels, write_sidecar
+from catlip.label.sidecar import Labels, Making, write_sidecar
 from catlip.vocabulary import Vocabulary, build, fitting_threshold
 from catlip.vocabulary.__main__ import (
     BuildVocabulary,
@@ -21,7 +20,7 @@ from catlip.vocabulary.__main__ import (
     build_from_labels,
     merge_vocabularies,
 )
-from catlip.vocabulary.counts import HISTOGRAM, Counts, Making, Source, count, merge
+from catlip.vocabulary.counts import HISTOGRAM, Counts, Source, count, merge
 from catlip.vocabulary.statistics import describe
 from catlip.words.wordnet import nouns
 
@@ -69,18 +68,17 @@ def test_the_most_frequent_or_those_above_the_threshold_are_kept_and_ties_are_by
 
 
 @pytest.mark.parametrize(
-    ("times", "choice", "message"),
+    ("times", "choice", "advice"),
     [
-        ({CAT: 3, DOG: 9}, {"threshold": 500}, r"500 .*dog\.n\.01.* 9 .*--threshold 2"),
-        ({CAT: 3, DOG: 9}, {"threshold": 3}, r"dog\.n\.01.* 9 "),
+        ({CAT: 3, DOG: 9}, {"threshold": 500}, "--threshold 2"),
         ({CAT: 3, DOG: 9}, {"top_k": 5}, "--top-k 2"),
-        ({CAT: 3, DOG: 9}, {"top_k": 1}, "top-k 1"),
-        ({}, {"threshold": 0}, " 0 synsets"),
-        ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "--threshold.*--top-k"),
+        ({CAT: 3, DOG: 9}, {"top_k": 1}, "--top-k"),
+        ({}, {"threshold": 0}, "0 synsets"),
+        ({CAT: 3, DOG: 9}, {"top_k": 2, "threshold": 1}, "--threshold"),
     ],
 )
-def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice, message):
-    with pytest.raises(InputError, match=message):
+def test_fewer_than_two_classes_are_refused_with_the_largest_count(times, choice, advice):
+    with pytest.raises(InputError, match=advice):
         build(counts_of(times), **choice)
 
 
@@ -124,82 +122,54 @@ def test_what_is_saved_is_loaded_the_pruned_included(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        ("", "Expecting value"),
-        ("[]", "list"),
-        ("{", "Expecting property name"),
-        ("[" * 100_000, "decoding a JSON array"),
-        ("\xff", "decode"),
-        ("{}", "schema"),
-        ('{"schema": 1, "synsets": [[1]]}', ""),
-        ('{"schema": 2}', "source"),
-    ],
-)
-def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content, reason):
-    path = tmp_path / "vocabulary.json"
-    path.write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match=f"{path}.*{reason}"):
-        Vocabulary.load(path)
-    with pytest.raises(InputError, match=r"other\.json"):
-        Vocabulary.load(tmp_path / "other.json")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rule": 1},
-        {"tagger": False},
-        {"edition": "2"},
-        {"threshold": 1e999},
-        {"threshold": False},
-        {"source": {"captions": -1, "parts": []}},
-        {"source": {"captions": [], "parts": []}},
-        {"source": {"captions": 1, "parts": [1]}},
-        {"source": 1},
-        {"captions_by_labels": [1, 2]},
-        {"captions_by_labels": [0.5] * HISTOGRAM},
-        {"synsets": []},
+        "[]",
+        "{",
+        "[" * 100_000,
+        "\xff",
+        "{}",
+        '{"schema": 1, "synsets": [[1]]}',
+        '{"schema": 2}',
+        {"threshold": "many"},
         {"synsets": [[DOG, "dog.n.01", 9]]},
         {"synsets": [[DOG, "dog.n.01", 9], [DOG, "dog.n.01", 9]]},
         {"synsets": [[DOG, "dog.n.01", 9], [CAT, "cat.n.01"]]},
-        {"synsets": [[DOG, "dog.n.01", 9], [CAT, "cat.n.01", 10**400]]},
-        {"synsets": [[DOG, "dog.n.01", 9], [-1, "cat.n.01", 1]]},
-        {"synsets": [[DOG, "dog.n.01", 9], [CAT, None, 1]]},
         {"pruned": [[DOG, "dog.n.01", 1]]},
-        {"pruned": None},
+        None,
     ],
 )
-def test_a_vocabulary_with_a_wrong_value_is_refused(vocabulary, tmp_path, change):
+def test_a_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
     path = tmp_path / "vocabulary.json"
-    vocabulary.save(path)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match=str(path)) as refusal:
+    if isinstance(content, dict):
+        vocabulary.save(path)
+        content = json.dumps(json.loads(path.read_text()) | content)
+    if content is not None:
+        path.write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=str(path)):
         Vocabulary.load(path)
-    assert "\n" not in str(refusal.value)
-    assert len(str(refusal.value)) < 300
 
 
 @pytest.mark.parametrize(
-    ("rule", "tagger"), [("corenet", None), ("paper", "textblob-aptagger 0.2.0")]
+    "meta",
+    [
+        {"rule": "corenet", "tagger": None},
+        {"tagger": "textblob-aptagger 0.2.0"},
+        {"edition": EDITION - 1},
+        None,  # of a version that had no editions
+    ],
 )
-def test_labels_made_in_another_way_are_refused(vocabulary, rule, tagger):
+def test_labels_made_in_another_way_are_refused(vocabulary, tmp_path, meta):
     vocabulary.check(labels_of([[DOG]]))
-    with pytest.raises(InputError, match=rf"paper.*0\.tar.*{rule}"):
-        vocabulary.check(labels_of([[DOG]], rule, tagger))
-
-
-def test_labels_of_another_edition_or_of_none_are_refused(vocabulary, tmp_path):
-    with pytest.raises(InputError, match=rf"edition {EDITION}\).*edition {EDITION - 1}\)"):
-        vocabulary.check(labels_of([[DOG]], edition=EDITION - 1))
-    path = tmp_path / "vocabulary.json"
-    dataclasses.replace(vocabulary, edition=EDITION - 1).save(path)
-    with pytest.raises(InputError, match=rf"edition {EDITION - 1}\)"):
-        Vocabulary.load(path).check(labels_of([[DOG]]))
-    old = labels_of([[DOG]])
-    del old.meta["edition"]
-    with pytest.raises(InputError, match=r"0\.tar .*python -m catlip\.label"):
-        vocabulary.check(old)
+    labels = labels_of([[DOG]], shard="1.tar", **(meta or {}))
+    if meta is None:
+        del labels.meta["edition"]
+    with pytest.raises(InputError, match=r"1\.tar"):
+        vocabulary.check(labels)
+    write_sidecar(tmp_path / "a", labels_of([[CAT]]))
+    write_sidecar(tmp_path / "b", labels)
+    with pytest.raises(InputError):
+        count([tmp_path / "a", tmp_path / "b"])
 
 
 def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
@@ -249,34 +219,25 @@ def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
     assert described.imagenet_classes_occurring == 1
 
 
-def test_labels_of_two_rules_are_not_counted_together(tmp_path):
-    write_sidecar(tmp_path / "a", labels_of([[CAT]]))
-    write_sidecar(tmp_path / "b", labels_of([[CAT]], "corenet", None))
-    with pytest.raises(InputError, match="--rule"):
-        count([tmp_path / "a", tmp_path / "b"])
-
-
 def test_captions_with_very_many_labels_share_the_last_entry(tmp_path):
     many = nouns().offsets[:100].tolist()
     write_sidecar(tmp_path / "a", labels_of([many, many[: HISTOGRAM - 1], many[: HISTOGRAM - 2]]))
     assert count([tmp_path / "a"]).captions_by_labels[-3:] == (0, 1, 2)
 
 
-@pytest.mark.parametrize("synset", [3, 99_999_999])
-def test_labels_that_are_no_synsets_are_refused_with_the_file(tmp_path, synset):
-    write_sidecar(tmp_path / "a", labels_of([[CAT], [synset]]))
-    with pytest.raises(InputError, match=str(tmp_path / "a")):
-        count([tmp_path / "a"])
-
-
-def test_the_same_captions_are_not_counted_twice(tmp_path):
-    for name in ("a", "b"):
-        write_sidecar(tmp_path / name, labels_of([[CAT]]))
-    with pytest.raises(InputError, match=str(tmp_path / "b")):
-        count([tmp_path / "a", tmp_path / "b"])
+def test_what_cannot_be_counted_is_refused_with_the_file(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    for path in (a, b):
+        write_sidecar(path, labels_of([[CAT]]))
+    with pytest.raises(InputError, match=str(b)):
+        count([a, b])  # the same captions
     # Another part of the same table is other captions.
-    write_sidecar(tmp_path / "b", labels_of([[CAT]], part=1))
-    assert count([tmp_path / "a", tmp_path / "b"]).source.captions == 2
+    write_sidecar(b, labels_of([[CAT]], part=1))
+    assert count([a, b]).source.captions == 2
+    for no_synset in (3, 99_999_999):
+        write_sidecar(a, labels_of([[CAT], [no_synset]]))
+        with pytest.raises(InputError, match=str(a)):
+            count([a])
 
 
 SAMPLES = st.lists(
@@ -351,18 +312,6 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"5 .*dog\.n\.01.* 2 "):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
-
-
-def test_what_one_does_not_know_the_sum_does_not(tmp_path):
-    path = tmp_path / "vocab.pkl"
-    path.write_bytes(pickle.dumps({"n2084071": 7, "n1740": 5}))
-    released = Vocabulary.from_release(path, top_k=2)
-    ours = build(counts_of({DOG: 2, CAT: 1}), threshold=0)
-    ours = dataclasses.replace(ours, rule="corenet", tagger=None)
-    merged = build(merge([("released", released.counts()), ("ours", ours.counts())]), top_k=3)
-    assert [synset.count for synset in merged.synsets] == [9, 5, 1]
-    assert (merged.source.captions, merged.captions_by_labels) == (None, None)
-    assert merged.counts().labels_per_caption is None
 
 
 def test_the_command_writes_vocabulary_and_record(tmp_path, capsys):

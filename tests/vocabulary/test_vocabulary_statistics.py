@@ -1,6 +1,5 @@
 """A vocabulary's statistics against a plain count over all pairs; record, tables, command."""
 
-import csv
 import itertools
 import json
 
@@ -11,18 +10,17 @@ from one_line import one_line_error
 from bench.labelling.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
+from catlip.label.sidecar import Making
 from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Making, Source
+from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Source
 from catlip.vocabulary.label_sets import LabelSet, label_set
 from catlip.vocabulary.result import LabelCounts, Match
 from catlip.vocabulary.statistics import (
     SIMILARITIES,
     VocabularyStatistics,
     match,
-    overlap,
     show_statistics,
     statistics,
-    tables,
 )
 from catlip.words.wordnet import nouns
 
@@ -76,23 +74,6 @@ def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
     assert match(labels, vocabulary_of({DOG: 9, KITCHEN: 8, SOFA: 7}))[0].similarity == 1
 
 
-def test_only_classes_are_matched_not_what_was_pruned():
-    labels = LabelSet("one", ("pup",), ((PUPPY,),))
-    (found,) = match(labels, vocabulary_of({DOG: 9, SOFA: 8, PUPPY: 1}, threshold=1))
-    assert found.synset == "dog.n.01"
-
-
-def test_overlap_falls_with_the_threshold_and_counts_equality():
-    # A tench is as near as 1/13.
-    labels = LabelSet("four", ("a", "b", "c", "d"), ((DOG,), (PUPPY,), (TENCH,), ()))
-    found = overlap(match(labels, vocabulary_of({DOG: 9, SOFA: 8})))
-    tenths = [f"{number / 10:.1f}" for number in range(1, 11)]
-    assert list(found) == [f"{least:.1f}" for least in SIMILARITIES] == tenths
-    assert found["1.0"] == found["0.6"] == 1
-    assert found["0.5"] == found["0.2"] == 2
-    assert found["0.1"] == 2
-
-
 def test_the_record_says_what_is_in_the_captions():
     labels = LabelSet("three", ("a", "b", "c"), ((DOG,), (SOFA,), ()))
     metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6, TENCH: 1}, threshold=1), [labels])
@@ -108,6 +89,7 @@ def test_the_record_says_what_is_in_the_captions():
     assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
     counts = LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
     assert metrics.labels == {"three": counts}
+    assert metrics.overlap["three"] == {f"{least:.1f}": 2 for least in SIMILARITIES}
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
     assert samples["matches_three"][1] == {
@@ -131,40 +113,6 @@ def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
     assert samples["tail_count"] == [ranked[rank - 1].count for rank in ranks]
 
 
-def test_without_captions_what_needs_them_is_unknown_and_nothing_else():
-    metrics, samples = statistics(vocabulary_of({DOG: 9, SOFA: 6}, captions=None), [])
-    assert metrics.num_captions is metrics.captions_without_label is None
-    assert metrics.labels_per_caption is None
-    assert metrics.unique_synsets == 2
-    assert tables(metrics, samples)["captions_by_labels"].empty
-
-
-def test_the_command_prints_records_and_says_how_to_draw(program, tmp_path):
-    mine = tmp_path / "scale" / "mine.json"
-    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(mine)
-    listing = tmp_path / "categories_places365.txt"
-    listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
-    against = ("--against", "imagenet", f"places365:{listing}")
-    done = program("catlip.vocabulary", "stats", mine, *against)
-    assert done.returncode == 0, done.stderr
-    for said in ("2,000,000", "1,999,996", "-statistics.json", "python -m reports --records"):
-        assert said in done.stdout
-    folder = tmp_path / "scale" / "vocabulary"
-    record = json.loads((folder / "mine-statistics.json").read_text())
-    assert record["kind"] == "vocabulary_statistics"
-    assert "-m catlip.vocabulary stats " in record["command"]
-    matches, overlaps, places = (
-        list(csv.DictReader((folder / f"mine-statistics-{name}.csv").read_text().splitlines()))
-        for name in ("matches_imagenet", "overlap", "matches_places365")
-    )
-    assert len(matches) == 1000
-    names = ("label", "class_id", "synset", "similarity", "samples")
-    tench = ("tench.n.01", "2", "tench.n.01", "1.0", "1")
-    assert matches[0] == dict(zip(names, tench, strict=True))
-    assert [float(row["similarity"]) for row in overlaps] == list(SIMILARITIES)
-    assert places[1]["class_id"] == ""
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -179,8 +127,20 @@ def test_a_mistake_is_one_line_and_exit_2(program, arguments, says):
     one_line_error(done, says)
 
 
-def test_a_label_set_named_twice_is_refused(tmp_path):
-    vocabulary_of({DOG: 9, SOFA: 6}).save(tmp_path / "v.json")
+def test_the_command_writes_and_prints_the_record(tmp_path, capsys):
+    scale = tmp_path / "scale" / "some.json"
+    vocabulary_of({DOG: 1_234_567, SOFA: 6, TENCH: 1}, captions=2_000_000).save(scale)
+    listing = tmp_path / "categories_places365.txt"
+    listing.write_text("/k/kennel/outdoor 0\n/a/archaeological_excavation 1\n")
     with pytest.raises(InputError, match="--against"):
-        show_statistics(VocabularyStatistics(tmp_path / "v.json", ("coco", "coco")))
-    assert not (tmp_path / "vocabulary").exists()
+        show_statistics(VocabularyStatistics(scale, ("coco", "coco")))
+    show_statistics(VocabularyStatistics(scale, ("imagenet", f"places365:{listing}")))
+    printed = capsys.readouterr().out
+    assert "2,000,000" in printed
+    assert "some-statistics.json" in printed
+    record = json.loads((tmp_path / "scale/vocabulary/some-statistics.json").read_text())
+    assert record["kind"] == "vocabulary_statistics"
+    tench = {"class_id": 2, "similarity": 1.0, "samples": 1}
+    name = {"label": "tench.n.01", "synset": "tench.n.01"}
+    assert record["samples"]["matches_imagenet"][0] == tench | name
+    assert record["samples"]["matches_places365"][1]["class_id"] is None

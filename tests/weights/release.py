@@ -5,12 +5,11 @@ nothing of catlip is used, so that a wrong name, shape or order in catlip.weight
 shows.
 """
 
-import itertools
 from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 HEAD_DIM = 64
 TINY = (128, 2)  # width and blocks of the small encoder: two heads
@@ -79,10 +78,11 @@ def checkpoint_shapes(
             "text_encoder.transformer.0.pre_norm_mha.0.weight": (8,),
             "text_encoder.projection_layer": (8, num_classes),
         }
+    elif task == "segmentation":
+        shapes |= {"seg_head.classifier.block.conv.weight": (num_classes, 512, 1, 1)}
     else:
-        with torch.device("meta"):
-            head = (DeepLab if task == "segmentation" else MaskRCNN)(width, num_classes)
-        shapes |= {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+        shapes |= {"model.roi_heads.box_predictor.cls_score.weight": (num_classes, 1024)}
+        shapes |= {"model.backbone.encoder.simple_fpn.out_l3.block.conv.bias": (width // 2,)}
     return shapes
 
 
@@ -110,34 +110,39 @@ def features(
     weights: dict[str, Tensor], images: Tensor, prefix: str = "", out_proj: str = "out_proj_attn"
 ) -> Tensor:
     """[B, D] of images [B, 3, H, W] in [0, 1]: the normed class token, or the mean without one."""
-    own = {
+    encoder = {
         name.removeprefix(prefix): tensor
         for name, tensor in weights.items()
         if name.startswith(prefix)
     }
-    x = own_stem(own, images).flatten(2).transpose(1, 2)
-    x = x + positions(own["pos_embed.pos_embed.pos_embed"], x.shape[1])
-    if "cls_token" in own:  # without a position
-        x = torch.cat([own["cls_token"].expand(len(x), -1, -1), x], dim=1)
-    for i in range(len({name.split(".")[1] for name in own if name.startswith("transformer.")})):
-        x = x + attention(own, f"transformer.{i}.pre_norm_mha", x, out_proj)
-        x = x + feed_forward(own, f"transformer.{i}.pre_norm_ffn", x)
-    x = layer_norm(own, "post_transformer_norm", x)
-    return x[:, 0] if "cls_token" in own else x.mean(dim=1)
+    x = three_convolutions(encoder, images).flatten(2).transpose(1, 2)
+    x = x + positions(encoder["pos_embed.pos_embed.pos_embed"], x.shape[1])
+    if "cls_token" in encoder:  # without a position
+        x = torch.cat([encoder["cls_token"].expand(len(x), -1, -1), x], dim=1)
+    for i in range(
+        len({name.split(".")[1] for name in encoder if name.startswith("transformer.")})
+    ):
+        x = x + attention(encoder, f"transformer.{i}.pre_norm_mha", x, out_proj)
+        x = x + feed_forward(encoder, f"transformer.{i}.pre_norm_ffn", x)
+    x = layer_norm(encoder, "post_transformer_norm", x)
+    return x[:, 0] if "cls_token" in encoder else x.mean(dim=1)
 
 
-def own_stem(own: dict[str, Tensor], x: Tensor) -> Tensor:
+def three_convolutions(encoder: dict[str, Tensor], x: Tensor) -> Tensor:
     """Three convolutions; the first pads by one, the last has a bias, no norm, no activation."""
     for number, stride, padding in ((0, 4, 1), (1, 2, 0)):
         name = f"patch_emb.{number}.block"
-        x = F.conv2d(x, own[f"{name}.conv.weight"], stride=stride, padding=padding)
+        x = F.conv2d(x, encoder[f"{name}.conv.weight"], stride=stride, padding=padding)
         mean, var, scale, shift = (
-            own[f"{name}.norm.{what}"][:, None, None]
+            encoder[f"{name}.norm.{what}"][:, None, None]
             for what in ("running_mean", "running_var", "weight", "bias")
         )
         x = gelu((x - mean) / torch.sqrt(var + 1e-5) * scale + shift)
     return F.conv2d(
-        x, own["patch_emb.2.block.conv.weight"], own["patch_emb.2.block.conv.bias"], stride=2
+        x,
+        encoder["patch_emb.2.block.conv.weight"],
+        encoder["patch_emb.2.block.conv.bias"],
+        stride=2,
     )
 
 
@@ -153,112 +158,36 @@ def positions(table: Tensor, count: int) -> Tensor:
     return ((1 - share) * table[below] + share * table[above])[None]
 
 
-def attention(own: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -> Tensor:
+def attention(encoder: dict[str, Tensor], name: str, x: Tensor, out_proj: str) -> Tensor:
     """Rows of qkv_proj are all of q, then of k, then of v, each head's next to each other."""
     batch, count, width = x.shape
-    qkv = linear(own, f"{name}.1.qkv_proj", layer_norm(own, f"{name}.0", x))
+    qkv = linear(encoder, f"{name}.1.qkv_proj", layer_norm(encoder, f"{name}.0", x))
     query, key, value = (
         part.reshape(batch, count, -1, HEAD_DIM).transpose(1, 2)
         for part in qkv.split(width, dim=-1)
     )
     shares = (query @ key.transpose(2, 3) / HEAD_DIM**0.5).softmax(dim=-1)
     mixed = (shares @ value).transpose(1, 2).reshape(batch, count, width)
-    return linear(own, f"{name}.1.{out_proj}", mixed)
+    return linear(encoder, f"{name}.1.{out_proj}", mixed)
 
 
-def feed_forward(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    hidden = gelu(linear(own, f"{name}.1", layer_norm(own, f"{name}.0", x)))
-    return linear(own, f"{name}.4", hidden)
+def feed_forward(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    hidden = gelu(linear(encoder, f"{name}.1", layer_norm(encoder, f"{name}.0", x)))
+    return linear(encoder, f"{name}.4", hidden)
 
 
-def linear(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return F.linear(x, own[f"{name}.weight"], own[f"{name}.bias"])
+def linear(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    return F.linear(x, encoder[f"{name}.weight"], encoder[f"{name}.bias"])
 
 
-def layer_norm(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+def layer_norm(encoder: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     """In float32 or wider, whatever comes in; 1e-6 within the root."""
     wide = x if x.dtype == torch.float64 else x.float()
     centred = wide - wide.mean(dim=-1, keepdim=True)
     normed = centred / torch.sqrt(centred.square().mean(dim=-1, keepdim=True) + 1e-6)
-    return (normed * own[f"{name}.weight"] + own[f"{name}.bias"]).to(x.dtype)
+    return (normed * encoder[f"{name}.weight"] + encoder[f"{name}.bias"]).to(x.dtype)
 
 
 def gelu(x: Tensor) -> Tensor:
     """The exact one."""
     return x * 0.5 * (1 + torch.erf(x / 2**0.5))
-
-
-def conv(
-    inputs: int, outputs: int, kernel: int, norm: type[nn.Module] | None = None, bias: bool = False
-) -> nn.Module:
-    """As the release names it: block.conv and block.norm. Before layer norm it has a bias."""
-    made = nn.Module()
-    bias = bias or norm is nn.LayerNorm
-    made.block = nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, kernel, bias=bias)))
-    if norm:
-        made.block.add_module("norm", norm(outputs))
-    return made
-
-
-def deconv(
-    inputs: int, outputs: int, norm: type[nn.Module] | None = None, bias: bool = False
-) -> nn.Module:
-    made = conv(inputs, outputs, 2, norm, bias)
-    made.block.conv = nn.ConvTranspose2d(inputs, outputs, 2, bias=made.block.conv.bias is not None)
-    return made
-
-
-class DeepLab(nn.Module):
-    """What a segmentation checkpoint holds beside the encoder."""
-
-    def __init__(self, width: int, num_classes: int):
-        super().__init__()
-        pooled = nn.Module()
-        pooled.aspp_pool = nn.Sequential(OrderedDict(conv_1x1=conv(width, 512, 1, nn.BatchNorm2d)))
-        layer = nn.Module()
-        branches = [conv(width, 512, kernel, nn.BatchNorm2d) for kernel in (1, 3, 3, 3)]
-        layer.convs = nn.ModuleList([*branches, pooled])
-        layer.project = conv(5 * 512, 512, 1, nn.BatchNorm2d)
-        self.seg_head = nn.Module()
-        self.seg_head.aspp = nn.Sequential(OrderedDict(aspp_layer=layer))
-        self.seg_head.classifier = conv(512, num_classes, 1, bias=True)
-
-
-class MaskRCNN(nn.Module):
-    """What a detection checkpoint holds beside the encoder."""
-
-    def __init__(self, width: int, num_classes: int):
-        super().__init__()
-        half, quarter, norm = width // 2, width // 4, nn.LayerNorm
-        backbone = nn.Module()
-        backbone.encoder = nn.Module()
-        out_l2 = nn.Sequential(deconv(width, half, norm), deconv(half, quarter, bias=True))
-        backbone.encoder.simple_fpn = nn.ModuleDict(
-            {"out_l2": out_l2, "out_l3": deconv(width, half, bias=True)}
-        )
-        widths = {"4": quarter, "8": half, "16": width, "32": width}
-        backbone.backbone_proj_layers = nn.ModuleDict(
-            {k: conv(v, 256, 1, norm) for k, v in widths.items()}
-        )
-        backbone.fpn_proj_layers = nn.ModuleDict({k: conv(256, 256, 3, norm) for k in widths})
-        backbone.extra_layers = nn.ModuleDict({"64": conv(256, 256, 3, norm)})
-        head, heads = nn.Module(), nn.Module()
-        head.conv = self.tower(2)
-        head.cls_logits = conv(256, 3, 1, bias=True)
-        head.bbox_pred = conv(256, 12, 1, bias=True)
-        heads.box_head = nn.Sequential(*self.tower(4), nn.Flatten(), nn.Linear(256 * 49, 1024))
-        heads.box_predictor = nn.Module()
-        heads.box_predictor.cls_score = nn.Linear(1024, num_classes)
-        heads.box_predictor.bbox_pred = nn.Linear(1024, 4 * num_classes)
-        heads.mask_head = self.tower(4)
-        heads.mask_predictor = nn.Sequential(
-            deconv(256, 256), norm(256), nn.ReLU(), conv(256, num_classes, 1, bias=True)
-        )
-        self.model = nn.Module()
-        self.model.backbone, self.model.rpn, self.model.roi_heads = backbone, nn.Module(), heads
-        self.model.rpn.head = head
-
-    @staticmethod
-    def tower(depth: int) -> nn.Sequential:
-        layers = ((conv(256, 256, 3), nn.LayerNorm(256), nn.ReLU()) for _ in range(depth))
-        return nn.Sequential(*itertools.chain.from_iterable(layers))

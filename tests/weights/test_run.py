@@ -6,9 +6,9 @@ import torch
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
-from catlip.training.saving import checkpoint
-from catlip.training.saving.weights import save_weights
-from catlip.weights import read_checkpoint, read_run
+from catlip.training import checkpoint
+from catlip.training.checkpoint import save_weights
+from catlip.weights.checkpoint import read_checkpoint, read_run
 
 CONFIG = {"encoder": "vit_tiny16", "resolution": 32, "method": "catlip", "seed": 4}
 

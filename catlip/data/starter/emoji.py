@@ -11,8 +11,11 @@ import json
 import re
 import tarfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ TEXT = (
     "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
 )
 LEFT_OUT_GROUPS = {"component", "symbols", "flags"}
+Map = Callable[..., Iterator[Any]]
 VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the first is used
 
 
@@ -37,7 +41,6 @@ class Source:
     """One set of drawings: an npm package of icons.
 
     Attributes:
-        name: the source's name in the samples.
         licence: an SPDX identifier.
         split: the split that uses its drawings: pretrain, probe-train or probe-test.
         misnamed: names whose drawing shows something else (a "keyboard" that is a piano's); these
@@ -58,10 +61,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji.
-
-    It has its Unicode code points, the names and keywords that people gave it, and Unicode's group
-    and subgroup ("food-fruit").
+    """One base emoji: its code points, the name and keywords that people gave it, and Unicode's
+    group and subgroup ("food-fruit").
     """
 
     hexcode: str
@@ -91,10 +92,7 @@ def read_sources() -> list[Source]:
 
 
 def read_concepts() -> list[Concept]:
-    """The 1,420 base concepts in Unicode's order.
-
-    Raises: InputError when their package cannot be fetched.
-    """
+    """The 1,420 base concepts in Unicode's order."""
     package = fetch_npm(*TEXT)
     levels, entries = _read_json(package, "meta/groups.json"), _read_json(package, "en/data.json")
     concepts = []
@@ -114,8 +112,6 @@ def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, 
     """The SVG text of each drawing that `source` has of `concepts`.
 
     A drawing is looked up by code point if the source lists code points, otherwise by name.
-
-    Raises: InputError when the package cannot be fetched.
     """
     package = fetch_npm(source.package, source.version, source.digest)
     icons = _read_json(package, "icons.json")
@@ -133,13 +129,20 @@ def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, 
     return drawings
 
 
-def render(svg: str, size: int) -> NDArray[np.uint8]:
-    """An SVG as straight-alpha RGBA, cut to what is visible.
+@contextmanager
+def in_processes(count: int) -> Iterator[Map]:
+    """`map` in this process or in `count` others; results come in the order of the inputs."""
+    if count == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield lambda function, *inputs: pool.map(function, *inputs, chunksize=32)
 
-    Args:
-        svg: the drawing; it is fitted into a square.
-        size: side of that square in pixels, before the cut.
-    Returns: [h, w, 4] uint8, h and w at most `size`; [0, 0, 4] when nothing is visible.
+
+def render(svg: str, size: int) -> NDArray[np.uint8]:
+    """An SVG, fitted into a square of `size` pixels, as straight-alpha RGBA cut to what is visible.
+
+    Returns: [h, w, 4] uint8; [0, 0, 4] when nothing is visible.
     """
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA")

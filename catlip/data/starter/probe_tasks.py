@@ -35,11 +35,9 @@ Sample = tuple[Shard, int]
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task: samples as (shard, number in it), and their labels.
+    """A classification task: samples as (shard, number in it), and a label of each.
 
-    Attributes:
-        train_labels, test_labels: int64, one a sample, in [0, len(class_names)).
-        class_names: sorted; a label is a position in it.
+    A label is a position in `class_names`, which are sorted.
     """
 
     train: list[Sample]
@@ -50,14 +48,11 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """A probe task of the starter data set at `root`.
+    """The probe task "concepts" or "subgroups" of the starter data set at `root`.
 
     Args:
-        task: "concepts" or "subgroups".
         validation: fit to one training team and test on the other; the drawings of the test teams
             are not opened.
-    Raises: InputError when the task is unknown, the data set is not there, or no class is on both
-        sides.
     """
     class_of = choose("probe task", task, TASKS)
     if validation:
@@ -72,10 +67,9 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         raise InputError(
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
-    label_of = {name: label for label, name in enumerate(class_names)}
     return Task(
-        *_labelled(train, train_classes, label_of),
-        *_labelled(test, test_classes, label_of),
+        *_labelled(train, train_classes, class_names),
+        *_labelled(test, test_classes, class_names),
         class_names,
     )
 
@@ -83,10 +77,8 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
 def _samples(
     folder: Path, class_of: ClassOf, *, team: str | None = None, view: int | None = None
 ) -> tuple[list[Sample], list[str]]:
-    """The images of a split, without faces and people, and the class of each image.
-
-    Args:
-        team, view: use only the images of this team, or of this view.
+    """The images of a split, of one team or view or of all, without faces and people; and the class
+    of each image.
     """
     samples, classes = [], []
     for shard in map(open_shard, expand(str(folder))):
@@ -101,9 +93,10 @@ def _samples(
 
 
 def _labelled(
-    samples: list[Sample], classes: list[str], label_of: dict[str, int]
+    samples: list[Sample], classes: list[str], class_names: list[str]
 ) -> tuple[list[Sample], NDArray[np.int64]]:
-    """The samples whose class has a label, and those labels."""
+    """The samples whose class is one of `class_names`, and their labels."""
+    label_of = {name: label for label, name in enumerate(class_names)}
     pairs = zip(samples, classes, strict=True)
     labelled = [(sample, label_of[name]) for sample, name in pairs if name in label_of]
     labels = np.array([label for _, label in labelled], dtype=np.int64)

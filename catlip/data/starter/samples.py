@@ -1,5 +1,8 @@
 """The samples of the starter data: which drawings, on which background, with which caption.
 
+Captions are made of the names and keywords that people gave the drawings; no template ("a photo of
+a ...") is added.
+
 `plan` lists every sample of every split as a `Plan`, which is small enough to send to another
 process; `make` turns a plan into the members of a shard. Every random choice comes from a generator
 seeded by the data set's seed and the sample's key. A sample therefore depends neither on the
@@ -8,6 +11,7 @@ process that makes it nor on the other samples.
 
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +25,10 @@ from PIL import Image
 from catlip.data.starter.emoji import Concept, Drawing
 from catlip.data.starter.scenes import (
     TRAINING_PHOTOS,
-    Pixels,
-    Placement,
     Sprite,
     compose,
     photo_crop,
-    white,
 )
-from catlip.data.starter.wording import drawing_caption, scene_caption
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
 # Images of each drawing, by split. All have a white background: photographs behind a quarter of the
@@ -42,19 +42,25 @@ THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects
 # Subgroups of the group travel-places.
 THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})
 
+NOT_COUNTED = re.compile(
+    "bread|flatbread|rice|food|meat|bacon|butter|salt|popcorn|spaghetti|sushi|oden|fondue|dango|"
+    "custard|garlic|broccoli|ice|sake|mate|coral|yarn|thread|soap|money|dna|cooking|construction|"
+    "tennis|bowling|badminton|lacrosse|hockey|pong|fire|fog|voltage|locked|unlocked|skis"
+)
+SINGULAR_ENDINGS = ("ss", "us", "is", "os")  # glass, cactus, tennis, rhinoceros
+VOWEL_SOUND = re.compile(r"(?!uni|one\b|euro|ewe)[aeiou]|x-ray", re.IGNORECASE)
+ALL_KEYWORDS = 6  # a caption longer than this reads like a list
+
 
 @dataclass(frozen=True)
 class Plan:
     """One sample to be made.
 
     Attributes:
-        key: the sample's name in the shard.
         kind: "drawing" (one sprite that nearly fills the image) or "scene" (one to four sprites on
             a photograph).
         sprites: what the image shows; later ones lie over earlier ones.
         view: number of this image among the images of the same drawing; 0 for a scene.
-        size: side of the image in pixels.
-        seed: the data set's seed.
     """
 
     key: str
@@ -114,35 +120,32 @@ def generator(seed: int, name: str) -> np.random.Generator:
 def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     """A planned sample as `(key, {"png": ..., "txt": ..., "json": ...})` for `write_shard`."""
     rng = generator(sample.seed, f"{sample.split}/{sample.key}")
-    background_name, background = _background(sample, rng)
-    size = DRAWING_SIZE if sample.kind == "drawing" else SCENE_SIZE
-    image, placements = compose(background, sample.sprites, rng, share=size)
+    if sample.kind == "scene":
+        background_name, size = str(rng.choice(TRAINING_PHOTOS)), SCENE_SIZE
+        background = photo_crop(background_name, sample.size, rng)
+    else:
+        background_name, size = "white", DRAWING_SIZE
+        background = np.full((sample.size, sample.size, 3), 255, dtype=np.uint8)
+    image, placements = compose(background, sample.sprites, rng, size=size)
+    meta: dict[str, Any] = {
+        "kind": sample.kind,
+        "split": sample.split,
+        "background": background_name,
+    }
     if sample.kind == "drawing":
-        caption = drawing_caption(sample.sprites[0].what.concept, rng)
+        drawing = sample.sprites[0].what
+        caption = drawing_caption(drawing.concept, rng)
+        # A drawing repeats the entries of its only object at the top level.
+        meta |= {"view": sample.view} | _identity(drawing)
     else:
         caption = scene_caption([placement.what.concept.name for placement in placements], rng)
+    meta["objects"] = [
+        _identity(placement.what) | {"box": placement.box} for placement in placements
+    ]
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=6)
-    meta = json.dumps(_metadata(sample, background_name, placements), ensure_ascii=False)
-    return sample.key, {"png": buffer.getvalue(), "txt": caption.encode(), "json": meta.encode()}
-
-
-def _background(sample: Plan, rng: np.random.Generator) -> tuple[str, Pixels]:
-    if sample.kind == "scene":
-        name = str(rng.choice(TRAINING_PHOTOS))
-        return name, photo_crop(name, sample.size, rng)
-    return "white", white(sample.size)
-
-
-def _metadata(
-    sample: Plan, background: str, placements: Sequence[Placement[Drawing]]
-) -> dict[str, Any]:
-    """The `.json` member; a drawing repeats the entries of its only object at the top level."""
-    objects = [_identity(placement.what) | {"box": placement.box} for placement in placements]
-    head: dict[str, Any] = {"kind": sample.kind, "split": sample.split, "background": background}
-    if sample.kind == "drawing":
-        head |= {"view": sample.view} | _identity(sample.sprites[0].what)
-    return head | {"objects": objects}
+    members = {"png": buffer.getvalue(), "txt": caption.encode()}
+    return sample.key, members | {"json": json.dumps(meta, ensure_ascii=False).encode()}
 
 
 def _identity(drawing: Drawing) -> dict[str, str]:
@@ -155,3 +158,38 @@ def _identity(drawing: Drawing) -> dict[str, str]:
         "group": concept.group,
         "subgroup": concept.subgroup,
     }
+
+
+def drawing_caption(concept: Concept, rng: np.random.Generator) -> str:
+    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4).
+
+    Keywords that only repeat words of the name are left out; the others come in random order.
+    """
+    words = set(concept.name.lower().split())
+    keywords = [tag for tag in concept.tags if not set(tag.lower().split()) <= words]
+    form = rng.integers(4)
+    count = 0 if form == 0 else ALL_KEYWORDS if form == 3 else rng.integers(1, 4)
+    parts = [str(keyword) for keyword in rng.permutation(keywords)[:count]]
+    position = rng.integers(len(parts) + 1) if form == 3 else 0
+    return ", ".join([*parts[:position], concept.name, *parts[position:]])
+
+
+def scene_caption(names: Sequence[str], rng: np.random.Generator) -> str:
+    """The names in random order, as a phrase (3 in 4) or as plain words (1 in 4).
+
+    For example "a dog, grapes and an umbrella", or "grapes, dog, umbrella".
+    """
+    names = [names[i] for i in rng.permutation(len(names))]
+    if rng.integers(4) == 0:
+        return ", ".join(names)
+    *first, last = [with_article(name) for name in names]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def with_article(name: str) -> str:
+    """The name after "a" or "an", unless its head noun is a plural or is not counted."""
+    head = re.split(r" (?:with|of|on|in|and|without) ", name)[0].split()[-1]
+    plural = head.endswith("s") and not head.endswith(SINGULAR_ENDINGS)
+    if plural or NOT_COUNTED.fullmatch(head):
+        return name
+    return f"{'an' if VOWEL_SOUND.match(name) else 'a'} {name}"

@@ -23,7 +23,7 @@ HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosse
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
 
-CROP_SHARE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
+CROP_SIZE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
 TRIES = 20  # random places for a sprite, before it is left out
 MAX_COVERED = 0.25  # overlap of two boxes, as a fraction of the smaller: both stay recognisable
 OPAQUE = 128  # a pixel belongs to the last sprite whose alpha there is at least this
@@ -35,12 +35,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom ar
 
 @dataclass(frozen=True)
 class Sprite(Generic[T]):
-    """A picture to paste.
-
-    Attributes:
-        what: what the picture shows; any value that the caller chooses.
-        pixels: [h, w, 4] uint8, straight-alpha RGBA.
-    """
+    """A picture to paste: what it shows, and its straight-alpha RGBA, [h, w, 4] uint8."""
 
     what: T
     pixels: Pixels
@@ -50,10 +45,8 @@ class Sprite(Generic[T]):
 class Placement(Generic[T]):
     """Where one sprite can be seen in an image.
 
-    Attributes:
-        what: the sprite's `what`.
-        box: encloses its visible pixels.
-        mask: [H, W] bool, its visible pixels; no two placements of an image share a pixel.
+    The mask [H, W] is of its visible pixels, which the box encloses; no two placements of an image
+    share a pixel.
     """
 
     what: T
@@ -62,14 +55,14 @@ class Placement(Generic[T]):
 
 
 def compose(
-    background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, share: tuple[float, float]
+    background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, size: tuple[float, float]
 ) -> tuple[Pixels, list[Placement[T]]]:
     """Paste sprites on a background, each at a random size and place.
 
     Args:
         background: [H, W, 3] uint8; it is not changed.
         sprites: later ones lie over earlier ones.
-        share: range of a sprite's longer side relative to the shorter side of the image.
+        size: range of a sprite's longer side relative to the shorter side of the image.
     Returns: the image [H, W, 3] uint8, and a placement for each sprite that could be placed, in the
         order of pasting.
     """
@@ -78,7 +71,7 @@ def compose(
     boxes: list[Box] = []
     placed: list[T] = []
     for sprite in sprites:
-        scaled = _scale(sprite.pixels, rng.uniform(*share) * min(image.shape[:2]))
+        scaled = _scale(sprite.pixels, rng.uniform(*size) * min(image.shape[:2]))
         box = _free_box(scaled, image, boxes, rng=rng)
         if box is None:
             continue
@@ -98,7 +91,7 @@ def compose(
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
     """A random square of the photograph `name`, mirrored at random, [size, size, 3] uint8."""
     photo = _photo(name)
-    side = round(min(photo.size) * rng.uniform(*CROP_SHARE))
+    side = round(min(photo.size) * rng.uniform(*CROP_SIZE))
     left, top = (int(rng.integers(length - side + 1)) for length in photo.size)
     crop = photo.resize(
         (size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side)
@@ -106,16 +99,8 @@ def photo_crop(name: str, size: int, rng: Generator) -> Pixels:
     return np.array(crop)[:, :: -1 if rng.integers(2) else 1]
 
 
-def white(size: int) -> Pixels:
-    """A white background, [size, size, 3] uint8."""
-    return np.full((size, size, 3), 255, np.uint8)
-
-
 def _scale(pixels: Pixels, longer_side: float) -> Pixels:
-    """Pixels resized so that the longer side is `longer_side`.
-
-    Pillow weights colours by their opacity.
-    """
+    """Pixels resized to this longer side; Pillow weights colours by their opacity."""
     factor = longer_side / max(pixels.shape[:2])
     height, width = (max(1, round(length * factor)) for length in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))

@@ -20,7 +20,7 @@ from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.recipes.pretrain import STARTER
 from catlip.recipes.transfer import STARTER_FINETUNE, TransferRecipe
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 from catlip.vocabulary import vocabulary_identity
 
 SIZE: dict[str, Any] = {"resolution": 32, "min_resolution": 32, "max_resolution": 32}

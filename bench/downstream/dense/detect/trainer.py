@@ -24,14 +24,19 @@ from catlip import streams
 from catlip.fidelity import warmup_steps
 from catlip.program.progress import progress
 from catlip.recipes.dense import DetectionRecipe
-from catlip.training.average import WeightAverage
+from catlip.training import checkpoint
 from catlip.training.distributed import Place
-from catlip.training.parallel import distribute, gradient_norm, mean_over_ranks, synchronised
-from catlip.training.precision import autocast
+from catlip.training.loop import nothing
+from catlip.training.parallel import (
+    autocast,
+    distribute,
+    gradient_norm,
+    mean_over_ranks,
+    synchronised,
+)
 from catlip.training.preempt import Notice
-from catlip.training.saving import checkpoint
-from catlip.training.saving.writer import nothing
 from catlip.training.schedule import adamw, augmentation_progress
+from catlip.training.trainer import WeightAverage
 
 LOSSES = (
     "loss_rpn_cls",

@@ -34,7 +34,7 @@ from catlip.recipes.dense import SegmentationRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place
 from catlip.training.folder import refuse_another
-from catlip.training.precision import AUTOCAST
+from catlip.training.parallel import AUTOCAST
 from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
 

@@ -11,7 +11,7 @@ from small_data import ON_A_CPU
 from bench.downstream.longer_training import RECIPES, LongerTraining, main
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 
 
 def probed(out: Path, runs: list[Path], data: str, **options: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.readouts import Readouts, main, neighbour_hits, way_of, zero_shot
 from catlip.encoder import build_encoder
 from catlip.record import Record
-from catlip.training.saving.weights import save_weights
+from catlip.training.checkpoint import save_weights
 
 CPU = torch.device("cpu")
 

@@ -40,9 +40,9 @@ from catlip.cli import InputError
 from catlip.fidelity import warmup_steps
 from catlip.recipes.dense import STARTER_SEGMENTATION, TABLE_7D
 from catlip.record import read_record
-from catlip.training.average import WeightAverage
 from catlip.training.distributed import Place
 from catlip.training.schedule import learning_rate
+from catlip.training.trainer import WeightAverage
 
 VIT = "random:vit_two@32"
 CPU = Place(0, 1, torch.device("cpu"))

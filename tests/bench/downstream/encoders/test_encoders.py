@@ -28,11 +28,11 @@ from catlip.data.augment import centre_crop
 from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
-from catlip.training.saving import checkpoint
-from catlip.training.saving.weights import save_weights
-from catlip.weights import Checkpoint, read_checkpoint
-from catlip.weights.targets import to_released, to_timm
-from catlip.weights.write import write_archive, write_safetensors
+from catlip.training import checkpoint
+from catlip.training.checkpoint import save_weights
+from catlip.weights.checkpoint import read_checkpoint
+from catlip.weights.convert import to_timm, write_safetensors
+from catlip.weights.released import Layout
 
 CPU = torch.device("cpu")
 CONFIG = {"encoder": "conv_tiny", "resolution": 224, "method": "catlip", "seed": 5}
@@ -80,13 +80,18 @@ def run(tmp_path: Path) -> Path:
 def released(tmp_path: Path) -> Path:
     """A released checkpoint of the encoder with seed 2."""
     made = objective(2)
-    weights = Checkpoint("ours", "conv_tiny", 224, "token", made.image_encoder.state_dict())
-    whole = replace(
-        weights,
-        classifier=made.objective.classifier.state_dict(),
-        range_augment=made.range_augment.state_dict(),
-    )
-    write_archive(tmp_path / "vit_tiny.pt", to_released(whole))
+    parts = {
+        "encoder": made.image_encoder.state_dict(),
+        "classifier": made.objective.classifier.state_dict(),
+        "range_augment": made.range_augment.state_dict(),
+    }
+    num_classes = len(parts["classifier"]["bias"])
+    entries = Layout("conv_tiny", "classification", num_classes).entries()
+    weights = {
+        name: parts[entry.part][entry.name].reshape(entry.released_shape)
+        for name, entry in entries.items()
+    }
+    torch.save(weights, tmp_path / "vit_tiny.pt")
     return tmp_path / "vit_tiny.pt"
 
 

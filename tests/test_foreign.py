@@ -1,14 +1,15 @@
 """Pickles from outside run nothing."""
 
+import contextlib
 import os
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catlip.cli import InputError
-from catlip.system.unpickle import load_plain
+from catlip.system.foreign import load_plain
 
 
 class Calls:
@@ -21,39 +22,31 @@ class Calls:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
 @pytest.mark.parametrize(
     "call", [(os.system, "touch {}"), (eval, "open('{}', 'w')"), (getattr, "", "join")]
 )
 def test_a_pickle_that_runs_code_is_refused(tmp_path, call, protocol):
     function, *arguments = call
     trap = tmp_path / "trap"
-    content = pickle.dumps(
-        {"n2084071": Calls(function, *(a.format(trap) for a in arguments))}, protocol
-    )
-    with pytest.raises(InputError, match="import"):
-        load_plain(content, "the file")
+    calls = Calls(function, *(argument.format(trap) for argument in arguments))
+    with pytest.raises(InputError, match="the file"):
+        load_plain(pickle.dumps({"n2084071": calls}, protocol), "the file")
     assert not trap.exists()
 
 
 def test_only_admitted_built_ins_may_be_imported():
     content = pickle.dumps(({"a": 0.5}, {"NN", "VB"}), protocol=2)
     assert load_plain(content, "the file", admitted=("set",)) == ({"a": 0.5}, {"NN", "VB"})
-    with pytest.raises(InputError, match="import"):
+    with pytest.raises(InputError):
         load_plain(content, "the file")
 
 
-def test_a_pickle_that_would_allocate_gigabytes_is_refused():
-    with pytest.raises(InputError, match="2147483647"):
-        load_plain(b"\x80\x02}r\xff\xff\xff\x7f.", "the file")
-
-
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.integers(0, 40))
+@example(b"\x80\x02}r\xff\xff\xff\x7f.", 0)  # it would allocate gigabytes
 def test_broken_pickles_are_refused_in_one_way(noise, cut):
     whole = pickle.dumps({"n1740": 3, "n2084071": 5})
     for content in (noise, whole[:cut] + noise, whole[: -1 - cut]):
-        try:
+        with contextlib.suppress(InputError):
             load_plain(content, "the file")
-        except InputError:
-            continue

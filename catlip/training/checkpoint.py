@@ -15,6 +15,7 @@ import errno
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import sys
@@ -31,21 +32,40 @@ import msgspec
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint import FileSystemReader, Metadata
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
 from catlip.training.distributed import barrier, of_all_ranks, rank_of_ranks
 from catlip.training.folder import refuse_another
-from catlip.training.saving.metadata import PlainMetadataReader
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 HEAD = "checkpoint.json"  # in a folder: everything but the tensors
-
 INDEX = ".metadata"  # in a folder: which part of which file is which tensor
+# All that the index of a sharded checkpoint may import. torch stores the index as a pickle, which
+# could import and call anything; a trainer's state holds only tensors, so it needs a dozen names.
+_DCP = "torch.distributed.checkpoint"
+ADMITTED = {
+    f"{_DCP}.metadata.Metadata",
+    f"{_DCP}.metadata.MetadataIndex",
+    f"{_DCP}.metadata.StorageMeta",
+    f"{_DCP}.metadata.TensorProperties",
+    f"{_DCP}.metadata.TensorStorageMetadata",
+    f"{_DCP}.metadata.ChunkStorageMetadata",
+    f"{_DCP}.metadata._MEM_FORMAT_ENCODING",
+    f"{_DCP}.filesystem._StorageInfo",
+    "torch.serialization._get_layout",
+    "torch.Size",
+    "pathlib.PosixPath",
+    "pathlib._local.PosixPath",  # where Python 3.13 keeps it
+    *(str(value) for value in vars(torch).values() if isinstance(value, torch.dtype)),
+}
 BLOCK_BYTES = 2**20  # read at a time to check a sum
 
 T = TypeVar("T")
@@ -78,13 +98,15 @@ class Head:
     config: dict[str, Any]
     history: History
 
+    def plain(self) -> dict[str, Any]:
+        """In a form that is read without unpickling any class."""
+        lines, unlogged = self.history.lines, self.history.unlogged
+        history = {"lines": json.dumps(lines), "unlogged": json.dumps(unlogged)}
+        return {"step": self.step, "config": json.dumps(self.config), **history}
+
 
 def save(
-    folder: Path,
-    step: int,
-    state: State,
-    config: dict[str, Any],
-    history: History = History(),
+    folder: Path, step: int, state: State, config: dict[str, Any], history: History = History()
 ) -> Path:
     """Write `state` after `step` optimizer steps, and its `config`, as one file.
 
@@ -97,10 +119,9 @@ def save(
     with _whole_or_absent(step, folder, temporary):
         temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
         with open(temporary, "xb") as file:
-            torch.save(_as_json(step, config, history) | {"state": state}, file)
+            torch.save(Head(step, config, history).plain() | {"state": state}, file)
             _sync(file)
-        _move(temporary, path)
-    _drop_others(folder, step)
+        _keep(temporary, path)
     return path
 
 
@@ -133,14 +154,12 @@ def save_sharded(
         with _whole_or_absent(step, folder, temporary if main else None):
             parts.result()
             if main:
-                head = _as_json(step, config, history)
+                head = Head(step, config, history).plain()
                 head["crc32"] = _head_sum(head, temporary)
                 with open(temporary / HEAD, "w") as file:
                     json.dump(head, file)
                     _sync(file)
-                _move(temporary, path)
-        if main:
-            _drop_others(folder, step)
+                _keep(temporary, path)
         return path
 
     return finish
@@ -166,10 +185,8 @@ def copied(state: State) -> State:
 
 def complete(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the oldest first."""
-    return sorted(
-        (path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)),
-        key=step_of,
-    )
+    paths = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+(\.pt)?", path.name)]
+    return sorted(paths, key=step_of)
 
 
 def step_of(path: Path) -> int:
@@ -178,7 +195,7 @@ def step_of(path: Path) -> int:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`, or None. Raises: as `_newest_first`."""
+    """The newest checkpoint in `folder`, or None."""
     return next(iter(_newest_first(folder)), None)
 
 
@@ -206,6 +223,17 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
     return None
 
 
+def _newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
+    paths = complete(folder)[::-1]
+    if any(other != paths for other in of_all_ranks(paths)):
+        raise InputError(
+            f"ranks see different checkpoints in {folder}; put the run's folder on storage that "
+            "all nodes share"
+        )
+    return paths
+
+
 def load(path: Path, config: dict[str, Any], state: State) -> Head:
     """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
 
@@ -213,11 +241,23 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     Raises: DamagedError, on all ranks, when it cannot be read, a sum is wrong, or its tensors are
         not those of `state`; InputError when it was made under another config, naming what differs.
     """
-    head, tensors = read(path)
+    head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)
-    _check_tensors(path, tensors, state)
+    expected = _flat(state)
+    for name in sorted(saved.keys() | expected.keys()):
+        found, wanted = _described(saved.get(name)), _described(expected.get(name))
+        if found != wanted:
+            raise DamagedError(
+                f"{path} does not hold this run's state ({name}: {found} there, {wanted} expected)"
+            )
     if path.is_file():
-        _fill(state, tensors)
+        with torch.no_grad():
+            for name, tensor in expected.items():
+                value = saved[name]
+                if isinstance(tensor, DTensor):
+                    value = value.to(tensor.device)
+                    value = distribute_tensor(value, tensor.device_mesh, tensor.placements)
+                tensor.copy_(value)
         return head
     try:
         with warnings.catch_warnings():
@@ -230,17 +270,11 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     return head
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`. Raises: InputError when not all ranks see the same ones."""
-    paths = complete(folder)[::-1]
-    seen = of_all_ranks(paths)
-    if any(other != paths for other in seen):
-        newest_ones = [str(next(iter(paths), None)) for paths in seen]
-        raise InputError(
-            f"ranks see different checkpoints ({newest_ones}); put the run's folder on storage "
-            "that all nodes share"
-        )
-    return paths
+def _described(tensor: Any) -> str:
+    """Type and shape of a tensor, or of what an index says of one."""
+    if isinstance(tensor, TensorStorageMetadata):
+        return f"{tensor.properties.dtype} {list(tensor.size)}"
+    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
 
 
 def read(path: Path) -> tuple[Head, dict[str, Any]]:
@@ -258,10 +292,8 @@ def read(path: Path) -> tuple[Head, dict[str, Any]]:
         config = json.loads(saved["config"])
         head = msgspec.convert({"step": saved["step"], "config": config, "history": history}, Head)
     except Exception as error:  # a damaged archive or pickle can raise nearly anything
-        reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-        damage = (
-            str(error) if isinstance(error, InputError) else f"{path} cannot be read ({reason})"
-        )
+        reason = str(error).splitlines()[:1]
+        damage = f"{path} cannot be read ({type(error).__name__}: {''.join(reason)})"
     for each in of_all_ranks(damage):
         if each:
             raise DamagedError(each)
@@ -269,10 +301,9 @@ def read(path: Path) -> tuple[Head, dict[str, Any]]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    rank, ranks = rank_of_ranks()
     with zipfile.ZipFile(path) as archive:
-        rank, ranks = rank_of_ranks()
-        for entry in archive.infolist()[rank::ranks]:
-            _check_sum(archive, entry)
+        _check_sums(archive, archive.infolist()[rank::ranks])
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return saved, _flat(saved["state"])
 
@@ -288,18 +319,17 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with open(path / part.relative_path, "rb") as file:
             file.seek(part.offset)
             archive = zipfile.ZipFile(io.BytesIO(file.read(part.length)))
-        for entry in archive.infolist():
-            _check_sum(archive, entry)
-    return saved, {
-        name.replace(".", "/", 1): entry for name, entry in index.state_dict_metadata.items()
-    }
+        _check_sums(archive, archive.infolist())
+    entries = index.state_dict_metadata.items()
+    return saved, {name.replace(".", "/", 1): entry for name, entry in entries}
 
 
-def _check_sum(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raises: BadZipFile when the content of the entry is not what was written."""
-    with archive.open(entry) as content:
-        while content.read(BLOCK_BYTES):
-            pass
+def _check_sums(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
+    """Raises: BadZipFile when the content of an entry is not what was written."""
+    for entry in entries:
+        with archive.open(entry) as content:
+            while content.read(BLOCK_BYTES):
+                pass
 
 
 def _head_sum(head: dict[str, Any], folder: Path) -> int:
@@ -307,45 +337,8 @@ def _head_sum(head: dict[str, Any], folder: Path) -> int:
     return zlib.crc32((folder / INDEX).read_bytes(), zlib.crc32(json.dumps(head).encode()))
 
 
-def _as_json(step: int, config: dict[str, Any], history: History) -> dict[str, Any]:
-    """The head in a form that is read without unpickling any class."""
-    lists = {"lines": json.dumps(history.lines), "unlogged": json.dumps(history.unlogged)}
-    return {"step": step, "config": json.dumps(config), **lists}
-
-
-def _check_tensors(path: Path, saved: dict[str, Any], state: State) -> None:
-    """Raises: DamagedError when names, shapes or types are not those of the run's state."""
-    expected = {name: _described(tensor) for name, tensor in _flat(state).items()}
-    found = {name: _described(tensor) for name, tensor in saved.items()}
-    differ = [
-        f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} expected"
-        for name in sorted(found.keys() | expected.keys())
-        if found.get(name) != expected.get(name)
-    ]
-    if differ:
-        raise DamagedError(f"{path} does not hold this run's state ({'; '.join(differ[:3])})")
-
-
-def _described(tensor: Any) -> str:
-    """Type and shape of a tensor, or of what an index says of one."""
-    if isinstance(tensor, TensorStorageMetadata):
-        return f"{tensor.properties.dtype} {list(tensor.size)}"
-    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
-
-
 def _flat(state: State) -> dict[str, Tensor]:
     return {f"{part}/{name}": tensor for part in state for name, tensor in state[part].items()}
-
-
-@torch.no_grad()
-def _fill(state: State, saved: dict[str, Tensor]) -> None:
-    for name, tensor in _flat(state).items():
-        value = saved[name]
-        if isinstance(tensor, DTensor):
-            value = distribute_tensor(
-                value.to(tensor.device), tensor.device_mesh, tensor.placements
-            )
-        tensor.copy_(value)
 
 
 @contextmanager
@@ -358,12 +351,11 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
         cause: BaseException = error
         if isinstance(error, CheckpointException):
             cause = next(iter(error.failures.values()))[0]
-        number = getattr(cause, "errno", None) or errno.ENOSPC
-        message = (
+        raise OSError(
+            getattr(cause, "errno", None) or errno.ENOSPC,
             f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
-            f"{cause})"
-        )
-        raise OSError(number, message) from error
+            f"{cause})",
+        ) from error
     finally:
         if temporary:
             _remove(temporary)
@@ -374,15 +366,14 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _move(temporary: Path, path: Path) -> None:
+def _keep(temporary: Path, path: Path) -> None:
+    """Give a whole checkpoint its name, and delete all but the newest KEEP up to its step; those of
+    later steps are damaged.
+    """
     if os.path.lexists(path):  # damaged, so that the run went on from one before it
         _discard(path)
     temporary.rename(path)
-
-
-def _drop_others(folder: Path, step: int) -> None:
-    """Delete all but the newest KEEP checkpoints up to `step`; those of later steps are damaged."""
-    paths = complete(folder)
+    step, paths = step_of(path), complete(path.parent)
     kept = [path for path in paths if step_of(path) <= step][-KEEP:]
     for path in paths:
         if path not in kept:
@@ -401,3 +392,50 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class _IndexUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if f"{module}.{name}" not in ADMITTED:
+            raise InputError(
+                f"its index wants to import {module}.{name}; a genuine one holds only tensors"
+            )
+        return super().find_class(module, name)
+
+
+class PlainMetadataReader(FileSystemReader):
+    """torch's reader of a checkpoint folder, which reads the index with only ADMITTED imports."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        """The index. Raises: InputError when it is damaged, or imports anything else."""
+        path = Path(self.path)
+        try:
+            with open(path / INDEX, "rb") as file:
+                metadata = _IndexUnpickler(file).load()
+        except Exception as error:  # a damaged pickle can raise nearly anything
+            raise InputError(f"{path} cannot be read ({error})") from error
+        metadata.storage_meta = metadata.storage_meta or StorageMeta()
+        metadata.storage_meta.load_id = self.load_id
+        return metadata
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write weights as safetensors, atomically, with the config that made them as metadata.
+
+    Raises: OSError when they cannot be written whole.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
+        temporary.touch()
+        # As the user's umask says; a file made by safetensors can be read by its owner only.
+        mode = temporary.stat().st_mode
+        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(contiguous, temporary, {"config": json.dumps(config)})
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """What is written for timm and for the hub loads there, strictly, and computes the same."""
 
-import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +13,12 @@ from timm.data import resolve_model_data_config
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
-from catlip.training.saving.weights import save_weights
-from catlip.weights import Checkpoint, read_checkpoint
-from catlip.weights.targets import timm_model, to_ours, to_released, to_timm
-from catlip.weights.write import write_folder, write_safetensors
+from catlip.program.ranges import check_ranges
+from catlip.training.checkpoint import save_weights
+from catlip.weights.__main__ import Convert, Show, main, show
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint
+from catlip.weights.convert import timm_model, to_timm, write_safetensors
+from catlip.weights.show import summary
 
 CLASSES = 5
 
@@ -49,19 +49,29 @@ def compute(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return model.eval()(pixels)
 
 
+@pytest.fixture(scope="module")
+def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A released fine-tuned checkpoint of ViT-B, in half precision: 173 MB."""
+    path = tmp_path_factory.mktemp("released") / "vit_base.pt"
+    weights = release.checkpoint("classification", *release.SIZES["vit_b16_conv"], 365)
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
+    torch.save(halves, path)
+    return path
+
+
 def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
     """timm's model, its stem brought along where timm has none."""
-    name, own = timm_model(checkpoint)
+    name, of_encoder = timm_model(checkpoint)
     stem = ENCODERS[checkpoint.encoder_name].stem
     if stem != "patchify":
-        own["embed_layer"] = STEMS[stem]
-    return timm.create_model(name, **own, **arguments)
+        of_encoder["embed_layer"] = STEMS[stem]
+    return timm.create_model(name, **of_encoder, **arguments)
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
-    write_safetensors(tmp_path / "timm.safetensors", to_timm(checkpoint, 0))
+    write_safetensors(tmp_path / "timm.safetensors", to_timm(checkpoint))
     model = in_timm(checkpoint, num_classes=CLASSES)
     model.load_state_dict(load_file(tmp_path / "timm.safetensors"))
     features = compute(checkpoint.build(), images(64))
@@ -85,7 +95,7 @@ def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
         model = timm.create_model(timms, num_classes=0)
     checkpoint = Checkpoint("ours", name, 224, "token", encoder.state_dict(), config={})
     assert timm_model(checkpoint) == (timms, {})
-    written = {key: tensor.shape for key, tensor in to_timm(checkpoint, 0).tensors.items()}
+    written = {key: tensor.shape for key, tensor in to_timm(checkpoint).tensors.items()}
     assert written == {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
@@ -95,7 +105,7 @@ def test_h16_is_timms_base_model_made_larger() -> None:
         checkpoint = Checkpoint("ours", "vit_h16", 224, "token", encoder.state_dict())
         name, arguments = timm_model(checkpoint)
         model = timm.create_model(name, num_classes=0, **arguments)
-        model.load_state_dict(to_timm(checkpoint, 0).tensors, assign=True)
+        model.load_state_dict(to_timm(checkpoint).tensors, assign=True)
     assert arguments["num_heads"] == 20
 
 
@@ -107,8 +117,7 @@ def test_timm_computes_what_the_release_does_at_the_resolution_converted_for(
     path = released_file(task)
     weights, prefix = torch.load(path, weights_only=True), release.PREFIXES[task]
     converted = to_timm(read_checkpoint(path), resolution)
-    checkpoint = replace(read_checkpoint(path), resolution=resolution or 224)
-    model = in_timm(checkpoint, num_classes=0)
+    model = in_timm(converted.checkpoint, num_classes=0)
     headless = {name: t for name, t in converted.tensors.items() if not name.startswith("head.")}
     model.load_state_dict(headless)
     pixels = images(resolution or 224)
@@ -117,10 +126,10 @@ def test_timm_computes_what_the_release_does_at_the_resolution_converted_for(
 
 
 def test_what_timm_cannot_hold_is_dropped_by_name_and_for_a_reason(released_file) -> None:
-    counts = {"classification": 6, "segmentation": 6 + 38, "detection": 6 + 89, "clip": 6 + 1 + 3}
+    counts = {"classification": 6, "segmentation": 6 + 1, "detection": 6 + 2, "clip": 6 + 1 + 3}
     for task, expected in counts.items():
         source = torch.load(released_file(task), weights_only=True)
-        converted = to_timm(read_checkpoint(released_file(task)), 0)
+        converted = to_timm(read_checkpoint(released_file(task)))
         dropped = [name for names in converted.dropped.values() for name in names]
         assert len(dropped) == len(set(dropped)) == expected == len(source) - len(converted.tensors)
         assert converted.config["dropped"] == converted.dropped
@@ -131,12 +140,10 @@ def test_what_timm_cannot_hold_is_dropped_by_name_and_for_a_reason(released_file
 def test_a_folder_for_the_hub_builds_the_released_encoder(
     resolution, released_file, tmp_path
 ) -> None:
-    path = released_file(num_classes=CLASSES)
+    path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
-    converted = to_timm(read_checkpoint(path), resolution)
-    resized = replace(read_checkpoint(path), resolution=resolution or 224, config=converted.config)
-    write_folder(tmp_path / "hub", resized, converted)
-    source, stem = f"local-dir:{tmp_path / 'hub'}", {"embed_layer": STEMS["conv"]}
+    main(Convert(path, "huggingface", hub, resolution))
+    source, stem = f"local-dir:{hub}", {"embed_layer": STEMS["conv"]}
     pixels = images(resolution or 224)
     features = release.features(weights, pixels)
     encoder = timm.create_model(source, pretrained=True, num_classes=0, **stem)
@@ -149,69 +156,77 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(
     assert tuple(config["input_size"]) == (3, resolution or 224, resolution or 224)
     assert (config["interpolation"], config["crop_mode"]) == ("bilinear", "center")
     assert int(config["input_size"][1] / config["crop_pct"]) == (resolution or 232)
+    card = (hub / "README.md").read_text()
+    digest = read_checkpoint(path).config["source"]["sha256"]
+    for words in (f"shorter side to {resolution or 232}", f"over {CLASSES} classes", digest):
+        assert words in card
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
-def test_a_folder_of_a_run_builds_with_the_code_on_its_card(
-    name, run_file, tmp_path, monkeypatch
-) -> None:
+def test_a_folder_of_a_run_builds_with_the_code_on_its_card(name, run_file, tmp_path) -> None:
+    hub = tmp_path / "hub"
     checkpoint = read_checkpoint(run_file(name))
-    write_folder(tmp_path / "hub", checkpoint, to_timm(checkpoint, 0))
-    card = (tmp_path / "hub" / "README.md").read_text()
-    code = re.search(r"```python\n(.*?)```", card, re.S)
+    main(Convert(run_file(name), "huggingface", hub))
+    code = re.search(r"```python\n(.*?)```", (hub / "README.md").read_text(), re.S)
     scope: dict = {}
-    exec(code[1].replace("FOLDER", str(tmp_path / "hub")), scope)
+    exec(code[1].replace("FOLDER", str(hub)), scope)
     built = compute(checkpoint.build(), images(64))
     torch.testing.assert_close(compute(scope["encoder"], images(64)), built)
+    # The folder is read again like a file of weights.
+    assert summary(hub / "model.safetensors")["encoder"].startswith(name)
+    with pytest.raises(InputError, match=str(hub)):
+        main(Convert(hub, "huggingface", hub))
 
 
-def test_the_card_says_what_it_is_where_it_is_from_and_how_images_are_prepared(
-    released_file, tmp_path
+@pytest.mark.parametrize(
+    ("out", "to", "resolution"),
+    [
+        ("x.pt", "timm", 0),
+        ("README.md", "huggingface", 0),
+        ("x.safetensors", "timm", 100),
+        ("classification.safetensors", "timm", 0),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused(
+    out, to, resolution, released_file, tmp_path
 ) -> None:
-    checkpoint = read_checkpoint(released_file(num_classes=CLASSES))
-    write_folder(tmp_path / "hub", checkpoint, to_timm(checkpoint, 0))
-    card = (tmp_path / "hub" / "README.md").read_text()
-    said = ("shorter side to 232", "a classifier over 5 classes", "license: other", "6 weights")
-    for words in ("no mean is subtracted", *said):
-        assert words in card
-    assert checkpoint.config["source"]["sha256"] in card
-    assert json.loads((tmp_path / "hub" / "config.json").read_text())["num_classes"] == CLASSES
-
-
-def test_a_run_with_the_releases_stem_becomes_a_released_checkpoint(run_file) -> None:
-    checkpoint = read_checkpoint(run_file("conv_tiny", 224))
-    tensors = to_released(checkpoint).tensors
-    expected = release.checkpoint_shapes("classification", 128, 2, CLASSES)
-    for name in release.augmentor_shapes():
-        del expected[name]
-    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == expected
-    pixels, doubles = images(96).double(), {name: each.double() for name, each in tensors.items()}
-    built = compute(checkpoint.build().double(), pixels)
-    torch.testing.assert_close(release.features(doubles, pixels), built, rtol=1e-9, atol=1e-10)
-
-
-@pytest.mark.parametrize(("name", "resolution"), [("vit_tiny16", 224), ("conv_tiny", 64)])
-def test_the_release_has_no_other_encoder(name, resolution, run_file) -> None:
-    with pytest.raises(InputError, match="224"):
-        to_released(read_checkpoint(run_file(name, resolution)))
-
-
-def test_a_released_checkpoint_needs_its_classifier(run_file) -> None:
-    checkpoint = replace(read_checkpoint(run_file("conv_tiny", 224)), classifier={})
-    with pytest.raises(InputError, match=r"classifier\.weight"):
-        to_released(checkpoint)
+    (tmp_path / "README.md").touch()
+    source = released_file().rename(tmp_path / "classification.safetensors")
+    with pytest.raises(InputError):
+        main(Convert(source, to, tmp_path / out, resolution))
 
 
 def test_positions_are_resized_for_the_releases_stem_only(run_file) -> None:
     with pytest.raises(InputError, match="--resolution"):
         to_timm(read_checkpoint(run_file("vit_tiny16")), 128)
-    with pytest.raises(InputError, match="multiple"):
-        to_timm(read_checkpoint(run_file("conv_tiny")), 100)
+    with pytest.raises(InputError, match="resolution"):
+        check_ranges(Convert(Path("weights.pt"), "timm", Path("x.safetensors"), -16))
 
 
-def test_weights_that_share_memory_are_written_apart(tmp_path, run_file) -> None:
-    checkpoint = read_checkpoint(run_file("vit_tiny16"))
-    table = torch.rand(4, 4)
-    tied = replace(checkpoint, rest={"text.embedding": table, "text.output": table})
-    write_safetensors(tmp_path / "ours.safetensors", to_ours(tied))
-    assert torch.equal(load_file(tmp_path / "ours.safetensors")["text.output"], table)
+def test_show_describes_the_release_and_a_run(vit_b, run_file, tmp_path, capsys) -> None:
+    show(Show(vit_b))
+    shown = capsys.readouterr().out
+    for words in ("released", "vit_b16_conv", "365", "86,236,019", "170", "noise"):
+        assert words in shown, words
+    run = tmp_path / "run"
+    run.mkdir()
+    run_file("vit_tiny16").rename(run / "weights.safetensors")
+    show(Show(run))
+    assert "vit_tiny16 at 64 pixels" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        show(Show(tmp_path / "empty"))
+
+
+def test_show_names_what_it_does_not_understand(tmp_path) -> None:
+    torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
+    found = summary(tmp_path / "other.pt")
+    assert (found["layout"], found["parameters"]) == ("unknown", "6")
+    assert found["holds"] == "stem.weight, stem.bias"
+    weights = release.checkpoint("segmentation", *release.TINY, 3)
+    torch.save(weights | {"aux_head.weight": torch.zeros(3)}, tmp_path / "more.pt")
+    found = summary(tmp_path / "more.pt")
+    assert (found["layout"], found["task"], found["classes"]) == ("released", "segmentation", "3")
+    assert "aux_head.weight" in found["faults"]
+    torch.save(release.checkpoint("classification", 64, 3), tmp_path / "small.pt")
+    assert "vit_b16_conv" in summary(tmp_path / "small.pt")["faults"]

@@ -1,1 +1,0 @@
-"""Captions from tables, cut into parts that are labelled on their own."""

@@ -1,0 +1,128 @@
+"""Each contrastive baseline has the loss and the gradient of its formula, written out densely."""
+
+from collections import Counter
+from dataclasses import replace
+from math import log
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.clip import MAX_LOGIT_SCALE
+from baselines.openclip import END, START
+from bench.measuring import methods
+from catlip.data.loader import Batch
+from catlip.objective import Objective
+
+B = 6
+RIGHT = torch.arange(B)
+
+
+def build(method: str, model: str = "hybrid_mini") -> Objective:
+    return methods.build(method, model, 32, num_classes=10, seed=0).double()
+
+
+def batch_of(step: int, model: str = "hybrid_mini") -> Batch:
+    """Captions of few words, so that they share some, and pixels as wide as the objective."""
+    batch = methods.synthetic_batch(B, model, 32, num_classes=10, seed=step)
+    tokens = batch.tokens.clone()
+    tokens[:, 1:-1] %= 40
+    return replace(batch, images=batch.images.double() / 255, tokens=tokens)
+
+
+def cosines(objective: Objective, batch: Batch) -> Tensor:
+    image = objective.projection(objective.image_encoder(batch.images))
+    text = objective.text_encoder(batch.tokens)
+    return F.cosine_similarity(image[:, None], text[None], dim=-1)
+
+
+def contrast(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CLIP: the symmetric cross-entropy of the similarities."""
+    similarity = cosines(objective, batch) / 0.07
+    return (F.cross_entropy(similarity, RIGHT) + F.cross_entropy(similarity.T, RIGHT)) / 2
+
+
+def pairwise(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """SigLIP: of every pair, does it belong together? It starts from no."""
+    logits = 10 * cosines(objective, batch) - 10
+    yes = torch.eye(B, dtype=torch.float64)
+    return F.binary_cross_entropy_with_logits(logits, yes, reduction="sum") / B
+
+
+def nouns(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CatLIP: the binary cross-entropy of each noun."""
+    target = torch.zeros(B, 10, dtype=torch.float64)
+    target[batch.labels.rows(), batch.labels.values] = 1
+    logits = objective.classifier(objective.image_encoder(batch.images))
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / B
+
+
+def subwords(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """SuperCLIP: a softmax over subwords on the normed mean patch token. In the published target, n
+    and c grow by a batch, and by the fraction of it, at a time.
+    """
+    encoder, (norm, linear) = objective.image_encoder, objective.subwords
+    patches = encoder.forward_features(batch.images)[:, encoder.num_prefix_tokens :].mean(dim=1)
+    logits = linear(F.layer_norm(patches, patches.shape[1:], norm.weight, norm.bias, norm.eps))
+    seen = [earlier.tokens, batch.tokens]
+    sets = [[{*caption} - {START, END} for caption in tokens.tolist()] for tokens in seen]
+    fractions: Counter[int] = Counter()
+    for subword in (subword for some in sets for caption in some for subword in caption):
+        fractions[subword] += 1 / B
+    target = torch.zeros(B, logits.shape[1], dtype=torch.float64)
+    for row, caption in zip(target, sets[-1], strict=True):
+        for subword in caption:
+            row[subword] = log((len(seen) + 1 / B) / (fractions[subword] + 1 / B))
+        row /= row.sum()
+    return -(target * logits.log_softmax(dim=1)).sum() / B
+
+
+FORMULAS = {
+    "clip": [contrast],
+    "siglip": [pairwise],
+    "clip_catlip": [contrast, nouns],
+    "superclip": [contrast, subwords],
+}
+
+
+# The class token is no patch: an encoder with one makes a difference only for SuperCLIP.
+CASES = [*((method, "hybrid_mini") for method in FORMULAS), ("superclip", "vit_tiny16")]
+
+
+@pytest.mark.parametrize(("method", "model"), CASES)
+def test_loss_and_gradient_are_those_of_the_formula(method: str, model: str) -> None:
+    objective = build(method, model)
+    earlier, batch = batch_of(0, model), batch_of(1, model)
+    for each in (earlier, batch):  # SuperCLIP counts the captions that it has seen
+        loss = objective(each)
+    expected = sum(formula(objective, earlier, batch) for formula in FORMULAS[method])
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    # Not the temperature, which is a constant in the formulas.
+    parameters = [
+        parameter for name, parameter in objective.named_parameters() if "logit" not in name
+    ]
+    found, dense = (torch.autograd.grad(value, parameters) for value in (loss, expected))
+    torch.testing.assert_close(found, dense, rtol=1e-5, atol=1e-7)
+
+
+def test_above_the_cap_the_temperature_stays_at_it_and_has_no_gradient() -> None:
+    objective, losses, gradients = build("clip").eval(), [], []
+    for scale in (MAX_LOGIT_SCALE - 0.01, MAX_LOGIT_SCALE, 50.0):
+        objective.zero_grad()
+        with torch.no_grad():
+            objective.logit_scale.fill_(scale)
+        loss = objective(batch_of(0))
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(objective.logit_scale.grad.item())
+    assert losses[1] == losses[2] != losses[0]
+    assert gradients[0] != 0
+    assert gradients[2] == 0
+
+
+def test_the_image_encoder_of_superclip_runs_once() -> None:
+    objective, passes = build("superclip"), []
+    objective.image_encoder.patch_embed.register_forward_hook(lambda *_: passes.append(1))
+    objective(batch_of(0)).backward()
+    assert passes == [1]
