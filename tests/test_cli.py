@@ -185,8 +185,8 @@ def test_a_folder_for_a_file_and_the_reverse_are_a_sentence(
     [
         ("catlip.examples", "--vocabulary"),
         ("catlip.transfer_init", "--vocabulary"),
-        ("bench.plan.__main__", "--step-time"),
-        ("bench.plan.__main__", "--link"),
+        ("bench.plan", "--step-time"),
+        ("bench.plan", "--link"),
         ("bench.compare", ""),
     ],
 )

@@ -91,8 +91,9 @@ def as_record(path: Path) -> dict[str, Any] | None:
 
 
 def kinds_of_the_page() -> set[str]:
-    """The kinds that the reports ask for, by their class or by name."""
-    trees = [ast.parse(path.read_text()) for path in (REPOSITORY / "reports").rglob("*.py")]
+    """The kinds that the page's sections ask for, by their class or by name."""
+    sections = [*(REPOSITORY / "reports").rglob("*.py"), *REPOSITORY.glob("*/**/*result.py")]
+    trees = [ast.parse(path.read_text()) for path in sections]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}
