@@ -10,22 +10,21 @@ A word *names* the class when WordNet lists it in the class's synset. Of the cau
 words, the first one in CAUSES is reported, so that each miss is counted once, under the cause that
 was nearest to a hit.
 
-    crane = frozenset({2012849})  # crane.n.05, the bird
-    miss = why_missed(Labeller("paper").explain(text), False, crane, "crane bird", text)
+    crane = Prompt(text, "description", "crane bird", frozenset({2012849}))  # crane.n.05
+    miss = why_missed(crane, Labeller("paper").explain(text), joins=False)
     miss.cause, miss.word, miss.chosen  # OTHER_SENSE, "crane", "crane.n.01": the writer
 """
 
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from bench.label_accuracy import result
 from bench.label_accuracy.prompts import KINDS, Prompt
@@ -39,8 +38,7 @@ from catlip.words import wordnet_dir
 from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
 
-COLUMNS = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
-SHARES = COLUMNS[1:4]
+COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
 TOP_MISSENSES = 50
 NO_LABEL = 99  # steps of a sentence without labels; more than any path has
 TAGGED_ADJECTIVE = "its word is tagged an adjective"
@@ -60,68 +58,30 @@ CAUSES = (
 )
 
 
-@dataclass
-class Outcome:
-    """What one rule found in the sentences of one kind.
-
-    Attributes:
-        by_class: name of the class -> [6] int64 counts, in the order of COLUMNS.
-        causes: why a class was missed -> number of sentences.
-        missenses: (class, its word, the synset of the word's first sense) -> number of sentences in
-            which that sense is why the class was missed.
-        labelled: the same keys -> how many of those sentences have the wrong synset as a label.
+def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.DataFrame:
+    """A row for each rule and sentence, with COUNTED and, if the class was missed, why: `cause`,
+    `word`, `chosen`, and `labelled`, whether that first sense is a label. The sentences of a class
+    must be together.
     """
-
-    by_class: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    causes: Counter[str] = field(default_factory=Counter)
-    missenses: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    labelled: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-
-    def add(
-        self, prompt: Prompt, labels: Sequence[int], hops: dict[int, int], labeller: Labeller
-    ) -> None:
-        """Count one sentence; `hops` gives the steps from each of its labels to its class."""
-        steps = min((hops[label] for label in labels), default=NO_LABEL)
-        row = self.by_class.setdefault(prompt.name, np.zeros(len(COLUMNS), dtype=np.int64))
-        row += [1, steps == 0, steps <= 1, steps <= 2, len(labels), not labels]
-        if steps == 0:
-            return
-        miss = why_missed(
-            labeller.explain(prompt.text),
-            labeller.rule == "paper_multiword",
-            prompt.synsets,
-            name=prompt.name,
-            text=prompt.text,
-        )
-        self.causes[miss.cause] += 1
-        if miss.cause == OTHER_SENSE:
-            missense = (prompt.name, miss.word, miss.chosen)
-            self.missenses[missense] += 1
-            self.labelled[missense] += miss.chosen in map(nouns().name, labels)
-
-    def column(self, name: str) -> NDArray[np.int64]:
-        """[classes], the counts in that column."""
-        return np.array([row[COLUMNS.index(name)] for row in self.by_class.values()])
-
-    def summary(self) -> Judged:
-        """Counts and shares over all sentences, each share with its interval."""
-        prompts, exact = self.column("prompts"), self.column("exact")
-        return Judged(
-            classes=len(prompts),
-            prompts=int(prompts.sum()),
-            exact=share(exact, prompts),
-            within_1_hop=share(self.column("within_1_hop"), prompts),
-            within_2_hops=share(self.column("within_2_hops"), prompts),
-            labels_per_prompt=float(self.column("labels").sum() / prompts.sum()),
-            without_label=int(self.column("without_label").sum()),
-            classes_never_found=int((exact == 0).sum()),
-            classes_found_in_half=int((2 * exact >= prompts).sum()),
-            causes={cause: self.causes[cause] for cause in CAUSES},
-            other_sense_labelled=sum(self.labelled.values()),
-        )
-
-
-Outcomes = dict[tuple[str, str], Outcome]  # (rule, kind of sentence) -> outcome
+    labellers = [Labeller(rule) for rule in rules]
+    rows: list[tuple[object, ...]] = []
+    classes = [list(group) for _, group in itertools.groupby(prompts, key=attrgetter("name"))]
+    for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
+        labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
+        hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
+        for labeller, given in zip(labellers, labels, strict=True):
+            joins = labeller.rule == "paper_multiword"
+            for prompt, synsets in zip(group, given, strict=True):
+                steps = min((hops[synset] for synset in synsets), default=NO_LABEL)
+                miss = Miss("")
+                if steps:
+                    miss = why_missed(prompt, labeller.explain(prompt.text), joins)
+                labelled = bool(miss.chosen) and miss.chosen in map(nouns().name, synsets)
+                found = (steps == 0, steps <= 1, steps <= 2, len(synsets), not synsets)
+                of_miss = (miss.cause, miss.word, miss.chosen, labelled)
+                rows.append((labeller.rule, prompt.kind, prompt.name, 1, *found, *of_miss))
+    columns = ["rule", "kind", "name", *COUNTED, "cause", "word", "chosen", "labelled"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
@@ -133,48 +93,35 @@ def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
     return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
 
 
-def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> Outcomes:
-    """What each rule found in the sentences of each kind; the sentences of a class must be
-    together.
-    """
-    labellers = [Labeller(rule) for rule in rules]
-    outcomes = {(rule, kind): Outcome() for rule in rules for kind in KINDS}
-    classes = [list(group) for _, group in itertools.groupby(prompts, key=attrgetter("name"))]
-    for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
-        labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
-        hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
-        for labeller, given in zip(labellers, labels, strict=True):
-            for prompt, synsets in zip(group, given, strict=True):
-                outcomes[labeller.rule, prompt.kind].add(prompt, synsets, hops, labeller)
-    return {key: outcome for key, outcome in outcomes.items() if outcome.by_class}
-
-
-def fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> result.LabelAccuracy:
+def fill(
+    record: Record, prompts: Sequence[Prompt], sentences: pd.DataFrame
+) -> result.LabelAccuracy:
     """The metrics, by rule and kind of sentence. Also writes the counts of each class and the
     commonest mis-senses into the record's samples.
     """
     classes = {prompt.name: prompt.synsets for prompt in prompts}
-    rules = list(dict.fromkeys(rule for rule, _ in outcomes))
+    rules = list(dict.fromkeys(sentences.rule))
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
     differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
     record.samples["classes"] = list(classes)
     record.samples["synsets"] = list(map(_names, classes.values()))
-    none = np.zeros(len(COLUMNS), dtype=np.int64)
-    for (rule, kind), outcome in outcomes.items():
-        judged[rule][kind] = outcome.summary()
-        first = outcomes[rules[0], kind]
-        if outcome is not first:
-            gain = outcome.column("exact") - first.column("exact")
-            differences[f"{rule} - {rules[0]}"][kind] = share(gain, first.column("prompts"))
-        rows = np.array([outcome.by_class.get(name, none) for name in classes])
-        record.samples[f"{kind}_prompts"] = rows[:, 0].tolist()
-        record.samples |= {
-            f"{rule}_{kind}_{name}": rows[:, i].tolist() for i, name in enumerate(SHARES, 1)
-        }
-    for rule in rules:
-        # If there are few prompts, none of them may be a description.
-        if described := outcomes.get((rule, KINDS[0])):
-            record.samples[f"{rule}_missenses"] = _missenses(classes, described)
+    for kind in KINDS:
+        of_kind = sentences[sentences.kind == kind]
+        first = of_kind[of_kind.rule == rules[0]].groupby("name", sort=False).exact.sum()
+        for rule in rules if len(of_kind) else ():
+            of_rule = of_kind[of_kind.rule == rule]
+            # Intervals resample classes, so they depend on the order of these.
+            counts = of_rule.groupby("name", sort=False)[list(COUNTED)].sum()
+            judged[rule][kind] = summarise(of_rule, counts)
+            if rule != rules[0]:
+                gain = share((counts.exact - first).to_numpy(), counts.prompts.to_numpy())
+                differences[f"{rule} - {rules[0]}"][kind] = gain
+            of_all = counts.reindex(list(classes), fill_value=0)
+            record.samples[f"{kind}_prompts"] = of_all.prompts.tolist()
+            for name in result.SHARES:
+                record.samples[f"{rule}_{kind}_{name}"] = of_all[name].tolist()
+            if kind == KINDS[0]:
+                record.samples[f"{rule}_missenses"] = _missenses(classes, of_rule)
     record.notes = [
         "descriptions were written by a language model, templates are CLIP's; neither is a caption "
         "of an image",
@@ -184,20 +131,49 @@ def fill(record: Record, prompts: Sequence[Prompt], outcomes: Outcomes) -> resul
     return result.LabelAccuracy(classes=len(classes), rules=judged, differences=differences)
 
 
-def _missenses(classes: dict[str, frozenset[int]], outcome: Outcome) -> Any:
+def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
+    """Counts and shares over all sentences, each share with its interval.
+
+    Args:
+        counts: COUNTED of each class.
+    """
+    prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
+    missed = sentences[sentences.cause == OTHER_SENSE]
+    return Judged(
+        classes=len(counts),
+        prompts=int(prompts.sum()),
+        exact=share(counts.exact.to_numpy(), prompts),
+        within_1_hop=share(counts.within_1_hop.to_numpy(), prompts),
+        within_2_hops=share(counts.within_2_hops.to_numpy(), prompts),
+        labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
+        without_label=int(counts.without_label.sum()),
+        classes_never_found=int((counts.exact == 0).sum()),
+        classes_found_in_half=int((2 * counts.exact >= prompts).sum()),
+        causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
+        other_sense_labelled=int(missed.labelled.sum()),
+    )
+
+
+def _missenses(classes: dict[str, frozenset[int]], sentences: pd.DataFrame) -> Any:
     """The commonest, as JSON."""
-    missenses = [
+    missed = sentences[sentences.cause == OTHER_SENSE].groupby(
+        ["name", "word", "chosen"], sort=False
+    )
+    commonest = missed.labelled.agg(["size", "sum"]).sort_values(
+        "size", ascending=False, kind="stable"
+    )
+    rows = [
         Missense(
             name=name,
             word=word,
             right=_names(classes[name]),
             chosen=chosen,
-            prompts=count,
-            labelled=outcome.labelled[name, word, chosen],
+            prompts=int(count),
+            labelled=int(labelled),
         )
-        for (name, word, chosen), count in outcome.missenses.most_common(TOP_MISSENSES)
+        for (name, word, chosen), count, labelled in commonest.head(TOP_MISSENSES).itertuples()
     ]
-    return msgspec.to_builtins(missenses)
+    return msgspec.to_builtins(rows)
 
 
 def _names(synsets: Iterable[int]) -> str:
@@ -215,25 +191,22 @@ class Miss:
     chosen: str = ""
 
 
-def why_missed(
-    words: Sequence[Word], joins: bool, synsets: frozenset[int], name: str, text: str
-) -> Miss:
-    """Why none of `synsets` is among the labels of a sentence: the cause nearest to a hit.
+def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> Miss:
+    """Why the class of a sentence is not among its labels: the cause nearest to a hit.
 
     Args:
         words: what `Labeller.explain` says of the sentence.
         joins: whether the rule looks for names of several words.
-        synsets: any of which would have been right.
-        name: the published name of the class, which WordNet may not have.
-        text: the sentence.
     """
-    names = frozenset().union(*map(lemmas, synsets))
-    right = {nouns().name(synset) for synset in synsets}
+    names = frozenset().union(*map(lemmas, prompt.synsets))
+    right = {nouns().name(synset) for synset in prompt.synsets}
     misses = [
         _of_word(word, names, right) for word in words if word.token in names or word.lemma in names
     ]
     misses += _of_runs(words, names, joins)
-    otherwise = Miss(OTHER_NAME if name.lower() in text.lower() else NO_NAME)
+    # The published name of the class may not be in WordNet.
+    is_named = prompt.name.lower() in prompt.text.lower()
+    otherwise = Miss(OTHER_NAME if is_named else NO_NAME)
     return min(misses, key=lambda miss: CAUSES.index(miss.cause), default=otherwise)
 
 

@@ -143,27 +143,23 @@ def test_the_state_is_that_of_the_real_step(method, model) -> None:
     }
 
 
-@pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("model", "method", "precision", "patch_drop_rate"),
+    [
+        *((*of, precision, 0.0) for of in ALL_AND_A_PLAIN_ONE for precision in ("fp32", "bf16")),
+        *((model, "catlip", "fp32", 0.6) for model in ("hybrid_mini", "vit_tiny16")),
+        *((model, "superclip", "fp32", 0.6) for model in ("hybrid_mini", "vit_tiny16")),
+    ],
+)
 @EVERY_FORM
 def test_what_autograd_keeps_is_predicted_by_part(
-    model, method, precision, attention, checkpointing
+    model, method, precision, patch_drop_rate, attention, checkpointing
 ) -> None:
-    factors = Factors(method, model, 48, 4, precision, attention, checkpointing, num_classes=2_000)
-    assert_kept_as_predicted(factors)
-
-
-@pytest.mark.parametrize("model", ["hybrid_mini", "vit_tiny16"])
-@pytest.mark.parametrize("method", ["catlip", "superclip"])
-@EVERY_FORM
-def test_what_is_kept_of_an_image_without_most_of_its_patches_is_predicted(
-    model, method, attention, checkpointing
-) -> None:
-    factors = Factors(method, model, 64, 4, "fp32", attention, checkpointing, num_classes=2_000)
-    assert_kept_as_predicted(replace(factors, patch_drop_rate=0.6))
-
-
-def assert_kept_as_predicted(factors: Factors) -> None:
+    resolution = 64 if patch_drop_rate else 48
+    factors = Factors(
+        *(method, model, resolution, 4, precision, attention, checkpointing, patch_drop_rate),
+        num_classes=2_000,
+    )
     kept = saved_bytes(build(factors, CPU), batch_of(factors, CPU))
     predicted = activation_bytes(factors, device_type="cpu")
     assert kept.keys() == predicted.keys()
