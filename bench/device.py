@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,25 +20,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bench import projection
-from bench.compiling import Compiling
-from bench.loop_overhead import LoopOverhead
 from bench.measuring.deadline import time_limit
-from bench.measuring.methods import FOUR
-from bench.measuring.training_step import free_memory
+from bench.measuring.factors import FOUR
 from bench.memory.__main__ import Memory
-from bench.projection import Projection
 from bench.step_time.__main__ import StepTime
 from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.record import write_atomically
 from catlip.table import Cell, Table, print_tables, shown
-from catlip.training.distributed import find_place
 
-LEAST_S = 5.0  # less time is not worth a start
+MIN_S = 5.0  # less time is not worth a start
 
 
 class OutOfTimeError(Exception):
@@ -68,7 +60,7 @@ class Device:
 
     python -m bench.device --budget 540
     python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
-    python -m bench.device --only memory projection
+    python -m bench.device --only memory waterfall
     python -m bench.device --dry-run      # the plan, with expected seconds
     """
 
@@ -92,50 +84,49 @@ class Device:
 def main(config: Device) -> None:
     """Measure part after part, say how each ended, and pack the records."""
     end = time.monotonic() + config.budget - seconds_since_start()
-    place = find_place(config.device)
-    every = parts_of(config, gpu=place.device.type == "cuda")
-    parts = [part for part in every if not config.only or any(w in part.name for w in config.only)]
-    if config.dry_run:
-        print_tables([_table("Plan", [(part, part.missing or "planned") for part in parts])])
-        return
-    ended = [(part, measured(part, end, quiet=config.quiet)) for part in parts]
-    print_tables([_table(f"In {config.budget} s on {place.device.type}", ended)])
-    records = sorted(config.out.glob("*/*.json"))
-    if not records:
-        raise InputError("nothing was measured; give a larger --budget, or other words for --only")
-    archive, content = config.out.with_name(f"{config.out.name}.tar.gz"), io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as packed:
-        for record in records:
-            packed.add(record, record.relative_to(config.out.parent))
-    write_atomically(archive, content.getvalue())
-    first_and_last = " to ".join(dict.fromkeys(map(str, (records[0], records[-1]))))
-    print(
-        f"wrote {len(records)} record{'s' * (len(records) != 1)}, {first_and_last}, and {archive}"
-    )
+    from catlip.training.distributed import find_place
+
+    device_type = find_place(config.device).device.type
+    parts = [
+        part
+        for part in parts_of(config, gpu=device_type == "cuda")
+        if not config.only or any(word in part.name for word in config.only)
+    ]
+    title = "Plan" if config.dry_run else f"In {config.budget} s on {device_type}"
+    rows = []
+    for part in parts:
+        ended = part.missing or "planned"
+        if not config.dry_run:
+            ended = measure_in_time(part, end, quiet=config.quiet)
+        rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
+    print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
+    if not config.dry_run:
+        pack(config.out)
 
 
 def seconds_since_start() -> float:
-    """Seconds since this process started, its imports included; 0 if the system does not tell."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
+    """Seconds since this process started, its imports included; 0 where there is no /proc."""
+    if not Path("/proc/uptime").exists():
         return 0.0
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
     return uptime - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measured(part: Part, end: float, *, quiet: bool) -> str:
+def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
     """Measure a part unless the time is too short for it. Returns: how that ended."""
+    from bench.measuring.training_step import free_memory
+
     left = end - time.monotonic()
     if part.missing:
         return f"left out: {part.missing}"
-    if left < max(part.seconds, LEAST_S):
+    if left < max(part.seconds, MIN_S):
         return f"left out: only {max(0, left):.0f} s were left"
     begin = time.monotonic()
     try:
         quietly = redirect_stdout(io.StringIO() if quiet else sys.stdout)
         # A part that notices in time that it will not end keeps what it has; else it is cut off.
-        with _at_most(left), time_limit(left - LEAST_S), quietly:
+        with _cut_off_after(left), time_limit(left - MIN_S), quietly:
             part.measure(left)
         return f"measured in {time.monotonic() - begin:.0f} s"
     except OutOfTimeError:
@@ -147,7 +138,7 @@ def measured(part: Part, end: float, *, quiet: bool) -> str:
 
 
 @contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
+def _cut_off_after(seconds: float) -> Iterator[None]:
     """Raise OutOfTimeError in the block when the seconds are over, at Python's next step."""
 
     def stop(*_: object) -> None:
@@ -162,41 +153,54 @@ def _at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def pack(out: Path) -> None:
+    """Put all records of a folder into an archive beside it. Raises: InputError without any."""
+    records = sorted(out.glob("*/*.json"))
+    if not records:
+        raise InputError("nothing was measured; give a larger --budget, or other words for --only")
+    archive, content = out.with_name(f"{out.name}.tar.gz"), io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as packed:
+        for record in records:
+            packed.add(record, record.relative_to(out.parent))
+    write_atomically(archive, content.getvalue())
+    first_and_last = " to ".join(dict.fromkeys(map(str, (records[0], records[-1]))))
+    print(
+        f"wrote {len(records)} record{'s' * (len(records) != 1)}, {first_and_last}, and {archive}"
+    )
+
+
 def parts_of(config: Device, *, gpu: bool) -> list[Part]:
     """The parts to measure, the most telling first; on a CPU all of them are small."""
+    import torch
+
     part = partial(_part, config)
     no_data = "" if config.data else "needs --data"
-    project_part = Part("projection of the first step time", 5, lambda _: project(config))
     if gpu:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
-        loop = LoopOverhead(models=("vit_b16",), resolution=224, batch_size=256)
-        from_shards = StepTime(data=config.data, workers=workers, eager=True)
+        large = StepTime("vit_l16", batch_size=128, num_steps=20)
+        huge = StepTime("vit_h16", batch_size=64, num_steps=20)
+        from_shards = StepTime(data=config.data, workers=workers, compile=False)
         forward = Waterfall(num_sizes=3, orders=("forward",))
         return [
-            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, eager=True)),
-            part("step time, B/16, compiled", 50, StepTime(compile=True)),
-            part("step time, L/16", 60, StepTime("vit_l16", compile=True, batch_size=128)),
-            part("step time, H/16", 75, StepTime("vit_h16", compile=True, batch_size=64)),
+            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, compile=False)),
+            part("step time, B/16, eager and compiled", 70, StepTime()),
+            part("step time, L/16", 60, large),
+            part("step time, H/16", 75, huge),
             part("memory and largest batch, B/16", 40, Memory(largest=True)),
             part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
             part("step time from shards, B/16", 45, from_shards, missing=no_data),
-            part("loop overhead, B/16", 25, loop),
-            part("compiling, B/16, 2 image sizes", 80, Compiling(num_sizes=2)),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
             part("waterfall, forward, 3 image sizes", 120, forward),
-            project_part,
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)
     return [
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
-        part("loop overhead, hybrid", 15, LoopOverhead(("hybrid_mini",), precision="fp32")),
         communication(config, 30, ranks=2, model="vit_tiny16"),
         part("step time, B/16", 60, StepTime(num_steps=6)),
         part("step time from shards, ViT-Tiny", 30, from_shards, missing=no_data),
         part("waterfall, hybrid", 240, Waterfall("hybrid_mini", batch_size=8)),
-        project_part,
     ]
 
 
@@ -206,7 +210,7 @@ def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str
     """
     kind = bench.out.name
     chosen = replace(bench, device=config.device, quiet=config.quiet, out=config.out / kind)
-    main = import_module(f"bench.{kind}").main
+    main = import_module(f"bench.{kind}.__main__").main
     return Part(name, seconds, lambda _: main(chosen), missing)
 
 
@@ -225,20 +229,6 @@ def communication(config: Device, seconds: float, *, ranks: int, model: str) -> 
 
     missing = "" if ranks > 1 else "needs two GPUs"
     return Part(f"communication of {ranks} ranks", seconds, measure, missing)
-
-
-def project(config: Device) -> None:
-    """Project from the first step time that was measured. Raises: InputError if there is none."""
-    records = sorted((config.out / "step_time").glob("*.json"), key=lambda r: r.stat().st_mtime)
-    if not records:
-        raise InputError("no step time was measured")
-    out = config.out / "projection"
-    projection.main(Projection(step_time=records[0], out=out, quiet=config.quiet))
-
-
-def _table(title: str, ended: Sequence[tuple[Part, str]]) -> Table:
-    rows = [[Cell(part.name), Cell(shown(part.seconds, 0)), Cell(how)] for part, how in ended]
-    return Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)
 
 
 if __name__ == "__main__":

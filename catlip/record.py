@@ -2,9 +2,9 @@
 
 The reports are made from records and published numbers alone.
 
-    with Record(path, kind=LoopOverhead, config=config) as record:
-        record.samples["loop_ms"] = [...]
-        record.measured(LoopOverhead(model="vit_b16", ...))
+    with Record(path, kind=StepTime, config=config) as record:
+        record.samples["catlip_total_ms"] = [...]
+        record.measured(StepTime(methods={...}, ...))
 
 During the run there is a partial record, `NAME.json.partial`, in the folder of the record. If the
 block ends without an error, the record is written atomically and the partial is deleted. Otherwise

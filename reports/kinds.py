@@ -11,13 +11,7 @@ import bench.downstream.probe.result
 import bench.label_accuracy.result
 import bench.labelling.result
 import bench.memory.result
-import bench.plan.analytic_result
-import bench.plan.projection_result
 import bench.plan.result
-import bench.step_time.bias_init_result
-import bench.step_time.busy_machine_result
-import bench.step_time.compiling_result
-import bench.step_time.loop_overhead_result
 import bench.step_time.result
 import bench.study.lengths_result
 import bench.study.result

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip.cli import InputError
 from catlip.system.engines import on_ray
 

@@ -134,16 +134,10 @@ SMALLEST = {
     "bench.downstream.detection": Smallest(
         COCO, "detection", (TRAINED, SCENES), extra="detectron2"
     ),
-    "bench.step_time": Smallest(
-        f"{SMALL_MODEL} --num-steps 2 --num-warmup 1 --batch-size 2", "step_time"
-    ),
-    "bench.compare": Smallest(f"{STEP_TIME}/*.json {STEP_TIME}/*.json", after=("bench.step_time",)),
+    "bench.step_time": Smallest(f"{SMALL_MODEL} --num-steps 2 --batch-size 2", "step_time"),
     "bench.memory": Smallest(f"{SMALL_MODEL} --batch-size 2", "memory"),
-    "bench.loop_overhead": Smallest(
-        f"--models hybrid_mini --batch-size 2 --num-steps 2 {QUIET}", "loop_overhead"
-    ),
     "bench.communication": Smallest(
-        f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2 --num-warmup 2",
+        f"{SMALL_MODEL} --methods catlip clip --batch-size 2 --num-steps 2",
         "communication",
         ranks=2,
     ),
@@ -152,19 +146,7 @@ SMALLEST = {
         "waterfall",
     ),
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
-    "bench.compiling": Smallest(
-        "--model vit_tiny16 --resolution 48 --num-classes 50 --batch-size 2 --num-sizes 1 "
-        f"--num-rounds 1 {QUIET}",
-        "compiling",
-    ),
-    "bench.busy_machine": Smallest("--num-steps 1 --num-rounds 1 --quiet", "busy_machine"),
-    "bench.busy_machine steps": Smallest("--num-steps 1 --busy"),
-    "bench.analytic": Smallest("--methods catlip clip", "analytic"),
-    "bench.projection": Smallest(
-        f"--step-time {STEP_TIME}/*.json", "projection", ("bench.step_time",)
-    ),
-    "bench.plan": Smallest("--gpu a100 h100 --gpus 8 64 --price 2.5", "plan"),
-    "bench.bias_init": Smallest(FEW, "bias_init", (LABELLED,)),
+    "bench.plan": Smallest(f"--step-time {STEP_TIME}/*.json", "plan", ("bench.step_time",)),
     "bench.study": Smallest(""),
     "bench.study tuning": Smallest(f"{STUDY} --trials 1", "tuning", (LABELLED,)),
     "bench.study lengths": Smallest(f"{STUDY} --seeds 0", "scaling", (LABELLED,)),
@@ -182,23 +164,14 @@ SMALLEST = {
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
-    "bench.photographs": Smallest(
-        f"{REPOSITORY}/catlip/data/starter/backgrounds --out runs/photographs --count 8"
-    ),
     "bench.data_path": Smallest(
-        "--images runs/photographs --num-images 8 --rounds 2 --workers 0 --batch-size 2 "
-        "--num-batches 2 --loader-rounds 1 --remote --link-mb-s 1 --quiet",
+        "--num-images 8 --rounds 2 --workers 0 --num-batches 2 --loader-rounds 1 --quiet",
         "data_path",
-        ("bench.photographs",),
     ),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
-    "reports merge": Smallest("runs --out together", after=(TRAINED,)),
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),
 }
-# Kinds that the page only lists among its records: arithmetic, which the measured ones hold too,
-# and how threads wait beside another program.
-NOT_SHOWN = {"analytic", "busy_machine"}
 EVERY_RECORD = tuple(
     name for name, smallest in SMALLEST.items() if smallest.kind and smallest.is_installed
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip.captions import MAX_CHARACTERS, Labeller, clean
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets

@@ -23,13 +23,9 @@ COSTS = (
     "communication",
     "memory",
     "data_path",
-    "bias_init",
     "projection",
     "plan",
     "analytic",
-    "loop_overhead",
-    "busy_machine",
-    "compiling",
 )
 WORDS = (
     "label_accuracy",
@@ -55,6 +51,8 @@ IGNORED = {"n_train", "n_test", "train_seconds", "num_classes"}
 
 # The committed ones, and of kinds that these lack one of an earlier starter.
 FOLDERS = (ROOT / "reports/records", ROOT / "tests/records")
+# Metrics of old records that are read no more.
+GONE = {"data_path": {"memory", "remote", "plan"}, "projection": {"validation"}}
 PATHS = sorted(path for folder in FOLDERS for path in folder.glob("*/*/*.json"))
 COMMITTED = [json.loads(path.read_text()) for path in PATHS]
 GOLDEN = [
@@ -89,7 +87,8 @@ def test_metrics_are_the_same_after_reading_and_writing(kind: str) -> None:
     for record in records:
         before, after = record["metrics"], KINDS[kind].read(record["metrics"]).metrics()
         if kind in COSTS:
-            assert after == without_null(before)
+            kept = {name: of for name, of in before.items() if name not in GONE.get(kind, ())}
+            assert after == without_null(kept)
         else:
             different = {key for key in before | after if after.get(key) != before.get(key)}
             assert different <= IGNORED
@@ -115,10 +114,9 @@ def test_every_row_is_read(kind: str) -> None:
 @pytest.mark.parametrize("kind", COSTS)
 def test_a_metric_of_another_type_is_refused(kind: str) -> None:
     for metrics in (record["metrics"] for record in records_of(kind)):
-        for name in metrics:
-            if name == "seeds" or "_loss_" not in name:
-                with pytest.raises(ValueError, match=r"\$"):
-                    KINDS[kind].read(metrics | {name: [[]]})
+        for name in metrics.keys() - GONE.get(kind, set()):
+            with pytest.raises(ValueError, match=r"\$"):
+                KINDS[kind].read(metrics | {name: [[]]})
 
 
 @pytest.mark.parametrize("kind", COSTS)

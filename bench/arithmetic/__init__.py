@@ -1,3 +1,3 @@
-"""What a training step costs by arithmetic: operations, bytes kept, bytes sent, and many
-devices.
+"""What a training step costs by arithmetic: `flops`, `memory`, `exchanges` between ranks, and
+`devices`, what datasheets say of GPUs and links.
 """

@@ -1,21 +1,28 @@
-"""What the ranks of a training step send each other, from shapes alone; `bench.communication`
-compares it with a real step.
+"""What the ranks of a training step send each other, from shapes alone, and how long it takes.
 
 With ViT-B/16, 256 images on each of 256 GPUs, gradients are 1,192 MB for CLIP and 833 for CatLIP.
 CLIP's embeddings add 535 MB; 16-bit numbers would be 267. A GPU's autocast computes `F.normalize`
 in float32, and its result is gathered.
 
 for exchange in sent(Factors(method="clip"), world_size=256):
-    print(exchange.what, exchange.kind, exchange.sent_bytes / 1e6, "MB")
+    print(exchange.what, exchange.sent_bytes / 1e6, "MB", exchange_ms(exchange, link), "ms")
+
+`bench.communication` compares the bytes with a real step. Collectives run round rings, in two
+levels if there are several nodes: the g devices of a node divide the work, and each forms a ring
+with its counterparts on the m nodes. Left out are contention between jobs, stragglers, and any cost
+of starting a kernel that is not in the latency.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
-from bench.arithmetic.state import objective_of, product_bytes, step_shape
-from bench.measuring.training_step import Factors
+from bench.arithmetic.devices import Link
+from bench.arithmetic.flops import objective_of, product_bytes, step_shape
+from bench.measuring.factors import Factors
 from catlip.costs import FLOAT32, Exchange
 from catlip.training.parallel import blocks
 
@@ -76,3 +83,83 @@ def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
         exchange("gradients", "reduce_scatter", number + 1, payload_bytes=scattered),
         exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32),
     ]
+
+
+def exchange_ms(exchange: Exchange, link: Link) -> float:
+    """Milliseconds of all calls of an exchange, one after another, each of the same size."""
+    n, size = exchange.world_size, exchange.payload_bytes / exchange.count
+    if exchange.kind == "neighbour_exchange":
+        return neighbour_ms(exchange.payload_bytes, n, link)
+    if exchange.kind == "all_gather":
+        return exchange.count * scatter_ms(size * n, n, link)
+    one = {
+        "all_reduce": all_reduce_ms,
+        "reduce_scatter": scatter_ms,
+        "all_to_all": all_to_all_ms,
+        "broadcast": broadcast_ms,
+    }[exchange.kind]
+    return exchange.count * one(size, n, link)
+
+
+def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Milliseconds of a reduce_scatter of `total_bytes`, or of an all_gather whose result is that
+    large.
+
+    (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net)
+    between nodes.
+    """
+    g, m = link.levels(devices)
+    inside = (g - 1) * link.node_ms(total_bytes / g)
+    return inside + (m - 1) * link.network_ms(total_bytes / (g * m))
+
+
+def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Reduce-scatter in the node, all-reduce across nodes, gather in the node: twice `scatter_ms`.
+
+    In one node: 2 (n-1) alpha + 2 (n-1)/n S / beta.
+    """
+    return 2 * scatter_ms(total_bytes, devices, link)
+
+
+def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """Every device sends S/n to every other: g-1 of the messages stay in the node, n-g leave it."""
+    (g, _), size = link.levels(devices), total_bytes / devices
+    return (g - 1) * link.node_ms(size) + (devices - g) * link.network_ms(size)
+
+
+def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """A pipeline through all devices, as slow as its slowest link: a latency for each hop, and the
+    bytes once.
+    """
+    g, m = link.levels(devices)
+    gb_s, _ = link.slowest(devices)
+    hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
+    return hops_us / 1e3 + total_bytes / gb_s / 1e6
+
+
+def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
+    """SigLIP's exchange of a step: captions travel round a ring of all devices in both directions
+    at once, and their gradients travel back.
+
+    2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes
+    that one device sends.
+    """
+    gb_s, latency_us = link.slowest(devices)
+    return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
+
+
+def fit(
+    sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int
+) -> tuple[float, float]:
+    """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least
+    squares of the relative error.
+
+    t = 2 (n-1) alpha + 2 (n-1)/n S / beta. A latency or time per byte that comes out negative is
+    set to zero.
+    """
+    sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
+    steps = 2 * (devices - 1)
+    columns = np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1)
+    solved = np.linalg.lstsq(columns / times[:, None], np.ones_like(times), rcond=None)[0]
+    latency_us, ns_per_byte = solved.clip(min=0)
+    return float(latency_us), float(1 / ns_per_byte) if ns_per_byte > 0 else float("inf")

@@ -17,14 +17,92 @@ image with B and 1.30 with H. Operations do not explain the paper's 2.7 and 2.78
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 
-from bench.arithmetic.state import objective_of, step_shape
-from bench.measuring.training_step import Factors
-from catlip.costs import Matmul, TextTower
+import torch
+
+from bench.measuring import methods
+from bench.measuring.factors import Factors
+from catlip.costs import Matmul, StepShape, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
+from catlip.objective import Objective
+from catlip.training.parallel import AUTOCAST
 
 MLP_RATIO = 4  # both towers
+
+
+def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
+    """FLOPs of one device in one training step: forward and backward, heads and similarities
+    included, without the optimizer.
+
+    Args:
+        world_size: devices; a contrastive loss compares with the pairs of all.
+        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves
+            it out.
+    """
+    objective = objective_of(factors)
+    once = training_flops(
+        image_products(factors.model, factors.resolution, factors.patch_drop_rate)
+    )
+    if objective.text:
+        once += training_flops(text_products(objective.text))
+    heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
+    flops = once * factors.batch_size + heads
+    return flops + (recomputed_flops(factors) if recompute else 0)
+
+
+def recomputed_flops(factors: Factors) -> int:
+    """FLOPs of what the backward pass of one device computes again.
+
+    Fused attention computes the scores once more. Checkpointing computes a block once more up to
+    its last product, whose result is not needed: 3.67 forward passes of a block and not 4. A method
+    may compute products of its own once more, as CatLIP in chunks does.
+    """
+    objective, shape = objective_of(factors), ENCODERS[factors.model]
+    block = block_products(tokens_of(factors), shape.width, shape.heads)
+    again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
+    if factors.checkpointing:
+        again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
+    if text := objective.text:  # its attention is always fused, and it is not checkpointed
+        again += text.depth * block_products(text.context, text.width, text.heads)["scores"].flops
+    return again * factors.batch_size + forward_flops(objective.recomputed(step_shape(factors)))
+
+
+def mean_flops_per_sample(
+    factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
+) -> float:
+    """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly: the
+    FLOPs of one step at each size, divided by their samples.
+
+    Args:
+        factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
+    """
+    steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
+    flops = sum(step_flops(step, world_size, recompute) for step in steps)
+    return flops / sum(size.batch for size in sizes)
+
+
+def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
+    """FLOPs of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
+    return forward_flops(image_products(model, resolution, patch_drop_rate))
+
+
+def text_flops(text: TextTower) -> int:
+    """FLOPs of one caption's forward pass through the text tower, projection included. The text
+    tower of ViT-B/16: 6.0e9.
+    """
+    return forward_flops(text_products(text))
+
+
+def forward_flops(products: Iterable[Matmul]) -> int:
+    """FLOPs of the forward pass."""
+    return sum(product.flops for product in products)
+
+
+def training_flops(products: Iterable[Matmul]) -> int:
+    """FLOPs of the forward and the backward pass."""
+    return sum(product.flops * (1 + product.trained_operands) for product in products)
 
 
 def num_tokens(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
@@ -91,74 +169,26 @@ def text_products(text: TextTower) -> list[Matmul]:
     return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 
 
-def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int:
-    """FLOPs of one image's forward pass through the encoder. ViT-B/16 at 224 pixels: 35.1e9."""
-    return forward_flops(image_products(model, resolution, patch_drop_rate))
+@cache
+def _objective(method: str, model: str, resolution: int, num_classes: int) -> Objective:
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return methods.build(method, model, resolution, num_classes, seed=0)
 
 
-def text_flops(text: TextTower) -> int:
-    """FLOPs of one caption's forward pass through the text tower, projection included. The text
-    tower of ViT-B/16: 6.0e9.
-    """
-    return forward_flops(text_products(text))
-
-
-def forward_flops(products: Iterable[Matmul]) -> int:
-    """FLOPs of the forward pass."""
-    return sum(product.flops for product in products)
-
-
-def training_flops(products: Iterable[Matmul]) -> int:
-    """FLOPs of the forward and the backward pass."""
-    return sum(product.flops * (1 + product.trained_operands) for product in products)
-
-
-def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """FLOPs of one device in one training step: forward and backward, heads and similarities
-    included, without the optimizer.
-
-    Args:
-        world_size: devices; a contrastive loss compares with the pairs of all.
-        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves
-            it out.
-    """
-    objective = objective_of(factors)
-    once = training_flops(
-        image_products(factors.model, factors.resolution, factors.patch_drop_rate)
+def objective_of(factors: Factors) -> Objective:
+    """The objective with shapes but without memory, on torch's meta device; it is built once."""
+    return _objective(
+        factors.method, factors.model, factors.resolution, num_classes=factors.num_classes
     )
-    if objective.text:
-        once += training_flops(text_products(objective.text))
-    heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
-    flops = once * factors.batch_size + heads
-    return flops + (recomputed_flops(factors) if recompute else 0)
 
 
-def recomputed_flops(factors: Factors) -> int:
-    """FLOPs of what the backward pass of one device computes again.
-
-    Fused attention computes the scores once more. Checkpointing computes a block once more up to
-    its last product, whose result is not needed: 3.67 forward passes of a block and not 4. A method
-    may compute products of its own once more, as CatLIP in chunks does.
-    """
-    objective, shape = objective_of(factors), ENCODERS[factors.model]
-    block = block_products(tokens_of(factors), shape.width, shape.heads)
-    again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
-    if factors.checkpointing:
-        again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
-    if text := objective.text:  # its attention is always fused, and it is not checkpointed
-        again += text.depth * block_products(text.context, text.width, text.heads)["scores"].flops
-    return again * factors.batch_size + forward_flops(objective.recomputed(step_shape(factors)))
+def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
+    """The shape of the step whose costs a method states."""
+    return StepShape(
+        factors.batch_size, world_size, product_bytes(factors), device_type=device_type
+    )
 
 
-def mean_flops_per_sample(
-    factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
-) -> float:
-    """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly: the
-    FLOPs of one step at each size, divided by their samples.
-
-    Args:
-        factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
-    """
-    steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
-    flops = sum(step_flops(step, world_size, recompute) for step in steps)
-    return flops / sum(size.batch for size in sizes)
+def product_bytes(factors: Factors) -> int:
+    """Bytes of one number in the dtype of matrix products."""
+    return AUTOCAST.get(factors.precision, torch.float32).itemsize

@@ -5,14 +5,26 @@ much of that time a step waits.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.step_time.steps import StepKind, shown_methods, step_description
+from bench.step_time.steps import CPU_CAUTION, StepKind, shown_methods, step_description
 from catlip.method_style import name_of
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
 from catlip.results.cells import interval, summary_cell
+from catlip.results.devices import measured
+from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
-from catlip.results.run import Run
+from catlip.results.rules import MOST, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
-MOST_COLLECTIVES = 12  # of a method
+COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
+WORDS = (
+    "What ranks send each other in a step: every method sums gradients, and the contrastive ones "
+    "also exchange features. Part of it overlaps with the backward pass; a step waits for the "
+    "rest. Times depend on the link between the ranks: bytes carry over to other machines, "
+    "milliseconds do not."
+)
+MAX_COLLECTIVES = 12  # of a method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +112,46 @@ class Communication(StepKind):
     link: LinkFit | None = None
 
 
+def section(main: Setting | None, records: Records) -> Section:
+    """What ranks send, from a few records."""
+    runs = measured(records, Communication)[:MOST]
+    blocks: list[Block] = []
+    for i, run in enumerate(runs):
+        blocks += side_by_side(communication_figure(run, suffix(i)))
+        blocks.append(with_warning(exchange_table(run, suffix(i)), [run]))
+    if not blocks:
+        blocks = to_fill("What ranks send was not measured.", COMMAND)
+    elif any(run.is_cpu for run in runs):
+        blocks.insert(0, Text(CPU_CAUTION))
+    return Section("communication", "Communication", [Text(WORDS), *blocks])
+
+
+def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]:
+    """MB that a rank sends in a step: one bar for each method, one piece for each kind of
+    collective.
+    """
+    bars: dict[str, list[Part]] = {}
+    for method in shown_methods(run.measured.methods):
+        sums: dict[str, float] = {}
+        for calls in run.measured.methods[method].collectives[:MAX_COLLECTIVES]:
+            if is_drawable(calls.sent_mb):
+                sums[calls.label] = sums.get(calls.label, 0.0) + calls.sent_mb
+        if sums:
+            bars[method] = list(sums.items())
+    if not bars:
+        return []
+    caption = f"What a rank sends in a step, by purpose and collective ({step_description(run)})."
+    axis = "MB sent by a rank in a step"
+    return [bars_figure(f"communication{end}", caption, bars, unit="MB", axis=axis)]
+
+
 def communication_tables(run: Run[Communication]) -> list[Table]:
     """A step with and without the exchange, and every collective."""
-    return [*exchange_tables(run), _collectives_table(run)]
+    return [exchange_table(run), _collectives_table(run)]
 
 
-def exchange_tables(run: Run[Communication], end: str = "") -> list[Table]:
-    """Only the table of a step with and without the exchange; `end` is the ending of its name."""
+def exchange_table(run: Run[Communication], end: str = "") -> Table:
+    """A step with and without the exchange; `end` is the ending of its name."""
     columns = [
         "Method",
         "Sent (MB)",
@@ -126,7 +171,7 @@ def exchange_tables(run: Run[Communication], end: str = "") -> list[Table]:
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
-    return [Table(f"communication{end}", title, columns, rows=rows, caption=caption)]
+    return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
 
 
 def _step_row(run: Run[Communication], method: str) -> list[Cell]:
@@ -165,7 +210,7 @@ def _collectives_table(run: Run[Communication]) -> Table:
     rows: list[Sequence[Cell]] = []
     for method in shown_methods(run.measured.methods):
         rows.append([Cell(name_of(method))])
-        for calls in run.measured.methods[method].collectives[:MOST_COLLECTIVES]:
+        for calls in run.measured.methods[method].collectives[:MAX_COLLECTIVES]:
             rows.append(_collective_row(calls, run.anchor))
     title = f"Every collective of a step between {_ranks(run.measured)}"
     return Table("collectives", title, columns, rows=rows, caption=caption)

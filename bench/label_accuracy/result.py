@@ -1,15 +1,27 @@
 """How often each labelling rule finds the class that a sentence is about, and why it misses it."""
 
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from catlip.label.result import RULES, rule_rank
+from catlip.results.blocks import Block, Text, side_by_side, to_fill
 from catlip.results.cells import low_to_high
+from catlip.results.figures import Figure, hide_rows
 from catlip.results.kind import Interval, Kind
-from catlip.results.run import Run
+from catlip.results.rules import MOST, by_scale, rule_style, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, clipped, number_cell, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ACCURACY = "python -m bench.label_accuracy"
 
 SHARES = {
     "exact": "The class itself",
@@ -20,8 +32,11 @@ KINDS_OF_SENTENCE = {
     "description": "descriptions, written by a language model",
     "template": "sentences of CLIP's templates",
 }
-MOST_RULES, MOST_KINDS = 3, 4
-TOP_MISSENSES = 15
+MAX_RULES, MAX_KINDS = 3, 4
+# How many causes are drawn at most, and how frequent each must be, in % of the sentences.
+MAX_CAUSES, MIN_CAUSE = 8, 0.05
+CAUSE_WIDTH = 30  # characters of a line
+Percents = dict[str, dict[str, tuple[float, float, float]]]  # title, rule: value, low, high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +64,6 @@ class Judged:
     classes_found_in_half: int
     causes: dict[str, int]
     other_sense_labelled: int | None = None
-
-    @property
-    def shares(self) -> dict[str, Interval]:
-        """The three fractions by name."""
-        return {
-            "exact": self.exact,
-            "within_1_hop": self.within_1_hop,
-            "within_2_hops": self.within_2_hops,
-        }
 
 
 class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
@@ -92,13 +98,42 @@ class LabelAccuracy(Kind):
     @property
     def judged_rules(self) -> list[str]:
         """The rules that were judged, the known ones first."""
-        return sorted(self.rules, key=rule_rank)[:MOST_RULES]
+        return sorted(self.rules, key=rule_rank)[:MAX_RULES]
 
     @property
-    def kinds_of_sentence(self) -> list[str]:
-        """The kinds of sentence of all rules, in the order of the first rule."""
-        kinds = dict.fromkeys(kind for rule in self.judged_rules for kind in self.rules[rule])
-        return list(kinds)[:MOST_KINDS]
+    def by_kind(self) -> dict[str, dict[str, Judged]]:
+        """Kind of sentence -> rule -> how well it labels them, in the order of the first rule."""
+        kinds: dict[str, dict[str, Judged]] = {}
+        for rule in self.judged_rules:
+            for kind, judged in self.rules[rule].items():
+                kinds.setdefault(kind, {})[rule] = judged
+        return dict(list(kinds.items())[:MAX_KINDS])
+
+
+def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
+    """What the page shows of each scale: figures, and the table of accuracy."""
+    words = (
+        "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
+        "sentences whose class is known. They are easy sentences: on captions from the web, expect "
+        "lower accuracy."
+    )
+    runs = list(chain.from_iterable(by_scale(records, main, LabelAccuracy)))[:MOST]
+    blocks: list[Block] = []
+    for i, run in enumerate(runs):
+        blocks += side_by_side(accuracy_figures(run, suffix(i)))
+        blocks += accuracy_table(run, suffix(i))
+    blocks = blocks or to_fill("How often labels are right was not measured.", ACCURACY)
+    return [Text(words), *blocks]
+
+
+ACCURACY_COLUMNS: dict[str, Callable[[Judged, str], Cell]] = {
+    "The class itself (%)": lambda row, anchor: _percent_cell(row.exact, anchor),
+    "Within 1 step (%)": lambda row, anchor: _percent_cell(row.within_1_hop, anchor),
+    "Within 2 steps (%)": lambda row, anchor: _percent_cell(row.within_2_hops, anchor),
+    "Labels per sentence": lambda row, anchor: number_cell(row.labels_per_prompt, 2, anchor),
+    "Sentences without a label": lambda row, anchor: number_cell(row.without_label, 0, anchor),
+    "Classes never found": lambda row, anchor: number_cell(row.classes_never_found, 0, anchor),
+}
 
 
 def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
@@ -106,99 +141,160 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     kind of sentence.
     """
     measured, rows = run.measured, []
-    for kind in measured.kinds_of_sentence:
-        judged = {
-            rule: measured.rules[rule][kind]
-            for rule in measured.judged_rules
-            if kind in measured.rules[rule]
-        }
-        count = next(iter(judged.values())).prompts
+    for kind, by_rule in measured.by_kind.items():
+        count = next(iter(by_rule.values())).prompts
         words = KINDS_OF_SENTENCE.get(kind, clipped(kind, 24))
         rows.append([Cell(f"{shown(count, 0)} {words}")])
-        rows += [_accuracy_row(run, rule, kind, judged=of_rule) for rule, of_rule in judged.items()]
-    if not rows:
-        return []
-    columns = [
-        "Rule",
-        *(f"{title} (%)" for title in SHARES.values()),
-        "Labels per sentence",
-        "Sentences without a label",
-        "Classes never found",
-        "Against the first rule (points)",
-    ]
+        for rule, judged in by_rule.items():
+            gains = [
+                of_pair[kind]
+                for pair, of_pair in measured.differences.items()
+                if pair.startswith(f"{rule} - ") and kind in of_pair
+            ]
+            cells = [column(judged, run.anchor) for column in ACCURACY_COLUMNS.values()]
+            cells.append(_percent_cell(gains[0], run.anchor) if gains else Cell())
+            rows.append([Cell(clipped(rule, 24)), *cells])
+    columns = ["Rule", *ACCURACY_COLUMNS, "Against the first rule (points)"]
     caption = (
         "Below each percentage its 95 % interval, by resampling classes. The last column compares "
         "how often a label is the class itself."
     )
-    title = (
-        f"How often the class is among the labels, {shown(measured.classes, 0)} ImageNet-1k classes"
-    )
-    return [Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)]
+    classes = shown(measured.classes, 0)
+    title = f"How often the class is among the labels, {classes} ImageNet-1k classes"
+    table = Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)
+    return [table] if rows else []
 
 
-def _accuracy_row(run: Run[LabelAccuracy], rule: str, kind: str, judged: Judged) -> list[Cell]:
-    differences = (
-        by_kind.get(kind)
-        for pair, by_kind in run.measured.differences.items()
-        if pair.startswith(f"{rule} - ")
-    )
-    return [
-        Cell(clipped(rule, 24)),
-        *(_percent_cell(share, run.anchor) for share in judged.shares.values()),
-        number_cell(judged.labels_per_prompt, 2, run.anchor),
-        number_cell(judged.without_label, 0, run.anchor),
-        number_cell(judged.classes_never_found, 0, run.anchor),
-        _percent_cell(next(differences, None), run.anchor),
-    ]
-
-
-def _percent_cell(share: Interval | None, anchor: str) -> Cell:
+def _percent_cell(share: Interval, anchor: str) -> Cell:
     """`35.7` with its interval below, in % or points."""
-    if share is None:
-        return Cell()
     small = low_to_high(share.low, share.high, 1, times=100)
     return number_cell(100 * share.value, 1, anchor, small=small)
 
 
-def causes_table(run: Run[LabelAccuracy]) -> list[Table]:
-    """Why the class is missed, in % of the sentences of the first kind, one column per rule."""
-    measured = run.measured
-    kind = next(iter(measured.kinds_of_sentence), "")
-    judged = [measured.rules[rule].get(kind) for rule in measured.judged_rules]
-    causes = dict.fromkeys(cause for each in judged if each for cause in each.causes)
-    rows = []
-    for cause in causes:
-        percents = [100 * each.causes.get(cause, 0) / each.prompts for each in judged if each]
-        if any(percents):
-            rows.append([Cell(clipped(cause)), *(number_cell(percent, 1) for percent in percents)])
+def causes_table(run: Run[LabelAccuracy]) -> Table:
+    """Why the class is missed, in % of the sentences of the first kind, one column per rule; for
+    the terminal.
+    """
+    kind, by_rule = next(iter(run.measured.by_kind.items()))
+    rows = [
+        [Cell(cause), *(number_cell(percents.get(rule, 0), 1) for rule in by_rule)]
+        for cause, percents in _causes(by_rule).items()
+    ]
     also = [
-        100 * each.other_sense_labelled / each.prompts
-        for each in judged
-        if each and each.other_sense_labelled is not None
+        100 * (judged.other_sense_labelled or 0) / judged.prompts for judged in by_rule.values()
     ]
-    if any(also):
-        words = "(missed, and the other synset of its word is a label)"
-        rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
-    columns = [f"Why the class is missed, % of the {kind}s", *measured.judged_rules]
-    return [Table("label_misses", "Why the class is missed", columns, rows=rows)] if rows else []
+    words = "(missed, and the other synset of its word is a label)"
+    rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
+    columns = [f"Why the class is missed, % of the {kind}s", *by_rule]
+    return Table("label_misses", "Why the class is missed", columns, rows=rows)
 
 
-def missenses_table(run: Run[LabelAccuracy]) -> list[Table]:
-    """The words most often taken in another sense, by the first rule that recorded them."""
-    rows_of = {rule: run.rows(f"{rule}_missenses", Missense) for rule in run.measured.judged_rules}
-    rule, missenses = next(((r, rows) for r, rows in rows_of.items() if rows), ("", []))
-    if not missenses:
-        return []
-    columns = ["Class", "Its word", "Right synset", "Synset taken", "Sentences", "Wrong label in"]
-    title = f"Words most often taken in another sense, rule {clipped(rule, 24)}"
-    rows = [_missense_row(missense, run.anchor) for missense in missenses[:TOP_MISSENSES]]
-    return [Table("missenses", title, columns, rows=rows, folded=True)]
+def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
+    """Cause -> rule -> the sentences that it makes the rule miss, in %; the most frequent first."""
+    causes: dict[str, dict[str, float]] = {}
+    for rule, judged in by_rule.items():
+        for cause, count in judged.causes.items():
+            if judged.prompts and 0 < count <= judged.prompts:
+                causes.setdefault(cause, {})[rule] = 100 * count / judged.prompts
+    return dict(sorted(causes.items(), key=lambda item: (-max(item[1].values()), item[0])))
 
 
-def _missense_row(missense: Missense, anchor: str) -> list[Cell]:
-    words = (missense.name, missense.word, missense.right, missense.chosen)
-    return [
-        *(Cell(clipped(word)) for word in words),
-        number_cell(missense.prompts, 0, anchor),
-        number_cell(missense.labelled, 0, anchor),
-    ]
+def accuracy_figures(run: Run[LabelAccuracy], suffix: str = "") -> list[Figure]:
+    """Two figures for the first kind of sentence: how often the class is found, with intervals, and
+    the causes of the misses.
+    """
+    by_rule = next(iter(run.measured.by_kind.values()), {})
+    percents: Percents = {title: {} for title in SHARES.values()}
+    for rule, judged in by_rule.items():
+        for name, title in SHARES.items():
+            share: Interval = getattr(judged, name)
+            low, high = share.low, share.high
+            if low is not None and high is not None and 0 <= low <= share.value <= high <= 1:
+                percents[title][rule] = (100 * share.value, 100 * low, 100 * high)
+    figures = []
+    if any(percents.values()):
+        shares = "; ".join(
+            f"{title.lower()}: {_in_words({r: of[0] for r, of in by_title.items()})}"
+            for title, by_title in percents.items()
+        )
+        figures.append(
+            Figure(
+                f"label_accuracy{suffix}",
+                "How often the class that a sentence is about is among its labels; bars are 95 % "
+                "intervals.",
+                f"Marks with intervals. {shares}.",
+                draw=partial(_draw_shares, percents=percents),
+                height=1.0 + 0.27 * len(SHARES) * (len(by_rule) + 1),
+            )
+        )
+    causes = _causes(by_rule)
+    frequent = [cause for cause in causes if max(causes[cause].values()) >= MIN_CAUSE][:MAX_CAUSES]
+    if frequent:
+        drawn = {
+            cause: {rule: causes[cause].get(rule, 0.0) for rule in by_rule} for cause in frequent
+        }
+        misses = "; ".join(f"{clipped(cause)}: {_in_words(drawn[cause])}" for cause in drawn)
+        figures.append(
+            Figure(
+                f"label_misses{suffix}",
+                "Why the class is missed, in % of all sentences; each miss is counted once, under "
+                "its nearest cause.",
+                f"Bars. {misses}.",
+                draw=partial(_draw_causes, causes=drawn, rules=list(by_rule)),
+                height=1.0 + len(drawn) * (0.16 + 0.14 * len(by_rule)),
+            )
+        )
+    return figures
+
+
+def _in_words(by_rule: dict[str, float]) -> str:
+    return ", ".join(f"{clipped(rule, 24)} {shown(value, 1)} %" for rule, value in by_rule.items())
+
+
+def _draw_shares(axes: "Axes", percents: Percents) -> None:
+    y, places, names = 0.0, [], []
+    for title, by_rule in percents.items():
+        axes.text(0, y, title, weight="bold", va="center")
+        for rule, (value, low, high) in by_rule.items():
+            y -= 1
+            places.append(y)
+            names.append(clipped(rule, 24))
+            style = rule_style(rule)
+            ends = [[value - low], [high - value]]
+            axes.errorbar(value, y, None, ends, style["marker"], color=style["color"], capsize=3)
+            axes.text(high + 1.5, y, shown(value, 1), va="center", color=style["color"])
+        y -= 1.2
+    axes.set_yticks(places, names)
+    axes.set_ylim(y + 0.6, 0.7)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("sentences (%)")
+    hide_rows(axes)
+
+
+def _draw_causes(axes: "Axes", causes: dict[str, dict[str, float]], rules: list[str]) -> None:
+    width = 0.8 / len(rules)
+    top = max(max(by_rule.values()) for by_rule in causes.values())
+    for i, rule in enumerate(rules):
+        colour = rule_style(rule)["color"]
+        places = [y - 0.4 + (i + 0.5) * width for y in range(len(causes))]
+        values = [by_rule[rule] for by_rule in causes.values()]
+        axes.barh(places, values, 0.9 * width, color=colour)
+        for y, value in zip(places, values, strict=True):
+            if value:
+                x = value + 0.01 * top
+                axes.text(x, y, shown(value, 1), va="center", color=colour, fontsize=8)
+        axes.annotate(
+            clipped(rule, 24),
+            (0.97, 0.0),
+            (0, 14 * (len(rules) - i)),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            color=colour,
+        )
+    names = [textwrap.fill(clipped(cause), CAUSE_WIDTH) for cause in causes]
+    axes.set_yticks(range(len(causes)), names, fontsize=9)
+    axes.set_xlim(0, 1.12 * top)
+    axes.invert_yaxis()
+    hide_rows(axes)
+    axes.set_xlabel("sentences (%)")

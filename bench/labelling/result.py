@@ -8,13 +8,24 @@ records are never divided.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
 
 from catlip.label.result import rule_rank
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
 from catlip.results.cells import TIMES, interval, summary_cell
+from catlip.results.figures import MUTED, Figure, hide_rows, write_out_powers
 from catlip.results.kind import Interval, Kind, Summary, without_none
-from catlip.results.run import Run
+from catlip.results.rules import MOST, by_scale, rule_style, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, clipped, number_cell, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
 
 CONTENDERS = {
     "ours": "ours",
@@ -22,8 +33,13 @@ CONTENDERS = {
     "nltk_tagged": "NLTK, with tags that it does not use",
     "release": "the released loader's look-up",
 }
-MOST_RULES, MOST_SIZES = 3, 12
-DATACOMP = "1.3 billion captions"
+SHORT = {"ours": "ours", "nltk": "NLTK", "nltk_tagged": "NLTK with tags", "release": "release"}
+MAX_RULES, MAX_SIZES = 3, 12
+Bar = tuple[str, str, float, Interval | None]  # rule, contender, µs per caption, its ratio to ours
+EXTRAPOLATED = (
+    "Extrapolated from the measured rate of one core, as if all cores were as fast: 1.3 billion "
+    "captions"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +124,23 @@ class LabellingSpeed(Kind):
     @property
     def shown_rules(self) -> list[str]:
         """The rules that were timed, the known ones first."""
-        return sorted(self.rules, key=rule_rank)[:MOST_RULES]
+        return sorted(self.rules, key=rule_rank)[:MAX_RULES]
+
+
+def labelling_section(main: Setting | None, records: Records) -> Section:
+    """Speed per core and of the whole command, of each scale."""
+    words = (
+        "The same labels, made in several ways in turns on one core; then the whole command, by "
+        "number of processes."
+    )
+    runs = list(chain.from_iterable(by_scale(records, main, LabellingSpeed)))[:MOST]
+    blocks: list[Block] = []
+    for i, run in enumerate(runs):
+        blocks += side_by_side(speed_figure(run, suffix(i)))
+        tables = [*per_core_table(run, suffix(i)), *command_table(run, suffix(i))]
+        blocks += [with_warning(table, [run]) for table in tables]
+    blocks = blocks or to_fill("Not run.", SPEED)
+    return Section("labelling-speed", "How fast captions are labelled", [Text(words), *blocks])
 
 
 def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
@@ -118,7 +150,14 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         rows.append([Cell(f"Rule {clipped(rule, 24)}")])
         for name, taken in run.measured.rules[rule].us_per_caption.items():
             ratio = run.measured.rules[rule].ratios.get(f"{name}/ours")
-            rows.append([Cell(CONTENDERS[name]), *_time_cells(run, taken), _ratio_cell(run, ratio)])
+            times = f"{shown(ratio.value, 1)}{TIMES}" if ratio else ""
+            cells = [
+                Cell(CONTENDERS[name]),
+                summary_cell(taken, run.anchor),
+                number_cell(1e6 / taken.median if taken.median else None, 0, run.anchor),
+                Cell(times, interval(run, ratio), run.anchor) if ratio else Cell(),
+            ]
+            rows.append(cells)
     if not rows:
         return []
     columns = ["Program", "Time per caption (µs)", "Captions per second", "Ratio to ours"]
@@ -131,81 +170,52 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     return [Table(f"labelling_speed{suffix}", title, columns, rows=rows, caption=caption)]
 
 
-def _time_cells(run: Run[LabellingSpeed], taken: Summary) -> list[Cell]:
-    rate = 1e6 / taken.median if taken.median else None
-    return [summary_cell(taken, run.anchor), number_cell(rate, 0, run.anchor)]
-
-
-def _ratio_cell(run: Run[LabellingSpeed], ratio: Interval | None) -> Cell:
-    if ratio is None:
-        return Cell()
-    return Cell(f"{shown(ratio.value, 1)}{TIMES}", interval(run, ratio), run.anchor)
-
-
 def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     """Start-up, processes and memory of the whole command, and what 1.3 billion captions would
     take, one column per rule.
     """
-    rules = run.measured.shown_rules
+    rules, anchor = run.measured.shown_rules, run.anchor
     if not rules:
         return []
     speeds = [run.measured.rules[rule] for rule in rules]
-    extrapolated = (
-        f"Extrapolated from the measured rate of one core, as if all cores were as fast: {DATACOMP}"
-    )
-    rows: list[list[Cell]] = []
-    for heading, part in {
-        "Start-up to the first label": _start_rows,
-        "The whole command": _process_rows,
-        "Memory": _memory_rows,
-        extrapolated: _scaled_rows,
-    }.items():
-        if of_part := part(run, speeds):
-            rows += [[Cell(heading)], *of_part]
+    rows: list[list[Cell]] = [[Cell("Start-up to the first label")]]
+    for name, word in (("ours", "ours"), ("nltk", "NLTK")):
+        timed = [speed.start_up_s.get(name) for speed in speeds]
+        cells = [number_cell(seconds.median if seconds else None, 2, anchor) for seconds in timed]
+        rows.append([Cell(f"{word} (s)"), *cells])
+    rows += _with_heading("The whole command", _process_rows(speeds, anchor))
+    memory = []
+    for size in _ascending(speed.peak_mib for speed in speeds):
+        cells = [number_cell(speed.peak_mib.get(size), 0, anchor) for speed in speeds]
+        memory.append([Cell(f"peak, {size:,} captions (MiB)"), *cells])
+    rows += _with_heading("Memory", memory)
+    rows += _with_heading(EXTRAPOLATED, _extrapolated_rows(speeds, anchor))
     columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in rules)]
     title = f"The labelling command, {run.device}"
     return [Table(f"labelling_command{suffix}", title, columns, rows=rows)]
 
 
-def _start_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    rows = []
-    for name, word in (("ours", "ours"), ("nltk", "NLTK")):
-        timed = [speed.start_up_s.get(name) for speed in speeds]
-        medians = [seconds.median if seconds else None for seconds in timed]
-        cells = [number_cell(median, 2, run.anchor) for median in medians]
-        rows.append([Cell(f"{word} (s)"), *cells])
-    return rows
+def _with_heading(heading: str, rows: list[list[Cell]]) -> list[list[Cell]]:
+    return [[Cell(heading)], *rows] if rows else []
 
 
-def _process_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
+def _process_rows(speeds: list[RuleSpeed], anchor: str) -> list[list[Cell]]:
     rows = []
     for count in _ascending(speed.processes.captions_per_s for speed in speeds if speed.processes):
-        cells = [_rate_cell(run, speed.processes, count) for speed in speeds]
-        rows.append([Cell(f"{count} process{'es' * (count != 1)} (captions/s)"), *cells])
+        row = [Cell(f"{count} process{'es' * (count != 1)} (captions/s)")]
+        for speed in speeds:
+            rates = speed.processes.captions_per_s if speed.processes else {}
+            efficiency = speed.processes.efficiency.get(count) if speed.processes else None
+            is_part = efficiency is not None and count != 1
+            small = f"{shown(100 * efficiency, 0)} % of linear" if is_part and efficiency else ""
+            row.append(number_cell(rates.get(count), 0, anchor, small=small))
+        rows.append(row)
     return rows
 
 
-def _rate_cell(run: Run[LabellingSpeed], processes: Processes | None, count: int) -> Cell:
-    if processes is None:
-        return Cell()
-    efficiency = processes.efficiency.get(count)
-    small = ""
-    if efficiency is not None and count != 1:
-        small = f"{shown(100 * efficiency, 0)} % of linear"
-    return number_cell(processes.captions_per_s.get(count), 0, run.anchor, small=small)
-
-
-def _memory_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    rows = []
-    for size in _ascending(speed.peak_mib for speed in speeds):
-        cells = [number_cell(speed.peak_mib.get(size), 0, run.anchor) for speed in speeds]
-        rows.append([Cell(f"peak, {size:,} captions (MiB)"), *cells])
-    return rows
-
-
-def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list[Cell]]:
-    """Core-hours, and the cores that would finish in one hour; both are extrapolated, and link to
-    the record of the rate.
+def _extrapolated_rows(speeds: list[RuleSpeed], anchor: str) -> list[list[Cell]]:
+    """Core-hours, and the cores that would finish in one hour; both link to the record of the
+    rate.
     """
     recorded = [speed.core_hours_for_1_3e9_captions for speed in speeds]
     hours = [value if 0 < value < math.inf else None for value in recorded]
@@ -213,14 +223,57 @@ def _scaled_rows(run: Run[LabellingSpeed], speeds: list[RuleSpeed]) -> list[list
         return []
     cores = [math.ceil(value) if value else None for value in hours]
     return [
-        [Cell("core-hours"), *(number_cell(value, 1, run.anchor) for value in hours)],
-        [
-            Cell("cores to finish in an hour"),
-            *(number_cell(value, 0, run.anchor) for value in cores),
-        ],
+        [Cell("core-hours"), *(number_cell(value, 1, anchor) for value in hours)],
+        [Cell("cores to finish in an hour"), *(number_cell(value, 0, anchor) for value in cores)],
     ]
 
 
 def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:
     """The sizes at which something was measured."""
-    return sorted({size for measured in by_size for size in measured})[:MOST_SIZES]
+    return sorted({size for measured in by_size for size in measured})[:MAX_SIZES]
+
+
+def speed_figure(run: Run[LabellingSpeed], suffix: str = "") -> list[Figure]:
+    """Time per caption of every contender, on a logarithmic axis."""
+    bars: list[Bar] = []
+    for rule in run.measured.shown_rules:
+        speeds = run.measured.rules[rule]
+        for name, taken in speeds.us_per_caption.items():
+            if 1e-6 < taken.median < 1e12:  # no measurement is smaller or larger
+                bars.append((rule, name, taken.median, speeds.ratios.get(f"{name}/ours")))
+    if not bars:
+        return []
+    words = "; ".join(
+        f"rule {clipped(rule, 24)}, {CONTENDERS[name]}: {shown(taken)} µs"
+        for rule, name, taken, _ in bars
+    )
+    return [
+        Figure(
+            f"labelling_speed{suffix}",
+            f"Time to label one caption on one core ({run.device}); the axis is logarithmic.",
+            f"Bars on a logarithmic axis. {words}.",
+            draw=partial(_draw_speed, bars=bars),
+            height=1.1 + 0.36 * len(bars),
+        )
+    ]
+
+
+def _draw_speed(axes: "Axes", bars: list[Bar]) -> None:
+    for y, (rule, name, taken, ratio) in enumerate(bars):
+        colour = rule_style(rule)["color"] if name == "ours" else MUTED
+        axes.plot(taken, y, "o", color=colour, markersize=8)
+        words = f"{shown(taken)} µs" + (f", {shown(ratio.value, 1)}{TIMES}" if ratio else "")
+        axes.annotate(
+            words, (taken, y), (9, 0), textcoords="offset points", va="center", color=colour
+        )
+    axes.set_xscale("log")
+    write_out_powers(axes.xaxis)
+    times = [taken for _, _, taken, _ in bars]
+    low, high = min(times), max(times)
+    # Leaves room for the label of the slowest.
+    axes.set_xlim(low / 2, high * 2 * (2 * high / low) ** 0.6)
+    names = [f"{clipped(rule, 24)}: {SHORT[name]}" for rule, name, _, _ in bars]
+    axes.set_yticks(range(len(bars)), names)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    hide_rows(axes)
+    axes.set_xlabel("time per caption (µs)")

@@ -1,3 +1,1 @@
-"""How the cost benches measure: stopwatches, storages, collectives, and the variants of training
-that they time.
-"""
+"""What the cost benches share: the factors of a training step, its methods and its stopwatch."""

@@ -16,7 +16,6 @@ from catlip.encoder import ImageEncoder, build_encoder
 from catlip.objective import Objective, shown_as
 
 CPU = torch.device("cpu")
-FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own kind
 LABELS_PER_CAPTION = 3
 CHUNK_CLASSES = 4_096
 

@@ -30,31 +30,18 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
         numerator, denominator: samples taken in turns, one of each per round; rounds are resampled
             whole, so that what slowed the machine for a while slows both.
     """
-    return _compare(np.divide, numerator, denominator, paired=True)
-
-
-def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
-    """As `ratio`, but of samples taken at different times, so it includes whatever slowed the
-    machine in between.
-    """
-    return _compare(np.divide, numerator, denominator, paired=False)
+    return _compare(np.divide, numerator, denominator)
 
 
 def difference(samples: Sequence[float], subtracted: Sequence[float]) -> Interval:
     """As `ratio`, but the difference of the two medians, in the unit of the samples."""
-    return _compare(np.subtract, samples, subtracted, paired=True)
+    return _compare(np.subtract, samples, subtracted)
 
 
-def _compare(
-    operation: np.ufunc, first: Sequence[float], second: Sequence[float], paired: bool
-) -> Interval:
+def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float]) -> Interval:
     one, other = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if paired and len(one) != len(other):
-        raise ValueError(f"interleaved samples must be pairs, not {len(one)} and {len(other)}")
-    draw = np.random.default_rng(SEED)
-    rounds = draw.integers(len(one), size=(RESAMPLES, len(one)))
-    others = rounds if paired else draw.integers(len(other), size=(RESAMPLES, len(other)))
-    resampled = operation(np.median(one[rounds], axis=1), np.median(other[others], axis=1))
+    rounds = np.random.default_rng(SEED).integers(len(one), size=(RESAMPLES, len(one)))
+    resampled = operation(np.median(one[rounds], axis=1), np.median(other[rounds], axis=1))
     return _interval(operation(np.median(one), np.median(other)), resampled)
 
 

@@ -2,15 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from bench.step_time.steps import StepKind, shown_methods, step_description
-from catlip.method_style import name_of
+from catlip.method_style import colour_of, marker_of, name_of
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.cells import times_cell
-from catlip.results.run import Run
-from catlip.table import Cell, Table, number_cell, shown
+from catlip.results.devices import measured
+from catlip.results.figures import Figure, is_drawable, label_points
+from catlip.results.pretrained import ENCODERS, architecture
+from catlip.results.run import Records, Run, Setting
+from catlip.table import Cell, Table, clipped, number_cell, shown
 
-MOST_BATCHES = 12
-MOST_PAIRS = 3
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
+WORDS = (
+    "The peak memory of a whole training step, what uses it, and what arithmetic predicts. Memory "
+    "decides how many images fit on a device. The parts do not include what libraries take for "
+    "themselves outside of tensors."
+)
+Curve = list[tuple[int, float]]  # batch, GiB
 Parts = dict[str, float | None]  # what the memory is for -> GiB
 
 
@@ -47,6 +61,12 @@ class MemoryParts:
             "logits": self.activations_logits_gib,
             "other": self.other_gib,
         }
+
+    @property
+    def whole(self) -> Parts:
+        """The peak and what the allocator reserved, then the parts."""
+        whole = {"peak of the step": self.peak_gib, "reserved by the allocator": self.reserved_gib}
+        return whole | self.named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,21 +131,21 @@ class Memory(StepKind):
     largest: dict[str, LargestBatch] = field(default_factory=dict)
 
     @property
-    def shown_batches(self) -> dict[int, BatchMemory]:
-        """The smallest MOST_BATCHES batch sizes, in order."""
-        return {size: self.batches[size] for size in sorted(self.batches)[:MOST_BATCHES]}
+    def by_size(self) -> dict[int, BatchMemory]:
+        """Batch size -> its metrics, the smallest first."""
+        return dict(sorted(self.batches.items()))
 
     @property
     def methods(self) -> list[str]:
         """Every method that was tried at some batch size."""
-        batches = self.shown_batches.values()
+        batches = self.by_size.values()
         return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
 
     def largest_batch(self, method: str) -> LargestBatch | None:
         """The largest batch that fits; in older records, from the first batch size that has it."""
         if method in self.largest:
             return self.largest[method]
-        for batch in self.shown_batches.values():
+        for batch in self.by_size.values():
             memory = batch.methods.get(method)
             if memory and memory.largest_batch is not None:
                 guess = memory.largest_batch_predicted or 0
@@ -133,30 +153,94 @@ class Memory(StepKind):
         return None
 
 
-def memory_tables(run: Run[Memory], end: str = "") -> list[Table]:
-    """The peak at every batch size, and the parts at the largest; no table without a measurement.
+def section(main: Setting | None, records: Records) -> Section:
+    """The memory of one record: of an encoder of the paper, if there is one."""
+    runs = sorted(
+        measured(records, Memory), key=lambda run: architecture(run.setup.model) not in ENCODERS
+    )
+    blocks: list[Block] = []
+    for run in runs[:1]:
+        blocks = [*side_by_side(memory_figures(run)), *memory_tables(run)]
+    blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
+    return Section("memory", "Memory", [Text(WORDS), *blocks])
 
-    Args:
-        end: ending of the tables' names.
-    """
-    return [_peaks_table(run, end), _parts_table(run, end)] if run.measured.methods else []
+
+def memory_figures(run: Run[Memory]) -> list[Figure]:
+    """Peak memory against the batch, measured and predicted."""
+    curves = {method: _curve(run.measured, method) for method in run.measured.methods}
+    curves = {method: curve for method, curve in curves.items() if len(curve) > 1}
+    if not curves:
+        return []
+    words = "; ".join(
+        f"{clipped(name_of(m))}: {', '.join(f'{shown(peak, 2)} GiB at {n:,}' for n, peak in curve)}"
+        for m, curve in curves.items()
+    )
+    caption = (
+        f"Peak memory of a step against the batch ({step_description(run)}): marks are measured, "
+        "dashed lines predicted."
+    )
+    predicted = {m: _curve(run.measured, m, predicted=True) for m in curves}
+    draw = partial(_draw_curves, curves=curves, predicted=predicted)
+    return [Figure("memory", caption, f"Lines. {words}.", draw=draw)]
 
 
-def _peaks_table(run: Run[Memory], end: str) -> Table:
-    methods, batches = run.measured.methods, run.measured.shown_batches
-    pairs = list(dict.fromkeys(p for batch in batches.values() for p in batch.ratios))[:MOST_PAIRS]
+def _curve(measured: Memory, method: str, *, predicted: bool = False) -> Curve:
+    curve = []
+    for size, batch in measured.by_size.items():
+        memory = batch.methods.get(method)
+        if memory and size > 0:
+            peak = (memory.predicted if predicted else memory.measured).peak_gib
+            if is_drawable(peak):
+                curve.append((size, peak))
+    return curve
+
+
+def _draw_curves(axes: "Axes", curves: dict[str, Curve], predicted: dict[str, Curve]) -> None:
+    for method, curve in curves.items():
+        colour = colour_of(method)
+        axes.plot(*zip(*curve, strict=True), f"{marker_of(method)}-", color=colour, markersize=6)
+        if guess := predicted[method]:
+            axes.plot(*zip(*guess, strict=True), "--", color=colour, linewidth=1.3)
+    axes.set_xlim(0, 1.02 * max(curve[-1][0] for curve in curves.values()))
+    peaks = [peak for m, curve in curves.items() for _, peak in [*curve, *predicted[m]]]
+    axes.set_ylim(0, 1.12 * max(peaks))
+    ends = [
+        (*curve[-1], f"{clipped(name_of(m), 24)}\n{shown(curve[-1][1])} GiB", colour_of(m))
+        for m, curve in curves.items()
+    ]
+    label_points(axes, ends, gap=0.17)
+    axes.set_xlabel("images per device and step")
+    axes.set_ylabel("peak memory (GiB)")
+
+
+def memory_tables(run: Run[Memory]) -> list[Table]:
+    """The peak at every batch size, and the parts at the largest batch."""
+    return [_peaks_table(run), _parts_table(run)] if run.measured.methods else []
+
+
+def _peaks_table(run: Run[Memory]) -> Table:
+    methods, batches = run.measured.methods, run.measured.by_size
+    pairs = list(dict.fromkeys(pair for batch in batches.values() for pair in batch.ratios))
     columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
-    columns += [f"{_pair(pair)}, {what}" for pair in pairs for what in ("peak", "activations")]
+    for above, _, below in (pair.partition("/") for pair in pairs):
+        ratio = f"{name_of(above)} / {name_of(below)}"
+        columns += [f"{ratio}, peak", f"{ratio}, activations"]
     rows = [_peaks_row(run, size, pairs) for size in batches]
     largest = [_largest(run, method) for method in methods]
     rows.append([Cell("Largest batch that fits"), *largest, *[Cell()] * (2 * len(pairs))])
+    counted_by = (
+        "the device's allocator counts it"
+        if "allocator" in run.measured.how
+        else "the sum of the storage of tensors that are alive, without what libraries take beside "
+        "them"
+    )
     caption = (
-        f"Peak of a whole step as {_counted_by(run.measured)}; below it the prediction. Memory "
+        f"Peak of a whole step as {counted_by}; below it the prediction. Memory "
         "does not vary between steps, so there is no interval. The largest batch is for this "
         "device's memory."
     )
     title = f"Peak memory of a training step's tensors, {step_description(run)}"
-    return Table(f"memory{end}", title, columns, rows=rows, caption=caption)
+    return Table("memory", title, columns, rows=rows, caption=caption)
 
 
 def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
@@ -171,10 +255,9 @@ def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
         else:
             row.append(Cell())
     for pair in pairs:
-        if ratio := batch.ratios.get(pair):
-            row += [times_cell(ratio.peak, run.anchor), times_cell(ratio.activations, run.anchor)]
-        else:
-            row += [Cell(), Cell()]
+        ratio = batch.ratios.get(pair)
+        row.append(times_cell(ratio.peak if ratio else None, run.anchor))
+        row.append(times_cell(ratio.activations if ratio else None, run.anchor))
     return row
 
 
@@ -194,20 +277,16 @@ def _largest(run: Run[Memory], method: str) -> Cell:
     return number_cell(largest.images, 0, run.anchor, small=small)
 
 
-def _parts_table(run: Run[Memory], end: str) -> Table:
+def _parts_table(run: Run[Memory]) -> Table:
     measured = run.measured
-    size, batch = list(measured.shown_batches.items())[-1]
+    size, batch = list(measured.by_size.items())[-1]
     columns = ["Part", *(f"{name_of(method)} (GiB)" for method in measured.methods)]
-    parts: list[tuple[Parts, Parts]] = []
-    for method in measured.methods:
-        if memory := batch.methods.get(method):
-            parts.append((_table_parts(memory.measured), _table_parts(memory.predicted)))
-        else:
-            parts.append(({}, {}))
+    memories = [batch.methods.get(method) for method in measured.methods]
+    both = [(m.measured.whole, m.predicted.whole) if m else ({}, {}) for m in memories]
     rows = []
-    for name in dict.fromkeys(name for part, _ in parts for name in part):
+    for name in dict.fromkeys(name for parts, _ in both for name in parts):
         cells = [
-            _both(part.get(name), predicted.get(name), run.anchor) for part, predicted in parts
+            _both(parts.get(name), predicted.get(name), run.anchor) for parts, predicted in both
         ]
         rows.append([Cell(name.capitalize()), *cells])
     title = f"Memory by part at {size:,} images, {step_description(run)}"
@@ -215,23 +294,4 @@ def _parts_table(run: Run[Memory], end: str) -> Table:
         "Parts are counted one by one and need not be at their largest at the same moment; below "
         "each the prediction."
     )
-    return Table(f"memory_parts{end}", title, columns, rows=rows, caption=caption)
-
-
-def _table_parts(parts: MemoryParts) -> Parts:
-    whole = {"peak of the step": parts.peak_gib, "reserved by the allocator": parts.reserved_gib}
-    return whole | parts.named
-
-
-def _counted_by(measured: Memory) -> str:
-    if "allocator" in measured.how:
-        return "the device's allocator counts it"
-    return (
-        "the sum of the storage of tensors that are alive, without what libraries take beside them"
-    )
-
-
-def _pair(pair: str) -> str:
-    """`clip/catlip` -> `CLIP / CatLIP`."""
-    above, _, below = pair.partition("/")
-    return f"{name_of(above)} / {name_of(below)}"
+    return Table("memory_parts", title, columns, rows=rows, caption=caption)

@@ -1,62 +1,90 @@
-"""Plans, prints and writes the record."""
+"""Plan a pre-training before money is spent, without running anything."""
 
-import itertools
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from bench.measuring import methods
-from bench.plan import result
-from bench.plan.config import Plan
-from bench.plan.rates import Machine, machines
-from bench.plan.result import plan_table
-from bench.plan.runs import check, planned
+import tyro
+
+from bench.arithmetic.devices import GPUS, gpu_of
 from catlip.cli import InputError, run
-from catlip.record import Record
-from catlip.table import print_tables
+from catlip.program.ranges import Count, Fraction, NotNegative, Positive
 
-NOTES = [
-    "assumes no failures, stragglers or waiting for images; published OpenCLIP trainings of "
-    "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here",
-    "the time of a step, without the optimizer if it was measured, is assumed to be linear in the "
-    "images on a device: small batches are slower than that",
-    "memory is the computed peak; a tenth of the device is left to the driver and NCCL",
-]
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pre-training costs with each method, by arithmetic: a step's operations, memory and
+    bytes sent; the same step on 1 to 4,096 devices; and a whole run on your devices, in the layout
+    that fits, with hours and money.
+
+    python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5
+    python -m bench.plan --model vit_b16 vit_l16 vit_h16 --gpu a100 h100 --gpus 8 64 256
+    python -m bench.plan --step-time runs/bench/step_time/X.json --gpus 8
+    """
+
+    models: Annotated[tuple[str, ...], tyro.conf.arg(name="model")] = ("vit_b16",)
+    """Image encoders, such as vit_b16, vit_l16 and vit_h16 (an unknown name lists all); with
+    --step-time, the record's is used instead.
+    """
+    methods: tuple[str, ...] = ()
+    """Methods, the first as the denominator of every ratio; by default those of the step-time
+    record when one is given, else catlip, clip, siglip and superclass.
+    """
+    images: Positive = 13.1e9
+    """Images that the pre-training sees; the paper's is 200,000 steps of 65,536."""
+    gpu: tuple[str, ...] = ("H100",)
+    """Kinds of GPU, by the names of their datasheets, in upper or lower case. The rate is that of
+    the fastest record of bench.step_time on such a GPU; without one it is assumed, and the plan
+    gives the range in which it is assumed to lie.
+    """
+    gpus: tuple[Count, ...] = (64,)
+    """Numbers of GPUs."""
+    price: NotNegative = 0.0
+    """Price of one device for an hour, in any currency."""
+    global_batch: Count = 65_536
+    """Images of a step on all devices together."""
+    batch_size: Count = 256
+    """Images per device where the step alone is computed, and where the number of devices grows."""
+    resolution: Count = 224
+    """Image side in pixels; with --step-time, the record's is used instead."""
+    num_classes: Count = 24_320
+    """Size of CatLIP's vocabulary; the paper's is 24,320."""
+    precision: str = "bf16"
+    """fp32, bf16 or fp16; with --step-time, the record's is used instead."""
+    mfu: tuple[Fraction, Fraction] = (0.3, 0.45)
+    """Least and greatest MFU, as fractions of the datasheet's peak, of a device that was not
+    measured.
+    """
+    memory_gb: NotNegative = 0.0
+    """Memory of a device; 0 for what its datasheet says."""
+    link: str = ""
+    """One of bench.arithmetic.devices.LINKS, or a record of bench.communication, whose latency and
+    bandwidth are taken for all links; by default the usual link of such a GPU.
+    """
+    step_time: Path | None = None
+    """Record of bench.step_time on one device; the plan is for such devices."""
+    records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
+    """Folders in which to look for records of bench.step_time of such GPUs."""
+    out: Path = Path("runs/bench/plan")
+    """Folder for the records: of each encoder's step, of each device's projection, and of the plan
+    of all.
+    """
+
+    def __post_init__(self) -> None:
+        for gpu in self.gpu:
+            if gpu_of(gpu) is None:
+                raise InputError(f"no datasheet of GPU {gpu!r}; choose one of: {', '.join(GPUS)}")
+        if not 0 < self.mfu[0] <= self.mfu[1]:
+            raise InputError(
+                f"--mfu {self.mfu[0]} {self.mfu[1]}: give two fractions above 0, the smaller first"
+            )
 
 
 def main(config: Plan) -> None:
-    """Plan, print, write the record."""
-    every = list(machines(config))
-    told = every[:1] if config.step_time else every
-    runs = []
-    for machine, devices in itertools.product(told, config.gpus):
-        runs += planned(config, machine, devices)
-    if not runs:
-        raise InputError("not even one image fits on a device; give more devices, or larger ones")
-    path = config.out / f"{_name(told, config.gpus)}.json"
-    with Record(path, kind=result.Plan, config=config) as record:
-        record.shown_as = methods.shown(dict.fromkeys(row.method for row in runs))
-        record.notes += NOTES
-        plan = record.measured(
-            result.Plan(
-                images=config.images,
-                price=config.price,
-                runs=runs,
-                checks=[check(path, every) for path in config.against],
-            )
-        )
-    table = plan_table(plan)
-    print_tables([table])
-    print("\n".join([table.caption, *record.notes]))
-    print(f"wrote {record.path}")
+    """Compute, print the tables and write the records."""
+    from bench.plan.planning import plan
 
-
-def _name(every: Sequence[Machine], gpus: Sequence[int]) -> str:
-    """`vit_b16-h100-64` of the models, devices and their numbers."""
-    parts = [
-        dict.fromkeys(machine.model for machine in every),
-        dict.fromkeys(machine.name.lower().replace(" ", "_") for machine in every),
-        gpus,
-    ]
-    return "-".join("_".join(map(str, part)) for part in parts)
+    plan(config)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,39 @@ device's peak that it reaches.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-from bench.step_time.steps import StepKind, median_cell, percent_cell, what_was_timed
+from bench.step_time.steps import (
+    CPU_CAUTION,
+    StepKind,
+    median_cell,
+    percent_cell,
+    shown_methods,
+    step_description,
+    what_was_timed,
+)
 from catlip.method_style import name_of, ordered
+from catlip.results.blocks import Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
 from catlip.results.cells import TIMES, ratio_cell, summary_cell, times_cell
+from catlip.results.devices import by_device, measured
+from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
-from catlip.results.run import Run
+from catlip.results.rules import MOST, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, number_cell, shown
 
+T = TypeVar("T")
+COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
+WORDS = (
+    "One step of each method on the same synthetic batch, in turns in one process: forward, loss, "
+    "backward, optimizer. Images are already on the device and one device sends nothing, so this "
+    "is the cost of computing alone; reading images and exchanging between devices have their own "
+    "sections."
+)
 SAMPLES_OF_A_TRAINING = "13.1 billion images"
+MIN_FRACTION = 0.001  # of a step; a shorter part is not drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +90,6 @@ class MethodSteps:
         }
 
 
-PARTS = ("waiting for data", "forward", "loss", "backward", "optimizer")
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
     """Steps of several methods, taken in turns in one process.
@@ -87,6 +107,45 @@ class StepTime(StepKind):
     flops_ratios: dict[str, float] = field(default_factory=dict)
 
 
+def section(main: Setting | None, records: Records) -> Section:
+    """Where a step's time goes, drawn for a few records, and the tables of each device."""
+    title, timed = "A training step", measured(records, StepTime)
+    if not timed:
+        return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
+    first = main.step_time if main else None
+    drawn = sorted(timed, key=lambda run: run is not first)[:MOST]
+    figures = []
+    for i, run in enumerate(drawn):
+        figures += phases_figure(run, f"step_phases{suffix(i)}")
+    tables = []
+    for i, of_device in enumerate(by_device(timed).values()):
+        for table in step_tables(of_device, suffix(i)):
+            # Only the tables of the first device have their captions.
+            tables.append(with_warning(replace(table, caption="") if i else table, of_device))
+    caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
+    return Section("step-time", title, [Text(WORDS), *caution, *side_by_side(figures), *tables])
+
+
+def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:
+    """Where the time of a step goes, for each method; none if no method has valid times."""
+    bars: dict[str, list[Part]] = {}
+    for method in shown_methods(run.measured.methods):
+        steps = run.measured.methods[method]
+        needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)
+        if all(is_drawable(ms.median) for ms in needed):
+            medians = [(part, ms.median) for part, ms in steps.parts.items() if ms]
+            drawable = [(part, ms) for part, ms in medians if is_drawable(ms)]
+            least = MIN_FRACTION * sum(ms for _, ms in drawable)
+            bars[method] = [(part, ms) for part, ms in drawable if ms >= least]
+    if not bars:
+        return []
+    caption = (
+        f"Where a step's time goes ({step_description(run)}): medians of each part, so they need "
+        "not add up exactly."
+    )
+    return [bars_figure(name, caption, bars, unit="ms", axis="ms")]
+
+
 def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
     """Two tables of runs on one device, the parts of a step and the rates, each with one row per
     run and method.
@@ -98,43 +157,44 @@ def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
 
 
 def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
-    waits = any(run.setup.data for run in runs)
-    parts = PARTS if waits else PARTS[1:]
+    parts = ["forward", "loss", "backward", "optimizer"]
+    if any(run.setup.data for run in runs):
+        parts.insert(0, "waiting for data")
     columns = ["What", "Method", "Parameters (M)", "Step (ms)"]
     columns += [f"{part.capitalize()} (ms)" for part in parts]
     columns += ["Relative step time", "Relative FLOPs"]
-    caption = (
-        "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
-        "% interval below a ratio. Within one record the methods took turns, so their ratio is "
-        "meaningful; do not divide numbers of different records. The ratio of FLOPs is counted, "
-        "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
-        f"of its own, the forward pass includes it.{_compiling(runs)}"
-    )
-    title = f"Time of one training step on {runs[0].where}"
-    rows = [
-        [
-            *head,
-            number_cell(steps.parameters / 1e6, 1, run.anchor),
-            summary_cell(steps.total_ms, run.anchor),
-            *(median_cell(steps.parts[part], run.anchor) for part in parts),
-            step_ratio_cell(run, method),
-            _flops_cell(run, method),
-        ]
-        for run, method, steps, head in _rows(runs)
-    ]
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _compiling(runs: Sequence[Run[StepTime]]) -> str:
-    """A sentence on the time of the first steps that were compiled; empty if none was."""
-    said = [
+    first_steps = [
         f"{name_of(method)} {shown(steps.first_ms / 1e3)} s"
         for run in runs
         if run.setup.compile
         for method, steps in run.measured.methods.items()
         if steps.first_ms is not None
     ]
-    return f" First steps, compiling included: {', '.join(said)}." if said else ""
+    caption = (
+        "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
+        "% interval below a ratio. Within one record the methods took turns, so their ratio is "
+        "meaningful; do not divide numbers of different records. The ratio of FLOPs is counted, "
+        "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
+        "of its own, the forward pass includes it."
+    )
+    if first_steps:
+        caption += f" First steps, compiling included: {', '.join(first_steps)}."
+    title = f"Time of one training step on {runs[0].where}"
+    rows = []
+    for run, method, steps, head in _rows(runs):
+        medians = [median_cell(steps.parts[part], run.anchor) for part in parts]
+        flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
+        rows.append(
+            [
+                *head,
+                number_cell(steps.parameters / 1e6, 1, run.anchor),
+                summary_cell(steps.total_ms, run.anchor),
+                *medians,
+                step_ratio_cell(run, method),
+                times_cell(flops_ratio, run.anchor),
+            ]
+        )
+    return Table(name, title, columns, rows=rows, caption=caption)
 
 
 def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
@@ -182,41 +242,32 @@ def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
         return Cell()
     if run.too_few:
         return Cell(small=f"too few for a ratio: {run.too_few}")
-    pairs = {pair.partition("/")[0]: ratio for pair, ratio in measured.ratios.items()}
-    if method in pairs:
-        return ratio_cell(run, pairs[method])
+    ratios = _by_numerator(measured.ratios)
+    if method in ratios:
+        return ratio_cell(run, ratios[method])
     is_below = any(pair.endswith(f"/{method}") for pair in measured.ratios)
     return Cell(f"1{TIMES}", "", run.anchor) if is_below else Cell()
 
 
-def _flops_cell(run: Run[StepTime], method: str) -> Cell:
-    """The method's ratio of FLOPs, such as `1.17x`; a dash for one that has no ratio."""
-    for pair, ratio in run.measured.flops_ratios.items():
-        if pair.partition("/")[0] == method:
-            return times_cell(ratio, run.anchor)
-    return Cell()
+def _by_numerator(ratios: dict[str, T]) -> dict[str, T]:
+    """`clip` -> the ratio `clip/catlip`."""
+    return {pair.partition("/")[0]: ratio for pair, ratio in ratios.items()}
 
 
 def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
     reached = ceiling.tflops.median if ceiling else None
     promised = ceiling.datasheet_tflops if ceiling else None
+    joules = steps.joules_per_1000_images
+    by_part = ", ".join(f"{part} {shown(used)}" for part, used in joules.items())
+    energy = number_cell(sum(joules.values()), None, anchor, small=by_part)
     return [
         number_cell(steps.images_per_s, None, anchor),
         number_cell(steps.tflops, None, anchor),
         percent_cell(steps.mfu, anchor, _of(reached)),
         percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
         number_cell(steps.device_hours, None, anchor),
-        _energy_cell(steps, anchor),
+        energy if joules else Cell("not measured"),
     ]
-
-
-def _energy_cell(steps: MethodSteps, anchor: str) -> Cell:
-    """The sum, with its parts below; "not measured" without a counter."""
-    used = steps.joules_per_1000_images
-    if not used:
-        return Cell("not measured")
-    parts = ", ".join(f"{of} {shown(joules)}" for of, joules in used.items())
-    return number_cell(sum(used.values()), None, anchor, small=parts)
 
 
 def _of(tflops: float | None) -> str:

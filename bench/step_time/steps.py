@@ -11,7 +11,12 @@ from catlip.results.run import Run
 from catlip.table import Cell, clipped, number_cell
 
 USUAL_RESOLUTION = 224
-MOST_METHODS = 12  # of a record, in a figure or table
+MAX_METHODS = 12  # of a record, in a figure or table
+CPU_CAUTION = (
+    "Numbers marked (CPU) were measured on a CPU: they show that the program works and in which "
+    "direction a number goes. On a GPU, arithmetic, memory and waiting weigh differently, so "
+    "neither times nor ratios carry over."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +47,8 @@ def what_was_timed(run: Run[StepKind]) -> str:
 def _options(run: Run[StepKind]) -> list[str]:
     """The attention of a step, whether it was compiled, and everything unusual about it."""
     setup, ranks = run.setup, run.measured.world_size or 1
+    # A waterfall changes both the attention and whether blocks are compiled.
     kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
-    both_ways = run.measured.kind == "compiling"
     of_kernel = bool(kernel) and setup.attention != "naive" and not changes
     options = {
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
@@ -51,7 +56,7 @@ def _options(run: Run[StepKind]) -> list[str]:
         f"{clipped(kernel, 24)} attention": of_kernel,
         "checkpointing": setup.checkpointing,
         f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
-        "compiled" if setup.compile else "eager": not changes and not both_ways,
+        "compiled" if setup.compile else "eager": not changes,
         "deterministic kernels": setup.deterministic,
         "with data loading": bool(setup.data),
         f"{ranks} ranks": ranks > 1,
@@ -60,8 +65,8 @@ def _options(run: Run[StepKind]) -> list[str]:
 
 
 def shown_methods(methods: Iterable[str]) -> list[str]:
-    """The first MOST_METHODS methods, in the order that all tables have."""
-    return ordered(methods)[:MOST_METHODS]
+    """The first MAX_METHODS methods, in the order that all tables have."""
+    return ordered(methods)[:MAX_METHODS]
 
 
 def median_cell(summary: Summary | None, anchor: str) -> Cell:

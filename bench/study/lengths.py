@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.arithmetic.flops import step_flops
 from bench.study.engine import (
     Study,
     Training,
@@ -138,7 +139,6 @@ def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
 
 
 def _step_flops(cell: Cell) -> float:
-    from bench.arithmetic.flops import step_flops
     from bench.measuring.training_step import Factors
     from catlip.vocabulary import Vocabulary
 

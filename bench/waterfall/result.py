@@ -8,19 +8,38 @@ and `further`, from there to options that neither release uses.
 """
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from bench.step_time.steps import StepKind, step_description
+from bench.plan.result import Analytic, Projection
+from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
 from catlip.method_style import name_of
-from catlip.results.cells import ratio_cell, times_cell
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.caveats import with_warning
+from catlip.results.cells import TIMES, interval, ratio_cell, times_cell
+from catlip.results.devices import measured
+from catlip.results.figures import COLOURS, INK, MUTED, Figure, hide_rows
 from catlip.results.kind import Interval, Summary
-from catlip.results.run import Run
+from catlip.results.pretrained import ENCODERS, architecture
+from catlip.results.rules import MOST, suffix
+from catlip.results.run import Records, Run, Setting
 from catlip.table import Cell, Table, clipped, shown
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COMMAND = "python -m bench.waterfall"
+WORDS = (
+    "The paper's 2.7 is of whole trainings, and its release trains CLIP and CatLIP with different "
+    "attention, precision, image sizes and more. Here a training step goes from the released CLIP "
+    "configuration to the released CatLIP one, one change at a time. Each change is timed before "
+    "and after in turns; then all changes once more in reverse order, because the effect of one "
+    "may depend on those before it. Reading images and the number of epochs are not included."
+)
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 INTERACTS = (
@@ -33,6 +52,12 @@ OF_THIS_PROCESSOR = (
 )
 # On a CPU, a factor with a ratio above LARGE and a ratio of FLOPs below EXPLAINED gets a remark.
 LARGE, EXPLAINED = 1.3, 1.05
+# Factors that operations and bytes sent do not explain.
+UNEXPLAINED = ("attention", "precision", "images per device")
+PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
+TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
+MIN_APART = 0.08  # of two ticks, as a fraction of the axis
+Bar = tuple[str, Interval]  # its label, and its ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +132,15 @@ class Way:
         for order in ORDERS:
             for step in self.orders.get(order, []):
                 by_change.setdefault((step.factor, step.change), {}).setdefault(order, step)
-        return [_factor(name, change, steps) for (name, change), steps in by_change.items()]
+        factors = []
+        for (name, change), steps in by_change.items():
+            ratios = {order: steps[order].ratio if order in steps else None for order in ORDERS}
+            flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
+            reasons = [step.not_run for step in steps.values() if step.not_run]
+            not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
+            flops_ratio = flops[0] if flops else None
+            factors.append(Factor(name, change, ratios, flops=flops_ratio, not_run=not_run))
+        return factors
 
     @property
     def not_run(self) -> list[str]:
@@ -144,14 +177,6 @@ class Way:
         return total.value / product if product and total else None
 
 
-def _factor(name: str, change: str, steps: dict[str, Step]) -> Factor:
-    ratios = {order: steps[order].ratio if order in steps else None for order in ORDERS}
-    flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
-    reasons = [step.not_run for step in steps.values() if step.not_run]
-    not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
-    return Factor(name, change, ratios, flops=flops[0] if flops else None, not_run=not_run)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Waterfall(StepKind):
     """Both ways, and the ratio that the paper claims for the first."""
@@ -168,9 +193,7 @@ class Waterfall(StepKind):
         return super().read(_renamed(metrics, NAMES))
 
     def metrics(self) -> dict[str, Any]:
-        renamed = _renamed(super().metrics(), {ours: theirs for theirs, ours in NAMES.items()})
-        assert isinstance(renamed, dict)
-        return renamed
+        return _renamed(super().metrics(), {field: name for name, field in NAMES.items()})
 
 
 def _renamed(tree: Any, names: dict[str, str]) -> Any:
@@ -215,6 +238,174 @@ def ways(measured: Waterfall) -> list[NamedWay]:
     return [named for named in (release, further) if named.way.factors]
 
 
+def section(main: Setting | None, records: Records) -> Section:
+    """Every factor of a few records, and how much of the published ratio each part explains."""
+    runs = measured(records, Waterfall)
+    blocks: list[Block] = []
+    for i, run in enumerate(runs[:MOST]):
+        blocks += side_by_side(waterfall_figures(run, suffix(i)))
+        blocks += [with_warning(table, [run]) for table in waterfall_tables(run, suffix(i))]
+    if not blocks:
+        blocks = to_fill("No factor has been timed.", COMMAND)
+    elif any(run.is_cpu for run in runs[:MOST]):
+        blocks.insert(0, Text(CPU_CAUTION))
+    counted, projected = measured(records, Analytic), measured(records, Projection)
+    if runs and counted and projected and (words := attribution(runs[0], counted[0], projected[0])):
+        blocks.insert(0, Text(words))
+    return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])
+
+
+def attribution(
+    waterfall: Run[Waterfall], analytic: Run[Analytic], projection: Run[Projection]
+) -> str:
+    """How much of the published ratio each part explains, where that number comes from, and what is
+    left; empty if a part is not known.
+    """
+    flops = analytic.measured.flops_ratios.get("clip/catlip")
+    ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
+    published = waterfall.measured.published_ratio
+    if not flops or "as published" not in ratios:
+        return ""
+    sizes = analytic.measured.flops_ratio_with_own_sizes / flops
+    sent = ratios["as published"].communication
+    left = published / (flops * sizes * sent)
+    here = []
+    for factor in waterfall.measured.release.factors:
+        if factor.name in UNEXPLAINED:
+            mean = factor.mean
+            worth = "not run" if mean is None else f"{shown(mean, 2)} times (measured)"
+            here.append(f"{factor.name}, {factor.change}: {worth}")
+    return (
+        f"Of the published {shown(published, 1)}, the operations of a step explain "
+        f"{shown(flops, 2)} (arithmetic), the image sizes of each release {shown(sizes, 2)} "
+        f"(arithmetic), and the exchange on the published layouts {shown(sent, 2)} (projected). "
+        f"That leaves {shown(left, 2)} for kernels, precision and all else; here, on "
+        f"{waterfall.where}: {'; '.join(here)}."
+    )
+
+
+def waterfall_figures(run: Run[Waterfall], end: str = "") -> list[Figure]:
+    """One figure for each way, with the changes from first to last; the table also has the other
+    order.
+    """
+    figures = []
+    for named in ways(run.measured):
+        bars: list[Bar] = []
+        for step in named.way.orders.get("forward", []):
+            if step.ratio and 1e-3 < step.ratio.value < 1e3:
+                label = f"{clipped(step.factor, 28)}\n{textwrap.fill(step.change, 24)}"
+                bars.append((label, run.trusted(step.ratio)))
+        if not bars:
+            continue
+        total = named.way.total.ratio and run.trusted(named.way.total.ratio)
+        # The paper's speed-up is of one encoder.
+        published = named.published if architecture(run.setup.model) == PUBLISHED else None
+        words = []
+        for label, ratio in bars:
+            name, _, change = label.partition("\n")
+            ends = interval(run, ratio)
+            words.append(f"{name}, {' '.join(change.split())}: {shown(ratio.value, 2)} ({ends})")
+        together = shown(named.way.product("forward"), 2)
+        figures.append(
+            Figure(
+                f"waterfall_{named.name}{end}",
+                _caption(run, named, is_published=bool(published)),
+                f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}.",
+                draw=partial(_draw, bars=bars, total=total, published=published),
+                height=1.2 + 0.5 * (len(bars) + (3 if total else 1)),
+            )
+        )
+    return figures
+
+
+def _caption(run: Run[Waterfall], named: NamedWay, is_published: bool) -> str:
+    caption = (
+        f"{ORDERS['forward']}: how many times faster an image is processed than with {named.start} "
+        f"({step_description(run)})"
+    )
+    if is_published:
+        caption += "; the dashed line is the paper's claim."
+    elif named.published:
+        claim = f"{shown(named.published, 1)}{TIMES}"
+        caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}."
+    else:
+        caption += "."
+    not_run = named.way.not_run
+    return f"{caption} Not run: {', '.join(not_run)}." if not_run else caption
+
+
+def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: float | None) -> None:
+    """Bars on a logarithmic axis: that of each change begins where the one before it ends."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    axes.set_xscale("log")
+    at, reach = 1.0, [1.0]
+    for y, (_, ratio) in enumerate(bars):
+        colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
+        _draw_bar(axes, y, at, ratio=ratio, colour=colour)
+        reach += [at * end for end in (ratio.value, ratio.low, ratio.high) if end is not None]
+        at *= ratio.value
+        axes.plot([at, at], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
+    below = {"product": (1.0, Interval(at))}
+    if total:
+        below["left over"] = (at, Interval(total.value / at))
+        below["first against last,\nin turns"] = (1.0, total)
+    for y, (start, ratio) in enumerate(below.values(), len(bars)):
+        _draw_bar(axes, y, start, ratio=ratio, colour=INK)
+    axes.axvline(1, color=MUTED, linewidth=0.8)
+    if published:
+        colour = COLOURS["superclass"]
+        words = f"paper: {shown(published, 1)}{TIMES}"
+        axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
+        axes.annotate(
+            words, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
+        )
+    reach = [end for end in reach if 1e-3 < end < 1e3]
+    if total:
+        reach.append(total.high or total.value)
+    low, high = min(reach) / 1.06, max([*reach, published or 1.0]) * 1.06
+    labels = [*(label for label, _ in bars), *below]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    axes.set_ylim(len(labels) - 0.5, -0.95)
+    axes.set_xlim(low, high)
+    ticks = _ticks(low, high)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    hide_rows(axes)
+    axes.set_xlabel("times faster than the start (logarithmic)")
+
+
+def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str) -> None:
+    """A bar that begins at `at`, its interval, and both as words in a column at the right edge."""
+    end = at * ratio.value
+    axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
+    words = f"{shown(ratio.value, 2)}{TIMES}"
+    if ratio.low is not None and ratio.high is not None:
+        if 0 < ratio.low <= ratio.high < 1e6:
+            ends = [at * ratio.low, at * ratio.high]
+            axes.plot(ends, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
+        words += f"\n{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
+    axes.annotate(
+        words,
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        color=colour,
+        fontsize=8.5,
+    )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
+    kept: list[float] = []
+    least = MIN_APART * math.log(high / low)
+    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 comes first, so it is always kept
+        if low <= tick <= high and all(abs(math.log(tick / other)) > least for other in kept):
+            kept.append(tick)
+    return sorted(kept)
+
+
 def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
     """One table per way: its factors with both orders side by side, then all factors together.
 
@@ -225,12 +416,8 @@ def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
 
 
 def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
-    way = named.way
-    rows = [
-        *(_factor_row(run, factor) for factor in way.factors),
-        [Cell("Together")],
-        *_together(run, named),
-    ]
+    rows = [_factor_row(run, factor) for factor in named.way.factors]
+    rows += [[Cell("Together")], *_together(run, named)]
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:

@@ -13,18 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import Any
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from typing import TYPE_CHECKING, Any
 
 from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
 from catlip.table import clipped, shown
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, and programs print tables without it
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure as Canvas
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 # Rules and label sets are not methods: the n-th has the colour and marker of the n-th of these.
@@ -66,7 +63,7 @@ PAGE_COLOURS = {
 DARK = "light-dark({0}, color-mix(in srgb, {0} 50%, white))"  # for a colour from a record
 FONTS = "'DejaVu Sans', Verdana, sans-serif"  # the browser takes the first that is installed
 PNG_DPI = 160
-THOUSANDS = StrMethodFormatter("{x:,.0f}")
+THOUSANDS = "{x:,.0f}"  # format of an axis's ticks
 # A thin line from the left edge of a label to its point.
 LEADER = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
 
@@ -78,7 +75,7 @@ class Figure:
     name: str
     caption: str
     alt: str
-    draw: Callable[[Axes], None]
+    draw: Callable[["Axes"], None]
     height: float = 3.2
 
 
@@ -92,6 +89,9 @@ class Rendered:
 
 def render(figure: Figure, width: float = 5.2) -> Rendered:
     """Draw a figure; width and height in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(width, figure.height))
         figure.draw(canvas.add_subplot())
@@ -102,10 +102,13 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
 
 
-def _lay_out(canvas: Canvas) -> None:
+def _lay_out(canvas: "Canvas") -> None:
     """Lay out a figure once for SVG and PNG; otherwise each savefig would draw all of it once more
     to do so.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     dpi = canvas.dpi
     FigureCanvasSVG(canvas)
     canvas.set_dpi(FigureCanvasSVG.fixed_dpi)
@@ -138,8 +141,10 @@ def series_style(index: int) -> dict[str, str]:
     return {"color": colour_of(method), "marker": marker_of(method)}
 
 
-def write_out_powers(axis: Axis) -> None:
+def write_out_powers(axis: "Axis") -> None:
     """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
+    from matplotlib.ticker import NullFormatter
+
     axis.set_major_formatter(
         lambda value, _: f"{value / 1e6:,g} M" if value >= 1e6 else f"{value:,g}"
     )
@@ -147,7 +152,7 @@ def write_out_powers(axis: Axis) -> None:
 
 
 def label_points(
-    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
+    axes: "Axes", points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
 ) -> None:
     """Label points in a column at the right edge, each label with a thin line to its point; labels
     are moved apart so that none covers another.
@@ -206,7 +211,7 @@ def bars_figure(
     return Figure(name, caption, alt, draw=draw, height=0.8 + 0.7 * len(bars))
 
 
-def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
+def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
     """Draw bars of parts. The name of a part is inside its piece, or in a line below the bar if the
     piece is too narrow.
 
@@ -254,7 +259,7 @@ def stacked_bars(axes: Axes, bars: Sequence[tuple[str, str, Sequence[Part]]], un
     axes.set_xlabel(unit)
 
 
-def hide_rows(axes: Axes) -> None:
+def hide_rows(axes: "Axes") -> None:
     """No lines and ticks beside rows that are named."""
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""The fewest samples that a statement may rest on, for the page and for `bench.compare`.
+"""The fewest samples that a statement may rest on.
 
 For n paired samples that all have one sign, a sign test gives p = 2 / 2**n: 0.06 for five, 0.03 for
 six. With fewer than six samples, not even their whole range contains the median 95 times in 100.
@@ -11,8 +11,6 @@ SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one
     "step_time": ("_total_ms",),
     "waterfall": (" before", " after"),
     "communication": ("_step_ms",),
-    "compiling": ("_ms",),
-    "loop_overhead": ("loop_ms", "bare_ms"),
     "data_path": ("ours_ms",),
     "labelling_speed": ("_us",),
 }

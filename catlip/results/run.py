@@ -269,6 +269,10 @@ class Setting(Protocol):
     def tasks(self) -> list[str]:
         """The tasks that encoders were probed on, the most important first."""
 
+    @property
+    def step_time(self) -> "Run[Any] | None":
+        """The record of step times that it shows first."""
+
     def of(self, kind: type[K]) -> "list[Run[K]]":
         """Its records of a kind."""
 

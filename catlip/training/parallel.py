@@ -33,8 +33,8 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # paths, blocks of one class do not share graphs, because each has another drop rate.
 MAX_GRAPHS = 64
 # Steps of each image size from which on compiling is assumed to save time on a GPU: compiling takes
-# about half a minute a size, and should save some hundredths of a second a step. bench.compiling
-# measures both.
+# about half a minute a size, and should save some hundredths of a second a step.
+# `bench.step_time --compile` measures both.
 PAYING_STEPS = 1_000
 
 

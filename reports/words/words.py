@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
 from typing import TypeVar
 
-from bench.label_accuracy.figures import accuracy_figures
-from bench.label_accuracy.result import LabelAccuracy, accuracy_table
-from bench.labelling.figures import speed_figure
-from bench.labelling.result import LabellingSpeed, command_table, per_core_table
+from bench.label_accuracy.result import accuracy_blocks
+from bench.labelling.result import labelling_section
 from bench.study.result import threshold_section
 from catlip.label.audit_result import LabelAudit, verdict_table
 from catlip.label.examples_figure import example_figure
@@ -20,12 +18,10 @@ from catlip.label.examples_result import Examples
 from catlip.label.labels_table import labels_table
 from catlip.label.result import Labelling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
 from catlip.results.rules import MOST, by_rule, by_scale, suffix
 from catlip.results.run import Records, Run, of_kind
-from catlip.table import Table
 from catlip.vocabulary.figures import vocabulary_figures
 from catlip.vocabulary.overlap import overlap_figures
 from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics, overlap_table
@@ -39,8 +35,6 @@ AUDIT = (
     "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
     "runs/starter/labels"
 )
-ACCURACY = "python -m bench.label_accuracy"
-SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
 K = TypeVar("K", bound=Kind)
 
 
@@ -52,9 +46,11 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
         Section("vocabulary", "Captions and vocabulary", _captions(main, records)),
         Section("overlap", "Labels of other data sets in the vocabulary", _overlap(main, records)),
         Section(
-            "labels", "Are the labels right?", [*_accuracy(main, records), *_audit(main, records)]
+            "labels",
+            "Are the labels right?",
+            [*accuracy_blocks(main, records), *_audit(main, records)],
         ),
-        Section("labelling-speed", "How fast captions are labelled", _speed(main, records)),
+        labelling_section(main, records),
         threshold_section(main, records),
     ]
 
@@ -90,21 +86,6 @@ def _overlap(main: Setting | None, records: Records) -> list[Block]:
     return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
 
 
-def _accuracy(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
-        "sentences whose class is known. They are easy sentences: on captions from the web, expect "
-        "lower accuracy."
-    )
-    return _each(
-        by_scale(records, main, LabelAccuracy),
-        (accuracy_figures, accuracy_table),
-        words,
-        missing="How often labels are right was not measured.",
-        command=ACCURACY,
-    )
-
-
 def _audit(main: Setting | None, records: Records) -> list[Block]:
     words = (
         "What each rule drops most, and what it may keep wrongly, counted over the captions "
@@ -116,20 +97,6 @@ def _audit(main: Setting | None, records: Records) -> list[Block]:
     if not blocks:
         return to_fill("What each rule drops most was not counted.", AUDIT)
     return [Text(words), *blocks]
-
-
-def _speed(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "The same labels, made in several ways in turns on one core; then the whole command, by "
-        "number of processes."
-    )
-    scales = by_scale(records, main, LabellingSpeed)
-    return _each(scales, (speed_figure, _speed_tables), words, command=SPEED)
-
-
-def _speed_tables(record: Run[LabellingSpeed], end: str) -> list[Table]:
-    tables = [*per_core_table(record, end), *command_table(record, end)]
-    return [with_warning(table, [record]) for table in tables]
 
 
 def _each(

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from baselines.methods import BASELINES
-from bench.measuring.collectives import Collective, bare, listen
-from bench.measuring.exchange_time import time_steps
-from bench.measuring.training_step import Factors, batch_of, build
+from bench.communication.collectives import Collective, bare, listen
+from bench.communication.measure import time_steps
+from bench.measuring.factors import Factors
+from bench.measuring.training_step import batch_of, build
 from catlip.training.distributed import Place, find_place
 from catlip.training.parallel import Parallel
 

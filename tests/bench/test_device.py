@@ -6,13 +6,13 @@ import time
 import pytest
 
 from bench import device
-from bench.device import Device, Part, measured, parts_of, seconds_since_start
+from bench.device import Device, Part, measure_in_time, parts_of, seconds_since_start
 from bench.measuring.deadline import in_time
 from catlip.cli import InputError
 
 
 def ended(part: Part, left: float) -> str:
-    return measured(part, time.monotonic() + left, quiet=True)
+    return measure_in_time(part, time.monotonic() + left, quiet=True)
 
 
 def fails(left: float) -> None:

@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from bench.arithmetic.exchanges import sent
-from bench.measuring.collectives import listen
+from bench.communication.collectives import listen
+from bench.measuring.factors import Factors
 from bench.measuring.methods import CATLIP_FORMS, METHODS
-from bench.measuring.training_step import Factors, batch_of, build
+from bench.measuring.training_step import batch_of, build
 from catlip.training.distributed import Place
 
 SENDING_ALIKE = {form.name for form in CATLIP_FORMS[1:]}  # as the first form of CatLIP

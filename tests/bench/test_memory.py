@@ -7,26 +7,28 @@ from dataclasses import replace
 
 import pytest
 import torch
-from one_line import one_line_error
 from torch import Tensor, nn
 
-from bench.arithmetic.activations import peak_bytes
-from bench.measuring.largest_batch import largest_batch
-from bench.measuring.live_storage import LiveStorage
-from bench.measuring.saved_tensors import SavedTensors, saved_bytes, tensors_of
-from bench.measuring.step_memory import GIB, attempt, measure, predict, state_of
-from bench.measuring.training_step import Factors, batch_of, build
-from bench.memory.__main__ import MULTIPLE, Memory, main, result
+from bench.arithmetic.memory import peak_bytes
+from bench.measuring.factors import METHOD_NAMES, Factors
+from bench.measuring.training_step import batch_of, build
+from bench.memory import result
+from bench.memory.__main__ import Memory, main
+from bench.memory.measure import (
+    MULTIPLE,
+    attempt,
+    largest_batch,
+    measure,
+    predict,
+    state_of,
+)
+from bench.memory.tensors import LiveStorage, SavedTensors, saved_bytes, tensors_of
 from catlip.cli import InputError
-from catlip.program.ranges import check_ranges
+from catlip.costs import GIB
 from catlip.training.distributed import Place, find_place
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 16, "fp32", num_classes=2_000)
 TINY = shlex.split("--model hybrid_mini --resolution 32 --budget-gib 0.25 --device cpu --quiet")
-METHODS = (
-    *("catlip", "catlip_chunked", "catlip_dense", "catlip_softmax"),
-    *("clip", "clip_catlip", "siglip", "superclass", "superclip"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_live_storage_sees_the_backward_pass() -> None:
 @pytest.mark.parametrize(
     ("precision", "checkpointing", "batch_size"), [("fp32", False, 32), ("bf16", True, 48)]
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHOD_NAMES)
 def test_parts_are_in_the_peak_and_predicted(
     place, method, precision, checkpointing, batch_size
 ) -> None:
@@ -159,37 +161,17 @@ def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
     assert isinstance(loss, Tensor)
 
 
-def found_by_trying(most: int, start: int, multiple: int = 1) -> tuple[int, list[int]]:
-    """The largest batch where so many images fit, and what was tried."""
+@pytest.mark.parametrize("start", [0, 1, 5, 70, 5_000])
+@pytest.mark.parametrize("most", [0, 1, 8, 71, 1_000])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
+    multiple, most, start
+) -> None:
     tried: list[int] = []
-
-    def fits(size: int) -> bool:
-        tried.append(size)
-        return size <= most
-
-    found = largest_batch(fits, start, multiple=multiple)
-    assert len(tried) == len(set(tried))
-    return found, tried
-
-
-@pytest.mark.parametrize("most", [0, 1, 7, 64, 1_000])
-@pytest.mark.parametrize("start", [1, 5, 64, 5_000])
-def test_the_largest_batch_is_found_from_anywhere(most, start) -> None:
-    found, tried = found_by_trying(most, start)
-    assert found == most
-    assert len(tried) <= 30
-
-
-@pytest.mark.parametrize("most", [0, 3, 8, 71, 1_000])
-@pytest.mark.parametrize("start", [0, 1, 70, 5_000])
-def test_only_multiples_are_tried_where_one_fits(most, start) -> None:
-    found, tried = found_by_trying(most, start, multiple=8)
-    assert found == (most // 8 * 8 or most)
-    assert all(size % 8 == 0 for size in tried) or most < 8
-
-
-def test_a_good_guess_of_the_largest_batch_saves_trying() -> None:
-    assert found_by_trying(500, start=502) == (500, [502, 501, 499, 500])
+    found = largest_batch(lambda size: tried.append(size) or size <= most, start, multiple=multiple)
+    assert found == (most // multiple * multiple or most)
+    assert len(tried) == len(set(tried)) <= 30
+    assert all(size % multiple == 0 for size in tried) or most < multiple
 
 
 def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
@@ -205,13 +187,13 @@ def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None
         def __del__(self):
             held.remove(id(self))
 
-    monkeypatch.setattr("bench.measuring.step_memory.build", Greedy)
+    monkeypatch.setattr("bench.memory.measure.build", Greedy)
     assert attempt(SMALL, place, budget=float("inf")) is None
     assert held == []
 
 
 def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
-    monkeypatch.setattr("bench.measuring.step_memory.build", None)  # calling it would fail
+    monkeypatch.setattr("bench.memory.measure.build", None)  # calling it would fail
     assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
@@ -257,14 +239,10 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
     assert "does not fit" in done.stdout
 
 
-def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> None:
-    done = program("bench.memory", *TINY, "--batch-size", 4096, "--out", tmp_path)
-    one_line_error(done, "hybrid_mini", "catlip", 4096, "--largest")
-
-
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
+        ({"batch_sizes": (4096,), "budget_gib": 0.25}, "--largest"),
         ({"model": "vit_b17"}, "vit_b17"),
         ({"methods": ("klip",)}, "klip"),
         ({"precision": "fp8"}, "fp8"),
@@ -272,16 +250,7 @@ def test_a_batch_that_does_not_fit_is_one_line(program: Callable, tmp_path) -> N
         ({"largest": True}, "--budget-gib"),
     ],
 )
-def test_what_cannot_be_measured_is_named_before_anything_is_written(
-    tmp_path, wrong, named
-) -> None:
+def test_what_cannot_be_measured_is_named_and_nothing_is_left(tmp_path, wrong, named) -> None:
     with pytest.raises(InputError, match=named):
         main(replace(Memory(model="hybrid_mini", device="cpu", quiet=True, out=tmp_path), **wrong))
     assert not list(tmp_path.iterdir())
-
-
-def test_batch_sizes_and_budgets_are_positive() -> None:
-    with pytest.raises(InputError, match="--batch-sizes 0"):
-        check_ranges(Memory(batch_sizes=(4, 0)))
-    with pytest.raises(InputError, match="--budget-gib -1"):
-        check_ranges(Memory(budget_gib=-1))

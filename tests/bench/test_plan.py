@@ -1,5 +1,5 @@
-"""Layouts that fit and keep the batch, plans from a measured rate by hand, and trainings they are
-held against.
+"""Layouts that fit and keep the batch, what must hold of any projection, plans from a measured rate
+by hand, and the program as it is run.
 """
 
 import json
@@ -11,24 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.arithmetic.devices import LINKS
 from bench.arithmetic.exchanges import sent
-from bench.arithmetic.fitting import USABLE, device_bytes
 from bench.arithmetic.flops import recomputed_flops, step_flops
-from bench.arithmetic.layouts import best_layout, computing_ms, laid_out
-from bench.arithmetic.link import PRESETS
-from bench.arithmetic.scaling import BACKWARD_SHARE, Compute, exposed_ms
-from bench.measuring.training_step import Factors
-from bench.plan.config import Plan
-from bench.plan.rates import RATES_DIFFER, fastest_record, machines
-from bench.plan.runs import check, planned
+from bench.arithmetic.memory import USABLE, device_bytes
+from bench.measuring.factors import Factors
+from bench.plan.__main__ import Plan
+from bench.plan.layouts import BACKWARD_SHARE, Compute, best_layout, exposed_ms, lay_out
+from bench.plan.machines import RATES_DIFFER, Machine, Rate, fastest_record, machines
+from bench.plan.planning import planned, projection
 from catlip.cli import InputError
-from catlip.costs import GIB
+from catlip.costs import GIB, Exchange
+from catlip.results.cells import TIMES
 from catlip.results.kind import Interval
 
-LINK = PRESETS["a100_8x_nvlink_200gbit"]
+LINK = LINKS["a100_8x_nvlink_200gbit"]
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"
 STEP_TIME = RECORDS / "step_time/vit_b16-b4-fp32-torch2.15.0-cpu.json"
 TWO = ("catlip", "clip")
+MB = 1_000_000
+METHODS = ("catlip", "clip", "clip_nonlocal", "siglip", "siglip_gather", "superclass")
 
 
 def compute(method: str = "catlip", **factors: Any) -> Compute:
@@ -36,7 +38,7 @@ def compute(method: str = "catlip", **factors: Any) -> Compute:
 
 
 def written(folder: Path, name: str, path: Path = STEP_TIME, **changes: Any) -> Path:
-    """A committed record with other values, by `part.field`."""
+    """A committed record with other values, by `part__field`."""
     record = json.loads(path.read_text())
     for dotted, value in changes.items():
         *parts, last = dotted.split("__")
@@ -57,24 +59,23 @@ def written(folder: Path, name: str, path: Path = STEP_TIME, **changes: Any) -> 
 )
 @settings(max_examples=25, deadline=None)
 def test_a_layout_fits_and_keeps_the_global_batch(method, devices, memory_gb) -> None:
-    laid = best_layout(compute(method), devices, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
-    if laid is not None:
-        assert device_bytes(laid.factors, devices) <= laid.peak_bytes <= USABLE * memory_gb * GIB
-        assert laid.global_batch == 65_536
-        share = laid.factors.batch_size * laid.accumulation
-        assert share * devices == 65_536
+    layout = best_layout(compute(method), devices, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
+    if layout is not None:
+        peak = layout.peak_bytes
+        assert device_bytes(layout.factors, devices) <= peak <= USABLE * memory_gb * GIB
+        assert layout.global_batch == 65_536
 
 
 def test_with_less_memory_a_contrastive_method_checkpoints_then_takes_micro_batches() -> None:
-    def laid(memory_gb: float):
-        return best_layout(compute("clip"), 64, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
-
-    roomy, tight, small = laid(141), laid(80), laid(12)
+    roomy, tight, small, none = (
+        best_layout(compute("clip"), 64, 65_536, link=LINK, memory_bytes=memory_gb * GIB)
+        for memory_gb in (141, 80, 12, 0.3)
+    )
     assert (roomy.factors.checkpointing, roomy.accumulation) == (False, 1)
     assert (tight.factors.checkpointing, tight.accumulation) == (True, 1)
     assert small.accumulation > 1
     assert roomy.images_per_s > tight.images_per_s > small.images_per_s
-    assert laid(0.3) is None
+    assert none is None
 
 
 def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays_nothing() -> None:
@@ -82,8 +83,8 @@ def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays
         of_one = compute(method)
         whole = replace(of_one.factors, batch_size=512)
         part = replace(of_one.factors, batch_size=128)
-        at_once = laid_out(of_one, whole, 8, accumulation=1, link=LINK)
-        in_four = laid_out(of_one, part, 8, accumulation=4, link=LINK)
+        at_once = lay_out(of_one, whole, 8, link=LINK)
+        in_four = lay_out(of_one, part, 8, accumulation=4, link=LINK)
         assert in_four.global_batch == at_once.global_batch
         assert in_four.compute_ms == pytest.approx(times * at_once.compute_ms, rel=0.02)
         assert in_four.peak_bytes < at_once.peak_bytes
@@ -92,42 +93,70 @@ def test_in_micro_batches_a_contrastive_method_embeds_once_more_and_another_pays
     assert in_four.peak_bytes - device_bytes(part, 8) > 0.7 * similarities
 
 
-def test_sharded_parameters_are_fetched_in_each_micro_batch() -> None:
+def test_sharded_parameters_are_fetched_in_each_micro_batch_while_the_device_computes() -> None:
     factors = Factors("catlip", "vit_h16", batch_size=16, parallel="fsdp")
     once, twice = (
-        laid_out(compute(model="vit_h16"), factors, 8, accumulation=n, link=LINK) for n in (1, 2)
+        lay_out(compute(model="vit_h16"), factors, 8, accumulation=n, link=LINK) for n in (1, 2)
     )
-    parameters = sum(each.sent_bytes for each in sent(factors, 8) if each.what == "parameters")
-    assert twice.sent_bytes - once.sent_bytes == pytest.approx(parameters)
+    parameters = [each for each in sent(factors, 8) if each.what == "parameters"]
+    assert twice.sent_bytes - once.sent_bytes == pytest.approx(parameters[0].sent_bytes)
+    waits = [exposed_ms(parameters, BACKWARD_SHARE * ms, LINK) for ms in (0.0, 1e9)]
+    assert waits[0] == pytest.approx(parameters[0].count * waits[1])
+
+
+def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> None:
+    link = replace(LINK, node_gb_s=100)  # 0.15 ms a bucket, and 0.15 ms for the features
+    gradients = Exchange("gradients", "all_reduce", count=4, payload_bytes=32 * MB, world_size=4)
+    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)
+    assert exposed_ms([gradients], backward_ms=1.0, link=link) == pytest.approx(0.15)
+    assert exposed_ms([gradients], backward_ms=0.2, link=link) == pytest.approx(0.15 + 0.45 - 0.2)
+    assert exposed_ms([gradients, gather], backward_ms=1.0, link=link) == pytest.approx(0.30)
 
 
 def test_state_that_no_device_holds_alone_is_sharded() -> None:
-    huge = compute("clip", model="vit_h16")
-    memory = 14 * GIB
+    huge, memory = compute("clip", model="vit_h16"), 14 * GIB
     assert device_bytes(replace(huge.factors, batch_size=1, checkpointing=True), 64) > memory
-    laid = best_layout(huge, 64, 64, link=LINK, memory_bytes=memory)
-    assert laid is not None
-    assert laid.factors.parallel == "fsdp"
+    layout = best_layout(huge, 64, 64, link=LINK, memory_bytes=memory)
+    assert layout.factors.parallel == "fsdp"
 
 
 def test_what_is_computed_again_takes_its_time() -> None:
     timed = compute()
     again = replace(timed.factors, checkpointing=True)
     extra = recomputed_flops(again) - recomputed_flops(timed.factors)
-    longer = timed.step_ms(256, 1) + extra / timed.flops_per_ms
-    assert computing_ms(timed, again, 1) == pytest.approx(longer)
-    assert computing_ms(timed, timed.factors, 1) == timed.step_ms(256, 1)
+    longer = timed.step_ms(timed.factors) + extra / timed.flops_per_ms
+    assert timed.step_ms(again) == pytest.approx(longer)
 
 
-def test_sharded_parameters_are_fetched_while_the_device_computes() -> None:
-    factors = Factors("catlip", "vit_h16", parallel="fsdp")
-    parameters = [each for each in sent(factors, 64) if each.what == "parameters"]
-    waits = [exposed_ms(parameters, BACKWARD_SHARE * ms, LINK) for ms in (0.0, 1e9)]
-    assert waits[0] == pytest.approx(parameters[0].count * waits[1])
+@given(
+    method=st.sampled_from(METHODS),
+    batch_size=st.integers(1, 2_048),
+    link=st.sampled_from([*LINKS.values()]),
+    faster=st.floats(1, 100),
+    name=st.sampled_from(["node_gb_s", "network_gb_s"]),
+)
+@settings(max_examples=10, deadline=None)
+def test_efficiency_is_1_on_one_device_and_more_bandwidth_never_makes_a_step_slower(
+    method, batch_size, link, faster, name
+) -> None:
+    rates = {method: Rate(compute(method), 1.0, 1.0, 1.0, 1.0)}
+    slow, fast = (
+        projection(
+            Plan(batch_size=batch_size), Machine("", "", 0.0, link=each, rates=rates)
+        ).layouts
+        for each in (link, replace(link, **{name: getattr(link, name) * faster}))
+    )
+    assert [row.devices for row in slow] == [2**i for i in range(13)]
+    for row, faster_row in zip(slow, fast, strict=True):
+        assert 0 < row.efficiency <= 1
+        assert row.efficiency == 1 or row.devices > 1
+        assert row.step_ms == pytest.approx(row.compute_ms + row.exposed_ms)
+        assert row.images_per_s * row.device_hours * 3600 / row.devices == pytest.approx(13.1e9)
+        assert faster_row.step_ms <= row.step_ms * (1 + 1e-12)
 
 
 def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
-    config = Plan(step_time=(STEP_TIME,), methods=TWO, gpus=(1,), global_batch=4, images=4e6)
+    config = Plan(*(("vit_b16",), TWO), gpus=(1,), global_batch=4, images=4e6, step_time=STEP_TIME)
     (machine,) = machines(config)
     catlip, clip = planned(config, machine, 1)
     timed = json.loads(STEP_TIME.read_text())["metrics"]
@@ -139,6 +168,8 @@ def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     scale = clip.step_ms / catlip.step_ms / ratio["value"]
     assert (found.low, found.high) == pytest.approx((scale * ratio["low"], scale * ratio["high"]))
     assert catlip.ratio == Interval(1.0)
+    alone = projection(replace(config, batch_size=4), machine).layouts[0]
+    assert alone.step_ms == pytest.approx(timed["methods"]["catlip"]["total_ms"]["median"])
 
 
 def test_an_assumed_rate_has_the_range_that_was_assumed() -> None:
@@ -171,35 +202,65 @@ def test_the_fastest_record_of_such_a_gpu_is_taken(tmp_path) -> None:
     assert machine.rates["catlip"].compute.source.startswith("measured: 1.0 ms")
 
 
-@pytest.mark.parametrize(("method", "batch"), [("clip", 64), ("catlip", 32)])
-def test_a_training_is_held_against_the_steps_of_its_batch(tmp_path, method, batch) -> None:
-    steps = RECORDS / "step_time/hybrid_mini-b64-fp32-48px-torch2.15.0-cpu.json"
-    median = f"metrics__methods__{method}__total_ms__median"
-    small = written(tmp_path, "small", path=steps, config__batch_size=32, **{median: 40.0})
-    every = list(machines(Plan(step_time=(steps, small), methods=TWO)))
-    trained = RECORDS / f"pretrain/{method}-seed0.json"
-    found, metrics = check(trained, every), json.loads(trained.read_text())["metrics"]
-    timed = json.loads((steps if batch == 64 else small).read_text())["metrics"]["methods"]
-    ms = timed[method]["total_ms"]["median"]
-    assert found.predicted_s == pytest.approx(metrics["images_seen"] / batch * ms / 1e3)
-    assert found.measured_s == metrics["train_seconds"]
-    assert found.error == pytest.approx(found.predicted_s / found.measured_s - 1)
-
-
 def test_a_record_of_other_methods_is_planned_with_what_it_has(tmp_path) -> None:
     path = written(tmp_path, "reversed", metrics__ratios={"catlip/clip": {"value": 0.8}})
-    (machine,) = machines(Plan(step_time=(path,)))
+    (machine,) = machines(Plan(step_time=path))
     assert list(machine.rates) == list(json.loads(path.read_text())["metrics"]["methods"])
     rate = machine.rates["clip"]  # the record has no interval of this ratio
     assert (rate.ratio_low, rate.ratio_high) == (1 / RATES_DIFFER, RATES_DIFFER)
 
 
-def test_what_cannot_be_planned_is_refused() -> None:
-    for wrong in ({"gpu": ("Voodoo2",)}, {"mfu": (0.5, 0.3)}, {"against": (STEP_TIME,)}):
-        with pytest.raises(InputError):
-            Plan(**wrong)
+def test_the_link_may_be_a_record_of_a_measured_one() -> None:
+    (path,) = sorted((RECORDS.parent).glob("*/communication/*.json"))[:1]
+    (machine,) = machines(Plan(records=(), link=str(path)))
+    measured = json.loads(path.read_text())["metrics"]["link"]
+    assert machine.link.node_gb_s == machine.link.network_gb_s == measured["gb_s"]
+
+
+def test_step_devices_and_run_are_printed_and_recorded(succeed, tmp_path) -> None:
+    options = ("--methods", *TWO, "--gpu", "a100", "--gpus", 8, 64, "--price", 2.5)
+    done = succeed("bench.plan", *options, "--out", tmp_path)
+    records = [json.loads(path.read_text()) for path in tmp_path.iterdir()]
+    metrics = {record["kind"]: record["metrics"] for record in records}
+    assert metrics.keys() == {"analytic", "projection", "plan"}
+    assert [line for line in done.stdout.splitlines() if line.startswith("wrote")] == [
+        f"wrote {tmp_path}/{name}.json"
+        for name in ("step-vit_b16-b256x256-bf16", "projection-vit_b16-a100", "vit_b16-a100-8_64")
+    ]
+    step, many, plan = (metrics[kind] for kind in ("analytic", "projection", "plan"))
+    sent_mb = step["methods"]["clip"]["sent_mb"]
+    assert sent_mb.pop("total") == pytest.approx(sum(sent_mb.values()))
+    assert step["flops_ratios"]["clip/catlip"] == pytest.approx(1.172, abs=2e-3)
+    fields = ("method", "devices", "batch_per_device", "scaling")
+    assert {tuple(row[field] for field in fields) for row in many["paper_layouts"]} == {
+        *(("clip", 256, 256, "as published"), ("clip", 64, 1_024, "as catlip")),
+        *(("catlip", 64, 1_024, "as published"), ("catlip", 256, 256, "as clip")),
+    }
+    for ratio in many["paper_ratios"]:
+        assert ratio["device_hours"] == pytest.approx(ratio["compute"] * ratio["communication"])
+        # FLOPs of CLIP over CatLIP at 65,536 pairs.
+        assert ratio["compute"] == pytest.approx(1.172, abs=2e-3)
+    assert f"1.17{TIMES}" in done.stdout
+    assert [(run["method"], run["devices"]) for run in plan["runs"]] == [
+        (method, devices) for devices in (8, 64) for method in TWO
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gpu": ("Voodoo2",)},
+        {"mfu": (0.5, 0.3)},
+        {"mfu": (0.0, 0.3)},
+        {"gpu": ("T4",)},  # no bf16
+        {"link": "ethernet"},
+        {"link": str(STEP_TIME)},
+        {"step_time": STEP_TIME, "methods": ("superclip",)},
+        {"models": ("vit_b17",)},
+        {"methods": ("klip",)},
+        {"precision": "fp8"},
+    ],
+)
+def test_what_cannot_be_planned_is_refused(wrong) -> None:
     with pytest.raises(InputError):
-        list(machines(Plan(gpu=("T4",), records=())))  # no bf16
-    (machine,) = machines(Plan(step_time=(STEP_TIME,), methods=TWO))
-    with pytest.raises(InputError):  # of another encoder
-        check(RECORDS / "pretrain/clip-seed0.json", [machine])
+        list(machines(Plan(**{"records": ()} | wrong)))

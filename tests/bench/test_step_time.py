@@ -12,23 +12,26 @@ import pytest
 import torch
 from one_line import one_line_error
 
-import bench.step_time.__main__ as step_time
-from bench.arithmetic.gpus import datasheet_tflops
+from bench.arithmetic.devices import datasheet_tflops
 from bench.measuring import methods
-from bench.measuring.ceiling import measure_ceiling
-from bench.measuring.training_step import PHASES, Factors, Stopwatch, batch_of, build, norm_by_loop
-from bench.step_time.__main__ import PARTS, StepTime, steps_ms, ways
-from catlip.cli import InputError
+from bench.measuring.factors import METHOD_NAMES, Factors
+from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, norm_by_loop
+from bench.step_time import measure
+from bench.step_time.__main__ import StepTime, main
+from bench.step_time.measure import PARTS, compiling_s, measure_ceiling, resolve, steps_ms
 from catlip.results.cells import TIMES
+from catlip.results.run import read_run
 from catlip.system import machine
 from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm
 from catlip.training.trainer import Trainer
+from reports.kinds import KINDS
 
 TINY = shlex.split(
     "--model hybrid_mini --resolution 32 --batch-size 4 --num-classes 50 --num-steps 6 "
-    "--num-warmup 1 --device cpu --quiet"
+    "--device cpu --quiet"
 )
+CONFIG = StepTime("hybrid_mini", 32, num_classes=50, batch_size=4, device="cpu", quiet=True)
 
 
 @pytest.fixture
@@ -44,10 +47,9 @@ def timed(succeed, tmp_path):
     return run
 
 
-def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed, tmp_path) -> None:
-    record, printed = timed()
-    (path,) = tmp_path.iterdir()
-    assert path.name.startswith("hybrid_mini-b4-fp32-32px-torch")
+def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed) -> None:
+    record, printed = timed("--range-augment")
+    assert record["name"].startswith("hybrid_mini-b4-fp32-augmented-32px-torch")
     for method in ("catlip", "clip"):
         phases = [record["samples"][f"{method}_{phase}_ms"] for phase in PARTS]
         steps = [sum(step) for step in zip(*phases, strict=True)]
@@ -64,33 +66,48 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed, tmp_path
     assert f"{found['value']:.2f}{TIMES}" in printed
 
 
-def test_what_was_timed_before_the_time_was_over_is_kept(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(step_time, "in_time", lambda rounds: islice(rounds, 4))
-    config = StepTime("hybrid_mini", 32, batch_size=4, num_classes=50, device="cpu", quiet=True)
-    step_time.main(replace(config, num_warmup=1, num_steps=100, out=tmp_path))
+@pytest.mark.parametrize("others", [0, 2])
+def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
+    monkeypatch, capsys, tmp_path, others
+) -> None:
+    taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
+    monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
+    monkeypatch.setattr(measure, "in_time", lambda rounds: islice(rounds, 5))
+    main(replace(CONFIG, num_steps=100, out=tmp_path))
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
     assert [len(record["samples"][f"{m}_total_ms"]) for m in ("catlip", "clip")] == [3, 3]
-    assert "out of time after 3 of 100 timed steps" in record["notes"]
-
-
-@pytest.mark.parametrize("others", [0, 2])
-def test_times_beside_other_programs_are_in_doubt(monkeypatch, capsys, tmp_path, others) -> None:
-    taken = itertools.count(0, 1000 * others)  # seconds of all programs, at each look
-    monkeypatch.setattr(machine, "busy_s", lambda: float(next(taken)))
-    config = StepTime("hybrid_mini", 32, batch_size=4, num_classes=50, device="cpu", quiet=True)
-    step_time.main(replace(config, num_warmup=1, num_steps=1, out=tmp_path))
+    assert any("3 of 100" in note for note in record["notes"])
     assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
 
 
-def test_a_gpu_is_timed_eager_and_compiled_unless_one_is_asked_for() -> None:
-    assert ways(StepTime(), "cuda") == [False, True]
-    assert ways(StepTime(), "cpu") == [False]
-    for device_type in ("cuda", "cpu"):
-        assert ways(StepTime(compile=True), device_type) == [True]
-        assert ways(StepTime(eager=True), device_type) == [False]
-    with pytest.raises(InputError):
-        ways(StepTime(compile=True, eager=True), "cuda")
+@pytest.mark.parametrize(
+    ("asked_for", "device_type", "expected"),
+    [
+        (None, "cuda", True),
+        (None, "cpu", False),
+        (False, "cuda", False),
+        (True, "cpu", True),
+    ],
+)
+def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted(
+    asked_for, device_type, expected
+) -> None:
+    config = replace(CONFIG, compile=asked_for)
+    assert resolve(config, torch.device(device_type)).compile is expected
+
+
+def test_compiling_takes_what_the_first_compiled_step_takes_longer() -> None:
+    def run(first_ms: float):
+        summary = {"median": 1.0}
+        times = {f"{part}_ms": summary for part in ("total", "forward", "backward", "optimizer")}
+        steps = times | {"first_ms": first_ms, "parameters": 1, "images_per_s": 1.0}
+        record = {"name": "x", "config": {}, "environment": {}, "samples": {}}
+        metrics = {"methods": {"catlip": steps}, "ratios": {}}
+        return read_run(record | {"metrics": metrics}, KINDS["step_time"])
+
+    assert compiling_s([run(500.0), run(9_500.0)]) == {"catlip": 9.0}
+    assert compiling_s([run(9_500.0)]) == {}
 
 
 def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
@@ -100,27 +117,22 @@ def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
     assert min(waits) > 0.5  # without workers the main process decodes four pictures in each step
 
 
-def test_augmented_and_deterministic_steps_are_named_as_such(timed) -> None:
-    record, printed = timed("--range-augment", "--deterministic")
-    assert "-augmented-deterministic-" in record["name"]
-    assert "deterministic kernels" in printed
-
-
 def test_ranks_share_a_record_of_one(timed) -> None:
     record, _ = timed(ranks=2)
     assert record["metrics"]["world_size"] == 2
     found = record["metrics"]["methods"]["clip"]
     assert found["images_per_s"] == pytest.approx(8e3 / found["total_ms"]["median"])
-    assert any("2 processes" in note for note in record["notes"])
 
 
 @pytest.mark.parametrize(
-    ("flags", "complaint"),
-    [(("--precision", "fp8"), "fp8"), (("--data", "/nowhere/*.tar"), "/nowhere/*.tar")],
+    ("flag", "value"), [("--precision", "fp8"), ("--data", "/nowhere/*.tar"), ("--methods", "moco")]
 )
-def test_what_does_not_exist_is_one_line(program, tmp_path, flags, complaint) -> None:
-    done = program("bench.step_time", *TINY, "--out", tmp_path, *flags)
-    one_line_error(done, complaint)
+def test_what_does_not_exist_is_one_line(program, tmp_path, flag, value) -> None:
+    one_line_error(program("bench.step_time", *TINY, "--out", tmp_path, flag, value), value)
+
+
+def test_the_command_line_knows_every_method() -> None:
+    assert tuple(methods.METHODS) == METHOD_NAMES
 
 
 def test_methods_start_from_the_same_encoder() -> None:
@@ -203,20 +215,24 @@ def test_laps_of_a_part_are_added_and_a_step_ends_with_its_optimizer() -> None:
     ]
 
 
-def test_a_ceiling_has_a_spread_and_a_datasheet_where_there_is_one() -> None:
+def test_a_ceiling_has_a_spread_and_no_datasheet_on_a_cpu() -> None:
     found = measure_ceiling(torch.device("cpu"), "fp32")
     assert found.datasheet_tflops is None
     assert 0 < found.tflops.p5 <= found.tflops.median <= found.tflops.p95
-    assert datasheet_tflops("NVIDIA A100-SXM4-80GB", "bf16") == 312
-    assert datasheet_tflops("NVIDIA H100 PCIe", "bf16") == 756
-    assert datasheet_tflops("NVIDIA H100 NVL", "bf16") == 835
-    assert datasheet_tflops("NVIDIA H100 80GB HBM3", "bf16") == 989
-    assert datasheet_tflops("NVIDIA L40S", "fp16") == 362
-    assert datasheet_tflops("Tesla V100-SXM2-16GB", "bf16") is None
-    assert datasheet_tflops("NVIDIA L4", "bf16") == 121
-    assert datasheet_tflops("NVIDIA L40", "bf16") is None  # another card than the L4
 
 
-def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(InputError, match="fp8"):
-        Factors(precision="fp8")
+@pytest.mark.parametrize(
+    ("gpu", "precision", "tflops"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "bf16", 312),
+        ("NVIDIA H100 PCIe", "bf16", 756),
+        ("NVIDIA H100 NVL", "bf16", 835),
+        ("NVIDIA H100 80GB HBM3", "bf16", 989),
+        ("NVIDIA L40S", "fp16", 362),
+        ("Tesla V100-SXM2-16GB", "bf16", None),
+        ("NVIDIA L4", "bf16", 121),
+        ("NVIDIA L40", "bf16", None),  # another card than the L4
+    ],
+)
+def test_datasheets_are_of_the_card(gpu, precision, tflops) -> None:
+    assert datasheet_tflops(gpu, precision) == tflops

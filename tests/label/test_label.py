@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from one_line import one_line_error
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard

@@ -10,7 +10,7 @@ import pytest
 from one_line import one_line_error
 from remote_servers import BUCKET, S3Server, s3_server
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import write_shard
 from catlip.label.__main__ import Label, main

@@ -13,8 +13,6 @@ import pytest
 from report_support import page_in
 from toys import steps
 
-from bench.compare import Compare as BenchCompare
-from bench.compare import main as bench_compare
 from catlip.cli import InputError
 from catlip.record import read_record
 from catlip.system.foreign import LARGEST_FILE
@@ -89,8 +87,6 @@ def test_a_trap_named_by_itself_is_one_line(trap, tmp_path):
     with pytest.raises(InputError, match=reason):
         compare(Compare(path, good))
     with pytest.raises(InputError, match=reason):
-        bench_compare(BenchCompare(good, path))
-    with pytest.raises(InputError, match=reason):
         read_record(path)
 
 
@@ -158,5 +154,4 @@ def test_comparisons_steer_no_terminal(write_record, tmp_path, capsys):
         }
         paths.append(write_record("step_time", name, **parts))
     compare(Compare(*paths))
-    bench_compare(BenchCompare(*paths))
     assert not CONTROL.search(capsys.readouterr().out)

@@ -34,19 +34,12 @@ def page_of(
         write_record(
             "step_time", "s", metrics=metrics, config={"model": "tiny"}, environment=environment
         )
-        loop = {
-            "model": "tiny",
-            **{key: {"median": 1.0} for key in ("bare_ms", "loop_ms", "log_line_ms")},
-            "step_ratio": {"value": 1.0},
-            "log_share": 0.01,
-        }
-        write_record("loop_overhead", "l", metrics=loop, environment=environment)
         return page_in(tmp_path)
 
     return make
 
 
-TIMED = ("headline", "trainings", "step_time", "step_rates", "loop_overhead")
+TIMED = ("headline", "trainings", "step_time", "step_rates")
 
 
 @pytest.mark.parametrize(("environment", "is_warned"), [(QUIET, False), (BUSY, True), (OLD, False)])
@@ -56,7 +49,7 @@ def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of
     page = page_of(environment)
     captions = {table.name: table.caption for table in page.tables}
     assert {name: "busy" in captions[name] for name in TIMED} == dict.fromkeys(TIMED, is_warned)
-    assert markdown(page).count("The machine was busy: other programs took 25.1 s") == 3 * is_warned
+    assert markdown(page).count("The machine was busy: other programs took 25.1 s") == 2 * is_warned
 
 
 def test_the_warning_names_the_records(page_of, write_training, tmp_path):

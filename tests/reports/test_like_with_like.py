@@ -12,7 +12,6 @@ import pytest
 from report_support import claims_of, page_in, records_in
 from toys import steps
 
-from bench.compare import compare as bench_compare
 from bench.downstream.dense.result import dense_table, gain_sentences
 from bench.downstream.probe.few_labels import fraction_figures
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
@@ -323,21 +322,6 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
 def test_a_record_that_does_not_hold_its_rounds_is_not_judged_by_them(kind):
     assert too_few(kind, {}) == ""
     assert too_few(kind, {"catlip_total_ms": 3, "x before": None}) == ""
-
-
-def test_two_benches_with_few_rounds_neither_agree_nor_disagree():
-    def record(low: float, high: float, rounds: int) -> dict[str, object]:
-        metrics = {"ratios": {"clip/catlip": {"value": 1.2, "low": low, "high": high}}}
-        samples = {"clip_total_ms": [1.0] * rounds, "catlip_total_ms": [1.0] * rounds}
-        parts = {"kind": "step_time", "config": {}, "environment": DEVICE}
-        return parts | {"metrics": metrics, "samples": samples}
-
-    few = bench_compare(record(1.1, 1.3, 2), record(1.4, 1.6, 9))
-    assert not [line for line in few if "agree" in line.lower()]
-    assert all("[" not in line for line in few)
-    assert any("2 rounds" in line for line in few)
-    enough = bench_compare(record(1.1, 1.3, 6), record(1.4, 1.6, 9))
-    assert [line for line in enough if line.endswith("DISAGREE")]
 
 
 @pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True)])

@@ -8,7 +8,6 @@ import pytest
 from report_support import records_in
 from toys import steps
 
-from bench.step_time.figures import phases_figure
 from bench.step_time.result import StepTime, step_tables
 from catlip.results.cells import TIMES
 from catlip.table import Quantity, quantity_of
@@ -197,4 +196,3 @@ def test_a_figure_without_its_records_is_left_out(write_record, write_probes, re
     write_record("pretrain", "catlip-seed0", samples={"images_seen": [1, 2], "loss": ["x", None]})
     (setting,) = read()
     assert loss_figures(setting) == []
-    assert phases_figure(setting.step_time) == []

@@ -25,7 +25,7 @@ from reports.render.page import markdown, write_report
 
 KINDS = (
     *("step_time", "memory", "communication", "waterfall"),
-    *("projection", "data_path", "loop_overhead"),
+    *("projection", "data_path"),
 )
 
 

@@ -20,6 +20,8 @@ from report_support import (
     written,
 )
 
+from bench.label_accuracy.result import ACCURACY
+from bench.labelling.result import SPEED
 from bench.study.result import THRESHOLDS, threshold_figures
 from catlip.results.blocks import Answers, Command, Figures
 from catlip.results.cells import TIMES
@@ -196,9 +198,9 @@ def test_what_was_not_run_says_with_which_command_it_is():
     assert lines == [
         words.LABEL,
         words.STATISTICS,
-        words.ACCURACY,
+        ACCURACY,
         words.AUDIT,
-        words.SPEED,
+        SPEED,
         THRESHOLDS,
     ]
     for line in lines:

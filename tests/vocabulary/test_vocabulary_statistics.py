@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from one_line import one_line_error
 
-from bench.wording.nltk_rules import wordnet
+from bench.labelling.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Making

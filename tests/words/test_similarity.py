@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.wording.nltk_rules import wordnet
+from bench.labelling.nltk_rules import wordnet
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words import wordnet_dir

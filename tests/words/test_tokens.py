@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip.captions import clean
 from catlip.words.sentences import sentences
 from catlip.words.tokens import ORDINARY, tokenize

@@ -10,7 +10,7 @@ import nltk
 import pytest
 from one_line import one_line_error
 
-from bench.wording import nltk_rules as oracle
+from bench.labelling import nltk_rules as oracle
 from catlip import words
 from catlip.captions import Labeller
 from catlip.cli import InputError

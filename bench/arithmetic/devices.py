@@ -1,0 +1,126 @@
+"""GPUs and the links between them, by their datasheets."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU by its datasheet.
+
+    Attributes:
+        memory_gb: of the device, in the vendor's GB.
+        tflops: dense, by precision; fp32 without tensor cores.
+        link: how it is usually connected, one of LINKS.
+    """
+
+    memory_gb: float
+    tflops: dict[str, float]
+    link: str = "pcie4_8x_100gbit"
+
+
+# Of two names that begin alike, the longer comes first.
+GPUS: dict[str, Gpu] = {
+    "H200": Gpu(141, {"bf16": 989, "fp16": 989, "fp32": 67}, "h100_8x_nvlink_400gbit"),
+    "H100 PCIe": Gpu(80, {"bf16": 756, "fp16": 756, "fp32": 51}),
+    "H100 NVL": Gpu(94, {"bf16": 835, "fp16": 835, "fp32": 60}),
+    "H100": Gpu(80, {"bf16": 989, "fp16": 989, "fp32": 67}, "h100_8x_nvlink_400gbit"),
+    "A100": Gpu(80, {"bf16": 312, "fp16": 312, "fp32": 19.5}, "a100_8x_nvlink_200gbit"),
+    "A10G": Gpu(24, {"bf16": 70, "fp16": 70, "fp32": 35}),
+    "L40S": Gpu(48, {"bf16": 362, "fp16": 362, "fp32": 91.6}),
+    "L4": Gpu(24, {"bf16": 121, "fp16": 121, "fp32": 30.3}),
+    "V100": Gpu(32, {"fp16": 125, "fp32": 15.7}),
+    "T4": Gpu(16, {"fp16": 65, "fp32": 8.1}),
+    "RTX 4090": Gpu(24, {"bf16": 165, "fp16": 165, "fp32": 82.6}),
+    "RTX 3090": Gpu(24, {"bf16": 71, "fp16": 71, "fp32": 35.6}),
+}
+
+
+def gpu_of(device: str) -> Gpu | None:
+    """The GPU that a device's name holds, in either case; None for any other device."""
+    for name, gpu in GPUS.items():
+        if re.search(rf"\b{name}\b", device, re.IGNORECASE):
+            return gpu
+    return None
+
+
+def datasheet_tflops(device: str, precision: str) -> float | None:
+    """TFLOP/s of dense products by the datasheet of a GPU of this name, or None."""
+    gpu = gpu_of(device)
+    return gpu.tflops.get(precision) if gpu else None
+
+
+@dataclass(frozen=True)
+class Link:
+    """How devices are connected; bandwidths are what one device sends while it receives as much.
+
+    The alpha-beta model: a message of S bytes takes alpha + S / beta.
+    """
+
+    node_devices: int
+    node_gb_s: float
+    node_latency_us: float
+    network_gb_s: float
+    network_latency_us: float
+    source: str = ""
+
+    def levels(self, devices: int) -> tuple[int, int]:
+        """(g, m): devices of a node that take part, and nodes."""
+        in_node = min(devices, self.node_devices)
+        return in_node, -(-devices // in_node)
+
+    def slowest(self, devices: int) -> tuple[float, float]:
+        """GB/s and latency in us of the slowest connection among that many devices."""
+        if self.levels(devices)[1] == 1:
+            return self.node_gb_s, self.node_latency_us
+        gb_s = min(self.node_gb_s, self.network_gb_s)
+        return gb_s, max(self.node_latency_us, self.network_latency_us)
+
+    def node_ms(self, size_bytes: float) -> float:
+        """Milliseconds of a message in a node."""
+        return self.node_latency_us / 1e3 + size_bytes / self.node_gb_s / 1e6
+
+    def network_ms(self, size_bytes: float) -> float:
+        """Milliseconds of a message between nodes."""
+        return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
+
+
+LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
+LINKS = {
+    "a100_8x_nvlink_200gbit": Link(
+        node_devices=8,
+        node_gb_s=300,
+        node_latency_us=5,
+        network_gb_s=25,
+        network_latency_us=20,
+        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 "
+        f"Gbit/s adapter per GPU; {LATENCIES}",
+    ),
+    "a100_8x_nvlink_50gbit": Link(
+        node_devices=8,
+        node_gb_s=300,
+        node_latency_us=5,
+        network_gb_s=6.25,
+        network_latency_us=20,
+        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, "
+        f"400 Gbit/s per 8 GPUs; {LATENCIES}",
+    ),
+    "h100_8x_nvlink_400gbit": Link(
+        node_devices=8,
+        node_gb_s=450,
+        node_latency_us=5,
+        network_gb_s=50,
+        network_latency_us=20,
+        source="datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 "
+        f"Gbit/s adapter per GPU; {LATENCIES}",
+    ),
+    "pcie4_8x_100gbit": Link(
+        node_devices=8,
+        node_gb_s=25,
+        node_latency_us=10,
+        network_gb_s=1.5625,
+        network_latency_us=20,
+        source="assumed: 8 GPUs on PCIe 4.0 x16 at 25 of its 32 GB/s, one 100 Gbit/s adapter for "
+        "all of them; latencies 10 us in a node and 20 us between nodes",
+    ),
+}

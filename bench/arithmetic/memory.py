@@ -1,0 +1,292 @@
+"""What memory a step holds, from shapes alone: parameters and their state, what is kept between its
+forward and its backward pass, and its peak; and which batch fits on a device.
+
+Per token of width d, a transformer block keeps the inputs of its two norms (8 d bytes: the residual
+stream is float32, under autocast too) and 14 d numbers in the dtype of matrix products: one d
+before and three after the query, key and value product, one before the projection, one before the
+MLP, and four before and four after its GELU. Fused attention adds one float32 per head and token;
+naive attention keeps a row of the attention matrix. That is 36 d bytes in bf16 and 64 d in fp32.
+(OpenCLIP's own image tower adds its positions in bf16, so its residual stream is bf16 too: 32 d.)
+
+Under autocast the 16-bit copy of each weight of a matrix product is kept as well, whatever the
+batch. Checkpointing keeps the 4 d bytes of each block's input. Less than 1 % is left out:
+statistics of norms, numbers of tokens and labels, copies of masks.
+
+    activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from bench.arithmetic.flops import (
+    MLP_RATIO,
+    num_tokens,
+    objective_of,
+    product_bytes,
+    stem_products,
+    step_shape,
+    tokens_of,
+)
+from bench.measuring.factors import ON_A_CPU, Factors
+from bench.memory.tensors import TOWERS
+from catlip.costs import FLOAT32, TextTower
+from catlip.encoder import ENCODERS, conv_width, hybrid_widths
+from catlip.training.parallel import AUTOCAST
+
+INT64 = 8  # bytes
+BLOCK_NUMBERS = 14  # in the dtype of matrix products, per token and unit of width
+# Numbers that the text tower keeps in addition on a GPU, where torch's attention makes its result
+# contiguous.
+ATTENTION_COPY = 1
+# Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
+# take the rest.
+USABLE = 0.9
+MAX_IMAGES = 256  # of a bench whose user gives no batch size
+
+
+def parameters(factors: Factors) -> dict[str, int]:
+    """How many parameters, by part: image_encoder, text_tower (with its projection), head
+    (classifier, or image projection and scale).
+    """
+    counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
+    for name, parameter in objective_of(factors).named_parameters():
+        counts[TOWERS.get(name.split(".")[0], "head")] += parameter.numel()
+    return counts
+
+
+def state_bytes(factors: Factors) -> dict[str, int]:
+    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
+    the averaged weights.
+
+    All of it is float32, except counters. `buffers` are masks and running statistics; the average
+    holds the persistent ones.
+    """
+    objective = objective_of(factors)
+    one = FLOAT32 * sum(parameters(factors).values())
+    return {
+        "parameters": one,
+        "gradients": one,
+        "optimizer": 2 * one,
+        "average": sum(tensor.nbytes for tensor in objective.state_dict().values()),
+        "buffers": sum(tensor.nbytes for tensor in objective.buffers()),
+    }
+
+
+def activation_bytes(
+    factors: Factors, world_size: int = 1, device_type: str = "cuda"
+) -> dict[str, float]:
+    """What autograd keeps on one device between the forward and the backward pass, without the
+    batch and the parameters.
+
+    Args:
+        world_size: devices; a contrastive loss holds the embeddings of all, and similarities to
+            them.
+        device_type: "cuda" or "cpu", whose kernels and autocast differ a little.
+    Returns: bytes by part: image_encoder, text_tower, and logits (heads, embeddings, logits and
+        targets).
+    """
+    objective = objective_of(factors)
+    heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
+    return {
+        "image_encoder": image_bytes(factors, device_type),
+        "text_tower": text_bytes(factors, objective.text, device_type) if objective.text else 0,
+        "logits": head_input_bytes(factors) + heads,
+    }
+
+
+def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> float:
+    """The most bytes that one process holds in a whole step, state and batch included, without the
+    kernels' own work space.
+
+    Parameters, optimizer state and averaged weights stay. Gradients come as activations go, so the
+    greatest of four moments counts: when the loss is computed; when the head has its gradient and
+    the last tower begins (for a moment, the gradient of the logits is still there, and under
+    autocast the head's gradient in 16 bits too); when the image encoder begins; and at the
+    encoder's first block, with all gradients made.
+    """
+    shape, objective = ENCODERS[factors.model], objective_of(factors)
+    step, batch = step_shape(factors, world_size, device_type), factors.batch_size
+    kept, state = activation_bytes(factors, world_size, device_type), state_bytes(factors)
+    numbers = parameters(factors)
+    gradients = {part: FLOAT32 * number for part, number in numbers.items()}
+    copies = step.copies_bytes(block_weights(shape.width))
+    block = copies + batch * image_block_bytes(factors, device_type)
+    again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
+    naive_heads = shape.heads if factors.attention == "naive" else 0
+    working = batch * working_bytes(
+        factors, tokens_of(factors), shape.width, naive_heads=naive_heads
+    )
+    text_working = 0
+    if text := objective.text:
+        text_working = batch * working_bytes(factors, text.context, text.width, naive_heads=0)
+    moments = (
+        # Autocast drops its copies after the loss.
+        sum(kept.values()) + cached + objective.loss_bytes(step),
+        kept["image_encoder"]
+        + kept["text_tower"]
+        + gradients["head"]
+        + max(text_working, step.copies_bytes(numbers["head"]), kept["logits"]),
+        kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + working,
+        sum(gradients.values()) + block + working,
+    )
+    pixels = 3 * batch * factors.resolution**2
+    stays = state["parameters"] + state["buffers"] + state["optimizer"] + state["average"]
+    return stays + pixels + max(moments)
+
+
+def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -> int:
+    """Bytes of one sample in the middle of a block's backward pass: gradients of the residual
+    stream, and of the MLP's hidden layer or of attention.
+    """
+    hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
+    return tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
+
+
+def block_bytes(
+    factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str
+) -> int:
+    """Bytes kept of one sample in one block."""
+    wide = product_bytes(factors)
+    if attention == "sdpa":
+        row = FLOAT32  # the logarithm of the softmax's sum
+    elif device_type == "cuda" and factors.precision in AUTOCAST:
+        # Autocast computes the softmax in float32 there, and the product needs it in 16 bits.
+        row = tokens * (FLOAT32 + wide)
+    else:
+        row = tokens * wide
+    return tokens * (2 * FLOAT32 * width + BLOCK_NUMBERS * wide * width + row * heads)
+
+
+def image_block_bytes(factors: Factors, device_type: str) -> int:
+    """Bytes kept of one image in one block of the image encoder."""
+    shape = ENCODERS[factors.model]
+    return block_bytes(
+        factors,
+        tokens_of(factors),
+        shape.width,
+        heads=shape.heads,
+        attention=factors.attention,
+        device_type=device_type,
+    )
+
+
+def image_bytes(factors: Factors, device_type: str) -> int:
+    """Bytes kept in the image encoder, for the whole batch."""
+    shape = ENCODERS[factors.model]
+    residual = FLOAT32 * tokens_of(factors) * shape.width
+    one, copied = residual, stem_weights(factors)
+    if not factors.checkpointing:
+        one = image_block_bytes(factors, device_type)
+        copied += shape.depth * block_weights(shape.width)
+    # The input of the final norm; after pooling it has one row.
+    last = residual if shape.pool == "token" else FLOAT32 * shape.width
+    per_image = product_bytes(factors) * stem_numbers(factors) + shape.depth * one + last
+    if factors.patch_drop_rate:  # timm's gather keeps all tokens and the indices of those it takes
+        every = num_tokens(factors.model, factors.resolution)
+        per_image += every * (FLOAT32 * shape.width + INT64)
+    return factors.batch_size * per_image + step_shape(factors).copies_bytes(copied)
+
+
+def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
+    """Bytes kept in the text tower, for the whole batch; its attention is always fused, and it is
+    not checkpointed.
+    """
+    one = block_bytes(
+        factors,
+        text.context,
+        text.width,
+        heads=text.heads,
+        attention="sdpa",
+        device_type=device_type,
+    )
+    if device_type == "cuda":
+        one += ATTENTION_COPY * product_bytes(factors) * text.context * text.width
+    per_caption = text.depth * one + FLOAT32 * text.context * text.width
+    copied = text.depth * block_weights(text.width) + text.width * text.joint
+    return factors.batch_size * per_caption + step_shape(factors).copies_bytes(copied)
+
+
+def head_input_bytes(factors: Factors) -> int:
+    """Bytes kept of the image features. In fp32 the class token is a view of all normalised tokens,
+    which keeps all of them.
+    """
+    shape, wide = ENCODERS[factors.model], product_bytes(factors)
+    views = wide == FLOAT32 and shape.pool == "token"
+    return wide * factors.batch_size * shape.width * (tokens_of(factors) if views else 1)
+
+
+def stem_numbers(factors: Factors) -> int:
+    """Numbers that a stem keeps of one image: the pixels, and around each norm of a convolution's
+    output.
+    """
+    shape, side = ENCODERS[factors.model], factors.resolution
+    pixels = 3 * side**2
+    if shape.stem == "patchify":
+        return pixels
+    if shape.stem == "conv":  # before the norm, before and after the GELU
+        return pixels + 3 * conv_width(shape.width) * ((side // 4) ** 2 + (side // 8) ** 2)
+    # Before the norm and after the ReLU. In a residual block of two convolutions and a shortcut,
+    # three before norms and two after ReLUs.
+    first, *blocks = hybrid_widths(shape.width)
+    strides = (4, 8, 16)
+    of_blocks = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))
+    return pixels + 2 * first * (side // 2) ** 2 + 5 * of_blocks
+
+
+def stem_weights(factors: Factors) -> int:
+    """Weights of a stem's convolutions."""
+    return sum(
+        product.inner * product.columns
+        for product in stem_products(factors.model, factors.resolution)
+    )
+
+
+def block_weights(width: int) -> int:
+    """Weights of a block's products."""
+    return (4 + 2 * MLP_RATIO) * width**2
+
+
+def device_bytes(factors: Factors, devices: int) -> float:
+    """The most bytes that one of `devices` devices holds in a whole step. With FSDP a device keeps
+    1 / devices of the parameters, the optimizer state and the averaged weights; what it gathers for
+    a block is not counted.
+    """
+    peak = peak_bytes(factors, devices)
+    if factors.parallel == "ddp":
+        return peak
+    state = state_bytes(factors)
+    sharded = state["parameters"] + state["optimizer"] + state["average"]
+    return peak - sharded * (1 - 1 / devices)
+
+
+def in_turns_bytes(steps: Sequence[Factors]) -> float:
+    """The most bytes held while these steps take turns on one device: the state of all, their last
+    gradients included, and what one of them takes beyond its own state.
+    """
+    states = [sum(state_bytes(step).values()) for step in steps]
+    own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
+    return sum(states) + max(0.0, own)
+
+
+def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:
+    """The batch with which these steps can take turns on a device: `most`, halved until they fit;
+    at least 1.
+
+    Args:
+        steps: their batch sizes are ignored.
+    """
+    images = most
+    while images > 1 and (
+        in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes
+    ):
+        images //= 2
+    return images
+
+
+def default_batch(steps: Sequence[Factors], device: torch.device) -> int:
+    """The batch size of these steps, which take turns, if the user gives none."""
+    if device.type == "cpu":
+        return ON_A_CPU
+    return images_that_fit(steps, torch.cuda.get_device_properties(device).total_memory)

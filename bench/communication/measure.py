@@ -1,0 +1,342 @@
+"""Each method's exchange between ranks: intercepted, timed in the step and bare, and split into
+exposed and overlapped.
+
+The collectives of a real step are compared with what `bench.arithmetic.exchanges.sent` says. Each
+is then timed twice: in the step, by the profiler, and bare, at the same size with nothing else
+going on; a link's latency and bandwidth are fitted to bare all-reduces.
+
+DDP sends gradients while the backward pass still computes. The exposed time, for which the step
+waits, is the difference between the step and the same step under `no_sync`, taken in turns; the
+rest of the bare time is overlapped. The exchange of embeddings, without which no loss can be
+computed, is outside of that difference: nothing overlaps with it, so all of its bare time is
+exposed.
+"""
+
+import gc
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bench.arithmetic.exchanges import fit, sent
+from bench.arithmetic.memory import default_batch, device_bytes
+from bench.communication import result
+from bench.communication.__main__ import Communication
+from bench.communication.collectives import (
+    Collective,
+    bare,
+    bus_factor,
+    listen,
+    profiled_ms,
+    slowest,
+    timed_ms,
+)
+from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.methods import shown
+from bench.measuring.statistics import difference, summarise
+from bench.measuring.training_step import batch_of, build
+from catlip.cli import InputError
+from catlip.costs import GIB
+from catlip.program.progress import progress
+from catlip.record import Record, build_name
+from catlip.results.run import Run
+from catlip.training.distributed import Place, find_place, of_all_ranks
+from catlip.training.parallel import synchronised
+
+START = "torchrun --nproc-per-node 2 -m bench.communication"
+# How long a rank waits for the others. No step here needs that long; NCCL's start on many machines
+# may.
+PATIENCE = {"cpu": timedelta(seconds=60), "cuda": timedelta(seconds=600)}
+NUM_STEPS = {"cpu": 10, "cuda": 50}
+NUM_WARMUP = 3  # DDP finds its buckets in the first step, and uses them from the second on
+NUM_PROFILED = 5
+# Calls of a bare group of collectives in one sample. After a barrier the first call also waits for
+# the host to launch it; a single call would make a GPU's link look slower than it is.
+CALLS = {"cuda": 20, "cpu": 1}
+SWEEP_ELEMENTS = [2**10, 2**14, 2**18, 2**22, 2**24]  # float32: 4 KiB to 64 MiB
+OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
+
+
+def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
+    """Measure all methods on all ranks; the first rank writes the record.
+
+    Returns: its path, the run, and the place of this rank.
+    Raises: InputError for what cannot be measured, and where another rank died.
+    """
+    # Warnings about deprecated names.
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
+    )
+    config, place = resolve(config)
+    step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
+    name = f"{step}-n{place.world_size}-{build_name(place.device.type)}"
+    record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
+    with record if place.is_main else nullcontext():
+        record.shown_as = shown(config.methods)
+        try:
+            run = _measure_methods(config, place, record)
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"rank {place.rank} lost another rank, see its messages; start again ({reason})"
+            ) from error
+        record.notes += _notes(config, place)
+    return record.path, run, place
+
+
+def resolve(config: Communication) -> tuple[Communication, Place]:
+    """The config with every default that depends on the device filled in, and this rank's Place.
+
+    Raises: InputError.
+    """
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    gpus = torch.cuda.device_count() if config.device != "cpu" else 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+    device_type = "cuda" if gpus else "cpu"
+    config = replace(
+        config,
+        precision=config.precision or PRECISION[device_type],
+        num_steps=config.num_steps or NUM_STEPS[device_type],
+    )
+    steps = [factors_of(config, method) for method in config.methods]
+    if ranks < 2:
+        raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
+    if 0 < gpus < here:
+        raise InputError(
+            f"{here} ranks on a machine with {gpus} GPUs; start at most {gpus}, or add --device cpu"
+        )
+    place = find_place(config.device, PATIENCE[device_type])
+    usual = min(default_batch([step], place.device) for step in steps)
+    return replace(config, batch_size=config.batch_size or usual), place
+
+
+def _measure_methods(
+    config: Communication, place: Place, record: Record
+) -> Run[result.Communication]:
+    measured = result.Communication(
+        world_size=place.world_size,
+        backend=dist.get_backend(),
+        parallel=config.parallel,
+        methods={},
+        link=measure_link(config.num_steps, place),
+    )
+    for method in progress(
+        config.methods,
+        desc=f"communication {config.model}",
+        disable=config.quiet or not place.is_main,
+    ):
+        factors = factors_of(config, method)
+        if place.device.type == "cuda":
+            needed = device_bytes(factors, place.world_size)
+            memory = torch.cuda.get_device_properties(place.device).total_memory
+            if needed > (room := min(of_all_ranks(memory))):
+                record.notes.append(
+                    f"{method} was left out: {needed / GIB:.0f} GiB do not fit {room / GIB:.0f}"
+                )
+                continue
+        measured.methods[method], samples = measure(factors, place, rounds=config.num_steps)
+        record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
+        record.metrics = measured.metrics()
+        record.save()
+    return record.measured(measured)
+
+
+def measure(
+    factors: Factors, place: Place, *, rounds: int
+) -> tuple[result.MethodExchange, dict[str, list[float]]]:
+    """A method's metrics and its raw samples; all ranks must call this.
+
+    Args:
+        rounds: number of timed steps with exchange, of timed steps without, and of repetitions of
+            bare collectives.
+    """
+    collectives, profiles, steps_ms = observe(factors, place, rounds=rounds)
+    gc.collect()  # the bare collectives get the memory that the step had
+    groups = grouped(collectives)
+    bare_ms = time_bare([[collectives[i] for i in group] for group in groups], rounds, place)
+    rows, samples = [], {f"{name}_ms": taken for name, taken in steps_ms.items()}
+    for group, taken in zip(groups, bare_ms, strict=True):
+        calls = [collectives[i] for i in group]
+        in_steps = [[profile[i] for i in group] for profile in profiles]
+        row = _row(calls, in_steps, bare_ms=taken, world_size=place.world_size)
+        rows.append(row)
+        samples[f"{row.what}_{row.kind}_{row.dtype}_bare_ms"] = taken
+    sent_mb = sum(row.sent_mb for row in rows)
+    predicted = sent(factors, place.world_size, place.device.type)
+    exchange = result.MethodExchange(
+        collectives=rows,
+        sent_mb=sent_mb,
+        predicted_sent_mb=sum(each.sent_bytes for each in predicted) / 1e6,
+        sent_kb_per_image=sent_mb * 1e3 / factors.batch_size,
+        step_ms=summarise(steps_ms["step"]),
+    )
+    without = steps_ms.get("step_without_exchange")
+    if not without:
+        return exchange, samples
+    exposed = difference(steps_ms["step"], without)
+    overlapping_ms = sum(row.bare_ms.median for row in rows if row.what in OVERLAPPED)
+    blocking = [
+        taken for row, taken in zip(rows, bare_ms, strict=True) if row.what not in OVERLAPPED
+    ]
+    waits = [sum(each) for each in zip(*blocking, strict=True)]
+    exchange = replace(
+        exchange,
+        step_without_exchange_ms=summarise(without),
+        exposed_ms=exposed,
+        overlapped_ms=max(0.0, overlapping_ms - max(0.0, exposed.value)),
+        blocking_ms=summarise(waits) if waits else None,
+    )
+    return exchange, samples
+
+
+def observe(
+    factors: Factors, place: Place, *, rounds: int
+) -> tuple[list[Collective], list[list[float | None]], dict[str, list[float]]]:
+    """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole
+    steps (`time_steps`).
+    """
+    trainer = build(factors, place)
+    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
+    for _ in range(NUM_WARMUP):
+        step()
+    with listen() as collectives:
+        step()
+    profiles = [profiled_ms(step, collectives, place) for _ in range(NUM_PROFILED)]
+    return collectives, profiles, time_steps(step, trainer.replica, place, rounds=rounds)
+
+
+def time_steps(
+    step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
+) -> dict[str, list[float]]:
+    """Milliseconds of whole steps, of the slowest rank: as they are and, with DDP only, without
+    exchange, in turns.
+
+    Returns: "step", and "step_without_exchange".
+    """
+
+    def one(exchange: bool) -> None:
+        if isinstance(replica, DistributedDataParallel):
+            # Otherwise DDP would send buffers one step late, in the wrong kind of step.
+            replica.require_forward_param_sync = exchange
+        with synchronised(replica, last=exchange):
+            step()
+
+    sides = {"step": True}
+    if isinstance(replica, DistributedDataParallel):
+        sides["step_without_exchange"] = False
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in sorted(sides, reverse=number % 2 == 0):
+            taken[name].append(timed_ms(partial(one, sides[name]), place))
+    return {name: slowest(samples, place) for name, samples in taken.items()}
+
+
+def grouped(collectives: Sequence[Collective]) -> list[list[int]]:
+    """Groups of calls for the same thing, of the same kind and dtype, as positions.
+
+    The mean of the loss over ranks is left out, as in `bench.arithmetic.exchanges.sent`: four bytes
+    of the training loop, the same for every method.
+    """
+    groups: dict[tuple[str, str, torch.dtype], list[int]] = {}
+    for i, each in enumerate(collectives):
+        if each.what != "loss":
+            groups.setdefault((each.what, each.kind, each.dtype), []).append(i)
+    return list(groups.values())
+
+
+def _row(
+    calls: Sequence[Collective],
+    profiles: Sequence[Sequence[float | None]],
+    bare_ms: Sequence[float],
+    world_size: int,
+) -> result.CollectiveCalls:
+    """The metrics of a group of calls."""
+    size_mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
+    in_step = [
+        sum(call_ms for call_ms in profile if call_ms is not None)
+        for profile in profiles
+        if None not in profile
+    ]
+    bare_summary = summarise(bare_ms)
+    algorithm_gb_s = size_mb / bare_summary.median
+    return result.CollectiveCalls(
+        what=calls[0].what,
+        kind=calls[0].kind,
+        dtype=str(calls[0].dtype).removeprefix("torch."),
+        count=len(calls),
+        elements=[call.elements for call in calls],
+        mb=size_mb,
+        sent_mb=sum(call.sent_bytes(world_size) for call in calls) / 1e6,
+        in_step_ms=summarise(in_step) if in_step else None,
+        bare_ms=bare_summary,
+        algorithm_gb_s=algorithm_gb_s,
+        bus_gb_s=algorithm_gb_s * bus_factor(calls[0].kind, world_size),
+    )
+
+
+def time_bare(
+    groups: Sequence[Sequence[Collective]], rounds: int, place: Place
+) -> list[list[float]]:
+    """Milliseconds of each group's calls, one after another, on the slowest rank. Groups take
+    turns; the first round is not counted.
+    """
+    runs = [bare(group, place) for group in groups]
+    taken: list[list[float]] = [[] for _ in groups]
+    for _ in range(1 + rounds):
+        for run_group, samples in zip(runs, taken, strict=True):
+            samples.append(timed_ms(run_group, place, CALLS[place.device.type]))
+    return [slowest(samples[1:], place) for samples in taken]
+
+
+def measure_link(rounds: int, place: Place) -> result.LinkFit:
+    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
+    (`bench.arithmetic.exchanges.fit`).
+    """
+    sizes = [
+        Collective("gradients", "all_reduce", elements, dtype=torch.float32)
+        for elements in SWEEP_ELEMENTS
+    ]
+    taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
+    sizes_bytes = [size.payload_bytes for size in sizes]
+    latency_us, gb_s = fit(sizes_bytes, [ms.median for ms in taken], place.world_size)
+    rows = [
+        result.AllReduce(mb=size / 1e6, ms=ms) for size, ms in zip(sizes_bytes, taken, strict=True)
+    ]
+    return result.LinkFit(latency_us=latency_us, gb_s=gb_s, all_reduce=rows)
+
+
+def _notes(config: Communication, place: Place) -> list[str]:
+    notes = [
+        "mb is the size of a step's calls as nccl-tests counts it; sent_mb is what leaves a rank "
+        "if each call runs round a ring",
+        "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
+        "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also "
+        "does not copy them into buckets; blocking_ms, the bare time of everything else, is "
+        "exposed too",
+    ]
+    if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
+        notes.append(
+            "ranks on one machine share its cores and memory, so times say nothing about a network"
+        )
+    if place.device.type == "cpu":
+        notes.append(
+            "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each "
+            "rank, and all need the cores that the step computes on"
+        )
+    if config.parallel == "fsdp":
+        notes.append(
+            "fsdp cannot compute without its exchange, so what is exposed was not measured"
+        )
+    return notes

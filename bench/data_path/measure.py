@@ -1,0 +1,312 @@
+"""Times decoders and loaders over the same photographs, by processor time.
+
+Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop; only
+open_clip's own transform draws its own. Decodes of the whole picture are timed beside them, to show
+what a decoder costs when nothing is cropped or resized.
+"""
+
+import gc
+import importlib.util
+import io
+import itertools
+import os
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from bench.data_path import result
+from bench.data_path.__main__ import DataPathBench
+from bench.data_path.photographs import cut, shipped_photographs
+from bench.measuring.statistics import ratio, summarise
+from catlip.cli import InputError, choose
+from catlip.data.augment import Augmentation, crop_box, draws_at, random_crop
+from catlip.data.decode import FORMATS, open_picture
+from catlip.data.jpeg import decode_rows, find_frame
+from catlip.data.loader import DataPath
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand, write_shard
+from catlip.program.progress import progress
+from catlip.record import Record
+
+Decoder = Callable[[bytes, NDArray[np.float64]], object]
+WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
+
+AUGMENTATION = Augmentation()
+SHARDS = 4  # so that each of a few workers of open_clip's loader has one
+BATCH = 64
+LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
+# Newer versions of webdataset break open_clip_train.
+INSTALL = {
+    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
+    "torchvision": "torchvision 0.29 or older, whose successor for images is torchcodec",
+    "torchcodec": "pip install 'torchcodec>=0.16'",
+    "spdl": "pip install spdl; apt-get install ffmpeg",
+}
+# What a peer raises that is not installed, lacks a library of the system, or no longer decodes.
+NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
+
+
+def read_images(config: DataPathBench) -> list[bytes]:
+    """The encoded images. Raises: InputError for too few of them, or for an unknown peer."""
+    for name in config.peers:
+        choose("peer", name, PEERS)
+    if config.images is None:
+        return cut(shipped_photographs(), max(SHARDS, config.num_images), seed=0)
+    paths = sorted(
+        path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
+    )
+    if len(paths) < SHARDS:
+        raise InputError(
+            f"{len(paths)} photographs (.jpg, .jpeg) in {config.images}; give at least {SHARDS}"
+        )
+    return [path.read_bytes() for path in paths[: max(SHARDS, config.num_images)]]
+
+
+def decoders(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
+    """Milliseconds of processor time per image of each decoder in turns; one round before them is
+    not counted. What belongs to loaders stays empty.
+    """
+    torch.set_num_threads(1)
+    draws = draws_at(0, 0, len(images))
+    timed = {"ours": our_decoder(config.resolution)}
+    for name in config.peers:
+        with suppress(*NO_DECODER):
+            decode = PEERS[name](config.resolution)
+            decode(images[0], draws[0])
+            timed[name] = decode
+    peers = [name for name in config.peers if name in timed]
+    crops = dict(timed)
+    timed["ours, whole picture"] = lambda encoded, _: _decode_whole(encoded)
+    for name in (peer for peer in peers if peer in WHOLE_DECODERS):
+        timed[f"{name}, whole picture"] = _uncropped(WHOLE_DECODERS[name]())
+    taken: dict[str, list[float]] = {name: [] for name in timed}
+    rounds = range(config.rounds + 1)
+    for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
+        for name, decode in timed.items():
+            start = time.process_time()
+            for encoded, numbers in zip(images, draws, strict=True):
+                decode(encoded, numbers)
+            if number:
+                taken[name].append((time.process_time() - start) / len(images) * 1e3)
+    record.samples |= {f"{name}_ms": values for name, values in taken.items()}
+    width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
+    return result.DataPath(
+        decoders={name: summarise([1e3 / ms for ms in taken[name]]) for name in taken},
+        loaders={},
+        ratios={
+            f"ours/{name}": ratio(values, taken["ours"])
+            for name, values in taken.items()
+            if name != "ours"
+        },
+        pixel_difference={
+            name: pixel_difference(crops["ours"], crops[name], images)
+            for name in peers
+            if name != "open_clip"  # which draws a crop of its own
+        },
+        images=result.Images(
+            count=len(images),
+            mean_width=width,
+            mean_height=height,
+            mean_kib=sum(map(len, images)) / len(images) / 2**10,
+        ),
+        not_run={name: INSTALL[name] for name in config.peers if name not in peers},
+    )
+
+
+def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> result.PixelDifference:
+    """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
+    gaps = []
+    for given in zip(images, draws_at(0, 0, len(images)), strict=True):
+        one, other = (np.asarray(each(*given), dtype=np.int16) for each in (decode, peer))
+        gaps.append(np.abs(one - other))
+    return result.PixelDifference(
+        mean=float(np.mean([gap.mean() for gap in gaps])),
+        max=float(max(gap.max() for gap in gaps)),
+    )
+
+
+def loaders(
+    config: DataPathBench, images: list[bytes], decoded: result.DataPath, *, record: Record
+) -> result.DataPath:
+    """Images per second of one core for each loader and number of workers, one value per round,
+    added to what was measured of decoders.
+    """
+    compared = "open_clip" in config.peers
+    installed = all(importlib.util.find_spec(module) for module in LOADER_NEEDS)
+    timed = {"ours": our_loader} | ({"open_clip": open_clip_loader} if installed else {})
+    names = [name for name in timed if name == "ours" or compared]
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is cached here is of no use later
+        write_shards(images, Path(folder, "shards"))
+        rounds = range(config.loader_rounds)
+        for _, workers, name in itertools.product(rounds, config.workers, names):
+            row = f"{name}, {workers} workers"
+            load = partial(timed[name], f"{folder}/shards", config.resolution, config.num_batches)
+            rate = images_per_s(partial(load, workers), row, quiet=config.quiet)
+            rates.setdefault(row, []).append(rate)
+    record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
+    ratios = {}
+    for workers in config.workers:
+        ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
+        if other in rates:
+            ratios[f"{ours}/{other}"] = ratio(rates[ours], rates[other])
+    missing = {"open_clip's loader": INSTALL["open_clip"]} if compared and not installed else {}
+    return replace(
+        decoded,
+        loaders={row: summarise(values) for row, values in rates.items()},
+        ratios=decoded.ratios | ratios,
+        not_run=decoded.not_run | missing,
+    )
+
+
+def write_shards(images: list[bytes], folder: Path) -> None:
+    for number in range(SHARDS):
+        samples = (
+            (f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"})
+            for i in range(number, len(images), SHARDS)
+        )
+        write_shard(folder / f"{number}.tar", samples)
+
+
+def images_per_s(load: Callable[[], Iterator[object]], title: str, quiet: bool) -> float:
+    """Images per second of processor time, this process's and its workers'."""
+    gc.freeze()  # the collection below need not look at what was there before
+    start, count = _processor_s(), 0
+    batches = load()
+    for _ in progress(batches, title, unit="batch", leave=False, disable=quiet):
+        count += BATCH
+    del batches
+    gc.collect()  # ends the workers, and their time counts from then on
+    gc.unfreeze()
+    return count / (_processor_s() - start)
+
+
+def _processor_s() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def our_loader(
+    folder: str, resolution: int, num_batches: int, num_workers: int
+) -> Iterator[object]:
+    """Batches of bytes, as training gets them; images only."""
+    shards = open_shards(expand(folder), quiet=True)
+    plan = StepPlan([ImageSize(resolution, BATCH)], 1, num_batches, seed=0)
+    order = SampleOrder(shards.counts, 0)
+    data = DataPath(shards, order, plan, augmentation=AUGMENTATION, seed=0)
+    return data.batches(0, num_workers)
+
+
+def open_clip_loader(
+    folder: str, resolution: int, num_batches: int, num_workers: int
+) -> Iterator[object]:
+    """open_clip_train's data loader with its training transform; captions are not tokenized."""
+    transform = import_module("open_clip").image_transform(resolution, is_train=True)
+    arguments = SimpleNamespace(
+        train_data=f"{folder}/{{0..{SHARDS - 1}}}.tar",
+        train_data_upsampling_factors=None,
+        train_num_samples=num_batches * BATCH,
+        dataset_resampled=True,
+        batch_size=BATCH,
+        workers=num_workers,
+        world_size=1,
+        seed=0,
+    )
+    info = import_module("open_clip_train.data").get_wds_dataset(
+        arguments, transform, is_train=True, tokenizer=lambda caption: torch.zeros(1, 77)
+    )
+    return iter(info.dataloader)
+
+
+def our_decoder(resolution: int) -> Decoder:
+    """This project's decoder, as the loader uses it."""
+    return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws=draws)
+
+
+def _decode_whole(encoded: bytes) -> NDArray[np.uint8] | None:
+    frame = find_frame(encoded)
+    return decode_rows(encoded, frame, frame.height) if frame else None
+
+
+def _uncropped(decode: WholeDecoder) -> Decoder:
+    return lambda encoded, _: np.asarray(decode(encoded))
+
+
+def _pillow() -> WholeDecoder:
+    return lambda encoded: Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+
+
+def _torchvision() -> WholeDecoder:
+    module = import_module("torchvision.io")
+    # Deprecated from 0.29 on, in favour of torchcodec.
+    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
+    return lambda encoded: module.decode_jpeg(
+        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), module.ImageReadMode.RGB
+    )
+
+
+def _torchcodec() -> WholeDecoder:
+    decode: WholeDecoder = import_module("torchcodec.decoders").decode_jpeg
+    return decode
+
+
+def _spdl() -> WholeDecoder:
+    spdl = import_module("spdl.io")
+    return lambda encoded: torch.from_numpy(spdl.to_numpy(spdl.load_image(encoded))).movedim(2, 0)
+
+
+def _open_clip(resolution: int) -> Decoder:
+    """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised
+    floats, no flip.
+    """
+    transform = import_module("open_clip").image_transform(resolution, is_train=True)
+    decode = _pillow()
+    return lambda encoded, _: transform(decode(encoded))
+
+
+def _cropping(load: Callable[[], WholeDecoder], resolution: int) -> Decoder:
+    """A library decodes the whole picture; torchvision crops, resizes and flips that, as
+    RandomResizedCrop in most training code.
+    """
+    decode_whole = load()
+
+    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
+        image = decode_whole(encoded)
+        height, width = F.get_size(image)
+        left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
+        size = [resolution, resolution]
+        image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
+        if draws[-1] < AUGMENTATION.flip:
+            image = F.horizontal_flip(image)
+        return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
+
+    return decode
+
+
+WHOLE_DECODERS: dict[str, Callable[[], WholeDecoder]] = {
+    "pillow": _pillow,
+    "torchvision": _torchvision,
+    "torchcodec": _torchcodec,
+    "spdl": _spdl,
+}
+PEERS: dict[str, Callable[[int], Decoder]] = {
+    **{name: partial(_cropping, load) for name, load in WHOLE_DECODERS.items()},
+    "open_clip": _open_clip,
+}

@@ -1,1 +1,0 @@
-"""The decoders, loaders, link and planning that bench.data_path times."""

@@ -1,0 +1,255 @@
+"""Labels 145,000 sentences about ImageNet's classes, and counts what each rule found and why it
+missed the rest.
+
+CatLIP assumes that an image shows the first sense of each noun in its caption, and the paper does
+not say how often that is right. A rule is right if the class's own synset is among the labels, and
+nearly right if a synset within a step or two of it in WordNet's graph is. The sentences are not
+captions of web images: most name their class outright.
+
+A word *names* the class when WordNet lists it in the class's synset. Of the causes that fit such
+words, the first one in CAUSES is reported, so that each miss is counted once, under the cause that
+was nearest to a hit.
+
+    crane = Prompt(text, "description", "crane bird", frozenset({2012849}))  # crane.n.05
+    miss = why_missed(crane, Labeller("paper").explain(text), joins=False)
+    miss.cause, miss.word, miss.chosen  # OTHER_SENSE, "crane", "crane.n.01": the writer
+"""
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from bench.label_accuracy import result
+from bench.label_accuracy.prompts import KINDS, Prompt
+from bench.label_accuracy.result import Judged, Missense
+from bench.measuring.statistics import share
+from catlip.captions import Labeller, Word
+from catlip.program.progress import progress
+from catlip.record import Record
+from catlip.results.kind import Interval
+from catlip.words import wordnet_dir
+from catlip.words.similarity import nearest
+from catlip.words.wordnet import nouns
+
+COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
+TOP_MISSENSES = 50
+NO_LABEL = 99  # steps of a sentence without labels; more than any path has
+TAGGED_ADJECTIVE = "its word is tagged an adjective"
+TAGGED_VERB = "its word is tagged a verb"
+TAGGED_OTHERWISE = "its word is tagged neither noun, adjective nor verb"
+NAMED_OTHERWISE = "its word is not the one that its synset is named after"
+OTHER_SENSE = "its word's first sense is another synset"
+OTHER_BASE = "its word is cut to another base form"
+JOINED = "its words are part of a longer or overlapping noun"
+SEVERAL_WORDS = "its name has several words"
+OTHER_NAME = "the name in the sentence is not in WordNet's synset"
+NO_NAME = "no name of it in the sentence"
+TAG_CAUSES = {"JJ": TAGGED_ADJECTIVE, "VB": TAGGED_VERB}
+CAUSES = (
+    *(TAGGED_ADJECTIVE, TAGGED_VERB, TAGGED_OTHERWISE, NAMED_OTHERWISE, SEVERAL_WORDS),
+    *(OTHER_SENSE, OTHER_BASE, JOINED, OTHER_NAME, NO_NAME),
+)
+
+
+def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.DataFrame:
+    """A row for each rule and sentence, with COUNTED and, if the class was missed, why: `cause`,
+    `word`, `chosen`, and `labelled`, whether that first sense is a label. The sentences of a class
+    must be together.
+    """
+    labellers = [Labeller(rule) for rule in rules]
+    rows: list[tuple[object, ...]] = []
+    classes = [list(group) for _, group in itertools.groupby(prompts, key=attrgetter("name"))]
+    for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
+        labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
+        hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
+        for labeller, given in zip(labellers, labels, strict=True):
+            joins = labeller.rule == "paper_multiword"
+            for prompt, synsets in zip(group, given, strict=True):
+                steps = min((hops[synset] for synset in synsets), default=NO_LABEL)
+                miss = Miss("")
+                if steps:
+                    miss = why_missed(prompt, labeller.explain(prompt.text), joins)
+                labelled = bool(miss.chosen) and miss.chosen in map(nouns().name, synsets)
+                found = (steps == 0, steps <= 1, steps <= 2, len(synsets), not synsets)
+                of_miss = (miss.cause, miss.word, miss.chosen, labelled)
+                rows.append((labeller.rule, prompt.kind, prompt.name, 1, *found, *of_miss))
+    columns = ["rule", "kind", "name", *COUNTED, "cause", "word", "chosen", "labelled"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
+    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1
+    + steps).
+    """
+    targets = sorted(set(labels))
+    similarities = nearest(targets, sorted(synsets)).similarities if targets else np.empty(0)
+    return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
+
+
+def fill(
+    record: Record, prompts: Sequence[Prompt], sentences: pd.DataFrame
+) -> result.LabelAccuracy:
+    """The metrics, by rule and kind of sentence. Also writes the counts of each class and the
+    commonest mis-senses into the record's samples.
+    """
+    classes = {prompt.name: prompt.synsets for prompt in prompts}
+    rules = list(dict.fromkeys(sentences.rule))
+    judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
+    differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
+    record.samples["classes"] = list(classes)
+    record.samples["synsets"] = list(map(_names, classes.values()))
+    for kind in KINDS:
+        of_kind = sentences[sentences.kind == kind]
+        first = of_kind[of_kind.rule == rules[0]].groupby("name", sort=False).exact.sum()
+        for rule in rules if len(of_kind) else ():
+            of_rule = of_kind[of_kind.rule == rule]
+            # Intervals resample classes, so they depend on the order of these.
+            counts = of_rule.groupby("name", sort=False)[list(COUNTED)].sum()
+            judged[rule][kind] = summarise(of_rule, counts)
+            if rule != rules[0]:
+                gain = share((counts.exact - first).to_numpy(), counts.prompts.to_numpy())
+                differences[f"{rule} - {rules[0]}"][kind] = gain
+            of_all = counts.reindex(list(classes), fill_value=0)
+            record.samples[f"{kind}_prompts"] = of_all.prompts.tolist()
+            for name in result.SHARES:
+                record.samples[f"{rule}_{kind}_{name}"] = of_all[name].tolist()
+            if kind == KINDS[0]:
+                record.samples[f"{rule}_missenses"] = _missenses(classes, of_rule)
+    record.notes = [
+        "descriptions were written by a language model, templates are CLIP's; neither is a caption "
+        "of an image",
+        "intervals are 95 %, by resampling classes; samples are counts of sentences, in the order "
+        "of `classes`",
+    ]
+    return result.LabelAccuracy(classes=len(classes), rules=judged, differences=differences)
+
+
+def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
+    """Counts and shares over all sentences, each share with its interval.
+
+    Args:
+        counts: COUNTED of each class.
+    """
+    prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
+    missed = sentences[sentences.cause == OTHER_SENSE]
+    return Judged(
+        classes=len(counts),
+        prompts=int(prompts.sum()),
+        exact=share(counts.exact.to_numpy(), prompts),
+        within_1_hop=share(counts.within_1_hop.to_numpy(), prompts),
+        within_2_hops=share(counts.within_2_hops.to_numpy(), prompts),
+        labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
+        without_label=int(counts.without_label.sum()),
+        classes_never_found=int((counts.exact == 0).sum()),
+        classes_found_in_half=int((2 * counts.exact >= prompts).sum()),
+        causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
+        other_sense_labelled=int(missed.labelled.sum()),
+    )
+
+
+def _missenses(classes: dict[str, frozenset[int]], sentences: pd.DataFrame) -> Any:
+    """The commonest, as JSON."""
+    missed = sentences[sentences.cause == OTHER_SENSE].groupby(
+        ["name", "word", "chosen"], sort=False
+    )
+    commonest = missed.labelled.agg(["size", "sum"]).sort_values(
+        "size", ascending=False, kind="stable"
+    )
+    rows = [
+        Missense(
+            name=name,
+            word=word,
+            right=_names(classes[name]),
+            chosen=chosen,
+            prompts=int(count),
+            labelled=int(labelled),
+        )
+        for (name, word, chosen), count, labelled in commonest.head(TOP_MISSENSES).itertuples()
+    ]
+    return msgspec.to_builtins(rows)
+
+
+def _names(synsets: Iterable[int]) -> str:
+    return " or ".join(nouns().name(synset) for synset in sorted(synsets))
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A miss: its cause, the word that names the class ("" if none), and the name of that word's
+    first sense.
+    """
+
+    cause: str
+    word: str = ""
+    chosen: str = ""
+
+
+def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> Miss:
+    """Why the class of a sentence is not among its labels: the cause nearest to a hit.
+
+    Args:
+        words: what `Labeller.explain` says of the sentence.
+        joins: whether the rule looks for names of several words.
+    """
+    names = frozenset().union(*map(lemmas, prompt.synsets))
+    right = {nouns().name(synset) for synset in prompt.synsets}
+    misses = [
+        _of_word(word, names, right) for word in words if word.token in names or word.lemma in names
+    ]
+    misses += _of_runs(words, names, joins)
+    # The published name of the class may not be in WordNet.
+    is_named = prompt.name.lower() in prompt.text.lower()
+    otherwise = Miss(OTHER_NAME if is_named else NO_NAME)
+    return min(misses, key=lambda miss: CAUSES.index(miss.cause), default=otherwise)
+
+
+@functools.cache
+def lemmas(synset: int) -> frozenset[str]:
+    """The words that WordNet lists in a noun synset, in lower case; the words of a longer name are
+    joined by "_".
+    """
+    with open(wordnet_dir() / "data.noun", "rb") as file:
+        file.seek(synset)  # a synset is the byte offset of its line
+        fields = file.readline().decode("ascii").split()
+    return frozenset(word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
+
+
+def _of_word(word: Word, names: frozenset[str], right: set[str]) -> Miss:
+    """Why a word (or a run of words, under the rule that joins them) did not give the class that it
+    names.
+    """
+    if word.lemma not in names:
+        cause = OTHER_BASE
+    elif word.synset not in right:
+        cause = OTHER_SENSE
+    else:
+        cause = _of_tag(word.tag) if word.tag else NAMED_OTHERWISE
+    return Miss(cause, word.lemma, word.synset)
+
+
+def _of_tag(tag: str) -> str:
+    return TAG_CAUSES.get(tag[:2], TAGGED_OTHERWISE)
+
+
+def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Iterator[Miss]:
+    """A miss for each run of tokens that names the class but is not one of `words`."""
+    tokens = [(token, word) for word in words for token in word.token.split("_")]
+    lengths = {name.count("_") + 1 for name in names}
+    for length, place in itertools.product(lengths, range(len(tokens))):
+        run, within = zip(*tokens[place : place + length], strict=True)
+        joined = "_".join(run)
+        if (lemma := nouns().lemmatize(joined)) in names and within[0].token != joined:
+            if not joins:
+                cause = SEVERAL_WORDS
+            elif any("_" in word.token for word in within):
+                cause = JOINED
+            else:
+                cause = _of_tag(within[-1].tag)
+            yield Miss(cause, lemma)

@@ -1,0 +1,100 @@
+"""What the cost of a training step depends on, and the flags that the benches of a step share.
+
+The command line is read from these without torch; `bench.measuring.training_step` builds a trainer
+from them.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from baselines import method_names
+from catlip.architectures import ENCODERS
+from catlip.cli import InputError, choose, one_of
+from catlip.program.ranges import Count
+from catlip.training.schedule import PRECISIONS, AdamWForm
+
+# The forms of CatLIP of `bench.measuring.methods`, and every baseline.
+METHOD_NAMES = ("catlip", "catlip_chunked", "catlip_dense", *method_names())
+FOUR = ("catlip", "clip", "siglip", "superclass")  # each with a loss of its own kind
+EncoderName = Annotated[str, one_of(ENCODERS)]
+MethodNames = Annotated[tuple[str, ...], one_of(METHOD_NAMES)]
+Parallel = Literal["ddp", "fsdp"]
+PRECISION = {"cuda": "bf16", "cpu": "fp32"}  # the default of a bench
+ON_A_CPU = 4  # images per step by default
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the cost of a step depends on.
+
+    The defaults are those of a training; the other values are what the reference release does for
+    one of the methods, or what people ask about.
+
+    Attributes:
+        batch_size: images per device.
+        precision: fp32, bf16 (autocast) or fp16 (autocast and loss scaling).
+        attention: the image encoder's: PyTorch's fused attention (sdpa), or one that writes out
+            every attention matrix (naive).
+        checkpointing: compute each image block's activations again in the backward pass.
+        patch_drop_rate: fraction of the image encoder's patch tokens that are dropped.
+        range_augment: draw each image's brightness, contrast and noise on the device, as the
+            paper's recipes do.
+        compile: compile the transformer blocks.
+        optimizer: how AdamW goes through the parameters.
+        grad_norm: how the gradient's norm is taken before clipping; "loop" asks the device once per
+            parameter.
+        num_classes: size of CatLIP's vocabulary; the default is the paper's.
+        seed: of the weights and of the synthetic batch.
+    """
+
+    method: str = "catlip"
+    model: str = "vit_b16"
+    resolution: int = 224
+    batch_size: int = 256
+    precision: str = "bf16"
+    attention: Literal["sdpa", "naive"] = "sdpa"
+    checkpointing: bool = False
+    patch_drop_rate: float = 0.0
+    range_augment: bool = False
+    compile: bool = False
+    optimizer: AdamWForm = "fused"
+    grad_norm: Literal["foreach", "loop"] = "foreach"
+    num_classes: int = 24_320
+    parallel: Parallel = "ddp"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("method", self.method, dict.fromkeys(METHOD_NAMES))
+        choose("encoder", self.model, ENCODERS)
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """The flags that the benches of a training step share."""
+
+    model: EncoderName = "vit_b16"
+    """Image encoder."""
+    resolution: Count = 224
+    """Image side in pixels."""
+    num_classes: Count = 24_320
+    """Size of CatLIP's vocabulary; the paper's is 24,320."""
+    precision: str = ""
+    """fp32, bf16 or fp16; by default bf16 on a GPU and fp32 on a CPU."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def factors_of(config: Any, method: str, **others: Any) -> Factors:
+    """The factors of a bench's config: each from the field of the same name; `others` take
+    precedence.
+
+    Raises: InputError, as Factors.
+    """
+    same = {
+        name: value for name, value in vars(config).items() if name in Factors.__dataclass_fields__
+    }
+    return Factors(**same | {"method": method} | others)

@@ -1,0 +1,200 @@
+"""How long a step takes when a method is laid out over devices: micro-batches, checkpointing, DDP
+or FSDP.
+
+A step takes its compute and the exposed part of its exchange. Compute is the FLOPs of the step
+(`bench.arithmetic.flops`) at the rate that one device reached or is assumed to reach; the FLOPs
+grow with the number of devices if images are compared with the captions of all. Gradients are sent
+while the backward pass computes the next ones, and sharded parameters are fetched while the block
+before computes, so of their time only one bucket and what computing does not cover are exposed. The
+step waits for everything else that is sent, embeddings above all. Stragglers, data loading and
+failures are left out.
+
+The batch of all devices belongs to the recipe, so every layout keeps it. If a device's part of it
+is too large, the device takes it in micro-batches; a contrastive method then embeds everything once
+more (`baselines.openclip`), and a method that classifies pays nothing.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from bench.arithmetic.devices import Link
+from bench.arithmetic.exchanges import exchange_ms, sent
+from bench.arithmetic.flops import (
+    image_flops,
+    objective_of,
+    recomputed_flops,
+    step_flops,
+    step_shape,
+    text_flops,
+)
+from bench.arithmetic.memory import USABLE, device_bytes
+from bench.measuring.factors import Factors
+from catlip.costs import Exchange
+from catlip.training.parallel import Parallel
+
+AS_GOOD = 0.98  # of the images a second of the fastest layout
+BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is two products
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How fast one device gets through the FLOPs of a method's step.
+
+    Attributes:
+        factors: those of the step whose rate it is.
+        flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
+            device is slower than that on small batches.
+        source: where the rate comes from.
+        optimizer_ms: time of the optimizer in a step, whatever the batch.
+    """
+
+    factors: Factors
+    flops_per_ms: float
+    source: str
+    optimizer_ms: float = 0.0
+
+    def step_ms(self, factors: Factors, devices: int = 1, *, embeds_twice: bool = False) -> float:
+        """Milliseconds that one of `devices` devices computes in a step of `factors`; it may
+        recompute more or less than the step whose rate it is.
+        """
+        timed = replace(self.factors, batch_size=factors.batch_size)
+        flops = step_flops(factors, devices) + recomputed_flops(factors) - recomputed_flops(timed)
+        if embeds_twice:
+            text = objective_of(factors).text
+            image = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
+            flops += factors.batch_size * (image + (text_flops(text) if text else 0))
+        return flops / self.flops_per_ms + self.optimizer_ms
+
+
+@dataclass(frozen=True)
+class FittedLayout:
+    """A layout, and what its step takes.
+
+    Attributes:
+        factors: those of a micro-batch.
+        accumulation: micro-batches in a step.
+        sent_bytes: what one device sends in a step.
+    """
+
+    factors: Factors
+    devices: int
+    accumulation: int
+    compute_ms: float
+    exposed_ms: float
+    sent_bytes: float
+
+    @property
+    def global_batch(self) -> int:
+        return self.factors.batch_size * self.accumulation * self.devices
+
+    @property
+    def step_ms(self) -> float:
+        return self.compute_ms + self.exposed_ms
+
+    @property
+    def images_per_s(self) -> float:
+        """Images per second of all devices together."""
+        return self.global_batch / self.step_ms * 1e3
+
+    def device_hours(self, images: float) -> float:
+        return images / self.images_per_s * self.devices / 3600
+
+    @property
+    def peak_bytes(self) -> float:
+        return layout_bytes(self.factors, self.devices, self.accumulation)
+
+
+def best_layout(
+    compute: Compute, devices: int, global_batch: int, *, link: Link, memory_bytes: float
+) -> FittedLayout | None:
+    """The simplest layout that is as good as the fastest (AS_GOOD); None if not even one image fits
+    on a device.
+
+    Args:
+        memory_bytes: memory of one device.
+    """
+    share = max(1, global_batch // devices)
+    fitting = list(_fitting(compute, devices, share, link=link, memory_bytes=memory_bytes))
+    fastest = max((layout.images_per_s for layout in fitting), default=0.0)
+    return next((layout for layout in fitting if layout.images_per_s >= AS_GOOD * fastest), None)
+
+
+def _fitting(
+    compute: Compute, devices: int, share: int, *, link: Link, memory_bytes: float
+) -> Iterator[FittedLayout]:
+    """For each way to lay out, the simplest first, the layout with the largest micro-batch that
+    fits, if one fits.
+    """
+    for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
+        if parallel == "fsdp" and devices == 1:
+            continue
+        images = share
+        while images:
+            factors = replace(
+                compute.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
+            )
+            if layout_bytes(factors, devices, share // images) <= USABLE * memory_bytes:
+                yield lay_out(compute, factors, devices, accumulation=share // images, link=link)
+                break
+            images //= 2
+
+
+def lay_out(
+    compute: Compute, factors: Factors, devices: int, *, accumulation: int = 1, link: Link
+) -> FittedLayout:
+    """What a step takes with these factors of a micro-batch."""
+    whole = replace(factors, batch_size=factors.batch_size * accumulation)
+    embeds_twice = accumulation > 1 and objective_of(factors).whole_step
+    compute_ms = compute.step_ms(whole, devices, embeds_twice=embeds_twice)
+    fetched, others = [], []
+    for exchange in sent(whole, devices):
+        if exchange.what == "parameters":  # fetched again in each micro-batch
+            count, payload = exchange.count * accumulation, exchange.payload_bytes * accumulation
+            fetched.append(replace(exchange, count=count, payload_bytes=payload))
+        else:
+            others.append(exchange)
+    # Gradients are sent in the last micro-batch only.
+    backward_ms = BACKWARD_SHARE * compute_ms
+    waited_ms = exposed_ms(fetched, backward_ms, link)
+    waited_ms += exposed_ms(others, backward_ms / accumulation, link)
+    return FittedLayout(
+        factors,
+        devices,
+        accumulation,
+        compute_ms=compute_ms,
+        exposed_ms=waited_ms,
+        sent_bytes=sum(exchange.sent_bytes for exchange in (*fetched, *others)),
+    )
+
+
+def exposed_ms(exchanges: Sequence[Exchange], backward_ms: float, link: Link) -> float:
+    """How long a step waits: the time of all that is sent, less what computing covers.
+
+    k buckets of gradients, assumed equal, of time t each are exposed for t + max(0, (k-1) t -
+    backward_ms): the last is complete only when the backward pass is. For sharded parameters, the
+    step waits for the first bucket, and the forward pass covers the others too.
+    """
+    covering_ms = {"gradients": backward_ms, "parameters": backward_ms / BACKWARD_SHARE}
+    exposed = 0.0
+    for exchange in exchanges:
+        whole_ms = exchange_ms(exchange, link)
+        if exchange.what in covering_ms:
+            bucket_ms = whole_ms / exchange.count
+            whole_ms = bucket_ms + max(0.0, whole_ms - bucket_ms - covering_ms[exchange.what])
+        exposed += whole_ms
+    return exposed
+
+
+def layout_bytes(factors: Factors, devices: int, accumulation: int) -> float:
+    """The most bytes on one device: `device_bytes` of a micro-batch; a contrastive method adds what
+    it takes to compare the embeddings of the whole step at once.
+    """
+    peak, objective = device_bytes(factors, devices), objective_of(factors)
+    if accumulation > 1 and objective.whole_step:
+        whole = replace(factors, batch_size=factors.batch_size * accumulation)
+        of_part, of_whole = step_shape(factors, devices), step_shape(whole, devices)
+        peak += objective.loss_bytes(of_whole) - objective.loss_bytes(of_part)
+        peak += objective.kept_bytes(of_whole) - objective.kept_bytes(of_part)
+    return peak

@@ -1,0 +1,329 @@
+"""Times the steps of several methods in turns, as pre-training takes them: in each step of
+`catlip.training.trainer.Trainer` the host waits once for the loss and the gradient's norm.
+"""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from baselines.openclip import CaptionTokenizer, text_tower
+from bench.arithmetic.devices import datasheet_tflops
+from bench.arithmetic.flops import step_flops
+from bench.arithmetic.memory import default_batch
+from bench.measuring.deadline import in_time
+from bench.measuring.factors import PRECISION, Factors, factors_of
+from bench.measuring.methods import LABELS_PER_CAPTION, shown
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build
+from bench.step_time import result
+from bench.step_time.__main__ import StepTime
+from catlip.cli import InputError
+from catlip.data.augment import Augmentation
+from catlip.data.loader import Batch, DataPath
+from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import Shard, expand
+from catlip.matmul import matmul_flops_per_s
+from catlip.program.progress import progress
+from catlip.record import Record, build_name
+from catlip.results.run import Run
+from catlip.system.energy import EnergyMeter
+from catlip.training.distributed import Place, barrier
+from catlip.training.trainer import Trainer
+
+PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
+PARTS = ("data_wait", *PHASES)
+NUM_STEPS = {"cuda": 50, "cpu": 8}
+NUM_WARMUP = {"cuda": 10, "cpu": 2}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What was measured of one method.
+
+    Attributes:
+        steps: for each timed step, the milliseconds of each of PARTS.
+        first_ms: milliseconds of the very first step, in which kernels are chosen or compiled.
+        parameters: how many parameters are trained.
+        joules: energy of as many further steps, by the part of the machine that used it.
+    """
+
+    steps: list[dict[str, float]]
+    first_ms: float
+    parameters: int
+    joules: dict[str, float]
+
+    def part(self, name: str) -> list[float]:
+        """Milliseconds of that part in each step; of "total", of the whole step."""
+        if name == "total":
+            return [sum(step.values()) for step in self.steps]
+        return [step[name] for step in self.steps]
+
+
+def resolve(config: StepTime, device: torch.device) -> StepTime:
+    """The config with every default that depends on the device filled in.
+
+    Raises: InputError for an unknown name.
+    """
+    config = replace(
+        config,
+        precision=config.precision or PRECISION[device.type],
+        compile=device.type == "cuda" if config.compile is None else config.compile,
+        num_steps=config.num_steps or NUM_STEPS[device.type],
+    )
+    steps = [factors_of(config, method) for method in config.methods]
+    return replace(config, batch_size=config.batch_size or default_batch(steps, device))
+
+
+def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
+    """Measure one way and write the record; [] in ranks that do not write. Raises: InputError."""
+    if config.compile:
+        from torch._inductor import (
+            config as inductor,  # loads triton, which eager steps do not need
+        )
+
+        # Otherwise what an earlier run compiled costs nothing, and its first step is no measure.
+        inductor.force_disable_caches = True
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
+    if not place.is_main:
+        take_steps(config, place)
+        return []
+    path = config.out / f"{_name(config, place)}.json"
+    with Record(path, kind=result.StepTime, config=config) as record:
+        ceiling = measure_ceiling(place.device, config.precision)
+        try:
+            timed = take_steps(config, place)
+        except torch.OutOfMemoryError:
+            size = f"{config.model}, batch {config.batch_size}, {config.precision}"
+            raise InputError(
+                f"{size}: out of memory; set --batch-size (bench.memory --largest finds the "
+                "largest)"
+            ) from None
+        record.shown_as = shown(config.methods)
+        record.samples = {
+            f"{method}_{part}_ms": each.part(part)
+            for method, each in timed.items()
+            for part in (*PARTS, "total")
+        }
+        record.notes = _notes(config, place)
+        if (count := len(timed[config.methods[0]].steps)) < config.num_steps:
+            record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
+        return [record.measured(_summary(config, timed, ceiling, ranks=place.world_size))]
+
+
+def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
+    """Take the steps of all methods, in turns. Returns: method -> what was measured.
+
+    The marks are read at the end, so that a GPU never waits for the bench to read them.
+    """
+    watch = Stopwatch(place.device)
+    factors = {method: factors_of(config, method) for method in config.methods}
+    trainers = {method: build(each, place, watch.mark) for method, each in factors.items()}
+    num_warmup = NUM_WARMUP[place.device.type]
+    rounds = num_warmup + config.num_steps
+    first = factors[config.methods[0]]
+    if config.data:
+        count = rounds * len(trainers)
+        batches = real_batches(config.data, first, place, count=count, workers=config.workers)
+    else:
+        batches = itertools.repeat(batch_of(first, place))
+
+    def marked() -> Iterator[Batch]:
+        while True:
+            watch.mark("forward")  # before it asks for a batch, the trainer clears the gradients
+            batch = next(batches).to(place.device)
+            watch.mark("data_wait")
+            yield batch
+
+    stream = marked()
+    barrier()
+    watch.mark()
+    for _ in progress(
+        in_time(range(rounds)),
+        desc=f"step_time {config.model}",
+        total=rounds,
+        unit="round",
+        disable=config.quiet or not place.is_main,
+    ):
+        for trainer in trainers.values():
+            watch.mark("data_wait")  # the bench's own time between two steps
+            trainer.train_step(stream)
+    steps = steps_ms(watch.laps_ms())
+    taken = len(steps) // len(trainers)
+    if taken == 1:
+        raise InputError("out of time after the first round")
+    steps_to_time = steps[min(num_warmup, taken - 1) * len(trainers) :]
+    return {
+        method: Timed(
+            steps=steps_to_time[i :: len(trainers)],
+            first_ms=sum(steps[i].values()),
+            parameters=sum(p.numel() for p in trainer.objective.parameters()),
+            joules=joules_of(trainer, factors[method], config.num_steps) if taken == rounds else {},
+        )
+        for i, (method, trainer) in enumerate(trainers.items())
+    }
+
+
+def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
+    """Milliseconds of each of PARTS, one dictionary per step; a step ends with its optimizer."""
+    steps = [dict.fromkeys(PARTS, 0.0)]
+    for part, ms in laps:
+        steps[-1][part] += ms
+        if part == "optimizer":
+            steps.append(dict.fromkeys(PARTS, 0.0))
+    return steps[:-1]
+
+
+def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
+    """Joules that `num_steps` steps of one method alone use: counters are too slow for single
+    steps. Empty without a counter, or with several ranks.
+    """
+    meter = EnergyMeter()
+    if not meter.joules() or trainer.place.world_size > 1:
+        return {}
+    batches = itertools.repeat(batch_of(factors, trainer.place))
+    for _ in range(num_steps):
+        trainer.train_step(batches)  # waits for the device
+    return meter.joules()
+
+
+def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
+    """What the device reaches in large matrix products, with its spread, and what its datasheet
+    promises, where that is known: the two rates that MFU is a fraction of.
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return result.Ceiling(
+        precision=precision,
+        tflops=summarise([rate / 1e12 for rate in matmul_flops_per_s(device, precision)]),
+        datasheet_tflops=datasheet_tflops(name, precision),
+    )
+
+
+class EvenLabels:
+    """The same few classes for every sample: what labels cost a step does not depend on which
+    labels they are.
+    """
+
+    def __init__(self, num_classes: int):
+        apart = num_classes // LABELS_PER_CAPTION
+        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * apart
+
+    def __call__(
+        self, captions: Sequence[tuple[Shard, int, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Values [3 n] and offsets [n + 1] of n captions."""
+        values = np.tile(self.classes, len(captions))
+        return values, np.arange(0, len(values) + 1, len(self.classes), dtype=np.int64)
+
+
+def real_batches(
+    shards: str, factors: Factors, place: Place, count: int, workers: int
+) -> Iterator[Batch]:
+    """`count` batches of this rank from shards, by the project's loader, with everything that any
+    method may need.
+
+    Raises: InputError when there are no shards, or too many of their samples cannot be read.
+    """
+    opened = open_shards(expand(shards), quiet=True)
+    sizes = [ImageSize(factors.resolution, factors.batch_size)]
+    data = DataPath(
+        opened,
+        SampleOrder(opened.counts, factors.seed),
+        StepPlan(sizes, place.world_size, count, seed=factors.seed),
+        augmentation=Augmentation(),
+        seed=factors.seed,
+        rank=place.rank,
+        world_size=place.world_size,
+        labels=EvenLabels(factors.num_classes),
+        tokenize=CaptionTokenizer(text_tower(factors.model).context),
+    )
+    return data.batches(0, workers, pin_memory=place.device.type == "cuda")
+
+
+def _summary(
+    config: StepTime, timed: dict[str, Timed], ceiling: result.Ceiling, *, ranks: int
+) -> result.StepTime:
+    first, *others = config.methods
+    totals = {method: each.part("total") for method, each in timed.items()}
+    flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
+    methods = {}
+    for method, each in timed.items():
+        total_ms = summarise(totals[method])
+        images_per_s = config.batch_size * ranks / total_ms.median * 1e3
+        tflops, promised = flops[method] / total_ms.median / 1e9, ceiling.datasheet_tflops
+        methods[method] = result.MethodSteps(
+            parameters=each.parameters,
+            first_ms=each.first_ms,
+            total_ms=total_ms,
+            data_wait_ms=summarise(each.part("data_wait")),
+            forward_ms=summarise(each.part("forward")),
+            loss_ms=summarise(each.part("loss")),
+            backward_ms=summarise(each.part("backward")),
+            optimizer_ms=summarise(each.part("optimizer")),
+            images_per_s=images_per_s,
+            tflops=tflops,
+            mfu=tflops / ceiling.tflops.median,
+            mfu_datasheet=tflops / promised if promised else None,
+            device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
+            joules_per_1000_images={
+                of: 1e3 * joules / (config.num_steps * config.batch_size)
+                for of, joules in each.joules.items()
+            },
+        )
+    return result.StepTime(
+        world_size=ranks,
+        ceiling=ceiling,
+        methods=methods,
+        ratios={f"{m}/{first}": ratio(totals[m], totals[first]) for m in others},
+        flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
+    )
+
+
+def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
+    """Method -> seconds that the first compiled step took beyond the first eager one; empty if not
+    both ways were timed.
+    """
+    if len(runs) < 2:
+        return {}
+    eager, compiled = (run.measured.methods for run in runs)
+    return {
+        method: max(0.0, steps.first_ms - (eager[method].first_ms or 0.0)) / 1e3
+        for method, steps in compiled.items()
+        if steps.first_ms is not None
+    }
+
+
+def _notes(config: StepTime, place: Place) -> list[str]:
+    notes = ["one synthetic batch stays on the device: no data loading"]
+    if config.data:
+        notes = [
+            "one loader makes labels and tokens for all methods, and the method that steps next "
+            "takes its next batch"
+        ]
+    if place.world_size == 1:
+        notes.append("one process: no communication between devices")
+    elif place.device.type == "cpu":
+        notes.append(
+            f"{place.world_size} processes share one machine's cores, so this does not measure "
+            "several machines"
+        )
+    return notes
+
+
+def _name(config: StepTime, place: Place) -> str:
+    options = {
+        "checkpointing": config.checkpointing,
+        "augmented": config.range_augment,
+        "compile": config.compile,
+        "data": bool(config.data),
+        f"{place.world_size}x{config.parallel}": place.world_size > 1,
+        f"{config.resolution}px": config.resolution != StepTime.resolution,
+    }
+    chosen = "".join(f"-{name}" for name, given in options.items() if given)
+    step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
+    return f"{step}-{build_name(place.device.type)}"

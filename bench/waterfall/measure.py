@@ -1,0 +1,385 @@
+"""Changes one factor of training at a time, and times the step before and after each change.
+
+The two configurations of the reference release differ in much more than the method: attention
+kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
+two orders, because the effect of one depends on the others; before and after are timed in turns in
+one process. Improvements that both releases could have made alike come after that: these factors
+explain none of the ratio, but show what a step of either method costs without them.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.arithmetic.flops import mean_flops_per_sample
+from bench.arithmetic.memory import images_that_fit
+from bench.data_path.photographs import shipped_photographs
+from bench.measuring.deadline import in_time
+from bench.measuring.factors import Factors
+from bench.measuring.statistics import ratio, summarise
+from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
+from bench.waterfall import result
+from bench.waterfall.__main__ import Order, Waterfall
+from catlip.architectures import ENCODERS
+from catlip.cli import choose
+from catlip.data.augment import draws_at, random_crop
+from catlip.data.sampler import ImageSize
+from catlip.program.progress import Bar, progress
+from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
+from catlip.record import Record, build_name
+from catlip.results.least_counts import FEWEST
+from catlip.results.run import Run
+from catlip.training.distributed import Place, barrier, find_place
+
+RELEASE = "datacomp_b16_release"
+RESOLUTION = CLIP[RELEASE].resolution
+PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
+NO_FP16 = "fp16 needs a GPU; fp32 throughout"
+NO_COMPILE = "not asked for: --compile takes minutes"
+NOTES = (
+    "a pair of variants is timed in turns in one process; a round is one training step at each "
+    "image size of the sampler",
+    "synthetic images that are already on the device: crops and decoding are not part of the step",
+    "learning rates, epsilons and the clipping threshold of the two releases also differ, but cost "
+    "nothing",
+)
+
+
+def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
+    """Time every step of both ways; the first rank writes the record.
+
+    Returns: its path, the run, and the place of this rank.
+    """
+    place = find_place(config.device)
+    config = resolve(config, place.device)
+    gpu = place.device.type == "cuda"
+    start = released_clip(config, gpu)
+    release = release_changes(config.batch_size, gpu)
+    further = further_changes(bool(config.compile))
+    ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
+    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}"
+    record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
+    run_changes = sum(not change.not_run for change in (*release, *further))
+    hidden = config.quiet or not place.is_main
+    with (
+        record if place.is_main else nullcontext(),
+        progress(
+            total=2 + len(config.orders) * run_changes,
+            desc="waterfall",
+            unit="pair",
+            disable=hidden,
+        ) as bar,
+    ):
+        timer = PairTimer(config.num_rounds, place, bar, save=record.save)
+        record.samples = timer.samples
+        of_release = timer.way("release", start, release, config.orders)
+        of_further = timer.way("further", apply_all(start, release), further, config.orders)
+        crop = crop_entry(config.num_rounds)
+        for steps in of_release.orders.values():
+            steps.append(crop)
+        record.notes += NOTES
+        run = record.measured(
+            result.Waterfall(
+                world_size=place.world_size,
+                published_ratio=PUBLISHED_RATIO,
+                unit="ms_per_image",
+                release=of_release,
+                further=of_further,
+            )
+        )
+    return record.path, run, place
+
+
+def resolve(config: Waterfall, device: torch.device) -> Waterfall:
+    """The config with every default that depends on the device filled in.
+
+    Raises: InputError for an unknown encoder.
+    """
+    gpu = device.type == "cuda"
+    model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
+    choose("encoder", model, ENCODERS)
+    batch_size = 32
+    if gpu:
+        # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
+        end = Factors("catlip", model, num_classes=config.num_classes)
+        memory = torch.cuda.get_device_properties(device).total_memory
+        batch_size = max(1, images_that_fit([end, end], memory, 4 * CLIP[RELEASE].micro_batch) // 4)
+    return replace(
+        config,
+        model=model,
+        batch_size=config.batch_size or batch_size,
+        resolution=config.resolution or (RESOLUTION if gpu else 96),
+        num_rounds=config.num_rounds or FEWEST,
+        num_sizes=config.num_sizes or (0 if gpu else 3),
+        compile=gpu if config.compile is None else config.compile,
+    )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: the factors of a step, and the recipe whose image sizes it draws.
+
+    Attributes:
+        num_sizes: how many of the sizes are used, evenly spaced; 0 for all.
+    """
+
+    step: Factors
+    sampler: Recipe
+    num_sizes: int = 0
+
+    def sizes(self) -> list[ImageSize]:
+        """The image sizes, with the batch size at each; if the recipe is for another resolution,
+        all sizes are scaled to this one.
+        """
+        scale = self.step.resolution / self.sampler.resolution
+        sampler = replace(
+            self.sampler,
+            resolution=self.step.resolution,
+            min_resolution=round(scale * self.sampler.min_resolution),
+            max_resolution=round(scale * self.sampler.max_resolution),
+            micro_batch=self.step.batch_size,
+        )
+        sizes = sampler.sizes()
+        count = min(self.num_sizes, len(sizes)) or len(sizes)
+        return [sizes[number * len(sizes) // count] for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One factor, and what it is before and after.
+
+    Attributes:
+        field: the field of Factors that changes; "sampler" for the sampler.
+        not_run: why it cannot be timed here, if so.
+    """
+
+    factor: str
+    field: str
+    _: KW_ONLY
+    before: Any
+    after: Any
+    not_run: str = ""
+
+    def __call__(self, variant: Variant) -> Variant:
+        if self.field == "sampler":
+            return replace(variant, sampler=SAMPLERS[self.after])
+        return replace(variant, step=replace(variant.step, **{self.field: self.after}))
+
+
+SAMPLERS = {
+    f"{len(recipe.sizes())}, {recipe.min_resolution} to {recipe.max_resolution} px": recipe
+    for recipe in (CLIP[RELEASE], CATLIP[RELEASE])
+}
+
+
+def released_clip(config: Waterfall, gpu: bool) -> Variant:
+    """The released CLIP configuration, where the changes begin; on a CPU in fp32, because fp16 is
+    no option there.
+    """
+    released = CLIP[RELEASE]
+    factors = Factors(
+        "clip",
+        config.model,
+        config.resolution,
+        batch_size=config.batch_size,
+        precision=released.precision if gpu else "fp32",
+        attention=released.attention,
+        checkpointing=released.checkpointing,
+        optimizer="foreach",
+        grad_norm="loop",
+        num_classes=config.num_classes,
+    )
+    return Variant(factors, released, config.num_sizes)
+
+
+def release_changes(batch_size: int, gpu: bool) -> list[Change]:
+    """From the released CLIP to the released CatLIP configuration."""
+    clip, catlip = CLIP[RELEASE], CATLIP[RELEASE]
+    few, many = SAMPLERS
+    images = batch_size * catlip.micro_batch // clip.micro_batch
+    no_fp16 = "" if gpu else NO_FP16
+    return [
+        Change("attention", "attention", before=clip.attention, after=catlip.attention),
+        Change(
+            "precision",
+            "precision",
+            before=clip.precision,
+            after=catlip.precision,
+            not_run=no_fp16,
+        ),
+        Change("image sizes", "sampler", before=few, after=many),
+        Change("images per device", "batch_size", before=batch_size, after=images),
+        Change("method", "method", before="clip", after="catlip_dense"),
+    ]
+
+
+def further_changes(compile: bool) -> list[Change]:
+    """What neither release does, and both could; of them, only the target is CatLIP's alone."""
+    no_compile = "" if compile else NO_COMPILE
+    return [
+        Change("gradient norm", "grad_norm", before="loop", after="foreach"),
+        Change("optimizer", "optimizer", before="foreach", after="fused"),
+        Change("target", "method", before="catlip_dense", after="catlip"),
+        Change("checkpointing", "checkpointing", before=True, after=False),
+        Change("compile", "compile", before=False, after=True, not_run=no_compile),
+    ]
+
+
+def walk(start: Variant, changes: Sequence[Change]) -> Iterator[tuple[Change, Variant, Variant]]:
+    """Each change, with the variant before it and after it."""
+    for change in changes:
+        after = start if change.not_run else change(start)
+        yield change, start, after
+        start = after
+
+
+def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
+    """The variant at the end of the way."""
+    *_, (_, _, end) = walk(start, changes)
+    return end
+
+
+class PairTimer:
+    """Times pairs of variants, and keeps every sample.
+
+    Args:
+        save: called after each pair, when its samples are there.
+    Attributes:
+        samples: name of the pair -> ms per image of each round, as the record has it.
+    """
+
+    def __init__(
+        self, num_rounds: int, place: Place, bar: Bar, save: Callable[[], object] = lambda: None
+    ):
+        self.num_rounds, self.place, self.bar, self.save = num_rounds, place, bar, save
+        self.samples: dict[str, list[float]] = {}
+        self.turns = in_time(itertools.count())
+
+    def way(
+        self, name: str, start: Variant, changes: Sequence[Change], orders: Sequence[Order]
+    ) -> result.Way:
+        """Time the way from `start` through all changes, in each of these orders, and from start to
+        end at once.
+        """
+        taken: dict[str, list[result.Step]] = {}
+        for order in orders:
+            taken[order] = []
+            in_order = changes[::-1] if order == "reverse" else changes
+            for change, before, after in walk(start, in_order):
+                pair = result.Pair(not_run=change.not_run)
+                if not change.not_run:
+                    pair = self.pair(f"{name} {order} {change.factor}", before, after)
+                taken[order].append(
+                    result.Step(
+                        factor=change.factor,
+                        before=str(change.before),
+                        after=str(change.after),
+                        **vars(pair),
+                    )
+                )
+        total = self.pair(f"{name} total", start, apply_all(start, changes))
+        return result.Way(orders=taken, total=total)
+
+    def pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
+        """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
+        give.
+        """
+        if next(self.turns, None) is None:
+            return result.Pair(not_run="out of time")
+        self.bar.set_postfix_str(name)
+        taken = None
+        with suppress(torch.OutOfMemoryError):
+            taken = time_in_turns((before, after), self.num_rounds, self.place)
+        free_memory()
+        self.bar.update()
+        if taken is None:
+            sizes = f"{before.step.batch_size} or {after.step.batch_size}"
+            return result.Pair(not_run=f"out of memory at {sizes} images per device")
+        self.samples[f"{name} before"], self.samples[f"{name} after"] = taken
+        self.save()
+        flops = [
+            mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True)
+            for v in (before, after)
+        ]
+        return result.Pair(
+            ratio=ratio(*taken),
+            flops_ratio=flops[0] / flops[1],
+            ms_per_image_before=summarise(taken[0]),
+            ms_per_image=summarise(taken[1]),
+        )
+
+
+def time_in_turns(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list[float]]:
+    """Milliseconds per image of each of two variants, one number per round; a round is a step at
+    each of its sizes.
+
+    Raises: torch.OutOfMemoryError.
+    """
+    sweeps = [Sweep(variant, place) for variant in pair]
+    for sweep in sweeps:
+        sweep.warm_up()
+    barrier()
+    taken: list[list[float]] = [[], []]
+    for number in range(num_rounds):
+        for i in (0, 1) if number % 2 else (1, 0):  # each goes first in half of the rounds
+            taken[i].append(sweeps[i]())
+    return taken
+
+
+class Sweep:
+    """One training step at each image size of a variant; returns milliseconds per image."""
+
+    def __init__(self, variant: Variant, place: Place):
+        self.device = place.device
+        self.trainer = build(variant.step, place)
+        self.batches = []
+        for size in variant.sizes():
+            factors = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
+            self.batches.append(batch_of(factors, place))
+
+    def warm_up(self) -> None:
+        """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each
+        size.
+        """
+        for batch in self.batches if self.device.type == "cuda" else self.batches[:1]:
+            self.trainer.train_step(iter([batch]))
+
+    def __call__(self) -> float:
+        watch = Stopwatch(self.device)
+        watch.mark()
+        for batch in self.batches:
+            self.trainer.train_step(iter([batch]))
+        watch.mark()
+        return watch.laps_ms()[0][1] / sum(map(len, self.batches))
+
+
+def crop_entry(num_rounds: int) -> result.Step:
+    """How long the crops of each release take on the host, over the pictures that this project
+    ships. Crops are not part of the timed step.
+    """
+    pictures = [path.read_bytes() for path in shipped_photographs()]
+    clip, catlip = CLIP[RELEASE].augmentation(), CATLIP[RELEASE].augmentation()
+    draws = draws_at(0, 0, len(pictures))
+    taken: list[list[float]] = [[], []]
+    for _ in range(num_rounds + 1):
+        for i, augmentation in enumerate((clip, catlip)):
+            watch = Stopwatch(torch.device("cpu"))
+            watch.mark()
+            for picture, row in zip(pictures, draws, strict=True):
+                random_crop(picture, RESOLUTION, augmentation, draws=row)
+            watch.mark()
+            taken[i].append(watch.laps_ms()[0][1])
+    host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
+    times = f"{host.value:.2f}x [{host.low:.2f}, {host.high:.2f}]"
+    return result.Step(
+        factor="crop",
+        before=f"{clip.crop_scale[0]} to 1",
+        after=f"{catlip.crop_scale[0]} to 1, flips",
+        not_run=f"on the host, not in the step: CLIP's crops take {times} the time of CatLIP's",
+        host_ratio=host,
+    )

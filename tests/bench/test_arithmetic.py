@@ -1,0 +1,292 @@
+"""The arithmetic of a step agrees with what PyTorch counts, holds and keeps on real objectives, and
+that of collectives with cases computed by hand.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from baselines.openclip import TwoTowers, text_tower
+from bench.arithmetic.devices import Link
+from bench.arithmetic.exchanges import (
+    all_reduce_ms,
+    all_to_all_ms,
+    broadcast_ms,
+    exchange_ms,
+    fit,
+    neighbour_ms,
+    scatter_ms,
+    sent,
+)
+from bench.arithmetic.flops import (
+    image_flops,
+    mean_flops_per_sample,
+    recomputed_flops,
+    step_flops,
+    text_flops,
+)
+from bench.arithmetic.memory import (
+    USABLE,
+    activation_bytes,
+    device_bytes,
+    images_that_fit,
+    in_turns_bytes,
+    parameters,
+    peak_bytes,
+    state_bytes,
+)
+from bench.measuring import methods
+from bench.measuring.factors import Factors
+from bench.measuring.training_step import batch_of, build
+from bench.memory.tensors import saved_bytes
+from catlip.costs import GIB, Exchange
+from catlip.dry_run import CPU_ATTENTION
+from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.training.distributed import find_place
+
+SMALL = Factors("catlip", "hybrid_mini", 48, 3, "fp32", num_classes=500)
+EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
+ALL_AND_A_PLAIN_ONE = [
+    *(("hybrid_mini", method) for method in methods.METHODS),
+    *(("vit_tiny16", method) for method in ("catlip", "clip", "superclip")),
+]
+EVERY_FORM = pytest.mark.parametrize(
+    ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
+)
+CPU = find_place("cpu")
+MB = 1_000_000
+NODE = {"node_devices": 8, "node_gb_s": 100, "node_latency_us": 5}
+LINK = Link(**NODE, network_gb_s=10, network_latency_us=20)
+
+
+def counted_flops(factors: Factors) -> int:
+    trainer, batch = build(factors, CPU), batch_of(factors, CPU)
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        trainer.loss(batch).backward()
+    return counter.get_total_flops()
+
+
+@EVERY_METHOD
+@EVERY_FORM
+def test_operations_are_those_that_pytorch_counts(method, attention, checkpointing) -> None:
+    factors = replace(SMALL, method=method, attention=attention, checkpointing=checkpointing)
+    assert step_flops(factors, recompute=True) == counted_flops(factors)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution"),
+    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_mini", 64)],
+)
+@pytest.mark.parametrize(
+    ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
+)
+def test_operations_are_counted_for_every_stem_and_size(
+    model, resolution, checkpointing, patch_drop_rate
+) -> None:
+    how = {"checkpointing": checkpointing, "patch_drop_rate": patch_drop_rate}
+    factors = replace(SMALL, model=model, resolution=resolution, **how)
+    assert step_flops(factors, recompute=True) == counted_flops(factors)
+
+
+def test_without_what_is_computed_twice_attention_and_checkpointing_cost_the_same() -> None:
+    naive = replace(SMALL, attention="naive")
+    for factors in (SMALL, naive, replace(SMALL, checkpointing=True)):
+        assert step_flops(factors) == counted_flops(naive)
+    assert recomputed_flops(naive) == 0
+
+
+def test_the_published_costs() -> None:
+    published = {"vit_b16": 35.13, "vit_l16": 123.11, "vit_h16": 254.63}
+    forward = {model: image_flops(model, 224) / 1e9 for model in published}
+    assert forward == pytest.approx(published, abs=0.005)
+    text = {model: text_flops(text_tower(model)) for model in published}
+    assert text["vit_b16"] / 1e9 == pytest.approx(5.96, abs=0.005)
+    assert text["vit_l16"] == text["vit_h16"] == pytest.approx(13.30e9, rel=1e-3)
+    for model, ratio in (("vit_b16", 1.172), ("vit_l16", 1.109), ("vit_h16", 1.05)):
+        clip = step_flops(Factors("clip", model), world_size=256)
+        catlip = step_flops(Factors("catlip", model), world_size=256)
+        assert clip / catlip == pytest.approx(ratio, rel=3e-3)
+    nonlocal_loss = step_flops(Factors("clip_nonlocal"), world_size=256)
+    assert nonlocal_loss / step_flops(Factors("catlip")) == pytest.approx(1.66, rel=2e-3)
+    assert sum(parameters(Factors("clip")).values()) == pytest.approx(149.6e6, rel=1e-3)
+    assert sum(parameters(Factors("catlip")).values()) == pytest.approx(104.5e6, rel=1e-3)
+
+
+def test_the_published_samplers_make_clip_cost_more_per_image() -> None:
+    sizes, of_clip = CATLIP["datacomp_b16"].sizes(), CLIP["datacomp_b16_release"].sizes()
+    catlip = mean_flops_per_sample(Factors("catlip"), sizes, world_size=64)
+    clip = mean_flops_per_sample(Factors("clip"), of_clip, world_size=256)
+    assert clip / catlip == pytest.approx(1.457, rel=3e-3)
+
+
+@pytest.mark.parametrize(("model", "method"), ALL_AND_A_PLAIN_ONE)
+def test_the_state_is_that_of_the_real_step(method, model) -> None:
+    factors = replace(SMALL, method=method, model=model, resolution=32)
+    before = torch.get_rng_state()
+    counts, state = parameters(factors), state_bytes(factors)
+    assert torch.equal(before, torch.get_rng_state())  # counting draws no random numbers
+    trainer = build(factors, CPU)
+    trainer.train_step(iter([batch_of(factors, CPU)]))
+    objective = trainer.objective
+    assert sum(counts.values()) == sum(p.numel() for p in objective.parameters())
+    assert counts["image_encoder"] == sum(p.numel() for p in objective.image_encoder.parameters())
+    states = trainer.optimizer.state.values()
+    moments = [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
+    assert state == {
+        "parameters": sum(p.nbytes for p in objective.parameters()),
+        "gradients": sum(p.grad.nbytes for p in objective.parameters()),
+        "optimizer": sum(moment.nbytes for moment in moments),
+        "average": sum(tensor.nbytes for tensor in trainer.weights().values()),
+        "buffers": sum(buffer.nbytes for buffer in objective.buffers()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "precision", "patch_drop_rate"),
+    [
+        *((*of, precision, 0.0) for of in ALL_AND_A_PLAIN_ONE for precision in ("fp32", "bf16")),
+        *((model, "catlip", "fp32", 0.6) for model in ("hybrid_mini", "vit_tiny16")),
+        *((model, "superclip", "fp32", 0.6) for model in ("hybrid_mini", "vit_tiny16")),
+    ],
+)
+@EVERY_FORM
+def test_what_autograd_keeps_is_predicted_by_part(
+    model, method, precision, patch_drop_rate, attention, checkpointing
+) -> None:
+    resolution = 64 if patch_drop_rate else 48
+    factors = Factors(
+        *(method, model, resolution, 4, precision, attention, checkpointing, patch_drop_rate),
+        num_classes=2_000,
+    )
+    kept = saved_bytes(build(factors, CPU), batch_of(factors, CPU))
+    predicted = activation_bytes(factors, device_type="cpu")
+    assert kept.keys() == predicted.keys()
+    for part in kept:  # labels and subwords, left out, are the larger part of what is a few kB
+        assert predicted[part] == pytest.approx(kept[part], rel=0.01, abs=2_000), part
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [("catlip", n) for n in CATLIP] + [("clip", n) for n in CLIP]
+)
+def test_every_recipe_fits_a_device_of_80_gb(method: str, name: str) -> None:
+    recipe = (CATLIP if method == "catlip" else CLIP)[name]
+    for size in recipe.sizes():
+        factors = Factors(
+            *(method, recipe.encoder, size.resolution, size.batch, recipe.precision),
+            attention=recipe.attention,
+            checkpointing=recipe.checkpointing,
+        )
+        assert device_bytes(factors, 1) <= USABLE * 80 * GIB
+
+
+def test_steps_in_turns_need_the_state_of_all_and_the_work_of_one() -> None:
+    one, other = (Factors(method, "hybrid_mini", 48, 8) for method in ("catlip", "clip"))
+    states = [sum(state_bytes(step).values()) for step in (one, other)]
+    beyond = max(peak_bytes(step) - state for step, state in zip((one, other), states, strict=True))
+    assert in_turns_bytes([one, other]) == pytest.approx(sum(states) + max(0, beyond))
+
+
+@pytest.mark.parametrize(
+    ("model", "memory_gb", "images"),
+    [("vit_b16", 80, 256), ("vit_b16", 24, 128), ("vit_h16", 80, 128), ("vit_h16", 1, 1)],
+)
+def test_a_bench_takes_256_images_or_as_many_as_fit(model, memory_gb, images) -> None:
+    steps = [Factors(method, model) for method in ("catlip", "clip")]
+    assert images_that_fit(steps, memory_gb * GIB) == images
+
+
+def total_mb(factors: Factors, world_size: int, what: str) -> float:
+    return sum(found.sent_bytes for found in sent(factors, world_size) if found.what == what) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("method", "batch_size", "world_size", "gradients_mb"),
+    [
+        ("clip", 256, 256, 1192),
+        ("clip", 1024, 64, 1178),
+        ("catlip", 1024, 64, 823),
+        ("catlip", 256, 256, 833),
+    ],
+)
+def test_bytes_sent_for_gradients_are_the_published_ones(
+    method, batch_size, world_size, gradients_mb
+) -> None:
+    found = total_mb(Factors(method, batch_size=batch_size), world_size, "gradients")
+    assert found == pytest.approx(gradients_mb, abs=0.5)
+
+
+def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
+    on_gpu, on_cpu = (sent(Factors("clip"), 256, device) for device in ("cuda", "cpu"))
+    narrow = sum(found.sent_bytes for found in on_cpu if found.what == "features") / 1e6
+    assert narrow == pytest.approx(2 * 133.7, rel=1e-3)  # what a 16-bit implementation sends
+    assert total_mb(Factors("clip"), 256, "features") == pytest.approx(2 * narrow)
+    for found, back in ((on_gpu, "reduce_scatter"), (on_cpu, "all_to_all")):
+        kinds = [exchange.kind for exchange in found if exchange.what == "features"]
+        assert kinds == ["all_gather", back]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent_bytes"),
+    [("all_reduce", 150), ("all_gather", 300), ("reduce_scatter", 75), ("broadcast", 75)],
+)
+def test_a_ring_sends(kind, sent_bytes) -> None:
+    exchange = Exchange("gradients", kind, count=1, payload_bytes=100, world_size=4)
+    assert exchange.sent_bytes == sent_bytes
+
+
+@EVERY_METHOD
+def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method) -> None:
+    assert sent(Factors(method), world_size=1) == []
+    what = {found.what for found in sent(Factors(method), world_size=4)}
+    assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
+    assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
+
+
+@pytest.mark.parametrize("model", ["hybrid_mini", "vit_b16", "vit_l16", "vit_h16"])
+@pytest.mark.parametrize("devices", [2, 4_096])
+def test_catlip_never_sends_more_than_clip(model, devices) -> None:
+    catlip, clip = (
+        sum(each.sent_bytes for each in sent(Factors(method, model, batch_size=64), devices))
+        for method in ("catlip", "clip")
+    )
+    assert catlip < clip
+
+
+@pytest.mark.parametrize(
+    ("collective", "megabytes", "devices", "milliseconds"),
+    [
+        (all_reduce_ms, 8, 4, 6 * 0.025),  # messages of 2 MB: 5 us and 20 us each
+        # 14 messages of 2 MB in the node (5 + 20 us) and 2 of 1 MB between nodes (20 + 100 us).
+        (all_reduce_ms, 16, 16, 14 * 0.025 + 2 * 0.120),
+        (scatter_ms, 16, 16, 7 * 0.025 + 0.120),
+        (all_to_all_ms, 16, 16, 7 * (0.005 + 0.010) + 8 * (0.020 + 0.100)),
+        (broadcast_ms, 1, 4, 3 * 0.005 + 0.010),
+        (broadcast_ms, 1, 16, 14 * 0.005 + 0.020 + 0.100),
+        (neighbour_ms, 2, 2, 2 * 0.005 + 0.020),  # there and back
+        (neighbour_ms, 8, 5, 4 * 0.005 + 0.080),  # two rounds each way
+        (neighbour_ms, 30, 16, 16 * 0.020 + 3.0),
+    ],
+)
+def test_a_collective_by_hand(collective, megabytes, devices, milliseconds) -> None:
+    assert collective(megabytes * MB, devices, LINK) == pytest.approx(milliseconds)
+
+
+def test_a_gather_hands_in_one_share_and_its_calls_add_up() -> None:
+    gather = Exchange("features", "all_gather", count=2, payload_bytes=4 * MB, world_size=4)
+    assert exchange_ms(gather, LINK) == pytest.approx(2 * 3 * 0.025)  # 2 calls of 8 MB each
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
+    link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
+    sizes = [4_096, 65_536, MB, 64 * MB]
+    times = [all_reduce_ms(size, ranks, link) for size in sizes]
+    assert fit(sizes, times, ranks) == pytest.approx((120, 1.5))
+
+
+def test_a_fit_has_no_negative_latency() -> None:
+    latency_us, gb_s = fit([MB, 2 * MB, 4 * MB], [1.0, 2.2, 5.0], 2)
+    assert latency_us == 0
+    assert gb_s > 0
