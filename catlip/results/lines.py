@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, of_pairs
-from catlip.results.figures import PAPER, label_points, thinned
+from catlip.results.figures import label_points, thinned
 from catlip.table import clipped, shown
 
 MOST_LINES = 6  # of a figure
@@ -26,7 +26,6 @@ class Line:
 
     Attributes:
         how: what distinguishes it from another line of the same name; may be empty.
-        hollow: marks that are drawn empty; the caption says what they are.
         dashed: whether it is the second line in its method's colour.
     """
 
@@ -36,7 +35,6 @@ class Line:
     marker: str
     means: Sequence[tuple[float, Estimate]]
     marks: Sequence[Point]
-    hollow: Sequence[Point] = ()
     dashed: bool = False
 
     @property
@@ -81,9 +79,8 @@ def draw_lines(
     names = []
     for i, line in enumerate(lines):
         steps = i - (len(lines) - 1) / 2
-        means, marks, hollow = (
-            [(moved(x, steps), y) for x, y in points]
-            for points in (line.points, line.marks, line.hollow)
+        means, marks = (
+            [(moved(x, steps), y) for x, y in points] for points in (line.points, line.marks)
         )
         between = "--" if line.dashed else "-"
         style = between if len(means) > 2 else "_"  # two points do not make a line
@@ -94,17 +91,10 @@ def draw_lines(
                 axes.errorbar(
                     [moved(x, steps)], [mean.value], ends, ecolor=line.colour, capsize=5, zorder=3
                 )
-        for points, face in ((marks, line.colour), (hollow, PAPER)):
-            if points:
-                drawn = [points[i] for i in thinned(len(points), MOST_MARKS)]
-                axes.plot(
-                    *zip(*drawn, strict=True),
-                    line.marker,
-                    color=line.colour,
-                    markerfacecolor=face,
-                    alpha=0.35,
-                    markersize=5,
-                )
+        drawn = [marks[i] for i in thinned(len(marks), MOST_MARKS)]
+        axes.plot(
+            *zip(*drawn, strict=True), line.marker, color=line.colour, alpha=0.35, markersize=5
+        )
         x, y = means[-1]
         how = f"{line.how} " if line.how else ""
         names.append((x, y, f"{line.name}\n{how}{shown(y, 1)} %", line.colour))
@@ -119,7 +109,7 @@ def how_drawn(every: Sequence[Line]) -> str:
     sentences = []
     if any(mean.low is not None for line in lines for _, mean in line.means):
         sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
-    if any(len(of) > MOST_MARKS for line in lines for of in (line.marks, line.hollow)):
+    if any(len(line.marks) > MOST_MARKS for line in lines):
         sentences.append(f"At most {MOST_MARKS} marks of each line are drawn.")
     if len(every) > len(lines):
         sentences.append(f"The first {len(lines)} of {len(every)} lines.")

@@ -70,7 +70,6 @@ class Config:
     device: str = ""
     data: str | None = None
     init: str | list[str] = ""
-    runs: list[str] = field(default_factory=list)
     cached_features: bool | None = None
     neighbours: int | None = None
     transfer: TransferInit = TransferInit()
