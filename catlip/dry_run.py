@@ -46,7 +46,6 @@ def describe(
         objective: on the device "meta", in training mode.
         batch: a few images at the base resolution, with what the objective needs.
         num_samples: samples in the data set; 0 if unknown.
-        place: the rank and device that would train.
     """
     ranks = place.world_size
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
@@ -79,7 +78,6 @@ def describe(
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
-    """Print what a transfer by this recipe would do, and how it differs from the release."""
     if place.is_main:
         print(*_what(recipe, place, recipe.length()), sep="\n")
         print(*differences(recipe, protocol), sep="\n")

@@ -48,12 +48,8 @@ _stated: dict[str, Shown] = {}  # stated by the records of the page that is bein
 
 
 def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Store the styles that records state, in place of those stored before.
-
-    They are used for methods that are not KNOWN.
-
-    Args:
-        records: the `shown_as` of each record: method -> label, colour and marker.
+    """Store the styles of unknown methods that records state (`shown_as`: method -> label, colour
+    and marker), in place of those stored before.
     """
     _stated.clear()
     for shown_as in records:
@@ -62,7 +58,7 @@ def learn(records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _style(method: str, stated: Mapping[str, Any]) -> Shown:
-    """The stated style; what cannot be shown is replaced by the style of unknown methods."""
+    """The stated style; what cannot be drawn is replaced by that of unknown methods."""
     label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
     is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
     return Shown(
@@ -73,23 +69,20 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    """The label of a method; if it is unknown, its name in the record, clipped."""
     shown = KNOWN.get(method) or _stated.get(method)
     return shown.label if shown else clipped(method)
 
 
 def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip:raw` has the colour of its method."""
+    """A method's colour; a variant such as `catlip:raw` has that of its method."""
     return _shown(method).colour
 
 
 def marker_of(method: str) -> str:
-    """A method's marker; a variant has the marker of its method."""
     return _shown(method).marker
 
 
 def stated_colours() -> list[str]:
-    """The colours that records state, sorted, each once."""
     return sorted({shown.colour for shown in _stated.values()})
 
 
@@ -108,10 +101,7 @@ def ordered(methods: Iterable[str]) -> list[str]:
 
 
 def is_ours(method: str) -> bool:
-    """Whether the encoder was trained here, or is this project's untrained one.
-
-    A name such as `timm:vit_tiny` is that of an encoder from elsewhere.
-    """
+    """Whether the encoder was trained here, or is this project's untrained one."""
     return not method.startswith(NOT_OURS)
 
 

@@ -17,17 +17,6 @@ def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenIma
     return [BrokenImage(f"0.tar:{number}", cause) for number in range(first, first + count)]
 
 
-def test_an_image_is_counted_once_however_often_it_is_met() -> None:
-    broken = BrokenImages()
-    assert broken.add([*some(2), *some(2)]) == some(2)
-    assert broken.add([*some(3), *some(4, "empty", first=10)]) == [
-        *some(1, first=2),
-        *some(4, "empty", first=10),
-    ]
-    assert len(broken) == 7
-    assert list(broken.counts().items()) == [("empty", 4), ("cut short", 3)]
-
-
 def test_a_record_lists_a_hundred(tmp_path: Path) -> None:
     broken = BrokenImages()
     broken.add(some(150))

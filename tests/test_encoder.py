@@ -181,23 +181,3 @@ def test_the_releases_positions_are_added_in_the_precision_of_the_tokens() -> No
     assert not torch.equal(expected.float(), tokens.flatten(1, 2) + encoder.pos_embed), (
         "float32 would tell"
     )
-
-
-def test_positions_interpolated_along_the_tokens_by_hand() -> None:
-    encoder = build_encoder("conv_tiny", 64)
-    with torch.no_grad():
-        encoder.pos_embed[:] = torch.arange(16.0)[None, :, None]
-    added = encoder._pos_embed(torch.zeros(1, 8, 4, 192))[0, 1:, 0]
-    centres = torch.arange(32) / 2 - 0.25  # where the centre of each of 32 tokens falls among 16
-    torch.testing.assert_close(added, centres.clamp(0, 15))
-
-
-def test_other_stems_resize_positions_on_their_grid() -> None:
-    """A code of columns stays one: what the release's rule does not keep."""
-    encoder = build_encoder("vit_tiny16", 64)
-    with torch.no_grad():
-        encoder.pos_embed[:, 1:] = torch.tensor([-1.0, -1.0, 1.0, 1.0]).repeat(4)[None, :, None]
-    rows = encoder._pos_embed(torch.zeros(1, 8, 8, 192))[0, 1:, 0].reshape(8, 8)
-    torch.testing.assert_close(rows, rows[:1].expand(8, 8))
-    assert (rows[0, :3] < -0.9).all()
-    assert (rows[0, 5:] > 0.9).all()

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from catlip.captions import MAX_CHARACTERS
 from catlip.fidelity import differences
 from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -63,29 +62,6 @@ def test_what_only_the_paper_s_recipe_does_otherwise_is_told(method, paper, rele
 
 
 @pytest.mark.parametrize(
-    ("method", "name", "word"),
-    [
-        ("detection", "table_7e_b16_release", "pyramid and heads start as"),
-        ("detection", "table_7e_b16_release", "anchors"),
-        ("detection", "table_7e_b16_release", "the pyramid is detectron2's"),
-        ("clip", "datacomp_h16_release", "text tower"),
-        ("detection", "table_7e_b16_release", "positions"),
-        ("segmentation", "table_7d_release", "positions"),
-        ("finetune", "imagenet_release", "positions"),
-        ("catlip", "datacomp_b16_release", f"the first {MAX_CHARACTERS:,} characters"),
-    ],
-)
-def test_what_the_release_s_recipe_does_otherwise_is_told(method, name, word) -> None:
-    assert concerns(method, name, word)
-
-
-def test_released_multi_label() -> None:
-    recipe = MULTILABELS["table_7c_release"]
-    assert recipe == replace(recipe, micro_batch=32, num_devices=4, epochs=10, max_lr=1e-5)
-    assert recipe == replace(recipe, per_epoch=True, ema_rising=False, source="release")
-
-
-@pytest.mark.parametrize(
     ("method", "size", "max_lr", "micro_batch", "num_devices"),
     [  # as the release configures them
         ("catlip", "b16", 1e-3, 1024, 64),
@@ -100,11 +76,6 @@ def test_released_pre_training(method, size, max_lr, micro_batch, num_devices) -
     assert recipe == replace(recipe, encoder=f"vit_{size}_conv", max_lr=max_lr)
     assert recipe == replace(recipe, micro_batch=micro_batch, num_devices=num_devices)
     assert recipe == replace(recipe, checkpointing=True, source="release")
-
-
-def test_single_label_recipes_of_table_7_smooth_labels_as_appendix_a_says() -> None:
-    assert PROBES["table_7a"].label_smoothing == FINETUNES["table_7b"].label_smoothing == 0.1
-    assert MULTILABELS["table_7c"].label_smoothing == 0
 
 
 @pytest.mark.parametrize(

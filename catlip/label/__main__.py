@@ -40,8 +40,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
 from catlip.results.run import Run
-from catlip.system.engines import work_ahead
-from catlip.system.engines import Apply, local, on_ray
+from catlip.system.engines import Apply, local, on_ray, work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text

@@ -6,7 +6,7 @@ from typing import Literal
 
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, Positive, Seed
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.record import LATER
 from catlip.system.urls import is_remote
@@ -50,8 +50,6 @@ class PretrainRun:
     """Optimizer steps between checkpoints; by default 200, or more if checkpoints would take more
     than 2 % of the time.
     """
-    checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
-    """Minutes between checkpoints, in place of steps."""
     mirror: Path | None = field(default=None, metadata=LATER)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint. If the folder is
     lost, the run goes on from this copy.
@@ -76,8 +74,6 @@ class PretrainRun:
     def __post_init__(self) -> None:
         if self.compile and self.eager:
             raise InputError("--compile and --eager exclude each other")
-        if self.checkpoint_every and self.checkpoint_minutes:
-            raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."

@@ -28,11 +28,8 @@ class Notice:
     leaves: bool = False
 
     def exit_if_told(self, step: int, place: Place, saved: Callable[[], object]) -> None:
-        """End this process if any rank was told to stop; all ranks call it after the same steps.
-
-        Args:
-            saved: returns when the checkpoint of this step is written.
-        Exits: EXIT_CODE, on all ranks, after one line on stderr.
+        """End this process with EXIT_CODE if any rank was told to stop; all ranks call it after the
+        same steps. `saved` returns when the checkpoint of this step is written.
         """
         told = [received for received in of_all_ranks(self.received) if received]
         if not told:

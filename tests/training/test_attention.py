@@ -36,11 +36,3 @@ def test_the_kernel_is_the_one_that_was_chosen(tmp_path: Path, backends, kernel,
             seen = attention(tokens)
     assert json.loads(record.path.read_text())["environment"]["attention"] == kernel
     assert torch.equal(plain, seen)
-
-
-def test_compiled_blocks_are_not_looked_into() -> None:
-    attention = Attention()
-    attention.compile(backend="eager")
-    with watched(attention) as watch:
-        attention(torch.randn(2, 3, 5, 8))
-    assert watch is None

@@ -96,16 +96,6 @@ def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_
     assert snapshot.name == "weights-step-00000002.safetensors"
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_weights_are_readable_as_the_umask_says(tmp_path: Path, umask: int) -> None:
-    before = os.umask(umask)
-    try:
-        save_weights(tmp_path / "weights.safetensors", {"weight": torch.ones(3)}, {})
-    finally:
-        os.umask(before)
-    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
-
-
 def test_a_disk_that_is_full_names_the_path(tmp_path: Path) -> None:
     """A limit on file size fails a write half-way, as a full disk does."""
     log = Log(tmp_path, 0, CPU, projects={}, config={})

@@ -15,11 +15,10 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.pretrain import STARTER
-from catlip.training import checkpoint
 from catlip.training.distributed import Place
-from catlip.training.loop import CheckpointWriter, train
+from catlip.training.loop import train
 from catlip.training.schedule import adamw
-from catlip.training.trainer import Trainer, WeightAverage
+from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
 
@@ -130,24 +129,6 @@ def test_a_resumed_run_has_the_log_and_weights_of_an_uninterrupted_one_whatever_
     assert weights[0] == weights[1]
 
 
-def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Beside the steps, the first might be written until the end.
-    write = CheckpointWriter.write
-    monkeypatch.setattr(
-        CheckpointWriter, "write", lambda self, recent: (write(self, recent), self.wait())
-    )
-    whole = run(tmp_path / "whole", config={}, log_every=5, checkpoint_every=100)
-    often = {"config": {}, "log_every": 5, "checkpoint_every": None, "checkpoint_minutes": 1e-9}
-    with pytest.raises(StopIteration):
-        run(tmp_path / "cut", stop=8, **often)
-    assert checkpoint.newest(tmp_path / "cut" / "checkpoints").stem == "step-00000008"
-    resumed = run(tmp_path / "cut", **often)
-    assert [line["step"] for line in whole] == [5, 10]
-    assert_same_log(resumed, whole)
-
-
 def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(
     tmp_path: Path,
 ) -> None:
@@ -174,18 +155,6 @@ def test_biases_norms_and_scalars_do_not_decay() -> None:
     assert {p.ndim for p in decayed["params"]} == {2}
     assert free["weight_decay"] == 0
     assert {p.ndim for p in free["params"]} == {0, 1}
-
-
-def test_constants_of_an_objective_are_not_averaged_and_counters_are_copied() -> None:
-    objective = nn.Sequential(nn.BatchNorm1d(2))
-    objective.register_buffer("mask", torch.tensor(-torch.inf), persistent=False)
-    average = WeightAverage(objective, decay=0.5)
-    for step in range(3):
-        objective(torch.randn(4, 2) + 3)
-        average.update(step)
-    assert average.values.keys() == objective.state_dict().keys()
-    assert average.values["0.num_batches_tracked"] == 3
-    assert 0 < average.values["0.running_mean"][0] < objective[0].running_mean[0]
 
 
 class Noisy(Regression):
@@ -241,14 +210,6 @@ def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -
         assert (parts.loss, parts.grad_norm, parts.images) == pytest.approx(expected)
     assert curious.objective.told == [0, 0.1, 0.2]
     assert curious.objective.given == [4, 4, 4]
-
-
-def test_each_part_of_a_step_is_marked_when_it_is_done() -> None:
-    marks: list[str] = []
-    one = trainer(accumulation=2)
-    one.mark = marks.append
-    one.train_step(Points(part) for part in points().split(4))
-    assert marks == ["loss", "backward", "loss", "backward", "optimizer"]
 
 
 def test_large_gradients_are_clipped() -> None:

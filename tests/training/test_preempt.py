@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catlip.training.preempt import EXIT_CODE, noted_stops
+from catlip.training.preempt import EXIT_CODE
 
 HERE = Path(__file__).parent
 NEVER = ("--checkpoint-every", 100)  # what is saved is saved for the signal
@@ -80,14 +80,3 @@ def still_running(words: str) -> list[int]:
         except OSError:  # it has ended
             continue
     return numbers
-
-
-def test_ctrl_c_is_not_noted_and_nothing_is_after_the_block() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with noted_stops() as notice:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGUSR1)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert notice.received == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before

@@ -35,16 +35,6 @@ def test_checkpoints_are_due_as_the_user_says_or_as_often_as_they_cost_little() 
     assert due(default) == usual
 
 
-def test_after_the_minutes_a_checkpoint_is_asked_for_and_steps_do_not_count() -> None:
-    writer = writer_of(minutes=10)
-    assert not writer.asks
-    writer.ended = time.monotonic() - 600
-    assert writer.asks
-    assert due(writer) == []
-    writer.write([])
-    assert not writer.asks
-
-
 def test_checkpoints_are_written_in_order_and_the_block_waits_for_the_last() -> None:
     done, go = [], threading.Event()
     parts = iter([lambda: done.append(go.wait(10)), lambda: done.append("second")])
