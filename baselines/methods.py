@@ -14,9 +14,7 @@ NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this packa
 
 
 def objectives() -> dict[str, type[Objective]]:
-    """Every objective with a name, in the order of the modules' names and, in a module, of its
-    lines.
-    """
+    """Every objective with a name, in the order of the modules' names and of their lines."""
     by_name: dict[str, type[Objective]] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
         if module in NO_METHODS:

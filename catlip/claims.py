@@ -59,7 +59,6 @@ def claims() -> dict[str, Claim]:
 
 
 def rules() -> dict[str, str]:
-    """Name of a rule -> a sentence that says when a claim holds, and when it does not."""
     return dict(_file()["rules"])
 
 

@@ -19,8 +19,6 @@ MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
 
 @dataclass(frozen=True)
 class Shown:
-    """A method as readers see it."""
-
     label: str
     colour: str
     marker: str
@@ -48,9 +46,7 @@ _stated: dict[str, Shown] = {}  # stated by the records of the page that is bein
 
 
 def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Store the styles of unknown methods that records state (`shown_as`: method -> label, colour
-    and marker), in place of those stored before.
-    """
+    """Store the styles of unknown methods that records state, in place of those before."""
     _stated.clear()
     for shown_as in records:
         for method, stated in shown_as.items():

@@ -83,9 +83,7 @@ class Objective(nn.Module):
         return True
 
     def matmuls(self, step: StepShape) -> list[Matmul]:
-        """The matrix products of one device's forward pass outside the image and text encoders; by
-        default one for each linear layer, over all images.
-        """
+        """Matrix products of a forward pass outside the two encoders; by default linear layers."""
         return [
             Matmul(step.batch_size, layer.in_features, layer.out_features)
             for layer in self._layers()
@@ -96,17 +94,13 @@ class Objective(nn.Module):
         return []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Bytes that autograd keeps on one device, without the two encoders and the image features;
-        by default those of each linear layer.
-        """
+        """Bytes that autograd keeps on a device outside the two encoders and the image features."""
         return sum(
             step.logits_bytes(layer.in_features, layer.out_features) for layer in self._layers()
         )
 
     def loss_bytes(self, step: StepShape) -> int:
-        """Bytes in use beyond `kept_bytes` when the backward pass of the loss begins; by default
-        two float32 gradients as large as the outputs of the linear layers.
-        """
+        """Bytes beyond `kept_bytes` when the backward pass of the loss begins."""
         return sum(2 * FLOAT32 * step.batch_size * layer.out_features for layer in self._layers())
 
     def exchanges(self, step: StepShape) -> list[Exchange]:

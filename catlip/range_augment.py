@@ -33,9 +33,7 @@ OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 @dataclass(frozen=True)
 class SoftClip:
-    """A learnable number kept between two bounds by a sigmoid, of which `raw` is the input at the
-    start.
-    """
+    """A learnable number between two bounds; `raw` is the input of its sigmoid at the start."""
 
     least: float
     most: float
@@ -47,8 +45,8 @@ class SoftClip:
 
 @dataclass(frozen=True)
 class Operation:
-    """One way to change images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise
-    [n, 3, H, W], and the ends of the range of its magnitudes.
+    """Changes images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H,
+    W].
     """
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -119,7 +119,6 @@ class Record:
 
     @property
     def _is_made_again(self) -> bool:
-        """Whether this process has only read what an earlier one measured."""
         return self.finished_before and not self.begun
 
     def __exit__(
@@ -134,8 +133,9 @@ class Record:
             self.notes.append(FINISHED_NOTE)
         else:
             self.environment |= self._usage.so_far()
-        if "torch" in sys.modules:
-            self.environment["threads"] = _threads()  # a training chooses how many when it starts
+        if torch := sys.modules.get("torch"):
+            # A training chooses how many when it starts.
+            self.environment["threads"] = torch.get_num_threads()
         if self.attention:
             self.environment["attention"] = "+".join(sorted(self.attention))
         refused = isinstance(error, InputError | OSError) and not self.begun
@@ -202,9 +202,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths, tuples, sets and numpy scalars as JSON's types, without default LATER
-    fields.
-    """
+    """Dataclasses, paths, sets and numpy scalars as JSON's types; no default LATER fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name))
@@ -266,17 +264,11 @@ def environment() -> dict[str, Any]:
     return described | (_torch_environment() if "torch" in sys.modules else {})
 
 
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
 def _torch_environment() -> dict[str, Any]:
     import torch
 
     described: dict[str, Any] = {
-        "threads": _threads(),
+        "threads": torch.get_num_threads(),
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
     }
     if torch.cuda.is_available():

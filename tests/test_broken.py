@@ -10,25 +10,10 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
-from catlip.record import Record, read_record
 
 
 def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenImage]:
     return [BrokenImage(f"0.tar:{number}", cause) for number in range(first, first + count)]
-
-
-def test_a_record_lists_a_hundred(tmp_path: Path) -> None:
-    broken = BrokenImages()
-    broken.add(some(150))
-    with Record(tmp_path / "a.json", "some", {}) as record:
-        broken.note(record)
-    written = read_record(tmp_path / "a.json")
-    assert written["samples"]["broken_keys"] == [
-        f"0.tar:{number} (cut short)" for number in range(100)
-    ]
-    with Record(tmp_path / "b.json", "some", {}) as record:
-        BrokenImages().note(record)
-    assert "broken_keys" not in read_record(tmp_path / "b.json")["samples"]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import pytest
 from one_line import one_line_error, one_line_exit
 
 from catlip.architectures import ENCODERS
-from catlip.cli import InputError, run
+from catlip.cli import InputError, check_out, run
 from catlip.pretrain import PretrainCatLIP, main
-from catlip.program.out import check_out
 from catlip.recipes.pretrain import CATLIP
 
 DEFAULTS = {name: PretrainCatLIP(recipe) for name, recipe in CATLIP.items()}

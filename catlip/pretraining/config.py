@@ -27,37 +27,30 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one; with a GPU, the number of cores per rank minus one.
-    """
+    one; with a GPU, the number of cores per rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
-    them.
-    """
+    them."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
-    if the training has at least 1,000 steps per size.
-    """
+    if the training has at least 1,000 steps per size."""
     eager: bool = field(default=False, metadata=LATER)
     """Never compile."""
     deterministic: bool = False
     """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
-    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs.
-    """
+    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
     """Optimizer steps between checkpoints; by default 200, or more if checkpoints would take more
-    than 2 % of the time.
-    """
+    than 2 % of the time."""
     mirror: Path | None = field(default=None, metadata=LATER)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint. If the folder is
-    lost, the run goes on from this copy.
-    """
+    lost, the run goes on from this copy."""
     snapshots: Count = 1
     """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
-    the end of the run, weights.safetensors.
-    """
+    the end of the run, weights.safetensors."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
@@ -66,8 +59,7 @@ class PretrainRun:
     """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
     """Print the resolved recipe, what a step costs and what differs from the release, and stop;
-    needs no data.
-    """
+    needs no data."""
     quiet: bool = False
     """No progress bar."""
 

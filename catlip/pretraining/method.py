@@ -36,9 +36,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Method:
-    """How to make the objective, after the seed is set, and the labels and the tokens that it
-    needs.
-    """
+    """Makes the objective, once the seed is set; and the labels and tokens that it needs."""
 
     build: Callable[[], Objective]
     classes: Classes | None = None

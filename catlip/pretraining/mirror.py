@@ -40,9 +40,7 @@ class Mirror:
         self.earlier_writer: str | None = None
 
     def fetch(self, restart: bool) -> None:
-        """Fetch the run if the copy has a newer checkpoint; with `restart`, this run replaces the
-        copy.
-        """
+        """Fetch the run if the copy is ahead; with `restart`, this run replaces the copy."""
         index = self._index()
         if index is None:
             return
@@ -105,7 +103,6 @@ class Mirror:
         return index
 
     def _files(self) -> dict[str, tuple[int, int]]:
-        """The files of the run, checkpoints first, with size and time of change."""
         files = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder)
@@ -139,9 +136,7 @@ class Mirror:
 def open_mirror(
     url: Path | None, folder: Path, config: dict[str, Any], *, place: Place, restart: bool
 ) -> Mirror | None:
-    """Open the mirror in the main process, and fetch the run if its copy is ahead; all ranks call
-    it.
-    """
+    """Open the mirror in the main process, and fetch the run if its copy is ahead."""
     if url is None:
         return None
     mirror = Mirror(url, folder, config) if place.is_main else None

@@ -49,7 +49,6 @@ class Training:
     identity: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
-        """The micro-batches of this rank from `step` on."""
         pin_memory = self.trainer.place.device.type == "cuda"
         return self.data.batches(step, num_workers, pin_memory=pin_memory)
 
@@ -180,9 +179,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
 
 
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
-    """The shards. If they are new, one process counts their samples, and the others read its
-    counts.
-    """
+    """The shards; one process counts the samples of new ones, and the others read its counts."""
     quiet = config.quiet or not place.is_main
     shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
     skipped = shards.skipped_by_cause()
@@ -199,9 +196,7 @@ def _shards(config: PretrainRun, place: Place) -> ShardSet:
 
 
 def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[str]]:
-    """The images that could not be used, in training or in the shards: counts by cause, and the
-    first.
-    """
+    """What could not be used, in training or in the shards: counts by cause, and the first."""
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
     if isinstance(shards, ShardSet):

@@ -21,8 +21,7 @@ class Recipe(MultiScaleRecipe):
     vit_l16, vit_h16, or with the release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0 at the
-    first.
-    """
+    first."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
     """Fraction of each image's patch tokens that are dropped in training, as in FLIP."""
     attention: Literal["sdpa", "naive"] = "sdpa"
@@ -103,10 +102,8 @@ STARTER = Recipe(
 
 
 def for_photos(starter: Recipe) -> Recipe:
-    """The starter's recipe of a method for photographs with sentences.
-
-    Of the 40,455 sentences of Flickr8k, 1.5 % have more than the starter's 24 tokens, 0.1 % more
-    than 32.
+    """The starter's recipe of a method for photographs with sentences: of the 40,455 of Flickr8k,
+    1.5 % have more than the starter's 24 tokens, 0.1 % more than 32.
     """
     return replace(
         starter,

@@ -16,9 +16,7 @@ from catlip.record import LATER
 
 @dataclass(frozen=True)
 class TransferRecipe(MultiScaleRecipe):
-    """Everything that determines the training of a classifier on an encoder, except the data, the
-    encoder and the seed.
-    """
+    """How to train a classifier on an encoder."""
 
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a
@@ -29,8 +27,7 @@ class TransferRecipe(MultiScaleRecipe):
     """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
     """How a classifier with a random start is initialised. own: as torch does. release: by Xavier's
-    rule, with a bias of zero.
-    """
+    rule, with a bias of zero."""
     test_resize: Natural = field(default=0, metadata=LATER)
     """Pixels that a test image's shorter side is resized to before its centre is cropped; 0 for the
     encoder's own preprocessing."""
@@ -94,9 +91,7 @@ TABLE_7C = replace(
 def _as_released(
     recipe: TransferRecipe, about: str, micro_batch: int, num_devices: int = 1
 ) -> TransferRecipe:
-    """The recipe with the release's batch, devices, initialization and test images, and with its
-    schedules, which change once per epoch.
-    """
+    """The recipe with the release's batch, initialization, test images and schedules."""
     return replace(
         recipe,
         about=about,

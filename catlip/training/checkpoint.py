@@ -191,10 +191,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
-    """Load the newest checkpoint in `folder` that is not damaged; all ranks call it.
-
-    Returns: what `load` returns; None if there is no checkpoint.
-    """
+    """What `load` makes of the newest checkpoint that is not damaged, or None."""
     damaged: list[str] = []
     for path in _newest_first(folder):
         try:
@@ -227,8 +224,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def load(path: Path, config: dict[str, Any], state: State) -> Head:
     """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
 
-    Raises: DamagedError, on all ranks, when it cannot be read or does not hold this state;
-        InputError when it was made under another config.
+    Raises: DamagedError, on all ranks, when it cannot be read or does not hold this state.
     """
     head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)
@@ -266,9 +262,7 @@ def _described(tensor: Any) -> str:
 
 
 def read(path: Path) -> tuple[Head, dict[str, Any]]:
-    """The head of a checkpoint, and its tensors by part and name, or for a folder what its index
-    says of them; all ranks call it, and all raise DamagedError when any of them cannot read it.
-    """
+    """The head of a checkpoint, and its tensors, or what its index says of them."""
     damage = ""
     try:
         saved, tensors = _read_file(path) if path.is_file() else _read_folder(path)
@@ -344,8 +338,8 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
 
 
 def _keep(temporary: Path, path: Path) -> None:
-    """Give a whole checkpoint its name, and delete all but the newest KEEP up to its step; those of
-    later steps are damaged.
+    """Name a whole checkpoint, and delete all but the newest KEEP; those of later steps are
+    damaged.
     """
     if os.path.lexists(path):  # damaged, so that the run went on from one before it
         _discard(path)

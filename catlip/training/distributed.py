@@ -42,7 +42,6 @@ class Place:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that prints and writes."""
         return self.rank == 0
 
 
@@ -138,7 +137,7 @@ def rank_of_ranks() -> tuple[int, int]:
 
 
 def of_all_ranks(part: T) -> list[T]:
-    """The value of each rank, by rank; all ranks call it."""
+    """The value of each rank, by rank."""
     if not dist.is_initialized():
         return [part]
     parts = [part] * dist.get_world_size()
@@ -155,9 +154,7 @@ def peak_gib(device: torch.device) -> float:
 
 
 def choose_deterministic() -> None:
-    """Make torch use deterministic kernels; call it before CUDA starts. torch warns of an operation
-    that has none. On a CPU all kernels of a training are deterministic.
-    """
+    """Make torch use deterministic kernels; call it before CUDA starts."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
 

@@ -24,10 +24,7 @@ from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 @dataclass
 class Progress:
-    """The numbers of one step: loss and gradient norm (before clipping) of all ranks and
-    micro-steps, images on all ranks, broken images of this rank, and whether any rank asked for a
-    checkpoint.
-    """
+    """The numbers of one step, of all ranks; `saves`: whether any rank asked for a checkpoint."""
 
     loss: float
     grad_norm: float
@@ -133,9 +130,7 @@ class Log:
 
 
 def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
-    """Start a run of each tracker with a project, and return them: they have `log(line, step=...)`
-    and `finish()`. Trackers write their files into the folder of the run.
-    """
+    """Start a run of each tracker with a project; their files are in the run's folder."""
     # trackio reads this when it is imported. It sends nothing unless its own environment variables
     # name a server.
     os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))

@@ -68,7 +68,7 @@ class Implementation:
 
 
 def unmarked(part: str) -> None:
-    pass
+    """The default mark, which does nothing."""
 
 
 @dataclass
@@ -152,7 +152,14 @@ class Trainer:
         loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse_step(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
-        self._update()
+        rate = learning_rate(self.step, self.num_steps, self.optimization)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.step)
+        self.step += 1
         self.mark("optimizer")
         return Progress(
             loss=loss,
@@ -277,16 +284,6 @@ class Trainer:
         if self.optimization.grad_clip:
             nn.utils.clip_grads_with_norm_(self._parameters, self.optimization.grad_clip, norm)
         return norm
-
-    def _update(self) -> None:
-        rate = learning_rate(self.step, self.num_steps, self.optimization)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average:
-            self.average.update(self.step)
-        self.step += 1
 
 
 def metrics_of(objective: Objective) -> dict[str, float]:
