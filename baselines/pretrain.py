@@ -1,6 +1,4 @@
-"""Pre-train the same image encoder with a baseline, on the data path, loop and recipes of
-`catlip.pretrain`.
-"""
+"""Pre-train the same image encoder with a baseline, on the same data path, loop and recipes."""
 
 import sys
 from dataclasses import dataclass, replace

@@ -65,9 +65,7 @@ class Sigmoid(TwoTowers):
         return (3 if step.device_type == "cpu" else 2) * self.feature_bytes(step)
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """Captions travel round the ring in both directions at once, and each gradient returns the
-        way that its caption came.
-        """
+        """Captions travel in both directions at once; each gradient returns its caption's way."""
         if self.exchange == "gather":
             return self.gathered(step, towers=1)
         times = 2 * (step.ranks - 1)

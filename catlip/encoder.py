@@ -103,9 +103,7 @@ def conv_width(width: int) -> int:
 
 
 def hybrid_stem(width: int) -> nn.Sequential:
-    """A convolution and three residual blocks, each of stride 2, with batch norm as in the
-    release's stem.
-    """
+    """A convolution and three residual blocks, each of stride 2, with batch norm."""
     widths = hybrid_widths(width)
     return nn.Sequential(
         nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False),

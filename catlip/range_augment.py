@@ -45,9 +45,7 @@ class SoftClip:
 
 @dataclass(frozen=True)
 class Operation:
-    """Changes images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H,
-    W].
-    """
+    """Changes images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise."""
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
     low: SoftClip

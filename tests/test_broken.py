@@ -1,6 +1,4 @@
-"""What cannot be read is counted once, by cause, survives a resume, and ends a run when it is too
-much.
-"""
+"""What cannot be read is counted by cause, survives a resume, and too much ends a run."""
 
 import json
 from contextlib import nullcontext

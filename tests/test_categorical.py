@@ -121,9 +121,7 @@ def zipf_base_rates(labels_per_caption: float) -> torch.Tensor:
 
 
 def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> None:
-    """Labels are drawn independently at the base rates; a bias of zero starts at V ln 2 =
-    16,857.
-    """
+    """Labels are drawn independently at the base rates; V ln 2 = 16,857."""
     rates = zipf_base_rates(3)
     drawn = torch.rand(256, VOCABULARY, generator=torch.Generator().manual_seed(0)) < rates
     images = torch.zeros(256, 3, 16, 16, dtype=torch.uint8)

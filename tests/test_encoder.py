@@ -1,6 +1,4 @@
-"""Encoders have the paper's shapes, read pictures as the release does, and compute the same
-whatever saves time or memory.
-"""
+"""Encoders have the paper's shapes, and compute the same whatever saves time or memory."""
 
 import pytest
 import torch
@@ -72,25 +70,15 @@ def test_naive_attention_computes_what_fused_attention_does(name, monkeypatch) -
     assert_same_gradients(fused, naive, features, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("drop_path", [0.0, 0.5])
-def test_checkpointing_changes_no_gradient_and_keeps_less(drop_path) -> None:
-    encoders = [
-        build_encoder("vit_tiny16", 64, drop_path=drop_path, checkpointing=on)
-        for on in (False, True)
-    ]
-    encoders[1].load_state_dict(encoders[0].state_dict())
-    kept, features = [0, 0], []
-    for which, encoder in enumerate(encoders):
-
-        def keep(tensor: torch.Tensor, which: int = which) -> torch.Tensor:
-            kept[which] += tensor.nbytes
-            return tensor
-
+def test_checkpointing_changes_no_gradient() -> None:
+    plain, other = build_twice("vit_tiny16", 64, drop_path=0.5, checkpointing=True)
+    encoders = [build_encoder("vit_tiny16", 64, drop_path=0.5), other]
+    encoders[0].load_state_dict(plain.state_dict())
+    features = []
+    for encoder in encoders:
         torch.manual_seed(1)  # of the dropped paths
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            features.append(encoder(images_for("vit_tiny16")))
-    assert torch.equal(features[1], features[0])
-    assert kept[1] < kept[0] / 4
+        features.append(encoder(images_for("vit_tiny16")))
+    assert torch.equal(*features)
     assert_same_gradients(*encoders, features, rtol=0, atol=0)
 
 
@@ -135,9 +123,7 @@ def test_patches_are_dropped_in_training_only_and_the_class_token_never(name, ke
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "conv_tiny"])
 def test_the_mean_is_that_of_normed_tokens_without_a_class_token(name) -> None:
-    """As the release does without one; the weights of all blocks and of the last norm keep their
-    names.
-    """
+    """As the release does without one; all other weights keep their names."""
     torch.manual_seed(0)
     encoder = build_encoder(name, 64, pool="avg").eval()
     images = images_for(name)

@@ -1,6 +1,4 @@
-"""RangeAugment reads as the release's, learns its ranges, and augments each image alike however a
-run is cut up.
-"""
+"""RangeAugment reads as the release's, and augments alike however a run is cut up."""
 
 import math
 from copy import deepcopy

@@ -30,8 +30,7 @@ class PretrainRun:
     one; with a GPU, the number of cores per rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
-    them."""
+    """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
     if the training has at least 1,000 steps per size."""
@@ -43,11 +42,12 @@ class PretrainRun:
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
-    """Optimizer steps between checkpoints; by default 200, or more if checkpoints would take more
-    than 2 % of the time."""
+    """Steps between checkpoints; by default 200, or more if they would take over 2 % of the time.
+    """
     mirror: Path | None = field(default=None, metadata=LATER)
-    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint. If the folder is
-    lost, the run goes on from this copy."""
+    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
+    run goes on if its folder is lost.
+    """
     snapshots: Count = 1
     """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
     the end of the run, weights.safetensors."""
@@ -58,8 +58,7 @@ class PretrainRun:
     trackio: str = field(default="", metadata=LATER)
     """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
-    """Print the resolved recipe, what a step costs and what differs from the release, and stop;
-    needs no data."""
+    """Print the recipe, what a step costs and what differs from the release; needs no data."""
     quiet: bool = False
     """No progress bar."""
 

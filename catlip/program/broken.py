@@ -104,9 +104,7 @@ class BrokenImages:
 
 
 class BrokenLog:
-    """All broken images that a training `met`, in a file of its folder; those after `step` are
-    dropped.
-    """
+    """All broken images that a training `met` up to `step`, in a file of its folder."""
 
     def __init__(self, folder: Path, step: int, writes: bool):
         self.path, self.writes = folder / BROKEN_FILE, writes

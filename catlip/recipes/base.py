@@ -1,6 +1,4 @@
-"""What all recipes share. A recipe is everything that determines a training run, except the data,
-the origin of the model and the seed.
-"""
+"""What all recipes share. A recipe determines a training, but for data, model and seed."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal

@@ -26,11 +26,9 @@ class TransferRecipe(MultiScaleRecipe):
     layer_decay: PositiveFraction = 1.0
     """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
-    """How a classifier with a random start is initialised. own: as torch does. release: by Xavier's
-    rule, with a bias of zero."""
+    """How a random classifier starts. own: as torch's. release: Xavier's rule, bias of zero."""
     test_resize: Natural = field(default=0, metadata=LATER)
-    """Pixels that a test image's shorter side is resized to before its centre is cropped; 0 for the
-    encoder's own preprocessing."""
+    """Shorter side of a test image before its centre is cropped; 0 for the encoder's own way."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -338,9 +338,7 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
 
 
 def _keep(temporary: Path, path: Path) -> None:
-    """Name a whole checkpoint, and delete all but the newest KEEP; those of later steps are
-    damaged.
-    """
+    """Name a whole checkpoint, and delete all but the newest KEEP."""
     if os.path.lexists(path):  # damaged, so that the run went on from one before it
         _discard(path)
     temporary.rename(path)

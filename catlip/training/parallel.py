@@ -98,9 +98,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def share_replicated(tensors: Iterable[Tensor]) -> None:
-    """Copy rank 0's values of tensors that are not sharded, such as running statistics, to all
-    ranks.
-    """
+    """Copy rank 0's values of tensors that are not sharded (running statistics) to all ranks."""
     for tensor in tensors:
         if not isinstance(tensor, DTensor) and dist.is_initialized():
             dist.broadcast(tensor, src=0)

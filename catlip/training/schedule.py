@@ -30,8 +30,7 @@ class Optimization:
     warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
     per_epoch: bool = False
-    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch, as the
-    release fine-tunes."""
+    """Change learning rate and RangeAugment's target once an epoch, as the release fine-tunes."""
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
     eps: Positive = 1e-8
@@ -99,9 +98,7 @@ def adamw(
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The learning rate of step `step` of `num_steps`, from 0: linear warm-up, then half a cosine;
-    with `per_epoch` a staircase along it.
-    """
+    """Linear warm-up, then half a cosine; with `per_epoch` a staircase along it."""
     warmup = min(optimization.warmup_iterations, num_steps - 1)
     if step < warmup:
         return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * step / warmup

@@ -14,9 +14,7 @@ IMAGENET_STEPS = 10 * 1_900  # ten epochs; the number of steps in one is of no a
 
 
 def test_the_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> None:
-    """The release: `curr_iter` times a constant is added to a millionth, while `curr_iter` is below
-    the warm-up's length.
-    """
+    """The release adds `curr_iter` times a constant to a millionth."""
     recipe = CATLIP["datacomp_b16"]
     for step in (0, 1, 9_999):
         expected = 1e-6 + step * (1e-3 - 1e-6) / 10_000
