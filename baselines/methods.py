@@ -1,7 +1,7 @@
 """Every baseline by name: the objectives in the modules of this package.
 
 A new method is one file here, or in a folder that `CATLIP_METHODS` names (several folders with `:`
-between them). Such folders hold only methods; `catlip.objective` shows an example.
+between them). Such folders hold only methods; CONTRIBUTING.md shows an example.
 """
 
 import importlib

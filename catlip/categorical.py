@@ -1,8 +1,7 @@
-"""CatLIP: which nouns does the caption of this image contain?  (Section 3.2)
+"""CatLIP: which nouns does the caption of this image contain? (Section 3.2)
 
-Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a
-caption has about three nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 %
-zeros.
+Multi-label classification over the synset vocabulary. Targets stay sparse: a caption has about
+three nouns and the vocabulary 24,320 classes.
 """
 
 from typing import Any, Self

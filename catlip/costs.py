@@ -1,8 +1,4 @@
-"""The types with which an objective states the cost of its step: matrix products and exchanges.
-
-They hold plain numbers and need no torch. `bench.arithmetic` adds the cost of the image and text
-encoders, whose shapes it knows.
-"""
+"""The types with which an objective states the cost of its step, in plain numbers."""
 
 from dataclasses import dataclass
 

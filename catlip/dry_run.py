@@ -1,9 +1,4 @@
-"""What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`.
-
-It works for any method: it counts the parameters of the objective, counts floating-point operations
-by passing the shapes of two images and their captions through it, and takes the speed of a large
-matrix product as that of the device.
-"""
+"""What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`."""
 
 import json
 import statistics

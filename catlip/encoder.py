@@ -1,9 +1,8 @@
 """The image encoder: a vision transformer (Dosovitskiy et al. 2021), as the paper pre-trains it.
 
-The blocks are timm's. Encoders differ in the stem that turns pixels into tokens: `patchify` is
-ViT's strided convolution, `conv` the three convolutions of the reference release, and `hybrid` a
-small convolutional network whose feature map is cut into tokens, as in ViT's hybrid. The small
-encoders use this stem, because a plain ViT learns too slowly from a few thousand images.
+The blocks are timm's. The stem turns pixels into tokens: `patchify` is ViT's strided convolution,
+`conv` the three convolutions of the reference release, and `hybrid` a small convolutional network,
+for small encoders: a plain ViT learns too slowly from a few thousand images.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """One list of the differences from the reference release of CatLIP.
 
-A recipe with the numbers of the paper or of the release (`source`) can be mistaken for theirs. So
-its `--dry-run` prints each difference that concerns it, and every record made by it has them in its
-notes. Differences that change no result are not listed.
+A recipe with the numbers of the paper or of the release (`source`) can be mistaken for theirs: its
+`--dry-run` prints each difference that concerns it, and records made by it have them in their
+notes.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,7 @@
 """How a method is shown: its label, its colour on white, and its marker; and the order of methods.
 
-The class of a method states its style, and its records repeat it, so that a page can be made
-without the code of the method. The styles of this project's methods are listed here too, because
-earlier records hold only the names of their methods.
+The class of a method states its style, and its records repeat it. Those of this project's methods
+are listed here too, because earlier records hold only the names of their methods.
 """
 
 import re

@@ -1,20 +1,8 @@
 """What a method of pre-training is: one file with one subclass of `Objective`.
 
-    class ToyObjective(Objective):
-        name, label, colour, marker = "toy", "Toy", "#7a6000", "P"
-        needs = frozenset({"tokens"})
-
-        def __init__(self, image_encoder: ImageEncoder):
-            super().__init__()
-            self.image_encoder = image_encoder
-            self.head = nn.Linear(image_encoder.num_features, 10)
-
-        def forward(self, batch: Batch) -> Tensor:
-            return self.head(self.image_encoder(batch.images)).square().mean()
-
 Such a file in `baselines/`, or in a folder that `CATLIP_METHODS` names, is a method of every
 program: `baselines.pretrain --method toy` trains it, `bench.step_time --methods catlip toy` times
-it, and the page shows its label in its colour.
+it, and the page shows its label in its colour. CONTRIBUTING.md shows an example.
 """
 
 from typing import TYPE_CHECKING, Self

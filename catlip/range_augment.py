@@ -1,17 +1,13 @@
 """RangeAugment: how strongly to augment is learnt (Mehta et al. 2022; the paper's Appendix A).
 
 Brightness, contrast and noise each change a random half of a batch, by magnitudes drawn from a
-range whose two ends are parameters. The ends follow the gradient of the objective and of a loss of
-their own, which pulls the augmented images towards a target PSNR. That target falls from 40 to 20
-dB over training: pictures hardly change at first, and a lot at the end.
+range whose two ends are parameters. They follow the gradient of the objective and of a loss of
+their own, which pulls the augmented images towards a target PSNR, from 40 dB down to 20 over
+training.
 
-    objective = Augmented(Categorical(encoder, base_rates), RangeAugment())
-    images, loss = RangeAugment()(images, progress=step / num_steps)    # or by itself
-
-Nothing here counts steps or holds a random state. The training loop gives the progress of the run,
-and seeds torch's random numbers before each micro-batch. So each image is augmented in the same way
-if the run is stopped and resumed, or spread over other ranks and micro-steps. It is also augmented
-in the same way with every method, because these numbers are drawn first.
+Nothing here counts steps or holds a random state: the loop gives the progress, and seeds torch
+before each micro-batch. So an image is augmented alike if the run is resumed, spread over other
+ranks, or of another method, because these numbers are drawn first.
 """
 
 import math

@@ -1,8 +1,7 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
 After each checkpoint, and at the end, new files of the folder are copied, and last an index of the
-files that belong together. Files that are no longer in the folder are then deleted from the copy.
-If the copy has a newer checkpoint than the folder when a run starts, the run goes on from it.
+files that belong together. A run goes on from the copy if that has a newer checkpoint.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Images that could not be read: which, why, and when there are too many.
 
-A program leaves them out and goes on. Its record has their number by cause and lists the first of
-them; a training lists all of them in `broken.jsonl` in its folder.
+A program leaves them out and goes on; its record has their number by cause and the first of them. A
+training lists all in `broken.jsonl` in its folder.
 """
 
 import json

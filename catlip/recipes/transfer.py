@@ -1,9 +1,9 @@
-"""How to train a classifier on an encoder: the paper's Table 7(a) to (c), the release's
-configurations, and presets.
+"""How to train a classifier on an encoder: Table 7(a) to (c), the release's configurations,
+presets.
 
-The paper does not state warm-up, precision, image sizes, crops, averaging and the amount of label
-smoothing. For fine-tuning, they are the release's. The release has no configuration of the linear
-probe: the probe gets the same values, without warm-up and RangeAugment.
+The paper does not state warm-up, precision, image sizes, crops, averaging and label smoothing. For
+fine-tuning, they are the release's; it has none for the linear probe, which gets the same values,
+without warm-up and RangeAugment.
 """
 
 from dataclasses import dataclass, field, replace

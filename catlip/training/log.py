@@ -1,8 +1,7 @@
 """The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and trackers if asked for.
 
-`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines of
-later steps, so that its log equals that of an uninterrupted run. A checkpoint holds the lines up to
-its step, so that they are not lost with the file.
+A run that goes on from a checkpoint, which holds the lines up to its step, drops those of later
+steps: its log equals that of an uninterrupted run.
 """
 
 import importlib

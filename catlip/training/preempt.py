@@ -1,8 +1,8 @@
 """A training that is told to stop saves first: SIGTERM and SIGUSR1, as a cluster sends them.
 
-Signals reach the ranks at different moments, or only one of them. Each rank therefore only notes a
-signal. The ranks agree in the exchange of the next loss, which every step has anyway, and all save
-after that step and exit. A second signal changes nothing, since torchrun and SLURM both send one.
+Signals reach the ranks at different moments, or only one of them: each rank only notes a signal,
+and the ranks agree in the exchange of the next loss. All save after that step and exit. A second
+signal changes nothing, since torchrun and SLURM both send one.
 """
 
 import signal
