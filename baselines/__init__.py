@@ -1,6 +1,4 @@
-"""The methods that CatLIP is compared with: one objective each, on the same batches, loop and
-recipes.
-"""
+"""The methods that CatLIP is compared with, on the same batches, loop and recipes."""
 
 import ast
 import os

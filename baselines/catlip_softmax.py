@@ -15,10 +15,7 @@ from catlip.encoder import ImageEncoder
 
 
 class SoftmaxCategorical(Superclass):
-    """SuperClass with a classifier over the nouns of the vocabulary.
-
-    An image whose caption has no noun has no target, and adds nothing to the loss.
-    """
+    """SuperClass over the nouns of the vocabulary; an image without nouns adds no loss."""
 
     name, label, colour, marker = "catlip_softmax", "CatLIP, softmax", "#5b3fa0", "p"
     needs = frozenset({"labels"})
@@ -31,6 +28,5 @@ class SoftmaxCategorical(Superclass):
         return cls(image_encoder, len(base_rates))
 
     def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:
-        """The nouns of each caption, all of which count."""
         assert batch.labels is not None, "the loader makes what `needs` names"
         return batch.labels, torch.ones_like(batch.labels.values, dtype=torch.bool)

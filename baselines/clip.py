@@ -25,16 +25,11 @@ class Contrastive(TwoTowers):
     gradient.
 
     The temperature is capped in the forward pass, as in the reference release: above the cap its
-    gradient is zero. OpenCLIP instead puts the parameter itself back to the cap after each step,
-    where it still has a gradient.
+    gradient is zero. OpenCLIP instead puts the parameter itself back to the cap after each step.
 
-    Args:
-        image_encoder: what is to be transferred.
-        text: shape of the text tower.
     Attributes:
         local_loss: if true, each rank compares its own pairs with those of all ranks, [B, W B]
-            similarities; otherwise each rank computes all [W B, W B] similarities. The gradient is
-            the same.
+            similarities; otherwise each computes all [W B, W B]. The gradient is the same.
     """
 
     name, label, colour, marker = "clip", "CLIP", "#b34700", "s"
@@ -50,34 +45,28 @@ class Contrastive(TwoTowers):
         self.loss = ClipLoss(local_loss=self.local_loss, gather_with_grad=True, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """The loss in nats per pair, the mean of both directions."""
         return self.loss(image, text, self.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
 
     def compared(self, step: StepShape) -> int:
         return step.batch_size if self.local_loss else step.everyone
 
     def similarities(self, step: StepShape) -> Matmul:
-        """The products of images with captions and of captions with images; only one product if
-        each of several ranks computes all similarities, because the second is its transpose.
-        """
+        """Both directions; one product if each of several ranks computes all of them."""
         rows, joint = self.compared(step), self.text.joint
         transposed = not self.local_loss and step.ranks > 1
         return Matmul(rows, joint, step.everyone, count=1 if transposed else 2)
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """The embeddings of this rank's pairs, kept for both directions, and those gathered from
-        all ranks.
-        """
+        """This rank's pairs, kept for both directions, and those gathered from all ranks."""
         own = 2 * step.batch_size * (2 * step.number_bytes + self.feature_bytes(step))
         others = 2 * step.number_bytes * step.everyone if step.ranks > 1 else 0
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
-        """The similarities of both directions, float32 for the softmax."""
+        """Both directions, float32 for the softmax."""
         return 2 * FLOAT32
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """The embeddings of both towers."""
         return self.gathered(step, towers=2)
 
 

@@ -17,13 +17,7 @@ from catlip.encoder import ImageEncoder
 
 
 class ContrastiveCategorical(Contrastive):
-    """CLIP, and CatLIP's classifier and loss on the same image features.
-
-    Args:
-        image_encoder: what is to be transferred.
-        text: shape of the text tower.
-        base_rates: [V] float in (0, 1), the fraction of training captions with each class.
-    """
+    """CLIP, and CatLIP's classifier and loss on the same image features."""
 
     name, label, colour, marker = "clip_catlip", "CLIP + CatLIP", "#4d6600", "h"
     needs = frozenset({"labels", "tokens"})
@@ -49,10 +43,8 @@ class ContrastiveCategorical(Contrastive):
         return *pairs, loss[None]
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Adds the bytes kept of the logits of the nouns."""
         width, classes = self.classifier.in_features, self.classifier.out_features
         return super().kept_bytes(step) + step.logits_bytes(width, classes)
 
     def loss_bytes(self, step: StepShape) -> int:
-        """Two float32 gradients as large as the logits."""
         return 2 * FLOAT32 * step.batch_size * self.classifier.out_features

@@ -15,15 +15,8 @@ from catlip.data.loader import RaggedLabels
 
 class RunningIdf(nn.Module):
     """Document frequencies of the classes in all captions trained on so far, on all ranks, this
-    batch included. They need no pass over the data before training.
-
-    The counts are buffers, so a checkpoint holds them and a resumed run goes on with them.
-
-    Args:
-        num_classes: V.
-    Attributes:
-        captions_with: [V] int64, how many captions had each class.
-        captions_seen: [1] int64.
+    batch included: no pass over the data before training. The counts are buffers, so a checkpoint
+    holds them.
     """
 
     captions_with: Tensor
@@ -36,12 +29,7 @@ class RunningIdf(nn.Module):
 
     @torch.no_grad()
     def count(self, classes: RaggedLabels, present: Tensor) -> None:
-        """Add the captions of this batch, on all ranks, to the counts.
-
-        Args:
-            classes: the classes of each caption.
-            present: [sum K] bool, which entries count; a class counts at most once in a caption.
-        """
+        """Add the captions of this batch, on all ranks; `present`: which entries count."""
         counts = torch.zeros_like(self.captions_with)
         counts.index_add_(0, classes.values, present.long())
         world_size = ranks()["world_size"]
@@ -54,10 +42,8 @@ class RunningIdf(nn.Module):
         """The target of each class in its caption: its IDF, log((1 + captions) / (1 + captions with
         the class)), divided by the sum over the caption.
 
-        Args:
-            classes, present: as in `count`.
-        Returns: [sum K] float64; the weights of a caption sum to 1, or to 0 if it has no class or
-            only classes that every caption has.
+        Returns: [sum K] float64; 0 for a caption without classes or with only those that every
+            caption has.
         """
         captions = self.captions_seen.double()
         captions_with = self.captions_with[classes.values].double()
@@ -66,20 +52,17 @@ class RunningIdf(nn.Module):
         return idf / total.masked_fill(total == 0, 1)[classes.rows()]
 
     def exchange(self, step: StepShape) -> Exchange:
-        """How many captions of the step have each class."""
         payload = self.captions_with.nbytes
         return Exchange("counts", "all_reduce", 1, payload_bytes=payload, world_size=step.ranks)
 
 
 def distinct_subwords(tokens: Tensor) -> tuple[RaggedLabels, Tensor]:
-    """The distinct subwords of each caption. Start, end and padding are not subwords; "!" is one,
-    although it is token 0, as padding is.
+    """The distinct subwords of each caption of tokens [B, N]: START, then subwords, then END and
+    zeros. "!" is a subword, although it is token 0, as padding is.
 
-    Args:
-        tokens: [B, N] int64, START, then subwords, then END and zeros.
     Returns: N entries for each caption, in ascending order, and [B N] bool: which of them count.
-        Entries that do not count are kept, so that the host does not wait for the device to tell
-        how many count.
+        The
+    others are kept, so that the host does not wait for the device to tell how many count.
     """
     ended = (tokens == END).cumsum(dim=1) > 0
     # END is the greatest token, so it is sorted to the end.
@@ -91,16 +74,9 @@ def distinct_subwords(tokens: Tensor) -> tuple[RaggedLabels, Tensor]:
 
 
 def sparse_cross_entropy(logits: Tensor, classes: RaggedLabels, weights: Tensor) -> Tensor:
-    """Cross-entropy with a target distribution over a few of the classes, averaged over images.
-
-    A row whose weights sum to s costs s logsumexp(z) - sum w_i z_i. A dense [B, V] target would
-    give the same, but is never made.
-
-    Args:
-        logits: [B, V], any float dtype; reduced in float32 or wider.
-        classes: ids in [0, V).
-        weights: [sum K] float, 0 where a class is no target.
-    Returns: a scalar in nats per image.
+    """Cross-entropy, averaged over images, in nats, with a target distribution over a few classes:
+    `weights` [sum K], 0 where a class is no target. A row whose weights sum to s costs
+    s logsumexp(z) - sum w_i z_i, as with a dense [B, V] target. Reduced in float32 or wider.
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     weights = weights.to(wide.dtype)
@@ -110,7 +86,5 @@ def sparse_cross_entropy(logits: Tensor, classes: RaggedLabels, weights: Tensor)
 
 
 def _sum_by_row(values: Tensor, classes: RaggedLabels) -> Tensor:
-    """Sum [sum K] values to [B], one per caption. Unlike `index_add_`, this adds in the same order
-    each time on a GPU too.
-    """
+    """[sum K] to [B]. Unlike `index_add_`, this adds in the same order each time on a GPU too."""
     return values.new_zeros(len(classes)).index_put_((classes.rows(),), values, accumulate=True)

@@ -1,7 +1,7 @@
 """Every baseline by name: the objectives in the modules of this package.
 
 A new method is one file here, or in a folder that `CATLIP_METHODS` names (several folders with `:`
-between them). Such folders hold only methods; `catlip.objective` shows an example.
+between them). Such folders hold only methods; CONTRIBUTING.md shows an example.
 """
 
 import importlib
@@ -14,9 +14,7 @@ NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this packa
 
 
 def objectives() -> dict[str, type[Objective]]:
-    """Every objective with a name, in the order of the modules' names and, in a module, of its
-    lines.
-    """
+    """Every objective with a name, in the order of the modules' names and of their lines."""
     by_name: dict[str, type[Objective]] = {}
     for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
         if module in NO_METHODS:

@@ -1,9 +1,5 @@
 """What the baselines take from OpenCLIP: its tokenizer, and its text tower beside the image encoder
-that CatLIP trains.
-
-CLIP and SigLIP share this code: both embed images and captions in one space and compare every image
-of a step with every caption of the step. They differ in how `compare` makes a loss of the two sets
-of vectors.
+that CatLIP trains. CLIP and SigLIP differ in how `compare` makes a loss of the vectors of both.
 """
 
 from typing import Self
@@ -47,14 +43,7 @@ TEXT_TOWERS = {
 
 class TwoTowers(Objective):
     """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions
-    of a step.
-
-    Args:
-        image_encoder: what is to be transferred.
-        text: shape of the text tower.
-    Attributes:
-        whole_step: the micro-batches of an optimizer step belong in one call, because they are
-            compared with each other.
+    of a step; the micro-batches of a step therefore belong in one call.
     """
 
     needs = frozenset({"tokens"})
@@ -70,7 +59,6 @@ class TwoTowers(Objective):
         self.set_text_tower(text)
 
     def set_text_tower(self, text: TextTower) -> None:
-        """Use a freshly initialised text tower of this shape."""
         self.text = text
         self.text_encoder = TextTransformer(
             text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
@@ -83,13 +71,12 @@ class TwoTowers(Objective):
         return cls(image_encoder, text_tower(encoder_name))
 
     def forward(self, *batches: Batch) -> Tensor:
-        """The loss, a scalar, mean per pair: of one batch, or of all micro-batches of a step as if
-        they were one batch.
+        """The loss, mean per pair, of all micro-batches of a step as if they were one batch.
 
-        With several micro-batches, only the embeddings are kept, and each micro-batch is embedded
-        again in the backward pass (as in GradCache, Gao et al. 2021). This gives the gradient of
-        the large batch in the memory of a small one, for one more forward pass. Batch norm sees
-        micro-batches, as in any gradient accumulation, and updates its running statistics twice.
+        With several, only the embeddings are kept, and each micro-batch is embedded again in the
+        backward pass (as in GradCache, Gao et al. 2021): the gradient of the large batch in the
+        memory of a small one, for one more forward pass. Batch norm sees micro-batches, and updates
+        its statistics twice.
         """
         if len(batches) == 1:
             image, text, *losses = self.embed(*batches)
@@ -112,23 +99,17 @@ class TwoTowers(Objective):
         return image, text
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """The loss of this rank, a scalar: compares the [B, joint] unit vectors of its pairs with
-        those of all ranks.
-        """
+        """The loss of this rank's pairs, [B, joint] unit vectors, with those of all ranks."""
         raise NotImplementedError
 
     def matmuls(self, step: StepShape) -> list[Matmul]:
-        """The projection of the image features, and the similarities of images and captions."""
         return [*super().matmuls(step), self.similarities(step)]
 
     def similarities(self, step: StepShape) -> Matmul:
-        """The products of image and caption features."""
         raise NotImplementedError
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Bytes kept: the 16-bit copy of the projection under autocast, the embeddings, and the
-        similarities.
-        """
+        """The 16-bit copy of the projection under autocast, embeddings, and similarities."""
         pairs = self.compared(step) * step.everyone
         return (
             step.copies_bytes(self.projection.weight.numel())
@@ -141,11 +122,10 @@ class TwoTowers(Objective):
         return 2 * FLOAT32 * self.compared(step) * step.everyone
 
     def compared(self, step: StepShape) -> int:
-        """How many images a rank compares with the captions of all ranks."""
         return step.batch_size
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """Bytes kept of the embeddings of this rank's pairs and of the other ranks' pairs."""
+        """Bytes kept of the embeddings of all ranks."""
         raise NotImplementedError
 
     def similarity_bytes(self, step: StepShape) -> int:
@@ -153,13 +133,11 @@ class TwoTowers(Objective):
         raise NotImplementedError
 
     def feature_bytes(self, step: StepShape) -> int:
-        """Bytes of one number of an embedding: on a GPU, autocast computes `F.normalize` in
-        float32.
-        """
+        """Bytes of a number of an embedding: on a GPU, autocast normalizes in float32."""
         return step.number_bytes if step.device_type == "cpu" else FLOAT32
 
     def embedding_bytes(self, step: StepShape) -> int:
-        """Bytes of one tower's embeddings of this rank's pairs, as they are sent."""
+        """One tower's embeddings of this rank, as they are sent."""
         return step.batch_size * self.text.joint * self.feature_bytes(step)
 
     def gathered(self, step: StepShape, towers: int) -> list[Exchange]:
@@ -186,15 +164,11 @@ class CaptionTokenizer:
 
 
 def text_tower(encoder: str) -> TextTower:
-    """The text tower that goes with the image encoder of that name.
-
-    Raises: InputError when there is none.
-    """
     return choose("text tower for encoder", encoder, TEXT_TOWERS)
 
 
 def ranks() -> dict[str, int]:
-    """The rank of this process and the number of ranks, as arguments of OpenCLIP's losses."""
+    """Rank and number of ranks, as arguments of OpenCLIP's losses."""
     if not dist.is_initialized():
         return {"rank": 0, "world_size": 1}
     return {"rank": dist.get_rank(), "world_size": dist.get_world_size()}

@@ -1,6 +1,4 @@
-"""Pre-train the same image encoder with a baseline, on the data path, loop and recipes of
-`catlip.pretrain`.
-"""
+"""Pre-train the same image encoder with a baseline, on the same data path, loop and recipes."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -39,8 +37,8 @@ SAME_BUT_FOR_EXCHANGE = {"clip_nonlocal": "clip", "siglip_gather": "siglip"}
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
-    """A baseline's recipes by name. They are CLIP's; a method other than CLIP starts without CLIP's
-    temperature, and a method that was tuned has starter and photos recipes of its own.
+    """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
+    a starter and photos of its own for a method that was tuned.
     """
     method = SAME_BUT_FOR_EXCHANGE.get(method, method)
     if method == "clip":
@@ -53,7 +51,6 @@ def recipes_of(method: str) -> dict[str, Recipe]:
 
 
 def method_of(config: PretrainBaseline) -> "Method":
-    """How the baseline is trained in this run."""
     from baselines.methods import BASELINES
     from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
     from catlip.pretraining.method import Method, classes_of, encoder_of
@@ -77,13 +74,11 @@ def method_of(config: PretrainBaseline) -> "Method":
 
 
 def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
-    """The run that the config of a record describes."""
     config = from_plain(settings, PretrainBaseline)
     return config, method_of(config)
 
 
 def main(config: PretrainBaseline) -> None:
-    """Train the baseline."""
     from catlip.pretraining.run import pretrain
 
     if record := pretrain(config, method_of(config)):

@@ -27,12 +27,9 @@ INITIAL_BIAS = -10.0
 class Sigmoid(TwoTowers):
     """Two towers, and binary cross-entropy over the pairs of all ranks.
 
-    Args:
-        image_encoder: what is to be transferred.
-        text: shape of the text tower.
     Attributes:
-        exchange: how ranks get each other's captions. "bidir": captions travel round a ring of
-            ranks in both directions; "gather": all at once. The gradient is the same.
+        exchange: how ranks get each other's captions: round a ring in both directions ("bidir"), or
+            all at once ("gather"). The gradient is the same.
     """
 
     name, label, colour, marker = "siglip", "SigLIP", "#007a5a", "^"
@@ -48,32 +45,27 @@ class Sigmoid(TwoTowers):
         self.loss = SigLipLoss(dist_impl=self.exchange, **ranks())
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:
-        """The loss in nats per image, summed over the pairs of the image."""
         return self.loss(image, text, self.logit_scale.exp(), self.logit_bias)
 
     def similarities(self, step: StepShape) -> Matmul:
-        """The products of this rank's images with the captions of each rank. When ranks gather,
-        OpenCLIP computes the products with the rank's own captions once more, times zero.
+        """This rank's images with the captions of each rank. When ranks gather, OpenCLIP computes
+        the products with the rank's own captions once more, times zero.
         """
         again = self.exchange == "gather" and step.ranks > 1
         return Matmul(step.batch_size, self.text.joint, step.batch_size, count=step.ranks + again)
 
     def embeddings_bytes(self, step: StepShape) -> int:
-        """The embeddings of this rank's pairs, and of the captions of the other ranks."""
+        """This rank's pairs, and the captions of the other ranks."""
         own = step.batch_size * (4 * step.number_bytes + self.feature_bytes(step))
         others = (step.everyone - step.batch_size) * step.number_bytes
         return self.text.joint * (own + others)
 
     def similarity_bytes(self, step: StepShape) -> int:
-        """The target, and the product of target and similarity; on a CPU the exponential of the
-        product too.
-        """
+        """The target, and its product with the similarity; on a CPU the exponential of that too."""
         return (3 if step.device_type == "cpu" else 2) * self.feature_bytes(step)
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """The embeddings of captions. In the ring they travel in both directions at once, and each
-        gradient returns the way that its caption came.
-        """
+        """Captions travel in both directions at once; each gradient returns its caption's way."""
         if self.exchange == "gather":
             return self.gathered(step, towers=1)
         times = 2 * (step.ranks - 1)

@@ -20,13 +20,7 @@ from catlip.objective import Objective
 
 
 class Superclass(Objective):
-    """An image encoder, a linear classifier over CLIP's subwords, and cross-entropy with their
-    IDF-weighted distribution.
-
-    Args:
-        image_encoder: what is to be transferred.
-        num_classes: V.
-    """
+    """A linear classifier over CLIP's subwords, and cross-entropy with their IDF."""
 
     name, label, colour, marker = "superclass", "SuperClass", "#a34a83", "v"
     needs = frozenset({"tokens"})
@@ -38,7 +32,6 @@ class Superclass(Objective):
         self.idf = RunningIdf(num_classes)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss in nats per image."""
         classes, present = self.classes_in(batch)
         if self.training:
             self.idf.count(classes, present)
@@ -55,5 +48,4 @@ class Superclass(Objective):
         return 3 * FLOAT32 * step.batch_size * self.classifier.out_features
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """How many captions of the step have each class."""
         return [self.idf.exchange(step)]

@@ -18,15 +18,11 @@ from catlip.encoder import NORM_EPS, ImageEncoder
 
 class Superclip(Contrastive):
     """CLIP, plus a layer norm and a linear classifier over CLIP's subwords, which take the mean of
-    the patch tokens as the encoder leaves them. The loss is the sum of both losses.
+    the patch tokens as the encoder leaves them. The loss is the sum of both.
 
-    A subword's weight is log((n + 1/B) / (c + 1/B)). B is the number of captions in a step on all
-    ranks, n the number of captions seen, and c the number of those with the subword, n and c in
-    units of B. For any B this is SuperClass's weight, log((1 + captions) / (1 + captions with it)).
-
-    Args:
-        image_encoder: what is to be transferred.
-        text: shape of the text tower.
+    A subword's weight is log((n + 1/B) / (c + 1/B)), with n captions seen and c of them with the
+    subword in units of the B of a step: for any B, SuperClass's log((1 + captions) / (1 + captions
+    with it)).
     """
 
     name, label, colour, marker = "superclip", "SuperCLIP", "#b8174f", "*"
@@ -43,9 +39,7 @@ class Superclip(Contrastive):
         self.idf = RunningIdf(TEXT_VOCABULARY)
 
     def forward(self, *batches: Batch) -> Tensor:
-        """The loss: nats per pair plus nats per image. In training, first counts all captions of
-        the step.
-        """
+        """In training, first counts all captions of the step."""
         if self.training:
             tokens = [batch.tokens for batch in batches if batch.tokens is not None]
             self.idf.count(*distinct_subwords(torch.cat(tokens)))
@@ -61,15 +55,13 @@ class Superclip(Contrastive):
         return *pairs, loss[None]
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Adds the input and the output of the layer norm, and the bytes kept of the logits."""
+        """Adds the input and the output of the layer norm, and the logits."""
         width = self.projection.in_features
         inputs = step.batch_size * width * (FLOAT32 + step.number_bytes)
         return super().kept_bytes(step) + inputs + step.logits_bytes(width, TEXT_VOCABULARY)
 
     def loss_bytes(self, step: StepShape) -> int:
-        """Three float32 gradients as large as the logits."""
         return 3 * FLOAT32 * step.batch_size * TEXT_VOCABULARY
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """Embeddings, and how many captions of the step have each subword."""
         return [*super().exchanges(step), self.idf.exchange(step)]

@@ -12,7 +12,6 @@ ENTRY = '\nif __name__ == "__main__":'
 
 
 def programs() -> Iterator[tuple[str, str]]:
-    """The module of each program, and the first sentence of its docstring."""
     for name in PACKAGES:
         spec = find_spec(name)
         assert spec is not None
@@ -33,7 +32,6 @@ def programs() -> Iterator[tuple[str, str]]:
 
 
 def main() -> None:
-    """Print the list."""
     if sys.argv[1:] not in ([], ["--help"], ["-h"]):
         print("error: choose a program: python -m catlip lists them", file=sys.stderr)
         sys.exit(2)

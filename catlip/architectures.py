@@ -8,16 +8,8 @@ Pool = Literal["token", "avg"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of an encoder.
-
-    Attributes:
-        width: numbers per token.
-        depth: transformer blocks.
-        heads: attention heads.
-        patch: pixels per side of a token.
-        stem: a key of STEMS.
-        pool: what is transferred: the class token ("token", as in the paper) or the mean of all
-            other tokens ("avg").
+    """Shape of an encoder: what is transferred (`pool`) is the class token, as in the paper, or the
+    mean of all other tokens ("avg"); `stem` is a key of STEMS.
     """
 
     width: int

@@ -1,8 +1,7 @@
-"""CatLIP: which nouns does the caption of this image contain?  (Section 3.2)
+"""CatLIP: which nouns does the caption of this image contain? (Section 3.2)
 
-Pre-training becomes multi-label classification over the synset vocabulary. Targets stay sparse: a
-caption has about three nouns and the vocabulary 24,320 classes, so a dense target would be 99.99 %
-zeros.
+Multi-label classification over the synset vocabulary. Targets stay sparse: a caption has about
+three nouns and the vocabulary 24,320 classes.
 """
 
 from typing import Any, Self
@@ -26,10 +25,9 @@ class Categorical(Objective):
     """An image encoder, a linear classifier over the vocabulary, and binary cross-entropy.
 
     Args:
-        image_encoder: the encoder to transfer.
         base_rates: [V] float in (0, 1), the fraction of training captions with each class. The bias
-            starts at its log-odds. The first loss is then that of a model that knows the frequency
-            of each noun, instead of V ln 2.
+            starts at its log-odds, so that the first loss is that of a model that knows the
+            frequency of each noun, instead of V ln 2.
         chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
             little faster.
     """
@@ -51,7 +49,6 @@ class Categorical(Objective):
         return cls(image_encoder, base_rates)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Nats per image."""
         assert batch.labels is not None, "the loader makes what `needs` names"
         features = self.image_encoder(batch.images)
         if self.chunk_classes:
@@ -62,22 +59,19 @@ class Categorical(Objective):
         return sparse_binary_cross_entropy(self.classifier(features), batch.labels)
 
     def recomputed(self, step: StepShape) -> list[Matmul]:
-        """With chunks, the products that give the logits."""
         return self.matmuls(step) if self.chunk_classes else []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """With chunks 0, because the backward pass computes the logits again."""
         return 0 if self.chunk_classes else super().kept_bytes(step)
 
     def loss_bytes(self, step: StepShape) -> int:
-        """With chunks: the logits of one chunk, their gradient, and the intermediate results."""
+        """With chunks: the logits of one chunk, their gradient, and intermediate results."""
         if not self.chunk_classes:
             return super().loss_bytes(step)
         return 5 * FLOAT32 * step.batch_size * min(self.chunk_classes, self.classifier.out_features)
 
 
 def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
-    """A new linear classifier of features [B, width] whose bias starts at `bias` [V]."""
     classifier = nn.Linear(width, len(bias))
     nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_STD)
     with torch.no_grad():
@@ -86,15 +80,12 @@ def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
 
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
-    """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`).
+    """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`),
+    in float32 or wider.
 
     The loss of an absent class is softplus(z), that of a present class softplus(z) - z. So one
-    dense softplus and one gather give the same value as a dense [B, V] target would.
-
-    Args:
-        logits: [B, V], any float dtype; reduced in float32 or wider.
-        labels: class ids in [0, V), at most once per image; an image may have none.
-    Returns: a scalar in nats per image.
+    dense softplus and one gather give the same value as a dense [B, V] target would. An image may
+    have no class, but none twice.
     """
     wide = _wide(logits)
     present = wide[labels.rows(), labels.values].sum()
@@ -104,21 +95,11 @@ def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
 def chunked_binary_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
 ) -> Tensor:
-    """Sparse binary cross-entropy of a linear classifier, without holding the [B, V] logits.
+    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`, without holding the
+    [B, V] logits.
 
-    Equal to `sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`.
-
-    Classes are taken `chunk` at a time, and their logits are computed again in the backward pass.
-    Apart from the gradients, this needs memory for a few times B x chunk numbers. It computes four
-    matrix products instead of the three of a linear layer.
-
-    Args:
-        features: [B, D]; under autocast, matrix products use autocast's dtype, as in a linear
-            layer.
-        weight, bias: [V, D] and [V], of the classifier.
-        labels: as in `sparse_binary_cross_entropy`.
-        chunk: classes at a time, at least 1.
-    Returns: a scalar in nats per image.
+    Classes are taken `chunk` at a time, and their logits are computed again in the backward pass:
+    four matrix products instead of three, and memory for a few times B x chunk numbers.
     """
     if torch.is_autocast_enabled(features.device.type):
         features = features.to(torch.get_autocast_dtype(features.device.type))
@@ -174,15 +155,12 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _wide_logits(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The logits [B, classes], float32 or wider, computed in the dtype of the features."""
     return _wide(F.linear(features, weight.to(features.dtype), bias.to(features.dtype)))
 
 
 def _labels_within(values: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
     """Each label's column in these logits, and 1 if the label is one of their classes, else 0.
-
-    Labels of other classes are kept, with any column, because removing them would wait for the
-    device.
+    Labels of other classes are kept, with any column: removing them would wait for the device.
     """
     column = values - first
     last = logits.shape[1] - 1

@@ -16,17 +16,9 @@ import msgspec
 
 @dataclass(frozen=True)
 class Test:
-    """Which numbers of the table of results a claim compares, and how they are paired.
-
-    Attributes:
-        compare: the name of the comparison in `reports.paper.evidence.COMPARISONS`.
-        kinds, metrics, where: the rows: their kinds and metrics, and values of other columns.
-        level: the column whose values are compared.
-        levels: which of them, or a word for how they are chosen.
-        names: of the metrics, for readers.
-        group: scale and encoder, where only these can test the claim.
-        factor: to the `unit`.
-        on_any_device: whether a CPU's number is evidence, too.
+    """Which numbers of the table of results a claim compares (a comparison of
+    `reports.paper.evidence.COMPARISONS`, kinds, metrics and values of other columns), and how they
+    are paired: by `levels` of the column `level`, or a word for how these are chosen.
     """
 
     compare: str
@@ -45,15 +37,9 @@ class Test:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper in this project's words.
-
-    Attributes:
-        source: where the paper makes it.
-        compared: what is measured for it, in which unit, and how values are paired.
-        rule: a name in `rules()`.
-        bound: the rule's bound, in the unit of `compared`.
-        settle: the command whose records would decide the claim.
-        tests: selections of the table of results; the claim can be tested by each of them.
+    """One claim of the paper in this project's words: where the paper makes it, what is measured
+    for it, a rule of `rules()` with its bound, the command that would decide it, and selections of
+    the table of results, by each of which it can be tested.
     """
 
     id: str
@@ -69,17 +55,14 @@ class Claim:
 
 @cache
 def claims() -> dict[str, Claim]:
-    """Id -> claim, in the order of the page."""
     return {claim["id"]: msgspec.convert(claim, Claim) for claim in _file()["claims"]}
 
 
 def rules() -> dict[str, str]:
-    """Name of a rule -> a sentence that says when a claim holds, and when it does not."""
     return dict(_file()["rules"])
 
 
 def least_pairs() -> int:
-    """The smallest number of pairs from which an interval is computed."""
     return int(_file()["least_pairs"])
 
 
@@ -89,20 +72,14 @@ def changes() -> str:
 
 
 def is_before_rules(started: str) -> bool:
-    """Whether a run was begun before the rules were first written.
-
-    Args:
-        started: the time in UTC as records have it; empty if unknown.
-    """
+    """Whether a run was begun, by the UTC time of its record, before the rules were written."""
     return bool(started) and started < _file()["written"].isoformat()
 
 
 @cache
 def digest() -> str:
-    """12 hexadecimal digits that change with the least number of pairs, a rule or a claim.
-
-    Topics and commands are left out, because no verdict depends on them; tests, because `compared`
-    says in words what they select.
+    """12 hexadecimal digits that change with the least number of pairs, a rule or a claim, but not
+    with topics, commands and tests, on which no verdict depends.
     """
     judged = [asdict(claim) | {"topic": "", "settle": ""} for claim in claims().values()]
     for claim in judged:

@@ -16,16 +16,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
 from catlip import __version__
 from catlip.program.errors import InputError as InputError  # for all that import it from here
-from catlip.program.out import check_out
 from catlip.program.ranges import check_ranges
 from catlip.system.foreign import printable
-from catlip.system.urls import take_credentials, with_urls
+from catlip.system.urls import is_remote, take_credentials, with_urls
 
 C = TypeVar("C")
 Program = tuple[type[Any], Callable[[Any], object]]  # a config and the function called with it
@@ -52,10 +52,9 @@ def run(
     Args:
         config: a frozen dataclass; its docstring is the help, examples included, and the docstrings
             of its fields are the help of the flags.
-        main: the program.
-        defaults: named instances, chosen by `--recipe NAME` (the first is the default); any field
-            can still be overridden. A dry run needs none of the fields that are required.
-        subcommands: other programs of this module, each chosen by its name as the first argument.
+        defaults: named instances, chosen by `--recipe NAME` (the first is the default). A dry run
+            needs none of the fields that are required.
+        subcommands: other programs of this module, chosen by their names as the first argument.
     Exits: 2 for an error that the user can correct, 130 on Ctrl-C.
     """
     # First of all, so that no credentials of a URL get into a record or a message.
@@ -91,6 +90,26 @@ def run(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def check_out(config: Any) -> None:
+    """Raises InputError, before any work, when the config's `out` cannot be written.
+
+    The default shows whether a file or a folder is meant: that of a file has a suffix.
+    """
+    out = getattr(config, "out", None)
+    if not isinstance(out, Path) or getattr(config, "dry_run", False):
+        return
+    if is_remote(out) or out.name in ("", ".."):
+        raise InputError(f"--out '{out}': give the path of a new file or folder on this machine")
+    default = type(config).__dataclass_fields__["out"].default
+    if isinstance(default, Path) and out.exists() and out.is_dir() == bool(default.suffix):
+        there, meant = ("folder", "file") if out.is_dir() else ("file", "folder")
+        raise InputError(f"--out {out} is a {there}; give the path of a {meant}")
+    above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    inside = out if out.is_dir() else above
+    if not inside.is_dir() or not os.access(inside, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: {inside} is not a folder that you may write to")
 
 
 def module_name() -> str:
@@ -166,10 +185,7 @@ def _read(config: type[C], prog: str, arguments: list[str], defaults: Mapping[st
 
 
 def _with_one_length(arguments: list[str], default: Any) -> list[str]:
-    """The arguments; if they give one of a recipe's two alternatives, the other is set to 0.
-
-    For example, --iterations on the command line replaces the epochs of the recipe.
-    """
+    """If one of a recipe's two alternatives, such as --iterations, is given, the other is 0."""
     given = {argument.partition("=")[0] for argument in arguments}
     alternatives = getattr(getattr(default, "recipe", None), "ALTERNATIVES", ())
     for name, other in itertools.permutations(alternatives, 2):

@@ -1,8 +1,4 @@
-"""The types with which an objective states the cost of its step: matrix products and exchanges.
-
-They hold plain numbers and need no torch. `bench.arithmetic` adds the cost of the image and text
-encoders, whose shapes it knows.
-"""
+"""The types with which an objective states the cost of its step, in plain numbers."""
 
 from dataclasses import dataclass
 
@@ -12,13 +8,9 @@ GIB = 2**30  # bytes
 
 @dataclass(frozen=True)
 class StepShape:
-    """The training step of one device, of which the cost is computed.
-
-    Attributes:
-        batch_size: images of this device.
-        ranks: devices that train together, each on `batch_size` images.
-        number_bytes: bytes of a number in matrix products: 2 under autocast, else 4.
-        device_type: "cuda" or "cpu", whose kernels, autocast and collectives differ a little.
+    """The training step of one device: its batch, the number of ranks, the bytes of a number in
+    matrix products (2 under autocast, else 4), and "cuda" or "cpu", whose kernels and collectives
+    differ.
     """
 
     batch_size: int
@@ -28,14 +20,11 @@ class StepShape:
 
     @property
     def everyone(self) -> int:
-        """The images of all ranks."""
         return self.batch_size * self.ranks
 
     def logits_bytes(self, width: int, classes: int) -> int:
-        """Bytes that autograd keeps for a linear classifier, apart from its input.
-
-        They are the float32 logits of each image and, under autocast, the 16-bit copy of the
-        weight.
+        """Bytes that autograd keeps for a linear classifier, apart from its input: the float32
+        logits and, under autocast, the 16-bit copy of the weight.
         """
         return FLOAT32 * self.batch_size * classes + self.copies_bytes(width * classes)
 
@@ -46,15 +35,7 @@ class StepShape:
 
 @dataclass(frozen=True)
 class TextTower:
-    """Shape of a text encoder.
-
-    Attributes:
-        width: numbers per token.
-        depth: transformer blocks.
-        heads: attention heads.
-        joint: width of the space that images and texts share.
-        context: tokens per caption.
-    """
+    """Shape of a text encoder; `joint` is the width of the space that images and texts share."""
 
     width: int
     depth: int
@@ -85,16 +66,13 @@ class Matmul:
 
 @dataclass(frozen=True)
 class Exchange:
-    """What every rank sends in one step for one purpose.
+    """What every rank sends in one step for one purpose (gradients, parameters, features, counts,
+    buffers or norm): `count` calls of the collective `kind`, or of "neighbour_exchange" round a
+    ring.
 
-    Attributes:
-        what: gradients, parameters, features, counts, buffers or norm.
-        kind: the collective, or neighbour_exchange (point to point, round a ring of ranks).
-        count: number of calls.
-        payload_bytes: bytes that one rank passes to all `count` calls together: the tensor that is
-            reduced or broadcast, its own part of a gather, the whole input of a reduce_scatter or
-            all_to_all, or the tensor for a neighbour.
-        world_size: number of ranks.
+    `payload_bytes` are passed by one rank to all calls together: the tensor that is reduced or
+    broadcast, its own part of a gather, the whole input of a reduce_scatter or all_to_all, or the
+    tensor for a neighbour.
     """
 
     what: str
@@ -105,9 +83,8 @@ class Exchange:
 
     @property
     def sent_bytes(self) -> float:
-        """The bytes that leave a rank when the collective runs round a ring.
-
-        For a broadcast it is the mean, because the last rank passes nothing on.
+        """The bytes that leave a rank when the collective runs round a ring; the mean for a
+        broadcast, because the last rank passes nothing on.
         """
         n, payload = self.world_size, self.payload_bytes
         return {

@@ -1,9 +1,4 @@
-"""What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`.
-
-It works for any method: it counts the parameters of the objective, counts floating-point operations
-by passing the shapes of two images and their captions through it, and takes the speed of a large
-matrix product as that of the device.
-"""
+"""What a pre-training run would do and cost: `--dry-run` of any method's `pretrain`."""
 
 import json
 import statistics
@@ -46,7 +41,6 @@ def describe(
         objective: on the device "meta", in training mode.
         batch: a few images at the base resolution, with what the objective needs.
         num_samples: samples in the data set; 0 if unknown.
-        place: the rank and device that would train.
     """
     ranks = place.world_size
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
@@ -79,7 +73,6 @@ def describe(
 
 
 def print_transfer(recipe: ImageRecipe, protocol: str, place: Place) -> None:
-    """Print what a transfer by this recipe would do, and how it differs from the release."""
     if place.is_main:
         print(*_what(recipe, place, recipe.length()), sep="\n")
         print(*differences(recipe, protocol), sep="\n")

@@ -1,9 +1,8 @@
 """The image encoder: a vision transformer (Dosovitskiy et al. 2021), as the paper pre-trains it.
 
-The blocks are timm's. Encoders differ in the stem that turns pixels into tokens: `patchify` is
-ViT's strided convolution, `conv` the three convolutions of the reference release, and `hybrid` a
-small convolutional network whose feature map is cut into tokens, as in ViT's hybrid. The small
-encoders use this stem, because a plain ViT learns too slowly from a few thousand images.
+The blocks are timm's. The stem turns pixels into tokens: `patchify` is ViT's strided convolution,
+`conv` the three convolutions of the reference release, and `hybrid` a small convolutional network,
+for small encoders: a plain ViT learns too slowly from a few thousand images.
 """
 
 from collections.abc import Callable
@@ -36,10 +35,8 @@ class ImageEncoder(VisionTransformer):
     def forward(  # type: ignore[override]
         self, images: Tensor, patches: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The features of images [B, 3, H, W], uint8 or float in [0, 1].
-
-        Returns: the features [B, num_features], pooled as `pool` says; with `patches` also the
-        tokens of the patches [B, N, num_features], from the same pass.
+        """The features [B, num_features] of images [B, 3, H, W], uint8 or float in [0, 1]; with
+        `patches` also the tokens of the patches [B, N, num_features], from the same pass.
         """
         tokens = self.forward_features(unit_range(images))
         features = self.forward_head(tokens)
@@ -47,10 +44,8 @@ class ImageEncoder(VisionTransformer):
 
 
 class ReleaseEncoder(ImageEncoder):
-    """An encoder that resizes its position embeddings as the release does.
-
-    They are interpolated along the row of tokens, while timm interpolates them on their 2-D grid.
-    They are added in the precision of the tokens, which under autocast is bfloat16.
+    """An encoder that resizes its position embeddings as the release does: along the row of tokens,
+    while timm interpolates them on their 2-D grid. They are added in the precision of the tokens.
     """
 
     def _pos_embed(self, x: Tensor) -> Tensor:
@@ -81,10 +76,7 @@ def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
 
 
 class StemEmbed(PatchEmbed):
-    """timm's patch embedding with a stack of convolutions in place of its single one.
-
-    The total stride is the same.
-    """
+    """timm's patch embedding with a stack of convolutions in place of its single one."""
 
     def __init__(self, stem: Callable[[int], nn.Module], *, embed_dim: int, **patch_embed: Any):
         super().__init__(embed_dim=embed_dim, **patch_embed)
@@ -106,14 +98,11 @@ def conv_stem(width: int) -> nn.Sequential:
 
 
 def conv_width(width: int) -> int:
-    """Channels between the convolutions of the release's stem, which ends `width` wide."""
     return max(32, width // 4)
 
 
 def hybrid_stem(width: int) -> nn.Sequential:
-    """A convolution and three residual blocks, each of stride 2, with batch norm as in the
-    release's stem.
-    """
+    """A convolution and three residual blocks, each of stride 2, with batch norm."""
     widths = hybrid_widths(width)
     return nn.Sequential(
         nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False),
@@ -124,7 +113,6 @@ def hybrid_stem(width: int) -> nn.Sequential:
 
 
 def hybrid_widths(width: int) -> list[int]:
-    """Channels after each part of the hybrid's stem."""
     return [width // 8, width // 4, width // 2, width]
 
 
@@ -151,25 +139,19 @@ def build_encoder(
     patch_drop_rate: float = 0.0,
     checkpointing: bool = False,
 ) -> ImageEncoder:
-    """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels.
-
-    For images of another size, in whole patches, the position embeddings are resampled: in 2-D, or
-    for `conv` stems as the release does.
+    """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels,
+    which are resampled for images of another size in whole patches.
 
     Args:
         pool: what is transferred, if not the architecture's `pool`; "avg" has no class token.
         attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention
-            matrix (its softmax is float32 under autocast on a GPU; on a CPU autocast leaves it in
-            bfloat16).
+            matrix (its softmax is float32 under autocast on a GPU, bfloat16 on a CPU).
         drop_path: probability that the last block is skipped for an image in training; it rises
             linearly from 0 at the first block.
         patch_drop_rate: fraction of the patch tokens that are removed before the blocks in
-            training, chosen at random for each image, as in FLIP (Li et al. 2023); the class token
-            stays.
+            training, at random for each image, as in FLIP (Li et al. 2023); the class token stays.
         checkpointing: keep only the input of each block, and compute the rest again in the backward
             pass.
-    Raises: InputError for a name that is not in ENCODERS, a resolution that is not a whole number
-        of patches, or a `drop_path` or `patch_drop_rate` outside [0, 1).
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
@@ -210,10 +192,9 @@ def build_encoder(
 def encoder_as_release(encoder: ImageEncoder) -> None:
     """Initialise an encoder as the release does: `--initialization release`.
 
-    Its configuration files name other rules, which its code does not apply. The code draws the
-    weights of all linear layers by Xavier's uniform rule and sets their biases to zero. It draws
-    the class token and the positions from a normal distribution. Convolutions and norms start as in
-    torch, here too.
+    Its configuration files name other rules, which its code does not apply: it draws all linear
+    layers by Xavier's uniform rule with zero biases, and class token and positions from a normal
+    distribution.
     """
     linear_as_release(encoder)
     if encoder.cls_token is not None:
@@ -223,7 +204,6 @@ def encoder_as_release(encoder: ImageEncoder) -> None:
 
 
 def linear_as_release(module: nn.Module) -> None:
-    """Initialise all linear layers of a module, or the module itself if it is one."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

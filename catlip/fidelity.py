@@ -1,8 +1,8 @@
 """One list of the differences from the reference release of CatLIP.
 
-A recipe with the numbers of the paper or of the release (`source`) can be mistaken for theirs. So
-its `--dry-run` prints each difference that concerns it, and every record made by it has them in its
-notes. Differences that change no result are not listed.
+A recipe with the numbers of the paper or of the release (`source`) can be mistaken for theirs: its
+`--dry-run` prints each difference that concerns it, and records made by it have them in their
+notes.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,9 @@ Recipe = Any  # an ImageRecipe; its module imports more than a report should nee
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference from the release.
-
-    Attributes:
-        what: how it is here, and how in the release.
-        concerns: whether it changes a training by this recipe and method. Methods of pre-training
-            are named as in records, those of transfer as in TRANSFER.
+    """One difference from the release: how it is here and there, and whether it concerns a training
+    by a recipe and method. Methods of pre-training are named as in records, those of transfer as in
+    TRANSFER.
     """
 
     what: str
@@ -31,7 +28,6 @@ class Difference:
 
 
 def of(*methods: str) -> Callable[[Recipe, str], bool]:
-    """A `concerns` that is true for all recipes of these methods."""
     return lambda recipe, method: method in methods
 
 
@@ -142,12 +138,7 @@ def warmup_steps(recipe: Recipe, num_steps: int) -> int:
 
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
-    """The differences from the release in a training by `recipe`; [] for this project's recipes.
-
-    Args:
-        method: as in `Difference`.
-        num_steps: of the run, if known.
-    """
+    """The differences from the release in a training by `recipe`; [] for this project's recipes."""
     if recipe.source == "own":
         return []
     texts = [difference.what for difference in DIFFERENCES if difference.concerns(recipe, method)]

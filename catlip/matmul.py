@@ -14,11 +14,7 @@ MEASURED_S = {"cuda": 2.0, "cpu": 0.5}
 
 
 def matmul_flops_per_s(device: torch.device, precision: str) -> list[float]:
-    """FLOP/s of square matrix products in that precision, one number per measurement.
-
-    Args:
-        precision: fp32, bf16 or fp16; fp32 follows torch's settings, by default without TF32.
-    """
+    """FLOP/s of square matrix products in that precision, one number per measurement."""
     side, products = SIDES[device.type], PRODUCTS[device.type]
     matrix = torch.randn(side, side, device=device).to(AUTOCAST.get(precision, torch.float32))
     taken: list[float] = []

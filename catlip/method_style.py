@@ -1,8 +1,7 @@
 """How a method is shown: its label, its colour on white, and its marker; and the order of methods.
 
-The class of a method states its style, and its records repeat it, so that a page can be made
-without the code of the method. The styles of this project's methods are listed here too, because
-earlier records hold only the names of their methods.
+The class of a method states its style, and its records repeat it. Those of this project's methods
+are listed here too, because earlier records hold only the names of their methods.
 """
 
 import re
@@ -19,8 +18,6 @@ MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled
 
 @dataclass(frozen=True)
 class Shown:
-    """A method as readers see it."""
-
     label: str
     colour: str
     marker: str
@@ -48,13 +45,7 @@ _stated: dict[str, Shown] = {}  # stated by the records of the page that is bein
 
 
 def learn(records: Iterable[Mapping[str, Any]]) -> None:
-    """Store the styles that records state, in place of those stored before.
-
-    They are used for methods that are not KNOWN.
-
-    Args:
-        records: the `shown_as` of each record: method -> label, colour and marker.
-    """
+    """Store the styles of unknown methods that records state, in place of those before."""
     _stated.clear()
     for shown_as in records:
         for method, stated in shown_as.items():
@@ -62,7 +53,7 @@ def learn(records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _style(method: str, stated: Mapping[str, Any]) -> Shown:
-    """The stated style; what cannot be shown is replaced by the style of unknown methods."""
+    """The stated style; what cannot be drawn is replaced by that of unknown methods."""
     label, colour, marker = (stated.get(key) for key in ("label", "colour", "marker"))
     is_colour = isinstance(colour, str) and re.fullmatch("#[0-9a-fA-F]{6}", colour)
     return Shown(
@@ -73,23 +64,20 @@ def _style(method: str, stated: Mapping[str, Any]) -> Shown:
 
 
 def name_of(method: str) -> str:
-    """The label of a method; if it is unknown, its name in the record, clipped."""
     shown = KNOWN.get(method) or _stated.get(method)
     return shown.label if shown else clipped(method)
 
 
 def colour_of(method: str) -> str:
-    """A method's colour; a variant such as `catlip:raw` has the colour of its method."""
+    """A method's colour; a variant such as `catlip:raw` has that of its method."""
     return _shown(method).colour
 
 
 def marker_of(method: str) -> str:
-    """A method's marker; a variant has the marker of its method."""
     return _shown(method).marker
 
 
 def stated_colours() -> list[str]:
-    """The colours that records state, sorted, each once."""
     return sorted({shown.colour for shown in _stated.values()})
 
 
@@ -108,10 +96,7 @@ def ordered(methods: Iterable[str]) -> list[str]:
 
 
 def is_ours(method: str) -> bool:
-    """Whether the encoder was trained here, or is this project's untrained one.
-
-    A name such as `timm:vit_tiny` is that of an encoder from elsewhere.
-    """
+    """Whether the encoder was trained here, or is this project's untrained one."""
     return not method.startswith(NOT_OURS)
 
 

@@ -1,20 +1,8 @@
 """What a method of pre-training is: one file with one subclass of `Objective`.
 
-    class ToyObjective(Objective):
-        name, label, colour, marker = "toy", "Toy", "#7a6000", "P"
-        needs = frozenset({"tokens"})
-
-        def __init__(self, image_encoder: ImageEncoder):
-            super().__init__()
-            self.image_encoder = image_encoder
-            self.head = nn.Linear(image_encoder.num_features, 10)
-
-        def forward(self, batch: Batch) -> Tensor:
-            return self.head(self.image_encoder(batch.images)).square().mean()
-
 Such a file in `baselines/`, or in a folder that `CATLIP_METHODS` names, is a method of every
 program: `baselines.pretrain --method toy` trains it, `bench.step_time --methods catlip toy` times
-it, and the page shows its label in its colour.
+it, and the page shows its label in its colour. CONTRIBUTING.md shows an example.
 """
 
 from typing import TYPE_CHECKING, Self
@@ -37,14 +25,12 @@ class Objective(nn.Module):
 
     Attributes:
         name: what programs and records call the method.
-        label, colour, marker: how the page shows it: a name, #rrggbb on white, and a marker of
-            matplotlib.
+        label, colour, marker: how the page shows it.
         needs: the optional fields of a Batch that it reads: "labels", "tokens", or both.
         whole_step: whether it is called with all micro-batches of a step at once.
         starts: the optional fields of a recipe that it reads: "temperature", "logit_bias", or both.
-        text: the shape of its text encoder, if it has one; the text encoder itself is its member
-            `text_encoder`.
-        image_encoder: what is transferred after training; maps [B, 3, H, W] to [B, num_features].
+        text: the shape of its member `text_encoder`, if it has one.
+        image_encoder: what is transferred; maps [B, 3, H, W] to [B, num_features].
     """
 
     name: str = ""
@@ -61,11 +47,9 @@ class Objective(nn.Module):
     def build(
         cls, image_encoder: "ImageEncoder", encoder_name: str, base_rates: Tensor | None
     ) -> Self:
-        """The method on an image encoder.
+        """The method on a freshly initialised image encoder, a key of ENCODERS.
 
         Args:
-            image_encoder: freshly initialised.
-            encoder_name: which of `catlip.encoder.ENCODERS` it is.
             base_rates: [V] float in (0, 1), the fraction of training captions that hold each class;
                 None for a method that needs no labels.
         """
@@ -87,10 +71,7 @@ class Objective(nn.Module):
         return True
 
     def matmuls(self, step: StepShape) -> list[Matmul]:
-        """The matrix products of one device's forward pass outside the image and text encoders.
-
-        By default there is one for each linear layer, over all images.
-        """
+        """Matrix products of a forward pass outside the two encoders; by default linear layers."""
         return [
             Matmul(step.batch_size, layer.in_features, layer.out_features)
             for layer in self._layers()
@@ -101,31 +82,20 @@ class Objective(nn.Module):
         return []
 
     def kept_bytes(self, step: StepShape) -> int:
-        """Bytes that autograd keeps on one device, without the two encoders and the image features.
-
-        By default they are the float32 output of each linear layer and, under autocast, the 16-bit
-        copy of its weight.
-        """
+        """Bytes that autograd keeps on a device outside the two encoders and the image features."""
         return sum(
             step.logits_bytes(layer.in_features, layer.out_features) for layer in self._layers()
         )
 
     def loss_bytes(self, step: StepShape) -> int:
-        """Bytes in use beyond `kept_bytes` when the backward pass of the loss begins.
-
-        By default they are two float32 gradients as large as the outputs of the linear layers.
-        """
+        """Bytes beyond `kept_bytes` when the backward pass of the loss begins."""
         return sum(2 * FLOAT32 * step.batch_size * layer.out_features for layer in self._layers())
 
     def exchanges(self, step: StepShape) -> list[Exchange]:
-        """What each of several ranks sends in a step, apart from gradients, parameters and buffers.
-
-        By default nothing.
-        """
+        """What each of several ranks sends in a step beside gradients, parameters and buffers."""
         return []
 
     def _layers(self) -> list[nn.Linear]:
-        """The linear layers outside the image and text encoders."""
         return [
             module
             for name, module in self.named_modules()
@@ -134,5 +104,4 @@ class Objective(nn.Module):
 
 
 def shown_as(method: Objective | type[Objective]) -> dict[str, str]:
-    """How the page shows a method, for records."""
     return {"label": method.label, "colour": method.colour, "marker": method.marker}

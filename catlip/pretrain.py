@@ -31,7 +31,6 @@ class PretrainCatLIP(LabelledRun):
 
 
 def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) -> "Categorical":
-    """CatLIP's objective, initialised as the recipe says."""
     from catlip.categorical import Categorical
     from catlip.encoder import linear_as_release
     from catlip.pretraining.method import encoder_of
@@ -43,7 +42,6 @@ def categorical(recipe: Recipe, base_rates: "Tensor", chunk_classes: int = 0) ->
 
 
 def method_of(config: PretrainCatLIP) -> "Method":
-    """How CatLIP is trained in this run."""
     from catlip.pretraining.method import Method, classes_of
 
     classes = classes_of(config)
@@ -59,7 +57,6 @@ def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
 
 
 def main(config: PretrainCatLIP) -> None:
-    """Train CatLIP."""
     from catlip.pretraining.run import pretrain
 
     if record := pretrain(config, method_of(config)):

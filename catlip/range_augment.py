@@ -1,17 +1,13 @@
 """RangeAugment: how strongly to augment is learnt (Mehta et al. 2022; the paper's Appendix A).
 
 Brightness, contrast and noise each change a random half of a batch, by magnitudes drawn from a
-range whose two ends are parameters. The ends follow the gradient of the objective and of a loss of
-their own, which pulls the augmented images towards a target PSNR. That target falls from 40 to 20
-dB over training: pictures hardly change at first, and a lot at the end.
+range whose two ends are parameters. They follow the gradient of the objective and of a loss of
+their own, which pulls the augmented images towards a target PSNR, from 40 dB down to 20 over
+training.
 
-    objective = Augmented(Categorical(encoder, base_rates), RangeAugment())
-    images, loss = RangeAugment()(images, progress=step / num_steps)    # or by itself
-
-Nothing here counts steps or holds a random state. The training loop gives the progress of the run,
-and seeds torch's random numbers before each micro-batch. So each image is augmented in the same way
-if the run is stopped and resumed, or spread over other ranks and micro-steps. It is also augmented
-in the same way with every method, because these numbers are drawn first.
+Nothing here counts steps or holds a random state: the loop gives the progress, and seeds torch
+before each micro-batch. So an image is augmented alike if the run is resumed, spread over other
+ranks, or of another method, because these numbers are drawn first.
 """
 
 import math
@@ -33,31 +29,19 @@ OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 @dataclass(frozen=True)
 class SoftClip:
-    """A learnable number kept between two bounds by a sigmoid.
-
-    Attributes:
-        least, most: the bounds.
-        raw: what goes into the sigmoid at the start of training.
-    """
+    """A learnable number between two bounds; `raw` is the input of its sigmoid at the start."""
 
     least: float
     most: float
     raw: float
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """The number between the bounds, for `raw` of any shape."""
         return self.least + (self.most - self.least) * torch.sigmoid(raw)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One way to change images.
-
-    Attributes:
-        apply: images [n, 3, H, W], magnitudes [n, 1, 1, 1] and standard normal noise [n, 3, H, W]
-            to images.
-        low, high: the ends of the range of its magnitudes.
-    """
+    """Changes images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise."""
 
     apply: Callable[[Tensor, Tensor, Tensor], Tensor]
     low: SoftClip
@@ -65,7 +49,6 @@ class Operation:
 
 
 def brightness(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
-    """All pixels scaled."""
     return images * magnitude
 
 
@@ -76,7 +59,6 @@ def contrast(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
 
 
 def gaussian_noise(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
-    """Independent noise added to each value."""
     return images + magnitude * noise
 
 
@@ -94,10 +76,10 @@ class Draws:
 
     Attributes:
         order: names of the operations, in the order in which they are applied.
-        chosen: each operation's images, [n] int64 indices.
-        where: each operation's magnitudes, [n] float in [0, 1): 0 is the low end of the range, 1
-            the high end.
-        noise: [n, 3, H, W] float, standard normal.
+        chosen: each operation's images, [n] int64.
+        where: each operation's magnitudes, [n] in [0, 1): 0 is the low end of the range, 1 the
+            high.
+        noise: [n, 3, H, W].
     """
 
     order: list[str]
@@ -107,10 +89,9 @@ class Draws:
 
 
 def draw(images: Tensor) -> Draws:
-    """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation.
-
-    They come from torch's generator of the images' device. Only the order, which is needed on the
-    CPU, comes from the CPU's generator: nothing is copied to the device, and nothing waits for it.
+    """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation,
+    from torch's generator of their device. Only the order, which is needed on the CPU, comes from
+    the CPU's generator: nothing waits for the device.
     """
     names, half = list(OPERATIONS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
@@ -120,15 +101,13 @@ def draw(images: Tensor) -> Draws:
 
 
 class RangeAugment(nn.Module):
-    """Changes brightness, contrast and noise by learnable ranges; in evaluation mode, nothing.
-
-    The six ends of the ranges are 0-D parameters.
+    """Changes brightness, contrast and noise by learnable ranges, whose six ends are 0-D
+    parameters; in evaluation mode, nothing.
 
     Args:
         psnr: target in dB at the start and at the end of training; 40 to 10 for detection.
     Attributes:
-        psnr_db: 0-D, the PSNR of the last augmented batch, without gradient; reading its value
-            waits for the device.
+        psnr_db: 0-D, of the last augmented batch; reading its value waits for the device.
     """
 
     def __init__(self, psnr: tuple[float, float] = (40.0, 20.0)):
@@ -143,14 +122,9 @@ class RangeAugment(nn.Module):
         self.psnr_db = torch.tensor(math.nan)
 
     def forward(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
-        """Augmented images, and the loss of their distance from the target PSNR.
-
-        Args:
-            images: [B, 3, H, W] uint8, or float in [0, 1].
-            progress: fraction of the training steps that are done, in [0, 1]; the same for all
-                micro-steps and ranks of a step.
-        Returns: [B, 3, H, W] in [0, 1], float32 or wider, and a scalar. In evaluation mode they are
-            the images unchanged, and zero.
+        """Augmented images [B, 3, H, W] in [0, 1], float32 or wider, and the scalar loss of their
+        distance from the target PSNR at `progress`, the fraction of the training steps that are
+        done.
         """
         if not self.training:
             return images, torch.zeros((), device=images.device)
@@ -164,7 +138,6 @@ class RangeAugment(nn.Module):
         return augmented, ALPHA / PEAK * F.smooth_l1_loss(error, target)
 
     def augment(self, images: Tensor, draws: Draws) -> Tensor:
-        """`images` [B, 3, H, W] float in [0, 1] with `draws` applied to them, clipped to [0, 1]."""
         ranges = self.ranges()
         for name in draws.order:
             low, high = ranges[name]["low"], ranges[name]["high"]
@@ -175,7 +148,6 @@ class RangeAugment(nn.Module):
         return images.clamp(0, 1)
 
     def ranges(self) -> dict[str, dict[str, Tensor]]:
-        """The "low" and the "high" end of each operation's magnitudes, 0-D."""
         return {
             name: {"low": op.low(self.low[name]), "high": op.high(self.high[name])}
             for name, op in OPERATIONS.items()
@@ -199,15 +171,11 @@ class Augmented(Objective):
         return self.objective.image_encoder
 
     def set_progress(self, share: float) -> None:
-        """Store the progress for RangeAugment, and pass it to the objective."""
         self.progress = share
         self.objective.set_progress(share)
 
     def forward(self, *batches: Batch) -> Tensor:
-        """The loss, a scalar, mean per image.
-
-        There are several batches if the objective takes all batches of a step at once.
-        """
+        """The loss of one batch, or of all batches of a step."""
         augmented, losses = [], []
         for batch in batches:
             images, loss = self.range_augment(batch.images, self.progress)
@@ -216,16 +184,15 @@ class Augmented(Objective):
         return self.objective(*augmented) + torch.stack(losses).mean()
 
     def lr_scale(self, name: str) -> float:
-        """The objective's scale for its parameters; the ranges learn at the full rate."""
+        """The objective's for its parameters; the ranges learn at the full rate."""
         bare = name.removeprefix(OBJECTIVE)
         return self.objective.lr_scale(bare) if bare != name else 1.0
 
     def decays(self, name: str) -> bool:
-        """As the objective says."""
         return self.objective.decays(name.removeprefix(OBJECTIVE))
 
     def metrics(self) -> dict[str, Tensor]:
-        """For the log, 0-D each: the last batch's PSNR, the ranges, and the objective's metrics."""
+        """The last batch's PSNR, the ranges, and the objective's metrics, 0-D each."""
         metrics = {"psnr_db": self.range_augment.psnr_db}
         for name, ends in self.range_augment.ranges().items():
             metrics |= {f"{name}_{end}": value for end, value in ends.items()}
@@ -233,9 +200,7 @@ class Augmented(Objective):
 
 
 def target_mse(progress: float, start_db: float, end_db: float) -> float:
-    """The target mean squared error of 8-bit pixels at `progress` in [0, 1]: half a cosine, in MSE,
-    from one PSNR to the other.
-    """
+    """The target mean squared error of 8-bit pixels: half a cosine, in MSE, between two PSNRs."""
     start, end = (PEAK / 10 ** (psnr / 10) for psnr in (start_db, end_db))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 

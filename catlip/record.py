@@ -1,17 +1,13 @@
 """A record: one run of any program, as one JSON file.
 
-The reports are made from records and published numbers alone.
+    with Record(path, kind=Memory, config=config) as record:
+        record.samples["peak_gib"] = [...]
+        record.measured(Memory(model="vit_b16", ...))
 
-    with Record(path, kind=StepTime, config=config) as record:
-        record.samples["catlip_total_ms"] = [...]
-        record.measured(StepTime(methods={...}, ...))
-
-During the run there is a partial record, `NAME.json.partial`, in the folder of the record. If the
-block ends without an error, the record is written atomically and the partial is deleted. Otherwise
-the partial stays, and is reported as incomplete. A long run calls `record.save()` after each part
-that it has measured, so that the partial has this part even if the run is killed. A command that is
-refused before it has begun to work leaves no partial of its own, and does not change that of an
-earlier run. A record of a run that had finished before does not say how busy the machine is now.
+During the run there is a partial record, `NAME.json.partial`. If the block ends without an error,
+the record is written atomically and the partial is deleted; otherwise the partial stays, and is
+reported as incomplete. A long run calls `record.save()` after each part, so that the partial has it
+even if the run is killed. A command that is refused before it has begun to work leaves no partial.
 """
 
 import contextlib
@@ -65,14 +61,9 @@ _making: list["Record"] = []  # records whose `with` blocks have not ended, the 
 
 
 class Record:
-    """A run's config, environment, metrics and raw samples.
+    """A run's config, environment, metrics and raw samples; the name is the stem of the path.
 
-    Args:
-        path: the file, ending in .json; its stem is the record's name.
-        kind: what was run, a subclass of `catlip.results.kind.Kind`.
-        config: a dataclass or a dict; everything that determines the run.
     Attributes:
-        metrics: name -> number or nested dict; units are in the names.
         samples: name -> list of raw values (per step, per seed).
         notes: sentences a reader of the numbers must know.
         shown_as: method -> its label, colour and marker in the reports.
@@ -121,17 +112,13 @@ class Record:
         return read_run(plain(self._body()), type(metrics))
 
     def save(self) -> None:
-        """Write what was measured so far into the partial.
-
-        Outside the `with` block it does nothing, so that ranks that do not write can call it.
-        """
+        """Write what was measured so far into the partial; outside the `with` block nothing."""
         if self in _making:
             self.begun = True
             self._write(self.partial)
 
     @property
     def _is_made_again(self) -> bool:
-        """Whether this process has only read what an earlier one measured."""
         return self.finished_before and not self.begun
 
     def __exit__(
@@ -146,8 +133,9 @@ class Record:
             self.notes.append(FINISHED_NOTE)
         else:
             self.environment |= self._usage.so_far()
-        if "torch" in sys.modules:
-            self.environment["threads"] = _threads()  # a training chooses how many when it starts
+        if torch := sys.modules.get("torch"):
+            # A training chooses how many when it starts.
+            self.environment["threads"] = torch.get_num_threads()
         if self.attention:
             self.environment["attention"] = "+".join(sorted(self.attention))
         refused = isinstance(error, InputError | OSError) and not self.begun
@@ -169,25 +157,18 @@ class Record:
 
 
 def note_attention(kernels: Iterable[str]) -> None:
-    """Add kernels of scaled-dot-product attention that ran to the record that is being made."""
     if _making:
         _making[-1].attention.update(kernels)
 
 
 def note_begun() -> None:
-    """Mark the run of the record that is being made as begun.
-
-    Its input can be used; if it fails from now on, the partial stays, as incomplete.
-    """
+    """The run of the record has begun to work: if it fails from now on, the partial stays."""
     if _making:
         _making[-1].begun = True
 
 
 def note_finished() -> None:
-    """Mark the record that is being made as of a run that had finished before, wholly or in part.
-
-    If this process does nothing more for it, its own time, load and energy are not recorded.
-    """
+    """The run of the record that is being made had finished before, wholly or in part."""
     if _making:
         _making[-1].finished_before = True
 
@@ -204,14 +185,11 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees either the old file or the whole new one.
-
-    Raises: OSError that names `path`, for example on a full disk; the old file then stays.
-    """
+    """Write a file so that there is either the old one or the whole new one, on a full disk too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # of a killed process, or a link that would be followed
-        with naming(path), open(temporary, "xb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -224,10 +202,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Convert dataclasses, paths, tuples, sets and numpy scalars to types that JSON has.
-
-    A LATER field that has its default is left out.
-    """
+    """Dataclasses, paths, sets and numpy scalars as JSON's types; no default LATER fields."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name))
@@ -246,10 +221,7 @@ def plain(value: Any) -> Any:
 
 
 def from_plain(value: Any, of: type[T]) -> T:
-    """The dataclass of type `of` that `plain` converted; unknown fields are ignored.
-
-    Raises: InputError that names the first field that is missing, of another type, or refused.
-    """
+    """The dataclass that `plain` converted; unknown fields are ignored."""
     try:
         return msgspec.convert(value, of, dec_hook=lambda kind, text: kind(text))
     except msgspec.ValidationError as error:
@@ -262,7 +234,6 @@ def build_name(device_type: str) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The content of a record file. Raises: InputError when it is not a record."""
     try:
         record: dict[str, Any] = json.loads(read_regular(path))
         record["kind"], record["metrics"]
@@ -274,10 +245,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Machine, device, versions and code revision of this process.
-
-    Nothing in it identifies a person or a host.
-    """
+    """Machine, device, versions and code revision; nothing identifies a person or a host."""
     cpu = _cpu()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     described: dict[str, Any] = {
@@ -296,17 +264,11 @@ def environment() -> dict[str, Any]:
     return described | (_torch_environment() if "torch" in sys.modules else {})
 
 
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
 def _torch_environment() -> dict[str, Any]:
     import torch
 
     described: dict[str, Any] = {
-        "threads": _threads(),
+        "threads": torch.get_num_threads(),
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
     }
     if torch.cuda.is_available():
@@ -344,9 +306,8 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    """The name of the processor, with its family and model if the name has no number.
-
-    Virtual machines often give processors of several generations one name, such as "AMD EPYC".
+    """The name of the processor, with its family and model if the name has no number, as virtual
+    machines give processors of several generations one name, such as "AMD EPYC".
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

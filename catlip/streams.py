@@ -1,11 +1,8 @@
-"""Every random stream of a run, by name.
+"""Every random stream of a run, by name. Its random numbers depend on the run's seed, the stream,
+and what they are for: an epoch, a step or a position.
 
-The random numbers of a run depend on its seed, the stream, and what they are for: an epoch, a step
-or a position.
-
-The number of a stream makes its random numbers different from those of other streams with the same
-seed. Never change a number: the same command would then give other results. Weights, heads and the
-batches of a linear probe use the seed itself.
+Never change the number of a stream: the same command would then give other results. Weights, heads
+and the batches of a linear probe use the seed itself.
 """
 
 from typing import Literal
@@ -26,10 +23,6 @@ CAPTIONS = 12  # which of several captions a sample has in an epoch
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:
-    """The random numbers of a stream of the run with this seed.
-
-    `numbers` say what they are for: an epoch, a step or a position.
-    """
     return np.random.default_rng([seed, stream, *numbers])
 
 

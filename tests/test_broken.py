@@ -1,6 +1,4 @@
-"""What cannot be read is counted once, by cause, survives a resume, and ends a run when it is too
-much.
-"""
+"""What cannot be read is counted by cause, survives a resume, and too much ends a run."""
 
 import json
 from contextlib import nullcontext
@@ -10,36 +8,10 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenImages, BrokenLog, read_broken
-from catlip.record import Record, read_record
 
 
 def some(count: int, cause: str = "cut short", first: int = 0) -> list[BrokenImage]:
     return [BrokenImage(f"0.tar:{number}", cause) for number in range(first, first + count)]
-
-
-def test_an_image_is_counted_once_however_often_it_is_met() -> None:
-    broken = BrokenImages()
-    assert broken.add([*some(2), *some(2)]) == some(2)
-    assert broken.add([*some(3), *some(4, "empty", first=10)]) == [
-        *some(1, first=2),
-        *some(4, "empty", first=10),
-    ]
-    assert len(broken) == 7
-    assert list(broken.counts().items()) == [("empty", 4), ("cut short", 3)]
-
-
-def test_a_record_lists_a_hundred(tmp_path: Path) -> None:
-    broken = BrokenImages()
-    broken.add(some(150))
-    with Record(tmp_path / "a.json", "some", {}) as record:
-        broken.note(record)
-    written = read_record(tmp_path / "a.json")
-    assert written["samples"]["broken_keys"] == [
-        f"0.tar:{number} (cut short)" for number in range(100)
-    ]
-    with Record(tmp_path / "b.json", "some", {}) as record:
-        BrokenImages().note(record)
-    assert "broken_keys" not in read_record(tmp_path / "b.json")["samples"]
 
 
 @pytest.mark.parametrize(

@@ -115,41 +115,13 @@ def test_chunks_under_autocast_are_as_near_to_the_truth_as_all_at_once() -> None
                 )
 
 
-def test_chunks_keep_no_logits_for_the_backward_pass() -> None:
-    label_sets, num_classes, width = [{3, 5}] * 64, 2_000, 8
-    inputs = linear_classifier(label_sets, num_classes, width, seed=0)
-    given_bytes = sum(tensor.nbytes for tensor in inputs)
-
-    def kept_bytes(loss_of) -> int:
-        storages = {}
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = loss_of()
-        loss.backward()
-        return sum(storages.values())
-
-    labels = ragged(label_sets)
-    label_bytes = 2 * labels.values.nbytes
-    in_chunks = kept_bytes(lambda: chunked_binary_cross_entropy(*inputs, labels, 100))
-    assert in_chunks <= given_bytes + label_bytes
-    logits_bytes = 64 * num_classes * 8
-    at_once = kept_bytes(lambda: sparse_binary_cross_entropy(F.linear(*inputs), labels))
-    assert at_once >= logits_bytes
-
-
 def zipf_base_rates(labels_per_caption: float) -> torch.Tensor:
     share = 1 / (torch.arange(VOCABULARY) + 10.0)
     return labels_per_caption * share / share.sum()
 
 
 def test_over_the_whole_vocabulary_the_bias_saves_the_first_16_800_nats() -> None:
-    """Labels are drawn independently at the base rates; a bias of zero starts at V ln 2 =
-    16,857.
-    """
+    """Labels are drawn independently at the base rates; V ln 2 = 16,857."""
     rates = zipf_base_rates(3)
     drawn = torch.rand(256, VOCABULARY, generator=torch.Generator().manual_seed(0)) < rates
     images = torch.zeros(256, 3, 16, 16, dtype=torch.uint8)

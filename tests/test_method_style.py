@@ -7,6 +7,7 @@ import pytest
 from catlip.method_style import KNOWN, OTHER, colour_of, learn, marker_of, name_of, stated_colours
 
 TOY = {"label": "Toy", "colour": "#AB12cd", "marker": "X"}
+UNKNOWN = ("toy", OTHER, "P")
 
 
 @pytest.fixture(autouse=True)
@@ -15,37 +16,25 @@ def forget() -> Any:
     learn([])
 
 
-def look_of(method: str) -> tuple[str, str, str]:
-    return name_of(method), colour_of(method), marker_of(method)
-
-
-def test_a_method_is_shown_as_its_records_state() -> None:
-    learn([{"toy": TOY}])
-    assert look_of("toy") == ("Toy", "#ab12cd", "X")
-    assert stated_colours() == ["#ab12cd"]
+@pytest.mark.parametrize(
+    ("method", "stated", "shown"),
+    [
+        ("toy", TOY, ("Toy", "#ab12cd", "X")),
+        ("toy", None, UNKNOWN),
+        ("toy", {"label": 3, "colour": "red; }", "marker": "$x$"}, UNKNOWN),
+        ("toy", {"colour": "#12", "marker": ""}, UNKNOWN),
+        ("clip", TOY, tuple(vars(KNOWN["clip"]).values())),  # not renamed
+        ("catlip:raw", TOY, ("Toy", "#ab12cd", "X")),
+    ],
+)
+def test_a_method_is_shown_as_its_records_state_where_that_can_be_drawn(
+    method: str, stated: Any, shown: tuple[str, ...]
+) -> None:
+    learn([{method: stated}])
+    assert (name_of(method), colour_of(method), marker_of(method)) == shown
     learn([])
-    assert look_of("toy") == ("toy", OTHER, "P")
+    assert stated_colours() == []
 
 
 def test_a_variant_has_the_colour_of_its_method() -> None:
     assert colour_of("catlip:raw") == colour_of("catlip_other") == KNOWN["catlip"].colour
-
-
-@pytest.mark.parametrize(
-    "stated",
-    [
-        None,
-        5,
-        {},
-        {"label": 3, "colour": "red; }", "marker": "$x$"},
-        {"colour": "#12", "marker": ""},
-    ],
-)
-def test_what_cannot_be_drawn_is_shown_as_unknown(stated: Any) -> None:
-    learn([{"toy": stated}])
-    assert look_of("toy") == ("toy", OTHER, "P")
-
-
-def test_records_do_not_rename_a_known_method() -> None:
-    learn([{"clip": TOY}])
-    assert (name_of("clip"), colour_of("clip")) == ("CLIP", KNOWN["clip"].colour)

@@ -116,12 +116,6 @@ def test_a_restart_fetches_nothing_and_takes_its_place(of_another_seed: Run) -> 
     assert content(restarted.elsewhere) == restarted.content()
 
 
-def test_another_run_is_refused_before_anything_is_written(of_another_seed: Run) -> None:
-    with pytest.raises(InputError, match="seed 0 there, 1 now"):
-        of_another_seed.mirror.fetch(restart=False)
-    assert of_another_seed.content() == {}
-
-
 def test_of_two_runs_with_one_mirror_the_later_one_writes(run: Run, other: Run) -> None:
     other.mirror.fetch(restart=False)
     for step in (3, 5):

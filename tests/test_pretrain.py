@@ -1,6 +1,4 @@
-"""The same seed gives the same run: whatever the workers, stopped and resumed or not, for every
-method.
-"""
+"""The same seed gives the same run, whatever the workers, stopped and resumed or not."""
 
 import io
 import json

@@ -1,10 +1,6 @@
 """Progress: a bar on a terminal, readable lines in a log file, nothing when quiet."""
 
-import os
-import pty
 import re
-import sys
-import termios
 import time
 from pathlib import Path
 
@@ -33,30 +29,3 @@ def test_off_a_terminal_a_line_comes_every_thirty_seconds(capsys, monkeypatch) -
             bar.set_postfix(loss=str(step))
     counts = re.findall(r"^train: (\d+)/10 ", capsys.readouterr().err, re.MULTILINE)
     assert counts == ["3", "6", "9"]
-
-
-def test_what_is_of_unknown_length_is_counted(capsys) -> None:
-    assert list(progress(iter("abc"), "auditing", unit=" captions")) == ["a", "b", "c"]
-    assert re.fullmatch(r"auditing: 3 in 00:00, *[\d.]+ captions/s\n", capsys.readouterr().err)
-
-
-def test_on_a_terminal_it_is_one_line_that_changes(monkeypatch) -> None:
-    reader, writer = pty.openpty()
-    termios.tcsetwinsize(writer, (24, 80))
-    with os.fdopen(writer, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        for _ in progress(range(3), "steps"):
-            pass
-        written = ""
-        while "\n" not in written:  # it arrives in pieces
-            written += os.read(reader, 10000).decode()
-    os.close(reader)
-    assert "100%|" in written
-    assert written.count("\r") > written.count("\n") == 1
-
-
-def test_quiet_is_silent(capsys) -> None:
-    with progress(range(3), "steps", disable=True) as bar:
-        bar.set_postfix(loss="1")
-        assert list(bar) == [0, 1, 2]
-    assert capsys.readouterr().err == ""

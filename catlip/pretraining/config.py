@@ -6,7 +6,7 @@ from typing import Literal
 
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, Positive, Seed
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.recipes.pretrain import Recipe
 from catlip.record import LATER
 from catlip.system.urls import is_remote
@@ -27,39 +27,30 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one; with a GPU, the number of cores per rank minus one.
-    """
+    one; with a GPU, the number of cores per rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: ddp, or fsdp, which shards weights, gradients and optimizer over
-    them.
-    """
+    """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
-    if the training has at least 1,000 steps per size.
-    """
+    if the training has at least 1,000 steps per size."""
     eager: bool = field(default=False, metadata=LATER)
     """Never compile."""
     deterministic: bool = False
     """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
-    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs.
-    """
+    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
-    """Optimizer steps between checkpoints; by default 200, or more if checkpoints would take more
-    than 2 % of the time.
+    """Steps between checkpoints; by default 200, or more if they would take over 2 % of the time.
     """
-    checkpoint_minutes: Positive | None = field(default=None, metadata=LATER)
-    """Minutes between checkpoints, in place of steps."""
     mirror: Path | None = field(default=None, metadata=LATER)
-    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint. If the folder is
-    lost, the run goes on from this copy.
+    """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
+    run goes on if its folder is lost.
     """
     snapshots: Count = 1
     """Number of evenly spaced steps at which the weights to transfer are kept; the last of them is
-    the end of the run, weights.safetensors.
-    """
+    the end of the run, weights.safetensors."""
     restart: bool = False
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
@@ -67,17 +58,13 @@ class PretrainRun:
     trackio: str = field(default="", metadata=LATER)
     """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
-    """Print the resolved recipe, what a step costs and what differs from the release, and stop;
-    needs no data.
-    """
+    """Print the recipe, what a step costs and what differs from the release; needs no data."""
     quiet: bool = False
     """No progress bar."""
 
     def __post_init__(self) -> None:
         if self.compile and self.eager:
             raise InputError("--compile and --eager exclude each other")
-        if self.checkpoint_every and self.checkpoint_minutes:
-            raise InputError("give --checkpoint-every or --checkpoint-minutes, not both")
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."

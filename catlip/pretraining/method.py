@@ -24,12 +24,9 @@ UNKNOWN_LABELS_PER_CAPTION = 3  # about as many as a DataComp caption has
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes with which a method that classifies is trained.
-
-    Attributes:
-        base_rates: [V] float32, the fraction of captions that name each class.
-        identity: the vocabulary, as part of what determines a run.
-        labels: gives the class ids of samples; None in a dry run without a vocabulary.
+    """The classes of a method that classifies: the fraction of captions that name each ([V]
+    float32), the vocabulary as part of what determines a run, and the labels of samples (None in a
+    dry run).
     """
 
     base_rates: Tensor
@@ -39,12 +36,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is trained.
-
-    Attributes:
-        build: makes the objective, after the seed is set.
-        classes, tokenize: how to make the labels and the tokens that the objective needs.
-    """
+    """Makes the objective, once the seed is set; and the labels and tokens that it needs."""
 
     build: Callable[[], Objective]
     classes: Classes | None = None
@@ -52,10 +44,7 @@ class Method:
 
 
 def classes_of(config: LabelledRun) -> Classes:
-    """The classes of a run: those of its vocabulary.
-
-    Raises: InputError when no vocabulary is given, except in a dry run.
-    """
+    """The classes of the run's vocabulary; a dry run needs none."""
     if config.vocabulary is None:
         if not config.dry_run:
             shards = "" if config.shards else "--shards, "
@@ -73,10 +62,7 @@ def classes_of(config: LabelledRun) -> Classes:
 
 
 def base_rates_of(vocabulary: Vocabulary) -> Tensor:
-    """[V] float32, the fraction of captions that name each class.
-
-    The fractions are equal if the number of captions is unknown.
-    """
+    """[V] float32, the fraction of captions that name each class; equal if it is unknown."""
     if vocabulary.source.captions is None:
         return torch.full((len(vocabulary),), UNKNOWN_LABELS_PER_CAPTION / len(vocabulary))
     counts = torch.tensor([synset.count for synset in vocabulary.synsets], dtype=torch.float64)
@@ -84,7 +70,6 @@ def base_rates_of(vocabulary: Vocabulary) -> Tensor:
 
 
 def encoder_of(recipe: Recipe) -> ImageEncoder:
-    """The recipe's image encoder, freshly initialised."""
     encoder = build_encoder(
         recipe.encoder,
         recipe.resolution,
@@ -99,27 +84,20 @@ def encoder_of(recipe: Recipe) -> ImageEncoder:
 
 
 def started(objective: Objective, recipe: Recipe) -> Objective:
-    """The objective, with learned temperature and bias set to the recipe's initial values, if any.
-
-    Raises: InputError when the recipe gives one that the method does not have.
-    """
-    scale = None if recipe.temperature is None else -math.log(recipe.temperature)
-    for name, parameter, start in (
-        ("temperature", "logit_scale", scale),
-        ("logit_bias", "logit_bias", recipe.logit_bias),
-    ):
-        if start is None:
-            continue
-        if name not in objective.starts:
+    """The objective, with temperature and bias set to the recipe's initial values, if any."""
+    for name in ("temperature", "logit_bias"):
+        if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")
-        nn.init.constant_(objective.get_parameter(parameter), start)
+    if recipe.temperature is not None:
+        scale = -math.log(recipe.temperature)
+        nn.init.constant_(objective.get_parameter("logit_scale"), scale)
+    if recipe.logit_bias is not None:
+        nn.init.constant_(objective.get_parameter("logit_bias"), recipe.logit_bias)
     return objective
 
 
 def augmented(objective: Objective, recipe: ImageRecipe) -> Objective:
-    """The objective on images augmented by RangeAugment, if the recipe has it; otherwise the
-    objective itself.
-    """
+    """The objective on images augmented by RangeAugment, if the recipe has it."""
     if not recipe.range_augment:
         return objective
     start, end = recipe.range_augment

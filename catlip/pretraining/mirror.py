@@ -1,8 +1,7 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
 After each checkpoint, and at the end, new files of the folder are copied, and last an index of the
-files that belong together. Files that are no longer in the folder are then deleted from the copy.
-If the copy has a newer checkpoint than the folder when a run starts, the run goes on from it.
+files that belong together. A run goes on from the copy if that has a newer checkpoint.
 """
 
 import json
@@ -28,29 +27,19 @@ FETCHED = ".fetched.tmp"  # in the run's folder, holds the files until all are f
 
 
 class Mirror:
-    """The copy at `url` of the run in `folder`; only the main process uses it.
-
-    Args:
-        config: what determines the run.
-    Raises: InputError, in `fetch` and `send`, that names the URL.
-    """
+    """The copy at `url` of the run in `folder`, which `config` determines; for the main process."""
 
     def __init__(self, url: Path, folder: Path, config: dict[str, Any]):
         self.url, self.folder, self.config = url, folder, config
         self._record = url.with_name(f"{url.name}.json")
+        # The files of the copy, with size and time of change of the local file when it was sent;
+        # None if an earlier process sent it.
         self.there: dict[str, tuple[int, int] | None] = {}
-        """The files of the copy: name -> size and time of change of the local file when it was
-        sent; None if an earlier process sent it.
-        """
         self.writer = secrets.token_hex(8)
         self.earlier_writer: str | None = None
 
     def fetch(self, restart: bool) -> None:
-        """Fetch the run if the copy has a newer checkpoint than the folder.
-
-        Args:
-            restart: fetch nothing; this run replaces the copy.
-        """
+        """Fetch the run if the copy is ahead; with `restart`, this run replaces the copy."""
         index = self._index()
         if index is None:
             return
@@ -66,10 +55,7 @@ class Mirror:
             self._fetch_all()
 
     def send(self) -> None:
-        """Copy files that changed since they were last sent; delete those that are gone here.
-
-        Raises: InputError when another run has written to the copy since this one started.
-        """
+        """Copy files that changed since they were last sent; delete those that are gone here."""
         index = self._index()
         if index and index.get("writer") not in (self.writer, self.earlier_writer):
             raise InputError(
@@ -94,17 +80,28 @@ class Mirror:
             print(f"warning: not mirrored, the run goes on: {error}", file=sys.stderr)
 
     def send_record(self, record: Path) -> None:
-        """Copy what is left to send, and the run's record, which is in the folder's parent."""
         self.send()
         put_file(record, self._record)
 
     def _index(self) -> dict[str, Any] | None:
         """The index of the copy as it is now; None if there is no copy."""
         # Listed, because in a search for its name the characters * ? [ would be wildcards.
-        return _read_index(self.url / INDEX) if INDEX in names_in(self.url) else None
+        if INDEX not in names_in(self.url):
+            return None
+        path = self.url / INDEX
+        try:
+            index: dict[str, Any] = json.loads(read_file(path))
+            names = [PurePosixPath(name) for name in index["files"]]
+            if any(name.is_absolute() or ".." in name.parts for name in names):
+                raise ValueError("names of files outside the run")
+            dict(index["config"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(
+                f"{url_of(path)} is not the index of a run ({error}); give another --mirror"
+            ) from None
+        return index
 
     def _files(self) -> dict[str, tuple[int, int]]:
-        """The files of the run, checkpoints first, with size and time of change."""
         files = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder)
@@ -138,26 +135,9 @@ class Mirror:
 def open_mirror(
     url: Path | None, folder: Path, config: dict[str, Any], *, place: Place, restart: bool
 ) -> Mirror | None:
-    """Open the mirror, and fetch the run from it if its copy is ahead; all ranks call it.
-
-    Returns: the mirror in the main process; None in the others, and without a URL.
-    """
+    """Open the mirror in the main process, and fetch the run if its copy is ahead."""
     if url is None:
         return None
     mirror = Mirror(url, folder, config) if place.is_main else None
     in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
     return mirror
-
-
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index: dict[str, Any] = json.loads(read_file(path))
-        names = [PurePosixPath(name) for name in index["files"]]
-        if any(name.is_absolute() or ".." in name.parts for name in names):
-            raise ValueError("names of files outside the run")
-        dict(index["config"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(
-            f"{url_of(path)} is not the index of a run ({error}); give another --mirror"
-        ) from None
-    return index

@@ -39,7 +39,6 @@ class Pretrain(Kind):
 
 
 def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Table:
-    """One row per run."""
     # Not what bench.memory measures, which is the peak of a step's tensors.
     on_cpu = {run.is_cpu for run in runs}
     whose = "Process's" if on_cpu == {True} else "GPU's" if on_cpu == {False} else "Device's"

@@ -42,27 +42,19 @@ OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only la
 
 @dataclass(frozen=True)
 class Training:
-    """A training at its first step.
-
-    Attributes:
-        identity: what determines the run; its checkpoints and weights hold it.
-    """
+    """A training at its first step; its checkpoints and weights hold its `identity`."""
 
     trainer: Trainer
     data: DataPath
     identity: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
-        """The micro-batches of this rank from `step` on."""
         pin_memory = self.trainer.place.device.type == "cuda"
         return self.data.batches(step, num_workers, pin_memory=pin_memory)
 
 
 def pretrain(config: PretrainRun, method: Method) -> Path | None:
-    """Train by a recipe, with checkpoints and resume, and write the record.
-
-    Returns: the path of the record; None after a dry run.
-    """
+    """Train by a recipe, with checkpoints and resume, and write the record."""
     if config.deterministic:
         choose_deterministic()
     place = find_place(config.device)
@@ -110,10 +102,7 @@ def _dry_run(config: PretrainRun, method: Method, place: Place) -> None:
 
 
 def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
-    """The training that the config, the data and the seed determine, at its first step.
-
-    Raises: InputError when the data cannot be read, or the labels are not of these shards.
-    """
+    """The training that the config, the data and the seed determine, at its first step."""
     recipe, classes = config.recipe, method.classes
     shards = _shards(config, place)
     labels = classes.labels if classes else None
@@ -153,7 +142,6 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
 
 
 def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
-    """Train in the run's folder, and write the record at `path`."""
     trainer, data = training.trainer, training.data
     place, objective = trainer.place, trainer.objective
     config = replace(config, compile=trainer.implementation.compile)
@@ -170,7 +158,6 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             config=training.identity,
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
-            checkpoint_minutes=config.checkpoint_minutes,
             snapshots=config.snapshots,
             projects={"wandb": config.wandb, "trackio": config.trackio},
             quiet=config.quiet,
@@ -192,34 +179,24 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
 
 
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
-    """The shards. If they are new, one process counts their samples, and the others read its
-    counts.
-
-    Raises: InputError when more samples are left out than `max_broken` allows.
-    """
+    """The shards; one process counts the samples of new ones, and the others read its counts."""
     quiet = config.quiet or not place.is_main
     shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
     if count and place.is_main:
-        print(
-            f"{count:,} samples of the shards are left out: {skipped}; first: "
-            f"{shards.first_skipped()[0]}"
-        )
+        print(f"{count:,} samples are left out: {skipped}; first: {shards.first_skipped()[0]}")
     total = count + int(shards.counts.sum())
     if too_many(count, total, config.max_broken):
         raise InputError(
-            f"{count:,} of {total:,} samples are left out ({skipped}; first: "
-            f"{shards.first_skipped()[0]}), more than --max-broken {config.max_broken:g}: make "
-            "the shards again, or raise --max-broken"
+            f"{count:,} of {total:,} samples are left out ({skipped}), more than --max-broken "
+            f"{config.max_broken:g}; first: {shards.first_skipped()[0]}"
         )
     return shards
 
 
 def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[str]]:
-    """The images that could not be used, in training or in the shards: counts by cause, and the
-    first of them.
-    """
+    """What could not be used, in training or in the shards: counts by cause, and the first."""
     broken = read_broken(folder)
     counts, keys = broken.counts(), broken.listed()
     if isinstance(shards, ShardSet):
@@ -229,7 +206,6 @@ def broken_images(folder: Path, shards: Shards) -> tuple[dict[str, int], list[st
 
 
 def samples_of(lines: list[dict[str, float]], broken_keys: list[str]) -> dict[str, list[Any]]:
-    """The samples of a record: what the lines of the log hold, and the broken images, if any."""
     names = [name for name in lines[0] if name != "broken"]
     samples: dict[str, list[Any]] = {name: [line.get(name) for line in lines] for name in names}
     return samples | ({"broken_keys": broken_keys} if broken_keys else {})
@@ -243,9 +219,7 @@ def summary(
     samples: int,
     broken: dict[str, int],
 ) -> Pretrain:
-    """The numbers that the report shows, from the `lines` of the log of a finished run on a data
-    set of so many `samples`.
-    """
+    """The metrics of a finished run, from the `lines` of its log."""
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]

@@ -1,7 +1,7 @@
 """Images that could not be read: which, why, and when there are too many.
 
-A program leaves them out and goes on. Its record has their number by cause and lists the first of
-them; a training lists all of them in `broken.jsonl` in its folder.
+A program leaves them out and goes on; its record has their number by cause and the first of them. A
+training lists all in `broken.jsonl` in its folder.
 """
 
 import json
@@ -33,9 +33,7 @@ BROKEN_FILE = "broken.jsonl"
 
 
 class BrokenImage(NamedTuple):
-    """One image that could not be read: PATH:KEY of a sample in a shard, or the path of a file;
-    and why, in a fixed phrase that can be counted, for example "cut short".
-    """
+    """PATH:KEY of a sample, or the path of a file, and why, in a phrase that can be counted."""
 
     key: str
     cause: str
@@ -56,10 +54,7 @@ def cause_of(error: Exception) -> str:
 
 
 def too_many(broken: int, seen: int, max_broken: float) -> bool:
-    """Whether more than the fraction `max_broken` of the images seen is broken, and more than FEW.
-
-    If `max_broken` is 0, a single broken image is too many.
-    """
+    """Whether too much is broken: more than the fraction `max_broken`, and, above 0, than FEW."""
     return broken > max(FEW if max_broken else 0, max_broken * seen)
 
 
@@ -79,7 +74,6 @@ class BrokenImages:
         return new
 
     def images(self) -> list[BrokenImage]:
-        """All broken images, in the order in which they were seen first."""
         return [BrokenImage(key, cause) for key, cause in self.causes.items()]
 
     def counts(self) -> dict[str, int]:
@@ -87,11 +81,9 @@ class BrokenImages:
         return dict(Counter(self.causes.values()).most_common())
 
     def listed(self, most: int = MAX_LISTED) -> list[str]:
-        """The first `most` broken images, as "KEY (CAUSE)"."""
         return [f"{key} ({cause})" for key, cause in list(self.causes.items())[:most]]
 
     def summary(self) -> str:
-        """One line: how many images are broken, why, and which are the first."""
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self.counts().items())
         return (
             f"{len(self):,} images cannot be read: {causes}; first: "
@@ -99,27 +91,20 @@ class BrokenImages:
         )
 
     def check(self, seen: int, max_broken: float) -> None:
-        """Raises: InputError when too many of `seen` images are broken."""
+        """Raises InputError when too many of `seen` images are broken."""
         if too_many(len(self), seen, max_broken):
             raise InputError(
                 f"{self.summary()}; of {seen:,} images, that is more than --max-broken "
-                f"{max_broken:g}: download the images again, or raise --max-broken to leave them "
-                "out"
+                f"{max_broken:g}: download them again, or raise --max-broken"
             )
 
     def note(self, record: Record) -> None:
-        """List the broken images in a record, if there are any."""
         if self.causes:
             record.samples["broken_keys"] = self.listed()
 
 
 class BrokenLog:
-    """All broken images that a training `met`, in a file of its folder for a resumed run.
-
-    Args:
-        step: at which the run goes on; images of later steps are dropped, and read again.
-        writes: whether this process writes the file.
-    """
+    """All broken images that a training `met` up to `step`, in a file of its folder."""
 
     def __init__(self, folder: Path, step: int, writes: bool):
         self.path, self.writes = folder / BROKEN_FILE, writes
@@ -129,7 +114,6 @@ class BrokenLog:
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def add(self, step: int, images: Iterable[BrokenImage]) -> None:
-        """Add the broken images of the steps up to `step`."""
         new = self.met.add(images)
         if new and self.writes:
             with open(self.path, "a") as file:
@@ -139,7 +123,6 @@ class BrokenLog:
 
 
 def read_broken(folder: Path) -> BrokenImages:
-    """The broken images of a training so far."""
     return BrokenImages({line["key"]: line["cause"] for line in read_lines(folder / BROKEN_FILE)})
 
 

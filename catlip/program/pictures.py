@@ -30,12 +30,12 @@ def encoded_image(pixels: NDArray[np.uint8]) -> str:
 
 
 def encoded_map(values: NDArray[np.uint8]) -> str:
-    """[H, W] class ids as a PNG in base64, at `scale_of` its size."""
+    """[H, W] class ids as a PNG in base64."""
     return _encoded(values, Image.Resampling.NEAREST, "PNG", optimize=True)
 
 
 def encoded_mask(mask: NDArray[np.bool_]) -> str:
-    """[H, W] bool as a PNG of one bit per pixel in base64, at `scale_of` its size."""
+    """[H, W] bool as a PNG of one bit per pixel in base64."""
     return _encoded(mask, Image.Resampling.NEAREST, "PNG", optimize=True)
 
 

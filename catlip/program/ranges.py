@@ -15,27 +15,26 @@ from typing import Annotated, Any
 
 from catlip.program.errors import InputError
 
-LIMITS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le}
-LIMITS |= {"below": operator.lt}
+LIMITS = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
 
 
-@dataclasses.dataclass(frozen=True)
 class Range:
-    """An interval; if a field holds several numbers, each must be in it."""
+    """An interval, `Range(at_least=0, below=1)`; if a field holds several numbers, of each."""
 
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
+    def __init__(self, **limits: float):
+        self.limits = limits
 
     def __contains__(self, number: float) -> bool:
-        return all(LIMITS[name](number, limit) for name, limit in self._limits())
+        return all(LIMITS[name](number, limit) for name, limit in self.limits.items())
 
     def __str__(self) -> str:
-        return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in self._limits())
-
-    def _limits(self) -> list[tuple[str, float]]:
-        return [(name, limit) for name, limit in vars(self).items() if limit is not None]
+        limits = self.limits.items()
+        return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits)
 
 
 Natural = Annotated[int, Range(at_least=0)]
@@ -49,10 +48,7 @@ PositiveFraction = Annotated[float, Range(above=0, at_most=1)]
 
 
 def check_ranges(config: Any) -> None:
-    """Check every number of a config, and of the configs in it.
-
-    Raises: InputError for the first number that is not finite or out of its range.
-    """
+    """Check that every number of a config, and of the configs in it, is finite and in its range."""
     kind: type = type(config)
     for name, ranges in _ranges_of(kind).items():
         value = getattr(config, name)

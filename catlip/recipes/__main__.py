@@ -27,7 +27,6 @@ class WriteRecipes:
 
 
 def main(config: WriteRecipes) -> None:
-    """Write the record."""
     recipes = pretraining()
     content = {"recipes": recipes, "transfer_recipes": transfer()}
     with Record(config.out, Recipes, content) as record:
@@ -51,9 +50,7 @@ def pretraining() -> dict[str, dict[str, Any]]:
 
 
 def transfer() -> dict[str, dict[str, Any]]:
-    """Table 7, by task. For detection, values that differ between encoders are lists for ViT-B, L
-    and H.
-    """
+    """Table 7, by task; values that differ between encoders are lists, for ViT-B, L and H."""
     by_encoder = [asdict(recipe) for recipe in (TABLE_7E_B16, TABLE_7E_L16, TABLE_7E_H16)]
     differing = ("epochs", "lr_step_epochs", "layer_decay", "drop_path")
     return {

@@ -1,6 +1,4 @@
-"""What all recipes share. A recipe is everything that determines a training run, except the data,
-the origin of the model and the seed.
-"""
+"""What all recipes share. A recipe determines a training, but for data, model and seed."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -41,13 +39,10 @@ class ImageRecipe(Optimization):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.range_augment) not in (0, 2):
-            raise InputError(
-                "range_augment takes two PSNRs, or none: not "
-                f"{' '.join(map(str, self.range_augment))}"
-            )
+            raise InputError(f"range_augment takes two PSNRs, or none: not {self.range_augment}")
 
     def identity(self) -> dict[str, Any]:
-        """The fields that determine a run, as JSON values: all except `about` and `source`."""
+        """The fields that determine a run, as JSON values."""
         return {name: value for name, value in plain(self).items() if name not in DESCRIPTIONS}
 
     def sizes(self) -> list[ImageSize]:
@@ -55,10 +50,7 @@ class ImageRecipe(Optimization):
         return [ImageSize(self.resolution, self.micro_batch)]
 
     def accumulation(self, world_size: int) -> int:
-        """Micro-steps per optimizer step that keep the recipe's global batch on `world_size`
-        devices.
-        Raises: InputError.
-        """
+        """Micro-steps per optimizer step that keep the recipe's global batch."""
         if self.num_devices % world_size:
             raise InputError(
                 f"{world_size} processes do not divide the recipe's {self.num_devices} devices; "
@@ -67,15 +59,12 @@ class ImageRecipe(Optimization):
         return self.num_devices // world_size
 
     def length(self) -> str:
-        """How long it trains, in words."""
         return f"{self.epochs:g} epochs"
 
     def num_steps(self, num_samples: int) -> int:
-        """Optimizer steps of the run on a data set of `num_samples` samples, at least 1."""
         return steps_for(self.epochs * num_samples, self.sizes(), self.num_devices)
 
     def plan(self, num_samples: int, seed: int) -> StepPlan:
-        """The image size and the samples of each step, on a data set of `num_samples` samples."""
         return StepPlan(self.sizes(), self.num_devices, self.num_steps(num_samples), seed=seed)
 
 
@@ -129,7 +118,6 @@ class MultiScaleRecipe(ImageRecipe):
         )
 
     def augmentation(self) -> "Augmentation":
-        """How each image is cropped and flipped."""
         from catlip.data.augment import Augmentation
 
         return Augmentation(crop_scale=self.crop_scale, flip=self.flip)

@@ -1,9 +1,4 @@
-"""How to train DeepLabv3 and Mask R-CNN on an encoder: the paper's Table 7(d) and (e), the
-configurations of the release, and presets.
-
-A recipe says how the weights are optimised, how training images are cropped, and which shape the
-head has. The data, the encoder and the seed are options of the program.
-"""
+"""How to train DeepLabv3 and Mask R-CNN on an encoder: Table 7(d) and (e), and presets."""
 
 from dataclasses import dataclass, field, replace
 
@@ -41,9 +36,7 @@ class DenseRecipe(ImageRecipe):
     smaller stride of the stem. At 0, segmentation takes half if the dilations would otherwise be
     too small."""
     drop_path: PartialFraction = 0.0
-    """Probability that the last block is skipped for an image; it rises linearly from 0 at the
-    first.
-    """
+    """Probability that the last block is skipped for an image; it rises linearly from 0."""
     layer_decay: PositiveFraction = 1.0
     """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
 
@@ -61,21 +54,16 @@ class SegmentationRecipe(DenseRecipe):
     head_channels: Count = 512
     """Channels of each branch of the head's atrous spatial pyramid."""
     dilations: tuple[Count, ...] = (12, 24, 36)
-    """Dilations of the pyramid's 3 x 3 convolutions, at stride 8. The pyramid also has a 1 x 1
-    convolution and a mean over the image.
-    """
+    """Dilations, at stride 8, of the pyramid's 3 x 3 convolutions."""
     head_dropout: PartialFraction = 0.1
     """Fraction of the head's channels that are dropped in training."""
     initialization: Initialization = field(default="own", metadata=LATER)
-    """How the head's convolutions are initialised. own: as mmsegmentation does. release: as torch
-    does."""
+    """How the head's convolutions start: own, as mmsegmentation's, or release, as torch's."""
 
 
 @dataclass(frozen=True)
 class DetectionRecipe(DenseRecipe):
-    """Mask R-CNN on an encoder (Section 5.2, Table 7e). The learning rate falls in steps, not along
-    a cosine.
-    """
+    """Mask R-CNN on an encoder (Section 5.2, Table 7e). The learning rate falls in steps."""
 
     lr_step_epochs: tuple[NotNegative, ...] = (22, 24)
     """Epochs at which the learning rate falls; `min_lr` is not used."""
@@ -92,47 +80,34 @@ class DetectionRecipe(DenseRecipe):
     squares from these; smaller squares make a larger batch. Empty: all squares have the
     resolution."""
     window: Natural = 0
-    """Side in tokens of attention windows, with four global blocks as in ViTDet; 0 for global
-    attention in all blocks.
-    """
+    """Side in tokens of attention windows, with four global blocks as in ViTDet; 0 for none."""
     pyramid_scales: tuple[Positive, ...] = (4.0, 2.0, 1.0, 0.5)
     """Scales of the simple feature pyramid's levels, relative to the encoder's feature map; one
-    more level, of half the last one's size, is added.
-    """
+    more level, of half the last one's size, is added."""
     pyramid_channels: Count = 256
     """Channels of each level, and of the convolutions in the heads."""
     head_convolutions: Natural = 4
-    """Number of 3 x 3 convolutions in the box head, and in the mask head before its transposed one.
-    """
+    """3 x 3 convolutions in the box head, and in the mask head before its transposed one."""
     fc_channels: Count = 1024
     """Channels of the box head's linear layer."""
     proposals: tuple[Count, Count] = (2000, 512)
-    """Proposals per image in training: kept by the region proposal network, and sampled from these
-    for the heads.
-    """
+    """Proposals per image in training: kept by the proposal network, and sampled from these."""
     test_proposals: Count = 1000
     """Proposals per image that the region proposal network keeps in testing. It looks at this many
-    of each level of the pyramid, and at twice as many in training.
-    """
+    of each level of the pyramid, and at twice as many in training."""
     background_iou: Fraction = 0.7
     """The region proposal network takes an anchor as background if its IoU with every object is
     below this. The release uses 0.7, from which on an anchor is an object; detectron2 uses 0.3, and
     ignores anchors between the two."""
     smooth_l1_beta: NotNegative = field(default=0.0, metadata=LATER)
-    """Error up to which the loss of a box is quadratic, and beyond which it is linear; 0 for linear
-    everywhere, as in detectron2."""
+    """Error of a box up to which its loss is quadratic; 0 for linear, as in detectron2."""
     roi_sampling: Natural = 2
-    """Points, in each direction, that a bin of RoIAlign averages; 0 for a number that follows the
-    object's size in features (detectron2).
-    """
+    """Points, each way, that a bin of RoIAlign averages; 0 for the object's size (detectron2)."""
     roi_aligned: bool = False
-    """Shift RoIAlign's points by half a feature, as detectron2 does; torchvision and the release do
-    not.
-    """
+    """Shift RoIAlign's points by half a feature, as detectron2; the release does not."""
     least_score: Fraction = 0.05
     """Lowest score of an object that counts as found in testing; 0.05 in detectron2 and the
-    release. Lower it if classes are hard to tell apart.
-    """
+    release. Lower it if classes are hard to tell apart."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,8 +218,7 @@ RELEASED_PASSES = 4
 
 def _as_released(recipe: DetectionRecipe, reported: str) -> DetectionRecipe:
     """A recipe as the release trains it: images resized to squares, and torchvision's loss of
-    boxes. In batches of 8 to 1 images per device, 2.84 on average, 100 passes over COCO take 64,517
-    steps.
+    boxes. 100 passes over COCO take 64,517 steps, in batches of 2.84 images per device on average.
     """
     epochs = RELEASED_PASSES * recipe.epochs
     return replace(

@@ -20,9 +20,7 @@ class Recipe(MultiScaleRecipe):
     """Image encoder: hybrid_micro, hybrid_mini, hybrid_small, vit_tiny16, vit_small16, vit_b16,
     vit_l16, vit_h16, or with the release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
     drop_path: PartialFraction = 0.0
-    """Probability that the last block is skipped for an image; it rises linearly from 0 at the
-    first.
-    """
+    """Probability that the last block is skipped for an image; it rises linearly from 0."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)
     """Fraction of each image's patch tokens that are dropped in training, as in FLIP."""
     attention: Literal["sdpa", "naive"] = "sdpa"
@@ -33,8 +31,7 @@ class Recipe(MultiScaleRecipe):
     """own: the encoder as timm initialises it, and the biases of CatLIP's classifier by the
     frequency of each noun. release: linear layers by Xavier's rule, with biases of zero."""
     temperature: Positive | None = field(default=None, metadata=LATER)
-    """Initial value of the learned temperature, in methods that compare images with captions; None
-    for the value of the method's authors."""
+    """Initial value of the learned temperature; None for that of the method's authors."""
     logit_bias: float | None = field(default=None, metadata=LATER)
     """Initial value of SigLIP's learned bias; None for its authors' -10."""
     text_context: Count | None = field(default=None, metadata=LATER)
@@ -103,10 +100,8 @@ STARTER = Recipe(
 
 
 def for_photos(starter: Recipe) -> Recipe:
-    """The starter's recipe of a method for photographs with sentences.
-
-    Of the 40,455 sentences of Flickr8k, 1.5 % have more than the starter's 24 tokens, 0.1 % more
-    than 32.
+    """The starter's recipe of a method for photographs with sentences: of the 40,455 of Flickr8k,
+    1.5 % have more than the starter's 24 tokens, 0.1 % more than 32.
     """
     return replace(
         starter,

@@ -1,9 +1,9 @@
-"""How to train a classifier on an encoder: the paper's Table 7(a) to (c), the release's
-configurations, and presets.
+"""How to train a classifier on an encoder: Table 7(a) to (c), the release's configurations,
+presets.
 
-The paper does not state warm-up, precision, image sizes, crops, averaging and the amount of label
-smoothing. For fine-tuning, they are the release's. The release has no configuration of the linear
-probe: the probe gets the same values, without warm-up and RangeAugment.
+The paper does not state warm-up, precision, image sizes, crops, averaging and label smoothing. For
+fine-tuning, they are the release's; it has none for the linear probe, which gets the same values,
+without warm-up and RangeAugment.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,7 @@ from catlip.record import LATER
 
 @dataclass(frozen=True)
 class TransferRecipe(MultiScaleRecipe):
-    """Everything that determines the training of a classifier on an encoder, except the data, the
-    encoder and the seed.
-    """
+    """How to train a classifier on an encoder."""
 
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a
@@ -28,12 +26,9 @@ class TransferRecipe(MultiScaleRecipe):
     layer_decay: PositiveFraction = 1.0
     """Learning rate of each block, as a fraction of that of the block above it; 1 for one rate."""
     initialization: Initialization = "own"
-    """How a classifier with a random start is initialised. own: as torch does. release: by Xavier's
-    rule, with a bias of zero.
-    """
+    """How a random classifier starts. own: as torch's. release: Xavier's rule, bias of zero."""
     test_resize: Natural = field(default=0, metadata=LATER)
-    """Pixels that a test image's shorter side is resized to before its centre is cropped; 0 for the
-    encoder's own preprocessing."""
+    """Shorter side of a test image before its centre is cropped; 0 for the encoder's own way."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,9 +89,7 @@ TABLE_7C = replace(
 def _as_released(
     recipe: TransferRecipe, about: str, micro_batch: int, num_devices: int = 1
 ) -> TransferRecipe:
-    """The recipe with the release's batch, devices, initialization and test images, and with its
-    schedules, which change once per epoch.
-    """
+    """The recipe with the release's batch, initialization, test images and schedules."""
     return replace(
         recipe,
         about=about,

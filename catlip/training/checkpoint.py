@@ -2,13 +2,9 @@
 
 A checkpoint is `step-00000200.pt`, one file that rank 0 writes, or under FSDP2 a folder
 `step-00000200` to which every rank writes its part (torch.distributed.checkpoint). Both are written
-under a temporary name, synced to disk, and renamed, so that a checkpoint with its final name is
-complete. Both are read into the tensors of a run that is ready to start. A run can therefore go on
-from either, sharded or not, on any number of ranks. Training goes on while they are written: it
-only waits until the state is copied to main memory.
-
-torch writes a CRC-32 beside each tensor. It is checked when a checkpoint is read, so that a run
-never goes on from flipped bits: it goes on from the checkpoint before.
+under a temporary name, synced, and renamed: one with its final name is complete. A run can go on
+from either, sharded or not, on any number of ranks. torch writes a CRC-32 beside each tensor, which
+is checked when it is read: a run never goes on from flipped bits, but from the checkpoint before.
 """
 
 import errno
@@ -79,14 +75,9 @@ class DamagedError(InputError):
 
 @dataclass(frozen=True)
 class History:
-    """What the log of a resumed run needs, also if its file is lost.
+    """The lines of the log so far, and the numbers of steps for which it has no line yet."""
 
-    Attributes:
-        lines: of the log so far; None in a checkpoint that was written before they were stored.
-        unlogged: the numbers of each step for which the log has no line yet.
-    """
-
-    lines: Sequence[Numbers] | None = ()
+    lines: Sequence[Numbers] = ()
     unlogged: Sequence[Numbers] = ()
 
 
@@ -100,17 +91,19 @@ class Head:
 
     def plain(self) -> dict[str, Any]:
         """In a form that is read without unpickling any class."""
-        lines, unlogged = self.history.lines, self.history.unlogged
-        history = {"lines": json.dumps(lines), "unlogged": json.dumps(unlogged)}
-        return {"step": self.step, "config": json.dumps(self.config), **history}
+        return {
+            "step": self.step,
+            "config": json.dumps(self.config),
+            "lines": json.dumps(self.history.lines),
+            "unlogged": json.dumps(self.history.unlogged),
+        }
 
 
 def save(
     folder: Path, step: int, state: State, config: dict[str, Any], history: History = History()
 ) -> Path:
-    """Write `state` after `step` optimizer steps, and its `config`, as one file.
-
-    The newest KEEP checkpoints are kept.
+    """Write `state` after `step` optimizer steps, and its `config`, as one file; keep the newest
+    KEEP.
 
     Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
     """
@@ -120,7 +113,8 @@ def save(
         temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
         with open(temporary, "xb") as file:
             torch.save(Head(step, config, history).plain() | {"state": state}, file)
-            _sync(file)
+            file.flush()
+            os.fsync(file.fileno())
         _keep(temporary, path)
     return path
 
@@ -138,10 +132,9 @@ def save_sharded(
     """Copy `state`, and begin to write it as a folder; all ranks call it.
 
     Args:
-        main: whether this is the rank that makes and deletes folders.
         group: a CPU process group of all ranks, used for nothing else until the end of the writing.
-    Returns: a function that waits for the end of the writing, on any thread. It raises OSError on
-        every rank when one of them cannot write its part.
+    Returns: waits for the end of the writing, on any thread. It raises OSError on every rank when
+        one of them cannot write its part.
     """
     path, temporary = folder / f"step-{step:08d}", folder / ".sharded.tmp"
     if main:
@@ -158,7 +151,8 @@ def save_sharded(
                 head["crc32"] = _head_sum(head, temporary)
                 with open(temporary / HEAD, "w") as file:
                     json.dump(head, file)
-                    _sync(file)
+                    file.flush()
+                    os.fsync(file.fileno())
                 _keep(temporary, path)
         return path
 
@@ -176,7 +170,6 @@ def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def copied(state: State) -> State:
-    """A copy of the state in main memory."""
     return {
         part: {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
         for part, tensors in state.items()
@@ -190,21 +183,15 @@ def complete(folder: Path) -> list[Path]:
 
 
 def step_of(path: Path) -> int:
-    """After how many steps the checkpoint at `path` was written."""
     return int(path.stem.removeprefix("step-"))
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder`, or None."""
     return next(iter(_newest_first(folder)), None)
 
 
 def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
-    """Load the newest checkpoint in `folder` that is not damaged; all ranks call it.
-
-    Returns: what `load` returns; None if there is no checkpoint.
-    Raises: InputError when all are damaged, or what `load` raises for another run's.
-    """
+    """What `load` makes of the newest checkpoint that is not damaged, or None."""
     damaged: list[str] = []
     for path in _newest_first(folder):
         try:
@@ -237,9 +224,7 @@ def _newest_first(folder: Path) -> list[Path]:
 def load(path: Path, config: dict[str, Any], state: State) -> Head:
     """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
 
-    Returns: what else it holds.
-    Raises: DamagedError, on all ranks, when it cannot be read, a sum is wrong, or its tensors are
-        not those of `state`; InputError when it was made under another config, naming what differs.
+    Raises: DamagedError, on all ranks, when it cannot be read or does not hold this state.
     """
     head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)
@@ -265,30 +250,23 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
             dcp.load(state, storage_reader=PlainMetadataReader(path))
     except CheckpointException as failure:  # not an Exception, so it would pass every handler
-        error, _ = next(iter(failure.failures.values()))
+        (error, _), *_ = failure.failures.values()
         raise DamagedError(f"{path} cannot be read ({error})") from failure
     return head
 
 
 def _described(tensor: Any) -> str:
-    """Type and shape of a tensor, or of what an index says of one."""
     if isinstance(tensor, TensorStorageMetadata):
         return f"{tensor.properties.dtype} {list(tensor.size)}"
     return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
 
 
 def read(path: Path) -> tuple[Head, dict[str, Any]]:
-    """The head of a checkpoint, and its tensors by part and name; all ranks call it.
-
-    Of a folder, not the tensors, but what its index says of them.
-
-    Raises: DamagedError on all ranks when any of them cannot read it, or a sum is wrong.
-    """
+    """The head of a checkpoint, and its tensors, or what its index says of them."""
     damage = ""
     try:
         saved, tensors = _read_file(path) if path.is_file() else _read_folder(path)
-        lines = json.loads(saved["lines"]) if "lines" in saved else None
-        history = {"lines": lines, "unlogged": json.loads(saved.get("unlogged", "[]"))}
+        history = {name: json.loads(saved[name]) for name in ("lines", "unlogged")}
         config = json.loads(saved["config"])
         head = msgspec.convert({"step": saved["step"], "config": config, "history": history}, Head)
     except Exception as error:  # a damaged archive or pickle can raise nearly anything
@@ -311,8 +289,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     index = PlainMetadataReader(path).read_metadata()
     saved: dict[str, Any] = json.loads((path / HEAD).read_text())
-    # Without a sum it was written before there were any.
-    if saved.pop("crc32", None) not in (None, _head_sum(saved, path)):
+    if saved.pop("crc32") != _head_sum(saved, path):
         raise ValueError(f"{HEAD} or {INDEX} is not what was written")
     rank, ranks = rank_of_ranks()
     for part in list(index.storage_data.values())[rank::ranks]:
@@ -325,7 +302,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_sums(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
-    """Raises: BadZipFile when the content of an entry is not what was written."""
+    """zipfile raises BadZipFile at the end of an entry whose content is not what was written."""
     for entry in entries:
         with archive.open(entry) as content:
             while content.read(BLOCK_BYTES):
@@ -333,7 +310,6 @@ def _check_sums(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Non
 
 
 def _head_sum(head: dict[str, Any], folder: Path) -> int:
-    """The CRC-32 of the head and of the index of a checkpoint that is a folder."""
     return zlib.crc32((folder / INDEX).read_bytes(), zlib.crc32(json.dumps(head).encode()))
 
 
@@ -361,15 +337,8 @@ def _whole_or_absent(step: int, folder: Path, temporary: Path | None) -> Iterato
             _remove(temporary)
 
 
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _keep(temporary: Path, path: Path) -> None:
-    """Give a whole checkpoint its name, and delete all but the newest KEEP up to its step; those of
-    later steps are damaged.
-    """
+    """Name a whole checkpoint, and delete all but the newest KEEP."""
     if os.path.lexists(path):  # damaged, so that the run went on from one before it
         _discard(path)
     temporary.rename(path)
@@ -407,7 +376,6 @@ class PlainMetadataReader(FileSystemReader):
     """torch's reader of a checkpoint folder, which reads the index with only ADMITTED imports."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """The index. Raises: InputError when it is damaged, or imports anything else."""
         path = Path(self.path)
         try:
             with open(path / INDEX, "rb") as file:
@@ -420,10 +388,7 @@ class PlainMetadataReader(FileSystemReader):
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write weights as safetensors, atomically, with the config that made them as metadata.
-
-    Raises: OSError when they cannot be written whole.
-    """
+    """Write weights as safetensors, atomically, with the config that made them as metadata."""
     temporary = path.with_suffix(".tmp")
     try:
         temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed

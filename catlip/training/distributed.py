@@ -42,20 +42,15 @@ class Place:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that prints and writes."""
         return self.rank == 0
 
 
 def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     """The device and rank of this process; joins the process group if torchrun started several.
 
-    On a CPU, malloc keeps freed memory from now on, for the whole process.
-
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-        timeout: how long to wait for the other ranks in one collective; by default as long as torch
-            does, 10 minutes or more.
-    Raises: InputError when there is no such device.
+        timeout: of one collective; torch's by default, 10 minutes or more.
     """
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -70,12 +65,11 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     chosen = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    else:
+    elif platform.libc_ver()[0] == "glibc":
         # By default glibc returns large blocks to the system, and each step requests them again: a
         # CPU then spends a tenth to two thirds of its time on page faults.
-        if platform.libc_ver()[0] == "glibc":
-            for parameter, value in GLIBC:
-                ctypes.CDLL(None).mallopt(parameter, value)
+        for parameter, value in GLIBC:
+            ctypes.CDLL(None).mallopt(parameter, value)
     if world_size > 1 and not dist.is_initialized():
         _join(chosen, world_size, timeout)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
@@ -85,32 +79,26 @@ def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> N
     """Join the process group, also after torchrun has restarted its processes.
 
     Its agent has one store for all attempts (pytorch issue 135712), in which a restarted process
-    would find the addresses of dead processes. Each attempt therefore uses its own prefix in the
-    store. Several nodes count attempts differently: there, start torchrun with
-    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which makes a new store for each attempt.
+    would find the addresses of dead ones: each attempt uses its own prefix. Several nodes count
+    attempts differently: start torchrun there with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
     """
     atexit.register(_leave)
     env = os.environ
-    own: dict[str, Any] = {"backend": "gloo"}
+    options: dict[str, Any] = {"backend": "gloo", "timeout": timeout}
     if device.type == "cuda":
         # With a device_id NCCL connects at once, and does not guess a rank's GPU.
-        own = {"backend": "nccl", "device_id": device}
-    if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
-        dist.init_process_group(**own, timeout=timeout)
-        return
-    agent = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), world_size, is_master=False)
-    attempt = dist.PrefixStore(f"attempt {env['TORCHELASTIC_RESTART_COUNT']}", agent)
-    dist.init_process_group(
-        **own, timeout=timeout, store=attempt, rank=int(env["RANK"]), world_size=world_size
-    )
+        options |= {"backend": "nccl", "device_id": device}
+    if env.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and env.get("GROUP_WORLD_SIZE") == "1":
+        port = int(env["MASTER_PORT"])
+        agent = dist.TCPStore(env["MASTER_ADDR"], port, world_size, is_master=False)
+        attempt = dist.PrefixStore(f"attempt {env['TORCHELASTIC_RESTART_COUNT']}", agent)
+        options |= {"store": attempt, "rank": int(env["RANK"]), "world_size": world_size}
+    dist.init_process_group(**options)
 
 
 def _leave() -> None:
-    """Leave the group while Python still runs.
-
-    A thread that drops a tensor after Python has ended aborts the process, although its work is
-    done (pytorch pull request 179291). These threads end with the group; if DTensor's caches still
-    refer to the group, it takes a moment.
+    """Leave the group while Python still runs: a thread of it that drops a tensor after Python has
+    ended aborts the process, although its work is done (pytorch pull request 179291).
     """
     gc.collect()
     if dist.is_initialized():
@@ -120,19 +108,15 @@ def _leave() -> None:
 
 
 def barrier() -> None:
-    """Wait for the other ranks, if there are any."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def in_turn(work: Callable[[], T], place: Place) -> T:
     """Run `work`, which fills a cache, on rank 0 first; then on the first rank of each other
-    machine, which may have its own cache; then on all others.
+    machine, which may have its own cache; then on all others. All ranks call it.
 
-    All ranks call it. It may take hours, so it waits with a gloo group: a barrier of NCCL would
-    time out after minutes.
-
-    Returns: the result of `work` on this rank.
+    It may take hours, so it waits with a gloo group: a barrier of NCCL would time out.
     """
     if not dist.is_initialized():
         return work()
@@ -149,12 +133,11 @@ def in_turn(work: Callable[[], T], place: Place) -> T:
 
 
 def rank_of_ranks() -> tuple[int, int]:
-    """The rank of this process, and the number of ranks."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def of_all_ranks(part: T) -> list[T]:
-    """The value of each rank, by rank; all ranks call it."""
+    """The value of each rank, by rank."""
     if not dist.is_initialized():
         return [part]
     parts = [part] * dist.get_world_size()
@@ -171,10 +154,7 @@ def peak_gib(device: torch.device) -> float:
 
 
 def choose_deterministic() -> None:
-    """Make torch use deterministic kernels in this process; call it before CUDA starts.
-
-    torch warns of an operation that has none. On a CPU all kernels of a training are deterministic.
-    """
+    """Make torch use deterministic kernels; call it before CUDA starts."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
 
@@ -182,9 +162,8 @@ def choose_deterministic() -> None:
 def use_threads(folder: Path, place: Place) -> None:
     """Set the number of threads of a training on a CPU, unless OMP_NUM_THREADS does.
 
-    There is one per core that no other process uses: a thread without a core would hold up all
-    others, and beside one busy process a training would take several times as long. The number
-    affects the rounding of the weights, so the run's folder has it for a run that goes on.
+    There is one per core that no other process uses: a thread without a core holds up all others.
+    The number affects the rounding of the weights, so the run's folder keeps it for a resumed run.
     """
     if place.device.type != "cpu":
         return
@@ -196,7 +175,6 @@ def use_threads(folder: Path, place: Place) -> None:
 
 
 def threads_of(folder: Path) -> int | None:
-    """The number of threads of the training in `folder`; None if it is unknown."""
     path = folder / THREADS
     return int(path.read_text()) if path.exists() else None
 

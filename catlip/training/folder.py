@@ -32,9 +32,7 @@ MAX_SHOWN, MAX_CHARACTERS = 6, 60  # differences in a message, and characters of
 def refuse_another(
     folder: Path, before: dict[str, Any], now: dict[str, Any], option: str = "--out"
 ) -> None:
-    """Raises: InputError that names what differs, if the run in `folder`, which the flag `option`
-    names, has another config than this run.
-    """
+    """Raises InputError that names what differs, if the run in `folder` has another config."""
     if changed := changes(before, json.loads(json.dumps(now))):  # `before` was read from JSON
         raise InputError(
             f"{folder} holds a run with another recipe ({changed}); remove it or give another "
@@ -56,10 +54,7 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def discard(folder: Path) -> None:
-    """Delete the run in `folder`.
-
-    Raises: InputError, and deletes nothing, when it holds anything that no run writes.
-    """
+    """Delete the run in `folder`, or nothing if it holds anything that no run writes."""
     paths = sorted(folder.iterdir()) if folder.exists() else []
     inside = sorted((folder / "checkpoints").iterdir()) if (folder / "checkpoints").is_dir() else []
     foreign = [

@@ -1,8 +1,7 @@
 """The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and trackers if asked for.
 
-`log.jsonl` is the log; the others show it. A run that goes on from a checkpoint drops the lines of
-later steps, so that its log equals that of an uninterrupted run. A checkpoint holds the lines up to
-its step, so that they are not lost with the file.
+A run that goes on from a checkpoint, which holds the lines up to its step, drops those of later
+steps: its log equals that of an uninterrupted run.
 """
 
 import importlib
@@ -17,23 +16,14 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from catlip.cli import InputError
-from catlip.program.broken import BrokenImage, BrokenLog, read_lines
+from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.record import naming, write_atomically
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 
 @dataclass
 class Progress:
-    """The numbers of one step; a line of the log is the mean over the steps since the last line.
-
-    Attributes:
-        loss: mean per image, over all ranks and micro-steps.
-        grad_norm: norm of the whole gradient, before clipping.
-        seconds, data_wait_seconds: of the whole step, and of waiting for its batches.
-        images: number of images, on all ranks.
-        broken: images of this rank that could not be read.
-        saves: whether any rank asked for a checkpoint after this step.
-    """
+    """The numbers of one step, of all ranks; `saves`: whether any rank asked for a checkpoint."""
 
     loss: float
     grad_norm: float
@@ -44,14 +34,12 @@ class Progress:
     saves: bool = False
 
     def numbers(self) -> dict[str, float]:
-        """The numbers of this step that a resumed run needs for the next line."""
         return {
             name: value for name, value in vars(self).items() if name not in ("broken", "saves")
         }
 
 
 def means(recent: Sequence[Progress]) -> dict[str, float]:
-    """The means over steps, for a line of the log, that do not depend on the machine's speed."""
     return {
         "loss": sum(p.loss for p in recent) / len(recent),
         "grad_norm": sum(p.grad_norm for p in recent) / len(recent),
@@ -62,11 +50,8 @@ class Log:
     """The log of a run, written by rank 0; the other ranks only keep its lines.
 
     Args:
-        folder: of the run.
         step: of the checkpoint from which the run goes on; later lines are dropped.
-        projects: tracker -> project; see `start_trackers`.
-        config: what determines the run; trackers show it.
-        lines: up to `step`, as the checkpoint holds them; None to read them from `log.jsonl`.
+        lines: up to `step`, as the checkpoint holds them.
     Attributes:
         lines: of the whole run, from its first step.
         broken: the images of the whole run that could not be read, on all ranks.
@@ -79,12 +64,10 @@ class Log:
         place: Place,
         projects: Mapping[str, str],
         config: dict[str, Any],
-        lines: Sequence[dict[str, float]] | None = None,
+        lines: Sequence[dict[str, float]] = (),
     ):
         self.place = place
         self.path = folder / "log.jsonl"
-        if lines is None:
-            lines = [line for line in read_lines(self.path) if line["step"] <= step]
         self.lines = list(lines)
         self.broken = BrokenLog(folder, step, writes=place.is_main)
         if not place.is_main:
@@ -99,12 +82,7 @@ class Log:
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
     ) -> dict[str, float]:
-        """Add a line for the `recent` steps, up to and including `step`.
-
-        Args:
-            metrics: the objective's.
-        Returns: the line.
-        """
+        """Add a line for the `recent` steps, up to and including `step`, and return it."""
         before = self.lines[-1] if self.lines else {"images_seen": 0, "seconds": 0.0}
         seconds, images = sum(p.seconds for p in recent), sum(p.images for p in recent)
         shown = {
@@ -133,7 +111,6 @@ class Log:
         self.broken.add(step, itertools.chain(*of_all_ranks(images)))
 
     def close(self) -> None:
-        """Write out what is still in memory."""
         if self.place.is_main:
             self.board.close()
             for tracker in self.trackers:
@@ -152,15 +129,7 @@ class Log:
 
 
 def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
-    """Start a run of Weights & Biases, trackio or both, and return them: they have
-    `log(line, step=...)` and `finish()`.
-
-    Args:
-        projects: tracker -> project; "" for none.
-        folder: of the run; trackers write their files on this machine into it.
-        config: what determines the run; trackers show it.
-    Raises: InputError when the package of a tracker is not installed.
-    """
+    """Start a run of each tracker with a project; their files are in the run's folder."""
     # trackio reads this when it is imported. It sends nothing unless its own environment variables
     # name a server.
     os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))

@@ -32,7 +32,7 @@ MAX_FRACTION = 0.02  # of a run's time
 
 
 def nothing() -> None:
-    """The default for what to do after a checkpoint."""
+    """The default of `after_checkpoint`."""
 
 
 def train(
@@ -43,7 +43,6 @@ def train(
     config: dict[str, Any],
     log_every: int,
     checkpoint_every: int | None,
-    checkpoint_minutes: float | None = None,
     quiet: bool = False,
     projects: Mapping[str, str] = MappingProxyType({}),
     snapshots: int = 1,
@@ -53,11 +52,8 @@ def train(
 
     Args:
         batches: given a first step, the micro-batches from there on.
-        folder: of the run.
         config: what determines the run; a checkpoint made under another one is refused.
-        log_every, checkpoint_every: in optimizer steps; a `checkpoint_every` of None leaves the
-            choice to `CheckpointWriter`.
-        checkpoint_minutes: minutes between checkpoints, in place of `checkpoint_every`.
+        checkpoint_every: in optimizer steps; None leaves the choice to `CheckpointWriter`.
         projects: tracker -> project to log to as well; see `catlip.training.log`.
         snapshots: number of evenly spaced steps, the last one included, at which the weights to
             transfer are written.
@@ -79,9 +75,7 @@ def train(
     saving = partial(trainer.saving, folder / "checkpoints", config, log.lines)
     with (
         noted_stops() as notice,
-        CheckpointWriter(
-            saving, checkpoint_every, checkpoint_minutes, after=after_checkpoint
-        ) as writer,
+        CheckpointWriter(saving, checkpoint_every, after=after_checkpoint) as writer,
         progress(
             total=trainer.num_steps,
             initial=trainer.step,
@@ -129,7 +123,6 @@ def train(
 
 
 def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any]) -> None:
-    """Write the weights to transfer, with the config and the progress; all ranks call it."""
     weights = trainer.weights()
     if trainer.place.is_main:
         images_seen = int(log.lines[-1]["images_seen"]) if log.lines else 0
@@ -138,10 +131,8 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
 
 
 def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
-    """The batches, on the device.
-
-    For a GPU, each batch is copied on a separate stream while the GPU works on the batch before.
-    This needs pinned memory.
+    """The batches, on the device. For a GPU, each batch is copied on a separate stream, from pinned
+    memory, while the GPU works on the batch before.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -166,15 +157,12 @@ def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 class CheckpointWriter:
     """Writes a run's checkpoints in a thread, one at a time, so that no step waits for a disk.
 
-    They are due at each multiple of `every` steps, or every `minutes` minutes. If both are None, at
-    multiples of USUAL_STEPS, but left out where they would take more than MAX_FRACTION of the time.
-
-    An error of the thread is raised by the next `write` or `wait`, or at the end of the `with`
-    block, unless the block itself raises one.
+    They are due at each multiple of `every` steps; without it, of USUAL_STEPS, but left out where
+    they would take more than MAX_FRACTION of the time. An error of the thread is raised by the next
+    `write` or `wait`, or at the end of the `with` block.
 
     Args:
-        saving: given the steps that the log has no line for yet, copies the state and returns what
-            writes it, as `Trainer.saving`.
+        saving: as `Trainer.saving`, given the steps that the log has no line for yet.
         after: called when one is written, in the thread.
     """
 
@@ -182,10 +170,9 @@ class CheckpointWriter:
         self,
         saving: Callable[[Sequence[Progress]], Callable[[], Path] | None],
         every: int | None = None,
-        minutes: float | None = None,
         after: Callable[[], object] = nothing,
     ):
-        self.saving, self.every, self.minutes, self.after = saving, every, minutes, after
+        self.saving, self.every, self.after = saving, every, after
         self.seconds = 0.0  # that the last one took, from the copy of the state to its end on disk
         self.ended = time.monotonic()  # infinite while one is written
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -193,7 +180,7 @@ class CheckpointWriter:
 
     def may_be_due(self, step: int) -> bool:
         """Whether the step is such a multiple; the answer is the same in every run."""
-        return self.minutes is None and step % (self.every or USUAL_STEPS) == 0
+        return step % (self.every or USUAL_STEPS) == 0
 
     def is_due(self, step: int) -> bool:
         """Whether to write one now, by the clock of rank 0; all ranks call it."""
@@ -203,12 +190,9 @@ class CheckpointWriter:
 
     @property
     def asks(self) -> bool:
-        """Whether this rank asks for a checkpoint now: minutes are over, or the last one failed.
-        All ranks then wait for the last one together, and its error is raised.
-        """
-        overdue = self.minutes and time.monotonic() - self.ended >= 60 * self.minutes
+        """Whether the last one failed: all ranks then write the next one, and raise its error."""
         last = self._last
-        return bool(overdue or (last and last.done() and last.exception()))
+        return bool(last and last.done() and last.exception())
 
     def write(self, recent: Sequence[Progress]) -> None:
         """Copy the state and begin to write it; all ranks call it."""

@@ -1,14 +1,10 @@
-"""How an objective is put on devices: compiled blocks, precision, and several ranks.
+"""One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results;
+compiled blocks, and precision.
 
-One objective on several devices, replicated (DDP) or sharded (FSDP2), with the same results.
-
-The loss, the gradient norm and the weights are the same for both. DDP keeps everything on every
-device. FSDP2 keeps on each device a part of each parameter, of its gradient and of its optimizer
-state, and gathers one transformer block at a time. Only this module handles the difference. 0-D
-parameters, which FSDP2 cannot shard, are whole on every rank; `finish_gradients` averages their
-gradients.
-
-    replica = distribute(objective, place, "fsdp", "bf16")      # call this instead
+DDP keeps everything on every device. FSDP2 keeps on each device a part of each parameter, of its
+gradient and of its optimizer state, and gathers one transformer block at a time. Only this module
+handles the difference. 0-D parameters, which FSDP2 cannot shard, are whole on every rank;
+`finish_gradients` averages their gradients.
 """
 
 import functools
@@ -102,10 +98,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def share_replicated(tensors: Iterable[Tensor]) -> None:
-    """Copy rank 0's values of tensors that are not sharded to all ranks.
-
-    Running statistics, for example, differ between ranks.
-    """
+    """Copy rank 0's values of tensors that are not sharded (running statistics) to all ranks."""
     for tensor in tensors:
         if not isinstance(tensor, DTensor) and dist.is_initialized():
             dist.broadcast(tensor, src=0)
@@ -139,17 +132,13 @@ def blocks(module: nn.Module) -> list[nn.Module]:
 
 
 def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool:
-    """Whether compiling should save time in a training of that many steps and image sizes."""
     return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
 
 
 def compile_blocks(module: nn.Module) -> None:
-    """Compile the blocks in place.
-
-    Blocks that are alike share their graphs; each image size has its own.
-
-    A graph for all sizes would depend on the order of the sizes, and so on the step at which a run
-    was stopped.
+    """Compile the blocks in place. Blocks that are alike share their graphs; each image size has
+    its own: a graph for all would depend on the order of the sizes, and so on where a run was
+    stopped.
     """
     compiled = blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))
@@ -162,16 +151,13 @@ def compile_blocks(module: nn.Module) -> None:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of a forward pass in that precision; with fp32 it does nothing."""
     return torch.autocast(device.type, dtype=AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 @functools.cache  # a program that trains many small classifiers says it once
 def warn_if_emulated(device: torch.device, precision: str) -> None:
-    """Print a warning if the processor has no instructions for that precision.
-
-    Matrix products then take some 70 times as long as in fp32. Of x86 processors, those with
-    AVX-512 have instructions for bf16; most laptops do not.
+    """Warn if the processor has no instructions for that precision: matrix products then take some
+    70 times as long as in fp32. Of x86 processors, those with AVX-512 have them for bf16.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return

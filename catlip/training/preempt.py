@@ -1,8 +1,8 @@
 """A training that is told to stop saves first: SIGTERM and SIGUSR1, as a cluster sends them.
 
-Signals reach the ranks at different moments, or only one of them. Each rank therefore only notes a
-signal. The ranks agree in the exchange of the next loss, which every step has anyway, and all save
-after that step and exit. A second signal changes nothing, since torchrun and SLURM both send one.
+Signals reach the ranks at different moments, or only one of them: each rank only notes a signal,
+and the ranks agree in the exchange of the next loss. All save after that step and exit. A second
+signal changes nothing, since torchrun and SLURM both send one.
 """
 
 import signal
@@ -28,11 +28,8 @@ class Notice:
     leaves: bool = False
 
     def exit_if_told(self, step: int, place: Place, saved: Callable[[], object]) -> None:
-        """End this process if any rank was told to stop; all ranks call it after the same steps.
-
-        Args:
-            saved: returns when the checkpoint of this step is written.
-        Exits: EXIT_CODE, on all ranks, after one line on stderr.
+        """End this process with EXIT_CODE if any rank was told to stop; all ranks call it after the
+        same steps. `saved` returns when the checkpoint of this step is written.
         """
         told = [received for received in of_all_ranks(self.received) if received]
         if not told:

@@ -30,31 +30,19 @@ class Optimization:
     warmup_iterations: Natural = 10_000
     """Optimizer steps of linear warm-up."""
     per_epoch: bool = False
-    """Change the learning rate after the warm-up, and RangeAugment's target, once an epoch.
-
-    The release fine-tunes in this way.
-    """
+    """Change learning rate and RangeAugment's target once an epoch, as the release fine-tunes."""
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
     eps: Positive = 1e-8
     """AdamW's epsilon."""
     weight_decay: NotNegative = 0.2
-    """Decoupled weight decay of parameters of two dimensions or more.
-
-    Biases, norms, and learnable temperatures or ranges do not decay.
-    """
+    """Decoupled weight decay of parameters of two dimensions or more."""
     grad_clip: NotNegative = 1.0
     """Largest gradient norm; 0 for no clipping."""
     ema_decay: PartialFraction = 0.9995
-    """Decay of the exponential moving average of the weights; 0 for none.
-
-    The average is what is transferred.
-    """
+    """Decay of the moving average of the weights, which is what is transferred; 0 for none."""
     ema_rising: bool = False
-    """Let the decay rise to its value as (1 + step) / (10 + step).
-
-    The average of a short run then does not stay near its initial weights.
-    """
+    """Let the decay rise to its value as (1 + step) / (10 + step), for short runs."""
     precision: str = "bf16"
     """fp32, bf16 (autocast) or fp16 (autocast and loss scaling)."""
 
@@ -75,22 +63,16 @@ class Trained(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, "nn.Parameter"]]: ...
 
-    def lr_scale(self, name: str) -> float:
-        """The factor of the learning rate of the parameter of that name."""
-        ...
+    def lr_scale(self, name: str) -> float: ...
 
-    def decays(self, name: str) -> bool:
-        """Whether the parameter of that name has weight decay, if it has two dimensions or more."""
-        ...
+    def decays(self, name: str) -> bool: ...
 
 
 def adamw(
     objective: Trained, recipe: Optimization, form: AdamWForm = "fused"
 ) -> "torch.optim.AdamW":
-    """AdamW for an objective.
-
-    Parameters of fewer than two dimensions, and those for which the objective's `decays` is false,
-    have no weight decay. The objective's `lr_scale` multiplies the learning rate.
+    """AdamW for an objective: weight decay of parameters of two dimensions or more for which the
+    objective's `decays` is true, and learning rates multiplied by its `lr_scale`.
 
     This is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
     also decays 0-D parameters.
@@ -116,10 +98,7 @@ def adamw(
 
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The learning rate of step `step` of `num_steps`, from 0: linear warm-up, then half a cosine.
-
-    With `per_epoch` the rate after the warm-up is that of the beginning of the epoch: a staircase.
-    """
+    """Linear warm-up, then half a cosine; with `per_epoch` a staircase along it."""
     warmup = min(optimization.warmup_iterations, num_steps - 1)
     if step < warmup:
         return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * step / warmup
@@ -134,10 +113,8 @@ def learning_rate(step: int, num_steps: int, optimization: Optimization) -> floa
 
 
 def augmentation_progress(step: int, num_steps: int, optimization: Optimization) -> float:
-    """The progress of RangeAugment's target, in [0, 1].
-
-    With `per_epoch` it is epoch / (epochs + 1), as in the release, whose table of targets has one
-    entry more than there are epochs.
+    """The progress of RangeAugment's target, in [0, 1]. With `per_epoch` it is epoch / (epochs +
+    1), as in the release, whose table of targets has one entry more than there are epochs.
     """
     if not optimization.per_epoch:
         return step / num_steps

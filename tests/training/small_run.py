@@ -70,9 +70,7 @@ class SmallRun:
 
 
 class Small(Objective):
-    """All that is awkward in an objective, small: batch norm, dropped paths, blocks, a parameter
-    without a dimension.
-    """
+    """Batch norm, dropped paths, blocks, and a parameter without a dimension."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,11 @@
-"""Accumulating is one large batch, ranks are one process, and a diverging step changes nothing."""
+"""Accumulating is one large batch, a diverging step changes nothing, and checkpoints are written
+beside the steps; a restart deletes a run and nothing else.
+"""
 
 import json
 import math
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +19,11 @@ from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage, read_broken
 from catlip.recipes.pretrain import STARTER
-from catlip.training import checkpoint
 from catlip.training.distributed import Place
-from catlip.training.loop import CheckpointWriter, train
-from catlip.training.schedule import adamw
-from catlip.training.trainer import Trainer, WeightAverage
+from catlip.training.folder import discard, refuse_another
+from catlip.training.loop import MAX_FRACTION, USUAL_STEPS, CheckpointWriter, train
+from catlip.training.schedule import Optimization, adamw
+from catlip.training.trainer import Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
 
@@ -130,24 +134,6 @@ def test_a_resumed_run_has_the_log_and_weights_of_an_uninterrupted_one_whatever_
     assert weights[0] == weights[1]
 
 
-def test_checkpoints_by_minutes_leave_log_and_steps_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Beside the steps, the first might be written until the end.
-    write = CheckpointWriter.write
-    monkeypatch.setattr(
-        CheckpointWriter, "write", lambda self, recent: (write(self, recent), self.wait())
-    )
-    whole = run(tmp_path / "whole", config={}, log_every=5, checkpoint_every=100)
-    often = {"config": {}, "log_every": 5, "checkpoint_every": None, "checkpoint_minutes": 1e-9}
-    with pytest.raises(StopIteration):
-        run(tmp_path / "cut", stop=8, **often)
-    assert checkpoint.newest(tmp_path / "cut" / "checkpoints").stem == "step-00000008"
-    resumed = run(tmp_path / "cut", **often)
-    assert [line["step"] for line in whole] == [5, 10]
-    assert_same_log(resumed, whole)
-
-
 def test_snapshots_are_evenly_spaced_and_those_of_a_resumed_run_are_an_uninterrupted_one_s(
     tmp_path: Path,
 ) -> None:
@@ -174,18 +160,6 @@ def test_biases_norms_and_scalars_do_not_decay() -> None:
     assert {p.ndim for p in decayed["params"]} == {2}
     assert free["weight_decay"] == 0
     assert {p.ndim for p in free["params"]} == {0, 1}
-
-
-def test_constants_of_an_objective_are_not_averaged_and_counters_are_copied() -> None:
-    objective = nn.Sequential(nn.BatchNorm1d(2))
-    objective.register_buffer("mask", torch.tensor(-torch.inf), persistent=False)
-    average = WeightAverage(objective, decay=0.5)
-    for step in range(3):
-        objective(torch.randn(4, 2) + 3)
-        average.update(step)
-    assert average.values.keys() == objective.state_dict().keys()
-    assert average.values["0.num_batches_tracked"] == 3
-    assert 0 < average.values["0.running_mean"][0] < objective[0].running_mean[0]
 
 
 class Noisy(Regression):
@@ -243,14 +217,6 @@ def test_an_objective_is_told_its_progress_and_given_a_whole_step_if_it_asks() -
     assert curious.objective.given == [4, 4, 4]
 
 
-def test_each_part_of_a_step_is_marked_when_it_is_done() -> None:
-    marks: list[str] = []
-    one = trainer(accumulation=2)
-    one.mark = marks.append
-    one.train_step(Points(part) for part in points().split(4))
-    assert marks == ["loss", "backward", "loss", "backward", "optimizer"]
-
-
 def test_large_gradients_are_clipped() -> None:
     free, clipped = trainer(grad_clip=0.0), trainer(grad_clip=1e-4)
     for one in (free, clipped):
@@ -277,3 +243,114 @@ def test_a_resumed_run_keeps_the_count_of_broken_images(tmp_path) -> None:
     assert read_broken(tmp_path).counts() == {"cut short": 3, "empty": 1}
     last_line = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
     assert json.loads(last_line)["broken"] == 4
+
+
+def writer_of(work=lambda: None, **options) -> CheckpointWriter:
+    return CheckpointWriter(lambda recent: work, **options)
+
+
+def due(writer: CheckpointWriter) -> list[int]:
+    return [step for step in range(1, 1_001) if writer.is_due(step)]
+
+
+def test_checkpoints_are_due_as_the_user_says_or_as_often_as_they_cost_little() -> None:
+    usual = list(range(USUAL_STEPS, 1_001, USUAL_STEPS))
+    given, default = writer_of(every=300), writer_of()
+    assert due(given) == [300, 600, 900]
+    assert due(default) == usual
+    given.seconds = default.seconds = 10
+    assert due(given) == [300, 600, 900]
+    assert due(default) == []
+    assert all(default.may_be_due(step) for step in usual)  # so that all logs have these lines
+    default.ended = time.monotonic() - 10 / MAX_FRACTION
+    assert due(default) == usual
+
+
+def test_checkpoints_are_written_in_order_and_the_block_waits_for_the_last() -> None:
+    done, go = [], threading.Event()
+    parts = iter([lambda: done.append(go.wait(10)), lambda: done.append("second")])
+    with CheckpointWriter(lambda recent: next(parts)) as writer:
+        writer.write([])
+        assert not done
+        go.set()
+        writer.write([])
+        assert done[0] is True
+    assert done == [True, "second"]
+
+
+def fails() -> None:
+    raise OSError("the disk is full")
+
+
+def test_a_failure_is_seen_at_once_and_raised_by_the_next_wait_or_the_end_of_the_block() -> None:
+    with writer_of(fails) as writer:
+        writer.write([])
+        while not writer.asks:
+            pass
+        with pytest.raises(OSError, match="full"):
+            writer.wait()
+        assert not writer.asks
+    with pytest.raises(OSError, match="full"), writer_of(fails) as writer:
+        writer.write([])
+
+
+RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
+RUN += ("events.out.tfevents.1.host", "wandb/run", "trackio/project.db")
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+
+
+def test_a_run_is_discarded_whole(tmp_path: Path) -> None:
+    fill(tmp_path, *RUN)
+    discard(tmp_path)
+    assert not list(tmp_path.iterdir())
+    discard(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("foreign", ["thesis.tex", "starter/pretrain", "checkpoints/llama.pt"])
+def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, foreign: str) -> None:
+    fill(tmp_path, *RUN, foreign)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=foreign.split("/")[0]):
+        discard(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_another_run_is_refused_naming_what_differs_in_a_line() -> None:
+    now = {f"field_{number}": number for number in range(20)} | {"sizes": (1, 2)}
+    refuse_another(Path("run"), {**now, "sizes": [1, 2]}, now)
+    with pytest.raises(InputError, match="field_0 None there, 0 now") as refused:
+        refuse_another(Path("run"), {"sizes": "y" * 1000}, now)
+    assert len(str(refused.value)) < 500
+
+
+class Spoilt(Objective):
+    """Its loss and gradient are finite, and a running statistic is not any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("running", torch.ones(3))
+        self.calls = 0
+
+    def forward(self, batch: Points) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 4:
+            self.running[1] = math.nan
+        return self.weight.square().sum()
+
+
+def test_weights_that_are_not_finite_are_not_written_and_the_last_checkpoint_is_kept(
+    tmp_path: Path,
+) -> None:
+    trainer = Trainer(Spoilt(), Optimization(precision="fp32", warmup_iterations=0), 6, place=CPU)
+    options = {"log_every": 1, "checkpoint_every": 2, "quiet": True, "snapshots": 3}
+    with pytest.raises(InputError, match="step 4"):
+        train(trainer, lambda step: iter([Points(points())] * 6), tmp_path, config={}, **options)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000002.pt"]
+    (snapshot,) = tmp_path.glob("*.safetensors")
+    assert snapshot.name == "weights-step-00000002.safetensors"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.measuring import methods
-from catlip.training.parallel import PAYING_STEPS, blocks, compile_blocks, compiling_pays
+from catlip.training.parallel import blocks, compile_blocks
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 """Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
@@ -48,21 +48,6 @@ def test_blocks_are_found_in_the_towers_of_any_method(method, model, count) -> N
     found = blocks(objective)
     assert len(found) == count
     assert {type(block).__name__ for block in found} <= {"Block", "ResidualAttentionBlock"}
-
-
-def test_a_stack_of_different_modules_or_without_weights_has_no_blocks() -> None:
-    assert blocks(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) == []
-    assert blocks(nn.Sequential(nn.ReLU(), nn.ReLU())) == []
-    assert blocks(nn.Sequential(nn.Linear(2, 2))) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("device", "missing", "pays"), [("cuda", 0, True), ("cuda", 1, False), ("cpu", 0, False)]
-)
-def test_long_trainings_on_a_gpu_are_compiled(device: str, missing: int, pays: bool) -> None:
-    num_steps = 13 * PAYING_STEPS - missing
-    assert compiling_pays(torch.device(device), num_steps, num_sizes=13) is pays
 
 
 def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
