@@ -28,8 +28,6 @@ import bench.studies.threshold_result
 import bench.studies.tuning_result
 import bench.waterfall.result
 import catlip.data.scenes_result
-import catlip.label.audit_result
-import catlip.label.examples_result
 import catlip.label.result
 import catlip.pretraining.result
 import catlip.recipes.result

@@ -20,21 +20,16 @@ class Verify:
 
     python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
 
-    A training keeps its two newest checkpoints. Steps are executed from each of them, and from the
-    seed, up to the next checkpoint. The program compares losses, gradient norms and the method's
-    metrics where log.jsonl has a line, a checkpoint where the steps reach one, and weights where a
-    file has them. Without executing steps it checks each checkpoint's sums, each line's images and
-    learning rate, the log that each checkpoint holds, and every sample and metric of the record,
-    which follow from log, recipe and data. Times and memory are compared between log and record
-    only, since nothing gives them again; the record's environment and notes are not checked.
+    Steps are executed from each checkpoint, and from the seed, up to the next checkpoint. The
+    program compares each line of log.jsonl, checkpoint and file of weights that they reach. Without
+    executing steps it checks each checkpoint's sums, and every sample and metric of the record,
+    which follow from log, recipe and data; times and memory are compared between log and record
+    only.
 
     With the device, versions, threads and ranks of the run (torchrun starts several ranks),
     everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise
-    losses and weights have to agree within --tolerance, and the program prints the reason. For
-    weights this is the norm of their difference, relative to their norm.
-
-    Exits with 1 if anything differs, and with 2 if the steps cannot be executed: on other data, or
-    when a loss is not finite.
+    losses and weights (by the norm of their difference) have to agree within --tolerance, and the
+    program prints the reason. Exits with 1 if anything differs.
     """
 
     run: tyro.conf.Positional[Path]

@@ -110,11 +110,8 @@ def _table(compared: Sequence["Comparison"]) -> Table:
 
 @dataclass(frozen=True)
 class Span:
-    """Steps that are replayed one after the other.
-
-    Attributes:
-        start, end: the number of steps done before the first and after the last of them.
-        checkpoint: where it starts; None for the initial weights, which the seed gives.
+    """Steps `start` + 1 to `end` that are replayed one after the other, from a checkpoint or, if
+    None, from the initial weights, which the seed gives.
     """
 
     start: int
@@ -123,22 +120,19 @@ class Span:
 
     @property
     def steps(self) -> int:
-        """The number of its steps."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A line of the log, or a file, compared with the result of the replay.
+    """A line of the log, or a file, compared with the result of the replay at a step.
 
     Attributes:
-        step: the step at which the two are compared.
         start: the step from which the replay started.
         what: LOSS, or the name of a file.
-        logged, replayed: the losses.
         apart: relative difference of the losses, or of the weights by norm; None in a comparison
             bit for bit.
-        differs: in words, how the two differ; "" if they agree.
+        differs: in words; "" if they agree.
     """
 
     step: int
@@ -171,12 +165,8 @@ def spans_of(run: RecordedRun, steps: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class Replay:
-    """The replay of a span.
-
-    Attributes:
-        training: the training at its first step.
-        tolerance: largest relative difference of losses, and of weights by norm; None if all have
-            to agree bit for bit.
+    """The replay of a span by a training at its first step; without a tolerance, everything has to
+    agree bit for bit.
     """
 
     run: RecordedRun
@@ -187,12 +177,7 @@ class Replay:
     def compare(
         self, num_workers: int | None, stepped: Callable[[], object]
     ) -> Iterator[Comparison]:
-        """Execute the steps and compare; all ranks call it.
-
-        Args:
-            stepped: called after each step.
-        Raises: InputError when a step cannot be executed, for example if its loss is not finite.
-        """
+        """Execute the steps and compare; all ranks call it. `stepped` is called after each step."""
         trainer = self.training.trainer
         recent: list[Progress] = []
         if self.span.checkpoint:

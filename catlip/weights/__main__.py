@@ -7,7 +7,6 @@ from typing import Literal
 import tyro
 
 from catlip.cli import Program, run
-from catlip.program.ranges import Natural
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class Convert:
     num_classes=...) without further arguments. No model of timm has the release's stem of three
     convolutions, and because of the GELU between them it cannot be merged into one convolution:
     timm's model then needs embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True, and
-    likewise for the hybrid stem. timm resizes positions on their grid and the release along their
-    row, so give --resolution for other sizes than 224 pixels. Dropped weights are printed with the
-    reason, and all of them are listed in the file's metadata.
+    likewise for the hybrid stem. Dropped weights are printed with the reason, and all of them are
+    listed in the file's metadata.
 
     huggingface: a folder with the same weights in model.safetensors, a config.json and a model
     card. timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and
@@ -46,10 +44,6 @@ class Convert:
     """What to convert to."""
     out: Path
     """A .safetensors file, or a folder for `huggingface`."""
-    resolution: Natural = 0
-    """Pixels of the images, to which the release's positions are resized; 0 leaves the positions as
-    they are.
-    """
 
 
 @dataclass(frozen=True)
@@ -68,15 +62,13 @@ def main(config: Convert) -> None:
     """Read, convert and write; print what was dropped."""
     from catlip.weights.convert import convert  # torch takes seconds to load
 
-    convert(config.file, config.to, config.out, config.resolution)
+    convert(config.file, config.to, config.out)
 
 
 def show(config: Show) -> None:
-    """Read and print. Raises: InputError when the file holds no weights at all."""
-    from catlip.weights.checkpoint import weights_file
     from catlip.weights.show import summary
 
-    for name, value in summary(weights_file(config.file)).items():
+    for name, value in summary(config.file).items():
         print(f"{name:14} {value}")
 
 

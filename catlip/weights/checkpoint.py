@@ -73,9 +73,8 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop.
-
-        None when the central square is resized at once, as in this project.
+        """Pixels of the shorter side before the central crop; None when the central square is
+        resized at once, as in this project.
         """
         return self.config.get("resize")
 
@@ -88,23 +87,14 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint in a file.
-
-    Args:
-        raw: from a trainer's file, take the weights themselves and not their moving average.
-    Raises: InputError when it has none of the layouts above, or when weights are missing,
-        unknown or of another shape.
+    """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
+    weights themselves.
     """
     return checkpoint_of(*open_weights(path, raw), path)
 
 
 def read_run(folder: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint of the run in `folder`.
-
-    Args:
-        raw: read the weights of its newest checkpoint, not the average at the end of the run.
-    Raises: InputError when there is no such run, or when it does not have these weights yet.
-    """
+    """The average at the end of a run, or the raw weights of its newest checkpoint."""
     if not raw:
         path = folder / "weights.safetensors"
         if not path.exists():
@@ -113,19 +103,13 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
             )
         return read_checkpoint(path)
     if (step := newest(folder / "checkpoints")) is None:
-        raise InputError(
-            f"no checkpoint in {folder / 'checkpoints'}, where a run's raw weights are; give the "
-            "folder of a run that has written one"
-        )
+        raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
     return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote.
-
-    A path that is not a folder is returned unchanged.
-
-    Raises: InputError for a folder without weights.
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
+    a path that is not a folder is returned unchanged.
     """
     if not path.is_dir():
         return path
@@ -139,10 +123,7 @@ def weights_file(path: Path) -> Path:
 
 
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file by name, of any model, and this project's config or {}.
-
-    Raises: InputError when it holds anything else.
-    """
+    """The weights in a file by name, of any model, and this project's config or {}."""
     contents: Any
     contents, config = read_file(path)
     if not config and isinstance(state := contents.get("state"), dict):
@@ -160,10 +141,7 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
 def checkpoint_of(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
 ) -> Checkpoint:
-    """The checkpoint of weights that were read from `path` with `config`.
-
-    Raises: InputError, as `read_checkpoint`.
-    """
+    """The checkpoint of weights that were read from `path` with `config`."""
     try:
         if config.get("layout") == "timm":
             return _of_timm(tensors, config)
@@ -242,21 +220,14 @@ def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> C
 
 def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
     encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    head = {
-        name.removeprefix("head."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("head.")
-    }
+    head = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("head.")}
     return replace(_with_encoder("timm", config, encoder), classifier=head)
 
 
 def _with_encoder(
     kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]
 ) -> Checkpoint:
-    """A checkpoint of the encoder that `config` names.
-
-    Raises: InputError when `config` names no known encoder, or `encoder` has other weights.
-    """
+    """A checkpoint of the encoder that `config` names."""
     name, resolution = config.get("encoder"), config.get("resolution")
     if not isinstance(name, str) or name not in ENCODERS or type(resolution) is not int:
         raise InputError(

@@ -3,17 +3,17 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from catlip.cli import InputError
-from catlip.encoder import ENCODERS, resize_along_tokens
+from catlip.encoder import ENCODERS
 from catlip.record import write_atomically
 from catlip.training.checkpoint import save_weights
-from catlip.weights.checkpoint import RESIZE, Checkpoint, read_checkpoint, weights_file
+from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
 from catlip.weights.files import listed
 from catlip.weights.released import RESOLUTION
 
@@ -57,20 +57,15 @@ license_name: that-of-the-source
 
 STEM_LIMITS = """
 Its stem is {stem}, which no model of timm has; `embed_layer` supplies it, from CatLIP Bench. With
-the release's three convolutions, positions are resized along their row and not on their grid. For
-images of another resolution convert the source again with `--resolution`: timm would resize the
-positions in another way than in training.
+the release's three convolutions, positions are resized along their row and not on their grid, so
+images of another resolution than this one need positions that timm cannot compute.
 """
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What goes into a file.
-
-    Attributes:
-        tensors: by timm's names.
-        checkpoint: that the tensors are of, at their resolution.
-        dropped: reason -> this project's names of the weights that are not in the file.
+    """What goes into a file: tensors by timm's names, and reason -> this project's names of the
+    weights that are not in the file.
     """
 
     tensors: dict[str, Tensor]
@@ -87,12 +82,9 @@ class Converted:
         return len(self.tensors.get("head.bias", ()))
 
 
-def convert(source: Path, to: str, out: Path, resolution: int) -> None:
-    """Read, convert and write; print what was dropped.
-
-    Args:
-        to: "timm" for a file, "huggingface" for a folder.
-    Raises: InputError when `source` is no checkpoint, or `out` cannot be written.
+def convert(source: Path, to: str, out: Path) -> None:
+    """Read, convert and write; print what was dropped. "timm" writes a file, "huggingface" a
+    folder.
     """
     file = weights_file(source)
     if to == "timm" and out.suffix != ".safetensors":
@@ -102,7 +94,7 @@ def convert(source: Path, to: str, out: Path, resolution: int) -> None:
     for written in (out, out / "model.safetensors"):
         if written.exists() and written.samefile(file):
             raise InputError(f"--out {out} is the input file; give another name")
-    converted = to_timm(read_checkpoint(file), resolution)
+    converted = to_timm(read_checkpoint(file))
     if to == "timm":
         write_safetensors(out, converted)
     else:
@@ -116,18 +108,8 @@ def convert(source: Path, to: str, out: Path, resolution: int) -> None:
     print(f"wrote {out}")
 
 
-def to_timm(checkpoint: Checkpoint, resolution: int = 0) -> Converted:
-    """The state dict of timm's VisionTransformer, its head included.
-
-    Args:
-        resolution: pixels of the images; 0 for the resolution of the checkpoint. The release's
-            positions are resized along their row, as its own encoder does; timm would resize them
-            on their grid.
-    Raises: InputError for another resolution than the checkpoint's if timm resizes positions as
-        this project does, or if it is not a multiple of the patch.
-    """
-    if resolution:
-        checkpoint = _resized(checkpoint, resolution)
+def to_timm(checkpoint: Checkpoint) -> Converted:
+    """The state dict of timm's VisionTransformer, its head included."""
     tensors, dropped = dict(checkpoint.encoder), {}
     if "weight" in checkpoint.classifier:
         tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.classifier.items()}
@@ -138,27 +120,6 @@ def to_timm(checkpoint: Checkpoint, resolution: int = 0) -> Converted:
     if checkpoint.rest:
         dropped[REST] = list(checkpoint.rest)
     return Converted(tensors, checkpoint, dropped)
-
-
-def _resized(checkpoint: Checkpoint, resolution: int) -> Checkpoint:
-    """The same encoder for images of another resolution."""
-    shape = ENCODERS[checkpoint.encoder_name]
-    if shape.stem != "conv":
-        raise InputError(
-            f"timm resizes the positions of {checkpoint.encoder_name} as this project does; leave "
-            "--resolution out"
-        )
-    if resolution % shape.patch:
-        raise InputError(
-            f"resolution {resolution} is not a multiple of the patch, {shape.patch} pixels"
-        )
-    positions = resize_along_tokens(
-        checkpoint.encoder["pos_embed"], (resolution // shape.patch) ** 2
-    )
-    encoder: Mapping[str, Tensor] = {**checkpoint.encoder, "pos_embed": positions}
-    resize = checkpoint.resize and (RESIZE if resolution == RESOLUTION else resolution)
-    config = {**checkpoint.config, "resolution": resolution, "resize": resize}
-    return replace(checkpoint, encoder=encoder, resolution=resolution, config=config)
 
 
 def write_safetensors(path: Path, converted: Converted) -> None:
@@ -176,10 +137,8 @@ def write_folder(folder: Path, converted: Converted) -> None:
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    """The name of timm's model for this encoder, and its arguments for `timm.create_model`.
-
-    An encoder with another stem than `patchify` also needs the argument `embed_layer`, which no
-    file can hold.
+    """The name of timm's model for this encoder, and its arguments for `timm.create_model`; another
+    stem than `patchify` also needs `embed_layer`, which no file can hold.
     """
     shape = ENCODERS[checkpoint.encoder_name]
     arguments: dict[str, Any] = {}
@@ -225,7 +184,6 @@ def _timm_config(converted: Converted) -> dict[str, Any]:
 
 
 def _card(converted: Converted) -> str:
-    """The model card, in Markdown."""
     checkpoint, num_classes = converted.checkpoint, converted.num_classes
     shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
     method = config.get("method", "catlip")
@@ -270,9 +228,6 @@ def _card(converted: Converted) -> str:
 
 
 def parameter_count(tensors: Mapping[str, Tensor]) -> int:
-    """The number of learnt parameters; running statistics of batch norm are not counted."""
-    return sum(
-        t.numel()
-        for n, t in tensors.items()
-        if "running_" not in n and not n.endswith("num_batches_tracked")
-    )
+    """The number of learnt parameters; statistics of batch norm are not."""
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    return sum(t.numel() for name, t in tensors.items() if not name.endswith(statistics))

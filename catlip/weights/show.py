@@ -4,7 +4,7 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.range_augment import RangeAugment
-from catlip.weights.checkpoint import checkpoint_of, open_weights
+from catlip.weights.checkpoint import checkpoint_of, open_weights, weights_file
 from catlip.weights.convert import parameter_count
 from catlip.weights.files import listed
 from catlip.weights.released import faults, find_layout
@@ -18,7 +18,8 @@ DATA_SETS = {
 
 
 def summary(path: Path) -> dict[str, str]:
-    """The description of a file: name -> text of each line; `faults` says what is wrong."""
+    """The description of a file or run: name -> text of each line; `faults` says what is wrong."""
+    path = weights_file(path)
     tensors, config = open_weights(path)
     about = {"weights": f"{len(tensors):,}", "parameters": f"{parameter_count(tensors):,}"}
     try:

@@ -44,7 +44,6 @@ class NounGraph:
     upper: NDArray[np.int64]
 
     def rows(self, synsets: Sequence[int]) -> NDArray[np.int64]:
-        """The rows of `synsets`. Raises: InputError when one is no noun synset of WordNet 3.0."""
         wanted = np.asarray(synsets, dtype=np.int64)
         rows = np.minimum(np.searchsorted(self.offsets, wanted), len(self.offsets) - 1)
         if len(unknown := wanted[self.offsets[rows] != wanted]):
@@ -53,7 +52,7 @@ class NounGraph:
 
     @functools.cached_property
     def edges(self) -> tuple[Edges, Edges]:
-        """The parents of each row, and the children of each row."""
+        """The parents and the children of each row."""
         parents, children = defaultdict(list), defaultdict(list)
         for lower, upper in zip(self.lower.tolist(), self.upper.tolist(), strict=True):
             parents[lower].append(upper)
@@ -63,12 +62,8 @@ class NounGraph:
 
 @dataclass(frozen=True)
 class Nearest:
-    """The best match of each of n targets.
-
-    Attributes:
-        class_ids: [n] int64, positions in the classes; of equally near classes the lowest, which is
-            the most frequent one.
-        similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
+    """The best match of each of n targets: [n] positions in the classes, of equally near classes
+    the lowest, which is the most frequent one, and [n] path similarities in (0, 1].
     """
 
     class_ids: NDArray[np.int64]
@@ -77,11 +72,8 @@ class Nearest:
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """All classes that are nearest to one target.
-
-    Attributes:
-        similarity: their path similarity.
-        class_ids: positions in the classes, by ascending offset.
+    """All classes that are nearest to one target: their path similarity, and their positions in the
+    classes, by ascending offset.
     """
 
     similarity: float
@@ -98,14 +90,8 @@ def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
-    """For each target, all classes of highest path similarity.
-
-    Equal to computing NLTK's `path_similarity` for all pairs.
-
-    Args:
-        targets: noun synsets.
-        classes: noun synsets, each once, by class id; at least one.
-    Raises: InputError when any of them is no noun synset of WordNet 3.0.
+    """For each target, all classes of highest path similarity, as from NLTK's `path_similarity` of
+    all pairs.
     """
     graph = noun_graph()
     parents, children = graph.edges
@@ -148,31 +134,23 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
 
 @functools.cache
 def noun_graph() -> NounGraph:
-    """WordNet 3.0's noun graph, from the cache or from its data file.
-
-    Raises: InputError when WordNet cannot be fetched.
-    """
+    """WordNet 3.0's noun graph, from the cache or from its data file."""
     return kept(wordnet_dir() / GRAPH_FILE, _packed_graph, _unpacked_graph)
 
 
 def _packed_graph() -> bytes:
-    offsets, edges = _read_edges((wordnet_dir() / "data.noun").read_text("ascii"))
-    return packed({"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]})
-
-
-def _unpacked_graph(path: Path) -> NounGraph:
-    """Raises: ValueError when the file is damaged."""
-    arrays = unpacked(path)
-    return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
-
-
-def _read_edges(data: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The synsets, and [edges, 2] rows of a synset and of a hypernym of it."""
+    data = (wordnet_dir() / "data.noun").read_text("ascii")
     lines = [line for line in data.splitlines() if not line.startswith(" ")]
     offsets = np.array([int(line[:8]) for line in lines], dtype=np.int32)
     edges = [(row, upper) for row, line in enumerate(lines) for upper in _hypernyms(line)]
-    rows, uppers = np.array(edges, dtype=np.int32).T
-    return offsets, np.stack([rows, np.searchsorted(offsets, uppers).astype(np.int32)], axis=1)
+    lower, uppers = np.array(edges, dtype=np.int32).T
+    upper = np.searchsorted(offsets, uppers).astype(np.int32)
+    return packed({"offsets": offsets, "lower": lower, "upper": upper})
+
+
+def _unpacked_graph(path: Path) -> NounGraph:
+    arrays = unpacked(path)
+    return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
 
 
 def _hypernyms(line: str) -> Iterator[int]:

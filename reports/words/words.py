@@ -15,31 +15,17 @@ from bench.labelling.figures import speed_figure
 from bench.labelling.result import LabellingSpeed, command_table, per_core_table
 from bench.studies.threshold_figures import threshold_figures
 from bench.studies.threshold_result import Threshold, threshold_table
-from catlip.label.audit_result import LabelAudit, verdict_table
-from catlip.label.examples_figure import example_figure
-from catlip.label.examples_result import Examples
-from catlip.label.labels_table import labels_table
-from catlip.label.result import Labelling
+from catlip.label.result import audit_blocks
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.caveats import with_warning
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
-from catlip.results.rules import MOST, by_rule, by_scale, suffix
-from catlip.results.run import Records, Run, of_kind
+from catlip.results.rules import MOST, by_scale, suffix
+from catlip.results.run import Records, Run
 from catlip.table import Table
-from catlip.vocabulary.figures import vocabulary_figures
-from catlip.vocabulary.overlap import overlap_figures
-from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics, overlap_table
+from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.read.measured import Setting
 
-LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
-STATISTICS = (
-    "python -m catlip.vocabulary stats runs/starter/vocabulary.json --against imagenet coco ade20k"
-)
-AUDIT = (
-    "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
-    "runs/starter/labels"
-)
 ACCURACY = "python -m bench.label_accuracy"
 SPEED = "python -m bench.labelling --memory 100000 1000000 10000000"
 THRESHOLD = (
@@ -54,45 +40,16 @@ def word_sections(main: Setting | None, records: Records) -> list[Section]:
     shows the command that would fill it.
     """
     return [
-        Section("vocabulary", "Captions and vocabulary", _captions(main, records)),
-        Section("overlap", "Labels of other data sets in the vocabulary", _overlap(main, records)),
+        vocabulary_section(main, records),
+        overlap_section(main, records),
         Section(
-            "labels", "Are the labels right?", [*_accuracy(main, records), *_audit(main, records)]
+            "labels",
+            "Are the labels right?",
+            [*_accuracy(main, records), *audit_blocks(main, records)],
         ),
         Section("labelling-speed", "How fast captions are labelled", _speed(main, records)),
         Section("threshold", "Where to cut the vocabulary", _threshold(main, records)),
     ]
-
-
-def _captions(main: Setting | None, records: Records) -> list[Block]:
-    blocks: list[Block] = []
-    for i, own in enumerate(by_scale(records, main, Examples)):
-        blocks += side_by_side(example_figure(own[0], suffix(i)))
-    kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
-    for i, labelled in enumerate(by_scale(records, main, *kinds)):
-        scale = labelled[0].scale
-        counted: list[Run[VocabularyCounts]]
-        counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
-        labelling: list[Run[Labelling]] = of_kind(labelled, Labelling)
-        vocabularies = by_rule(counted)
-        blocks += side_by_side(vocabulary_figures(vocabularies, scale, suffix(i)))
-        table = labels_table(by_rule(labelling), vocabularies, scale, suffix=suffix(i))
-        if table.rows:
-            blocks.append(table)
-    return blocks or to_fill("No caption has been labelled.", LABEL)
-
-
-def _overlap(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "A label of another data set may be a class of the vocabulary, or have one near it in "
-        "WordNet's graph."
-    )
-    blocks: list[Block] = []
-    for i, own in enumerate(by_scale(records, main, VocabularyStatistics)):
-        rules, scale = by_rule(own), own[0].scale
-        blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
-        blocks += overlap_table(rules, scale, suffix(i))
-    return [Text(words), *(blocks or to_fill("Not run.", STATISTICS))]
 
 
 def _accuracy(main: Setting | None, records: Records) -> list[Block]:
@@ -108,19 +65,6 @@ def _accuracy(main: Setting | None, records: Records) -> list[Block]:
         missing="How often labels are right was not measured.",
         command=ACCURACY,
     )
-
-
-def _audit(main: Setting | None, records: Records) -> list[Block]:
-    words = (
-        "What each rule drops most, and what it may keep wrongly, counted over the captions "
-        "themselves:"
-    )
-    blocks: list[Block] = []
-    for i, own in enumerate(by_scale(records, main, LabelAudit)):
-        blocks += verdict_table(by_rule(own), own[0].scale, suffix(i))
-    if not blocks:
-        return to_fill("What each rule drops most was not counted.", AUDIT)
-    return [Text(words), *blocks]
 
 
 def _speed(main: Setting | None, records: Records) -> list[Block]:

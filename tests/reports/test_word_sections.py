@@ -21,13 +21,20 @@ from report_support import (
 )
 
 from bench.studies.threshold_figures import threshold_figures
+from catlip.label.result import AUDIT
 from catlip.results.blocks import Answers, Command, Figures
 from catlip.results.cells import TIMES
 from catlip.results.figures import render
 from catlip.results.run import Config, Environment, Run
 from catlip.table import MISSING
-from catlip.vocabulary.figures import tail_of
-from catlip.vocabulary.result import STEPS, VocabularyCounts, overlap_table
+from catlip.vocabulary.result import (
+    LABEL,
+    STATISTICS,
+    STEPS,
+    VocabularyCounts,
+    overlap_table,
+    tail_of,
+)
 from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.render.provenance import view
@@ -194,10 +201,10 @@ def test_what_was_not_run_says_with_which_command_it_is():
     sections = words.word_sections(None, read_records([]))
     lines = [b.line for section in sections for b in section.blocks if isinstance(b, Command)]
     assert lines == [
-        words.LABEL,
-        words.STATISTICS,
+        LABEL,
+        STATISTICS,
         words.ACCURACY,
-        words.AUDIT,
+        AUDIT,
         words.SPEED,
         words.THRESHOLD,
     ]

@@ -219,12 +219,6 @@ def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
     assert described.imagenet_classes_occurring == 1
 
 
-def test_captions_with_very_many_labels_share_the_last_entry(tmp_path):
-    many = nouns().offsets[:100].tolist()
-    write_sidecar(tmp_path / "a", labels_of([many, many[: HISTOGRAM - 1], many[: HISTOGRAM - 2]]))
-    assert count([tmp_path / "a"]).captions_by_labels[-3:] == (0, 1, 2)
-
-
 def test_what_cannot_be_counted_is_refused_with_the_file(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     for path in (a, b):
@@ -309,7 +303,7 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             merge_vocabularies(MergeVocabularies(files, out, threshold=0))
-    with pytest.raises(InputError, match=r"5 .*dog\.n\.01.* 2 "):
+    with pytest.raises(InputError, match=r"dog\.n\.01"):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
 

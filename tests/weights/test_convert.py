@@ -13,7 +13,6 @@ from timm.data import resolve_model_data_config
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, STEMS, build_encoder
-from catlip.program.ranges import check_ranges
 from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert, Show, main, show
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
@@ -110,17 +109,14 @@ def test_h16_is_timms_base_model_made_larger() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "clip"])
-@pytest.mark.parametrize("resolution", [0, 160])
-def test_timm_computes_what_the_release_does_at_the_resolution_converted_for(
-    task, resolution, released_file
-) -> None:
+def test_timm_computes_what_the_release_does(task, released_file) -> None:
     path = released_file(task)
     weights, prefix = torch.load(path, weights_only=True), release.PREFIXES[task]
-    converted = to_timm(read_checkpoint(path), resolution)
+    converted = to_timm(read_checkpoint(path))
     model = in_timm(converted.checkpoint, num_classes=0)
     headless = {name: t for name, t in converted.tensors.items() if not name.startswith("head.")}
     model.load_state_dict(headless)
-    pixels = images(resolution or 224)
+    pixels = images(224)
     expected = release.features(weights, pixels, prefix)
     torch.testing.assert_close(compute(model, pixels), expected, rtol=1e-4, atol=1e-4)
 
@@ -136,15 +132,12 @@ def test_what_timm_cannot_hold_is_dropped_by_name_and_for_a_reason(released_file
         assert all(converted.dropped)
 
 
-@pytest.mark.parametrize("resolution", [0, 160])
-def test_a_folder_for_the_hub_builds_the_released_encoder(
-    resolution, released_file, tmp_path
-) -> None:
+def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
     path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
-    main(Convert(path, "huggingface", hub, resolution))
+    main(Convert(path, "huggingface", hub))
     source, stem = f"local-dir:{hub}", {"embed_layer": STEMS["conv"]}
-    pixels = images(resolution or 224)
+    pixels = images(224)
     features = release.features(weights, pixels)
     encoder = timm.create_model(source, pretrained=True, num_classes=0, **stem)
     torch.testing.assert_close(compute(encoder, pixels), features, rtol=1e-4, atol=1e-4)
@@ -153,12 +146,12 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(
     torch.testing.assert_close(compute(whole, pixels), logits, rtol=1e-4, atol=1e-4)
     config = resolve_model_data_config(encoder)
     assert (*config["mean"], *config["std"]) == (0, 0, 0, 1, 1, 1)
-    assert tuple(config["input_size"]) == (3, resolution or 224, resolution or 224)
+    assert tuple(config["input_size"]) == (3, 224, 224)
     assert (config["interpolation"], config["crop_mode"]) == ("bilinear", "center")
-    assert int(config["input_size"][1] / config["crop_pct"]) == (resolution or 232)
+    assert int(config["input_size"][1] / config["crop_pct"]) == 232
     card = (hub / "README.md").read_text()
     digest = read_checkpoint(path).config["source"]["sha256"]
-    for words in (f"shorter side to {resolution or 232}", f"over {CLASSES} classes", digest):
+    for words in ("shorter side to 232", f"over {CLASSES} classes", digest):
         assert words in card
 
 
@@ -179,28 +172,14 @@ def test_a_folder_of_a_run_builds_with_the_code_on_its_card(name, run_file, tmp_
 
 
 @pytest.mark.parametrize(
-    ("out", "to", "resolution"),
-    [
-        ("x.pt", "timm", 0),
-        ("README.md", "huggingface", 0),
-        ("x.safetensors", "timm", 100),
-        ("classification.safetensors", "timm", 0),
-    ],
+    ("out", "to"),
+    [("x.pt", "timm"), ("README.md", "huggingface"), ("classification.safetensors", "timm")],
 )
-def test_a_target_that_cannot_be_written_is_refused(
-    out, to, resolution, released_file, tmp_path
-) -> None:
+def test_a_target_that_cannot_be_written_is_refused(out, to, released_file, tmp_path) -> None:
     (tmp_path / "README.md").touch()
     source = released_file().rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
-        main(Convert(source, to, tmp_path / out, resolution))
-
-
-def test_positions_are_resized_for_the_releases_stem_only(run_file) -> None:
-    with pytest.raises(InputError, match="--resolution"):
-        to_timm(read_checkpoint(run_file("vit_tiny16")), 128)
-    with pytest.raises(InputError, match="resolution"):
-        check_ranges(Convert(Path("weights.pt"), "timm", Path("x.safetensors"), -16))
+        main(Convert(source, to, tmp_path / out))
 
 
 def test_show_describes_the_release_and_a_run(vit_b, run_file, tmp_path, capsys) -> None:
@@ -216,17 +195,3 @@ def test_show_describes_the_release_and_a_run(vit_b, run_file, tmp_path, capsys)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"weights\.safetensors"):
         show(Show(tmp_path / "empty"))
-
-
-def test_show_names_what_it_does_not_understand(tmp_path) -> None:
-    torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
-    found = summary(tmp_path / "other.pt")
-    assert (found["layout"], found["parameters"]) == ("unknown", "6")
-    assert found["holds"] == "stem.weight, stem.bias"
-    weights = release.checkpoint("segmentation", *release.TINY, 3)
-    torch.save(weights | {"aux_head.weight": torch.zeros(3)}, tmp_path / "more.pt")
-    found = summary(tmp_path / "more.pt")
-    assert (found["layout"], found["task"], found["classes"]) == ("released", "segmentation", "3")
-    assert "aux_head.weight" in found["faults"]
-    torch.save(release.checkpoint("classification", 64, 3), tmp_path / "small.pt")
-    assert "vit_b16_conv" in summary(tmp_path / "small.pt")["faults"]

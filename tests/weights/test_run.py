@@ -61,12 +61,3 @@ def test_a_broken_sharded_checkpoint_ends_as_one_line(spoilt, tmp_path) -> None:
     (path / spoilt).write_bytes(b"{")
     with pytest.raises(InputError, match="step-00000001"):
         read_run(tmp_path, raw=True)
-
-
-def test_an_encoder_that_was_trained_on_few_patches_sees_all_of_them_afterwards(tmp_path) -> None:
-    config = CONFIG | {"patch_drop_rate": 0.75}
-    save_weights(tmp_path / "weights.safetensors", weights(1), config)
-    encoder, seen = read_run(tmp_path).build().train(), []
-    encoder.blocks[0].register_forward_pre_hook(lambda _, tokens: seen.append(tokens[0].shape[1]))
-    encoder(torch.rand(2, 3, 32, 32))
-    assert seen == [1 + 4]

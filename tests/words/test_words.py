@@ -133,11 +133,3 @@ def test_damaged_tables_are_made_again(tmp_path, monkeypatch):
     assert Labeller("paper")("a dog") == [2084071]
     assert [path.read_bytes() for path in paths] == whole
     nouns.cache_clear()
-
-
-def test_two_processes_may_install_the_same_files(tmp_path):
-    folder = tmp_path / "corpora" / "wordnet"
-    words.install(folder, "first", {})
-    words.install(folder, "second", {})
-    assert source_of(folder) == "first"
-    assert [path.name for path in folder.parent.iterdir()] == ["wordnet"]
