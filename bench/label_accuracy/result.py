@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import msgspec
 
-from catlip.label.result import RULES, rule_rank
 from catlip.results.cells import low_to_high
 from catlip.results.kind import Interval, Kind
+from catlip.results.rules import RULES, rule_rank
 from catlip.results.run import Run
 from catlip.table import Cell, Table, clipped, number_cell, shown
 

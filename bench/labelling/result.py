@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from catlip.label.result import rule_rank
 from catlip.results.cells import TIMES, interval, summary_cell
 from catlip.results.kind import Interval, Kind, Summary, without_none
+from catlip.results.rules import rule_rank
 from catlip.results.run import Run
 from catlip.table import Cell, Table, clipped, number_cell, shown
 

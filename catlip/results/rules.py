@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from catlip.results.figures import series_style
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, Setting
 from catlip.table import clipped
@@ -70,6 +69,8 @@ def rule_rank(rule: str) -> tuple[int, str]:
 
 def rule_style(rule: str) -> dict[str, str]:
     """The colour and marker of a rule, the same in every figure."""
+    from catlip.results.figures import series_style  # matplotlib takes a while to load
+
     return series_style(rule_rank(rule)[0])
 
 

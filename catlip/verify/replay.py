@@ -4,7 +4,7 @@ it left.
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 LOSS = "loss"
 # Flags whose values replace those that the run was started with.
 REPLACED = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
-NOT_CHECKED = (
-    "Times and memory: compared between log and record only, not measured again. The record's "
-    "environment and notes: not checked."
-)
+NOT_CHECKED = "Not checked: times, memory, and the record's environment and notes."
 
 
 def verify(config: "Verify") -> None:
@@ -79,33 +76,29 @@ def verify(config: "Verify") -> None:
     if place.is_main:
         how = f"within {config.tolerance:g} ({reason})" if reason else "bit for bit"
         verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
-        print(as_text(_table(compared)), *contradictions, NOT_CHECKED, sep="\n")
+        rows = [
+            [
+                Cell(f"{each.step:,}"),
+                Cell(f"step {each.start:,}" if each.start else "the seed"),
+                Cell(each.what),
+                Cell(MISSING if each.logged is None else str(each.logged)),
+                Cell(MISSING if each.replayed is None else str(each.replayed)),
+                Cell(
+                    f"no: {each.differs}" if each.differs else "yes",
+                    small="" if each.apart is None else f"{each.apart:.1e} apart",
+                ),
+            ]
+            for each in sorted(compared, key=lambda each: each.step)
+        ]
+        columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
+        table = Table("verified", "Steps executed again", columns, rows=rows)
+        print(as_text(table), *contradictions, NOT_CHECKED, sep="\n")
         print(
             f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
             f"{max(recorded.lines):,} steps, {how}: {verdict}"
         )
     if of_all_ranks(unlike)[0]:  # rank 0's: the running statistics of other ranks are in no file
         sys.exit(1)
-
-
-def _table(compared: Sequence["Comparison"]) -> Table:
-    """A table with one row per comparison, in the order of the steps."""
-    rows = [
-        [
-            Cell(f"{each.step:,}"),
-            Cell(f"step {each.start:,}" if each.start else "the seed"),
-            Cell(each.what),
-            Cell(MISSING if each.logged is None else str(each.logged)),
-            Cell(MISSING if each.replayed is None else str(each.replayed)),
-            Cell(
-                f"no: {each.differs}" if each.differs else "yes",
-                small="" if each.apart is None else f"{each.apart:.1e} apart",
-            ),
-        ]
-        for each in sorted(compared, key=lambda each: each.step)
-    ]
-    columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
-    return Table("verified", "Steps executed again", columns, rows=rows)
 
 
 @dataclass(frozen=True)
@@ -215,30 +208,33 @@ class Replay:
         The optimizer's state is noise where gradients are small.
         """
         now = self.training.trainer.state()
-        held = {
+        saved = {
             part: {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
             for part, tensors in now.items()
         }
-        checkpoint.load(path, self.training.identity, held)
+        checkpoint.load(path, self.training.identity, saved)
         parts = now if self.tolerance is None else ("objective", "average")
-        return self._tensors(path.name, _named(held, parts), _named(now, parts))
+
+        def named(state: checkpoint.State) -> dict[str, Tensor]:
+            return {f"{part}/{n}": tensor for part in parts for n, tensor in state[part].items()}
+
+        return self._tensors(path.name, named(saved), named(now))
 
     def _weights(self) -> Iterator[Comparison]:
         """Compare the weights to transfer, if the run wrote them after this step."""
         trainer = self.training.trainer
         if path := self.run.weights.get(trainer.step):
-            held, _ = read_file(path)
-            yield self._tensors(path.name, held, trainer.weights())
+            yield self._tensors(path.name, read_file(path)[0], trainer.weights())
 
     def _tensors(
-        self, what: str, held: Mapping[str, Tensor], now: Mapping[str, Tensor]
+        self, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
         """Compare the tensors of a file with those of the replay."""
         compared = Comparison(self.training.trainer.step, self.span.start, what)
-        if held.keys() != now.keys():
-            names = listed(sorted(held.keys() ^ now.keys()))
+        if saved.keys() != now.keys():
+            names = listed(sorted(saved.keys() ^ now.keys()))
             return replace(compared, differs=f"only one of them has {names}")
-        pairs = {name: (whole(held[name]).cpu(), whole(now[name]).cpu()) for name in held}
+        pairs = {name: (whole(saved[name]).cpu(), whole(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""
@@ -251,7 +247,3 @@ class Replay:
         assert self.tolerance is not None
         differs = "" if apart <= self.tolerance else f"over {self.tolerance:g}"
         return replace(compared, apart=apart, differs=differs)
-
-
-def _named(state: checkpoint.State, parts: Iterable[str]) -> dict[str, Tensor]:
-    return {f"{part}/{name}": tensor for part in parts for name, tensor in state[part].items()}

@@ -62,9 +62,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if len(self.synsets) < 2:
-            raise InputError(
-                f"a vocabulary needs two synsets or more; this has {len(self.synsets)}"
-            )
+            raise InputError("a vocabulary needs two synsets or more")
         offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
         if len(offsets) != len(set(offsets)):
             raise InputError("a vocabulary has each synset once; this has one of them twice")

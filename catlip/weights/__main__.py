@@ -20,10 +20,9 @@ class Convert:
     python -m catlip.weights show vit_base.pt
 
     What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and
-    CLIP checkpoints of ViT B, L and H (torch.save or safetensors, or its trainer's file, whose
-    averaged weights are taken); the folder of a finished run, its weights.safetensors and its
-    checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or the file
-    is refused.
+    CLIP checkpoints of ViT B, L and H (torch.save or safetensors); the folder of a finished run,
+    its weights.safetensors and its checkpoints/step-*.pt; and what this program wrote. Every weight
+    is accounted for, or the file is refused.
 
     timm: the encoder and a linear classifier, for timm's VisionTransformer. An encoder that cuts
     the image into patches, such as vit_b16, is loaded by timm.create_model("vit_base_patch16_224",

@@ -5,8 +5,7 @@
 
 ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
             or a trainer's `step-*.pt`
-released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a
-            trainer's file of it
+released    the release's names (`catlip.weights.released`), as torch.save or safetensors
 timm        timm's names, as `python -m catlip.weights convert` writes them, with the same config
 """
 
@@ -34,7 +33,6 @@ ENCODER = "image_encoder."
 # release resizes to the size of the crop.
 RESIZE = 232
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same two of the release's trainer
 
 Kind = Literal["ours", "released", "timm"]
 
@@ -130,11 +128,6 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
         config = read_config(contents.get("config"), path)
         # A run without averaging has the raw weights only.
         contents = state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
-    else:
-        contents = next(
-            (contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)),
-            contents,
-        )
     return plain_tensors(contents, path), config
 
 
@@ -180,40 +173,29 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
         "released": asdict(layout),
         "source": {"file": path.name, "sha256": digest},
     }
-    weights = split(tensors, layout)
-    return Checkpoint(
-        "released",
-        layout.encoder,
-        RESOLUTION,
-        pool=layout.pool,
-        encoder=weights["encoder"],
-        classifier=weights["classifier"],
-        range_augment=weights["range_augment"],
-        rest=weights["rest"],
-        config=config,
-    )
+    encoder = layout.encoder
+    parts = split(tensors, layout)
+    return Checkpoint("released", encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
 
 
 def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint of an objective.
-
-    A wrapper of the objective, such as RangeAugment, adds a prefix to the names of the parts.
-    """
-    encoder, classifier, range_augment, rest = {}, {}, {}, {}
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "classifier": {}, "range_augment": {}}
+    rest = {}
     for name, tensor in tensors.items():
-        bare = name.removeprefix("objective.")
+        bare = name.removeprefix("objective.")  # within a wrapper, such as RangeAugment
+        part, _, end = bare.partition(".")
         if ENCODER in name:
-            encoder[name.split(ENCODER, 1)[1]] = tensor
+            parts["encoder"][name.split(ENCODER, 1)[1]] = tensor
         elif bare in ("classifier.weight", "classifier.bias", "classifier.proj"):
-            classifier[bare.removeprefix("classifier.")] = tensor
-        elif name.startswith("range_augment."):
-            range_augment[name.removeprefix("range_augment.")] = tensor
+            parts["classifier"][end] = tensor
+        elif part == "range_augment":
+            parts["range_augment"][end] = tensor
         else:
             rest[name] = tensor
     return replace(
-        _with_encoder("ours", config, encoder),
-        classifier=classifier,
-        range_augment=range_augment,
+        _with_encoder("ours", config, parts["encoder"]),
+        classifier=parts["classifier"],
+        range_augment=parts["range_augment"],
         rest=rest,
     )
 

@@ -83,22 +83,23 @@ class Converted:
 
 
 def convert(source: Path, to: str, out: Path) -> None:
-    """Read, convert and write; print what was dropped. "timm" writes a file, "huggingface" a
-    folder.
+    """Read, convert and write a file for timm or a folder for Hugging Face; print what was
+    dropped.
     """
     file = weights_file(source)
     if to == "timm" and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
     if to == "huggingface" and out.is_file():
         raise InputError(f"--out {out} is a file; --to huggingface writes a folder")
-    for written in (out, out / "model.safetensors"):
-        if written.exists() and written.samefile(file):
-            raise InputError(f"--out {out} is the input file; give another name")
+    written = out if to == "timm" else out / "model.safetensors"
+    if written.exists() and written.samefile(file):
+        raise InputError(f"--out {out} is the input file; give another name")
     converted = to_timm(read_checkpoint(file))
-    if to == "timm":
-        write_safetensors(out, converted)
-    else:
-        write_folder(out, converted)
+    write_safetensors(written, converted)
+    if to == "huggingface":
+        config = json.dumps(_timm_config(converted), indent=2).encode() + b"\n"
+        write_atomically(out / "config.json", config)
+        write_atomically(out / "README.md", _card(converted).encode())
     print(
         f"{converted.checkpoint.encoder_name}: {len(converted.tensors)} weights, "
         f"{parameter_count(converted.tensors):,} parameters"
@@ -126,14 +127,6 @@ def write_safetensors(path: Path, converted: Converted) -> None:
     """The weights as safetensors, with their config; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_weights(path, converted.tensors, converted.config)
-
-
-def write_folder(folder: Path, converted: Converted) -> None:
-    """A model repository for the Hugging Face hub: weights, timm's config.json, and a card."""
-    write_safetensors(folder / "model.safetensors", converted)
-    config = json.dumps(_timm_config(converted), indent=2).encode() + b"\n"
-    write_atomically(folder / "config.json", config)
-    write_atomically(folder / "README.md", _card(converted).encode())
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:

@@ -21,7 +21,6 @@ from catlip.cli import InputError
 
 ZIP = b"PK\x03\x04"
 GIT_LFS_POINTER = b"version https://git-lfs"
-OLD_PICKLE = b"\x80"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
@@ -42,16 +41,10 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
         return _read_safetensors(path)
     if start.startswith(ZIP):
         return _read_archive(path), {}
-    if start == GIT_LFS_POINTER:
-        raise InputError(
-            f"{path} is a Git LFS pointer, not the weights; fetch the file that it stands for"
-        )
-    if start.startswith(OLD_PICKLE):
-        raise InputError(
-            f"{path} is a bare pickle, which is not read; save it again with torch.save of PyTorch "
-            "1.6 or newer"
-        )
-    raise InputError(f"{path} is neither a torch.save file nor safetensors")
+    raise InputError(
+        f"{path} is neither a torch.save file (of PyTorch 1.6 or newer) nor safetensors"
+        + ("; it is a Git LFS pointer" if start == GIT_LFS_POINTER else "")
+    )
 
 
 def _read_archive(path: Path) -> dict[Any, Any]:

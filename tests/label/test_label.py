@@ -10,7 +10,6 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,19 +306,6 @@ def test_two_sources_do_not_overwrite_each_other_s_labels(tmp_path):
         label(paths, tmp_path / "labels")
     label(paths, None)
     assert all((path.parent / "0.paper.labels.npz").exists() for path in paths)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "labels_dir", "reason"),
-    [
-        ("s3://bucket/{0..9}.tar", None, "--labels-dir"),
-        ("s3://bucket/captions.parquet/{0..1}.tsv", "labels", r"captions\.parquet"),
-        ("pipe:cat 0.tar", "labels", "pipe:cat"),
-    ],
-)
-def test_sources_that_cannot_be_labelled_are_refused(pattern, labels_dir, reason):
-    with pytest.raises(InputError, match=reason):
-        label([pattern], labels_dir and Path(labels_dir))
 
 
 def test_explaining_prints_a_line_for_each_word(capsys):

@@ -93,14 +93,6 @@ def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma)
         cut(path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_missing_column_is_an_error_that_lists_those_that_are_there(tmp_path, kind):
-    path = write_table(tmp_path / f"t.{kind}", ["a dog"])
-    with pytest.raises(InputError, match=rf"t\.{kind}.* title.* url, caption.*--text-column"):
-        cut(path, "title")
-    assert captions(path, "url") == ["u"]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [

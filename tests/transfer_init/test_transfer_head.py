@@ -68,20 +68,6 @@ def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties,
     assert torch.equal(one.bias, other.bias)
 
 
-@pytest.mark.parametrize("scale", ["as_is", "fresh", "unit"])
-def test_an_image_is_given_the_label_whose_row_would_have_won(full, scale):
-    """Features point along a class's row; a bias of 0 lets the rows alone decide."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.nn.functional.normalize(torch.randn(len(full), 512, generator=generator))
-    bias, labels = torch.zeros(len(full)), label_set("coco")
-    head = transfer_rows(10 * weight, bias, full, labels, scale=scale)
-    exact = [i for i, origin in enumerate(head.origins) if origin.kind == "exact"]
-    rows = [next(iter(head.origins[i].fractions)) for i in exact]
-    classifier = torch.nn.Linear(512, 80)
-    classifier.load_state_dict({"weight": head.weight, "bias": head.bias})
-    assert classifier(30 * weight[rows]).argmax(1).tolist() == exact
-
-
 def test_random_rows_are_drawn_as_a_fresh_layer_is_and_do_not_hang_on_the_others(small):
     vocabulary = small("dog.n.01", "entity.n.01")
     weight, bias = torch.randn(2, 256), torch.zeros(2)

@@ -2,12 +2,10 @@
 
 import json
 import pickle
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlip.captions import EDITION
@@ -20,7 +18,7 @@ from catlip.vocabulary.__main__ import (
     build_from_labels,
     merge_vocabularies,
 )
-from catlip.vocabulary.counts import HISTOGRAM, Counts, Source, count, merge
+from catlip.vocabulary.counts import HISTOGRAM, Counts, Source, count
 from catlip.vocabulary.statistics import describe
 from catlip.words.wordnet import nouns
 
@@ -150,28 +148,6 @@ def test_a_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
         Vocabulary.load(path)
 
 
-@pytest.mark.parametrize(
-    "meta",
-    [
-        {"rule": "corenet", "tagger": None},
-        {"tagger": "textblob-aptagger 0.2.0"},
-        {"edition": EDITION - 1},
-        None,  # of a version that had no editions
-    ],
-)
-def test_labels_made_in_another_way_are_refused(vocabulary, tmp_path, meta):
-    vocabulary.check(labels_of([[DOG]]))
-    labels = labels_of([[DOG]], shard="1.tar", **(meta or {}))
-    if meta is None:
-        del labels.meta["edition"]
-    with pytest.raises(InputError, match=r"1\.tar"):
-        vocabulary.check(labels)
-    write_sidecar(tmp_path / "a", labels_of([[CAT]]))
-    write_sidecar(tmp_path / "b", labels)
-    with pytest.raises(InputError):
-        count([tmp_path / "a", tmp_path / "b"])
-
-
 def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
     path = tmp_path / "vocab.pkl"
     path.write_bytes(pickle.dumps({"n5928118": 52_418_327, "n1740": 5, "n2084071": 7}, protocol=4))
@@ -232,37 +208,6 @@ def test_what_cannot_be_counted_is_refused_with_the_file(tmp_path):
         write_sidecar(a, labels_of([[CAT], [no_synset]]))
         with pytest.raises(InputError, match=str(a)):
             count([a])
-
-
-SAMPLES = st.lists(
-    st.sets(st.sampled_from([CAT, DOG, SOFA, TENCH]), max_size=4).map(sorted),
-    min_size=1,
-    max_size=5,
-)
-
-
-@settings(max_examples=60)
-@given(st.lists(SAMPLES, min_size=1, max_size=6), st.integers(0, 6), st.integers(0, 3))
-def test_merging_is_building_from_all_labels_and_choosing_again_is_building_anew(
-    shards, cut, threshold
-):
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / str(number) for number in range(len(shards))]
-        for number, (path, samples) in enumerate(zip(paths, shards, strict=True)):
-            write_sidecar(path, labels_of(samples, shard=f"{number}.tar"))
-        halves = [half for half in (paths[:cut], paths[cut:]) if half]
-        try:
-            parts = [build(count(half), top_k=2) for half in halves]
-            expected = build(count(paths), threshold)
-        except InputError:
-            assume(False)
-        saved = []
-        for number, part in enumerate(parts):
-            part.save(Path(folder) / f"{number}.json")
-            saved.append(Vocabulary.load(Path(folder) / f"{number}.json").counts())
-        merged = merge([(str(number), counts) for number, counts in enumerate(saved)])
-        assert build(merged, threshold) == expected
-        assert build(expected.counts(), threshold) == expected
 
 
 def vocabulary_file(folder, name, samples, **meta):

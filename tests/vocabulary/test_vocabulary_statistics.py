@@ -5,15 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from bench.wording.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Making
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.__main__ import VocabularyStatistics
 from catlip.vocabulary.counts import HISTOGRAM, Counts, Source
-from catlip.vocabulary.label_sets import LabelSet, label_set
-from catlip.vocabulary.result import SIMILARITIES, THRESHOLDS, LabelCounts, Match
+from catlip.vocabulary.label_sets import LabelSet
+from catlip.vocabulary.result import SIMILARITIES, THRESHOLDS, LabelCounts
 from catlip.vocabulary.statistics import (
     match,
     show_statistics,
@@ -33,28 +32,6 @@ def vocabulary_of(
     histogram = None if captions is None else (4, captions - 4, *[0] * (HISTOGRAM - 2))
     making = Making("paper", "3.0", "nltk", EDITION)
     return build(Counts(by_synset, making, Source(captions, ("0" * 16,)), histogram), threshold)
-
-
-@pytest.fixture(scope="module")
-def common():
-    """The first senses of every tenth word, the earlier the more frequent."""
-    synsets = dict.fromkeys(list(nouns().first_senses.values())[::10])
-    times = {synset: len(synsets) - rank for rank, synset in enumerate(synsets)}
-    return vocabulary_of(times, threshold=len(synsets) - 1000)
-
-
-def test_matches_are_those_of_all_pairs(common):
-    synset = wordnet().synset_from_pos_and_offset
-    labels = label_set("coco")
-    classes = [synset("n", each.offset) for each in common.synsets]
-    found = match(labels, common)
-    for number in (0, 40, 79):
-        (own,) = labels.synsets[number]
-        similarities = [synset("n", own).path_similarity(each) for each in classes]
-        most = max(similarities)
-        best = similarities.index(most)
-        kept = common.synsets[best]
-        assert found[number] == Match(labels.names[number], best, kept.name, most, kept.count)
 
 
 def test_a_label_of_several_synsets_has_its_best_and_one_without_none():

@@ -48,16 +48,6 @@ def compute(model: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return model.eval()(pixels)
 
 
-@pytest.fixture(scope="module")
-def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A released fine-tuned checkpoint of ViT-B, in half precision: 173 MB."""
-    path = tmp_path_factory.mktemp("released") / "vit_base.pt"
-    weights = release.checkpoint("classification", *release.SIZES["vit_b16_conv"], 365)
-    halves = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
-    torch.save(halves, path)
-    return path
-
-
 def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
     """timm's model, its stem brought along where timm has none."""
     name, of_encoder = timm_model(checkpoint)
@@ -96,16 +86,6 @@ def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
     assert timm_model(checkpoint) == (timms, {})
     written = {key: tensor.shape for key, tensor in to_timm(checkpoint).tensors.items()}
     assert written == {key: tensor.shape for key, tensor in model.state_dict().items()}
-
-
-def test_h16_is_timms_base_model_made_larger() -> None:
-    with torch.device("meta"):
-        encoder = build_encoder("vit_h16", 224)
-        checkpoint = Checkpoint("ours", "vit_h16", 224, "token", encoder.state_dict())
-        name, arguments = timm_model(checkpoint)
-        model = timm.create_model(name, num_classes=0, **arguments)
-        model.load_state_dict(to_timm(checkpoint).tensors, assign=True)
-    assert arguments["num_heads"] == 20
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation", "clip"])
@@ -182,16 +162,23 @@ def test_a_target_that_cannot_be_written_is_refused(out, to, released_file, tmp_
         main(Convert(source, to, tmp_path / out))
 
 
-def test_show_describes_the_release_and_a_run(vit_b, run_file, tmp_path, capsys) -> None:
-    show(Show(vit_b))
+def test_show_describes_the_release_a_run_and_what_it_does_not_understand(
+    released_file, run_file, tmp_path, capsys
+) -> None:
+    show(Show(released_file(num_classes=365)))
     shown = capsys.readouterr().out
-    for words in ("released", "vit_b16_conv", "365", "86,236,019", "170", "noise"):
+    for words in ("released", "conv_tiny", "365", "noise"):
         assert words in shown, words
     run = tmp_path / "run"
     run.mkdir()
     run_file("vit_tiny16").rename(run / "weights.safetensors")
     show(Show(run))
     assert "vit_tiny16 at 64 pixels" in capsys.readouterr().out
-    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"weights\.safetensors"):
-        show(Show(tmp_path / "empty"))
+        show(Show(tmp_path))
+    torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
+    found = summary(tmp_path / "other.pt")
+    assert (found["layout"], found["parameters"]) == ("unknown", "6")
+    weights = release.checkpoint("segmentation", *release.TINY, 3)
+    torch.save(weights | {"aux_head.weight": torch.zeros(3)}, tmp_path / "more.pt")
+    assert "aux_head.weight" in summary(tmp_path / "more.pt")["faults"]

@@ -125,15 +125,3 @@ def test_the_released_weights_are_read_from_safetensors_too(released_file, tmp_p
     assert read.kind == "released"
     assert torch.equal(read.classifier["proj"], weights["image_encoder.classifier.proj"])
     assert read.rest.keys() == {name for name in weights if name.startswith(("text_", "logit_"))}
-
-
-def test_the_releases_trainer_file_gives_its_averaged_weights(tmp_path) -> None:
-    raw, averaged = (
-        release.checkpoint("classification", *release.TINY, seed=seed) for seed in (1, 2)
-    )
-    file = {"iterations": 5, "epoch": 1, "best_metric": 0.5}
-    file |= {"model_state_dict": raw, "optim_state_dict": {"state": {}}}
-    for content, expected in ((file | {"ema_state_dict": averaged}, averaged), (file, raw)):
-        torch.save(content, tmp_path / "last.pt")
-        classifier = read_checkpoint(tmp_path / "last.pt").classifier
-        assert torch.equal(classifier["weight"], expected["classifier.weight"])
