@@ -22,7 +22,6 @@ from catlip.label.sidecar import (
     PLAN,
     Labels,
     Making,
-    UnwritableError,
     labelling_record,
     parse_sidecar,
     planned,
@@ -211,7 +210,7 @@ def _each(
     bar = progress(results, doing, len(items), disable=hidden, unit=" units", leave=False)
     for item, result in bar:
         # For example a full disk, which would stop the next item as well.
-        if isinstance(result, OSError | UnwritableError):
+        if isinstance(result, OSError):
             raise result
         yield item, result
 

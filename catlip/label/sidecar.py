@@ -36,10 +36,6 @@ PLAN = ".plan"
 BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
 
 
-class UnwritableError(InputError):
-    """Labels cannot be written, and those of another source could not be either."""
-
-
 @dataclass(frozen=True)
 class Making:
     """How captions were labelled; labels and vocabularies go together only when this is equal."""
@@ -115,7 +111,7 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 def write_beside_labels(path: Path, content: bytes) -> None:
     """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
 
-    Raises: OSError that names `path`, UnwritableError that names the URL.
+    Raises: OSError that names `path`, InputError that names the URL.
     """
     try:
         if is_remote(path):
@@ -124,7 +120,7 @@ def write_beside_labels(path: Path, content: bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
     except InputError as error:
-        raise UnwritableError(f"{error}; {BUCKET}") from None
+        raise InputError(f"{error}; {BUCKET}") from None
     except PermissionError as error:
         raise OSError(
             error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)

@@ -4,7 +4,7 @@ it left.
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,41 +171,37 @@ class Replay:
         self, num_workers: int | None, stepped: Callable[[], object]
     ) -> Iterator[Comparison]:
         """Execute the steps and compare; all ranks call it. `stepped` is called after each step."""
-        trainer = self.training.trainer
+        run, trainer, end = self.run, self.training.trainer, self.span.end
         recent: list[Progress] = []
         if self.span.checkpoint:
             history = trainer.load(self.span.checkpoint, self.training.identity)
             recent = [Progress(**step) for step in history.unlogged]
             yield from self._weights()
-        if not self.span.steps:
+        if trainer.step == end:
             return
         batches = on_device(self.training.batches(trainer.step, num_workers), trainer.place.device)
-        while trainer.step < self.span.end:
+        while trainer.step < end:
             recent.append(trainer.train_step(batches))
             stepped()
-            if trainer.step in self.run.lines:
-                yield self._losses(recent)
+            if line := run.lines.get(trainer.step):
+                numbers = means(recent) | metrics_of(trainer.objective)
+                logged, replayed = line.get("loss", math.nan), numbers["loss"]
+                compared = Comparison(
+                    trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed
+                )
+                if self.tolerance is None:
+                    unlike = [name for name, value in numbers.items() if line.get(name) != value]
+                    yield replace(compared, differs=", ".join(unlike))
+                else:
+                    yield self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
                 recent = []
-            if trainer.step in self.run.checkpoints:
-                yield self._checkpoint(self.run.checkpoints[trainer.step])
+            if path := run.checkpoints.get(trainer.step):
+                yield self._checkpoint(path)
             yield from self._weights()
 
-    def _losses(self, recent: Sequence[Progress]) -> Comparison:
-        """Compare the means of the `recent` steps with the line of the log."""
-        trainer = self.training.trainer
-        line = self.run.lines[trainer.step]
-        numbers = means(recent) | metrics_of(trainer.objective)
-        logged, replayed = line.get("loss", math.nan), numbers["loss"]
-        compared = Comparison(trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed)
-        if self.tolerance is None:
-            unlike = [name for name, number in numbers.items() if line.get(name) != number]
-            return replace(compared, differs=", ".join(unlike))
-        return self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
-
     def _checkpoint(self, path: Path) -> Comparison:
-        """Compare the whole state with the checkpoint at `path`; with a tolerance only the weights.
-
-        The optimizer's state is noise where gradients are small.
+        """Compare the whole state with the checkpoint; with a tolerance only the weights, since the
+        optimizer's state is noise where gradients are small.
         """
         now = self.training.trainer.state()
         saved = {

@@ -6,7 +6,6 @@ rule, in the forms of the paper's Figures 2 and 3.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -317,30 +316,29 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
         f"vocabulary is cut. {words}."
     )
     alt = f"Falling curves on a logarithmic scale. {words}."
-    draw = partial(_draw_long_tail, tails=tails)
+
+    def draw(axes: "Axes") -> None:
+        names = []
+        for rule, tail in tails.items():
+            style, last = rule_style(rule), tail.points[-1][0]
+            axes.plot(*zip(*tail.points, strict=True), color=style["color"])
+            cut = tail.kept or last
+            rank, occurrences = min(tail.points, key=lambda point: abs(point[0] - cut))
+            name = f"{rule}: \n{last:,.0f} synsets"
+            if tail.kept:
+                name = f"{rule}: kept\n{tail.kept:,.0f} of {last:,.0f}"
+                axes.plot(rank, occurrences, style["marker"], color=style["color"], markersize=8)
+            names.append((rank, occurrences, name, style["color"]))
+        axes.set_yscale("log")
+        write_out_powers(axes.yaxis)
+        axes.set_xlim(0, 1.02 * max(tail.points[-1][0] for tail in tails.values()))
+        axes.set_ylim(0.8, 1.6 * max(tail.points[0][1] for tail in tails.values()))
+        axes.xaxis.set_major_formatter(THOUSANDS)
+        axes.set_xlabel("synset, by descending count")
+        axes.set_ylabel("occurrences")
+        label_points(axes, names, gap=0.16)
+
     return Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)
-
-
-def _draw_long_tail(axes: "Axes", tails: dict[str, Tail]) -> None:
-    names = []
-    for rule, tail in tails.items():
-        style, last = rule_style(rule), tail.points[-1][0]
-        axes.plot(*zip(*tail.points, strict=True), color=style["color"])
-        cut = tail.kept or last
-        rank, occurrences = min(tail.points, key=lambda point: abs(point[0] - cut))
-        name = f"{rule}: \n{last:,.0f} synsets"
-        if tail.kept:
-            name = f"{rule}: kept\n{tail.kept:,.0f} of {last:,.0f}"
-            axes.plot(rank, occurrences, style["marker"], color=style["color"], markersize=8)
-        names.append((rank, occurrences, name, style["color"]))
-    axes.set_yscale("log")
-    write_out_powers(axes.yaxis)
-    axes.set_xlim(0, 1.02 * max(tail.points[-1][0] for tail in tails.values()))
-    axes.set_ylim(0.8, 1.6 * max(tail.points[0][1] for tail in tails.values()))
-    axes.xaxis.set_major_formatter(THOUSANDS)
-    axes.set_xlabel("synset, by descending count")
-    axes.set_ylabel("occurrences")
-    label_points(axes, names, gap=0.16)
 
 
 def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figure:
@@ -350,39 +348,38 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
     )
     caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
     alt = f"Falling curves of synsets kept. {words}."
-    draw = partial(_draw_pruning, above=above)
+
+    def draw(axes: "Axes") -> None:
+        thresholds = sorted({t for kept in above.values() for t, n in kept.items() if n})
+        thresholds = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
+        top = max(n for kept in above.values() for n in kept.values())
+        names: list[tuple[float, float, str, str]] = []
+        for rule, kept in above.items():
+            style = rule_style(rule)
+            colour = style["color"]
+            points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
+            if not points:
+                continue
+            axes.plot(*zip(*points, strict=True), f"{style['marker']}-", color=colour, markersize=5)
+            if not names:  # only the first curve's numbers are written at its points
+                for x, n in points:
+                    text: dict[str, Any] = {
+                        "textcoords": "offset points",
+                        "fontsize": 9,
+                        "color": colour,
+                    }
+                    axes.annotate(f"{n:,.0f}", (x, n), (3, 6), **text)
+            names.append((*points[-1], rule, colour))
+        axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
+        axes.set_xlim(-0.3, len(thresholds) - 0.4)
+        axes.set_ylim(0, 1.15 * top)
+        axes.set_xlabel("pruning threshold (occurrences)")
+        axes.yaxis.set_major_formatter(THOUSANDS)
+        axes.set_ylabel("synsets kept")
+        if len(names) > 1:
+            label_points(axes, names, gap=0.09)
+
     return Figure(f"vocabulary_thresholds{suffix}", caption, alt, draw=draw)
-
-
-def _draw_pruning(axes: "Axes", above: dict[str, dict[int, int]]) -> None:
-    thresholds = sorted({t for kept in above.values() for t, n in kept.items() if n})
-    thresholds = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-    top = max(n for kept in above.values() for n in kept.values())
-    names: list[tuple[float, float, str, str]] = []
-    for rule, kept in above.items():
-        style = rule_style(rule)
-        colour = style["color"]
-        points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
-        if not points:
-            continue
-        axes.plot(*zip(*points, strict=True), f"{style['marker']}-", color=colour, markersize=5)
-        if not names:  # only the first curve's numbers are written at its points
-            for x, n in points:
-                text: dict[str, Any] = {
-                    "textcoords": "offset points",
-                    "fontsize": 9,
-                    "color": colour,
-                }
-                axes.annotate(f"{n:,.0f}", (x, n), (3, 6), **text)
-        names.append((*points[-1], rule, colour))
-    axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
-    axes.set_xlim(-0.3, len(thresholds) - 0.4)
-    axes.set_ylim(0, 1.15 * top)
-    axes.set_xlabel("pruning threshold (occurrences)")
-    axes.yaxis.set_major_formatter(THOUSANDS)
-    axes.set_ylabel("synsets kept")
-    if len(names) > 1:
-        label_points(axes, names, gap=0.09)
 
 
 def _shares(record: Run) -> list[float]:
@@ -403,24 +400,25 @@ def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
         summaries.append(f"Rule {rule}: {', '.join(first)}")
     caption = f"Captions (%) by their number of labels, at {scale} scale."
     alt = f"Bars. {'; '.join(summaries)}."
-    draw = partial(_draw_labels, shares=shares)
+
+    def draw(axes: "Axes") -> None:
+        width = 0.84 / len(shares)
+        most = max(map(len, shares.values()))
+        for i, (rule, fractions) in enumerate(shares.items()):
+            middles = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
+            colour = rule_style(rule)["color"]
+            axes.bar(middles, fractions, width, color=colour)
+            y = 0.93 - 0.09 * i
+            axes.text(
+                0.97, y, rule, ha="right", va="center", transform=axes.transAxes, color=colour
+            )
+        ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
+        axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
+        axes.grid(axis="x", visible=False)
+        axes.set_xlabel("labels per caption")
+        axes.set_ylabel("captions (%)")
+
     return Figure(f"labels_per_caption{suffix}", caption, alt, draw=draw)
-
-
-def _draw_labels(axes: "Axes", shares: dict[str, list[float]]) -> None:
-    width = 0.84 / len(shares)
-    most = max(map(len, shares.values()))
-    for i, (rule, fractions) in enumerate(shares.items()):
-        middles = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
-        colour = rule_style(rule)["color"]
-        axes.bar(middles, fractions, width, color=colour)
-        y = 0.93 - 0.09 * i
-        axes.text(0.97, y, rule, ha="right", va="center", transform=axes.transAxes, color=colour)
-    ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
-    axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("labels per caption")
-    axes.set_ylabel("captions (%)")
 
 
 def overlap_figures(
@@ -467,22 +465,23 @@ def _similarity_figure(
         f"{rule} at {scale} scale. Found exactly: {words}."
     )
     alt = f"Falling curves, one line per label set. Found exactly: {words}."
-    draw = partial(_draw_similarity, curves=curves)
+
+    def draw(axes: "Axes") -> None:
+        ends = []
+        for name, curve in curves.items():
+            style = _style(name)
+            axes.plot(*zip(*curve, strict=True), **style, markersize=5)
+            ends.append(
+                (*curve[-1], f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %", style["color"])
+            )
+        axes.set_xlim(0.07, 1.03)
+        axes.set_ylim(0, 104)
+        axes.set_xticks([float(least) for least in SIMILARITIES])
+        axes.set_xlabel("path similarity, at least")
+        axes.set_ylabel("labels found (%)")
+        label_points(axes, ends, gap=0.15)
+
     return Figure(f"label_overlap{suffix}", caption, alt, draw=draw)
-
-
-def _draw_similarity(axes: "Axes", curves: dict[str, Curve]) -> None:
-    ends = []
-    for name, curve in curves.items():
-        style = _style(name)
-        axes.plot(*zip(*curve, strict=True), **style, markersize=5)
-        ends.append((*curve[-1], f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %", style["color"]))
-    axes.set_xlim(0.07, 1.03)
-    axes.set_ylim(0, 104)
-    axes.set_xticks([float(least) for least in SIMILARITIES])
-    axes.set_xlabel("path similarity, at least")
-    axes.set_ylabel("labels found (%)")
-    label_points(axes, ends, gap=0.15)
 
 
 def _style(name: str) -> dict[str, Any]:
@@ -501,25 +500,26 @@ def _samples_figure(counts: dict[str, list[int]], rule: str, scale: str, suffix:
     )
     alt = f"Marks on a logarithmic axis. {words}."
     height = 1.1 + 0.58 * len(counts)
-    draw = partial(_draw_samples, counts=counts)
+
+    def draw(axes: "Axes") -> None:
+        mark: dict[str, Any] = {"markersize": 13, "markeredgewidth": 1, "alpha": 0.55}
+        text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
+        for y, (name, captions) in enumerate(counts.items()):
+            colour, middle = _style(name)["color"], median(captions)
+            axes.plot(captions, [y] * len(captions), "|", color=colour, **mark)
+            axes.plot([middle, middle], [y - 0.3, y + 0.3], color=colour, linewidth=3)
+            axes.annotate(shown_median(middle), (middle, y - 0.3), (0, 2), color=colour, **text)
+        axes.set_xscale("log")
+        write_out_powers(axes.xaxis)
+        names = [
+            f"{LABEL_SETS[name]}\n{len(captions):,} classes" for name, captions in counts.items()
+        ]
+        axes.set_yticks(range(len(counts)), names)
+        axes.set_ylim(len(counts) - 0.4, -0.75)
+        axes.set_xlabel("captions per class")
+        hide_rows(axes)
+
     return Figure(f"samples_per_class{suffix}", caption, alt, draw=draw, height=height)
-
-
-def _draw_samples(axes: "Axes", counts: dict[str, list[int]]) -> None:
-    mark: dict[str, Any] = {"markersize": 13, "markeredgewidth": 1, "alpha": 0.55}
-    text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
-    for y, (name, captions) in enumerate(counts.items()):
-        colour, middle = _style(name)["color"], median(captions)
-        axes.plot(captions, [y] * len(captions), "|", color=colour, **mark)
-        axes.plot([middle, middle], [y - 0.3, y + 0.3], color=colour, linewidth=3)
-        axes.annotate(shown_median(middle), (middle, y - 0.3), (0, 2), color=colour, **text)
-    axes.set_xscale("log")
-    write_out_powers(axes.xaxis)
-    names = [f"{LABEL_SETS[name]}\n{len(captions):,} classes" for name, captions in counts.items()]
-    axes.set_yticks(range(len(counts)), names)
-    axes.set_ylim(len(counts) - 0.4, -0.75)
-    axes.set_xlabel("captions per class")
-    hide_rows(axes)
 
 
 def overlap_table(

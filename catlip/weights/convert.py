@@ -40,25 +40,16 @@ license_name: that-of-the-source
 ---
 # {encoder}, {method}
 
-{what}
-
-- Model: {encoder}, {parameters:,} parameters, {features} features, {classes}.
-- Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]: **no mean is subtracted,
-  and pixels are not divided by a standard deviation**.
-- Source: {source}.
-- Not in this file: {dropped}.
-- Licence: that of the source. These are its weights under other names; read its terms before you
-  pass them on.
+An image encoder with {parameters:,} parameters, {features} features and a classifier over
+{classes:,} classes. Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]
+**without any mean or standard deviation**. These are the weights of {source}
+under other names: read its licence before you pass them on. Not in this file: {dropped}.
 
 ```python
-{example}
+import timm
+{imports}
+encoder = timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0{stem})
 ```
-{limits}"""
-
-STEM_LIMITS = """
-Its stem is {stem}, which no model of timm has; `embed_layer` supplies it, from CatLIP Bench. With
-the release's three convolutions, positions are resized along their row and not on their grid, so
-images of another resolution than this one need positions that timm cannot compute.
 """
 
 
@@ -177,46 +168,31 @@ def _timm_config(converted: Converted) -> dict[str, Any]:
 
 
 def _card(converted: Converted) -> str:
-    checkpoint, num_classes = converted.checkpoint, converted.num_classes
+    checkpoint = converted.checkpoint
     shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
-    method = config.get("method", "catlip")
-    what = f"An image encoder, pre-trained with the method {method}."
-    if method == "catlip":
-        what = (
-            "An image encoder, pre-trained by classifying the nouns of captions (CatLIP, arXiv "
-            "2404.15653)."
-        )
     resize = "central square"
     if checkpoint.resize:
         resize = f"shorter side to {checkpoint.resize} (bilinear) and central crop"
     source = "a run of CatLIP Bench"
-    if "source" in config:
-        file = config["source"]
-        source = f"`{file['file']}` of the release, sha256 `{file['sha256']}`"
+    if file := config.get("source"):
+        source = f"`{file['file']}` of the release, sha256 `{file['sha256']}`,"
     dropped = "; ".join(
         f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items()
     )
-    loading = 'timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0'
-    example, limits = f"import timm\n\nencoder = {loading})", ""
-    if shape.stem != "patchify":
-        example = (
-            "import timm\nfrom catlip.encoder import STEMS\n\n"
-            f'encoder = {loading}, embed_layer=STEMS["{shape.stem}"])'
-        )
-        limits = STEM_LIMITS.format(stem=shape.stem)
+    # No model of timm has this stem.
+    has_own_stem = shape.stem != "patchify"
     return CARD.format(
-        method=method,
-        what=what,
         encoder=checkpoint.encoder_name,
+        method=config.get("method", "catlip"),
         parameters=parameter_count(converted.tensors),
         features=shape.width,
-        classes=f"a classifier over {num_classes:,} classes" if num_classes else "no classifier",
+        classes=converted.num_classes,
         resize=resize,
         resolution=checkpoint.resolution,
         source=source,
         dropped=dropped or "nothing is left out",
-        example=example,
-        limits=limits,
+        imports="from catlip.encoder import STEMS\n" if has_own_stem else "",
+        stem=f', embed_layer=STEMS["{shape.stem}"]' if has_own_stem else "",
     )
 
 

@@ -147,25 +147,6 @@ def test_a_row_of_json_without_a_caption_says_why(tmp_path):
     assert captions(tmp_path / "t.jsonl", part_rows=4) == list(rows.values())
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pa.string(),
-        pa.large_string(),
-        pa.string_view(),
-        pa.binary(),
-        pa.dictionary(pa.int8(), pa.string()),
-        pa.null(),
-    ],
-    ids=str,
-)
-def test_every_kind_of_text_column_of_parquet_is_read(tmp_path, kind):
-    texts = [None] * 4 if kind == pa.null() else ["a dog", None, "über", ""]
-    table = pa.table({"caption": pa.array(texts).cast(kind)})
-    pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
-    assert captions(tmp_path / "t.parquet", part_rows=2) == texts
-
-
 def parquet(folder):
     return write_table(folder / "p.parquet", [f"caption {n}" for n in range(1000)], 1000)
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlip.cli import InputError
 from catlip.transfer_init import coverage, find_origins
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
 from catlip.words.similarity import all_nearest, nearest
@@ -25,7 +24,6 @@ SETS = ("imagenet", "coco", "ade20k")
 BY_HAND = """
 coco      dog                        exact   1.00  dog
 coco      couch                      exact   1.00  sofa
-coco      tie                        exact   1.00  necktie
 coco      hot dog                    near    0.50  sandwich
 coco      tv                         near    0.50  receiver
 coco      handbag                    near    0.50  container etui reticule
@@ -34,15 +32,10 @@ coco      mouse                      near    0.33  beeper defibrillator device d
 multiplexer trackball
 coco      traffic light              random
 imagenet  tench.n.01                 exact   1.00  tench
-imagenet  espresso.n.01              exact   1.00  espresso
 imagenet  golden_retriever.n.01      near    0.50  retriever
-imagenet  fire_engine.n.01           near    0.50  truck
-imagenet  ice_cream.n.01             near    0.50  tutti-frutti
 imagenet  great_white_shark.n.01     near    0.33  mako porbeagle shark
-imagenet  persian_cat.n.01           near    0.33  abyssinian cat mouser tabby
 imagenet  traffic_light.n.01         random
 ade20k    swivel chair               near    0.50  chair
-ade20k    crt screen                 random
 places    church/outdoor             exact   1.00  church
 places    bowling_alley              near    0.50  building
 places    restaurant_kitchen         mean    1.00  kitchen restaurant
@@ -125,9 +118,3 @@ def test_a_similarity_of_just_alpha_is_enough(small, synset, alpha, kinds):
     labels = LabelSet("two", ("dog", "hot dog"), ((synset("dog.n.01"),), (synset("hotdog.n.02"),)))
     origins = find_origins(labels, small("dog.n.01", "sandwich.n.01"), alpha)
     assert " ".join(origin.kind for origin in origins) == kinds
-
-
-@pytest.mark.parametrize("alpha", [0, -1, 1.01, float("nan")])
-def test_an_alpha_that_is_no_similarity_is_refused(small, alpha):
-    with pytest.raises(InputError, match="alpha"):
-        find_origins(label_set("coco"), small("dog.n.01", "cat.n.01"), alpha)

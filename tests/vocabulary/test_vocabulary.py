@@ -106,35 +106,13 @@ def test_encoding_keeps_every_known_synset_in_its_sample(samples):
     assert offsets[-1] == len(values)
 
 
-def test_what_is_saved_is_loaded_the_pruned_included(tmp_path):
-    path = tmp_path / "new" / "vocabulary.json"
-    vocabulary = build(counts_of({CAT: 7, DOG: 9, SOFA: 1}), threshold=1)
-    vocabulary.save(path)
-    assert Vocabulary.load(path) == vocabulary
-    content = json.loads(path.read_text())
-    assert content["synsets"] == [[DOG, "dog.n.01", 9], [CAT, "cat.n.01", 7]]
-    assert content["pruned"] == [[SOFA, "sofa.n.01", 1]]
-    assert content["captions_by_labels"] == [3, 997] + [0] * (HISTOGRAM - 2)
-    assert content["source"]["captions"] == 1000
-    assert content["edition"] == EDITION
-
-
 @pytest.mark.parametrize(
     "content",
     [
-        "[]",
-        "{",
-        "[" * 100_000,
-        "\xff",
-        "{}",
-        '{"schema": 1, "synsets": [[1]]}',
-        '{"schema": 2}',
+        *("[]", "{", "[" * 100_000, "\xff", "{}", '{"schema": 1, "synsets": [[1]]}', None),
         {"threshold": "many"},
         {"synsets": [[DOG, "dog.n.01", 9]]},
         {"synsets": [[DOG, "dog.n.01", 9], [DOG, "dog.n.01", 9]]},
-        {"synsets": [[DOG, "dog.n.01", 9], [CAT, "cat.n.01"]]},
-        {"pruned": [[DOG, "dog.n.01", 1]]},
-        None,
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_refused(vocabulary, tmp_path, content):
@@ -165,9 +143,7 @@ def test_the_released_pickle_is_read_in_its_own_order(tmp_path):
     [
         ({"n1740": 5, "n3": 7}, r"\b3\b"),
         ({"n1740": 5, "v1740": 7}, r"vocab\.pkl"),
-        ({"n1740": 5, "n2084071": "7"}, r"vocab\.pkl"),
         ({"n1740": 5, "n2084071": 0}, r"vocab\.pkl"),
-        ({"n1740": 5, "n2084071": 10**30}, r"vocab\.pkl"),
         ([1, 2], r"vocab\.pkl"),
         ({"n1740": 5}, "top_k 2"),
         ({"n1740": 5, "n2084071": len}, "import"),
@@ -251,19 +227,3 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"dog\.n\.01"):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
-
-
-def test_the_command_writes_vocabulary_and_record(tmp_path, capsys):
-    folder = tmp_path / "labels"
-    write_sidecar(folder / "0.paper.labels.npz", labels_of([[CAT, DOG], [DOG, TENCH], [CAT, DOG]]))
-    write_sidecar(folder / "0.corenet.labels.npz", labels_of([[CAT]], "corenet", None))
-    out = tmp_path / "vocabulary.json"
-    build_from_labels(BuildVocabulary((folder,), out, threshold=1, rule="paper", quiet=True))
-    assert offsets_of(Vocabulary.load(out)) == [DOG, CAT]
-    record = json.loads((tmp_path / "vocabulary" / "vocabulary.json").read_text())
-    assert record["kind"] == "vocabulary"
-    assert record["samples"]["counts"] == [3, 2, 1]
-    assert record["metrics"]["num_classes"] == 2
-    assert record["metrics"]["imagenet_classes_occurring"] == 1
-    assert record["metrics"]["imagenet_classes"] == 0
-    assert "dog.n.01" in capsys.readouterr().out

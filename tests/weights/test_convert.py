@@ -101,17 +101,6 @@ def test_timm_computes_what_the_release_does(task, released_file) -> None:
     torch.testing.assert_close(compute(model, pixels), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_timm_cannot_hold_is_dropped_by_name_and_for_a_reason(released_file) -> None:
-    counts = {"classification": 6, "segmentation": 6 + 1, "detection": 6 + 2, "clip": 6 + 1 + 3}
-    for task, expected in counts.items():
-        source = torch.load(released_file(task), weights_only=True)
-        converted = to_timm(read_checkpoint(released_file(task)))
-        dropped = [name for names in converted.dropped.values() for name in names]
-        assert len(dropped) == len(set(dropped)) == expected == len(source) - len(converted.tensors)
-        assert converted.config["dropped"] == converted.dropped
-        assert all(converted.dropped)
-
-
 def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_path) -> None:
     path, hub = released_file(num_classes=CLASSES), tmp_path / "hub"
     weights = torch.load(path, weights_only=True)
