@@ -90,11 +90,6 @@ class VocabularyCounts(ByRule):
     threshold: int | None = None
     top_k: int | None = None
 
-    @property
-    def imagenet(self) -> LabelCounts | None:
-        """ImageNet-1k's labels among the classes; None if they were not compared."""
-        return None
-
 
 @dataclass(frozen=True)
 class Match:
@@ -252,12 +247,8 @@ def _kept(run: Run[VocabularyCounts]) -> dict[str, Cell]:
 
 @dataclass(frozen=True)
 class Tail:
-    """How often the synsets of one rule's labels occur.
-
-    Attributes:
-        points: (rank, occurrences) by ascending rank, the most frequent synset having rank 1.
-        kept: how many synsets are classes; None where that is not known.
-        above: pruning threshold -> how many synsets occur more often.
+    """How often the synsets of one rule's labels occur: (rank, occurrences) by ascending rank, how
+    many are kept as classes, and pruning threshold -> how many occur more often.
     """
 
     points: Sequence[tuple[float, float]]
@@ -354,6 +345,7 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
         thresholds = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
         top = max(n for kept in above.values() for n in kept.values())
         names: list[tuple[float, float, str, str]] = []
+        text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
         for rule, kept in above.items():
             style = rule_style(rule)
             colour = style["color"]
@@ -363,12 +355,7 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
             axes.plot(*zip(*points, strict=True), f"{style['marker']}-", color=colour, markersize=5)
             if not names:  # only the first curve's numbers are written at its points
                 for x, n in points:
-                    text: dict[str, Any] = {
-                        "textcoords": "offset points",
-                        "fontsize": 9,
-                        "color": colour,
-                    }
-                    axes.annotate(f"{n:,.0f}", (x, n), (3, 6), **text)
+                    axes.annotate(f"{n:,.0f}", (x, n), (3, 6), color=colour, **text)
             names.append((*points[-1], rule, colour))
         axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
         axes.set_xlim(-0.3, len(thresholds) - 0.4)

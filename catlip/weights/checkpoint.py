@@ -11,7 +11,7 @@ timm        timm's names, as `python -m catlip.weights convert` writes them, wit
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +29,7 @@ from catlip.weights.files import differences, listed, plain_tensors, read_config
 from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
 
 ENCODER = "image_encoder."
+CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 # Pixels of the shorter side before the release's central crop of 224; at other resolutions the
 # release resizes to the size of the crop.
 RESIZE = 232
@@ -136,10 +137,8 @@ def checkpoint_of(
 ) -> Checkpoint:
     """The checkpoint of weights that were read from `path` with `config`."""
     try:
-        if config.get("layout") == "timm":
-            return _of_timm(tensors, config)
         if config:
-            return _of_objective(tensors, config)
+            return _of_config(tensors, config)
         if layout := find_layout(tensors):
             return _of_release(tensors, layout, path)
     except InputError as error:
@@ -178,38 +177,21 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
     return Checkpoint("released", encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
 
 
-def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "classifier": {}, "range_augment": {}}
-    rest = {}
-    for name, tensor in tensors.items():
-        bare = name.removeprefix("objective.")  # within a wrapper, such as RangeAugment
-        part, _, end = bare.partition(".")
-        if ENCODER in name:
-            parts["encoder"][name.split(ENCODER, 1)[1]] = tensor
-        elif bare in ("classifier.weight", "classifier.bias", "classifier.proj"):
-            parts["classifier"][end] = tensor
-        elif part == "range_augment":
-            parts["range_augment"][end] = tensor
-        else:
-            rest[name] = tensor
-    return replace(
-        _with_encoder("ours", config, parts["encoder"]),
-        classifier=parts["classifier"],
-        range_augment=parts["range_augment"],
-        rest=rest,
-    )
-
-
-def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    head = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("head.")}
-    return replace(_with_encoder("timm", config, encoder), classifier=head)
-
-
-def _with_encoder(
-    kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]
-) -> Checkpoint:
-    """A checkpoint of the encoder that `config` names."""
+def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of weights whose names are an objective's, or timm's."""
+    in_timm = config.get("layout") == "timm"
+    names = ("encoder", "classifier", "range_augment", "rest")
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in names}
+    for weight, tensor in tensors.items():
+        # A wrapper of the objective, such as RangeAugment, adds a prefix.
+        part, _, end = weight.removeprefix("objective.").partition(".")
+        if in_timm:
+            part, end = ("classifier", end) if part == "head" else ("encoder", weight)
+        elif ENCODER in weight:
+            part, end = "encoder", weight.split(ENCODER, 1)[1]
+        elif part != "range_augment" and (part, end) not in CLASSIFIER:
+            part, end = "rest", weight
+        parts[part][end] = tensor
     name, resolution = config.get("encoder"), config.get("resolution")
     if not isinstance(name, str) or name not in ENCODERS or type(resolution) is not int:
         raise InputError(
@@ -222,11 +204,12 @@ def _with_encoder(
     with torch.device("meta"):
         expected = build_encoder(name, resolution, pool=pool).state_dict()
     shapes = {weight: tuple(tensor.shape) for weight, tensor in expected.items()}
-    if problems := differences(encoder, shapes):
+    if problems := differences(parts["encoder"], shapes):
         raise InputError(
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
-    return Checkpoint(kind, name, resolution, pool=pool, encoder=encoder, config=config)
+    kind: Kind = "timm" if in_timm else "ours"
+    return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)
 
 
 def _read_sharded(path: Path) -> Checkpoint:
