@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import run
-from catlip.program.ranges import Count, Natural, Positive
+from catlip.program.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Verify:
 
     With the device, versions, threads and ranks of the run (torchrun starts several ranks),
     everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise
-    losses and weights (by the norm of their difference) have to agree within --tolerance, and the
+    losses and weights (by the norm of their difference) have to agree within a hundredth, and the
     program prints the reason. Exits with 1 if anything differs.
     """
 
@@ -38,10 +38,6 @@ class Verify:
     """Optimizer steps to execute from the seed, and from each checkpoint; give the run's number of
     steps to execute all of them.
     """
-    tolerance: Positive = 0.01
-    """Largest relative difference where results need not agree bit for bit; differences in rounding
-    grow from step to step.
-    """
     shards: tuple[str, ...] = ()
     """Where the shards are now; by default where they were."""
     labels_dir: Path | None = None
@@ -50,8 +46,6 @@ class Verify:
     """Where the vocabulary is now; by default where it was."""
     device: str = ""
     """auto, cpu, cuda or cuda:N; by default the --device of the run."""
-    num_workers: Natural | None = None
-    """Processes that read and decode images; the batches do not depend on it."""
     quiet: bool = False
     """No progress bar."""
 

