@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -10,8 +11,6 @@ from catlip.captions import Labeller
 from catlip.cli import run
 from catlip.data.decode import cropped_pixels
 from catlip.data.shards import Shard, expand, open_shard
-from catlip.label import examples_result as result
-from catlip.label.examples_result import Example
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
 from catlip.record import Record
@@ -19,6 +18,9 @@ from catlip.results.kind import without_none
 from catlip.system.foreign import printable
 from catlip.vocabulary import Vocabulary
 from catlip.words.wordnet import nouns
+
+if TYPE_CHECKING:
+    from catlip.label.result import Example
 
 MAX_CHARACTERS = 300  # of each caption that a record keeps
 
@@ -43,6 +45,8 @@ class Examples:
 
 def main(config: Examples) -> None:
     """Label some samples, write their record, and print them."""
+    from catlip.label import result  # matplotlib takes a while to load
+
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
     with Record(config.out, result.Examples, config) as record:
@@ -67,8 +71,10 @@ def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
 
 def _example(
     shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
-) -> Example:
+) -> "Example":
     """The record's entry of a sample; without an image and with a note if it cannot be read."""
+    from catlip.label.result import Example
+
     caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
     entry = Example(

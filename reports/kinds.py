@@ -17,8 +17,6 @@ import bench.study.lengths_result
 import bench.study.result
 import bench.waterfall.result
 import catlip.data.scenes_result
-import catlip.label.audit_result
-import catlip.label.examples_result
 import catlip.label.result
 import catlip.pretraining.result
 import catlip.recipes.result

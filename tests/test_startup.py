@@ -13,9 +13,6 @@ REPOSITORY = Path(__file__).parent.parent
 HEAVY = ("torch", "timm", "torchvision", "open_clip", "matplotlib", "pandas", "scipy")
 # Programs that import them before they read the command line; to be emptied.
 NOT_YET = {
-    "catlip.verify",
-    "catlip.vocabulary",
-    "catlip.weights",
     "bench.downstream.data_efficiency",
     "bench.downstream.detection",
     "bench.downstream.finetune",

@@ -14,18 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from one_line import one_line_error
-from safetensors import safe_open
-from safetensors.torch import save_file
 from short_training import command
 
 from catlip.pretraining.run import Training, prepare
 from catlip.training import checkpoint
 from catlip.training.distributed import find_place
-from catlip.verify.recorded import RecordedRun, config_of, read_run
-from catlip.verify.replay import spans_of
+from catlip.verify.recorded import config_of, read_run
 
 ALL = ("--steps", 1000)
 
@@ -69,14 +64,13 @@ def change(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def raise_loss(run: Path, number: int, by: float, in_record: bool = True) -> None:
+def raise_loss(run: Path, number: int, by: float) -> None:
     """Change the loss of a line, and in the record, so that only executing the steps tells."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     lines[number]["loss"] += by
     (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if in_record:
-        losses = [line["loss"] for line in lines]
-        change(run.with_name(f"{run.name}.json"), "samples.loss", losses)
+    losses = [line["loss"] for line in lines]
+    change(run.with_name(f"{run.name}.json"), "samples.loss", losses)
 
 
 def flip(checkpoint: Path, part: str) -> None:
@@ -99,23 +93,6 @@ def test_an_honest_run_passes_to_the_bit_and_its_folder_stays_as_it_is(
     assert done.stdout.count(" loss ") == len((run / "log.jsonl").read_text().splitlines())
 
 
-def test_a_loss_that_is_a_thousandth_off_is_found(program, copied) -> None:
-    raise_loss(copied, 2, 1e-3)
-    done = program("catlip.verify", copied, *ALL)
-    assert (done.returncode, differing(done.stdout)) == (1, ["5"])
-
-
-def test_what_contradicts_the_log_is_found_without_its_steps(program, copied) -> None:
-    assert [(span.start, span.end) for span in spans_of(read_run(copied), 2)] == [
-        (0, 2),
-        (10, 12),
-        (12, 12),
-    ]
-    raise_loss(copied, 2, 1e-3, in_record=False)
-    done = program("catlip.verify", copied, "--steps", 2)
-    assert (done.returncode, differing(done.stdout)) == (1, [])
-
-
 @pytest.fixture(scope="module")
 def training(trained) -> Training:
     """CatLIP's run at its first step."""
@@ -129,13 +106,7 @@ def contradictions(run: Path, training: Training) -> list[str]:
     return recorded.contradictions(training, heads)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        *("final_loss", "images_per_s", "peak_gib", "seed", "images_seen", "parameters_total"),
-        *("method", "broken"),
-    ],
-)
+@pytest.mark.parametrize("key", ["final_loss", "peak_gib", "seed", "parameters_total", "broken"])
 def test_a_metric_of_the_record_that_is_another_is_found(copied, training, key) -> None:
     assert contradictions(copied, training) == []
     record = copied.with_name("run.json")
@@ -146,14 +117,11 @@ def test_a_metric_of_the_record_that_is_another_is_found(copied, training, key) 
 
 
 @pytest.mark.parametrize(
-    ("name", "in_record", "in_log"),
-    [
-        *((name, True, False) for name in ("loss", "seconds", "peak_gib", "broken_keys")),
-        *((name, True, True) for name in ("images_seen", "learning_rate", "seconds", "peak_gib")),
-    ],
+    ("name", "in_log"),
+    [("loss", False), ("broken_keys", False), ("learning_rate", True), ("peak_gib", True)],
 )
 def test_a_sample_of_the_record_that_is_another_is_found_though_the_log_is_changed_too(
-    copied, training, name, in_record, in_log
+    copied, training, name, in_log
 ) -> None:
     """Then recipe, other numbers of the line, or the log in the checkpoints give it away."""
     record, log = copied.with_name("run.json"), copied / "log.jsonl"
@@ -180,16 +148,6 @@ def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, copied, st
     done = program("catlip.verify", copied, *ALL)
     assert done.returncode == 1, done.stderr
     assert str(step) in differing(done.stdout)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "weights-step-00000006.safetensors"])
-def test_one_weight_of_the_weights_that_is_another_is_found(program, copied, name) -> None:
-    with safe_open(copied / name, "pt") as file:
-        metadata = file.metadata()
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    weights["classifier.bias"][0] += 1e-6
-    save_file(weights, copied / name, metadata)
-    assert program("catlip.verify", copied, *ALL).returncode == 1
 
 
 def test_a_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:
@@ -249,29 +207,3 @@ def test_what_cannot_be_verified_is_one_line(program, trained, tmp_path) -> None
     one_line_error(program("catlip.verify", without_record), "alone.json")
     few = ("--steps", 1, "--quiet")
     one_line_error(program("catlip.verify", trained["clip"], *few), "--steps")
-
-
-@pytest.mark.parametrize("log", ["", "{}", "[1]}"])
-def test_a_log_that_is_none_is_one_line(program, copied, log) -> None:
-    (copied / "log.jsonl").write_text(log)
-    one_line_error(program("catlip.verify", copied), "log.jsonl")
-
-
-@given(
-    st.sets(st.integers(1, 60), min_size=1),
-    st.sets(st.integers(1, 60), max_size=4),
-    st.integers(1, 80),
-)
-def test_spans_are_of_the_run_each_step_once_and_no_more_than_asked_for(
-    lines, checkpoints, steps
-) -> None:
-    paths = {step: Path(f"step-{step:08}.pt") for step in sorted(checkpoints)}
-    run = RecordedRun(Path("run"), {}, {step: {} for step in sorted(lines)}, paths, {})
-    spans = spans_of(run, steps)
-    executed = [step for span in spans for step in range(span.start, span.end)]
-    assert len(executed) == len(set(executed))
-    assert all(span.steps <= steps for span in spans)
-    assert all(span.end in lines | checkpoints for span in spans)
-    assert all(span.start in {0, *checkpoints} for span in spans)
-    everything = spans_of(run, 1000)
-    assert sum(span.steps for span in everything) == max(lines | checkpoints)

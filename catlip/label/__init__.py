@@ -12,12 +12,11 @@ labelling that was stopped continues where it stopped.
 import functools
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from catlip.label.sidecar import (
     Labels,
     Making,
     add_caption,
-    captions_digest,
     read_sidecar,
     sidecar_path,
     write_sidecar,
@@ -39,11 +37,7 @@ BATCH_CAPTIONS = 512
 
 
 def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
-    """Label one source and write its sidecar; its bytes do not depend on the process or the order.
-
-    Raises: InputError when the source cannot be read, OSError or UnwritableError when the sidecar
-        cannot be written.
-    """
+    """Write the sidecar of a source; its bytes do not depend on the process or the order."""
     labels = label_captions(source.samples(), labeller_of(rule))
     labels.meta.update(source.origin())
     write_sidecar(sidecar_path(source, labels_dir, rule), labels)
@@ -54,8 +48,15 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     digest, unlabelled, cut = sha256(), Counter[str](), 0
     first: dict[str, str] = {}
     values, counts = array("I"), array("I")
-    hashed = _hashed(digest, samples)
-    while batch := list(islice(hashed, BATCH_CAPTIONS)):
+
+    def hashed() -> Iterable[tuple[str, Caption]]:
+        for key, caption in samples:
+            add_caption(digest, key, caption)
+            # One character more than is read: so a batch takes little memory.
+            yield key, caption[: MAX_CHARACTERS + 1] if isinstance(caption, str) else caption
+
+    stream = iter(hashed())
+    while batch := list(islice(stream, BATCH_CAPTIONS)):
         texts = [caption if isinstance(caption, str) else None for _, caption in batch]
         for (key, caption), text, synsets in zip(batch, texts, labeller.batch(texts), strict=True):
             cut += len(text or "") > MAX_CHARACTERS
@@ -75,16 +76,6 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 
 
-def _hashed(digest: Any, samples: Iterable[tuple[str, Caption]]) -> Iterator[tuple[str, Caption]]:
-    """The samples, each of which is added to the digest.
-
-    A caption is cut to one character more than is read, so that a batch takes little memory.
-    """
-    for key, caption in samples:
-        add_caption(digest, key, caption)
-        yield key, caption[: MAX_CHARACTERS + 1] if isinstance(caption, str) else caption
-
-
 def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
     """Whether the source has labels that the same rule and words made from the same captions.
 
@@ -97,7 +88,12 @@ def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
     now = asdict(Making.by(labeller_of(rule))) | source.origin()
     if any(meta.get(name) != value for name, value in now.items()):
         return False
-    return "content" in now or meta["captions_sha256"] == captions_digest(source.samples())
+    if "content" in now:
+        return True
+    digest = sha256()
+    for key, caption in source.samples():
+        add_caption(digest, key, caption)
+    return bool(meta["captions_sha256"] == digest.hexdigest())
 
 
 @functools.cache

@@ -7,10 +7,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -18,15 +17,11 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in, read_file, remove_file
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.audit import Audit, audit
-from catlip.label.labels_table import labels_table
-from catlip.label.result import Labelling, rule_of
 from catlip.label.sidecar import (
     BUCKET,
     PLAN,
     Labels,
     Making,
-    UnwritableError,
     labelling_record,
     parse_sidecar,
     planned,
@@ -39,11 +34,13 @@ from catlip.label.tables import PART_ROWS, Part, table_kind
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
-from catlip.results.run import Run
 from catlip.system.engines import Apply, local, on_ray, work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text
+
+if TYPE_CHECKING:
+    from catlip.label.result import Labelling
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,34 @@ class Explain:
     """"paper", "corenet" or "paper_multiword"."""
 
 
+@dataclass(frozen=True)
+class Audit:
+    """Count what a rule drops most and what it may keep wrongly, with an example caption for each,
+    in up to 100,000 captions, taken evenly from the shards and parts.
+
+    python -m catlip.label audit captions.parquet --rule corenet
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Shards or tables, as for labelling."""
+    rule: str = "paper"
+    """"paper", "corenet" or "paper_multiword"."""
+    text_column: str | None = None
+    """A table's column of captions, as for labelling."""
+    labels_dir: Path | None = None
+    """Folder of the labels of these sources. The record goes to labelling/ beside a local folder
+    given here, otherwise to runs/labelling/.
+    """
+    quiet: bool = False
+    """No progress bar."""
+
+
 def main(config: Label) -> None:
     """Label what is not labelled yet, then sum up all labels in a record."""
+    # Late: matplotlib takes a while to load.
+    from catlip.label.result import Labelling
+    from catlip.vocabulary.result import labels_table
+
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
     paths = [path if is_remote(path) else root / path for path in find(config.sources)]
@@ -121,24 +144,27 @@ def main(config: Label) -> None:
         labels_dir = root / labels_dir
     if labels_dir is None and any(map(is_remote, paths)):
         raise InputError("the labels of remote shards need a folder; give --labels-dir FOLDER")
+    folder = labels_dir or paths[0].parent
     record_path = labelling_record(paths, labels_dir, rule)
     # Fetches the words once, before the workers start; refuses an unknown rule.
     making = Making.by(labeller_of(rule))
     check = functools.partial(is_labelled, labels_dir=labels_dir, rule=rule)
     label = functools.partial(label_source, labels_dir=labels_dir, rule=rule)
     cut = functools.partial(split, text_column=config.text_column, part_rows=config.part_rows)
-    with _engine(config) as apply:
+    if config.engine == "local":
+        engine = local(config.workers or len(os.sched_getaffinity(0)))
+    else:
+        passed_on = ("CATLIP_CACHE", CACHE_SIZE)
+        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
+        engine = on_ray(config.ray_address, environment)
+    with engine as apply:
         each = functools.partial(_each, apply, config.quiet)
         # Cutting a text table reads all of it.
         pieces = dict(each("cutting", cut, [path for path in paths if table_kind(path)]))
         pieces |= {path: cut(path) for path in paths if path not in pieces}
         errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
-        sources = [
-            source
-            for path in paths
-            if not isinstance(pieces[path], InputError)
-            for source in pieces[path]
-        ]
+        whole = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
+        sources: list[Source] = list(itertools.chain.from_iterable(whole))
         if not sources:
             raise _failure(errors, 0)
         sidecars = _sidecars(sources, labels_dir, rule)
@@ -152,11 +178,7 @@ def main(config: Label) -> None:
         done = {source for source, state in checked if state is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
-            kind = "parts" if any(isinstance(source, Part) for source in sources) else "shards"
-            folder = labels_dir or paths[0].parent
-            print(
-                f"nothing to do: all {len(sources)} {kind} are labelled in {folder} ({record_path})"
-            )
+            print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
             return
         with Record(record_path, Labelling, config) as record:
             start = time.perf_counter()
@@ -166,33 +188,29 @@ def main(config: Label) -> None:
                 record.save()  # the others are labelled
                 raise _failure([*errors, *bad], len(sources) - len(bad))
             labelling = record.measured(summarise(sidecars, set(todo), making, seconds))
-    _report(labelling, len(done))
-    print(with_urls(f"labels: {labels_dir or paths[0].parent}\nrecord: {record_path}"))
-
-
-def _engine(config: Label) -> AbstractContextManager[Apply]:
-    if config.engine == "local":
-        return local(config.workers or len(os.sched_getaffinity(0)))
-    return on_ray(
-        config.ray_address,
-        {name: os.environ[name] for name in ("CATLIP_CACHE", CACHE_SIZE) if name in os.environ},
+    metrics = labelling.measured
+    print(as_text(labels_table({rule: labelling}, {}, scale="")))
+    print(
+        f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} of {metrics.sources} "
+        "labels files were there before"
     )
+    for cause, key in metrics.first_unlabelled.items():
+        print(f"  first caption without a label ({cause}): {printable(key)}")
+    for cause, count in metrics.skipped.items():
+        first = printable(metrics.first_skipped[cause])
+        print(f"  {count:,} samples skipped: {cause} (first: {first})")
+    print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
 def _each(
     apply: Apply, quiet: bool, doing: str, function: Callable[..., Any], items: Sequence[Any]
 ) -> Iterator[tuple[Any, Any]]:
-    """Each item with the function's result or InputError, under a progress bar.
-
-    Raises: OSError and UnwritableError at once.
-    """
-    results = apply(function, items)
-    hidden = quiet or not items
-    for item, result in progress(
-        results, doing, len(items), disable=hidden, unit=" units", leave=False
-    ):
+    """Each item with the function's result or InputError, under a progress bar."""
+    results, hidden = apply(function, items), quiet or not items
+    bar = progress(results, doing, len(items), disable=hidden, unit=" units", leave=False)
+    for item, result in bar:
         # For example a full disk, which would stop the next item as well.
-        if isinstance(result, OSError | UnwritableError):
+        if isinstance(result, OSError):
             raise result
         yield item, result
 
@@ -243,27 +261,23 @@ def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
     """One error for all sources that could not be labelled; `num_others` sources were labelled."""
     if num_others == 0 and len(errors) == 1:
         return errors[0]
-    others = f"{num_others} others are" if num_others else "nothing else is"
-    return InputError(f"{len(errors)} not labelled, {others}; first error: {errors[0]}")
+    return InputError(f"{len(errors)} not labelled, {num_others} are; first error: {errors[0]}")
 
 
 def summarise(
     sidecars: Mapping[Source, Path], new: Set[Source], making: Making, seconds: float
-) -> Labelling:
-    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made.
-
-    Raises: InputError on labels that were made otherwise, for example on a machine with another
-        tagger.
-    """
+) -> "Labelling":
+    """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
+    from catlip.label.result import Labelling
 
     def read(sidecar: Path) -> tuple[Labels, int]:
         content = read_file(sidecar)
         labels = parse_sidecar(sidecar, content)
         if Making.of(labels.meta) != making:
+            # For example on a machine of a cluster that has another tagger.
             raise InputError(
                 f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use the "
-                "same version of this program and the same words (a common $CATLIP_CACHE) on all "
-                "machines, and run the command again"
+                "same version and the same words (a common $CATLIP_CACHE) on all machines"
             )
         return labels, len(content)
 
@@ -300,21 +314,6 @@ def summarise(
     )
 
 
-def _report(run: Run[Labelling], num_done_before: int) -> None:
-    """Print the table that the report's page shows, and the first caption of each cause."""
-    labelling = run.measured
-    print(as_text(labels_table({rule_of(run): run}, {}, scale="")))
-    print(
-        f"labelled {labelling.captions_labelled_now:,} captions; {num_done_before} of "
-        f"{labelling.sources} labels files were there before"
-    )
-    for cause, key in labelling.first_unlabelled.items():
-        print(f"  first caption without a label ({cause}): {printable(key)}")
-    for cause, count in labelling.skipped.items():
-        first = printable(labelling.first_skipped[cause])
-        print(f"  {count:,} samples skipped: {cause} (first: {first})")
-
-
 def explain(config: Explain) -> None:
     """Print a line for each word of the caption."""
     words = Labeller(config.rule).explain(config.caption)
@@ -322,6 +321,12 @@ def explain(config: Explain) -> None:
     for word in words:
         verdict = f"label {word.synset}" if word.kept else word.reason
         print(printable(f"{word.token:{width}}  {word.tag:4}  {word.lemma:{width}}  {verdict}"))
+
+
+def audit(config: Audit) -> None:
+    from catlip.label.audit import audit
+
+    audit(config)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,12 @@ many_senses    labels that may have the wrong sense: every rule takes a noun's f
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from catlip.captions import NOUN, Labeller, Word
-from catlip.label.audit_result import (
+from catlip.captions import NOUN, Labeller
+from catlip.label.result import (
     LABEL,
     AmbiguousNoun,
     AuditedWord,
@@ -41,6 +38,9 @@ from catlip.record import Record
 from catlip.table import as_text
 from catlip.words import wordnet_dir
 
+if TYPE_CHECKING:
+    from catlip.label.__main__ import Audit
+
 MANY_SENSES = 5
 RECORDED_ROWS = 100
 MAX_CAPTIONS = 100_000
@@ -48,29 +48,7 @@ MAX_SOURCES = 100  # to take captions from; with more, most of the time would go
 EXAMPLE_CHARACTERS = 100
 
 
-@dataclass(frozen=True)
-class Audit:
-    """Count what a rule drops most and what it may keep wrongly, with an example caption for each,
-    in up to 100,000 captions, taken evenly from the shards and parts.
-
-    python -m catlip.label audit captions.parquet --rule corenet
-    """
-
-    sources: tyro.conf.Positional[tuple[str, ...]]
-    """Shards or tables, as for labelling."""
-    rule: str = "paper"
-    """"paper", "corenet" or "paper_multiword"."""
-    text_column: str | None = None
-    """A table's column of captions, as for labelling."""
-    labels_dir: Path | None = None
-    """Folder of the labels of these sources. The record goes to labelling/ beside a local folder
-    given here, otherwise to runs/labelling/.
-    """
-    quiet: bool = False
-    """No progress bar."""
-
-
-def audit(config: Audit) -> None:
+def audit(config: "Audit") -> None:
     """Look at the captions, write the record, print the beginning of each table."""
     paths = find(config.sources)
     sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
@@ -80,8 +58,7 @@ def audit(config: Audit) -> None:
         bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
         metrics, record.samples = audit_captions(bar, config.rule)
         run = record.measured(metrics)
-    audits = {config.rule: run}
-    for table in [*verdict_table(audits, scale=""), *audit_tables(audits)]:
+    for table in [*verdict_table({config.rule: run}, scale=""), *audit_tables(run, config.rule)]:
         print(f"{table.title}\n{as_text(table)}\n")
     print(f"record: {record_path}")
 
@@ -111,17 +88,25 @@ def audit_captions(
         num_captions += 1
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
-        verdicts.update(map(_verdict, words))
-        tagged = list(zip(words, tags, strict=True))
-        dropped.add({(w.lemma, w.reason) for w, tag in tagged if _is_lost(w, tag)}, caption)
-        kept = [(word, tag) for word, tag in tagged if word.kept]
-        not_nouns.add(
-            {(w.lemma, w.synset, tag) for w, tag in kept if not tag.startswith(NOUN)}, caption
-        )
-        many_senses.add(
-            {(w.lemma, w.synset, n) for w, _ in kept if (n := senses[w.lemma]) >= MANY_SENSES},
-            caption,
-        )
+        lost, untagged, ambiguous = set(), set(), set()
+        for word, tag in zip(words, tags, strict=True):
+            is_noun = tag.startswith(NOUN)
+            if word.kept:
+                verdicts[LABEL] += 1
+                if not is_noun:
+                    untagged.add((word.lemma, word.synset, tag))
+                if senses[word.lemma] >= MANY_SENSES:
+                    ambiguous.add((word.lemma, word.synset, senses[word.lemma]))
+                continue
+            # Without the synset, so that such words can be counted together.
+            reason = word.reason
+            verdicts[reason.replace(word.synset, "otherwise") if word.synset else reason] += 1
+            # The tagger calls brackets and the like nouns, too.
+            if word.synset or (is_noun and any(map(str.isalpha, word.token))):
+                lost.add((word.lemma, reason))
+        dropped.add(lost, caption)
+        not_nouns.add(untagged, caption)
+        many_senses.add(ambiguous, caption)
     metrics = LabelAudit(
         rule=rule,
         captions=num_captions,
@@ -135,15 +120,14 @@ def audit_captions(
     }
 
 
-@dataclass
 class Tally:
     """In how many captions each row of a table occurred, and the first of these captions."""
 
-    captions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
-    examples: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.captions = Counter[tuple[Any, ...]]()
+        self.examples: dict[tuple[Any, ...], str] = {}
 
     def add(self, rows: Set[tuple[Any, ...]], caption: str) -> None:
-        """Count a caption for each of its rows."""
         self.captions.update(rows)
         for row in rows:
             self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
@@ -154,27 +138,8 @@ class Tally:
         return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
 
 
-def _verdict(word: Word) -> str:
-    """What became of a word, in a phrase under which such words are counted."""
-    if word.kept:
-        return LABEL
-    return word.reason.replace(word.synset, "otherwise") if word.synset else word.reason
-
-
-def _is_lost(word: Word, tag: str) -> bool:
-    """Whether a word gave no label although WordNet or the tagger calls it a noun.
-
-    The tagger calls brackets and the like nouns, too: its tag counts only for words with a letter.
-    """
-    named = tag.startswith(NOUN) and any(map(str.isalpha, word.token))
-    return not word.kept and (named or bool(word.synset))
-
-
 def _noun_senses() -> dict[str, int]:
     """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
     lines = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
-    return {
-        fields[0]: int(fields[2])
-        for line in lines
-        if not line.startswith(" ") and (fields := line.split(maxsplit=3))
-    }
+    entries = (line.split(maxsplit=3) for line in lines if not line.startswith(" "))
+    return {fields[0]: int(fields[2]) for fields in entries}

@@ -1,19 +1,33 @@
-"""The labels of a data set's captions, and how labelling rules are named and ordered."""
+"""What labelling leaves in records: the labels of a data set's captions, an audit of the words that
+a rule drops, and samples as training sees them. Captions are untrusted text.
+"""
 
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import ClassVar
 
-from catlip.results.kind import Kind
-from catlip.results.run import Run
-from catlip.table import clipped
+from catlip.results.blocks import Block, Text, to_fill
+from catlip.results.figures import Figure
+from catlip.results.panels import Panel, Row, decoded, panels_figure
+from catlip.results.rules import RULES as RULES
+from catlip.results.rules import ByRule, by_rule, by_scale, rule_of, suffix
+from catlip.results.rules import rule_rank as rule_rank
+from catlip.results.run import Records, Run, Setting
+from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
 
-RULES = ("paper", "corenet", "paper_multiword")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ByRule(Kind):
-    """Metrics of labels that one rule made. Older records name the rule only in their config."""
-
-    rule: str | None = None
+AUDIT = (
+    "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
+    "runs/starter/labels"
+)
+LABEL = "a label"  # the verdict on a word that became a label
+AUDITED_ROWS = 15
+MAX_VERDICTS = 8
+EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
+LINE_CHARACTERS = 22  # below a picture
+CAPTION_LINES, MAX_CLASSES = 3, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +36,12 @@ class Labelling(ByRule):
 
     Attributes:
         sources: number of shards and of parts of tables.
-        unlabelled: cause -> number of captions without a label.
-        first_unlabelled: cause -> the first of these.
-        skipped: cause -> number of samples without a readable caption.
-        first_skipped: cause -> the first of these.
+        unlabelled, first_unlabelled: cause -> number of captions without a label, and the first.
+        skipped, first_skipped: cause -> number of samples without a readable caption, and the
+            first.
         cut: number of captions that were too long to be read whole.
-        captions_labelled_now: number of captions that no earlier run had labelled.
-        captions_per_s: rate at which these were labelled; None if there were none.
+        captions_labelled_now, captions_per_s: number of captions that no earlier run had labelled,
+            and the rate; None without any.
     """
 
     kind = "labelling"
@@ -46,11 +59,202 @@ class Labelling(ByRule):
     captions_per_s: float | None = None
 
 
-def rule_of(run: Run[ByRule]) -> str:
-    """The rule that made the labels; the record's name if the rule is not recorded."""
-    return clipped(run.measured.rule or run.setup.rule or run.name, 24)
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A sample: its caption, the classes that the caption names, the synsets in it that are too
+    rare to be classes, and its image in base64 (None if it cannot be read).
+    """
+
+    key: str
+    caption: str
+    classes: list[str]
+    too_rare: list[str]
+    image: str | None = None
 
 
-def rule_rank(rule: str) -> tuple[int, str]:
-    """A sort key: the known rules first, in the order of RULES, then the others by name."""
-    return (RULES.index(rule) if rule in RULES else len(RULES), rule)
+@dataclass(frozen=True, kw_only=True)
+class Examples(ByRule):
+    """Samples with their labels by a vocabulary of `num_classes` classes."""
+
+    kind = "examples"
+    rows: ClassVar = {"pictures": Example}
+
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class DroppedWord:
+    """A word, in its base form, that WordNet or the tagger calls a noun but that gave no label: the
+    reason, the number of captions, and one of these.
+    """
+
+    word: str
+    reason: str
+    captions: int
+    example: str
+
+
+@dataclass(frozen=True)
+class NotANoun:
+    """A label whose word the tagger does not tag as a noun, with the tag that it gave."""
+
+    word: str
+    synset: str
+    tag: str
+    captions: int
+    example: str
+
+
+@dataclass(frozen=True)
+class AmbiguousNoun:
+    """A label whose word has many senses, of which the first is taken."""
+
+    word: str
+    synset: str
+    senses: int
+    captions: int
+    example: str
+
+
+AuditedWord = DroppedWord | NotANoun | AmbiguousNoun
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelAudit(ByRule):
+    """What became of the captions' words: verdict -> number of words."""
+
+    kind = "label_audit"
+    rows: ClassVar = {"dropped": DroppedWord, "not_nouns": NotANoun, "many_senses": AmbiguousNoun}
+
+    captions: int
+    words: int
+    words_by_verdict: dict[str, int]
+
+
+def audit_blocks(main: Setting | None, records: Records) -> list[Block]:
+    """The audits' part of the page, below the accuracy of labels."""
+    words = (
+        "What each rule drops most, and what it may keep wrongly, counted over the captions "
+        "themselves:"
+    )
+    tables: list[Block] = []
+    for i, runs in enumerate(by_scale(records, main, LabelAudit)):
+        tables += verdict_table(by_rule(runs), runs[0].scale, suffix(i))
+    if not tables:
+        return to_fill("What each rule drops most was not counted.", AUDIT)
+    return [Text(words), *tables]
+
+
+def verdict_table(
+    audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
+) -> list[Table]:
+    """What became of the captions' words, in fractions of all words, one column per rule."""
+    totals = Counter[str]()
+    runs = audits.values()
+    for run in runs:
+        totals.update(run.measured.words_by_verdict)
+    if not totals:
+        return []
+    rows = [
+        [
+            Cell("captions looked at"),
+            *(number_cell(run.measured.captions, 0, run.anchor) for run in runs),
+        ],
+        [Cell("their words"), *(number_cell(run.measured.words, 0, run.anchor) for run in runs)],
+        [Cell("Of these words")],
+    ]
+    ranked = sorted(totals, key=lambda verdict: (verdict != LABEL, -totals[verdict], verdict))
+    for verdict in ranked[:MAX_VERDICTS]:
+        cells = [
+            share_cell(run.measured.words_by_verdict.get(verdict), run.measured.words, run.anchor)
+            for run in runs
+        ]
+        rows.append([Cell(clipped(verdict)), *cells])
+    title = f"What became of the captions' words, {scale} scale"
+    columns = ["What", *(f"Rule {rule}" for rule in audits)]
+    return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
+
+
+def audit_tables(run: Run[LabelAudit], rule: str) -> list[Table]:
+    """The first rows of an audit's three tables of words."""
+    dropped = run.rows("dropped", DroppedWord)
+    not_nouns = run.rows("not_nouns", NotANoun)
+    ambiguous = run.rows("many_senses", AmbiguousNoun)
+    tables = [
+        _words_table(
+            run,
+            f"Nouns, by WordNet or the tagger, that rule {rule} drops most",
+            ["Why it gave no label"],
+            rows=[(word, [Cell(clipped(word.reason))]) for word in dropped],
+        ),
+        _words_table(
+            run,
+            f"Words that rule {rule} takes for nouns, but the tagger does not",
+            ["Label", "Tag"],
+            rows=[
+                (word, [Cell(clipped(word.synset)), Cell(clipped(word.tag))]) for word in not_nouns
+            ],
+        ),
+        _words_table(
+            run,
+            f"Nouns that rule {rule} may mistake: of their many senses it takes the first",
+            ["Label", "Senses"],
+            rows=[
+                (word, [Cell(clipped(word.synset)), number_cell(word.senses, 0)])
+                for word in ambiguous
+            ],
+        ),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _words_table(
+    run: Run[LabelAudit],
+    title: str,
+    between: list[str],
+    rows: list[tuple[AuditedWord, list[Cell]]],
+) -> Table:
+    cells = []
+    for word, own_cells in rows[:AUDITED_ROWS]:
+        example = clipped(word.example, 100)
+        cells.append(
+            [
+                Cell(clipped(word.word, 30)),
+                *own_cells,
+                share_cell(word.captions, run.measured.captions, run.anchor),
+                Cell(example if example == MISSING else f"“{example}”"),
+            ]
+        )
+    return Table("label_audit", title, ["Word", *between, "Captions", "Example"], rows=cells)
+
+
+def example_figure(record: Run[Examples], suffix: str = "") -> list[Figure]:
+    """The samples of a record in rows of `EXAMPLE_COLUMNS`; no figure if none has an image."""
+    every = filter(None, map(_panel, record.rows("pictures", Example)))
+    panels = list(islice(every, EXAMPLE_COLUMNS * EXAMPLE_ROWS))
+    rows: list[Row] = [
+        ("", panels[i : i + EXAMPLE_COLUMNS]) for i in range(0, len(panels), EXAMPLE_COLUMNS)
+    ]
+    caption = (
+        f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
+        f"each image, its caption, and the classes that rule {rule_of(record)} makes of it; in "
+        "brackets, labels too rare to be classes."
+    )
+    return [panels_figure(f"examples{suffix}", caption, rows)] if rows else []
+
+
+def _panel(picture: Example) -> Panel | None:
+    image = decoded(picture.image, "RGB")
+    if image is None:
+        return None
+    lines = textwrap.wrap(
+        f"\N{LEFT DOUBLE QUOTATION MARK}{clipped(picture.caption, 200)}"
+        "\N{RIGHT DOUBLE QUOTATION MARK}",
+        LINE_CHARACTERS,
+    )
+    if len(lines) > CAPTION_LINES:
+        last = lines[CAPTION_LINES - 1][: LINE_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        lines = [*lines[: CAPTION_LINES - 1], last]
+    labels = [clipped(name, LINE_CHARACTERS) for name in picture.classes]
+    labels += [f"({clipped(name, LINE_CHARACTERS)})" for name in picture.too_rare]
+    return Panel(image, words=[*lines, *(labels[:MAX_CLASSES] or ["no label"])])

@@ -10,10 +10,9 @@ last labelling. A shard that has since left the data set keeps its labels there,
 does not count them.
 """
 
-import errno
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -37,10 +36,6 @@ PLAN = ".plan"
 BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
 
 
-class UnwritableError(InputError):
-    """Labels cannot be written, and those of another source could not be either."""
-
-
 @dataclass(frozen=True)
 class Making:
     """How captions were labelled; labels and vocabularies go together only when this is equal."""
@@ -52,15 +47,11 @@ class Making:
 
     @classmethod
     def by(cls, labeller: Labeller) -> "Making":
-        """How the labeller labels."""
         return cls(labeller.rule, labeller.wordnet, labeller.tagger, labeller.edition)
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> "Making":
-        """How the labels with this `meta` were made.
-
-        Raises: InputError when they are so old that they have no edition.
-        """
+        """How the labels with this `meta` were made."""
         if "edition" not in meta:
             raise InputError(
                 f"the labels of {meta['shard']} are of an older version; run `python -m "
@@ -80,12 +71,10 @@ class Labels:
     Attributes:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: the fields of `Making`. From what: `shard`
-            (the file's name), `size` (in bytes), `captions_sha256`; for a table `part` (the part's
-            number); for a shard `content` (its digest), `skipped` (the samples left out: cause ->
-            how many, and the first) and, if any has several captions, `samples`, their number. And
-            `unlabelled` (cause -> how many captions have no label), `first_unlabelled` (cause ->
-            the key of the first of them), `cut` (how many captions were too long to be read whole).
+        meta: how the labels were made: the fields of `Making`. From what: `captions_sha256`, and
+            the source's `origin`. And `unlabelled` (cause -> how many captions have no label),
+            `first_unlabelled` (cause -> the key of the first of them), `cut` (how many captions
+            were too long to be read whole).
     """
 
     values: NDArray[np.uint32]
@@ -114,7 +103,6 @@ def labelling_record(paths: Sequence[Path], labels_dir: Path | None, name: str) 
 
 
 def write_sidecar(path: Path, labels: Labels) -> None:
-    """Write the labels to `path`. Raises: as `write_beside_labels`."""
     meta = np.frombuffer(json.dumps(labels.meta, sort_keys=True).encode(), dtype=np.uint8)
     content = packed({"values": labels.values, "offsets": labels.offsets, "meta": meta})
     write_beside_labels(path, content)
@@ -123,21 +111,17 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 def write_beside_labels(path: Path, content: bytes) -> None:
     """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
 
-    Raises: OSError that names `path`, for example on a full disk; UnwritableError that names the
-        URL.
+    Raises: OSError that names `path`, InputError that names the URL.
     """
-    if is_remote(path):
-        try:
-            write_file(path, content)
-        except InputError as error:
-            raise UnwritableError(f"{error}; {BUCKET}") from None
-        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS):
-            raise
+        if is_remote(path):
+            write_file(path, content)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+    except InputError as error:
+        raise InputError(f"{error}; {BUCKET}") from None
+    except PermissionError as error:
         raise OSError(
             error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)
         ) from None
@@ -152,7 +136,7 @@ def read_sidecar(path: Path) -> Labels:
 
 
 def parse_sidecar(path: Path, content: bytes) -> Labels:
-    """The labels in the content of the file at `path`. Raises: InputError when it is damaged."""
+    """The labels in the content of the file at `path`."""
     try:
         arrays = unpacked(io.BytesIO(content))
         return Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
@@ -164,10 +148,7 @@ def parse_sidecar(path: Path, content: bytes) -> Labels:
 
 
 def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
-    """The labels of a shard, after a check that they were made from the content that it has now.
-
-    Raises: InputError when there are none, or they were made from another version of the shard.
-    """
+    """The labels of a shard, after a check that they were made from the content that it has now."""
     path = sidecar_path(TarShard(shard.path), labels_dir, rule)
     folder = f" --labels-dir {labels_dir}" if labels_dir else ""
     fix = f"run `python -m catlip.label {shard.path} --rule {rule}{folder}`"
@@ -182,29 +163,15 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
 
 
 def planned(labels_dir: Path, rule: str) -> set[str] | None:
-    """The names of the labels files of the last labelling; None of a folder without a plan.
-
-    Raises: InputError when the folder cannot be listed, or the plan is damaged.
-    """
+    """The names of the labels files of the last labelling; None of a folder without a plan."""
     path = labels_dir / f"{rule}{PLAN}"
     if path.name not in names_in(labels_dir) if is_remote(path) else not path.exists():
         return None
-    try:
-        return set(json.loads(read_file(path)))
-    except ValueError:
-        raise InputError(f"{path} is damaged; run `python -m catlip.label` again") from None
-
-
-def captions_digest(samples: Iterable[tuple[str, Caption]]) -> str:
-    """The sha256 of (key, caption) pairs, which is all that their labels depend on."""
-    digest = sha256()
-    for key, caption in samples:
-        add_caption(digest, key, caption)
-    return digest.hexdigest()
+    return set(json.loads(read_file(path)))
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:
-    """Add a sample to the hash of `captions_digest`; other lists of samples add other bytes."""
+    """Add a sample to the hash of all that labels depend on; other samples add other bytes."""
     content = caption.encode("utf-8", "surrogatepass") if isinstance(caption, str) else b""
     digest.update(
         b"%s\n%d %d\n%s" % (key.encode(), isinstance(caption, str), len(content), content)

@@ -16,11 +16,8 @@ BAD_META = Unusable("a .json that is no object")
 
 
 class Source(Protocol):
-    """Captions that any process can label together; their labels are one file.
-
-    Attributes:
-        path: the file with the captions.
-        name: how the name of the labels file begins.
+    """Captions that any process can label together; their labels are one file, whose name begins
+    with `name`.
     """
 
     @property
@@ -31,15 +28,13 @@ class Source(Protocol):
         """What the labels belong to besides keys and captions: at least `shard`, the file's name,
         and `size`, its bytes.
 
-        A shard adds `content`, its digest, which stands for all its captions, and `skipped`, what
-        was left out of it; and `samples`, their number, if any of them has several captions.
+        A table adds `part`, the number of the part. A shard adds `content`, its digest, which
+        stands for all its captions, and `skipped`, what was left out of it (cause -> how many, and
+        the first); and `samples`, their number, if any of them has several captions.
         """
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
-        """(key, caption) of each caption of each sample.
-
-        Raises: InputError when the file cannot be read.
-        """
+        """(key, caption) of each caption of each sample."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +79,6 @@ def find(patterns: Sequence[str]) -> list[Path]:
     A folder stands for its tars. If it has none, it stands for its tables of one kind, the first of
     `TABLE_KINDS` that it has. Tables beside tars are left out: often they repeat the captions of
     the tars.
-
-    Raises: InputError naming what is missing, or is neither a shard nor a table.
     """
     paths: list[Path] = []
     for pattern in patterns:
@@ -103,7 +96,7 @@ def find(patterns: Sequence[str]) -> list[Path]:
 
 
 def split(path: Path, text_column: str | None, part_rows: int) -> Sequence[Source]:
-    """The sources in a file: itself if it is a tar, else its parts. Raises: as `cut`."""
+    """The sources in a file: itself if it is a tar, else its parts."""
     return [TarShard(path)] if _kind(path) == TAR else cut(path, text_column, part_rows)
 
 

@@ -4,14 +4,8 @@ Parquet may be gzipped.
 A *part* is a fixed number of rows. For labelling it is like a shard: any process can read it
 without the other parts, a few rows at a time. So one large file keeps all cores busy, and memory
 does not grow with its rows. Cutting reads a text table once, to find the byte at which each part
-begins.
-
-    for part in cut(Path("captions.csv"), "caption"):
-        print(part.name, part.num_rows)
-
-CSV and TSV are read by Python's own rules: a field that begins with a quote ends at the quote that
-closes it, and may contain line breaks. Bytes that are not UTF-8 become U+FFFD. Reading cannot begin
-in the middle of a gzipped file: to reach a part, everything before it is unzipped.
+begins; in a gzipped file, everything before that byte is unzipped again to reach it. Bytes that are
+not UTF-8 become U+FFFD.
 """
 
 import codecs
@@ -46,9 +40,7 @@ csv.field_size_limit(MAX_LINE_BYTES)
 
 @dataclass(frozen=True)
 class Unusable:
-    """Stands for the caption of a row that has no readable caption. The cause is a fixed phrase, so
-    that rows with the same cause can be counted.
-    """
+    """Stands for the caption of a row that has none; the cause is a phrase that can be counted."""
 
     cause: str
 
@@ -61,11 +53,8 @@ class Part:
     """Consecutive rows of a table.
 
     Attributes:
-        path: the table's file.
-        number: the part's number in the table, from 0.
-        first_row: number of its first row in the table, from 0; headers, and empty lines of CSV or
-            JSON, do not count as rows.
-        num_rows: number of its rows.
+        number, first_row: of the part, and of its first row, in the table, from 0; headers, and
+            empty lines of CSV or JSON, do not count as rows.
         offset: position of its first byte in the (unzipped) text; 0 in Parquet.
         column: the column of captions: its number in CSV and TSV, else its name; unused in .txt.
     """
@@ -79,16 +68,14 @@ class Part:
 
     @property
     def name(self) -> str:
-        """How the name of its labels file begins, such as "captions-00003"."""
         return f"{_unzipped(self.path).stem}-{self.number:05d}"
 
     def origin(self) -> dict[str, Any]:
-        """What its labels belong to: the table's name, its size in bytes, and the part's number."""
         with _reading(self.path):
             return {"shard": self.path.name, "size": self.path.stat().st_size, "part": self.number}
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
-        """(row number, caption) of each row. Raises: InputError when the table cannot be read."""
+        """(row number, caption) of each row."""
         is_parquet = table_kind(self.path) == PARQUET
         captions = _parquet_captions(self) if is_parquet else _text_captions(self)
         with _reading(self.path):
@@ -110,9 +97,6 @@ def cut(path: Path, text_column: str | None = None, part_rows: int = PART_ROWS) 
     Args:
         text_column: the name of the captions' column; for a CSV or TSV file without a header row,
             its number, from 0. When None, the first of `TEXT_COLUMNS` that the table has.
-        part_rows: rows in every part but the last, at least 1.
-    Raises: InputError when the table cannot be read, is empty or lacks the column; the message
-        lists the columns that it has.
     """
     with _reading(path):
         if not path.stat().st_size:
@@ -144,15 +128,13 @@ def _unzipped(path: Path) -> Path:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what a damaged or missing file raises into an InputError that names it."""
     try:
         yield
     except csv.Error as error:
         raise InputError(f"{path} cannot be read: {error}; is a quote never closed?") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {reason}") from None
 
 
 # Text tables: a few lines are in memory at a time.
@@ -163,6 +145,7 @@ def _cut_text(
 ) -> tuple[str | int, list[tuple[int, int]]]:
     """The captions' column (its number in CSV and TSV), and (rows, byte offset) of each part."""
     kind, parts = table_kind(path), []
+    numbered = text_column is not None and text_column.isdecimal()
     with _open_text(path) as file:
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             file.seek(0)
@@ -170,7 +153,11 @@ def _cut_text(
         rows = _rows(kind, _Lines(file))
         column: str | int = 0
         if kind in DELIMITERS:
-            column = _field(path, next(rows, []), text_column)
+            header: list[str] = next(rows, [])
+            if not numbered:
+                column = header.index(_choose_column(str(path), header, text_column))
+            elif (column := int(text_column or 0)) >= len(header):
+                raise InputError(f"{path} has {len(header)} columns; count from 0")
         elif kind != ".txt":
             # One row at a time: a thousand long ones would fill the memory.
             objects = map(_json, islice(rows, LOOK_ROWS))
@@ -179,7 +166,7 @@ def _cut_text(
         file.seek(start)
         lines = _Lines(file)
         rows = _rows(kind, lines)
-        if kind in DELIMITERS and not _is_number(text_column):
+        if kind in DELIMITERS and not numbered:
             next(rows, None)  # the header
         offset = lines.offset
         while num_rows := sum(1 for _ in islice(rows, part_rows)):
@@ -199,16 +186,14 @@ def _text_captions(part: Part) -> Iterator[Caption]:
                 is_there = int(column) < len(row)
                 yield row[column] if is_there else Unusable("a row that ends before its caption")
             else:
-                yield _json_caption(_json(row), str(column))
-
-
-def _json_caption(row: Any, column: str) -> Caption:
-    if isinstance(row, Unusable):
-        return row
-    if not isinstance(row, dict):
-        return Unusable("not a JSON object")
-    caption = row.get(column, Unusable(f"a row without {column}"))
-    return caption if isinstance(caption, str | Unusable | None) else Unusable("not text")
+                caption = _json(row)
+                if isinstance(caption, dict):
+                    caption = caption.get(column, Unusable(f"a row without {column}"))
+                    is_text = isinstance(caption, str | Unusable | None)
+                    yield caption if is_text else Unusable("not text")
+                else:
+                    is_json = not isinstance(caption, Unusable)
+                    yield Unusable("not a JSON object") if is_json else caption
 
 
 def _json(line: str) -> Any:
@@ -216,22 +201,6 @@ def _json(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return Unusable("not JSON")
-
-
-def _field(path: Path, first_row: list[str], text_column: str | None) -> int:
-    """The number of the captions' column; the first row of the CSV or TSV may be its header."""
-    if text_column is None or not _is_number(text_column):
-        return first_row.index(_choose_column(str(path), first_row, text_column))
-    if int(text_column) >= len(first_row):
-        raise InputError(
-            f"{path} has {len(first_row)} columns, so none with the number {text_column}; count "
-            "from 0"
-        )
-    return int(text_column)
-
-
-def _is_number(text_column: str | None) -> bool:
-    return text_column is not None and text_column.isdecimal()
 
 
 def _open_text(path: Path) -> BufferedIOBase:
@@ -249,9 +218,7 @@ def _rows(kind: str, lines: Iterable[str]) -> Iterator[Any]:
 
 
 class _Lines:
-    """The lines of an open file as text, one at a time; `offset` is the byte at which the next line
-    begins.
-    """
+    """The lines of an open file as text; `offset` is the byte at which the next line begins."""
 
     def __init__(self, file: BufferedIOBase):
         self.offset = file.tell()
@@ -280,19 +247,13 @@ class _Lines:
 def _cut_parquet(
     path: Path, text_column: str | None, part_rows: int
 ) -> tuple[str, list[tuple[int, int]]]:
-    """The captions' column, and (rows, 0) of each part."""
     with _open_parquet(path) as file:
         schema, num_rows = file.schema_arrow, file.metadata.num_rows
     column = _choose_column(str(path), schema.names, text_column)
     if not _is_text(schema.field(column).type):
-        text = [field.name for field in schema if _is_text(field.type)]
-        raise InputError(
-            f"column {column} of {path} holds {schema.field(column).type}, not text; columns of "
-            f"text: {', '.join(text) or 'none'}"
-        )
-    return column, [
-        (min(part_rows, num_rows - first), 0) for first in range(0, num_rows, part_rows)
-    ]
+        raise InputError(f"column {column} of {path} holds {schema.field(column).type}, not text")
+    starts = range(0, num_rows, part_rows)
+    return column, [(min(part_rows, num_rows - first), 0) for first in starts]
 
 
 def _parquet_captions(part: Part) -> Iterator[Caption]:

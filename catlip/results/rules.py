@@ -5,12 +5,22 @@ it is used, and of that root only the first record of each rule.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from catlip.label.result import ByRule, rule_of, rule_rank
-from catlip.results.figures import series_style
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, Setting
+from catlip.table import clipped
+
+RULES = ("paper", "corenet", "paper_multiword")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRule(Kind):
+    """Metrics of labels that one rule made. Older records name the rule only in their config."""
+
+    rule: str | None = None
+
 
 K = TypeVar("K", bound=Kind)
 R = TypeVar("R", bound=ByRule)
@@ -47,8 +57,20 @@ def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
     return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MOST]}
 
 
+def rule_of(run: Run[ByRule]) -> str:
+    """The rule that made the labels; the record's name if the rule is not recorded."""
+    return clipped(run.measured.rule or run.setup.rule or run.name, 24)
+
+
+def rule_rank(rule: str) -> tuple[int, str]:
+    """A sort key: the known rules first, in the order of RULES, then the others by name."""
+    return (RULES.index(rule) if rule in RULES else len(RULES), rule)
+
+
 def rule_style(rule: str) -> dict[str, str]:
     """The colour and marker of a rule, the same in every figure."""
+    from catlip.results.figures import series_style  # matplotlib takes a while to load
+
     return series_style(rule_rank(rule)[0])
 
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from catlip.cli import InputError
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet
-from catlip.words.similarity import NearestClasses, all_nearest
+from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
 # Not stated in the paper. 0.3 allows two steps, which give all but 29 of ImageNet's labels a row;
@@ -43,13 +43,8 @@ Scale = Literal["as_is", "fresh", "unit"]
 
 @dataclass(frozen=True)
 class Part:
-    """One of a label's synsets, and the classes that stand for it.
-
-    Attributes:
-        synset: its name.
-        similarity: that of the nearest class, whether or not it reaches alpha.
-        class_ids: those of the classes whose rows are averaged; empty when none reaches alpha.
-        classes: the names of these classes.
+    """One of a label's synsets, and the classes whose rows are averaged for it: none when the
+    similarity of the nearest class does not reach alpha.
     """
 
     synset: str
@@ -67,14 +62,11 @@ class Origin:
 
     @property
     def matched(self) -> tuple[Part, ...]:
-        """The parts that have a class."""
         return tuple(part for part in self.parts if part.class_ids)
 
     @property
     def kind(self) -> Kind:
-        """How the row is made.
-
-        exact or near for a label of one synset, mean for a label of several, and random when no
+        """exact or near for a label of one synset, mean for a label of several, and random when no
         class reaches alpha.
         """
         if not self.matched:
@@ -101,7 +93,6 @@ class Origin:
         return fractions
 
     def row(self) -> dict[str, Any]:
-        """The origin as a row of a table."""
         return {
             "label": self.label,
             "kind": self.kind,
@@ -118,11 +109,10 @@ def find_origins(
     """The classes that stand for each label, in the order of the labels; no weights are needed.
 
     Args:
-        alpha: least path similarity of a class that may stand for a synset, in (0, 1]; 1 takes
-            exact matches only.
+        alpha: least path similarity of a class that may stand for a synset; 1 takes exact matches
+            only.
         ties: if several classes are equally near, "frequent" takes the class that most captions
             name (then the lowest offset), and "mean" takes all of them.
-    Raises: InputError when alpha is out of range.
     """
     if not 0 < alpha <= 1:
         raise InputError(
@@ -132,33 +122,22 @@ def find_origins(
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     origins = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
-        parts = [
-            _part(synset, next(nearest), vocabulary, alpha=alpha, ties=ties) for synset in synsets
-        ]
+        parts = []
+        for synset in synsets:
+            found = next(nearest)
+            ids = found.class_ids if found.similarity >= alpha else ()
+            if ties == "frequent" and ids:
+                classes = [(vocabulary.synsets[each], each) for each in ids]
+                ids = (max(classes, key=lambda pair: (pair[0].count, -pair[0].offset))[1],)
+            names = tuple(vocabulary.synsets[class_id].name for class_id in ids)
+            parts.append(Part(nouns().name(synset), found.similarity, ids, names))
         origins.append(Origin(name, tuple(parts)))
     return tuple(origins)
 
 
-def _part(
-    synset: int, nearest: NearestClasses, vocabulary: Vocabulary, alpha: float, ties: Ties
-) -> Part:
-    def frequency(class_id: int) -> tuple[int, int]:
-        return vocabulary.synsets[class_id].count, -vocabulary.synsets[class_id].offset
-
-    class_ids = nearest.class_ids if nearest.similarity >= alpha else ()
-    if ties == "frequent" and class_ids:
-        class_ids = (max(class_ids, key=frequency),)
-    names = tuple(vocabulary.synsets[class_id].name for class_id in class_ids)
-    return Part(nouns().name(synset), nearest.similarity, class_ids, names)
-
-
 def coverage(origins: Sequence[Origin]) -> dict[str, float | None]:
-    """The number of labels of each kind, and the following numbers.
-
-    total: labels.
-    partial: labels of kind mean of which at least one synset has no class.
-    distinct_rows: different rows among the labels that are not random.
-    mean_similarity: over the labels that are not random; None without any.
+    """The number of labels of each kind and of all; of labels of kind mean that lack a class for a
+    synset (`partial`); of different rows; and the mean similarity, without random labels.
     """
     kinds = [origin.kind for origin in origins]
     similarities = [origin.similarity for origin in origins if origin.similarity is not None]

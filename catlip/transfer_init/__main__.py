@@ -21,7 +21,6 @@ COLUMNS = {
     "mean": "Mean",
     "random": "Random",
     "distinct_rows": "Distinct rows",
-    "mean_similarity": "Mean similarity",
 }
 
 
@@ -44,9 +43,8 @@ class TransferInit:
     """
 
     weights: tyro.conf.Positional[Path | None] = None
-    """A run's folder, or a file that `python -m catlip.weights` reads.
-
-    Without it only the coverage is shown.
+    """A run's folder, or a file that `python -m catlip.weights` reads; without it only the coverage
+    is shown.
     """
     vocabulary: Path = Path("vocabulary.json")
     """Vocabulary of the weights: made by catlip.vocabulary, or the release's, ending in .pkl."""
@@ -55,24 +53,18 @@ class TransferInit:
     only one.
     """
     alpha: PositiveFraction = ALPHA
-    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label.
-
-    1 takes exact matches only.
+    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 takes exact
+    matches only.
     """
     ties: Ties = "frequent"
-    """What to take if several classes are equally near: frequent, the most frequent one, or mean,
-    the mean of all.
-    """
+    """Of several classes that are equally near, the most frequent one, or the mean of all."""
     bias: Bias = "zero"
-    """Bias of the head: zero, copy or fresh.
-
-    zero suits a softmax; copy takes the biases of the rows, which suits many yes or no questions;
-    fresh draws them as nn.Linear does.
+    """Bias of the head: zero suits a softmax; copy, that of the rows, suits many yes or no
+    questions; fresh is drawn as nn.Linear does.
     """
     scale: Scale = "as_is"
-    """Scale of the copied rows: as_is, fresh or unit.
-
-    fresh gives them the standard deviation of a fresh nn.Linear, unit a mean norm of 1.
+    """Scale of the copied rows: fresh gives them the standard deviation of a fresh nn.Linear, unit
+    a mean norm of 1.
     """
     top_k: Count = 24_320
     """Number of classes to take from a released vocabulary: its most frequent synsets."""
@@ -87,63 +79,49 @@ def main(config: TransferInit) -> None:
     if len(set(config.labels)) < len(config.labels) or not config.labels:
         raise InputError("--labels takes one label set or more, each once")
     if config.weights and len(config.labels) > 1:
-        raise InputError(
-            f"--labels {' '.join(config.labels)} are {len(config.labels)} label sets; with "
-            "weights, give one"
-        )
+        raise InputError("--labels takes one label set with weights")
     label_sets = [label_set(spec) for spec in config.labels]
     if config.vocabulary.suffix == ".pkl":
         vocabulary = Vocabulary.from_release(config.vocabulary, config.top_k)
     else:
         vocabulary = Vocabulary.load(config.vocabulary)
-    origins = {
-        labels.name: find_origins(labels, vocabulary, config.alpha, ties=config.ties)
-        for labels in label_sets
-    }
-    head = b""
-    if config.weights:
-        head = _head_file(config.weights, vocabulary, label_sets[0], config=config)
-    covered = {name: coverage(of_set) for name, of_set in origins.items()}
+    head = _head_file(vocabulary, label_sets[0], config) if config.weights else b""
+    rows, covered = [], {}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
+        for labels in label_sets:
+            origins = find_origins(labels, vocabulary, config.alpha, ties=config.ties)
+            covered[labels.name] = numbers = coverage(origins)
+            record.samples[f"origins_{labels.name}"] = [origin.row() for origin in origins]
+            cells = [number_cell(numbers[key], 0) for key in COLUMNS]
+            rows.append([Cell(labels.name), *cells, number_cell(numbers["mean_similarity"], 3)])
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
-        for name, of_set in origins.items():
-            record.samples[f"origins_{name}"] = [origin.row() for origin in of_set]
         record.notes.append(
             "the paper states neither alpha, nor how ties, the bias and the scale are treated"
         )
         if head:
             write_atomically(config.out, head)
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
-    rows = [
-        [
-            Cell(name),
-            *(number_cell(row[key], 3 if key == "mean_similarity" else 0) for key in COLUMNS),
-        ]
-        for name, row in covered.items()
-    ]
-    columns = ["Label set", *COLUMNS.values()]
+    columns = ["Label set", *COLUMNS.values(), "Mean similarity"]
     print(as_text(Table("coverage", "Origins of the rows", columns, rows=rows)))
     if head:
         print(f"wrote {config.out}")
     print(f"wrote {record.path}")
 
 
-def _head_file(
-    weights: Path, vocabulary: Vocabulary, labels: LabelSet, config: TransferInit
-) -> bytes:
-    """The head made from the classifier in `weights`, as safetensors.
-
-    The config and the table of the labels are its metadata.
+def _head_file(vocabulary: Vocabulary, labels: LabelSet, config: TransferInit) -> bytes:
+    """The head made from the classifier in the weights, as safetensors; the config and the table of
+    the labels are its metadata.
     """
     from safetensors.torch import save  # torch takes seconds to load; the coverage does not need it
 
     from catlip.transfer_init.head import transfer_rows
-    from catlip.weights.checkpoint import read_checkpoint, read_run
+    from catlip.weights.checkpoint import read_checkpoint, weights_file
 
-    checkpoint = read_run(weights) if weights.is_dir() else read_checkpoint(weights)
+    assert config.weights
+    checkpoint = read_checkpoint(weights_file(config.weights))
     if set(checkpoint.classifier) != {"weight", "bias"}:
         raise InputError(
-            f"{weights} has no classifier over a vocabulary; Transfer Init needs weights "
+            f"{config.weights} has no classifier over a vocabulary; Transfer Init needs weights "
             "pre-trained by catlip"
         )
     check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")

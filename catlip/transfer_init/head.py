@@ -23,12 +23,8 @@ from catlip.vocabulary.label_sets import LabelSet
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier over n labels.
-
-    Attributes:
-        weight: [n, D], of the dtype and on the device of the classifier that it came from.
-        bias: [n], likewise.
-        origins: n, where each row came from.
+    """A linear classifier over n labels: weight [n, D] and bias [n], of the dtype and on the device
+    of the classifier that they came from, and where each row came from.
     """
 
     weight: Tensor
@@ -60,8 +56,6 @@ def transfer_rows(
             biases, by one factor that gives them the standard deviation of a fresh nn.Linear.
             "unit" makes the mean norm of the copied rows 1, and that of the random rows too.
         seed: of the random rows; a label's row does not depend on which other rows are random.
-    Raises: InputError when the classifier is not over this vocabulary, or has to be rescaled and is
-            zero or not finite.
     """
     if weight.ndim != 2 or len(weight) != len(vocabulary) or bias.shape != weight.shape[:1]:
         shapes = f"weight {list(weight.shape)} and bias {list(bias.shape)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from catlip.cli import run
-from catlip.program.ranges import Count, Natural, Positive
+from catlip.program.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,16 @@ class Verify:
 
     python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
 
-    A training keeps its two newest checkpoints. Steps are executed from each of them, and from the
-    seed, up to the next checkpoint. The program compares losses, gradient norms and the method's
-    metrics where log.jsonl has a line, a checkpoint where the steps reach one, and weights where a
-    file has them. Without executing steps it checks each checkpoint's sums, each line's images and
-    learning rate, the log that each checkpoint holds, and every sample and metric of the record,
-    which follow from log, recipe and data. Times and memory are compared between log and record
-    only, since nothing gives them again; the record's environment and notes are not checked.
+    Steps are executed from each checkpoint, and from the seed, up to the next checkpoint. The
+    program compares each line of log.jsonl, checkpoint and file of weights that they reach. Without
+    executing steps it checks each checkpoint's sums, and every sample and metric of the record,
+    which follow from log, recipe and data; times and memory are compared between log and record
+    only.
 
     With the device, versions, threads and ranks of the run (torchrun starts several ranks),
     everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise
-    losses and weights have to agree within --tolerance, and the program prints the reason. For
-    weights this is the norm of their difference, relative to their norm.
-
-    Exits with 1 if anything differs, and with 2 if the steps cannot be executed: on other data, or
-    when a loss is not finite.
+    losses and weights (by the norm of their difference) have to agree within a hundredth, and the
+    program prints the reason. Exits with 1 if anything differs.
     """
 
     run: tyro.conf.Positional[Path]
@@ -42,10 +37,6 @@ class Verify:
     steps: Count = 20
     """Optimizer steps to execute from the seed, and from each checkpoint; give the run's number of
     steps to execute all of them.
-    """
-    tolerance: Positive = 0.01
-    """Largest relative difference where results need not agree bit for bit; differences in rounding
-    grow from step to step.
     """
     shards: tuple[str, ...] = ()
     """Where the shards are now; by default where they were."""
@@ -55,8 +46,6 @@ class Verify:
     """Where the vocabulary is now; by default where it was."""
     device: str = ""
     """auto, cpu, cuda or cuda:N; by default the --device of the run."""
-    num_workers: Natural | None = None
-    """Processes that read and decode images; the batches do not depend on it."""
     quiet: bool = False
     """No progress bar."""
 

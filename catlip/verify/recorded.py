@@ -29,11 +29,8 @@ SAME = 1e-9  # relative difference of numbers that differ in rounding only
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a run left.
-
-    Attributes:
-        record: the content of its record; for a run that did not finish, of the partial record.
-        lines, checkpoints, weights: step -> the line of its log, or its file, at that step.
+    """What a run left: the content of its record, or of the partial record if it did not finish,
+    and step -> the line of its log, its checkpoint, and its weights at that step.
     """
 
     folder: Path
@@ -45,38 +42,29 @@ class RecordedRun:
     def refuse_other_data(
         self, identity: dict[str, Any], heads: dict[int, checkpoint.Head]
     ) -> None:
-        """Raises: InputError when data, vocabulary or recipe are not those of the run.
-
-        Args:
-            heads: of the checkpoints.
-        """
+        """Raises InputError when data, vocabulary or recipe are not those of the run."""
         if heads:
-            held = dict(next(iter(heads.values())).config)
+            stored = dict(next(iter(heads.values())).config)
         elif self.weights:
-            _, held = read_file(next(iter(self.weights.values())))
+            _, stored = read_file(next(iter(self.weights.values())))
         else:
             raise InputError(
                 f"{self.folder} has neither a checkpoint nor weights, so nothing says on which "
                 "data it was trained"
             )
-        held.pop(PROGRESS, None)
-        if changed := changes(held, json.loads(json.dumps(identity))):
+        stored.pop(PROGRESS, None)
+        if changed := changes(stored, json.loads(json.dumps(identity))):
             raise InputError(
                 f"{self.folder} was trained on other data or by another recipe: {changed}"
             )
 
     def contradictions(self, training: Training, heads: dict[int, checkpoint.Head]) -> list[str]:
-        """Where log, checkpoints, record, recipe and data contradict each other, in words.
-
-        Args:
-            training: of this run.
-            heads: of the checkpoints.
-        """
+        """Where log, checkpoints, record, recipe and data contradict each other, in words."""
         words = []
         for step, head in heads.items():
             lines = [line for at, line in self.lines.items() if at <= step]
-            held = head.history.lines
-            if held is not None and json.dumps(held) != json.dumps(lines):
+            logged = head.history.lines
+            if logged is not None and json.dumps(logged) != json.dumps(lines):
                 words.append(f"{self.checkpoints[step].name} holds another log than log.jsonl")
         try:
             words += self._log_unlike_recipe(training)
@@ -87,8 +75,8 @@ class RecordedRun:
         return words
 
     def _log_unlike_recipe(self, training: Training) -> list[str]:
-        """Where a line's images, learning rate or speed are not those that follow from the recipe,
-        or from its other numbers.
+        """Where a line's images, learning rate or speed do not follow from the recipe, or from its
+        other numbers.
         """
         trainer, words = training.trainer, []
         before = {"images_seen": 0.0, "seconds": 0.0}
@@ -118,16 +106,11 @@ class RecordedRun:
         words = []
         for name in {**samples, **recorded}:
             here, there = samples.get(name, []), recorded.get(name, [])
-            if len(here) != len(there):
-                words.append(f"{name}: {len(there)} values in its record, not {len(here)}")
-            elif name != "broken_keys":  # their paths are others where the shards have moved
-                unlike = [i for i in range(len(here)) if not _same(here[i], there[i])]
-                if unlike:
-                    words.append(
-                        f"{name}: {len(unlike)} of {len(here)} values in its record are others, "
-                        f"first {there[unlike[0]]}, not {here[unlike[0]]}"
-                    )
-        recorded = self.record["metrics"]
+            same = len(here) == len(there)
+            if name != "broken_keys":  # their paths are others where the shards have moved
+                same = same and all(map(_same, here, there))
+            if not same:
+                words.append(f"{name}: other samples in its record than in log.jsonl")
         summed_up = summary(
             training.trainer,
             lines,
@@ -135,7 +118,7 @@ class RecordedRun:
             samples=training.data.order.total,
             broken=broken,
         )
-        metrics = plain(summed_up.metrics())
+        metrics, recorded = plain(summed_up.metrics()), self.record["metrics"]
         if any(head.history.lines is None for head in heads.values()):
             # An earlier version, which recorded the peak of its last process.
             metrics["peak_gib"] = recorded.get("peak_gib")
@@ -148,22 +131,14 @@ class RecordedRun:
 
 
 def read_run(path: Path) -> RecordedRun:
-    """Read a run.
-
-    Args:
-        path: the run's folder, or its record.
-    Raises: InputError when there is no such run, or when it is not a pre-training.
-    """
+    """Read a run from its folder, or from its record beside it."""
     folder = path.with_name(path.name.removesuffix(".json"))
     log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
     partial = record.with_name(f"{record.name}.partial")  # if there are both, it is the newer one
     newest = partial if partial.exists() else record
     for needed in (log, newest):
         if not needed.is_file():
-            raise InputError(
-                f"{path} is not a pre-training run: there is no {needed}; give the folder of a run "
-                "that has its record beside it"
-            )
+            raise InputError(f"{path} is not a pre-training run: there is no {needed}")
     content = read_record(newest)
     if content["kind"] != "pretrain":
         raise InputError(f"{record} is not the record of a pre-training")
@@ -172,7 +147,7 @@ def read_run(path: Path) -> RecordedRun:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{log} is not the log of a training") from None
     if not lines:
-        raise InputError(f"{log} has no line yet, so there is nothing to compare with")
+        raise InputError(f"{log} has no line yet")
     paths = checkpoint.complete(folder / "checkpoints")
     weights = {
         int(file.stem.removeprefix("weights-step-")): file
@@ -197,10 +172,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
-    """The config and method of a run, from the config of its record.
-
-    Raises: InputError when the program that trains its method has no such config.
-    """
+    """The config and method of a run, from the config of its record."""
     name = "catlip.pretrain" if settings.get("method") == "catlip" else "baselines.pretrain"
     # Imported by its name: no module of catlip imports the baselines, because they need packages
     # that CatLIP does not need.
@@ -210,9 +182,8 @@ def config_of(settings: dict[str, Any]) -> tuple[PretrainRun, Method]:
 
 
 def unlike_then(run: RecordedRun, config: PretrainRun, place: Place) -> str:
-    """Why rounding may differ between this program and the run, in words; "" if it does not.
-
-    Call it after the number of threads is set.
+    """Why rounding may differ between this program, with the threads that are set now, and the run,
+    in words; "" if it does not.
     """
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then

@@ -4,7 +4,7 @@ it left.
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 LOSS = "loss"
 # Flags whose values replace those that the run was started with.
-REPLACED = ("shards", "labels_dir", "vocabulary", "device", "num_workers")
-NOT_CHECKED = (
-    "Times and memory: compared between log and record only, not measured again. The record's "
-    "environment and notes: not checked."
-)
+REPLACED = ("shards", "labels_dir", "vocabulary", "device")
+# Largest relative difference where results need not agree bit for bit; differences in rounding grow
+# from step to step.
+TOLERANCE = 0.01
+NOT_CHECKED = "Not checked: times, memory, and the record's environment and notes."
 
 
 def verify(config: "Verify") -> None:
@@ -71,15 +71,31 @@ def verify(config: "Verify") -> None:
         for span in spans:
             training = prepare(settings, method, place)
             recorded.refuse_other_data(training.identity, heads)
-            tolerance = config.tolerance if reason else None
+            tolerance = TOLERANCE if reason else None
             replay = Replay(recorded, span, training, tolerance=tolerance)
             compared += replay.compare(settings.num_workers, bar.update)
     contradictions = recorded.contradictions(training, heads)
     unlike = sum(bool(each.differs) for each in compared) + len(contradictions)
     if place.is_main:
-        how = f"within {config.tolerance:g} ({reason})" if reason else "bit for bit"
+        how = f"within {TOLERANCE:g} ({reason})" if reason else "bit for bit"
         verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
-        print(as_text(_table(compared)), *contradictions, NOT_CHECKED, sep="\n")
+        rows = [
+            [
+                Cell(f"{each.step:,}"),
+                Cell(f"step {each.start:,}" if each.start else "the seed"),
+                Cell(each.what),
+                Cell(MISSING if each.logged is None else str(each.logged)),
+                Cell(MISSING if each.replayed is None else str(each.replayed)),
+                Cell(
+                    f"no: {each.differs}" if each.differs else "yes",
+                    small="" if each.apart is None else f"{each.apart:.1e} apart",
+                ),
+            ]
+            for each in sorted(compared, key=lambda each: each.step)
+        ]
+        columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
+        table = Table("verified", "Steps executed again", columns, rows=rows)
+        print(as_text(table), *contradictions, NOT_CHECKED, sep="\n")
         print(
             f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
             f"{max(recorded.lines):,} steps, {how}: {verdict}"
@@ -88,33 +104,10 @@ def verify(config: "Verify") -> None:
         sys.exit(1)
 
 
-def _table(compared: Sequence["Comparison"]) -> Table:
-    """A table with one row per comparison, in the order of the steps."""
-    rows = [
-        [
-            Cell(f"{each.step:,}"),
-            Cell(f"step {each.start:,}" if each.start else "the seed"),
-            Cell(each.what),
-            Cell(MISSING if each.logged is None else str(each.logged)),
-            Cell(MISSING if each.replayed is None else str(each.replayed)),
-            Cell(
-                f"no: {each.differs}" if each.differs else "yes",
-                small="" if each.apart is None else f"{each.apart:.1e} apart",
-            ),
-        ]
-        for each in sorted(compared, key=lambda each: each.step)
-    ]
-    columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
-    return Table("verified", "Steps executed again", columns, rows=rows)
-
-
 @dataclass(frozen=True)
 class Span:
-    """Steps that are replayed one after the other.
-
-    Attributes:
-        start, end: the number of steps done before the first and after the last of them.
-        checkpoint: where it starts; None for the initial weights, which the seed gives.
+    """Steps `start` + 1 to `end` that are replayed one after the other, from a checkpoint or, if
+    None, from the initial weights, which the seed gives.
     """
 
     start: int
@@ -123,22 +116,19 @@ class Span:
 
     @property
     def steps(self) -> int:
-        """The number of its steps."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A line of the log, or a file, compared with the result of the replay.
+    """A line of the log, or a file, compared with the result of the replay at a step.
 
     Attributes:
-        step: the step at which the two are compared.
         start: the step from which the replay started.
         what: LOSS, or the name of a file.
-        logged, replayed: the losses.
         apart: relative difference of the losses, or of the weights by norm; None in a comparison
             bit for bit.
-        differs: in words, how the two differ; "" if they agree.
+        differs: in words; "" if they agree.
     """
 
     step: int
@@ -171,12 +161,8 @@ def spans_of(run: RecordedRun, steps: int) -> list[Span]:
 
 @dataclass(frozen=True)
 class Replay:
-    """The replay of a span.
-
-    Attributes:
-        training: the training at its first step.
-        tolerance: largest relative difference of losses, and of weights by norm; None if all have
-            to agree bit for bit.
+    """The replay of a span by a training at its first step; without a tolerance, everything has to
+    agree bit for bit.
     """
 
     run: RecordedRun
@@ -187,73 +173,67 @@ class Replay:
     def compare(
         self, num_workers: int | None, stepped: Callable[[], object]
     ) -> Iterator[Comparison]:
-        """Execute the steps and compare; all ranks call it.
-
-        Args:
-            stepped: called after each step.
-        Raises: InputError when a step cannot be executed, for example if its loss is not finite.
-        """
-        trainer = self.training.trainer
+        """Execute the steps and compare; all ranks call it. `stepped` is called after each step."""
+        run, trainer, end = self.run, self.training.trainer, self.span.end
         recent: list[Progress] = []
         if self.span.checkpoint:
             history = trainer.load(self.span.checkpoint, self.training.identity)
             recent = [Progress(**step) for step in history.unlogged]
             yield from self._weights()
-        if not self.span.steps:
+        if trainer.step == end:
             return
         batches = on_device(self.training.batches(trainer.step, num_workers), trainer.place.device)
-        while trainer.step < self.span.end:
+        while trainer.step < end:
             recent.append(trainer.train_step(batches))
             stepped()
-            if trainer.step in self.run.lines:
-                yield self._losses(recent)
+            if line := run.lines.get(trainer.step):
+                numbers = means(recent) | metrics_of(trainer.objective)
+                logged, replayed = line.get("loss", math.nan), numbers["loss"]
+                compared = Comparison(
+                    trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed
+                )
+                if self.tolerance is None:
+                    unlike = [name for name, value in numbers.items() if line.get(name) != value]
+                    yield replace(compared, differs=", ".join(unlike))
+                else:
+                    yield self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
                 recent = []
-            if trainer.step in self.run.checkpoints:
-                yield self._checkpoint(self.run.checkpoints[trainer.step])
+            if path := run.checkpoints.get(trainer.step):
+                yield self._checkpoint(path)
             yield from self._weights()
 
-    def _losses(self, recent: Sequence[Progress]) -> Comparison:
-        """Compare the means of the `recent` steps with the line of the log."""
-        trainer = self.training.trainer
-        line = self.run.lines[trainer.step]
-        numbers = means(recent) | metrics_of(trainer.objective)
-        logged, replayed = line.get("loss", math.nan), numbers["loss"]
-        compared = Comparison(trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed)
-        if self.tolerance is None:
-            unlike = [name for name, number in numbers.items() if line.get(name) != number]
-            return replace(compared, differs=", ".join(unlike))
-        return self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
-
     def _checkpoint(self, path: Path) -> Comparison:
-        """Compare the whole state with the checkpoint at `path`; with a tolerance only the weights.
-
-        The optimizer's state is noise where gradients are small.
+        """Compare the whole state with the checkpoint; with a tolerance only the weights, since the
+        optimizer's state is noise where gradients are small.
         """
         now = self.training.trainer.state()
-        held = {
+        saved = {
             part: {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
             for part, tensors in now.items()
         }
-        checkpoint.load(path, self.training.identity, held)
+        checkpoint.load(path, self.training.identity, saved)
         parts = now if self.tolerance is None else ("objective", "average")
-        return self._tensors(path.name, _named(held, parts), _named(now, parts))
+
+        def named(state: checkpoint.State) -> dict[str, Tensor]:
+            return {f"{part}/{n}": tensor for part in parts for n, tensor in state[part].items()}
+
+        return self._tensors(path.name, named(saved), named(now))
 
     def _weights(self) -> Iterator[Comparison]:
         """Compare the weights to transfer, if the run wrote them after this step."""
         trainer = self.training.trainer
         if path := self.run.weights.get(trainer.step):
-            held, _ = read_file(path)
-            yield self._tensors(path.name, held, trainer.weights())
+            yield self._tensors(path.name, read_file(path)[0], trainer.weights())
 
     def _tensors(
-        self, what: str, held: Mapping[str, Tensor], now: Mapping[str, Tensor]
+        self, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
         """Compare the tensors of a file with those of the replay."""
         compared = Comparison(self.training.trainer.step, self.span.start, what)
-        if held.keys() != now.keys():
-            names = listed(sorted(held.keys() ^ now.keys()))
+        if saved.keys() != now.keys():
+            names = listed(sorted(saved.keys() ^ now.keys()))
             return replace(compared, differs=f"only one of them has {names}")
-        pairs = {name: (whole(held[name]).cpu(), whole(now[name]).cpu()) for name in held}
+        pairs = {name: (whole(saved[name]).cpu(), whole(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""
@@ -266,7 +246,3 @@ class Replay:
         assert self.tolerance is not None
         differs = "" if apart <= self.tolerance else f"over {self.tolerance:g}"
         return replace(compared, apart=apart, differs=differs)
-
-
-def _named(state: checkpoint.State, parts: Iterable[str]) -> dict[str, Tensor]:
-    return {f"{part}/{name}": tensor for part in parts for name, tensor in state[part].items()}

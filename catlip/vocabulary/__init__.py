@@ -13,7 +13,6 @@ after the classes, so that another threshold needs no new counting.
 
 import functools
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -63,27 +62,19 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if len(self.synsets) < 2:
-            raise InputError(
-                f"a vocabulary needs two synsets or more; this has {len(self.synsets)}"
-            )
+            raise InputError("a vocabulary needs two synsets or more")
         offsets = [synset.offset for synset in (*self.synsets, *self.pruned)]
         if len(offsets) != len(set(offsets)):
             raise InputError("a vocabulary has each synset once; this has one of them twice")
 
     def __len__(self) -> int:
-        """The number of classes."""
         return len(self.synsets)
 
     def encode(
         self, values: NDArray[np.uint32], offsets: NDArray[np.integer]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Turn synsets into class ids. Synsets outside the vocabulary are dropped; a sample with
-        none left stays, without class ids.
-
-        Args:
-            values: [sum K], synsets; sample n has `values[offsets[n]:offsets[n + 1]]`.
-            offsets: [N+1].
-        Returns: class ids in [0, V), and their [N+1] offsets.
+        """Turn synsets [sum K] of samples with offsets [N+1] into class ids in [0, V) and their
+        offsets. Synsets outside the vocabulary are dropped; a sample with none left stays.
         """
         known, ids = self._by_offset
         rows = np.minimum(np.searchsorted(known, values), len(known) - 1)
@@ -93,21 +84,16 @@ class Vocabulary:
 
     @functools.cached_property
     def _by_offset(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The synsets in ascending order, and their class ids."""
         known = np.array([synset.offset for synset in self.synsets], dtype=np.int64)
         ids = np.argsort(known)
         return known[ids], ids
 
     @property
     def making(self) -> Making:
-        """How the captions were labelled."""
         return Making(self.rule, self.wordnet, self.tagger, edition=self.edition)
 
     def counts(self) -> Counts:
-        """The counts that the vocabulary was chosen from.
-
-        Raises: InputError when a synset is not one of WordNet 3.0.
-        """
+        """The counts that the vocabulary was chosen from."""
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
         for synset in (*self.synsets, *self.pruned):
             nouns().name(synset.offset)
@@ -117,9 +103,7 @@ class Vocabulary:
         )
 
     def check(self, labels: Labels) -> None:
-        """Raises: InputError when the labels were made by another rule, edition, WordNet or tagger
-        than the vocabulary.
-        """
+        """Raises InputError when the labels were not made as those of the vocabulary were."""
         making = Making.of(labels.meta)
         if self.making != making:
             raise InputError(
@@ -143,7 +127,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote. Raises: InputError when it is missing or not a vocabulary."""
+        """Read what `save` wrote."""
         try:
             content = read_file(path)
         except FileNotFoundError:
@@ -156,25 +140,18 @@ class Vocabulary:
             return msgspec.json.decode(content, type=cls)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise InputError(
-                f"{path} is not a vocabulary: {reason}; build one with `python -m "
-                "catlip.vocabulary`"
-            ) from None
+            raise InputError(f"{path} is not a vocabulary: {reason}") from None
 
     @classmethod
     def from_release(cls, path: Path, top_k: int) -> "Vocabulary":
         """The released code's vocabulary: a pickle of {"n2084071": count}, most frequent first. Its
         first `top_k` synsets are the classes; the released weights have 24,320.
-
-        Raises: InputError when the file is not such a pickle, or has too few synsets.
         """
         if (size := path.stat().st_size) > MAX_RELEASED_BYTES:
             raise InputError(f"{path} has {size} bytes; the released vocabulary has 0.6 MB")
         content = path.read_bytes()
         counts = load_plain(content, str(path))
-        if not isinstance(counts, dict) or not all(
-            _is_released(*entry) for entry in counts.items()
-        ):
+        if not isinstance(counts, dict) or not all(map(_is_released, counts, counts.values())):
             raise InputError(
                 f"{path} is not a dictionary of noun synsets and counts, such as n2084071: 12345"
             )
@@ -204,8 +181,6 @@ def _is_released(key: object, times: object) -> bool:
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:
     """The synsets that occur more than `threshold` times, or the `top_k` most frequent; with
     neither, those above `fitting_threshold`.
-
-    Raises: InputError when that leaves fewer than two, or fewer than `top_k`.
     """
     if threshold is not None and top_k is not None:
         raise InputError("give --threshold or --top-k, not both")
@@ -217,7 +192,13 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
     else:
         num_kept = sum(synset.count > threshold for synset in ranked)
     if num_kept < max(2, top_k or 2):
-        raise InputError(_too_few(ranked, num_kept, threshold, top_k=top_k))
+        if len(ranked) < 2:
+            raise InputError(f"the labels name {len(ranked)} synsets; a vocabulary needs two")
+        fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
+        raise InputError(
+            f"{num_kept} of {len(ranked)} synsets are left: the most frequent, {ranked[0].name}, "
+            f"occurs {ranked[0].count} times; try {fix} at most"
+        )
     return Vocabulary(
         **asdict(counts.making),
         source=counts.source,
@@ -238,32 +219,14 @@ def fitting_threshold(captions: int | None) -> int:
     return max(2, round((captions or 0) ** 0.5 / 10))
 
 
-def _too_few(
-    ranked: Sequence[Synset], num_kept: int, threshold: int | None, top_k: int | None
-) -> str:
-    if len(ranked) < 2:
-        return f"the labels name {len(ranked)} synsets; a vocabulary needs two or more"
-    cut = f"threshold {threshold}" if top_k is None else f"top-k {top_k}"
-    fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
-    most = ranked[0]
-    return (
-        f"{cut} leaves {num_kept} of {len(ranked)} synsets: the most frequent, {most.name}, occurs "
-        f"{most.count} times; try {fix} at most"
-    )
-
-
 def vocabulary_identity(path: Path) -> str:
     """A digest of a vocabulary's file, for the identity of a run and to be stored with weights."""
     return sha256(read_file(path)).hexdigest()[:16]
 
 
 def check_trained_on(path: Path, trained: object, whose: str) -> None:
-    """Raises: InputError when the vocabulary at `path` is not the one that weights were trained on.
-
-    Args:
-        trained: the vocabulary's identity that is stored with the weights; None if there is none,
-            which is not an error.
-        whose: the weights and a verb, for the message: "the weights were".
+    """Raises InputError unless `trained`, the identity that is stored with weights, is None or that
+    of the vocabulary at `path`; `whose` is the weights and a verb: "the weights were".
     """
     if trained is not None and trained != (identity := vocabulary_identity(path)):
         raise InputError(

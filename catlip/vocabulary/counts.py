@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from catlip.cli import InputError
 from catlip.label.sidecar import Making, read_sidecar
 from catlip.system.engines import work_ahead
-from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
-# They include the five thresholds of Figure 3(b).
-THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10000)
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
 MAX_COUNT = 1 << 53  # of a synset: below it, floats are exact and sums do not overflow
 DIGEST_DIGITS = 16  # of a sha256; enough to tell a million shards apart
@@ -47,7 +44,6 @@ class Counts:
     Attributes:
         by_synset: [82,115] int64, in the order of `nouns().offsets`.
         making: how the labels were made.
-        source: the captions that were counted.
         captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
             more; None where unknown.
     """
@@ -70,11 +66,7 @@ class Counts:
 
 
 def count(paths: Iterable[Path]) -> Counts:
-    """Count the synsets in labels files.
-
-    Raises: InputError when there are none, they were made in different ways, or the same captions
-        come twice.
-    """
+    """Count the synsets in labels files, all made in the same way, from different captions."""
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     histogram = np.zeros(HISTOGRAM, dtype=np.int64)
     making: Making | None = None
@@ -91,27 +83,18 @@ def count(paths: Iterable[Path]) -> Counts:
         names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
         part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
         if part in parts:
-            raise InputError(
-                f"the captions of {path} are counted already; give each labels file once"
-            )
+            raise InputError(f"the captions of {path} are counted already; give each file once")
         parts.add(part)
         rows = np.minimum(np.searchsorted(nouns().offsets, labels.values), len(by_synset) - 1)
         if (nouns().offsets[rows] != labels.values).any():
-            raise InputError(
-                f"{path} has labels that are not synsets; delete it and run `python -m "
-                "catlip.label` again"
-            )
+            raise InputError(f"{path} has labels that are not synsets; delete it and label again")
         by_synset += np.bincount(rows, minlength=len(by_synset))
         labels_of_caption = np.minimum(np.diff(labels.offsets), HISTOGRAM - 1)
         histogram += np.bincount(labels_of_caption, minlength=HISTOGRAM)
     if making is None:
         raise InputError("no labels given; run `python -m catlip.label` first")
-    return Counts(
-        by_synset,
-        making,
-        Source(int(histogram.sum()), tuple(sorted(parts))),
-        captions_by_labels=tuple(histogram.tolist()),
-    )
+    source = Source(int(histogram.sum()), tuple(sorted(parts)))
+    return Counts(by_synset, making, source, captions_by_labels=tuple(histogram.tolist()))
 
 
 def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
@@ -120,12 +103,10 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
 
     Args:
         counted: one or more, each with a name for errors.
-    Raises: InputError when the labels were made in different ways, or the same captions are in two
-        of them.
     """
-    (first, start), *others = counted
-    parts = set(start.source.parts)
-    for name, counts in others:
+    first, start = counted[0]
+    parts: set[str] = set()
+    for name, counts in counted:
         if counts.making != start.making:
             raise InputError(
                 f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
@@ -137,21 +118,15 @@ def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
                 "files before it; merge each source once"
             )
         parts |= set(counts.source.parts)
-    all_counts = [counts for _, counts in counted]
-    captions = [counts.source.captions for counts in all_counts]
-    histograms = [counts.captions_by_labels for counts in all_counts]
+    captions = [counts.source.captions for _, counts in counted]
+    histograms = [counts.captions_by_labels for _, counts in counted]
     num_captions = None if None in captions else sum(filter(None, captions))
     histogram: tuple[int, ...] | None = None
     if None not in histograms:
         histogram = tuple(map(sum, zip(*filter(None, histograms), strict=True)))
     return Counts(
-        np.sum([counts.by_synset for counts in all_counts], axis=0),
-        all_counts[0].making,
+        np.sum([counts.by_synset for _, counts in counted], axis=0),
+        start.making,
         Source(num_captions, tuple(sorted(parts))),
         captions_by_labels=histogram,
     )
-
-
-def num_imagenet_classes(synsets: Iterable[int]) -> int:
-    """How many of ImageNet-1k's classes are exactly one of `synsets`."""
-    return len(set(imagenet_synsets()) & set(synsets))

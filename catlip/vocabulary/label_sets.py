@@ -8,16 +8,16 @@ none in "archaeological_excavation", the paper's examples.
 """
 
 import csv
-import functools
 import importlib.util
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import InputError, choose
 from catlip.words.wordnet import nouns
 
+SETS = ("imagenet", "places365", "coco", "ade20k", "fashion_mnist")
 NAMES_DIR = Path(__file__).parent / "label_names"
 PLACES_FILE = "categories_places365.txt"
 PLACES_LINE = re.compile(r"/\w/(\S+) \d+")  # "/a/apartment_building/outdoor 8"
@@ -27,12 +27,8 @@ VARIETY = re.compile(r"[\s_]*[/(].*")
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of a data set.
-
-    Attributes:
-        name: the data set's name.
-        names: the names of its n labels.
-        synsets: for each label, the synsets that its name consists of; empty if WordNet has none.
+    """The labels of a data set; for each of its names, the synsets that the name consists of, which
+    are empty if WordNet has none.
     """
 
     name: str
@@ -41,21 +37,28 @@ class LabelSet:
 
 
 def label_set(spec: str) -> LabelSet:
-    """The labels of "imagenet", "coco", "ade20k", "fashion_mnist" or "places365:DIR".
-
-    Args:
-        spec: DIR is the data set's folder with `train/` or `categories_places365.txt`, or that
-            file.
-    Raises: InputError when there is no such set, or DIR is missing or holds no names.
+    """The labels of "imagenet", "coco", "ade20k", "fashion_mnist" or "places365:DIR", where DIR is
+    the data set's folder with `train/` or `categories_places365.txt`, or that file.
     """
     name, _, place = spec.partition(":")
-    read = choose("label set", name, READERS)
+    choose("label set", name, dict.fromkeys(SETS))
     if bool(place) != (name == "places365"):
         raise InputError(
-            f"{spec!r} is not a label set; write one of: {', '.join(READERS)}, with places365:DIR "
+            f"{spec!r} is not a label set; write one of: {', '.join(SETS)}, with places365:DIR "
             "for your copy"
         )
-    names, synsets = read(place)
+    if name == "places365":
+        names = places_names(Path(place))
+        synsets = [synsets_of(each) for each in names]
+    elif name == "imagenet":
+        synsets = [(synset,) for synset in imagenet_synsets()]
+        names = [nouns().name(synset) for (synset,) in synsets]
+    else:  # chosen by hand
+        with open(NAMES_DIR / f"{name}.csv", newline="", encoding="ascii") as file:
+            rows = list(csv.DictReader(file))
+        offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
+        names = [row["name"] for row in rows]
+        synsets = [(offsets[row["synset"]],) for row in rows]
     return LabelSet(name, tuple(names), tuple(synsets))
 
 
@@ -99,26 +102,6 @@ def _parts(words: Sequence[str]) -> list[int | None]:
     return [None] * len(words)
 
 
-NamesAndSynsets = tuple[Sequence[str], Sequence[tuple[int, ...]]]
-
-
-def _imagenet(_: str) -> NamesAndSynsets:
-    synsets = imagenet_synsets()
-    return [nouns().name(synset) for synset in synsets], [(synset,) for synset in synsets]
-
-
-def _chosen_by_hand(name: str, _: str) -> NamesAndSynsets:
-    with open(NAMES_DIR / f"{name}.csv", newline="", encoding="ascii") as file:
-        rows = list(csv.DictReader(file))
-    offsets = dict(zip(nouns().names, nouns().offsets.tolist(), strict=True))
-    return [row["name"] for row in rows], [(offsets[row["synset"]],) for row in rows]
-
-
-def _places365(place: str) -> NamesAndSynsets:
-    names = places_names(Path(place))
-    return names, [synsets_of(name) for name in names]
-
-
 def places_names(place: Path) -> list[str]:
     """The names of Places365's categories, in which a variety follows a slash.
 
@@ -141,17 +124,5 @@ def places_names(place: Path) -> list[str]:
     else:
         raise InputError(f"{place} holds neither {PLACES_FILE} nor train/ with category folders")
     if not names:
-        raise InputError(
-            f"{place} names no category; it should hold {PLACES_FILE}, or train/ with category "
-            "folders"
-        )
+        raise InputError(f"{place} names no category")
     return names
-
-
-READERS: dict[str, Callable[[str], NamesAndSynsets]] = {
-    "imagenet": _imagenet,
-    "places365": _places365,
-    "coco": functools.partial(_chosen_by_hand, "coco"),
-    "ade20k": functools.partial(_chosen_by_hand, "ade20k"),
-    "fashion_mnist": functools.partial(_chosen_by_hand, "fashion_mnist"),
-}

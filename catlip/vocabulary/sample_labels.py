@@ -28,8 +28,6 @@ THREADS = 16  # the files may be on a network, where each takes a while
 
 
 class VocabularyLabels:
-    """The class ids of samples, from the sidecar labels of their shards."""
-
     def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary
@@ -50,15 +48,8 @@ class VocabularyLabels:
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
 
     def check(self, shards: ShardSet, patterns: Sequence[str]) -> None:
-        """Check the labels files of all shards, without reading the labels in them.
-
-        Remote files would have to be fetched, so only some of them are checked here; every file is
-        checked when it is read.
-
-        Args:
-            patterns: how the user named the shards.
-        Raises: InputError when a shard has no labels file, or its file is not of its samples or was
-            not made as the labels of the vocabulary were.
+        """Check the labels files of all shards, which the user named by `patterns`, without reading
+        the labels in them. Of remote files only some are checked here; all are when they are read.
         """
         step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
         paths = shards.paths[::step]
@@ -74,10 +65,8 @@ class VocabularyLabels:
             )
 
     def _fault(self, path: Path, count: int, digest: bytes) -> str:
-        """Why the labels of a shard cannot be used; empty when they can.
-
-        Args:
-            count, digest: the number of samples and the digest that the shard has now.
+        """Why the labels of a shard, which now has this number of samples and this digest, cannot
+        be used; empty when they can.
         """
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
@@ -86,14 +75,7 @@ class VocabularyLabels:
             making, made_from = Making.of(meta), (content.encode(), num_samples)
         except FileNotFoundError:
             return f"{path} has no labels at {sidecar}"
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             return f"{sidecar} is not a whole labels file ({error})"
         if made_from != (digest, count):
             return f"{path} has changed since {sidecar} was made"

@@ -6,44 +6,55 @@ Figure 2(b) counts the labels that match with at least a given similarity; Figur
 often the classes occur that match exactly.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tyro
 
 from catlip.cli import InputError
-from catlip.label.labels_table import labels_table
 from catlip.record import Record
 from catlip.table import as_text
-from catlip.vocabulary import Vocabulary, result
-from catlip.vocabulary.counts import THRESHOLDS, num_imagenet_classes
-from catlip.vocabulary.label_sets import LabelSet, label_set
-from catlip.vocabulary.result import LabelCounts, Match, VocabularyCounts, overlap_table
+from catlip.vocabulary import Vocabulary, build
+from catlip.vocabulary.counts import Counts
+from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set
+from catlip.vocabulary.result import (
+    SIMILARITIES,
+    THRESHOLDS,
+    LabelCounts,
+    Match,
+    VocabularyCounts,
+    VocabularyStatistics,
+    labels_table,
+    overlap_table,
+)
 from catlip.words.similarity import nearest
 
-SIMILARITIES = tuple(tenths / 10 for tenths in range(1, 11))  # Figure 2(b)'s axis
+if TYPE_CHECKING:
+    from catlip.vocabulary import __main__ as program
+
 TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
 EXACT = 1.0
 
 
-@dataclass(frozen=True)
-class VocabularyStatistics:
-    """Show a vocabulary's statistics, and write the record from which the report draws them.
+def write_vocabulary(
+    counts: Counts, config: "program.BuildVocabulary | program.MergeVocabularies"
+) -> None:
+    """Build, save, record, and print the ten most frequent classes."""
+    vocabulary = build(counts, config.threshold, config.top_k)
+    vocabulary.save(config.out)
+    with Record(record_path(config.out), VocabularyCounts, config) as record:
+        measured = record.measured(describe(vocabulary))
+        record.samples["counts"] = [synset.count for synset in counts.ranked()]
+    print(as_text(labels_table({}, {vocabulary.rule: measured}, scale="")))
+    print("\nThe most frequent classes, and the captions that name them")
+    for synset in vocabulary.synsets[:10]:
+        print(f"  {synset.count:>12,}  {synset.name}")
+    print(f"vocabulary: {config.out}\nrecord: {record.path}")
 
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json \\
-        --against imagenet coco places365:/data/places365
-    """
 
-    vocabulary: tyro.conf.Positional[Path]
-    """A vocabulary, made by `python -m catlip.vocabulary`."""
-    against: tuple[str, ...] = ("imagenet", "coco", "ade20k")
-    """The label sets to compare with: imagenet, coco, ade20k, fashion_mnist, places365:DIR."""
-
-
-def show_statistics(config: VocabularyStatistics) -> None:
+def show_statistics(config: "program.VocabularyStatistics") -> None:
     """Compute, record and print."""
     label_sets = [label_set(spec) for spec in config.against]
     if len({labels.name for labels in label_sets}) < len(label_sets):
@@ -51,7 +62,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
     vocabulary = Vocabulary.load(config.vocabulary)
     metrics, samples = statistics(vocabulary, label_sets)
     path = record_path(config.vocabulary, "-statistics")
-    with Record(path, result.VocabularyStatistics, config) as record:
+    with Record(path, VocabularyStatistics, config) as record:
         record.samples |= samples
         measured = record.measured(metrics)
     runs = {vocabulary.rule: measured}
@@ -71,7 +82,7 @@ def record_path(vocabulary: Path, suffix: str = "") -> Path:
 
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
-) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
+) -> tuple[VocabularyStatistics, dict[str, list[Any]]]:
     """The metrics and samples of a record of kind `vocabulary_statistics`.
 
     Returns: the metrics, and these samples:
@@ -82,10 +93,15 @@ def statistics(
         matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
-    metrics = result.VocabularyStatistics(
+    metrics = VocabularyStatistics(
         **vars(describe(vocabulary)),
-        overlap={name: overlap(of_labels) for name, of_labels in matches.items()},
-        labels={name: _summed_up(of_labels) for name, of_labels in matches.items()},
+        overlap={
+            name: {
+                least: sum(one.similarity >= float(least) for one in rows) for least in SIMILARITIES
+            }
+            for name, rows in matches.items()
+        },
+        labels={name: _summed_up(rows) for name, rows in matches.items()},
     )
     counts = [synset.count for synset in vocabulary.counts().ranked()]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
@@ -102,6 +118,11 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
     """The metrics of a record of kind `vocabulary`."""
     counts = vocabulary.counts()
     captions, histogram = counts.source.captions, counts.captions_by_labels
+    imagenet = set(imagenet_synsets())
+
+    def num_imagenet(synsets: Iterable[Any]) -> int:
+        return len(imagenet & {synset.offset for synset in synsets})
+
     return VocabularyCounts(
         rule=vocabulary.rule,
         threshold=vocabulary.threshold,
@@ -112,8 +133,8 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
         labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
         unique_synsets=counts.num_above(0),
         unique_synsets_above={least: counts.num_above(least) for least in THRESHOLDS},
-        imagenet_classes_occurring=num_imagenet_classes(s.offset for s in counts.ranked()),
-        imagenet_classes=num_imagenet_classes(synset.offset for synset in vocabulary.synsets),
+        imagenet_classes_occurring=num_imagenet(counts.ranked()),
+        imagenet_classes=num_imagenet(vocabulary.synsets),
     )
 
 
@@ -134,13 +155,6 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
         best = vocabulary.synsets[-minus_id]
         matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
     return matches
-
-
-def overlap(matches: Sequence[Match]) -> dict[str, int]:
-    """For each of `SIMILARITIES`, how many labels match with at least that one: Figure 2(b)."""
-    return {
-        f"{least:.1f}": sum(one.similarity >= least for one in matches) for least in SIMILARITIES
-    }
 
 
 def _summed_up(matches: Sequence[Match]) -> LabelCounts:

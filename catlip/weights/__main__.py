@@ -7,7 +7,6 @@ from typing import Literal
 import tyro
 
 from catlip.cli import Program, run
-from catlip.program.ranges import Natural
 
 
 @dataclass(frozen=True)
@@ -21,19 +20,17 @@ class Convert:
     python -m catlip.weights show vit_base.pt
 
     What is read: the release's pre-training, classification, multi-label, DeepLabv3, Mask R-CNN and
-    CLIP checkpoints of ViT B, L and H (torch.save or safetensors, or its trainer's file, whose
-    averaged weights are taken); the folder of a finished run, its weights.safetensors and its
-    checkpoints/step-*.pt; and what this program wrote. Every weight is accounted for, or the file
-    is refused.
+    CLIP checkpoints of ViT B, L and H (torch.save or safetensors); the folder of a finished run,
+    its weights.safetensors and its checkpoints/step-*.pt; and what this program wrote. Every weight
+    is accounted for, or the file is refused.
 
     timm: the encoder and a linear classifier, for timm's VisionTransformer. An encoder that cuts
     the image into patches, such as vit_b16, is loaded by timm.create_model("vit_base_patch16_224",
     num_classes=...) without further arguments. No model of timm has the release's stem of three
     convolutions, and because of the GELU between them it cannot be merged into one convolution:
     timm's model then needs embed_layer=catlip.encoder.STEMS["conv"] and no_embed_class=True, and
-    likewise for the hybrid stem. timm resizes positions on their grid and the release along their
-    row, so give --resolution for other sizes than 224 pixels. Dropped weights are printed with the
-    reason, and all of them are listed in the file's metadata.
+    likewise for the hybrid stem. Dropped weights are printed with the reason, and all of them are
+    listed in the file's metadata.
 
     huggingface: a folder with the same weights in model.safetensors, a config.json and a model
     card. timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and
@@ -46,10 +43,6 @@ class Convert:
     """What to convert to."""
     out: Path
     """A .safetensors file, or a folder for `huggingface`."""
-    resolution: Natural = 0
-    """Pixels of the images, to which the release's positions are resized; 0 leaves the positions as
-    they are.
-    """
 
 
 @dataclass(frozen=True)
@@ -68,15 +61,13 @@ def main(config: Convert) -> None:
     """Read, convert and write; print what was dropped."""
     from catlip.weights.convert import convert  # torch takes seconds to load
 
-    convert(config.file, config.to, config.out, config.resolution)
+    convert(config.file, config.to, config.out)
 
 
 def show(config: Show) -> None:
-    """Read and print. Raises: InputError when the file holds no weights at all."""
-    from catlip.weights.checkpoint import weights_file
     from catlip.weights.show import summary
 
-    for name, value in summary(weights_file(config.file)).items():
+    for name, value in summary(config.file).items():
         print(f"{name:14} {value}")
 
 

@@ -5,14 +5,13 @@
 
 ours        an objective's weights with the config that made them: `weights.safetensors` of a run,
             or a trainer's `step-*.pt`
-released    the release's names (`catlip.weights.released`), as torch.save or safetensors, or in a
-            trainer's file of it
+released    the release's names (`catlip.weights.released`), as torch.save or safetensors
 timm        timm's names, as `python -m catlip.weights convert` writes them, with the same config
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,11 +29,11 @@ from catlip.weights.files import differences, listed, plain_tensors, read_config
 from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
 
 ENCODER = "image_encoder."
+CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 # Pixels of the shorter side before the release's central crop of 224; at other resolutions the
 # release resizes to the size of the crop.
 RESIZE = 232
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-RELEASED_TRAINER = ("ema_state_dict", "model_state_dict")  # the same two of the release's trainer
 
 Kind = Literal["ours", "released", "timm"]
 
@@ -73,9 +72,8 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop.
-
-        None when the central square is resized at once, as in this project.
+        """Pixels of the shorter side before the central crop; None when the central square is
+        resized at once, as in this project.
         """
         return self.config.get("resize")
 
@@ -88,23 +86,14 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint in a file.
-
-    Args:
-        raw: from a trainer's file, take the weights themselves and not their moving average.
-    Raises: InputError when it has none of the layouts above, or when weights are missing,
-        unknown or of another shape.
+    """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
+    weights themselves.
     """
     return checkpoint_of(*open_weights(path, raw), path)
 
 
 def read_run(folder: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint of the run in `folder`.
-
-    Args:
-        raw: read the weights of its newest checkpoint, not the average at the end of the run.
-    Raises: InputError when there is no such run, or when it does not have these weights yet.
-    """
+    """The average at the end of a run, or the raw weights of its newest checkpoint."""
     if not raw:
         path = folder / "weights.safetensors"
         if not path.exists():
@@ -113,19 +102,13 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
             )
         return read_checkpoint(path)
     if (step := newest(folder / "checkpoints")) is None:
-        raise InputError(
-            f"no checkpoint in {folder / 'checkpoints'}, where a run's raw weights are; give the "
-            "folder of a run that has written one"
-        )
+        raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
     return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote.
-
-    A path that is not a folder is returned unchanged.
-
-    Raises: InputError for a folder without weights.
+    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
+    a path that is not a folder is returned unchanged.
     """
     if not path.is_dir():
         return path
@@ -139,36 +122,23 @@ def weights_file(path: Path) -> Path:
 
 
 def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights in a file by name, of any model, and this project's config or {}.
-
-    Raises: InputError when it holds anything else.
-    """
+    """The weights in a file by name, of any model, and this project's config or {}."""
     contents: Any
     contents, config = read_file(path)
     if not config and isinstance(state := contents.get("state"), dict):
         config = read_config(contents.get("config"), path)
         # A run without averaging has the raw weights only.
         contents = state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
-    else:
-        contents = next(
-            (contents[name] for name in RELEASED_TRAINER if isinstance(contents.get(name), dict)),
-            contents,
-        )
     return plain_tensors(contents, path), config
 
 
 def checkpoint_of(
     tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
 ) -> Checkpoint:
-    """The checkpoint of weights that were read from `path` with `config`.
-
-    Raises: InputError, as `read_checkpoint`.
-    """
+    """The checkpoint of weights that were read from `path` with `config`."""
     try:
-        if config.get("layout") == "timm":
-            return _of_timm(tensors, config)
         if config:
-            return _of_objective(tensors, config)
+            return _of_config(tensors, config)
         if layout := find_layout(tensors):
             return _of_release(tensors, layout, path)
     except InputError as error:
@@ -202,61 +172,26 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
         "released": asdict(layout),
         "source": {"file": path.name, "sha256": digest},
     }
-    weights = split(tensors, layout)
-    return Checkpoint(
-        "released",
-        layout.encoder,
-        RESOLUTION,
-        pool=layout.pool,
-        encoder=weights["encoder"],
-        classifier=weights["classifier"],
-        range_augment=weights["range_augment"],
-        rest=weights["rest"],
-        config=config,
-    )
+    encoder = layout.encoder
+    parts = split(tensors, layout)
+    return Checkpoint("released", encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
 
 
-def _of_objective(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint of an objective.
-
-    A wrapper of the objective, such as RangeAugment, adds a prefix to the names of the parts.
-    """
-    encoder, classifier, range_augment, rest = {}, {}, {}, {}
-    for name, tensor in tensors.items():
-        bare = name.removeprefix("objective.")
-        if ENCODER in name:
-            encoder[name.split(ENCODER, 1)[1]] = tensor
-        elif bare in ("classifier.weight", "classifier.bias", "classifier.proj"):
-            classifier[bare.removeprefix("classifier.")] = tensor
-        elif name.startswith("range_augment."):
-            range_augment[name.removeprefix("range_augment.")] = tensor
-        else:
-            rest[name] = tensor
-    return replace(
-        _with_encoder("ours", config, encoder),
-        classifier=classifier,
-        range_augment=range_augment,
-        rest=rest,
-    )
-
-
-def _of_timm(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
-    encoder = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    head = {
-        name.removeprefix("head."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("head.")
-    }
-    return replace(_with_encoder("timm", config, encoder), classifier=head)
-
-
-def _with_encoder(
-    kind: Kind, config: Mapping[str, Any], encoder: Mapping[str, Tensor]
-) -> Checkpoint:
-    """A checkpoint of the encoder that `config` names.
-
-    Raises: InputError when `config` names no known encoder, or `encoder` has other weights.
-    """
+def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint of weights whose names are an objective's, or timm's."""
+    in_timm = config.get("layout") == "timm"
+    names = ("encoder", "classifier", "range_augment", "rest")
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in names}
+    for weight, tensor in tensors.items():
+        # A wrapper of the objective, such as RangeAugment, adds a prefix.
+        part, _, end = weight.removeprefix("objective.").partition(".")
+        if in_timm:
+            part, end = ("classifier", end) if part == "head" else ("encoder", weight)
+        elif ENCODER in weight:
+            part, end = "encoder", weight.split(ENCODER, 1)[1]
+        elif part != "range_augment" and (part, end) not in CLASSIFIER:
+            part, end = "rest", weight
+        parts[part][end] = tensor
     name, resolution = config.get("encoder"), config.get("resolution")
     if not isinstance(name, str) or name not in ENCODERS or type(resolution) is not int:
         raise InputError(
@@ -269,11 +204,12 @@ def _with_encoder(
     with torch.device("meta"):
         expected = build_encoder(name, resolution, pool=pool).state_dict()
     shapes = {weight: tuple(tensor.shape) for weight, tensor in expected.items()}
-    if problems := differences(encoder, shapes):
+    if problems := differences(parts["encoder"], shapes):
         raise InputError(
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
-    return Checkpoint(kind, name, resolution, pool=pool, encoder=encoder, config=config)
+    kind: Kind = "timm" if in_timm else "ours"
+    return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)
 
 
 def _read_sharded(path: Path) -> Checkpoint:

@@ -21,7 +21,6 @@ from catlip.cli import InputError
 
 ZIP = b"PK\x03\x04"
 GIT_LFS_POINTER = b"version https://git-lfs"
-OLD_PICKLE = b"\x80"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
@@ -31,15 +30,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """What a file of weights holds, and the config that this project wrote into it.
-
-    Returns: the tensors by name for safetensors, or the dictionary that torch.save has saved; and
-        the config, or {}.
-    Raises: InputError when there is no such file, or it is neither of the two, is cut short, or
-        would run code.
+    """The tensors by name of safetensors, or the dictionary that torch.save has saved; and the
+    config that this project wrote into it, or {}.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it")
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:
@@ -48,30 +41,19 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
         return _read_safetensors(path)
     if start.startswith(ZIP):
         return _read_archive(path), {}
-    if start == GIT_LFS_POINTER:
-        raise InputError(
-            f"{path} is a Git LFS pointer, not the weights; fetch the file that it stands for"
-        )
-    if start.startswith(OLD_PICKLE):
-        raise InputError(
-            f"{path} is a bare pickle, which is not read; save it again with torch.save of PyTorch "
-            "1.6 or newer"
-        )
-    raise InputError(f"{path} is neither a torch.save file nor safetensors")
+    raise InputError(
+        f"{path} is neither a torch.save file (of PyTorch 1.6 or newer) nor safetensors"
+        + ("; it is a Git LFS pointer" if start == GIT_LFS_POINTER else "")
+    )
 
 
 def _read_archive(path: Path) -> dict[Any, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [
-                entry.filename
-                for entry in archive.infolist()
-                if entry.compress_type != zipfile.ZIP_STORED
-            ]
-        if packed:  # torch.save compresses nothing; compressed content may have any size
-            raise InputError(
-                f"{path} is refused: {packed[0]!r} in it is compressed, which torch.save never does"
-            )
+            for entry in archive.infolist():
+                # torch.save compresses nothing; compressed content may have any size.
+                if entry.compress_type != zipfile.ZIP_STORED:
+                    raise InputError(f"{path} is refused: {entry.filename!r} in it is compressed")
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except InputError:
         raise
@@ -104,10 +86,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_config(text: Any, path: Path) -> dict[str, Any]:
-    """The config that this project writes beside weights.
-
-    Raises: InputError when it is not a JSON object.
-    """
+    """The config that this project writes beside weights."""
     try:
         config = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
@@ -118,10 +97,7 @@ def read_config(text: Any, path: Path) -> dict[str, Any]:
 
 
 def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
-    """`contents` as tensors by name.
-
-    Raises: InputError for anything in it that is not a name and an ordinary tensor.
-    """
+    """`contents` as tensors by name; anything else in it is refused."""
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{path} holds no weights by name")
     for name, value in contents.items():
@@ -141,22 +117,20 @@ def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
 
 def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
     """How `tensors` differ from the expected names and shapes, in words; [] when they agree."""
-    misshapen = [
-        f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
-        for name, shape in expected.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
-    mistyped = [
-        f"{name} is {tensors[name].dtype}"
-        for name in expected
-        if name in tensors
-        and tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
-    ]
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    misshapen, mistyped = [], []
+    for name in expected.keys() & tensors.keys():
+        shape, tensor = expected[name], tensors[name]
+        if tuple(tensor.shape) != shape:
+            misshapen.append(f"{name} is {list(tensor.shape)} and not {list(shape)}")
+        if tensor.is_floating_point() == name.endswith("num_batches_tracked"):
+            mistyped.append(f"{name} is {tensor.dtype}")
     differing = {
-        "missing": [name for name in expected if name not in tensors],
-        "not understood": [name for name in tensors if name not in expected],
-        "of another shape": misshapen,
-        "of another type": mistyped,
+        "missing": missing,
+        "not understood": unknown,
+        "of another shape": sorted(misshapen),
+        "of another type": sorted(mistyped),
     }
     return [f"{len(names)} {sort} ({listed(names)})" for sort, names in differing.items() if names]
 

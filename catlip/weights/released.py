@@ -76,12 +76,8 @@ BLOCK = {
 
 
 class Entry(NamedTuple):
-    """Where a released weight belongs.
-
-    Attributes:
-        part: the part of a checkpoint that it belongs to.
-        name, shape: in this part.
-        released_shape: in the release.
+    """The part of a checkpoint that a released weight belongs to, its name and shape there, and its
+    shape in the release.
     """
 
     part: Part
@@ -92,12 +88,8 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How a released checkpoint is laid out.
-
-    Attributes:
-        encoder: a name of catlip.encoder.ENCODERS.
-        num_classes: of its classifier; for CLIP, the joint width of images and texts.
-        augmented: whether it holds RangeAugment's scalars.
+    """How a released checkpoint is laid out; `num_classes` of CLIP is the joint width of images and
+    texts, and `augmented` says whether it holds RangeAugment's scalars.
     """
 
     encoder: str
@@ -135,16 +127,9 @@ class Layout:
             entries[f"{prefix}classifier.{name}"] = Entry("classifier", name, expected, expected)
         return entries
 
-    def is_other(self, name: str) -> bool:
-        """Whether `name` is neither of the encoder nor of a classifier of whole images."""
-        return name.startswith(OTHERS[self.task])
-
 
 def released_name(name: str, out_proj: OutProj) -> str:
-    """The release's name, without prefix, of a weight of `build_encoder("vit_b16_conv", ...)`.
-
-    The other encoders with the release's stem have the same names.
-    """
+    """The release's name, without prefix, of a weight of an encoder with the release's stem."""
     if name == "pos_embed":
         return POSITIONS
     module, _, kind = name.rpartition(".")
@@ -160,10 +145,7 @@ def released_name(name: str, out_proj: OutProj) -> str:
 
 
 def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
-    """The layout that these weights have or come closest to; None if they are not the release's.
-
-    Raises: InputError when they are the release's, but of an encoder of another size.
-    """
+    """The layout that these weights have or come closest to; None if they are not the release's."""
     task = next((task for task in get_args(Task) if PREFIXES[task] + POSITIONS in tensors), None)
     if task is None:
         return None
@@ -183,27 +165,22 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
             f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
             f"has {sizes}"
         )
+    head, axis = CLASSIFIERS[task]
     unfused = f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
     return Layout(
         fitting[0],
         task,
-        _num_classes(tensors, task),
+        tensors[head].shape[axis] if head in tensors and tensors[head].ndim > axis else 0,
         out_proj="out_proj" if unfused else "out_proj_attn",
         augmented=any(name.startswith(f"{prefix}neural_augmentor.") for name in tensors),
     )
 
 
-def _num_classes(tensors: Mapping[str, Tensor], task: Task) -> int:
-    name, axis = CLASSIFIERS[task]
-    return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 0
-
-
 def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
-    """What keeps `tensors` from being a complete checkpoint of this layout, in words.
-
-    [] when they are one.
-    """
-    checked = {name: tensor for name, tensor in tensors.items() if not layout.is_other(name)}
+    """What keeps `tensors` from being a complete checkpoint of this layout, in words; or []."""
+    checked = {
+        name: tensor for name, tensor in tensors.items() if not name.startswith(OTHERS[layout.task])
+    }
     return differences(
         checked, {name: entry.released_shape for name, entry in layout.entries().items()}
     )
@@ -214,5 +191,7 @@ def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str,
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
     for name, entry in layout.entries().items():
         parts[entry.part][entry.name] = tensors[name].reshape(entry.shape)
-    parts["rest"] |= {name: tensor for name, tensor in tensors.items() if layout.is_other(name)}
+    parts["rest"] |= {
+        name: tensor for name, tensor in tensors.items() if name.startswith(OTHERS[layout.task])
+    }
     return parts

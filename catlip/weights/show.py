@@ -4,21 +4,15 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.range_augment import RangeAugment
-from catlip.weights.checkpoint import checkpoint_of, open_weights
+from catlip.weights.checkpoint import checkpoint_of, open_weights, weights_file
 from catlip.weights.convert import parameter_count
 from catlip.weights.files import listed
 from catlip.weights.released import faults, find_layout
 
-DATA_SETS = {
-    24_320: "CatLIP's DataComp vocabulary",
-    1_000: "ImageNet-1k",
-    365: "Places365",
-    80: "COCO, multi-label",
-}
-
 
 def summary(path: Path) -> dict[str, str]:
-    """The description of a file: name -> text of each line; `faults` says what is wrong."""
+    """The description of a file or run: name -> text of each line; `faults` says what is wrong."""
+    path = weights_file(path)
     tensors, config = open_weights(path)
     about = {"weights": f"{len(tensors):,}", "parameters": f"{parameter_count(tensors):,}"}
     try:
@@ -28,8 +22,6 @@ def summary(path: Path) -> dict[str, str]:
                 about["joint width"] = str(layout.num_classes)
             else:
                 about["classes"] = f"{layout.num_classes:,}"
-            if layout.task == "classification" and layout.num_classes in DATA_SETS:
-                about["classes"] += f", as many as {DATA_SETS[layout.num_classes]} has"
             if problems := faults(tensors, layout):
                 return about | {"faults": "; ".join(problems)}
         checkpoint = checkpoint_of(tensors, config, path)

@@ -22,10 +22,7 @@ POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[!?]|\s+\S)""")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, equal to `sent_tokenize` of NLTK 3.8.1.
-
-    Raises: InputError when the model cannot be fetched.
-    """
+    """The sentences of a text, equal to `sent_tokenize` of NLTK 3.8.1."""
     if POSSIBLE_END.search(text):
         return _punkt().tokenize(text)
     text = text.rstrip()

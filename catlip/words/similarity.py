@@ -13,62 +13,23 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.system.cache import kept, packed, unpacked
 from catlip.words import wordnet_dir
-from catlip.words.wordnet import VERSION
+from catlip.words.wordnet import VERSION, nouns
 
-# Stored beside WordNet's files; the number changes with the content of the file.
-GRAPH_FILE = "hypernyms-2.npz"
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 
-Edges = Mapping[int, Sequence[int]]  # row of the noun graph -> rows of its parents or children
-
-
-@dataclass(frozen=True)
-class NounGraph:
-    """WordNet's nouns as an acyclic graph with the root entity.n.01.
-
-    Attributes:
-        offsets: [82,115] int64, every noun synset, ascending.
-        lower, upper: [84,427] int64, rows of `offsets`: the two ends of each hypernym edge.
-    """
-
-    offsets: NDArray[np.int64]
-    lower: NDArray[np.int64]
-    upper: NDArray[np.int64]
-
-    def rows(self, synsets: Sequence[int]) -> NDArray[np.int64]:
-        """The rows of `synsets`. Raises: InputError when one is no noun synset of WordNet 3.0."""
-        wanted = np.asarray(synsets, dtype=np.int64)
-        rows = np.minimum(np.searchsorted(self.offsets, wanted), len(self.offsets) - 1)
-        if len(unknown := wanted[self.offsets[rows] != wanted]):
-            raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
-        return rows
-
-    @functools.cached_property
-    def edges(self) -> tuple[Edges, Edges]:
-        """The parents of each row, and the children of each row."""
-        parents, children = defaultdict(list), defaultdict(list)
-        for lower, upper in zip(self.lower.tolist(), self.upper.tolist(), strict=True):
-            parents[lower].append(upper)
-            children[upper].append(lower)
-        return parents, children
+Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The best match of each of n targets.
-
-    Attributes:
-        class_ids: [n] int64, positions in the classes; of equally near classes the lowest, which is
-            the most frequent one.
-        similarities: [n] float64 in (0, 1], path similarity; 1 is the same synset.
+    """The best match of each of n targets: [n] positions in the classes, of equally near classes
+    the lowest, which is the most frequent one, and [n] path similarities in (0, 1].
     """
 
     class_ids: NDArray[np.int64]
@@ -77,11 +38,8 @@ class Nearest:
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """All classes that are nearest to one target.
-
-    Attributes:
-        similarity: their path similarity.
-        class_ids: positions in the classes, by ascending offset.
+    """All classes that are nearest to one target: their path similarity, and their positions in the
+    classes, by ascending offset.
     """
 
     similarity: float
@@ -98,18 +56,11 @@ def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
-    """For each target, all classes of highest path similarity.
-
-    Equal to computing NLTK's `path_similarity` for all pairs.
-
-    Args:
-        targets: noun synsets.
-        classes: noun synsets, each once, by class id; at least one.
-    Raises: InputError when any of them is no noun synset of WordNet 3.0.
+    """For each target, all classes of highest path similarity, as from NLTK's `path_similarity` of
+    all pairs.
     """
-    graph = noun_graph()
-    parents, children = graph.edges
-    class_ids = {row: class_id for class_id, row in enumerate(graph.rows(classes).tolist())}
+    parents, children = _edges()
+    class_ids = {row: class_id for class_id, row in enumerate(_rows(classes))}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
 
     @functools.cache
@@ -120,7 +71,7 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestC
         return frozenset().union(*map(nearest_below, nearer))
 
     results = []
-    for target in graph.rows(targets).tolist():
+    for target in _rows(targets):
         steps = {
             row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
         }
@@ -146,33 +97,28 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
     return steps
 
 
+def _rows(synsets: Sequence[int]) -> list[int]:
+    """The rows of synsets in `nouns().offsets`."""
+    known, wanted = nouns().offsets, np.asarray(synsets, dtype=np.int64)
+    rows = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    if len(unknown := wanted[known[rows] != wanted]):
+        raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
+    return list(rows.tolist())
+
+
 @functools.cache
-def noun_graph() -> NounGraph:
-    """WordNet 3.0's noun graph, from the cache or from its data file.
-
-    Raises: InputError when WordNet cannot be fetched.
-    """
-    return kept(wordnet_dir() / GRAPH_FILE, _packed_graph, _unpacked_graph)
-
-
-def _packed_graph() -> bytes:
-    offsets, edges = _read_edges((wordnet_dir() / "data.noun").read_text("ascii"))
-    return packed({"offsets": offsets, "lower": edges[:, 0], "upper": edges[:, 1]})
-
-
-def _unpacked_graph(path: Path) -> NounGraph:
-    """Raises: ValueError when the file is damaged."""
-    arrays = unpacked(path)
-    return NounGraph(*(arrays[name].astype(np.int64) for name in ("offsets", "lower", "upper")))
-
-
-def _read_edges(data: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The synsets, and [edges, 2] rows of a synset and of a hypernym of it."""
-    lines = [line for line in data.splitlines() if not line.startswith(" ")]
-    offsets = np.array([int(line[:8]) for line in lines], dtype=np.int32)
-    edges = [(row, upper) for row, line in enumerate(lines) for upper in _hypernyms(line)]
-    rows, uppers = np.array(edges, dtype=np.int32).T
-    return offsets, np.stack([rows, np.searchsorted(offsets, uppers).astype(np.int32)], axis=1)
+def _edges() -> tuple[Edges, Edges]:
+    """The parents and the children of each row, in an acyclic graph with the root entity.n.01."""
+    parents, children = defaultdict(list), defaultdict(list)
+    row_of = {offset: row for row, offset in enumerate(nouns().offsets.tolist())}
+    data = (wordnet_dir() / "data.noun").read_text("ascii")
+    lines = (line for line in data.splitlines() if not line.startswith(" "))
+    for lower, line in enumerate(lines):
+        for offset in _hypernyms(line):
+            upper = row_of[offset]
+            parents[lower].append(upper)
+            children[upper].append(lower)
+    return parents, children
 
 
 def _hypernyms(line: str) -> Iterator[int]:

@@ -47,13 +47,10 @@ WORD_FEATURES = (
 class Tagger:
     """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights.
 
-    Attributes:
-        source: which weights these are: "nltk" or "textblob-aptagger 0.2.0".
-        classes: the tags.
+    `source` says which weights these are: "nltk" or "textblob-aptagger 0.2.0".
     """
 
     def __init__(self) -> None:
-        """Raises: InputError when the weights cannot be fetched."""
         arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
         self.source = source_of(tagger_dir())
         self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
@@ -69,7 +66,6 @@ class Tagger:
         self._memo = self._new_memo()
 
     def tag(self, captions: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The tags of each caption's tokens."""
         if len(self._memo) > MEMO_WORDS:  # so that memory stays bounded
             self._memo = self._new_memo()
         order = sorted(range(len(captions)), key=lambda number: -len(captions[number]))
@@ -147,16 +143,9 @@ class Tagger:
         names = _tag_features(self._previous[previous], self._previous[before])
         tag_rows = [self._row(name) for name in names]
         pair_row = int(self._memo.with_previous[middle, previous])
-        rows = [
-            self._row("bias"),
-            *word_rows[:2],
-            *tag_rows,
-            word_rows[2],
-            pair_row,
-            *word_rows[3:],
-        ]
+        rows = [self._row("bias"), *word_rows[:2], *tag_rows, word_rows[2], pair_row]
         exact = np.zeros(len(self.classes))
-        for row in rows:
+        for row in [*rows, *word_rows[3:]]:
             exact += self._weights[row].astype(np.float64) / UNIT
         best = np.flatnonzero(total == total.max())
         return int(max(best, key=lambda tag: (exact[tag], self.classes[tag])))
@@ -183,22 +172,15 @@ class _Memo:
         known_tags: Mapping[str, int],
         paired: Collection[str],
     ):
-        """Look up features in `rows`.
-
-        Only the words of `paired` have weights together with a tag of `previous`.
-        """
+        """Only the words of `paired` have weights together with a tag of `previous`."""
         self._rows = rows
         self._previous = previous
         self._known_tags = known_tags
         self._paired = paired
         self._numbers: dict[str, int] = {}
-        self.known: NDArray[np.int32] = np.full(MEMO_START, NO_TAG, dtype=np.int32)
-        self.word_rows: NDArray[np.int32] = np.zeros(
-            (MEMO_START, len(WORD_FEATURES)), dtype=np.int32
-        )
-        self.with_previous: NDArray[np.int32] = np.zeros(
-            (MEMO_START, len(previous)), dtype=np.int32
-        )
+        self.known = np.full(MEMO_START, NO_TAG, dtype=np.int32)
+        self.word_rows = np.zeros((MEMO_START, len(WORD_FEATURES)), dtype=np.int32)
+        self.with_previous = np.zeros((MEMO_START, len(previous)), dtype=np.int32)
         for number, pad in enumerate(PADS):
             self._fill(number, pad, pad)
 
@@ -261,9 +243,8 @@ def _tag_features(before: str, before_that: str) -> tuple[str, str, str]:
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: weights in thousandths, a row per feature, a column per class.
-
-    Text is stored as lines.
+    """The JSON files as an npz file: weights in thousandths, a row per feature, a column per class;
+    text as lines.
     """
     weights, known, classes = (
         json.loads((tagger_dir() / f"{TAGGER}.{part}.json").read_bytes())

@@ -35,10 +35,7 @@ T = TypeVar("T")
 
 
 class WordMemo(dict[str, T], Generic[T]):
-    """word -> `function(word)`, each computed once.
-
-    It is emptied after MEMO_WORDS words, so that memory stays bounded.
-    """
+    """word -> `function(word)`, computed once; emptied after MEMO_WORDS words to bound memory."""
 
     def __init__(self, function: Callable[[str], T]):
         self._function = function
@@ -56,7 +53,6 @@ def tokenize(caption: str) -> list[str]:
 
 
 def sentence_tokens(sentence: str) -> list[str]:
-    """The tokens of one sentence."""
     *inner, last = sentence.split(" ")
     try:
         first = chain.from_iterable(map(_inner_words.__getitem__, inner))  # type: ignore[arg-type]

@@ -68,10 +68,7 @@ class Nouns:
         return min((form for form in forms if form in self.first_senses), key=len, default=None)
 
     def longest_by_first_word(self) -> dict[str, int]:
-        """First word -> the number of words of the longest lemma that begins with it.
-
-        Only lemmas of several words count.
-        """
+        """First word -> the number of words of the longest lemma of several that begins with it."""
         longest: dict[str, int] = {}
         for lemma in self.first_senses:
             first, *more = lemma.split("_")
@@ -80,10 +77,7 @@ class Nouns:
         return longest
 
     def name(self, synset: int) -> str:
-        """The canonical name of a synset.
-
-        Raises: InputError when WordNet 3.0 has no such noun synset.
-        """
+        """The canonical name of a synset."""
         if synset not in self._names:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
@@ -105,17 +99,19 @@ def _without_ending(forms: Sequence[str]) -> list[str]:
 
 @functools.cache
 def nouns() -> Nouns:
-    """WordNet 3.0's nouns, from the cache or from its data files.
-
-    Raises: InputError when WordNet cannot be fetched.
-    """
+    """WordNet 3.0's nouns, from the cache or from its data files."""
     return kept(wordnet_dir() / INDEX_FILE, _packed_nouns, _unpacked_nouns)
 
 
 def _packed_nouns() -> bytes:
     """The attributes of `Nouns` as JSON, from WordNet's files."""
-    senses = _senses(_lines("index.noun"))
-    first_lemmas = _first_lemmas(_lines("data.noun"))
+    senses, first_lemmas = {}, {}
+    for line in _lines("index.noun"):  # lemma n count pointers symbol... count tagged offset...
+        fields = line.split()
+        senses[fields[0]] = [int(offset) for offset in fields[-int(fields[2]) :]]
+    for line in _lines("data.noun"):  # offset file n count lemma ...
+        fields = line.split(maxsplit=5)
+        first_lemmas[int(fields[0])] = fields[4].lower()
     tables = {
         "first_senses": {lemma: offsets[0] for lemma, offsets in senses.items()},
         "offsets": list(first_lemmas),
@@ -129,7 +125,6 @@ def _packed_nouns() -> bytes:
 
 
 def _unpacked_nouns(path: Path) -> Nouns:
-    """Raises: ValueError when the file is damaged."""
     tables = json.loads(path.read_bytes())
     return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
 
@@ -138,18 +133,3 @@ def _lines(name: str) -> list[str]:
     """The lines of a file of WordNet without its licence."""
     lines = (wordnet_dir() / name).read_text("ascii").splitlines()
     return [line for line in lines if not line.startswith(" ")]
-
-
-def _senses(lines: Sequence[str]) -> dict[str, list[int]]:
-    """Lemma -> its synsets, commonest first.
-
-    A line: lemma n count pointers symbol... count tagged offset...
-    """
-    entries = map(str.split, lines)
-    return {fields[0]: [int(offset) for offset in fields[-int(fields[2]) :]] for fields in entries}
-
-
-def _first_lemmas(lines: Sequence[str]) -> dict[int, str]:
-    """Synset -> its first lemma in lower case. A line: offset file n count lemma ..."""
-    entries = (line.split(maxsplit=5) for line in lines)
-    return {int(fields[0]): fields[4].lower() for fields in entries}

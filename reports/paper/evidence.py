@@ -29,7 +29,6 @@ from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.laws import cost_of
 from bench.study.lengths_result import Scaling
 from catlip.claims import Test, least_pairs
-from catlip.label.result import RULES
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.caveats import are_enough, busy_machines
@@ -56,6 +55,7 @@ from catlip.results.pretrained import (
     pretraining_of,
     pretrainings,
 )
+from catlip.results.rules import RULES
 from catlip.results.run import Records, Run, of_kind
 from catlip.results.seeds import link
 from catlip.table import clipped, shown

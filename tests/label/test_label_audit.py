@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from catlip.label.audit import Audit, audit, audit_captions, take_captions
+from catlip.label.__main__ import Audit
+from catlip.label.audit import audit, audit_captions, take_captions
 from catlip.label.sources import find, split
-from catlip.words.wordnet import nouns
 
 CAPTIONS = [
     "a free white couch and a dog",
@@ -33,38 +33,6 @@ def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
     assert verdicts["its first sense is named otherwise"] >= 3  # of couch alone
     assert sum(verdicts.values()) == metrics.words == 7 + 8 + 11 + 7
     assert metrics.captions == 4
-
-
-def test_the_paper_s_rule_drops_by_part_of_speech_and_keeps_only_nouns():
-    _, tables = audit_captions(CAPTIONS, "paper")
-    dropped = column(tables["dropped"], "word", "reason")
-    assert dropped["free", "tagged JJ, not a noun"] == 2
-    assert dropped["xylofoos", "no noun of WordNet"] == 1
-    assert not any(word == "couch" for word, _ in dropped)
-    assert all(any(map(str.isalpha, word)) for word, _ in dropped), "marks, too, are tagged NN"
-    assert tables["not_nouns"] == []
-
-
-def test_rows_are_ranked_and_show_their_first_caption():
-    _, tables = audit_captions([*CAPTIONS, "a dog on a couch" + " and so on" * 50], "corenet")
-    couch = next(row for row in tables["dropped"] if row["word"] == "couch")
-    assert couch["example"] == CAPTIONS[0]
-    for rows in tables.values():
-        counts = [row["captions"] for row in rows]
-        assert counts == sorted(counts, reverse=True)
-        assert all(len(row["example"]) <= 100 for row in rows)
-
-
-def test_senses_are_counted_as_wordnet_lists_them():
-    """The largest number behind a lemma's own name says how many there are at least."""
-    words = ["bank", "dog", "line", "head", "point"]
-    _, tables = audit_captions([f"the {word} and the {word}" for word in words], "paper")
-    found = column(tables["many_senses"], "word", "senses")
-    expected = (("bank", 10), ("dog", 7), ("head", 33), ("line", 30), ("point", 26))
-    assert found == dict.fromkeys(expected, 1)
-    for word, senses in found:
-        own = [int(name[-2:]) for name in nouns().names if name.rpartition(".n.")[0] == word]
-        assert max(own) <= senses
 
 
 def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys, monkeypatch):

@@ -6,7 +6,6 @@ import json
 import re
 import tracemalloc
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -82,16 +81,6 @@ def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(
         assert [part.first_row for part in parts] == list(range(0, len(texts), part_rows))
 
 
-@given(
-    texts=st.lists(TEXTS.filter(lambda text: not set(text) & {"\n", "\r"}), min_size=1),
-    part_rows=st.integers(1, 5),
-)
-def test_every_line_of_a_text_file_is_a_caption(folder, texts, part_rows):
-    (folder / "t.txt").write_bytes("\n".join([*texts, ""]).encode())
-    expected = [(str(n), text) for n, text in enumerate(texts)]
-    assert samples(folder / "t.txt", None, part_rows) == expected
-
-
 @pytest.mark.parametrize(("kind", "comma"), [("csv", b","), ("tsv", b"\t")])
 def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma):
     path = tmp_path / f"cc3m.{kind}"
@@ -102,14 +91,6 @@ def test_a_file_without_a_header_row_has_numbered_columns(tmp_path, kind, comma)
         cut(path, "2")
     with pytest.raises(InputError, match=f"{path.name}.*a dog, u"):
         cut(path)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_missing_column_is_an_error_that_lists_those_that_are_there(tmp_path, kind):
-    path = write_table(tmp_path / f"t.{kind}", ["a dog"])
-    with pytest.raises(InputError, match=rf"t\.{kind}.* title.* url, caption.*--text-column"):
-        cut(path, "title")
-    assert captions(path, "url") == ["u"]
 
 
 @pytest.mark.parametrize(
@@ -166,41 +147,6 @@ def test_a_row_of_json_without_a_caption_says_why(tmp_path):
     assert captions(tmp_path / "t.jsonl", part_rows=4) == list(rows.values())
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pa.string(),
-        pa.large_string(),
-        pa.string_view(),
-        pa.binary(),
-        pa.dictionary(pa.int8(), pa.string()),
-        pa.null(),
-    ],
-    ids=str,
-)
-def test_every_kind_of_text_column_of_parquet_is_read(tmp_path, kind):
-    texts = [None] * 4 if kind == pa.null() else ["a dog", None, "über", ""]
-    table = pa.table({"caption": pa.array(texts).cast(kind)})
-    pq.write_table(table, tmp_path / "t.parquet", row_group_size=3)
-    assert captions(tmp_path / "t.parquet", part_rows=2) == texts
-
-
-def test_parquet_text_that_is_not_utf8_is_replaced(tmp_path):
-    content = b"a caf\xe9"
-    text = pa.StringArray.from_buffers(
-        1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content)
-    )
-    pq.write_table(pa.table({"caption": text}), tmp_path / "t.parquet")
-    assert captions(tmp_path / "t.parquet") == ["a caf\ufffd"]
-
-
-@pytest.mark.parametrize("column", [[1, 2], [["a dog"], ["a cat"]]])
-def test_a_parquet_column_that_is_not_text_is_refused(tmp_path, column):
-    pq.write_table(pa.table({"caption": column, "title": ["a", "b"]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"caption.*t\.parquet.* title"):
-        cut(tmp_path / "t.parquet")
-
-
 def parquet(folder):
     return write_table(folder / "p.parquet", [f"caption {n}" for n in range(1000)], 1000)
 
@@ -231,13 +177,6 @@ def test_an_empty_or_damaged_table_is_named(tmp_path, name, content):
         samples(tmp_path / name)
 
 
-def test_a_table_that_is_gone_when_it_is_read_is_an_error(tmp_path):
-    part = cut(write_table(tmp_path / "x.csv", ["a dog"]))[0]
-    part.path.unlink()
-    with pytest.raises(InputError, match=r"x\.csv"):
-        list(part.samples())
-
-
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
 def test_memory_does_not_grow_with_the_rows_or_with_a_line_without_an_end(tmp_path, kind):
     path, endless = tmp_path / f"t.{kind}", tmp_path / f"endless.{kind}.gz"
@@ -252,19 +191,6 @@ def test_memory_does_not_grow_with_the_rows_or_with_a_line_without_an_end(tmp_pa
         cut(endless)
     assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
-
-
-def test_memory_does_not_grow_with_the_row_groups_of_parquet(tmp_path):
-    random = np.random.default_rng(0)
-    texts = [random.bytes(60).hex() for _ in range(100_000)]
-    path = write_table(tmp_path / "t.parquet", texts, row_group_size=len(texts))
-    before = pa.total_allocated_bytes()
-    held = [
-        pa.total_allocated_bytes() - before
-        for part in cut(path, part_rows=40_000)
-        for _ in part.samples()
-    ]
-    assert max(held) < path.stat().st_size / 2
 
 
 def test_a_folder_stands_for_its_tars_or_else_for_one_kind_of_table(tmp_path):

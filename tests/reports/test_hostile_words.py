@@ -5,7 +5,7 @@ nothing breaks.
 import math
 
 import pytest
-from hostile_content import names_of_files, poisoned, shows_the_attack_as_words, with_leaves
+from hostile_content import poisoned, shows_the_attack_as_words, with_leaves
 from hypothesis import given
 from hypothesis import strategies as st
 from report_support import golden_record, page_in, records_in, written
@@ -48,15 +48,6 @@ def test_a_record_of_strange_values_is_left_out_or_shown(
     if isinstance(strange, int | float):  # else there is little to draw
         for figure in page.figures:
             render(figure)
-
-
-def test_what_records_call_things_cannot_choose_where_files_go(golden, tmp_path, write_record):
-    content = golden_record(golden, "threshold")
-    content["samples"]["../../../outside_top1"] = content["samples"].pop("concepts_top1")
-    written(tmp_path, content)
-    samples = {"images_seen": [1, 2], "loss": [2.0, 1.0]}
-    write_record("pretrain", "x-seed0", metrics={"method": "../../outside"}, samples=samples)
-    assert len(names_of_files(page_in(tmp_path))) > 15
 
 
 @given(st.text(max_size=300), st.integers(2, 80))

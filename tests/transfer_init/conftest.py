@@ -34,12 +34,6 @@ def full() -> Vocabulary:
 
 
 @pytest.fixture(scope="session")
-def scattered() -> Vocabulary:
-    """Every 150th synset of WordNet."""
-    return vocabulary_of(nouns().offsets.tolist()[::150])
-
-
-@pytest.fixture(scope="session")
 def small() -> Callable[..., Vocabulary]:
     """A vocabulary of the named synsets."""
     return lambda *names: vocabulary_of(map(offset_of, names))

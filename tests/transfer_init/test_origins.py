@@ -1,6 +1,5 @@
 """Which classes stand for a label: fifty looked up by hand, and the rule's own properties."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlip.cli import InputError
 from catlip.transfer_init import coverage, find_origins
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
 from catlip.words.similarity import all_nearest, nearest
@@ -26,7 +24,6 @@ SETS = ("imagenet", "coco", "ade20k")
 BY_HAND = """
 coco      dog                        exact   1.00  dog
 coco      couch                      exact   1.00  sofa
-coco      tie                        exact   1.00  necktie
 coco      hot dog                    near    0.50  sandwich
 coco      tv                         near    0.50  receiver
 coco      handbag                    near    0.50  container etui reticule
@@ -35,15 +32,10 @@ coco      mouse                      near    0.33  beeper defibrillator device d
 multiplexer trackball
 coco      traffic light              random
 imagenet  tench.n.01                 exact   1.00  tench
-imagenet  espresso.n.01              exact   1.00  espresso
 imagenet  golden_retriever.n.01      near    0.50  retriever
-imagenet  fire_engine.n.01           near    0.50  truck
-imagenet  ice_cream.n.01             near    0.50  tutti-frutti
 imagenet  great_white_shark.n.01     near    0.33  mako porbeagle shark
-imagenet  persian_cat.n.01           near    0.33  abyssinian cat mouser tabby
 imagenet  traffic_light.n.01         random
 ade20k    swivel chair               near    0.50  chair
-ade20k    crt screen                 random
 places    church/outdoor             exact   1.00  church
 places    bowling_alley              near    0.50  building
 places    restaurant_kitchen         mean    1.00  kitchen restaurant
@@ -107,20 +99,6 @@ def test_all_nearest_are_those_that_one_class_at_a_time_gives(targets, classes):
         assert list(found.class_ids) == sorted(tied, key=lambda class_id: classes[class_id])
 
 
-@settings(max_examples=15)
-@given(
-    st.lists(st.floats(0.05, 1), min_size=2, max_size=5),
-    st.sampled_from(SETS),
-    st.sampled_from(["frequent", "mean"]),
-)
-def test_a_lower_alpha_never_has_more_random_labels(scattered, alphas, name, ties):
-    found = [find_origins(label_set(name), scattered, alpha, ties) for alpha in sorted(alphas)]
-    for lower, higher in itertools.pairwise(found):
-        for low, high in zip(lower, higher, strict=True):
-            # A higher bar takes classes away, and never gives another.
-            assert not high.matched or low == high
-
-
 def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):
     vocabulary = small("oven.n.01", "stove.n.01", "dog.n.01")
     labels = LabelSet("one", ("microwave",), ((synset("microwave.n.02"),),))
@@ -133,14 +111,6 @@ def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small
         assert origin.matched[0].classes == (expected,)
 
 
-def test_a_label_lacking_one_of_its_synsets_is_the_other_alone(small, synset):
-    vocabulary = small("kitchen.n.01", "dog.n.01")
-    labels = LabelSet("one", ("restaurant_kitchen",), (synsets_of("restaurant_kitchen"),))
-    (origin,) = find_origins(labels, vocabulary)
-    assert (origin.kind, [part.class_ids != () for part in origin.parts]) == ("mean", [False, True])
-    assert coverage([origin])["partial"] == 1
-
-
 @pytest.mark.parametrize(
     ("alpha", "kinds"), [(1.0, "exact random"), (0.51, "exact random"), (0.5, "exact near")]
 )
@@ -148,9 +118,3 @@ def test_a_similarity_of_just_alpha_is_enough(small, synset, alpha, kinds):
     labels = LabelSet("two", ("dog", "hot dog"), ((synset("dog.n.01"),), (synset("hotdog.n.02"),)))
     origins = find_origins(labels, small("dog.n.01", "sandwich.n.01"), alpha)
     assert " ".join(origin.kind for origin in origins) == kinds
-
-
-@pytest.mark.parametrize("alpha", [0, -1, 1.01, float("nan")])
-def test_an_alpha_that_is_no_similarity_is_refused(small, alpha):
-    with pytest.raises(InputError, match="alpha"):
-        find_origins(label_set("coco"), small("dog.n.01", "cat.n.01"), alpha)

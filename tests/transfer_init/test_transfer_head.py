@@ -51,17 +51,6 @@ def test_exact_and_near_rows_are_the_classifiers_bit_for_bit(vocabulary, labels,
         assert head.bias[label_id] == bias[class_id(vocabulary, name)]
 
 
-def test_ties_are_averaged_on_request_within_a_synset_before_across_synsets(vocabulary, synset):
-    weight, bias = classifier(len(vocabulary))
-    dog, microwave = synset("dog.n.01"), synset("microwave.n.02")
-    synsets = ((microwave,), (dog, microwave))
-    labels = LabelSet("test", ("microwave", "dog and microwave"), synsets)
-    head = transfer_rows(weight, bias, vocabulary, labels, ties="mean")
-    oven, stove, dog = (weight[class_id(vocabulary, name)] for name in ("oven", "stove", "dog"))
-    torch.testing.assert_close(head.weight[0], (oven + stove) / 2)
-    torch.testing.assert_close(head.weight[1], (dog + (oven + stove) / 2) / 2)
-
-
 @given(
     seed=st.integers(0, 5),
     ties=st.sampled_from(["frequent", "mean"]),
@@ -77,20 +66,6 @@ def test_the_head_does_not_depend_on_the_order_of_the_classes(small, seed, ties,
     other = transfer_rows(weight[order], bias[order], turned, label_set("coco"), **options)
     assert torch.equal(one.weight, other.weight)
     assert torch.equal(one.bias, other.bias)
-
-
-@pytest.mark.parametrize("scale", ["as_is", "fresh", "unit"])
-def test_an_image_is_given_the_label_whose_row_would_have_won(full, scale):
-    """Features point along a class's row; a bias of 0 lets the rows alone decide."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.nn.functional.normalize(torch.randn(len(full), 512, generator=generator))
-    bias, labels = torch.zeros(len(full)), label_set("coco")
-    head = transfer_rows(10 * weight, bias, full, labels, scale=scale)
-    exact = [i for i, origin in enumerate(head.origins) if origin.kind == "exact"]
-    rows = [next(iter(head.origins[i].fractions)) for i in exact]
-    classifier = torch.nn.Linear(512, 80)
-    classifier.load_state_dict({"weight": head.weight, "bias": head.bias})
-    assert classifier(30 * weight[rows]).argmax(1).tolist() == exact
 
 
 def test_random_rows_are_drawn_as_a_fresh_layer_is_and_do_not_hang_on_the_others(small):
@@ -138,16 +113,6 @@ def test_scales_multiply_all_copied_rows_and_biases_by_one_number(vocabulary, la
     # Of the random rows it is 1 over all that were drawn.
     for rows in (unit.weight[:4], unit.weight[4:]):
         assert rows.norm(dim=1).mean().item() == pytest.approx(1, abs=0.1)
-
-
-def test_a_label_set_that_nothing_stands_for_is_random_throughout(small, labels):
-    vocabulary = small("stock.n.01", "image.n.01")
-    weight, bias = torch.zeros(2, WIDTH), torch.ones(2)
-    for bias_init in ("copy", "zero", "fresh"):
-        head = transfer_rows(weight, bias, vocabulary, labels, bias_init=bias_init, scale="unit")
-        assert {origin.kind for origin in head.origins} == {"random"}
-        assert head.weight.isfinite().all()
-        assert (head.bias == 0).all() == (bias_init != "fresh")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Before a training all labels are looked at, in a moment, and what is wrong is one line."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,14 +82,3 @@ def test_what_is_wrong_is_counted_and_the_first_named_with_the_command(tmp_path,
     assert "00001" in said
     command = f"python -m catlip.label '{pattern}' --rule corenet --labels-dir {labels_dir}"
     assert command in said
-
-
-def test_only_the_heads_are_read(tmp_path) -> None:
-    shards = write(tmp_path, 1)
-    path = sidecar(tmp_path, 0)
-    labels = read_sidecar(path)
-    unread = np.zeros(20_000_000, dtype=np.uint32)  # 80 MB
-    write_sidecar(path, replace(labels, values=unread))
-    start = time.process_time()
-    VocabularyLabels(tmp_path / "labels", VOCABULARY).check(shards, [])
-    assert time.process_time() - start < 0.1

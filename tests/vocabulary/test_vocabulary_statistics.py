@@ -1,23 +1,19 @@
 """A vocabulary's statistics against a plain count over all pairs; record, tables, command."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
-from one_line import one_line_error
 
-from bench.labelling.nltk_rules import wordnet
 from catlip.captions import EDITION
 from catlip.cli import InputError
 from catlip.label.sidecar import Making
 from catlip.vocabulary import Vocabulary, build
-from catlip.vocabulary.counts import HISTOGRAM, THRESHOLDS, Counts, Source
-from catlip.vocabulary.label_sets import LabelSet, label_set
-from catlip.vocabulary.result import LabelCounts, Match
+from catlip.vocabulary.__main__ import VocabularyStatistics
+from catlip.vocabulary.counts import HISTOGRAM, Counts, Source
+from catlip.vocabulary.label_sets import LabelSet
+from catlip.vocabulary.result import SIMILARITIES, THRESHOLDS, LabelCounts
 from catlip.vocabulary.statistics import (
-    SIMILARITIES,
-    VocabularyStatistics,
     match,
     show_statistics,
     statistics,
@@ -36,28 +32,6 @@ def vocabulary_of(
     histogram = None if captions is None else (4, captions - 4, *[0] * (HISTOGRAM - 2))
     making = Making("paper", "3.0", "nltk", EDITION)
     return build(Counts(by_synset, making, Source(captions, ("0" * 16,)), histogram), threshold)
-
-
-@pytest.fixture(scope="module")
-def common():
-    """The first senses of every tenth word, the earlier the more frequent."""
-    synsets = dict.fromkeys(list(nouns().first_senses.values())[::10])
-    times = {synset: len(synsets) - rank for rank, synset in enumerate(synsets)}
-    return vocabulary_of(times, threshold=len(synsets) - 1000)
-
-
-def test_matches_are_those_of_all_pairs(common):
-    synset = wordnet().synset_from_pos_and_offset
-    labels = label_set("coco")
-    classes = [synset("n", each.offset) for each in common.synsets]
-    found = match(labels, common)
-    for number in (0, 40, 79):
-        (own,) = labels.synsets[number]
-        similarities = [synset("n", own).path_similarity(each) for each in classes]
-        most = max(similarities)
-        best = similarities.index(most)
-        kept = common.synsets[best]
-        assert found[number] == Match(labels.names[number], best, kept.name, most, kept.count)
 
 
 def test_a_label_of_several_synsets_has_its_best_and_one_without_none():
@@ -89,7 +63,7 @@ def test_the_record_says_what_is_in_the_captions():
     assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
     counts = LabelCounts(labels=3, without_synset=1, exact=2, least=6, median=7.5, most=9)
     assert metrics.labels == {"three": counts}
-    assert metrics.overlap["three"] == {f"{least:.1f}": 2 for least in SIMILARITIES}
+    assert metrics.overlap["three"] == dict.fromkeys(SIMILARITIES, 2)
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
     assert samples["captions_by_labels"][:3] == [4, 96, 0]
     assert samples["matches_three"][1] == {
@@ -101,30 +75,6 @@ def test_the_record_says_what_is_in_the_captions():
     }
     json.dumps([metrics.metrics(), samples], allow_nan=False)
     assert type(metrics).read(metrics.metrics()) == metrics
-
-
-def test_the_long_tail_is_thinned_evenly_on_a_logarithmic_axis(common):
-    _, samples = statistics(common, [])
-    ranks, ranked = samples["tail_rank"], [*common.synsets, *common.pruned]
-    assert len(ranked) > 5000
-    assert 300 < len(ranks) <= 500
-    assert (ranks[0], ranks[1], ranks[-1]) == (1, 2, len(ranked))
-    assert max(b / a for a, b in itertools.pairwise(ranks[20:])) < 1.1
-    assert samples["tail_count"] == [ranked[rank - 1].count for rank in ranks]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["stats", "nowhere.json"], "nowhere.json"),
-        (["merge", "nowhere.json", "--threshold", "1", "--out", "x.json"], "nowhere.json"),
-        (["merge", "nowhere.json", "--threshold", "1", "--out", "x"], "--out x"),
-        (["stats"], "vocabulary"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_2(program, arguments, says):
-    done = program("catlip.vocabulary", *arguments)
-    one_line_error(done, says)
 
 
 def test_the_command_writes_and_prints_the_record(tmp_path, capsys):

@@ -8,7 +8,7 @@ from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights
-from catlip.weights.checkpoint import read_checkpoint, read_run
+from catlip.weights.checkpoint import read_run
 
 CONFIG = {"encoder": "vit_tiny16", "resolution": 32, "method": "catlip", "seed": 4}
 
@@ -39,34 +39,8 @@ def test_the_average_and_the_raw_weights_of_the_last_step(save, tmp_path) -> Non
             assert torch.equal(tensor, expected[f"image_encoder.{name}"]), name
 
 
-def test_a_trainers_file_gives_its_average_where_there_is_one(tmp_path) -> None:
-    raw, averaged = weights(1), weights(2)
-    for average, expected in ((averaged, averaged), ({}, raw)):
-        path = checkpoint.save(tmp_path, 3, {"objective": raw, "average": average}, CONFIG)
-        classifier = read_checkpoint(path).classifier
-        assert torch.equal(classifier["weight"], expected["classifier.weight"])
-
-
 def test_a_run_that_is_not_there_or_not_as_far_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"weights\.safetensors"):
         read_run(tmp_path)
     with pytest.raises(InputError, match="checkpoints"):
         read_run(tmp_path, raw=True)
-
-
-@pytest.mark.parametrize("spoilt", [".metadata", "checkpoint.json"])
-def test_a_broken_sharded_checkpoint_ends_as_one_line(spoilt, tmp_path) -> None:
-    state = {"objective": weights(1), "average": {}}
-    path = checkpoint.save_sharded(tmp_path / "checkpoints", 1, state, CONFIG, main=True)()
-    (path / spoilt).write_bytes(b"{")
-    with pytest.raises(InputError, match="step-00000001"):
-        read_run(tmp_path, raw=True)
-
-
-def test_an_encoder_that_was_trained_on_few_patches_sees_all_of_them_afterwards(tmp_path) -> None:
-    config = CONFIG | {"patch_drop_rate": 0.75}
-    save_weights(tmp_path / "weights.safetensors", weights(1), config)
-    encoder, seen = read_run(tmp_path).build().train(), []
-    encoder.blocks[0].register_forward_pre_hook(lambda _, tokens: seen.append(tokens[0].shape[1]))
-    encoder(torch.rand(2, 3, 32, 32))
-    assert seen == [1 + 4]

