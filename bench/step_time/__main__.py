@@ -40,7 +40,7 @@ from catlip.program.progress import progress
 from catlip.program.ranges import Natural, PartialFraction
 from catlip.record import LATER, Record, build_name
 from catlip.results.run import Run
-from catlip.system.energy import EnergyMeter
+from catlip.system.machine import EnergyMeter
 from catlip.table import print_tables
 from catlip.training.distributed import Place, barrier, choose_deterministic, find_place
 from catlip.training.parallel import Parallel

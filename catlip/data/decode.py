@@ -40,11 +40,8 @@ EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used.
-
-    Attributes:
-        cause: why, in one of a few fixed phrases, so that it can be counted.
-        detail: what exactly is wrong.
+    """A picture that cannot be used: the cause, in one of a few fixed phrases that can be counted,
+    and what exactly is wrong.
     """
 
     def __init__(self, cause: str, detail: object):

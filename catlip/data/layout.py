@@ -18,11 +18,8 @@ SPLITS = ("train",), ("val", "test")  # of the second, the first that is there
 
 @dataclass(frozen=True)
 class Layout:
-    """A labelled data set on disk.
-
-    Attributes:
-        kind: the part of its spelling before the colon.
-        splits: train and test, each a folder or a tar; empty for kinds with files of their own.
+    """A labelled data set on disk; `splits` are train and test, each a folder or a tar, or empty
+    for kinds with files of their own.
     """
 
     kind: str

@@ -42,17 +42,16 @@ DEATH_S = 5
 
 
 class Items(Generic[T]):
-    """The items of a data set, read in this process or in `num_workers` others.
+    """The items of a data set, each a whole batch, read in this process or in `num_workers` others.
 
-    The items do not depend on the number of workers. Each is a whole batch. The data set must be
-    picklable: workers are forked where Python's version or `multiprocessing.set_start_method` says
-    so, else spawned. They are not started by a fork server: torch learns of the death of a worker
-    at once only if the worker is its child.
+    The items do not depend on the number of workers. The data set must be picklable: workers are
+    forked where Python's version or `multiprocessing.set_start_method` says so, else spawned. They
+    are not started by a fork server: torch learns of the death of a worker at once only if the
+    worker is its child.
 
     Args:
         numbers: which items, in order.
-        num_workers: processes; by default one, or with `pin_memory` all cores of this rank but one.
-        pin_memory: whether the items go to a GPU.
+        num_workers: by default one, or with `pin_memory` all cores of this rank but one.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
     """
@@ -88,10 +87,7 @@ class Items(Generic[T]):
         return len(self.loader)
 
     def __iter__(self) -> Iterator[T]:
-        """The items in the order of `numbers`.
-
-        Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs.
-        """
+        """Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs."""
         try:
             with stops_held():
                 items = iter(self.loader)
@@ -107,7 +103,7 @@ class Items(Generic[T]):
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
-    """The items of a data set; in place of an item that cannot be read, its error."""
+    """In place of an item that cannot be read, its error."""
 
     def __init__(self, items: Dataset[T]):
         self.items = items

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from catlip.data.annotated_plans import annotation
+from catlip.data.annotated_scenes import annotation
 
 COLOURS = {"person": (220, 30, 30), "fire hydrant": (30, 200, 30), "microwave": (30, 30, 220)}
 IDS = {"person": 1, "fire hydrant": 11, "microwave": 78}  # COCO's own, with its gaps
