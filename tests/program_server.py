@@ -67,11 +67,8 @@ class ProgramServer:
         longest_s: int = LONGEST_S,
         ranks: int = 1,
     ) -> int:
-        """Run a program, with what it prints in two files. Returns: its exit code.
-
-        Args:
-            environment: variables that it has besides those of the server.
-            ranks: how many processes, which find each other as torchrun's do.
+        """Run a program on so many ranks, with what it prints in two files and these variables
+        besides those of the server. Returns: its exit code.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -142,9 +139,6 @@ def ranks_of(count: int) -> list[dict[str, str]]:
 
 
 def serve() -> None:
-    """Run what is requested. Its processes end as multiprocessing's do, without what Python does to
-    modules at its end: with all these libraries, that takes seconds.
-    """
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
 

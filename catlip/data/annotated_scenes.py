@@ -154,16 +154,8 @@ class Side:
 
 
 SIDES = {
-    "train": Side(
-        "train2017", "training", "ADE_train", drawings="probe-train", photos=TRAINING_PHOTOS
-    ),
-    "val": Side(
-        "val2017",
-        "validation",
-        "ADE_val",
-        drawings="probe-test",
-        photos=tuple(sorted(HELD_OUT_PHOTOS)),
-    ),
+    "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
+    "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
 }
 
 
@@ -180,10 +172,8 @@ class Classes:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures of a scene: its objects, and a crowd behind them, which most scenes lack.
-
-    Later objects lie over earlier ones. The pictures of a crowd are of one class. `number` is the
-    scene's id, from 1, unique over both sides; `seed` is the data set's.
+    """The pictures of a scene: its objects, and a crowd of one class behind them, which most scenes
+    lack. `number` is the scene's id, from 1, unique over both sides; `seed` is the data set's.
     """
 
     side: str
@@ -438,13 +428,9 @@ def _picture(
     for annotation in annotations:
         if annotation["image_id"] == image["id"]:
             left, top, width, height = annotation["bbox"]
-            truth.append(
-                {
-                    "class": annotation["category_id"] - 1,
-                    "box": [left, top, left + width, top + height],
-                    "mask": encoded_mask(mask_of(annotation["segmentation"])),
-                }
-            )
+            box = [left, top, left + width, top + height]
+            mask = encoded_mask(mask_of(annotation["segmentation"]))
+            truth.append({"class": annotation["category_id"] - 1, "box": box, "mask": mask})
     return {"key": image["file_name"], "image": encoded_image(pixels), "truth": truth}
 
 

@@ -46,13 +46,12 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device.
+    """One micro-batch of one device, with `labels` and `tokens` only if the objective needs them.
 
     Attributes:
         images: [B, 3, H, W] uint8.
         keys: [B] sample keys.
-        labels: the class ids of each image, when the objective needs "labels".
-        tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
+        tokens: [B, 77] int64, the tokenized captions.
         broken: the samples that could not be read; each is replaced by another of the batch.
     """
 
@@ -94,9 +93,8 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of n captions, which are given as (shard, sample number, number of its caption).
-
-    Two arrays: `values` [sum K] int64 and `offsets` [n + 1] int64.
+    """Class ids of n captions, given as (shard, sample number, number of its caption): `values`
+    [sum K] int64 and `offsets` [n + 1] int64.
     """
 
     def __call__(

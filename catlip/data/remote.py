@@ -6,9 +6,8 @@ file has changed when its *identity* has: the size in bytes, a space, and the ET
 storage has in its place. The cache is the folder `shards` of the user's cache; it holds at most
 `$CATLIP_SHARD_CACHE_GB` gigabytes.
 
-Requests are made only for files that the user names. Drivers find credentials in their usual places
-(environment variables, their files); `catlip.system.urls` handles credentials in a URL. Every error
-of a driver becomes an InputError that names the URL.
+Drivers find credentials in their usual places (environment variables, their files);
+`catlip.system.urls` handles credentials in a URL. Every error of a driver becomes an InputError.
 """
 
 import asyncio
@@ -106,12 +105,10 @@ def get_file(path: Path, target: Path) -> None:
 
 
 def put_file(source: Path, path: Path) -> None:
-    """Write a local file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.pipe_file(url, content))
 
 
@@ -148,9 +145,8 @@ def names_in(folder: Path) -> set[str]:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process.
-
-    A file that cannot be fetched is left to the code that reads it, which reports the error.
+    """Fetches remote files that will be read soon, in threads of this process. A file that cannot
+    be fetched is left to the code that reads it, which reports the error.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,9 @@
 """All shards of a data set; a shard is opened when one of its samples is read.
 
-An epoch is planned from the number of samples of each shard, and data sets are told apart by the
-digests of their shards. Both are stored in one small file in the user's cache. The first start
-reads every shard, on all cores; a later start checks only each shard's size, times and inode. For a
-remote shard, both are known once it was indexed, by `catlip.label` for example, and no later start
-asks its storage. A remote shard is fetched when it is read; those of the next window are fetched in
-the background.
+The number of samples of each shard, from which an epoch is planned, and the digests, by which data
+sets are told apart, are stored in one small file in the user's cache. The first start reads every
+shard, on all cores; a later start checks only each shard's size, times and inode. A remote shard,
+once indexed, is not asked for at a start; those of the next window are fetched in the background.
 """
 
 import functools

@@ -2,10 +2,8 @@
 
 A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
 headers are read once; the offset of each member is stored in the user's cache, for the shard's
-path, size, times and inode. After that, reading a sample takes one `pread`: samples can be read in
-any order at the same cost, and nothing is extracted. A digest of the content is stored with the
-offsets. Labels and runs refer to that digest, not to a path or time, so shards may be moved and
-copied, but their content may not change.
+path, size, times and inode. After that, reading a sample takes one `pread`, in any order. Labels
+and runs refer to the digest of the content, not to a path or time: shards may be moved and copied.
 
 A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
 stored for its URL, size and ETag, and so are known also while it is not on this machine.
@@ -187,11 +185,8 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
 
     For a remote shard it is the status of its stored index, and zeros if there is none: a training
-    does not ask the storage about all shards when it starts. If a remote shard has changed, that is
-    noticed when it is opened, and its index is replaced.
-
-    Args:
-        file: descriptor of the open file; if given, it is looked at in place of `path`.
+    does not ask the storage about all shards when it starts. A remote shard that has changed is
+    noticed when it is opened. `file`, an open file, is looked at in place of `path`.
     """
     remote = is_remote(path)
     target = _index_file(path) if remote else path

@@ -197,10 +197,9 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> list[str | None]:
     """The captions of a sample whose members lie at these spans, one or more; [None] of none.
 
-    They are the lines of its `.txt` that are not blank. A `.txt` that its `.json` repeats as
-    `caption` is one caption, whatever its lines: so img2dataset writes texts of the web, which have
-    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list. Bytes
-    that are not UTF-8 become U+FFFD.
+    They are the lines of its `.txt` that are not blank, or the whole of it if the `.json` repeats
+    it as `caption`: so img2dataset writes texts of the web, which have line breaks. Without a
+    `.txt` they are the `caption` of the `.json`, a string or a list.
     """
     whole, lines = None, []
     if text[0] != ABSENT:

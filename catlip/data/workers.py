@@ -3,10 +3,8 @@
 torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
 and raised in the main process.
 
-torch sends each batch in new shared memory, and the kernel must provide its pages. This is why a
-core makes fewer images per second with workers than without: measured on a virtual machine, 13 ms
-for a batch of 64 images of 224 pixels, which takes 56 ms to decode and crop, and 5 ms in the main
-process.
+torch sends each batch in new shared memory, for which the kernel must provide pages: 13 ms for a
+batch of 64 images of 224 pixels, which takes 56 ms to decode and crop.
 """
 
 import io
@@ -124,17 +122,15 @@ class _Sharing(pickle.Pickler):
 
 
 def _shared(item: T) -> T:
-    """The item, with its tensors in shared memory.
-
-    torch would move them there when it sends the item, in a thread that prints a traceback if
-    the memory is full; the main process would then wait for the item until its timeout.
+    """The item, with its tensors in shared memory. Left to torch, a thread would print a traceback
+    if that is full, and the main process would wait until its timeout.
     """
     try:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:
         raise InputError(
-            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or 0, or "
-            "make /dev/shm larger (docker run --shm-size 8g)"
+            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or make "
+            "/dev/shm larger (docker run --shm-size 8g)"
         ) from None
     return item
 

@@ -160,10 +160,7 @@ def _a_few_at_a_time(
 
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Each item with the function's result, in order, from threads a little ahead of the reader.
-
-    No more than THREADS results wait to be read.
-    """
+    """Each item with the function's result, in order, from threads up to THREADS items ahead."""
     with ThreadPoolExecutor(THREADS) as pool:
         begun: deque[tuple[T, Future[R]]] = deque()
         for item in items:
