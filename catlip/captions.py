@@ -39,13 +39,9 @@ SPACES = re.compile(r" {2,}")
 
 
 def clean(caption: object) -> str:
-    """The text of a caption as labels and text encoders read it, in lower case.
-
-    At most `MAX_CHARACTERS` of the original are read.
-
-    The steps in order: decode percent signs, replace "+" by a space, remove HTML tags, strip line
-    ends, merge runs of spaces, ftfy's repairs, lower case. None is an empty caption, bytes are read
-    as UTF-8, and any other object by its `str()`.
+    """The text of a caption as labels and text encoders read it, in lower case, of at most
+    `MAX_CHARACTERS` of the original: decode percent signs, replace "+" by a space, remove HTML
+    tags, strip line ends, merge runs of spaces, ftfy's repairs, lower case.
     """
     if isinstance(caption, bytes):
         caption = caption[: 4 * MAX_CHARACTERS].decode("utf-8", "replace")
@@ -60,15 +56,9 @@ def clean(caption: object) -> str:
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a caption, and its label or the reason why it has none.
-
-    Attributes:
-        token: the word.
-        tag: its part of speech, "" if the rule does not use it.
-        lemma: its base form.
-        synset: the canonical name of its first noun sense, "" when it has none.
-        kept: whether that synset is a label of the caption.
-        reason: why the synset is not a label, "" if it is one.
+    """One word of a caption with its part of speech ("" if the rule uses none), its base form and
+    the name of its first noun sense ("" if it has none); whether that is a label of the caption,
+    and if not, why.
     """
 
     token: str

@@ -1,7 +1,8 @@
 """Some samples as training sees them: image, caption, and the classes of the caption's nouns."""
 
-from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from collections.abc import Set
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,15 +45,21 @@ class Examples:
 
 
 def main(config: Examples) -> None:
-    """Label some samples, write their record, and print them."""
     from catlip.label import result  # matplotlib takes a while to load
 
     vocabulary, paths = Vocabulary.load(config.vocabulary), expand(config.shards)
     labeller, classes = Labeller(vocabulary.rule), {synset.name for synset in vocabulary.synsets}
+    pictures = []
     with Record(config.out, result.Examples, config) as record:
-        pictures = [
-            _example(*sample, labeller, classes, record) for sample in _spread(paths, config.count)
-        ]
+        shards = [open_shard(paths[number]) for number in chosen(len(paths), config.count)]
+        per_shard, rest = divmod(config.count, len(shards))
+        for position, shard in enumerate(shards):
+            for number in chosen(len(shard), per_shard + (position < rest)):
+                picture = _example(shard, number, labeller, classes)
+                if not picture.image:
+                    key = f"{shard.path.name}: {picture.key}"
+                    record.notes.append(f"{key} has no readable image")
+                pictures.append(picture)
         record.samples["pictures"] = list(map(without_none, pictures))
         record.measured(result.Examples(rule=vocabulary.rule, num_classes=len(vocabulary)))
     for picture in pictures:
@@ -60,39 +67,24 @@ def main(config: Examples) -> None:
     print(f"wrote {config.out}")
 
 
-def _spread(paths: list[Path], count: int) -> Iterator[tuple[Shard, int]]:
-    """`count` samples, evenly spread over at most `count` shards, each once."""
-    shards = [open_shard(paths[number]) for number in chosen(len(paths), count)]
-    per_shard, rest = divmod(count, len(shards))
-    for position, shard in enumerate(shards):
-        for number in chosen(len(shard), per_shard + (position < rest)):
-            yield shard, number
-
-
-def _example(
-    shard: Shard, number: int, labeller: Labeller, classes: Set[str], record: Record
-) -> "Example":
-    """The record's entry of a sample; without an image and with a note if it cannot be read."""
+def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str]) -> "Example":
+    """The record's entry of a sample, without an image if that cannot be read."""
     from catlip.label.result import Example
 
     caption = shard.caption(number, shard.drawn(number, seed=0, epoch=0)) or ""
     names = [nouns().name(offset) for offset in labeller(caption)]
-    entry = Example(
+    image = None
+    with suppress(ValueError):
+        image = encoded_image(
+            cropped_pixels(shard.image_bytes(number), lambda width, height: (0, 0, width, height))
+        )
+    return Example(
         key=shard.keys[number],
         caption=caption[:MAX_CHARACTERS],
         classes=[name for name in names if name in classes],
         too_rare=[name for name in names if name not in classes],
+        image=image,
     )
-    try:
-        pixels = cropped_pixels(
-            shard.image_bytes(number), lambda width, height: (0, 0, width, height)
-        )
-    except ValueError as error:
-        record.notes.append(
-            f"{shard.path.name}: {shard.keys[number]} has no readable image: {error}"
-        )
-        return entry
-    return replace(entry, image=encoded_image(pixels))
 
 
 if __name__ == "__main__":

@@ -67,14 +67,9 @@ class ProgramServer:
         longest_s: int = LONGEST_S,
         ranks: int = 1,
     ) -> int:
-        """Run a program, with what it prints in two files. Returns: its exit code.
-
-        Args:
-            environment: variables that it has besides those of the server.
-            ranks: how many processes, which find each other as torchrun's do.
+        """Run a program on so many ranks, with what it prints in two files and these variables
+        besides those of the server. Returns: its exit code.
         """
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
         request |= {"environment": dict(environment), "longest_s": longest_s, "ranks": ranks}
@@ -83,7 +78,6 @@ class ProgramServer:
         return int(self.process.stdout.readline())
 
     def close(self) -> None:
-        """End the server."""
         self.process.communicate()
 
 
@@ -118,9 +112,15 @@ def run(request: dict[str, Any]) -> int:
     """Fork a process for each rank; the exit code of the rank that fared worst."""
     for name in ("output", "errors"):
         Path(request[name]).write_bytes(b"")
-    places = ranks_of(request.pop("ranks"))
+    count, shared = request.pop("ranks"), {}
+    if count > 1:  # as torchrun does
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     processes = []
-    for place in places:
+    for rank in range(count):
+        place = shared and shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         environment = request["environment"] | place
         process = FORK.Process(target=become, kwargs=request | {"environment": environment})
         process.start()
@@ -130,21 +130,7 @@ def run(request: dict[str, Any]) -> int:
     return max((process.exitcode for process in processes), key=abs)
 
 
-def ranks_of(count: int) -> list[dict[str, str]]:
-    """The variables of each rank; none for one alone."""
-    if count == 1:
-        return [{}]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-
-
 def serve() -> None:
-    """Run what is requested. Its processes end as multiprocessing's do, without what Python does to
-    modules at its end: with all these libraries, that takes seconds.
-    """
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
 

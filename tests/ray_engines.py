@@ -14,12 +14,6 @@ from catlip.cli import InputError
 from catlip.system.engines import on_ray
 
 
-def test_without_a_cluster_the_error_says_how_to_start_one(monkeypatch, tmp_path):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where Ray notes a cluster of this machine
-    with pytest.raises(InputError, match=r"--ray-address auto.*ray start"), on_ray("auto", {}):
-        pass
-
-
 @pytest.fixture(scope="module")
 def cluster():
     """Two machines of one processor each, as processes of this one."""
@@ -58,23 +52,20 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
 
 def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     """The last test here: afterwards the cluster has one machine."""
-    sentences = oracle.glosses()[::20]
+    sentences = oracle.glosses()[::40]
     (tmp_path / "captions.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in sentences)
     )
-    label = "-m catlip.label captions.jsonl --part-rows 200 --quiet"
+    label = "-m catlip.label captions.jsonl --part-rows 100 --quiet --labels-dir"
     command = [sys.executable, *label.split()]
-    subprocess.run(
-        [*command, "--labels-dir", "local/labels"], cwd=tmp_path, check=True, capture_output=True
-    )
-    expected = {path.name: path.read_bytes() for path in (tmp_path / "local/labels").glob("*.npz")}
+    subprocess.run([*command, "local"], cwd=tmp_path, check=True, capture_output=True)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "local").glob("*.npz")}
     assert len(expected) > 20
-
-    command += ["--labels-dir", "ray/labels", "--engine", "ray", "--ray-address", cluster.address]
-    labels, pipe = tmp_path / "ray/labels", subprocess.PIPE
+    command += ["ray", "--engine", "ray", "--ray-address", cluster.address]
+    labels, pipe = tmp_path / "ray", subprocess.PIPE
     process = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
     try:
-        while len(list(labels.glob("*.npz"))) < 5:
+        while len(list(labels.glob("*.npz"))) < 3:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         cluster.remove_node(cluster.second, allow_graceful=False)
@@ -85,6 +76,3 @@ def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     assert process.returncode == 0, messages
     assert f"{len(sentences):,}" in output
     assert {path.name: path.read_bytes() for path in labels.glob("*.npz")} == expected
-    before = {path: path.stat().st_mtime_ns for path in labels.iterdir()}
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    assert {path: path.stat().st_mtime_ns for path in labels.iterdir()} == before

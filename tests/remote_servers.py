@@ -1,7 +1,6 @@
 """An S3 server and an HTTP server on this machine, both of which can fail."""
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
@@ -20,11 +19,7 @@ BUCKET = "shards"
 
 
 class S3Server:
-    """moto's server; what it stores outlives a stop.
-
-    Attributes:
-        environment: what a program needs to reach it.
-    """
+    """moto's server; what it stores outlives a stop. `environment` is what a program needs."""
 
     def __init__(self) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -39,7 +34,6 @@ class S3Server:
         self.client.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, content: bytes) -> str:
-        """Store an object; its URL."""
         self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
         return f"s3://{BUCKET}/{key}"
 
@@ -100,13 +94,13 @@ class FaultyServer:
         self.files[path] = content
         return f"http://{self.place}{path}"
 
+    def put_folder(self, folder: Path, prefix: str) -> None:
+        for path in folder.iterdir():
+            self.put(f"/{prefix}/{path.name}", path.read_bytes())
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-    def _next_fault(self) -> str:
-        with self._lock:
-            return self.faults.pop(0) if self.faults else ""
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -118,8 +112,10 @@ class FaultyServer:
 
             def do_GET(self) -> None:
                 server.gets[self.path.partition("?")[0]] += 1
+                with server._lock:
+                    fault = server.faults.pop(0) if server.faults else ""
                 with suppress(ConnectionError):  # of a client that has had enough
-                    self.answer(server._next_fault())
+                    self.answer(fault)
 
             def do_POST(self) -> None:  # a question of the hub
                 self.rfile.read(int(self.headers["Content-Length"]))
@@ -199,9 +195,7 @@ def faulty_server() -> Iterator[FaultyServer]:
 def secrets_in(folder: Path, secrets: tuple[str, ...]) -> list[str]:
     """Files in a folder whose path or content has one of the secrets."""
     found = []
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root, name)
-            written = str(path).encode() + b"\n" + path.read_bytes()
-            found += [f"{path}: {secret}" for secret in secrets if secret.encode() in written]
+    for path in filter(Path.is_file, folder.rglob("*")):
+        content = str(path).encode() + b"\n" + path.read_bytes()
+        found += [f"{path}: {secret}" for secret in secrets if secret.encode() in content]
     return found

@@ -1,7 +1,5 @@
 """Two processes never write into one folder, and a killed one does not stand in the way."""
 
-import errno
-import fcntl
 import os
 import re
 import signal
@@ -59,26 +57,15 @@ def test_the_second_is_refused_or_waits_and_ranks_that_do_not_write_do_not_lock(
     assert str(process) in capsys.readouterr().err
 
 
-def test_a_killed_run_goes_on_at_once_though_its_workers_live(tmp_path: Path) -> None:
-    with held_by_another(tmp_path, with_worker=True):
+def test_a_killed_run_goes_on_at_once_though_its_workers_live_and_leaves_nothing(tmp_path) -> None:
+    with held_by_another(tmp_path / "run", with_worker=True):
         pass
-    with only_writer(tmp_path):
-        assert (tmp_path / NAME).read_text() == f"{os.getpid()}\n"
-    assert not list(tmp_path.parent.glob(f"{tmp_path.name}/*"))
-
-
-def test_nothing_is_left_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
     with only_writer(tmp_path / "run"):
-        assert (tmp_path / "run").is_dir()
+        assert (tmp_path / "run" / NAME).read_text() == f"{os.getpid()}\n"
     assert not list(tmp_path.iterdir())
     with only_writer(tmp_path / "run"):
         (tmp_path / "run" / "log.jsonl").write_text("")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.jsonl"]
-
-
-def lock_folder(folder: Path) -> None:
-    with only_writer(folder):
-        pass
 
 
 def fetch(folder: Path) -> None:
@@ -88,7 +75,7 @@ def fetch(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "write", "refused"),
     [
-        (NAME, lock_folder, True),
+        (NAME, lambda folder: only_writer(folder).__enter__(), True),
         (LOCK, fetch, True),
         (f"0{PART}", fetch, True),
         (".0.PID.tmp", lambda folder: write_atomically(folder / "0", b"data"), False),
@@ -107,13 +94,3 @@ def test_a_link_in_a_shared_folder_does_not_lead_to_another_file(
     with expected:
         write(folder)
     assert target.read_text() == "kept"
-
-
-def test_a_file_system_without_locks_is_warned_of(tmp_path: Path, monkeypatch, capsys) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "lockf", no_locks)
-    with only_writer(tmp_path / "run"):
-        (tmp_path / "run" / "file").write_text("")
-    assert "warning" in capsys.readouterr().err

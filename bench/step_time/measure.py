@@ -32,7 +32,7 @@ from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
-from catlip.system.energy import EnergyMeter
+from catlip.system.machine import EnergyMeter
 from catlip.training.distributed import Place, barrier
 from catlip.training.trainer import Trainer
 

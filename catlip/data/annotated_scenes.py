@@ -16,11 +16,12 @@ on both sides, and none of these drawings is in pre-training.
         the names of the classes
 """
 
+import io
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,26 +32,41 @@ from PIL import Image
 
 from catlip.cli import InputError, run
 from catlip.data import scenes_result as result
-from catlip.data.annotated_plans import (
-    MIN_DRAWINGS,
-    SIDES,
-    Choice,
-    Classes,
-    Plan,
-    choose,
-    make,
-    read_classes,
-)
 from catlip.data.decode import FORMATS
-from catlip.data.scenes_result import Annotated as AnnotatedSide
-from catlip.data.starter.emoji import Map, in_processes, read_sources, render
-from catlip.data.starter.scenes import Sprite
+from catlip.data.starter.emoji import (
+    Drawing,
+    Map,
+    Source,
+    in_processes,
+    read_concepts,
+    read_drawings,
+    read_sources,
+    render,
+)
+from catlip.data.starter.samples import generator, is_thing
+from catlip.data.starter.scenes import (
+    HELD_OUT_PHOTOS,
+    TRAINING_PHOTOS,
+    Placement,
+    Sprite,
+    compose,
+    extent,
+    photo_crop,
+)
 from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
 from catlip.record import Record, write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
+MIN_DRAWINGS = 12  # of a class, on each side
+MAX_OBJECTS = 2  # in a scene, beside the crowd
+OBJECT_SIZE = (0.45, 0.8)  # longer side of an object, relative to the image
+CROWD_FRACTION = 0.05  # fraction of the scenes that have a crowd
+CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
+CROWD_SIZE = (0.12, 0.2)
+QUALITY = 95  # of the JPEGs
+
 RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
 MANIFEST = "scenes.json"
 SHOWN = 6  # scenes of each side in the record
@@ -118,6 +134,161 @@ def main(config: Scenes) -> None:
         _write_record(config, config.record)
 
 
+# What a scene holds
+
+
+Choice = tuple[int, Drawing]  # a class id and one drawing of it
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the data, training or validation: what COCO, ADE20k and ADE20k's file names call
+    it, the split of the starter data whose drawings it uses, and its background photographs.
+    """
+
+    coco: str
+    ade20k: str
+    prefix: str
+    drawings: str
+    photos: tuple[str, ...]
+
+
+SIDES = {
+    "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
+    "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes (name -> group; a class id is a position), and the drawings of which scenes are
+    made: side -> class name -> drawings, and drawing -> its SVG text.
+    """
+
+    groups: dict[str, str]
+    drawings: dict[str, dict[str, list[Drawing]]]
+    svg: dict[Drawing, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures of a scene: its objects, and a crowd of one class behind them, which most scenes
+    lack. `number` is the scene's id, from 1, unique over both sides; `seed` is the data set's.
+    """
+
+    side: str
+    number: int
+    objects: tuple[Sprite[int], ...]
+    crowd: tuple[Sprite[int], ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """A composed scene: its image, the label map [H, W] (1 + class id of each pixel, and 0 for the
+    photograph), and its COCO annotations without ids.
+    """
+
+    jpeg: bytes
+    label_map: NDArray[np.uint8]
+    annotations: list[dict[str, Any]]
+
+
+def read_classes(sources: Sequence[Source]) -> Classes:
+    """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
+    things = [concept for concept in read_concepts() if is_thing(concept)]
+    drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
+    svg: dict[Drawing, str] = {}
+    for name, side in SIDES.items():
+        for source in [source for source in sources if source.split == side.drawings]:
+            of_source = read_drawings(source, things)
+            svg |= of_source
+            for drawing in of_source:
+                drawings[name][drawing.concept.subgroup].append(drawing)
+    groups = {concept.subgroup: concept.group for concept in things}
+    names = [
+        name
+        for name in sorted(groups)
+        if all(len(drawings[side][name]) >= MIN_DRAWINGS for side in SIDES)
+    ]
+    return Classes({name: groups[name] for name in names}, drawings, svg)
+
+
+def choose(
+    classes: Classes, side: str, number: int, seed: int
+) -> tuple[list[Choice], list[Choice]]:
+    """The drawings of one scene, of its objects and of its crowd; all classes are equally likely,
+    and all drawings of a class. The random numbers depend on the seed and the scene alone.
+    """
+    rng = generator(seed, f"annotated/{number}/drawings")
+    names = list(classes.groups)
+
+    def one_of(class_id: int) -> Choice:
+        drawings = classes.drawings[side][names[class_id]]
+        return class_id, drawings[int(rng.integers(len(drawings)))]
+
+    num_objects = int(rng.integers(1, MAX_OBJECTS + 1))
+    of_crowd, *of_objects = rng.choice(len(names), num_objects + 1, replace=False).tolist()
+    crowd_size = 0
+    if rng.random() < CROWD_FRACTION:
+        crowd_size = int(rng.integers(CROWD_COUNT[0], CROWD_COUNT[1] + 1))
+    crowd = [one_of(of_crowd) for _ in range(crowd_size)]
+    return [one_of(class_id) for class_id in of_objects], crowd
+
+
+def make(plan: Plan, size: int) -> Made:
+    """Compose a planned scene, `size` pixels wide and high."""
+    rng = generator(plan.seed, f"annotated/{plan.number}/layout")
+    background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
+    with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
+    image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
+    visible = [(placement.what, placement.mask, False) for placement in objects]
+    visible_crowd = _union(crowd, size) & ~_union(objects, size)
+    if visible_crowd.any():
+        visible.insert(0, (crowd[0].what, visible_crowd, True))
+    label_map = np.zeros((size, size), dtype=np.uint8)
+    for class_id, mask, _ in visible:
+        label_map[mask] = 1 + class_id
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
+    return Made(buffer.getvalue(), label_map, [annotation(*placed) for placed in visible])
+
+
+def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
+    """The COCO annotation, without ids, of an object whose visible pixels are `mask` [H, W]."""
+    left, top, right, bottom = extent(mask)
+    return {
+        "category_id": class_id + 1,
+        "bbox": [float(value) for value in (left, top, right - left, bottom - top)],
+        "area": float(mask.sum()),
+        "iscrowd": int(is_crowd),
+        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+    }
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
+    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1, column by column."""
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    lengths: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
+    return lengths
+
+
+def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
+    """The inverse of `run_lengths`, of a whole segmentation."""
+    values = np.arange(len(coded["counts"])) % 2 == 1
+    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")
+
+
+def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
+    return np.any(
+        [np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0
+    )
+
+
+# The files
+
+
 def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
     """Whether `out` holds a finished build of what is wanted, with all of its images."""
     try:
@@ -156,40 +327,27 @@ def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
     )
 
 
-def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan[Sprite[int]]]:
+def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
     """The plan of every scene, with its drawings rendered."""
     sides = ["train"] * config.train + ["val"] * config.val
     scenes = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    choices = [choice for scene in scenes for choice in (*scene.objects, *scene.crowd)]
-    needed = list(dict.fromkeys(drawing for _, drawing in choices))  # each once, in order
-    side = round(config.size * RENDER_SCALE)
-    rendered = in_parallel(render, map(classes.svg.get, needed), [side] * len(needed))
-    bar = progress(rendered, desc="render", total=len(needed), unit="drawing", disable=config.quiet)
+    needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
+    svg, side = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, svg, [side] * len(needed))
+    bar = progress(rendered, "render", len(needed), unit="drawing", disable=config.quiet)
     pixels = dict(zip(needed, bar, strict=True))
 
-    def sprites(part: Sequence[Choice]) -> tuple[Sprite[int], ...]:
-        return tuple(
-            Sprite(class_id, pixels[drawing]) for class_id, drawing in part if pixels[drawing].size
-        )
+    def sprites(part: Iterable[Choice]) -> tuple[Sprite[int], ...]:
+        return tuple(Sprite(class_id, pixels[d]) for class_id, d in part if pixels[d].size)
 
     return [
-        Plan(
-            scene.side,
-            scene.number,
-            sprites(scene.objects),
-            crowd=sprites(scene.crowd),
-            seed=scene.seed,
-        )
-        for scene in scenes
+        Plan(side, number, sprites(objects), sprites(crowd), config.seed)
+        for number, (side, (objects, crowd)) in enumerate(zip(sides, scenes, strict=True), 1)
     ]
 
 
 def _write(
-    config: Scenes,
-    name: str,
-    classes: Classes,
-    plans: Sequence[Plan[Sprite[int]]],
-    in_parallel: Map,
+    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
 ) -> None:
     """The images and annotations of one side, in both layouts."""
     side = SIDES[name]
@@ -199,15 +357,10 @@ def _write(
     ade20k_label_maps = config.out / "ade20k" / "annotations" / side.ade20k
     for folder in (coco_images, coco_annotations, ade20k_images, ade20k_label_maps):
         folder.mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    bar = progress(
-        in_parallel(make, plans, [config.size] * len(plans)),
-        desc=f"compose {name}",
-        total=len(plans),
-        unit="scene",
-        disable=config.quiet,
-    )
+    images, annotations = [], []
+    composed = in_parallel(make, plans, [config.size] * len(plans))
+    unit = f"{name} scene"
+    bar = progress(composed, "compose", len(plans), unit=unit, disable=config.quiet)
     for plan, made in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (coco_images / file_name).write_bytes(made.jpeg)
@@ -240,7 +393,6 @@ def _card(arguments: dict[str, int], classes: Classes) -> str:
 
 
 def _write_record(config: Scenes, path: Path) -> None:
-    """The record for the report: how many objects the scenes hold, and some of the scenes."""
     annotated = {}
     with Record(path, result.Scenes, config) as record:
         for name, side in SIDES.items():
@@ -250,7 +402,7 @@ def _write_record(config: Scenes, path: Path) -> None:
             images, annotations = content["images"], content["annotations"]
             objects = [item for item in annotations if not item["iscrowd"]]
             counts = Counter(item["category_id"] for item in objects)
-            annotated[name] = AnnotatedSide(
+            annotated[name] = result.Annotated(
                 images=len(images),
                 objects=len(objects),
                 crowds=len(annotations) - len(objects),
@@ -276,20 +428,10 @@ def _picture(
     for annotation in annotations:
         if annotation["image_id"] == image["id"]:
             left, top, width, height = annotation["bbox"]
-            truth.append(
-                {
-                    "class": annotation["category_id"] - 1,
-                    "box": [left, top, left + width, top + height],
-                    "mask": encoded_mask(mask_of(annotation["segmentation"])),
-                }
-            )
+            box = [left, top, left + width, top + height]
+            mask = encoded_mask(mask_of(annotation["segmentation"]))
+            truth.append({"class": annotation["category_id"] - 1, "box": box, "mask": mask})
     return {"key": image["file_name"], "image": encoded_image(pixels), "truth": truth}
-
-
-def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
-    """The mask [H, W] of COCO's uncompressed RLE; the inverse of `run_lengths`."""
-    values = np.arange(len(coded["counts"])) % 2 == 1
-    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,8 @@ DRAWS = 2 * CROP_ATTEMPTS + 3
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random resized crop and horizontal flip.
-
-    Attributes:
-        crop_scale: the least and greatest fraction of the picture's area that a crop covers.
-        crop_ratio: the least and greatest width : height of a crop.
-        flip: the probability of a horizontal flip.
+    """A crop of a fraction of the picture's area and a ratio of width to height in these ranges,
+    and the probability of a horizontal flip.
     """
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
@@ -37,9 +33,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise InputError(
-                f"crop scale {low} {high} must be two fractions of the area, 0 < low <= high <= 1"
-            )
+            raise InputError(f"crop scale {low} {high} must be two fractions, 0 < low <= high <= 1")
 
 
 def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
@@ -52,10 +46,8 @@ def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
 def random_crop(
     encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """A random crop of the picture, [resolution, resolution, 3] RGB.
-
-    It is within two grey levels of torchvision's resized_crop. A picture that cannot be used is a
-    PictureError. `draws` are [DRAWS] numbers in [0, 1).
+    """A random crop of the picture, [resolution, resolution, 3] RGB, within two grey levels of
+    torchvision's resized_crop. `draws` are [DRAWS] numbers in [0, 1). Raises: PictureError.
     """
     # Not above: recipes, which hold an Augmentation, are read before torch is imported.
     import torch

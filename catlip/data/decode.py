@@ -26,11 +26,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
-# Each scan of a JPEG, even a scan of 20 bytes, visits every block of the picture again: about .8 ns
-# per pixel on an AMD EPYC. A progressive JPEG by libjpeg has 10 scans, by other encoders some more,
-# and none has a hundred; a baseline one has one, or one for each colour. MAX_SCANNED_PIXELS limits
-# large pictures to the time of 100 scans of 20 megapixels, under 2 s; at MAX_PIXELS it still allows
-# 20 scans.
+# Each scan of a JPEG, even one of 20 bytes, visits every block again: .8 ns a pixel on an AMD EPYC.
+# Progressive JPEGs have some 10 scans. MAX_SCANNED_PIXELS limits large pictures to the time of 100
+# scans of 20 megapixels, under 2 s; at MAX_PIXELS it still allows 20 scans.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
 
@@ -40,11 +38,8 @@ EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used.
-
-    Attributes:
-        cause: why, in one of a few fixed phrases, so that it can be counted.
-        detail: what exactly is wrong.
+    """A picture that cannot be used: the cause, in one of a few fixed phrases that can be counted,
+    and what exactly is wrong.
     """
 
     def __init__(self, cause: str, detail: object):

@@ -31,12 +31,7 @@ BLOCK_ROWS = 32
 
 @dataclass(frozen=True)
 class Frame:
-    """The frame header of an ordinary JPEG.
-
-    Attributes:
-        width, height: in pixels.
-        at: its offset in the file, in bytes.
-    """
+    """The frame header of an ordinary JPEG, which is `at` bytes into the file."""
 
     width: int
     height: int

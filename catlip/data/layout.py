@@ -18,11 +18,8 @@ SPLITS = ("train",), ("val", "test")  # of the second, the first that is there
 
 @dataclass(frozen=True)
 class Layout:
-    """A labelled data set on disk.
-
-    Attributes:
-        kind: the part of its spelling before the colon.
-        splits: train and test, each a folder or a tar; empty for kinds with files of their own.
+    """A labelled data set on disk; `splits` are train and test, each a folder or a tar, or empty
+    for kinds with files of their own.
     """
 
     kind: str
@@ -54,8 +51,6 @@ def find_layout(spelling: str) -> Layout:
         paths = [path for name in names for path in (root / name, root / f"{name}.tar")]
         splits += [path for path in paths if path.exists()][:1]
         if not splits or splits[-1] not in paths:
-            raise InputError(
-                f"{root} has no {'/ or '.join(names)}/ with a folder of images per class or with "
-                f"tars, and no {'.tar or '.join(names)}.tar"
-            )
+            wanted = " or ".join(names)
+            raise InputError(f"{root} has no folder {wanted} of images per class, nor such a .tar")
     return Layout(kind, root, tuple(splits))

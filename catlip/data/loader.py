@@ -26,11 +26,9 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 @dataclass
 class RaggedLabels:
-    """The class ids of each image of a batch; an image may have none.
+    """The class ids of each image of a batch, at most once per image; an image may have none.
 
-    Attributes:
-        values: [sum K] int64, class ids, at most once per image.
-        offsets: [B + 1] int64; image i has values[offsets[i] : offsets[i + 1]].
+    Image i has values[offsets[i] : offsets[i + 1]]; both are int64, [sum K] and [B + 1].
     """
 
     values: Tensor
@@ -48,13 +46,12 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device.
+    """One micro-batch of one device, with `labels` and `tokens` only if the objective needs them.
 
     Attributes:
         images: [B, 3, H, W] uint8.
         keys: [B] sample keys.
-        labels: the class ids of each image, when the objective needs "labels".
-        tokens: [B, 77] int64, the tokenized captions, when the objective needs "tokens".
+        tokens: [B, 77] int64, the tokenized captions.
         broken: the samples that could not be read; each is replaced by another of the batch.
     """
 
@@ -68,11 +65,10 @@ class Batch:
         return len(self.images)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`; from pinned memory, the copy overlaps with work there."""
+        # From pinned memory, the copy overlaps with work on the device.
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory."""
         return self._map(Tensor.pin_memory)
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
@@ -97,9 +93,8 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of n captions, which are given as (shard, sample number, number of its caption).
-
-    Two arrays: `values` [sum K] int64 and `offsets` [n + 1] int64.
+    """Class ids of n captions, given as (shard, sample number, number of its caption): `values`
+    [sum K] int64 and `offsets` [n + 1] int64.
     """
 
     def __call__(
@@ -111,15 +106,8 @@ class LabelSource(Protocol):
 class DataPath:
     """Everything that determines the batches of a run.
 
-    Attributes:
-        shards: what to train on.
-        order: which sample each position of the stream holds.
-        plan: which positions each step takes.
-        augmentation, seed: how each image is cropped and flipped.
-        accumulation, rank, world_size: a step's batch is split over micro-steps, and each
-            micro-step over ranks.
-        labels, tokenize: how to make the two optional fields of a batch, `labels` and `tokens`.
-        max_broken: the fraction of the samples that may be broken.
+    A step's batch is split over `accumulation` micro-steps, and each micro-step over ranks.
+    `labels` and `tokenize` make the two optional fields of a batch.
     """
 
     shards: Shards
@@ -141,15 +129,13 @@ class DataPath:
 
         The batches do not depend on `num_workers`; see `catlip.data.workers.Items`.
         """
-        numbers = range(first_step * self.accumulation, len(self.plan) * self.accumulation)
         seen, broken = 0, BrokenImages()
-        largest = max(3 * size.batch * size.resolution**2 for size in self.plan.sizes)
         items = Items(
             _MicroBatches(self),
-            numbers,
+            range(first_step * self.accumulation, len(self.plan) * self.accumulation),
             num_workers,
             pin_memory=pin_memory,
-            item_bytes=largest,
+            item_bytes=max(3 * size.batch * size.resolution**2 for size in self.plan.sizes),
             fetches=isinstance(self.shards, ShardSet) and self.shards.remote,
         )
         for batch in items:
@@ -173,13 +159,10 @@ class _MicroBatches(Dataset[Batch]):
         if isinstance(path.shards, ShardSet):
             path.shards.expect(*path.order.windows_at(start))
         positions = np.arange(start, start + step.batch)
-        shards, numbers = path.order(positions)
-        samples = [
-            (path.shards[shard], int(number)) for shard, number in zip(shards, numbers, strict=True)
-        ]
-        images, samples, broken = self._images(
-            samples, step.resolution, draws_at(path.seed, start, step.batch)
-        )
+        located = zip(*path.order(positions), strict=True)
+        samples = [(path.shards[shard], int(number)) for shard, number in located]
+        draws = draws_at(path.seed, start, step.batch)
+        images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
         epochs = (positions // path.order.total).tolist()
         captions = [

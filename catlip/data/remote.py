@@ -6,9 +6,8 @@ file has changed when its *identity* has: the size in bytes, a space, and the ET
 storage has in its place. The cache is the folder `shards` of the user's cache; it holds at most
 `$CATLIP_SHARD_CACHE_GB` gigabytes.
 
-Requests are made only for files that the user names. Drivers find credentials in their usual places
-(environment variables, their files); `catlip.system.urls` handles credentials in a URL. Every error
-of a driver becomes an InputError that names the URL.
+Drivers find credentials in their usual places (environment variables, their files);
+`catlip.system.urls` handles credentials in a URL. Every error of a driver becomes an InputError.
 """
 
 import asyncio
@@ -77,7 +76,8 @@ def size_in(identity: str) -> int:
 
 def open_remote(path: Path, identity: str) -> io.FileIO:
     """The remote file of this identity, from the cache or fetched into it, open for reading."""
-    return _cache().open(*_entry(path, identity))
+    fill = functools.partial(_fetch_into, path, identity)
+    return _cache().open(_name(path, identity), size_in(identity), fill)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -100,24 +100,19 @@ def read_file(path: Path) -> bytes:
 
 
 def get_file(path: Path, target: Path) -> None:
-    """Copy a remote file to a local path, uncached."""
     with io.FileIO(target, "w") as file:
         _fetch_into(path, identity_of(path), file)
 
 
 def put_file(source: Path, path: Path) -> None:
-    """Write a local file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.put_file(str(source), url))
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a small file to a URL, whole or not at all."""
     _write(path, lambda files, url: files.pipe_file(url, content))
 
 
 def remove_file(path: Path) -> None:
-    """Delete a remote file, if it exists."""
-
     def ask() -> None:
         with suppress(FileNotFoundError):
             _driver(path).rm_file(with_credentials(path))
@@ -150,23 +145,18 @@ def names_in(folder: Path) -> set[str]:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process.
-
-    A file that cannot be fetched is left to the code that reads it, which reports the error.
+    """Fetches remote files that will be read soon, in threads of this process. A file that cannot
+    be fetched is left to the code that reads it, which reports the error.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()  # a forked process has not these threads
         self._wanted: collections.deque[Path] = collections.deque()
         self._newly = threading.Condition()
-        self._identities: dict[Path, str] = {}
+        self.identities: dict[Path, str] = {}  # of the files fetched so far
         self._since = 0.0
         for _ in range(THREADS_AHEAD):
             threading.Thread(target=self._fetch, daemon=True).start()
-
-    def identity_of(self, path: Path) -> str | None:
-        """The identity that the file had when it was fetched; None if it was not fetched yet."""
-        return self._identities.get(path)
 
     def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
         """Fetch the files that are read now, and then those that are read next.
@@ -176,12 +166,11 @@ class Ahead:
         self._since = time.time()
         cache = _cache()
         with self._newly:
-            known = {path: self._identities[path] for path in now if path in self._identities}
-            self._identities = known
+            known = {path: self.identities[path] for path in now if path in self.identities}
+            self.identities = known
             for path, identity in known.items():
                 cache.touch(_name(path, identity))
-            self._wanted = collections.deque(path for path in now if path not in known)
-            self._wanted += next_
+            self._wanted = collections.deque([*(path for path in now if path not in known), *next_])
             self._newly.notify_all()
 
     def _fetch(self) -> None:
@@ -192,16 +181,16 @@ class Ahead:
                 path, since = self._wanted.popleft(), self._since
             with suppress(InputError, OSError):
                 identity = identity_of(path)
-                room = _cache().add(*_entry(path, identity), unused_since=since)
+                room = _cache().add(
+                    _name(path, identity),
+                    size_in(identity),
+                    functools.partial(_fetch_into, path, identity),
+                    unused_since=since,
+                )
                 with self._newly:
-                    self._identities[path] = identity
+                    self.identities[path] = identity
                     if not room:
                         self._wanted.clear()
-
-
-def _entry(path: Path, identity: str) -> tuple[str, int, Callable[[io.FileIO], None]]:
-    """Name, size and content of a file in the cache, as `FileCache` takes them."""
-    return _name(path, identity), size_in(identity), functools.partial(_fetch_into, path, identity)
 
 
 def _name(path: Path, identity: str) -> str:
@@ -222,57 +211,46 @@ def _cache() -> FileCache:
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     """Copy the remote file of this identity into `file`, a block at a time."""
     url, size, done = with_credentials(path), size_in(identity), 0
-    while done < size:
+    # Otherwise hf would list the folder to know the size, and read more than was asked for.
+    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+
+    def block() -> bytes:
+        """The next bytes, up to the file's end if the server knows no ranges."""
         end = min(done + BLOCK_BYTES, size)
-        content = _with_retries(
-            path, functools.partial(_block, path, url, done, end=end, size=size)
-        )
-        rest = memoryview(content)
+        content: bytes = _driver(path).cat_file(url, start=done, end=end, **more)
+        if len(content) == size:
+            return content[done:]
+        if len(content) != end - done:
+            raise EOFError(f"received {len(content):,} of {end - done:,} bytes")
+        return content
+
+    while done < size:
+        rest = memoryview(_with_retries(path, block))
         while rest:
             count = os.pwrite(file.fileno(), rest, done)
             rest, done = rest[count:], done + count
-    if (now := identity_of(path)) != identity:
+    if identity_of(path) != identity:
         raise InputError(
-            f"{url_of(path)} has changed (from {identity!r} to {now!r}) since it was looked at; "
-            "run the command again"
+            f"{url_of(path)} has changed since it was looked at; run the command again"
         )
 
 
-def _block(path: Path, url: str, start: int, *, end: int, size: int) -> bytes:
-    """The bytes from `start` to `end`, or to the file's end if the server knows no ranges."""
-    # Otherwise hf would list the folder to know the size, and read more than was asked for.
-    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
-    content: bytes = _driver(path).cat_file(url, start=start, end=end, **more)
-    if len(content) == size:
-        return content[start:]
-    if len(content) != end - start:
-        raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
-    return content
-
-
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
-    """Write a file whole or not at all.
-
-    Object stores show only whole files. On a disk, the file is written under another name first.
-    """
+    """Write a file whole or not at all."""
     files, url = _driver(path), with_credentials(path)
 
     def ask() -> None:
-        if _scheme(path) != DISK:
+        if _scheme(path) != DISK:  # object stores show only whole files
             write(files, url)
-            return
-        write(files, f"{url}{PART}")
-        files.mv(f"{url}{PART}", url)
+        else:
+            write(files, f"{url}{PART}")
+            files.mv(f"{url}{PART}", url)
 
     _with_retries(path, ask, does="written")
 
 
 def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
-    """The result of a request, which is made again after errors that may pass.
-
-    Args:
-        does: what is done to the file, for messages: "read", "written", ...
-    """
+    """The result of a request, which is made again after errors that may pass."""
     end = time.monotonic() + GIVE_UP_S
     for delay in (*DELAYS_S, None):
         try:
@@ -293,15 +271,13 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
 
 def _is_temporary(error: Exception) -> bool:
     """Whether the same request may succeed later."""
-    status = _http_status(error)
-    if status is not None:
+    if status := _http_status(error):
         return status >= 500 or status in RETRY_STATUSES
     if isinstance(error, FileNotFoundError):
         # fsspec raises it for a failed connection as well, with the cause.
         return error.__cause__ is not None
-    if "Credentials" in type(error).__name__:
-        return False
-    return not isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
+    refused = isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
+    return not refused and "Credentials" not in type(error).__name__
 
 
 def _http_status(error: BaseException | None) -> int | None:
@@ -317,8 +293,7 @@ def _http_status(error: BaseException | None) -> int | None:
 
 
 def _what_failed(path: str | Path, error: Exception, does: str) -> str:
-    url = url_of(path)
-    status = _http_status(error)
+    url, status = url_of(path), _http_status(error)
     if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
         return f"{url} is not there"
     if status in (401, 403) or isinstance(error, PermissionError):
@@ -366,11 +341,8 @@ def _driver(path: str | Path) -> Any:
 
 @functools.cache
 def _answer_class() -> type[Any]:
-    """Answers of http(s) servers that end, whatever the server does.
-
-    A driver reads an answer to its end, as it comes. These answers have a bounded size and a
-    bounded time, are not unpacked (to a thousand times their size), and have the range that was
-    asked for.
+    """Answers of http(s) servers, of bounded size and time, that are not unpacked (to a thousand
+    times their size) and have the range that was asked for; a driver reads whatever comes.
     """
     import aiohttp
 
@@ -387,11 +359,8 @@ def _answer_class() -> type[Any]:
                 raise TimeoutError(f"its server sends no whole header in {STALLED_S} s") from None
             if self.status not in (200, 206):
                 return self
-            encoding = self.headers.get("Content-Encoding", "identity")
-            if encoding != "identity":
-                raise ValueError(
-                    f"its server packs it ({encoding[:20]!a}), which was not asked for"
-                )
+            if self.headers.get("Content-Encoding", "identity") != "identity":
+                raise ValueError("its server packs it, which was not asked for")
             if self.status == 206:
                 asked = self.request_info.headers.get("Range", "")
                 got = self.headers.get("Content-Range", asked)

@@ -10,15 +10,14 @@ To make room, the files used longest ago are deleted. A process that has such a 
 read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
 """
 
-import errno
 import fcntl
 import io
 import math
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.cli import InputError
@@ -29,48 +28,41 @@ PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 
+Fill = Callable[[io.FileIO], None]  # writes the content of a file
 
+
+class NoRoomError(Exception):
+    """There is no room for a file that is not needed yet."""
+
+
+@dataclass(frozen=True)
 class FileCache:
-    """The files in a folder, of at most `limit` bytes together.
-
-    Args:
-        advice: ends the message about a file that is larger than `limit`.
+    """The files in `folder`, of at most `limit` bytes together. `advice` ends the message about a
+    file that is larger.
     """
 
-    def __init__(self, folder: Path, limit: int, advice: str):
-        self.folder = folder
-        self.limit = limit
-        self.advice = advice
+    folder: Path
+    limit: int
+    advice: str
 
-    def open(self, name: str, size: int, fill: Callable[[io.FileIO], None]) -> io.FileIO:
-        """The file of this name and size in bytes, open for reading; if it is not there, `fill`
-        writes its content.
-        """
+    def open(self, name: str, size: int, fill: Fill) -> io.FileIO:
+        """The file of this name and size in bytes, open for reading."""
         while True:
-            if file := self._opened(name, size):
+            file = self._opened(name, size) or self._fetched(name, size, fill, math.inf)
+            if file:
                 return file
-            with self._fetching(name, wait=True) as part:
-                if part and not self.touch(name):
-                    self._make_room(part, size, math.inf)
-                    return self._filled(part, name, fill)
 
-    def add(
-        self, name: str, size: int, fill: Callable[[io.FileIO], None], *, unused_since: float
-    ) -> bool:
+    def add(self, name: str, size: int, fill: Fill, *, unused_since: float) -> bool:
         """Fetch a file, unless it is there or another process is fetching it.
 
-        Args:
-            unused_since: only files that were last used before this time are deleted to make room.
-        Returns: False when that does not make enough room.
+        Only files that were last used before `unused_since` are deleted to make room. Returns
+        False when that does not make enough room.
         """
-        if self.touch(name):
-            return True
-        with self._fetching(name, wait=False) as part:
-            if not part or self.touch(name):
-                return True
-            if not self._make_room(part, size, unused_since):
-                return False
-            self._filled(part, name, fill).close()
+        try:
+            if not self.touch(name) and (file := self._fetched(name, size, fill, unused_since)):
+                file.close()
+        except NoRoomError:
+            return False
         return True
 
     def touch(self, name: str) -> bool:
@@ -82,70 +74,47 @@ class FileCache:
         return True
 
     def _opened(self, name: str, size: int) -> io.FileIO | None:
-        """The file of this name, open for reading; None if it is not there.
-
-        What is there in its place is deleted: a link, a pipe, or a file that was cut short.
-        """
         path = self.folder / name
         try:
-            # A pipe that is opened without O_NONBLOCK waits for a writer.
-            file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                path.unlink(missing_ok=True)
-            elif error.errno != errno.ENOENT:
-                raise
+            file = io.FileIO(path)
+        except FileNotFoundError:
             return None
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
-            file.close()
-            path.unlink(missing_ok=True)
+        if os.fstat(file.fileno()).st_size == size:
+            os.utime(file.fileno())
+            return file
+        path.unlink(missing_ok=True)  # somebody has cut it short
+        return None
+
+    def _fetched(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
+        """The file, fetched by this process; None if another has fetched it or, with a finite
+        `unused_since`, is fetching it.
+        """
+        path, temporary = self.folder / name, self.folder / f"{name}{PART}"
+        part = io.FileIO(open_no_link(temporary), "r+")
+        if not _lock(part, wait=unused_since == math.inf):
             return None
-        os.utime(file.fileno())
-        return file
-
-    @contextmanager
-    def _fetching(self, name: str, wait: bool) -> Iterator[io.FileIO | None]:
-        """The locked temporary file; None if another process has locked it and `wait` is false."""
-        path = self.folder / f"{name}{PART}"
-        while True:
-            try:
-                part = io.FileIO(open_no_link(path), "r+")
-            except OSError as error:
-                raise in_cache(error, path) from None
-            if not _lock(part, wait):
-                part.close()
-                yield None
-                return
-            if is_still_at(part.fileno(), path):
-                break
-            part.close()  # it was renamed or deleted before it was locked here
-        os.ftruncate(part.fileno(), 0)  # what a killed process left would count as reserved
         try:
-            yield part
-        finally:
-            if is_still_at(part.fileno(), path):
-                path.unlink()
-            _release(part)
-
-    def _filled(self, part: io.FileIO, name: str, fill: Callable[[io.FileIO], None]) -> io.FileIO:
-        temporary, path = self.folder / f"{name}{PART}", self.folder / name
-        try:
+            if not is_still_at(part.fileno(), temporary) or self.touch(name):
+                return None
+            os.ftruncate(part.fileno(), 0)  # what a killed process left would count as reserved
+            self._reserve(part, size, unused_since)
             fill(part)
             os.fsync(part.fileno())
-            # Opened before it is renamed: from then on another process may delete it.
-            file = io.FileIO(temporary)
             with self._accounts():  # who counts must find the file under one of its names
                 os.rename(temporary, path)
+            part.seek(0)
+            return part
         except OSError as error:
             raise in_cache(error, path) from None
-        return file
+        finally:
+            if is_still_at(part.fileno(), temporary):
+                temporary.unlink()
+            # A process forked meanwhile has the file open too: closing it would not unlock it.
+            fcntl.flock(part, fcntl.LOCK_UN)
 
-    def _make_room(self, part: io.FileIO, size: int, unused_since: float) -> bool:
-        """Give the temporary file its final size, once all files together fit into `limit` bytes.
-
-        Waits while other files are being fetched. If `unused_since` restricts which files may be
-        deleted, it returns False instead of waiting.
+    def _reserve(self, part: io.FileIO, size: int, unused_since: float) -> None:
+        """Give the temporary file its final size, once all files together fit into `limit` bytes;
+        wait for that while other files are being fetched, unless `unused_since` is finite.
         """
         if size > self.limit:
             raise InputError(
@@ -154,29 +123,27 @@ class FileCache:
             )
         while True:
             with self._accounts():
-                used = self._delete_down_to(self.limit - size, unused_since)
-                if has_room := used + size <= self.limit:
+                if self._delete_down_to(self.limit - size, unused_since):
                     os.ftruncate(part.fileno(), size)
-            if has_room or unused_since < math.inf:
-                return has_room
+                    return
+            if unused_since < math.inf:
+                raise NoRoomError
             time.sleep(WAIT_S)
 
     @contextmanager
     def _accounts(self) -> Iterator[None]:
         """Only one process at a time counts, deletes, reserves and renames."""
-        lock = io.FileIO(open_no_link(self.folder / LOCK), "r+")
-        _lock(lock, wait=True)
-        try:
-            yield
-        finally:
-            _release(lock)
+        with io.FileIO(open_no_link(self.folder / LOCK), "r+") as lock:
+            _lock(lock, wait=True)
+            try:
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
-    def _delete_down_to(self, most: int, unused_since: float) -> int:
-        """Delete the files used longest ago, until at most `most` bytes are left.
+    def _delete_down_to(self, limit: int, unused_since: float) -> bool:
+        """Delete the files used longest ago, until at most `limit` bytes are left.
 
-        Files that were used at `unused_since` or later are kept.
-
-        Returns: how many bytes are left, which may be more.
+        Files that were used at `unused_since` or later are kept. Returns: whether that sufficed.
         """
         files = []
         for entry in os.scandir(self.folder):
@@ -186,14 +153,14 @@ class FileCache:
                     files.append((status.st_mtime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
         for last_use, size, path in sorted(files):
-            if used <= most:
+            if used <= limit:
                 break
             if path.suffix == PART:
                 used -= size if _delete_abandoned(path) else 0
             elif last_use < unused_since:
                 path.unlink(missing_ok=True)
                 used -= size
-        return used
+        return used <= limit
 
 
 def _delete_abandoned(part: Path) -> bool:
@@ -202,17 +169,17 @@ def _delete_abandoned(part: Path) -> bool:
         file = io.FileIO(part)
     except FileNotFoundError:
         return False  # it was renamed, so its bytes are still in use
-    if not _lock(file, wait=False):
-        file.close()
-        return False
-    if is_still_at(file.fileno(), part):
-        part.unlink()
-    _release(file)
+    with file:
+        if not _lock(file, wait=False):
+            return False
+        if is_still_at(file.fileno(), part):
+            part.unlink()
+        fcntl.flock(file, fcntl.LOCK_UN)
     return True
 
 
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file. Returns: whether that succeeded, which it always does with `wait`.
+    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it is locked.
 
     This lock also keeps out other threads of this process, which a POSIX lock does not.
     """
@@ -221,9 +188,3 @@ def _lock(file: io.FileIO, wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _release(file: io.FileIO) -> None:
-    # A process forked meanwhile has the file open too: closing it here would not unlock it.
-    fcntl.flock(file, fcntl.LOCK_UN)
-    file.close()

@@ -1,11 +1,9 @@
 """All shards of a data set; a shard is opened when one of its samples is read.
 
-An epoch is planned from the number of samples of each shard, and data sets are told apart by the
-digests of their shards. Both are stored in one small file in the user's cache. The first start
-reads every shard, on all cores; a later start checks only each shard's size, times and inode. For a
-remote shard, both are known once it was indexed, by `catlip.label` for example, and no later start
-asks its storage. A remote shard is fetched when it is read; those of the next window are fetched in
-the background.
+The number of samples of each shard, from which an epoch is planned, and the digests, by which data
+sets are told apart, are stored in one small file in the user's cache. The first start reads every
+shard, on all cores; a later start checks only each shard's size, times and inode. A remote shard,
+once indexed, is not asked for at a start; those of the next window are fetched in the background.
 """
 
 import functools
@@ -39,14 +37,11 @@ Skipped = Mapping[str, tuple[int, str]]
 
 
 class ShardSet:
-    """The shards at `paths`; at most OPEN_SHARDS of them have their index in memory.
+    """The shards at `paths` [S]; at most OPEN_SHARDS of them have their index in memory.
 
     Attributes:
-        paths: [S] the tars.
-        counts: [S] int64, samples in each.
-        digests: [S] bytes, of the content of each.
+        counts, digests: [S] how many samples each has, int64, and the digest of its content, bytes.
         skipped: number of a shard -> the samples left out of it; shards without any are absent.
-        remote: whether any shard is remote.
     """
 
     def __init__(
@@ -91,11 +86,10 @@ class ShardSet:
 
     @property
     def digest(self) -> str:
-        """A digest of the content of all shards in their order, without their paths and names."""
+        """Of the content of all shards in their order, without their paths and names."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def skipped_by_cause(self) -> dict[str, int]:
-        """Cause -> how many samples of all shards were left out."""
         counts = Counter[str]()
         for by_cause in self.skipped.values():
             counts.update({cause: count for cause, (count, _) in by_cause.items()})
@@ -103,19 +97,17 @@ class ShardSet:
 
     def first_skipped(self) -> list[str]:
         """The first sample left out of each shard for each cause, as "PATH:NAME (CAUSE)"."""
-        lines = []
-        for number, by_cause in self.skipped.items():
-            for cause, (_, name) in by_cause.items():
-                lines.append(f"{self.paths[number]}:{name} ({cause})")
-        return lines
+        return [
+            f"{self.paths[number]}:{name} ({cause})"
+            for number, by_cause in self.skipped.items()
+            for cause, (_, name) in by_cause.items()
+        ]
 
     def _open(self, number: int) -> Shard:
         path = self.paths[number]
-        shard = open_shard(path, self._ahead.identity_of(path) if self._ahead else None)
+        shard = open_shard(path, self._ahead.identities.get(path) if self._ahead else None)
         if shard.digest.encode() != self.digests[number]:
-            raise InputError(
-                f"shard {shard.path} has changed since the start; run the command again"
-            )
+            raise InputError(f"shard {path} has changed since the start; run the command again")
         return shard
 
 
@@ -124,14 +116,13 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
     statuses = _statuses(paths)
     counts, digests, skipped = _known(paths, statuses)
     if new := np.flatnonzero(counts < 0).tolist():
-        contents = _contents([paths[number] for number in new], len(paths), quiet)
+        contents = _contents(list(dict.fromkeys(paths[number] for number in new)), quiet)
         for number in new:
-            content = contents[paths[number]]
-            statuses[number], counts[number] = content.status, content.count
-            digests[number] = content.digest.encode()
+            statuses[number], counts[number], digest, left_out = contents[paths[number]]
+            digests[number] = digest.encode()
             skipped.pop(number, None)
-            if content.skipped:
-                skipped[number] = content.skipped
+            if left_out:
+                skipped[number] = left_out
         _keep(paths, counts, digests, skipped=skipped, statuses=statuses)
     return ShardSet(paths, counts, digests, skipped)
 
@@ -183,12 +174,8 @@ def _known(
     )
 
 
-def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, Content]:
-    """What is in the new shards, each opened once.
-
-    Raises: one InputError for all shards that cannot be read.
-    """
-    paths = list(dict.fromkeys(new))
+def _contents(paths: Sequence[Path], quiet: bool) -> dict[Path, Content]:
+    """What is in these shards; one InputError for all that cannot be read."""
     num_remote = sum(map(is_remote, paths))
     if num_remote and not quiet:
         print(
@@ -207,19 +194,11 @@ def _contents(new: Sequence[Path], num_shards: int, quiet: bool) -> dict[Path, C
             leave=False,
         )
         contents = dict(results)
-    refused = []
-    for path in paths:
-        if isinstance(content := contents[path], InputError):
-            refused.append((path, content))
-        elif isinstance(content, OSError):
-            raise content
-    if len(refused) == 1:
-        raise refused[0][1]
-    if refused:
-        names = ", ".join(path.name for path, _ in refused[1:MAX_NAMED])
-        more = f" and {len(refused) - MAX_NAMED} more" if len(refused) > MAX_NAMED else ""
-        raise InputError(
-            f"{len(refused)} of {num_shards} shards cannot be read: {refused[0][1]}; also "
-            f"{names}{more}"
-        )
+    errors = [contents[path] for path in paths if isinstance(contents[path], Exception)]
+    for error in errors:
+        if isinstance(error, OSError):
+            raise error
+    if errors:
+        more = f" (and {len(errors) - MAX_NAMED} more)" if len(errors) > MAX_NAMED else ""
+        raise InputError("; ".join(map(str, errors[:MAX_NAMED])) + more)
     return contents

@@ -2,10 +2,8 @@
 
 A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
 headers are read once; the offset of each member is stored in the user's cache, for the shard's
-path, size, times and inode. After that, reading a sample takes one `pread`: samples can be read in
-any order at the same cost, and nothing is extracted. A digest of the content is stored with the
-offsets. Labels and runs refer to that digest, not to a path or time, so shards may be moved and
-copied, but their content may not change.
+path, size, times and inode. After that, reading a sample takes one `pread`, in any order. Labels
+and runs refer to the digest of the content, not to a path or time: shards may be moved and copied.
 
 A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
 stored for its URL, size and ETag, and so are known also while it is not on this machine.
@@ -23,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import braceexpand
 import numpy as np
@@ -50,12 +48,8 @@ OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows 
 
 @dataclass(frozen=True, eq=False)
 class Shard(TarIndex):
-    """A tar whose samples can be read.
-
-    Attributes:
-        path: the tar.
-        identity: changes when the file at `path` does (its path, size, times or inode; for a remote
-            shard, its size or ETag).
+    """A tar whose samples can be read; its `identity` changes when the file at `path` does (its
+    path, size, times or inode; for a remote shard, its size or ETag).
     """
 
     path: Path
@@ -66,7 +60,6 @@ class Shard(TarIndex):
 
     @property
     def num_bytes(self) -> int:
-        """The size of the tar."""
         return size_in(self.identity) if is_remote(self.path) else self.path.stat().st_size
 
     def image_bytes(self, number: int) -> bytes:
@@ -85,7 +78,6 @@ class Shard(TarIndex):
         return captions_at(self._descriptor, self.text[number], self.meta[number])
 
     def caption(self, number: int, which: int = 0) -> str | None:
-        """One of the captions of sample `number`."""
         return self.captions(number)[which]
 
     def drawn(self, number: int, seed: int, epoch: int) -> int:
@@ -113,8 +105,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        remote = is_remote(pattern)
-        if remote:
+        if remote := is_remote(pattern):
             pattern = url_of(take_credentials(pattern))
             is_folder = not pattern.lower().endswith(TAR) and not glob.has_magic(pattern)
         else:
@@ -123,9 +114,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
             pattern = f"{pattern.rstrip('/')}/*{TAR}"
         for name in braceexpand.braceexpand(pattern):
             if remote and url_of(Path(name)) != name:
-                raise InputError(
-                    f"{name} has an empty or '.' folder in its path, which is not supported"
-                )
+                raise InputError(f"{name} has an empty or '.' folder in its path")
             if glob.has_magic(name):
                 matches = find_remote(name) if remote else [*map(Path, sorted(glob.glob(name)))]
             else:
@@ -151,34 +140,28 @@ def open_shard(path: Path, identity: str | None = None) -> Shard:
     return _indexed(path, identity or _identity(path))
 
 
-@dataclass(frozen=True)
-class Content:
-    """What is known of a shard without its index.
-
-    Attributes:
-        status: the shard's status when the rest was found, see `status_of`.
-        count: how many samples it has.
-        digest, skipped: as in `TarIndex`.
+class Content(NamedTuple):
+    """What is known of a shard without its index: its status when the rest was found (see
+    `status_of`), the number of its samples, and its digest and skipped samples as in `TarIndex`.
     """
 
     status: tuple[int, ...]
-    count: int
+    num_samples: int
     digest: str
     skipped: dict[str, tuple[int, str]]
 
 
 def content_of(path: Path) -> Content:
     """The content of a shard, which is opened unless it is remote and was indexed before."""
-    status = status_of(path)
+    status, shard = status_of(path), None
     if is_remote(path):
-        # Without an index, or with a damaged one, NumPy may raise any of many errors.
-        with suppress(Exception), np.load(_index_file(path), allow_pickle=False) as arrays:
-            head, (count, _) = json.loads(arrays["head"].tobytes()), arrays["image"].shape
-            return Content(status, count, head["digest"], skipped=head["skipped"])
-    shard = open_shard(path)
-    if is_remote(path):
-        status = status_of(path)  # of the index that was just stored
-    return Content(status, len(shard), shard.digest, skipped=shard.skipped)
+        with suppress(FileNotFoundError, ValueError):
+            shard = _read_index(path)
+    if shard is None:
+        shard = open_shard(path)
+        if is_remote(path):
+            status = status_of(path)  # of the index that was just stored
+    return Content(status, len(shard), shard.digest, shard.skipped)
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
@@ -202,11 +185,8 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
 
     For a remote shard it is the status of its stored index, and zeros if there is none: a training
-    does not ask the storage about all shards when it starts. If a remote shard has changed, that is
-    noticed when it is opened, and its index is replaced.
-
-    Args:
-        file: descriptor of the open file; if given, it is looked at in place of `path`.
+    does not ask the storage about all shards when it starts. A remote shard that has changed is
+    noticed when it is opened. `file`, an open file, is looked at in place of `path`.
     """
     remote = is_remote(path)
     target = _index_file(path) if remote else path
@@ -234,26 +214,26 @@ def _indexed(path: Path, identity: str) -> Shard:
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: getattr(index, name) for name in (*KINDS, "num_captions")})
 
-    def read(file: Path) -> Shard:
-        arrays: dict[str, Any] = {**unpacked(file)}
-        # An index of an older edition has not all of these arrays.
-        if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():
-            raise ValueError("an older index")
-        head: dict[str, Any] = json.loads(arrays.pop("head").tobytes())
-        if head["identity"] != identity:
-            raise ValueError("the index of another version of the shard")
-        head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
-        keys = arrays.pop("keys").tobytes().decode().split("\n")
-        return Shard(keys, **arrays, **head, path=path)
+    return kept(_index_file(path), make, lambda _: _read_index(path, identity))
 
-    return kept(_index_file(path), make, read)
+
+def _read_index(path: Path, identity: str | None = None) -> Shard:
+    """The shard as its stored index has it. Raises: ValueError if that is of another edition, or of
+    a file that has not this identity; FileNotFoundError.
+    """
+    arrays: dict[str, Any] = {**unpacked(_index_file(path))}
+    if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():
+        raise ValueError("an older index")
+    head = json.loads(arrays.pop("head").tobytes())
+    if identity and head["identity"] != identity:
+        raise ValueError("the index of another version of the shard")
+    head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
+    keys = arrays.pop("keys").tobytes().decode().split("\n")
+    return Shard(keys, **arrays, **head, path=path)
 
 
 def _index_file(path: Path) -> Path:
-    """The file of a shard's index.
-
-    Its name depends on the path alone, so that the index of a changed shard replaces the old one.
-    """
+    # Named after the path alone, so that the index of a changed shard replaces the old one.
     named = path if is_remote(path) else path.resolve()
     return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}.npz"
 

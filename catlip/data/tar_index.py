@@ -1,8 +1,8 @@
 """Finds where the members of each sample of a tar lie, in one walk over its headers.
 
 The walk takes bounded memory, and nothing is extracted. Members that are not files (links, devices,
-folders) are skipped. A sample whose name or header cannot be read is left out and counted. A tar
-whose paths lead out of it, or that would fill the memory or never end, is refused with one line.
+folders) are skipped. A sample whose name is not UTF-8 is left out and counted. A tar whose paths
+lead out of it, or that would fill the memory or never end, is refused with one line.
 
 The walk also computes a digest of the shard: of every name and size, of all captions, and of the
 end of each image, which is in the block before the next header and so costs no extra reading. The
@@ -15,11 +15,11 @@ import os
 import re
 import tarfile
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,13 @@ from catlip.cli import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
+EXTENDED = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
 PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
@@ -41,7 +48,6 @@ DIGEST_DIGITS = 32
 EDITION = 2  # raised whenever the same shard gives another index than before
 HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
-MALFORMED = "a malformed extended header"
 SPARSE = "a sparse file"
 
 
@@ -50,12 +56,10 @@ class TarIndex:
     """Where the members of each sample of a tar lie.
 
     Attributes:
-        keys: [N] sample keys, in the order of the tar.
+        keys: [N], in the order of the tar.
         image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
             `.cls`) and of the `.json` member; -1 where absent.
         num_captions: [N] int64, how many captions each sample has (see `captions_at`).
-        digest: of the names and sizes of these members, of the captions, and of the end of each
-            image.
         skipped: cause -> how many samples were left out, and the name of the first member among
             them.
     """
@@ -78,10 +82,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         try:
             raw = io.FileIO(path)
         except PermissionError:
-            raise InputError(
-                f"shard {path} cannot be read: no permission; change its permissions, or leave it "
-                "out"
-            ) from None
+            raise InputError(f"shard {path} cannot be read: no permission") from None
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
     skipped: dict[str, dict[str, str]] = {}
@@ -133,7 +134,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     )
 
 
-def _files(path: Path, file: BinaryIO) -> Iterator["_Member"]:
+def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The regular files of a tar, one at a time."""
     count = 0
     try:
@@ -142,62 +143,37 @@ def _files(path: Path, file: BinaryIO) -> Iterator["_Member"]:
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 count += 1
                 if count > MAX_MEMBERS:
-                    raise InputError(
-                        f"shard {path} is refused: over {MAX_MEMBERS:,} members; split it"
-                    )
+                    raise InputError(f"shard {path} has over {MAX_MEMBERS:,} members; split it")
                 if member.size > MAX_MEMBER_BYTES or tar.offset <= member.offset:
                     raise InputError(
                         f"shard {path} is refused: its member {member.name!a} says it has "
                         f"{member.size:,} bytes"
                     )
                 if member.isreg():
-                    yield cast(_Member, member)
+                    yield member
             file.seek(tar.offset)
             # tarfile takes a header that is cut short for the end of the tar.
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise InputError(
                     f"shard {path} is cut short: no end mark after its {count} members; {HELP}"
                 )
-    except tarfile.TarError as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, ValueError, LookupError) as error:  # of a malformed extended header
         raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tar.
+    """A member of a tar; an extended header that would fill the memory is refused."""
 
-    A member behind an extended header that cannot be read is marked as malformed; the walk goes on.
-    An extended header that claims to be larger than MAX_HEADER_BYTES is refused, so that it cannot
-    fill the memory.
-    """
-
-    malformed = False
-
-    def _proc_pax(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        return self._or_next(tar, super()._proc_pax)  # type: ignore[misc]
-
-    def _proc_gnulong(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        return self._or_next(tar, super()._proc_gnulong)  # type: ignore[misc]
-
-    def _or_next(
-        self, tar: tarfile.TarFile, read: Callable[[tarfile.TarFile], tarfile.TarInfo]
-    ) -> tarfile.TarInfo:
-        """The member that `read` makes of this header, or, if it fails, the next one, marked."""
-        if not 0 <= self.size <= MAX_HEADER_BYTES:
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in EXTENDED and not 0 <= self.size <= MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
-        try:
-            return read(tar)
-        except (ValueError, LookupError, tarfile.InvalidHeaderError):  # type: ignore[attr-defined]
-            blocks = 1 + -(-self.size // tarfile.BLOCKSIZE)
-            tar.fileobj.seek(self.offset + blocks * tarfile.BLOCKSIZE)
-            member = cast(_Member, self.fromtarfile(tar))
-            member.malformed = True
-            return member
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
-def _fault(member: _Member, kind: str) -> str:
+def _fault(member: tarfile.TarInfo, kind: str) -> str:
     """Why the sample of this member is left out; "" when it is not."""
-    if member.malformed:
-        return MALFORMED
     if member.sparse is not None:  # its bytes do not lie in one piece
         return SPARSE
     try:
@@ -221,10 +197,9 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> list[str | None]:
     """The captions of a sample whose members lie at these spans, one or more; [None] of none.
 
-    They are the lines of its `.txt` that are not blank. A `.txt` that its `.json` repeats as
-    `caption` is one caption, whatever its lines: so img2dataset writes texts of the web, which have
-    line breaks. Without a `.txt` they are the `caption` of the `.json`, a string or a list. Bytes
-    that are not UTF-8 become U+FFFD.
+    They are the lines of its `.txt` that are not blank, or the whole of it if the `.json` repeats
+    it as `caption`: so img2dataset writes texts of the web, which have line breaks. Without a
+    `.txt` they are the `caption` of the `.json`, a string or a list.
     """
     whole, lines = None, []
     if text[0] != ABSENT:

@@ -3,10 +3,8 @@
 torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
 and raised in the main process.
 
-torch sends each batch in new shared memory, and the kernel must provide its pages. This is why a
-core makes fewer images per second with workers than without: measured on a virtual machine, 13 ms
-for a batch of 64 images of 224 pixels, which takes 56 ms to decode and crop, and 5 ms in the main
-process.
+torch sends each batch in new shared memory, for which the kernel must provide pages: 13 ms for a
+batch of 64 images of 224 pixels, which takes 56 ms to decode and crop.
 """
 
 import io
@@ -42,17 +40,16 @@ DEATH_S = 5
 
 
 class Items(Generic[T]):
-    """The items of a data set, read in this process or in `num_workers` others.
+    """The items of a data set, each a whole batch, read in this process or in `num_workers` others.
 
-    The items do not depend on the number of workers. Each is a whole batch. The data set must be
-    picklable: workers are forked where Python's version or `multiprocessing.set_start_method` says
-    so, else spawned. They are not started by a fork server: torch learns of the death of a worker
-    at once only if the worker is its child.
+    The items do not depend on the number of workers. The data set must be picklable: workers are
+    forked where Python's version or `multiprocessing.set_start_method` says so, else spawned. They
+    are not started by a fork server: torch learns of the death of a worker at once only if the
+    worker is its child.
 
     Args:
         numbers: which items, in order.
-        num_workers: processes; by default one, or with `pin_memory` all cores of this rank but one.
-        pin_memory: whether the items go to a GPU.
+        num_workers: by default one, or with `pin_memory` all cores of this rank but one.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
     """
@@ -88,10 +85,7 @@ class Items(Generic[T]):
         return len(self.loader)
 
     def __iter__(self) -> Iterator[T]:
-        """The items in the order of `numbers`.
-
-        Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs.
-        """
+        """Raises: RuntimeError, which `catlip.cli` reports, when a worker dies or hangs."""
         try:
             with stops_held():
                 items = iter(self.loader)
@@ -107,7 +101,7 @@ class Items(Generic[T]):
 
 
 class _Attempts(Dataset[T | InputError | OSError]):
-    """The items of a data set; in place of an item that cannot be read, its error."""
+    """In place of an item that cannot be read, its error."""
 
     def __init__(self, items: Dataset[T]):
         self.items = items
@@ -128,17 +122,15 @@ class _Sharing(pickle.Pickler):
 
 
 def _shared(item: T) -> T:
-    """The item, with its tensors in shared memory.
-
-    torch would move them there when it sends the item, in a thread that prints a traceback if
-    the memory is full; the main process would then wait for the item until its timeout.
+    """The item, with its tensors in shared memory. Left to torch, a thread would print a traceback
+    if that is full, and the main process would wait until its timeout.
     """
     try:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:
         raise InputError(
-            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or 0, or "
-            "make /dev/shm larger (docker run --shm-size 8g)"
+            f"shared memory has no room for a batch ({error}); give fewer --num-workers, or make "
+            "/dev/shm larger (docker run --shm-size 8g)"
         ) from None
     return item
 

@@ -18,10 +18,7 @@ T = TypeVar("T")
 
 
 def cache_dir(name: str) -> Path:
-    """The folder `name` of the user's cache, made if it is missing.
-
-    The cache is `$CATLIP_CACHE`, or else the system's usual folder.
-    """
+    """The folder `name` of `$CATLIP_CACHE` or else of the system's usual cache, made if missing."""
     root = os.environ.get("CATLIP_CACHE") or platformdirs.user_cache_dir("catlip-bench")
     path = Path(root) / name
     try:
@@ -32,20 +29,17 @@ def cache_dir(name: str) -> Path:
 
 
 def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
-    """The value that `read` gives for the file at `path` of the cache.
-
-    If there is no file, or `read` refuses it, `make` gives the content of a new one.
+    """The value that `read` gives for a file of the cache; if there is none, or `read` refuses it,
+    `make` gives the content of a new one.
     """
     try:
         return read(path)
     except (FileNotFoundError, ValueError):
-        content = make()
-    write_to_cache(path, content)
+        write_to_cache(path, make())
     return read(path)
 
 
 def write_to_cache(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, atomically."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -65,9 +59,8 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 
 
 def unpacked(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, which may be open already.
-
-    Raises: ValueError when it is damaged, OSError when it cannot be opened.
+    """The arrays of an npz file. Raises: ValueError if it is damaged, OSError if it cannot be
+    opened.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

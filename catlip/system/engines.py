@@ -60,11 +60,11 @@ def local(workers: int) -> Iterator[Apply]:
     if workers == 1:
         yield _in_turn
         return
-    with _interrupts_held():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
     def submit(function: Callable[[Any], Any], item: Any) -> Any:
-        with _interrupts_held():
+        # A terminal interrupts the whole group of processes; a worker would print a traceback.
+        with _blocked({signal.SIGINT}):
             return pool.submit(attempt, function, item)
 
     def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
@@ -97,9 +97,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
     try:
         import ray
     except ImportError:
-        raise InputError(
-            "--engine ray needs Ray; run `pip install 'catlip-bench[cluster]'`"
-        ) from None
+        raise InputError("--engine ray needs Ray: pip install 'catlip-bench[cluster]'") from None
     try:
         ray.init(
             address,
@@ -162,10 +160,7 @@ def _a_few_at_a_time(
 
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Each item with the function's result, in order, from threads a little ahead of the reader.
-
-    No more than THREADS results wait to be read.
-    """
+    """Each item with the function's result, in order, from threads up to THREADS items ahead."""
     with ThreadPoolExecutor(THREADS) as pool:
         begun: deque[tuple[T, Future[R]]] = deque()
         for item in items:
@@ -199,24 +194,6 @@ def stops_held() -> Iterator[None]:
         resource_tracker.ensure_running()
     with _blocked(STOPS):
         yield
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block; processes started in it never receive it.
-
-    A terminal interrupts the whole group of processes; a worker that is still starting would print
-    a traceback.
-    """
-    held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        with _blocked({signal.SIGINT}):
-            yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if held:
-            raise KeyboardInterrupt
 
 
 @contextmanager

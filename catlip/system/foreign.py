@@ -32,33 +32,23 @@ class UnreadableError(ValueError):
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:
-    """The contents of a regular file, or of the regular file that a link points to.
+    """The contents of a regular file, or its first `most` bytes.
 
-    A pipe would block, and a device may never end, so neither is opened.
-
-    Args:
-        most: read only this many bytes from the start.
-    Raises: UnreadableError when it is not a regular file, is empty or is larger than LARGEST_FILE.
+    A pipe would block, and a device may never end, so neither is read. Raises: UnreadableError when
+    it is not a regular file, is empty or is larger than LARGEST_FILE.
     """
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
+    if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise UnreadableError("not a regular file")
-    # Not blocking: the file may have been replaced by a pipe since it was checked.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        opened = os.fstat(file.fileno())
-        if not stat.S_ISREG(opened.st_mode):
-            raise UnreadableError("not a regular file")
+    with open(path, "rb") as file:
         # The kernel's files, such as /proc/kmsg, are regular and empty, but reading them may block.
-        if not opened.st_size:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
             raise UnreadableError("empty")
-        # A large file is not read; one that grows is read no further.
-        is_large = most is None and opened.st_size > LARGEST_FILE
-        content = b"" if is_large else file.read(LARGEST_FILE + 1 if most is None else most)
-        if is_large or len(content) > LARGEST_FILE:
+        if most is None and size > LARGEST_FILE:
             raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
-    return content
+        return file.read(size if most is None else most)  # and no further, if it grows
 
 
 def printable(words: str) -> str:
@@ -67,14 +57,11 @@ def printable(words: str) -> str:
 
 
 def load_plain(content: bytes, what: str, admitted: Collection[str] = ()) -> Any:
-    """The value of a pickle made of plain data.
+    """The value of a pickle made of plain data; `what` it should be is for the error.
 
     A pickle is a program that may import and call anything. The two that this project reads, the
     released vocabulary and the tagger's weights, need only containers, strings and numbers, which
     have their own opcodes. Every import is refused but the built-in types `admitted`, as "set".
-
-    Args:
-        what: what it should be, for the error.
     """
 
     class PlainUnpickler(pickle.Unpickler):

@@ -15,10 +15,8 @@ NAME = ".lock"
 
 @contextmanager
 def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterator[None]:
-    """Allow only one process at a time in this block for a folder, which is made if it is missing.
-
-    Another process with the lock is refused with an InputError, or waited for. If the file system
-    has no locks, a warning is printed.
+    """Allow only one process at a time in this block for a folder, which is made if it is missing;
+    another is refused with an InputError, or waits.
 
     Args:
         wanted: whether to lock at all; of several ranks, only the main one does.
@@ -41,7 +39,7 @@ def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterat
 
 
 def _acquire(folder: Path, wait: bool) -> int | None:
-    """The descriptor of the locked file; None if the file system has no locks.
+    """The descriptor of the locked file; None, with a warning, if the file system has no locks.
 
     A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
     """
@@ -52,20 +50,14 @@ def _acquire(folder: Path, wait: bool) -> int | None:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 os.close(lock)
-                print(
-                    f"warning: {folder} cannot be locked ({error.strerror}); start no second run "
-                    "in it",
-                    file=sys.stderr,
-                )
+                print(f"warning: {folder} cannot be locked; start no second run", file=sys.stderr)
                 return None
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            who = f"process {holder}" if holder else "another process"
+            busy = f"process {holder} is writing into {folder}"
             if not wait:
                 os.close(lock)
-                raise InputError(
-                    f"{who} is writing into {folder}; wait until it ends, or give another --out"
-                ) from None
-            print(f"{who} is writing into {folder}; waiting until it ends", file=sys.stderr)
+                raise InputError(f"{busy}; wait until it ends, or give another --out") from None
+            print(f"{busy}; waiting until it ends", file=sys.stderr)
             fcntl.lockf(lock, fcntl.LOCK_EX)
         if is_still_at(lock, folder / NAME):
             os.ftruncate(lock, 0)

@@ -7,15 +7,19 @@ and energy.
 """
 
 import os
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catlip.system.energy import EnergyMeter
-
 PROC = Path("/proc")
-COLUMNS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")  # of /proc/stat
-BUSY = ("user", "nice", "system", "irq", "softirq")  # those that are work of processes here
+BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq and softirq among the columns of /proc/stat
+RAPL = Path("/sys/class/powercap")
+PER_JOULE = {"processor": 1e6, "gpu": 1e3}  # RAPL counts in uJ, NVML in mJ
 
 
 class Usage:
@@ -38,13 +42,12 @@ class Usage:
         """1-minute load averages, seconds, and joules by what used them. `other_cpu_s` is missing
         without /proc/stat, and `energy_j` without a counter of energy.
         """
-        cpu = self._run_s() - self._run
+        cpu, everything = self._run_s() - self._run, busy_s()
         usage: dict[str, Any] = self.at_start() | {
             "load_end": round(os.getloadavg()[0], 2),
             "wall_s": round(time.monotonic() - self._wall, 2),
             "cpu_s": round(cpu, 2),
         }
-        everything = busy_s()
         if everything is not None and self._all is not None:
             usage["other_cpu_s"] = round(max(0.0, everything - self._all - cpu), 2)
         if energy := self._energy.joules():
@@ -60,40 +63,104 @@ def tree_s(root: int) -> float:
     """Processor seconds of a process, its living descendants, and the ended ones it waited for."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            text = (entry / "stat").read_text()
-        except OSError:  # it has just ended
-            continue
-        columns = text.rpartition(")")[2].split()  # the name before it may contain anything
-        parents[int(entry.name)] = int(columns[1])
-        # Its time, and that of the children it waited for.
-        ticks[int(entry.name)] = sum(map(int, columns[11:15]))
+    for entry in PROC.glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            # The name before the columns may contain anything.
+            columns = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(columns[1])
+            # Its time, and that of the children it waited for.
+            ticks[int(entry.name)] = sum(map(int, columns[11:15]))
 
     def descends(process: int) -> bool:
         while process and process != root:
             process = parents.get(process, 0)
         return process == root
 
-    of_tree = sum(ticks[process] for process in parents if descends(process))
-    return of_tree / os.sysconf("SC_CLK_TCK")
+    used = sum(ticks[process] for process in parents if descends(process))
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def busy_s() -> float | None:
-    """Seconds that the processors of this process have worked since the machine started.
-
-    None without /proc/stat.
+    """Seconds that the processors of this process have worked since the machine started; None
+    without /proc/stat.
     """
     try:
         lines = (PROC / "stat").read_text().splitlines()
     except OSError:
         return None
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    busy = 0
-    for name, *ticks in map(str.split, lines):
-        if name in mine:
-            row = dict(zip(COLUMNS, map(int, ticks), strict=False))
-            busy += sum(row.get(column, 0) for column in BUSY)
+    rows = [ticks for name, *ticks in map(str.split, lines) if name in mine]
+    busy = sum(int(ticks[column]) for ticks in rows for column in BUSY)
     return busy / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Counter:
+    """A counter of the energy that the processor or GPU used (`of`, a key of PER_JOULE). It only
+    grows; RAPL's starts again from 0 after `around`, which is 0 for others.
+    """
+
+    of: str
+    read: Callable[[], int]
+    around: int = 0
+
+    def __post_init__(self) -> None:
+        self.begin = self.read()
+
+    def joules(self) -> float:
+        used = self.read() - self.begin
+        return (used % self.around if self.around else used) / PER_JOULE[self.of]
+
+
+class EnergyMeter:
+    """Measures the energy that is used from its creation on, by the counters of this machine: of
+    its processors (RAPL, if it may be read) and of the GPUs of this program (NVML).
+    """
+
+    def __init__(self) -> None:
+        self._counters = [*processor_counters(), *gpu_counters()]
+
+    def joules(self) -> dict[str, float]:
+        """What used the energy ("processor", "gpu") -> joules; empty without counters."""
+        used: dict[str, float] = {}
+        for counter in self._counters:
+            with suppress(OSError):
+                used[counter.of] = used.get(counter.of, 0.0) + counter.joules()
+        return {of: round(joules, 3) for of, joules in used.items()}
+
+
+def processor_counters() -> list[Counter]:
+    """One counter per processor package; it includes memory, and all programs on the package."""
+    counters = []
+    for folder in sorted(RAPL.glob("intel-rapl:*")):
+        if folder.name.count(":") == 1:  # others are a part of a package
+            with suppress(OSError, ValueError):
+                energy, around = folder / "energy_uj", folder / "max_energy_range_uj"
+                counters.append(Counter("processor", partial(_number, energy), _number(around)))
+    return counters
+
+
+def gpu_counters() -> list[Counter]:
+    """One counter per GPU that this program uses, or under torchrun its processes on this machine;
+    it counts the whole board.
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    counters = []
+    with suppress(Exception):  # no NVML, an old driver, or a GPU that is only a part of another
+        import pynvml
+
+        pynvml.nvmlInit()
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        first = torch.cuda.current_device() if here == 1 else 0
+        for number in range(first, first + here):
+            uuid = f"GPU-{torch.cuda.get_device_properties(number).uuid}"
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            read = partial(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+            counters.append(Counter("gpu", read))
+    return counters
+
+
+def _number(path: Path) -> int:
+    return int(path.read_text())

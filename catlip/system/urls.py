@@ -58,15 +58,12 @@ def url_of(path: str | Path) -> str:
 
 
 def with_urls(text: str) -> str:
-    """The text with its remote paths as URLs: `s3://bucket/0.tar` for `s3:/bucket/0.tar`.
-
-    A data set such as imagenet:/data/imagenet is no URL: fsspec has no driver of that name.
-    """
+    """The text with its remote paths as URLs: `s3://bucket/0.tar` for `s3:/bucket/0.tar`."""
     try:
         from fsspec import available_protocols
     except ImportError:  # and nothing remote can be read
         return text
-    drivers = set(available_protocols())
+    drivers = set(available_protocols())  # `imagenet:/data/x` is no URL
 
     def url(match: re.Match[str]) -> str:
         return url_of(match[0]) if match[0].partition(":")[0].lower() in drivers else match[0]

@@ -49,12 +49,7 @@ def write_pictures(path: Path, count: int, broken: range = range(0)) -> Path:
 
 
 def png(size: tuple[int, int], bits: int, colour_type: int, rows: bytes) -> bytes:
-    """A PNG without a library that might scale or refuse it.
-
-    Args:
-        size: in pixels, width first.
-        rows: each after the number of its filter.
-    """
+    """A PNG without a library that might scale or refuse it; before each row is its filter."""
     header = struct.pack(">IIBBBBB", *size, bits, colour_type, 0, 0, 0)
     chunks = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
     content = b"\x89PNG\r\n\x1a\n"

@@ -11,30 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from one_line import one_line_exit
 from pictures import plain, write_pictures
-from torch import nn
 
 from baselines.openclip import CaptionTokenizer
-from bench.downstream.encoders.preprocess import central_square
-from bench.downstream.probe.datasets import Split
-from bench.downstream.probe.features import extract
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.augment import Augmentation
-from catlip.data.loader import Batch, DataPath, RaggedLabels
+from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand, open_shard, write_shard
-from catlip.data.workers import AHEAD_BYTES, MAX_AHEAD, TIMEOUT_S, Items, ahead, cores_of_a_rank
+from catlip.data.workers import TIMEOUT_S, Items
 from catlip.label import label_source
 from catlip.label.sources import TarShard
 from catlip.program.broken import BrokenImages
+from catlip.system.engines import STOPS
 from catlip.vocabulary import Vocabulary, build
 from catlip.vocabulary.counts import count
 from catlip.vocabulary.sample_labels import VocabularyLabels
@@ -48,18 +43,15 @@ def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **field
     )
 
 
-def digest(batch: Batch) -> str:
-    """Of the images, and of the labels and tokens that there are."""
-    tensors = [batch.images.contiguous()]
-    if batch.labels:
-        tensors += [batch.labels.values, batch.labels.offsets]
-    if batch.tokens is not None:
-        tensors.append(batch.tokens)
-    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
-
-
 def digests(path: DataPath, num_workers: int = 0, first_step: int = 0) -> list[str]:
-    return [digest(batch) for batch in path.batches(first_step, num_workers)]
+    """Of the images of each batch, and of the labels and tokens that there are."""
+    found = []
+    for batch in path.batches(first_step, num_workers):
+        tensors = [batch.images.contiguous()]
+        if batch.labels:
+            tensors += [batch.labels.values, batch.labels.offsets, batch.tokens]
+        found.append(sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest())
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -81,22 +73,7 @@ def method(request) -> Iterator[str]:
     multiprocessing.set_start_method(before, force=True)
 
 
-def test_images_do_not_depend_on_the_method_and_are_uint8_of_the_step_size(shards, labels) -> None:
-    bare, more = (
-        list(data_path(shards, **fields).batches(0, 0))
-        for fields in ({}, {"labels": labels, "tokenize": CaptionTokenizer(16)})
-    )
-    for batch, other in zip(bare, more, strict=True):
-        assert torch.equal(batch.images, other.images)
-        assert batch.keys == other.keys
-        assert (batch.tokens, batch.labels) == (None, None)
-        assert tuple(batch.images.shape) in {(6, 3, 32, 32), (4, 3, 48, 48)}
-        assert batch.images.dtype == torch.uint8
-
-
-def test_batches_are_the_same_however_workers_are_started_and_shards_are_opened(
-    starter, labels, method
-) -> None:
+def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels, method) -> None:
     every = open_shards(expand(str(starter.shards)))
     fields = {"labels": labels, "tokenize": CaptionTokenizer(16)}
     path = data_path([every[i] for i in range(len(every))], **fields)
@@ -104,11 +81,29 @@ def test_batches_are_the_same_however_workers_are_started_and_shards_are_opened(
     assert len(set(here)) == len(here)
     lazy = DataPath(every, path.order, path.plan, path.augmentation, path.seed, **fields)
     assert digests(lazy, num_workers=1) == here
+    assert all(digests(path, first_step=step) == here[step:] for step in (1, 4))
 
 
-def test_starting_at_any_step_gives_the_batches_from_there(shards) -> None:
-    whole = digests(data_path(shards))
-    assert all(digests(data_path(shards), first_step=step) == whole[step:] for step in (1, 4))
+def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(
+    shards, labels
+) -> None:
+    labeller, labelled = Labeller("paper"), 0
+    class_of = {s.offset: number for number, s in enumerate(labels.vocabulary.synsets)}
+    captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
+    bare = data_path(shards).batches(0, 0)
+    for batch, other in zip(bare, data_path(shards, labels=labels).batches(0, 0), strict=True):
+        assert torch.equal(batch.images, other.images)
+        assert batch.keys == other.keys
+        assert (batch.tokens, batch.labels, batch.images.dtype) == (None, None, torch.uint8)
+        assert tuple(batch.images.shape) in {(6, 3, 32, 32), (4, 3, 48, 48)}
+        values = other.labels.values.tensor_split(other.labels.offsets[1:-1])
+        for key, classes in zip(batch.keys, values, strict=True):
+            expected = [class_of[s] for s in labeller(captions[key]) if s in class_of]
+            assert sorted(classes.tolist()) == sorted(expected)
+            labelled += len(classes) > 0
+        rows = torch.cat([torch.full_like(ids, i) for i, ids in enumerate(values)])
+        assert torch.equal(other.labels.rows(), rows)
+    assert labelled > 10
 
 
 def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
@@ -122,19 +117,6 @@ def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
     alone = images(0, 1, 4)
     four = list(zip(*(images(rank, 4, 1) for rank in range(4)), strict=True))
     assert all(torch.equal(torch.cat(ranks), step) for ranks, step in zip(four, alone, strict=True))
-
-
-def test_labels_are_those_of_the_captions(shards, labels) -> None:
-    labeller, labelled = Labeller("paper"), 0
-    class_of = {s.offset: number for number, s in enumerate(labels.vocabulary.synsets)}
-    captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
-    for batch in data_path(shards, labels=labels).batches(0, 0):
-        values = batch.labels.values.tensor_split(batch.labels.offsets[1:-1])
-        for key, classes in zip(batch.keys, values, strict=True):
-            expected = [class_of[s] for s in labeller(captions[key]) if s in class_of]
-            assert sorted(classes.tolist()) == sorted(expected)
-            labelled += len(classes) > 0
-    assert labelled > 10
 
 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]
@@ -178,57 +160,33 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     assert Counter(ranks[0] + ranks[1]) == Counter(drawn(replicas=2, accumulation=2))
 
 
-def test_rows_name_the_image_of_each_label() -> None:
-    labels = RaggedLabels(torch.tensor([5, 1, 2, 9]), torch.tensor([0, 1, 1, 4, 4]))
-    assert labels.rows().tolist() == [0, 2, 2, 2]
-    assert len(labels) == 4
-
-
-# Broken samples
-
-
-def test_a_broken_sample_is_replaced_by_a_neighbour_and_named(tmp_path: Path) -> None:
-    shard = open_shard(write_pictures(tmp_path / "0.tar", 200, broken=range(7, 8)))
-    batches = list(data_path([shard], steps=30).batches(0, 0))
-    named = {image for batch in batches for image in batch.broken}
-    assert named == {(f"{tmp_path}/0.tar:7", "not a JPEG, PNG, WebP or GIF")}
-    for batch in batches:
-        assert "7" not in batch.keys
-        assert batch.images[:, 0, 0, 0].tolist() == [int(key) for key in batch.keys]
-
-
-def test_too_many_broken_samples_end_the_run(tmp_path: Path) -> None:
+def test_broken_samples_are_replaced_by_a_neighbour_and_named_and_too_many_end_the_run(
+    tmp_path: Path,
+) -> None:
     shards = [open_shard(write_pictures(tmp_path / "0.tar", 100, broken=range(0, 100, 4)))]
     with pytest.raises(InputError, match=r"0\.tar:\d+"):
         list(data_path(shards, steps=60).batches(0, 0))
-    met = BrokenImages()
+    named = BrokenImages()
     for batch in data_path(shards, steps=60, max_broken=0.5).batches(0, 0):
-        met.add(batch.broken)
-    assert met.counts() == {"not a JPEG, PNG, WebP or GIF": 25}
+        named.add(batch.broken)
+        assert batch.images[:, 0, 0, 0].tolist() == [int(key) for key in batch.keys]
+    assert named.counts() == {"not a JPEG, PNG, WebP or GIF": 25}
+    assert f"{tmp_path}/0.tar:4" in named.causes
 
 
-# Workers that fail
-
-
-class Failing:
-    """Labels or images of a shard that is replaced while it is read."""
-
-    def __call__(self, number: object) -> object:
-        raise InputError("shard 0.tar changed")
-
-
-def test_an_error_in_a_worker_is_the_same_error_in_training_and_extraction(shards) -> None:
-    with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
-        list(data_path(shards, labels=Failing()).batches(0, 1))
-    split = Split(Path("x"), ["a", "b"], np.array([0, 1]), Failing())
-    reading = SimpleNamespace(num_workers=1, quiet=True, max_broken=0.01)
-    with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
-        extract(nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), central_square(8), split, reading)
+# Workers
 
 
 @dataclass(frozen=True)
 class Program:
     """A program without options."""
+
+
+class Failing:
+    """Labels of a shard that is replaced while it is read."""
+
+    def __call__(self, samples: object) -> object:
+        raise InputError("shard 0.tar changed")
 
 
 class Dying:
@@ -239,31 +197,16 @@ class Dying:
         raise AssertionError
 
 
-class ClosedBeforeDeath:
-    """Items of a worker whose connections close before the signal of its death arrives."""
-
-    def __getitem__(self, number: int) -> int:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        raise EOFError
-
-
-def test_the_death_of_a_worker_is_one_line_before_the_time_is_up(
+def test_an_error_in_a_worker_is_the_same_error_and_its_death_is_one_line(
     shards, monkeypatch, capsys
 ) -> None:
-    def tell(*_: object) -> None:
-        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
-
+    with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
+        list(data_path(shards, labels=Failing()).batches(0, 1))
     monkeypatch.setattr("sys.argv", ["program"])
     start = time.monotonic()
     with one_line_exit(capsys, "--num-workers"):
         run(Program, lambda _: list(data_path(shards, labels=Dying()).batches(0, 1)))
     assert time.monotonic() - start < TIMEOUT_S
-    before = signal.signal(signal.SIGALRM, tell)
-    try:
-        with one_line_exit(capsys, "(pid 1)"):
-            run(Program, lambda _: list(Items(ClosedBeforeDeath(), range(1), 0)))
-    finally:
-        signal.signal(signal.SIGALRM, before)
 
 
 class Numbers:
@@ -277,8 +220,8 @@ def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) 
     items = iter(Items(Numbers(), range(40), 1))
     assert next(items) == 0
     (worker,) = multiprocessing.active_children()
-    for name in ("TERM", "USR1"):
-        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    for stop in STOPS:
+        subprocess.run(["kill", f"-{stop.name}", str(worker.pid)], check=True)
     assert [next(items) for _ in range(30)] == list(range(1, 31))
     worker.terminate()
     worker.join(60)
@@ -300,15 +243,3 @@ def test_full_shared_memory_is_one_line_at_once(capfd) -> None:
         list(Items(WithoutSharedMemory(), range(1), 1))
     assert time.monotonic() - begin < TIMEOUT_S
     assert capfd.readouterr().err == ""
-
-
-def test_ranks_share_cores_and_what_workers_read_ahead_is_bounded_by_bytes(monkeypatch) -> None:
-    batch = 154_000_000  # 1,024 images of 224 pixels
-    assert [ahead(1, 1_000), ahead(15, batch), ahead(200, batch)] == [MAX_AHEAD, 1, 1]
-    assert 4 * ahead(4, batch) * batch <= AHEAD_BYTES
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
-    for on_gpu, workers in ((False, 1), (True, 7)):
-        assert Items(["a"], range(1), pin_memory=on_gpu).loader.num_workers == workers
-    for ranks, cores in ((2, 4), (64, 2)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
-        assert cores_of_a_rank() == cores

@@ -4,7 +4,6 @@ as torchvision draws them, from the position alone.
 
 import io
 import os
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,12 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pictures import crops_of_photographs, photograph, plain, png, png16, save
+from pictures import crops_of_photographs, photograph, png, png16, save
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import hflip, resized_crop
 
 from bench.downstream.encoders.preprocess import rgb_picture
-from catlip.cli import InputError
 from catlip.data import decode, jpeg
 from catlip.data.augment import DRAWS, Augmentation, centre_crop, crop_box, draws_at, random_crop
 from catlip.data.decode import PictureError, cropped_pixels
@@ -28,6 +26,8 @@ from catlip.data.jpeg import decode_rows, find_frame
 from catlip.program.broken import cause_of
 
 OTHER_KIND = "not a JPEG, PNG, WebP or GIF"  # a cause, as records count it
+USUAL = save(photograph())
+FRAME_AT = find_frame(USUAL).at
 
 
 def whole(encoded: bytes) -> np.ndarray:
@@ -36,7 +36,8 @@ def whole(encoded: bytes) -> np.ndarray:
 
 # Every way in which the project takes a picture.
 READERS = {
-    "training": lambda encoded: random_crop(encoded, 16, Augmentation(), draws_at(0, 0, 1)[0]),
+    # A small crop at the top: a picture that is cut short is noticed all the same.
+    "training": lambda encoded: random_crop(encoded, 16, Augmentation(), np.full(DRAWS, 0.01)),
     "testing": lambda encoded: centre_crop(encoded, 16),
     "libraries": lambda encoded: np.asarray(rgb_picture(encoded)),
     "whole": whole,
@@ -77,18 +78,12 @@ def test_postscript_in_a_jpg_starts_no_program(tmp_path: Path, monkeypatch) -> N
         (b"\x89PNG\r\n\x1a\n" + bytes(30), "damaged"),
         (b"GIF89a", "damaged"),
         (png((60_000, 60_000), bits=8, colour_type=2, rows=bytes(10)), "too many pixels"),
+        (USUAL[: FRAME_AT + 5] + b"\xea\x60" * 2 + USUAL[FRAME_AT + 9 :], "too many pixels"),
+        *((USUAL[: int(part * len(USUAL))], "cut short") for part in (0.2, 0.5, 0.9, 0.999)),
     ],
 )
 def test_what_is_wrong_is_one_of_few_words(content: bytes, cause: str) -> None:
     assert {refusal(reader, content) for reader in READERS.values()} == {cause}
-
-
-def test_a_jpeg_is_refused_by_its_header_too(monkeypatch) -> None:
-    monkeypatch.setattr(jpeg, "decode_rows", lambda *_: pytest.fail("decoded"))
-    picture = bytearray(plain(size=(8, 8), kind="JPEG"))
-    at = find_frame(bytes(picture)).at + 5  # marker, length and precision come first
-    picture[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
-    assert refusal(READERS["training"], bytes(picture)) == "too many pixels"
 
 
 def many_scans(picture: Image.Image, scans: int) -> bytes:
@@ -114,19 +109,6 @@ def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(make, mode, ending
     start = time.process_time()
     assert {refusal(reader, attack) for reader in READERS.values()} == {"too many scans"}
     assert time.process_time() - start < 2  # decoded once, it takes seven seconds
-
-
-@pytest.mark.parametrize(
-    "between", [b"", b"\xff\xff", b"\0\xff\0", b"\xff\xd0", b"\xff\xfe\0\4\xff\xda"]
-)
-@pytest.mark.parametrize("scans", [1, 3])
-def test_a_baseline_jpeg_has_more_scans_if_its_first_lacks_a_colour(scans, between) -> None:
-    picture = Image.new("RGB", (40, 30))
-    usual = save(picture, subsampling=0)
-    encoded, at = baseline_scans(picture, scans) if scans > 1 else usual, usual.rfind(jpeg.SCAN)
-    odd = encoded[:at] + between + encoded[at:]
-    np.testing.assert_array_equal(whole(odd), whole(encoded))
-    assert jpeg.has_more_scans(odd) == (scans > 1)
 
 
 def test_how_many_scans_there_may_be_depends_on_the_pixels(monkeypatch) -> None:
@@ -155,23 +137,10 @@ def test_sixteen_bits_are_scaled_to_eight_and_a_turn_of_the_camera_is_not_made(r
     turned[0x0112] = 6  # Orientation: to be turned by 90 degrees
     for kind in ("JPEG", "PNG", "WEBP"):
         noted = save(picture, kind, exif=turned)
-        assert Image.open(io.BytesIO(noted)).getexif()[0x0112] == 6
         np.testing.assert_array_equal(read(noted), read(save(picture, kind)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "mode"),
-    [
-        *((kind, "RGB") for kind in ("PNG", "JPEG", "WEBP")),
-        *(("PNG", mode) for mode in ("L", "RGBA", "P")),
-        *(("JPEG", "CMYK"), ("GIF", "P")),
-    ],
-)
-def test_every_kind_of_picture_becomes_rgb(kind: str, mode: str) -> None:
-    picture = save(photograph().crop((0, 0, 40, 30)).convert(mode), kind)
-    for reader in ("training", "testing"):
-        pixels = READERS[reader](picture)
-        assert (pixels.shape, pixels.dtype) == ((16, 16, 3), np.uint8)
+    for kind, mode in (("PNG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "CMYK"), ("GIF", "P")):
+        pixels = read(save(picture.convert(mode), kind))
+        assert (pixels.shape[2], pixels.dtype) == (3, np.uint8)
 
 
 # The upper rows of a JPEG
@@ -193,7 +162,7 @@ def test_every_kind_of_picture_becomes_rgb(kind: str, mode: str) -> None:
     ),
 )
 @example(0, (300, 200), 32 / 200, "RGB", {"quality": 90, "subsampling": "4:2:0"})  # a whole block
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(
     number, size, share, mode, options
 ) -> None:
@@ -205,16 +174,6 @@ def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(
     decoded = decode_rows(encoded, frame, rows)
     assert len(decoded) <= rows + 34  # those below are not decoded
     assert (decoded[:rows] == expected[:rows]).all()
-
-
-def test_a_profile_or_comment_before_the_frame_is_passed_over() -> None:
-    comment, profile = b"\xff\xc0" * 100, b"\xff\xda" * 40_000
-    encoded = save(photograph(), exif=bytes(60_000), comment=comment, icc_profile=profile)
-    assert find_frame(encoded).width == photograph().width
-
-
-USUAL = save(photograph())
-FRAME_AT = find_frame(USUAL).at
 
 
 @pytest.mark.parametrize(
@@ -244,37 +203,10 @@ def test_what_is_unusual_is_left_to_pillow(unusual: bytes) -> None:
     assert find_frame(unusual) is None
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(2, FRAME_AT + 20), st.sampled_from([0, 1, 2, 16, 0xC0, 0xDA, 0xFF])),
-        min_size=1,
-        max_size=4,
-    )
-)
-@example([(2, 0xFF), (3, 0xFF)])  # bytes that fill, to some
-@example([(4, 0), (5, 0)])  # a length that does not count itself
-@settings(max_examples=500)
-def test_the_frame_of_a_damaged_header_is_the_one_that_a_decoder_finds(changes) -> None:
-    damaged = bytearray(USUAL)
-    for at, value in changes:
-        damaged[at] = value
-    frame = find_frame(bytes(damaged))
-    if frame and frame.width * frame.height < 10**7:
-        rows = decode_rows(bytes(damaged), frame, 20)
-        assert rows is None or (
-            len(rows) >= min(20, frame.height) and rows.shape[1:] == (frame.width, 3)
-        )
-
-
 # Crops
 
 
-def test_draws_are_reached_without_drawing_those_before() -> None:
-    assert (draws_at(1, 0, 50)[20:] == draws_at(1, 20, 30)).all()
-    assert not (draws_at(1, 0, 1) == draws_at(2, 0, 1)).any()
-
-
-@pytest.mark.parametrize(("width", "height"), [(64, 64), (300, 200), (100, 500)])
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 500)])
 def test_crops_are_distributed_as_torchvision_draws_them(width: int, height: int) -> None:
     augmentation = Augmentation(crop_scale=(0.2, 1.0))
     boxes = np.array([crop_box(width, height, augmentation, row) for row in draws_at(0, 0, 4000)])
@@ -308,32 +240,11 @@ def test_crops_of_photographs_are_torchvisions_within_two_grey_levels_with_eithe
             gaps.append(abs(crop.astype(int) - image))
         assert max(gap.max() for gap in gaps) <= 2
         assert np.mean([gap.mean() for gap in gaps]) < 0.1
+        flipped, straight = (
+            random_crop(picture, resolution, Augmentation(flip=flip), draws) for flip in (1, 0)
+        )
+        assert (flipped == straight[:, ::-1]).all()
+    assert (draws_at(0, 0, 40)[20:] == draws_at(0, 20, 20)).all()
     monkeypatch.undo()
     monkeypatch.setattr(jpeg, "simplejpeg", None)
     assert (random_crop(picture, resolution, augmentation, draws) == crop).all()
-
-
-def test_a_flipped_crop_is_the_mirror_image() -> None:
-    picture, draws = save(photograph()), draws_at(0, 7, 1)[0]
-    straight = random_crop(picture, 32, Augmentation(flip=0.0), draws)
-    flipped = random_crop(picture, 32, Augmentation(flip=1.0), draws)
-    assert (flipped == straight[:, ::-1]).all()
-
-
-def test_the_centre_crop_keeps_the_middle() -> None:
-    picture = Image.new("RGB", (60, 20))
-    picture.paste((255, 255, 255), (20, 0, 40, 20))
-    assert (centre_crop(save(picture, "PNG"), 20) == 255).all()
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
-def test_a_jpeg_cut_short_is_noticed_wherever_the_crop_lies(share: float) -> None:
-    top = np.full(DRAWS, 0.01)  # a small crop at the top, which is whole
-    cut_short = USUAL[: int(share * len(USUAL))]
-    random_crop(USUAL, 16, Augmentation(), top)
-    assert refusal(lambda it: random_crop(it, 16, Augmentation(), top), cut_short) == "cut short"
-
-
-def test_a_crop_scale_out_of_range_is_refused() -> None:
-    with pytest.raises(InputError):
-        Augmentation(crop_scale=(0.0, 1.0))

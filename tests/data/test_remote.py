@@ -9,18 +9,16 @@ import re
 import resource
 import shutil
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
 import fsspec
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
 
@@ -32,7 +30,7 @@ from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
 from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_cache import LOCK, PART, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
-from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.shards import expand, write_shard
 from catlip.system.urls import take_credentials, with_credentials, with_urls, without_credentials
 from pipeline.inputs import MISSING, digest_of_data
 
@@ -78,10 +76,9 @@ def write_shards(folder: Path, count: int) -> list[Path]:
     return [write_pictures(folder / f"{number:04d}.tar", 6) for number in range(count)]
 
 
-def digests(shard_set: ShardSet, workers: int, first_step: int = 0, steps: int = 40) -> list[str]:
+def digests(shard_set: ShardSet, workers: int, first_step: int = 0) -> list[str]:
     order, sizes = SampleOrder(shard_set.counts, seed=0), [ImageSize(32, 6), ImageSize(48, 4)]
-    plan = StepPlan(sizes, 1, steps, seed=0)
-    path = DataPath(shard_set, order, plan, augmentation=Augmentation(), seed=0)
+    path = DataPath(shard_set, order, StepPlan(sizes, 1, 30, seed=0), Augmentation(), seed=0)
     return [
         sha256(batch.images.contiguous().numpy().tobytes()).hexdigest()
         for batch in path.batches(first_step, workers)
@@ -100,10 +97,8 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     for pattern in ("listed", "listed/", "listed/*.tar", "listed/[01].tar", "listed/{0..1}.tar"):
         assert expand(f"s3://{BUCKET}/{pattern}") == named
     assert expand(map(str, named)) == named
-    start = time.monotonic()
-    paths = expand("s3://nowhere/{000000..129999}.tar")  # without a request
-    assert (len(paths), paths[-1]) == (130_000, Path("s3://nowhere/129999.tar"))
-    assert time.monotonic() - start < 20
+    paths = expand("s3://nowhere/{0000..1299}.tar")  # without a request
+    assert (len(paths), paths[-1]) == (1_300, Path("s3://nowhere/1299.tar"))
     with pytest.raises(InputError, match=r"/absent/\*\.tar"):
         expand(f"s3://{BUCKET}/absent")
     with pytest.raises(InputError, match="//0"):
@@ -113,20 +108,21 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
 # Servers that fail
 
 
-@pytest.mark.parametrize(
-    "faults", [["cut"], ["503", "503"], ["slow"], ["whole"], ["stall"], ["cut", "503", "cut"]]
-)
+@pytest.mark.parametrize("faults", [["slow"], ["whole"], ["stall"], ["cut", "503", "cut"]])
 def test_what_fails_in_the_middle_is_asked_for_again(
     http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
     monkeypatch.setattr(remote, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
-    assert read(url) == CONTENT
+    with ThreadPoolExecutor(4) as threads:  # of which one fetches the file
+        assert list(threads.map(read, [url] * 4)) == [CONTENT] * 4
     failed = [fault for fault in faults if fault in ("cut", "503", "stall")]
     # A range each, of which the server without ranges is not asked for the third.
     assert http.gets["/0.tar"] == (2 if faults == ["whole"] else 3) + len(failed)
-    assert read(url) == CONTENT
     assert http.faults == []
+    http.faults = ["503"] * 99
+    with pytest.raises(InputError, match=rf"{url} .*503"):
+        remote.read_file(Path(url))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +133,7 @@ def test_what_fails_in_the_middle_is_asked_for_again(
         ("endless whole", lambda url: remote.read_file(Path(url))),
         ("endless whole", lambda url: remote.find_remote(f"{url}/*.tar")),
         ("packed", read),
-        ("packed", lambda url: remote.read_file(Path(url))),
         ("other range", read),
-        ("dripped", read),
         ("dripped", lambda url: remote.read_file(Path(url))),
         ("dripped headers", read),
     ],
@@ -163,70 +157,25 @@ def test_a_hostile_server_is_left_soon_with_one_line(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
-def test_a_file_that_cannot_be_had_is_named_at_once(http: FaultyServer, s3: S3Server) -> None:
-    start = time.monotonic()
-    for url in (f"http://{http.place}/absent.tar", f"s3://{BUCKET}/absent.tar"):
-        with pytest.raises(InputError, match=rf"{url} is not there"):
-            read(url)
-    assert time.monotonic() - start < 5
-    with pytest.raises(InputError, match="s3://nobucket/file"):
-        remote.write_file(Path("s3://nobucket/file"), b"content")
-    with pytest.raises(InputError, match="s3://nobucket/folder"):
-        remote.names_in(Path("s3://nobucket/folder"))
-
-
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
-def test_a_file_is_written_over_and_deleted(storage: str, s3: S3Server, tmp_path: Path) -> None:
+def test_a_file_is_written_over_and_deleted_and_an_absent_one_is_named_at_once(
+    storage: str, s3: S3Server, tmp_path: Path
+) -> None:
     source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
-    folder = tmp_path / "elsewhere" / "new"
     for content in (CONTENT, b"other"):
         source.write_bytes(content)
         remote.put_file(source, path)
         assert remote.read_file(path) == content
     assert remote.names_in(path.parent) == {"file"}
-    assert folder.exists() == storage.startswith("file:")
     for _ in range(2):
         remote.remove_file(path)
+    start = time.monotonic()
     with pytest.raises(InputError, match="new/file is not there"):
-        remote.read_file(path)
+        read(str(path))
+    assert time.monotonic() - start < 5
     assert remote.names_in(path.parent) == remote.names_in(path.parent / "absent") == set()
-
-
-def test_half_a_file_on_a_disk_does_not_have_its_name(tmp_path: Path, monkeypatch) -> None:
-    def half(files: LocalFileSystem, url: str, content: bytes) -> None:
-        Path(url.removeprefix("file://")).write_bytes(content[: len(content) // 2])
-        raise PermissionError
-
-    path = Path(f"file://{tmp_path}/file")
-    remote.write_file(path, b"before")
-    monkeypatch.setattr(LocalFileSystem, "pipe_file", half)
-    with pytest.raises(InputError, match="file"):
-        remote.write_file(path, CONTENT)
-    assert remote.read_file(path) == b"before"
-
-
-def test_a_small_file_takes_one_request_and_no_place_in_the_cache(
-    http: FaultyServer, tmp_path: Path
-) -> None:
-    url, http.faults = http.put("/small", CONTENT), ["cut", "503"]
-    assert remote.read_file(Path(url)) == CONTENT
-    assert http.gets["/small"] == 1 + 2
-    assert not (tmp_path / "cache" / "shards").exists()
-
-
-def test_a_server_that_stays_away_is_named_after_the_last_attempt(http: FaultyServer) -> None:
-    url, http.faults = http.put("/0.tar", CONTENT), ["503"] * 99
-    with pytest.raises(InputError, match=rf"{url} .*503"):
-        read(url)
-    assert http.gets["/0.tar"] == 1 + len(remote.DELAYS_S)
-
-
-def test_an_s3_server_that_comes_back_is_waited_for(s3: S3Server, monkeypatch) -> None:
-    monkeypatch.setattr(remote, "DELAYS_S", (0.5,) * 20)
-    url = s3.put("returns.tar", CONTENT)
-    s3.stop()
-    threading.Timer(1, s3.start).start()
-    assert read(url) == CONTENT
+    with pytest.raises(InputError, match="s3://nobucket/file"):
+        remote.write_file(Path("s3://nobucket/file"), b"content")
 
 
 def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
@@ -246,12 +195,6 @@ def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
     assert read(str(path)) == remote.read_file(path) == CONTENT
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(InputError, match=r"catlip-bench\[remote\]"):
-        read("s3://bucket/0.tar")
-
-
 # Files that change
 
 
@@ -265,7 +208,11 @@ def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
     old = opened.digest
     write_shard(paths[1], [("other", {"txt": b"a cat"})])
     s3.put("changing/0001.tar", paths[1].read_bytes())
-    again = open_shards(expand(pattern))
+    s3.stop()  # a training is planned without asking for a shard
+    try:
+        again = open_shards(expand(pattern), quiet=True)
+    finally:
+        s3.start()
     assert (again.digest, len(again[0])) == (old, 6)
     with pytest.raises(InputError, match=r"0001\.tar has changed"):
         again[1]
@@ -273,43 +220,17 @@ def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
     assert new.counts.tolist() == [6, 1]
     assert new.digest == open_shards(paths).digest != old
     assert new[1].caption(0) == "a cat"
-
-
-def test_a_file_that_changes_while_it_is_fetched_is_not_kept(
-    http: FaultyServer, tmp_path: Path
-) -> None:
-    path = Path(http.put("/0.tar", CONTENT))
-    identity = identity_of(path)
-    http.put("/0.tar", bytes(len(CONTENT)))
-    with pytest.raises(InputError, match=r"0\.tar has changed"):
-        open_remote(path, identity)
-    assert cached(tmp_path) == []
+    whole = new[0].image_bytes(5)
+    for path in cached(tmp_path):
+        path.write_bytes(path.read_bytes()[:-512])  # it is fetched again
+    shards._file.cache_clear()
+    assert new[0].image_bytes(5) == whole
+    (changing,) = expand(f"s3://{BUCKET}/changing/0000.tar")
+    with pytest.raises(InputError, match="has changed"):  # while it was fetched
+        open_remote(changing, "7680 another")
 
 
 # The cache
-
-
-@pytest.mark.parametrize("spoil", ["cut short", "a link", "a pipe"])
-def test_what_lies_in_the_place_of_a_cached_shard_is_fetched_anew(
-    s3: S3Server, tmp_path: Path, spoil: str
-) -> None:
-    (path,) = write_shards(tmp_path / "data", 1)
-    s3.put_folder(tmp_path / "data", tmp_path.name)
-    url = f"s3://{BUCKET}/{tmp_path.name}/{path.name}"
-    open_shard(*expand(url))
-    (file,) = cached(tmp_path)
-    content = file.read_bytes()
-    file.unlink()
-    if spoil == "cut short":
-        file.write_bytes(content[:-512])
-    elif spoil == "a link":
-        file.symlink_to("nowhere")
-    else:
-        os.mkfifo(file)
-    shards._file.cache_clear()
-    assert open_shard(*expand(url)).image_bytes(5) == open_shard(path).image_bytes(5)
-    assert not file.is_symlink()
-    assert file.read_bytes() == content
 
 
 def file_cache(folder: Path, limit: int) -> FileCache:
@@ -338,7 +259,7 @@ def read_many(folder: Path, numbers: list[int]) -> None:
         assert hold(cache, number, seconds=0.01).read() == content_of(number)
 
 
-def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path) -> None:
+def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path, monkeypatch) -> None:
     context = multiprocessing.get_context("fork")
     cache, most = tmp_path / "cache", 0
     file_cache(cache, 3 * MB)
@@ -349,35 +270,26 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path) -> N
     while any(run.is_alive() for run in runs):
         sizes = 0
         for entry in os.scandir(cache):
-            try:
+            with suppress(FileNotFoundError):
                 sizes += entry.stat().st_size if entry.name != LOCK else 0
-            except FileNotFoundError:
-                continue
         most = max(most, sizes)
     assert [run.exitcode for run in runs] == [0, 0]
     assert 2 * MB <= most <= 3 * MB
-
-
-def test_the_file_used_longest_ago_goes_first_and_one_that_is_open_stays_readable(
-    tmp_path: Path,
-) -> None:
-    cache = file_cache(tmp_path / "cache", 3 * MB)
-    opened = [hold(cache, number) for number in range(3)]
+    # The file used longest ago goes first, and one that is open stays readable.
+    shared = file_cache(tmp_path / "shared", 3 * MB)
+    opened = [hold(shared, number) for number in range(3)]
     for number in range(3):
-        os.utime(cache.folder / str(number), (number, number))
-    hold(cache, 0).close()
-    hold(cache, 3).close()
-    assert sorted(path.name for path in cache.folder.glob("[0-9]")) == ["0", "2", "3"]
+        os.utime(shared.folder / str(number), (number, number))
+    hold(shared, 0).close()
+    hold(shared, 3).close()
+    assert sorted(path.name for path in shared.folder.glob("[0-9]")) == ["0", "2", "3"]
     assert opened[1].read() == content_of(1)
-
-
-def test_a_file_larger_than_the_cache_is_refused(http: FaultyServer, monkeypatch) -> None:
-    monkeypatch.setenv(CACHE_SIZE, "0.002")
-    with pytest.raises(InputError, match=rf"0\.003 GB .*{CACHE_SIZE}"):
-        read(http.put("/0.tar", CONTENT))
-    monkeypatch.setenv(CACHE_SIZE, "-1")
-    with pytest.raises(InputError, match=CACHE_SIZE):
-        read(http.put("/0.tar", CONTENT))
+    with pytest.raises(InputError, match="advice"):
+        shared.open("4", 4 * MB, lambda file: None)
+    for size in ("-1", "much"):
+        monkeypatch.setenv(CACHE_SIZE, size)
+        with pytest.raises(InputError, match=CACHE_SIZE):
+            open_remote(Path("s3:/shards/0"), "1 x")
 
 
 def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> None:
@@ -399,20 +311,13 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
     assert hold(cache, 1).read() == content_of(1)
 
 
-def test_a_file_that_several_want_is_fetched_once(http: FaultyServer) -> None:
-    url, http.faults = http.put("/0.tar", CONTENT), ["slow"] * 3
-    with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(read, [url] * 4)) == [CONTENT] * 4
-    assert http.gets["/0.tar"] == 3
-
-
 # Training
 
 
 def test_order_crops_and_resume_are_those_of_a_disk(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = write_shards(tmp_path / "data", 2 * WINDOW_SHARDS + 3)
+    paths = write_shards(tmp_path / "data", WINDOW_SHARDS + 6)
     size = sum(path.stat().st_size for path in paths)
     s3.put_folder(tmp_path / "data", "set")
     # Two windows do not fit: shards are fetched again.
@@ -425,20 +330,6 @@ def test_order_crops_and_resume_are_those_of_a_disk(
     assert digests(distant, workers=0) == whole
     assert digests(distant, workers=2, first_step=17) == whole[17:]
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
-
-
-def test_a_training_plans_without_asking_for_a_shard(s3: S3Server, tmp_path: Path) -> None:
-    write_shards(tmp_path / "data", 5)
-    s3.put_folder(tmp_path / "data", "planned")
-    paths = expand(f"s3://{BUCKET}/planned/*.tar")
-    for path in paths:
-        open_shard(path)  # as labelling does
-    s3.stop()
-    try:
-        assert open_shards(paths, quiet=True).counts.tolist() == [6] * 5
-        assert open_shards(paths[:2], quiet=True).counts.tolist() == [6] * 2
-    finally:
-        s3.start()
 
 
 def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
@@ -494,18 +385,17 @@ def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_u
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    hub = "hf://datasets/pixparse/cc3m-wds@main/cc3m-train-{0000..0575}.tar"
     for text in (
         "what? a caption: 12:/ no@address",
         "s3://bucket/shard-?.tar",
-        "hf://datasets/pixparse/cc3m-wds@main/cc3m-train-{0000..0575}.tar",
-        "/data/cc3m/{00000..00331}.tar",
+        hub,
+        "/data/{0..1}",
     ):
         assert take_credentials(text) == text
     assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
     path = Path("s3://bucket/{0..1}.tar")
-    assert with_urls(f"error: `label {path}` and {path}, 12:/ C:/x") == (
-        "error: `label s3://bucket/{0..1}.tar` and s3://bucket/{0..1}.tar, 12:/ C:/x"
-    )
+    assert with_urls(f"`label {path}`, 12:/ C:/x") == "`label s3://bucket/{0..1}.tar`, 12:/ C:/x"
     assert with_urls(f"{Path('file:///tmp/a')} https://host/a") == "file:///tmp/a https://host/a"
     assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,14 +20,12 @@ from PIL import Image
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.data.starter.__main__ import CARD, MANIFEST, UNFINISHED, Starter, main
-from catlip.data.starter.emoji import Concept, read_concepts, read_drawings, read_sources, render
+from catlip.data.starter.emoji import Concept, read_concepts, read_sources, render
 from catlip.data.starter.probe_tasks import load_task
-from catlip.data.starter.samples import SPLITS, drawing_caption, scene_caption, with_article
+from catlip.data.starter.samples import SPLITS, drawing_caption, with_article
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     MAX_COVERED,
-    PHOTOS,
-    TRAINING_PHOTOS,
     Sprite,
     compose,
 )
@@ -92,48 +89,20 @@ def test_a_damaged_or_unfinished_build_is_made_again_and_a_complete_one_is_left(
     shard = out / "probe-test" / "00000.tar"
     shard.write_bytes(shard.read_bytes()[:-512])
     write_shard(out / "probe-train" / "00003.tar", [("stray", {"txt": b"from nowhere"})])
-    build(out, **small)
-    assert digests(out) == whole
     # As builds that were killed leave it: at work, and while the shards were moved.
     write_shard(out / UNFINISHED / "pretrain" / "00007.tar", [("stale", {"txt": b"left"})])
-    shutil.rmtree(out / "probe-train")
+    (out / "probe-train" / "00000.tar").unlink()
     (out / "probe-test" / "notes.txt").write_text("the user's")
     build(out, **small)
     assert digests(out) == whole
     assert (out / "probe-test" / "notes.txt").exists()
     assert not (out / UNFINISHED).exists()
-    other = digests(build(out, seed=4, **small))
-    assert other.keys() == whole.keys()
-    assert not set(other.values()) & set(whole.values())
-
-
-def test_shards_of_someone_else_are_never_taken_away(tmp_path):
-    path = tmp_path / "pretrain" / "00000.tar"
-    write_shard(path, [("photo", {"txt": b"a photo"})])
-    with pytest.raises(InputError, match=str(path)):
-        build(tmp_path)
-    assert open_shard(path).caption(0) == "a photo"
+    write_shard(tmp_path / "else" / "pretrain" / "00000.tar", [("photo", {"txt": b"a photo"})])
+    with pytest.raises(InputError, match="else"):  # shards of someone else are never taken away
+        build(tmp_path / "else", **small)
 
 
 # Content
-
-
-def test_no_set_of_drawings_is_in_two_splits_and_no_team_of_the_test_in_another(built):
-    teams: dict[str, set[str]] = {}
-    for source in read_sources():
-        teams.setdefault(source.split, set()).add(source.authors)
-    assert len(set.union(*teams.values())) == 7
-    assert teams["probe-train"] < teams["pretrain"]
-    assert not teams["probe-test"] & (teams["pretrain"] | teams["probe-train"])
-    sets = {split: set() for split in SPLITS}
-    for split in SPLITS:
-        for _, meta, _ in samples(built, split):
-            sets[split] |= {entry["source"] for entry in meta["objects"]}
-    assert sets == {
-        "pretrain": {"noto", "twemoji", "openmoji", "emojione", "fluent-emoji-flat"},
-        "probe-train": {"noto-v1", "emojione-v1"},
-        "probe-test": {"fxemoji", "streamline-emojis"},
-    }
 
 
 def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
@@ -151,10 +120,13 @@ def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
         assert f"{source.title}, by {source.authors}, {source.licence}" in card
 
 
-def test_images_are_whole_keys_are_used_once_boxes_lie_inside_and_probes_stand_on_white(built):
+def test_images_captions_boxes_teams_and_backgrounds_are_as_the_card_says(built):
     backgrounds = {split: Counter() for split in SPLITS}
+    teams = {split: set() for split in SPLITS}
+    concepts = {concept.name: concept for concept in read_concepts()}
+    assert len(concepts) == 1420
     for split in SPLITS:
-        for _, meta, image in samples(built, split):
+        for caption, meta, image in samples(built, split):
             assert Image.open(io.BytesIO(image)).convert("RGB").size == (32, 32)
             assert meta["split"] == split
             backgrounds[split][meta["background"]] += 1
@@ -162,54 +134,28 @@ def test_images_are_whole_keys_are_used_once_boxes_lie_inside_and_probes_stand_o
             for left, top, right, bottom in (entry["box"] for entry in meta["objects"]):
                 assert 0 <= left < right <= 32
                 assert 0 <= top < bottom <= 32
+            teams[split] |= {entry["source"] for entry in meta["objects"]}
+            # The caption names the objects, and nothing but keywords of a drawing.
+            rest, names = caption, [entry["name"] for entry in meta["objects"]]
+            for name in sorted(names, key=len, reverse=True):
+                assert name in rest
+                rest = rest.replace(name, "", 1)
+            if meta["kind"] == "scene":
+                assert set(re.findall(r"\w+", rest)) <= {"a", "an", "and"}
+            else:
+                assert {part for part in rest.split(", ") if part} <= set(concepts[names[0]].tags)
+    assert teams == {
+        "pretrain": {"noto", "twemoji", "openmoji", "emojione", "fluent-emoji-flat"},
+        "probe-train": {"noto-v1", "emojione-v1"},
+        "probe-test": {"fxemoji", "streamline-emojis"},
+    }
     keys = [key for path in built.rglob("*.tar") for key in open_shard(path).keys]
     assert len(keys) == len(set(keys))
     assert len(HELD_OUT_PHOTOS) == 3
-    assert set(PHOTOS) - set(TRAINING_PHOTOS) == HELD_OUT_PHOTOS
     assert not HELD_OUT_PHOTOS & backgrounds["pretrain"].keys()
     assert backgrounds["pretrain"].pop("white") > 150
-    assert len(backgrounds["pretrain"]) > 8
+    assert backgrounds["pretrain"].total() == 60
     assert backgrounds["probe-train"].keys() == backgrounds["probe-test"].keys() == {"white"}
-
-
-def test_captions_name_the_objects_and_nothing_else(built):
-    kinds = Counter()
-    concepts = {concept.name: concept for concept in read_concepts()}
-    for caption, meta, _ in samples(built, "pretrain"):
-        kinds[meta["kind"]] += 1
-        names = [entry["name"] for entry in meta["objects"]]
-        assert len(names) == len(set(names))
-        rest = caption
-        for name in sorted(names, key=len, reverse=True):
-            assert name in rest
-            rest = rest.replace(name, "", 1)
-        if meta["kind"] == "scene":
-            assert set(re.findall(r"\w+", rest)) <= {"a", "an", "and"}
-        else:
-            assert {part for part in rest.split(", ") if part} <= set(concepts[names[0]].tags)
-    assert kinds["scene"] == 60
-    assert kinds["drawing"] > 150
-
-
-def test_the_concepts_are_base_emoji_of_things_and_people():
-    concepts = read_concepts()
-    assert len(concepts) == len({concept.name for concept in concepts}) == 1420
-    assert not {"symbols", "flags", "component"} & {concept.group for concept in concepts}
-    assert not any("skin tone" in concept.name for concept in concepts)
-
-
-def test_drawings_are_matched_by_name_and_misnamed_ones_are_left_out():
-    streamline = next(source for source in read_sources() if source.name == "streamline-emojis")
-    found = {drawing.concept.name for drawing in read_drawings(streamline, read_concepts())}
-    assert len(found) == 518
-    assert {"boy", "telephone", "woman's boot"} <= found  # "boy-1", "telephone", "womans-boot"
-    assert "turkey" not in found  # theirs is the country's flag
-
-
-def test_the_notice_attributes_every_source():
-    notice = (Path(__file__).parents[2] / "NOTICE").read_text()
-    for source in read_sources():
-        assert f"({source.name} {source.version})" in notice
 
 
 # Scenes and captions
@@ -234,23 +180,7 @@ def grey(height: int = 64, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), 128, dtype=np.uint8)
 
 
-def test_a_sprite_is_blended_by_its_opacity():
-    sprite = discs(1, size=24)[0]
-    unscaled = 24 / 64  # at which it is not resampled
-    image, (placement,) = compose(grey(), [sprite], rng(), (unscaled, unscaled))
-    solid = sprite.pixels[..., 3] >= 128
-    seen = placement.mask
-    top, left = (np.argmax(seen.any(axis)) - np.argmax(solid.any(axis)) for axis in (1, 0))
-    height, width = sprite.pixels.shape[:2]
-    opacity = sprite.pixels[..., 3:] / 255
-    expected = np.round(sprite.pixels[..., :3] * opacity + 128 * (1 - opacity))
-    found = image[top : top + height, left : left + width]
-    np.testing.assert_allclose(found, expected, atol=1)
-    np.testing.assert_array_equal(seen[top : top + height, left : left + width], solid)
-    assert ((opacity > 0) & (opacity < 1)).any(), "this test needs soft edges"
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     count=st.integers(1, 4),
@@ -270,38 +200,11 @@ def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, widt
         inside = np.zeros_like(placement.mask)
         inside[top:bottom, left:right] = True
         assert not (placement.mask & ~inside).any()
-        assert placement.mask[top].any()
-        assert placement.mask[bottom - 1].any()
-        assert placement.mask[:, left].any()
-        assert placement.mask[:, right - 1].any()
+        whole_disc = np.pi / 4 * (right - left) * (bottom - top)
+        assert placement.mask.sum() > (1 - 2 * MAX_COVERED) * whole_disc
     assert sum(placement.mask.astype(int) for placement in placements).max() == 1, (
         "two objects own one pixel"
     )
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_every_object_stays_recognisable(seed):
-    _, placements = compose(grey(), discs(4), rng(seed), (0.3, 0.6))
-    for placement in placements:
-        left, top, right, bottom = placement.box
-        whole_disc = np.pi / 4 * (right - left) * (bottom - top)
-        assert placement.mask.sum() > (1 - 2 * MAX_COVERED) * whole_disc
-
-
-def test_an_object_without_a_place_is_left_out_and_not_announced():
-    image, placements = compose(grey(), discs(2), rng(), (1.0, 1.0))
-    assert [placement.what for placement in placements] == [COLOURS[0]]
-    assert not (image == (0, 255, 0)).all(2).any()
-
-
-def test_a_rendering_keeps_transparency_and_is_cut_to_what_is_visible():
-    pixels = render(DISC.format("#ff0000"), 40)
-    assert pixels.shape == (30, 40, 4)  # the ellipse is three quarters as high as the square
-    assert pixels[15, 20].tolist() == [255, 0, 0, 255]
-    assert pixels[0, 0, 3] == 0
-    empty = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"/>'
-    assert render(empty, 40).size == 0
 
 
 KEYWORDS = ("apple", "diet", "food", "fruit", "health", "red", "ripe")
@@ -314,30 +217,16 @@ APPLE = Concept("1F34E", "red apple", KEYWORDS, "food-drink", "food-fruit")
         ("dog", "a dog"),
         ("umbrella", "an umbrella"),
         ("unicorn", "a unicorn"),
-        ("ewe", "a ewe"),
         ("x-ray", "an x-ray"),
-        ("one-piece swimsuit", "a one-piece swimsuit"),
         ("octopus", "an octopus"),
-        ("wine glass", "a wine glass"),
         ("grapes", "grapes"),
-        ("skis", "skis"),
         ("cooked rice", "cooked rice"),
         ("glass of milk", "a glass of milk"),
-        ("nest with eggs", "a nest with eggs"),
         ("money with wings", "money with wings"),
-        ("bow and arrow", "a bow and arrow"),
     ],
 )
 def test_nouns_get_the_article_that_english_gives_them(name, expected):
     assert with_article(name) == expected
-
-
-def test_a_scene_is_written_as_a_list_in_both_forms_and_one_object_as_its_name():
-    names = ["dog", "grapes", "umbrella"]
-    captions = {scene_caption(names, rng(seed)) for seed in range(200)}
-    assert {"a dog, grapes and an umbrella", "grapes, umbrella, dog"} < captions
-    assert all(all(name in caption for name in names) for caption in captions)
-    assert {scene_caption(["dog"], rng(seed)) for seed in range(50)} == {"a dog", "dog"}
 
 
 def test_a_drawing_is_always_named_and_only_its_keywords_are_added():
@@ -358,8 +247,6 @@ def test_a_drawing_is_always_named_and_only_its_keywords_are_added():
 # Probe tasks
 
 
-PROBE_TRAIN = ["violin", "violin", "dog", "harp", "grinning face"]
-PROBE_TEST = ["dog", "violin", "axe", "cat", "grinning face"]
 KINDS = {
     "violin": ("objects", "musical-instrument"),
     "harp": ("objects", "musical-instrument"),
@@ -368,54 +255,41 @@ KINDS = {
     "cat": ("animals-nature", "animal-mammal"),
     "grinning face": ("smileys-emotion", "face-smiling"),
 }
+DRAWN = {
+    "probe-train": ["violin", "violin", "dog", "harp", "grinning face"],
+    "probe-test": ["dog", "violin", "axe", "cat", "grinning face"],
+}
 
 
-def members(name: str) -> dict[str, bytes]:
-    group, subgroup = KINDS[name]
-    meta = {"name": name, "group": group, "subgroup": subgroup}
-    return {"png": b"", "json": json.dumps(meta).encode()}
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
+def test_a_class_is_what_both_sides_drew_and_faces_belong_to_no_task(tmp_path, monkeypatch):
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
-    for split, names in (("probe-train", PROBE_TRAIN), ("probe-test", PROBE_TEST)):
+    for split, names in DRAWN.items():
+        members = []
+        for number, name in enumerate(names):
+            meta = {"name": name, "group": KINDS[name][0], "subgroup": KINDS[name][1]}
+            members.append((f"{number}", {"png": b"", "json": json.dumps(meta).encode()}))
         for shard in (0, 1):  # the split lies in two shards
-            numbered = list(enumerate(names))[shard::2]
-            samples = [(f"{split}-{number}", members(name)) for number, name in numbered]
-            write_shard(tmp_path / split / f"{shard:05d}.tar", samples)
-    return tmp_path
+            write_shard(tmp_path / split / f"{shard:05d}.tar", members[shard::2])
 
+    def labelled(task, side):
+        """(name in the metadata, name of the label) of each sample."""
+        labels = getattr(task, f"{side}_labels")
+        found = zip(getattr(task, side), labels, strict=True)
+        return sorted((shard.metadata(i)["name"], task.class_names[y]) for (shard, i), y in found)
 
-def named(samples, labels, class_names):
-    """(name in the metadata, name of the label) of each sample."""
-    return sorted(
-        (shard.metadata(i)["name"], class_names[label])
-        for (shard, i), label in zip(samples, labels, strict=True)
-    )
-
-
-def test_a_class_is_what_both_sides_drew_and_faces_belong_to_no_task(root):
-    task = load_task(root, "concepts")
+    task = load_task(tmp_path, "concepts")
     dog, violin = ("dog", "dog"), ("violin", "violin")
     assert task.class_names == ["dog", "violin"]
-    assert named(task.train, task.train_labels, task.class_names) == [dog, violin, violin]
-    assert named(task.test, task.test_labels, task.class_names) == [dog, violin]
-    task = load_task(root, "subgroups")
+    assert labelled(task, "train") == [dog, violin, violin]
+    assert labelled(task, "test") == [dog, violin]
+    task = load_task(tmp_path, "subgroups")
     music, animal = "musical-instrument", "animal-mammal"
     assert task.class_names == [animal, music]
     train = [("dog", animal), ("harp", music), ("violin", music), ("violin", music)]
-    assert named(task.train, task.train_labels, task.class_names) == train
-    test = [("cat", animal), ("dog", animal), ("violin", music)]
-    assert named(task.test, task.test_labels, task.class_names) == test
-
-
-def test_unknown_tasks_missing_data_and_splits_without_a_common_class_are_refused(root, tmp_path):
-    with pytest.raises(InputError, match="concepts, subgroups"):
-        load_task(root, "colours")
-    with pytest.raises(InputError, match="probe-train"):
-        load_task(tmp_path / "nowhere", "concepts")
-    write_shard(root / "probe-test" / "00000.tar", [("a", members("axe"))])
-    (root / "probe-test" / "00001.tar").unlink()
+    assert labelled(task, "train") == train
+    assert labelled(task, "test") == [("cat", animal), ("dog", animal), ("violin", music)]
+    for shard in (tmp_path / "probe-test").iterdir():
+        shard.unlink()
+    write_shard(tmp_path / "probe-test" / "00000.tar", members[2:3])
     with pytest.raises(InputError, match="--limit"):
-        load_task(root, "concepts")
+        load_task(tmp_path, "concepts")

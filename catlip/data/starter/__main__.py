@@ -14,8 +14,7 @@ shards are those that its `starter.json` lists.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -37,9 +36,9 @@ from catlip.data.starter.emoji import (
     render,
 )
 from catlip.data.starter.probe_tasks import load_task
-from catlip.data.starter.samples import SPLITS, VIEWS, Plan, make, plan
+from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
-from catlip.program.progress import Bar, progress
+from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Range, Seed
 from catlip.record import write_atomically
 from catlip.system.lock import only_writer
@@ -116,10 +115,10 @@ def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
         manifest = json.loads((out / MANIFEST).read_text())
     except (FileNotFoundError, ValueError):
         return False
-    if any(manifest[key] != value for key, value in wanted.items()):
-        return False
     digests = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
-    return digests == {name: shard["sha256"] for name, shard in manifest["shards"].items()}
+    return manifest.items() >= wanted.items() and digests == {
+        name: shard["sha256"] for name, shard in manifest["shards"].items()
+    }
 
 
 def _shards(out: Path) -> list[Path]:
@@ -131,21 +130,32 @@ def _sha256(path: Path) -> str:
 
 
 def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
-    """Write all shards.
-
-    Returns: the manifest's entries on what was made and with which packages.
-    """
+    """Write all shards. Returns: what the manifest says of them and of the packages used."""
     concepts = read_concepts()
     count = min(config.limit or len(concepts), len(concepts))
     concepts = [concepts[i * len(concepts) // count] for i in range(count)]
     drawings: dict[Drawing, str] = {}
     for source in progress(sources, desc="fetch", unit="package", disable=config.quiet):
         drawings |= read_drawings(source, concepts)
+    shards, counts = {}, {}
+    names = [*(source.name for source in sources), "scenes"]
     with in_processes(config.workers) as in_parallel:
         sprites = _sprites(drawings, config, in_parallel)
         plans = plan(sprites, config.scenes, config.size, config.seed)
-        shards = _write_shards(plans, config, in_parallel)
-    counts = {split: _count(plans[split], sources) for split in SPLITS}
+        total = sum(map(len, plans.values()))
+        with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
+            for split in SPLITS:
+                found = Counter(
+                    "scenes" if p.kind == "scene" else p.sprites[0].what.source.name
+                    for p in plans[split]
+                )
+                counts[split] = {name: found[name] for name in names if found[name]}
+                for start in range(0, len(plans[split]), SHARD_SAMPLES):
+                    path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
+                    samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
+                    written = write_shard(path, samples)
+                    bar.update(written)
+                    shards[f"{split}/{path.name}"] = {"samples": written, "sha256": _sha256(path)}
     made_with = {package: version(package) for package in ("numpy", "pillow", "resvg_py")}
     return {"made_with": made_with, "concepts": len(concepts), "counts": counts, "shards": shards}
 
@@ -153,15 +163,12 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
 def _sprites(
     drawings: dict[Drawing, str], config: Starter, in_parallel: Map
 ) -> list[Sprite[Drawing]]:
-    """The rendered drawings.
-
-    Where a team uses one picture for several concepts, only the first concept keeps it.
+    """The rendered drawings. Where a team uses one picture for several concepts, only the first
+    concept keeps it.
     """
-    side = round(config.size * RENDER_SCALE)
-    rendered = in_parallel(render, drawings.values(), [side] * len(drawings))
-    bar = progress(
-        rendered, desc="render", total=len(drawings), unit="drawing", disable=config.quiet
-    )
+    sides = [round(config.size * RENDER_SCALE)] * len(drawings)
+    rendered = in_parallel(render, drawings.values(), sides)
+    bar = progress(rendered, "render", len(drawings), unit="drawing", disable=config.quiet)
     distinct: dict[tuple[Any, ...], Sprite[Drawing]] = {}
     for drawing, pixels in zip(drawings, bar, strict=True):
         if pixels.size:
@@ -170,64 +177,27 @@ def _sprites(
     return list(distinct.values())
 
 
-def _write_shards(
-    plans: dict[str, list[Plan]], config: Starter, in_parallel: Map
-) -> dict[str, dict[str, Any]]:
-    """Write every split.
-
-    Returns: path inside the data set -> the shard's sample count and sha256.
-    """
-    total = sum(map(len, plans.values()))
-    shards = {}
-    with progress(desc="compose", total=total, unit="sample", disable=config.quiet) as bar:
-        for split in SPLITS:
-            for start in range(0, len(plans[split]), SHARD_SAMPLES):
-                path = config.out / split / f"{start // SHARD_SAMPLES:05d}.tar"
-                samples = in_parallel(make, plans[split][start : start + SHARD_SAMPLES])
-                count = write_shard(path, _counted(samples, bar))
-                shards[f"{split}/{path.name}"] = {"samples": count, "sha256": _sha256(path)}
-    return shards
-
-
-def _counted(samples: Iterable[Any], bar: Bar) -> Iterator[Any]:
-    for sample in samples:
-        yield sample
-        bar.update()
-
-
-def _count(plans: Sequence[Plan], sources: Sequence[Source]) -> dict[str, int]:
-    """Number of samples by drawing team, in the order of `sources`, and of the scenes."""
-    counts = Counter(
-        "scenes" if p.kind == "scene" else p.sprites[0].what.source.name for p in plans
-    )
-    names = [*(source.name for source in sources), "scenes"]
-    return {name: counts[name] for name in names if counts[name]}
-
-
 def _put_in_place(aside: Path, out: Path) -> None:
     """Move a whole build to its place, where it replaces an earlier one and nothing else."""
     for name in (MANIFEST, CARD):
         (aside / name).replace(out / name)
     for path in _shards(out):
         path.unlink()
-    for split in SPLITS:
-        with suppress(OSError):  # it has other files, such as labels
-            (aside / split).rename(out / split)
-        for path in (aside / split).glob("*.tar"):
-            path.rename(out / split / path.name)
+    for path in _shards(aside):
+        target = out / path.relative_to(aside)
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
     shutil.rmtree(aside)
 
 
 def _card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) -> str:
-    """The card of the shards under `out`, as Markdown: their content, sources and licences, and
-    what they do not prove.
-    """
     from jinja2 import Template
 
-    drawn = {}
-    for split, by_source in manifest["counts"].items():
-        images = sum(count for source, count in by_source.items() if source != "scenes")
-        drawn[split] = images // VIEWS[split]
+    drawn = {
+        split: sum(count for source, count in by_source.items() if source != "scenes")
+        // VIEWS[split]
+        for split, by_source in manifest["counts"].items()
+    }
     num_classes = {}
     for task in ("concepts", "subgroups"):
         try:

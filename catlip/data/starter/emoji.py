@@ -38,14 +38,9 @@ VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the firs
 
 @dataclass(frozen=True)
 class Source:
-    """One set of drawings: an npm package of icons.
-
-    Attributes:
-        licence: an SPDX identifier.
-        split: the split that uses its drawings: pretrain, probe-train or probe-test.
-        misnamed: names whose drawing shows something else (a "keyboard" that is a piano's); these
-            drawings are left out.
-        digest: sha256 of the package's tarball.
+    """One set of drawings, an npm package of icons with the sha256 of its tarball, for the split
+    pretrain, probe-train or probe-test. The drawings of `misnamed` concepts show something else (a
+    "keyboard" that is a piano's) and are left out; `licence` is an SPDX identifier.
     """
 
     name: str
@@ -61,8 +56,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji: its code points, the name and keywords that people gave it, and Unicode's
-    group and subgroup ("food-fruit").
+    """One base emoji with the name and keywords that people gave it, and Unicode's group and
+    subgroup ("food-fruit").
     """
 
     hexcode: str
@@ -96,15 +91,13 @@ def read_concepts() -> list[Concept]:
     package = fetch_npm(*TEXT)
     levels, entries = _read_json(package, "meta/groups.json"), _read_json(package, "en/data.json")
     concepts = []
-    in_groups = [entry for entry in entries if "group" in entry]
-    for entry in sorted(in_groups, key=lambda entry: entry["order"]):
+    grouped = [entry for entry in entries if "group" in entry]
+    for entry in sorted(grouped, key=lambda entry: entry["order"]):
         group = levels["groups"][str(entry["group"])]
         subgroup = levels["subgroups"][str(entry["subgroup"])]
+        name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
         if group not in LEFT_OUT_GROUPS:
-            name, *tags = (text.replace("\u2019", "'") for text in (entry["label"], *entry["tags"]))
-            concepts.append(
-                Concept(entry["hexcode"], name, tuple(tags), group=group, subgroup=subgroup)
-            )
+            concepts.append(Concept(entry["hexcode"], name, tuple(tags), group, subgroup))
     return concepts
 
 
@@ -140,9 +133,8 @@ def in_processes(count: int) -> Iterator[Map]:
 
 
 def render(svg: str, size: int) -> NDArray[np.uint8]:
-    """An SVG, fitted into a square of `size` pixels, as straight-alpha RGBA cut to what is visible.
-
-    Returns: [h, w, 4] uint8; [0, 0, 4] when nothing is visible.
+    """An SVG, fitted into a square of `size` pixels, as straight-alpha RGBA [h, w, 4] cut to what
+    is visible, [0, 0, 4] if nothing is.
     """
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA")

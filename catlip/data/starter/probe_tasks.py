@@ -35,10 +35,7 @@ Sample = tuple[Shard, int]
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task: samples as (shard, number in it), and a label of each.
-
-    A label is a position in `class_names`, which are sorted.
-    """
+    """Samples as (shard, number in it), and a label of each, its position in `class_names`."""
 
     train: list[Sample]
     train_labels: NDArray[np.int64]
@@ -48,56 +45,44 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """The probe task "concepts" or "subgroups" of the starter data set at `root`.
-
-    Args:
-        validation: fit to one training team and test on the other; the drawings of the test teams
-            are not opened.
+    """The probe task "concepts" or "subgroups" of the starter data set at `root`, or its validation
+    task, for which the drawings of the test teams are not opened.
     """
     class_of = choose("probe task", task, TASKS)
     if validation:
         fitted, tested = VALIDATION_TEAMS
-        train, train_classes = _samples(root / "probe-train", class_of, team=fitted)
-        test, test_classes = _samples(root / "probe-train", class_of, team=tested, view=0)
+        train = _samples(root / "probe-train", class_of, team=fitted)
+        test = _samples(root / "probe-train", class_of, team=tested, view=0)
     else:
-        train, train_classes = _samples(root / "probe-train", class_of)
-        test, test_classes = _samples(root / "probe-test", class_of)
-    class_names = sorted(set(train_classes) & set(test_classes))
+        train = _samples(root / "probe-train", class_of)
+        test = _samples(root / "probe-test", class_of)
+    class_names = sorted({name for _, name in train} & {name for _, name in test})
     if not class_names:
         raise InputError(
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
+    label_of = {name: label for label, name in enumerate(class_names)}
+    train, test = ([pair for pair in side if pair[1] in label_of] for side in (train, test))
     return Task(
-        *_labelled(train, train_classes, class_names),
-        *_labelled(test, test_classes, class_names),
+        [sample for sample, _ in train],
+        np.array([label_of[name] for _, name in train], dtype=np.int64),
+        [sample for sample, _ in test],
+        np.array([label_of[name] for _, name in test], dtype=np.int64),
         class_names,
     )
 
 
 def _samples(
     folder: Path, class_of: ClassOf, *, team: str | None = None, view: int | None = None
-) -> tuple[list[Sample], list[str]]:
-    """The images of a split, of one team or view or of all, without faces and people; and the class
-    of each image.
+) -> list[tuple[Sample, str]]:
+    """The images of a split, of one team or view or of all, without faces and people, each with its
+    class.
     """
-    samples, classes = [], []
+    samples = []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
-            of_team = team in (None, metadata.get("source"))
-            of_view = view in (None, metadata.get("view"))
-            if of_team and of_view and metadata["group"] not in LEFT_OUT_GROUPS:
-                samples.append((shard, number))
-                classes.append(class_of(metadata))
-    return samples, classes
-
-
-def _labelled(
-    samples: list[Sample], classes: list[str], class_names: list[str]
-) -> tuple[list[Sample], NDArray[np.int64]]:
-    """The samples whose class is one of `class_names`, and their labels."""
-    label_of = {name: label for label, name in enumerate(class_names)}
-    pairs = zip(samples, classes, strict=True)
-    labelled = [(sample, label_of[name]) for sample, name in pairs if name in label_of]
-    labels = np.array([label for _, label in labelled], dtype=np.int64)
-    return [sample for sample, _ in labelled], labels
+            wanted = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
+            if wanted and metadata["group"] not in LEFT_OUT_GROUPS:
+                samples.append(((shard, number), class_of(metadata)))
+    return samples

@@ -15,7 +15,6 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -23,12 +22,7 @@ import numpy as np
 from PIL import Image
 
 from catlip.data.starter.emoji import Concept, Drawing
-from catlip.data.starter.scenes import (
-    TRAINING_PHOTOS,
-    Sprite,
-    compose,
-    photo_crop,
-)
+from catlip.data.starter.scenes import TRAINING_PHOTOS, Sprite, compose, photo_crop
 
 SPLITS = ("pretrain", "probe-train", "probe-test")
 # Images of each drawing, by split. All have a white background: photographs behind a quarter of the
@@ -54,13 +48,8 @@ ALL_KEYWORDS = 6  # a caption longer than this reads like a list
 
 @dataclass(frozen=True)
 class Plan:
-    """One sample to be made.
-
-    Attributes:
-        kind: "drawing" (one sprite that nearly fills the image) or "scene" (one to four sprites on
-            a photograph).
-        sprites: what the image shows; later ones lie over earlier ones.
-        view: number of this image among the images of the same drawing; 0 for a scene.
+    """One sample to be made: a "drawing" (one sprite that nearly fills the image; `view` numbers
+    the images of a drawing) or a "scene" (one to four sprites on a photograph).
     """
 
     key: str
@@ -75,20 +64,17 @@ class Plan:
 def plan(
     sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
 ) -> dict[str, list[Plan]]:
-    """The samples of each split: VIEWS[split] images of every sprite.
-
-    `scenes` scenes, made of pre-training sprites, are mixed into the split for pre-training.
+    """The samples of each split: VIEWS[split] images of every sprite, and for pre-training
+    `scenes` scenes of its sprites.
     """
-    made = partial(Plan, size=size, seed=seed)
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
+    by_concept = defaultdict(list)
     for sprite in sprites:
         split = sprite.what.source.split
         for view in range(VIEWS[split]):
             key = f"{sprite.what.key}-{view}"
-            plans[split].append(made(key, split, "drawing", sprites=(sprite,), view=view))
-    by_concept = defaultdict(list)
-    for sprite in sprites:
-        if sprite.what.source.split == "pretrain" and is_thing(sprite.what.concept):
+            plans[split].append(Plan(key, split, "drawing", (sprite,), view, size, seed))
+        if split == "pretrain" and is_thing(sprite.what.concept):
             by_concept[sprite.what.concept].append(sprite)
     choices = list(by_concept.values())
     for number in range(scenes if choices else 0):
@@ -97,17 +83,14 @@ def plan(
         count = min(int(rng.integers(1, SCENE_OBJECTS + 1)), len(choices))
         teams = [choices[i] for i in rng.choice(len(choices), count, replace=False)]
         chosen = tuple(team[rng.integers(len(team))] for team in teams)
-        plans["pretrain"].append(made(key, "pretrain", "scene", sprites=chosen, view=0))
+        plans["pretrain"].append(Plan(key, "pretrain", "scene", chosen, 0, size, seed))
     order = generator(seed, "plan/order").permutation(len(plans["pretrain"]))
     plans["pretrain"] = [plans["pretrain"][i] for i in order]
     return plans
 
 
 def is_thing(concept: Concept) -> bool:
-    """Whether a concept can be one object among others in a scene.
-
-    Faces, persons, places and times of day cannot.
-    """
+    """Whether a concept can be one object among others in a scene, unlike faces or places."""
     return concept.group in THING_GROUPS or concept.subgroup in THING_SUBGROUPS
 
 
@@ -127,11 +110,8 @@ def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
         background_name, size = "white", DRAWING_SIZE
         background = np.full((sample.size, sample.size, 3), 255, dtype=np.uint8)
     image, placements = compose(background, sample.sprites, rng, size=size)
-    meta: dict[str, Any] = {
-        "kind": sample.kind,
-        "split": sample.split,
-        "background": background_name,
-    }
+    meta: dict[str, Any] = {"kind": sample.kind, "split": sample.split}
+    meta["background"] = background_name
     if sample.kind == "drawing":
         drawing = sample.sprites[0].what
         caption = drawing_caption(drawing.concept, rng)
@@ -175,10 +155,7 @@ def drawing_caption(concept: Concept, rng: np.random.Generator) -> str:
 
 
 def scene_caption(names: Sequence[str], rng: np.random.Generator) -> str:
-    """The names in random order, as a phrase (3 in 4) or as plain words (1 in 4).
-
-    For example "a dog, grapes and an umbrella", or "grapes, dog, umbrella".
-    """
+    """The names in random order: "a dog, grapes and an umbrella" (3 in 4), or "grapes, dog"."""
     names = [names[i] for i in rng.permutation(len(names))]
     if rng.integers(4) == 0:
         return ", ".join(names)

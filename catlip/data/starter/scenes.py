@@ -43,10 +43,8 @@ class Sprite(Generic[T]):
 
 @dataclass(frozen=True)
 class Placement(Generic[T]):
-    """Where one sprite can be seen in an image.
-
-    The mask [H, W] is of its visible pixels, which the box encloses; no two placements of an image
-    share a pixel.
+    """Where one sprite can be seen in an image: the mask [H, W] of its visible pixels, and the box
+    around them. No two placements of an image share a pixel.
     """
 
     what: T
@@ -57,14 +55,12 @@ class Placement(Generic[T]):
 def compose(
     background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, size: tuple[float, float]
 ) -> tuple[Pixels, list[Placement[T]]]:
-    """Paste sprites on a background, each at a random size and place.
+    """Paste sprites on a background [H, W, 3] uint8, each at a random size and place, later ones
+    over earlier ones.
 
     Args:
-        background: [H, W, 3] uint8; it is not changed.
-        sprites: later ones lie over earlier ones.
         size: range of a sprite's longer side relative to the shorter side of the image.
-    Returns: the image [H, W, 3] uint8, and a placement for each sprite that could be placed, in the
-        order of pasting.
+    Returns: the image, and a placement for each sprite that could be placed, in the same order.
     """
     image = background.copy()
     owner = np.full(image.shape[:2], -1)
@@ -80,12 +76,8 @@ def compose(
         owner[top:bottom, left:right][scaled[..., 3] >= OPAQUE] = len(placed)
         boxes.append(box)
         placed.append(sprite.what)
-    placements: list[Placement[T]] = []
-    for number, what in enumerate(placed):
-        mask = owner == number
-        if mask.any():
-            placements.append(Placement(what, extent(mask), mask))
-    return image, placements
+    masks = [(what, owner == number) for number, what in enumerate(placed)]
+    return image, [Placement(what, extent(mask), mask) for what, mask in masks if mask.any()]
 
 
 def photo_crop(name: str, size: int, rng: Generator) -> Pixels:

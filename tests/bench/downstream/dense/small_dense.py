@@ -15,7 +15,7 @@ from PIL import Image
 from small_data import ON_A_CPU
 
 from bench.downstream import detection, multilabel, segmentation
-from catlip.data.annotated_plans import annotation
+from catlip.data.annotated_scenes import annotation
 from catlip.recipes.dense import STARTER_DETECTION, STARTER_SEGMENTATION
 from catlip.recipes.transfer import STARTER_MULTILABEL
 
