@@ -18,7 +18,6 @@ from small_dense import TASKS, change_each, change_file, files, write_coco
 
 from bench.downstream.dense import harness
 from catlip.cli import InputError
-from catlip.training.distributed import Place
 from catlip.training.preempt import EXIT_CODE
 
 LIBRARIES = {"segmentation": "mmseg", "detection": "detectron2"}
@@ -238,19 +237,6 @@ def test_a_library_that_is_not_installed_is_named(name, data, tmp_path, monkeypa
     monkeypatch.delitem(sys.modules, f"bench.downstream.dense.{name}", raising=False)
     with pytest.raises(InputError, match=r"catlip-bench\[segmentation\]|run_all\.sh"):
         TASKS[name].run(data[name], tmp_path / "run.json")
-
-
-def test_several_processes_segment_on_gpus_only(data, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(harness, "find_place", lambda device: Place(0, 2, torch.device("cpu")))
-    with pytest.raises(InputError, match="GPUs"):
-        TASKS["segmentation"].run(data["segmentation"], tmp_path / "run.json")
-
-
-@pytest.mark.parametrize(("name", "task"), TASKS.items())
-def test_without_a_name_the_record_has_those_of_encoder_and_data(name, task) -> None:
-    config = task.config(encoder="random:hybrid_mini@48", data="coco:/data/scenes")
-    assert config.out == Path(f"runs/bench/{name}/random-hybrid_mini@48-coco-scenes.json")
-    assert config.folder == config.out.with_suffix("")
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ from bench.downstream.probe.datasets import name_labels
 from bench.downstream.probe.heads import (
     has_classifier,
     on_standardised,
-    random_head,
     transfer_head,
 )
 from catlip.cli import InputError
@@ -44,13 +43,6 @@ def test_a_head_for_standardised_features_is_the_same_classifier(seed, features,
     with torch.inference_mode():
         found = on_standardised(head, mean, deviation)((values - mean) / deviation)
         torch.testing.assert_close(found, head(values), rtol=1e-3, atol=1e-4)
-
-
-def test_a_random_head_is_torch_s_own_of_its_seed() -> None:
-    one, again, other = (random_head(16, 3, seed) for seed in (0, 0, 1))
-    assert torch.equal(one.weight, again.weight)
-    assert not torch.equal(one.weight, other.weight)
-    assert one.weight.abs().max() <= 0.25  # 1 / sqrt(16)
 
 
 @pytest.mark.parametrize("end", ["", "/weights.safetensors", ".json"])
@@ -92,13 +84,6 @@ def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untra
     assert not has_classifier(load_encoder(spelling, 0, CPU))
     with pytest.raises(InputError, match=spelling):
         transferred(spelling)
-
-
-def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
-    with pytest.raises(InputError):
-        transferred(
-            make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
-        )
 
 
 def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:
