@@ -14,10 +14,8 @@ from report_support import records_in
 from bench.downstream.dense.result import (
     SLIDING,
     TASKS,
-    Multilabel,
     dense_table,
     gain_sentences,
-    other_encoders,
     picture_figures,
     section,
 )
@@ -97,17 +95,6 @@ def test_that_pre_training_does_not_help_is_said(write_record, tmp_path):
     (sentence,) = gain_sentences(records_in(tmp_path).every)
     assert "CatLIP is above random init in 1 of 2 seeds only" in sentence
     assert "CLIP is not above random init in any of 1 seed" in sentence
-
-
-@pytest.mark.parametrize(("probed", "warned"), [("aa", False), ("bb", True), ("", False)])
-def test_encoders_of_other_weights_than_those_probed_are_warned_of(
-    write_record, tmp_path, probed, warned
-):
-    for kind, digest in (("multilabel", "aa"), ("linear_probe", probed)):
-        metrics = {"method": "catlip", "pretrain_seed": 0, "map_macro": 0.2}
-        write_record(kind, "catlip-seed0", metrics=metrics | {"encoder_digest": digest})
-    records = records_in(tmp_path)
-    assert len(other_encoders(records.of(Multilabel), records)) == warned
 
 
 def test_older_trainings_on_the_test_images_are_left_out(write_record, tmp_path):

@@ -67,29 +67,17 @@ class MapPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
-    """One training on such a task.
+    """One training on such a task."""
 
-    Attributes:
-        overfit: in older records, the number of images that it was both trained and tested on; such
-            a record says nothing about an encoder.
-        train, val: name -> count, from the annotations of the split.
-        seconds: of training.
-    """
-
-    task: ClassVar[str]
-    """What it is called in a sentence."""
-    title: ClassVar[str]
-    """What its predictions are called in a figure."""
-    data: ClassVar[str]
-    """The layout of its data set."""
-    columns: ClassVar[dict[str, str]]
-    """Measure -> title of its column; sentences compare the first measure."""
-    published: ClassVar[tuple[int, int]]
-    """Number of classes and of test images of the data set that the paper reports on."""
+    task: ClassVar[str]  # in a sentence
+    title: ClassVar[str]  # of its predictions in a figure
+    data: ClassVar[str]  # the layout of its data set
+    columns: ClassVar[dict[str, str]]  # measure -> its column; sentences compare the first measure
+    published: ClassVar[tuple[int, int]]  # classes and test images of the paper's data set
+    # Fields whose entries are metrics of their own in a file, named `<field>_<entry>`.
     groups: ClassVar[tuple[str, ...]] = SPLITS
-    """Fields whose entries are metrics of their own in a file, named `<field>_<entry>`."""
 
-    overfit: int | None = None
+    overfit: int | None = None  # in older records, the images that were trained and tested on
     num_parameters: int
     num_train: int
     num_val: int
@@ -260,9 +248,7 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def dense_table(records: Runs, suffix: str = "") -> list[Table]:
-    """One row for each method, and another with Transfer Init if it was run; one column for each
-    measure.
-    """
+    """A row for each method, and another with Transfer Init; a column for each measure."""
     columns = []
     for task in TASKS:
         runs = [record for record in records if record.kind == task.kind]
@@ -292,7 +278,6 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
 
 
 def _cell(runs: Runs, kind: str, measure: str, records: Runs) -> Cell:
-    """The mean over the seeds of one method's runs that have the most common recipe."""
     with_value = [run for run in runs if run.kind == kind and in_percent(run, measure) is not None]
     kept = alike(with_value, [record for record in records if record.kind == kind])
     return replace(accuracy_of(kept.records, measure), remarks=kept.remarks)
@@ -320,9 +305,7 @@ def _caption(records: Runs) -> str:
 
 
 def gain_sentences(records: Runs) -> list[str]:
-    """Whether pre-training helps, one sentence for each task: each method against an untrained
-    encoder of the same seed.
-    """
+    """Whether pre-training helps: each method against an untrained encoder of the same seed."""
     sentences = []
     for task in TASKS:
         measure, title = next(iter(task.columns.items()))
@@ -339,9 +322,8 @@ def gain_sentences(records: Runs) -> list[str]:
 
 
 def gains_over(records: Runs, base: Runs, measure: str) -> list[float]:
-    """The difference of a measure between `records` and `base`, in points, for each seed that both
-    have. All runs are of one recipe, the one with the most seeds; repeated runs of a seed are
-    averaged.
+    """The difference of a measure, in points, for each seed that both have, by the recipe with the
+    most seeds.
     """
     base_keys = {record.told_key for record in base}
     gains: list[list[float]] = []
@@ -352,7 +334,6 @@ def gains_over(records: Runs, base: Runs, measure: str) -> list[float]:
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
-    """The gains in words; a gain counts as above zero only if it is after rounding for display."""
     better = sum(sign_of(gain) > 0 for gain in gains)
     mean = f"{shown(sum(gains) / len(gains), 1)} points on average"
     seeds = f"{len(gains)} seed{'s' * (len(gains) != 1)}"
@@ -364,9 +345,7 @@ def _gain(name: str, gains: Sequence[float]) -> str:
 
 
 def other_encoders(records: Runs, every: Records) -> list[str]:
-    """A warning if encoders have the method and seed of probed ones under the same root and scale,
-    but other weights.
-    """
+    """A warning if encoders have the method and seed of probed ones, but other weights."""
     where = {(record.root, record.scale) for record in records}
     transferred: list[Run[Transferred]] = [*every.of(LinearProbe), *every.of(Finetune)]
     probed = _digests(r for r in transferred if (r.root, r.scale) in where)
@@ -401,9 +380,7 @@ Side = Literal["truth", "predicted"]
 
 
 def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
-    """One figure of all tasks: for each, a row for the truth and for the first seed of each method,
-    a column for each image.
-    """
+    """One figure: for each task a row of the truth and one of the first seed of each method."""
     rows: list[Row] = []
     seeds = set()
     for task in TASKS:
@@ -466,14 +443,11 @@ def _classes(record: Run[Kind]) -> list[str]:
 
 
 def _words(labels: Sequence[int], classes: Sequence[str]) -> list[str]:
-    """The names of classes; an empty string for a class without a name."""
     return [classes[label] if 0 <= label < len(classes) else "" for label in labels]
 
 
 def _labels(picture: LabelsPicture, side: Side, classes: Sequence[str]) -> Panel | None:
-    """The true classes of an image, or the same number of its likeliest predicted classes, with the
-    right ones marked.
-    """
+    """The true classes, or as many of the likeliest ones, with the right ones marked."""
     image = decoded(picture.image, "RGB")
     if image is None:
         return None

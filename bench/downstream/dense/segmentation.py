@@ -283,9 +283,7 @@ class SegmentationRunner(Runner):
 
 
 class Steps(Hook):
-    """What a training has besides what mmengine does: learning rates, random numbers that depend on
-    the step alone, averaged weights, and a check of the loss.
-    """
+    """Learning rates, random numbers that depend on the step alone, and averaged weights."""
 
     priority = "VERY_HIGH"
 
@@ -379,14 +377,9 @@ def optim_wrapper(
 def score(
     model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
 ) -> Results:
-    """Test by both protocols; all ranks call this, each for its part, and all get the same.
-
-    Args:
-        model: a segmentor of mmsegmentation; its `test_cfg` is set.
-        side: pixels of the square, of the shorter side, and of the window.
-        draw: how many scenes to draw.
-        hidden: no progress bar.
-    Returns: what SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`.
+    """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all ranks
+    call this, each for its part, and all get the same. `side` is of the square, of the shorter
+    side, and of the window.
     """
     model.eval()
     results: Results = {}
@@ -427,16 +420,11 @@ def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
 
 
 class SceneIoU(IoUMetric):
-    """mmsegmentation's IoU, as fractions in [0, 1] that are not rounded, and with the IoU of each
-    class.
+    """mmsegmentation's IoU, as fractions that are not rounded, and with the IoU of each class: None
+    for a class that is neither there nor predicted.
     """
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> Results:
-        """The metrics of all scenes.
-
-        Returns: `miou`; `accuracy` of pixels; `class_accuracy`, its mean over classes; `iou` by
-            class, None for a class that is neither there nor predicted.
-        """
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
         metrics = self.total_area_to_metrics(*areas)
         return {
@@ -448,9 +436,6 @@ class SceneIoU(IoUMetric):
 
 
 def _picture(key: str, sample: Any) -> dict[str, str]:
-    """A tested SegDataSample: key, image, and two maps of class ids, "truth" (255 is ignored) and
-    "predicted".
-    """
     pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
     truth, predicted = (
         encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))

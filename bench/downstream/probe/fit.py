@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
 from bench.downstream.probe.datasets import Split, Task, ragged
-from bench.downstream.probe.features import Extractor, Features, Reading, extract_part, hits
+from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.heads import on_standardised
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
@@ -48,10 +48,8 @@ LOG_EVERY = 20
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is on the test images, and how its training went.
-
-    `correct` is that of `bench.downstream.probe.result.Classifier`; `broken` are the training and
-    test images that could not be read and were left out.
+    """How good a classifier is (`correct` as in `result.Classifier`) and how its training went.
+    `broken` are the images that were left out.
     """
 
     top1: float
@@ -78,22 +76,10 @@ class Fit:
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
 
 
-class Options(Reading, Protocol):
-    """The fields of a program's config that say how to train, but not what comes out."""
-
-    @property
-    def compile(self) -> bool: ...
-
-    @property
-    def checkpoint_every(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Training:
-    """How to train a classifier, apart from the data, the encoder and the head.
-
-    Checkpoints, the log and at the end the weights and the score go into `folder`; a checkpoint
-    made under another `identity` is refused.
+    """How to train a classifier. Checkpoints, the log and at the end the weights and the score go
+    into `folder`; a checkpoint made under another `identity` is refused.
     """
 
     folder: Path
@@ -101,15 +87,12 @@ class Training:
     identity: dict[str, Any]
     seed: int
     place: Place
-    options: Options
+    options: Any  # the program's config
 
 
 def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
     """Train from the last checkpoint in the training's folder, if there is one, and test the
-    averaged weights.
-
-    A finished training is not repeated: its score is read. Its checkpoints are deleted, its weights
-    are kept.
+    averaged weights. The score of a finished training is read.
     """
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
@@ -126,13 +109,8 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
 class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
-    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
-
-    Args:
-        image_encoder: [B, 3, H, W] to [B, D].
-        recipe: gives the label smoothing and the decay of the learning rate from block to block.
-        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
-            alone.
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy. A
+    frozen encoder stays in evaluation mode.
     """
 
     needs = frozenset({"labels"})
@@ -185,8 +163,8 @@ class Classification(Objective):
         )
 
     def lr_scale(self, name: str) -> float:
-        """The factor of the learning rate, at layer decay r: 1 for the head, r for the last norm
-        and the last block, r^depth for the first block, r^(depth + 1) for the stem.
+        """At layer decay r: 1 for the head, r for the last norm and the last block, r^depth for the
+        first block, r^(depth + 1) for the stem.
         """
         in_encoder = name.removeprefix("image_encoder.")
         if in_encoder == name:
@@ -197,9 +175,7 @@ class Classification(Objective):
 
 
 def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
-    """Train by the loop and the data path of pre-training, from the last checkpoint if there is
-    one; leave the averaged weights in `classification`.
-    """
+    """Train by the loop of pre-training; leave the averaged weights in `classification`."""
     recipe, place, options = training.recipe, training.place, training.options
     data = DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
@@ -247,9 +223,7 @@ def _labels_of(
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, training: Training
 ) -> dict[str, Any]:
-    """The fields `top1`, `top5`, `correct` and `broken` of a Score; each rank tests a part of the
-    images.
-    """
+    """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
     features = extract_part(
         classification.image_encoder,
@@ -278,7 +252,7 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
 class CachedFeatures:
     """Fits classifiers on features that are computed once, without augmentation."""
 
-    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
+    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Any):
         self.recipe = recipe
         self.features = Extractor(encoder.module, encoder.preprocess, reading)
 
@@ -296,11 +270,8 @@ class CachedFeatures:
 def fit_linear(
     train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int
 ) -> Score:
-    """Train a copy of `head` on features, standardised by the training features' mean and standard
-    deviation, and test it.
-
-    A transferred head is for features that are not standardised, so it is converted; a random one
-    is not.
+    """Train a copy of `head` on standardised features, and test it. A transferred head is for
+    features that are not standardised, so it is converted; a random one is not.
     """
     began = time.perf_counter()
     mean = train.values.mean(0)

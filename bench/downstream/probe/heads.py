@@ -38,11 +38,8 @@ def transfer_head(
     encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
 ) -> tuple[nn.Linear, Sequence[Origin]]:
     """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
-    nouns, and the origin of each row.
-
-    Args:
-        spelling: of the encoder; the record beside its folder names the vocabulary.
-        seed: of the random rows, which are those of labels without a class.
+    nouns (random ones for labels without a class), and the origin of each row. The record beside
+    the encoder's folder names the vocabulary.
     """
     if not has_classifier(encoder):
         raise InputError(
@@ -73,9 +70,8 @@ def transfer_head(
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether the encoder comes with the classifier over a vocabulary that it was pre-trained with.
-
-    CatLIP's encoders do. SuperClass's classifier does not count: it is over subwords.
+    """Whether the encoder has the classifier over a vocabulary of its pre-training. SuperClass's
+    does not count: it is over subwords.
     """
     checkpoint = encoder.checkpoint
     if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:

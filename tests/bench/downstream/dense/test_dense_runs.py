@@ -196,7 +196,6 @@ CANNOT: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("segmentation", {"precision": "bf16"}, {}, "precision bf16"),
     ("detection", {"precision": "bf16"}, {}, "precision bf16"),
     ("detection", {"pyramid_scales": (4.0, 1.0)}, {}, r"4\.0.* 1\.0"),
-    ("detection", {"scale_jitter": (2.0, 0.1)}, {}, r"2\.0.* 0\.1"),
     ("segmentation", {"resolution": 40}, {}, "--resolution 32"),
     ("segmentation", {"dilations": (1, 2, 3)}, {}, "--output-stride 4"),
     ("detection", {}, {"encoder": "random:timm/resnet18"}, "resnet18"),

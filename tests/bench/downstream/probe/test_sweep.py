@@ -147,8 +147,15 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not_bit_for_bit(
         load_file(tmp_path / name / FIT / "weights.safetensors") for name in ("whole", "sweep")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
-    tuned = load_encoder(str(tmp_path / "sweep" / FIT), 0, CPU)  # it is an encoder again
-    assert (tuned.method, tuned.resolution) == ("random fine-tuned", 32)
+
+
+def test_a_fine_tuned_run_of_ours_is_an_encoder_again(sweep, make_run, tmp_path) -> None:
+    run = make_run()
+    sweep("finetune", run)
+    tuned, before = (load_encoder(str(path), 0, CPU) for path in (tmp_path / "sweep" / FIT, run))
+    assert (tuned.method, tuned.resolution) == ("catlip fine-tuned", 32)
+    assert tuned.module.state_dict().keys() == before.module.state_dict().keys()
+    assert tuned.digest() != before.digest()
 
 
 @pytest.mark.parametrize("way", WAYS)
