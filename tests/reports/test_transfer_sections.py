@@ -26,10 +26,8 @@ from bench.downstream.probe.sections import (
 from catlip.results.blocks import Command, Text
 from catlip.results.run import Run
 from catlip.table import MISSING
-from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.sections import Page
-from reports.summary.answers import as_good
 
 MINUS = "\N{MINUS SIGN}"
 TASKS = {"concepts": (4, 20), "subgroups": (2, 40)}  # classes, training images
@@ -164,26 +162,6 @@ def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     ]
 
 
-def test_encoders_that_others_trained_stand_last_as_ceilings_and_nowhere_else(read, tmp_path):
-    page = read()
-    names = [line[0].text for line in table(page, "worth").rows]
-    assert names[:3] == ["Random init", "CatLIP", "CLIP"]
-    assert names[3].startswith("Sanity ceilings")
-    assert names[4:] == [CEILING]
-    assert [line[0].text for line in page.headline.rows] == ["Random init", "CatLIP", "CLIP"]
-    assert not any(CEILING in drawn.alt for drawn in page.figures)
-    (setting,) = settings(records_in(tmp_path))
-    assert CEILING not in str(as_good(setting))
-
-
-def test_probes_with_other_recipes_are_warned_of(read, contents):
-    assert "Beware" not in table(read(), "worth").caption
-    contents["linear_probe", "clip-seed0"]["config"] = {"recipe": {"epochs": 90}}
-    caption = table(read(), "worth").caption
-    assert "the linear probes here do not all have the same recipe" in caption
-    assert "(Table 7(a)) augment" not in caption
-
-
 def test_readouts_stand_beside_the_linear_probe_and_say_how_zero_shot_was_done(read):
     found = table(read(), "readouts")
     assert [title.partition(": ")[2] for title in found.columns[1:]] == [
@@ -237,23 +215,6 @@ def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(rec
     assert [gain.fraction for gain in gains_of([found], "linear_probe")] == [50, 100]
 
 
-def test_the_sentence_on_transfer_init_is_of_the_pairs_with_the_fewest_images(
-    write_record, tmp_path
-):
-    for encoder, gains in enumerate(([1, -2], [0.5, 0])):
-        rows = [row("concepts", 1.0, "random", 0, 0.5, 20)]
-        rows.append(row("concepts", 1.0, "transfer", 0, 0.1, 20))
-        for k, gain in enumerate(gains):
-            rows.append(row("concepts", 0.1, "random", k, 0.3, 2))
-            rows.append(row("concepts", 0.1, "transfer", k, 0.3 + gain / 100, 2))
-        metrics = {"method": "catlip", "pretrain_seed": encoder, **sizes()}
-        name = f"catlip-seed{encoder}"
-        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
-    words = section_text(page_in(tmp_path), "transfer-init")
-    expected = f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)."
-    assert f" on concepts (2 images, 10 % of the data) {expected}" in words
-
-
 @pytest.mark.parametrize(
     ("points", "words"),
     [
@@ -267,18 +228,6 @@ def test_the_sentence_on_transfer_init_is_of_the_pairs_with_the_fewest_images(
 )
 def test_a_verdict_says_no_more_than_the_encoders(points, words):
     assert words in verdict(points)
-
-
-def test_a_pair_differs_in_its_start_alone(record):
-    rows = [
-        row("concepts", 0.1, "random", 0, 0.3, 2),
-        row("concepts", 0.1, "transfer", 1, 0.4, 2),  # another seed
-        row("concepts", 1.0, "transfer", 0, 0.5, 20),  # other images
-        row("subgroups", 0.1, "transfer", 0, 0.6, 4),  # another task
-    ]
-    found = record("linear_probe", metrics={"method": "catlip", **sizes()}, samples={"runs": rows})
-    assert gains_of([found], "linear_probe") == []
-    assert gains_of([found], "finetune") == []
 
 
 def test_the_gain_is_a_mean_over_pairs_with_how_many_gained(read):

@@ -54,7 +54,7 @@ def segmentor(
         smallest = math.ceil(MIN_DILATION * features.output_stride / DILATED_AT)
         raise InputError(
             f"dilations {recipe.dilations} are {dilations} at stride {features.output_stride}; "
-            f"give --dilations of {smallest} or more, or --output-stride {features.output_stride // 2}"
+            f"give --dilations of {smallest} or more, or --output-stride of half of the patch"
         )
     psnr = recipe.range_augment
     return EncoderSegmentor(

@@ -141,26 +141,19 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
 
     def notes(self, num_steps: int) -> list[str]:
         recipe, side = self.recipe, self.recipe.resolution
-        sizes = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
+        change, tests = "resized to a square", f"resized to {side} x {side} pixels"  # the release
         if recipe.scale_jitter:
             low, high = recipe.scale_jitter
             change = f"resized to {low:g} to {high:g} times a square, cropped (ViTDet's jitter)"
-            tests = f"test images: longer side to {side}, padded to a square (ViTDet)"
-        else:
-            change = "resized to a square (the release)"
-            tests = f"test images: resized to {side} x {side} pixels (the release)"
-        attention = "global in all blocks (the release)"
-        if recipe.window:
-            attention = (
-                f"windows of {recipe.window} x {recipe.window} tokens, {GLOBAL_BLOCKS} blocks "
-                "global (ViTDet)"
-            )
+            tests = f"longer side to {side}, padded to a square (ViTDet)"
+        squares = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
+        attention = "global"
+        if window := recipe.window:
+            attention = f"windows of {window} x {window} tokens, {GLOBAL_BLOCKS} blocks global"
         return [
-            f"training images: flipped, {change}; pixels (batch) of each step's squares: {sizes}",
-            tests,
+            f"training images: flipped, {change}; pixels (batch) of each step's squares: {squares}",
+            f"test images: {tests}",
             f"attention: {attention}",
-            "weight decay: of all matrices except the pyramid's transposed convolutions (the "
-            "release)",
             *note_warmup(recipe, num_steps),
         ]
 

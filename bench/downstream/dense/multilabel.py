@@ -23,8 +23,14 @@ from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.datasets import Split, file_bytes, name_labels
 from bench.downstream.probe.features import extract_part
-from bench.downstream.probe.fit import Classification, Training, fitting, train_weights
-from bench.downstream.probe.heads import random_head, transfer_head
+from bench.downstream.probe.fit import (
+    Classification,
+    Training,
+    fitting,
+    random_head,
+    train_weights,
+    transfer_head,
+)
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import TransferRecipe

@@ -5,6 +5,7 @@ detection. A record holds one training.
 import colorsys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -72,6 +73,7 @@ class Dense(Transferred):
     task: ClassVar[str]  # in a sentence
     title: ClassVar[str]  # of its predictions in a figure
     data: ClassVar[str]  # the layout of its data set
+    measures: ClassVar[dict[str, str]]  # measure -> the field that holds it
     columns: ClassVar[dict[str, str]]  # measure -> its column; sentences compare the first measure
     published: ClassVar[tuple[int, int]]  # classes and test images of the paper's data set
     # Fields whose entries are metrics of their own in a file, named `<field>_<entry>`.
@@ -97,6 +99,9 @@ class Dense(Transferred):
     def metrics(self) -> dict[str, Any]:
         return scattered(super().metrics(), self.groups)
 
+    def accuracies(self) -> dict[str, float | None]:
+        return {measure: attrgetter(name)(self) for measure, name in self.measures.items()}
+
     def sizes(self, task: str = "") -> dict[str, int | None]:
         return {name: getattr(self, name) for name in ("num_train", "num_val", "num_classes")}
 
@@ -113,6 +118,7 @@ class Multilabel(Dense):
 
     kind = "multilabel"
     task, title, data = "multi-label classification", "Labels", "coco"
+    measures: ClassVar = {"mAP": "map_macro", "micro mAP": "map_micro"}
     columns: ClassVar = {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"}
     published = (80, 5000)  # COCO-2017
     rows: ClassVar[dict[str, type]] = {
@@ -126,9 +132,6 @@ class Multilabel(Dense):
     map_weighted: float
     classes_without_images: int = 0
 
-    def accuracies(self) -> dict[str, float | None]:
-        return {"mAP": self.map_macro, "micro mAP": self.map_micro}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
@@ -138,6 +141,7 @@ class Segmentation(Dense):
 
     kind = "segmentation"
     task, title, data = "segmentation", "Label maps", "ade20k"
+    measures: ClassVar = {FIXED: "miou_fixed", SLIDING: "miou_slide"}
     columns: ClassVar = {FIXED: "Segmentation, mIoU", SLIDING: "The same, sliding window"}
     published = (150, 2000)  # ADE20k
     rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "pictures": MapPicture}
@@ -149,9 +153,6 @@ class Segmentation(Dense):
     accuracy_slide: float | None = None
     class_accuracy_slide: float | None = None
     weights_digest: str = ""
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {FIXED: self.miou_fixed, SLIDING: self.miou_slide}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +182,11 @@ class Detection(Dense):
 
     kind = "detection"
     task, title, data = "detection", "Boxes, masks", "coco"
+    measures: ClassVar = {
+        "box AP": "box.ap",
+        "mask AP": "mask.ap",
+        "box AP of any class": "box.ap_class_agnostic",
+    }
     columns: ClassVar = {
         "box AP": "Boxes, AP",
         "mask AP": "Masks, AP",
@@ -194,13 +200,6 @@ class Detection(Dense):
     mask: Precision
     classes_without_objects: int = 0
     objects_cropped_away: int = 0
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {
-            "box AP": self.box.ap,
-            "mask AP": self.mask.ap,
-            "box AP of any class": self.box.ap_class_agnostic,
-        }
 
 
 TASKS: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)

@@ -119,27 +119,15 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
 
     def notes(self, num_steps: int) -> list[str]:
         recipe, side, (low, high) = self.recipe, self.recipe.resolution, self.recipe.short_side
-        notes = [
+        return [
             f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to "
             f"{side} x {side}",
-            f"fixed: test images resized to {side} x {side} pixels, logits to the image (the "
-            "release)",
-            f"slide: test images with a shorter side of {side} pixels, a window of {side} x {side} "
-            "moved by two thirds of its side (usual in the field)",
-            "IoU: a class that is neither on the test images nor predicted does not count",
-            "loss: of the first rank",
+            f"fixed: test images resized to {side} x {side} pixels, logits to the image",
+            f"slide: test images with a shorter side of {side} pixels, a window moved over them",
+            f"batch norm: statistics over all {self.place.world_size} processes",
+            f"output stride: {self.stride or 'the patch'}",
+            *note_warmup(recipe, num_steps),
         ]
-        if self.place.world_size > 1:
-            notes.append(
-                f"batch norm: statistics over all {self.place.world_size} processes (the release: "
-                "of each separately)"
-            )
-        if self.stride != recipe.output_stride:
-            notes.append(
-                f"output stride: {self.stride} pixels, half of the encoder's, where the recipe's "
-                "dilations fit"
-            )
-        return notes + note_warmup(recipe, num_steps)
 
     def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place

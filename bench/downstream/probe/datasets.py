@@ -120,10 +120,11 @@ def load_tasks(spelling: str) -> list[Task]:
         return [Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test=test)]
     if layout.kind in STARTER_KINDS:
         return [_starter(layout, name) for name in STARTER_TASKS]
-    train_path = layout.splits[0]
-    if train_path.is_file() or any(train_path.glob("*.tar")):
-        return [_from_tars(layout)]
-    return [_from_folders(layout)]
+    path = layout.splits[0]
+    read = _from_tars if path.is_file() or any(path.glob("*.tar")) else _from_folders
+    names, present, (train, test) = read(layout)
+    name = name_on_page(layout.kind, layout.root, names, present)
+    return [Task(name, name_labels(layout.kind, names), train, test=test)]
 
 
 def _starter(layout: Layout, name: str) -> Task:
@@ -139,8 +140,10 @@ def _starter(layout: Layout, name: str) -> Task:
     return Task(name, name_labels(name, task.class_names), train, test=test)
 
 
-def _from_folders(layout: Layout) -> Task:
-    """A folder of images per class, in a folder per split."""
+def _from_folders(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
+    """The names of the classes, how many of them are present, and the splits, from a folder of
+    images per class in a folder per split.
+    """
     folders = []
     for path in layout.splits:
         try:
@@ -161,12 +164,11 @@ def _from_folders(layout: Layout) -> Task:
         labels = np.array(folder.targets, dtype=np.int64)
         image_bytes = partial(file_bytes, paths)
         splits.append(Split(Path(folder.root), paths, labels, image_bytes=image_bytes))
-    name = name_on_page(layout.kind, layout.root, train.classes, present=len(train.classes))
-    return Task(name, name_labels(layout.kind, train.classes), splits[0], test=splits[1])
+    return train.classes, len(train.classes), splits
 
 
-def _from_tars(layout: Layout) -> Task:
-    """Tars of images with their class numbers, in a folder per split or one tar for each."""
+def _from_tars(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
+    """The same from tars of images with their class numbers, in a folder or one tar per split."""
     splits = []
     for path in layout.splits:
         shards = open_shards(expand(str(path)))
@@ -178,11 +180,8 @@ def _from_tars(layout: Layout) -> Task:
         labels = np.array([_class_id(shards[shard], number) for shard, number in samples], np.int64)
         keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
         splits.append(Split(path, keys, labels, image_bytes=partial(_of_shards, shards, samples)))
-    train, test = splits
     num_classes = 1 + max(int(split.labels.max()) for split in splits)
-    names = _class_names(layout, num_classes)
-    name = name_on_page(layout.kind, layout.root, names, present=num_classes)
-    return Task(name, name_labels(layout.kind, names), train, test=test)
+    return _class_names(layout, num_classes), num_classes, splits
 
 
 def _class_id(shard: Shard, number: int) -> int:

@@ -1,5 +1,5 @@
 """Trains and tests one classifier: on a frozen encoder, with the encoder, or on features that were
-computed once.
+computed once; from a random start or from rows of the pre-trained classifier.
 """
 
 import itertools
@@ -23,27 +23,36 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
+from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import Split, Task, ragged
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
-from bench.downstream.probe.heads import on_standardised
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
+from catlip.encoder import linear_as_release
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented
 from catlip.program.broken import BrokenImage, read_broken
+from catlip.recipes.base import Initialization
 from catlip.recipes.transfer import TransferRecipe
+from catlip.record import read_record
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.loop import train
 from catlip.training.trainer import Implementation, Trainer
+from catlip.transfer_init import Origin
+from catlip.transfer_init.head import transfer_rows
+from catlip.vocabulary import Vocabulary, check_trained_on
+from catlip.vocabulary.label_sets import LabelSet
+from catlip.weights.checkpoint import Checkpoint
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 MIN_DEVIATION = 1e-6
 LOG_EVERY = 20
+RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 
 @dataclass(frozen=True)
@@ -276,7 +285,11 @@ def fit_linear(
     began = time.perf_counter()
     mean = train.values.mean(0)
     deviation = train.values.std(0, correction=0).clamp_min(MIN_DEVIATION)
-    classifier = on_standardised(head, mean, deviation) if init == "transfer" else deepcopy(head)
+    classifier = deepcopy(head)
+    if init == "transfer":
+        with torch.no_grad():
+            classifier.bias.add_(classifier.weight @ mean.cpu())
+            classifier.weight.mul_(deviation.cpu())
     classifier.to(mean.device)
     features = (train.values - mean) / deviation
 
@@ -307,3 +320,85 @@ def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterato
     draw = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=draw).to(device).split(batch)
+
+
+# How a classifier starts: at random, or from the pre-trained one (Transfer Init, Section 4.2)
+
+
+def random_head(
+    num_features: int, num_classes: int, seed: int, initialization: Initialization = "own"
+) -> nn.Linear:
+    """A linear classifier as torch initialises it, or as the release does."""
+    torch.manual_seed(seed)
+    head = nn.Linear(num_features, num_classes)
+    if initialization == "release":
+        linear_as_release(head)
+    return head
+
+
+def transfer_head(
+    encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
+) -> tuple[nn.Linear, Sequence[Origin]]:
+    """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
+    nouns (random ones for labels without a class), and the origin of each row. The record beside
+    the encoder's folder names the vocabulary.
+    """
+    if not has_classifier(encoder):
+        raise InputError(
+            f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
+            "by catlip"
+        )
+    assert encoder.checkpoint is not None, "it has a classifier"
+    classifier = encoder.checkpoint.classifier
+    head = transfer_rows(
+        classifier["weight"],
+        classifier["bias"],
+        _vocabulary(encoder.checkpoint, spelling, options.vocabulary),
+        labels=labels,
+        alpha=options.alpha,
+        ties=options.ties,
+        bias_init=options.bias,
+        scale=options.scale,
+        seed=seed,
+    )
+    if not any(origin.matched for origin in head.origins):
+        raise InputError(
+            f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
+            "transfer"
+        )
+    linear = nn.Linear(head.weight.shape[1], len(head.bias))
+    linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
+    return linear, head.origins
+
+
+def has_classifier(encoder: LoadedEncoder) -> bool:
+    """Whether the encoder has the classifier over a vocabulary of its pre-training. SuperClass's
+    does not count: it is over subwords.
+    """
+    checkpoint = encoder.checkpoint
+    if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
+        return False
+    if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
+        return False
+    # Released checkpoints with other numbers of classes are fine-tuned.
+    return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
+
+
+def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
+    """The given vocabulary, or the one that the record beside the run's folder names."""
+    path = given
+    if path is None:
+        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
+        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        record = folder.with_name(f"{folder.name}.json")
+        if record.is_file():
+            path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
+        if path is None or not path.is_file():
+            raise InputError(
+                f"the vocabulary that {spelling} was trained on is not known; give it by "
+                "--vocabulary"
+            )
+    if path.suffix == ".pkl":
+        return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
+    check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
+    return Vocabulary.load(path)

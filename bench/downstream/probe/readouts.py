@@ -20,7 +20,7 @@ from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.datasets import WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
-from bench.downstream.probe.heads import has_classifier, transfer_head
+from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, Way
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages

@@ -18,9 +18,11 @@ from bench.downstream.probe.fit import (
     Score,
     Training,
     fitting,
+    has_classifier,
+    random_head,
     train_classifier,
+    transfer_head,
 )
-from bench.downstream.probe.heads import has_classifier, random_head, transfer_head
 from bench.downstream.probe.result import (
     CACHED_NOTE,
     Classifier,

@@ -16,7 +16,7 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 from detectron2.data.build import trivial_batch_collator
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
-from small_dense import DETECTION, IDS, change_each, change_file, write_coco
+from small_dense import DETECTION, IDS, change_file, write_coco
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.ops import roi_align
@@ -180,20 +180,6 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
     return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
 
 
-@pytest.mark.parametrize(
-    "recipe", [PLAIN, *(replace(PLAIN, scale_jitter=(size, size)) for size in (1.0, 2.0))]
-)
-def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, recipe) -> None:
-    stream = stream_of(root, recipe)
-    change_each(root, "train", polygons)
-    outlined = stream_of(root, recipe)
-    for position in range(12):
-        of_rle, of_polygons = (images[position]["instances"] for images in (stream, outlined))
-        assert torch.equal(of_rle.gt_classes, of_polygons.gt_classes)
-        assert torch.equal(of_rle.gt_masks.tensor, of_polygons.gt_masks.tensor)
-        assert torch.equal(of_rle.gt_boxes.tensor, of_polygons.gt_boxes.tensor)
-
-
 def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
     stream = stream_of(root)
     for position in range(12):
@@ -327,21 +313,3 @@ def test_finding_nothing_or_the_wrong_classes_scores_nothing(
     assert found["mask_ap_large"] is None
     for kind in ("box", "mask"):
         assert found[f"{kind}_ap_class_agnostic"] == pytest.approx(whatever_class)
-
-
-def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:
-    def unsure(found: Instances) -> Instances:
-        many = Instances.cat([found] * 20)
-        many.scores = torch.linspace(0.9, 0.1, len(many))
-        return many
-
-    first, fourth = scores_of(root, tmp_path, unsure)["pictures"]
-    val = read_coco(root, "val")
-    assert [first["key"], fourth["key"]] == [val.images[0]["file_name"], val.images[3]["file_name"]]
-    assert (first["width"], first["height"]) == (48, 48)
-    left, top, width, height = val.annotations[0][0]["bbox"]
-    assert first["truth"][0]["box"] == [left, top, left + width, top + height]
-    assert len(first["predicted"]) == len(first["truth"])
-    scores = [found["score"] for found in first["predicted"]]
-    assert scores == sorted(scores, reverse=True)
-    assert first["predicted"][0] | {"score": 0} == first["truth"][0] | {"score": 0}

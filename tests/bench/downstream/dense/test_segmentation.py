@@ -44,7 +44,6 @@ from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
 from catlip.training.schedule import learning_rate
-from catlip.training.trainer import WeightAverage
 
 VIT = "random:vit_two@32"
 CROPS = replace(SEGMENTATION, short_side=(24, 64))
@@ -66,11 +65,6 @@ def built(spelling=VIT, recipe=SEGMENTATION, num_classes=3):
 
 
 # The data
-
-
-def pixels_of(scene):
-    """RGB [H, W, 3] of what mmsegmentation holds as BGR."""
-    return scene["inputs"].flip(0).permute(1, 2, 0).numpy().astype(int)
 
 
 def test_class_i_has_id_i_plus_1_and_no_class_is_not_judged(tmp_path):
@@ -245,20 +239,6 @@ def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_take
     heads = [weights["decode_head.conv_seg.weight"] for weights in watch.weights]
     changes = [not torch.equal(before, after) for before, after in pairwise(heads)]
     assert changes == [(number + 1) % 3 == 2 for number in range(29)]
-
-
-@pytest.mark.parametrize(("decay", "rising"), [(0.8, False), (0.8, True), (0.0, False)])
-def test_the_average_is_that_of_pre_training(watched, decay, rising):
-    recipe = replace(SEGMENTATION, num_devices=2, micro_batch=2, ema_decay=decay, ema_rising=rising)
-    watch = watched(recipe)
-    shadow = built(recipe=recipe)
-    average = WeightAverage(shadow, decay, rising)
-    for step, weights in enumerate(watch.weights[1::2]):
-        shadow.load_state_dict(weights)
-        average.update(step)
-    expected = average.values if decay else watch.weights[-1]
-    for name, tensor in watch.model.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], msg=name)
 
 
 # The score

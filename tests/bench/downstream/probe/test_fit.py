@@ -23,9 +23,9 @@ from bench.downstream.probe.fit import (
     Training,
     fit_linear,
     fitting,
+    random_head,
     train_classifier,
 )
-from bench.downstream.probe.heads import random_head
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.range_augment import Augmented, RangeAugment
