@@ -88,7 +88,6 @@ class CocoSplit(Split):
         return {category["id"]: number for number, category in enumerate(self.categories)}
 
     def of(self, numbers: Sequence[int]) -> "CocoSplit":
-        """The split with only the images of these numbers."""
         return replace(
             self,
             images=[self.images[number] for number in numbers],
@@ -97,7 +96,6 @@ class CocoSplit(Split):
 
 
 def has_object(annotations: Entries) -> bool:
-    """Whether an image has an object that is not a crowd."""
     return any(not annotation.get("iscrowd") for annotation in annotations)
 
 

@@ -27,7 +27,6 @@ from catlip.data.scenes_result import (
     SPLITS,
     Guess,
     ObjectsPicture,
-    Scenes,
     gathered,
     scattered,
 )
@@ -216,19 +215,11 @@ def section(main: Setting | None, records: Records) -> Section:
         "order, the same recipe and the same number of steps."
     )
     blocks: list[Block] = [Text(words)]
-    trained = by_scale(records, main, Multilabel, Segmentation, Detection)
-    real = [[run for run in runs if not run.measured.overfit] for runs in trained]
-    predictions = {
-        runs[0].scale: picture_figures(of_encoders, suffix(i))
-        for i, (runs, of_encoders) in enumerate(zip(trained, real, strict=True))
-    }
-    for i, scenes in enumerate(by_scale(records, main, Scenes)):
-        if not predictions.get(scenes[0].scale):
-            blocks += side_by_side(contact_sheet(scenes[0], suffix(i)))
-    for i, (runs, of_encoders) in enumerate(zip(trained, real, strict=True)):
+    for i, runs in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+        of_encoders = [run for run in runs if not run.measured.overfit]
         blocks += map(Text, [*gain_sentences(of_encoders), *other_encoders(of_encoders, records)])
         blocks += dense_table(of_encoders, suffix(i))
-        blocks += side_by_side(predictions[runs[0].scale])
+        blocks += side_by_side(picture_figures(of_encoders, suffix(i)))
         if count := len(runs) - len(of_encoders):
             blocks.append(Text(f"Left out: {count} trained and tested on the same few images."))
     recorded = {record.kind for record in records.every}
@@ -403,23 +394,6 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
         "likeliest are shown, as many as there are true ones."
     )
     return [panels_figure(f"dense{suffix}", caption, rows)]
-
-
-def contact_sheet(record: Run[Scenes], suffix: str = "") -> list[Figure]:
-    """A figure of training and test scenes with their annotations."""
-    classes = _classes(record)
-    rows: list[Row] = []
-    for title, name in (("Training", "train_pictures"), ("Test", "val_pictures")):
-        pictures = record.rows(name, ObjectsPicture)[:MAX_PICTURES]
-        rows.append((title, [_objects(picture, "truth", classes) for picture in pictures]))
-    if not any(panel for _, panels in rows for panel in panels):
-        return []
-    caption = (
-        f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the "
-        "data, with their boxes, masks and classes. No drawing, drawing team or photograph is in "
-        "both training and test."
-    )
-    return [panels_figure(f"scenes{suffix}", caption, rows)]
 
 
 def _rows_of_task(task: type[Dense], records: Runs) -> list[Row]:

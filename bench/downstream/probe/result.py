@@ -60,10 +60,8 @@ class Transferred(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """The accuracies on one task, as fractions of its test images.
-
-    `top1` and `top5` are means over the seeds of classifiers with a random start and all training
-    data. Readouts have no `num_train`.
+    """The accuracies on one task, as fractions of its test images; `top1` and `top5` are means over
+    classifiers with a random start and all training data.
     """
 
     num_classes: int
@@ -142,11 +140,10 @@ def unpacked(text: str, count: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """One classifier of a sweep, trained with or without its encoder: a row of `runs`.
+    """One classifier of a sweep: a row of `runs`.
 
     Attributes:
-        fraction: the fraction of each class's training data that was asked for.
-        num_train: number of training images; more than `fraction` of them if a class has few.
+        fraction: of each class's training data, as asked for; `num_train` may be more.
         correct: whether the class of each readable test image, in their order, came first, as
             `packed` writes it; empty in older records.
     """
@@ -171,12 +168,8 @@ class Classifier:
 class LabelOrigin:
     """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
 
-    Attributes:
-        kind: the class itself, a class near it, the mean of several, or a random start.
-        similarity: mean over the synsets that have a class; None if none has.
-        synsets, similarities, classes: the label's synsets; for each, its similarity to its nearest
-            classes, and these classes (none if they are too far).
-        test_images: the positions of its images in the test set; empty in older records.
+    `similarities` and `classes` are of the nearest classes of each synset; `similarity` is a mean.
+    `test_images` are the positions of its images in the test set, empty in older records.
     """
 
     label: str
@@ -225,9 +218,7 @@ def check_fractions(**values: float | None) -> None:
 
 
 def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
-    """The tasks, each once: first the paper's, then those with most classes, and of these those
-    with most test images.
-    """
+    """First the paper's tasks, then those with most classes, then with most test images."""
     classes: dict[str, set[int]] = {}
     images: dict[str, int] = {}
     for record in records:
@@ -266,9 +257,7 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
 
 
 def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """The title without the number of classes, unless the task could then pass for a published data
-    set.
-    """
+    """The title, with the number of classes only if it could pass for a published data set."""
     return task_title(records, task) if task in CLASSES else TITLES.get(task, clipped(task, 24))
 
 
@@ -320,11 +309,8 @@ def tasks_with(records: Sequence[Run[OnTasks]], value: Value = top1) -> list[str
 def accuracy_cell(
     records: Sequence[Run[OnTasks]], method: str, task: str, value: Value = top1
 ) -> Cell:
-    """The mean over a method's encoders of one recipe, linked to those records that have the value.
-
-    Args:
-        records: of one kind and of all methods; the encoders trained here decide which recipe
-            counts.
+    """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
+    the encoders trained here decide which recipe counts.
     """
     there = [r for r in records if on_task(r, task, value) is not None]
     of_method = [r for r in there if r.method == method]
