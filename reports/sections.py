@@ -7,8 +7,15 @@ as HTML and as markdown, so both have the same content.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
-from bench.study.lengths_result import Scaling, scaling_figures
+from bench.downstream.probe.sections import (
+    few_labels_section,
+    transfer_init_section,
+    worth_section,
+)
+from bench.study.lengths_result import Scaling, scaling_figures, scaling_section
+from bench.study.result import robustness_section, tuning_section
 from bench.waterfall.result import Waterfall
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
@@ -40,7 +47,6 @@ from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
 from reports.summary.tables import headline, recipe_differences, trainings
 from reports.summary.why import why
-from reports.transfer.transfer import transfer_sections
 from reports.words.words import word_sections
 
 RUN_ALL = "./run_all.sh"
@@ -129,6 +135,9 @@ def _appendices(
 ) -> list[Appendix]:
     judged = verdicts(records)
     paper = [_paper(records), _recipes(records)]
+    # The accuracies stand at the top of the page, unless the accuracies at equal cost do.
+    is_below = main is not None and bool(scaling_figures(main.of(Scaling)))
+    accuracies = side_by_side(plots.accuracy_figure(main)) if main and is_below else []
     if others:
         paper.insert(0, _elsewhere(others))
     return [
@@ -143,7 +152,16 @@ def _appendices(
             "What the encoders are worth",
             "Linear probes, fine-tuning, labels, masks and boxes; few images, long trainings, "
             "noise; tuning.",
-            sections=[*transfer_sections(main, records), _training(main)],
+            sections=[
+                worth_section(main, records, accuracies),
+                dense_section(main, records),
+                few_labels_section(main, records),
+                transfer_init_section(main, records),
+                scaling_section(main, records),
+                robustness_section(main, records),
+                tuning_section(main, records),
+                _training(main),
+            ],
         ),
         Appendix(
             "costs",

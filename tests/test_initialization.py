@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.downstream.probe.heads import random_head
+from bench.downstream.probe.fit import random_head
 from catlip.encoder import ENCODERS, Architecture
 from catlip.pretrain import categorical
 from catlip.recipes.pretrain import CATLIP

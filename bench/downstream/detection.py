@@ -1,8 +1,5 @@
 """Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section
 5.2, Tables 5 and 7e)
-
-The model is Mask R-CNN, built from detectron2's own parts, on the encoder's last feature map.
-detectron2's trainer trains it, and detectron2's evaluator scores it by COCO's own code.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +36,6 @@ class Detection(Dense):
 
 
 def main(config: Detection) -> None:
-    """Train, test, print, write the record."""
     from bench.downstream.dense.harness import run_task
 
     run_task(config)

@@ -35,7 +35,6 @@ class Finetune(Sweep):
 
 
 def main(config: Finetune) -> None:
-    """Fine-tune, print, write the record."""
     from bench.downstream.probe.sweep import run_sweep
 
     run_sweep(config)

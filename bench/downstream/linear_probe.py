@@ -48,7 +48,6 @@ class LinearProbe(Sweep):
 
 
 def main(config: LinearProbe) -> None:
-    """Probe, print, write the record."""
     from bench.downstream.probe.sweep import run_sweep
 
     run_sweep(config)

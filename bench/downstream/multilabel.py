@@ -1,8 +1,5 @@
 """Multi-label classification: which of COCO's categories are on an image?  (Section 5.1, Tables 3
 and 7c)
-
-The encoder and a linear classifier are trained with binary cross-entropy, and scored by the average
-precision of each category.
 """
 
 from dataclasses import dataclass, field
@@ -52,7 +49,6 @@ class MultiLabel(Dense):
 
 
 def main(config: MultiLabel) -> None:
-    """Train, test, print, write the record."""
     from bench.downstream.dense.harness import run_task
 
     run_task(config)

@@ -51,27 +51,21 @@ WITHOUT_EFFECT = frozenset(
 
 
 def filled_in(out: Path, data: str, encoder: str) -> Path:
-    """`out` with {encoder} and {data} replaced by the names of the encoder and of the data set.
-
-    Without an encoder or data, as in the default of a recipe, `out` is returned unchanged.
-    """
-    if tyro.MISSING in (data, encoder):
+    """`out` with the names of the encoder and of the data set."""
+    if tyro.MISSING in (data, encoder):  # as in the default of a recipe
         return out
     name = encoder_name(encoder)[:MAX_NAME]
     return Path(str(out).replace("{encoder}", name).replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:
-    """The name of an encoder in a file name: its spelling without the folders runs/ and pretrain/.
-
-    For example `starter-catlip-seed0` for runs/starter/pretrain/catlip-seed0.
-    """
+    """`starter-catlip-seed0` for runs/starter/pretrain/catlip-seed0."""
     parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
     return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
 
 
 def data_name(spelling: str) -> str:
-    """The name of a data set in a file name: its kind, and its folder's name if that differs."""
+    """The kind of a data set, and its folder's name if that differs."""
     kind, colon, folder = spelling.partition(":")
     if not colon:
         kind, folder = "folder", spelling
@@ -81,10 +75,7 @@ def data_name(spelling: str) -> str:
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
     """Whether the record of this run is at `path` already: with this config and these weights.
-
-    Args:
-        digest: of the encoder's weights, which the record holds as its metric `encoder_digest`.
-    Raises: InputError that names the differences when it is the record of another run.
+    A record of another run is refused.
     """
     from catlip.training.folder import changes
 
@@ -119,14 +110,10 @@ def _with_effect(fields: Any) -> Any:
 def scored(
     folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`; all ranks call this.
+    """The score of the run in `folder`, read if it is finished; all ranks call this.
 
-    The score of a finished run is read. Otherwise the score is measured and written, and then the
-    checkpoints are deleted.
-
-    Args:
-        determined: the fields that determine the run, with values as in JSON.
-        measure: trains and tests; returns the score, with values as in JSON.
+    Otherwise `measure` trains and tests, its score is written with the fields that `determined` it
+    (all with values as in JSON), and the checkpoints are deleted.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another

@@ -52,7 +52,6 @@ class Readouts:
 
 
 def main(config: Readouts) -> None:
-    """Read out, print, write the record."""
     from bench.downstream.probe.readouts import read_out
 
     read_out(config)

@@ -1,8 +1,5 @@
 """Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and
 7d)
-
-The model is DeepLabv3, built from mmsegmentation's own parts, on the encoder's last feature map.
-mmengine's runner trains it, and mmsegmentation's IoU scores it.
 """
 
 from dataclasses import dataclass, field
@@ -39,7 +36,6 @@ class Segmentation(Dense):
 
 
 def main(config: Segmentation) -> None:
-    """Train, test, print, write the record."""
     from bench.downstream.dense.harness import run_task
 
     run_task(config)

@@ -13,7 +13,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.downstream.dense.result import Dense
-from bench.downstream.probe.crossed import between_probes
 from bench.downstream.probe.result import (
     NOT_JUDGED,
     Finetune,
@@ -21,6 +20,7 @@ from bench.downstream.probe.result import (
     OnTasks,
     Readout,
     agreed,
+    between_probes,
     by_importance,
     is_published,
     without_classes,

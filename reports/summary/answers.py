@@ -10,8 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.downstream.probe.crossed import between_probes
-from bench.downstream.probe.result import LinearProbe
+from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.study.lengths_result import Scaling, curves, differences, points_at_equal_cost
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling

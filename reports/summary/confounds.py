@@ -4,9 +4,8 @@ records: each may be the reason for a difference in accuracy.
 
 from collections import Counter
 
-from bench.downstream.probe.crossed import crossed, paired_by_image
-from bench.downstream.probe.result import LinearProbe, task_title
-from bench.downstream.probe.transfer_gain import origins_of
+from bench.downstream.probe.result import LinearProbe, crossed, paired_by_image, task_title
+from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial
 from catlip.pretraining.result import Pretrain
 from catlip.results.likeness import differing_fields

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.downstream.probe.crossed import crossed
+from bench.downstream.probe.result import crossed
 
 SEEDS, IMAGES, RUNS = 6, 435, 1_000
 
@@ -24,12 +24,6 @@ def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs(seed_effect
     assert false <= 0.05 * RUNS + 2 * (0.05 * 0.95 * RUNS) ** 0.5
 
 
-def test_a_difference_of_eight_points_is_found() -> None:
-    draw = np.random.default_rng(1)
-    found = [crossed(simulated(draw, mean=0.1)) for _ in range(100)]
-    assert sum(one.low > 0 for one in found) > 90
-
-
 def test_the_standard_error_is_that_of_resampling_seeds_and_images() -> None:
     draw = np.random.default_rng(2)
     differences = simulated(draw, seed=0.05, seeds=40, images=200)
@@ -48,8 +42,3 @@ def test_fewer_than_six_seeds_give_no_interval() -> None:
     assert crossed(simulated(draw, seeds=5)) is None
     found = crossed(simulated(draw))
     assert (found.pairs, found.images) == (SEEDS, IMAGES)
-
-
-def test_methods_that_are_always_right_together_differ_by_nothing() -> None:
-    found = crossed(np.zeros((6, 10)))
-    assert (found.low, found.value, found.high) == (0, 0, 0)

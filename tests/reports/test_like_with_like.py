@@ -13,9 +13,7 @@ from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.downstream.dense.result import dense_table, gain_sentences
-from bench.downstream.probe.few_labels import fraction_figures
-from bench.downstream.probe.transfer_gain import gain_table, gains_of
-from bench.downstream.probe.worth import worth_table
+from bench.downstream.probe.sections import fraction_figures, gain_table, gains_of, worth_table
 from bench.step_time.result import StepTime, step_tables
 from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables

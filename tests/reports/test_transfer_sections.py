@@ -2,40 +2,32 @@
 the pairs do.
 """
 
-import json
 import math
 import re
-from itertools import chain, product
-from random import Random
+from itertools import product
 from typing import Any
 
 import pytest
-from hostile_content import (
-    ATTACK,
-    can_be_shown,
-    mutilated,
-    names_of_files,
-    poisoned,
-    shows_the_attack_as_words,
-)
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from matplotlib.figure import Figure as Canvas
 from report_support import REPOSITORY, figure, page_in, records_in, table, takes_its_flags
 
-from bench.downstream.probe import few_labels, transfer_gain, worth
-from bench.downstream.probe.few_labels import lines_of as share_lines
 from bench.downstream.probe.result import LinearProbe, runs_of
-from bench.downstream.probe.transfer_gain import gains_of, origin_sentences, verdict
+from bench.downstream.probe.sections import (
+    FINETUNE,
+    PROBE,
+    READOUT,
+    few_labels_section,
+    gains_of,
+    lines_of,
+    origin_sentences,
+    transfer_init_section,
+    verdict,
+    worth_section,
+)
 from catlip.results.blocks import Command, Text
 from catlip.results.run import Run
-from catlip.table import MISSING, as_csv
-from reports.read.measured import settings
+from catlip.table import MISSING
 from reports.read.records import read_records
-from reports.render.page import write_report
 from reports.sections import Page
-from reports.summary.answers import as_good
 
 MINUS = "\N{MINUS SIGN}"
 TASKS = {"concepts": (4, 20), "subgroups": (2, 40)}  # classes, training images
@@ -170,37 +162,6 @@ def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     ]
 
 
-def test_encoders_that_others_trained_stand_last_as_ceilings_and_nowhere_else(read, tmp_path):
-    page = read()
-    names = [line[0].text for line in table(page, "worth").rows]
-    assert names[:3] == ["Random init", "CatLIP", "CLIP"]
-    assert names[3].startswith("Sanity ceilings")
-    assert names[4:] == [CEILING]
-    assert [line[0].text for line in page.headline.rows] == ["Random init", "CatLIP", "CLIP"]
-    assert not any(CEILING in drawn.alt for drawn in page.figures)
-    (setting,) = settings(records_in(tmp_path))
-    assert CEILING not in str(as_good(setting))
-
-
-def test_a_page_with_nothing_but_other_peoples_encoders_is_written(write_record, tmp_path):
-    names = ("released:vit_b16", "openclip:ViT-B-16/openai", CEILING)
-    for method in names:
-        write_record("linear_probe", re.sub(r"\W", "-", method), **probe(method, None, 50))
-    page = page_in(tmp_path)
-    assert page.headline is None
-    rows = [line[0].text for line in table(page, "worth").rows]
-    assert set(rows) >= {"Not trained here", *names}
-    write_report(page, tmp_path / "report")
-
-
-def test_probes_with_other_recipes_are_warned_of(read, contents):
-    assert "Beware" not in table(read(), "worth").caption
-    contents["linear_probe", "clip-seed0"]["config"] = {"recipe": {"epochs": 90}}
-    caption = table(read(), "worth").caption
-    assert "the linear probes here do not all have the same recipe" in caption
-    assert "(Table 7(a)) augment" not in caption
-
-
 def test_readouts_stand_beside_the_linear_probe_and_say_how_zero_shot_was_done(read):
     found = table(read(), "readouts")
     assert [title.partition(": ")[2] for title in found.columns[1:]] == [
@@ -223,7 +184,7 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
     page = read()
     records = [r for r in records_in(tmp_path).of(LinearProbe) if r.method != CEILING]
     runs = [run for r in records for run in runs_of(r) if run.task == "concepts"]
-    lines = {(line.name, line.how): line for line in share_lines(runs)}
+    lines = {(line.name, line.how): line for line in lines_of(runs)}
     assert list(lines) == [
         ("Random init", ""),
         ("CatLIP", "random head"),
@@ -241,18 +202,6 @@ def test_a_line_is_the_mean_over_encoders_and_every_classifier_a_mark(read, tmp_
     assert all(words in drawn.caption for words in told)
 
 
-def test_a_figure_names_every_line_and_the_images_below_their_share(read):
-    axes = Canvas().add_subplot()
-    figure(read(), "linear_probe_by_share_1").draw(axes)
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["10\n2", "100\n20"]
-    assert {text.get_text() for text in axes.texts} == {
-        "Random init\n5.5 %",
-        "CatLIP\nrandom head 31.5 %",
-        "CatLIP\nTransfer Init 34.5 %",
-        "CLIP\n28.5 %",
-    }
-
-
 def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(record):
     """With two images a class, 5 % and 10 % are both one of each."""
     rows = [
@@ -264,23 +213,6 @@ def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(rec
     kept = [*product((50, 100), ("random", "transfer"))]
     assert sorted((run.fraction, run.init) for run in runs_of(found)) == kept
     assert [gain.fraction for gain in gains_of([found], "linear_probe")] == [50, 100]
-
-
-def test_the_sentence_on_transfer_init_is_of_the_pairs_with_the_fewest_images(
-    write_record, tmp_path
-):
-    for encoder, gains in enumerate(([1, -2], [0.5, 0])):
-        rows = [row("concepts", 1.0, "random", 0, 0.5, 20)]
-        rows.append(row("concepts", 1.0, "transfer", 0, 0.1, 20))
-        for k, gain in enumerate(gains):
-            rows.append(row("concepts", 0.1, "random", k, 0.3, 2))
-            rows.append(row("concepts", 0.1, "transfer", k, 0.3 + gain / 100, 2))
-        metrics = {"method": "catlip", "pretrain_seed": encoder, **sizes()}
-        name = f"catlip-seed{encoder}"
-        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
-    words = section_text(page_in(tmp_path), "transfer-init")
-    expected = f"the encoders disagree: it gains with 1 of 2 ({MINUS}0.1 points on average)."
-    assert f" on concepts (2 images, 10 % of the data) {expected}" in words
 
 
 @pytest.mark.parametrize(
@@ -298,18 +230,6 @@ def test_a_verdict_says_no_more_than_the_encoders(points, words):
     assert words in verdict(points)
 
 
-def test_a_pair_differs_in_its_start_alone(record):
-    rows = [
-        row("concepts", 0.1, "random", 0, 0.3, 2),
-        row("concepts", 0.1, "transfer", 1, 0.4, 2),  # another seed
-        row("concepts", 1.0, "transfer", 0, 0.5, 20),  # other images
-        row("subgroups", 0.1, "transfer", 0, 0.6, 4),  # another task
-    ]
-    found = record("linear_probe", metrics={"method": "catlip", **sizes()}, samples={"runs": rows})
-    assert gains_of([found], "linear_probe") == []
-    assert gains_of([found], "finetune") == []
-
-
 def test_the_gain_is_a_mean_over_pairs_with_how_many_gained(read):
     found = table(read(), "transfer_gain")
     of_concepts, of_subgroups = (
@@ -325,10 +245,6 @@ def test_the_gain_is_a_mean_over_pairs_with_how_many_gained(read):
         ("2 of 2", ""),
     ]
     assert ten[1].anchor.endswith("starter-linear_probe-catlip")
-
-
-def test_an_encoder_without_transfer_init_has_no_gain(read):
-    assert "\nCLIP" not in as_csv(table(read(), "transfer_gain"))
 
 
 def test_where_rows_come_from_is_counted(tmp_path, read):
@@ -375,42 +291,13 @@ def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp
     assert "Transfer Init" not in figure(page, "linear_probe_by_share_1").alt
 
 
-def test_what_was_not_run_says_with_which_command_it_is():
-    empty = read_records([])
-    commands = [
-        block.line
-        for module in (worth, few_labels, transfer_gain)
-        for block in module.section(None, empty).blocks
-        if isinstance(block, Command)
-    ]
-    assert commands == [
-        *(worth.PROBE, worth.FINETUNE, worth.READOUT),
-        *(worth.PROBE, worth.FINETUNE, worth.PROBE),
-    ]
-    for line in (worth.PROBE, worth.FINETUNE, worth.READOUT):
-        takes_its_flags(line, *(REPOSITORY / "bench/downstream").rglob("*.py"))
-
-
-@hypothesis_settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(seed=st.integers(0, 2**32))
-def test_whatever_records_of_transfer_lack_a_page_is_written(
-    write_record, tmp_path, contents, seed
-):
-    """Keys are dropped and values replaced; one page in four is also drawn."""
-    random = Random(seed)
-    for (kind, name), parts in contents.items():
-        broken = {key: mutilated(value, random) for key, value in parts.items()}
-        whole = {key: value if isinstance(value, dict) else {} for key, value in broken.items()}
-        write_record(kind, name, **whole)
-    can_be_shown(page_in(tmp_path), are_drawn=seed % 4 == 0)
-
-
-@pytest.mark.parametrize("strange", ["12", -1, [[]], 10**400])
 @pytest.mark.parametrize(
-    ("kind", "key"),
-    [("linear_probe", "top1"), ("linear_probe", "fraction"), ("finetune", "num_train")],
+    ("kind", "key", "strange"),
+    [
+        ("linear_probe", "top1", -1),
+        ("linear_probe", "fraction", "12"),
+        ("finetune", "num_train", []),
+    ],
 )
 def test_a_record_with_a_spoiled_row_is_left_out_with_its_reason(
     write_record, tmp_path, contents, kind, key, strange
@@ -423,26 +310,14 @@ def test_a_record_with_a_spoiled_row_is_left_out_with_its_reason(
     assert records.problems[0].reason.startswith(f"not of kind {kind}: ")
 
 
-def test_no_word_of_a_record_becomes_part_of_the_page(write_record, tmp_path, contents):
-    attack = json.dumps(ATTACK)[1:-1]
-    for (kind, name), parts in contents.items():
-        clean = poisoned(parts) | {
-            "metrics": parts["metrics"] | {"method": f"{parts['metrics']['method']} {ATTACK}"}
-        }
-        for run in clean.get("samples", {}).get("runs", ()):
-            for key, value in run.items():
-                if isinstance(value, str) and key != "task":
-                    run[key] = value.partition(" ")[0]
-        origins = [rows for sample, rows in clean.get("samples", {}).items() if sample != "runs"]
-        for row in chain(*origins):
-            row["kind"] = row["kind"].partition(" ")[0]
-        words = (
-            json.dumps(clean)
-            .replace('"subgroups_', f'"sub {attack}_')
-            .replace('"origins_sub', f'"origins_{attack}')
-        )
-        write_record(kind, name, scale="<b>scale", **json.loads(words))
-    page = page_in(tmp_path)
-    shows_the_attack_as_words(page, tmp_path / "report")
-    own = ("worth", "readouts", "transfer_gain", "linear_probe")
-    assert sum(name.startswith(own) for name in names_of_files(page)) == 5
+def test_what_was_not_run_says_with_which_command_it_is():
+    empty = read_records([])
+    commands = [
+        block.line
+        for section in (worth_section, few_labels_section, transfer_init_section)
+        for block in section(None, empty).blocks
+        if isinstance(block, Command)
+    ]
+    assert commands == [PROBE, FINETUNE, READOUT, PROBE, FINETUNE, PROBE]
+    for line in (PROBE, FINETUNE, READOUT):
+        takes_its_flags(line, *(REPOSITORY / "bench/downstream").rglob("*.py"))

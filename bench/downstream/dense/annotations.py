@@ -11,10 +11,10 @@ refused.
 import json
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -36,30 +36,23 @@ FEW = 10  # annotations without a mask that are always allowed
 UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises for a file it cannot read
 ADE_FOLDERS = {"train": "training", "val": "validation"}
 ADE_NAMES = "objectInfo150.txt"
-ADE_FAULTS = ("without_annotation", "without_image", "unreadable", "other_size")
 IGNORED = 255  # the class id of an ignored pixel; annotations hold 0 or 255 there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """The images of a split that can be used.
+    """The images of a split that can be used."""
 
-    Attributes:
-        names: of the classes, by class id.
-        counts: what the files hold and lack, for the record.
-        broken: the images that are left out.
-    """
-
-    names: list[str]
-    counts: dict[str, int]
-    broken: BrokenImages
+    names: list[str]  # of the classes, by class id
+    counts: dict[str, int]  # what the files hold and lack, for the record
+    broken: BrokenImages  # the images that are left out
 
     def __len__(self) -> int:
         raise NotImplementedError
 
 
 def folder_of(spelling: str, kind: Literal["coco", "ade20k"]) -> Path:
-    """The folder that `KIND:DIR` names. Raises: InputError."""
+    """The folder that `KIND:DIR` names."""
     found, _, folder = spelling.partition(":")
     if found != kind or not folder:
         raise InputError(f"data {spelling!r} is not {kind}:DIR, with a folder in {kind}'s layout")
@@ -79,17 +72,12 @@ def look_at_all(look: Callable[[int], T], count: int) -> list[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSplit(Split):
-    """Images and annotations as in COCO's file.
-
-    Attributes:
-        categories: by ascending id; a class id is a position in it.
-        annotations: those of each image.
-    """
+    """Images and annotations as in COCO's file."""
 
     folder: Path
     images: Entries
-    categories: Entries
-    annotations: list[Entries]
+    categories: Entries  # by ascending id; a class id is a position in it
+    annotations: list[Entries]  # of each image
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,7 +88,6 @@ class CocoSplit(Split):
         return {category["id"]: number for number, category in enumerate(self.categories)}
 
     def of(self, numbers: Sequence[int]) -> "CocoSplit":
-        """The split with only the images of these numbers."""
         return replace(
             self,
             images=[self.images[number] for number in numbers],
@@ -109,16 +96,12 @@ class CocoSplit(Split):
 
 
 def has_object(annotations: Entries) -> bool:
-    """Whether an image has an object that is not a crowd."""
     return any(not annotation.get("iscrowd") for annotation in annotations)
 
 
 def read_coco(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> CocoSplit:
     """A split of COCO-2017, or of anything laid out like it, without images that are missing or
     empty. Names and ids of the categories come from the annotation file.
-
-    Raises: InputError when the file is missing, not in COCO's format or contradicts itself, or more
-        than the fraction `max_broken` of the images is missing or empty.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     for needed in (path, folder):
@@ -147,8 +130,6 @@ def read_coco(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> C
         "without_objects": sum(not has_object(of_image) for of_image in annotations),
         "objects": len(objects),
         "crowds": len(flat) - len(objects),
-        "below_a_pixel": sum(min(annotation["bbox"][2:]) < 1 for annotation in objects),
-        "empty_categories": len(categories) - len({item["category_id"] for item in objects}),
         "images": len(images),
         "absent": sum(image["file_name"] not in sizes for image in images),
     }
@@ -198,10 +179,8 @@ def _read_instances(path: Path) -> tuple[Entries, Entries, dict[int, Entries]]:
 
 
 def check_masks(split: CocoSplit) -> CocoSplit:
-    """The split without annotations that have no mask; its counts say how many these are.
-
-    Raises: InputError when they are more than a few, or an annotation lacks what COCO's scores
-        need: an area, or an id of its own.
+    """The split without the few annotations that have no mask; refuses annotations without what
+    COCO's scores need: an area, or an id of its own.
     """
     annotations = [[item for item in of if item.get("segmentation")] for of in split.annotations]
     flat = list(chain.from_iterable(annotations))
@@ -221,8 +200,7 @@ def check_masks(split: CocoSplit) -> CocoSplit:
 class Scene:
     image: Path
     annotation: Path
-    unknown: tuple[int, ...] = ()
-    """Ids in the annotation that no class has; their pixels are ignored."""
+    unknown: tuple[int, ...] = ()  # ids that no class has; their pixels are ignored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,24 +213,8 @@ class AdeSplit(Split):
         return len(self.scenes)
 
 
-@dataclass(frozen=True)
-class _Content:
-    """What is in a scene's files: one of ADE_FAULTS and its cause, or how many pixels have each of
-    256 ids.
-    """
-
-    fault: str = ""
-    cause: str = ""
-    grey: bool = False
-    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
-
-
 def read_ade20k(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> AdeSplit:
-    """A split of ADE20k, or of anything laid out like it; each rank checks a part of the files.
-
-    Raises: InputError when a folder is missing, or too many scenes have a fault, or too many pixels
-        an id that no class has.
-    """
+    """A split of ADE20k, or of anything laid out like it; each rank checks a part of the files."""
     images, annotations = (root / kind / ADE_FOLDERS[split] for kind in ("images", "annotations"))
     for needed in (images, annotations):
         if not needed.is_dir():
@@ -266,44 +228,32 @@ def read_ade20k(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) ->
     scenes = [Scene(images / f"{key}.jpg", annotations / f"{key}.png") for key in sorted(keys)]
     contents = look_at_all(lambda number: _look_at(scenes[number]), len(scenes))
     broken, usable = BrokenImages(), []
+    pixels = np.zeros(256, dtype=np.int64)
     for scene, content in zip(scenes, contents, strict=True):
-        if content.fault:
-            broken.add([BrokenImage(f"{images}:{scene.image.name}", content.cause)])
+        if isinstance(content, str):
+            broken.add([BrokenImage(f"{images}:{scene.image.name}", content)])
         else:
-            unknown = np.flatnonzero(content.pixels[len(names) + 1 : IGNORED]) + len(names) + 1
+            pixels += content
+            unknown = np.flatnonzero(content[len(names) + 1 : IGNORED]) + len(names) + 1
             usable.append(replace(scene, unknown=tuple(unknown.tolist())))
     broken.check(len(scenes), max_broken)
     if not usable:
         why = f": {broken.summary()}" if scenes else ""
         raise InputError(f"none of the {len(scenes)} scenes in {images} can be used{why}")
 
-    pixels = np.sum([content.pixels for content in contents], axis=0)  # 0 for scenes with a fault
-    known, unknown_pixels = pixels[1 : len(names) + 1], int(pixels[len(names) + 1 : IGNORED].sum())
-    annotated = known.sum() + unknown_pixels
+    unknown_pixels, annotated = int(pixels[len(names) + 1 : IGNORED].sum()), pixels[1:IGNORED].sum()
     if unknown_pixels > MAX_ABSENT * annotated:
         raise InputError(
             f"{unknown_pixels / annotated:.0%} of the pixels annotated for {images} have an id "
             f"above {len(names)}, the number of classes that {ADE_NAMES} names (ADE20k's 150 "
             "without it)"
         )
-    whole = [content for content in contents if not content.fault]
-    faults = Counter(content.fault for content in contents)
-    counts = {
-        "grey": sum(content.grey for content in whole),
-        "without_classes": sum(not content.pixels[1 : len(names) + 1].any() for content in whole),
-        "unknown_pixels": unknown_pixels,
-        "empty_classes": int((known == 0).sum()),
-        "images": len(scenes),
-        **{fault: faults[fault] for fault in ADE_FAULTS},
-    }
+    counts = {"unknown_pixels": unknown_pixels, "images": len(scenes)}
     return AdeSplit(names=names, counts=counts, broken=broken, scenes=usable)
 
 
 def ade20k_names(root: Path) -> list[str]:
-    """The names of the classes: from objectInfo150.txt if it is there, else ADE20k's 150.
-
-    Raises: InputError.
-    """
+    """The names of the classes: from objectInfo150.txt if it is there, else ADE20k's 150."""
     path = root / ADE_NAMES
     if not path.is_file():
         from mmseg.datasets import ADE20KDataset  # only segmentation needs mmsegmentation
@@ -325,25 +275,25 @@ def ade20k_names(root: Path) -> list[str]:
     return [re.split("[;,]", row["Name"])[0].strip() for row in rows]
 
 
-def _look_at(scene: Scene) -> _Content:
+def _look_at(scene: Scene) -> NDArray[np.int64] | str:
+    """How many pixels of a scene have each of 256 ids; or why it cannot be used."""
     if not scene.annotation.is_file():
-        return _Content("without_annotation", "no annotation")
+        return "no annotation"
     if not scene.image.is_file():
-        return _Content("without_image", "annotation without an image")
+        return "annotation without an image"
     try:
         image = open_picture(scene.image.read_bytes())
-        size, grey = image.size, image.mode == "L"
+        size = image.size
         image.draft(None, (1, 1))  # an eighth of its size also shows whether the file is complete
         rgb(image)
     except UNREADABLE as error:
-        return _Content("unreadable", cause_of(error))
+        return cause_of(error)
     try:
         annotation = open_picture(scene.annotation.read_bytes())
         if annotation.mode not in ("L", "P"):
-            return _Content("unreadable", "annotation not of 8-bit ids")
+            return "annotation not of 8-bit ids"
         if annotation.size != size:
-            return _Content("other_size", "annotation of another size")
-        pixels = np.bincount(np.asarray(annotation).reshape(-1), minlength=256)
+            return "annotation of another size"
+        return np.bincount(np.asarray(annotation).reshape(-1), minlength=256)
     except UNREADABLE as error:
-        return _Content("unreadable", f"annotation {cause_of(error)}")
-    return _Content(grey=grey, pixels=pixels)
+        return f"annotation {cause_of(error)}"

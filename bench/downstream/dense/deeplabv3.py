@@ -41,11 +41,7 @@ def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
 def segmentor(
     features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
 ) -> "EncoderSegmentor":
-    """DeepLabv3 on a feature map; torch's random numbers initialise the head.
-
-    Raises: InputError when the recipe's resolution is not a multiple of the patch, or a dilation is
-        too small for mmsegmentation.
-    """
+    """DeepLabv3 on a feature map; torch's random numbers initialise the head."""
     patch = int(features.vit.patch_embed.patch_size[0])
     if recipe.resolution % patch:
         fitting = patch * max(1, round(recipe.resolution / patch))
@@ -57,10 +53,8 @@ def segmentor(
     if min(dilations, default=0) < MIN_DILATION:
         smallest = math.ceil(MIN_DILATION * features.output_stride / DILATED_AT)
         raise InputError(
-            f"dilations {recipe.dilations} of stride {DILATED_AT} are {dilations} at stride "
-            f"{features.output_stride}, and must be {MIN_DILATION} or more there: give --dilations "
-            f"of {smallest} or more, or --output-stride {features.output_stride // 2} where that "
-            "is half of the patch"
+            f"dilations {recipe.dilations} are {dilations} at stride {features.output_stride}; "
+            f"give --dilations of {smallest} or more, or --output-stride of half of the patch"
         )
     psnr = recipe.range_augment
     return EncoderSegmentor(
@@ -147,11 +141,7 @@ class DeepLabV3Head(ASPPHead):
 
 class EncoderSegmentor(EncoderDecoder):
     """mmsegmentation's segmentor, with RangeAugment in training, and with a learning rate factor
-    for each parameter.
-
-    Attributes:
-        progress: fraction of the training steps that are done, in [0, 1]; to be set before each
-            step.
+    for each parameter. `progress`, the fraction of the steps that are done, is set before each.
     """
 
     def __init__(self, range_augment: RangeAugment | None, layer_decay: float, **parts: Any):

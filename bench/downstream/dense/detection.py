@@ -109,12 +109,10 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
     @classmethod
     def check(cls, recipe: DetectionRecipe, place: Place) -> None:
         check_precision(recipe, place)
-        scales, jitter = recipe.pyramid_scales, recipe.scale_jitter
+        scales = recipe.pyramid_scales
         successive = [scale for scale in PYRAMID if scales and scales[0] >= scale >= scales[-1]]
         if not scales or list(scales) != successive:
             raise InputError(f"pyramid scales {scales} are not successive values of {PYRAMID}")
-        if len(jitter) not in (0, 2) or list(jitter) != sorted(jitter):
-            raise InputError(f"scale jitter {jitter} is neither empty nor a range above 0")
         # The log of an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
@@ -122,9 +120,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
     def read(self, split: SplitName) -> CocoSplit:
-        """The images of a split that can be used; training images without an object are left out,
-        test images are not.
-        """
+        """Training images without an object are left out, test images are not."""
         config = self.config
         listed = read_coco(folder_of(config.data, "coco"), split, config.max_broken)
         images = usable(listed, config.max_broken)
@@ -145,26 +141,19 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
 
     def notes(self, num_steps: int) -> list[str]:
         recipe, side = self.recipe, self.recipe.resolution
-        sizes = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
+        change, tests = "resized to a square", f"resized to {side} x {side} pixels"  # the release
         if recipe.scale_jitter:
             low, high = recipe.scale_jitter
             change = f"resized to {low:g} to {high:g} times a square, cropped (ViTDet's jitter)"
-            tests = f"test images: longer side to {side}, padded to a square (ViTDet)"
-        else:
-            change = "resized to a square (the release)"
-            tests = f"test images: resized to {side} x {side} pixels (the release)"
-        attention = "global in all blocks (the release)"
-        if recipe.window:
-            attention = (
-                f"windows of {recipe.window} x {recipe.window} tokens, {GLOBAL_BLOCKS} blocks "
-                "global (ViTDet)"
-            )
+            tests = f"longer side to {side}, padded to a square (ViTDet)"
+        squares = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
+        attention = "global"
+        if window := recipe.window:
+            attention = f"windows of {window} x {window} tokens, {GLOBAL_BLOCKS} blocks global"
         return [
-            f"training images: flipped, {change}; pixels (batch) of each step's squares: {sizes}",
-            tests,
+            f"training images: flipped, {change}; pixels (batch) of each step's squares: {squares}",
+            f"test images: {tests}",
             f"attention: {attention}",
-            "weight decay: of all matrices except the pyramid's transposed convolutions (the "
-            "release)",
             *note_warmup(recipe, num_steps),
         ]
 
@@ -232,13 +221,8 @@ TASK = Detect
 
 
 def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """The images that can be read, with the objects that have a mask; its counts say how many
-    others there were.
-
-    Every image is decoded once. One with a fault would otherwise stop the run later, or be read
-    wrongly in a test.
-
-    Raises: InputError when too many are broken, and as `check_masks`.
+    """The images that can be read, with the objects that have a mask. Every image is decoded once:
+    one with a fault would otherwise stop the run later, or be read wrongly in a test.
     """
     faults = look_at_all(lambda number: _fault(split, number), len(split))
     broken = BrokenImages(dict(split.broken.causes))
@@ -270,9 +254,7 @@ def _fault(split: CocoSplit, number: int) -> str:
 
 
 def register(split: CocoSplit, path: Path, is_main: bool) -> str:
-    """Write the split as an annotation file and register it with detectron2; returns its name
-    there. All ranks call this.
-    """
+    """Write the split for detectron2 and return its name there; all ranks call this."""
     if is_main:
         path.parent.mkdir(parents=True, exist_ok=True)
         annotations = list(chain.from_iterable(split.annotations))
@@ -285,10 +267,8 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 
 class TrainingImages(Stream):
-    """Images in detectron2's form, flipped and resized at random, with masks as bitmaps.
-
-    All images of a step are for squares of one size, their `side`. `dropped` is the number of
-    objects of which a crop leaves nothing.
+    """Images in detectron2's form, flipped and resized at random; those of a step are for squares
+    of one `side`. `dropped` is the number of objects of which a crop leaves nothing.
     """
 
     def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
@@ -345,14 +325,8 @@ def evaluation_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> A
 
 class DetectionTrainer(SimpleTrainer):
     """detectron2's trainer, with several micro-batches in each step and averaged weights;
-    `reset_data_loader` gives it the micro-batches of this rank.
-
-    Args:
-        num_steps: optimizer steps of the whole run.
-        seed: of the random numbers in the model: dropped paths, sampled proposals, augmentation.
-    Attributes:
-        history: "losses" [num_steps, len(LOSSES)] float32, NaN for steps to come; "dropped", the
-            number of objects that crops removed; "seconds" of all steps so far.
+    `reset_data_loader` gives it the micro-batches of this rank. `seed` is of the random numbers in
+    the model: dropped paths, sampled proposals, augmentation.
     """
 
     def __init__(
@@ -377,10 +351,8 @@ class DetectionTrainer(SimpleTrainer):
         self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps))])
 
     def run_step(self) -> None:
-        """One optimizer step.
-
-        Raises: FloatingPointError, from detectron2, when the loss is not finite; no weight has
-            changed then.
+        """One optimizer step. detectron2 raises FloatingPointError when the loss is not finite,
+        before any weight has changed.
         """
         begin, wait, dropped = time.perf_counter(), 0.0, 0
         self.detector.progress = augmentation_progress(self.iter, self.num_steps, self.recipe)
@@ -426,10 +398,9 @@ class DetectionTrainer(SimpleTrainer):
         self.history["seconds"] += seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """What detectron2's checkpoints hold besides the model."""
         average = self.average.values if self.average else {}
-        own = {"scaler": self.scaler.state_dict(), "average": average, "history": self.history}
-        return super().state_dict() | own
+        more = {"scaler": self.scaler.state_dict(), "average": average, "history": self.history}
+        return super().state_dict() | more
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
@@ -476,14 +447,8 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 def score(
     model: nn.Module, loader: Any, name: str, split: CocoSplit, draw: int, hidden: bool
 ) -> Results:
-    """Test a model on all of a loader's images. All ranks call this.
-
-    Args:
-        name: of the test data set, as it was registered.
-        draw: how many images to draw.
-        hidden: show no progress bar.
-    Returns: on the main rank the SUMMARY as `box_ap`, ..., `mask_ap`, ...; `box_ap_by_class` and
-        `mask_ap_by_class`; `classes_without_objects`; `pictures`. On other ranks an empty dict.
+    """Test a model on all of a loader's images; all ranks call this, and the main one gets the
+    scores. `name` is that of the registered test data set; `draw` pictures are kept.
     """
     evaluator = Scores(name)
     bar = progress(loader, desc="test", unit="batch", disable=hidden)
@@ -503,10 +468,9 @@ def score(
 class Scores(COCOEvaluator):
     """detectron2's evaluator of COCO, with recall too.
 
-    Scores are fractions in [0, 1], or None where no test image has such an object. `evaluate`
-    returns for "bbox" and for "segm" the SUMMARY by name; "ap_class_agnostic", the AP if the
-    classes of objects are ignored (of boxes that overlap by OVERLAP, the best counts); and
-    "ap_by_class", the list of APs.
+    Scores are fractions in [0, 1], or None where no test image has such an object. For
+    "ap_class_agnostic" the classes of objects are ignored: of boxes that overlap by OVERLAP, the
+    best counts.
     """
 
     def __init__(self, name: str):
@@ -538,9 +502,7 @@ class Scores(COCOEvaluator):
         }
 
     def picture(self, split: CocoSplit, number: int) -> dict[str, Any]:
-        """A test image with its objects, and as many predictions, the best first. Boxes are in
-        pixels of the picture as it is kept in the record.
-        """
+        """A test image with its objects and as many predictions, in pixels of the kept picture."""
         image = split.images[number]
         scale = scale_of(image["height"], image["width"])
         truth, masks = self.evaluated["segm"].cocoGt, self.evaluated["segm"].cocoDt
@@ -578,9 +540,7 @@ def _evaluate(evaluation: COCOeval) -> COCOeval:
 
 
 def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
-    """The predictions that are left after non-maximum suppression of the boxes on each image, over
-    all classes together.
-    """
+    """The predictions left after non-maximum suppression over all classes together."""
     kept = []
     for image in evaluated.params.imgIds:
         predictions = evaluated.cocoDt.imgToAnns.get(image, [])

@@ -56,8 +56,8 @@ class DenseTask(ABC, Generic[S, M]):
     """One run of a task: S is the type of its images, M that of its model."""
 
     record_kind: ClassVar[type[result.Dense]]
+    # Whether a training can only be resumed on as many processes as it was begun on.
     fixed_processes: ClassVar[bool] = False
-    """Whether a training can only be resumed on as many processes as it was begun on."""
     config: Any
     recipe: Any  # the config's, changed where the encoder needs it
 
@@ -68,15 +68,14 @@ class DenseTask(ABC, Generic[S, M]):
 
     @classmethod
     def check(cls, recipe: Any, place: Place) -> None:
-        """Raises: InputError when the task cannot be trained by this recipe on this device."""
+        """Refuse a recipe that cannot be trained on this device."""
 
     @classmethod
     def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
-    def read(self, split: SplitName) -> S:
-        """Raises: InputError."""
+    def read(self, split: SplitName) -> S: ...
 
     @abstractmethod
     def build(self, names: list[str]) -> M:
@@ -94,9 +93,7 @@ class DenseTask(ABC, Generic[S, M]):
     @abstractmethod
     def train(self, model: M, split: S, identity: dict[str, Any]) -> Results:
         """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
-        weights in `model` and in the folder.
-
-        Returns: `loss` and other curves, `final_loss` and `seconds`.
+        weights in `model` and in the folder. Returns curves, `final_loss` and `seconds`.
         """
 
     @abstractmethod
@@ -121,13 +118,7 @@ class DenseTask(ABC, Generic[S, M]):
 
 
 def run_task(config: Dense) -> None:
-    """Train, test, print, and write the record; in a dry run, print what would be done.
-
-    A finished run is not repeated: its score is read.
-
-    Raises: InputError when the folder or the record is of another run, the loss is not finite, or
-        the data or the encoder cannot be used.
-    """
+    """Train, test, print, and write the record; a finished run is not repeated."""
     place = find_place(config.device)
     if config.dry_run:
         print_transfer(config.recipe, config.kind, place)
@@ -147,7 +138,6 @@ def run_task(config: Dense) -> None:
 
 
 def _load_task(kind: str) -> type[DenseTask[Any, Any]]:
-    """The task in the module of its name. Raises: InputError when its library is not installed."""
     printed = io.StringIO()
     try:
         # What libraries print and warn of while they are imported is hidden.
@@ -215,9 +205,7 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
 
 
 def _claim(folder: Path, identity: dict[str, Any], place: Place) -> None:
-    """Note beside the checkpoints what determines the run. Raises: InputError when they are of
-    another run.
-    """
+    """Note beside the checkpoints what determines the run, or refuse those of another run."""
     path = folder / "checkpoints" / "identity.json"
     if path.is_file():
         refuse_another(folder, json.loads(path.read_text()), identity)
@@ -233,10 +221,7 @@ class Stream(Dataset[dict[str, Any]], ABC):
 
     Which image is at a position, and how it is augmented, depends on the seed and the position
     alone. So it is the same for any number of workers and ranks, and after a run is resumed.
-
-    Args:
-        count: images of an epoch.
-        crops: one of catlip.streams, for the augmentation.
+    `crops` is one of catlip.streams, for the augmentation.
     """
 
     def __init__(self, count: int, seed: int, crops: int):
@@ -253,8 +238,7 @@ class Stream(Dataset[dict[str, Any]], ABC):
         return self.load(int(number), position)
 
     @abstractmethod
-    def load(self, number: int, position: int) -> dict[str, Any]:
-        """An image of the split, augmented."""
+    def load(self, number: int, position: int) -> dict[str, Any]: ...
 
 
 class MicroBatches(Sampler[list[int]]):
@@ -262,9 +246,7 @@ class MicroBatches(Sampler[list[int]]):
 
     A step's micro-batches are numbered over the ranks, and a rank takes every `world_size`-th. So
     each micro-batch has the same images on any number of devices that share the global batch.
-
-    Attributes:
-        first_step: the step to begin with; to be set before the first batch is read.
+    `first_step` is to be set before the first batch is read.
     """
 
     def __init__(self, plan: StepPlan, accumulation: int, place: Place):
@@ -295,7 +277,7 @@ def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
 
 
 def check_precision(recipe: ImageRecipe, place: Place) -> None:
-    """On a CPU the libraries have fp32 only. Raises: InputError."""
+    """On a CPU the libraries have fp32 only."""
     if place.device.type == "cpu" and recipe.precision != "fp32":
         raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
 

@@ -121,12 +121,8 @@ class LevelAbove(LastLevelMaxPool):
 
 class MaskRCNN(GeneralizedRCNN):
     """detectron2's Mask R-CNN, with RangeAugment in training, with a learning rate factor for each
-    parameter, and for squares whose size differs from batch to batch.
-
-    Attributes:
-        side: of the square in pixels that images are padded to, if they do not say another "side".
-        progress: fraction of the training steps that are done, in [0, 1]; to be set before each
-            step.
+    parameter, and for squares whose size differs from batch to batch (`side` pixels if the images
+    do not say another). `progress`, the fraction of the steps that are done, is set before each.
     """
 
     def __init__(

@@ -23,8 +23,14 @@ from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.multilabel import MultiLabel
 from bench.downstream.probe.datasets import Split, file_bytes, name_labels
 from bench.downstream.probe.features import extract_part
-from bench.downstream.probe.fit import Classification, Training, fitting, train_weights
-from bench.downstream.probe.heads import random_head, transfer_head
+from bench.downstream.probe.fit import (
+    Classification,
+    Training,
+    fitting,
+    random_head,
+    train_weights,
+    transfer_head,
+)
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
 from catlip.recipes.transfer import TransferRecipe
@@ -136,11 +142,7 @@ TASK = MultiLabelTask
 
 
 def as_split(coco: CocoSplit, crowds: bool) -> Split:
-    """The images of a split of COCO's, each with the categories that are on it, or with none.
-
-    Args:
-        crowds: whether a crowd counts.
-    """
+    """The images of a split of COCO's, each with the categories that are on it."""
     labels = np.zeros((len(coco.images), len(coco.categories)), dtype=bool)
     class_ids = coco.class_ids
     for row, annotations in zip(labels, coco.annotations, strict=True):
@@ -161,13 +163,7 @@ def label_names(names: list[str]) -> LabelSet:
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
-    """How well scores rank the images of each class.
-
-    Args:
-        scores: [n, C] float; labels: [n, C] bool.
-    Returns: `map_macro`, `map_micro` and `map_weighted` in [0, 1]; `ap_by_class`, None for a class
-        without an image; `images_by_class`; `classes_without_images`.
-    """
+    """How well scores [n, C] rank the images of each class, labels [n, C] bool."""
     truth = labels.long()
     images = labels.sum(dim=0).tolist()
     by_class = [
@@ -185,17 +181,13 @@ def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _binary(scores: Tensor, truth: Tensor) -> float:
-    """The average precision of yes or no decisions, from the order of their scores.
-
-    torchmetrics would apply a sigmoid to scores outside of [0, 1], which makes ties of the large
-    ones.
-    """
+    # torchmetrics would apply a sigmoid to scores outside of [0, 1], which makes ties of the large
+    # ones; so it gets their ranks.
     distinct, ranks = scores.unique(return_inverse=True)
     return float(binary_average_precision(ranks.double() / len(distinct), truth))
 
 
 def _picture(val: Split, number: int, chances: Tensor) -> dict[str, Any]:
-    """A test image, the classes on it, and the most likely classes by the model."""
     best = chances.topk(min(MAX_SHOWN, len(chances)))
     return {
         "key": val.keys[number],

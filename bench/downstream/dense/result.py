@@ -5,6 +5,7 @@ detection. A record holds one training.
 import colorsys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -26,7 +27,6 @@ from catlip.data.scenes_result import (
     SPLITS,
     Guess,
     ObjectsPicture,
-    Scenes,
     gathered,
     scattered,
 )
@@ -67,29 +67,18 @@ class MapPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
-    """One training on such a task.
+    """One training on such a task."""
 
-    Attributes:
-        overfit: in older records, the number of images that it was both trained and tested on; such
-            a record says nothing about an encoder.
-        train, val: name -> count, from the annotations of the split.
-        seconds: of training.
-    """
-
-    task: ClassVar[str]
-    """What it is called in a sentence."""
-    title: ClassVar[str]
-    """What its predictions are called in a figure."""
-    data: ClassVar[str]
-    """The layout of its data set."""
-    columns: ClassVar[dict[str, str]]
-    """Measure -> title of its column; sentences compare the first measure."""
-    published: ClassVar[tuple[int, int]]
-    """Number of classes and of test images of the data set that the paper reports on."""
+    task: ClassVar[str]  # in a sentence
+    title: ClassVar[str]  # of its predictions in a figure
+    data: ClassVar[str]  # the layout of its data set
+    measures: ClassVar[dict[str, str]]  # measure -> the field that holds it
+    columns: ClassVar[dict[str, str]]  # measure -> its column; sentences compare the first measure
+    published: ClassVar[tuple[int, int]]  # classes and test images of the paper's data set
+    # Fields whose entries are metrics of their own in a file, named `<field>_<entry>`.
     groups: ClassVar[tuple[str, ...]] = SPLITS
-    """Fields whose entries are metrics of their own in a file, named `<field>_<entry>`."""
 
-    overfit: int | None = None
+    overfit: int | None = None  # in older records, the images that were trained and tested on
     num_parameters: int
     num_train: int
     num_val: int
@@ -109,6 +98,9 @@ class Dense(Transferred):
     def metrics(self) -> dict[str, Any]:
         return scattered(super().metrics(), self.groups)
 
+    def accuracies(self) -> dict[str, float | None]:
+        return {measure: attrgetter(name)(self) for measure, name in self.measures.items()}
+
     def sizes(self, task: str = "") -> dict[str, int | None]:
         return {name: getattr(self, name) for name in ("num_train", "num_val", "num_classes")}
 
@@ -125,6 +117,7 @@ class Multilabel(Dense):
 
     kind = "multilabel"
     task, title, data = "multi-label classification", "Labels", "coco"
+    measures: ClassVar = {"mAP": "map_macro", "micro mAP": "map_micro"}
     columns: ClassVar = {"mAP": "Labels, mAP", "micro mAP": "Labels, micro mAP"}
     published = (80, 5000)  # COCO-2017
     rows: ClassVar[dict[str, type]] = {
@@ -138,9 +131,6 @@ class Multilabel(Dense):
     map_weighted: float
     classes_without_images: int = 0
 
-    def accuracies(self) -> dict[str, float | None]:
-        return {"mAP": self.map_macro, "micro mAP": self.map_micro}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
@@ -150,6 +140,7 @@ class Segmentation(Dense):
 
     kind = "segmentation"
     task, title, data = "segmentation", "Label maps", "ade20k"
+    measures: ClassVar = {FIXED: "miou_fixed", SLIDING: "miou_slide"}
     columns: ClassVar = {FIXED: "Segmentation, mIoU", SLIDING: "The same, sliding window"}
     published = (150, 2000)  # ADE20k
     rows: ClassVar[dict[str, type]] = {"loss": tuple[float, float], "pictures": MapPicture}
@@ -161,9 +152,6 @@ class Segmentation(Dense):
     accuracy_slide: float | None = None
     class_accuracy_slide: float | None = None
     weights_digest: str = ""
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {FIXED: self.miou_fixed, SLIDING: self.miou_slide}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +181,11 @@ class Detection(Dense):
 
     kind = "detection"
     task, title, data = "detection", "Boxes, masks", "coco"
+    measures: ClassVar = {
+        "box AP": "box.ap",
+        "mask AP": "mask.ap",
+        "box AP of any class": "box.ap_class_agnostic",
+    }
     columns: ClassVar = {
         "box AP": "Boxes, AP",
         "mask AP": "Masks, AP",
@@ -206,13 +199,6 @@ class Detection(Dense):
     mask: Precision
     classes_without_objects: int = 0
     objects_cropped_away: int = 0
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {
-            "box AP": self.box.ap,
-            "mask AP": self.mask.ap,
-            "box AP of any class": self.box.ap_class_agnostic,
-        }
 
 
 TASKS: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
@@ -229,19 +215,11 @@ def section(main: Setting | None, records: Records) -> Section:
         "order, the same recipe and the same number of steps."
     )
     blocks: list[Block] = [Text(words)]
-    trained = by_scale(records, main, Multilabel, Segmentation, Detection)
-    real = [[run for run in runs if not run.measured.overfit] for runs in trained]
-    predictions = {
-        runs[0].scale: picture_figures(of_encoders, suffix(i))
-        for i, (runs, of_encoders) in enumerate(zip(trained, real, strict=True))
-    }
-    for i, scenes in enumerate(by_scale(records, main, Scenes)):
-        if not predictions.get(scenes[0].scale):
-            blocks += side_by_side(contact_sheet(scenes[0], suffix(i)))
-    for i, (runs, of_encoders) in enumerate(zip(trained, real, strict=True)):
+    for i, runs in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):
+        of_encoders = [run for run in runs if not run.measured.overfit]
         blocks += map(Text, [*gain_sentences(of_encoders), *other_encoders(of_encoders, records)])
         blocks += dense_table(of_encoders, suffix(i))
-        blocks += side_by_side(predictions[runs[0].scale])
+        blocks += side_by_side(picture_figures(of_encoders, suffix(i)))
         if count := len(runs) - len(of_encoders):
             blocks.append(Text(f"Left out: {count} trained and tested on the same few images."))
     recorded = {record.kind for record in records.every}
@@ -260,9 +238,7 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def dense_table(records: Runs, suffix: str = "") -> list[Table]:
-    """One row for each method, and another with Transfer Init if it was run; one column for each
-    measure.
-    """
+    """A row for each method, and another with Transfer Init; a column for each measure."""
     columns = []
     for task in TASKS:
         runs = [record for record in records if record.kind == task.kind]
@@ -292,7 +268,6 @@ def dense_table(records: Runs, suffix: str = "") -> list[Table]:
 
 
 def _cell(runs: Runs, kind: str, measure: str, records: Runs) -> Cell:
-    """The mean over the seeds of one method's runs that have the most common recipe."""
     with_value = [run for run in runs if run.kind == kind and in_percent(run, measure) is not None]
     kept = alike(with_value, [record for record in records if record.kind == kind])
     return replace(accuracy_of(kept.records, measure), remarks=kept.remarks)
@@ -320,9 +295,7 @@ def _caption(records: Runs) -> str:
 
 
 def gain_sentences(records: Runs) -> list[str]:
-    """Whether pre-training helps, one sentence for each task: each method against an untrained
-    encoder of the same seed.
-    """
+    """Whether pre-training helps: each method against an untrained encoder of the same seed."""
     sentences = []
     for task in TASKS:
         measure, title = next(iter(task.columns.items()))
@@ -339,9 +312,8 @@ def gain_sentences(records: Runs) -> list[str]:
 
 
 def gains_over(records: Runs, base: Runs, measure: str) -> list[float]:
-    """The difference of a measure between `records` and `base`, in points, for each seed that both
-    have. All runs are of one recipe, the one with the most seeds; repeated runs of a seed are
-    averaged.
+    """The difference of a measure, in points, for each seed that both have, by the recipe with the
+    most seeds.
     """
     base_keys = {record.told_key for record in base}
     gains: list[list[float]] = []
@@ -352,7 +324,6 @@ def gains_over(records: Runs, base: Runs, measure: str) -> list[float]:
 
 
 def _gain(name: str, gains: Sequence[float]) -> str:
-    """The gains in words; a gain counts as above zero only if it is after rounding for display."""
     better = sum(sign_of(gain) > 0 for gain in gains)
     mean = f"{shown(sum(gains) / len(gains), 1)} points on average"
     seeds = f"{len(gains)} seed{'s' * (len(gains) != 1)}"
@@ -364,9 +335,7 @@ def _gain(name: str, gains: Sequence[float]) -> str:
 
 
 def other_encoders(records: Runs, every: Records) -> list[str]:
-    """A warning if encoders have the method and seed of probed ones under the same root and scale,
-    but other weights.
-    """
+    """A warning if encoders have the method and seed of probed ones, but other weights."""
     where = {(record.root, record.scale) for record in records}
     transferred: list[Run[Transferred]] = [*every.of(LinearProbe), *every.of(Finetune)]
     probed = _digests(r for r in transferred if (r.root, r.scale) in where)
@@ -401,9 +370,7 @@ Side = Literal["truth", "predicted"]
 
 
 def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
-    """One figure of all tasks: for each, a row for the truth and for the first seed of each method,
-    a column for each image.
-    """
+    """One figure: for each task a row of the truth and one of the first seed of each method."""
     rows: list[Row] = []
     seeds = set()
     for task in TASKS:
@@ -429,23 +396,6 @@ def picture_figures(records: Runs, suffix: str = "") -> list[Figure]:
     return [panels_figure(f"dense{suffix}", caption, rows)]
 
 
-def contact_sheet(record: Run[Scenes], suffix: str = "") -> list[Figure]:
-    """A figure of training and test scenes with their annotations."""
-    classes = _classes(record)
-    rows: list[Row] = []
-    for title, name in (("Training", "train_pictures"), ("Test", "val_pictures")):
-        pictures = record.rows(name, ObjectsPicture)[:MAX_PICTURES]
-        rows.append((title, [_objects(picture, "truth", classes) for picture in pictures]))
-    if not any(panel for _, panels in rows for panel in panels):
-        return []
-    caption = (
-        f"Generated layouts of real drawings, {record.scale} scale: scenes evenly spread over the "
-        "data, with their boxes, masks and classes. No drawing, drawing team or photograph is in "
-        "both training and test."
-    )
-    return [panels_figure(f"scenes{suffix}", caption, rows)]
-
-
 def _rows_of_task(task: type[Dense], records: Runs) -> list[Row]:
     kind: type[Any] = task.rows["pictures"]
     panel = PANELS[kind]
@@ -466,14 +416,11 @@ def _classes(record: Run[Kind]) -> list[str]:
 
 
 def _words(labels: Sequence[int], classes: Sequence[str]) -> list[str]:
-    """The names of classes; an empty string for a class without a name."""
     return [classes[label] if 0 <= label < len(classes) else "" for label in labels]
 
 
 def _labels(picture: LabelsPicture, side: Side, classes: Sequence[str]) -> Panel | None:
-    """The true classes of an image, or the same number of its likeliest predicted classes, with the
-    right ones marked.
-    """
+    """The true classes, or as many of the likeliest ones, with the right ones marked."""
     image = decoded(picture.image, "RGB")
     if image is None:
         return None

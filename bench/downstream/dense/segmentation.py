@@ -119,27 +119,15 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
 
     def notes(self, num_steps: int) -> list[str]:
         recipe, side, (low, high) = self.recipe, self.recipe.resolution, self.recipe.short_side
-        notes = [
+        return [
             f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to "
             f"{side} x {side}",
-            f"fixed: test images resized to {side} x {side} pixels, logits to the image (the "
-            "release)",
-            f"slide: test images with a shorter side of {side} pixels, a window of {side} x {side} "
-            "moved by two thirds of its side (usual in the field)",
-            "IoU: a class that is neither on the test images nor predicted does not count",
-            "loss: of the first rank",
+            f"fixed: test images resized to {side} x {side} pixels, logits to the image",
+            f"slide: test images with a shorter side of {side} pixels, a window moved over them",
+            f"batch norm: statistics over all {self.place.world_size} processes",
+            f"output stride: {self.stride or 'the patch'}",
+            *note_warmup(recipe, num_steps),
         ]
-        if self.place.world_size > 1:
-            notes.append(
-                f"batch norm: statistics over all {self.place.world_size} processes (the release: "
-                "of each separately)"
-            )
-        if self.stride != recipe.output_stride:
-            notes.append(
-                f"output stride: {self.stride} pixels, half of the encoder's, where the recipe's "
-                "dilations fit"
-            )
-        return notes + note_warmup(recipe, num_steps)
 
     def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place
@@ -283,9 +271,7 @@ class SegmentationRunner(Runner):
 
 
 class Steps(Hook):
-    """What a training has besides what mmengine does: learning rates, random numbers that depend on
-    the step alone, averaged weights, and a check of the loss.
-    """
+    """Learning rates, random numbers that depend on the step alone, and averaged weights."""
 
     priority = "VERY_HIGH"
 
@@ -379,14 +365,9 @@ def optim_wrapper(
 def score(
     model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
 ) -> Results:
-    """Test by both protocols; all ranks call this, each for its part, and all get the same.
-
-    Args:
-        model: a segmentor of mmsegmentation; its `test_cfg` is set.
-        side: pixels of the square, of the shorter side, and of the window.
-        draw: how many scenes to draw.
-        hidden: no progress bar.
-    Returns: what SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`.
+    """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all ranks
+    call this, each for its part, and all get the same. `side` is of the square, of the shorter
+    side, and of the window.
     """
     model.eval()
     results: Results = {}
@@ -427,16 +408,11 @@ def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
 
 
 class SceneIoU(IoUMetric):
-    """mmsegmentation's IoU, as fractions in [0, 1] that are not rounded, and with the IoU of each
-    class.
+    """mmsegmentation's IoU, as fractions that are not rounded, and with the IoU of each class: None
+    for a class that is neither there nor predicted.
     """
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> Results:
-        """The metrics of all scenes.
-
-        Returns: `miou`; `accuracy` of pixels; `class_accuracy`, its mean over classes; `iou` by
-            class, None for a class that is neither there nor predicted.
-        """
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))
         metrics = self.total_area_to_metrics(*areas)
         return {
@@ -448,9 +424,6 @@ class SceneIoU(IoUMetric):
 
 
 def _picture(key: str, sample: Any) -> dict[str, str]:
-    """A tested SegDataSample: key, image, and two maps of class ids, "truth" (255 is ignored) and
-    "predicted".
-    """
     pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
     truth, predicted = (
         encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))

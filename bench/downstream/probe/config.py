@@ -17,9 +17,7 @@ from catlip.transfer_init import ALPHA, Bias, Scale, Ties
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """Options of Transfer Init that the paper leaves open; see `python -m catlip.transfer_init
-    --help`.
-    """
+    """Options of Transfer Init that the paper leaves open."""
 
     vocabulary: Path | None = None
     """Vocabulary of the encoder's own classifier; by default the one that the record of its run
@@ -43,8 +41,6 @@ class TransferOptions:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The options that both programs share."""
-
     protocol: ClassVar[str]  # "probe" or "finetune"
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
@@ -94,5 +90,4 @@ class Sweep:
 
     @property
     def on_cached_features(self) -> bool:
-        """Whether features are computed once, which only a linear probe can."""
         return getattr(self, "cached_features", False)

@@ -52,8 +52,6 @@ WNID = re.compile(r"n\d{8}")
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 # Fashion-MNIST is four compressed idx files; torchvision downloads the same to `FashionMNIST/raw`.
 GET_FASHION_MNIST = "get Fashion-MNIST by `apt-get install dataset-fashion-mnist` (Debian, Ubuntu)"
-FASHION_MNIST_CLASSES = 10
-FASHION_MNIST_SIDE = 28
 MAX_IDX = 60_000  # entries, so that a damaged header cannot fill the memory
 UNSIGNED_BYTES = 0x0800  # in an idx header, plus the number of dimensions
 
@@ -62,12 +60,8 @@ UNSIGNED_BYTES = 0x0800  # in an idx header, plus the number of dimensions
 class Split:
     """Encoded images and their classes; the data path takes it in place of a shard.
 
-    Attributes:
-        path: where the images are, for messages.
-        keys: [N] names of the images.
-        labels: [N] int64, positions in the task's class names; or [N, C] bool, where an image can
-            be of several classes.
-        image_bytes: number of an image -> the encoded image.
+    `labels` are [N] positions in the task's class names; or [N, C] bool, where an image can be of
+    several classes. `image_bytes` gives the encoded image of a number.
     """
 
     path: Path
@@ -79,8 +73,7 @@ class Split:
         return len(self.labels)
 
     def drawn(self, number: int, seed: int, epoch: int) -> int:
-        """Which of its captions an image has, as a shard says it; here it has none to choose."""
-        return 0
+        return 0  # which of its captions an image has: there is none to choose
 
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         keys = [self.keys[number] for number in numbers]
@@ -92,9 +85,8 @@ class Split:
         )
 
     def subset(self, fraction: float, seed: int) -> "Split":
-        """The given fraction of the images of every class, at least one of each.
-
-        With the same seed, the subset of a smaller fraction is part of that of a larger one.
+        """The given fraction of the images of every class, at least one of each. With the same
+        seed, the subset of a smaller fraction is part of that of a larger one.
         """
         if fraction == 1:
             return self
@@ -110,8 +102,6 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """A single-label classification task: its splits, and its labels as names and as synsets."""
-
     name: str
     labels: LabelSet
     train: Split
@@ -130,10 +120,11 @@ def load_tasks(spelling: str) -> list[Task]:
         return [Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test=test)]
     if layout.kind in STARTER_KINDS:
         return [_starter(layout, name) for name in STARTER_TASKS]
-    train_path = layout.splits[0]
-    if train_path.is_file() or any(train_path.glob("*.tar")):
-        return [_from_tars(layout)]
-    return [_from_folders(layout)]
+    path = layout.splits[0]
+    read = _from_tars if path.is_file() or any(path.glob("*.tar")) else _from_folders
+    names, present, (train, test) = read(layout)
+    name = name_on_page(layout.kind, layout.root, names, present)
+    return [Task(name, name_labels(layout.kind, names), train, test=test)]
 
 
 def _starter(layout: Layout, name: str) -> Task:
@@ -149,8 +140,10 @@ def _starter(layout: Layout, name: str) -> Task:
     return Task(name, name_labels(name, task.class_names), train, test=test)
 
 
-def _from_folders(layout: Layout) -> Task:
-    """A folder of images per class, in a folder per split."""
+def _from_folders(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
+    """The names of the classes, how many of them are present, and the splits, from a folder of
+    images per class in a folder per split.
+    """
     folders = []
     for path in layout.splits:
         try:
@@ -171,12 +164,11 @@ def _from_folders(layout: Layout) -> Task:
         labels = np.array(folder.targets, dtype=np.int64)
         image_bytes = partial(file_bytes, paths)
         splits.append(Split(Path(folder.root), paths, labels, image_bytes=image_bytes))
-    name = name_on_page(layout.kind, layout.root, train.classes, present=len(train.classes))
-    return Task(name, name_labels(layout.kind, train.classes), splits[0], test=splits[1])
+    return train.classes, len(train.classes), splits
 
 
-def _from_tars(layout: Layout) -> Task:
-    """Tars of images with their class numbers, in a folder per split or one tar for each."""
+def _from_tars(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
+    """The same from tars of images with their class numbers, in a folder or one tar per split."""
     splits = []
     for path in layout.splits:
         shards = open_shards(expand(str(path)))
@@ -188,15 +180,11 @@ def _from_tars(layout: Layout) -> Task:
         labels = np.array([_class_id(shards[shard], number) for shard, number in samples], np.int64)
         keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
         splits.append(Split(path, keys, labels, image_bytes=partial(_of_shards, shards, samples)))
-    train, test = splits
     num_classes = 1 + max(int(split.labels.max()) for split in splits)
-    names = _class_names(layout, num_classes)
-    name = name_on_page(layout.kind, layout.root, names, present=num_classes)
-    return Task(name, name_labels(layout.kind, names), train, test=test)
+    return _class_names(layout, num_classes), num_classes, splits
 
 
 def _class_id(shard: Shard, number: int) -> int:
-    """The class in the .cls of a sample, else the `label` in its .json."""
     text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
     if not text.isdecimal():
         with suppress(ValueError):  # not JSON
@@ -210,7 +198,6 @@ def _class_id(shard: Shard, number: int) -> int:
 
 
 def _class_names(layout: Layout, num_classes: int) -> Sequence[str]:
-    """The names of the classes by class number, in the order of the data set."""
     kind, listing = layout.kind, layout.root / CLASS_NAMES
     if kind == "imagenet":
         names = _imagenet_names()
@@ -233,9 +220,7 @@ def _imagenet_names() -> list[str]:
 
 
 def name_on_page(kind: str, root: Path, names: Sequence[str], present: int) -> str:
-    """The data set's name: imagenet and places365 only if all of their classes are there, else its
-    folder's name. So several folders that are probed have a name each.
-    """
+    """imagenet and places365 only if all of their classes are there, else the folder's name."""
     if present == len(imagenet_synsets()) and set(names) == set(_imagenet_names()):
         return "imagenet"
     if kind == "places365" and present == PLACES:
@@ -265,7 +250,7 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
 def ragged(
     labels: NDArray[np.int64] | NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of images of a `Split` as `catlip.data.loader.RaggedLabels` holds them."""
+    """The labels of a `Split` as `catlip.data.loader.RaggedLabels` holds them."""
     if labels.dtype != bool:
         return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
     return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
@@ -274,39 +259,31 @@ def ragged(
 def _fashion_mnist(folder: Path, name: str) -> Split:
     """A split of Fashion-MNIST, "train" or "t10k": grey photographs of clothes."""
     path = folder / f"{name}-images-idx3-ubyte.gz"
-    images = _read_idx(path, (FASHION_MNIST_SIDE, FASHION_MNIST_SIDE))
+    images = _read_idx(path, (28, 28))
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", ())
-    if len(images) != len(labels):
-        raise InputError(f"{folder} has {len(images)} images of {name} and {len(labels)} labels")
-    if labels.max() >= FASHION_MNIST_CLASSES:
-        raise InputError(f"{folder} has a label {labels.max()} of {name}; classes are 0 to 9")
+    if len(images) != len(labels) or labels.max() > 9:
+        raise InputError(f"{folder}: the labels of {name} do not fit its {len(images)} images")
     keys = [str(number) for number in range(len(images))]
     return Split(path, keys, labels.astype(np.int64), image_bytes=partial(_png, images))
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The values in an idx file, [n, *shape], with n from 1 to MAX_IDX.
-
-    Its header is big-endian 32-bit integers: the type and number of dimensions, the number of
-    entries, the shape of an entry.
+    """The values in an idx file, [n, *shape], after a header of big-endian 32-bit integers: the
+    type and number of dimensions, the number of entries, the shape of an entry.
     """
-    ndim = 1 + len(shape)
+    size = 4 * (2 + len(shape))
     try:
         with gzip.open(path) as file:
-            header = np.frombuffer(file.read(4 * (1 + ndim)), ">u4").tolist()
-            if header[:1] + header[2:] != [UNSIGNED_BYTES + ndim, *shape]:
-                raise ValueError(f"its header is {header}")
-            size = header[1] * math.prod(shape)
-            if not 0 < header[1] <= MAX_IDX:
-                raise ValueError(f"its header says {header[1]} entries")
-            content = file.read(size + 1)
-            if len(content) != size:
-                raise ValueError(f"it does not hold the {size} values that its header says")
+            content = file.read(size + MAX_IDX * math.prod(shape))
+        header = np.frombuffer(content[:size], ">u4").tolist()
+        values = np.frombuffer(content, np.uint8, offset=size).reshape(-1, *shape)
+        if header != [UNSIGNED_BYTES + values.ndim, len(values), *shape]:
+            raise ValueError(f"its header is {header}")
     except FileNotFoundError:
         raise InputError(f"{path} is missing; {GET_FASHION_MNIST}") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}); {GET_FASHION_MNIST}") from None
-    return np.frombuffer(content, np.uint8).reshape(-1, *shape)
+    return values
 
 
 # Functions of the module instead of closures: only these can be sent to spawned worker processes.

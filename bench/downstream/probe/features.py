@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,32 +44,16 @@ class Features:
         return Features(self.values[places], self.labels[places], self.numbers[rows])
 
 
-class Reading(Protocol):
-    """How images are read: the fields that every program's config has for it."""
-
-    @property
-    def num_workers(self) -> int: ...
-
-    @property
-    def quiet(self) -> bool: ...
-
-    @property
-    def max_broken(self) -> float: ...
-
-
 @torch.inference_mode()
 def extract(
     module: nn.Module,
     preprocess: Preprocess,
     split: Split,
-    reading: Reading,
+    reading: Any,  # the program's config: num_workers, quiet, max_broken
     known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Features:
-    """The features of the images of a split that can be read, in its order, by an encoder in
-    evaluation mode.
-
-    Args:
-        known: key of an image -> its features [D]; such an image is not encoded again.
+    """The features of the images of a split that can be read, in its order. An image whose key is
+    `known` with its features [D] is not encoded again.
     """
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
@@ -130,7 +114,7 @@ class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
 
 
 def extract_part(
-    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Reading, place: Place
+    module: nn.Module, preprocess: Preprocess, split: Split, *, reading: Any, place: Place
 ) -> Features:
     """As `extract`, of this rank's part of the images; their numbers are those in `split`."""
     part = split.take(np.arange(place.rank, len(split), place.world_size))
@@ -141,7 +125,7 @@ def extract_part(
 class Extractor:
     """Features of splits by one encoder, each computed once; an image of several splits too."""
 
-    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Reading):
+    def __init__(self, module: nn.Module, preprocess: Preprocess, reading: Any):
         self.module, self.preprocess, self.reading = module, preprocess, reading
         self.done: list[tuple[Split, Features]] = []
 
@@ -159,12 +143,8 @@ class Extractor:
 
 
 def hits(scores: Tensor, labels: Tensor) -> Tensor:
-    """[n, 2] bool: whether the label of an image has the highest score, and one of the five
-    highest.
-
-    Args:
-        scores: [n, classes], minus infinity for a class that cannot be right.
-        labels: [n] int64.
+    """[n, 2] bool: whether the label has the highest of an image's scores [n, classes], and one of
+    the five highest; minus infinity is for a class that cannot be right.
     """
     best = scores.topk(min(5, scores.shape[1]))
     right = (best.indices == labels[:, None]) & (best.values > -torch.inf)

@@ -1,5 +1,5 @@
 """Trains and tests one classifier: on a frozen encoder, with the encoder, or on features that were
-computed once.
+computed once; from a random start or from rows of the pre-trained classifier.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,35 +23,42 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
+from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import Split, Task, ragged
-from bench.downstream.probe.features import Extractor, Features, Reading, extract_part, hits
-from bench.downstream.probe.heads import on_standardised
+from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
 from catlip.data.shards import Shard
+from catlip.encoder import linear_as_release
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
 from catlip.pretraining.method import augmented
 from catlip.program.broken import BrokenImage, read_broken
+from catlip.recipes.base import Initialization
 from catlip.recipes.transfer import TransferRecipe
+from catlip.record import read_record
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.loop import train
 from catlip.training.trainer import Implementation, Trainer
+from catlip.transfer_init import Origin
+from catlip.transfer_init.head import transfer_rows
+from catlip.vocabulary import Vocabulary, check_trained_on
+from catlip.vocabulary.label_sets import LabelSet
+from catlip.weights.checkpoint import Checkpoint
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")
 MIN_DEVIATION = 1e-6
 LOG_EVERY = 20
+RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is on the test images, and how its training went.
-
-    `correct` is that of `bench.downstream.probe.result.Classifier`; `broken` are the training and
-    test images that could not be read and were left out.
+    """How good a classifier is (`correct` as in `result.Classifier`) and how its training went.
+    `broken` are the images that were left out.
     """
 
     top1: float
@@ -78,22 +85,10 @@ class Fit:
         return f"{self.task.name}-{self.fraction:g}-{self.init}-seed{self.seed}"
 
 
-class Options(Reading, Protocol):
-    """The fields of a program's config that say how to train, but not what comes out."""
-
-    @property
-    def compile(self) -> bool: ...
-
-    @property
-    def checkpoint_every(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Training:
-    """How to train a classifier, apart from the data, the encoder and the head.
-
-    Checkpoints, the log and at the end the weights and the score go into `folder`; a checkpoint
-    made under another `identity` is refused.
+    """How to train a classifier. Checkpoints, the log and at the end the weights and the score go
+    into `folder`; a checkpoint made under another `identity` is refused.
     """
 
     folder: Path
@@ -101,15 +96,12 @@ class Training:
     identity: dict[str, Any]
     seed: int
     place: Place
-    options: Options
+    options: Any  # the program's config
 
 
 def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
     """Train from the last checkpoint in the training's folder, if there is one, and test the
-    averaged weights.
-
-    A finished training is not repeated: its score is read. Its checkpoints are deleted, its weights
-    are kept.
+    averaged weights. The score of a finished training is read.
     """
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
@@ -126,13 +118,8 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
 class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
-    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
-
-    Args:
-        image_encoder: [B, 3, H, W] to [B, D].
-        recipe: gives the label smoothing and the decay of the learning rate from block to block.
-        frozen: leave the encoder as it is, in evaluation mode and on its device, and train the head
-            alone.
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy. A
+    frozen encoder stays in evaluation mode.
     """
 
     needs = frozenset({"labels"})
@@ -185,8 +172,8 @@ class Classification(Objective):
         )
 
     def lr_scale(self, name: str) -> float:
-        """The factor of the learning rate, at layer decay r: 1 for the head, r for the last norm
-        and the last block, r^depth for the first block, r^(depth + 1) for the stem.
+        """At layer decay r: 1 for the head, r for the last norm and the last block, r^depth for the
+        first block, r^(depth + 1) for the stem.
         """
         in_encoder = name.removeprefix("image_encoder.")
         if in_encoder == name:
@@ -197,9 +184,7 @@ class Classification(Objective):
 
 
 def train_weights(training: Training, classification: Objective, split: Split) -> dict[str, float]:
-    """Train by the loop and the data path of pre-training, from the last checkpoint if there is
-    one; leave the averaged weights in `classification`.
-    """
+    """Train by the loop of pre-training; leave the averaged weights in `classification`."""
     recipe, place, options = training.recipe, training.place, training.options
     data = DataPath(
         [split],  # type: ignore[list-item]  # it has what a shard is asked for
@@ -247,9 +232,7 @@ def _labels_of(
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, training: Training
 ) -> dict[str, Any]:
-    """The fields `top1`, `top5`, `correct` and `broken` of a Score; each rank tests a part of the
-    images.
-    """
+    """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
     features = extract_part(
         classification.image_encoder,
@@ -278,7 +261,7 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
 class CachedFeatures:
     """Fits classifiers on features that are computed once, without augmentation."""
 
-    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Reading):
+    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Any):
         self.recipe = recipe
         self.features = Extractor(encoder.module, encoder.preprocess, reading)
 
@@ -296,16 +279,17 @@ class CachedFeatures:
 def fit_linear(
     train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int
 ) -> Score:
-    """Train a copy of `head` on features, standardised by the training features' mean and standard
-    deviation, and test it.
-
-    A transferred head is for features that are not standardised, so it is converted; a random one
-    is not.
+    """Train a copy of `head` on standardised features, and test it. A transferred head is for
+    features that are not standardised, so it is converted; a random one is not.
     """
     began = time.perf_counter()
     mean = train.values.mean(0)
     deviation = train.values.std(0, correction=0).clamp_min(MIN_DEVIATION)
-    classifier = on_standardised(head, mean, deviation) if init == "transfer" else deepcopy(head)
+    classifier = deepcopy(head)
+    if init == "transfer":
+        with torch.no_grad():
+            classifier.bias.add_(classifier.weight @ mean.cpu())
+            classifier.weight.mul_(deviation.cpu())
     classifier.to(mean.device)
     features = (train.values - mean) / deviation
 
@@ -336,3 +320,85 @@ def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterato
     draw = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=draw).to(device).split(batch)
+
+
+# How a classifier starts: at random, or from the pre-trained one (Transfer Init, Section 4.2)
+
+
+def random_head(
+    num_features: int, num_classes: int, seed: int, initialization: Initialization = "own"
+) -> nn.Linear:
+    """A linear classifier as torch initialises it, or as the release does."""
+    torch.manual_seed(seed)
+    head = nn.Linear(num_features, num_classes)
+    if initialization == "release":
+        linear_as_release(head)
+    return head
+
+
+def transfer_head(
+    encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
+) -> tuple[nn.Linear, Sequence[Origin]]:
+    """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
+    nouns (random ones for labels without a class), and the origin of each row. The record beside
+    the encoder's folder names the vocabulary.
+    """
+    if not has_classifier(encoder):
+        raise InputError(
+            f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
+            "by catlip"
+        )
+    assert encoder.checkpoint is not None, "it has a classifier"
+    classifier = encoder.checkpoint.classifier
+    head = transfer_rows(
+        classifier["weight"],
+        classifier["bias"],
+        _vocabulary(encoder.checkpoint, spelling, options.vocabulary),
+        labels=labels,
+        alpha=options.alpha,
+        ties=options.ties,
+        bias_init=options.bias,
+        scale=options.scale,
+        seed=seed,
+    )
+    if not any(origin.matched for origin in head.origins):
+        raise InputError(
+            f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
+            "transfer"
+        )
+    linear = nn.Linear(head.weight.shape[1], len(head.bias))
+    linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
+    return linear, head.origins
+
+
+def has_classifier(encoder: LoadedEncoder) -> bool:
+    """Whether the encoder has the classifier over a vocabulary of its pre-training. SuperClass's
+    does not count: it is over subwords.
+    """
+    checkpoint = encoder.checkpoint
+    if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
+        return False
+    if checkpoint.config.get("method") != "catlip" and "vocabulary" not in checkpoint.config:
+        return False
+    # Released checkpoints with other numbers of classes are fine-tuned.
+    return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
+
+
+def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
+    """The given vocabulary, or the one that the record beside the run's folder names."""
+    path = given
+    if path is None:
+        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
+        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        record = folder.with_name(f"{folder.name}.json")
+        if record.is_file():
+            path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
+        if path is None or not path.is_file():
+            raise InputError(
+                f"the vocabulary that {spelling} was trained on is not known; give it by "
+                "--vocabulary"
+            )
+    if path.suffix == ".pkl":
+        return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
+    check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")
+    return Vocabulary.load(path)

@@ -20,7 +20,7 @@ from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.datasets import WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
-from bench.downstream.probe.heads import has_classifier, transfer_head
+from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, Way
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
@@ -89,9 +89,8 @@ def read_out(config: "Readouts") -> None:
 def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy in [0, 1] of classification by k nearest neighbours.
-
-    The training images of the highest cosine similarity vote, each with weight exp(cosine / 0.07).
+    """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote, each
+    with weight exp(cosine / 0.07).
     """
     known = F.normalize(train.values, dim=1)
     counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
@@ -108,9 +107,7 @@ def neighbour_hits(
 def zero_shot(
     config: "Readouts", encoder: LoadedEncoder, task: Task, record: Record
 ) -> Scores | None:
-    """Scores of a task's classes without any training; None for an encoder that cannot classify
-    zero-shot.
-    """
+    """Scores of a task's classes; None for an encoder that cannot classify zero-shot."""
     if not has_classifier(encoder):
         return prompted_rows(encoder, config.encoder, task)
     try:
@@ -203,10 +200,7 @@ def embed_classes(
 
 
 def class_names(task: Task) -> list[str]:
-    """The names of the classes in prompts.
-
-    ImageNet's classes have OpenCLIP's names. All others keep their names, written as words.
-    """
+    """In prompts: OpenCLIP's names for ImageNet's classes; all others keep theirs, as words."""
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
     wnids = [f"n{synset:08d}" for synset in imagenet_synsets()]

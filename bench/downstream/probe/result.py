@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from catlip.claims import least_pairs
 from catlip.method_style import is_ours, name_of, ordered
+from catlip.results.estimate import Estimate, of_mean
 from catlip.results.kind import Kind
 from catlip.results.likeness import alike
 from catlip.results.run import Run
@@ -41,15 +43,9 @@ CACHED_NOTE = "features without augmentation, computed once: not the protocol of
 
 @dataclass(frozen=True, kw_only=True)
 class Transferred(Kind):
-    """An encoder on other tasks.
+    """An encoder on other tasks."""
 
-    Attributes:
-        method: the method that trained the encoder, or the name that the encoder was given by if it
-            was not trained here.
-        encoder_digest: digest of the encoder's weights.
-    """
-
-    method: str
+    method: str  # that trained the encoder, or its spelling if it was not trained here
     pretrain_seed: int | None
     encoder_digest: str | None = None
 
@@ -64,10 +60,8 @@ class Transferred(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """The accuracies on one task, as fractions of its test images.
-
-    `top1` and `top5` are means over the seeds of classifiers with a random start and all training
-    data. Readouts have no `num_train`.
+    """The accuracies on one task, as fractions of its test images; `top1` and `top5` are means over
+    classifiers with a random start and all training data.
     """
 
     num_classes: int
@@ -81,10 +75,8 @@ class TaskResult:
     zero_shot_top5: float | None = None
 
     def __post_init__(self) -> None:
-        accuracies = {
-            name: value for name, value in vars(self).items() if name.endswith(("top1", "top5"))
-        }
-        check_fractions(**accuracies)
+        values = vars(self).items()
+        check_fractions(**{name: value for name, value in values if name[-4:-1] == "top"})
         if self.num_classes < 1:
             raise ValueError("num_classes is below 1")
 
@@ -134,9 +126,7 @@ class OnTasks(Transferred):
 
 
 def packed(bits: NDArray[np.bool_]) -> str:
-    """[n] bool as text: base64 of bytes of eight values, the first value in the highest bit, and
-    the last byte filled with zeros.
-    """
+    """[n] bool as base64 of `np.packbits`."""
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
 
 
@@ -150,11 +140,10 @@ def unpacked(text: str, count: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """One classifier of a sweep, trained with or without its encoder: a row of `runs`.
+    """One classifier of a sweep: a row of `runs`.
 
     Attributes:
-        fraction: the fraction of each class's training data that was asked for.
-        num_train: number of training images; more than `fraction` of them if a class has few.
+        fraction: of each class's training data, as asked for; `num_train` may be more.
         correct: whether the class of each readable test image, in their order, came first, as
             `packed` writes it; empty in older records.
     """
@@ -179,12 +168,8 @@ class Classifier:
 class LabelOrigin:
     """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
 
-    Attributes:
-        kind: the class itself, a class near it, the mean of several, or a random start.
-        similarity: mean over the synsets that have a class; None if none has.
-        synsets, similarities, classes: the label's synsets; for each, its similarity to its nearest
-            classes, and these classes (none if they are too far).
-        test_images: the positions of its images in the test set; empty in older records.
+    `similarities` and `classes` are of the nearest classes of each synset; `similarity` is a mean.
+    `test_images` are the positions of its images in the test set, empty in older records.
     """
 
     label: str
@@ -233,9 +218,7 @@ def check_fractions(**values: float | None) -> None:
 
 
 def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
-    """The tasks, each once: first the paper's, then those with most classes, and of these those
-    with most test images.
-    """
+    """First the paper's tasks, then those with most classes, then with most test images."""
     classes: dict[str, set[int]] = {}
     images: dict[str, int] = {}
     for record in records:
@@ -274,9 +257,7 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
 
 
 def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """The title without the number of classes, unless the task could then pass for a published data
-    set.
-    """
+    """The title, with the number of classes only if it could pass for a published data set."""
     return task_title(records, task) if task in CLASSES else TITLES.get(task, clipped(task, 24))
 
 
@@ -328,11 +309,8 @@ def tasks_with(records: Sequence[Run[OnTasks]], value: Value = top1) -> list[str
 def accuracy_cell(
     records: Sequence[Run[OnTasks]], method: str, task: str, value: Value = top1
 ) -> Cell:
-    """The mean over a method's encoders of one recipe, linked to those records that have the value.
-
-    Args:
-        records: of one kind and of all methods; the encoders trained here decide which recipe
-            counts.
+    """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
+    the encoders trained here decide which recipe counts.
     """
     there = [r for r in records if on_task(r, task, value) is not None]
     of_method = [r for r in there if r.method == method]
@@ -357,11 +335,6 @@ def accuracy_of(records: Sequence[Run[Transferred]], name: str) -> Cell:
     return quantity_cell(accuracy(records, name), 1, link(records))
 
 
-def encoder_key(record: Run) -> str:
-    """Equal for all records of one encoder of a method: its seed of pre-training, if known."""
-    return record.path if record.seed is None else f"seed {record.seed}"
-
-
 def methods_of(records: Iterable[Run]) -> list[str]:
     return ordered(record.method for record in records)
 
@@ -372,11 +345,8 @@ def method_cell(method: str) -> Cell:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """One classifier (with its encoder, where that was fine-tuned), from a fraction of a task's
-    training data.
-
-    `fraction`, in %, is what was used. That is more than was asked for if every class keeps at
-    least one image.
+    """A classifier with its record. `fraction`, in %, is what was used: more than was asked for if
+    every class keeps at least one image.
     """
 
     record: Run[OnTasks]
@@ -414,3 +384,75 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
         )
         runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
     return list(runs.values())
+
+
+# Two methods compared over seeds of pre-training and test images. d[s, i] is the difference in
+# correctness for seed s and test image i. Seeds and images are crossed random effects: the variance
+# of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
+# Satterthwaite's degrees of freedom.
+
+
+def crossed(differences: NDArray[np.float64]) -> Estimate | None:
+    """The mean, in points, of [S, N] differences in correctness, each in [-1, 1]; None for too few
+    seeds or fewer than two images.
+    """
+    seeds, images = differences.shape
+    if seeds < least_pairs() or images < 2:
+        return None
+    mean = differences.mean()
+    of_seeds, of_images = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
+    rest = differences - mean - of_seeds[:, None] - of_images[None]
+    free = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    squares = np.array(
+        [images * (of_seeds**2).sum(), seeds * (of_images**2).sum(), (rest**2).sum()]
+    )
+    by_seed, by_image, by_rest = squares / free
+    parts = by_seed + by_image - by_rest
+    if parts <= max(by_seed, by_image):  # a variance estimated below 0 counts as 0
+        parts = max(by_seed, by_image)
+        freedom = free[0] if by_seed >= by_image else free[1]
+    else:
+        freedom = parts**2 / ((np.array([by_seed, by_image, by_rest]) ** 2) / free).sum()
+    error = float(np.sqrt(parts / (seeds * images)))
+    return of_mean(100 * float(mean), 100 * error, float(freedom), pairs=seeds, images=images)
+
+
+def paired_by_image(
+    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
+) -> NDArray[np.float64] | None:
+    """[S, N] differences in correctness between the linear probes of two methods, for the seeds
+    that both have; None if a record has no bit for each test image, or the test sets differ.
+    """
+    first, second = (
+        {r.measured.pretrain_seed: _correct(r, task) for r in records} for records in (one, other)
+    )
+    seeds = [seed for seed in first if seed in second and seed is not None]
+    sizes = {len(correct[seed]) for seed in seeds for correct in (first, second)}
+    if len(sizes) != 1 or 0 in sizes:
+        return None
+    return np.array([first[seed] - second[seed] for seed in seeds])
+
+
+def between_probes(
+    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
+) -> Estimate | None:
+    differences = paired_by_image(one, other, task)
+    return None if differences is None else crossed(differences)
+
+
+def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:
+    """[N] fraction of the classifiers with all data and a random start that were right on each
+    image; empty if that is not recorded.
+    """
+    count = record.measured.tasks[task].num_test
+    rows = [
+        row
+        for row in record.rows("runs", Classifier)
+        if row.task == task and row.fraction == 1 and row.init == "random"
+    ]
+    if count is None or not rows or not all(row.correct for row in rows):
+        return np.empty(0)
+    try:
+        return np.mean([unpacked(row.correct, count) for row in rows], axis=0)
+    except ValueError:  # images that could not be read have no bit
+        return np.empty(0)

@@ -1,6 +1,6 @@
 """One encoder and one data set: a classifier for each fraction of the data, start and seed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 
@@ -18,9 +18,11 @@ from bench.downstream.probe.fit import (
     Score,
     Training,
     fitting,
+    has_classifier,
+    random_head,
     train_classifier,
+    transfer_head,
 )
-from bench.downstream.probe.heads import has_classifier, random_head, transfer_head
 from bench.downstream.probe.result import (
     CACHED_NOTE,
     Classifier,
@@ -64,13 +66,7 @@ def sweep(
     fit: Callable[[Fit], Score],
     say: bool = True,
 ) -> Run[OnTasks]:
-    """Train every classifier of the sweep, and put the scores into the record.
-
-    Args:
-        fit: trains and scores one classifier.
-        say: whether this process prints.
-    Returns: the run as the record holds it.
-    """
+    """Train every classifier of the sweep by `fit`, and put the scores into the record."""
     record.notes.append(f"images: {encoder.preprocess}")
     if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
         record.notes.append(
@@ -82,6 +78,7 @@ def sweep(
     tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
     for task in load_tasks(config.data):
+        whole: list[Classifier] = []  # with all data and a random start
         for one in _fits(config, encoder, task, record=record):
             score = fit(one)
             broken.add(score.broken)
@@ -89,19 +86,20 @@ def sweep(
                 num_steps = config.recipe.num_steps(len(one.train))
                 notes = differences(config.recipe, config.protocol, num_steps)
                 record.notes += [note for note in notes if note not in record.notes]
-            rows.append(
-                Classifier(
-                    task=task.name,
-                    fraction=one.fraction,
-                    init=one.init,
-                    seed=one.seed,
-                    top1=score.top1,
-                    top5=score.top5,
-                    num_train=len(one.train),
-                    seconds=score.seconds,
-                    correct=score.correct,
-                )
+            row = Classifier(
+                task=task.name,
+                fraction=one.fraction,
+                init=one.init,
+                seed=one.seed,
+                top1=score.top1,
+                top5=score.top5,
+                num_train=len(one.train),
+                seconds=score.seconds,
+                correct=score.correct,
             )
+            rows.append(row)
+            if one.fraction == 1 and one.init == "random":
+                whole.append(row)
             if say:
                 what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
                 print(
@@ -109,7 +107,13 @@ def sweep(
                     flush=True,
                 )
         broken.note(record)
-        tasks[task.name] = _task_result(task, [row for row in rows if row.task == task.name])
+        tasks[task.name] = TaskResult(
+            num_classes=task.num_classes,
+            num_train=len(task.train),
+            num_test=len(task.test),
+            top1=float(np.mean([row.top1 for row in whole])) if whole else None,
+            top5=float(np.mean([row.top5 for row in whole])) if whole else None,
+        )
         run = record.measured(
             _kind(config)(
                 broken=broken.counts(),
@@ -127,7 +131,7 @@ def _kind(config: Sweep) -> type[OnTasks]:
 
 
 def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
-    """The encoder, with the preprocessing of test images; cached features are of its own size."""
+    # Cached features are of the encoder's own size.
     side = 0 if config.on_cached_features else config.recipe.resolution
     resize = config.recipe.test_resize
     return load_encoder(config.encoder, config.seed, device, resolution=side, resize=resize)
@@ -143,35 +147,29 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
         distinct = {len(part): fraction for fraction, part in parts.items()}
         for fraction in sorted(distinct.values()):
             for init, head in heads.items():
-                # A copy, because training changes the head.
-                copy = deepcopy(head)
+                copy = deepcopy(head)  # training changes it
                 yield Fit(task, fraction, init, seed=seed, train=parts[fraction], head=copy)
 
 
 def _heads(
     config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
 ) -> dict[Init, nn.Linear]:
-    """The initial head for each of `--init`; without transfer where nothing can be transferred.
-
-    Raises: InputError when only transfer was asked for and nothing can be transferred.
+    """The initial head for each of `--init`; if nothing can be transferred, the random one, or an
+    error if only transfer was asked for.
     """
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
-            heads[init] = random_head(
-                encoder.num_features,
-                task.num_classes,
-                seed,
-                initialization=config.recipe.initialization,
-            )
+            how = config.recipe.initialization
+            heads[init] = random_head(encoder.num_features, task.num_classes, seed, how)
         elif len(config.init) == 1 or has_classifier(encoder):
             try:
                 heads[init], origins = transfer_head(
                     encoder, config.encoder, task.labels, options=config.transfer, seed=seed
                 )
                 record.samples[f"origins_{task.name}"] = [
-                    origin.row() | {"test_images": np.flatnonzero(task.test.labels == place)}
-                    for place, origin in enumerate(origins)
+                    origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
+                    for label, origin in enumerate(origins)
                 ]
             except InputError as error:
                 if len(config.init) == 1:
@@ -180,26 +178,10 @@ def _heads(
     return heads
 
 
-def _task_result(task: Task, rows: Sequence[Classifier]) -> TaskResult:
-    """The sizes of a task, and the mean accuracy of those of its `rows` with all data and a random
-    start.
-    """
-    whole = [row for row in rows if row.fraction == 1 and row.init == "random"]
-    return TaskResult(
-        num_classes=task.num_classes,
-        num_train=len(task.train),
-        num_test=len(task.test),
-        top1=float(np.mean([row.top1 for row in whole])) if whole else None,
-        top5=float(np.mean([row.top5 for row in whole])) if whole else None,
-    )
-
-
 def _fit_by(
     config: Sweep, encoder: LoadedEncoder, place: Place, record: Record
 ) -> Callable[[Fit], Score]:
-    """The function that trains and scores one classifier; what a reader must know of it is added to
-    the record's notes.
-    """
+    """The function that trains and scores one classifier."""
     if config.on_cached_features:
         if place.world_size > 1:
             raise InputError(
@@ -207,25 +189,12 @@ def _fit_by(
             )
         record.notes.append(CACHED_NOTE)
         return CachedFeatures(encoder, config.recipe, config)
-    frozen = config.protocol == "probe"
+    frozen, checkpoint = config.protocol == "probe", encoder.checkpoint
     if not frozen and not encoder.any_size and len(config.recipe.sizes()) > 1:
         record.notes.append(
             f"{config.encoder} takes images of one size, so it was trained without the other sizes"
         )
-
-    def fit(one: Fit) -> Score:
-        # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
-        copy = encoder if frozen else _load(config, place.device)
-        training = _training(config, copy, one, place=place, frozen=frozen)
-        return train_classifier(training, copy, one, frozen=frozen)
-
-    return fit
-
-
-def _training(
-    config: Sweep, encoder: LoadedEncoder, fit: Fit, *, place: Place, frozen: bool
-) -> Training:
-    recipe, checkpoint = fitting(config.recipe, encoder), encoder.checkpoint
+    recipe = fitting(config.recipe, encoder)
     identity = recipe.identity() | {
         # For opening the run's weights as an encoder again.
         "encoder": checkpoint.encoder_name if checkpoint else encoder.method,
@@ -234,16 +203,22 @@ def _training(
         "trained_at": recipe.resolution,
         "encoder_digest": encoder.digest(),
         "data": config.data,
-        "fit": fit.name,
-        "transfer": str(config.transfer) if fit.init == "transfer" else "",
         "frozen": frozen,
-        "seed": fit.seed,
     }
     if checkpoint:
-        identity |= {
-            "resolution": checkpoint.resolution,
-            "pool": checkpoint.pool,
-            "resize": checkpoint.resize,
+        for name in ("resolution", "pool", "resize"):
+            identity[name] = getattr(checkpoint, name)
+
+    def fit(one: Fit) -> Score:
+        # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
+        copy = encoder if frozen else _load(config, place.device)
+        of_fit = {
+            "fit": one.name,
+            "transfer": str(config.transfer) if one.init == "transfer" else "",
+            "seed": one.seed,
         }
-    folder = config.out.with_suffix("") / fit.name
-    return Training(folder, recipe, identity, seed=fit.seed, place=place, options=config)
+        folder = config.out.with_suffix("") / one.name
+        training = Training(folder, recipe, identity | of_fit, one.seed, place, options=config)
+        return train_classifier(training, copy, one, frozen=frozen)
+
+    return fit

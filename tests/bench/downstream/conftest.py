@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_data import ON_A_CPU, vocabulary_of, write_folders
+from small_data import vocabulary_of, write_folders
 
-from baselines import pretrain as baseline
 from baselines.methods import BASELINES
 from baselines.openclip import text_tower
-from catlip import pretrain
 from catlip.categorical import Categorical
 from catlip.encoder import ENCODERS, Architecture, build_encoder
-from catlip.recipes.pretrain import STARTER
 from catlip.recipes.transfer import STARTER_FINETUNE, TransferRecipe
 from catlip.training.checkpoint import save_weights
 from catlip.vocabulary import vocabulary_identity
@@ -98,17 +95,3 @@ def untrained(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / method
 
     return make
-
-
-@pytest.fixture(scope="session")
-def trained(starter: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of the starter, by method: four steps of CatLIP with two snapshots, two of CLIP."""
-    recipe, folder = replace(STARTER, **STEPS), tmp_path_factory.mktemp("pretrain")
-    runs = {method: folder / f"{method}-seed0" for method in ("catlip", "clip")}
-    shards = (str(starter.shards),)
-    own: dict[str, Any] = {"vocabulary": starter.vocabulary, "labels_dir": starter.labels}
-    own |= {"snapshots": 2, "log_every": 1}
-    pretrain.main(pretrain.PretrainCatLIP(recipe, shards, runs["catlip"], **ON_A_CPU, **own))
-    few = replace(recipe, iterations=2)
-    baseline.main(baseline.PretrainBaseline(few, shards, runs["clip"], **ON_A_CPU))
-    return runs

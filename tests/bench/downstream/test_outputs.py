@@ -9,7 +9,7 @@ import pytest
 from small_data import ON_A_CPU, write_folders
 
 from bench.downstream import readouts
-from bench.downstream.outputs import data_name, encoder_name, filled_in, is_written
+from bench.downstream.outputs import data_name, encoder_name
 from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.record import read_record
@@ -66,16 +66,3 @@ def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
         "coco:data/starter-scenes/coco": "coco",
     }.items():
         assert data_name(spelling) == name
-
-
-def test_a_name_that_the_user_gave_stays() -> None:
-    assert filled_in(Path("runs/{encoder}/x.json"), "imagenet:x", ONE) == Path(
-        "runs/random-hybrid_mini@32/x.json"
-    )
-    assert filled_in(Path("mine.json"), "imagenet:x", ONE) == Path("mine.json")
-
-
-def test_a_file_that_is_no_record_is_not_replaced(tmp_path) -> None:
-    (tmp_path / "notes.json").write_text("[]")
-    with pytest.raises(InputError, match=r"notes\.json"):
-        is_written(tmp_path / "notes.json", {}, "digest")

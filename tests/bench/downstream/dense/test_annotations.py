@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_dense import (
-    COLOURS,
     HEADER,
     annotations_file,
     change_each,
@@ -27,7 +26,6 @@ from bench.downstream.dense import annotations
 from bench.downstream.dense.annotations import (
     ade20k_names,
     check_masks,
-    folder_of,
     read_ade20k,
     read_coco,
 )
@@ -42,12 +40,6 @@ def coco(tmp_path: Path) -> Path:
 @pytest.fixture
 def ade(tmp_path: Path) -> Path:
     return write_ade20k(tmp_path / "ade20k")
-
-
-@pytest.mark.parametrize("spelling", ["ade20k", "ade20k:", "coco:/data/coco", "/data/ade"])
-def test_another_spelling_is_refused(spelling) -> None:
-    with pytest.raises(InputError, match="ade20k:DIR"):
-        folder_of(spelling, "ade20k")
 
 
 # COCO
@@ -68,21 +60,17 @@ def test_class_ids_follow_the_ids_of_the_file_whatever_their_order_and_gaps(coco
 def test_what_a_file_of_coco_lacks_is_counted(coco) -> None:
     def mutilate(old: dict[str, Any]) -> dict[str, Any]:
         first, second = (image["id"] for image in old["images"][:2])
-        small, *others = [a for a in old["annotations"] if a["image_id"] != first]
+        others = [a for a in old["annotations"] if a["image_id"] != first]
         crowds = [a | {"iscrowd": int(a["image_id"] == second)} for a in others]
-        return {
-            "images": old["images"],
-            "annotations": [small | {"bbox": [3.0, 3.0, 0.5, 2.0]}, *crowds],
-            "categories": [*old["categories"], {"id": 90, "name": "toothbrush"}],
-        }
+        return old | {"annotations": crowds}
 
     change_file(coco, "train", mutilate)
     (coco / "train2017" / "000000000012.jpg").unlink()
     found = read_coco(coco, "train")
     assert [image["id"] for image in found.images] == list(range(1, 12))
     assert found.counts["crowds"] > 0
-    names = ("images", "absent", "below_a_pixel", "empty_categories", "without_objects")
-    assert [found.counts[name] for name in names] == [12, 1, 1, 1, 1]
+    names = ("images", "absent", "without_objects")
+    assert [found.counts[name] for name in names] == [12, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -90,31 +78,16 @@ def test_what_a_file_of_coco_lacks_is_counted(coco) -> None:
     [
         (lambda old: old["annotations"], r"instances_train2017\.json"),
         (lambda old: {"images": old["images"]}, "categories"),
-        (lambda old: old | {"categories": [{"id": 1}]}, "name"),
         (lambda old: old | {"annotations": [{"image_id": 1, "category_id": 1}]}, "bbox"),
         (lambda old: old | {"images": []}, " 0 images"),
         (lambda old: old | {"images": old["images"] * 2}, " 12 images"),
         (lambda old: old | {"images": old["images"][:5]}, r"image \d+ .*category \d+"),
-        (lambda old: old | {"categories": old["categories"][:1]}, r"image \d+ .*category \d+"),
     ],
 )
 def test_a_file_of_coco_that_means_nothing_is_refused(coco, change, named) -> None:
     change_file(coco, "train", change)
     with pytest.raises(InputError, match=named):
         read_coco(coco, "train")
-
-
-def test_a_broken_file_of_coco_and_a_missing_one_are_refused(coco) -> None:
-    annotations_file(coco, "train").write_bytes(b'{"images": [')
-    with pytest.raises(InputError, match=r"instances_train2017\.json"):
-        read_coco(coco, "train")
-    annotations_file(coco, "train").unlink()
-    with pytest.raises(InputError, match=r"annotations/instances_train2017\.json"):
-        read_coco(coco, "train")
-    for path in (coco / "val2017").iterdir():
-        path.unlink()
-    with pytest.raises(InputError, match=r"6 missing.*000000001001\.jpg"):
-        read_coco(coco, "val")
 
 
 def test_ten_missing_images_are_borne_and_one_more_is_not(tmp_path) -> None:
@@ -180,12 +153,6 @@ def test_what_cannot_be_decoded_is_left_out_and_counted(coco, tmp_path, monkeypa
 # ADE20k
 
 
-def test_a_class_is_called_by_the_first_of_its_names(ade) -> None:
-    assert ade20k_names(ade) == ["person", "tree", "sea"]
-    write_names(ade, "building;edifice", "sky ")
-    assert ade20k_names(ade) == ["building", "sky"]
-
-
 def test_without_a_list_the_classes_are_ade20ks(ade) -> None:
     pytest.importorskip("mmseg")
     (ade / "objectInfo150.txt").unlink()
@@ -196,11 +163,8 @@ def test_without_a_list_the_classes_are_ade20ks(ade) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        f"{HEADER}\n1\t0\t0\t0\t0\twall\n",
         f"{HEADER}\n1\t0\t0\t0\t0\twall\n3\t0\t0\t0\t0\tsky\n",
         "Number\tWord\n1\twall\n2\tsky\n",
-        f"{HEADER}\n1\t0\n2\t0\n",
     ],
 )
 def test_a_list_of_classes_that_is_none_is_refused(ade, text) -> None:
@@ -220,73 +184,23 @@ def test_ids_that_no_class_has_are_counted_and_many_are_refused(ade) -> None:
         read_ade20k(ade, "train")
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
 WIDE = np.ones((48, 40), dtype=np.uint16)
-# What is done to a scene, what it is counted as, and why.
-FAULTS: list[tuple[Any, str, str]] = [
-    (lambda image, ids: ids.unlink(), "without_annotation", "no annotation"),
-    (lambda image, ids: image.unlink(), "without_image", "annotation without an image"),
-    (
-        lambda image, ids: Image.new("L", (48, 40)).save(ids),
-        *("other_size", "annotation of another size"),
-    ),
-    (lambda image, ids: truncate(image), "unreadable", "cut short"),
-    (
-        lambda image, ids: image.write_bytes(b"<html>"),
-        *("unreadable", "not a JPEG, PNG, WebP or GIF"),
-    ),
-    (lambda image, ids: ids.write_bytes(b""), "unreadable", "annotation empty"),
-    (
-        lambda image, ids: Image.new("RGB", (40, 48)).save(ids),
-        *("unreadable", "annotation not of 8-bit ids"),
-    ),
-    (lambda image, ids: image.write_bytes(b""), "unreadable", "empty"),
-    (
-        lambda image, ids: Image.fromarray(WIDE).save(ids),
-        *("unreadable", "annotation not of 8-bit ids"),
-    ),
+# What is done to a scene, and why it is left out.
+FAULTS: list[tuple[Any, str]] = [
+    (lambda image, ids: ids.unlink(), "no annotation"),
+    (lambda image, ids: image.unlink(), "annotation without an image"),
+    (lambda image, ids: Image.new("L", (48, 40)).save(ids), "annotation of another size"),
+    (lambda image, ids: image.write_bytes(image.read_bytes()[:-200]), "cut short"),
+    (lambda image, ids: image.write_bytes(b"<html>"), "not a JPEG, PNG, WebP or GIF"),
+    (lambda image, ids: ids.write_bytes(b""), "annotation empty"),
+    (lambda image, ids: Image.fromarray(WIDE).save(ids), "annotation not of 8-bit ids"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "kind", "cause"), FAULTS)
-def test_a_scene_with_a_fault_is_counted_and_left_out(ade, spoil, kind, cause) -> None:
+@pytest.mark.parametrize(("spoil", "cause"), FAULTS)
+def test_a_scene_with_a_fault_is_counted_and_left_out(ade, spoil, cause) -> None:
     spoil(*files(ade, "train", "train_0003"))
     split = read_ade20k(ade, "train")
-    counts = {name: split.counts[name] for name in annotations.ADE_FAULTS}
-    assert counts == {**dict.fromkeys(annotations.ADE_FAULTS, 0), kind: 1}
     assert (split.counts["images"], len(split)) == (12, 11)
     assert "train_0003" not in [scene.image.stem for scene in split.scenes]
     assert split.broken.listed() == [f"{ade / 'images/training'}:train_0003.jpg ({cause})"]
-
-
-def test_many_faults_and_a_missing_folder_are_refused(tmp_path) -> None:
-    root = write_ade20k(tmp_path / "ade20k", train=20)
-    for number in range(11):
-        files(root, "train", f"train_{number:04d}")[1].unlink()
-    with pytest.raises(InputError, match=r"11 no annotation.*train_0000.* 20 .*--max-broken 0\.01"):
-        read_ade20k(root, "train")
-    assert len(read_ade20k(root, "train", max_broken=0.6)) == 9
-    (root / "images" / "validation").rename(root / "images" / "test")
-    with pytest.raises(InputError, match="images/validation/"):
-        read_ade20k(root, "val")
-
-
-def test_what_is_odd_but_right_is_counted(ade) -> None:
-    write_scene(ade, "val", "nothing", np.zeros((30, 30), dtype=np.uint8))
-    for number in range(6):
-        image, path = files(ade, "val", f"val_{number:04d}")
-        with Image.open(path) as annotation:
-            ids = np.asarray(annotation).copy()
-        ids[ids == 2] = 0
-        with_palette = Image.fromarray(ids, "P")
-        with_palette.putpalette([number for colour in COLOURS.values() for number in colour])
-        with_palette.save(path)
-    with Image.open(image) as picture:
-        grey = picture.convert("L")
-    grey.save(image)
-    counts = read_ade20k(ade, "val").counts
-    names = ("images", "grey", "without_classes", "empty_classes")
-    assert [counts[name] for name in names] == [7, 1, 1, 1]

@@ -16,7 +16,7 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 from detectron2.data.build import trivial_batch_collator
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
-from small_dense import DETECTION, IDS, change_each, change_file, write_coco
+from small_dense import DETECTION, IDS, change_file, write_coco
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.ops import roi_align
@@ -24,7 +24,6 @@ from torchvision.ops import roi_align
 from bench.downstream.dense import detection
 from bench.downstream.dense.annotations import CocoSplit, read_coco
 from bench.downstream.dense.detection import (
-    LOSSES,
     DetectionTrainer,
     TrainingImages,
     register,
@@ -92,41 +91,6 @@ def batches_of(root: Path, recipe: Any, steps: int, first: int = 0, **how: Any) 
 # The model
 
 
-def test_the_model_holds_the_encoder_s_own_weights() -> None:
-    vit = open_encoder(TINY).module
-    own = model_of(TINY, VIT).backbone.net.features.vit
-    for name, tensor in own.state_dict().items():
-        expected = vit.state_dict()[name]
-        assert torch.equal(tensor, expected[:, 1:] if name == "pos_embed" else expected), name
-    assert "cls_token" not in own.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("spelling", "scales"),
-    [
-        (TINY, (4.0, 2.0, 1.0, 0.5)),
-        (HYBRID, (4.0, 2.0, 1.0)),
-    ],
-)
-@torch.inference_mode()
-def test_the_pyramid_and_its_anchors_follow_the_encoder_s_stride(spelling, scales) -> None:
-    levels = [f"p{number + 2}" for number in range(len(scales) + 1)]
-    sides = [32 << number for number in range(len(levels))]
-    model = model_of(spelling, replace(DETECTION, pyramid_scales=scales)).eval()
-    features = model.backbone(torch.rand(1, 3, 64, 64))
-    assert {name: tuple(level.shape) for name, level in features.items()} == {
-        name: (1, 16, 16 >> number, 16 >> number) for number, name in enumerate(levels)
-    }
-    areas = [
-        cell.area().mean().sqrt().item()
-        for cell in model.proposal_generator.anchor_generator(list(features.values()))
-    ]
-    assert areas == pytest.approx(sides, rel=1e-3)
-    assert list(model.proposal_generator.in_features) == levels
-    for found in (model.roi_heads.box_in_features, model.roi_heads.mask_in_features):
-        assert list(found) == levels[:-1]
-
-
 @pytest.mark.parametrize(
     ("size", "released"), [("b", 111_559_099), ("l", 331_686_907), ("h", 662_682_171)]
 )
@@ -165,22 +129,6 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert matrices - decaying == of_pyramid, "its transposed convolutions"
     assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
     assert "roi_heads.mask_head.deconv.weight" in decaying
-
-
-def test_the_parts_follow_the_recipe() -> None:
-    model = model_of(TINY, TABLE)
-    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
-    assert proposals.anchor_matcher.thresholds[1:-1] == [0.7, 0.7]
-    assert proposals.pre_nms_topk == {True: 2000, False: 1000}
-    assert proposals.post_nms_topk == {True: 2000, False: 1000}
-    assert (boxes.test_score_thresh, boxes.smooth_l1_beta, proposals.smooth_l1_beta) == (0.05, 0, 0)
-    model = model_of(TINY, replace(TABLE, background_iou=0.3, least_score=0.1, smooth_l1_beta=0.5))
-    proposals, boxes = model.proposal_generator, model.roi_heads.box_predictor
-    overlaps = torch.tensor([[0.1, 0.5, 0.75], [0.2, 0.1, 0.1]])
-    _, labels = proposals.anchor_matcher(overlaps)
-    assert labels.tolist() == [1, -1, 1], "the first overlaps the second object most of all"
-    betas = (boxes.smooth_l1_beta, proposals.smooth_l1_beta)
-    assert (boxes.test_score_thresh, *betas) == (0.1, 0.5, 0.5)
 
 
 def test_objects_are_pooled_as_in_the_release() -> None:
@@ -222,28 +170,6 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
     assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
 
 
-@torch.inference_mode()
-def test_a_window_over_everything_is_global_attention(vit_two) -> None:
-    images = torch.rand(1, 3, 64, 64)
-    whole, windowed = (
-        model_of(vit_two, VIT, window=window).eval().backbone(images) for window in (0, 4)
-    )
-    for name, level in whole.items():
-        torch.testing.assert_close(windowed[name], level)
-
-
-def test_range_augment_adds_a_loss_and_changes_images_in_training_only(root) -> None:
-    recipe = replace(DETECTION, range_augment=(40.0, 10.0))
-    model, (batch,) = model_of(HYBRID, recipe), batches_of(root, recipe, 1)
-    trainer = DetectionTrainer(model, recipe, 1, place=ALONE, seed=0)
-    trainer.reset_data_loader(lambda: [batch])
-    trainer.train(0, 1)
-    assert trainer.history["losses"][0, LOSSES.index("loss_range_augment")] > 0
-    plain = model.eval().preprocess_image(batch).tensor
-    assert not torch.equal(model.train().preprocess_image(batch).tensor, plain)
-    assert 0 <= plain.min() < plain.max() <= 1
-
-
 # The data
 
 
@@ -252,20 +178,6 @@ def polygons(annotation: dict[str, Any]) -> dict[str, Any]:
     left, top, width, height = annotation["bbox"]
     right, bottom = left + width, top + height
     return annotation | {"segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
-
-
-@pytest.mark.parametrize(
-    "recipe", [PLAIN, *(replace(PLAIN, scale_jitter=(size, size)) for size in (1.0, 2.0))]
-)
-def test_polygons_and_run_lengths_give_the_same_masks_and_boxes(root, recipe) -> None:
-    stream = stream_of(root, recipe)
-    change_each(root, "train", polygons)
-    outlined = stream_of(root, recipe)
-    for position in range(12):
-        of_rle, of_polygons = (images[position]["instances"] for images in (stream, outlined))
-        assert torch.equal(of_rle.gt_classes, of_polygons.gt_classes)
-        assert torch.equal(of_rle.gt_masks.tensor, of_polygons.gt_masks.tensor)
-        assert torch.equal(of_rle.gt_boxes.tensor, of_polygons.gt_boxes.tensor)
 
 
 def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
@@ -280,38 +192,6 @@ def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
             assert mask[top:bottom, left:right].all()
             is_coloured = (image[:, mask] != 128).any(dim=0)
             assert is_coloured.float().mean() > 0.9, "none of the grey around"
-
-
-def test_crowds_are_not_trained_on_and_images_without_objects_are_left_out(root) -> None:
-    def change(old: dict[str, Any]) -> dict[str, Any]:
-        kept = [a for a in old["annotations"] if a["image_id"] != 1]
-        kept = [a | {"iscrowd": int(a["image_id"] == 2)} for a in kept]
-        first = next(a for a in kept if a["image_id"] == 3)
-        return old | {"annotations": [*kept, first | {"id": 999_999, "iscrowd": 1}]}
-
-    change_file(root, "train", change)
-    stream = stream_of(root)
-    seen = {stream[position]["image_id"]: stream[position] for position in range(10)}
-    assert set(seen) == set(range(3, 13))
-    listed = read_coco(root, "train").annotations[2]
-    assert (len(seen[3]["instances"]), seen[3]["dropped"]) == (len(listed) - 1, 0)
-
-
-def test_a_pixel_is_an_object_until_it_vanishes(root) -> None:
-    mask = {"size": [48, 48], "counts": [48 * 20 + 20, 1, 48 * 48 - 48 * 20 - 21]}
-    pixel = {"bbox": [20.0, 20.0, 1.0, 1.0], "segmentation": mask, "area": 1}
-    change_each(root, "train", lambda a: a | pixel)
-    mapped = stream_of(root)[0]
-    boxes = mapped["instances"].gt_boxes.tensor
-    assert (len(boxes) > 0, mapped["dropped"]) == (True, 0)
-    assert ((boxes[:, 2:] - boxes[:, :2]) == 1).all()
-    small = stream_of(root, replace(DETECTION, scale_jitter=(0.1, 0.1)))
-    split = read_coco(root, "train")
-    listed = {i["id"]: len(of) for i, of in zip(split.images, split.annotations, strict=True)}
-    for position in range(12):
-        found = small[position]
-        assert found["dropped"] + len(found["instances"]) == listed[found["image_id"]]
-        assert found["dropped"] > 0
 
 
 def as_numbers(batches: Iterable[list[dict[str, Any]]]) -> list[Any]:
@@ -345,24 +225,6 @@ def test_ranks_share_the_micro_batches_of_a_step() -> None:
     assert sorted(first + second) == alone
     assert first[:2] == [[8, 9], [12, 13]]
     assert second[:2] == [[10, 11], [14, 15]]
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_squares_and_batches_differ_from_step_to_step_only(root, num_workers) -> None:
-    recipe = replace(PLAIN, resolution=64, square_sides=(32, 96, 3), micro_batch=2, num_devices=2)
-    assert recipe.sizes() == [ImageSize(32, 8), ImageSize(64, 2), ImageSize(96, 1)]
-    batches = batches_of(root, recipe, 12, num_workers=num_workers)
-    drawn = [{(len(batch), *image["image"].shape[1:]) for image in batch} for batch in batches]
-    steps = list(zip(drawn[::2], drawn[1::2], strict=True))
-    assert len(steps) == 12
-    assert all(first == second and len(first) == 1 for first, second in steps)
-    assert set().union(*drawn) == {(8, 32, 32), (2, 64, 64), (1, 96, 96)}
-    stream = stream_of(root, recipe, num_steps=12)
-    seen = [image["image_id"] for batch in batches for image in batch]
-    expected = [stream[position]["image_id"] for position in range(len(seen))]
-    assert seen == expected, "the whole stream, in its order"
-    later = batches_of(root, recipe, 12, first=5, num_workers=num_workers)
-    assert as_numbers(later) == as_numbers(batches[10:])
 
 
 # The score
@@ -451,21 +313,3 @@ def test_finding_nothing_or_the_wrong_classes_scores_nothing(
     assert found["mask_ap_large"] is None
     for kind in ("box", "mask"):
         assert found[f"{kind}_ap_class_agnostic"] == pytest.approx(whatever_class)
-
-
-def test_pictures_show_the_truth_and_the_best_of_what_was_found(root, tmp_path) -> None:
-    def unsure(found: Instances) -> Instances:
-        many = Instances.cat([found] * 20)
-        many.scores = torch.linspace(0.9, 0.1, len(many))
-        return many
-
-    first, fourth = scores_of(root, tmp_path, unsure)["pictures"]
-    val = read_coco(root, "val")
-    assert [first["key"], fourth["key"]] == [val.images[0]["file_name"], val.images[3]["file_name"]]
-    assert (first["width"], first["height"]) == (48, 48)
-    left, top, width, height = val.annotations[0][0]["bbox"]
-    assert first["truth"][0]["box"] == [left, top, left + width, top + height]
-    assert len(first["predicted"]) == len(first["truth"])
-    scores = [found["score"] for found in first["predicted"]]
-    assert scores == sorted(scores, reverse=True)
-    assert first["predicted"][0] | {"score": 0} == first["truth"][0] | {"score": 0}

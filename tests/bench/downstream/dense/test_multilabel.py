@@ -12,9 +12,8 @@ from sklearn.metrics import average_precision_score
 from small_dense import change_file, write_coco
 
 from bench.downstream.dense.annotations import read_coco
-from bench.downstream.dense.multilabel import as_split, average_precision, label_names
+from bench.downstream.dense.multilabel import as_split, average_precision
 from bench.downstream.probe.datasets import ragged
-from catlip.vocabulary.label_sets import label_set
 
 AVERAGES = ("macro", "micro", "weighted")
 
@@ -77,9 +76,3 @@ def test_labels_are_what_the_file_says_and_crowds_count_when_asked(tmp_path) -> 
     values, offsets = ragged(without.labels[:3])
     assert values.tolist() == np.flatnonzero(without.labels[2]).tolist()
     assert offsets.tolist() == [0, 0, 0, len(third)]
-
-
-def test_cocos_own_categories_have_the_senses_chosen_by_hand_and_others_are_looked_up() -> None:
-    coco = label_set("coco")
-    assert label_names(list(coco.names)) == coco
-    assert label_names(["animal-bird", "drink"]).names == ("animal-bird", "drink")

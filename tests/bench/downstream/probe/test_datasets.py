@@ -27,7 +27,6 @@ from bench.downstream.probe.datasets import (
     name_on_page,
 )
 from catlip.cli import InputError
-from catlip.data import layout
 from catlip.data.shards import write_shard
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
@@ -69,11 +68,6 @@ def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(lab
     assert parts[-1] is whole
 
 
-def test_another_seed_chooses_other_images() -> None:
-    whole = split_of([0, 1] * 100)
-    assert len({tuple(whole.subset(0.1, seed).keys) for seed in range(5)}) == 5
-
-
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> Path:
     """The same images three times: in folders, and in tars whose classes are in .cls or in
@@ -108,13 +102,6 @@ def test_tars_are_the_same_task_as_folders(images, kind) -> None:
             expected = [f"{name} {c} {i}".encode() for c in range(3) for i in range(2)]
             assert [sent.image_bytes(i) for i in range(6)] == expected
             assert len(set(sent.keys)) == 6
-
-
-def test_class_numbers_of_imagenet_are_its_own_in_their_usual_order(images) -> None:
-    (task,) = load_tasks(f"imagenet:{images / 'cls'}")
-    assert task.labels.names[:2] == ("n01440764", "n01443537")
-    assert task.labels.synsets == tuple((synset,) for synset in imagenet_synsets())
-    assert task.name == "cls"  # which has not all of its classes
 
 
 def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
@@ -184,20 +171,8 @@ def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:
     assert [[nouns().name(synset) for synset in synsets] for synsets in found.synsets] == expected
 
 
-def test_the_starter_s_tasks_have_names_with_synsets(starter) -> None:
-    for task in load_tasks(f"starter:{starter.root}"):
-        assert len(set(task.train.keys)) == len(task.train) >= task.num_classes > 5
-        assert task.train.image_bytes(0).startswith(b"\x89PNG")
-        assert any(task.labels.synsets)
-
-
 def write_tar(root: Path, **members: bytes) -> None:
     write_shard(root / "train/00000.tar", [("0-0", {"png": b"", **members})])
-
-
-def no_classes_in_val(root: Path) -> None:
-    (root / "val").rename(root / "elsewhere")
-    (root / "val").mkdir()
 
 
 def a_class_of_one_split(root: Path) -> None:
@@ -210,17 +185,12 @@ def a_class_of_one_split(root: Path) -> None:
     [
         ("folder", "cls", lambda root: write_tar(root, txt=b""), "0-0"),
         ("folder", "cls", lambda root: write_tar(root, cls=b"dog"), "'dog'"),
-        ("folder", "cls", lambda root: write_tar(root, cls=b"-1"), "'-1'"),
-        ("folder", "cls", lambda root: write_tar(root, json=b"{"), "0-0"),
-        ("folder", "cls", lambda root: write_tar(root, cls=b"9" * 12), "99999"),
         ("imagenet", "cls", lambda root: write_tar(root, cls=b"1000"), "1000"),
         ("places365", "cls", lambda root: None, r"categories_places365\.txt"),
         ("folder", "cls", lambda root: (root / CLASS_NAMES).write_text("a\nb\n"), CLASS_NAMES),
         ("folder", "folders", lambda root: (root / "val").rename(root / "dev"), "val/"),
-        ("folder", "folders", no_classes_in_val, "/val "),
         ("folder", "folders", lambda root: (root / "train/owl").mkdir(), "owl"),
         ("folder", "folders", a_class_of_one_split, "owl"),
-        ("imagenette", "folders", lambda root: None, "imagenet:DIR"),
         ("folder", "nowhere", lambda root: None, "nowhere"),
     ],
 )
@@ -231,23 +201,16 @@ def test_data_that_make_no_task_are_refused_in_one_line(images, kind, data, spoi
     assert "\n" not in str(caught.value)
 
 
-def test_a_class_number_of_a_folder_may_be_beyond_the_others(images) -> None:
-    write_tar(images / "cls", cls=b"3")
-    assert load_tasks(f"folder:{images / 'cls'}")[0].num_classes == 4
-
-
 # Fashion-MNIST
 
 COUNTS = {"train": 40, "t10k": 20}
 IMAGES = "train-images-idx3-ubyte.gz"
-LABELS = "train-labels-idx1-ubyte.gz"
 
 
-def idx(values: NDArray[np.uint8], *, count: int | None = None, magic: int | None = None) -> bytes:
-    """An idx file, compressed; its header may say another count or another kind of values."""
-    kind = 0x0800 + values.ndim if magic is None else magic
-    sizes = [len(values) if count is None else count, *values.shape[1:]]
-    return gzip.compress(np.array([kind, *sizes], ">u4").tobytes() + values.tobytes())
+def idx(values: NDArray[np.uint8], *, count: int | None = None) -> bytes:
+    """An idx file, compressed; its header may say another count."""
+    header = [0x0800 + values.ndim, len(values) if count is None else count, *values.shape[1:]]
+    return gzip.compress(np.array(header, ">u4").tobytes() + values.tobytes())
 
 
 def clothes(count: int) -> NDArray[np.uint8]:
@@ -289,18 +252,10 @@ def test_the_images_of_fashion_mnist_are_those_of_the_files_in_their_order(fashi
 
 WRONG = {
     "missing": None,
-    "empty": b"",
     "not compressed": b"images",
     "cut off": idx(clothes(40))[:-2000],
-    "without a header": gzip.compress(b"\0\0\x08"),
     "of labels": idx(classes(40)),
-    "of signed bytes": idx(clothes(40), magic=0x0903),
-    "of other sizes": idx(np.zeros((40, 32, 32), np.uint8)),
-    "of no images": idx(clothes(40)[:0]),
     "of too many images": idx(clothes(40), count=MAX_IDX + 1),
-    "of fewer images than it says": idx(clothes(40), count=41),
-    "of more images than it says": idx(clothes(40), count=39),
-    "of another checksum": idx(clothes(40))[:-8] + bytes(8),
 }
 
 
@@ -313,20 +268,3 @@ def test_a_file_that_is_missing_or_damaged_is_named_in_one_line(fashion: Path, w
     with pytest.raises(InputError, match=IMAGES) as caught:
         load_tasks(f"fashion_mnist:{fashion}")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("values", [classes(39), classes(40) + 1])
-def test_labels_that_do_not_fit_the_images_are_refused(fashion: Path, values) -> None:
-    (fashion / LABELS).write_bytes(idx(values))
-    with pytest.raises(InputError):
-        load_tasks(f"fashion_mnist:{fashion}")
-
-
-@pytest.mark.skipif(not layout.INSTALLED.is_dir(), reason="dataset-fashion-mnist is not installed")
-def test_the_installed_files_are_60000_and_10000_photographs_of_ten_classes() -> None:
-    (task,) = load_tasks("fashion_mnist:")
-    assert np.bincount(task.train.labels).tolist() == [6000] * 10
-    assert np.bincount(task.test.labels).tolist() == [1000] * 10
-    # Its first images are an ankle boot, a T-shirt and another one.
-    first = [task.labels.names[label] for label in task.train.labels[:3]]
-    assert first == ["ankle boot", "T-shirt", "T-shirt"]

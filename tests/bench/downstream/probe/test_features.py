@@ -12,16 +12,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_data import png, write_folders
+from small_data import png
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from bench.downstream.encoders.load import load_encoder
 from bench.downstream.encoders.preprocess import central_square
-from bench.downstream.probe.datasets import Split, load_tasks
+from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import BATCH, Extractor, extract, hits
 from catlip.cli import InputError
-from catlip.program.broken import MAX_BROKEN, BrokenImage
+from catlip.program.broken import MAX_BROKEN
 
 CPU = torch.device("cpu")
 
@@ -63,13 +62,6 @@ def test_top_1_and_top_5_are_those_of_torchmetrics(size, classes, seed) -> None:
         assert accuracy == pytest.approx(expected)
 
 
-def test_a_class_that_cannot_win_is_not_among_the_five_best() -> None:
-    scores = torch.full((1, 8), -torch.inf)
-    scores[0, 7] = 0.0
-    for label in (7, 0, 6):
-        assert hits(scores, torch.tensor([label])).tolist() == [[label == 7] * 2]
-
-
 def test_features_keep_the_order_of_the_images_over_batches() -> None:
     levels = np.random.default_rng(0).integers(30, 220, size=BATCH["cpu"] + 5)
     found = features_of(Mean(), [png(int(level), 0, (8, 8)) for level in levels])
@@ -78,19 +70,6 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     chosen = found.of(np.array([34, 7, 2]))
     assert chosen.numbers.tolist() == [2, 7, 34]
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
-
-
-@pytest.mark.parametrize("name", ["hybrid_mini@32", "timm/test_resnet"])
-def test_features_are_the_same_twice_and_leave_the_encoder_as_it_is(name) -> None:
-    encoder = load_encoder(f"random:{name}", 0, CPU)
-    split, before = split_of([png(40 * number, number) for number in range(6)]), encoder.digest()
-    first, again = (
-        extract(encoder.module, encoder.preprocess, split, reading()).values for _ in range(2)
-    )
-    assert first.shape == (6, encoder.num_features)
-    assert torch.equal(first, again)
-    assert encoder.digest() == before
-    assert not first.requires_grad
 
 
 @pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
@@ -113,16 +92,6 @@ def test_more_broken_pictures_than_allowed_are_refused() -> None:
             features_of(Mean(), pictures, **options)
     assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
     assert len(features_of(Mean(), few, max_broken=0.4)) == 20
-
-
-def test_a_file_that_vanished_is_broken_too(tmp_path: Path) -> None:
-    (task,) = load_tasks(write_folders(tmp_path / "data", ("cat", "dog")))
-    gone = tmp_path / "data/train/dog/0.png"
-    gone.unlink()
-    found = extract(Mean(), central_square(8), task.train, reading())
-    reason = "file not readable (No such file or directory)"
-    assert found.broken.images() == [BrokenImage(str(gone), reason)]
-    assert len(found) == 7
 
 
 def test_an_image_of_two_splits_is_encoded_once() -> None:

@@ -2,7 +2,6 @@
 a classifier finds what there is in features, and nothing where there is nothing.
 """
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,20 +21,17 @@ from bench.downstream.probe.fit import (
     Classification,
     Fit,
     Training,
-    evaluate,
     fit_linear,
     fitting,
+    random_head,
     train_classifier,
 )
-from bench.downstream.probe.heads import random_head
-from bench.downstream.probe.result import unpacked
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.distributed import Place
 from catlip.training.schedule import adamw
-from catlip.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 HERE = Place(0, 1, CPU)
@@ -115,34 +111,6 @@ def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe
             classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
 
 
-def test_the_trainer_multiplies_the_rate_of_each_group(tiny_recipe, vit_two) -> None:
-    recipe = replace(tiny_recipe, layer_decay=0.5, warmup_iterations=0)
-    made = classification(vit_two, recipe)
-    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
-    trainer = Trainer(made, replace(recipe, weight_decay=0.0), 10, place=HERE)
-    trainer.train_step(iter([batch_of()]))
-    moved = {
-        name: (parameter.detach() - before[name]).abs().max().item()
-        for name, parameter in made.named_parameters()
-    }
-    powers = {"head.weight": 0, "image_encoder.norm.weight": 1, "image_encoder.cls_token": 3}
-    for name, power in powers.items():  # AdamW's first step has the rate's size
-        assert moved[name] == pytest.approx(recipe.max_lr * 0.5**power, rel=0.05), name
-
-
-def test_a_frozen_encoder_stays_in_evaluation_mode_and_out_of_the_optimizer(tiny_recipe) -> None:
-    made = classification("random:hybrid_mini@32", tiny_recipe, frozen=True)
-    made.train()
-    assert made.head.training
-    assert not any(module.training for module in made.image_encoder.modules())
-    groups = adamw(made, tiny_recipe).param_groups
-    learning = itertools.chain(*(group["params"] for group in groups))
-    assert {*map(id, learning)} == {*map(id, made.head.parameters())}
-    free = classification("random:hybrid_mini@32", tiny_recipe)
-    assert free.image_encoder.training
-    assert all(parameter.requires_grad for parameter in free.parameters())
-
-
 @pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
 def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
     cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges
@@ -164,18 +132,6 @@ def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
         assert not [name for name in weights if "image_encoder." in name]
     else:
         assert weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
-
-
-def test_accuracy_is_measured_in_evaluation_mode(cats_and_dogs, tiny_recipe) -> None:
-    made = classification("random:hybrid_mini@32", tiny_recipe)
-    modes = []
-    made.image_encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
-    (task,) = load_tasks(cats_and_dogs)
-    encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
-    training = SimpleNamespace(place=HERE, options=OPTIONS)
-    found = evaluate(made, encoder.preprocess, task.test, training)
-    assert modes == [False]
-    assert unpacked(found["correct"], 8).mean() == found["top1"] <= found["top5"] <= 1
 
 
 def test_an_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:

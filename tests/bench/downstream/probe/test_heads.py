@@ -8,18 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from small_data import vocabulary_of
-from torch import nn
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import name_labels
-from bench.downstream.probe.heads import (
+from bench.downstream.probe.fit import (
     has_classifier,
-    on_standardised,
-    random_head,
     transfer_head,
 )
 from catlip.cli import InputError
@@ -33,24 +28,6 @@ OPTIONS = TransferOptions()
 
 def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0):
     return transfer_head(load_encoder(str(spelling), 0, CPU), str(spelling), labels, options, seed)
-
-
-@given(seed=st.integers(0, 2**31), features=st.integers(1, 40), classes=st.integers(1, 9))
-def test_a_head_for_standardised_features_is_the_same_classifier(seed, features, classes) -> None:
-    torch.manual_seed(seed)
-    head = nn.Linear(features, classes)
-    values = torch.randn(20, features) * torch.rand(features).exp() + 3 * torch.randn(features)
-    mean, deviation = values.mean(0), values.std(0) + 0.1
-    with torch.inference_mode():
-        found = on_standardised(head, mean, deviation)((values - mean) / deviation)
-        torch.testing.assert_close(found, head(values), rtol=1e-3, atol=1e-4)
-
-
-def test_a_random_head_is_torch_s_own_of_its_seed() -> None:
-    one, again, other = (random_head(16, 3, seed) for seed in (0, 0, 1))
-    assert torch.equal(one.weight, again.weight)
-    assert not torch.equal(one.weight, other.weight)
-    assert one.weight.abs().max() <= 0.25  # 1 / sqrt(16)
 
 
 @pytest.mark.parametrize("end", ["", "/weights.safetensors", ".json"])
@@ -92,13 +69,6 @@ def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untra
     assert not has_classifier(load_encoder(spelling, 0, CPU))
     with pytest.raises(InputError, match=spelling):
         transferred(spelling)
-
-
-def test_labels_of_which_none_has_a_class_are_refused(make_run) -> None:
-    with pytest.raises(InputError):
-        transferred(
-            make_run(), name_labels("folder", ("table", "qwertz")), TransferOptions(alpha=1)
-        )
 
 
 def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path) -> None:

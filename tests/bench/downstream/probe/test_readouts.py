@@ -19,7 +19,6 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.readouts import (
-    class_names,
     embed_classes,
     neighbour_hits,
     prompted_rows,
@@ -86,16 +85,6 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     assert any("zero-shot" in note for note in other["notes"])
 
 
-def test_a_run_of_clip_classifies_by_prompts(trained, starter, tmp_path) -> None:
-    metrics = read_out(tmp_path / "clip.json", trained["clip"], f"starter:{starter.root}")[
-        "metrics"
-    ]
-    assert (metrics["method"], metrics["zero_shot"]) == ("clip", "prompts")
-    for task in ("concepts", "subgroups"):
-        assert 0 <= metrics[f"{task}_zero_shot_top1"] <= metrics[f"{task}_zero_shot_top5"] <= 1
-        assert metrics[f"{task}_knn_top1"] <= 1
-
-
 @pytest.mark.parametrize(
     "spelling", ["random:hybrid_mini@32", "random:timm/test_resnet", "superclass"]
 )
@@ -105,14 +94,6 @@ def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs
     assert not [name for name in record["metrics"] if "zero_shot" in name]
     assert record["metrics"]["data_knn_top1"] == 1
     assert record["metrics"]["data_num_test"] == 8
-
-
-def test_broken_pictures_are_named_and_left_out(tmp_path) -> None:
-    data = write_folders(tmp_path / "data", ("cat", "dog"))
-    (tmp_path / "data/val/dog/9.png").write_bytes(b"")
-    record = read_out(tmp_path / "readout.json", "random:hybrid_mini@32", data)
-    assert (record["metrics"]["data_num_test"], record["metrics"]["broken"]) == (8, {"empty": 1})
-    assert record["samples"]["broken_keys"] == [f"{tmp_path}/data/val/dog/9.png (empty)"]
 
 
 def task_of(name: str, *names: str) -> Any:
@@ -137,13 +118,6 @@ def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
     for number, row in enumerate(rows):
         unit = F.normalize(embed(torch.arange(3 * number, 3 * number + 3)), dim=1)
         torch.testing.assert_close(row, F.normalize(unit.sum(0), dim=0))
-
-
-def test_imagenet_has_openclip_s_names_and_eighty_templates() -> None:
-    task = task_of("imagenet", "n01440764", "n02084071")
-    assert class_names(task) == ["tench", "dog"]  # which is none of its classes
-    assert len(templates(task)) == 80
-    assert templates(task)[0]("tench") == "a bad photo of a tench."
 
 
 @pytest.mark.parametrize("context", [24, 32])

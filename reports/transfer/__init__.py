@@ -1,1 +1,0 @@
-"""What encoders are worth on other tasks."""
