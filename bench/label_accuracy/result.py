@@ -171,24 +171,6 @@ def _percent_cell(share: Interval, anchor: str) -> Cell:
     return number_cell(100 * share.value, 1, anchor, small=small)
 
 
-def causes_table(run: Run[LabelAccuracy]) -> Table:
-    """Why the class is missed, in % of the sentences of the first kind, one column per rule; for
-    the terminal.
-    """
-    kind, by_rule = next(iter(run.measured.by_kind.items()))
-    rows = [
-        [Cell(cause), *(number_cell(percents.get(rule, 0), 1) for rule in by_rule)]
-        for cause, percents in _causes(by_rule).items()
-    ]
-    also = [
-        100 * (judged.other_sense_labelled or 0) / judged.prompts for judged in by_rule.values()
-    ]
-    words = "(missed, and the other synset of its word is a label)"
-    rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
-    columns = [f"Why the class is missed, % of the {kind}s", *by_rule]
-    return Table("label_misses", "Why the class is missed", columns, rows=rows)
-
-
 def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
     """Cause -> rule -> the sentences that it makes the rule miss, in %; the most frequent first."""
     causes: dict[str, dict[str, float]] = {}

@@ -50,7 +50,9 @@ def main(config: Labelling) -> None:
     from catlip.table import print_tables
 
     captions = measure.descriptions()
-    speed = result.LabellingSpeed(captions=measure.describe(captions), rules={})
+    words = sum(len(caption.split()) for caption in captions) / len(captions)
+    described = result.Captions(distinct=len(set(captions)), words=words)
+    speed = result.LabellingSpeed(captions=described, rules={})
     with Record(config.out, result.LabellingSpeed, config) as record:
         for rule in config.rules:
             for of_rule, taken in measure.parts(rule, captions, config):

@@ -17,7 +17,7 @@ import numpy as np
 from bench.label_accuracy.prompts import read_prompts
 from bench.labelling import nltk_rules
 from bench.labelling.__main__ import Labelling
-from bench.labelling.result import Captions, Contender, Processes, RuleSpeed
+from bench.labelling.result import Contender, Processes, RuleSpeed
 from bench.measuring.statistics import ratio, summarise
 from catlip.captions import Labeller
 from catlip.cli import InputError
@@ -57,11 +57,6 @@ def descriptions() -> list[str]:
     """
     texts = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
-
-
-def describe(captions: Sequence[str]) -> Captions:
-    words = float(np.mean([len(caption.split()) for caption in captions]))
-    return Captions(distinct=len(set(captions)), words=words)
 
 
 def parts(
@@ -202,13 +197,21 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
         for workers in sorted({*(2**n for n in range(cores.bit_length())), cores}):
             out = Path(folder, f"labels-{workers}")
             options = ("--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
-            seconds, _ = _run_label(folder, *options)
+            seconds, _ = run_label(folder, *options)
             rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
                 processes = f"{workers} process{'es' * (workers != 1)}"
                 print(f"{rule}: {processes}, {rates[workers]:,.0f} captions/s")
     efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
     return Processes(captions_per_s=rates, efficiency=efficiency)
+
+
+def run_label(*arguments: str) -> tuple[float, float]:
+    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-c", LABEL_AND_PRINT_PEAK, *arguments, "--quiet"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
 
 
 def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
@@ -223,19 +226,4 @@ def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
                 for i, text in enumerate(islice(cycle(captions), size))
             )
         options = ("--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1")
-        return _run_label(str(path), *options)[1]
-
-
-def _run_label(*arguments: str) -> tuple[float, float]:
-    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", LABEL_AND_PRINT_PEAK, *arguments, "--quiet"],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise InputError(
-            f"`python -m catlip.label {' '.join(arguments)}` failed: {done.stderr.strip()}"
-        )
-    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
+        return run_label(str(path), *options)[1]

@@ -6,7 +6,7 @@ same step on many devices (`Projection`), and a whole run on devices that one ow
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 MAX_LAYOUTS = 24
 MAX_TICKS = 7
-SHOWN_DEVICES = (1, 8, 64, 256, 1_024, 4_096)  # in a terminal; the record has all
 Curve = list[tuple[float, float]]
 
 
@@ -101,11 +100,10 @@ def analytic_table(run: Run[Analytic]) -> Table:
 # The same step on 1 to 4,096 devices.
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ProjectedCompute:
-    """How fast one device computes a step of a method, and the factors of that step."""
+    """How fast one device computes a step of a method."""
 
-    factors: dict[str, Any]
     flops_per_ms: float
     source: str
     optimizer_ms: float | None = None
@@ -189,9 +187,7 @@ LAYOUT_COLUMNS: dict[str, Callable[[Layout, str], Cell]] = {
 
 
 def projection_table(run: Run[Projection], end: str = "") -> Table:
-    """The paper's layouts, with the basis of the projection and the part of communication in their
-    ratio; `end` is the ending of the table's name.
-    """
+    """The paper's layouts, and what the projection is computed from."""
     layouts = run.measured.paper_layouts[:MAX_LAYOUTS]
     return Table(
         f"projection{end}",
@@ -203,28 +199,6 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
             f"that never wait. {_basis(run)} {ratios_in_words(run)}"
         ).strip(),
     )
-
-
-def scaling_table(run: Run[Projection]) -> Table:
-    """Efficiency and device-hours by number of devices, with the same batch on each, one row per
-    method, for the terminal; the page shows them as a figure.
-    """
-    rows = []
-    for method in run.measured.compute:
-        cells = {
-            layout.devices: Cell(
-                f"{shown(100 * layout.efficiency, 1)} %", shown(layout.device_hours)
-            )
-            for layout in run.measured.layouts
-            if (layout.method, layout.scaling) == (method, "weak")
-        }
-        rows.append([Cell(name_of(method)), *(cells[devices] for devices in SHOWN_DEVICES)])
-    columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
-    title = (
-        "Efficiency and device-hours by number of devices, with the same batch on each (weak "
-        "scaling)"
-    )
-    return Table("projection_weak", title, columns, rows=rows)
 
 
 def ratios_in_words(run: Run[Projection]) -> str:

@@ -51,12 +51,7 @@ ENDS = f"95 % interval over n seeds; their range for fewer than {least_pairs()}"
 
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
-    """One training of a study, and the accuracies of probes of its encoder.
-
-    Attributes:
-        method: the method that was trained.
-        accuracies: task -> fraction of the probe's test images.
-    """
+    """One training of a study, and the top-1 accuracies of probes of its encoder, by task."""
 
     method: str
     accuracies: dict[str, float]
@@ -66,7 +61,6 @@ class Studied(Kind):
 
     @property
     def outcome(self) -> str:
-        """The accuracies on one line."""
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
 
 
@@ -277,8 +271,6 @@ Point = tuple[float, float]  # threshold, accuracy in %
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdTraining(Studied):
-    """One training with the classes that a threshold keeps; `Threshold` summarises them."""
-
     kind = "threshold_training"
 
     threshold: int
@@ -288,10 +280,9 @@ class ThresholdTraining(Studied):
 
     def row(self) -> dict[str, float]:
         """Its numbers, named as in the samples of the summary."""
-        accuracies = {f"{task}_top1": top1 for task, top1 in self.accuracies.items()}
-        row: dict[str, float] = {"threshold": self.threshold, "seed": self.seed}
-        row |= {"train_seconds": self.train_seconds, "images_seen": self.images_seen}
-        return row | accuracies
+        names = ("threshold", "seed", "train_seconds", "images_seen")
+        row: dict[str, float] = {name: getattr(self, name) for name in names}
+        return row | {f"{task}_top1": top1 for task, top1 in self.accuracies.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,13 +321,11 @@ class Threshold(Kind):
         names = {field.name for field in fields(AtThreshold)}
         thresholds = metrics.get("thresholds")
         if isinstance(thresholds, dict):
-            nested = {}
-            for threshold, content in thresholds.items():
-                if isinstance(content, dict):
-                    accuracies = {key: content[key] for key in content if key not in names}
-                    content = {**content, "accuracies": accuracies}
-                nested[threshold] = content
-            thresholds = nested
+            thresholds = {
+                threshold: {**row, "accuracies": {key: row[key] for key in row if key not in names}}
+                for threshold, row in thresholds.items()
+                if isinstance(row, dict)
+            }
         return super().read({**metrics, "thresholds": thresholds})
 
     def metrics(self) -> dict[str, Any]:
