@@ -310,21 +310,6 @@ def test_a_slot_has_a_gpu_where_there_are_several(monkeypatch) -> None:
     assert [slot.gpu for slot in slots(1, 1)] == [""]
 
 
-def test_a_pattern_of_files_is_a_result_too(stub: Step) -> None:
-    stub = replace(stub, makes=[Path("runs/train/weigh*")], owns=[])
-    for _ in range(2):
-        run_step(stub, Path("runs"), sys.executable)
-    assert Path("runs/train/log").read_text() == "ran "
-    Path("runs/train/weights").unlink()
-    Path("stop").touch()
-    with pytest.raises(StepFailedError):
-        run_step(stub, Path("runs"), sys.executable)
-    Path("runs/train/weighed").touch()  # by the interrupted run
-    Path("stop").unlink()
-    run_step(replace(stub, arguments=("--lr=2",)), Path("runs"), sys.executable)
-    assert [path.name[:12] for path in Path("runs/train").glob("weighed*")] == ["weighed.old-"]
-
-
 def test_no_two_parts_of_a_study_make_the_same_record(tmp_path: Path) -> None:
     earlier = REPOSITORY / "reports/records/starter"
     steps = [step for step in STEPS["study"](options("--study", "--out", tmp_path)) if step.methods]

@@ -8,15 +8,13 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from one_line import one_line_error
 
 from catlip.data.shards import write_shard
-from catlip.program.errors import InputError
 from pipeline import __main__ as pipeline
-from pipeline.options import ADE20K_FOLDERS, COCO_FILES, read_options
+from pipeline.options import ADE20K_FOLDERS, COCO_FILES
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -111,17 +109,6 @@ def test_data_that_are_not_there_are_refused_at_once(own, option, value, says) -
     )
 
 
-def test_trainings_that_are_there_need_no_room(own, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    again = ["--dry-run", "--out", str(tmp_path), "--methods", "catlip", "--seeds", "1"]
-    with pytest.raises(InputError, match="free"):
-        read_options(again)
-    weights = tmp_path / "starter/pretrain/catlip-seed0/weights.safetensors"
-    weights.parent.mkdir(parents=True)
-    weights.touch()
-    read_options(again)
-
-
 def test_a_method_in_a_folder_of_the_user_s_own_is_known(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "mine.py").write_text('class Toy(Objective):\n    name, label = "toy", "Toy"\n')
     monkeypatch.setenv("CATLIP_METHODS", str(tmp_path))
@@ -199,17 +186,6 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds(own) -> None:
         lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), "--only", "study")
         assert len(lines) == 2 * 6 + 1
         assert all(f"--recipe {recipe}" in line for line in lines)
-
-
-def test_other_methods_are_trained_probed_and_timed_in_the_same_way() -> None:
-    lines = dry_run("--methods", "catlip,siglip", "--seeds", 2)
-    assert sum("--method siglip" in line for line in lines) == 2
-    assert sum("--method clip" in line for line in lines) == 0
-    for program in ("readouts", "linear_probe", "finetune"):
-        found = [line for line in lines if f"bench.downstream.{program} " in line]
-        for method in ("catlip", "siglip"):
-            assert sum(f"pretrain/{method}-seed0" in line for line in found) == 1, program
-    assert sum("bench.step_time" in line and "catlip siglip" in line for line in lines) == 2
 
 
 def test_only_and_from_choose_stages() -> None:
@@ -329,14 +305,9 @@ def test_set_up_installs_by_uv_or_else_by_pip(
     programs = clone(tmp_path, {"python": WITHOUT_PACKAGES.replace("PYTHON", sys.executable)})
     shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
     environment = {"PATH": f"{programs}:/usr/bin:/bin", "PLACE": str(tmp_path)}
-    environment |= {"SETTINGS": settings, "BROKEN": broken, "TMPDIR": str(tmp_path / "shared")}
-    # Another user may leave a link under every name that can be guessed.
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "private").write_text("kept")
-    link = 'ln -s ../private "$TMPDIR/catlip-bench-setup.$$.log"'
-    command = ["bash", "-c", f"{link}; exec ./run_all.sh --no-venv --only setup"]
+    environment |= {"SETTINGS": settings, "BROKEN": broken, "TMPDIR": str(tmp_path)}
+    command = ["./run_all.sh", "--no-venv", "--only", "setup"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    assert (tmp_path / "private").read_text() == "kept"
     *packages, detectron2 = (tmp_path / "installed").read_text().splitlines()
     assert packages == installed
     assert detectron2.startswith("pip install /dev/fd/")

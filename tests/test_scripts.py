@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,19 +199,3 @@ def test_a_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: 
         os.killpg(job.pid, signal.SIGTERM)
         assert job.wait(timeout=60) not in (0, EXIT_CODE)
     assert ["requeue", "4711"] not in cluster.called("scontrol")
-
-
-def test_the_image_s_commands_are_shell_and_install_what_this_project_has() -> None:
-    text = (SCRIPTS / "Dockerfile").read_text()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ").splitlines()
-    instructions = [line.split(" ", 1) for line in joined]
-    commands = "\n".join(content for name, content in instructions if name == "RUN")
-    subprocess.run(["sh", "-n"], input=commands, text=True, check=True)
-    ((extras,),) = [re.findall(r"-e '\.\[(.+)\]'", commands)]
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert {*extras.split(",")} <= project["optional-dependencies"].keys()
-    (cmd,) = [json.loads(content) for name, content in instructions if name == "CMD"]
-    for module in [cmd[2], *re.findall(r"-m (catlip\S+)", commands)]:
-        path = REPOSITORY / module.replace(".", "/")
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()

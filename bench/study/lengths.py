@@ -29,9 +29,6 @@ class Lengths(Study):
 
     python -m bench.study lengths --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study lengths --images 64000 --fractions 0.125 0.25 0.5 \\
-        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
     python -m bench.study lengths --recipe cc3m_b16 --images 72500000 145000000 290000000 \\
         --seeds 0 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
         --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\

@@ -323,8 +323,10 @@ def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, nam
             row = [_pair(first, other), Cell(encoder), Cell(f"{100 * fraction:g} %")]
             row.append(Cell(f"{images:,}"))
             for task in tasks:
-                row.append(mean_and_ends(points.get(task, [])))
-                row.append(_ranked_alike(points.get(task, []), longest.get(task, [])))
+                of_task, last = points.get(task, []), longest.get(task, [])
+                alike = int((np.sign(of_task) == np.sign(np.mean(last or [0]))).sum())
+                ranked = f"{alike} of {len(of_task)}" if of_task and last else ""
+                row += [mean_and_ends(of_task), Cell(ranked) if ranked else Cell()]
             rows.append(row)
     columns = ["Methods", "Encoder", "Fraction of the data", "Images seen"]
     for task in tasks:
@@ -336,13 +338,6 @@ def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, nam
     )
     title = "Difference of the methods by length, data and encoder"
     return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _ranked_alike(points: Sequence[float], longest: Sequence[float]) -> Cell:
-    if not points or not longest:
-        return Cell()
-    alike = int((np.sign(points) == np.sign(np.mean(longest))).sum())
-    return Cell(f"{alike} of {len(points)}")
 
 
 def _pair(first: Curve, other: Curve) -> Cell:
@@ -365,10 +360,8 @@ def against_itself(records: Sequence[Run[Scaling]]) -> list[str]:
     """
     least = least_pairs()
     groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
-    for record in records:
-        one = record.measured
-        if one.fraction == 1:
-            groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
+    for one in (record.measured for record in records if record.measured.fraction == 1):
+        groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
     sentences = []
     for (method, _, images), by_seed in groups.items():
         seeds = sorted(by_seed)

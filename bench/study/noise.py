@@ -57,9 +57,6 @@ class NoiseStudy(Study):
 
     python -m bench.study noise --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study noise --noises none shuffled=0.1 shuffled=0.3 --methods catlip siglip \\
-        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
 
     The noisy shards need as much disk as the shards themselves, for one noise at a time.
     """

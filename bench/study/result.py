@@ -286,23 +286,15 @@ class ThresholdTraining(Studied):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """How many classes, and how many labels of the captions, a threshold leaves."""
+class AtThreshold:
+    """What a threshold leaves of the classes and of the captions' labels; cost and accuracies of a
+    training with these classes, means over seeds. `accuracies` are named as "concepts_top1".
+    """
 
     classes: int
     captions: int
     labels_per_caption: float
     captions_without_label: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtThreshold(Left):
-    """The same, with cost and accuracy of a training with these classes; means over seeds.
-
-    Attributes:
-        accuracies: "concepts_top1" -> fraction of the probe's images.
-    """
-
     train_seconds: float
     images_seen: float
     accuracies: dict[str, float]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from catlip.record import Record
 from catlip.table import print_tables
 
 if TYPE_CHECKING:
-    from bench.study.result import Left, ThresholdTraining
+    from bench.study.result import ThresholdTraining
 
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 # These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
@@ -34,9 +34,6 @@ class Thresholds(Study):
 
     python -m bench.study thresholds --shards data/starter/pretrain \\
         --labels-dir runs/starter/labels --probe starter:data/starter --seeds 0 1
-    python -m bench.study thresholds --recipe cc3m_b16 --shards 'cc3m/{00000..00331}.tar' \\
-        --labels-dir runs/cc3m/labels --probe imagenet:/data/imagenet --probe-recipe table_7a \\
-        --out runs/cc3m/threshold
     """
 
     rule: str = "paper"
@@ -114,7 +111,7 @@ def main(config: Thresholds) -> None:
             of_threshold = [row for row in rows if row["threshold"] == threshold]
             means = {name: fmean(row[name] for row in of_threshold) for name in rows[0]}
             summary[threshold] = AtThreshold(
-                **vars(left[threshold]),
+                **left[threshold],
                 train_seconds=means["train_seconds"],
                 images_seen=means["images_seen"],
                 accuracies={name: means[name] for name in means if name.endswith("_top1")},
@@ -124,13 +121,12 @@ def main(config: Thresholds) -> None:
     print(f"wrote {path}")
 
 
-def prune(config: Thresholds, paths: Mapping[int, Path]) -> "dict[int, Left]":
+def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
     """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
     and of the labels of all captions.
 
     Raises: InputError at a shard whose labels are missing or made from another version of it.
     """
-    from bench.study.result import Left
     from catlip.data.shards import expand, open_shard
     from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
     from catlip.label.sources import TarShard
@@ -152,11 +148,11 @@ def prune(config: Thresholds, paths: Mapping[int, Path]) -> "dict[int, Left]":
             each = np.diff(vocabulary.encode(labels.values, labels.offsets)[1])
             kept[threshold] += [len(each), each.sum(), (each == 0).sum()]
     return {
-        threshold: Left(
-            classes=len(vocabularies[threshold]),
-            captions=int(captions),
-            labels_per_caption=float(number / captions),
-            captions_without_label=int(without),
-        )
+        threshold: {
+            "classes": len(vocabularies[threshold]),
+            "captions": int(captions),
+            "labels_per_caption": float(number / captions),
+            "captions_without_label": int(without),
+        }
         for threshold, (captions, number, without) in kept.items()
     }

@@ -54,10 +54,6 @@ class Tuning(Study):
 
     python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
-    python -m bench.study tuning --methods catlip clip siglip --trials 32 --recipe cc3m_b16 \\
-        --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
-        --vocabulary runs/cc3m/vocabulary.json --probe folder:/data/validation \\
-        --images 10000000 --out runs/cc3m/tuning
 
     --probe holds validation data, never what the methods are compared on in the end.
     """

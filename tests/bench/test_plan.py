@@ -182,14 +182,6 @@ def test_the_fastest_record_of_such_a_gpu_is_taken(tmp_path) -> None:
     assert machine.rates["catlip"].source.startswith("measured: 1.0 ms")
 
 
-def test_a_record_of_other_methods_is_planned_with_what_it_has(tmp_path) -> None:
-    path = written(tmp_path, "reversed", metrics__ratios={"catlip/clip": {"value": 0.8}})
-    (machine,) = machines(Plan(step_time=path))
-    assert list(machine.rates) == list(json.loads(path.read_text())["metrics"]["methods"])
-    clip = machine.rates["clip"]  # the record has no interval of this ratio
-    assert clip.ratios == (1 / RATES_DIFFER, RATES_DIFFER)
-
-
 def test_the_link_may_be_a_record_of_a_measured_one() -> None:
     (path,) = sorted((RECORDS.parent).glob("*/communication/*.json"))[:1]
     (machine,) = machines(Plan(records=(), link=str(path)))

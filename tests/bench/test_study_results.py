@@ -15,7 +15,6 @@ from bench.study.result import (
     Robustness,
     Trial,
     expected_best,
-    expected_best_interval,
     robustness_table,
     tuning_table,
 )
@@ -138,12 +137,6 @@ def test_seconds_are_compared_within_each_device() -> None:
     assert column(tables_of(apart)["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
 
 
-def test_methods_that_share_no_seed_are_not_compared() -> None:
-    runs = grid(0.04, 0.02)
-    apart = [r for r in runs if (r.measured.method == "clip") == (r.measured.seed == 2)]
-    assert tables_of(apart).keys() == {"scaling", "scaling_laws"}
-
-
 def test_a_mean_time_is_of_the_device_that_most_trainings_ran_on() -> None:
     runs = grid(0.04, 0.04)
     table = tables_of([*runs[:-1], elsewhere(runs[-1], 10)])["scaling"]
@@ -190,13 +183,6 @@ def test_the_expected_best_of_two_is_what_all_pairs_give() -> None:
     scores = [0.1, 0.5, 0.2]
     pairs = [max(a, b) for a in scores for b in scores]
     assert expected_best(scores, 2) == pytest.approx(np.mean(pairs))
-
-
-def test_few_trials_give_no_interval() -> None:
-    assert expected_best_interval([0.1] * 5, 3) is None
-    scores = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    low, high = expected_best_interval(scores, 3) or (0, 0)
-    assert 0.1 < low < expected_best(scores, 3) < high < 0.6
 
 
 def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
