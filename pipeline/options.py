@@ -164,11 +164,11 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--python", default=sys.executable)
     given = parser.parse_args(arguments)
     given.study |= given.only == "study"
-    own = [f"--{name}" for name in OWN_DATA if getattr(given, name)]
-    if own and given.scale in (None, "starter"):
+    user_data = [f"--{name}" for name in OWN_DATA if getattr(given, name)]
+    if user_data and given.scale in (None, "starter"):
         starter = "--scale starter brings its own data; " if given.scale else ""
         raise InputError(
-            f"{starter}{own[0]} needs --scale photos (5,000 to 500,000 images of your own, a "
+            f"{starter}{user_data[0]} needs --scale photos (5,000 to 500,000 images of your own, a "
             "small encoder), cc3m or datacomp (the paper's recipes)"
         )
     given.scale = given.scale or "starter"

@@ -169,17 +169,6 @@ def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
 
 
-def test_every_program_of_the_plan_exists() -> None:
-    plan = options("--full")
-    steps = [step for stage in STEPS for step in STEPS[stage](plan)]
-    assert len({step.name for step in steps}) == len(steps)
-    for step in steps:
-        if step.program != "reports":
-            assert pipeline.inputs._sources(step.program), step.program
-        assert "--quiet" not in step.arguments
-        assert "--device" not in step.arguments
-
-
 def test_every_baseline_is_found_in_the_file_that_holds_it():
     assert baselines() == {name: method.__module__ for name, method in BASELINES.items()}
 

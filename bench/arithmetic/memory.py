@@ -224,8 +224,8 @@ def in_turns_bytes(steps: Sequence[Factors]) -> float:
     gradients included, and what one of them takes beyond its own state.
     """
     states = [sum(state_bytes(step).values()) for step in steps]
-    own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
-    return sum(states) + max(0.0, own)
+    working = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
+    return sum(states) + max(0.0, working)
 
 
 def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:

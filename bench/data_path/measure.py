@@ -123,7 +123,6 @@ def decoders(config: DataPathBench, images: list[bytes], record: Record) -> resu
             decode = PEERS[name](config.resolution)
             decode(images[0], draws[0])
             timed[name] = decode
-    peers = [name for name in config.peers if name in timed]
     taken: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
@@ -143,30 +142,13 @@ def decoders(config: DataPathBench, images: list[bytes], record: Record) -> resu
             for name, values in taken.items()
             if name != "ours"
         },
-        pixel_difference={
-            name: pixel_difference(timed["ours"], timed[name], images)
-            for name in peers
-            if name != "open_clip"  # which draws a crop of its own
-        },
         images=result.Images(
             count=len(images),
             mean_width=width,
             mean_height=height,
             mean_kib=sum(map(len, images)) / len(images) / 2**10,
         ),
-        not_run={name: INSTALL[name] for name in config.peers if name not in peers},
-    )
-
-
-def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> result.PixelDifference:
-    """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
-    gaps = []
-    for given in zip(images, draws_at(0, 0, len(images)), strict=True):
-        one, other = (np.asarray(each(*given), dtype=np.int16) for each in (decode, peer))
-        gaps.append(np.abs(one - other))
-    return result.PixelDifference(
-        mean=float(np.mean([gap.mean() for gap in gaps])),
-        max=float(max(gap.max() for gap in gaps)),
+        not_run={name: INSTALL[name] for name in config.peers if name not in timed},
     )
 
 

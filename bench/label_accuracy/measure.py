@@ -132,13 +132,8 @@ def fill(
 
 
 def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
-    """Counts and shares over all sentences, each share with its interval.
-
-    Args:
-        counts: COUNTED of each class.
-    """
+    """Counts and fractions over all sentences; `counts` are COUNTED of each class."""
     prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
-    missed = sentences[sentences.cause == OTHER_SENSE]
     return Judged(
         classes=len(counts),
         prompts=int(prompts.sum()),
@@ -148,9 +143,7 @@ def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
         labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
         without_label=int(counts.without_label.sum()),
         classes_never_found=int((counts.exact == 0).sum()),
-        classes_found_in_half=int((2 * counts.exact >= prompts).sum()),
         causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
-        other_sense_labelled=int(missed.labelled.sum()),
     )
 
 

@@ -46,11 +46,8 @@ class Judged:
     Attributes:
         exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or is
             at most 1 or 2 steps from a label in WordNet's graph.
-        classes_never_found, classes_found_in_half: number of classes that are a label of none of
-            their sentences, and of at least half of them.
+        classes_never_found: number of classes that are a label of none of their sentences.
         causes: why a class was missed -> number of sentences.
-        other_sense_labelled: number of sentences in which another sense of the class's word is a
-            label.
     """
 
     classes: int | None = None
@@ -61,9 +58,7 @@ class Judged:
     labels_per_prompt: float
     without_label: int
     classes_never_found: int
-    classes_found_in_half: int
     causes: dict[str, int]
-    other_sense_labelled: int | None = None
 
 
 class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
@@ -96,15 +91,10 @@ class LabelAccuracy(Kind):
     differences: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @property
-    def judged_rules(self) -> list[str]:
-        """The rules that were judged, the known ones first."""
-        return sorted(self.rules, key=rule_rank)[:MAX_RULES]
-
-    @property
     def by_kind(self) -> dict[str, dict[str, Judged]]:
-        """Kind of sentence -> rule -> how well it labels them, in the order of the first rule."""
+        """Kind of sentence -> rule, the known ones first -> how well it labels them."""
         kinds: dict[str, dict[str, Judged]] = {}
-        for rule in self.judged_rules:
+        for rule in sorted(self.rules, key=rule_rank)[:MAX_RULES]:
             for kind, judged in self.rules[rule].items():
                 kinds.setdefault(kind, {})[rule] = judged
         return dict(list(kinds.items())[:MAX_KINDS])

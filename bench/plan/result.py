@@ -174,7 +174,7 @@ def projection_section(records: Records) -> Section:
 
 LAYOUT_COLUMNS: dict[str, Callable[[Layout, str], Cell]] = {
     "Method": lambda row, _: Cell(name_of(row.method)),
-    "Layout": lambda row, _: Cell(_layout_name(row.scaling)),
+    "Layout": lambda row, _: Cell(name_of_layout(row.scaling)),
     "Devices": lambda row, anchor: number_cell(row.devices, 0, anchor),
     "Images per device": lambda row, anchor: number_cell(row.batch_per_device, 0, anchor),
     "Step (ms)": lambda row, anchor: number_cell(row.step_ms, None, anchor),
@@ -201,24 +201,24 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
     )
 
 
+def name_of_layout(layout: str) -> str:
+    """`as catlip` -> `as CatLIP`."""
+    return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)
+
+
 def ratios_in_words(run: Run[Projection]) -> str:
     """A sentence on CLIP's device-hours over CatLIP's, and the two factors of that ratio."""
     ratios = run.measured.paper_ratios[:MAX_LAYOUTS]
     if not ratios:
         return ""
     words = "; ".join(
-        f"{_layout_name(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
+        f"{name_of_layout(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
         f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
         for ratio in ratios
     )
     return (
         f"CLIP's device-hours over CatLIP's: {words}. The paper measured 2.7, of whole trainings."
     )
-
-
-def _layout_name(layout: str) -> str:
-    """`as catlip` -> `as CatLIP`."""
-    return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)
 
 
 def _images_in_words(run: Run[Projection]) -> str:
@@ -317,18 +317,9 @@ def _draw(axes: "Axes", curves: dict[str, Curve], unit: str, logarithmic: bool) 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One method on a number of devices.
-
-    Attributes:
-        micro_batch: images that a device processes at once.
-        accumulation: number of micro-batches per step.
-        parallel: ddp or fsdp.
-        memory_gib: peak memory of one device.
-        exposed_ms: time of a step in which a device waits for others.
-        device_hours: with the range that follows from the range of the rate.
-        sent_mb: sent by one device in one step.
-        ratio: device-hours over those of the first method, with its range.
-        source: where the rate is from: measured, or assumed.
+    """One method on a number of devices, in steps of `accumulation` micro-batches; memory and MB
+    sent in a step are of one device. `exposed_ms` of a step a device waits for others; `ratio` is
+    of device-hours to those of the first method; `source` is that of the rate.
     """
 
     model: str

