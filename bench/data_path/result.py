@@ -62,7 +62,6 @@ def data_path_section(records: Records) -> Section:
 
 
 def rates_table(run: Run[DataPath]) -> Table:
-    """The rates on one core, with the ratios of ours to them."""
     rates, images = run.measured, run.measured.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
     for name, rate in list(rates.decoders.items())[:MAX_ROWS]:

@@ -101,7 +101,6 @@ class LabelAccuracy(Kind):
 
 
 def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
-    """What the page shows of each scale: figures, and the table of accuracy."""
     words = (
         "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
@@ -127,9 +126,6 @@ ACCURACY_COLUMNS: dict[str, Callable[[Judged, str], Cell]] = {
 
 
 def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
-    """Rules side by side: fractions of sentences with their intervals, with one group of rows per
-    kind of sentence.
-    """
     measured, rows = run.measured, []
     for kind, by_rule in measured.by_kind.items():
         count = next(iter(by_rule.values())).prompts
@@ -172,9 +168,7 @@ def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
 
 
 def accuracy_figures(run: Run[LabelAccuracy], suffix: str = "") -> list[Figure]:
-    """Two figures for the first kind of sentence: how often the class is found, with intervals, and
-    the causes of the misses.
-    """
+    """For the first kind of sentence: how often the class is found, and why it is missed."""
     by_rule = next(iter(run.measured.by_kind.values()), {})
     percents: Percents = {title: {} for title in SHARES.values()}
     for rule, judged in by_rule.items():

@@ -59,9 +59,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The whole command, by its number of processes. Efficiency is the rate as a fraction of linear
-    scaling.
-    """
+    """The whole command, by its number of processes; efficiency is relative to linear scaling."""
 
     captions_per_s: dict[int, float]
     efficiency: dict[int, float]
@@ -69,12 +67,8 @@ class Processes:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSpeed:
-    """What was timed with one rule.
-
-    Attributes:
-        ratios: "nltk/ours" -> time per caption of NLTK over ours.
-        start_up_s: contender -> seconds from the start of the interpreter to the first label.
-        peak_mib: number of captions -> peak memory of the command.
+    """What was timed with one rule: ratios of times per caption such as "nltk/ours", seconds from
+    the start of the interpreter to the first label, and peak memory by number of captions.
     """
 
     ours: Contender
@@ -128,7 +122,6 @@ class LabellingSpeed(Kind):
 
 
 def labelling_section(main: Setting | None, records: Records) -> Section:
-    """Speed per core and of the whole command, of each scale."""
     words = (
         "The same labels, made in several ways in turns on one core; then the whole command, by "
         "number of processes."
@@ -144,7 +137,6 @@ def labelling_section(main: Setting | None, records: Records) -> Section:
 
 
 def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """Every contender of every rule: its time, its rate, and the ratio of its time to ours."""
     rows: list[list[Cell]] = []
     for rule in run.measured.shown_rules:
         rows.append([Cell(f"Rule {clipped(rule, 24)}")])
@@ -171,9 +163,7 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
 
 
 def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """Start-up, processes and memory of the whole command, and what 1.3 billion captions would
-    take, one column per rule.
-    """
+    """Start-up, processes and memory, and what 1.3 billion captions would take, by rule."""
     speeds = [run.measured.rules[rule] for rule in run.measured.shown_rules]
     if not speeds:
         return []
@@ -219,7 +209,6 @@ def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:
 
 
 def speed_figure(run: Run[LabellingSpeed], suffix: str = "") -> list[Figure]:
-    """Time per caption of every contender, on a logarithmic axis."""
     bars: list[Bar] = []
     for rule in run.measured.shown_rules:
         speeds = run.measured.rules[rule]

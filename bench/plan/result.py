@@ -157,7 +157,6 @@ class Projection(Kind):
 
 
 def projection_section(records: Records) -> Section:
-    """What is computed for many devices."""
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
         "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
@@ -247,7 +246,6 @@ def _basis(run: Run[Projection]) -> str:
 
 
 def projection_figures(run: Run[Projection], end: str = "") -> list[Figure]:
-    """Efficiency and device-hours against the number of devices, with the same batch on each."""
     figures = []
     for name, unit, curves in (
         ("efficiency", "efficiency (%)", _curves(run, lambda row: 100 * row.efficiency)),
@@ -402,7 +400,6 @@ PLAN_COLUMNS: dict[str, Callable[[PlannedRun], Cell]] = {
 
 
 def plan_table(run: Run[Plan]) -> Table:
-    """One row per method and number of devices, under a heading per encoder and type of device."""
     plan = run.measured
     rows: list[Sequence[Cell]] = []
     heading = ""

@@ -45,13 +45,8 @@ COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling(Studied):
-    """One training and the probe of its encoder.
-
-    Attributes:
-        fraction: of the shards, in (0, 1].
-        images: images that the training was asked to see; in whole steps, of the sizes that were
-            drawn, it saw `images_seen`.
-        flops: of all its steps, forward and backward.
+    """One training on a fraction of the shards, and the probe of its encoder. It was asked to see
+    `images`, and in whole steps saw `images_seen`; `flops` are those of all its steps.
     """
 
     kind = "scaling"
@@ -352,8 +347,8 @@ def scaling_figures(
 
 
 def against_itself(records: Sequence[Run[Scaling]]) -> list[str]:
-    """What the verdict says when a method is compared with itself: one sentence for each method and
-    length of training that has enough seeds for two sides.
+    """What the verdict says of a method and itself: one sentence for each method and length of
+    training that has enough seeds for two sides.
     """
     least = least_pairs()
     groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}

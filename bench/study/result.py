@@ -184,13 +184,9 @@ NONE = "none"  # the name of no noise
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
-    """One training on data with one noise, and the probe of its encoder.
-
-    Attributes:
-        noise: KIND=FRACTION, or `none`.
-        samples: number of samples that the noise leaves.
-        classes: number of classes of the vocabulary made from the noisy captions.
-        classes_kept: fraction of the clean vocabulary's classes that are among these.
+    """One training on data with one noise (KIND=FRACTION, or `none`), and the probe of its encoder:
+    how many samples the noise leaves, how many classes the vocabulary made from its captions has,
+    and which fraction of the clean vocabulary's classes is among these.
     """
 
     kind = "robustness"
