@@ -6,7 +6,6 @@ import shlex
 import sys
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 from catlip.program.errors import InputError
 from pipeline import stages
@@ -52,7 +51,15 @@ def run(options: Options) -> None:
             for step in stages.steps_of(stage, options):
                 print(shlex.join(step.command(options.python)))
         return
-    lock = _lock(options.runs)
+    (options.runs / ".steps").mkdir(exist_ok=True)
+    lock = os.open(options.runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another ./run_all.sh is running in {options.runs}; wait for it, or choose another "
+            "--out"
+        ) from None
     run_one = partial(run_step, runs=options.runs, python=options.python)
     with stopped_by_signals():
         for stage in wanted:
@@ -65,19 +72,6 @@ def run(options: Options) -> None:
                     for step in group:
                         run_one(step)
     os.close(lock)
-
-
-def _lock(runs: Path) -> int:
-    """Lock `runs` for this process. Raises: InputError if another one has locked it."""
-    (runs / ".steps").mkdir(exist_ok=True)
-    file = os.open(runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"another ./run_all.sh is running in {runs}; wait for it, or choose another --out"
-        ) from None
-    return file
 
 
 if __name__ == "__main__":

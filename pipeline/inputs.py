@@ -30,12 +30,8 @@ WORDS_ONLY = (
 
 
 def digest_of_data(pattern: str) -> str:
-    """A digest of the files of a path, folder or shard pattern.
-
-    It covers the contents of the files or, if they are large, their sizes and times. For remote
-    shards it covers the sizes and ETags of at most MAX_ASKED of them.
-
-    It does not depend on the location of the files, only on their names below `pattern`.
+    """A digest of the files of a path, folder or shard pattern, wherever they are: of their
+    contents or, if they are large, their sizes and times; of remote shards, sizes and ETags.
     """
     if "://" in pattern:
         return _digest_of_remote(pattern)
@@ -54,9 +50,8 @@ def digest_of_data(pattern: str) -> str:
 
 
 def digest_of_code(programs: Iterable[str]) -> str:
-    """A digest of the code of programs and of all that they import from this repository.
-
-    Comments and docstrings do not count.
+    """A digest of the code of programs and of all that they import from this repository, without
+    comments and docstrings.
     """
     seen: set[Path] = set()
     todo = [file for program in programs for file in _sources(program)]
@@ -75,11 +70,11 @@ def baselines() -> dict[str, str]:
     """The methods of `baselines/` and of the folders that CATLIP_METHODS names: name -> the module
     that programs import by the method's name. CatLIP's is none of them.
     """
-    own = filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep))
+    folders = filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep))
     named = re.compile(r'^    name\b.* = "(\w+)"', re.MULTILINE)
     return {
         name: f"baselines.{file.stem}"
-        for folder in (REPOSITORY / "baselines", *map(Path, own))
+        for folder in (REPOSITORY / "baselines", *map(Path, folders))
         for file in sorted(folder.glob("*.py"))
         for name in named.findall(file.read_text())
     }
@@ -134,17 +129,14 @@ def _read_source(file: Path) -> tuple[str, tuple[Path, ...]]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [line for line in node.body if not _is_docstring(line)]
+            # Without docstrings, those of attributes too.
+            node.body = [
+                line
+                for line in node.body
+                if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+            ]
     imported = {source for name in names for source in _sources(name)}
     return sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(imported))
-
-
-def _is_docstring(line: ast.stmt) -> bool:
-    return (
-        isinstance(line, ast.Expr)
-        and isinstance(line.value, ast.Constant)
-        and isinstance(line.value.value, str)
-    )
 
 
 @functools.cache

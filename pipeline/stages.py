@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -198,22 +199,20 @@ def fashion_mnist(plan: Plan) -> Iterator[Step]:
         return
     # The smallest fraction is six images a class.
     fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
-    arguments = (*fractions, "--init", "random", "transfer")
+    programs = {"linear_probe": (*fractions, "--init", "random", "transfer"), "readouts": ()}
     for method, seed in product((*plan.options.methods, "random"), plan.seeds):
-        programs = {"linear_probe": arguments, "readouts": ()}
-        if method == "random":
-            del programs["readouts"]
-        for program, more in programs.items():
-            yield on_encoder(
-                plan,
-                program,
-                method,
-                seed=seed,
-                data=f"fashion_mnist:{FASHION_MNIST}",
-                reads=str(FASHION_MNIST),
-                arguments=more,
-                name=f"{method}-seed{seed}-fashion_mnist",
-            )
+        for program, arguments in programs.items():
+            if (method, program) != ("random", "readouts"):
+                yield on_encoder(
+                    plan,
+                    program,
+                    method,
+                    seed=seed,
+                    data=f"fashion_mnist:{FASHION_MNIST}",
+                    reads=str(FASHION_MNIST),
+                    arguments=arguments,
+                    name=f"{method}-seed{seed}-fashion_mnist",
+                )
 
 
 def dense(plan: Plan) -> Iterator[Step]:
@@ -360,27 +359,30 @@ def study(plan: Plan) -> Iterator[Step]:
     usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
-    parts = {
-        "lengths": ("lengths", "--images", *short),
-        "encoders": ("lengths", "--images", middle, "--encoders", *encoders),
-        "fractions": ("lengths", "--images", middle, "--fractions", *FRACTIONS),
-        "long": ("lengths", "--images", longer, longest),
-        "long-encoders": ("lengths", "--images", longest, "--encoders", *encoders),
-        "noise": ("noise", "--images", middle, "--noises", *NOISES),
-        "thresholds": ("thresholds", *(("--images", middle) if plan.small else ())),
+    # Part -> program and arguments, and the records of a part where others are in the same folder.
+    lengths = "lengths", "--images"
+    parts: dict[str, tuple[tuple[str, ...], list[str]]] = {
+        "lengths": ((*lengths, *short), [f"{usual}-{images}-seed*" for images in short]),
+        "encoders": (
+            (*lengths, middle, "--encoders", *encoders),
+            [f"{encoder}-{middle}-seed*" for encoder in encoders],
+        ),
+        "fractions": ((*lengths, middle, "--fractions", *FRACTIONS), ["*-of-*"]),
+        "long": (
+            (*lengths, longer, longest),
+            [f"{usual}-{images}-seed*" for images in (longer, longest)],
+        ),
+        "long-encoders": (
+            (*lengths, longest, "--encoders", *encoders),
+            [f"{encoder}-{longest}-seed*" for encoder in encoders],
+        ),
+        "noise": (("noise", "--images", middle, "--noises", *NOISES), ["*"]),
+        "thresholds": (("thresholds", *(("--images", middle) if plan.small else ())), []),
     }
     if plan.starter:  # at other scales the user has to say what validation data are
-        parts = {"tuning": ("tuning", "--trials", str(TRIALS)), **parts}
-    # The records of a part, where others are in the same folder: CatLIP's are catlip-PATTERN.json.
-    patterns = {
-        "lengths": [f"{usual}-{images}-seed*" for images in short],
-        "encoders": [f"{encoder}-{middle}-seed*" for encoder in encoders],
-        "fractions": ["*-of-*"],
-        "long": [f"{usual}-{images}-seed*" for images in (longer, longest)],
-        "long-encoders": [f"{encoder}-{longest}-seed*" for encoder in encoders],
-    }
+        parts = {"tuning": (("tuning", "--trials", str(TRIALS)), ["*"]), **parts}
     kinds = {"lengths": "scaling", "noise": "robustness", "thresholds": "threshold"}
-    for name, (program, *arguments) in parts.items():
+    for name, ((program, *arguments), patterns) in parts.items():
         probe, seeds = options.probe, plan.seeds[:SEEDS]
         if name.startswith("long"):
             seeds = plan.seeds[:SEEDS_OF_LONGEST]
@@ -393,35 +395,32 @@ def study(plan: Plan) -> Iterator[Step]:
         earlier = Path("reports/records") / options.scale / out.name
         places = ("--labels-dir", str(plan.labels), "--out", str(out), "--earlier", str(earlier))
         reads = [options.shards, str(plan.labels), plan.probe_data]
-        common = ("--recipe", plan.recipe, "--shards", options.shards)
+        common = (program, "--recipe", plan.recipe, "--shards", options.shards)
+        step = Step(
+            f"study-{name}",
+            program="bench.study",
+            arguments=(*common, *arguments),
+            other_arguments=(*places, *plan.device),
+            reads=reads,
+            beside=plan.beside,
+        )
         if program == "thresholds":
-            yield Step(
-                f"study-{name}",
-                program="bench.study",
-                arguments=(program, *common, *arguments),
-                other_arguments=(*places, *plan.device),
-                reads=reads,
-                makes=[out / "threshold.json"],
-                owns=[out / "threshold.json", out / "threshold"],
-                beside=plan.beside,
-            )
+            record = out / "threshold.json"
+            yield replace(step, makes=[record], owns=[record, out / "threshold"])
             continue
         for method in options.methods:
             classes = ("--vocabulary", str(plan.vocabulary), "--methods", method)
-            yield Step(
-                f"study-{name}-{method}",
-                program="bench.study",
-                arguments=(program, *common, *classes, *arguments),
-                other_arguments=(*places, *plan.device),
+            yield replace(
+                step,
+                name=f"study-{name}-{method}",
+                arguments=(*common, *classes, *arguments),
                 reads=[*reads, str(plan.vocabulary)],
-                makes=[out / f"{method}-{pattern}.json" for pattern in patterns.get(name, "*")],
+                makes=[out / f"{method}-{pattern}.json" for pattern in patterns],
                 methods=[method],
-                beside=plan.beside,
             )
 
 
 def report(plan: Plan) -> Iterator[Step]:
-    """The page, made from all records."""
     recipes = plan.record("recipes", "recipes")
     yield Step(
         "recipes", program="catlip.recipes", other_arguments=("--out", str(recipes)), always=True

@@ -19,11 +19,9 @@ CLOCK_SKEW = 2.0  # seconds by which a file's time may be before ours
 
 @dataclass(frozen=True)
 class Step:
-    """One program of the pipeline.
+    """One program of the pipeline; its state is stored in `.steps/NAME.json`.
 
     Attributes:
-        name: of the step; its state is stored in `.steps/NAME.json`.
-        program: a module of this repository.
         arguments: those that determine the result, beside the code and the contents of `reads`.
         other_arguments: those that do not: where the result goes, the device, no progress bars.
         reads: paths and shard patterns; in `arguments` they count by their contents, not by their
@@ -57,7 +55,6 @@ class Step:
     beside: bool = False
 
     def command(self, python: str) -> list[str]:
-        """The command line, as a list of words."""
         launcher: list[str] = []
         if self.processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone"]
@@ -97,13 +94,15 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     Raises: StepFailedError.
     """
     stamp = runs / ".steps" / f"{step.name}.json"
-    before, identity = _read_stamp(stamp), step.identity()
-    files_before: list[str] = before["files"] if before else []
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(stamp.read_text()) if stamp.exists() else {}
+    files_before: list[str] = before.get("files", [])
+    identity = step.identity()
     if before and not step.always:
         changed = [name for name in identity if before["identity"].get(name) != identity[name]]
-        made = {runs / file for file in files_before}
-        made.update(path for path in step.makes if "*" not in path.name)
-        lost = sorted(path for path in made if not path.exists())
+        results = {runs / file for file in files_before}
+        results.update(path for path in step.makes if "*" not in path.name)
+        lost = sorted(path for path in results if not path.exists())
         if before["done"] and not changed and not lost:
             say(f"{step.name}: unchanged, skipped")
             return
@@ -112,39 +111,34 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
         elif before["done"]:
             say(f"{step.name}: {lost[0]} is gone, so it runs again")
         if not set(changed) <= set(step.updates):
-            move_aside(step.owns or made.union(_matches(step.makes)))
-    _write_stamp(stamp, {"identity": identity, "done": False, "files": files_before})
+            _move_aside(step.owns or results.union(_matches(step.makes)))
+
+    def write(**state: Any) -> None:
+        temporary = stamp.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"identity": identity, **state}, indent=1))
+        temporary.replace(stamp)
+
+    write(done=False, files=files_before)
     command = step.command(python)
     say(f"{step.name}: {shlex.join(command)}")
     began = time.time()
     if code := run_command(command, slot):
         raise StepFailedError(step.name, code)
-    files = _written(step.makes, began, runs) or _written(step.makes, 0, runs)
+    made = [each for path in _matches(step.makes) for each in (path, *path.rglob("*"))]
+    files = [file for file in made if file.is_file()]
+    new = [file for file in files if file.stat().st_mtime >= began - CLOCK_SKEW] or files
+    # Those in `runs` are relative to it, so that it can be moved.
+    names = [
+        str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())
+        for file in new
+    ]
     kept = [file for file in files_before if (runs / file).exists()]
-    _write_stamp(stamp, {"identity": identity, "done": True, "files": sorted({*files, *kept})})
+    write(done=True, files=sorted({*names, *kept}))
     say(f"{step.name}: done in {time.time() - began:.0f} s")
 
 
-def _read_stamp(path: Path) -> dict[str, Any] | None:
-    """The stored state of a step: its identity when it last began, whether it ended, and the files
-    that it made. None if there is none that can be read, as after a crash of the machine.
-    """
-    try:
-        stamp = json.loads(path.read_text())
-        return {name: stamp[name] for name in ("identity", "done", "files")}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_stamp(path: Path, stamp: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(stamp, indent=1))
-    temporary.replace(path)
-
-
-def move_aside(paths: Iterable[Path]) -> None:
-    """Rename existing paths to NAME.old-DATE, and say so; the reports do not read such records."""
+def _move_aside(paths: Iterable[Path]) -> None:
+    """Rename existing paths to NAME.old-DATE; the reports do not read such records."""
     for path in sorted(paths):
         if path.exists():
             older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
@@ -154,20 +148,6 @@ def move_aside(paths: Iterable[Path]) -> None:
 
 def say(line: str) -> None:
     print(f"== {line}", file=sys.stderr, flush=True)
-
-
-def _written(paths: Iterable[Path], since: float, runs: Path) -> list[str]:
-    """The files at and below `paths`, which may be patterns, that were written since then.
-
-    Those in `runs` are relative to it, so that it can be moved.
-    """
-    found = _matches(paths)
-    files = [file for path in found for file in (path, *path.rglob("*")) if file.is_file()]
-    new = [file for file in files if file.stat().st_mtime >= since - CLOCK_SKEW]
-    return [
-        str(file.relative_to(runs) if file.is_relative_to(runs) else file.absolute())
-        for file in new
-    ]
 
 
 def _matches(paths: Iterable[Path]) -> list[Path]:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,13 +113,6 @@ def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
     assert ["requeue", "4711"] not in cluster.called("scontrol")
 
 
-def test_a_training_that_fails_is_not_requeued(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, nodes=1, srun="exit 3")
-    script = ["bash", SCRIPTS / "pretrain.sbatch"]
-    assert subprocess.run(script, env=cluster.environment, cwd=tmp_path).returncode == 3
-    assert ["requeue", "4711"] not in cluster.called("scontrol")
-
-
 def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
     small_shards: Path, tmp_path: Path
 ) -> None:
@@ -198,13 +190,6 @@ def test_a_job_s_ray_runs_nothing_for_those_who_lack_its_token(tmp_path: Path) -
     assert token not in cluster.calls.read_text()
 
 
-def test_labelling_at_its_limit_is_requeued(tmp_path: Path) -> None:
-    with waiting_job("label_ray", "python", tmp_path) as (job, cluster):
-        job.send_signal(signal.SIGUSR1)
-        assert job.wait(timeout=60) == EXIT_CODE
-    assert ["requeue", "4711"] in cluster.called("scontrol")
-
-
 @pytest.mark.parametrize(
     ("script", "waits_for"), [("pretrain", "srun"), ("label_ray", "python")], ids=lambda name: name
 )
@@ -214,36 +199,3 @@ def test_a_cancelled_job_is_not_requeued(script: str, waits_for: str, tmp_path: 
         os.killpg(job.pid, signal.SIGTERM)
         assert job.wait(timeout=60) not in (0, EXIT_CODE)
     assert ["requeue", "4711"] not in cluster.called("scontrol")
-
-
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions and what follows each, with continued lines joined."""
-    text = (SCRIPTS / "Dockerfile").read_text()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    joined = "\n".join(lines).replace("\\\n", " ")
-    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in joined.splitlines()]
-
-
-def test_the_image_s_commands_are_shell_and_install_what_this_project_has() -> None:
-    names = [name for name, _ in instructions()]
-    assert names[:2] == ["ARG", "FROM"]
-    assert set(names) <= {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "ENV", "CMD"}
-    commands = "\n".join(content for name, content in instructions() if name == "RUN")
-    subprocess.run(["sh", "-n"], input=commands, text=True, check=True)
-    ((extras,),) = [re.findall(r"-e '\.\[(.+)\]'", commands)]
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert {*extras.split(",")} <= project["optional-dependencies"].keys()
-    (cmd,) = [json.loads(content) for name, content in instructions() if name == "CMD"]
-    for module in [cmd[2], *re.findall(r"-m (catlip\S+)", commands)]:
-        path = REPOSITORY / module.replace(".", "/")
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
-
-
-@pytest.mark.parametrize(("index", "words"), [("", []), ("URL", ["--index-url", "URL"])])
-def test_torch_comes_with_cuda_unless_another_index_is_given(index: str, words: list[str]) -> None:
-    (install,) = [content for _, content in instructions() if "torchvision" in content]
-    script = f'pip() {{ printf "%s\\n" "$@"; }}; {install}'
-    done = subprocess.run(
-        ["sh", "-c", script], env={"TORCH_INDEX": index}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["install", "--no-cache-dir", *words, "torch", "torchvision"]

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU by its datasheet.
-
-    Attributes:
-        memory_gb: of the device, in the vendor's GB.
-        tflops: dense, by precision; fp32 without tensor cores.
-        link: how it is usually connected, one of LINKS.
+    """One GPU by its datasheet: the vendor's GB of memory; dense TFLOP/s by precision, fp32
+    without tensor cores; and how it is usually connected, one of LINKS.
     """
 
     memory_gb: float
@@ -77,43 +73,24 @@ class Link:
         return gb_s, max(self.node_latency_us, self.network_latency_us)
 
     def node_ms(self, size_bytes: float) -> float:
-        """Milliseconds of a message in a node."""
         return self.node_latency_us / 1e3 + size_bytes / self.node_gb_s / 1e6
 
     def network_ms(self, size_bytes: float) -> float:
-        """Milliseconds of a message between nodes."""
         return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
 
 
-LATENCIES = "latencies are assumed, 5 us in a node and 20 us between nodes"
+def _nvlink(node_gb_s: float, network_gb_s: float, source: str) -> Link:
+    latencies = "latencies are assumed, 5 us in a node and 20 us between nodes"
+    source = f"datasheet: {source}; {latencies}"
+    return Link(8, node_gb_s, 5, network_gb_s, 20, source)
+
+
+A100 = "NVIDIA A100 SXM, NVLink 600 GB/s both ways together"
+H100 = "NVIDIA H100 SXM, NVLink 900 GB/s both ways together"
 LINKS = {
-    "a100_8x_nvlink_200gbit": Link(
-        node_devices=8,
-        node_gb_s=300,
-        node_latency_us=5,
-        network_gb_s=25,
-        network_latency_us=20,
-        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; DGX A100, a 200 "
-        f"Gbit/s adapter per GPU; {LATENCIES}",
-    ),
-    "a100_8x_nvlink_50gbit": Link(
-        node_devices=8,
-        node_gb_s=300,
-        node_latency_us=5,
-        network_gb_s=6.25,
-        network_latency_us=20,
-        source="datasheet: NVIDIA A100 SXM, NVLink 600 GB/s both ways together; AWS p4d.24xlarge, "
-        f"400 Gbit/s per 8 GPUs; {LATENCIES}",
-    ),
-    "h100_8x_nvlink_400gbit": Link(
-        node_devices=8,
-        node_gb_s=450,
-        node_latency_us=5,
-        network_gb_s=50,
-        network_latency_us=20,
-        source="datasheet: NVIDIA H100 SXM, NVLink 900 GB/s both ways together; DGX H100, a 400 "
-        f"Gbit/s adapter per GPU; {LATENCIES}",
-    ),
+    "a100_8x_nvlink_200gbit": _nvlink(300, 25, f"{A100}; DGX A100, a 200 Gbit/s adapter per GPU"),
+    "a100_8x_nvlink_50gbit": _nvlink(300, 6.25, f"{A100}; AWS p4d.24xlarge, 400 Gbit/s per 8 GPUs"),
+    "h100_8x_nvlink_400gbit": _nvlink(450, 50, f"{H100}; DGX H100, a 400 Gbit/s adapter per GPU"),
     "pcie4_8x_100gbit": Link(
         node_devices=8,
         node_gb_s=25,

@@ -39,49 +39,37 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
     """
     if world_size == 1:
         return []
-    of_state = _sharded if factors.parallel == "fsdp" else _replicated
-    of_method = objective_of(factors).exchanges(step_shape(factors, world_size, device_type))
-    return [*of_state(factors, world_size), *of_method]
-
-
-def _replicated(factors: Factors, world_size: int) -> list[Exchange]:
-    """DDP: gradients in buckets, in about the order in which backward makes them; and rank 0's
-    buffers before each forward.
-    """
     objective = objective_of(factors)
     exchange = partial(Exchange, world_size=world_size)
-    backwards: list[Tensor] = [*reversed(list(objective.parameters()))]
-    buckets = dist._compute_bucket_assignment_by_size(backwards, DDP_BUCKETS)[0]
-    size = sum(parameter.nbytes for parameter in backwards)
-    exchanges = [exchange("gradients", "all_reduce", len(buckets), payload_bytes=size)]
-    if buffers := list(objective.buffers()):
-        types = {buffer.dtype for buffer in buffers}
-        size = sum(buffer.nbytes for buffer in buffers)
-        exchanges.append(exchange("buffers", "broadcast", len(types), payload_bytes=size))
-    return exchanges
-
-
-def _sharded(factors: Factors, world_size: int) -> list[Exchange]:
-    """FSDP2: each block's parameters gathered in both passes, those outside of blocks once;
-    gradients scattered once.
-
-    Blocks are gathered in the dtype of autocast, the rest in float32
-    (`catlip.training.parallel.distribute`). A parameter is cut along its first dimension, padded to
-    a multiple of the ranks: a parameter of [1, N, D] is sent W times over.
-    """
-    objective = objective_of(factors)
+    of_method = objective.exchanges(step_shape(factors, world_size, device_type))
+    if factors.parallel == "ddp":
+        # Gradients in buckets, in about the order in which backward makes them; and rank 0's
+        # buffers before each forward.
+        backwards: list[Tensor] = [*reversed(list(objective.parameters()))]
+        buckets = dist._compute_bucket_assignment_by_size(backwards, DDP_BUCKETS)[0]
+        size = sum(parameter.nbytes for parameter in backwards)
+        exchanges = [exchange("gradients", "all_reduce", len(buckets), payload_bytes=size)]
+        if buffers := list(objective.buffers()):
+            types = {buffer.dtype for buffer in buffers}
+            size = sum(buffer.nbytes for buffer in buffers)
+            exchanges.append(exchange("buffers", "broadcast", len(types), payload_bytes=size))
+        return [*exchanges, *of_method]
+    # FSDP2: each block's parameters are gathered in both passes, in the dtype of autocast; those
+    # outside of blocks once, in float32 (`catlip.training.parallel.distribute`); gradients are
+    # scattered once. A parameter is cut along its first dimension, padded to a multiple of the
+    # ranks: a parameter of [1, N, D] is sent W times over.
     inside = {parameter for block in blocks(objective) for parameter in block.parameters()}
-    shares = {p: -(-len(p) // world_size) * p[0].numel() for p in objective.parameters()}
+    parts = {p: -(-len(p) // world_size) * p[0].numel() for p in objective.parameters()}
     gathered = sum(
-        n * (2 * product_bytes(factors) if p in inside else FLOAT32) for p, n in shares.items()
+        n * (2 * product_bytes(factors) if p in inside else FLOAT32) for p, n in parts.items()
     )
-    scattered = sum(shares.values()) * FLOAT32 * world_size
+    scattered = sum(parts.values()) * FLOAT32 * world_size
     number = len(blocks(objective))
-    exchange = partial(Exchange, world_size=world_size)
     return [
         exchange("parameters", "all_gather", 2 * number + 1, payload_bytes=gathered),
         exchange("gradients", "reduce_scatter", number + 1, payload_bytes=scattered),
         exchange("norm", "all_reduce", 1, payload_bytes=FLOAT32),
+        *of_method,
     ]
 
 
@@ -102,8 +90,7 @@ def exchange_ms(exchange: Exchange, link: Link) -> float:
 
 
 def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Milliseconds of a reduce_scatter of `total_bytes`, or of an all_gather whose result is that
-    large.
+    """A reduce_scatter of `total_bytes`, or an all_gather whose result is that large.
 
     (g-1) (alpha_node + S/g / beta_node) in the node, then (m-1) (alpha_net + S/(g m) / beta_net)
     between nodes.
@@ -128,9 +115,7 @@ def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 
 def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """A pipeline through all devices, as slow as its slowest link: a latency for each hop, and the
-    bytes once.
-    """
+    """A pipeline through all devices: a latency for each hop, and the bytes once."""
     g, m = link.levels(devices)
     gb_s, _ = link.slowest(devices)
     hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
@@ -139,10 +124,7 @@ def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
 
 def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
     """SigLIP's exchange of a step: captions travel round a ring of all devices in both directions
-    at once, and their gradients travel back.
-
-    2 ceil((n-1)/2) rounds, each as slow as the slowest link: that many latencies, and all the bytes
-    that one device sends.
+    at once, and their gradients travel back, in 2 ceil((n-1)/2) rounds.
     """
     gb_s, latency_us = link.slowest(devices)
     return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
@@ -152,10 +134,7 @@ def fit(
     sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int
 ) -> tuple[float, float]:
     """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least
-    squares of the relative error.
-
-    t = 2 (n-1) alpha + 2 (n-1)/n S / beta. A latency or time per byte that comes out negative is
-    set to zero.
+    squares of the relative error; neither below zero.
     """
     sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
     steps = 2 * (devices - 1)

@@ -33,18 +33,13 @@ MLP_RATIO = 4  # both towers
 
 
 def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """FLOPs of one device in one training step: forward and backward, heads and similarities
-    included, without the optimizer.
-
-    Args:
-        world_size: devices; a contrastive loss compares with the pairs of all.
-        recompute: add what the backward pass computes again. Model FLOPs utilisation (MFU) leaves
-            it out.
+    """FLOPs of one of `world_size` devices in one training step: forward and backward, heads and
+    similarities included, without the optimizer; with `recompute`, also what the backward pass
+    computes again, which model FLOPs utilisation (MFU) leaves out.
     """
     objective = objective_of(factors)
-    once = training_flops(
-        image_products(factors.model, factors.resolution, factors.patch_drop_rate)
-    )
+    images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
+    once = training_flops(images)
     if objective.text:
         once += training_flops(text_products(objective.text))
     heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
@@ -72,11 +67,8 @@ def recomputed_flops(factors: Factors) -> int:
 def mean_flops_per_sample(
     factors: Factors, sizes: Sequence[ImageSize], world_size: int = 1, recompute: bool = False
 ) -> float:
-    """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly: the
-    FLOPs of one step at each size, divided by their samples.
-
-    Args:
-        factors: resolution and batch size are taken from `sizes` (`catlip.recipes.Recipe.sizes()`).
+    """FLOPs per sample with a multi-scale sampler that draws a step's image size uniformly from
+    `sizes` (`catlip.recipes.Recipe.sizes()`): those of one step at each, divided by their samples.
     """
     steps = [replace(factors, resolution=size.resolution, batch_size=size.batch) for size in sizes]
     flops = sum(step_flops(step, world_size, recompute) for step in steps)
@@ -89,19 +81,15 @@ def image_flops(model: str, resolution: int, patch_drop_rate: float = 0.0) -> in
 
 
 def text_flops(text: TextTower) -> int:
-    """FLOPs of one caption's forward pass through the text tower, projection included. The text
-    tower of ViT-B/16: 6.0e9.
-    """
+    """FLOPs of one caption's forward pass through the text tower. That of ViT-B/16: 6.0e9."""
     return forward_flops(text_products(text))
 
 
 def forward_flops(products: Iterable[Matmul]) -> int:
-    """FLOPs of the forward pass."""
     return sum(product.flops for product in products)
 
 
 def training_flops(products: Iterable[Matmul]) -> int:
-    """FLOPs of the forward and the backward pass."""
     return sum(product.flops * (1 + product.trained_operands) for product in products)
 
 
@@ -114,7 +102,6 @@ def num_tokens(model: str, resolution: int, patch_drop_rate: float = 0.0) -> int
 
 
 def tokens_of(factors: Factors) -> int:
-    """`num_tokens` of these factors."""
     return num_tokens(factors.model, factors.resolution, factors.patch_drop_rate)
 
 
@@ -141,7 +128,6 @@ def stem_products(model: str, resolution: int) -> list[Matmul]:
 
 
 def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
-    """The products of one sample in one transformer block."""
     per_head = width // heads
     return {
         "qkv": Matmul(tokens, width, 3 * width),
@@ -154,7 +140,6 @@ def block_products(tokens: int, width: int, heads: int) -> dict[str, Matmul]:
 
 
 def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) -> list[Matmul]:
-    """The products of one image in the encoder."""
     shape = ENCODERS[model]
     tokens = num_tokens(model, resolution, patch_drop_rate)
     block = block_products(tokens, shape.width, shape.heads)
@@ -177,9 +162,7 @@ def _objective(method: str, model: str, resolution: int, num_classes: int) -> Ob
 
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    return _objective(
-        factors.method, factors.model, factors.resolution, num_classes=factors.num_classes
-    )
+    return _objective(factors.method, factors.model, factors.resolution, factors.num_classes)
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

@@ -31,6 +31,7 @@ from bench.arithmetic.flops import (
 )
 from bench.measuring.factors import ON_A_CPU, Factors
 from bench.memory.tensors import TOWERS
+from catlip.architectures import Architecture
 from catlip.costs import FLOAT32, TextTower
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
 from catlip.training.parallel import AUTOCAST
@@ -78,21 +79,19 @@ def activation_bytes(
     factors: Factors, world_size: int = 1, device_type: str = "cuda"
 ) -> dict[str, float]:
     """What autograd keeps on one device between the forward and the backward pass, without the
-    batch and the parameters.
-
-    Args:
-        world_size: devices; a contrastive loss holds the embeddings of all, and similarities to
-            them.
-        device_type: "cuda" or "cpu", whose kernels and autocast differ a little.
-    Returns: bytes by part: image_encoder, text_tower, and logits (heads, embeddings, logits and
-        targets).
+    batch and the parameters: bytes by part, where `logits` are heads, embeddings, logits and
+    targets. A contrastive loss holds the embeddings of all devices, and similarities to them.
     """
-    objective = objective_of(factors)
+    objective, shape = objective_of(factors), ENCODERS[factors.model]
     heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
+    # Of the features. In fp32 the class token is a view of all normalised tokens, which keeps them.
+    wide = product_bytes(factors)
+    views = wide == FLOAT32 and shape.pool == "token"
+    features = wide * factors.batch_size * shape.width * (tokens_of(factors) if views else 1)
     return {
         "image_encoder": image_bytes(factors, device_type),
         "text_tower": text_bytes(factors, objective.text, device_type) if objective.text else 0,
-        "logits": head_input_bytes(factors) + heads,
+        "logits": features + heads,
     }
 
 
@@ -112,73 +111,58 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     numbers = parameters(factors)
     gradients = {part: FLOAT32 * number for part, number in numbers.items()}
     copies = step.copies_bytes(block_weights(shape.width))
-    block = copies + batch * image_block_bytes(factors, device_type)
+    tokens = tokens_of(factors)
+    block = copies + batch * block_bytes(factors, tokens, shape, device_type)
     again, cached = (block, shape.depth * copies) if factors.checkpointing else (0, 0)
-    naive_heads = shape.heads if factors.attention == "naive" else 0
-    working = batch * working_bytes(
-        factors, tokens_of(factors), shape.width, naive_heads=naive_heads
-    )
-    text_working = 0
-    if text := objective.text:
-        text_working = batch * working_bytes(factors, text.context, text.width, naive_heads=0)
+
+    def working(tokens: int, width: int, naive_heads: int = 0) -> int:
+        """In the middle of a block's backward pass: gradients of the residual stream, and of the
+        MLP's hidden layer or of attention.
+        """
+        hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
+        return batch * tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
+
+    of_images = working(tokens, shape.width, shape.heads if factors.attention == "naive" else 0)
+    of_texts = working(text.context, text.width) if (text := objective.text) else 0
     moments = (
         # Autocast drops its copies after the loss.
         sum(kept.values()) + cached + objective.loss_bytes(step),
         kept["image_encoder"]
         + kept["text_tower"]
         + gradients["head"]
-        + max(text_working, step.copies_bytes(numbers["head"]), kept["logits"]),
-        kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + working,
-        sum(gradients.values()) + block + working,
+        + max(of_texts, step.copies_bytes(numbers["head"]), kept["logits"]),
+        kept["image_encoder"] + gradients["text_tower"] + gradients["head"] + again + of_images,
+        sum(gradients.values()) + block + of_images,
     )
     pixels = 3 * batch * factors.resolution**2
     stays = state["parameters"] + state["buffers"] + state["optimizer"] + state["average"]
     return stays + pixels + max(moments)
 
 
-def working_bytes(factors: Factors, tokens: int, width: int, naive_heads: int) -> int:
-    """Bytes of one sample in the middle of a block's backward pass: gradients of the residual
-    stream, and of the MLP's hidden layer or of attention.
-    """
-    hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
-    return tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
-
-
 def block_bytes(
-    factors: Factors, tokens: int, width: int, heads: int, attention: str, device_type: str
+    factors: Factors, tokens: int, shape: Architecture | TextTower, device_type: str
 ) -> int:
-    """Bytes kept of one sample in one block."""
+    """Bytes kept of one sample in one block; the text tower's attention is always fused."""
     wide = product_bytes(factors)
-    if attention == "sdpa":
+    if factors.attention == "sdpa" or isinstance(shape, TextTower):
         row = FLOAT32  # the logarithm of the softmax's sum
     elif device_type == "cuda" and factors.precision in AUTOCAST:
         # Autocast computes the softmax in float32 there, and the product needs it in 16 bits.
         row = tokens * (FLOAT32 + wide)
     else:
         row = tokens * wide
-    return tokens * (2 * FLOAT32 * width + BLOCK_NUMBERS * wide * width + row * heads)
-
-
-def image_block_bytes(factors: Factors, device_type: str) -> int:
-    """Bytes kept of one image in one block of the image encoder."""
-    shape = ENCODERS[factors.model]
-    return block_bytes(
-        factors,
-        tokens_of(factors),
-        shape.width,
-        heads=shape.heads,
-        attention=factors.attention,
-        device_type=device_type,
-    )
+    numbers = (2 * FLOAT32 + BLOCK_NUMBERS * wide) * shape.width
+    return tokens * (numbers + row * shape.heads)
 
 
 def image_bytes(factors: Factors, device_type: str) -> int:
     """Bytes kept in the image encoder, for the whole batch."""
     shape = ENCODERS[factors.model]
     residual = FLOAT32 * tokens_of(factors) * shape.width
-    one, copied = residual, stem_weights(factors)
+    stem = stem_products(factors.model, factors.resolution)
+    one, copied = residual, sum(product.inner * product.columns for product in stem)
     if not factors.checkpointing:
-        one = image_block_bytes(factors, device_type)
+        one = block_bytes(factors, tokens_of(factors), shape, device_type)
         copied += shape.depth * block_weights(shape.width)
     # The input of the final norm; after pooling it has one row.
     last = residual if shape.pool == "token" else FLOAT32 * shape.width
@@ -190,31 +174,13 @@ def image_bytes(factors: Factors, device_type: str) -> int:
 
 
 def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
-    """Bytes kept in the text tower, for the whole batch; its attention is always fused, and it is
-    not checkpointed.
-    """
-    one = block_bytes(
-        factors,
-        text.context,
-        text.width,
-        heads=text.heads,
-        attention="sdpa",
-        device_type=device_type,
-    )
+    """Bytes kept in the text tower, for the whole batch; it is not checkpointed."""
+    one = block_bytes(factors, text.context, text, device_type)
     if device_type == "cuda":
         one += ATTENTION_COPY * product_bytes(factors) * text.context * text.width
     per_caption = text.depth * one + FLOAT32 * text.context * text.width
     copied = text.depth * block_weights(text.width) + text.width * text.joint
     return factors.batch_size * per_caption + step_shape(factors).copies_bytes(copied)
-
-
-def head_input_bytes(factors: Factors) -> int:
-    """Bytes kept of the image features. In fp32 the class token is a view of all normalised tokens,
-    which keeps all of them.
-    """
-    shape, wide = ENCODERS[factors.model], product_bytes(factors)
-    views = wide == FLOAT32 and shape.pool == "token"
-    return wide * factors.batch_size * shape.width * (tokens_of(factors) if views else 1)
 
 
 def stem_numbers(factors: Factors) -> int:
@@ -233,14 +199,6 @@ def stem_numbers(factors: Factors) -> int:
     strides = (4, 8, 16)
     of_blocks = sum(w * (side // s) ** 2 for w, s in zip(blocks, strides, strict=True))
     return pixels + 2 * first * (side // 2) ** 2 + 5 * of_blocks
-
-
-def stem_weights(factors: Factors) -> int:
-    """Weights of a stem's convolutions."""
-    return sum(
-        product.inner * product.columns
-        for product in stem_products(factors.model, factors.resolution)
-    )
 
 
 def block_weights(width: int) -> int:
@@ -266,16 +224,13 @@ def in_turns_bytes(steps: Sequence[Factors]) -> float:
     gradients included, and what one of them takes beyond its own state.
     """
     states = [sum(state_bytes(step).values()) for step in steps]
-    own = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
-    return sum(states) + max(0.0, own)
+    working = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
+    return sum(states) + max(0.0, working)
 
 
 def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:
     """The batch with which these steps can take turns on a device: `most`, halved until they fit;
     at least 1.
-
-    Args:
-        steps: their batch sizes are ignored.
     """
     images = most
     while images > 1 and (

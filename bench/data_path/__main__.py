@@ -61,11 +61,6 @@ def main(config: DataPathBench) -> None:
             "normalised floats"
         )
     print_tables([result.rates_table(measured)])
-    for peer, gap in measured.measured.pixel_difference.items():
-        print(
-            f"pixels of ours and {peer}: {gap.mean:.3f} grey levels apart on average, "
-            f"{gap.max:.0f} at most"
-        )
     print(f"wrote {record.path}")
 
 

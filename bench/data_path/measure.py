@@ -1,8 +1,7 @@
 """Times decoders and loaders over the same photographs, by processor time.
 
 Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop; only
-open_clip's own transform draws its own. Decodes of the whole picture are timed beside them, to show
-what a decoder costs when nothing is cropped or resized.
+open_clip's own transform draws its own.
 """
 
 import gc
@@ -19,6 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,12 +31,10 @@ from torchvision.transforms.v2 import functional as F
 
 from bench.data_path import result
 from bench.data_path.__main__ import DataPathBench
-from bench.data_path.photographs import cut, shipped_photographs
 from bench.measuring.statistics import ratio, summarise
 from catlip.cli import InputError, choose
 from catlip.data.augment import Augmentation, crop_box, draws_at, random_crop
 from catlip.data.decode import FORMATS, open_picture
-from catlip.data.jpeg import decode_rows, find_frame
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
@@ -48,6 +46,11 @@ Decoder = Callable[[bytes, NDArray[np.float64]], object]
 WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
+# Width and height in pixels, as measured on 300 photographs of the web.
+MEAN_SIZE, SPREAD = (466, 390), (100, 90)
+MIN_SIDE = 128
+QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
+SUBSAMPLED_FRACTION = 0.75  # with chroma of half the resolution, as most cameras save it
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
@@ -78,23 +81,48 @@ def read_images(config: DataPathBench) -> list[bytes]:
     return [path.read_bytes() for path in paths[: max(SHARDS, config.num_images)]]
 
 
+def shipped_photographs() -> list[Path]:
+    """The photographs that this project ships as backgrounds; 512 pixels wide."""
+    return sorted(Path(str(files("catlip.data.starter") / "backgrounds")).glob("*.jpg"))
+
+
+def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
+    """`count` JPEGs of the sizes that are usual on the web, cut from each photograph in turn, never
+    enlarged; the same bytes every time.
+    """
+    random = np.random.default_rng(seed)
+    encoded = []
+    for number in range(count):
+        with Image.open(sources[number % len(sources)], formats=FORMATS) as opened:
+            picture = opened.convert("RGB")
+        sides = np.maximum(MIN_SIDE, random.normal(MEAN_SIZE, SPREAD))
+        # Source pixels per pixel of the largest possible cut.
+        largest = (np.array(picture.size) / sides).min()
+        sides = sides * min(1, largest)
+        zoom = max(1, largest * random.uniform(0.5, 1))
+        left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)
+        box = (left, top, *np.minimum(picture.size, (left, top) + sides * zoom))
+        size = round(sides[0]), round(sides[1])
+        small = picture.resize(size, Image.Resampling.LANCZOS, box=box)
+        chroma = "4:2:0" if random.random() < SUBSAMPLED_FRACTION else "4:4:4"
+        quality, buffer = int(random.integers(*QUALITIES, endpoint=True)), io.BytesIO()
+        small.save(buffer, "JPEG", quality=quality, subsampling=chroma)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
 def decoders(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
     """Milliseconds of processor time per image of each decoder in turns; one round before them is
     not counted. What belongs to loaders stays empty.
     """
     torch.set_num_threads(1)
     draws = draws_at(0, 0, len(images))
-    timed = {"ours": our_decoder(config.resolution)}
+    timed: dict[str, Decoder] = {"ours": partial(our_decoder, resolution=config.resolution)}
     for name in config.peers:
         with suppress(*NO_DECODER):
             decode = PEERS[name](config.resolution)
             decode(images[0], draws[0])
             timed[name] = decode
-    peers = [name for name in config.peers if name in timed]
-    crops = dict(timed)
-    timed["ours, whole picture"] = lambda encoded, _: _decode_whole(encoded)
-    for name in (peer for peer in peers if peer in WHOLE_DECODERS):
-        timed[f"{name}, whole picture"] = _uncropped(WHOLE_DECODERS[name]())
     taken: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
@@ -114,30 +142,13 @@ def decoders(config: DataPathBench, images: list[bytes], record: Record) -> resu
             for name, values in taken.items()
             if name != "ours"
         },
-        pixel_difference={
-            name: pixel_difference(crops["ours"], crops[name], images)
-            for name in peers
-            if name != "open_clip"  # which draws a crop of its own
-        },
         images=result.Images(
             count=len(images),
             mean_width=width,
             mean_height=height,
             mean_kib=sum(map(len, images)) / len(images) / 2**10,
         ),
-        not_run={name: INSTALL[name] for name in config.peers if name not in peers},
-    )
-
-
-def pixel_difference(decode: Decoder, peer: Decoder, images: list[bytes]) -> result.PixelDifference:
-    """Mean and greatest absolute difference of two decoders' crops, in grey levels of 0 to 255."""
-    gaps = []
-    for given in zip(images, draws_at(0, 0, len(images)), strict=True):
-        one, other = (np.asarray(each(*given), dtype=np.int16) for each in (decode, peer))
-        gaps.append(np.abs(one - other))
-    return result.PixelDifference(
-        mean=float(np.mean([gap.mean() for gap in gaps])),
-        max=float(max(gap.max() for gap in gaps)),
+        not_run={name: INSTALL[name] for name in config.peers if name not in timed},
     )
 
 
@@ -154,7 +165,12 @@ def loaders(
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is cached here is of no use later
-        write_shards(images, Path(folder, "shards"))
+        for shard in range(SHARDS):
+            samples = (
+                (f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"})
+                for i in range(shard, len(images), SHARDS)
+            )
+            write_shard(Path(folder, "shards", f"{shard}.tar"), samples)
         rounds = range(config.loader_rounds)
         for _, workers, name in itertools.product(rounds, config.workers, names):
             row = f"{name}, {workers} workers"
@@ -176,31 +192,22 @@ def loaders(
     )
 
 
-def write_shards(images: list[bytes], folder: Path) -> None:
-    for number in range(SHARDS):
-        samples = (
-            (f"{i:06d}", {"jpg": images[i], "txt": b"a photograph"})
-            for i in range(number, len(images), SHARDS)
-        )
-        write_shard(folder / f"{number}.tar", samples)
-
-
 def images_per_s(load: Callable[[], Iterator[object]], title: str, quiet: bool) -> float:
     """Images per second of processor time, this process's and its workers'."""
+
+    def processor_s() -> float:
+        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
     gc.freeze()  # the collection below need not look at what was there before
-    start, count = _processor_s(), 0
+    start, count = processor_s(), 0
     batches = load()
     for _ in progress(batches, title, unit="batch", leave=False, disable=quiet):
         count += BATCH
     del batches
     gc.collect()  # ends the workers, and their time counts from then on
     gc.unfreeze()
-    return count / (_processor_s() - start)
-
-
-def _processor_s() -> float:
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return count / (processor_s() - start)
 
 
 def our_loader(
@@ -235,18 +242,8 @@ def open_clip_loader(
     return iter(info.dataloader)
 
 
-def our_decoder(resolution: int) -> Decoder:
-    """This project's decoder, as the loader uses it."""
-    return lambda encoded, draws: random_crop(encoded, resolution, AUGMENTATION, draws=draws)
-
-
-def _decode_whole(encoded: bytes) -> NDArray[np.uint8] | None:
-    frame = find_frame(encoded)
-    return decode_rows(encoded, frame, frame.height) if frame else None
-
-
-def _uncropped(decode: WholeDecoder) -> Decoder:
-    return lambda encoded, _: np.asarray(decode(encoded))
+def our_decoder(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> NDArray[np.uint8]:
+    return random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
 def _pillow() -> WholeDecoder:

@@ -3,7 +3,7 @@ use.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from catlip.results.blocks import Section, Text, to_fill
 from catlip.results.caveats import with_warning
@@ -16,14 +16,6 @@ from catlip.table import Cell, Table, clipped, shown
 
 DATA_PATH = "python -m bench.data_path"
 MAX_ROWS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelDifference:
-    """How much the crops of two decoders differ, in grey levels of 0 to 255."""
-
-    mean: float
-    max: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +45,6 @@ class DataPath(Kind):
     decoders: dict[str, Summary]
     loaders: dict[str, Summary]
     ratios: dict[str, Interval]
-    pixel_difference: dict[str, PixelDifference] = field(default_factory=dict)
     images: Images
     not_run: dict[str, str]
 
@@ -71,7 +62,6 @@ def data_path_section(records: Records) -> Section:
 
 
 def rates_table(run: Run[DataPath]) -> Table:
-    """The rates on one core, with the ratios of ours to them."""
     rates, images = run.measured, run.measured.images
     rows: list[Sequence[Cell]] = [[Cell("Decoding, with a random resized crop")]]
     for name, rate in list(rates.decoders.items())[:MAX_ROWS]:

@@ -47,7 +47,7 @@ def main(config: LabelAccuracy) -> None:
         prompts = draw_prompts(config.max_prompts)
         outcomes = measure(config.rules, prompts, config.quiet)
         measured = record.measured(fill(record, prompts, outcomes))
-    print_tables([*result.accuracy_table(measured), result.causes_table(measured)])
+    print_tables(result.accuracy_table(measured))
     print(f"wrote {record.path}")
 
 

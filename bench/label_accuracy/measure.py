@@ -104,7 +104,7 @@ def fill(
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
     differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
     record.samples["classes"] = list(classes)
-    record.samples["synsets"] = list(map(_names, classes.values()))
+    record.samples["synsets"] = [names_of(synsets) for synsets in classes.values()]
     for kind in KINDS:
         of_kind = sentences[sentences.kind == kind]
         first = of_kind[of_kind.rule == rules[0]].groupby("name", sort=False).exact.sum()
@@ -132,13 +132,8 @@ def fill(
 
 
 def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
-    """Counts and shares over all sentences, each share with its interval.
-
-    Args:
-        counts: COUNTED of each class.
-    """
+    """Counts and fractions over all sentences; `counts` are COUNTED of each class."""
     prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
-    missed = sentences[sentences.cause == OTHER_SENSE]
     return Judged(
         classes=len(counts),
         prompts=int(prompts.sum()),
@@ -148,9 +143,7 @@ def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
         labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
         without_label=int(counts.without_label.sum()),
         classes_never_found=int((counts.exact == 0).sum()),
-        classes_found_in_half=int((2 * counts.exact >= prompts).sum()),
         causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
-        other_sense_labelled=int(missed.labelled.sum()),
     )
 
 
@@ -166,7 +159,7 @@ def _missenses(classes: dict[str, frozenset[int]], sentences: pd.DataFrame) -> A
         Missense(
             name=name,
             word=word,
-            right=_names(classes[name]),
+            right=names_of(classes[name]),
             chosen=chosen,
             prompts=int(count),
             labelled=int(labelled),
@@ -176,7 +169,7 @@ def _missenses(classes: dict[str, frozenset[int]], sentences: pd.DataFrame) -> A
     return msgspec.to_builtins(rows)
 
 
-def _names(synsets: Iterable[int]) -> str:
+def names_of(synsets: Iterable[int]) -> str:
     return " or ".join(nouns().name(synset) for synset in sorted(synsets))
 
 
@@ -200,9 +193,17 @@ def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> Miss:
     """
     names = frozenset().union(*map(lemmas, prompt.synsets))
     right = {nouns().name(synset) for synset in prompt.synsets}
-    misses = [
-        _of_word(word, names, right) for word in words if word.token in names or word.lemma in names
-    ]
+    misses = []
+    for word in words:
+        if word.lemma in names and word.synset in right:
+            cause = TAG_CAUSES.get(word.tag[:2], TAGGED_OTHERWISE) if word.tag else NAMED_OTHERWISE
+        elif word.lemma in names:
+            cause = OTHER_SENSE
+        elif word.token in names:
+            cause = OTHER_BASE
+        else:
+            continue
+        misses.append(Miss(cause, word.lemma, word.synset))
     misses += _of_runs(words, names, joins)
     # The published name of the class may not be in WordNet.
     is_named = prompt.name.lower() in prompt.text.lower()
@@ -221,23 +222,6 @@ def lemmas(synset: int) -> frozenset[str]:
     return frozenset(word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
 
 
-def _of_word(word: Word, names: frozenset[str], right: set[str]) -> Miss:
-    """Why a word (or a run of words, under the rule that joins them) did not give the class that it
-    names.
-    """
-    if word.lemma not in names:
-        cause = OTHER_BASE
-    elif word.synset not in right:
-        cause = OTHER_SENSE
-    else:
-        cause = _of_tag(word.tag) if word.tag else NAMED_OTHERWISE
-    return Miss(cause, word.lemma, word.synset)
-
-
-def _of_tag(tag: str) -> str:
-    return TAG_CAUSES.get(tag[:2], TAGGED_OTHERWISE)
-
-
 def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Iterator[Miss]:
     """A miss for each run of tokens that names the class but is not one of `words`."""
     tokens = [(token, word) for word in words for token in word.token.split("_")]
@@ -251,5 +235,5 @@ def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Itera
             elif any("_" in word.token for word in within):
                 cause = JOINED
             else:
-                cause = _of_tag(within[-1].tag)
+                cause = TAG_CAUSES.get(within[-1].tag[:2], TAGGED_OTHERWISE)
             yield Miss(cause, lemma)

@@ -45,11 +45,8 @@ class Judged:
     Attributes:
         exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or is
             at most 1 or 2 steps from a label in WordNet's graph.
-        classes_never_found, classes_found_in_half: number of classes that are a label of none of
-            their sentences, and of at least half of them.
+        classes_never_found: number of classes that are a label of none of their sentences.
         causes: why a class was missed -> number of sentences.
-        other_sense_labelled: number of sentences in which another sense of the class's word is a
-            label.
     """
 
     classes: int | None = None
@@ -60,9 +57,7 @@ class Judged:
     labels_per_prompt: float
     without_label: int
     classes_never_found: int
-    classes_found_in_half: int
     causes: dict[str, int]
-    other_sense_labelled: int | None = None
 
 
 class Missense(msgspec.Struct, frozen=True, rename={"name": "class"}):
@@ -95,22 +90,16 @@ class LabelAccuracy(Kind):
     differences: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
     @property
-    def judged_rules(self) -> list[str]:
-        """The rules that were judged, the known ones first."""
-        return sorted(self.rules, key=rule_rank)[:MAX_RULES]
-
-    @property
     def by_kind(self) -> dict[str, dict[str, Judged]]:
-        """Kind of sentence -> rule -> how well it labels them, in the order of the first rule."""
+        """Kind of sentence -> rule, the known ones first -> how well it labels them."""
         kinds: dict[str, dict[str, Judged]] = {}
-        for rule in self.judged_rules:
+        for rule in sorted(self.rules, key=rule_rank)[:MAX_RULES]:
             for kind, judged in self.rules[rule].items():
                 kinds.setdefault(kind, {})[rule] = judged
         return dict(list(kinds.items())[:MAX_KINDS])
 
 
 def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
-    """What the page shows of each scale: figures, and the table of accuracy."""
     words = (
         "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
@@ -136,9 +125,6 @@ ACCURACY_COLUMNS: dict[str, Callable[[Judged, str], Cell]] = {
 
 
 def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
-    """Rules side by side: fractions of sentences with their intervals, with one group of rows per
-    kind of sentence.
-    """
     measured, rows = run.measured, []
     for kind, by_rule in measured.by_kind.items():
         count = next(iter(by_rule.values())).prompts
@@ -170,24 +156,6 @@ def _percent_cell(share: Interval, anchor: str) -> Cell:
     return number_cell(100 * share.value, 1, anchor, small=small)
 
 
-def causes_table(run: Run[LabelAccuracy]) -> Table:
-    """Why the class is missed, in % of the sentences of the first kind, one column per rule; for
-    the terminal.
-    """
-    kind, by_rule = next(iter(run.measured.by_kind.items()))
-    rows = [
-        [Cell(cause), *(number_cell(percents.get(rule, 0), 1) for rule in by_rule)]
-        for cause, percents in _causes(by_rule).items()
-    ]
-    also = [
-        100 * (judged.other_sense_labelled or 0) / judged.prompts for judged in by_rule.values()
-    ]
-    words = "(missed, and the other synset of its word is a label)"
-    rows.append([Cell(words), *(number_cell(percent, 1) for percent in also)])
-    columns = [f"Why the class is missed, % of the {kind}s", *by_rule]
-    return Table("label_misses", "Why the class is missed", columns, rows=rows)
-
-
 def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
     """Cause -> rule -> the sentences that it makes the rule miss, in %; the most frequent first."""
     causes: dict[str, dict[str, float]] = {}
@@ -199,9 +167,7 @@ def _causes(by_rule: dict[str, Judged]) -> dict[str, dict[str, float]]:
 
 
 def accuracy_figures(run: Run[LabelAccuracy], suffix: str = "") -> list[Figure]:
-    """Two figures for the first kind of sentence: how often the class is found, with intervals, and
-    the causes of the misses.
-    """
+    """For the first kind of sentence: how often the class is found, and why it is missed."""
     by_rule = next(iter(run.measured.by_kind.values()), {})
     percents: Percents = {title: {} for title in SHARES.values()}
     for rule, judged in by_rule.items():

@@ -42,7 +42,7 @@ class Labelling:
 
 
 def main(config: Labelling) -> None:
-    """Measure, print, write the record after each part that was measured."""
+    """Measure, print, write the record after each rule."""
     from dataclasses import replace
 
     from bench.labelling import measure, result
@@ -50,14 +50,16 @@ def main(config: Labelling) -> None:
     from catlip.table import print_tables
 
     captions = measure.descriptions()
-    speed = result.LabellingSpeed(captions=measure.describe(captions), rules={})
+    words = sum(len(caption.split()) for caption in captions) / len(captions)
+    described = result.Captions(distinct=len(set(captions)), words=words)
+    speed = result.LabellingSpeed(captions=described, rules={})
     with Record(config.out, result.LabellingSpeed, config) as record:
         for rule in config.rules:
-            for of_rule, taken in measure.parts(rule, captions, config):
-                record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
-                speed = replace(speed, rules=speed.rules | {rule: of_rule})
-                record.metrics = speed.metrics()
-                record.save()
+            of_rule, taken = measure.measure_rule(rule, captions, config)
+            record.samples |= {f"{rule}_{name}_us": times for name, times in taken.items()}
+            speed = replace(speed, rules=speed.rules | {rule: of_rule})
+            record.metrics = speed.metrics()
+            record.save()
         measured = record.measured(speed)
     print_tables([*result.per_core_table(measured), *result.command_table(measured)])
     print(f"wrote {record.path}")

@@ -7,8 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 from bench.label_accuracy.prompts import read_prompts
 from bench.labelling import nltk_rules
 from bench.labelling.__main__ import Labelling
-from bench.labelling.result import Captions, Contender, Processes, RuleSpeed
+from bench.labelling.result import Contender, Processes, RuleSpeed
 from bench.measuring.statistics import ratio, summarise
 from catlip.captions import Labeller
 from catlip.cli import InputError
@@ -59,28 +58,7 @@ def descriptions() -> list[str]:
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
 
 
-def describe(captions: Sequence[str]) -> Captions:
-    words = float(np.mean([len(caption.split()) for caption in captions]))
-    return Captions(distinct=len(set(captions)), words=words)
-
-
-def parts(
-    rule: str, captions: Sequence[str], config: Labelling
-) -> Iterator[tuple[RuleSpeed, dict[str, list[float]]]]:
-    """The speed of a rule after each part that was measured, and the raw times per core."""
-    speed, taken = per_core(rule, captions, config)
-    yield speed, taken
-    speed = replace(speed, start_up_s=start_up_s(rule, config.starts))
-    yield speed, taken
-    processes = over_processes(rule, captions, config.scaling_captions, quiet=config.quiet)
-    speed = replace(speed, processes=processes)
-    yield speed, taken
-    for size in config.memory:
-        speed = replace(speed, peak_mib=speed.peak_mib | {size: peak_mib(rule, captions, size)})
-        yield speed, taken
-
-
-def per_core(
+def measure_rule(
     rule: str, captions: Sequence[str], config: Labelling
 ) -> tuple[RuleSpeed, dict[str, list[float]]]:
     """The speed of a rule, and microseconds a caption of each contender in each round."""
@@ -110,6 +88,9 @@ def per_core(
         },
         captions_per_s_per_core=rate,
         core_hours_for_1_3e9_captions=DATACOMP_CAPTIONS / rate / 3600,
+        start_up_s=start_up_s(rule, config.starts),
+        processes=over_processes(rule, captions, config.scaling_captions, quiet=config.quiet),
+        peak_mib={size: peak_mib(rule, captions, size) for size in config.memory},
     )
     return speed, taken
 
@@ -118,30 +99,30 @@ def contenders(rule: str) -> dict[str, LabelAll]:
     """Every way to label by a rule: ours first, then plain NLTK; for the released rule also as the
     released code does it.
     """
+
+    def in_a_loop(label_one: Callable[[str], list[int]]) -> LabelAll:
+        def label(captions: Sequence[str]) -> Labels:
+            labels = [label_one(caption) for caption in captions]
+            counts = np.cumsum([0, *map(len, labels)], dtype=np.uint32)
+            values = [synset for synsets in labels for synset in synsets]
+            return Labels(np.array(values, dtype=np.uint32), counts, {})
+
+        return label
+
     labeller = Labeller(rule)  # it remembers words, as in a long run
     labellers: dict[str, LabelAll] = {
         "ours": lambda captions: label_captions(
             ((str(i), caption) for i, caption in enumerate(captions)), labeller
         ),
-        "nltk": _in_a_loop(PLAIN[rule]),
+        "nltk": in_a_loop(PLAIN[rule]),
     }
     if rule == "corenet":
         # Synsets in random order, so that a key is found at a random position of the list.
         offsets = np.random.default_rng(0).choice(nouns().offsets, RELEASE_CLASSES, replace=False)
         classes = [f"n{offset}" for offset in offsets.tolist()]
-        labellers["nltk_tagged"] = _in_a_loop(nltk_rules.corenet_tagged)
-        labellers["release"] = _in_a_loop(lambda caption: nltk_rules.release(caption, classes))
+        labellers["nltk_tagged"] = in_a_loop(nltk_rules.corenet_tagged)
+        labellers["release"] = in_a_loop(lambda caption: nltk_rules.release(caption, classes))
     return labellers
-
-
-def _in_a_loop(rule: Callable[[str], list[int]]) -> LabelAll:
-    def label(captions: Sequence[str]) -> Labels:
-        labels = [rule(caption) for caption in captions]
-        counts = np.cumsum([0, *map(len, labels)], dtype=np.uint32)
-        values = [synset for synsets in labels for synset in synsets]
-        return Labels(np.array(values, dtype=np.uint32), counts, {})
-
-    return label
 
 
 def one_round(
@@ -202,13 +183,21 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
         for workers in sorted({*(2**n for n in range(cores.bit_length())), cores}):
             out = Path(folder, f"labels-{workers}")
             options = ("--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
-            seconds, _ = _run_label(folder, *options)
+            seconds, _ = run_label(folder, *options)
             rates[workers] = SCALING_SHARDS * per_shard / seconds
             if not quiet:
                 processes = f"{workers} process{'es' * (workers != 1)}"
                 print(f"{rule}: {processes}, {rates[workers]:,.0f} captions/s")
     efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
     return Processes(captions_per_s=rates, efficiency=efficiency)
+
+
+def run_label(*arguments: str) -> tuple[float, float]:
+    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-c", LABEL_AND_PRINT_PEAK, *arguments, "--quiet"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
 
 
 def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
@@ -223,19 +212,4 @@ def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
                 for i, text in enumerate(islice(cycle(captions), size))
             )
         options = ("--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1")
-        return _run_label(str(path), *options)[1]
-
-
-def _run_label(*arguments: str) -> tuple[float, float]:
-    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", LABEL_AND_PRINT_PEAK, *arguments, "--quiet"],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise InputError(
-            f"`python -m catlip.label {' '.join(arguments)}` failed: {done.stderr.strip()}"
-        )
-    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
+        return run_label(str(path), *options)[1]

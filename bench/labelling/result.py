@@ -58,9 +58,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The whole command, by its number of processes. Efficiency is the rate as a fraction of linear
-    scaling.
-    """
+    """The whole command, by its number of processes; efficiency is relative to linear scaling."""
 
     captions_per_s: dict[int, float]
     efficiency: dict[int, float]
@@ -68,12 +66,8 @@ class Processes:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSpeed:
-    """What was timed with one rule.
-
-    Attributes:
-        ratios: "nltk/ours" -> time per caption of NLTK over ours.
-        start_up_s: contender -> seconds from the start of the interpreter to the first label.
-        peak_mib: number of captions -> peak memory of the command.
+    """What was timed with one rule: ratios of times per caption such as "nltk/ours", seconds from
+    the start of the interpreter to the first label, and peak memory by number of captions.
     """
 
     ours: Contender
@@ -127,7 +121,6 @@ class LabellingSpeed(Kind):
 
 
 def labelling_section(main: Setting | None, records: Records) -> Section:
-    """Speed per core and of the whole command, of each scale."""
     words = (
         "The same labels, made in several ways in turns on one core; then the whole command, by "
         "number of processes."
@@ -143,7 +136,6 @@ def labelling_section(main: Setting | None, records: Records) -> Section:
 
 
 def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """Every contender of every rule: its time, its rate, and the ratio of its time to ours."""
     rows: list[list[Cell]] = []
     for rule in run.measured.shown_rules:
         rows.append([Cell(f"Rule {clipped(rule, 24)}")])
@@ -170,61 +162,44 @@ def per_core_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
 
 
 def command_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """Start-up, processes and memory of the whole command, and what 1.3 billion captions would
-    take, one column per rule.
-    """
-    rules, anchor = run.measured.shown_rules, run.anchor
-    if not rules:
+    """Start-up, processes and memory, and what 1.3 billion captions would take, by rule."""
+    speeds = [run.measured.rules[rule] for rule in run.measured.shown_rules]
+    if not speeds:
         return []
-    speeds = [run.measured.rules[rule] for rule in rules]
-    rows: list[list[Cell]] = [[Cell("Start-up to the first label")]]
+    rows: list[list[Cell]] = []
+
+    def row(label: str, values: Iterable[float | None], decimals: int = 0) -> None:
+        cells = [number_cell(value, decimals, run.anchor) for value in values]
+        rows.append([Cell(label), *cells])
+
+    rows.append([Cell("Start-up to the first label")])
     for name, word in (("ours", "ours"), ("nltk", "NLTK")):
         timed = [speed.start_up_s.get(name) for speed in speeds]
-        cells = [number_cell(seconds.median if seconds else None, 2, anchor) for seconds in timed]
-        rows.append([Cell(f"{word} (s)"), *cells])
-    rows += _with_heading("The whole command", _process_rows(speeds, anchor))
-    memory = []
-    for size in _ascending(speed.peak_mib for speed in speeds):
-        cells = [number_cell(speed.peak_mib.get(size), 0, anchor) for speed in speeds]
-        memory.append([Cell(f"peak, {size:,} captions (MiB)"), *cells])
-    rows += _with_heading("Memory", memory)
-    rows += _with_heading(EXTRAPOLATED, _extrapolated_rows(speeds, anchor))
-    columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in rules)]
-    title = f"The labelling command, {run.device}"
-    return [Table(f"labelling_command{suffix}", title, columns, rows=rows)]
-
-
-def _with_heading(heading: str, rows: list[list[Cell]]) -> list[list[Cell]]:
-    return [[Cell(heading)], *rows] if rows else []
-
-
-def _process_rows(speeds: list[RuleSpeed], anchor: str) -> list[list[Cell]]:
-    rows = []
-    for count in _ascending(speed.processes.captions_per_s for speed in speeds if speed.processes):
-        row = [Cell(f"{count} process{'es' * (count != 1)} (captions/s)")]
-        for speed in speeds:
-            rates = speed.processes.captions_per_s if speed.processes else {}
-            efficiency = speed.processes.efficiency.get(count) if speed.processes else None
-            is_part = efficiency is not None and count != 1
-            small = f"{shown(100 * efficiency, 0)} % of linear" if is_part and efficiency else ""
-            row.append(number_cell(rates.get(count), 0, anchor, small=small))
-        rows.append(row)
-    return rows
-
-
-def _extrapolated_rows(speeds: list[RuleSpeed], anchor: str) -> list[list[Cell]]:
-    """Core-hours, and the cores that would finish in one hour; both link to the record of the
-    rate.
-    """
+        row(f"{word} (s)", [seconds.median if seconds else None for seconds in timed], 2)
+    processes = [speed.processes or Processes(captions_per_s={}, efficiency={}) for speed in speeds]
+    if counts := _ascending(each.captions_per_s for each in processes):
+        rows.append([Cell("The whole command")])
+    for count in counts:
+        cells = [Cell(f"{count} process{'es' * (count != 1)} (captions/s)")]
+        for each in processes:
+            efficiency = each.efficiency.get(count) if count != 1 else None
+            small = f"{shown(100 * efficiency, 0)} % of linear" if efficiency else ""
+            rate = each.captions_per_s.get(count)
+            cells.append(number_cell(rate, 0, run.anchor, small=small))
+        rows.append(cells)
+    if sizes := _ascending(speed.peak_mib for speed in speeds):
+        rows.append([Cell("Memory")])
+    for size in sizes:
+        row(f"peak, {size:,} captions (MiB)", [speed.peak_mib.get(size) for speed in speeds])
     recorded = [speed.core_hours_for_1_3e9_captions for speed in speeds]
     hours = [value if 0 < value < math.inf else None for value in recorded]
-    if not any(hours):
-        return []
-    cores = [math.ceil(value) if value else None for value in hours]
-    return [
-        [Cell("core-hours"), *(number_cell(value, 1, anchor) for value in hours)],
-        [Cell("cores to finish in an hour"), *(number_cell(value, 0, anchor) for value in cores)],
-    ]
+    if any(hours):
+        rows.append([Cell(EXTRAPOLATED)])
+        row("core-hours", hours, 1)
+        row("cores to finish in an hour", [math.ceil(value) if value else None for value in hours])
+    columns = ["What", *(f"Rule {clipped(rule, 24)}" for rule in run.measured.shown_rules)]
+    title = f"The labelling command, {run.device}"
+    return [Table(f"labelling_command{suffix}", title, columns, rows=rows)]
 
 
 def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:
@@ -233,7 +208,6 @@ def _ascending(by_size: Iterable[dict[int, float]]) -> list[int]:
 
 
 def speed_figure(run: Run[LabellingSpeed], suffix: str = "") -> list[Figure]:
-    """Time per caption of every contender, on a logarithmic axis."""
     bars: list[Bar] = []
     for rule in run.measured.shown_rules:
         speeds = run.measured.rules[rule]

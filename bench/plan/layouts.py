@@ -15,7 +15,7 @@ more (`baselines.openclip`), and a method that classifies pays nothing.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -39,7 +39,7 @@ BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is t
 
 
 @dataclass(frozen=True)
-class Compute:
+class Rate:
     """How fast one device gets through the FLOPs of a method's step.
 
     Attributes:
@@ -48,17 +48,20 @@ class Compute:
             device is slower than that on small batches.
         source: where the rate comes from.
         optimizer_ms: time of the optimizer in a step, whatever the batch.
+        times: the range of a step's time, where 1 is the middle.
+        ratios: the same for the ratio of its step to the first method's.
     """
 
     factors: Factors
     flops_per_ms: float
     source: str
     optimizer_ms: float = 0.0
+    times: tuple[float, float] = (1.0, 1.0)
+    ratios: tuple[float, float] = (1.0, 1.0)
 
     def step_ms(self, factors: Factors, devices: int = 1, *, embeds_twice: bool = False) -> float:
-        """Milliseconds that one of `devices` devices computes in a step of `factors`; it may
-        recompute more or less than the step whose rate it is.
-        """
+        """Milliseconds that one of `devices` devices computes in a step of `factors`."""
+        # It may recompute more or less than the step whose rate it is.
         timed = replace(self.factors, batch_size=factors.batch_size)
         flops = step_flops(factors, devices) + recomputed_flops(factors) - recomputed_flops(timed)
         if embeds_twice:
@@ -70,12 +73,8 @@ class Compute:
 
 @dataclass(frozen=True)
 class FittedLayout:
-    """A layout, and what its step takes.
-
-    Attributes:
-        factors: those of a micro-batch.
-        accumulation: micro-batches in a step.
-        sent_bytes: what one device sends in a step.
+    """A layout of `accumulation` micro-batches with these factors, and what its step takes;
+    `sent_bytes` are those of one device.
     """
 
     factors: Factors
@@ -107,47 +106,35 @@ class FittedLayout:
 
 
 def best_layout(
-    compute: Compute, devices: int, global_batch: int, *, link: Link, memory_bytes: float
+    rate: Rate, devices: int, global_batch: int, *, link: Link, memory_bytes: float
 ) -> FittedLayout | None:
     """The simplest layout that is as good as the fastest (AS_GOOD); None if not even one image fits
-    on a device.
-
-    Args:
-        memory_bytes: memory of one device.
+    into the memory of a device.
     """
-    share = max(1, global_batch // devices)
-    fitting = list(_fitting(compute, devices, share, link=link, memory_bytes=memory_bytes))
+    per_device, fitting = max(1, global_batch // devices), []
+    for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
+        images = 0 if parallel == "fsdp" and devices == 1 else per_device
+        while images:  # the largest micro-batch that fits
+            accumulation = per_device // images
+            factors = replace(
+                rate.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
+            )
+            if layout_bytes(factors, devices, accumulation) <= USABLE * memory_bytes:
+                layout = lay_out(rate, factors, devices, accumulation=accumulation, link=link)
+                fitting.append(layout)
+                break
+            images //= 2
     fastest = max((layout.images_per_s for layout in fitting), default=0.0)
     return next((layout for layout in fitting if layout.images_per_s >= AS_GOOD * fastest), None)
 
 
-def _fitting(
-    compute: Compute, devices: int, share: int, *, link: Link, memory_bytes: float
-) -> Iterator[FittedLayout]:
-    """For each way to lay out, the simplest first, the layout with the largest micro-batch that
-    fits, if one fits.
-    """
-    for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
-        if parallel == "fsdp" and devices == 1:
-            continue
-        images = share
-        while images:
-            factors = replace(
-                compute.factors, parallel=parallel, checkpointing=checkpointing, batch_size=images
-            )
-            if layout_bytes(factors, devices, share // images) <= USABLE * memory_bytes:
-                yield lay_out(compute, factors, devices, accumulation=share // images, link=link)
-                break
-            images //= 2
-
-
 def lay_out(
-    compute: Compute, factors: Factors, devices: int, *, accumulation: int = 1, link: Link
+    rate: Rate, factors: Factors, devices: int, *, accumulation: int = 1, link: Link
 ) -> FittedLayout:
     """What a step takes with these factors of a micro-batch."""
     whole = replace(factors, batch_size=factors.batch_size * accumulation)
     embeds_twice = accumulation > 1 and objective_of(factors).whole_step
-    compute_ms = compute.step_ms(whole, devices, embeds_twice=embeds_twice)
+    compute_ms = rate.step_ms(whole, devices, embeds_twice=embeds_twice)
     fetched, others = [], []
     for exchange in sent(whole, devices):
         if exchange.what == "parameters":  # fetched again in each micro-batch

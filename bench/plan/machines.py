@@ -15,7 +15,7 @@ from bench.arithmetic.flops import step_flops
 from bench.communication.result import Communication
 from bench.measuring.factors import FOUR, factors_of
 from bench.plan.__main__ import Plan
-from bench.plan.layouts import Compute
+from bench.plan.layouts import Rate
 from bench.step_time.result import StepTime
 from catlip.cli import InputError, choose
 from catlip.costs import GIB
@@ -30,27 +30,9 @@ RATES_DIFFER = 1.2
 
 
 @dataclass(frozen=True)
-class Rate:
-    """How fast a device gets through the steps of a method.
-
-    Attributes:
-        low, high: how many times as long a step may take, where 1 is the middle.
-        ratio_low, ratio_high: the same for the ratio of its step to the first method's.
-    """
-
-    compute: Compute
-    low: float
-    high: float
-    ratio_low: float
-    ratio_high: float
-
-
-@dataclass(frozen=True)
 class Machine:
-    """Devices of one kind, on which an encoder would be trained.
-
-    Attributes:
-        rates: of each method; ratios are to the first.
+    """Devices of one kind, on which an encoder would be trained, and the rate of each method on
+    them; ratios are to the first.
     """
 
     name: str
@@ -78,10 +60,23 @@ def machines(config: Plan) -> Iterator[Machine]:
 def _machine(config: Plan, name: str, model: str, rates: dict[str, Rate]) -> Machine:
     gpu = gpu_of(name)
     memory_gb = config.memory_gb or (gpu.memory_gb if gpu else math.inf)
-    if config.link and Path(config.link).exists():
-        link = measured_link(Path(config.link))
-    else:
+    path = Path(config.link)
+    if not path.is_file():
         link = choose("link", config.link or (gpu.link if gpu else Gpu.link), LINKS)
+    else:  # a record of bench.communication, as one node whose links are all alike
+        _, communication = read(path, Communication)
+        fitted, ranks = communication.link, communication.world_size
+        if fitted is None or ranks is None:
+            raise InputError(f"{path} does not say how fast the link between its ranks is")
+        link = Link(
+            node_devices=ranks,
+            node_gb_s=fitted.gb_s,
+            node_latency_us=fitted.latency_us,
+            network_gb_s=fitted.gb_s,
+            network_latency_us=fitted.latency_us,
+            source=f"measured: all-reduces of {ranks} ranks over {communication.backend}, "
+            f"{path.name}",
+        )
     return Machine(name, model, GIB * memory_gb, link=link, rates=rates)
 
 
@@ -102,25 +97,24 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> dict[str, Rate]:
     for method in wanted:
         factors = factors_of(SimpleNamespace(**record["config"]), method)
         ms, optimizer_ms = timed.methods[method].total_ms, timed.methods[method].optimizer_ms.median
-        source = (
-            f"measured: {ms.median:.1f} ms at batch {factors.batch_size} on "
-            f"{record['environment']['device']}, {path.name}"
-        )
-        rate = step_flops(factors) / (ms.median - optimizer_ms)
         ratio = timed.ratios.get(f"{method}/{wanted[0]}")
-        low, high = 1 / RATES_DIFFER, RATES_DIFFER
-        if method == wanted[0]:
-            low = high = 1.0
-        elif ratio and ratio.low is not None and ratio.high is not None:
-            low, high = ratio.low / ratio.value, ratio.high / ratio.value
+        ratios = _ratios(method, wanted)
+        if method != wanted[0] and ratio and ratio.low is not None and ratio.high is not None:
+            ratios = ratio.low / ratio.value, ratio.high / ratio.value
         rates[method] = Rate(
-            Compute(factors, rate, source, optimizer_ms=optimizer_ms),
-            low=(ms.p5 or ms.median) / ms.median,
-            high=(ms.p95 or ms.median) / ms.median,
-            ratio_low=low,
-            ratio_high=high,
+            factors,
+            step_flops(factors) / (ms.median - optimizer_ms),
+            f"measured: {ms.median:.1f} ms at batch {factors.batch_size} on "
+            f"{record['environment']['device']}, {path.name}",
+            optimizer_ms=optimizer_ms,
+            times=((ms.p5 or ms.median) / ms.median, (ms.p95 or ms.median) / ms.median),
+            ratios=ratios,
         )
     return rates
+
+
+def _ratios(method: str, methods: Sequence[str]) -> tuple[float, float]:
+    return (1.0, 1.0) if method == methods[0] else (1 / RATES_DIFFER, RATES_DIFFER)
 
 
 def assumed(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
@@ -128,22 +122,19 @@ def assumed(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
     least, most = config.mfu
     middle = (least * most) ** 0.5
     sheet = gpu_of(gpu)
-    assert sheet is not None, "the config has looked"
-    tflops = sheet.tflops.get(config.precision)
+    tflops = sheet.tflops.get(config.precision) if sheet else None
     if tflops is None:
         raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
-    source = f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s"
-    rates = {}
-    for method in config.methods:
-        differ = 1.0 if method == config.methods[0] else RATES_DIFFER
-        rates[method] = Rate(
-            Compute(factors_of(config, method, model=model), tflops * middle * 1e9, source),
-            low=middle / most,
-            high=middle / least,
-            ratio_low=1 / differ,
-            ratio_high=differ,
+    return {
+        method: Rate(
+            factors_of(config, method, model=model),
+            tflops * middle * 1e9,
+            f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s",
+            times=(middle / most, middle / least),
+            ratios=_ratios(method, config.methods),
         )
-    return rates
+        for method in config.methods
+    }
 
 
 def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
@@ -169,33 +160,11 @@ def fastest_record(config: Plan, gpu: str, model: str) -> Path | None:
     return min(timings)[1] if timings else None
 
 
-def measured_link(path: Path) -> Link:
-    """The link that a record of bench.communication fitted, as one node whose links are all alike.
-
-    Raises: InputError.
-    """
-    _, measured = read(path, Communication)
-    link, ranks = measured.link, measured.world_size
-    if link is None or ranks is None:
-        raise InputError(f"{path} does not say how fast the link between its ranks is")
-    source = f"measured: all-reduces of {ranks} ranks over {measured.backend}, {path.name}"
-    return Link(
-        node_devices=ranks,
-        node_gb_s=link.gb_s,
-        node_latency_us=link.latency_us,
-        network_gb_s=link.gb_s,
-        network_latency_us=link.latency_us,
-        source=source,
-    )
-
-
 def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
     """A finished record of that kind, and its metrics. Raises: InputError."""
     record = read_record(path)
-    if record["kind"] != kind.kind:
-        raise InputError(f"{path} is a record of {record['kind']}; one of {kind.kind} is needed")
-    if not record["metrics"]:
-        raise InputError(f"{path} has no metrics, because its run was cut short; measure again")
+    if record["kind"] != kind.kind or not record["metrics"]:
+        raise InputError(f"{path} is not a finished record of {kind.kind}")
     try:
         return record, kind.read(record["metrics"])
     except ValueError as reason:

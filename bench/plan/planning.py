@@ -7,8 +7,8 @@ operations and communication explain?
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from bench.arithmetic.exchanges import sent
@@ -86,7 +86,7 @@ def plan(config: Plan) -> None:
 
     for model, machine in {machine.model: machine for machine in every}.items():
         step = analytic(config, machine)
-        factors = next(iter(machine.rates.values())).compute.factors
+        factors = next(iter(machine.rates.values())).factors
         one = record(
             f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
             step,
@@ -110,7 +110,7 @@ def plan(config: Plan) -> None:
             model=machine.model,
             samples=config.images,
         )
-        print_tables([result.scaling_table(many), result.projection_table(many)])
+        print_tables([result.projection_table(many)])
         print(f"{result.ratios_in_words(many)}\n")
     names = [
         dict.fromkeys(machine.model for machine in every),
@@ -132,10 +132,10 @@ def analytic(config: Plan, machine: Machine) -> result.Analytic:
     """The costs of one step, with `batch_size` images on each device."""
     devices = max(1, config.global_batch // config.batch_size)
     factors = {
-        method: replace(rate.compute.factors, batch_size=config.batch_size)
+        method: replace(rate.factors, batch_size=config.batch_size)
         for method, rate in machine.rates.items()
     }
-    costs = {method: step_costs(step, devices) for method, step in factors.items()}
+    costs = {method: method_costs(step, devices) for method, step in factors.items()}
     first, *others = factors
     gflops = {method: of.step_gflops_per_image for method, of in costs.items()}
     one = next(iter(factors.values()))
@@ -150,15 +150,13 @@ def analytic(config: Plan, machine: Machine) -> result.Analytic:
     )
 
 
-def step_costs(factors: Factors, devices: int) -> result.MethodCosts:
+def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
     """The costs of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent
     by one GPU.
     """
-    per_image = 1e9 * factors.batch_size
-    objective = objective_of(factors)
-    kept = activation_bytes(factors, devices)
-    heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
+    per_image, objective = 1e9 * factors.batch_size, objective_of(factors)
     encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
+    heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
     sent_mb: dict[str, float] = {}
     for exchange in sent(factors, devices):
         sent_mb[exchange.what] = sent_mb.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
@@ -171,23 +169,27 @@ def step_costs(factors: Factors, devices: int) -> result.MethodCosts:
         step_gflops_per_image=step_flops(factors, devices) / per_image,
         recomputed_gflops_per_image=recomputed_flops(factors) / per_image,
         parameters=parameters(factors),
-        state_gib={part: size / GIB for part, size in state_bytes(factors).items()},
-        activations_gib={part: size / GIB for part, size in kept.items()},
+        state_gib=_in_gib(state_bytes(factors)),
+        activations_gib=_in_gib(activation_bytes(factors, devices)),
         peak_gib=peak_bytes(factors, devices) / GIB,
         sent_mb=sent_mb | {"total": sum(sent_mb.values())},
     )
+
+
+def _in_gib(sizes: Mapping[str, float]) -> dict[str, float]:
+    return {part: size / GIB for part, size in sizes.items()}
 
 
 def projection(config: Plan, machine: Machine) -> result.Projection:
     """Every method on 1 to 4,096 devices with the same batch on each (weak scaling), and CLIP and
     CatLIP on both published layouts.
     """
-    computes = {method: rate.compute for method, rate in machine.rates.items()}
+    rates = machine.rates
 
     def row(method: str, devices: int, batch_size: int, scaling: str) -> result.Layout:
-        compute = computes[method]
-        step = replace(compute.factors, batch_size=batch_size)
-        layout = lay_out(compute, step, devices, link=machine.link)
+        rate = rates[method]
+        step = replace(rate.factors, batch_size=batch_size)
+        layout = lay_out(rate, step, devices, link=machine.link)
         return result.Layout(
             method=method,
             devices=devices,
@@ -197,7 +199,7 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
             compute_ms=layout.compute_ms,
             exposed_ms=layout.exposed_ms,
             images_per_s=layout.images_per_s,
-            efficiency=compute.step_ms(step) / layout.step_ms,
+            efficiency=rate.step_ms(step) / layout.step_ms,
             device_hours=layout.device_hours(config.images),
             scaling=scaling,
         )
@@ -206,17 +208,20 @@ def projection(config: Plan, machine: Machine) -> result.Projection:
         row(method, devices, images, "as published" if whose == method else f"as {whose}")
         for whose, (devices, images) in PAPER_LAYOUTS.items()
         for method in PAPER_LAYOUTS
-        if method in computes
+        if method in rates
     ]
     return result.Projection(
         link=machine.link,
-        compute={m: result.ProjectedCompute(**asdict(c)) for m, c in computes.items()},
+        compute={
+            method: result.ProjectedCompute(rate.flops_per_ms, rate.source, rate.optimizer_ms)
+            for method, rate in rates.items()
+        },
         layouts=[
             row(method, devices, config.batch_size, "weak")
-            for method, devices in itertools.product(computes, DEVICES)
+            for method, devices in itertools.product(rates, DEVICES)
         ],
         paper_layouts=paper,
-        paper_ratios=paper_ratios(paper) if PAPER_LAYOUTS.keys() <= computes.keys() else [],
+        paper_ratios=paper_ratios(paper) if PAPER_LAYOUTS.keys() <= rates.keys() else [],
     )
 
 
@@ -249,7 +254,7 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[result.Planned
     layouts: dict[str, FittedLayout] = {}
     for method, rate in machine.rates.items():
         layout = best_layout(
-            rate.compute,
+            rate,
             devices,
             config.global_batch,
             link=machine.link,
@@ -260,36 +265,33 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[result.Planned
     first = layouts.get(next(iter(machine.rates)))
     if first is None:
         return []
-    return [_planned(config, machine, layout, first=first) for layout in layouts.values()]
-
-
-def _planned(
-    config: Plan, machine: Machine, layout: FittedLayout, *, first: FittedLayout
-) -> result.PlannedRun:
-    step, rate = layout.factors, machine.rates[layout.factors.method]
-    hours = layout.device_hours(config.images)
-    ratio = Interval(1.0)
-    if layout is not first:
-        times = first.images_per_s / layout.images_per_s
-        ratio = Interval(times, times * rate.ratio_low, times * rate.ratio_high)
-    # Only computing can be faster or slower than in the middle; waiting stays the same.
-    computing = layout.compute_ms / layout.step_ms
-    low, high = 1 + computing * (rate.low - 1), 1 + computing * (rate.high - 1)
-    return result.PlannedRun(
-        model=machine.model,
-        method=step.method,
-        gpu=machine.name,
-        devices=layout.devices,
-        micro_batch=step.batch_size,
-        accumulation=layout.accumulation,
-        global_batch=layout.global_batch,
-        parallel=step.parallel,
-        checkpointing=step.checkpointing,
-        memory_gib=layout.peak_bytes / GIB,
-        step_ms=layout.step_ms,
-        exposed_ms=layout.exposed_ms,
-        device_hours=Interval(hours, hours * low, hours * high),
-        sent_mb=layout.sent_bytes / 1e6,
-        ratio=ratio,
-        source=rate.compute.source,
-    )
+    runs = []
+    for method, layout in layouts.items():
+        step, rate = layout.factors, machine.rates[method]
+        hours, ratio = layout.device_hours(config.images), Interval(1.0)
+        if layout is not first:
+            times = first.images_per_s / layout.images_per_s
+            ratio = Interval(times, times * rate.ratios[0], times * rate.ratios[1])
+        # Only computing can be faster or slower than in the middle; waiting stays the same.
+        computing = layout.compute_ms / layout.step_ms
+        low, high = (hours * (1 + computing * (end - 1)) for end in rate.times)
+        run = result.PlannedRun(
+            model=machine.model,
+            method=method,
+            gpu=machine.name,
+            devices=devices,
+            micro_batch=step.batch_size,
+            accumulation=layout.accumulation,
+            global_batch=layout.global_batch,
+            parallel=step.parallel,
+            checkpointing=step.checkpointing,
+            memory_gib=layout.peak_bytes / GIB,
+            step_ms=layout.step_ms,
+            exposed_ms=layout.exposed_ms,
+            device_hours=Interval(hours, low, high),
+            sent_mb=layout.sent_bytes / 1e6,
+            ratio=ratio,
+            source=rate.source,
+        )
+        runs.append(run)
+    return runs

@@ -6,7 +6,7 @@ same step on many devices (`Projection`), and a whole run on devices that one ow
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
 MAX_LAYOUTS = 24
 MAX_TICKS = 7
-SHOWN_DEVICES = (1, 8, 64, 256, 1_024, 4_096)  # in a terminal; the record has all
 Curve = list[tuple[float, float]]
 
 
@@ -101,11 +100,10 @@ def analytic_table(run: Run[Analytic]) -> Table:
 # The same step on 1 to 4,096 devices.
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ProjectedCompute:
-    """How fast one device computes a step of a method, and the factors of that step."""
+    """How fast one device computes a step of a method."""
 
-    factors: dict[str, Any]
     flops_per_ms: float
     source: str
     optimizer_ms: float | None = None
@@ -159,7 +157,6 @@ class Projection(Kind):
 
 
 def projection_section(records: Records) -> Section:
-    """What is computed for many devices."""
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
         "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
@@ -176,7 +173,7 @@ def projection_section(records: Records) -> Section:
 
 LAYOUT_COLUMNS: dict[str, Callable[[Layout, str], Cell]] = {
     "Method": lambda row, _: Cell(name_of(row.method)),
-    "Layout": lambda row, _: Cell(_layout_name(row.scaling)),
+    "Layout": lambda row, _: Cell(name_of_layout(row.scaling)),
     "Devices": lambda row, anchor: number_cell(row.devices, 0, anchor),
     "Images per device": lambda row, anchor: number_cell(row.batch_per_device, 0, anchor),
     "Step (ms)": lambda row, anchor: number_cell(row.step_ms, None, anchor),
@@ -189,9 +186,7 @@ LAYOUT_COLUMNS: dict[str, Callable[[Layout, str], Cell]] = {
 
 
 def projection_table(run: Run[Projection], end: str = "") -> Table:
-    """The paper's layouts, with the basis of the projection and the part of communication in their
-    ratio; `end` is the ending of the table's name.
-    """
+    """The paper's layouts, and what the projection is computed from."""
     layouts = run.measured.paper_layouts[:MAX_LAYOUTS]
     return Table(
         f"projection{end}",
@@ -205,26 +200,9 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
     )
 
 
-def scaling_table(run: Run[Projection]) -> Table:
-    """Efficiency and device-hours by number of devices, with the same batch on each, one row per
-    method, for the terminal; the page shows them as a figure.
-    """
-    rows = []
-    for method in run.measured.compute:
-        cells = {
-            layout.devices: Cell(
-                f"{shown(100 * layout.efficiency, 1)} %", shown(layout.device_hours)
-            )
-            for layout in run.measured.layouts
-            if (layout.method, layout.scaling) == (method, "weak")
-        }
-        rows.append([Cell(name_of(method)), *(cells[devices] for devices in SHOWN_DEVICES)])
-    columns = ["Method", *(f"{devices:,}" for devices in SHOWN_DEVICES)]
-    title = (
-        "Efficiency and device-hours by number of devices, with the same batch on each (weak "
-        "scaling)"
-    )
-    return Table("projection_weak", title, columns, rows=rows)
+def name_of_layout(layout: str) -> str:
+    """`as catlip` -> `as CatLIP`."""
+    return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)
 
 
 def ratios_in_words(run: Run[Projection]) -> str:
@@ -233,18 +211,13 @@ def ratios_in_words(run: Run[Projection]) -> str:
     if not ratios:
         return ""
     words = "; ".join(
-        f"{_layout_name(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
+        f"{name_of_layout(ratio.layouts)} {shown(ratio.device_hours, 2)}{TIMES} (computing "
         f"{shown(ratio.compute, 2)}{TIMES}, communication {shown(ratio.communication, 2)}{TIMES})"
         for ratio in ratios
     )
     return (
         f"CLIP's device-hours over CatLIP's: {words}. The paper measured 2.7, of whole trainings."
     )
-
-
-def _layout_name(layout: str) -> str:
-    """`as catlip` -> `as CatLIP`."""
-    return clipped(" ".join(map(name_of, layout.split(" ")[:4])), 32)
 
 
 def _images_in_words(run: Run[Projection]) -> str:
@@ -273,7 +246,6 @@ def _basis(run: Run[Projection]) -> str:
 
 
 def projection_figures(run: Run[Projection], end: str = "") -> list[Figure]:
-    """Efficiency and device-hours against the number of devices, with the same batch on each."""
     figures = []
     for name, unit, curves in (
         ("efficiency", "efficiency (%)", _curves(run, lambda row: 100 * row.efficiency)),
@@ -343,18 +315,9 @@ def _draw(axes: "Axes", curves: dict[str, Curve], unit: str, logarithmic: bool) 
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One method on a number of devices.
-
-    Attributes:
-        micro_batch: images that a device processes at once.
-        accumulation: number of micro-batches per step.
-        parallel: ddp or fsdp.
-        memory_gib: peak memory of one device.
-        exposed_ms: time of a step in which a device waits for others.
-        device_hours: with the range that follows from the range of the rate.
-        sent_mb: sent by one device in one step.
-        ratio: device-hours over those of the first method, with its range.
-        source: where the rate is from: measured, or assumed.
+    """One method on a number of devices, in steps of `accumulation` micro-batches; memory and MB
+    sent in a step are of one device. `exposed_ms` of a step a device waits for others; `ratio` is
+    of device-hours to those of the first method; `source` is that of the rate.
     """
 
     model: str
@@ -437,7 +400,6 @@ PLAN_COLUMNS: dict[str, Callable[[PlannedRun], Cell]] = {
 
 
 def plan_table(run: Run[Plan]) -> Table:
-    """One row per method and number of devices, under a heading per encoder and type of device."""
     plan = run.measured
     rows: list[Sequence[Cell]] = []
     heading = ""

@@ -2,7 +2,6 @@
 the encoder, noise and the pruning threshold change.
 """
 
-import sys
 from dataclasses import dataclass
 
 from bench.study import lengths, noise, thresholds, tuning
@@ -22,9 +21,8 @@ class Studies:
 
 def main(config: Studies) -> None:
     """List the studies."""
-    for name, (_, study) in subcommands.items():
-        summary = (sys.modules[study.__module__].__doc__ or "").partition("\n\n")[0]
-        print(f"python -m bench.study {name:10}  {' '.join(summary.split())}")
+    for name in subcommands:
+        print(f"python -m bench.study {name} --help")
 
 
 if __name__ == "__main__":

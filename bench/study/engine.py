@@ -117,26 +117,12 @@ class Training:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a training.
-
-    Attributes:
-        accuracies: task -> top-1 accuracy, the mean of several classifiers.
-    """
-
-    pretrain: "Pretrain"
-    accuracies: dict[str, float]
-
-
 def run_trainings(
     study: Study, trainings: Sequence[T], kind: type[S], measure: Callable[[T, Path], S]
 ) -> list[Run[S]]:
-    """The record of each training: the one at --out, or that of --earlier, or a new one.
+    """The record of each training: the one at --out, or that of --earlier, or a new one of what
+    `measure` returns, which may fill the folder that it is given.
 
-    Args:
-        measure: takes a training, and a folder for what it leaves behind, which is removed
-            afterwards.
     Raises: InputError if a record of another study is in the place of one.
     """
     runs = []
@@ -147,7 +133,12 @@ def run_trainings(
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, earlier.read_bytes())
         if not path.exists():
-            run = _run_training(path, training, kind, measure=measure)
+            folder = path.with_suffix("")
+            with Record(path, kind=kind, config=training) as record:
+                with redirect_stdout(io.StringIO()):  # what it prints is in the record
+                    metrics = measure(training, folder)
+                run = record.measured(metrics)
+            shutil.rmtree(folder)
         elif is_done(path, training):
             run = read_run(read_record(path), kind)
         else:
@@ -166,20 +157,11 @@ def is_done(path: Path, training: Training) -> bool:
     return {name: config.get(name) for name in wanted} == wanted
 
 
-def _run_training(
-    path: Path, training: T, kind: type[S], measure: Callable[[T, Path], S]
-) -> Run[S]:
-    folder = path.with_suffix("")
-    with Record(path, kind=kind, config=training) as record:
-        with redirect_stdout(io.StringIO()):  # what it prints is in the record
-            metrics = measure(training, folder)
-        run = record.measured(metrics)
-    shutil.rmtree(folder)
-    return run
-
-
-def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:
-    """Pre-train in `folder`, or go on there, and probe the encoder.
+def train_and_probe(
+    study: Study, training: Training, folder: Path
+) -> "tuple[Pretrain, dict[str, float]]":
+    """Pre-train in `folder`, or go on there, and probe the encoder. Returns: what the training
+    measured; and task -> top-1 accuracy, the mean of several classifiers.
 
     Raises: InputError, also where the training diverges.
     """
@@ -223,7 +205,7 @@ def train_and_probe(study: Study, training: Training, folder: Path) -> Outcome:
     pretrained = read_run(read_record(folder / f"{training.method}.json"), Pretrain)
     probed = read_run(read_record(probe.out), LinearProbe).measured.accuracies()
     accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
-    return Outcome(pretrained.measured, accuracies)
+    return pretrained.measured, accuracies
 
 
 def known_methods() -> "dict[str, type[Objective]]":
@@ -241,8 +223,8 @@ def _recipes(method: str) -> "dict[str, Recipe]":
 
 
 def of_length(base: "Recipe", images: int) -> "Recipe":
-    """The recipe with a schedule over `images` images, on average over the sizes that steps draw,
-    instead of its own length; the warm-up is at most a fifth of the schedule.
+    """The recipe with a schedule over `images` images, on average over the sizes that steps draw;
+    the warm-up is at most a fifth of the schedule.
     """
     from catlip.data.sampler import steps_for
 

@@ -28,12 +28,7 @@ class Law:
 
 
 def fit(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -> Law:
-    """The least-squares law whose floor and factor are at least 0.
-
-    Args:
-        costs: [n], above 0, at least three of them different.
-        errors: [n].
-    """
+    """The least-squares law, whose floor and factor are at least 0, of [n] costs and errors."""
     cost, error = np.asarray(costs, dtype=float), np.asarray(errors, dtype=float)
     scale = float(np.exp(np.log(cost).mean()))
     falling = (cost / scale) ** -EXPONENTS[:, None]  # [exponents, n]
@@ -56,11 +51,8 @@ def fit(costs: Sequence[float], errors: Sequence[float] | NDArray[np.float64]) -
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A length that a law was not fitted to.
-
-    Attributes:
-        predicted: the law's error at `cost`.
-        low, high: the range of 95 % of the predictions by laws fitted to resampled seeds.
+    """A length that a law was not fitted to, the law's error there, and the range of 95 % of the
+    predictions by laws fitted to resampled seeds.
     """
 
     cost: float
@@ -71,17 +63,11 @@ class HeldOut:
 
     @property
     def covered(self) -> bool:
-        """Whether the measured error is from `low` to `high`."""
         return self.low <= self.measured <= self.high
 
 
 def leave_one_out(costs: Sequence[float], errors: NDArray[np.float64]) -> list[HeldOut]:
-    """Each length, predicted by a law fitted to the others.
-
-    Args:
-        costs: [n].
-        errors: [seeds, n].
-    """
+    """Each of n lengths, predicted by a law fitted to the others; errors are [seeds, n]."""
     draw = np.random.default_rng(SEED)
     seeds = len(errors)
     resampled = errors[draw.integers(seeds, size=(RESAMPLES, seeds))].mean(axis=1)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.arithmetic.flops import step_flops
 from bench.study.engine import (
     Study,
     Training,
@@ -29,9 +28,6 @@ class Lengths(Study):
     same command again to go on.
 
     python -m bench.study lengths --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study lengths --images 64000 --fractions 0.125 0.25 0.5 \\
-        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
     python -m bench.study lengths --recipe cc3m_b16 --images 72500000 145000000 290000000 \\
         --seeds 0 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
@@ -72,7 +68,10 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
+    from bench.arithmetic.flops import step_flops
+    from bench.measuring.factors import Factors
     from bench.study.lengths_result import Scaling, scaling_tables
+    from catlip.vocabulary import Vocabulary
 
     config.check()
     trainings = cells(config)
@@ -81,8 +80,15 @@ def main(config: Lengths) -> None:
             print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
 
     def measure(cell: Cell, folder: Path) -> Scaling:
-        outcome = train_and_probe(config, cell, folder)
-        pretrain = outcome.pretrain
+        pretrain, accuracies = train_and_probe(config, cell, folder)
+        recipe = cell.recipe
+        factors = Factors(
+            method=cell.method,
+            model=recipe.encoder,
+            resolution=recipe.resolution,
+            batch_size=recipe.micro_batch * recipe.num_devices,
+            num_classes=len(Vocabulary.load(cell.vocabulary)),
+        )
         return Scaling(
             method=cell.method,
             encoder=cell.recipe.encoder,
@@ -90,10 +96,10 @@ def main(config: Lengths) -> None:
             images=cell.images,
             seed=cell.seed,
             images_seen=pretrain.images_seen,
-            flops=_step_flops(cell) * pretrain.iterations,
+            flops=step_flops(factors) * pretrain.iterations,
             train_seconds=pretrain.train_seconds,
             final_loss=pretrain.final_loss,
-            accuracies=outcome.accuracies,
+            accuracies=accuracies,
         )
 
     runs = run_trainings(config, trainings, Scaling, measure=measure)
@@ -136,18 +142,3 @@ def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
     count = max(1, round(fraction * len(paths)))
     rows = np.linspace(0, len(paths), count, endpoint=False, dtype=int)
     return tuple(paths[row] for row in rows)
-
-
-def _step_flops(cell: Cell) -> float:
-    from bench.measuring.training_step import Factors
-    from catlip.vocabulary import Vocabulary
-
-    recipe = cell.recipe
-    factors = Factors(
-        method=cell.method,
-        model=recipe.encoder,
-        resolution=recipe.resolution,
-        batch_size=recipe.micro_batch * recipe.num_devices,
-        num_classes=len(Vocabulary.load(cell.vocabulary)),
-    )
-    return step_flops(factors)

@@ -39,20 +39,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
-TERA = 1e12
 MIN_COVERED = 0.8  # fraction of the lengths left out; below, a law predicts nothing
 COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling(Studied):
-    """One training and the probe of its encoder.
-
-    Attributes:
-        fraction: of the shards, in (0, 1].
-        images: images that the training was asked to see; in whole steps, of the sizes that were
-            drawn, it saw `images_seen`.
-        flops: of all its steps, forward and backward.
+    """One training on a fraction of the shards, and the probe of its encoder. It was asked to see
+    `images`, and in whole steps saw `images_seen`; `flops` are those of all its steps.
     """
 
     kind = "scaling"
@@ -92,12 +86,6 @@ class Curve:
     devices: dict[int, str]
     top1: dict[str, dict[int, list[float]]]
 
-    def costs_of(self, cost: str, seed: int) -> list[float] | None:
-        """[lengths] of one of COSTS; None for the seconds of a seed that has no single device."""
-        if cost == "train_seconds":
-            return self.seconds.get(self.devices[seed])
-        return self.costs[cost]
-
 
 def curves(runs: Runs) -> list[Curve]:
     """The curve of each method, with the encoder that has the most lengths; a method has none
@@ -108,14 +96,12 @@ def curves(runs: Runs) -> list[Curve]:
     for run in whole:
         lengths.setdefault(run.measured.encoder, set()).add(run.measured.images)
     encoder = max(lengths, key=lambda name: len(lengths[name]), default="")
-    # Method -> seed -> images -> training.
-    by_method: dict[str, dict[int, dict[int, Run[Scaling]]]] = {}
-    for run in whole:
-        by_seed = by_method.setdefault(run.measured.method, {})
-        if run.measured.encoder == encoder:
-            by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
     found = []
-    for by_seed in by_method.values():
+    for method in dict.fromkeys(run.measured.method for run in whole):
+        by_seed: dict[int, dict[int, Run[Scaling]]] = {}
+        for run in whole:
+            if (run.measured.method, run.measured.encoder) == (method, encoder):
+                by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
         images = sorted({length for row in by_seed.values() for length in row})
         rows = {
             seed: [row[length] for length in images]
@@ -132,65 +118,56 @@ def _curve(rows: dict[int, list[Run[Scaling]]]) -> Curve:
     one = next(iter(rows.values()))[0].measured
     devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
 
-    def means(cost: str, seeds: Iterable[int]) -> list[float]:
-        costs = [[getattr(run.measured, cost) for run in rows[seed]] for seed in seeds]
+    def means(cost: str, device: str = "") -> list[float]:
+        of_seeds = [row for seed, row in rows.items() if device in ("", devices[seed])]
+        costs = [[getattr(run.measured, cost) for run in row] for row in of_seeds]
         lengths: list[float] = np.mean(costs, axis=0).tolist()
         return lengths
+
+    def top1(task: str) -> dict[int, list[float]]:
+        return {
+            seed: [100 * run.measured.accuracies[task] for run in row] for seed, row in rows.items()
+        }
 
     return Curve(
         one.method,
         one.encoder,
-        costs={"images": means("images_seen", rows), "flops": means("flops", rows)},
-        seconds={
-            device: means("train_seconds", [seed for seed in rows if devices[seed] == device])
-            for device in devices.values()
-            if device
-        },
+        costs={"images": means("images_seen"), "flops": means("flops")},
+        seconds={name: means("train_seconds", name) for name in devices.values() if name},
         devices=devices,
-        top1={
-            task: {
-                seed: [100 * run.measured.accuracies[task] for run in row]
-                for seed, row in rows.items()
-            }
-            for task in one.accuracies
-        },
+        top1={task: top1(task) for task in one.accuracies},
     )
 
 
-@dataclass(frozen=True)
-class SeedPair:
-    """Two methods' trainings with one seed: costs and top-1 in %, all [lengths]."""
-
-    costs: list[float]
-    top1: list[float]
-    other_costs: list[float]
-    other_top1: list[float]
+# The costs and top-1 of one method, and those of another with the same seed; all [lengths].
+SeedPair = tuple[list[float], list[float], list[float], list[float]]
 
 
 def seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
-    """One pair for each seed whose costs can be compared: seconds only on the same device."""
+    """One pair for each seed whose costs, one of COSTS, can be compared: seconds only on the same
+    device.
+    """
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
-        costs, other_costs = first.costs_of(cost, seed), other.costs_of(cost, seed)
-        is_shared = cost != "train_seconds" or first.devices[seed] == other.devices[seed]
-        if costs and other_costs and is_shared:
-            top1, other_top1 = first.top1[task][seed], other.top1[task][seed]
-            yield SeedPair(costs, top1, other_costs, other_top1=other_top1)
+        device = first.devices[seed]
+        if cost != "train_seconds":
+            costs, other_costs = first.costs[cost], other.costs[cost]
+        elif device and device == other.devices[seed]:
+            costs, other_costs = first.seconds[device], other.seconds[device]
+        else:
+            continue
+        yield costs, first.top1[task][seed], other_costs, other.top1[task][seed]
 
 
 def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
     """The differences of two methods in points, one per seed, at the lower of the two costs of
     their longest trainings; none if they have no such cost in common.
-
-    Args:
-        cost: one of COSTS.
     """
     points = []
-    for pair in seed_pairs(first, other, task, cost=cost):
-        budget = min(pair.costs[-1], pair.other_costs[-1])
-        top1 = at_cost(pair.costs, pair.top1, budget)
-        other_top1 = at_cost(pair.other_costs, pair.other_top1, budget)
-        if top1 is not None and other_top1 is not None:
-            points.append(top1 - other_top1)
+    for costs, top1, other_costs, other_top1 in seed_pairs(first, other, task, cost=cost):
+        budget = min(costs[-1], other_costs[-1])
+        reached = at_cost(costs, top1, budget), at_cost(other_costs, other_top1, budget)
+        if reached[0] is not None and reached[1] is not None:
+            points.append(reached[0] - reached[1])
     return points
 
 
@@ -235,9 +212,7 @@ def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[
 
 
 def cells_table(runs: Runs, name: str) -> Table:
-    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds. Times
-    are those of the device that most trainings ran on.
-    """
+    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
     groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
     for run in runs:
@@ -245,15 +220,14 @@ def cells_table(runs: Runs, name: str) -> Table:
         key = (cell.encoder, cell.fraction, cell.images, cell.method)
         groups.setdefault(key, []).append(run)
     devices = Counter(device for run in runs if (device := device_of(run)))
-    # Times of different devices are not averaged.
+    # The most frequent one: times of different devices are not averaged.
     device = devices.most_common(1)[0][0] if devices else ""
     rows = []
     for (encoder, fraction, images, method), cells in sorted(groups.items()):
-        anchor = cells[0].anchor
-        row = [Cell(encoder), Cell(f"{100 * fraction:g} %"), Cell(f"{images:,}")]
-        row += [Cell(name_of(method)), Cell(shown(cells[0].measured.flops / 1e12))]
+        anchor, tera = cells[0].anchor, cells[0].measured.flops / 1e12
+        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), shown(tera)]
         timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
-        row.append(quantity_cell(quantity_of(timed), anchor=anchor))
+        row = [*map(Cell, texts), quantity_cell(quantity_of(timed), anchor=anchor)]
         for task in tasks:
             top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
             row.append(quantity_cell(top1, 1, anchor))
@@ -281,13 +255,11 @@ def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
         law, held_out = fit(images, errors.mean(axis=0)), leave_one_out(images, errors)
         missed = float(np.mean([abs(one.predicted - one.measured) for one in held_out]))
         covered = sum(one.covered for one in held_out)
-        row = [Cell(name_of(curve.method)), Cell(task), Cell(shown(law.exponent, 2))]
-        row += [Cell(shown(missed, 1)), Cell(f"{covered} of {len(held_out)}")]
+        beyond = [Cell(), Cell()]
         if covered >= MIN_COVERED * len(held_out):
-            row += [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
-        else:
-            row += [Cell(), Cell()]
-        rows.append(row)
+            beyond = [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
+        texts = [name_of(curve.method), task, shown(law.exponent, 2), shown(missed, 1)]
+        rows.append([*map(Cell, [*texts, f"{covered} of {len(held_out)}"]), *beyond])
     columns = [
         *("Method", "Task", "Exponent", "Off by (points)", "Covered"),
         *("Error of endless training (%)", "Top-1 at twice the longest (%)"),
@@ -302,9 +274,6 @@ def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
 
 
 def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
-    """The first method against each other one: their difference at equal cost, and the relative
-    cost at which the first reaches the accuracy that the other ends with.
-    """
     rows = []
     for other in others:
         for task, (cost, unit) in product(first.top1, COSTS.items()):
@@ -312,8 +281,8 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
             if not pairs:
                 continue
             needed = [
-                (cost_of(pair.costs, pair.top1, pair.other_top1[-1]), pair.other_costs[-1])
-                for pair in pairs
+                (cost_of(costs, top1, other_top1[-1]), other_costs[-1])
+                for costs, top1, other_costs, other_top1 in pairs
             ]
             row = [_pair(first, other), Cell(task), Cell(unit)]
             row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost=cost)))
@@ -336,9 +305,6 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
 
 
 def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, name: str) -> Table:
-    """The difference of two methods in each cell, and in how many seeds it has the sign that the
-    mean has after the longest training.
-    """
     tasks = list(first.top1)
     rows = []
     for other in others:
@@ -349,8 +315,10 @@ def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, nam
             row = [_pair(first, other), Cell(encoder), Cell(f"{100 * fraction:g} %")]
             row.append(Cell(f"{images:,}"))
             for task in tasks:
-                row.append(mean_and_ends(points.get(task, [])))
-                row.append(_ranked_alike(points.get(task, []), longest.get(task, [])))
+                of_task, last = points.get(task, []), longest.get(task, [])
+                alike = int((np.sign(of_task) == np.sign(np.mean(last or [0]))).sum())
+                ranked = f"{alike} of {len(of_task)}" if of_task and last else ""
+                row += [mean_and_ends(of_task), Cell(ranked) if ranked else Cell()]
             rows.append(row)
     columns = ["Methods", "Encoder", "Fraction of the data", "Images seen"]
     for task in tasks:
@@ -364,13 +332,6 @@ def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, nam
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
-def _ranked_alike(points: Sequence[float], longest: Sequence[float]) -> Cell:
-    if not points or not longest:
-        return Cell()
-    alike = int((np.sign(points) == np.sign(np.mean(longest))).sum())
-    return Cell(f"{alike} of {len(points)}")
-
-
 def _pair(first: Curve, other: Curve) -> Cell:
     return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
 
@@ -378,28 +339,21 @@ def _pair(first: Curve, other: Curve) -> Cell:
 def scaling_figures(
     records: Sequence[Run[Scaling]], suffix: str = "", first: Sequence[str] = ()
 ) -> list[Figure]:
-    """One figure for each task; none if no method has several lengths.
-
-    Args:
-        records: of one root and scale.
-        first: tasks whose figures come first, in this order.
-    """
+    """One figure for each task, those of `first` first; none if no method has several lengths."""
     of_methods = curves(records)
-    names = dict.fromkeys(task for curve in of_methods for task in curve.top1)
+    names = [task for curve in of_methods for task in curve.top1]
     tasks = dict.fromkeys([*(task for task in first if task in names), *names])
     return [_figure_of(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
 
 
 def against_itself(records: Sequence[Run[Scaling]]) -> list[str]:
-    """What the verdict says when a method is compared with itself: one sentence for each method and
-    length of training that has enough seeds for two sides.
+    """What the verdict says of a method and itself: one sentence for each method and length of
+    training that has enough seeds for two sides.
     """
     least = least_pairs()
     groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
-    for record in records:
-        one = record.measured
-        if one.fraction == 1:
-            groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
+    for one in (record.measured for record in records if record.measured.fraction == 1):
+        groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
     sentences = []
     for (method, _, images), by_seed in groups.items():
         seeds = sorted(by_seed)
@@ -438,11 +392,10 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
 
 
 def _line(curve: Curve, task: str) -> Line:
-    tera = [flops / TERA for flops in curve.costs["flops"]]
     points = [
-        (x, str(seed), y)
+        (flops / 1e12, str(seed), top1)
         for seed, row in curve.top1[task].items()
-        for x, y in zip(tera, row, strict=True)
+        for flops, top1 in zip(curve.costs["flops"], row, strict=True)
     ]
     return line_of(curve.method, points)
 

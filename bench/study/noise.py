@@ -57,9 +57,6 @@ class NoiseStudy(Study):
 
     python -m bench.study noise --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study noise --noises none shuffled=0.1 shuffled=0.3 --methods catlip siglip \\
-        --shards data/starter/pretrain --labels-dir runs/starter/labels \\
-        --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
 
     The noisy shards need as much disk as the shards themselves, for one noise at a time.
     """
@@ -117,20 +114,21 @@ def main(config: NoiseStudy) -> None:
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
     def measure(training: NoisyTraining, folder: Path) -> Robustness:
-        noisy = _noisy_data(config, Noise.read(training.noise), data)
-        outcome = train_and_probe(config, replace(training, **noisy), folder)
-        clean, own = Vocabulary.load(training.vocabulary), Vocabulary.load(noisy["vocabulary"])
-        kept = {one.offset for one in clean.synsets} & {one.offset for one in own.synsets}
+        data_settings = _noisy_data(config, Noise.read(training.noise), data)
+        pretrain, accuracies = train_and_probe(config, replace(training, **data_settings), folder)
+        clean = Vocabulary.load(training.vocabulary)
+        noisy = Vocabulary.load(data_settings["vocabulary"])
+        kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}
         return Robustness(
             method=training.method,
             noise=training.noise,
             seed=training.seed,
-            samples=own.source.captions,
-            classes=len(own),
+            samples=noisy.source.captions,
+            classes=len(noisy),
             classes_kept=len(kept) / len(clean),
-            images_seen=outcome.pretrain.images_seen,
-            final_loss=outcome.pretrain.final_loss,
-            accuracies=outcome.accuracies,
+            images_seen=pretrain.images_seen,
+            final_loss=pretrain.final_loss,
+            accuracies=accuracies,
         )
 
     runs = run_trainings(config, trainings, Robustness, measure=measure)
@@ -184,10 +182,7 @@ class Noise:
         except ValueError:
             noise = cls(kind, -1.0)
         if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
-            most = "below 1" if kind == "lost" else "up to 1"
-            raise InputError(
-                f"--noises {spelling}: give a fraction above 0 and {most}, as {kind}=0.2"
-            )
+            raise InputError(f"--noises {spelling}: give a fraction, as {kind}=0.2")
         return noise
 
     def __str__(self) -> str:
@@ -212,15 +207,11 @@ def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generato
 
 
 def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-    changed: Captions = []
-    for caption in captions:
-        lines = []
-        for line in nonblank_lines(caption):
-            words = line.split()
-            kept = draw.random(len(words)) >= fraction
-            lines.append(" ".join(word for word, keep in zip(words, kept, strict=True) if keep))
-        changed.append("\n".join(lines))
-    return changed
+    def without_some(line: str) -> str:
+        words = np.array(line.split())
+        return " ".join(words[draw.random(len(words)) >= fraction])
+
+    return ["\n".join(map(without_some, nonblank_lines(caption))) for caption in captions]
 
 
 def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
@@ -230,9 +221,8 @@ def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
         changed: Captions = list(captions)
         for number in chosen.tolist():
             caption = captions[number].replace("{", "(").replace("}", ")")
-            sentence = sentences[which[number]]
             lines = nonblank_lines(caption) or [""]
-            changed[number] = "\n".join(sentence.format(line) for line in lines)
+            changed[number] = "\n".join(sentences[which[number]].format(line) for line in lines)
         return changed
 
     return put
@@ -257,23 +247,17 @@ def write_noisy(
     left = 0
     for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
         shard = open_shard(path)
-        captions = [_text(shard.captions(sample)) for sample in range(len(shard))]
+        # Several captions of an image are a line each.
+        captions = [
+            "\n".join(" ".join(nonblank_lines(caption or "")) for caption in shard.captions(sample))
+            for sample in range(len(shard))
+        ]
         changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
-        left += write_shard(
-            folder / f"{number:05}.tar",
-            (
-                (key, _members(shard.image_bytes(sample), caption))
-                for sample, (key, caption) in enumerate(zip(shard.keys, changed, strict=True))
-                if caption is not None
-            ),
+        images = map(shard.image_bytes, range(len(shard)))
+        samples = (
+            (key, {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()})
+            for key, image, caption in zip(shard.keys, images, changed, strict=True)
+            if caption is not None
         )
+        left += write_shard(folder / f"{number:05}.tar", samples)
     return left
-
-
-def _text(captions: Sequence[str | None]) -> str:
-    """The captions of an image as a `.txt`: a line each."""
-    return "\n".join(" ".join(nonblank_lines(caption or "")) for caption in captions)
-
-
-def _members(image: bytes, caption: str) -> dict[str, bytes]:
-    return {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()}

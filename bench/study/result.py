@@ -51,12 +51,7 @@ ENDS = f"95 % interval over n seeds; their range for fewer than {least_pairs()}"
 
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
-    """One training of a study, and the accuracies of probes of its encoder.
-
-    Attributes:
-        method: the method that was trained.
-        accuracies: task -> fraction of the probe's test images.
-    """
+    """One training of a study, and the top-1 accuracies of probes of its encoder, by task."""
 
     method: str
     accuracies: dict[str, float]
@@ -66,7 +61,6 @@ class Studied(Kind):
 
     @property
     def outcome(self) -> str:
-        """The accuracies on one line."""
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
 
 
@@ -95,12 +89,8 @@ MIN_TRIALS = 6  # fewer give no interval
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
-    """One training by a randomly drawn recipe, and the accuracies of its probe on validation data.
-
-    Attributes:
-        trial: its number among the trials of the method, from 0.
-        drawn: the fields of the recipe that were drawn, and their values.
-        failed: if the training diverged, why there is no accuracy.
+    """One training by a recipe of which some fields were drawn, judged on validation data; if it
+    diverged, `failed` says why there is no accuracy.
     """
 
     kind = "tuning"
@@ -132,9 +122,7 @@ def expected_best(scores: Sequence[float] | NDArray[np.float64], trials: int) ->
 
 
 def expected_best_interval(scores: Sequence[float], trials: int) -> tuple[float, float] | None:
-    """The 95 % bootstrap interval of `expected_best` over `scores`; None for fewer than
-    MIN_TRIALS scores.
-    """
+    """The 95 % bootstrap interval of `expected_best`; None for fewer than MIN_TRIALS scores."""
     if len(scores) < MIN_TRIALS:
         return None
     draws = np.random.default_rng(0).choice(np.asarray(scores), (RESAMPLES, len(scores)))
@@ -196,13 +184,9 @@ NONE = "none"  # the name of no noise
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
-    """One training on data with one noise, and the probe of its encoder.
-
-    Attributes:
-        noise: KIND=FRACTION, or `none`.
-        samples: number of samples that the noise leaves.
-        classes: number of classes of the vocabulary made from the noisy captions.
-        classes_kept: fraction of the clean vocabulary's classes that are among these.
+    """One training on data with one noise (KIND=FRACTION, or `none`), and the probe of its encoder:
+    how many samples the noise leaves, how many classes the vocabulary made from its captions has,
+    and which fraction of the clean vocabulary's classes is among these.
     """
 
     kind = "robustness"
@@ -277,8 +261,6 @@ Point = tuple[float, float]  # threshold, accuracy in %
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdTraining(Studied):
-    """One training with the classes that a threshold keeps; `Threshold` summarises them."""
-
     kind = "threshold_training"
 
     threshold: int
@@ -288,30 +270,21 @@ class ThresholdTraining(Studied):
 
     def row(self) -> dict[str, float]:
         """Its numbers, named as in the samples of the summary."""
-        accuracies = {f"{task}_top1": top1 for task, top1 in self.accuracies.items()}
-        row: dict[str, float] = {"threshold": self.threshold, "seed": self.seed}
-        row |= {"train_seconds": self.train_seconds, "images_seen": self.images_seen}
-        return row | accuracies
+        names = ("threshold", "seed", "train_seconds", "images_seen")
+        row: dict[str, float] = {name: getattr(self, name) for name in names}
+        return row | {f"{task}_top1": top1 for task, top1 in self.accuracies.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """How many classes, and how many labels of the captions, a threshold leaves."""
+class AtThreshold:
+    """What a threshold leaves of the classes and of the captions' labels; cost and accuracies of a
+    training with these classes, means over seeds. `accuracies` are named as "concepts_top1".
+    """
 
     classes: int
     captions: int
     labels_per_caption: float
     captions_without_label: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtThreshold(Left):
-    """The same, with cost and accuracy of a training with these classes; means over seeds.
-
-    Attributes:
-        accuracies: "concepts_top1" -> fraction of the probe's images.
-    """
-
     train_seconds: float
     images_seen: float
     accuracies: dict[str, float]
@@ -330,13 +303,11 @@ class Threshold(Kind):
         names = {field.name for field in fields(AtThreshold)}
         thresholds = metrics.get("thresholds")
         if isinstance(thresholds, dict):
-            nested = {}
-            for threshold, content in thresholds.items():
-                if isinstance(content, dict):
-                    accuracies = {key: content[key] for key in content if key not in names}
-                    content = {**content, "accuracies": accuracies}
-                nested[threshold] = content
-            thresholds = nested
+            thresholds = {
+                threshold: {**row, "accuracies": {key: row[key] for key in row if key not in names}}
+                for threshold, row in thresholds.items()
+                if isinstance(row, dict)
+            }
         return super().read({**metrics, "thresholds": thresholds})
 
     def metrics(self) -> dict[str, Any]:

@@ -5,12 +5,12 @@ threshold prunes the same labels, so nothing is labelled again. Beside the recor
 a folder of its name holds their vocabularies and a record of each training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from catlip.record import Record
 from catlip.table import print_tables
 
 if TYPE_CHECKING:
-    from bench.study.result import AtThreshold, Left, ThresholdTraining
+    from bench.study.result import ThresholdTraining
 
 PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 # These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
@@ -34,9 +34,6 @@ class Thresholds(Study):
 
     python -m bench.study thresholds --shards data/starter/pretrain \\
         --labels-dir runs/starter/labels --probe starter:data/starter --seeds 0 1
-    python -m bench.study thresholds --recipe cc3m_b16 --shards 'cc3m/{00000..00331}.tar' \\
-        --labels-dir runs/cc3m/labels --probe imagenet:/data/imagenet --probe-recipe table_7a \\
-        --out runs/cc3m/threshold
     """
 
     rule: str = "paper"
@@ -67,7 +64,7 @@ class PrunedTraining(Training):
 
 def main(config: Thresholds) -> None:
     """Prune, train, probe, summarise."""
-    from bench.study.result import Threshold, ThresholdTraining, threshold_table
+    from bench.study.result import AtThreshold, Threshold, ThresholdTraining, threshold_table
     from catlip.vocabulary import vocabulary_identity
 
     if not config.thresholds:
@@ -92,14 +89,14 @@ def main(config: Thresholds) -> None:
     ]
 
     def measure(training: PrunedTraining, folder: Path) -> "ThresholdTraining":
-        outcome = train_and_probe(config, training, folder)
+        pretrain, accuracies = train_and_probe(config, training, folder)
         return ThresholdTraining(
             method="catlip",
             threshold=training.threshold,
             seed=training.seed,
-            train_seconds=outcome.pretrain.train_seconds,
-            images_seen=outcome.pretrain.images_seen,
-            accuracies=outcome.accuracies,
+            train_seconds=pretrain.train_seconds,
+            images_seen=pretrain.images_seen,
+            accuracies=accuracies,
         )
 
     # The reports know the trainings' encoder and length from the recipe.
@@ -107,44 +104,40 @@ def main(config: Thresholds) -> None:
         runs = run_trainings(
             replace(config, out=folder), trainings, ThresholdTraining, measure=measure
         )
-        results = [run.measured for run in runs]
-        rows = [result.row() for result in results]
+        rows = [run.measured.row() for run in runs]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         summary = {}
         for threshold in config.thresholds:
-            of_threshold = [result for result in results if result.threshold == threshold]
-            summary[threshold] = _at_threshold(left[threshold], of_threshold)
+            of_threshold = [row for row in rows if row["threshold"] == threshold]
+            means = {name: fmean(row[name] for row in of_threshold) for name in rows[0]}
+            summary[threshold] = AtThreshold(
+                **left[threshold],
+                train_seconds=means["train_seconds"],
+                images_seen=means["images_seen"],
+                accuracies={name: means[name] for name in means if name.endswith("_top1")},
+            )
         run = record.measured(Threshold(thresholds=summary))
     print_tables(threshold_table(run, config.out.resolve().parent.name))
     print(f"wrote {path}")
 
 
-def _at_threshold(left: "Left", results: Sequence["ThresholdTraining"]) -> "AtThreshold":
-    """What a threshold leaves, and each number's mean over its seeds."""
-    from bench.study.result import AtThreshold
-
-    names = [name for name in results[0].row() if name.endswith("_top1")]
-    return AtThreshold(
-        **vars(left),
-        train_seconds=fmean(result.train_seconds for result in results),
-        images_seen=fmean(result.images_seen for result in results),
-        accuracies={name: fmean(result.row()[name] for result in results) for name in names},
-    )
-
-
-def prune(config: Thresholds, paths: Mapping[int, Path]) -> "dict[int, Left]":
+def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
     """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
     and of the labels of all captions.
 
     Raises: InputError at a shard whose labels are missing or made from another version of it.
     """
-    from bench.study.result import Left
-    from catlip.label.sidecar import read_sidecar
+    from catlip.data.shards import expand, open_shard
+    from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
+    from catlip.label.sources import TarShard
     from catlip.system.engines import work_ahead
     from catlip.vocabulary import build
     from catlip.vocabulary.counts import count
 
-    sidecars = list(_sidecars(config))
+    sidecars = []
+    for shard in expand(config.shards):
+        read_labels(open_shard(shard), config.labels_dir, config.rule)  # checks them
+        sidecars.append(sidecar_path(TarShard(shard), config.labels_dir, config.rule))
     counts = count(sidecars)
     vocabularies = {threshold: build(counts, threshold) for threshold in paths}
     kept = {threshold: np.zeros(3, dtype=np.int64) for threshold in paths}
@@ -155,21 +148,11 @@ def prune(config: Thresholds, paths: Mapping[int, Path]) -> "dict[int, Left]":
             each = np.diff(vocabulary.encode(labels.values, labels.offsets)[1])
             kept[threshold] += [len(each), each.sum(), (each == 0).sum()]
     return {
-        threshold: Left(
-            classes=len(vocabularies[threshold]),
-            captions=int(captions),
-            labels_per_caption=float(number / captions),
-            captions_without_label=int(without),
-        )
+        threshold: {
+            "classes": len(vocabularies[threshold]),
+            "captions": int(captions),
+            "labels_per_caption": float(number / captions),
+            "captions_without_label": int(without),
+        }
         for threshold, (captions, number, without) in kept.items()
     }
-
-
-def _sidecars(config: Thresholds) -> Iterator[Path]:
-    from catlip.data.shards import expand, open_shard
-    from catlip.label.sidecar import read_labels, sidecar_path
-    from catlip.label.sources import TarShard
-
-    for path in expand(config.shards):
-        read_labels(open_shard(path), config.labels_dir, config.rule)
-        yield sidecar_path(TarShard(path), config.labels_dir, config.rule)

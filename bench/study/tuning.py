@@ -54,10 +54,6 @@ class Tuning(Study):
 
     python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
-    python -m bench.study tuning --methods catlip clip siglip --trials 32 --recipe cc3m_b16 \\
-        --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
-        --vocabulary runs/cc3m/vocabulary.json --probe folder:/data/validation \\
-        --images 10000000 --out runs/cc3m/tuning
 
     --probe holds validation data, never what the methods are compared on in the end.
     """
@@ -107,16 +103,16 @@ def main(config: Tuning) -> None:
         """A training that diverges is an outcome, not an error."""
         result = Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
         try:
-            outcome = train_and_probe(config, trial, folder)
+            pretrain, accuracies = train_and_probe(config, trial, folder)
         except InputError as error:
             if "finite" not in str(error):
                 raise
             return replace(result, failed=str(error))
         return replace(
             result,
-            accuracies=outcome.accuracies,
-            images_seen=outcome.pretrain.images_seen,
-            train_seconds=outcome.pretrain.train_seconds,
+            accuracies=accuracies,
+            images_seen=pretrain.images_seen,
+            train_seconds=pretrain.train_seconds,
         )
 
     runs = run_trainings(config, trials, Trial, measure=measure)
@@ -125,23 +121,16 @@ def main(config: Tuning) -> None:
     print_place(config.out, runs)
 
 
-def points(trials: int, seed: int) -> list[dict[str, float]]:
-    """The first `trials` points, each as setting -> value."""
-    from torch.quasirandom import SobolEngine
-
-    shares = SobolEngine(len(RANGES), scramble=True, seed=seed).draw(trials).tolist()
-    return [
-        {name: of(share) for (name, of), share in zip(RANGES.items(), point, strict=True)}
-        for point in shares
-    ]
-
-
 def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     """The trial of a method with that number. Raises: InputError."""
+    from torch.quasirandom import SobolEngine
+
     base = config.base_recipe(method)
+    sobol = SobolEngine(len(RANGES), scramble=True, seed=config.seed)
+    point = sobol.draw(number + 1)[number].tolist()
     drawn = {
-        name: value
-        for name, value in points(number + 1, config.seed)[number].items()
+        name: of(share)
+        for (name, of), share in zip(RANGES.items(), point, strict=True)
         if name in known_methods()[method].starts or name not in LOGITS
     }
     steps = max(1, round(config.images / drawn["images_per_step"]))

@@ -18,7 +18,7 @@ import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.arithmetic.memory import images_that_fit
-from bench.data_path.photographs import shipped_photographs
+from bench.data_path.measure import shipped_photographs
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import ratio, summarise

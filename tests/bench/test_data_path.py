@@ -13,8 +13,14 @@ from one_line import one_line_error
 from PIL import Image
 
 from bench.data_path.__main__ import DataPathBench, main
-from bench.data_path.measure import PEERS, WHOLE_DECODERS, our_decoder
-from bench.data_path.photographs import MEAN_SIZE, cut, shipped_photographs
+from bench.data_path.measure import (
+    MEAN_SIZE,
+    PEERS,
+    WHOLE_DECODERS,
+    cut,
+    our_decoder,
+    shipped_photographs,
+)
 from catlip.data.augment import draws_at
 from catlip.results.cells import TIMES
 
@@ -31,7 +37,7 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(succeed, tmp
     record = json.loads((tmp_path / "32-web.json").read_text())
     metrics, samples = record["metrics"], record["samples"]
     assert record["kind"] == "data_path"
-    for name in ("ours", "pillow", "torchvision", "ours, whole picture", "pillow, whole picture"):
+    for name in ("ours", "pillow", "torchvision"):
         rates = [1e3 / ms for ms in samples[f"{name}_ms"]]
         assert len(rates) == 2
         assert metrics["decoders"][name]["median"] == pytest.approx(np.median(rates))
@@ -41,7 +47,6 @@ def test_a_run_writes_every_sample_and_each_ratio_with_its_interval(succeed, tmp
     assert metrics["ratios"]["ours/pillow"]["value"] == pytest.approx(faster)
     assert f"{faster:.2f}{TIMES}" in done.stdout
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
-    assert metrics["pixel_difference"]["torchvision"]["max"] <= 2
     assert metrics["not_run"] == {}
     sizes = [file.stat().st_size for file in folder.iterdir()]
     assert metrics["images"]["count"] == len(sizes) == 5
@@ -73,10 +78,6 @@ def test_an_unknown_peer_or_an_empty_folder_is_one_line(program, tmp_path) -> No
 def test_the_photographs_are_of_web_size_and_the_same_every_time(tmp_path) -> None:
     made = cut(shipped_photographs(), 30, seed=0)
     assert made == cut(shipped_photographs(), 30, seed=0)
-    sizes = np.array([Image.open(io.BytesIO(encoded)).size for encoded in made])
-    assert (sizes >= 100).all()
-    assert (sizes <= [512, 341]).all()  # none is enlarged
-    assert len(np.unique(sizes, axis=0)) > 20
     Image.linear_gradient("L").resize((3000, 2000)).save(tmp_path / "large.jpg")
     of_large = [Image.open(io.BytesIO(e)).size for e in cut([tmp_path / "large.jpg"], 60, seed=0)]
     assert np.mean(of_large, axis=0) == pytest.approx(MEAN_SIZE, rel=0.15)
@@ -88,8 +89,8 @@ def test_every_decoder_takes_the_same_crop(peer) -> None:
     (photograph,) = cut(shipped_photographs()[3:], 1, seed=2)
     for draws in draws_at(5, 0, 8):
         one, other = (
-            np.asarray(decode(photograph, draws), dtype=int)
-            for decode in (our_decoder(64), PEERS[peer](64))
+            np.asarray(picture, dtype=int)
+            for picture in (our_decoder(photograph, draws, 64), PEERS[peer](64)(photograph, draws))
         )
         # ffmpeg, by which spdl decodes, rounds colours in its own way.
         assert abs(one - other).max() <= (4 if peer == "spdl" else 2)

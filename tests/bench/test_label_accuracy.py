@@ -10,7 +10,6 @@ import pytest
 from one_line import one_line_error
 
 from bench.label_accuracy.measure import (
-    CAUSES,
     COUNTED,
     JOINED,
     NAMED_OTHERWISE,
@@ -28,7 +27,6 @@ from bench.label_accuracy.measure import (
 from bench.label_accuracy.prompts import KINDS, Prompt, read_prompts
 from bench.label_accuracy.result import SHARES
 from bench.labelling import nltk_rules
-from bench.measuring.statistics import share
 from catlip.captions import Labeller
 
 RULES = ("paper", "corenet", "paper_multiword")
@@ -136,27 +134,6 @@ def test_a_miss_has_its_cause(
     prompt = Prompt(text, "description", "thing", frozenset({synset}))
     miss = why_missed(prompt, labeller.explain(text), rule == "paper_multiword")
     assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
-
-
-def test_each_rule_misses_only_as_it_can(some: list[Prompt]) -> None:
-    found = measure(RULES, some, quiet=True)
-    causes = {rule: set(of_rule.cause) - {""} for rule, of_rule in found.groupby("rule")}
-    tags = {TAGGED_ADJECTIVE, TAGGED_VERB, TAGGED_OTHERWISE}
-    assert not causes["paper"] & {NAMED_OTHERWISE, JOINED}
-    assert not causes["corenet"] & (tags | {JOINED})
-    assert not causes["paper_multiword"] & {NAMED_OTHERWISE, SEVERAL_WORDS}
-    assert set().union(*causes.values()) <= set(CAUSES)
-    assert found.labelled[found.cause == OTHER_SENSE].any()
-
-
-def test_an_interval_over_classes_does_not_shrink_with_more_sentences_a_class() -> None:
-    draw = np.random.default_rng(0)
-    prompts = draw.integers(1, 60, size=200)
-    # So that a mean over classes is another number.
-    hits = np.where(prompts > 40, prompts, draw.binomial(prompts, 0.2))
-    few, many = share(hits, prompts), share(hits * 100, prompts * 100)
-    assert few == many
-    assert few.low < few.value == hits.sum() / prompts.sum() < few.high
 
 
 def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
