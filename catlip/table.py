@@ -18,8 +18,8 @@ from itertools import chain
 from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
-MOST_DECIMALS = 6
-MOST_ROWS = 500  # of a table that is shown; its CSV has all
+MAX_DECIMALS = 6
+MAX_ROWS = 500  # of a table that is shown; its CSV has all
 # The characters that a formula of a spreadsheet begins with.
 FORMULA = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}")
 
@@ -79,7 +79,7 @@ class Table:
     @cached_property
     def footnotes(self) -> list[str]:
         """The remarks of all cells, each once, in the order of the cells."""
-        cells = chain.from_iterable(self.rows[:MOST_ROWS])
+        cells = chain.from_iterable(self.rows[:MAX_ROWS])
         return list(dict.fromkeys(remark for cell in cells for remark in cell.remarks))
 
     def marks(self, cell: Cell) -> list[int]:
@@ -88,17 +88,14 @@ class Table:
 
 
 def shown(value: float | None, decimals: int | None = None) -> str:
-    """A number for readers, with `decimals` places or three significant digits.
-
-    Thousands are separated, and NaN is shown as NaN.
-    """
+    """A number for readers, with `decimals` places or three significant digits."""
     if value is None:
         return MISSING
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite"
     if decimals is None:
         decimals = decimals_of(value)
-    if decimals > MOST_DECIMALS:
+    if decimals > MAX_DECIMALS:
         return f"{value:.2e}"
     if decimals < 0:
         value, decimals = round(value, decimals), 0
@@ -141,10 +138,7 @@ def decimals_of(value: float) -> int:
 
 
 def quantity_of(values: Iterable[float | None]) -> Quantity | None:
-    """Mean, sample standard deviation and n of the values that are not None.
-
-    Returns: None if there are no such values; a mean of NaN if one of them is NaN or infinite.
-    """
+    """Mean, sample standard deviation and n of the values that are not None."""
     kept = [value for value in values if value is not None]
     if not kept:
         return None
@@ -186,7 +180,7 @@ def as_markdown(table: Table) -> str:
         _line(map(escape_markdown, table.columns)),
         _line(["---"] * len(table.columns)),
     ]
-    first = table.rows[:MOST_ROWS]
+    first = table.rows[:MAX_ROWS]
     for row in first:
         cells = [_markdown_cell(table, cell) for cell in row]
         lines.append(_line(_padded(cells, len(table.columns))))
@@ -199,11 +193,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV; remarks are the last column.
-
-    A column of quantities becomes three: the mean, its spread and n.
-    No cell can run as a formula in a spreadsheet: see `_inert`.
-    """
+    """The table as CSV; remarks are the last column."""
     split = [
         any(len(row) > i and row[i].quantity for row in table.rows)
         for i in range(len(table.columns))
@@ -221,7 +211,7 @@ def as_csv(table: Table) -> str:
 
 def as_text(table: Table) -> str:
     """The table in aligned columns, for a terminal, with its footnotes below."""
-    rows = table.rows[:MOST_ROWS]
+    rows = table.rows[:MAX_ROWS]
     grid = [list(table.columns)]
     for row in rows:
         grid.append(_padded([_text_cell(table, cell) for cell in row], len(table.columns)))
@@ -255,10 +245,7 @@ def escape_markdown(words: str) -> str:
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page as markdown; `backticked` words stay code.
-
-    The sentence may hold words from a record.
-    """
+    """A sentence of the page as markdown; `backticked` words stay code."""
     parts = re.split(r"`([^`]+)`", words)
     return "".join(
         f"`{' '.join(part.split())}`" if i % 2 else _spaced(part) for i, part in enumerate(parts)
@@ -272,10 +259,7 @@ def _spaced(part: str) -> str:
 
 
 def _inert(words: str) -> str:
-    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula.
-
-    Numbers stay numbers.
-    """
+    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula."""
     line = " ".join(printable(words).splitlines()).replace("\t", " ")
     if not line.lstrip().startswith(FORMULA):
         return line

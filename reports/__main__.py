@@ -48,9 +48,6 @@ class Report:
 
 
 def main(config: Report) -> None:
-    """Read the records, build and write the page, then print the headline table and the page's
-    path.
-    """
     # Records and the page have no reference cycles, and the garbage collector's search for some
     # takes twice as long as reading 10,000 records.
     gc.disable()

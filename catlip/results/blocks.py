@@ -102,14 +102,12 @@ class RecordGroup:
     Attributes:
         records: those that are shown whole.
         lines: those that are shown as a line.
-        unlisted: how many others there are.
     """
 
     anchor: str
     title: str
     records: Sequence[RecordView]
     lines: Sequence[RecordLine] = ()
-    unlisted: int = 0
 
 
 @dataclass(frozen=True)

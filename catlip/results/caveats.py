@@ -21,9 +21,7 @@ def undisturbed(records: Iterable[R]) -> list[R]:
 
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
-    """Whether the undisturbed records `kept` are enough for a comparison: all of them, or at least
-    as many as an interval needs.
-    """
+    """Whether the undisturbed records `kept` are enough for a comparison."""
     return len(kept) >= min(len(every), least_pairs())
 
 

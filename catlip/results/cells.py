@@ -18,9 +18,7 @@ def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None
 
 
 def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
-    """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds; a dash if
-    `ratio` is None.
-    """
+    """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
     if ratio is None:
         return Cell()
     text = f"{shown(ratio.value, decimals)}{TIMES}"

@@ -12,9 +12,7 @@ K = TypeVar("K", bound=Kind)
 
 
 def measured(records: Records, kind: type[K]) -> list[Run[K]]:
-    """The records of a kind, accelerators first. If several roots hold the same run, only the
-    record of the first root is kept.
-    """
+    """The records of a kind, accelerators first."""
     first: dict[tuple[str, str, str], Run[K]] = {}
     for record in records.of(kind):
         first.setdefault((record.scale, record.name, record.where), record)

@@ -49,13 +49,7 @@ def of_mean(
 
     half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
     return Estimate(
-        mean,
-        mean - half,
-        mean + half,
-        pairs=pairs,
-        images=images,
-        error=error,
-        freedom=freedom,
+        mean, mean - half, mean + half, pairs=pairs, images=images, error=error, freedom=freedom
     )
 
 
@@ -72,9 +66,7 @@ def of_pairs(differences: Sequence[float]) -> Estimate | None:
 
 
 def of_ratios(ratios: Sequence[float]) -> Estimate | None:
-    """The geometric mean of one ratio per pair; None without pairs, or if a ratio is not above 0 or
-    not finite.
-    """
+    """The geometric mean of one ratio per pair."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
     logarithm = of_pairs([math.log(ratio) for ratio in ratios])
@@ -108,9 +100,7 @@ def counted(value: float | None) -> Estimate | None:
 
 
 def verdict(difference: Estimate, bound: float) -> str:
-    """A verdict on the first of two, from first - second: better, not worse (by `bound` or more),
-    worse, or cannot tell.
-    """
+    """A verdict on the first of two, from first - second."""
     if difference.low is None or difference.high is None:
         return CANNOT_TELL
     if difference.low > 0:
@@ -121,9 +111,7 @@ def verdict(difference: Estimate, bound: float) -> str:
 
 
 def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the mean of `floor`. True without a
-    floor, or with too few seeds for an interval.
-    """
+    """Whether the interval of the mean over seeds lies above the mean of `floor`."""
     if not floor:
         return True
     above = of_pairs([value - float(np.mean(floor)) for value in values])

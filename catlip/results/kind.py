@@ -31,10 +31,7 @@ class Kind:
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        """The metrics of a record file. Fields that the kind does not have are ignored.
-
-        Raises: ValueError that names the first field that is missing or of another type.
-        """
+        """The metrics of a record file."""
         return msgspec.convert(metrics, cls, str_keys=True)
 
     def metrics(self) -> dict[str, Any]:

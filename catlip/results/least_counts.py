@@ -20,10 +20,7 @@ ROUNDS = dict.fromkeys(SAMPLES, FEWEST)
 
 
 def too_few(kind: str, samples: Mapping[str, object]) -> str:
-    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise "".
-
-    A record has as many rounds as the shortest of its lists that hold one value per round.
-    """
+    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise ""."""
     lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
     rounds = min((len(values) for values in lists if isinstance(values, list)), default=None)
     least = ROUNDS.get(kind, 0)

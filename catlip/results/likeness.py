@@ -24,16 +24,7 @@ class Alike(Generic[K]):
 
 
 def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Alike[K]:
-    """Select the runs of one method that have the most common recipe of all methods' runs.
-
-    Args:
-        own: the runs of one method.
-        every: the runs of all methods. The recipe with the most seeds among them counts; of equals,
-            the first.
-        task: the task that the number is about; empty for records of one task.
-    Returns: the runs of `own` with that recipe; if there are none, the largest group of `own` with
-        one recipe, and a remark that names the fields that differ.
-    """
+    """Select the runs of one method that have the most common recipe of all methods' runs."""
     groups = _groups(every, task)
     if len(groups) < 2 or not own:
         return Alike(list(own))

@@ -56,9 +56,7 @@ def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
 
 
 def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
-    """The mean at each x of the points (x, group, y): first within each group, such as an encoder,
-    then over the groups, with an interval over the groups.
-    """
+    """The mean at each x of the points (x, group, y)."""
     means = []
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
@@ -70,12 +68,7 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 def draw_lines(
     axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
-    """Draw the lines; the axes' scales and limits must be set already.
-
-    Args:
-        moved: (x, steps) -> x moved aside by that many small steps, so that marks of one line do
-            not hide another's.
-    """
+    """Draw the lines; the axes' scales and limits must be set already."""
     names = []
     for i, line in enumerate(lines):
         steps = i - (len(lines) - 1) / 2

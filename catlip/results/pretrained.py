@@ -38,9 +38,7 @@ def pretrainings(records: Records) -> Pretrainings:
 
 
 def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | None:
-    """The pre-training, under the same root, of a transfer record's encoder; None if it is not
-    known.
-    """
+    """The pre-training, under the same root, of a transfer record's encoder."""
     parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
     if len(parts) < 3 or parts[-2] != "pretrain":
         return None
@@ -49,9 +47,7 @@ def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | No
 
 
 def encoder_of(pretraining: Run[Pretrain] | None) -> str:
-    """The architecture that was pre-trained, such as `vit_b16_conv`; empty where it is not
-    known.
-    """
+    """The architecture that was pre-trained, such as `vit_b16_conv`."""
     return pretraining.setup.recipe.encoder if pretraining else ""
 
 
@@ -61,9 +57,7 @@ def architecture(encoder: str) -> str:
 
 
 def is_whole(pretraining: Run[Pretrain]) -> bool:
-    """Whether a pre-training was at the paper's scale: on one of its data sets, and nearly as long
-    as its shortest training or longer.
-    """
+    """Whether a pre-training was at the paper's scale."""
     return is_enough(pretraining.measured.images_seen, pretraining.scale)
 
 

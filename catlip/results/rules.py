@@ -53,7 +53,5 @@ def rule_style(rule: str) -> dict[str, str]:
 
 
 def suffix(index: int) -> str:
-    """The ending that distinguishes the names of several tables or figures: `_2` for index 1, empty
-    for index 0.
-    """
+    """The ending that distinguishes the names of several tables or figures."""
     return f"_{index + 1}" if index else ""

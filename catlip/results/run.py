@@ -170,9 +170,7 @@ class Run(Generic[K]):
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """The settings that a run's result depends on: its recipe without `seed` and `about`, and
-        `cached_features`.
-        """
+        """The settings that a run's result depends on."""
         kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
         return kept | {"cached_features": self.config.get("cached_features")}
 
@@ -182,9 +180,7 @@ class Run(Generic[K]):
         return json.dumps(self.told, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; a value that is not a number becomes NaN, and a
-        missing list is empty.
-        """
+        """The raw values recorded under `name`."""
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
@@ -211,9 +207,7 @@ class Run(Generic[K]):
 
     @property
     def where(self) -> str:
-        """The device as readers see it: a processor is marked `(CPU)`, and is named even if the
-        machine also has a GPU.
-        """
+        """The device as readers see it."""
         return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
 
     @property
@@ -227,10 +221,7 @@ class Run(Generic[K]):
 
 
 def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
-    """The run of a record's JSON.
-
-    Raises: ValueError that names the first field that is missing or of another type.
-    """
+    """The run of a record's JSON."""
     return Run(
         name=record["name"],
         measured=kind.read(record["metrics"]),
@@ -245,9 +236,7 @@ def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
 
 
 def device_of(run: Run[Any]) -> str:
-    """The device of a run, as readers see it; empty if the run does not name it. Times are compared
-    or averaged only if it is the same.
-    """
+    """The device of a run, as readers see it; empty if the run does not name it."""
     return run.where if run.machine.device else ""
 
 
@@ -345,10 +334,7 @@ _cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
 
 
 def as_number(value: Any) -> float | None:
-    """A JSON number as float; None for anything else, true and false included.
-
-    NaN and the infinities are kept, and a number beyond LARGEST becomes infinite.
-    """
+    """A JSON number as float; None for anything else, true and false included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if abs(value) > LARGEST:

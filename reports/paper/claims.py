@@ -64,9 +64,7 @@ def verdicts(records: Records) -> dict[str, Verdict]:
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict of one piece of evidence: that of all its comparisons where they agree, else
-    open.
-    """
+    """The verdict of one piece of evidence."""
     if evidence.untested or not any(one.estimate for one in evidence.compared):
         return Verdict(NOT_TESTED, evidence)
     judged = _outcomes(claim, evidence)
@@ -105,12 +103,7 @@ def _by_outcome(judged: Sequence[Verdict]) -> str:
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
-    """Two tables with one row for each claim: its verdict and the numbers behind it, under its
-    topic; then its rule and what would settle it.
-
-    Args:
-        judged: the `verdicts` of these records.
-    """
+    """Two tables with one row for each claim."""
     rows: list[list[Cell]] = []
     for topic, own in groupby(claims().values(), key=lambda claim: claim.topic):
         rows.append([Cell(topic)])
@@ -224,11 +217,7 @@ def _powers(claim: Claim, evidence: Evidence) -> Iterator[str]:
 
 
 def _said(claim: Claim, compared: Compared, outcome: str) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`.
-
-    Args:
-        outcome: of this comparison, if others of the claim have another; else empty.
-    """
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`."""
     estimate = compared.estimate
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"

@@ -133,9 +133,7 @@ class Ours:
         return _cell(own, trained, what) if own else Cell(NOT_RUN)
 
     def released(self, what: Wanted) -> Cell:
-        """What the released weights reach here; empty if they were not measured, or if the row is
-        not about them.
-        """
+        """What the released weights reach here."""
         if (what.method, what.scale) != ("catlip", "datacomp"):
             return Cell("")
         method = f"released:{what.encoder}"

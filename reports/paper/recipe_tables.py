@@ -93,9 +93,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def recipe_tables(records: Records) -> list[Table]:
-    """Tables 6(a) and 6(b), our recipe beside each of the paper's columns; then Tables 7(a) to 7(e)
-    as one.
-    """
+    """Tables 6(a) and 6(b), our recipe beside each of the paper's columns."""
     record = next(iter(records.of(Recipes)), None)
     pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
     parts = [_transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()]

@@ -21,7 +21,7 @@ from catlip.results.likeness import differing_fields
 from catlip.results.run import Run
 from catlip.results.seeds import link
 from catlip.table import MISSING, Cell, Quantity, Table, quantity_cell, quantity_of
-from reports.read.measured import MOST_FIRST, Setting
+from reports.read.measured import MAX_FIRST, Setting
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
@@ -101,7 +101,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
         for device in dict.fromkeys(shared.values())
     }
     tasks = [task for task in setting.first_tasks if task in own[0].top1]
-    tasks = tasks or [*own[0].top1][:MOST_FIRST]
+    tasks = tasks or [*own[0].top1][:MAX_FIRST]
     reached: dict[str, dict[str, Quantity | None]] = {}
     for curve in own:
         reached[curve.method] = {}
@@ -183,10 +183,7 @@ def recipe_differences(setting: Setting) -> Table:
     first = {m: own[0] for m in setting.methods if (own := setting.of(Pretrain, m))}
     known = {m: r.recipe for m, r in first.items() if r.recipe}
     rows = [
-        [
-            Cell(field),
-            *(Cell(_compact(known[m].get(field)), anchor=first[m].anchor) for m in known),
-        ]
+        [Cell(field), *(Cell(_compact(known[m].get(field)), anchor=first[m].anchor) for m in known)]
         for field in differing_fields(list(known.values()))
     ]
     caption = "Every other field of the recipes is the same."

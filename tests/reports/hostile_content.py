@@ -12,7 +12,7 @@ from catlip.table import as_csv
 from reports.render.page import markdown, write_report
 from reports.sections import Page
 
-ATTACK = "$\\frac{1$ <script>alert(1)</script> \u202e\x00\ud800 | [a](b)"
+ATTACK = "$\\frac{1$ \x1b]0;x\x07\x9b31m <script>alert(1)</script> \u202e\x00 | [a](b)\r=cmd"
 STRANGE = (
     *(None, "12", "", True, [], {}, [[1]], {"median": "x"}),
     *(math.nan, math.inf, -1, 0, 10**400, 5e-324),

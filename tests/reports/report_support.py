@@ -18,6 +18,11 @@ from reports.render.page import html
 from reports.sections import Page, build_page
 
 REPOSITORY = Path(__file__).parents[2]
+GOLDEN_RECORDS = [
+    path
+    for path in sorted((Path(__file__).parent / "golden/records").glob("*/*/*.json"))
+    if path.name not in ("cut-short.json", "foreign.json")
+]
 
 # Pixels of a side that the paper transfers at.
 SIDES = {
@@ -72,13 +77,8 @@ def page_in(tmp_path: Path) -> Page:
 
 def golden_record(golden: Path, kind: str) -> dict[str, Any]:
     """What the first golden record of this kind holds."""
-    paths = sorted((golden / "records").glob("*/*/*.json"))
-    return next(
-        found
-        for path in paths
-        if path.name not in ("cut-short.json", "foreign.json")
-        if (found := json.loads(path.read_text()))["kind"] == kind
-    )
+    contents = (json.loads(path.read_text()) for path in GOLDEN_RECORDS)
+    return next(content for content in contents if content["kind"] == kind)
 
 
 def write(

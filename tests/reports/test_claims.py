@@ -1,22 +1,12 @@
 """The verdict on each claim: what meets its rule, what does not, and at which scale."""
 
-import json
 import math
 import re
 from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import (
-    HEAD,
-    REPOSITORY,
-    SIDES,
-    claims_of,
-    golden_record,
-    page_in,
-    records_in,
-    write,
-)
+from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, write
 from toys import steps
 
 from bench.study.lengths_result import Scaling, against_itself
@@ -26,7 +16,6 @@ from catlip.results.run import Records
 from reports.paper.claims import NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records
-from reports.render.page import markdown
 from reports.render.provenance import view
 from reports.summary.answers import as_good
 from reports.summary.tables import headline
@@ -111,23 +100,29 @@ KINDS = {
 
 
 @pytest.mark.parametrize("key", KINDS)
-def test_not_worse_than_clip_by_a_point_is_as_good(both, said, key):
+def test_as_good_is_not_worse_than_clip_by_a_point(both, said, key):
     both(*KINDS[key], six(0.80), six(0.803))
     assert {claim: word for claim, word in said().items() if word != NOT_TESTED} == {
         key: AT_THE_PAPERS
     }
-
-
-@pytest.mark.parametrize("scale", ["starter", "datacomp"])
-def test_no_claim_is_judged_on_fashion_mnist(both, said, scale):
-    both("linear_probe", "fashion_mnist_top1", six(0.75), six(0.80), scale)
-    assert {*said().values()} == {NOT_TESTED}
-
-
-@pytest.mark.parametrize("key", KINDS)
-def test_worse_than_clip_does_not_hold(both, said, key):
     both(*KINDS[key], six(0.75), six(0.80))
     assert said()[key] == NOT_AT_THE_PAPERS
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "values", "more"),
+    [
+        ("multilabel", "map_macro", [0.8, NAN], {}),
+        ("multilabel", "map_macro", six(0.8), {"side": 48}),
+        ("multilabel", "map_macro", six(0.8), {"config": {"init": "transfer"}}),
+        ("linear_probe", "concepts_top1", six(0.8), {}),
+        ("linear_probe", "fashion_mnist_top1", six(0.8), {}),
+        ("linear_probe", "fashion_mnist_top1", six(0.8), {"scale": "starter"}),
+    ],
+)
+def test_a_nan_or_another_protocol_or_task_is_no_test(both, said, kind, metric, values, more):
+    both(kind, metric, values, values, **more)
+    assert {*said().values()} == {NOT_TESTED}
 
 
 @pytest.mark.parametrize(
@@ -153,19 +148,6 @@ def test_a_method_like_an_untrained_encoder_cannot_be_judged(both, transfer, sai
 
 
 @pytest.mark.parametrize(
-    ("values", "more"),
-    [
-        ([0.8, NAN], {}),
-        (six(0.8), {"side": 48}),
-        (six(0.8), {"config": {"init": "transfer"}}),
-    ],
-)
-def test_a_nan_or_another_protocol_is_no_test(both, said, values, more):
-    both("multilabel", "map_macro", values, values, **more)
-    assert said()["multilabel_parity"] == NOT_TESTED
-
-
-@pytest.mark.parametrize(
     ("concepts", "subgroups", "word"),
     [
         (0.1, 0.1, HOLDS),
@@ -188,20 +170,6 @@ def test_several_tasks_must_agree_whichever_way(
     _, row, *_ = claims_of(records_in(tmp_path))[0].rows
     assert row[1].full == f"{word} at starter scale (by an analogue)"
     assert (HOLDS in row[2].text or FAILS in row[2].text) == (word == OPEN)
-
-
-def test_tasks_that_are_not_the_papers_say_nothing_at_its_scale(both, said):
-    both("linear_probe", "concepts_top1", [0.8, 0.8], [0.8, 0.8])
-    assert said()["probe_parity"] == NOT_TESTED
-
-
-def test_pairs_of_two_recipes_are_no_pairs(transfer, said):
-    for method, epochs in (("catlip", 30), ("clip", 10)):
-        for seed in range(6):
-            config = {"recipe": {"resolution": SIDES["linear_probe"], "epochs": epochs}}
-            accuracy = {"imagenet_top1": 0.8}
-            transfer("linear_probe", method, "datacomp", accuracy, seed, config=config)
-    assert said()["probe_parity"] == NOT_TESTED
 
 
 def test_a_training_that_was_cut_short_is_not_the_papers(both, said):
@@ -242,17 +210,19 @@ def test_cheaper_and_2_7_times_cheaper_are_two_claims(
     assert (said()["cheaper"], said()["speed_up"]) == (cheaper, speed_up)
 
 
-def test_only_vit_b16_on_datacomp_says_2_7(write_training, said):
-    seconds = {"catlip": six(100, 0.1), "clip": six(272, 1)}
-    trainings(write_training, seconds, scale="starter", images=84e3, encoder="hybrid_mini")
-    trainings(write_training, seconds, scale="cc3m")
-    assert (said()["cheaper"], said()["speed_up"]) == (AT_THE_PAPERS, NOT_TESTED)
-
-
-def test_trainings_on_two_devices_never_share_a_ratio(write_training, said):
-    seconds = {"catlip": [1] * 6, "clip": [9] * 6}
-    trainings(write_training, seconds, device={"catlip": "A", "clip": "B"})
-    assert said()["cheaper"] == NOT_TESTED
+@pytest.mark.parametrize(
+    ("how", "cheaper", "speed_up"),
+    [
+        ({"scale": "cc3m"}, AT_THE_PAPERS, NOT_TESTED),
+        ({"device": "CPU"}, NOT_TESTED, NOT_TESTED),
+        ({"device": {"catlip": "A", "clip": "B"}}, NOT_TESTED, NOT_TESTED),
+    ],
+)
+def test_only_gpus_of_one_kind_test_costs_and_only_vit_b16_on_datacomp_says_2_7(
+    write_training, said, how, cheaper, speed_up
+):
+    trainings(write_training, {"catlip": six(100, 0.1), "clip": six(272, 1)}, **how)
+    assert (said()["cheaper"], said()["speed_up"]) == (cheaper, speed_up)
 
 
 def step(write_record, low=2.0, high=2.2, device="GPU", cpu="CPU", model="vit_b16", **config):
@@ -268,15 +238,6 @@ def step(write_record, low=2.0, high=2.2, device="GPU", cpu="CPU", model="vit_b1
     }
     parts["config"] |= config
     write_record("step_time", "t", "runs", "bench", **parts)
-
-
-@pytest.mark.parametrize("seconds", [six(272, 1), six(50, 1)])
-def test_trainings_on_a_cpu_say_nothing_of_gpu_hours(write_training, said, tmp_path, seconds):
-    trainings(write_training, {"catlip": six(100, 0.1), "clip": seconds}, device="CPU")
-    assert (said()["cheaper"], said()["speed_up"]) == (NOT_TESTED, NOT_TESTED)
-    rows = claims_of(records_in(tmp_path))[0].rows
-    numbers = [row[2].text for row in rows if row[0].text == claims()["cheaper"].claim]
-    assert "trainings on CPU: " in numbers[0]
 
 
 @pytest.mark.parametrize(
@@ -362,15 +323,6 @@ def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_tim
 def test_lengths_that_few_seeds_have_do_not_speak_where_others_have_enough(write_record, said):
     lengths(write_record, "catlip", {25: six(0.50), 100: six(0.55), 110: [0.50, 0.51]})
     assert said()["catlip_longer"] == AT_THE_PAPERS
-
-
-@pytest.mark.parametrize("longest", [0.48, 0.60])
-def test_lengths_before_the_papers_speak_neither_for_a_plateau_nor_against(
-    write_record, said, longest
-):
-    for method in ("catlip", "clip"):
-        lengths(write_record, method, {2.3: six(0.45), 4.6: six(longest)})
-    assert {said()[key] for key in ("catlip_longer", "clip_plateaus")} == {NOT_TESTED}
 
 
 def test_lengths_in_images_are_compared_with_the_papers_in_epochs(
@@ -511,12 +463,6 @@ def test_a_verdict_that_a_larger_encoder_changes_says_so(
     )
 
 
-def test_fractions_without_all_the_data_say_nothing_of_more_data(write_record, said):
-    cell(write_record, 0.2, fraction=0.125)
-    cell(write_record, 0.3, fraction=0.5)
-    assert said()["larger_data"] == NOT_TESTED
-
-
 def test_a_method_beside_itself_takes_seeds_for_two_sides(write_record, tmp_path):
     cell(write_record, 0.3, seeds=11)
     cells = records_in(tmp_path).of(Scaling)
@@ -580,35 +526,3 @@ def test_the_committed_records_say_nothing_at_the_papers_scale_but_a_count(monke
     found = verdicts(read_records([Path("reports/records")]))
     at_its_scale = {key for key, one in found.items() if str(one).endswith("the paper's scale")}
     assert at_its_scale <= {"parameters"}
-
-
-def test_the_table_comes_right_after_the_summary_and_each_verdict_leads_to_its_record(page):
-    assert [section.anchor for section in page.sections][:2] == ["summary", "claims"]
-    (table,) = (table for table in page.tables if table.name == "claims")
-    text = markdown(page)
-    anchors = [row[1].anchor for row in table.rows if len(row) > 1 and row[1].anchor]
-    assert len(anchors) > 10
-    assert all(f'<a id="{anchor}">' in text for anchor in anchors)
-    assert len(table.columns) == 3
-
-
-@pytest.mark.parametrize("strange", [NAN, math.inf, -1, 0, 10**400, None, "x", [], {}])
-def test_records_of_strange_numbers_give_a_table(golden, tmp_path, strange):
-    for source in (golden / "records").glob("*/*/*.json"):
-        path = tmp_path / "runs" / source.relative_to(golden / "records")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            content = json.loads(source.read_text())
-        except ValueError:
-            continue
-        content["metrics"] = with_leaves(content.get("metrics", {}), strange)
-        path.write_text(json.dumps(content))
-    assert claims_of(records_in(tmp_path))[0].rows
-    assert page_in(tmp_path).tables
-
-
-def with_leaves(tree, strange):
-    """The same tree with every number replaced."""
-    if isinstance(tree, dict):
-        return {key: with_leaves(value, strange) for key, value in tree.items()}
-    return strange if isinstance(tree, int | float) else tree

@@ -5,7 +5,6 @@ rounds give no ratio.
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,12 @@ from report_support import claims_of, page_in, records_in
 from toys import steps
 
 from bench.downstream.dense.result import dense_table, gain_sentences
-from bench.downstream.probe.few_labels import fraction_figures
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
 from bench.downstream.probe.worth import worth_table
 from bench.step_time.result import StepTime, step_tables
 from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables
 from catlip.claims import least_pairs
-from catlip.results.least_counts import ROUNDS, too_few
 from catlip.results.run import Run
 from catlip.table import Quantity, sign_of
 from reports.kinds import KINDS
@@ -93,12 +90,6 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     assert headline(found).rows[0][1].text == "2"
 
 
-def test_a_repeated_run_of_one_seed_has_no_spread(probe, setting):
-    probe("catlip", 0, 0.1, name="a")
-    probe("catlip", 0, 0.3, name="b")
-    assert setting().accuracy("catlip", "concepts") == Quantity(pytest.approx(20.0), None, 1)
-
-
 def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
         probe("catlip", 0, top1, name=name)
@@ -135,18 +126,6 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
     assert any("max_lr" in remark for remark in catlip[2].remarks)
 
 
-def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, setting):
-    for seed in range(3):
-        training("catlip", seed, epochs=10 if seed < 2 else 99)
-        probe("catlip", seed, 0.1 if seed < 2 else 0.9)
-    found = setting()
-    assert found.accuracy("catlip", "concepts") == Quantity(
-        pytest.approx(10.0), pytest.approx(0.0), 2
-    )
-    assert found.seconds("catlip").n == 2
-    assert any("epochs" in warning and "2 of 3" in warning for warning in found.warnings)
-
-
 @pytest.mark.parametrize("other", [{"images": 5000}, {"encoder": "large"}, {"resolution": 224}])
 def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training, setting, other):
     for seed in range(2):
@@ -159,18 +138,6 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert found.paired("concepts", "catlip", "clip") == []
     field = "images_seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
-
-
-def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared(
-    probe, training, setting
-):
-    for seed in range(2):
-        training("catlip", seed, 10.0, betas=[0.9, 0.999])
-        training("clip", seed, 20.0, betas=[0.9, 0.98])
-        probe("catlip", seed, 0.3)
-        probe("clip", seed, 0.2)
-    assert setting().unlike_trainings("catlip", "clip") == []
-    assert len(setting().paired("concepts", "catlip", "clip")) == 2
 
 
 @pytest.mark.parametrize(
@@ -249,18 +216,6 @@ def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_pa
     assert "1 pair, at least 6 needed" in row[2].text
 
 
-def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
-    for name in ("a", "b"):
-        rows = [
-            {"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f}
-            for f in (0.1, 0.5)
-        ]
-        metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
-        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
-    (figure,) = fraction_figures(of_kind("linear_probe"))
-    assert "Means are over 1 encoder," in figure.caption
-
-
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
@@ -318,12 +273,6 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     assert ("largest factor is attention" in said) == (rounds >= 6)
 
 
-@pytest.mark.parametrize("kind", ROUNDS)
-def test_a_record_that_does_not_hold_its_rounds_is_not_judged_by_them(kind):
-    assert too_few(kind, {}) == ""
-    assert too_few(kind, {"catlip_total_ms": 3, "x before": None}) == ""
-
-
 @pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True)])
 def test_only_a_folder_of_a_thousand_classes_is_imagenet(
     write_record, of_kind, tmp_path, classes, is_named
@@ -339,25 +288,6 @@ def test_only_a_folder_of_a_thousand_classes_is_imagenet(
     assert is_named or "12 classes" in table.columns[1]
     (section,) = [section for section in page.sections if section.anchor == "transfer-init"]
     assert any("ImageNet-1k" in block.words for block in section.blocks[:2]) == is_named
-
-
-def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_path):
-    transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.9, "imagenet_num_classes": 12})
-    transfer(
-        "segmentation", "catlip", "datacomp", {"miou_fixed": 0.9, "num_classes": 21, "num_val": 400}
-    )
-    page = page_in(tmp_path)
-    for table in (table for table in page.tables if table.name.startswith("table_")):
-        assert "90.0" not in [cell.text for row in table.rows for cell in row]
-
-
-def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
-    for method, seed in product(("catlip", "clip"), range(2)):
-        dense(write_record, method, seed, 0.2)
-    rows = claims_of(records_in(tmp_path))[0].rows
-    said = " ".join(row[2].text for row in rows if len(row) > 1)
-    assert "mIoU of 21 classes on 400 images" in said
-    assert "ADE20k" not in said
 
 
 def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):

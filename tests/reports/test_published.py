@@ -2,20 +2,14 @@
 where sources disagree.
 """
 
-import itertools
 from pathlib import Path
 
 import pytest
-from report_support import program_of
 
 from catlip.results.run import Records
 from reports.paper.paper_cells import MEASURED, Ours
-from reports.paper.paper_tables import COMMANDS, result_table, result_tables
-from reports.paper.published import (
-    GROUP,
-    TITLES,
-    read_published,
-)
+from reports.paper.paper_tables import result_table, result_tables
+from reports.paper.published import GROUP, TITLES, read_published
 
 # Rows, and columns beside the row's label, of each table in the paper.
 SHAPES = {
@@ -100,8 +94,3 @@ def test_our_columns_wait_for_the_papers_scale_and_leave_other_peoples_systems_e
     waiting = [row[0].text for row in table.rows if row[-1].text == "not run"]
     ours = [f"CatLIP ViT {size}/16 (Ours)" for size in "BLHBLH"]
     assert waiting == ["CLIP ViT B/16 (Our repro.)", *ours]
-
-
-def test_the_commands_that_would_fill_our_column_exist():
-    for command in itertools.chain(*COMMANDS.values()):
-        program_of(command)
