@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from catlip.cli import InputError
-from catlip.results.least_counts import FEWEST
+from catlip.results.kind import FEWEST
 from catlip.results.run import Run, as_number, one_device, text
 from catlip.system.foreign import printable
 from catlip.table import (

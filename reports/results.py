@@ -24,8 +24,8 @@ from bench.study.result import Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.label.result import ByRule, rule_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.pretrained import pretraining_of, pretrainings
 from catlip.results.run import Records, Run
+from catlip.results.select import pretraining_of, pretrainings
 from catlip.vocabulary.result import VocabularyStatistics
 from reports.read.records import read_records
 

@@ -24,10 +24,9 @@ from catlip.results.blocks import (
     side_by_side,
     to_fill,
 )
-from catlip.results.caveats import broken_images
-from catlip.results.devices import measured
 from catlip.results.figures import Figure
 from catlip.results.run import Records
+from catlip.results.select import broken_images, unique_runs
 from catlip.table import Table
 from reports.cost.cost import cost_sections
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
@@ -166,7 +165,7 @@ def _summary(
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     said = about(main)
     blocks: list[Block] = [Text(said)] if said else []
-    three = [as_good(main, others), cheaper(main), why(main, measured(records, Waterfall))]
+    three = [as_good(main, others), cheaper(main), why(main, unique_runs(records, Waterfall))]
     blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])

@@ -11,11 +11,10 @@ import msgspec
 
 from catlip.label.result import RULES, rule_rank
 from catlip.results.blocks import Block, Text, side_by_side, to_fill
-from catlip.results.cells import low_to_high
 from catlip.results.figures import Figure, hide_rows
 from catlip.results.kind import Interval, Kind
-from catlip.results.rules import MOST, by_scale, rule_style, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, low_to_high
+from catlip.results.select import MOST, by_scale, rule_style, suffix
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:

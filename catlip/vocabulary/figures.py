@@ -10,8 +10,8 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from catlip.results.figures import THOUSANDS, Figure, label_points, thinned, write_out_powers
-from catlip.results.rules import rule_style
 from catlip.results.run import Run
+from catlip.results.select import rule_style
 from catlip.table import shown
 from catlip.vocabulary.result import VocabularyCounts
 

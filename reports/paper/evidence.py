@@ -32,7 +32,6 @@ from catlip.claims import Test, least_pairs
 from catlip.label.result import RULES
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import are_enough, busy_machines
 from catlip.results.estimate import (
     Estimate,
     beats,
@@ -44,20 +43,22 @@ from catlip.results.estimate import (
 )
 from catlip.results.kind import Interval, Kind
 from catlip.results.lines import brief_fraction
-from catlip.results.pretrained import (
+from catlip.results.run import Records, Run, of_kind
+from catlip.results.select import (
     CC3M_IMAGES,
     ENCODERS,
     NEARLY,
     RESOLUTIONS,
     SCALES,
     architecture,
+    are_enough,
+    busy_machines,
     is_enough,
     is_whole,
+    link,
     pretraining_of,
     pretrainings,
 )
-from catlip.results.run import Records, Run, of_kind
-from catlip.results.seeds import link
 from catlip.table import clipped, shown
 
 if TYPE_CHECKING:

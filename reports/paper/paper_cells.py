@@ -13,18 +13,18 @@ from functools import cached_property
 from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
 from bench.downstream.probe.result import Finetune, LinearProbe, Transferred, accuracy, accuracy_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.likeness import differing_fields
-from catlip.results.pretrained import (
+from catlip.results.run import Records, Run
+from catlip.results.select import (
     CONV,
     RESOLUTIONS,
     SCALES,
     architecture,
+    differing_fields,
     encoder_of,
     is_whole,
     pretraining_of,
     pretrainings,
 )
-from catlip.results.run import Records, Run
 from catlip.table import Cell, clipped, shown
 from reports.paper.published import PublishedTable
 

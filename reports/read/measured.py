@@ -22,12 +22,20 @@ from bench.downstream.probe.result import (
 from bench.step_time.result import StepTime
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import are_enough, undisturbed
 from catlip.results.kind import Kind
-from catlip.results.likeness import Alike, alike, unlike
-from catlip.results.pretrained import architecture
 from catlip.results.run import Records, Run, of_kind
-from catlip.results.seeds import alike_in_images, by_seed, over_seeds, seed_differences
+from catlip.results.select import (
+    Alike,
+    alike,
+    alike_in_images,
+    architecture,
+    are_enough,
+    by_seed,
+    over_seeds,
+    seed_differences,
+    undisturbed,
+    unlike,
+)
 from catlip.table import Quantity, listed, quantity_of
 
 PAIR = ("catlip", "clip")  # the methods that the page compares

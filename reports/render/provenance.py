@@ -16,9 +16,8 @@ from typing import Any
 from catlip.claims import is_before_rules
 from catlip.method_style import name_of
 from catlip.results.blocks import RecordGroup, RecordLine, RecordView, Samples
-from catlip.results.caveats import caveats
 from catlip.results.run import Records, Run, as_number, lookup, number, text
-from catlip.results.seeds import group_anchor
+from catlip.results.select import caveats, group_anchor
 from catlip.table import Cell, Table, clipped, shown
 
 # Kinds with one record for each method and seed.

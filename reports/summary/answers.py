@@ -19,7 +19,6 @@ from catlip.label.result import Labelling
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Answer
-from catlip.results.cells import interval
 from catlip.results.estimate import (
     BETTER,
     CANNOT_TELL,
@@ -32,9 +31,8 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.kind import Interval
-from catlip.results.rules import by_rule
-from catlip.results.run import Run
-from catlip.results.seeds import by_seed, link
+from catlip.results.run import Run, interval
+from catlip.results.select import by_rule, by_seed, link
 from catlip.table import Quantity, clipped, listed, mean_and_spread, shown, sign_of, signed
 from reports.read.measured import MAX_FIRST, PAIR, Setting
 

@@ -9,7 +9,7 @@ from bench.downstream.probe.result import LinearProbe, task_title
 from bench.downstream.probe.transfer_gain import origins_of
 from bench.study.result import Trial
 from catlip.pretraining.result import Pretrain
-from catlip.results.likeness import differing_fields
+from catlip.results.select import differing_fields
 from catlip.table import listed, shown, signed
 from reports.read.measured import PAIR, Setting
 from reports.summary.answers import ends

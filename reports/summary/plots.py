@@ -23,8 +23,8 @@ from catlip.results.figures import (
     marker_of,
     thinned,
 )
-from catlip.results.pretrained import ENCODERS, architecture
 from catlip.results.run import Run, slug
+from catlip.results.select import ENCODERS, architecture
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import PAIR, Setting
 

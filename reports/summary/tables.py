@@ -16,10 +16,8 @@ from bench.study.laws import at_cost
 from bench.study.lengths_result import Scaling, curves
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain, pretrain_table
-from catlip.results.caveats import with_warning
-from catlip.results.likeness import differing_fields
 from catlip.results.run import Run
-from catlip.results.seeds import link
+from catlip.results.select import differing_fields, link, with_warning
 from catlip.table import MISSING, Cell, Quantity, Table, quantity_cell, quantity_of
 from reports.read.measured import MAX_FIRST, Setting
 

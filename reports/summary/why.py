@@ -6,8 +6,7 @@ from bench.step_time.result import StepTime
 from bench.step_time.steps import step_description
 from bench.waterfall.result import NamedWay, Waterfall, ways
 from catlip.results.blocks import Answer
-from catlip.results.cells import interval
-from catlip.results.run import Run
+from catlip.results.run import Run, interval
 from catlip.table import decimals_of, shown, signed
 from reports.read.measured import PAIR, Setting
 from reports.summary.answers import PAPER_SPEED_UP

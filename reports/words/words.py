@@ -20,8 +20,8 @@ from catlip.label.result import Labelling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
-from catlip.results.rules import MOST, by_rule, by_scale, suffix
 from catlip.results.run import Records, Run, of_kind
+from catlip.results.select import MOST, by_rule, by_scale, suffix
 from catlip.vocabulary.figures import vocabulary_figures
 from catlip.vocabulary.overlap import overlap_figures
 from catlip.vocabulary.result import VocabularyCounts, VocabularyStatistics, overlap_table

@@ -16,7 +16,7 @@ from bench.data_path.__main__ import DataPathBench, main
 from bench.data_path.measure import PEERS, WHOLE_DECODERS, our_decoder
 from bench.data_path.photographs import MEAN_SIZE, cut, shipped_photographs
 from catlip.data.augment import draws_at
-from catlip.results.cells import TIMES
+from catlip.results.run import TIMES
 
 SHORT = shlex.split("--num-images 6 --resolution 32 --rounds 2 --num-batches 1 --loader-rounds 2")
 

@@ -175,18 +175,6 @@ def test_a_number_opens_its_record_each_time_it_is_asked(report, tab):
 
 
 @of_the_longer_page
-def test_a_command_is_copied_by_its_button(report, tab):
-    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    tab.goto(report.as_uri())
-    tab.evaluate("document.querySelector('#provenance').open = true")
-    command = tab.locator("#records > pre.command")
-    command.get_by_role("button").click()
-    command.get_by_text("Copied").wait_for()
-    copied = tab.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith("python -m reports compare ")
-
-
-@of_the_longer_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
     axe = pytest.importorskip(

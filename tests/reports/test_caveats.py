@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_support import page_in, records_in
-from toys import steps
+from report_support import page_in, records_in, steps
 
 from catlip.claims import digest
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import broken_words
 from catlip.results.estimate import HOLDS
+from catlip.results.select import broken_words
 from reports.paper.claims import verdicts
 from reports.read.measured import settings
 from reports.render.page import markdown

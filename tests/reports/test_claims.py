@@ -1,22 +1,18 @@
 """The verdict on each claim: what meets its rule, what does not, and at which scale."""
 
 import math
-import re
 from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, write
-from toys import steps
+from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, steps, write
 
 from bench.study.lengths_result import Scaling, against_itself
-from catlip.claims import claims, digest, rules
-from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES
-from catlip.results.run import Records
+from catlip.claims import claims
+from catlip.results.estimate import FAILS, HOLDS, OPEN
 from reports.paper.claims import NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records
-from reports.render.provenance import view
 from reports.summary.answers import as_good
 from reports.summary.tables import headline
 
@@ -48,31 +44,6 @@ def both(transfer):
     return write
 
 
-def test_every_claim_has_a_source_a_rule_a_judge_and_a_command():
-    assert len(claims()) > 25
-    assert {claim.rule for claim in claims().values()} == rules().keys() == {*RULES, "none"}
-    assert [claim.id for claim in claims().values() if not claim.tests] == ["public_clips"]
-    for claim in claims().values():
-        assert re.search("Abstract|Title|Section|Figure|Table|Appendix", claim.source), claim
-
-
-def test_the_page_says_how_many_records_were_made_under_its_rules(write_record, tmp_path):
-    late, early = "2026-11-26T15:00:00+00:00", "2026-11-26T14:00:00+00:00"
-    every = [(digest(), late), (digest(), late), ("of others", late), ("", late), ("", early)]
-    for seed, (made, started) in enumerate(every):
-        environment = {"started": started} | ({"rules": made} if made else {})
-        metrics = {"method": "catlip", "seed": seed, "images_seen": 1.0}
-        name = f"catlip-seed{seed}"
-        write_record("pretrain", name, "runs", metrics=metrics, environment=environment)
-    said = claims_of(records_in(tmp_path))[1].caption
-    assert "2 of 5 records name it" in said
-    assert "Without a digest: 2, 1 of them begun before the rules" in said
-    assert "of others (1)" in said
-    found = records_in(tmp_path).every
-    assert [len(view(record).caveats) for record in found] == [0, 0, 0, 1, 1]
-    assert view(found[-1]).caveats != view(found[-2]).caveats
-
-
 def test_verdicts_by_an_analogue_are_counted_apart(both, write_record, tmp_path):
     step(write_record)
     assert counts_sentence(verdicts(records_in(tmp_path))) == (
@@ -82,12 +53,6 @@ def test_verdicts_by_an_analogue_are_counted_apart(both, write_record, tmp_path)
     both("multilabel", "map_macro", six(0.2), six(0.3), "starter")
     said = counts_sentence(verdicts(records_in(tmp_path)))
     assert said.startswith("As stated 3 hold; by an analogue 1 holds, 1 does not hold; not tested")
-
-
-def test_without_records_nothing_is_tested_and_the_table_says_what_to_run():
-    table, of_rules = claims_of(Records((), (), ()))
-    assert {row[1].text for row in table.rows if len(row) > 1} == {NOT_TESTED}
-    assert [row[-1].text for row in of_rules.rows] == [c.settle for c in claims().values()]
 
 
 KINDS = {
@@ -320,20 +285,6 @@ def test_longer_training_helps_catlip_and_not_clip_and_clips_best_costs_four_tim
     assert [found[key] for key in ("clip_plateaus", "less_compute")] == [NOT_AT_THE_PAPERS] * 2
 
 
-def test_lengths_that_few_seeds_have_do_not_speak_where_others_have_enough(write_record, said):
-    lengths(write_record, "catlip", {25: six(0.50), 100: six(0.55), 110: [0.50, 0.51]})
-    assert said()["catlip_longer"] == AT_THE_PAPERS
-
-
-def test_lengths_in_images_are_compared_with_the_papers_in_epochs(
-    write_record, write_training, said
-):
-    write_training("catlip", encoder="hybrid_mini", images=2000, more={"epochs_seen": 2.0})
-    cell(write_record, 0.3, images=25_000)
-    cell(write_record, 0.4, images=100_000)
-    assert said()["catlip_longer"] == f"{HOLDS} at starter scale"
-
-
 def gains(transfer, kind, differences, scale="datacomp"):
     for seed in range(len(next(iter(differences.values())))):
         rows = [
@@ -390,22 +341,6 @@ def cell(
         parts = {"metrics": metrics, "config": {"recipe": {"encoder": encoder}}}
         environment = HEAD["environment"] | {"device": devices[place]}
         write_record("scaling", name, "runs", scale, environment=environment, **parts)
-
-
-def test_cells_of_the_papers_lengths_beside_a_probe_settle_what_longer_training_does(
-    write_record, transfer, said
-):
-    at = {"scale": "cc3m", "encoder": "vit_b16", "task": "imagenet"}
-    for method, short, long in (("catlip", 0.50, 0.58), ("clip", 0.45, 0.451)):
-        cell(write_record, short, images=217_500_000, method=method, **at)
-        cell(write_record, long, images=290_000_000, method=method, **at)
-    assert said()["catlip_longer"] == NOT_TESTED  # nothing says which task this is
-    transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.5})
-    seen = {"method": "catlip", "images_seen": 72.5e6, "epochs_seen": 25.0}
-    config = {"recipe": {"encoder": "vit_b16"}}
-    write_record("pretrain", "catlip-vit_b16-seed0", "runs", "cc3m", metrics=seen, config=config)
-    found = said()
-    assert [found[key] for key in ("catlip_longer", "clip_plateaus")] == [AT_THE_PAPERS] * 2
 
 
 def test_cells_of_bench_scaling_speak_of_data_encoders_and_lengths(write_record, said):

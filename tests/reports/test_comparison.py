@@ -9,9 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_content import ANY_JSON
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from report_support import HEAD
 
 from catlip.cli import InputError
@@ -142,12 +139,6 @@ def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_i
     assert "No ratios: the records are from different devices" in part.tables[-1].caption
 
 
-@pytest.mark.parametrize(("a", "b"), [(0, 1), (-1, 1), (1, math.nan), (1, 10**400), (5e-324, 1e18)])
-def test_what_is_not_above_zero_or_not_finite_has_no_ratio(write_record, a, b):
-    part = of_two(write_record, {"metrics": {"x": a}}, {"metrics": {"x": b}})
-    assert rows(part, "metrics")["x"][3] == MISSING
-
-
 def test_seeds_of_two_folders_are_paired_and_averaged(write_record, tmp_path):
     values = {0: (10, 12), 1: (20, 21), 2: (30, 36)}
     for seed, pair in values.items():
@@ -173,29 +164,6 @@ def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
     for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
         (head,) = comparison(*pair)
         assert head.sentences[2:] == ["identical in every value: 1 of 1 pairs"]
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.lists(st.dictionaries(st.sampled_from("pqr"), ANY_JSON), min_size=4, max_size=4))
-def test_b_against_a_is_the_mirror_of_a_against_b(write_record, trees):
-    sides = [{"config": trees[i], "metrics": trees[i + 1]} for i in (0, 2)]
-    one, other = written_in_two(write_record, *sides, kind="step_time")
-    there, back = comparison(one, other)[1:], comparison(other, one)[1:]
-    assert len(there) == len(back)
-    for first, second in zip(there, back, strict=True):
-        assert len(warnings(first)) == len(warnings(second))
-        for name in ("config", "metrics"):
-            mirrored = {
-                field: [b, a, *map(negated, rest[:1])]
-                for field, (a, b, *rest) in rows(second, name).items()
-            }
-            assert {field: cells[:3] for field, cells in rows(first, name).items()} == mirrored
-
-
-def negated(difference: str) -> str:
-    return difference.translate(str.maketrans(f"+{MINUS}", f"{MINUS}+"))
 
 
 def test_raw_samples_of_both_sides_give_intervals(write_record):

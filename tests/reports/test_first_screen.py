@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_support import page_in, table
-from toys import steps
+from report_support import page_in, steps, table
 
 from bench.downstream.probe.result import packed
 from catlip.results.blocks import Answer, Answers
@@ -14,7 +13,6 @@ from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.sections import Page, build_page
 from reports.summary.answers import advice, as_good
-from reports.summary.tables import headline
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -197,17 +195,3 @@ def test_advice_is_no_surer_than_the_answer(probe, write_record, tmp_path, seeds
     write_record("step_time", "tiny", scale="mine", metrics=metrics)
     (setting,) = settings(read_records([tmp_path / "runs"]))
     assert said in advice(setting)
-
-
-def test_peak_memory_is_of_one_revision_and_says_how_many_others_there_are(
-    write_training, tmp_path
-):
-    for seed in range(4):
-        environment = GPU | {"revision": "new" if seed == 3 else "old"}
-        more = {"peak_gib": 9.0 if seed == 3 else 1.0}
-        write_training("catlip", seed, environment=environment, more=more)
-    (setting,) = settings(read_records([tmp_path / "runs"]))
-    table = headline(setting)
-    cell = table.rows[0][list(table.columns).index("Peak memory (GiB)")]
-    assert (cell.quantity.mean, cell.quantity.n) == (1.0, 3)
-    assert any("another revision" in remark for remark in cell.remarks)

@@ -9,10 +9,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hostile_content import ANY_JSON, ATTACK, can_be_shown, names_of_files, poisoned, with_leaves
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_support import GOLDEN_RECORDS
+from report_support import (
+    ANY_JSON,
+    ATTACK,
+    GOLDEN_RECORDS,
+    can_be_shown,
+    names_of_files,
+    poisoned,
+    with_leaves,
+)
 
 from catlip.cli import InputError
 from catlip.record import read_record

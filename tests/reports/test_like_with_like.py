@@ -2,24 +2,20 @@
 rounds give no ratio.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
-from report_support import claims_of, page_in, records_in
-from toys import steps
+from report_support import claims_of, records_in, steps
 
 from bench.downstream.dense.result import dense_table, gain_sentences
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
-from bench.downstream.probe.worth import worth_table
 from bench.step_time.result import StepTime, step_tables
 from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables
-from catlip.claims import least_pairs
 from catlip.results.run import Run
-from catlip.table import Quantity, sign_of
+from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
@@ -140,26 +136,6 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert field in as_good(found).short
 
 
-@pytest.mark.parametrize(
-    ("value", "decimals", "sign"), [(0.04, 1, 0), (0.06, 1, 1), (-0.04, 1, 0), (-0.06, 1, -1)]
-)
-def test_a_difference_below_what_is_displayed_has_no_sign(value, decimals, sign):
-    assert sign_of(value, decimals) == sign
-    assert sign_of(math.nan) == 0
-
-
-def test_fewer_than_six_seeds_are_not_called_better(probe, setting):
-    for seed in range(least_pairs() - 1):
-        probe("catlip", seed, 0.3 + 0.001 * seed)
-        probe("clip", seed, 0.2)
-    assert as_good(setting()).short == (
-        "CatLIP is ahead by 10.0 to 10.4 points in all 5 seeds. An interval needs 6 seeds."
-    )
-    probe("catlip", least_pairs(), 0.3)
-    probe("clip", least_pairs(), 0.2)
-    assert "it is better, by 10.2 points" in as_good(setting()).short
-
-
 def dense(write_record, method, seed, miou, name="", **recipe):
     metrics = {"method": method, "pretrain_seed": seed, "miou_fixed": miou}
     metrics |= {"num_classes": 21, "num_val": 400}
@@ -203,17 +179,6 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
     assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
     assert gained.text == "2 of 2"
     assert len(gains_of(of_kind("linear_probe"), "linear_probe")) == 6
-
-
-def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_path):
-    metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
-    write_record(
-        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
-    )
-    rows = claims_of(records_in(tmp_path))[0].rows
-    told = [row for row in rows if len(row) > 1]
-    (row,) = [row for row in told if "gains accuracy where images are few" in row[0].text]
-    assert "1 pair, at least 6 needed" in row[2].text
 
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
@@ -271,23 +236,6 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     answer = why(Setting("runs", "starter", ()), [record])
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)
-
-
-@pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True)])
-def test_only_a_folder_of_a_thousand_classes_is_imagenet(
-    write_record, of_kind, tmp_path, classes, is_named
-):
-    metrics = {"method": "catlip", "pretrain_seed": 0, "imagenet_top1": 0.5}
-    metrics["imagenet_num_classes"] = classes
-    write_record(
-        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")}
-    )
-    page = page_in(tmp_path)
-    (table,) = worth_table(of_kind("linear_probe"))
-    assert ("ImageNet-1k" in table.columns[1]) == is_named
-    assert is_named or "12 classes" in table.columns[1]
-    (section,) = [section for section in page.sections if section.anchor == "transfer-init"]
-    assert any("ImageNet-1k" in block.words for block in section.blocks[:2]) == is_named
 
 
 def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):

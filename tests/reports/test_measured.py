@@ -5,12 +5,11 @@ concluded.
 import math
 
 import pytest
-from report_support import records_in
-from toys import steps
+from report_support import records_in, steps
 
 from bench.step_time.result import StepTime, step_tables
-from catlip.results.cells import TIMES
-from catlip.table import Quantity, quantity_of
+from catlip.results.run import TIMES
+from catlip.table import Quantity
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper
@@ -53,12 +52,6 @@ def read(tmp_path):
         return settings(read_records([tmp_path / root for root in roots or ("runs",)]))
 
     return read_settings
-
-
-def test_a_mean_has_the_sample_spread_and_one_run_has_none():
-    assert quantity_of([1.0, 2.0, 3.0]) == Quantity(2.0, 1.0, 3)
-    assert quantity_of([2.0, None]) == Quantity(2.0, None, 1)
-    assert quantity_of([None]) is None
 
 
 def test_records_of_two_roots_are_never_averaged(write_probes, read):

@@ -7,8 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hostile_content import can_be_shown
-from report_support import page_in, records_in
+from report_support import can_be_shown, page_in, records_in
 
 from bench.study.lengths_result import Scaling
 from catlip.results.run import Records

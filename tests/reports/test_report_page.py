@@ -112,15 +112,6 @@ def test_every_link_leads_somewhere_and_no_id_is_given_twice(report):
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
-def test_figures_follow_the_pages_colours(report):
-    style, _, body = (report[0] / "index.html").read_text().partition("</style>")
-    used = set(re.findall(r"var\((--\w+)\)", body))
-    assert {"--ink", "--catlip", "--clip"} <= used
-    light, dark = style.split("prefers-color-scheme: dark", 1)
-    assert all(f"{name}:" in light and f"{name}:" in dark for name in used)
-    assert not re.search(r"(fill|stroke): #(?!000000)[0-9a-f]{6}", body)
-
-
 def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
     done = run_reports(tmp_path, "--out", "report")
     assert done.returncode == 0, done.stderr

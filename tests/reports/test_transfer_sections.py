@@ -10,19 +10,24 @@ from random import Random
 from typing import Any
 
 import pytest
-from hostile_content import (
-    ATTACK,
-    can_be_shown,
-    mutilated,
-    names_of_files,
-    poisoned,
-    shows_the_attack_as_words,
-)
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
-from report_support import REPOSITORY, figure, page_in, records_in, table, takes_its_flags
+from report_support import (
+    ATTACK,
+    REPOSITORY,
+    can_be_shown,
+    figure,
+    mutilated,
+    names_of_files,
+    page_in,
+    poisoned,
+    records_in,
+    shows_the_attack_as_words,
+    table,
+    takes_its_flags,
+)
 
 from bench.downstream.probe import few_labels, transfer_gain, worth
 from bench.downstream.probe.few_labels import lines_of as share_lines

@@ -24,9 +24,8 @@ from bench.label_accuracy.result import ACCURACY
 from bench.labelling.result import SPEED
 from bench.study.result import THRESHOLDS, threshold_figures
 from catlip.results.blocks import Answers, Command, Figures
-from catlip.results.cells import TIMES
 from catlip.results.figures import render
-from catlip.results.run import Config, Environment, Run
+from catlip.results.run import TIMES, Config, Environment, Run
 from catlip.table import MISSING
 from catlip.vocabulary.figures import tail_of
 from catlip.vocabulary.result import STEPS, VocabularyCounts, overlap_table

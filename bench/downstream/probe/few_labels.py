@@ -26,7 +26,6 @@ from bench.downstream.probe.worth import FINETUNE, PROBE
 from catlip.method_style import is_ceiling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure, thinned
-from catlip.results.likeness import alike
 from catlip.results.lines import (
     MOST_LINES,
     Line,
@@ -37,8 +36,8 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting
+from catlip.results.select import alike, by_scale, suffix
 from catlip.table import paper_name, shown
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.results.kind import Kind
-from catlip.results.likeness import alike
 from catlip.results.run import Run
-from catlip.results.seeds import link, over_seeds
+from catlip.results.select import alike, link, over_seeds
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 
 Init = Literal["random", "transfer"]

@@ -20,11 +20,9 @@ from bench.downstream.probe.result import (
 from bench.downstream.probe.worth import PROBE
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, to_fill
-from catlip.results.likeness import alike
 from catlip.results.lines import brief_fraction
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting
-from catlip.results.seeds import link, means_by
+from catlip.results.select import alike, by_scale, link, means_by, suffix
 from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown, sign_of, signed
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}

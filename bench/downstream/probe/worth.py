@@ -22,9 +22,8 @@ from bench.downstream.probe.result import (
 )
 from catlip.method_style import is_ceiling, is_ours
 from catlip.results.blocks import Block, Section, Text, to_fill
-from catlip.results.likeness import unlike
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting
+from catlip.results.select import by_scale, suffix, unlike
 from catlip.table import Cell, Table, listed, shown
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
