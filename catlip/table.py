@@ -57,7 +57,6 @@ class Cell:
 
     @property
     def full(self) -> str:
-        """Both lines in one."""
         return f"{self.text} ({self.small})" if self.small else self.text
 
 
@@ -83,7 +82,6 @@ class Table:
         return list(dict.fromkeys(remark for cell in cells for remark in cell.remarks))
 
     def marks(self, cell: Cell) -> list[int]:
-        """The footnote numbers of a cell, from 1."""
         return [self.footnotes.index(remark) + 1 for remark in cell.remarks]
 
 
@@ -232,7 +230,6 @@ def _text_cell(table: Table, cell: Cell) -> str:
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print tables for a terminal, each below its title."""
     for table in tables:
         print(f"{printable(table.title)}\n{as_text(table)}\n")
 
@@ -253,7 +250,6 @@ def escape_sentence(words: str) -> str:
 
 
 def _spaced(part: str) -> str:
-    """The escaped part, with the spaces between it and the code before and after it."""
     before, after = part[:1].isspace(), part[-1:].isspace()
     return f"{' ' * before}{escape_markdown(part)}{' ' * (after and bool(part.strip()))}"
 

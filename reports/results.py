@@ -77,7 +77,6 @@ def write_frame(config: WriteFrame) -> None:
 
 
 def results(*folders: Path | str) -> "pd.DataFrame":
-    """The table of all records below the folders."""
     return frame_of(read_records([Path(folder) for folder in folders]))
 
 

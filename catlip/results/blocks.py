@@ -136,5 +136,4 @@ def to_fill(words: str, command: str) -> list[Block]:
 
 
 def side_by_side(figures: Sequence[Figure]) -> list[Block]:
-    """The figures as one block; an empty list if there are none."""
     return [Figures(figures)] if figures else []

@@ -37,7 +37,6 @@ class Estimate:
 
     @property
     def is_count(self) -> bool:
-        """Whether the estimate is a count, which has no spread."""
         return self.low is not None and self.low == self.high
 
 

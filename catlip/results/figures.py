@@ -240,7 +240,6 @@ def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], 
 
 
 def hide_rows(axes: "Axes") -> None:
-    """No lines and ticks beside rows that are named."""
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 

@@ -32,11 +32,9 @@ class Kind:
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        """The metrics of a record file."""
         return msgspec.convert(metrics, cls, str_keys=True)
 
     def metrics(self) -> dict[str, Any]:
-        """The metrics as the file holds them."""
         return without_none(self)
 
     def sizes(self, task: str = "") -> dict[str, int | None]:

@@ -39,7 +39,6 @@ class Line:
 
     @property
     def points(self) -> list[Point]:
-        """The points that the line goes through."""
         return [(x, mean.value) for x, mean in self.means]
 
 

@@ -68,12 +68,10 @@ def decoded(words: Any, mode: str) -> Pixels | None:
 
 
 def _line(columns: int) -> float:
-    """Height of a line of words, in pictures."""
     return LINE * columns / WIDTH
 
 
 def _height(panels: Sequence[Panel | None], columns: int) -> float:
-    """Height of a row, in pictures."""
     there = [panel for panel in panels if panel]
     lines = max((len(panel.words) for panel in there), default=0)
     return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP

@@ -146,7 +146,6 @@ class Run(Generic[K]):
 
     @property
     def method(self) -> str:
-        """What was trained, probed or timed: catlip, clip, random, ..."""
         stated = text(self.metrics, "method") or text(self.config, "method")
         return stated or re.sub(r"-seed\d+$", "", self.name)
 
@@ -170,7 +169,6 @@ class Run(Generic[K]):
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """The settings that a run's result depends on."""
         kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
         return kept | {"cached_features": self.config.get("cached_features")}
 
@@ -207,7 +205,6 @@ class Run(Generic[K]):
 
     @property
     def where(self) -> str:
-        """The device as readers see it."""
         return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
 
     @property
@@ -281,7 +278,6 @@ def device_of(run: Run[Any]) -> str:
 
 
 def one_device(runs: Iterable[Run[Any]]) -> bool:
-    """Whether all runs name the same device."""
     devices = {device_of(run) for run in runs}
     return len(devices) == 1 and "" not in devices
 
@@ -324,7 +320,6 @@ class Records:
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Run[K]]:
-        """The records of a kind."""
         return of_kind(self.every, kind)
 
 
@@ -390,18 +385,15 @@ def lookup(tree: Any, *keys: str) -> Any:
 
 
 def entries(tree: Any, *keys: str) -> dict[str, Any]:
-    """The dictionary at a path of keys, or an empty one."""
     inside = lookup(tree, *keys)
     return inside if isinstance(inside, dict) else {}
 
 
 def number(tree: Any, *keys: str) -> float | None:
-    """The number at a path of keys, or None."""
     return as_number(lookup(tree, *keys))
 
 
 def text(tree: Any, *keys: str) -> str:
-    """The string at a path of keys, or an empty one."""
     inside = lookup(tree, *keys)
     return inside if isinstance(inside, str) else ""
 

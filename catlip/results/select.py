@@ -74,7 +74,6 @@ def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
 
 
 def rule_style(rule: str) -> dict[str, str]:
-    """The colour and marker of a rule, the same in every figure."""
     return series_style(rule_rank(rule)[0])
 
 
@@ -184,7 +183,6 @@ def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
 
 
 def _groups(records: Sequence[Run[K]], task: str) -> list[list[Run[K]]]:
-    """The runs grouped by recipe and size of the data, in the order of each group's first run."""
     groups: dict[Hashable, list[Run[K]]] = {}
     for record in records:
         groups.setdefault(_key(record, task), []).append(record)
@@ -220,7 +218,6 @@ Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
 
 
 def pretrainings(records: Records) -> Pretrainings:
-    """Root, scale and name of a pre-training -> its record."""
     return {(r.root, r.scale, r.name): r for r in records.of(Pretrain)}
 
 
@@ -244,7 +241,6 @@ def architecture(encoder: str) -> str:
 
 
 def is_whole(pretraining: Run[Pretrain]) -> bool:
-    """Whether a pre-training was at the paper's scale."""
     return is_enough(pretraining.measured.images_seen, pretraining.scale)
 
 
@@ -260,7 +256,6 @@ MOST_NAMED = 3  # records named in a sentence; the list of records marks every o
 
 
 def undisturbed(records: Iterable[Run[K]]) -> list[Run[K]]:
-    """The records whose times are not in doubt."""
     return [record for record in records if not record.machine.busy]
 
 
@@ -277,7 +272,6 @@ def broken_words(record: Run[Kind]) -> str:
 
 
 def caveats(record: Run[Kind]) -> list[str]:
-    """All warnings about a record."""
     return [words for words in (record.machine.busy, broken_words(record)) if words]
 
 

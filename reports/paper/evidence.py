@@ -126,7 +126,6 @@ class Trained:
         return of_kind(self.records, kind, method)
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows of a table of results that are of this group."""
         return frame[frame.record.isin([run.path for run in self.records])]
 
     @property
@@ -223,7 +222,6 @@ def paired(one: Pairs, other: Pairs) -> list[float]:
 
 
 def _link(group: Trained, rows: "pd.DataFrame") -> str:
-    """The anchor of CatLIP's records among these, or of all if none is of CatLIP."""
     used = [run for run in group.records if run.path in {*rows.record}]
     return link([run for run in used if run.method == "catlip"] or used)
 
@@ -489,7 +487,6 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
 
 
 def _trend(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
-    """One value for each seed, such as how much lower the loss is in a training's last tenth."""
     points = of_pairs([*rows.groupby("seed").value.mean()])
     compared = Compared(test.names[0], points, test.unit, decimals=test.decimals)
     return [compared] if len(rows) else [], ""

@@ -75,12 +75,10 @@ class Setting:
 
     @property
     def first_tasks(self) -> list[str]:
-        """The tasks of the first screen."""
         return self.tasks[:MAX_FIRST]
 
     @property
     def is_answered(self) -> bool:
-        """Whether CatLIP and CLIP were probed on a task in common."""
         return any(all(self.accuracy(m, task) for m in PAIR) for task in self.tasks[:1])
 
     def title(self, task: str) -> str:
@@ -122,7 +120,6 @@ class Setting:
 
     @cached_property
     def _left_out(self) -> set[tuple[str, str]]:
-        """Method and name of the trainings that do not count."""
         kept = {r.path for method in self.methods for r in self.counted(method).records}
         return {(r.method, r.name) for r in self.of(Pretrain) if r.path not in kept}
 

@@ -105,7 +105,6 @@ def _files(given: Path) -> list[Path]:
 
 
 def _looks_like_a_record(path: Path) -> bool:
-    """Whether a file in an unusual place is a record, which begins with its schema and its kind."""
     with suppress(OSError, UnreadableError):
         head = read_regular(path, most=1024)
         return b'"schema"' in head and b'"kind"' in head
@@ -113,7 +112,6 @@ def _looks_like_a_record(path: Path) -> bool:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key that puts seed2 before seed10."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 

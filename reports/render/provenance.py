@@ -124,7 +124,6 @@ def revisions_sentence(records: Records) -> str:
 
 
 def problems_table(records: Records) -> Table:
-    """The files that were left out, with their reasons."""
     rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
     return Table("left_out", "Files that were left out", ["File", "Why"], rows=rows)
 

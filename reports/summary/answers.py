@@ -274,7 +274,6 @@ def _larger_encoders(
 
 
 def _larger_words(setting: Setting) -> set[str]:
-    """The verdicts with larger encoders that have enough seeds for an interval."""
     bound = claims()["probe_parity"].bound
     longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
     estimates = filter(None, (of_pairs(points) for tasks in longest for points in tasks.values()))

@@ -58,7 +58,6 @@ def _phases(record: Run[StepTime]) -> str:
 
 
 def _release(waterfall: Run[Waterfall]) -> NamedWay | None:
-    """The changes from one release's configuration to the other's; None if none of them was run."""
     for named in ways(waterfall.measured):
         if named.name == "release" and any(factor.mean for factor in named.way.factors):
             return named

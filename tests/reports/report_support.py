@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from random import Random
@@ -132,6 +133,23 @@ def takes_its_flags(command: str, *shared: Path) -> None:
     flags = [word for word in command.partition(" -m ")[2].split() if word.startswith("--")]
     for flag in flags:
         assert f"    {flag[2:].replace('-', '_')}: " in text, (command, flag)
+
+
+def structure(svg: str) -> str:
+    """How many parts of each kind an SVG of matplotlib's has, and its words in their order."""
+    kinds = Counter(re.findall(r'<g id="([A-Za-z0-9]*[A-Za-z])_\d+">', svg))
+    words = re.findall(r"<text[^>]*>(.*?)</text>", svg, re.DOTALL)
+    return (
+        f"{', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}: "
+        f"{' | '.join(words)}"
+    )
+
+
+def structures(folder: Path) -> str:
+    """A line a figure."""
+    return "".join(
+        f"{path.stem}: {structure(path.read_text())}\n" for path in sorted(folder.glob("*.svg"))
+    )
 
 
 def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:

@@ -62,7 +62,6 @@ def report(
 
 
 # What takes seconds of layout and is no different on the other page.
-of_the_longer_page = pytest.mark.parametrize("report", ["committed"], indirect=True)
 
 
 @pytest.fixture
@@ -140,7 +139,6 @@ def test_a_column_sorts_as_numbers_rising_then_falling_then_as_it_was(tab):
     assert tab.get_by_role("button", name="Mixed").count() == 0
 
 
-@of_the_longer_page
 def test_a_figure_opens_large_and_escape_gives_the_focus_back(report, tab):
     tab.goto(report.as_uri())
     figure, dialog = tab.locator(".figures > figure").first, tab.get_by_role("dialog")
@@ -174,7 +172,6 @@ def test_a_number_opens_its_record_each_time_it_is_asked(report, tab):
         target.evaluate("target => target.open = false")
 
 
-@of_the_longer_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_on_the_page_keeps_anyone_from_reading_it(report, tab, scheme):
     axe = pytest.importorskip(

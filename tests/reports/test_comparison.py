@@ -178,17 +178,6 @@ def test_raw_samples_of_both_sides_give_intervals(write_record):
 
 
 @pytest.mark.parametrize(
-    ("samples", "median"), [([5.0] * 5, 5.0), ([5.0] * 7 + [math.nan], 5.0), ([5.0] * 8, 5.5)]
-)
-def test_few_broken_or_other_samples_give_no_interval(write_record, samples, median):
-    one, other = timed([5.0] * 8), timed([6.0] * 8)
-    one["metrics"]["catlip"]["total_ms"]["median"] = median
-    one["samples"]["catlip_total_ms"] = samples
-    cells = rows(of_two(write_record, one, other), "metrics")["catlip.total_ms"]
-    assert cells[3].endswith("(no interval)")
-
-
-@pytest.mark.parametrize(
     ("one", "other"),
     [
         *(("nowhere.json", "a.json"), ("a.json", ""), ("a.json", "cut.json"), ("a.json", "b.json")),

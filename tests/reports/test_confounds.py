@@ -58,13 +58,5 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     assert "drawings of all these concepts" not in words
 
 
-def test_the_starters_concepts_were_all_drawn_in_its_pretraining_which_is_said_of_no_other_data(
-    said,
-):
-    words = said(scale="starter")
-    assert "drawings of all these concepts" in words
-    assert "1 of 2 concepts" not in words
-
-
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
     assert "classes: 0.0 points on concepts (0.0 to 0.0; 20 images)" in said(test_images=[])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from report_support import claims_of, records_in, steps
 
-from bench.downstream.dense.result import dense_table, gain_sentences
 from bench.downstream.probe.transfer_gain import gain_table, gains_of
 from bench.step_time.result import StepTime, step_tables
 from bench.study.result import threshold_points
@@ -19,7 +18,6 @@ from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
-from reports.sections import build_page
 from reports.summary.answers import as_good, cheaper
 from reports.summary.tables import headline
 from reports.summary.why import why
@@ -136,31 +134,6 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert field in as_good(found).short
 
 
-def dense(write_record, method, seed, miou, name="", **recipe):
-    metrics = {"method": method, "pretrain_seed": seed, "miou_fixed": miou}
-    metrics |= {"num_classes": 21, "num_val": 400}
-    config = {"recipe": RECIPE | recipe}
-    write_record("segmentation", name or f"{method}-seed{seed}", metrics=metrics, config=config)
-
-
-def test_above_random_init_counts_seeds_like_with_like_as_far_as_is_shown(write_record, of_kind):
-    for seed in range(3):
-        dense(write_record, "random", seed, 0.1)
-        dense(write_record, "catlip", seed, 0.2 if seed < 2 else 0.1003)
-        dense(write_record, "clip", seed, 0.2, epochs=99)
-    dense(write_record, "catlip", 0, 0.4, name="catlip-again")
-    found = of_kind("segmentation")
-    (said,) = gain_sentences(found)
-    assert "CatLIP is above random init in 2 of 3 seeds only" in said
-    assert "CLIP" not in said.replace("CatLIP", "")
-    (table,) = dense_table(found)
-    cells = {row[0].text: row[1] for row in table.rows}
-    assert cells["CatLIP"].quantity.n == 3
-    assert cells["CatLIP"].quantity.mean == pytest.approx((30 + 20 + 10.03) / 3)
-    assert any("epochs" in remark for remark in cells["CLIP"].remarks)
-    assert "epochs" in table.caption
-
-
 def runs(gains_of_classifiers, task="concepts"):
     return [
         {"task": task, "fraction": 0.1, "init": init, "seed": seed, "top1": top1}
@@ -236,13 +209,3 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     answer = why(Setting("runs", "starter", ()), [record])
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)
-
-
-def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):
-    high = {"pretrain_seed": 0, "concepts_top1": 0.9}
-    write_record("linear_probe", "x", scale="bench", metrics={"method": "catlip"} | high)
-    write_record("linear_probe", "y", root="first", metrics={"method": "clip"} | high)
-    training("catlip", 0)
-    probe("catlip", 0, 0.1)
-    page = build_page(read_records([tmp_path / "first", tmp_path / "runs"]))
-    assert [row[2].text for row in page.headline.rows] == ["10.0"]

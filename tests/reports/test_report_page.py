@@ -9,9 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from figure_structure import structures
 from one_line import one_line_error
-from report_support import run_reports
+from report_support import run_reports, structures
 
 from reports.paper.external import read_external
 from reports.render.page import write_report
