@@ -16,24 +16,15 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference, or a ratio.
-
-    Attributes:
-        value: the mean of the pairs; the geometric mean for ratios.
-        low, high: 95 % interval; None for too few pairs. For a count, both equal `value`.
-        pairs: number of seeds, encoders or rounds that the interval covers; None if unknown.
-        images: number of test images, if the interval covers these, too.
-        error: standard error of the mean, with `freedom` degrees of freedom; None for ratios and
-            counts.
-    """
+    """The mean of differences, or the geometric mean of ratios, with its 95 % interval."""
 
     value: float
-    low: float | None = None
+    low: float | None = None  # None for too few pairs; for a count, both ends equal `value`
     high: float | None = None
-    pairs: int | None = None
-    images: int | None = None
-    error: float | None = None
-    freedom: float = math.inf
+    pairs: int | None = None  # seeds, encoders or rounds that the interval covers
+    images: int | None = None  # test images, if the interval covers these, too
+    error: float | None = None  # standard error of the mean; None for ratios and counts
+    freedom: float = math.inf  # its degrees of freedom
 
     @property
     def is_count(self) -> bool:
@@ -122,11 +113,8 @@ Room = Callable[[float, float, float], float]  # (low, high, bound) -> distance
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claim holds, and when it does not. Distances are in the unit of the estimate.
-
-    Attributes:
-        holds: how far the interval lies within what is claimed; above 0, the claim holds.
-        fails: how far the interval lies within the contrary; above 0, the claim does not hold.
+    """How far the interval lies within what is claimed, and within the contrary, in the unit of the
+    estimate; above 0, the claim holds, or does not hold.
     """
 
     holds: Room
