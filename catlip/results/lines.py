@@ -5,14 +5,16 @@ and 7.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, of_pairs
 from catlip.results.figures import label_points, thinned
 from catlip.table import clipped, shown
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 MOST_LINES = 6  # of a figure
 MOST_MARKS = 300  # drawn for each line; means are of all marks
@@ -65,7 +67,7 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 
 
 def draw_lines(
-    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+    axes: "Axes", lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
     """Draw the lines; the axes' scales and limits must be set already."""
     names = []

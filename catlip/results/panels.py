@@ -9,15 +9,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.results.figures import INK, MUTED, PAPER, Figure
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
 LINE = 0.092  # height of a line of words, in inches
@@ -77,7 +78,7 @@ def _height(panels: Sequence[Panel | None], columns: int) -> float:
     return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP
 
 
-def _draw(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
     """Draw rows of panels, each with its name at the left."""
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
@@ -94,7 +95,9 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     axes.axis("off")
 
 
-def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) -> None:
+def _draw_panel(axes: "Axes", panel: Panel, left: float, top: float, line: float) -> None:
+    from matplotlib.patches import Rectangle
+
     if panel.pixels is not None:
         height, width = panel.pixels.shape[:2]
         unit = 1 / max(height, width)

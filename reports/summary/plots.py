@@ -6,9 +6,7 @@ A figure without records is left out.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import LinearProbe
 from catlip.claims import least_pairs
@@ -28,6 +26,9 @@ from catlip.results.run import Run, slug
 from catlip.results.select import ENCODERS, architecture
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import PAIR, Setting
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
@@ -59,7 +60,7 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
     return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
 
 
-def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
+def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> None:
     rows: list[tuple[float, str]] = []
     means, y = [1.0], 0.0
     for task in setting.first_tasks:
@@ -82,7 +83,7 @@ def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None
 
 
 def _draw_seeds(
-    axes: Axes, method: str, quantity: Quantity, seeds: Sequence[float], y: float
+    axes: "Axes", method: str, quantity: Quantity, seeds: Sequence[float], y: float
 ) -> None:
     mean, colour = of_pairs(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
@@ -150,7 +151,7 @@ def loss_curve(record: Run) -> list[tuple[float, float]]:
     return means
 
 
-def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
+def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
     most = max(curve[-1][0] for curve in curves.values())
     unit, label = 1.0, "images seen"
     if most >= 2e6:

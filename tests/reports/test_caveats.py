@@ -55,7 +55,7 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
     page = page_of(QUIET, broken={"cut off": 3, "<b>empty</b>": 1})
     (record,) = records_in(tmp_path).of(Pretrain)
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
-    views = [view for group in record_groups(records_in(tmp_path), ()) for view in group.records]
+    views = [view for group in record_groups(records_in(tmp_path)) for view in group.records]
     (view,) = [view for view in views if "pretrain" in view.path]
     assert view.caveats == [broken_words(record)]
     text = markdown(page)
