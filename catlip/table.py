@@ -18,8 +18,8 @@ from itertools import chain
 from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
-MOST_DECIMALS = 6
-MOST_ROWS = 500  # of a table that is shown; its CSV has all
+MAX_DECIMALS = 6
+MAX_ROWS = 500  # of a table that is shown; its CSV has all
 # The characters that a formula of a spreadsheet begins with.
 FORMULA = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}")
 
@@ -35,29 +35,18 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table.
-
-    Attributes:
-        text: its first line.
-        small: a second line in small type.
-        anchor: the anchor of its record in the page.
-        link: the web address of its source.
-        quantity: what the text shows, for the CSV.
-        differs: whether it is marked as differing.
-        remarks: what a reader must know beside it; they become footnotes.
-    """
+    """One cell of a table: a line of text and one in small type."""
 
     text: str = MISSING
     small: str = ""
-    anchor: str = ""
-    link: str = ""
-    quantity: Quantity | None = None
-    differs: bool = False
-    remarks: tuple[str, ...] = ()
+    anchor: str = ""  # of its record in the page
+    link: str = ""  # the web address of its source
+    quantity: Quantity | None = None  # what the text shows, for the CSV
+    differs: bool = False  # marked as differing from the paper
+    remarks: tuple[str, ...] = ()  # what a reader must know beside it; they become footnotes
 
     @property
     def full(self) -> str:
-        """Both lines in one."""
         return f"{self.text} ({self.small})" if self.small else self.text
 
 
@@ -79,26 +68,22 @@ class Table:
     @cached_property
     def footnotes(self) -> list[str]:
         """The remarks of all cells, each once, in the order of the cells."""
-        cells = chain.from_iterable(self.rows[:MOST_ROWS])
+        cells = chain.from_iterable(self.rows[:MAX_ROWS])
         return list(dict.fromkeys(remark for cell in cells for remark in cell.remarks))
 
     def marks(self, cell: Cell) -> list[int]:
-        """The footnote numbers of a cell, from 1."""
         return [self.footnotes.index(remark) + 1 for remark in cell.remarks]
 
 
 def shown(value: float | None, decimals: int | None = None) -> str:
-    """A number for readers, with `decimals` places or three significant digits.
-
-    Thousands are separated, and NaN is shown as NaN.
-    """
+    """A number for readers, with `decimals` places or three significant digits."""
     if value is None:
         return MISSING
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite"
     if decimals is None:
         decimals = decimals_of(value)
-    if decimals > MOST_DECIMALS:
+    if decimals > MAX_DECIMALS:
         return f"{value:.2e}"
     if decimals < 0:
         value, decimals = round(value, decimals), 0
@@ -141,10 +126,7 @@ def decimals_of(value: float) -> int:
 
 
 def quantity_of(values: Iterable[float | None]) -> Quantity | None:
-    """Mean, sample standard deviation and n of the values that are not None.
-
-    Returns: None if there are no such values; a mean of NaN if one of them is NaN or infinite.
-    """
+    """Mean, sample standard deviation and n of the values that are not None."""
     kept = [value for value in values if value is not None]
     if not kept:
         return None
@@ -180,16 +162,21 @@ def number_cell(
 
 def as_markdown(table: Table) -> str:
     """The table as GitHub's markdown, with its title, links to anchors, footnotes and caption."""
-    lines = [
-        f"**{escape_markdown(table.title)}**",
-        "",
-        _line(map(escape_markdown, table.columns)),
-        _line(["---"] * len(table.columns)),
-    ]
-    first = table.rows[:MOST_ROWS]
+    first = table.rows[:MAX_ROWS]
+    grid = [[*map(escape_markdown, table.columns)], ["---"] * len(table.columns)]
     for row in first:
-        cells = [_markdown_cell(table, cell) for cell in row]
-        lines.append(_line(_padded(cells, len(table.columns))))
+        cells = []
+        for cell in row:
+            text = escape_markdown(cell.text)
+            target = f"#{cell.anchor}" if cell.anchor else cell.link
+            text = f"[{text}]({target})" if target else text
+            text = f"**{text}** ≠" if cell.differs else text
+            small = f" ({escape_markdown(cell.small)})" if cell.small else ""
+            marks = ", ".join(map(str, table.marks(cell)))
+            cells.append(f"{text}{small}{f' <sup>{marks}</sup>' if marks else ''}")
+        grid.append(_padded(cells, len(table.columns)))
+    lines = [f"**{escape_markdown(table.title)}**", ""]
+    lines += [f"| {' | '.join(cells)} |" for cells in grid]
     if len(table.rows) > len(first):
         csv_file = f"[all of them as CSV](tables/{table.name}.csv)"
         lines += ["", f"The first {len(first)} of {len(table.rows):,} rows; {csv_file}."]
@@ -199,21 +186,27 @@ def as_markdown(table: Table) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV; remarks are the last column.
-
-    A column of quantities becomes three: the mean, its spread and n.
-    No cell can run as a formula in a spreadsheet: see `_inert`.
+    """The table as CSV. A column of quantities becomes three: the mean, its spread and n; remarks
+    are the last column. No cell can run as a formula in a spreadsheet.
     """
-    split = [
-        any(len(row) > i and row[i].quantity for row in table.rows)
-        for i in range(len(table.columns))
-    ]
-    head = list(chain.from_iterable(map(_names, table.columns, split)))
+    head: list[str] = []
+    split = []
+    for i, column in enumerate(table.columns):
+        split.append(any(len(row) > i and row[i].quantity for row in table.rows))
+        head += [column, f"{column}, spread", f"{column}, n"] if split[-1] else [column]
     body = io.StringIO()
     writer = csv.writer(body, lineterminator="\n")
     writer.writerow(map(_inert, [*head, "remarks"]))
     for row in table.rows:
-        values = list(chain.from_iterable(map(_values, row, split)))
+        values: list[str] = []
+        for cell, is_split in zip(row, split, strict=False):
+            if not is_split:
+                values.append(f"{cell.full} {cell.link}".rstrip())
+            elif cell.quantity is None:
+                values += [cell.text, "", ""]
+            else:
+                mean, spread, n = cell.quantity.mean, cell.quantity.spread, cell.quantity.n
+                values += [f"{mean:.6g}", "" if spread is None else f"{spread:.6g}", str(n)]
         remarks = dict.fromkeys(remark for cell in row for remark in cell.remarks)
         writer.writerow(map(_inert, [*_padded(values, len(head)), " ".join(remarks)]))
     return body.getvalue()
@@ -221,28 +214,23 @@ def as_csv(table: Table) -> str:
 
 def as_text(table: Table) -> str:
     """The table in aligned columns, for a terminal, with its footnotes below."""
-    rows = table.rows[:MOST_ROWS]
     grid = [list(table.columns)]
-    for row in rows:
-        grid.append(_padded([_text_cell(table, cell) for cell in row], len(table.columns)))
+    for row in table.rows[:MAX_ROWS]:
+        cells = [cell.full + "".join(f" [{i}]" for i in table.marks(cell)) for cell in row]
+        grid.append(_padded(cells, len(table.columns)))
     widths = [max(len(row[i]) for row in grid) for i in range(len(table.columns))]
+    grid.insert(1, ["-" * width for width in widths])
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
         for row in grid
     ]
-    notes = [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
-    if len(table.rows) > len(rows):
-        notes.append(f"The first {len(rows)} of {len(table.rows):,} rows.")
-    rule = "  ".join("-" * width for width in widths)
-    return printable("\n".join([lines[0], rule, *lines[1:], *notes]))
-
-
-def _text_cell(table: Table, cell: Cell) -> str:
-    return cell.full + "".join(f" [{mark}]" for mark in table.marks(cell))
+    lines += [f"[{i}] {note}" for i, note in enumerate(table.footnotes, 1)]
+    if len(table.rows) > MAX_ROWS:
+        lines.append(f"The first {MAX_ROWS} of {len(table.rows):,} rows.")
+    return printable("\n".join(lines))
 
 
 def print_tables(tables: Iterable[Table]) -> None:
-    """Print tables for a terminal, each below its title."""
     for table in tables:
         print(f"{printable(table.title)}\n{as_text(table)}\n")
 
@@ -255,27 +243,21 @@ def escape_markdown(words: str) -> str:
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page as markdown; `backticked` words stay code.
-
-    The sentence may hold words from a record.
+    """A sentence of the page, which may hold words from a record, as markdown; `backticked` words
+    stay code.
     """
-    parts = re.split(r"`([^`]+)`", words)
-    return "".join(
-        f"`{' '.join(part.split())}`" if i % 2 else _spaced(part) for i, part in enumerate(parts)
-    )
-
-
-def _spaced(part: str) -> str:
-    """The escaped part, with the spaces between it and the code before and after it."""
-    before, after = part[:1].isspace(), part[-1:].isspace()
-    return f"{' ' * before}{escape_markdown(part)}{' ' * (after and bool(part.strip()))}"
+    escaped = ""
+    for i, part in enumerate(re.split(r"`([^`]+)`", words)):
+        if i % 2:
+            escaped += f"`{' '.join(part.split())}`"
+        else:  # with the spaces between it and the code before and after it
+            before, after = part[:1].isspace(), part[-1:].isspace() and bool(part.strip())
+            escaped += f"{' ' * before}{escape_markdown(part)}{' ' * after}"
+    return escaped
 
 
 def _inert(words: str) -> str:
-    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula.
-
-    Numbers stay numbers.
-    """
+    """A cell as text on one line, with a quote before what a spreadsheet would run as a formula."""
     line = " ".join(printable(words).splitlines()).replace("\t", " ")
     if not line.lstrip().startswith(FORMULA):
         return line
@@ -284,33 +266,6 @@ def _inert(words: str) -> str:
     except ValueError:
         return f"'{line}"
     return line
-
-
-def _names(column: str, is_split: bool) -> list[str]:
-    return [column, f"{column}, spread", f"{column}, n"] if is_split else [column]
-
-
-def _values(cell: Cell, is_split: bool) -> list[str]:
-    if not is_split:
-        return [f"{cell.full} {cell.link}".rstrip()]
-    if cell.quantity is None:
-        return [cell.text, "", ""]
-    spread = "" if cell.quantity.spread is None else f"{cell.quantity.spread:.6g}"
-    return [f"{cell.quantity.mean:.6g}", spread, str(cell.quantity.n)]
-
-
-def _markdown_cell(table: Table, cell: Cell) -> str:
-    text = escape_markdown(cell.text)
-    target = f"#{cell.anchor}" if cell.anchor else cell.link
-    text = f"[{text}]({target})" if target else text
-    text = f"**{text}** ≠" if cell.differs else text
-    marks = ", ".join(map(str, table.marks(cell)))
-    small = f" ({escape_markdown(cell.small)})" if cell.small else ""
-    return f"{text}{small}{f' <sup>{marks}</sup>' if marks else ''}"
-
-
-def _line(words: Iterable[str]) -> str:
-    return f"| {' | '.join(words)} |"
 
 
 def _padded(words: list[str], width: int) -> list[str]:

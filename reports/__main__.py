@@ -6,12 +6,9 @@ from pathlib import Path
 
 from catlip.cli import Program, run
 from catlip.system.lock import only_writer
-from catlip.table import as_text
 from reports.compare import Compare, compare
 from reports.read.records import read_records
-from reports.render.page import write_report
 from reports.results import WriteFrame, write_frame
-from reports.sections import RUN_ALL, build_page
 
 DEFAULT = (Path("runs"), Path("reports/records"))
 
@@ -48,9 +45,10 @@ class Report:
 
 
 def main(config: Report) -> None:
-    """Read the records, build and write the page, then print the headline table and the page's
-    path.
-    """
+    from catlip.table import as_text
+    from reports.render.page import write_report
+    from reports.sections import RUN_ALL, build_page
+
     # Records and the page have no reference cycles, and the garbage collector's search for some
     # takes twice as long as reading 10,000 records.
     gc.disable()

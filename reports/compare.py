@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -18,12 +18,12 @@ import numpy as np
 import tyro
 
 from catlip.cli import InputError
-from catlip.results.least_counts import FEWEST
+from catlip.results.kind import FEWEST
 from catlip.results.run import Run, as_number, one_device, text
 from catlip.system.foreign import printable
 from catlip.table import (
+    MAX_DECIMALS,
     MISSING,
-    MOST_DECIMALS,
     Cell,
     Table,
     as_markdown,
@@ -106,10 +106,19 @@ def compare(config: Compare) -> None:
     if config.out is not None and config.out.suffix != ".md":
         raise InputError(f"--out {config.out} must end in .md, because it is markdown")
     parts = comparison(config.a, config.b)
-    print(printable("\n\n".join(map(_as_text, parts))))
+    texts, sections = [], []
+    for part in parts:
+        lines = [part.title, *(f"  {words}" for words in part.sentences)]
+        for table in part.tables:
+            caption = fill(table.caption, 120)
+            lines.append(f"\n{table.title}\n{as_text(table)}\n{caption}".rstrip())
+        texts.append("\n".join(lines))
+        sentences = "\n".join(f"- {escape_markdown(words)}" for words in part.sentences)
+        sections += [f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)]
+    print(printable("\n\n".join(texts)))
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text("\n\n".join(map(_as_markdown, parts)) + "\n", encoding="utf-8")
+        config.out.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def comparison(a: Path, b: Path) -> list[Part]:
@@ -118,7 +127,13 @@ def comparison(a: Path, b: Path) -> list[Part]:
     Raises: InputError if one does not exist or is no record, or if the two have nothing in common.
     """
     pairs, asides = _pair_records(a, b)
-    different = [pair for pair in pairs if differing(_content(pair.a), _content(pair.b))]
+    different = [
+        pair
+        for pair in pairs
+        if any(
+            differing({"": getattr(pair.a, part)}, {"": getattr(pair.b, part)}) for part in PARTS
+        )
+    ]
     sentences = [f"A: {clipped(str(a), 160)}", f"B: {clipped(str(b), 160)}", *asides]
     if len(different) < len(pairs):
         equal = len(pairs) - len(different)
@@ -130,10 +145,6 @@ def comparison(a: Path, b: Path) -> list[Part]:
         Part("Comparison of runs", sentences),
         *(_part(name, group) for name, group in by_seeds.items()),
     ]
-
-
-def _content(run: Run) -> dict[str, Any]:
-    return {part: getattr(run, part) for part in PARTS}
 
 
 def _pair_records(a: Path, b: Path) -> tuple[list[Pair], list[str]]:
@@ -160,10 +171,7 @@ def _pair_records(a: Path, b: Path) -> tuple[list[Pair], list[str]]:
         n for n, run in by_name[0].items() if n in by_name[1] and run.kind == by_name[1][n].kind
     ]
     if not shared:
-        raise InputError(
-            f"nothing in common: no record has the same kind and path in {a} "
-            f"({listed([*by_name[0]])}) and {b} ({listed([*by_name[1]])})"
-        )
+        raise InputError(f"nothing in common: no record has the same kind and path in {a} and {b}")
     asides = []
     for side, runs, records in (("A", by_name[0], first), ("B", by_name[1], second)):
         if alone := [name for name in runs if name not in shared]:
@@ -188,41 +196,46 @@ def _part(name: str, pairs: Sequence[Pair]) -> Part:
     for words, count in counts.items():
         some = "" if count == len(pairs) else f" ({count} of {len(pairs)} pairs)"
         sentences.append(f"warning: {words}{some}")
-    config = _config_table(pairs)
-    if config is None:
+    values: dict[KeyPath, list[tuple[str, str]]] = {}
+    for pair in pairs:
+        for path, both in differing(pair.a.config, pair.b.config).items():
+            values.setdefault(path, []).append(both)
+    rows = [[_name(path), *_two_cells(both)] for path, both in values.items()]
+    tables = []
+    if rows:
+        columns = ["Field", "A", "B"]
+        tables.append(Table("config", "What differs in the config", columns, rows=rows))
+    else:
         sentences.append("config: no difference")
     metrics, equal = _metrics_table(pairs, share_ratio=one_device(runs))
+    tables += [metrics] if metrics.rows else []
     sentences.append(f"metrics: {equal} are the same")
     lists = {path[0]: None for p in pairs for path in differing(p.a.samples, p.b.samples)}
     if lists:
         sentences.append(f"raw samples that differ: {listed([*lists])}")
-    return Part(title, sentences, [table for table in (config, metrics) if table])
+    return Part(title, sentences, tables)
 
 
-def leaves(tree: Any) -> dict[KeyPath, Any]:
+def leaves(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Every leaf by the keys that lead to it. A list of plain values is one leaf; in another list,
-    the positions are keys. Not recursive, so the tree may be as deep as JSON allows.
+    the positions are keys.
     """
-    found: dict[KeyPath, Any] = {}
-    ahead: list[tuple[KeyPath, Any]] = [((), tree)]
-    while ahead:
-        path, value = ahead.pop()
-        inside: list[tuple[str, Any]] = []
-        if isinstance(value, dict):
-            inside = [*value.items()]
-        elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
-            inside = [(str(i), inner) for i, inner in enumerate(value)]
-        ahead += [((*path, key), inner) for key, inner in reversed(inside)]
-        if not inside and path:
-            found[path] = value
-    return found
+    inside: list[tuple[str, Any]] = []
+    if isinstance(tree, dict):
+        inside = [*tree.items()]
+    elif isinstance(tree, list) and any(isinstance(inner, dict | list) for inner in tree):
+        inside = [(str(i), inner) for i, inner in enumerate(tree)]
+    for key, inner in inside:
+        yield from leaves(inner, (*path, key))
+    if path and not inside:
+        yield path, tree
 
 
 def differing(a: Any, b: Any) -> dict[KeyPath, tuple[str, str]]:
     """Both values, as JSON, of each leaf that differs; a dash on a side that lacks it. A NaN equals
     a NaN, 1 equals 1.0, and true is not 1.
     """
-    first, second = leaves(a), leaves(b)
+    first, second = dict(leaves(a)), dict(leaves(b))
     different = {}
     for path in sorted(first.keys() | second.keys()):
         sides = [_as_json(side[path]) if path in side else MISSING for side in (first, second)]
@@ -235,19 +248,6 @@ def differing(a: Any, b: Any) -> dict[KeyPath, tuple[str, str]]:
 
 def _as_json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _config_table(pairs: Sequence[Pair]) -> Table | None:
-    values: dict[KeyPath, list[tuple[str, str]]] = {}
-    for pair in pairs:
-        for path, both in differing(pair.a.config, pair.b.config).items():
-            values.setdefault(path, []).append(both)
-    rows = [[_name(path), *_two_cells(both)] for path, both in values.items()]
-    return (
-        Table("config", "What differs in the config", ["Field", "A", "B"], rows=rows)
-        if rows
-        else None
-    )
 
 
 def _name(path: KeyPath) -> Cell:
@@ -266,32 +266,26 @@ def _two_cells(values: Sequence[tuple[str, str]]) -> list[Cell]:
     return [Cell(clipped(side)) for side in sides]
 
 
-def _metrics_table(pairs: Sequence[Pair], share_ratio: bool) -> tuple[Table | None, int]:
-    """A table of the metrics that differ in any pair (None if none does), and the number of metrics
-    that are equal in every pair.
-    """
+def _metrics_table(pairs: Sequence[Pair], share_ratio: bool) -> tuple[Table, int]:
+    """A table of the metrics that differ in any pair, and how many are equal in every pair."""
     metrics = [(numbers(pair.a), numbers(pair.b)) for pair in pairs]
     paths = {path for both in metrics for side in both for path in side}
     rows = []
     for path in sorted(paths):
         values = [(a.get(path), b.get(path)) for a, b in metrics]
-        if any(a != b and not (_is_nan(a) and _is_nan(b)) for a, b in values):
+        if any(a != b and not (a != a and b != b) for a, b in values):  # a NaN equals a NaN
             rows.append([_name(path), *_metric_cells(pairs, path, values, share_ratio=share_ratio)])
     caption = OF_SEEDS if len(pairs) > 1 else OF_ONE
     caption += "" if share_ratio else f" {NO_RATIO}"
     table = Table("metrics", "What differs in the metrics", COLUMNS, rows=rows, caption=caption)
-    return table if rows else None, len(paths) - len(rows)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+    return table, len(paths) - len(rows)
 
 
 def numbers(run: Run) -> dict[KeyPath, Any]:
     """The metrics of a run by path: a median or a ratio stands for its summary or interval, and a
     seed stays text, because it is a name.
     """
-    flat = leaves(run.metrics)
+    flat = dict(leaves(run.metrics))
     values: dict[KeyPath, Any] = {}
     for path, value in flat.items():
         *above, last = path
@@ -315,11 +309,10 @@ def _metric_cells(
         ]
         return _two_cells([(a, b) for a, b in words])
     differences = [b - a for a, b in both]
-    mean = quantity_of(differences)
-    assert mean is not None
+    mean = fmean(differences) if all(map(math.isfinite, differences)) else math.nan
     decimals = 0
     if not all(value.is_integer() for pair in both for value in pair):
-        wanted = min(MOST_DECIMALS, decimals_of(mean.mean) - 1)
+        wanted = min(MAX_DECIMALS, decimals_of(mean) - 1)
         decimals = max(0, *(decimals_of(value) for pair in both for value in pair), wanted)
     if len(pairs) > 1:
         sides = [quantity_of(side) for side in zip(*both, strict=True)]
@@ -330,11 +323,11 @@ def _metric_cells(
     else:
         (a, b), (pair,) = both[0], pairs
         cells = [
-            Cell(shown(a, decimals), _spread(pair.a, path, decimals)),
-            Cell(shown(b, decimals), _spread(pair.b, path, decimals)),
+            Cell(shown(value, decimals), _spread(run, path, decimals))
+            for value, run in ((a, pair.a), (b, pair.b))
         ]
         of_difference, of_ratio = _bootstrap(pair, path, a=a, b=b)
-    cells.append(Cell(_signed(mean.mean), of_difference))
+    cells.append(Cell(_signed(mean), of_difference))
     above_zero = all(
         a > 0 and b > 0 and math.isfinite(b / a) and math.isfinite(a / b) for a, b in both
     )
@@ -351,12 +344,10 @@ def _spread(run: Run, path: KeyPath, decimals: int) -> str:
         summary = summary[int(key)] if isinstance(summary, list) else summary[key]
     if not isinstance(summary, dict):
         return ""
-    low, high = (
-        as_number(summary.get(a, summary.get(b))) for a, b in (("p5", "low"), ("p95", "high"))
-    )
-    words = (
-        [f"{shown(low, decimals)} to {shown(high, decimals)}"] if None not in (low, high) else []
-    )
+    low = as_number(summary.get("p5", summary.get("low")))
+    high = as_number(summary.get("p95", summary.get("high")))
+    known = low is not None and high is not None
+    words = [f"{shown(low, decimals)} to {shown(high, decimals)}"] if known else []
     return ", ".join([*words, *([f"n = {summary['n']}"] if "n" in summary else [])])
 
 
@@ -366,15 +357,13 @@ def _bootstrap(pair: Pair, path: KeyPath, a: float, b: float) -> tuple[str, str]
     """
     for name in pair.a.samples:
         lists = [pair.a.series(name), pair.b.series(name)]
-        if (
-            all(
-                FEWEST <= len(s) <= MAX_SAMPLES
-                and all(map(math.isfinite, s))
-                and math.isclose(median(s), of)
-                for s, of in zip(lists, (a, b), strict=True)
-            )
-            and path[-1] in name
-        ):
+        are_behind = all(
+            FEWEST <= len(s) <= MAX_SAMPLES
+            and all(map(math.isfinite, s))
+            and math.isclose(median(s), of)
+            for s, of in zip(lists, (a, b), strict=True)
+        )
+        if are_behind and path[-1] in name:
             draw = np.random.default_rng(0)
             first, second = (
                 np.median(draw.choice(np.asarray(s), (2_000, len(s))), axis=1) for s in lists
@@ -387,9 +376,7 @@ def _bootstrap(pair: Pair, path: KeyPath, a: float, b: float) -> tuple[str, str]
 
 def _ends(ends: Iterable[float], signed: bool = False) -> str:
     ends = list(map(float, ends))
-    if not all(map(math.isfinite, ends)):
-        return ""
-    return " to ".join(map(_signed if signed else shown, ends))
+    return " to ".join(map(_signed if signed else shown, ends)) if np.isfinite(ends).all() else ""
 
 
 def _signed(value: float) -> str:
@@ -404,14 +391,10 @@ def confounds(pair: Pair) -> list[str]:
     if not one_device([a, b]):
         named = [text(run.environment, "device") for run in (a, b)]
         names = (a.where, b.where) if a.where != b.where else (a.device, b.device)
-        warnings += [
-            f"{side} does not name its device" for side, n in zip("AB", named, strict=True) if not n
-        ]
-        warnings += (
-            [f"different devices: {clipped(names[0])} and {clipped(names[1])}"]
-            if all(named)
-            else []
-        )
+        for side, name in zip("AB", named, strict=True):
+            warnings += [] if name else [f"{side} does not name its device"]
+        if all(named):
+            warnings.append(f"different devices: {clipped(names[0])} and {clipped(names[1])}")
     revisions = [text(run.environment, "revision") for run in (a, b)]
     if revisions[0] != revisions[1]:
         warnings.append(f"different git revisions: {' and '.join(map(clipped, revisions))}")
@@ -444,18 +427,3 @@ def confounds(pair: Pair) -> list[str]:
             cells = " and ".join(cell.text for cell in _two_cells([values]))
             warnings.append(f"different {what} ({clipped('.'.join(path), 80)}): {cells}")
     return warnings
-
-
-def _as_text(part: Part) -> str:
-    tables = [
-        f"\n{table.title}\n{as_text(table)}\n{fill(table.caption, 120)}".rstrip()
-        for table in part.tables
-    ]
-    return "\n".join([part.title, *(f"  {words}" for words in part.sentences), *tables])
-
-
-def _as_markdown(part: Part) -> str:
-    sentences = "\n".join(f"- {escape_markdown(words)}" for words in part.sentences)
-    return "\n\n".join(
-        [f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)]
-    )

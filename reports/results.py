@@ -23,9 +23,8 @@ from bench.memory.result import Memory
 from bench.study.result import Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.pretraining.result import Pretrain
-from catlip.results.pretrained import pretraining_of, pretrainings
-from catlip.results.rules import ByRule, rule_of
 from catlip.results.run import Records, Run
+from catlip.results.select import ByRule, pretraining_of, pretrainings, rule_of
 from catlip.vocabulary.result import VocabularyStatistics
 from reports.read.records import read_records
 
@@ -77,9 +76,6 @@ def write_frame(config: WriteFrame) -> None:
 
 
 def results(*folders: Path | str) -> "pd.DataFrame":
-    """The table of all records below the folders; see `frame_of`. Raises: InputError if one of them
-    does not exist.
-    """
     return frame_of(read_records([Path(folder) for folder in folders]))
 
 
@@ -88,41 +84,39 @@ def frame_of(records: Records) -> "pd.DataFrame":
 
     Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
     the encoder; `images` is the length that the encoder's training was asked for, `images_seen`
-    the one in whole steps. `correct` has, for each test image of a
-    classifier's top-1, one bit (`bench.downstream.probe.result.unpacked`). Runs that differ only in
-    their seed have the same `settings`.
+    the one in whole steps. `correct` has, for each test image of a classifier's top-1, one bit
+    (`bench.downstream.probe.result.unpacked`). Runs that differ only in their seed have the same
+    `settings`.
     """
     import pandas as pd  # takes half a second
 
     known = pretrainings(records)
     rows = []
-    for run in records.every:
-        training = pretraining_of(run, known)
-        head = _head(run, training or run) | {"record": run.path}
+    every: tuple[Run[Any], ...] = records.every
+    for run in every:
+        training: Run[Any] = pretraining_of(run, known) or run
+        metrics = training.metrics
+        head = {
+            "root": run.root,
+            "scale": training.scale,
+            "kind": run.kind,
+            "name": run.name,
+            "method": run.method,
+            "encoder": (metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model),
+            "seed": run.seed,
+            "images": metrics.get("images") or metrics.get("images_seen"),
+            "images_seen": metrics.get("images_seen"),
+            "flops": metrics.get("flops"),
+            "seconds": metrics.get("train_seconds"),
+            "fraction": metrics.get("fraction"),
+            "noise": metrics.get("noise"),
+            "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
+            "device": run.where,
+            "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
+            "record": run.path,
+        }
         rows += [head | row for row in numbers(run) if row["metric"] not in COLUMNS]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _head(run: Run[Any], training: Run[Any]) -> dict[str, Any]:
-    metrics = training.metrics
-    return {
-        "root": run.root,
-        "scale": training.scale,
-        "kind": run.kind,
-        "name": run.name,
-        "method": run.method,
-        "encoder": metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model,
-        "seed": run.seed,
-        "images": metrics.get("images") or metrics.get("images_seen"),
-        "images_seen": metrics.get("images_seen"),
-        "flops": metrics.get("flops"),
-        "seconds": metrics.get("train_seconds"),
-        "fraction": metrics.get("fraction"),
-        "noise": metrics.get("noise"),
-        "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
-        "device": run.where,
-        "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
-    }
 
 
 def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
@@ -168,8 +162,7 @@ def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterato
         column = KEYED_BY.get(path[-1]) if path else None
         for key, value in tree.items():
             if column:
-                metric = "top1" if path[-1] == "accuracies" else ""
-                above = (*path[:-1], *([metric] if metric else []))
+                above = path[:-1] + ("top1",) * (path[-1] == "accuracies")
                 yield from _below(value, columns | {column: key}, above)
             else:
                 yield from _below(value, columns, (*path, str(key)))

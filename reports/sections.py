@@ -4,8 +4,8 @@ A section that has nothing to show says which command would fill it. The same se
 as HTML and as markdown, so both have the same content.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
@@ -31,17 +31,21 @@ from catlip.results.blocks import (
     side_by_side,
     to_fill,
 )
-from catlip.results.caveats import broken_images
-from catlip.results.devices import measured
 from catlip.results.figures import Figure
 from catlip.results.run import Records
-from catlip.table import MOST_ROWS, Table
+from catlip.results.select import broken_images, unique_runs
+from catlip.table import Table
 from reports.cost.cost import cost_sections
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
-from reports.render.provenance import problems_table, record_groups, records_table, revisions_said
+from reports.render.provenance import (
+    problems_table,
+    record_groups,
+    records_table,
+    revisions_sentence,
+)
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
@@ -66,13 +70,8 @@ class Appendix:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report.
-
-    Attributes:
-        about: the line below the title.
-        headline: the headline table; None if no training and no probe was recorded.
-        summary: the section that is always visible.
-        appendices: the groups of sections that the reader opens.
+    """The whole report: the line below the title, the headline table (None without a training or a
+    probe), the section that is always visible, and the appendices.
     """
 
     about: str
@@ -94,14 +93,6 @@ class Page:
         return [block for block in self.blocks if isinstance(block, Table)]
 
     @property
-    def linked(self) -> set[str]:
-        """The anchors that the answers and tables of this page link to."""
-        answers = [block for block in self.summary.blocks if isinstance(block, Answers)]
-        said = {anchor for block in answers for one in block.answers for anchor, _ in one.sources}
-        rows = [row for table in self.tables for row in table.rows[:MOST_ROWS]]
-        return said | {cell.anchor for row in rows for cell in row}
-
-    @property
     def figures(self) -> list[Figure]:
         groups = [block for block in self.blocks if isinstance(block, Figures)]
         return [figure for group in groups for figure in group.figures]
@@ -115,32 +106,20 @@ def build_page(records: Records) -> Page:
     main = next(iter(every), None)
     table = headline(main) if main and main.methods else None
     others = [setting for setting in every[1:] if setting.methods]
-    page = Page(
-        _about(main),
-        table,
-        _summary(main, table, records, others=others),
-        appendices=_appendices(main, others, records),
+    about = (
+        "Nothing is trained or timed yet: below are the paper's results and the commands that "
+        "measure ours."
     )
-    provenance = Appendix(
-        "provenance",
-        "Where every number came from",
-        f"{len(records.every):,} records: command, machine, settings and results.",
-        sections=[_provenance(records, page.linked)],
-    )
-    return replace(page, appendices=[*page.appendices, provenance])
-
-
-def _appendices(
-    main: Setting | None, others: Sequence[Setting], records: Records
-) -> list[Appendix]:
+    if main:
+        runs = [record for record in main.records if record.device == main.device]
+        is_cpu = bool(runs) and all(record.is_cpu for record in runs)
+        where = "a CPU" if is_cpu else main.device or "an unknown device"
+        about = f"Our test on {where}, beside the paper's numbers."
     judged = verdicts(records)
-    paper = [_paper(records), _recipes(records)]
     # The accuracies stand at the top of the page, unless the accuracies at equal cost do.
     is_below = main is not None and bool(scaling_figures(main.of(Scaling)))
     accuracies = side_by_side(plots.accuracy_figure(main)) if main and is_below else []
-    if others:
-        paper.insert(0, _elsewhere(others))
-    return [
+    appendices = [
         Appendix(
             "claims-of-the-paper",
             "The paper's claims, and what our records say",
@@ -179,26 +158,16 @@ def _appendices(
             "published",
             "The paper's tables, and the recipes",
             "As published, with ours beside them at the same scale.",
-            sections=paper,
+            sections=[*_elsewhere(others), _paper(records), _recipes(records)],
+        ),
+        Appendix(
+            "provenance",
+            "Where every number came from",
+            f"{len(records.every):,} records: command, machine, settings and results.",
+            sections=[_provenance(records)],
         ),
     ]
-
-
-def _about(main: Setting | None) -> str:
-    if main is None:
-        return (
-            "Nothing is trained or timed yet: below are the paper's results and the commands that "
-            "measure ours."
-        )
-    return f"Our test {_on(main)}, beside the paper's numbers."
-
-
-def _on(main: Setting) -> str:
-    """`on a CPU` or `on 8 x NVIDIA H100`; the headline table names the processor."""
-    runs = [record for record in main.records if record.device == main.device]
-    if runs and all(record.is_cpu for record in runs):
-        return "on a CPU"
-    return f"on {main.device or 'an unknown device'}"
+    return Page(about, table, _summary(main, table, records, others=others), appendices)
 
 
 def _summary(
@@ -214,7 +183,7 @@ def _summary(
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
     said = about(main)
     blocks: list[Block] = [Text(said)] if said else []
-    three = [as_good(main, others), cheaper(main), why(main, measured(records, Waterfall))]
+    three = [as_good(main, others), cheaper(main), why(main, unique_runs(records, Waterfall))]
     blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
@@ -238,13 +207,13 @@ def _training(main: Setting | None) -> Section:
     return Section("loss", "Training", blocks)
 
 
-def _elsewhere(others: Sequence[Setting]) -> Section:
+def _elsewhere(others: Sequence[Setting]) -> list[Section]:
     words = (
         "Read each table on its own: these runs differ in machine, scale or source from those "
         "above."
     )
     tables = [headline(setting, f"headline_{i}") for i, setting in enumerate(others, 2)]
-    return Section("elsewhere", "Other records", [Text(words), *tables])
+    return [Section("elsewhere", "Other records", [Text(words), *tables])] if others else []
 
 
 def _recipes(records: Records) -> Section:
@@ -274,20 +243,19 @@ def _paper(records: Records) -> Section:
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
 
 
-def _provenance(records: Records, linked: Collection[str]) -> Section:
+def _provenance(records: Records) -> Section:
     words = (
         f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
         f"{', '.join(records.roots) or 'no folder'}."
     )
-    groups = record_groups(records, linked)
+    groups = record_groups(records)
     whole = sum(len(group.records) for group in groups)
     if whole < len(records.every):
         words += (
             f" {whole} of them are shown whole. The others have their path below, and command and "
             "machine in the table; all else is in the JSON at that path."
         )
-    if said := revisions_said(records):
-        words += f" {said}"
+    words = f"{words} {revisions_sentence(records)}".rstrip()
     blocks: list[Block] = [
         Text(words),
         Text("This compares two folders of records and warns of unfair comparisons:"),

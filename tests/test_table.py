@@ -2,7 +2,7 @@
 
 import pytest
 
-from catlip.table import MOST_ROWS, Cell, Table, as_text, shown
+from catlip.table import Cell, Table, as_text, shown
 
 
 def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
@@ -26,11 +26,3 @@ def test_remarks_of_cells_are_numbered_and_stand_below_the_table() -> None:
 def test_without_decimals_a_number_has_three_significant_digits(value, words) -> None:
     assert shown(value) == words
     assert shown(123_456, 0) == "123,456"
-
-
-def test_of_a_long_table_the_first_rows_are_shown_and_the_others_counted() -> None:
-    rows = [[Cell(str(number), remarks=(f"of {number}",))] for number in range(MOST_ROWS + 1)]
-    text = as_text(Table("name", "Title", ["Number"], rows=rows))
-    assert f"\n{MOST_ROWS - 1} [{MOST_ROWS}]" in text
-    assert f"\n{MOST_ROWS} [" not in text
-    assert f"{MOST_ROWS + 1:,}" in text.splitlines()[-1]

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from bench.step_time.steps import CPU_CAUTION, StepKind, shown_methods, step_description
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
-from catlip.results.cells import interval, summary_cell
-from catlip.results.devices import measured
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
-from catlip.results.rules import MOST, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, interval, summary_cell
+from catlip.results.select import MOST, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
@@ -114,7 +111,7 @@ class Communication(StepKind):
 
 def section(main: Setting | None, records: Records) -> Section:
     """What ranks send, from a few records."""
-    runs = measured(records, Communication)[:MOST]
+    runs = unique_runs(records, Communication)[:MOST]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
         blocks += side_by_side(communication_figure(run, suffix(i)))

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.results.blocks import Section, Text, to_fill
-from catlip.results.caveats import with_warning
-from catlip.results.cells import ratio_cell, summary_cell
-from catlip.results.devices import measured
-from catlip.results.kind import Interval, Kind, Summary
-from catlip.results.least_counts import ROUNDS
-from catlip.results.run import Records, Run
+from catlip.results.kind import ROUNDS, Interval, Kind, Summary
+from catlip.results.run import Records, Run, ratio_cell, summary_cell
+from catlip.results.select import unique_runs, with_warning
 from catlip.table import Cell, Table, clipped, shown
 
 DATA_PATH = "python -m bench.data_path"
@@ -55,7 +52,7 @@ def data_path_section(records: Records) -> Section:
         "How fast images arrive limits a training. Rates are of processor cores: how many cores a "
         "GPU needs follows from its images per second."
     )
-    runs = sorted(measured(records, DataPath), key=lambda run: -len(run.measured.ratios))
+    runs = sorted(unique_runs(records, DataPath), key=lambda run: -len(run.measured.ratios))
     tables = [with_warning(rates_table(run), [run]) for run in runs[:1]]
     blocks = tables or to_fill("The data path was not timed.", DATA_PATH)
     return Section("data-path", "Images", [Text(words), *blocks])

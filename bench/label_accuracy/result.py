@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from catlip.results.blocks import Block, Text, side_by_side, to_fill
-from catlip.results.cells import low_to_high
 from catlip.results.figures import Figure, hide_rows
 from catlip.results.kind import Interval, Kind
-from catlip.results.rules import MOST, RULES, by_scale, rule_rank, rule_style, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, low_to_high
+from catlip.results.select import MOST, RULES, by_scale, rule_rank, rule_style, suffix
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:

@@ -13,12 +13,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
-from catlip.results.cells import TIMES, interval, summary_cell
 from catlip.results.figures import MUTED, Figure, hide_rows, write_out_powers
 from catlip.results.kind import Interval, Kind, Summary, without_none
-from catlip.results.rules import MOST, by_scale, rule_rank, rule_style, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import TIMES, Records, Run, Setting, interval, summary_cell
+from catlip.results.select import MOST, by_scale, rule_rank, rule_style, suffix, with_warning
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from bench.step_time.steps import StepKind, shown_methods, step_description
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.cells import times_cell
-from catlip.results.devices import measured
 from catlip.results.figures import Figure, is_drawable, label_points
-from catlip.results.pretrained import ENCODERS, architecture
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, times_cell
+from catlip.results.select import ENCODERS, architecture, unique_runs
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:
@@ -156,7 +154,8 @@ class Memory(StepKind):
 def section(main: Setting | None, records: Records) -> Section:
     """The memory of one record: of an encoder of the paper, if there is one."""
     runs = sorted(
-        measured(records, Memory), key=lambda run: architecture(run.setup.model) not in ENCODERS
+        unique_runs(records, Memory),
+        key=lambda run: architecture(run.setup.model) not in ENCODERS,
     )
     blocks: list[Block] = []
     for run in runs[:1]:

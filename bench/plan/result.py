@@ -13,12 +13,10 @@ from bench.step_time.result import SAMPLES_OF_A_TRAINING
 from bench.step_time.steps import MAX_METHODS, percent_cell, shown_methods
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.blocks import Block, Command, Section, Text, side_by_side, to_fill
-from catlip.results.cells import TIMES, low_to_high
-from catlip.results.devices import measured
 from catlip.results.figures import Figure, is_drawable, label_points, thinned, write_out_powers
 from catlip.results.kind import Interval, Kind
-from catlip.results.rules import MOST, suffix
-from catlip.results.run import Records, Run
+from catlip.results.run import TIMES, Records, Run, low_to_high
+from catlip.results.select import MOST, suffix, unique_runs
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:
@@ -163,7 +161,7 @@ def projection_section(records: Records) -> Section:
         "are not included."
     )
     blocks: list[Block] = []
-    for i, run in enumerate(measured(records, Projection)[:MOST]):
+    for i, run in enumerate(unique_runs(records, Projection)[:MOST]):
         blocks += side_by_side(projection_figures(run, suffix(i)))
         if run.measured.paper_layouts:
             blocks.append(projection_table(run, suffix(i)))
@@ -373,7 +371,7 @@ def plan_section(records: Records) -> Section:
         "and links, and takes the rate of a step that you have timed."
     )
     blocks: list[Block] = [Text(words)]
-    if plans := measured(records, Plan):
+    if plans := unique_runs(records, Plan):
         if checks := checks_in_words([c for run in plans for c in run.measured.checks]):
             blocks.append(Text(checks))
         largest = max(plans, key=lambda run: len(run.measured.runs))

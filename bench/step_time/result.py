@@ -17,13 +17,10 @@ from bench.step_time.steps import (
 )
 from catlip.method_style import name_of, ordered
 from catlip.results.blocks import Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
-from catlip.results.cells import TIMES, ratio_cell, summary_cell, times_cell
-from catlip.results.devices import by_device, measured
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
-from catlip.results.rules import MOST, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import TIMES, Records, Run, Setting, ratio_cell, summary_cell, times_cell
+from catlip.results.select import MOST, by_device, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, number_cell, shown
 
 T = TypeVar("T")
@@ -109,7 +106,7 @@ class StepTime(StepKind):
 
 def section(main: Setting | None, records: Records) -> Section:
     """Where a step's time goes, drawn for a few records, and the tables of each device."""
-    title, timed = "A training step", measured(records, StepTime)
+    title, timed = "A training step", unique_runs(records, StepTime)
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
     first = main.step_time if main else None

@@ -18,7 +18,6 @@ from bench.study.result import ENDS, LABELLED, Studied, mean_and_ends
 from catlip.claims import claims, least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
 from catlip.results.estimate import of_pairs, verdict
 from catlip.results.figures import Figure
 from catlip.results.lines import (
@@ -31,8 +30,8 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting, device_of, one_device
+from catlip.results.select import by_scale, suffix, with_warning
 from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from catlip.results.lines import (
     means_of,
     said,
 )
-from catlip.results.rules import MOST, by_scale, suffix
 from catlip.results.run import Records, Run, Setting
+from catlip.results.select import MOST, by_scale, suffix
 from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
 from catlip.vocabulary.result import LABEL_SETS
 

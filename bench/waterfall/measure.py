@@ -32,7 +32,7 @@ from catlip.data.sampler import ImageSize
 from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
 from catlip.record import Record, build_name
-from catlip.results.least_counts import FEWEST
+from catlip.results.kind import FEWEST
 from catlip.results.run import Run
 from catlip.training.distributed import Place, barrier, find_place
 

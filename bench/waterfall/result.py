@@ -19,14 +19,17 @@ from bench.plan.result import Analytic, Projection
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.caveats import with_warning
-from catlip.results.cells import TIMES, interval, ratio_cell, times_cell
-from catlip.results.devices import measured
 from catlip.results.figures import COLOURS, INK, MUTED, Figure, hide_rows
 from catlip.results.kind import Interval, Summary
-from catlip.results.pretrained import ENCODERS, architecture
-from catlip.results.rules import MOST, suffix
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import TIMES, Records, Run, Setting, interval, ratio_cell, times_cell
+from catlip.results.select import (
+    ENCODERS,
+    MOST,
+    architecture,
+    suffix,
+    unique_runs,
+    with_warning,
+)
 from catlip.table import Cell, Table, clipped, shown
 
 if TYPE_CHECKING:
@@ -240,7 +243,7 @@ def ways(measured: Waterfall) -> list[NamedWay]:
 
 def section(main: Setting | None, records: Records) -> Section:
     """Every factor of a few records, and how much of the published ratio each part explains."""
-    runs = measured(records, Waterfall)
+    runs = unique_runs(records, Waterfall)
     blocks: list[Block] = []
     for i, run in enumerate(runs[:MOST]):
         blocks += side_by_side(waterfall_figures(run, suffix(i)))
@@ -249,7 +252,7 @@ def section(main: Setting | None, records: Records) -> Section:
         blocks = to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MOST]):
         blocks.insert(0, Text(CPU_CAUTION))
-    counted, projected = measured(records, Analytic), measured(records, Projection)
+    counted, projected = unique_runs(records, Analytic), unique_runs(records, Projection)
     if runs and counted and projected and (words := attribution(runs[0], counted[0], projected[0])):
         blocks.insert(0, Text(words))
     return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])

@@ -12,10 +12,10 @@ from typing import ClassVar
 from catlip.results.blocks import Block, Text, to_fill
 from catlip.results.figures import Figure
 from catlip.results.panels import Panel, Row, decoded, panels_figure
-from catlip.results.rules import RULES as RULES
-from catlip.results.rules import ByRule, by_rule, by_scale, rule_of, suffix
-from catlip.results.rules import rule_rank as rule_rank
 from catlip.results.run import Records, Run, Setting
+from catlip.results.select import RULES as RULES
+from catlip.results.select import ByRule, by_rule, by_scale, rule_of, suffix
+from catlip.results.select import rule_rank as rule_rank
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
 
 AUDIT = (

@@ -19,8 +19,6 @@ class Text:
 
 @dataclass(frozen=True)
 class Command:
-    """A command for the reader to type."""
-
     line: str
     kind = "command"
 
@@ -47,8 +45,6 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """The three questions with their answers."""
-
     answers: Sequence[Answer]
     kind = "answers"
 
@@ -64,7 +60,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class RecordView:
-    """A record as the page shows it inline."""
+    """A record as the page shows it whole."""
 
     anchor: str
     path: str
@@ -80,10 +76,8 @@ class RecordView:
     @property
     def size(self) -> int:
         """About how many characters of the page the record takes."""
-        texts = [self.config, self.environment, self.metrics, self.command]
-        for series in self.samples:
-            texts += [series.summary, series.values]
-        return sum(map(len, texts))
+        samples = sum(len(series.summary) + len(series.values) for series in self.samples)
+        return samples + sum(map(len, (self.config, self.environment, self.metrics, self.command)))
 
 
 @dataclass(frozen=True)
@@ -97,25 +91,16 @@ class RecordLine:
 
 @dataclass(frozen=True)
 class RecordGroup:
-    """Records of the same root, scale, kind and method.
-
-    Attributes:
-        records: those that are shown whole.
-        lines: those that are shown as a line.
-        unlisted: how many others there are.
-    """
+    """Records of the same root, scale, kind and method: some whole, the others as a line."""
 
     anchor: str
     title: str
     records: Sequence[RecordView]
     lines: Sequence[RecordLine] = ()
-    unlisted: int = 0
 
 
 @dataclass(frozen=True)
 class RecordList:
-    """All records in groups, shown inside the page."""
-
     groups: Sequence[RecordGroup]
     kind = "records"
 
@@ -138,5 +123,4 @@ def to_fill(words: str, command: str) -> list[Block]:
 
 
 def side_by_side(figures: Sequence[Figure]) -> list[Block]:
-    """The figures as one block; an empty list if there are none."""
     return [Figures(figures)] if figures else []

@@ -16,28 +16,18 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference, or a ratio.
-
-    Attributes:
-        value: the mean of the pairs; the geometric mean for ratios.
-        low, high: 95 % interval; None for too few pairs. For a count, both equal `value`.
-        pairs: number of seeds, encoders or rounds that the interval covers; None if unknown.
-        images: number of test images, if the interval covers these, too.
-        error: standard error of the mean, with `freedom` degrees of freedom; None for ratios and
-            counts.
-    """
+    """The mean of differences, or the geometric mean of ratios, with its 95 % interval."""
 
     value: float
-    low: float | None = None
+    low: float | None = None  # None for too few pairs; for a count, both ends equal `value`
     high: float | None = None
-    pairs: int | None = None
-    images: int | None = None
-    error: float | None = None
-    freedom: float = math.inf
+    pairs: int | None = None  # seeds, encoders or rounds that the interval covers
+    images: int | None = None  # test images, if the interval covers these, too
+    error: float | None = None  # standard error of the mean; None for ratios and counts
+    freedom: float = math.inf  # its degrees of freedom
 
     @property
     def is_count(self) -> bool:
-        """Whether the estimate is a count, which has no spread."""
         return self.low is not None and self.low == self.high
 
 
@@ -49,13 +39,7 @@ def of_mean(
 
     half = float(t.ppf((1 + COVERAGE) / 2, freedom)) * error
     return Estimate(
-        mean,
-        mean - half,
-        mean + half,
-        pairs=pairs,
-        images=images,
-        error=error,
-        freedom=freedom,
+        mean, mean - half, mean + half, pairs=pairs, images=images, error=error, freedom=freedom
     )
 
 
@@ -72,9 +56,7 @@ def of_pairs(differences: Sequence[float]) -> Estimate | None:
 
 
 def of_ratios(ratios: Sequence[float]) -> Estimate | None:
-    """The geometric mean of one ratio per pair; None without pairs, or if a ratio is not above 0 or
-    not finite.
-    """
+    """The geometric mean of one ratio per pair."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
     logarithm = of_pairs([math.log(ratio) for ratio in ratios])
@@ -108,9 +90,7 @@ def counted(value: float | None) -> Estimate | None:
 
 
 def verdict(difference: Estimate, bound: float) -> str:
-    """A verdict on the first of two, from first - second: better, not worse (by `bound` or more),
-    worse, or cannot tell.
-    """
+    """A verdict on the first of two, from first - second."""
     if difference.low is None or difference.high is None:
         return CANNOT_TELL
     if difference.low > 0:
@@ -121,9 +101,7 @@ def verdict(difference: Estimate, bound: float) -> str:
 
 
 def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the mean of `floor`. True without a
-    floor, or with too few seeds for an interval.
-    """
+    """Whether the interval of the mean over seeds lies above the mean of `floor`."""
     if not floor:
         return True
     above = of_pairs([value - float(np.mean(floor)) for value in values])
@@ -135,11 +113,8 @@ Room = Callable[[float, float, float], float]  # (low, high, bound) -> distance
 
 @dataclass(frozen=True)
 class Rule:
-    """When a claim holds, and when it does not. Distances are in the unit of the estimate.
-
-    Attributes:
-        holds: how far the interval lies within what is claimed; above 0, the claim holds.
-        fails: how far the interval lies within the contrary; above 0, the claim does not hold.
+    """How far the interval lies within what is claimed, and within the contrary, in the unit of the
+    estimate; above 0, the claim holds, or does not hold.
     """
 
     holds: Room

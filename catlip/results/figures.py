@@ -103,9 +103,7 @@ def render(figure: Figure, width: float = 5.2) -> Rendered:
 
 
 def _lay_out(canvas: "Canvas") -> None:
-    """Lay out a figure once for SVG and PNG; otherwise each savefig would draw all of it once more
-    to do so.
-    """
+    """Lay out a figure once for SVG and PNG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -154,15 +152,7 @@ def write_out_powers(axis: "Axis") -> None:
 def label_points(
     axes: "Axes", points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
 ) -> None:
-    """Label points in a column at the right edge, each label with a thin line to its point; labels
-    are moved apart so that none covers another.
-
-    Args:
-        points: (x, y, label, colour), x and y in data units within the axes' limits, which must be
-            set already.
-        gap: least distance between two labels, as a fraction of the axes' height.
-        leader: line style of the thin lines; ":" if they are long and must not be taken for data.
-    """
+    """Label points in a column at the right edge, each label with a thin line to its point."""
     points = sorted(points, key=lambda point: point[1])
     # From data units to fractions of the axes' width and height, also on a logarithmic scale.
     to_share = axes.transScale + axes.transLimits
@@ -195,12 +185,7 @@ Part = tuple[str, float]  # its name and its size
 def bars_figure(
     name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str
 ) -> Figure:
-    """A figure with one stacked bar for each method, and the same numbers as alternative text.
-
-    Args:
-        bars: method -> its parts, with sizes in `unit`.
-        axis: the label of the axis.
-    """
+    """A figure with one stacked bar for each method, and the same numbers as alternative text."""
     said, drawn = [], []
     for method, parts in bars.items():
         sizes = ", ".join(f"{word} {shown(size)} {unit}" for word, size in parts)
@@ -212,12 +197,7 @@ def bars_figure(
 
 
 def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    """Draw bars of parts. The name of a part is inside its piece, or in a line below the bar if the
-    piece is too narrow.
-
-    Args:
-        bars: (name, colour, parts), from the top; sizes in `unit`, above 0.
-    """
+    """Draw bars of parts."""
     longest = max(sum(size for _, size in parts) for _, _, parts in bars)
     words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
     shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}
@@ -260,7 +240,6 @@ def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], 
 
 
 def hide_rows(axes: "Axes") -> None:
-    """No lines and ticks beside rows that are named."""
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 

@@ -1,6 +1,7 @@
 """What all kinds of record share: how metrics are converted to JSON and back."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -31,14 +32,9 @@ class Kind:
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        """The metrics of a record file. Fields that the kind does not have are ignored.
-
-        Raises: ValueError that names the first field that is missing or of another type.
-        """
         return msgspec.convert(metrics, cls, str_keys=True)
 
     def metrics(self) -> dict[str, Any]:
-        """The metrics as the file holds them."""
         return without_none(self)
 
     def sizes(self, task: str = "") -> dict[str, int | None]:
@@ -89,3 +85,29 @@ def _is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
     if field.default_factory is not dataclasses.MISSING:
         return bool(value == field.default_factory())
     return value is None and field.default is None
+
+
+# The fewest samples for which a median has an interval. For n paired samples that all have one
+# sign, a sign test gives p = 2 / 2**n: 0.06 for five, 0.03 for six. With fewer than six samples,
+# not even their whole range contains the median 95 times in 100.
+FEWEST = 6
+SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one value per round
+    "step_time": ("_total_ms",),
+    "waterfall": (" before", " after"),
+    "communication": ("_step_ms",),
+    "data_path": ("ours_ms",),
+    "labelling_speed": ("_us",),
+}
+# Kind of record -> the fewest rounds (both sides measured in turn) for which a ratio has an
+# interval or a verdict.
+ROUNDS = dict.fromkeys(SAMPLES, FEWEST)
+
+
+def too_few(kind: str, samples: Mapping[str, object]) -> str:
+    """For example `2 rounds of the 6 needed`, if a record's ratios have too few; otherwise ""."""
+    lists = (values for name, values in samples.items() if name.endswith(SAMPLES.get(kind, ())))
+    rounds = min((len(values) for values in lists if isinstance(values, list)), default=None)
+    least = ROUNDS.get(kind, 0)
+    if rounds is None or rounds >= least:
+        return ""
+    return f"{rounds} round{'s' * (rounds != 1)} of the {least} needed"

@@ -5,14 +5,16 @@ and 7.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING
 
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, of_pairs
 from catlip.results.figures import label_points, thinned
 from catlip.table import clipped, shown
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 MOST_LINES = 6  # of a figure
 MOST_MARKS = 300  # drawn for each line; means are of all marks
@@ -39,7 +41,6 @@ class Line:
 
     @property
     def points(self) -> list[Point]:
-        """The points that the line goes through."""
         return [(x, mean.value) for x, mean in self.means]
 
 
@@ -56,9 +57,7 @@ def line_of(method: str, points: Sequence[tuple[float, str, float]]) -> Line:
 
 
 def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Estimate]]:
-    """The mean at each x of the points (x, group, y): first within each group, such as an encoder,
-    then over the groups, with an interval over the groups.
-    """
+    """The mean at each x of the points (x, group, y)."""
     means = []
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
@@ -68,14 +67,9 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 
 
 def draw_lines(
-    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+    axes: "Axes", lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
-    """Draw the lines; the axes' scales and limits must be set already.
-
-    Args:
-        moved: (x, steps) -> x moved aside by that many small steps, so that marks of one line do
-            not hide another's.
-    """
+    """Draw the lines; the axes' scales and limits must be set already."""
     names = []
     for i, line in enumerate(lines):
         steps = i - (len(lines) - 1) / 2

@@ -9,15 +9,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.results.figures import INK, MUTED, PAPER, Figure
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
 LINE = 0.092  # height of a line of words, in inches
@@ -68,18 +69,16 @@ def decoded(words: Any, mode: str) -> Pixels | None:
 
 
 def _line(columns: int) -> float:
-    """Height of a line of words, in pictures."""
     return LINE * columns / WIDTH
 
 
 def _height(panels: Sequence[Panel | None], columns: int) -> float:
-    """Height of a row, in pictures."""
     there = [panel for panel in panels if panel]
     lines = max((len(panel.words) for panel in there), default=0)
     return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP
 
 
-def _draw(axes: Axes, rows: Sequence[Row]) -> None:
+def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
     """Draw rows of panels, each with its name at the left."""
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
@@ -96,7 +95,9 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     axes.axis("off")
 
 
-def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) -> None:
+def _draw_panel(axes: "Axes", panel: Panel, left: float, top: float, line: float) -> None:
+    from matplotlib.patches import Rectangle
+
     if panel.pixels is not None:
         height, width = panel.pixels.shape[:2]
         unit = 1 / max(height, width)

@@ -13,9 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from catlip.results.kind import Interval, Kind
-from catlip.results.least_counts import too_few
-from catlip.table import shown
+from catlip.results.kind import Interval, Kind, Summary, too_few
+from catlip.table import Cell, shown
 
 K = TypeVar("K", bound=Kind, covariant=True)
 R = TypeVar("R")
@@ -26,6 +25,7 @@ NAME = 60  # characters; a text up to this length is cached, for it is likely to
 # Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
 BASE64 = ("image", "mask", "truth", "predicted", "correct")
 NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
+TIMES = "\N{MULTIPLICATION SIGN}"
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 
 
@@ -146,7 +146,6 @@ class Run(Generic[K]):
 
     @property
     def method(self) -> str:
-        """What was trained, probed or timed: catlip, clip, random, ..."""
         stated = text(self.metrics, "method") or text(self.config, "method")
         return stated or re.sub(r"-seed\d+$", "", self.name)
 
@@ -170,9 +169,6 @@ class Run(Generic[K]):
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """The settings that a run's result depends on: its recipe without `seed` and `about`, and
-        `cached_features`.
-        """
         kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
         return kept | {"cached_features": self.config.get("cached_features")}
 
@@ -182,9 +178,7 @@ class Run(Generic[K]):
         return json.dumps(self.told, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`; a value that is not a number becomes NaN, and a
-        missing list is empty.
-        """
+        """The raw values recorded under `name`."""
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
@@ -211,9 +205,6 @@ class Run(Generic[K]):
 
     @property
     def where(self) -> str:
-        """The device as readers see it: a processor is marked `(CPU)`, and is named even if the
-        machine also has a GPU.
-        """
         return f"{self.machine.cpu or self.device} (CPU)" if self.is_cpu else self.device
 
     @property
@@ -227,10 +218,7 @@ class Run(Generic[K]):
 
 
 def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
-    """The run of a record's JSON.
-
-    Raises: ValueError that names the first field that is missing or of another type.
-    """
+    """The run of a record's JSON."""
     return Run(
         name=record["name"],
         measured=kind.read(record["metrics"]),
@@ -244,15 +232,52 @@ def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
     )
 
 
+def summary_cell(summary: Summary | None, anchor: str = "", decimals: int | None = None) -> Cell:
+    """The median, with its 5th to 95th percentile below; a dash if nothing was measured."""
+    if summary is None:
+        return Cell()
+    spread = low_to_high(summary.p5, summary.p95, decimals)
+    return Cell(shown(summary.median, decimals), spread, anchor)
+
+
+def ratio_cell(run: Run[Kind], ratio: Interval | None, *, decimals: int = 2) -> Cell:
+    """`1.25x` with its 95 % interval below, or with `no interval` after too few rounds."""
+    if ratio is None:
+        return Cell()
+    text = f"{shown(ratio.value, decimals)}{TIMES}"
+    return Cell(text, interval(run, ratio, decimals), run.anchor)
+
+
+def times_cell(value: float | None, anchor: str) -> Cell:
+    """`1.25x`, without an interval; a dash if `value` is None."""
+    return Cell() if value is None else Cell(f"{shown(value, 2)}{TIMES}", anchor=anchor)
+
+
+def interval(run: Run[Any], ratio: Interval, decimals: int | None = 2) -> str:
+    """`1.20 to 1.31`, or `no interval` if the run had too few rounds."""
+    return ends(run.trusted(ratio), decimals)
+
+
+def ends(ratio: Interval, decimals: int | None = 2) -> str:
+    """As `interval`, for a ratio that is known to have enough rounds."""
+    return low_to_high(ratio.low, ratio.high, decimals) or "no interval"
+
+
+def low_to_high(
+    low: float | None, high: float | None, decimals: int | None = None, times: float = 1.0
+) -> str:
+    """`1.20 to 1.31`, both multiplied by `times`; empty if one of the two is None."""
+    if low is None or high is None:
+        return ""
+    return f"{shown(times * low, decimals)} to {shown(times * high, decimals)}"
+
+
 def device_of(run: Run[Any]) -> str:
-    """The device of a run, as readers see it; empty if the run does not name it. Times are compared
-    or averaged only if it is the same.
-    """
+    """The device of a run, as readers see it; empty if the run does not name it."""
     return run.where if run.machine.device else ""
 
 
 def one_device(runs: Iterable[Run[Any]]) -> bool:
-    """Whether all runs name the same device."""
     devices = {device_of(run) for run in runs}
     return len(devices) == 1 and "" not in devices
 
@@ -295,7 +320,6 @@ class Records:
     problems: tuple[Problem, ...]
 
     def of(self, kind: type[K]) -> list[Run[K]]:
-        """The records of a kind."""
         return of_kind(self.every, kind)
 
 
@@ -345,10 +369,7 @@ _cleaned_name = functools.lru_cache(maxsize=2**16)(_cleaned_text)
 
 
 def as_number(value: Any) -> float | None:
-    """A JSON number as float; None for anything else, true and false included.
-
-    NaN and the infinities are kept, and a number beyond LARGEST becomes infinite.
-    """
+    """A JSON number as float; None for anything else, true and false included."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if abs(value) > LARGEST:
@@ -364,18 +385,15 @@ def lookup(tree: Any, *keys: str) -> Any:
 
 
 def entries(tree: Any, *keys: str) -> dict[str, Any]:
-    """The dictionary at a path of keys, or an empty one."""
     inside = lookup(tree, *keys)
     return inside if isinstance(inside, dict) else {}
 
 
 def number(tree: Any, *keys: str) -> float | None:
-    """The number at a path of keys, or None."""
     return as_number(lookup(tree, *keys))
 
 
 def text(tree: Any, *keys: str) -> str:
-    """The string at a path of keys, or an empty one."""
     inside = lookup(tree, *keys)
     return inside if isinstance(inside, str) else ""
 

@@ -20,8 +20,8 @@ from catlip.results.figures import (
     thinned,
     write_out_powers,
 )
-from catlip.results.rules import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
 from catlip.results.run import Records, Run, Setting, of_kind
+from catlip.results.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
 from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
 
 if TYPE_CHECKING:

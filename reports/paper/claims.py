@@ -6,12 +6,12 @@ comparison is not tested. Of several pieces of evidence, the nearest to the pape
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from catlip.claims import Claim, changes, claims, digest, is_before_rules, least_pairs, rules
-from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES, Estimate, power, verdict
+from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES, power, verdict
 from catlip.results.run import Records, text
 from catlip.table import Cell, Table, clipped, shown, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
@@ -38,7 +38,6 @@ class Verdict:
 
     @property
     def is_analogue(self) -> bool:
-        """Whether another thing than what the paper claims was tested."""
         return self.outcome != NOT_TESTED and bool(self.evidence.caveats)
 
     def __str__(self) -> str:
@@ -64,9 +63,7 @@ def verdicts(records: Records) -> dict[str, Verdict]:
 
 
 def _judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict of one piece of evidence: that of all its comparisons where they agree, else
-    open.
-    """
+    """The verdict of one piece of evidence."""
     if evidence.untested or not any(one.estimate for one in evidence.compared):
         return Verdict(NOT_TESTED, evidence)
     judged = _outcomes(claim, evidence)
@@ -86,31 +83,19 @@ def _outcomes(claim: Claim, evidence: Evidence) -> list[tuple[str, float]]:
 
 
 def counts_sentence(judged: Mapping[str, Verdict]) -> str:
-    """How many verdicts of each kind there are, those by an analogue apart."""
+    """`As stated 1 holds; by an analogue 9 hold, 2 cannot tell; not tested 14.`"""
     tested = [one for one in judged.values() if one.outcome != NOT_TESTED]
-    stated = [one for one in tested if not one.is_analogue]
-    analogues = [one for one in tested if one.is_analogue]
-    return (
-        f"As stated {_by_outcome(stated)}; {BY_ANALOGUE} {_by_outcome(analogues)}; "
-        f"{NOT_TESTED} {len(judged) - len(tested)}."
-    )
-
-
-def _by_outcome(judged: Sequence[Verdict]) -> str:
-    """`9 hold, 2 cannot tell`."""
-    counts = Counter(one.outcome for one in judged)
     words = {HOLDS: (HOLDS, "hold"), FAILS: (FAILS, "do not hold"), OPEN: (OPEN, OPEN)}
-    said = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in words if counts[key]]
-    return ", ".join(said) or "none"
+    said = []
+    for title, is_analogue in (("As stated", False), (BY_ANALOGUE, True)):
+        counts = Counter(one.outcome for one in tested if one.is_analogue == is_analogue)
+        each = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in words if counts[key]]
+        said.append(f"{title} {', '.join(each) or 'none'}")
+    return f"{'; '.join(said)}; {NOT_TESTED} {len(judged) - len(tested)}."
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
-    """Two tables with one row for each claim: its verdict and the numbers behind it, under its
-    topic; then its rule and what would settle it.
-
-    Args:
-        judged: the `verdicts` of these records.
-    """
+    """Two tables with one row for each claim."""
     rows: list[list[Cell]] = []
     for topic, own in groupby(claims().values(), key=lambda claim: claim.topic):
         rows.append([Cell(topic)])
@@ -179,13 +164,10 @@ def _written_when(records: Records) -> str:
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
     """A claim's row. Footnotes say how far the verdict is from changing, and the power."""
     evidence = judged.evidence
-    remarks: tuple[str, ...] = ()
     words = [""] * len(evidence.compared)
     if judged.outcome != NOT_TESTED:
-        remarks = (*_turns(judged), *_powers(claim, evidence))
         outcomes = [outcome for outcome, _ in _outcomes(claim, evidence)]
-        if len(set(outcomes)) > 1:
-            words = outcomes
+        words = outcomes if len(set(outcomes)) > 1 else words
     said = [_said(claim, one, word) for one, word in zip(evidence.compared, words, strict=True)]
     numbers = [f"{'; '.join(said)}."] if said else []
     numbers += filter(None, (evidence.said, evidence.untested))
@@ -195,61 +177,52 @@ def _row(claim: Claim, judged: Verdict) -> list[Cell]:
             str(judged),
             BY_ANALOGUE if judged.is_analogue else "",
             anchor=evidence.anchor,
-            remarks=remarks,
+            remarks=_remarks(claim, judged) if judged.outcome != NOT_TESTED else (),
         ),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
 
-def _turns(judged: Verdict) -> Iterator[str]:
-    """By how much an interval would have to move to change the verdict; nothing for counts."""
+def _remarks(claim: Claim, judged: Verdict) -> tuple[str, ...]:
+    """By how much an interval would have to move to change the verdict; and how often experiments
+    of this size find a difference as large as the bound.
+    """
+    remarks = []
     first = next(iter(judged.evidence.compared), None)
     if judged.room and first and first.estimate and not first.estimate.is_count:
-        unit = "" if first.unit == "times" else f" {first.unit}"
-        yield f"It would change if an interval moved by {shown(judged.room, first.decimals)}{unit}."
-
-
-def _powers(claim: Claim, evidence: Evidence) -> Iterator[str]:
-    """How often experiments of this size find a difference as large as the bound."""
+        by = f"{shown(judged.room, first.decimals)} {first.unit}".removesuffix(" times")
+        remarks.append(f"It would change if an interval moved by {by}.")
     found_by: dict[str, str] = {}
-    for one in evidence.compared:
+    for one in judged.evidence.compared:
         often = power(one.estimate, claim.bound) if one.estimate and claim.bound else None
         if often is not None:
             found_by[one.what] = f"{one.what} {100 * often:.0f} %"
     if found_by:
-        yield (
+        remarks.append(
             f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
             f"{', '.join(found_by.values())}."
         )
+    return tuple(remarks)
 
 
 def _said(claim: Claim, compared: Compared, outcome: str) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`.
-
-    Args:
-        outcome: of this comparison, if others of the claim have another; else empty.
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`; `outcome` is that of this
+    comparison, if others of the claim have another.
     """
-    estimate = compared.estimate
+    estimate, decimals = compared.estimate, compared.decimals
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
-    value, decimals = estimate.value, compared.decimals
-    number = shown(value, decimals) if compared.unit == "times" else signed(value, decimals)
+    number = (shown if compared.unit == "times" else signed)(estimate.value, decimals)
     if not outcome and claim.rule == "not worse":
         outcome = verdict(estimate, claim.bound)
     word = f"{outcome}, " if outcome else ""
-    return f"{compared.what}: {word}{number} {compared.unit}{_over(estimate, decimals)}"
-
-
-def _over(estimate: Estimate, decimals: int) -> str:
-    """The interval, and the pairs and images that it is over; empty for a count."""
-    if estimate.is_count:
-        return ""
-    parts = []
+    over = []
     if estimate.low is not None:
-        parts.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
+        over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
         few = f", at least {least_pairs()} needed" if estimate.pairs < least_pairs() else ""
-        parts.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
+        over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
-        parts[-1] += f", {estimate.images:,} images"
-    return f" ({'; '.join(parts)})" if parts else ""
+        over[-1] += f", {estimate.images:,} images"
+    interval = f" ({'; '.join(over)})" if over and not estimate.is_count else ""
+    return f"{compared.what}: {word}{number} {compared.unit}{interval}"

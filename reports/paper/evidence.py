@@ -31,7 +31,6 @@ from bench.study.lengths_result import Scaling
 from catlip.claims import Test, least_pairs
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import are_enough, busy_machines
 from catlip.results.estimate import (
     Estimate,
     beats,
@@ -43,21 +42,23 @@ from catlip.results.estimate import (
 )
 from catlip.results.kind import Interval, Kind
 from catlip.results.lines import brief_fraction
-from catlip.results.pretrained import (
+from catlip.results.run import Records, Run, of_kind
+from catlip.results.select import (
     CC3M_IMAGES,
     ENCODERS,
     NEARLY,
     RESOLUTIONS,
+    RULES,
     SCALES,
     architecture,
+    are_enough,
+    busy_machines,
     is_enough,
     is_whole,
+    link,
     pretraining_of,
     pretrainings,
 )
-from catlip.results.rules import RULES
-from catlip.results.run import Records, Run, of_kind
-from catlip.results.seeds import link
 from catlip.table import clipped, shown
 
 if TYPE_CHECKING:
@@ -125,7 +126,6 @@ class Trained:
         return of_kind(self.records, kind, method)
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows of a table of results that are of this group."""
         return frame[frame.record.isin([run.path for run in self.records])]
 
     @property
@@ -192,13 +192,21 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     for column, value in test.where.items():
         rows = rows[rows[column].isna() if value == "" else rows[column] == value]
     rows = rows.assign(value=test.factor * rows.value)
-    yield from COMPARISONS[test.compare](test, groups, rows)
+    if test.compare in COMPARISONS:
+        yield from COMPARISONS[test.compare](test, groups, rows)
+        return
+    for group in groups:
+        of_group = group.rows(rows)
+        compared, untested = IN_A_GROUP[test.compare](test, group, of_group)
+        caveats = group.caveats
+        if test.compare in ("lengths", "sooner") and not caveats and group.scale != "cc3m":
+            caveats = (f"on {SCALES[group.scale]}",)  # these claims are about CC3M
+        if compared:
+            yield Evidence(compared, "", caveats, _link(group, of_group), untested)
 
 
 def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:
-    """Means of the values in dictionaries inside dictionaries, by the values of these columns; rows
-    without one of them are left out.
-    """
+    """Means of the values in dictionaries inside dictionaries, by the values of these columns."""
     tree: dict[Any, Any] = {}
     for keys, value in rows.groupby([*columns], sort=False).value.mean().items():
         inner = tree
@@ -214,7 +222,6 @@ def paired(one: Pairs, other: Pairs) -> list[float]:
 
 
 def _link(group: Trained, rows: "pd.DataFrame") -> str:
-    """The anchor of CatLIP's records among these, or of all if none is of CatLIP."""
     used = [run for run in group.records if run.path in {*rows.record}]
     return link([run for run in used if run.method == "catlip"] or used)
 
@@ -226,10 +233,17 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
     rows = rows[rows.probe_seed.isna()]
     for group in groups:
         runs = [run for run in group.records if _is_protocol(run, test, group)]
-        own = rows[rows.record.isin([run.path for run in runs])]
+        of_group = rows[rows.record.isin([run.path for run in runs])]
+        untrained_runs = [
+            run.path
+            for other in groups
+            if (other.root, other.scale) == (group.root, group.scale)
+            for run in other.records
+            if run.method == "random" and _is_protocol(run, test, other)
+        ]
         compared = []
         for key, title in _titles(test, group, runs).items():
-            of_key = own[(own.task == key) | (own.metric == key)]
+            of_key = of_group[(of_group.task == key) | (of_group.metric == key)]
             values = nested(of_key, "method", "seed", "settings")
             pairs = [
                 (top1, values["clip"][seed][settings])
@@ -246,7 +260,9 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
                     for method in PAIR
                 )
                 estimate = between_probes(catlip, clip, key) or estimate
-            untrained = _untrained(test, groups, group, rows, key=key)
+            random = rows[rows.record.isin(untrained_runs)]
+            random = random[(random.task == key) | (random.metric == key)]
+            untrained = [*random.groupby("seed").value.mean()]
             near = [
                 name_of(method)
                 for i, method in enumerate(PAIR)
@@ -257,13 +273,11 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
                 title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
             compared.append(Compared(title, estimate))
         if compared:
-            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
+            yield Evidence(compared, "", group.caveats, anchor=_link(group, of_group))
 
 
 def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
-    """Whether a run of transfer counts: at the paper's scale, only at its resolution and on its
-    data set.
-    """
+    """Whether a run of transfer counts."""
     if run.kind not in test.kinds or run.setup.init == "transfer":
         return False
     if isinstance(run.measured, Dense) and run.measured.overfit:
@@ -289,21 +303,6 @@ def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str
         if (images := agreed(one.num_val for one in dense)) is not None:
             sizes += f" on {shown(images, 0)} images"
     return {metric: name + sizes for metric, name in zip(test.metrics, names, strict=True)}
-
-
-def _untrained(
-    test: Test, groups: Sequence[Trained], group: Trained, rows: "pd.DataFrame", *, key: str
-) -> list[float]:
-    """Accuracies, in %, of encoders with random weights under the same root and scale."""
-    paths = [
-        run.path
-        for other in groups
-        if (other.root, other.scale) == (group.root, group.scale)
-        for run in other.records
-        if run.method == "random" and _is_protocol(run, test, other)
-    ]
-    of_key = rows[rows.record.isin(paths) & ((rows.task == key) | (rows.metric == key))]
-    return [*of_key.groupby("seed").value.mean()]
 
 
 def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -354,74 +353,64 @@ def _bench(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
     intervals that must not overlap, or counts. Times and memory of a CPU are no evidence.
     """
     for run in (run for group in groups for run in group.records if run.kind in test.kinds):
-        own = rows[rows.record == run.path].fillna({"batch": 0})
-        compared, said, step = [], [], step_description(run)
-        for batch, by_method in sorted(nested(own, "batch", "method", "metric").items()):
+        of_run = rows[rows.record == run.path].fillna({"batch": 0})
+        compared, words, setup = [], [], run.setup
+        for batch, by_method in sorted(nested(of_run, "batch", "method", "metric").items()):
             methods = test.levels or [*by_method]
             of_methods = [by_method.get(method, {}) for method in methods]
             sides = [[metrics.get(name) for name in test.metrics] for metrics in of_methods]
             if any(value is None for side in sides for value in side):
                 continue
+            if len(sides) == 1:
+                estimate = of_interval(Interval(*sides[0]))
+            elif len(sides[0]) == 1:
+                estimate = counted(sides[0][0] - sides[1][0])
+            else:
+                estimate = between(Interval(*sides[1]), Interval(*sides[0]))
             what = " - ".join(map(name_of, test.levels)) or "CLIP / CatLIP"
             if batch:
                 what += f", {batch:,.0f} image{'s' * (batch != 1)}"
-            compared.append(Compared(what, _estimate(sides), test.unit, decimals=test.decimals))
+            compared.append(Compared(what, estimate, test.unit, decimals=test.decimals))
             if len(methods) == 2 and not batch:
-                said = [
+                words = [
                     f"{name_of(method)} {shown(side[0], test.decimals)}"
                     for method, side in zip(methods, sides, strict=True)
                 ]
+        is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
+        few_classes = setup.num_classes is not None and setup.num_classes < CLASSES
+        caveats = {
+            "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
+            "with a smaller vocabulary": few_classes,
+            "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
+            "at a small batch": is_small and not test.on_any_device,
+        }
         if compared and not (run.too_few and len(test.metrics) > 1):
-            untested = ON_CPU if run.is_cpu and not test.on_any_device else ""
-            caveats = _step_caveats(run, is_timed=not test.on_any_device)
-            words = f"{', '.join([*said, step])}."
-            yield Evidence(compared, words, caveats, anchor=run.anchor, untested=untested)
+            yield Evidence(
+                compared,
+                f"{', '.join([*words, step_description(run)])}.",
+                tuple(caveat for caveat, holds in caveats.items() if holds),
+                anchor=run.anchor,
+                untested=ON_CPU if run.is_cpu and not test.on_any_device else "",
+            )
 
 
-def _estimate(sides: Sequence[Sequence[float]]) -> Estimate | None:
-    """From one interval (value, low, high), from two (first - second), or from two counts."""
-    if len(sides) == 1:
-        return of_interval(Interval(*sides[0]))
-    one, other = sides
-    if len(one) == 1:
-        return counted(one[0] - other[0])
-    return between(Interval(*other), Interval(*one))
-
-
-def _step_caveats(run: Run, is_timed: bool) -> tuple[str, ...]:
-    """What makes a step different from the paper's."""
-    setup = run.setup
-    is_small = setup.batch_size is not None and setup.batch_size < MIN_BATCH
-    caveats = {
-        "with another encoder than the paper's": architecture(setup.model) not in ENCODERS,
-        "with a smaller vocabulary": setup.num_classes is not None and setup.num_classes < CLASSES,
-        "at another resolution": setup.resolution not in (None, USUAL_RESOLUTION),
-        "at a small batch": is_small and is_timed,
-    }
-    return tuple(words for words, holds in caveats.items() if holds)
-
-
-def _lengths(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
     """The accuracy of the longest training minus that of the second longest. If at least two
     lengths have enough seeds, only those lengths are used, else all. Before the paper's lengths
     every method improves, so shorter trainings are no test.
     """
-    for group in groups:
-        own = group.rows(rows)
-        compared, untested = [], ""
-        by_task = nested(own, "task", "images", "seed")
-        for task, title in group.tasks.items():
-            lengths = by_task.get(task, {})
-            enough = {n: seeds for n, seeds in lengths.items() if len(seeds) >= least_pairs()}
-            last_two = sorted((enough if len(enough) > 1 else lengths).items())[-2:]
-            if len(last_two) == 2:
-                (short, before), (long, last) = last_two
-                what = f"{title}, {short:,.0f} to {long:,.0f} images"
-                compared.append(Compared(what, of_pairs(paired(last, before))))
-                untested = untested or _too_short(group, short, long)
-        if compared:
-            caveats, anchor = _on_cc3m(group), _link(group, own)
-            yield Evidence(compared, "", caveats, anchor=anchor, untested=untested)
+    compared, untested = [], ""
+    by_task = nested(rows, "task", "images", "seed")
+    for task, title in group.tasks.items():
+        lengths = by_task.get(task, {})
+        enough = {n: seeds for n, seeds in lengths.items() if len(seeds) >= least_pairs()}
+        last_two = sorted((enough if len(enough) > 1 else lengths).items())[-2:]
+        if len(last_two) == 2:
+            (short, before), (long, last) = last_two
+            what = f"{title}, {short:,.0f} to {long:,.0f} images"
+            compared.append(Compared(what, of_pairs(paired(last, before))))
+            untested = untested or _too_short(group, short, long)
+    return compared, untested
 
 
 def _too_short(group: Trained, *images: float) -> str:
@@ -439,76 +428,68 @@ def _too_short(group: Trained, *images: float) -> str:
     return f"{papers}; these are {shown(epochs[0], 1)} and {shown(epochs[1], 1)}."
 
 
-def _on_cc3m(group: Trained) -> tuple[str, ...]:
-    """The group's caveats; without any, a caveat if its data set is not the claim's."""
-    return group.caveats or (() if group.scale == "cc3m" else (f"on {SCALES[group.scale]}",))
-
-
-def _sooner(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
     """The training time of CLIP's best training over the time that CatLIP needs for the same
     accuracy on the same device, paired by seed. If CatLIP never reaches it with a seed, its longest
     training counts as having just reached it.
     """
-    for group in groups:
-        own = group.rows(rows)
-        compared = []
-        for task, title in group.tasks.items():
-            of_task = own[own.task == task]
-            lengths = of_task.groupby("method").images.nunique()
-            ratios, devices = [], dict[str, None]()
-            if any(lengths.get(method, 0) < 2 for method in PAIR):
-                continue
-            for _, of_seed in of_task.groupby("seed", sort=False):
-                of_seed = of_seed[of_seed.seconds > 0].sort_values("images")
-                catlip, clip = (of_seed[of_seed.method == method] for method in PAIR)
-                is_whole = all(
-                    len(side) == lengths[method]
-                    for method, side in zip(PAIR, (catlip, clip), strict=True)
-                )
-                if is_whole and len({*catlip.device, *clip.device}) == 1:
-                    best = clip.loc[clip.value.idxmax()]
-                    seconds, top1 = [*catlip.seconds], [*catlip.value]
-                    at_once = top1[0] >= best.value
-                    needed = seconds[0] if at_once else cost_of(seconds, top1, best.value)
-                    ratios.append(best.seconds / (needed or seconds[-1]))
-                    devices[clipped(best.device)] = None
-            if ratios:
-                what = f"CLIP's best on {title}, on {' and '.join(devices)}"
-                compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
-        if compared:
-            yield Evidence(compared, "", _on_cc3m(group), anchor=_link(group, own))
+    compared = []
+    for task, title in group.tasks.items():
+        of_task = rows[rows.task == task]
+        lengths = of_task.groupby("method").images.nunique()
+        ratios, devices = [], dict[str, None]()
+        if any(lengths.get(method, 0) < 2 for method in PAIR):
+            continue
+        for _, of_seed in of_task.groupby("seed", sort=False):
+            of_seed = of_seed[of_seed.seconds > 0].sort_values("images")
+            catlip, clip = (of_seed[of_seed.method == method] for method in PAIR)
+            is_whole = (len(catlip), len(clip)) == tuple(lengths[method] for method in PAIR)
+            if is_whole and len({*catlip.device, *clip.device}) == 1:
+                best = clip.loc[clip.value.idxmax()]
+                seconds, top1 = [*catlip.seconds], [*catlip.value]
+                at_once = top1[0] >= best.value
+                needed = seconds[0] if at_once else cost_of(seconds, top1, best.value)
+                ratios.append(best.seconds / (needed or seconds[-1]))
+                devices[clipped(best.device)] = None
+        if ratios:
+            what = f"CLIP's best on {title}, on {' and '.join(devices)}"
+            compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
+    return compared, ""
 
 
-def _gains(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
+def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
     """Transfer Init - random start: at the fewest images; there, minus at the most images; or of
     linear probes minus of fine-tuning, at the fewest that both have.
     """
     keys = ["kind", "task", "fraction", "seed", "probe_seed"]
-    for group in groups:
-        own = group.rows(rows)
-        starts = own.pivot_table("value", keys, "init", sort=False)
-        if not {"transfer", "random"} <= {*starts}:
+    starts = rows.pivot_table("value", keys, "init", sort=False)
+    compared: list[Compared] = []
+    if not {"transfer", "random"} <= {*starts}:
+        return compared, ""
+    gain = (starts["transfer"] - starts["random"]).dropna().rename("value").reset_index()
+    for task, title in group.tasks.items():
+        by_kind = nested(gain[gain.task == task], "kind", "fraction", "seed")
+        if not {*test.kinds} <= by_kind.keys():
             continue
-        gain = (starts["transfer"] - starts["random"]).dropna().rename("value").reset_index()
-        compared = []
-        for task, title in group.tasks.items():
-            by_kind = nested(gain[gain.task == task], "kind", "fraction", "seed")
-            if not {*test.kinds} <= by_kind.keys():
-                continue
-            shared = set.intersection(*({*by_kind[kind]} for kind in test.kinds))
-            probed = by_kind[test.kinds[0]]
-            if len(test.kinds) == 2 and shared:
-                few = min(shared)
-                what = f"{title}, {brief_fraction(100 * few)} % of the data"
-                points = paired(*(by_kind[kind][few] for kind in test.kinds))
-                compared.append(Compared(what, of_pairs(points)))
-            elif test.levels == ("fewest",):
-                compared.append(Compared(title, of_pairs([*probed[min(probed)].values()])))
-            elif test.levels == ("fewest", "most") and len(probed) > 1:
-                points = paired(probed[min(probed)], probed[max(probed)])
-                compared.append(Compared(title, of_pairs(points)))
-        if compared:
-            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
+        shared = set.intersection(*({*by_kind[kind]} for kind in test.kinds))
+        probed = by_kind[test.kinds[0]]
+        if len(test.kinds) == 2 and shared:
+            few = min(shared)
+            what = f"{title}, {brief_fraction(100 * few)} % of the data"
+            points = paired(*(by_kind[kind][few] for kind in test.kinds))
+            compared.append(Compared(what, of_pairs(points)))
+        elif test.levels == ("fewest",):
+            compared.append(Compared(title, of_pairs([*probed[min(probed)].values()])))
+        elif test.levels == ("fewest", "most") and len(probed) > 1:
+            points = paired(probed[min(probed)], probed[max(probed)])
+            compared.append(Compared(title, of_pairs(points)))
+    return compared, ""
+
+
+def _trend(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
+    points = of_pairs([*rows.groupby("seed").value.mean()])
+    compared = Compared(test.names[0], points, test.unit, decimals=test.decimals)
+    return [compared] if len(rows) else [], ""
 
 
 def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -535,7 +516,10 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
                     compared.append(Compared(what, points, test.unit, decimals=test.decimals))
         if compared:
             caveats = [caveat for group in own for caveat in group.caveats]
-            caveats += _of_thresholds(own, used) if test.level == "threshold" else []
+            if test.level == "threshold" and own[0].scale in SCALES:
+                runs = [run for group in own for run in group.records if run.path in {*used.record}]
+                seen = [n for run in runs for n in run.series("images_seen")] or [0.0]
+                caveats += [] if all(is_enough(n, own[0].scale) for n in seen) else [SHORTER]
             anchor = _link(own[-1], used) or _link(own[0], used)
             yield Evidence(compared, said, tuple(dict.fromkeys(caveats)), anchor=anchor)
 
@@ -589,25 +573,6 @@ def _step_title(test: Test, kind: str, task: str, *, one: Any, other: Any) -> st
     return f"{task}, {way}" if way else task
 
 
-def _of_thresholds(groups: Sequence[Trained], rows: "pd.DataFrame") -> list[str]:
-    """Whether the trainings are shorter than the paper's, and the thresholds smaller."""
-    runs = [run for group in groups for run in group.records if run.path in {*rows.record}]
-    seen = [n for run in runs for n in run.series("images_seen")] or [0.0]
-    if groups[0].scale in SCALES and not all(is_enough(n, groups[0].scale) for n in seen):
-        return [SHORTER]
-    return []
-
-
-def _trend(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
-    """One value for each seed, such as how much lower the loss is in a training's last tenth."""
-    for group in groups:
-        own = group.rows(rows)
-        if len(own):
-            points = of_pairs([*own.groupby("seed").value.mean()])
-            compared = [Compared(test.names[0], points, test.unit, decimals=test.decimals)]
-            yield Evidence(compared, "", group.caveats, anchor=_link(group, own))
-
-
 def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
     """A count of captions' synsets in DataComp-1.3B minus that in CC3M by the same labelling rule;
     the first record of a rule and scale counts.
@@ -655,11 +620,8 @@ COMPARISONS = {
     "parity": _parity,
     "trainings": _trainings,
     "bench": _bench,
-    "lengths": _lengths,
-    "sooner": _sooner,
-    "gains": _gains,
     "steps": _steps,
-    "trend": _trend,
     "counts": _counts,
     "share": _share,
 }
+IN_A_GROUP = {"lengths": _lengths, "sooner": _sooner, "gains": _gains, "trend": _trend}

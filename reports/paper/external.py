@@ -29,23 +29,16 @@ def read_external() -> list[dict[str, str]]:
 
 def external_table() -> Table:
     """Published rates, in the order of the file."""
-    rows = [_row(rate) for rate in read_external()]
+    rows = []
+    for rate in read_external():
+        cells = {key: Cell(rate[key]) if rate[key] else Cell() for key in COLUMNS}
+        cells["source"] = Cell(rate["source"], link=rate["url"])
+        rows.append([*cells.values()])
     caption = (
         "MFU is model FLOPs per second over the peak in the card's datasheet, computed here from "
         "the rate unless the last column says that the source gives it. Rates are per GPU, also "
         "where a source gives a total. No published number was found for the memory of a CLIP B/16 "
         "training step, nor for the time of its exchange of features."
     )
-    return Table(
-        "external_rates",
-        "Published training rates of other systems",
-        list(COLUMNS.values()),
-        rows=rows,
-        caption=caption,
-    )
-
-
-def _row(rate: dict[str, str]) -> list[Cell]:
-    cells = {key: Cell(rate[key]) if rate[key] else Cell() for key in COLUMNS}
-    cells["source"] = Cell(rate["source"], link=rate["url"])
-    return list(cells.values())
+    title = "Published training rates of other systems"
+    return Table("external_rates", title, [*COLUMNS.values()], rows=rows, caption=caption)

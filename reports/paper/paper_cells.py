@@ -8,23 +8,22 @@ count. The released weights, measured here, are the paper's own encoders and hav
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
 from bench.downstream.probe.result import Finetune, LinearProbe, Transferred, accuracy, accuracy_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.likeness import differing_fields
-from catlip.results.pretrained import (
+from catlip.results.run import Records, Run
+from catlip.results.select import (
     CONV,
     RESOLUTIONS,
     SCALES,
     architecture,
+    differing_fields,
     encoder_of,
     is_whole,
     pretraining_of,
     pretrainings,
 )
-from catlip.results.run import Records, Run
 from catlip.table import Cell, clipped, shown
 from reports.paper.published import PublishedTable
 
@@ -72,11 +71,15 @@ def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
     systems.
     """
     label = published.rows[row]
-    method = _method(published.name, label)
-    if method is None:
+    if published.name == "table_1" or label.startswith("CatLIP"):
+        method = "catlip"
+    elif label.startswith("CLIP") and "(Our " in label:
+        method = "clip"
+    else:
         return None
     kind, name = MEASURED[published.name][column]
-    size = re.search(r"ViT ([BLH])/16", f"{label} {_value(published, row, 'Image encoder')}")
+    of_row = {cell.column: cell.value for cell in published.cells if cell.row == row}
+    size = re.search(r"ViT ([BLH])/16", f"{label} {of_row.get('Image encoder', '')}")
     scales = {title: scale for scale, title in SCALES.items()}
     return Wanted(
         kind,
@@ -84,67 +87,42 @@ def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
         method,
         scale=scales[label if published.name == "table_1" else "DataComp-1.3B"],
         encoder=f"vit_{size.group(1).lower()}16" if size else "vit_b16",  # Table 1 has one encoder
-        resolution=int(_value(published, row, "Resolution, fine-tuning") or RESOLUTIONS[kind]),
+        resolution=int(of_row.get("Resolution, fine-tuning") or RESOLUTIONS[kind]),
     )
 
 
-def _method(name: str, label: str) -> str | None:
-    if name == "table_1" or label.startswith("CatLIP"):
-        return "catlip"
-    return "clip" if label.startswith("CLIP") and "(Our " in label else None
-
-
-def _value(published: PublishedTable, row: int, column: str) -> str:
-    cell = published.reading(row, column)
-    return cell.value if cell else ""
-
-
-@dataclass(frozen=True)
 class Ours:
-    """The transfer records, selected as the paper's tables need them."""
+    """The transfer records that may be in the tables, each with the pre-training of its encoder if
+    that is known.
+    """
 
-    records: Records
-
-    @cached_property
-    def _encoders(self) -> list[tuple[Run[Transferred], Run[Pretrain] | None]]:
-        """Each transfer record that may be in the tables, with the pre-training of its encoder if
-        known.
-        """
-        known, of = pretrainings(self.records), self.records.of
-        own: list[Run[Transferred]] = [*of(LinearProbe), *of(Finetune)]
+    def __init__(self, records: Records):
+        known = pretrainings(records)
+        runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
         for kind in DENSE:
-            own += [record for record in of(kind) if not record.measured.overfit]
-        return [(r, pretraining_of(r, known)) for r in own if r.setup.init != "transfer"]
+            runs += [run for run in records.of(kind) if not run.measured.overfit]
+        self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
 
     def trained_here(self, what: Wanted) -> Cell:
         """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
         by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
-            if (
-                pretraining
-                and is_whole(pretraining)
-                and _is(record, what)
-                and _whose(record, pretraining) == (what.method, what.scale, what.encoder)
-            ):
-                by_pretraining.setdefault(pretraining.path, (record, pretraining))
+            if pretraining and is_whole(pretraining) and _is(record, what):
+                encoder = architecture(encoder_of(pretraining))
+                made = (record.method, pretraining.scale, encoder)
+                if made == (what.method, what.scale, what.encoder):
+                    by_pretraining.setdefault(pretraining.path, (record, pretraining))
         pairs = list(by_pretraining.values())
-        own = [record for record, _ in pairs if record.root == pairs[0][0].root]
-        trained = [pretraining for _, pretraining in pairs if pretraining.root == own[0].root]
-        return _cell(own, trained, what) if own else Cell(NOT_RUN)
+        runs = [record for record, _ in pairs if record.root == pairs[0][0].root]
+        trained = [pretraining for _, pretraining in pairs if pretraining.root == runs[0].root]
+        return _cell(runs, trained, what) if runs else Cell(NOT_RUN)
 
     def released(self, what: Wanted) -> Cell:
-        """What the released weights reach here; empty if they were not measured, or if the row is
-        not about them.
-        """
-        if (what.method, what.scale) != ("catlip", "datacomp"):
-            return Cell("")
+        """What the released weights reach here; empty if they were not measured."""
         method = f"released:{what.encoder}"
-        own = [r for r, _ in self._encoders if r.method == method and _is(r, what)]
-        return _cell(own[:1], [], what) if own else Cell("")
-
-
-def _whose(record: Run, pretraining: Run[Pretrain]) -> tuple[str, str, str]:
-    return (record.method, pretraining.scale, architecture(encoder_of(pretraining)))
+        runs = [r for r, _ in self._encoders if r.method == method and _is(r, what)]
+        is_about_them = (what.method, what.scale) == ("catlip", "datacomp")
+        return _cell(runs[:1], [], what) if runs and is_about_them else Cell("")
 
 
 def _is(record: Run[Transferred], what: Wanted) -> bool:
@@ -158,28 +136,20 @@ def _is(record: Run[Transferred], what: Wanted) -> bool:
     )
 
 
-def _cell(own: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted) -> Cell:
-    cell = accuracy_of(own, what.name)
-    devices = {record.where for record in own}
+def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted) -> Cell:
+    """The accuracy, with footnotes that take only numbers from records, no text."""
+    cell = accuracy_of(runs, what.name)
+    devices = {record.where for record in runs}
     where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
-    remarks = _remarks(own, trained, what)
-    return replace(cell, small=f"{cell.small}, {where}", remarks=remarks)
-
-
-def _remarks(
-    own: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted
-) -> tuple[str, ...]:
-    """Footnotes of a cell. They take only numbers from records, no text."""
     images = sorted(record.measured.images_seen for record in trained)
     lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
-    slid = accuracy(own, "mIoU, sliding window")
-    said = {
+    slid = accuracy(runs, "mIoU, sliding window") if what.name == "mIoU" else None
+    remarks = {
         f"Pre-trained on {lengths} million images, repetitions counted.": bool(images),
         STEM: any(encoder_of(record).endswith(CONV) for record in trained),
-        CACHED: any(record.setup.cached_features for record in own),
-        MIXED: any(differing_fields([r.recipe for r in group]) for group in (own, trained)),
+        CACHED: any(record.setup.cached_features for record in runs),
+        MIXED: any(differing_fields([r.recipe for r in group]) for group in (runs, trained)),
+        SLIDING.format(shown(slid.mean, 1) if slid else ""): bool(slid),
     }
-    remarks = [words for words, holds in said.items() if holds]
-    if what.name == "mIoU" and slid:
-        remarks.append(SLIDING.format(shown(slid.mean, 1)))
-    return tuple(remarks)
+    kept = tuple(remark for remark, holds in remarks.items() if holds)
+    return replace(cell, small=f"{cell.small}, {where}", remarks=kept)

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from catlip.results.run import Records
 from catlip.table import Cell, Table
 from reports.paper.paper_cells import MEASURED, Ours, wanted
-from reports.paper.published import GROUP, PublishedTable, read_published
+from reports.paper.published import GROUP, PublishedCell, read_published
 
-OURS, RELEASED = "ours", "release's weights, measured here"
 PROBED_AND_TUNED = (
     "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and "
     "fine-tune (FT) on ImageNet-1k; RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. "
@@ -82,19 +81,48 @@ def result_tables(records: Records) -> list[Table]:
 
 
 def result_table(name: str, ours: Ours) -> Table:
-    """One of Tables 1 to 5."""
+    """One of Tables 1 to 5. Our column is followed by one for the released weights if any of them
+    was measured.
+    """
     published = read_published(name)
-    beside = {column: _beside(published, column, ours) for column in MEASURED[name]}
+    titles, by_column = [published.label_column], list[list[Cell]]()
+    for column in published.columns:
+        cells = [cell for cell in published.cells if cell.column == column]
+        units = {cell.unit for cell in cells if cell.value} & {"%", "px"}
+        unit = f" ({units.pop()})" if len(units) == 1 else ""
+        titles.append(column + unit)
+        if any(cell.reading == "readme" for cell in cells):
+            readme = [published.reading(row, column, "readme") for row in published.rows]
+            by_column.append([_shown(published.cell(row, column)) for row in published.rows])
+            by_column.append([_shown(cell) if cell else Cell("") for cell in readme])
+            titles.append(f"{column}, README{unit}")
+        else:
+            papers = {row: published.cell(row, column).shown for row in published.rows}
+            by_column.append(
+                [Cell(text, remarks=published.remarks(row, column)) for row, text in papers.items()]
+            )
+        if column in MEASURED[name]:
+            wants = [wanted(published, row, column) for row in published.rows]
+            here = [ours.trained_here(what) if what else Cell("") for what in wants]
+            released = [ours.released(what) if what else Cell("") for what in wants]
+            titles.append(f"{column}, ours{unit}")
+            by_column.append(here)
+            if any(cell.text for cell in released):
+                titles.append(f"{column}, release's weights, measured here{unit}")
+                by_column.append(released)
     rows: list[list[Cell]] = []
     group = ""
-    for row in published.rows:
+    for i, (row, label) in enumerate(published.rows.items()):
         heading = published.reading(row, GROUP)
         if heading and heading.value != group:
             group = heading.value
             rows.append([Cell(group)])
-        rows.append(_published_row(published, row, beside))
-    columns = _columns(published, beside)
-    return Table(name, published.heading, columns, rows=rows, caption=HOW[name])
+        rows.append([Cell(label), *(cells[i] for cells in by_column)])
+    return Table(name, published.heading, titles, rows=rows, caption=HOW[name])
+
+
+def _shown(cell: PublishedCell) -> Cell:
+    return Cell(cell.shown, remarks=cell.remarks)
 
 
 def figures_stated() -> Table:
@@ -104,57 +132,5 @@ def figures_stated() -> Table:
         for c in read_published(name).cells:
             stated = Cell(f"{c.value} {c.unit}".strip(), remarks=c.remarks)
             rows.append([Cell(c.label), Cell(c.column), stated, Cell(c.source)])
-    return Table(
-        "figures_stated",
-        "Figures 1(c) to 8: axes and quoted values",
-        ["Figure", "What", "Stated", "Source"],
-        rows=rows,
-    )
-
-
-# The paper's column -> our column beside it -> row -> cell.
-Beside = Mapping[str, Mapping[str, Mapping[int, Cell]]]
-
-
-def _beside(published: PublishedTable, column: str, ours: Ours) -> Mapping[str, Mapping[int, Cell]]:
-    """Our column, and one for the released weights if any of them was measured."""
-    here, released = dict[int, Cell](), dict[int, Cell]()
-    for row in published.rows:
-        what = wanted(published, row, column)
-        here[row] = ours.trained_here(what) if what else Cell("")
-        released[row] = ours.released(what) if what else Cell("")
-    measured = any(cell.text for cell in released.values())
-    return {OURS: here, RELEASED: released} if measured else {OURS: here}
-
-
-def _columns(published: PublishedTable, beside: Beside) -> list[str]:
-    """The titles: the label's column, then each of the paper's with its unit, followed by the
-    README's and ours if there are any.
-    """
-    columns = [published.label_column]
-    for column in published.columns:
-        units = {c.unit for c in published.cells if c.column == column and c.value} & {"%", "px"}
-        unit = f" ({units.pop()})" if len(units) == 1 else ""
-        columns.append(column + unit)
-        if _has_readme(published, column):
-            columns.append(f"{column}, README{unit}")
-        columns += [f"{column}, {other}{unit}" for other in beside.get(column, {})]
-    return columns
-
-
-def _published_row(published: PublishedTable, row: int, beside: Beside) -> list[Cell]:
-    cells = [Cell(published.rows[row])]
-    for column in published.columns:
-        paper = published.cell(row, column)
-        if _has_readme(published, column):
-            readme = published.reading(row, column, "readme")
-            cells.append(Cell(paper.shown, remarks=paper.remarks))
-            cells.append(Cell(readme.shown, remarks=readme.remarks) if readme else Cell(""))
-        else:
-            cells.append(Cell(paper.shown, remarks=published.remarks(row, column)))
-        cells += [cells_of[row] for cells_of in beside.get(column, {}).values()]
-    return cells
-
-
-def _has_readme(published: PublishedTable, column: str) -> bool:
-    return any(cell.column == column and cell.reading == "readme" for cell in published.cells)
+    title = "Figures 1(c) to 8: axes and quoted values"
+    return Table("figures_stated", title, ["Figure", "What", "Stated", "Source"], rows=rows)

@@ -36,13 +36,11 @@ class PublishedCell:
 
     @property
     def shown(self) -> str:
-        """The value with the units that the paper prints beside it."""
         has_unit = self.unit in ("M", "B", "GB") and self.value[:1].isdigit()
         return f"{self.value} {self.unit}" if has_unit else self.value
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Its note as a footnote; empty without a note."""
         return (self.note,) if self.note else ()
 
 
@@ -62,12 +60,10 @@ class PublishedTable:
 
     @cached_property
     def columns(self) -> list[str]:
-        """The paper's columns beside the label, in order."""
         return list(dict.fromkeys(cell.column for cell in self.cells if cell.column != GROUP))
 
     @cached_property
     def rows(self) -> dict[int, str]:
-        """Row number -> label, in the paper's order."""
         return {cell.row: cell.label for cell in self.cells}
 
     @cached_property
@@ -79,7 +75,6 @@ class PublishedTable:
         return self._index[row, column, "paper"]
 
     def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
-        """One reading of a cell, or None where there is none."""
         return self._index.get((row, column, reading))
 
     def remarks(self, row: int, column: str) -> tuple[str, ...]:

@@ -97,44 +97,36 @@ def recipe_tables(records: Records) -> list[Table]:
     as one.
     """
     record = next(iter(records.of(Recipes)), None)
-    pretraining = [_pretraining_table(record, letter) for letter in ("a", "b")]
-    parts = [_transfer_table(record, name, recipe) for name, recipe in TRANSFER.items()]
-    rows = [row for part in parts for row in ([Cell(part.title)], *part.rows)]
-    columns = parts[0].columns
-    return [*pretraining, Table("table_7", "Table 7: transfer recipes", columns, rows=rows)]
+    pretraining = []
+    for letter in "ab":
+        published = read_published(f"table_6{letter}")
+        ours = {column: _recipes_for(record, letter, column) for column in published.columns}
+        pretraining.append(_beside(published, ours, record))
+    rows = []
+    for name, recipe in TRANSFER.items():
+        of_kind = lookup(record.config, "transfer_recipes", recipe) if record else None
+        ours = {"Value": [of_kind] if isinstance(of_kind, dict) else []}
+        part = _beside(read_published(name), ours, record)
+        rows += [[Cell(part.title)], *part.rows]
+    return [*pretraining, Table("table_7", "Table 7: transfer recipes", part.columns, rows=rows)]
 
 
 def differences(tables: Sequence[Table]) -> int:
-    """How many cells of ours differ from the paper's."""
     return sum(cell.differs for table in tables for row in table.rows for cell in row)
 
 
-def _pretraining_table(record: Run | None, letter: str) -> Table:
-    published = read_published(f"table_6{letter}")
-    ours = {column: _recipes_for(record, published, column) for column in published.columns}
-    return _beside(published, ours, record)
-
-
-def _recipes_for(record: Run | None, published: PublishedTable, column: str) -> list[Recipe]:
-    """The recipes that a column of the paper stands for; they are several if the column lists
-    several values of a field, such as 25/50/75/100 epochs.
+def _recipes_for(record: Run | None, letter: str, column: str) -> list[Recipe]:
+    """The recipes that a column of Table 6 stands for; they are several if the column lists several
+    values of a field, such as 25/50/75/100 epochs.
     """
-    recipes = entries(record.config, "recipes") if record else {}
     method, _, encoder = column.partition(" ")
-    table = published.name.removeprefix("table_")
     return [
         r
-        for r in recipes.values()
+        for r in (entries(record.config, "recipes") if record else {}).values()
         if isinstance(r, dict)
-        and r.get("paper_table") == table
-        and r.get("method") == method.lower()
+        and (r.get("paper_table"), r.get("method")) == (f"6{letter}", method.lower())
         and (not encoder or spelled(r.get("encoder")) == encoder)
     ]
-
-
-def _transfer_table(record: Run | None, name: str, recipe: str) -> Table:
-    own = lookup(record.config, "transfer_recipes", recipe) if record else None
-    return _beside(read_published(name), {"Value": [own] if isinstance(own, dict) else []}, record)
 
 
 def _beside(
@@ -151,16 +143,14 @@ def _beside(
         for column in published.columns:
             paper = published.cell(row, column)
             cells.append(Cell(paper.shown, remarks=published.remarks(row, column)))
-            cells.append(_our_cell(label, ours[column], paper.value, anchor=anchor))
+            cells.append(_our_cell(label, ours[column], paper.value, anchor))
         rows.append(cells)
     return Table(published.name, published.heading, columns, rows=rows)
 
 
 def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:
-    if label not in FIELDS:
-        return Cell("")
-    if not recipes:
-        return Cell(NOT_RUN)
+    if label not in FIELDS or not recipes:
+        return Cell(NOT_RUN if label in FIELDS else "")
     field, spell = FIELDS[label]
     values = [word for recipe in recipes if (word := spell(recipe.get(field)))]
     ours = "/".join(dict.fromkeys(values))

@@ -8,7 +8,7 @@ costs of different devices.
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -22,23 +22,28 @@ from bench.downstream.probe.result import (
 from bench.step_time.result import StepTime
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import are_enough, undisturbed
 from catlip.results.kind import Kind
-from catlip.results.likeness import Alike, alike, unlike
-from catlip.results.pretrained import architecture
 from catlip.results.run import Records, Run, of_kind
-from catlip.results.seeds import alike_in_images, by_seed, over_seeds, seed_differences
+from catlip.results.select import (
+    Alike,
+    alike,
+    alike_in_images,
+    architecture,
+    are_enough,
+    by_seed,
+    over_seeds,
+    seed_differences,
+    undisturbed,
+    unlike,
+)
 from catlip.table import Quantity, listed, quantity_of
 
-MAIN_KINDS = ("pretrain", "linear_probe", "step_time")
 PAIR = ("catlip", "clip")  # the methods that the page compares
-MOST_FIRST = 3  # tasks on the first screen
-SAME_FOR_ALL = ("encoder", "resolution")  # fields of a recipe that must not depend on the method
-K = TypeVar("K")
-OfKind = TypeVar("OfKind", bound=Kind)
+MAX_FIRST = 3  # tasks on the first screen
+K = TypeVar("K", bound=Kind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """The records of one scale under one root."""
 
@@ -46,26 +51,19 @@ class Setting:
     scale: str
     records: tuple[Run, ...]
 
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Run[OfKind]]:
+    def of(self, kind: type[K], method: str | None = None) -> list[Run[K]]:
         """The records of a kind; if a method is given, only the records of that method."""
         return of_kind(self.records, kind, method)
 
     @cached_property
     def methods(self) -> list[str]:
-        """Every method that was trained or probed here: the known ones in their fixed order, then
-        the others by name.
-        """
-        return ordered(
-            r.method
-            for r in self.records
-            if r.kind in ("pretrain", "linear_probe") and is_ours(r.method)
-        )
+        """Every method that was trained or probed here, in the order of the page."""
+        probed = [*self.of(Pretrain), *self.of(LinearProbe)]
+        return ordered(r.method for r in probed if is_ours(r.method))
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The tasks that encoders were probed on, the most important first; those that CatLIP and
-        CLIP share come before all others.
-        """
+        """The tasks that encoders were probed on, the most important first."""
         probed_by: dict[str, set[str]] = {}
         probes = [record for record in self.of(LinearProbe) if is_ours(record.method)]
         for record in probes:
@@ -77,12 +75,10 @@ class Setting:
 
     @property
     def first_tasks(self) -> list[str]:
-        """The tasks of the first screen."""
-        return self.tasks[:MOST_FIRST]
+        return self.tasks[:MAX_FIRST]
 
     @property
     def is_answered(self) -> bool:
-        """Whether CatLIP and CLIP were probed on a task in common."""
         return any(all(self.accuracy(m, task) for m in PAIR) for task in self.tasks[:1])
 
     def title(self, task: str) -> str:
@@ -95,11 +91,8 @@ class Setting:
 
     @cached_property
     def device(self) -> str:
-        """The device that most trainings ran on, or most timings if there are no trainings; empty
-        without either.
-        """
-        trained, timed = self.of(Pretrain), self.of(StepTime)
-        runs: list[Run] = [*trained] or [*timed]
+        """The device that most trainings ran on, or most timings if there are no trainings."""
+        runs: list[Run] = [*self.of(Pretrain)] or [*self.of(StepTime)]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
@@ -110,104 +103,88 @@ class Setting:
         """Seed of pre-training -> linear-probe accuracy on a task, in percent."""
         return by_seed(self.probes(method, task).records, lambda r: in_percent(r, task))
 
+    @cache  # noqa: B019
     def probes(self, method: str, task: str) -> Alike[LinearProbe]:
         """The linear probes that a method's accuracy on a task is averaged over: all of one recipe,
         and of encoders of one recipe.
         """
-        if (method, task) not in self._probes:
-            on_it = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
-            every = [r for r in on_it if is_ours(r.method) and self._is_of_counted(r)]
-            own = [r for r in on_it if r.method == method]
-            counted = [r for r in own if self._is_of_counted(r)] or own
-            self._probes[method, task] = alike(counted, every, task)
-        return self._probes[method, task]
 
-    def _is_of_counted(self, probe: Run[LinearProbe]) -> bool:
-        """Whether the training of the probe's encoder counts; True if its record is not here."""
-        encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
-        return (probe.method, encoder) not in self._left_out
+        def is_of_counted(probe: Run[LinearProbe]) -> bool:  # also if its training is not here
+            encoder = PurePath(probe.setup.encoder.removesuffix(":raw")).name
+            return (probe.method, encoder) not in self._left_out
+
+        on_task = [r for r in self.of(LinearProbe) if task in r.measured.tasks]
+        every = [r for r in on_task if is_ours(r.method) and is_of_counted(r)]
+        of_method = [r for r in on_task if r.method == method]
+        return alike([r for r in of_method if is_of_counted(r)] or of_method, every, task)
 
     @cached_property
     def _left_out(self) -> set[tuple[str, str]]:
-        """Method and name of the trainings that do not count."""
         kept = {r.path for method in self.methods for r in self.counted(method).records}
         return {(r.method, r.name) for r in self.of(Pretrain) if r.path not in kept}
 
+    @cache  # noqa: B019
     def counted(self, method: str) -> Alike[Pretrain]:
         """The trainings of a method that count: those of its most common recipe."""
-        if method not in self._counted:
-            own = self.of(Pretrain, method)
-            self._counted[method] = alike(own, own)
-        return self._counted[method]
+        trained = self.of(Pretrain, method)
+        return alike(trained, trained)
 
-    @cached_property
-    def _counted(self) -> dict[str, Alike[Pretrain]]:
-        return {}
-
-    @cached_property
-    def _probes(self) -> dict[tuple[str, str], Alike[LinearProbe]]:
-        return {}
+    def trainings(self, method: str) -> list[Run[Pretrain]]:
+        """The trainings of a method that count, on this setting's device."""
+        return [r for r in self.counted(method).records if r.device == self.device]
 
     def peak_gib(self, method: str) -> tuple[Quantity | None, tuple[str, ...]]:
-        """Peak memory of a method's trainings over seeds, on this setting's device and of the code
-        revision that most of them have; and a remark if trainings were left out.
+        """Peak memory of a method's trainings over seeds, of the code revision that most of them
+        have; and a remark if trainings were left out.
         """
         trained = self.trainings(method)
-        revisions = Counter(record.machine.revision for record in trained)
-        if not revisions:
-            return None, ()
-        revision = revisions.most_common(1)[0][0]
-        kept = [record for record in trained if record.machine.revision == revision]
+        revisions = Counter(record.machine.revision for record in trained).most_common()
+        kept = [r for r in trained if r.machine.revision == revisions[0][0]]
         remark = "Peak memory: without trainings of another revision of the code."
         peak = over_seeds(kept, lambda record: record.measured.peak_gib)
         return peak, (remark,) if len(revisions) > 1 else ()
 
     @cached_property
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
-        """Method -> its trainings whose times count: those that no other busy program disturbed.
-        Methods with too few of them for a comparison are left out.
-        """
+        """Method -> its trainings whose times count: those that no other busy program disturbed."""
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: undisturbed(own) for method, own in every.items()}
+        quiet = {method: undisturbed(runs) for method, runs in every.items()}
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
         """A method's training time in seconds over seeds; None if no times count."""
         return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
 
-    def trainings(self, method: str) -> list[Run[Pretrain]]:
-        """The trainings of a method that count, on this setting's device."""
-        return [r for r in self.counted(method).records if r.device == self.device]
-
     def unlike_trainings(self, one: str, other: str) -> list[str]:
-        """The fields that make the trainings of two methods not comparable: the encoder, the
-        resolution, or the number of images seen.
-        """
-        both = [self.counted(method).records for method in (one, other)]
-        if not all(both) or one == other:
+        """The fields that make the trainings of two methods not comparable."""
+        first, second = (self.counted(method).records for method in (one, other))
+        if not first or not second or one == other:
             return []
-        first, second = (own[0] for own in both)
+        a, b = first[0], second[0]
         fields = [
-            field for field in SAME_FOR_ALL if first.recipe.get(field) != second.recipe.get(field)
+            field
+            for field in ("encoder", "resolution")
+            if a.recipe.get(field) != b.recipe.get(field)
         ]
-        seen = first.measured.images_seen, second.measured.images_seen
-        return fields if alike_in_images(*seen) else [*fields, "images_seen"]
+        alike_seen = alike_in_images(a.measured.images_seen, b.measured.images_seen)
+        return fields if alike_seen else [*fields, "images_seen"]
 
     def unlike(self, one: str, other: str, task: str) -> list[str]:
-        """The fields that make the probes of two methods not comparable: those of their trainings,
-        and those of the probes.
-        """
+        """The fields that make the probes of two methods not comparable."""
         fields = self.unlike_trainings(one, other)
         first, second = (self.probes(method, task).records for method in (one, other))
-        if first and second:
-            fields += unlike([*first, *second], task)
-        return fields
+        return fields + (unlike([*first, *second], task) if first and second else [])
+
+    def paired(self, task: str, one: str, other: str) -> list[float]:
+        """The differences `one` - `other` in probe accuracy on a task, in points."""
+        if self.unlike(one, other, task):
+            return []
+        first, second = (self.probes(method, task).records for method in (one, other))
+        return seed_differences(first, second, lambda r: in_percent(r, task))
 
     @cached_property
     def step_time(self) -> Run[StepTime] | None:
-        """The record of step times on this setting's device: of the setting's encoder if that was
-        timed, else the first.
-        """
+        """The record of step times on this setting's device."""
         encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
         timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
         return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
@@ -223,26 +200,26 @@ class Setting:
                 return record
         return None
 
-    def paired(self, task: str, one: str, other: str) -> list[float]:
-        """The differences `one` - `other` in probe accuracy on a task, in points: one for each seed
-        that both methods have.
-
-        Empty if the two were not trained or probed alike.
-        """
-        if self.unlike(one, other, task):
-            return []
-        first, second = (self.probes(method, task).records for method in (one, other))
-        return seed_differences(first, second, lambda r: in_percent(r, task))
-
     @cached_property
     def warnings(self) -> list[str]:
         """Sentences on what could mislead a reader of this setting's numbers."""
-        sentences = [words for method in self.methods for words in self._mixed_recipes(method)]
-        sentences += self._unlike_methods()
-        devices = sorted({r.device for r in self.of(Pretrain)})
-        if len(devices) > 1:
+        sentences = []
+        for method in self.methods:
+            trained = self.of(Pretrain, method)
+            if fields := unlike(trained):
+                sentences.append(
+                    f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the "
+                    f"seed; {len(self.counted(method).records)} of {len(trained)} trainings count."
+                )
+        for task in self.first_tasks:
+            if fields := self.unlike(*PAIR, task):
+                sentences.append(
+                    f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
+                    "compared."
+                )
+        if (devices := len({r.device for r in self.of(Pretrain)})) > 1:
             sentences.append(
-                f"Trainings ran on {len(devices)} devices; times are those of {self.device} alone."
+                f"Trainings ran on {devices} devices; times are those of {self.device} alone."
             )
         images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
         if images and not alike_in_images(min(images), max(images)):
@@ -250,27 +227,6 @@ class Setting:
                 "Not every training saw the same number of images, so training times cannot be "
                 "compared."
             )
-        return sentences
-
-    def _mixed_recipes(self, method: str) -> list[str]:
-        trained = self.of(Pretrain, method)
-        fields = unlike(trained)
-        if not fields:
-            return []
-        return [
-            f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the seed; "
-            f"{len(self.counted(method).records)} of {len(trained)} trainings count."
-        ]
-
-    def _unlike_methods(self) -> list[str]:
-        """A sentence if CatLIP and CLIP, or their probes, cannot be compared."""
-        sentences = []
-        for task in self.first_tasks:
-            if fields := self.unlike(*PAIR, task):
-                sentences.append(
-                    f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
-                    "compared."
-                )
         return list(dict.fromkeys(sentences))
 
 
@@ -283,12 +239,11 @@ def settings(records: Records) -> list[Setting]:
     groups: dict[tuple[str, str], list[Run]] = {}
     for record in records.every:
         groups.setdefault((record.root, record.scale), []).append(record)
-    found = [
-        Setting(root, scale, tuple(own))
-        for (root, scale), own in groups.items()
-        if any(record.kind in MAIN_KINDS for record in own)
+    every = [
+        Setting(root, scale, tuple(runs))
+        for (root, scale), runs in groups.items()
+        if any(record.kind in ("pretrain", "linear_probe", "step_time") for record in runs)
     ]
     return sorted(
-        found,
-        key=lambda s: (roots.index(s.root), not s.is_answered, s.scale == "starter", s.scale),
+        every, key=lambda s: (roots.index(s.root), not s.is_answered, s.scale == "starter", s.scale)
     )

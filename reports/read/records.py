@@ -12,33 +12,19 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from bench.study.result import Studied
 from catlip.cli import InputError
 from catlip.results.kind import Kind
-from catlip.results.run import (
-    Problem,
-    Records,
-    Run,
-    _cleaned_text,
-    cleaned,
-    entries,
-    read_run,
-    slug,
-    text,
-)
+from catlip.results.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
 from catlip.system.foreign import UnreadableError, read_regular
 from reports.kinds import KINDS
 
-K = TypeVar("K", bound=Kind, covariant=True)
-R = TypeVar("R")
-SCHEMA = 1
-SCHEMA_WITHIN = 1024  # bytes from the start of a record
-BY = "by"  # the key, which a record may lack, of who made it
 NEEDED: dict[str, type] = {
     "kind": str,
     "name": str,
@@ -56,54 +42,58 @@ class NotARecordError(Exception):
 
 
 def read_records(roots: Sequence[Path]) -> Records:
-    """Read every record below `roots`, in whatever state the files are.
+    """Read every record below `roots`, which are folders or single files; never raises for what a
+    file contains.
 
     A record's scale is the folder two levels above it, and its root the folder above that:
     ROOT/<scale>/<kind>/<name>.json. A record nearer to a given folder has that folder as its scale.
-
-    Args:
-        roots: folders, or single files; a file that is named twice is read once.
-    Returns: the records and the problems; never raises for what a file contains.
-    Raises: InputError if a root does not exist.
     """
     every: list[Run] = []
     problems: list[Problem] = []
     seen: set[str] = set()
-    for place in roots:
-        if not os.path.lexists(place):
-            raise InputError(f"no such file or folder: {place}")
-        for path in _files(place):
+    for given in roots:
+        if not os.path.lexists(given):
+            raise InputError(f"no such file or folder: {given}")
+        for path in _files(given):
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
+            if not given.is_dir():
+                root = path.parent / "../.."
+            elif len(path.relative_to(given).parts) > 2:
+                root = path.parents[2]
+            else:
+                root = given / ".."
             try:
-                every.append(read_record(_root(place, path), path))
+                every.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
-                problems.append(Problem(_written(path), str(reason)))
+                problems.append(Problem(str(path), str(reason)))
     kept, of_other_probes = _of_one_probe(every)
-    return Records(tuple(map(_written, roots)), tuple(kept), (*problems, *of_other_probes))
+    return Records(tuple(map(str, roots)), tuple(kept), (*problems, *of_other_probes))
 
 
-def _files(place: Path) -> list[Path]:
+def _files(given: Path) -> list[Path]:
     """The file itself, or the files at any depth of a folder that may be records, including those
     of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`.
     """
-    if not place.is_dir():
-        return [place]
+    if not given.is_dir():
+        return [given]
     paths: list[Path] = []
-    entered: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
-    for folder, folders, names in os.walk(place, followlinks=True):
-        status = os.stat(folder)
-        if (identity := (status.st_dev, status.st_ino)) in entered:
+    entered: set[str] = set()  # a link may lead back to a folder above it
+    for folder, folders, names in os.walk(given, followlinks=True):
+        if (real := os.path.realpath(folder)) in entered:
             folders.clear()
             continue
-        entered.add(identity)
-        depth = len(Path(folder).relative_to(place).parts)
+        entered.add(real)
+        depth = len(Path(folder).relative_to(given).parts)
         # The folder of a run, beside its record, is the run's own; NAME.old-DATE is out of date.
+        # `vocabulary/` holds the records of `vocabulary.json`, which is none.
         folders[:] = [
             name
             for name in folders
-            if not (name.startswith(".") or ".old-" in name or _is_of_a_run(Path(folder, name)))
+            if not (name.startswith(".") or ".old-" in name)
+            and not Path(folder, f"{name}.json.partial").exists()
+            and not _looks_like_a_record(Path(folder, f"{name}.json"))
         ]
         for name in names:
             path = Path(folder, name)
@@ -114,35 +104,19 @@ def _files(place: Path) -> list[Path]:
     return sorted(paths, key=_natural)
 
 
-def _is_of_a_run(folder: Path) -> bool:
-    """Whether a record of its name is beside the folder; `vocabulary/` holds the records of
-    `vocabulary.json`, which is none.
-    """
-    unfinished = Path(f"{folder}.json.partial").exists()
-    return unfinished or _looks_like_a_record(Path(f"{folder}.json"))
-
-
 def _looks_like_a_record(path: Path) -> bool:
-    """Whether a file in an unusual place is a record, which begins with its schema and its kind;
-    runs and data sets have other JSON files, which are no problem.
-    """
     with suppress(OSError, UnreadableError):
-        head = read_regular(path, most=SCHEMA_WITHIN)
+        head = read_regular(path, most=1024)
         return b'"schema"' in head and b'"kind"' in head
     return False
 
 
-def _root(place: Path, path: Path) -> Path:
-    """The folder above a record's scale, as `place` spells it."""
-    if not place.is_dir():
-        return Path(os.path.normpath(path.parent / "../.."))
-    depth = len(path.relative_to(place).parts)
-    return path.parents[2] if depth > 2 else Path(os.path.normpath(place / ".."))
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _of_one_probe(
-    records: Sequence[Run[Kind]],
-) -> tuple[list[Run[Kind]], list[Problem]]:
+def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[Problem]]:
     """The records without those of a study that were probed on other tasks than most of their kind
     and scale: their accuracies have no common table.
     """
@@ -167,24 +141,15 @@ def _of_one_probe(
     return kept, problems
 
 
-def _written(path: Path) -> str:
-    """A path as text that can be written to a page, whatever bytes are in it."""
-    return os.fsencode(path).decode("utf-8", "replace")
-
-
 def read_record(root: Path, path: Path) -> Run:
     """Read one record. Raises: NotARecordError with the reason if the file is no record."""
-    if _written(path) != str(path):
-        raise NotARecordError("its path is not UTF-8: rename it")
     if path.name.endswith(".json.partial"):
         raise NotARecordError("incomplete: the run goes on, or was cut short before its end")
     content = _parse(path)
     if not isinstance(content, dict) or "schema" not in content:
         raise NotARecordError("foreign: JSON without `schema`, so not a record")
-    if content["schema"] != SCHEMA:
-        raise NotARecordError(
-            f"schema {str(content['schema'])[:20]}: only schema {SCHEMA} is understood"
-        )
+    if content["schema"] != 1:
+        raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema 1 is understood")
     for key, kind in NEEDED.items():
         if key not in content:
             raise NotARecordError(f"lacks `{key}`")
@@ -192,8 +157,16 @@ def read_record(root: Path, path: Path) -> Run:
             raise NotARecordError(f"`{key}` is not a {kind.__name__}")
     kind = KINDS.get(content["kind"], Kind)
     try:
-        run = read_run(cleaned(content | {"samples": {}}), kind)
-        record = _record(root, path, content, run=run)
+        record = replace(
+            read_run(cleaned(content | {"samples": {}}), kind),
+            **{key: content[key] for key in NEEDED},
+            anchor="record-" + slug(str(path).removesuffix(".json")),
+            root=str(root),
+            scale=Path(os.path.relpath(path, root)).parts[0],
+            path=str(path),
+            shown_as=entries(content, "shown_as"),
+            by=cleaned(text(content, "by")),
+        )
         for start, of in kind.rows.items():
             for name in (name for name in record.samples if name.startswith(start)):
                 record.rows(name, of)
@@ -202,45 +175,20 @@ def read_record(root: Path, path: Path) -> Run:
     return record
 
 
-def _record(root: Path, path: Path, content: dict[str, Any], run: Run[K]) -> Run[K]:
-    return Run(
-        **{key: content[key] for key in NEEDED},
-        measured=run.measured,
-        setup=run.setup,
-        machine=run.machine,
-        anchor="record-" + slug(str(path).removesuffix(".json")),
-        root=str(root),
-        scale=_scale(root, path),
-        path=str(path),
-        shown_as=entries(content, "shown_as"),
-        by=_cleaned_text(text(content, BY)),
-    )
-
-
-def _scale(root: Path, path: Path) -> str:
-    """The first folder below the root on the way to the record."""
-    return Path(os.path.relpath(path, root)).parts[0]
-
-
 def _parse(path: Path) -> Any:
     try:
         content = read_regular(path)
         with suppress(ValueError, RecursionError):
             return msgspec.json.decode(content)
-        return json.loads(content)  # it also reads NaN, and says where an error is
+        decoded = json.loads(content)  # it also reads NaN, and says where an error is
+        json.dumps(decoded, ensure_ascii=False).encode()  # a lone surrogate cannot be written
+        return decoded
     except UnreadableError as reason:
         raise NotARecordError(str(reason)) from reason
     except OSError as error:
         raise NotARecordError(f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        raise NotARecordError(
-            f"corrupt: not JSON from line {error.lineno}, column {error.colno}"
-        ) from error
+        where = f"line {error.lineno}, column {error.colno}"
+        raise NotARecordError(f"corrupt: not JSON from {where}") from error
     except (ValueError, RecursionError) as error:
         raise NotARecordError(f"corrupt: {type(error).__name__}") from error
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key that puts seed2 before seed10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

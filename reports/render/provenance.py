@@ -2,23 +2,22 @@
 averaged over.
 
 If the page has no room for all records, the first of each group are shown whole, and each of the
-others has a line. If there are very many, only those that a number links to have a line.
+others has a line.
 """
 
 import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Collection, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
+from itertools import chain, zip_longest
 from typing import Any
 
 from catlip.claims import is_before_rules
 from catlip.method_style import name_of
 from catlip.results.blocks import RecordGroup, RecordLine, RecordView, Samples
-from catlip.results.caveats import caveats
 from catlip.results.run import Records, Run, as_number, lookup, number, text
-from catlip.results.seeds import group_anchor
+from catlip.results.select import caveats, group_anchor
 from catlip.table import Cell, Table, clipped, shown
 
 # Kinds with one record for each method and seed.
@@ -26,66 +25,54 @@ OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout")
 SHOWN_REVISIONS = 6
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 400_000  # characters of the page for whole records; a hundred records take half a million
-MOST_LINES = 2_000  # with more records, only those that a number links to have a line
 LINE = 100  # characters of a record that is shown as a line
 
 
-def record_groups(records: Records, linked: Collection[str]) -> list[RecordGroup]:
-    """All records, in groups, in the order in which they were read.
-
-    Args:
-        linked: the anchors of records and groups that the page's numbers link to.
+def record_groups(records: Records) -> list[RecordGroup]:
+    """All records, in groups, in the order in which they were read. There is room for the first of
+    every group, then for the second of every group, and so on; the others are lines.
     """
     groups: dict[str, list[Run]] = {}
     for record in records.every:
         groups.setdefault(group_anchor(record), []).append(record)
-    whole = _whole(list(groups.values()))
-    all_listed = len(records.every) <= MOST_LINES
-    made = []
-    for anchor, group in groups.items():
-        views = [whole[record.path] for record in group if record.path in whole]
-        others = [record for record in group if record.path not in whole]
-        listed = others if all_listed else [r for r in others if r.anchor in linked]
-        lines = [RecordLine(record.anchor, record.path, _beware(record)) for record in listed]
-        unlisted = len(others) - len(lines)
-        title = _title(group[0])
-        made.append(RecordGroup(anchor, title, views, lines=lines, unlisted=unlisted))
-    return made
-
-
-def _whole(groups: Sequence[Sequence[Run]]) -> dict[str, RecordView]:
-    """Path -> view of the records that there is room for: the first of every group, then the second
-    of every group, and so on.
-    """
-    shown_whole: dict[str, RecordView] = {}
-    room = max(ROOM - LINE * sum(map(len, groups)), ROOM // 6)
-    for turn in zip_longest(*groups):
-        for record in turn:
-            if record is None:
-                continue
-            viewed = view(record)
-            room -= viewed.size
-            if room < 0:
-                return shown_whole
-            shown_whole[record.path] = viewed
-    return shown_whole
+    whole: dict[str, RecordView] = {}
+    room = max(ROOM - LINE * len(records.every), ROOM // 6)
+    for record in filter(None, chain.from_iterable(zip_longest(*groups.values()))):
+        viewed = view(record)
+        room -= viewed.size
+        if room < 0:
+            break
+        whole[record.path] = viewed
+    return [
+        RecordGroup(
+            anchor,
+            _title(group[0]),
+            [whole[record.path] for record in group if record.path in whole],
+            lines=[
+                RecordLine(record.anchor, record.path, _beware(record))
+                for record in group
+                if record.path not in whole
+            ],
+        )
+        for anchor, group in groups.items()
+    ]
 
 
 def records_table(records: Records, groups: Sequence[RecordGroup]) -> list[Table]:
     """A table of every record with its command and machine; none if the page shows all records
     whole.
     """
-    if not any(group.lines or group.unlisted for group in groups):
+    if not any(group.lines for group in groups):
         return []
-    rows = [
-        [
-            Cell(record.path),
-            Cell(clipped(record.command, 400)),
-            Cell(clipped(_where(record), 200)),
-            Cell(" ".join(_beware(record))),
-        ]
-        for record in records.every
-    ]
+    rows = []
+    for record in records.every:
+        words = (
+            record.path,
+            clipped(record.command, 400),
+            clipped(_where(record), 200),
+            " ".join(_beware(record)),
+        )
+        rows.append([*map(Cell, words)])
     columns = ["File", "Command", "Where", "Beware"]
     return [Table("records", "Every record", columns, rows=rows, folded=True)]
 
@@ -118,7 +105,7 @@ def _beware(record: Run) -> list[str]:
     return [*caveats(record), f"Names no digest of the rules of claims{older}."]
 
 
-def revisions_said(records: Records) -> str:
+def revisions_sentence(records: Records) -> str:
     """A sentence on the code revisions that made the records, and on how many had local changes."""
     revisions = Counter(
         clipped(revision, 12)
@@ -137,7 +124,6 @@ def revisions_said(records: Records) -> str:
 
 
 def problems_table(records: Records) -> Table:
-    """The files that were left out, with their reasons."""
     rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
     return Table("left_out", "Files that were left out", ["File", "Why"], rows=rows)
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.downstream.probe.result import LinearProbe, between_probes
+from bench.step_time.result import StepTime
 from bench.study.lengths_result import Scaling, curves, differences, points_at_equal_cost
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Answer
-from catlip.results.cells import interval
 from catlip.results.estimate import (
     BETTER,
     CANNOT_TELL,
@@ -30,10 +30,10 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.kind import Interval
-from catlip.results.rules import by_rule
-from catlip.results.seeds import by_seed, link
+from catlip.results.run import Run, interval
+from catlip.results.select import by_rule, by_seed, link
 from catlip.table import Quantity, clipped, listed, mean_and_spread, shown, sign_of, signed
-from reports.read.measured import MOST_FIRST, PAIR, Setting
+from reports.read.measured import MAX_FIRST, PAIR, Setting
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",
@@ -46,12 +46,12 @@ PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million param
 
 def about(setting: Setting) -> str:
     """What the numbers were measured on, and what they cannot show; empty without trainings."""
-    trained = next(iter(setting.of(Pretrain)), None)
-    if trained is None:
+    trained = setting.of(Pretrain)
+    if not trained:
         return ""
-    run = trained.measured
+    run = trained[0].measured
     samples = f"{run.images_seen / (run.epochs_seen or 1):,.0f}"
-    seeds = len({record.seed for record in setting.of(Pretrain)})
+    seeds = len({record.seed for record in trained})
     how = (
         f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
         f"seed{'s' * (seeds != 1)}"
@@ -70,11 +70,8 @@ def about(setting: Setting) -> str:
 
 @dataclass(frozen=True)
 class Compared:
-    """CatLIP - CLIP on one task.
-
-    Attributes:
-        points: one difference for each seed that both have, as `difference` rests on.
-        word: the verdict; with too few seeds for an interval AHEAD, BEHIND or UNEVEN.
+    """CatLIP - CLIP on one task: a difference for each seed that both have, what these estimate,
+    and the verdict, which with too few seeds for an interval is AHEAD, BEHIND or UNEVEN.
     """
 
     task: str
@@ -83,27 +80,51 @@ class Compared:
     word: str
 
 
-def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
-    """CatLIP against CLIP on the first tasks: after the same number of epochs, after the same
-    training time, and with larger encoders.
+def compared_tasks(setting: Setting) -> list[Compared]:
+    """The first tasks that both methods have, with the same recipe and at least one seed."""
+    compared = []
+    for task in setting.first_tasks:
+        points = setting.paired(task, *PAIR)
+        one, other = (setting.probes(method, task).records for method in PAIR)
+        # Over seeds and test images if the records hold a bit for each image, else over seeds.
+        difference = between_probes(one, other, task) if points else None
+        difference = difference or of_pairs(points)
+        if difference is None:
+            continue
+        if difference.low is not None:
+            word = verdict(difference, claims()["probe_parity"].bound)
+        else:
+            signs = {*map(sign_of, points)}
+            word = AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
+        compared.append(Compared(task, points, difference, word))
+    return compared
 
-    Args:
-        others: the other settings of the page. One of the same scale that has enough seeds is
-            quoted if this setting has too few.
-    """
+
+def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
+    """CatLIP against CLIP on the first tasks."""
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
-    probes = {m: own for m in ("random", *PAIR) if (own := setting.of(LinearProbe, m))}
-    sources = [(link(own), f"probes of {name_of(m)}") for m, own in probes.items()]
+    probes = {m: records for m in ("random", *PAIR) if (records := setting.of(LinearProbe, m))}
+    sources = [(link(records), f"probes of {name_of(m)}") for m, records in probes.items()]
     if scaled := setting.of(Scaling, PAIR[0]):
         sources.append((link(scaled), "trainings of several lengths"))
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         return Answer(question, _not_compared(setting), near, sources=sources)
-    sentences = [_sentence(setting, one) for one in compared]
+    sentences = []
+    for one in compared:
+        means = [
+            f"{name_of(method)} {_percent(quantity)}"
+            for method in PAIR
+            if (quantity := setting.accuracy(method, one.task))
+        ]
+        sentences.append(
+            f"{setting.title(one.task)}: {', '.join(means)}, "
+            f"{signed(one.difference.value, 1)} points ({_over(one)})."
+        )
     sentences += near or filter(None, (_at_equal_time(setting), _with_larger(setting)))
-    if not any(one.difference.low is not None for one in compared):
-        sentences += filter(None, [_of_larger_study(setting, others)])
+    if all(one.difference.low is None for one in compared):
+        sentences += _of_larger_study(setting, others)
     return Answer(question, _as_good_in_short(setting, compared), sentences, sources=sources)
 
 
@@ -120,53 +141,34 @@ def _not_compared(setting: Setting) -> str:
     return "Not compared: their probes have no seed of pre-training in common, or are not a number."
 
 
-def compared_tasks(setting: Setting) -> list[Compared]:
-    """The first tasks that both methods have, with the same recipe and at least one seed."""
-    compared = []
-    for task in setting.first_tasks:
-        points = setting.paired(task, *PAIR)
-        one, other = (setting.probes(method, task).records for method in PAIR)
-        # Over seeds and test images if the records hold a bit for each image, else over seeds.
-        difference = between_probes(one, other, task) if points else None
-        difference = difference or of_pairs(points)
-        if difference:
-            compared.append(Compared(task, points, difference, _word(difference, points)))
-    return compared
-
-
-def _word(difference: Estimate, points: Sequence[float]) -> str:
-    if difference.low is not None:
-        return verdict(difference, claims()["probe_parity"].bound)
-    signs = {*map(sign_of, points)}
-    return AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
-
-
 def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     """The answer over all tasks; those without an interval count only if none has one."""
     judged = [one for one in compared if one.difference.low is not None] or compared
+    few = any(one.difference.low is None for one in judged)
+    needed = f" An interval needs {least_pairs()} seeds." if few else ""
     words = {one.word for one in judged}
-    where = "On these drawings" if setting.scale == "starter" else "Here"
     if len(words) > 1:
         tasks_of: dict[str, list[str]] = {}
         for one in judged:
             tasks_of.setdefault(one.word, []).append(setting.name(one.task))
-        each = "; ".join(f"{word} on {' and '.join(own)}" for word, own in tasks_of.items())
-        return f"It depends on the task: {each}.{_needed(judged)}"
+        each = "; ".join(f"{word} on {' and '.join(tasks)}" for word, tasks in tasks_of.items())
+        return f"It depends on the task: {each}.{needed}"
     word = words.pop()
-    if word in (AHEAD, BEHIND, UNEVEN):
-        return f"{_ahead(word, judged)}.{_needed(judged)}"
+    if few:
+        return f"{_ahead(word, judged)}.{needed}"
+    where = "On these drawings" if setting.scale == "starter" else "Here"
     values = [one.difference.value for one in judged]
     means = " and ".join(dict.fromkeys(shown(abs(value), 1) for value in values))
-    said = {
+    answer = {
         BETTER: f"{where} it is better, by {means} points",
         NOT_WORSE: f"{where} it is not worse",
         WORSE: f"{where} it is worse, by {means} points",
         CANNOT_TELL: f"{where} the two cannot be told apart",
     }[word]
     if _larger_words(setting) - {word}:
-        return f"{said}, but not with a larger encoder."
-    easiest = setting.scale == "starter" and word == BETTER
-    return f"{said}: its easiest case." if easiest else f"{said}."
+        return f"{answer}, but not with a larger encoder."
+    is_easiest = setting.scale == "starter" and word == BETTER
+    return f"{answer}: its easiest case." if is_easiest else f"{answer}."
 
 
 def _ahead(word: str, compared: Sequence[Compared]) -> str:
@@ -182,48 +184,7 @@ def _ahead(word: str, compared: Sequence[Compared]) -> str:
         return f"The seeds disagree: CatLIP minus CLIP is {ends} points"
     low, high = sorted(abs(point) for point in (min(points), max(points)))
     ends = " to ".join(dict.fromkeys((shown(low, 1), shown(high, 1))))
-    ahead = PAIR[0] if word == AHEAD else PAIR[1]
-    return f"{name_of(ahead)} is ahead by {ends} points in {in_seeds}"
-
-
-def _needed(compared: Sequence[Compared]) -> str:
-    is_few = any(one.difference.low is None for one in compared)
-    return f" An interval needs {least_pairs()} seeds." if is_few else ""
-
-
-def _larger_words(setting: Setting) -> set[str]:
-    """The verdicts with larger encoders that have enough seeds for an interval."""
-    bound = claims()["probe_parity"].bound
-    longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
-    estimates = filter(None, (of_pairs(points) for tasks in longest for points in tasks.values()))
-    return {verdict(one, bound) for one in estimates if one.low is not None}
-
-
-def _sentence(setting: Setting, one: Compared) -> str:
-    means = [
-        f"{name_of(method)} {_percent(quantity)}"
-        for method in PAIR
-        if (quantity := setting.accuracy(method, one.task))
-    ]
-    return (
-        f"{setting.title(one.task)}: {', '.join(means)}, "
-        f"{signed(one.difference.value, 1)} points ({_over(one.difference, one.points)})."
-    )
-
-
-def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> str:
-    """What another setting of the same scale found with enough seeds; empty without one."""
-    for other in others:
-        found = [one for one in compared_tasks(other) if one.difference.low is not None]
-        if other.scale == setting.scale and found:
-            said = ", ".join(
-                f"{signed(one.difference.value, 1)} points on {other.name(one.task)} "
-                f"({ends(one.difference)})"
-                for one in found
-            )
-            seeds = found[0].difference.pairs
-            return f"The {seeds} seeds of {other.root}/{other.scale} found {said}."
-    return ""
+    return f"{word} by {ends} points in {in_seeds}"
 
 
 def ends(difference: Estimate) -> str:
@@ -233,15 +194,30 @@ def ends(difference: Estimate) -> str:
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
 
 
-def _over(difference: Estimate, points: Sequence[float]) -> str:
+def _over(one: Compared) -> str:
     """The interval and what it covers; with too few seeds, the difference in each of them."""
-    if interval_ends := ends(difference):
-        images = f", {difference.images:,} images" if difference.images else ""
-        return f"95 %: {interval_ends}; {difference.pairs} seeds{images}"
-    if len(points) == 1:
+    if interval_ends := ends(one.difference):
+        images = f", {one.difference.images:,} images" if one.difference.images else ""
+        return f"95 %: {interval_ends}; {one.difference.pairs} seeds{images}"
+    if len(one.points) == 1:
         return "one seed"
-    *first, last = (signed(point, 1) for point in points)
-    return f"{', '.join(first)} and {last} in {len(points)} seeds"
+    *first, last = (signed(point, 1) for point in one.points)
+    return f"{', '.join(first)} and {last} in {len(one.points)} seeds"
+
+
+def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
+    """What another setting of the same scale found with enough seeds, if there is one."""
+    for other in others:
+        judged = [one for one in compared_tasks(other) if one.difference.low is not None]
+        if other.scale == setting.scale and judged:
+            differences = ", ".join(
+                f"{signed(one.difference.value, 1)} points on {other.name(one.task)} "
+                f"({ends(one.difference)})"
+                for one in judged
+            )
+            seeds = judged[0].difference.pairs
+            return [f"The {seeds} seeds of {other.root}/{other.scale} found {differences}."]
+    return []
 
 
 def _at_equal_time(setting: Setting) -> str:
@@ -251,19 +227,19 @@ def _at_equal_time(setting: Setting) -> str:
     by_method = {curve.method: curve for curve in curves(setting.of(Scaling))}
     if not by_method.keys() >= {*PAIR}:
         return ""
-    ours, theirs = (by_method[method] for method in PAIR)
+    catlip, clip = (by_method[method] for method in PAIR)
     points_of = {
-        task: points_at_equal_cost(ours, theirs, task, cost="train_seconds") for task in ours.top1
+        task: points_at_equal_cost(catlip, clip, task, cost="train_seconds") for task in catlip.top1
     }
-    said = _on_tasks(setting, points_of)
-    return f"At equal training time: {said}." if said else ""
+    words = _on_tasks(setting, points_of)
+    return f"At equal training time: {words}." if words else ""
 
 
 def _with_larger(setting: Setting) -> str:
     """A sentence on the difference with each larger encoder, after its longest and its shortest
     training; empty without any.
     """
-    said = []
+    sentences = []
     for (encoder, times), lengths in _larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         sentence = (
@@ -272,10 +248,10 @@ def _with_larger(setting: Setting) -> str:
         )
         if shortest < longest:
             means = [mean for points in early.values() if (mean := of_pairs(points))]
-            said_early = " and ".join(signed(mean.value, 1) for mean in means[:MOST_FIRST])
-            sentence += f"; after {shortest:,}: {said_early}"
-        said.append(f"{sentence}.")
-    return " ".join(said)
+            values = " and ".join(signed(mean.value, 1) for mean in means[:MAX_FIRST])
+            sentence += f"; after {shortest:,}: {values}"
+        sentences.append(f"{sentence}.")
+    return " ".join(sentences)
 
 
 def _larger_encoders(
@@ -296,35 +272,40 @@ def _larger_encoders(
     return larger
 
 
+def _larger_words(setting: Setting) -> set[str]:
+    bound = claims()["probe_parity"].bound
+    longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
+    estimates = filter(None, (of_pairs(points) for tasks in longest for points in tasks.values()))
+    return {verdict(one, bound) for one in estimates if one.low is not None}
+
+
 def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str:
     """The mean difference in points on each task, the first screen's tasks first, with its
     interval.
     """
-    said: list[str] = []
+    words: list[str] = []
     tasks = [task for task in setting.first_tasks if task in points_of] or [*points_of]
-    for task in tasks[:MOST_FIRST]:
-        difference = of_pairs(points_of[task])
-        if difference:
-            unit = "" if said else " points"
-            said.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}")
-            if interval_ends := ends(difference):
-                said[-1] += f" ({interval_ends})"
-    return ", ".join(said)
+    for task in tasks[:MAX_FIRST]:
+        if difference := of_pairs(points_of[task]):
+            unit = "" if words else " points"
+            over = f" ({ends(difference)})" if ends(difference) else ""
+            words.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}{over}")
+    return ", ".join(words)
 
 
 def _not_above_random(setting: Setting, method: str) -> str:
     """A sentence on the first tasks on which a method does not beat an untrained encoder."""
-    said = []
+    near = []
     for task in setting.first_tasks:
         trained, untrained = (
             [*setting.accuracies(one, task).values()] for one in (method, "random")
         )
         floor = setting.accuracy("random", task)
         if floor and trained and all(map(math.isfinite, trained)) and not beats(trained, untrained):
-            said.append(f"{setting.name(task)} ({_percent(floor)})")
-    if not said:
+            near.append(f"{setting.name(task)} ({_percent(floor)})")
+    if not near:
         return ""
-    return f"{name_of(method)} cannot be told from an untrained encoder on {' and '.join(said)}."
+    return f"{name_of(method)} cannot be told from an untrained encoder on {' and '.join(near)}."
 
 
 def cheaper(setting: Setting) -> Answer:
@@ -332,10 +313,10 @@ def cheaper(setting: Setting) -> Answer:
     with ViT B/16; then the seconds of whole trainings; then the cost of labelling.
     """
     question, record = "Is CatLIP cheaper?", setting.step_time
-    ratio = record.measured.ratios.get("clip/catlip") if record else None
+    ratio = _step_ratio(record)
     sources = [(record.anchor, "step times")] if record else []
-    trained = {m: own for m in PAIR if (own := setting.trainings(m))}
-    sources += [(link(own), f"trainings of {name_of(m)}") for m, own in trained.items()]
+    trained = {m: runs for m in PAIR if (runs := setting.trainings(m))}
+    sources += [(link(runs), f"trainings of {name_of(m)}") for m, runs in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
@@ -345,52 +326,45 @@ def cheaper(setting: Setting) -> Answer:
         return Answer(question, short, sentences, sources=sources)
     timed = (
         f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
-        f"{clipped(record.setup.model or record.name, 40)}{_larger(setting)}."
+        f"{clipped(record.setup.model or record.name, 40)}"
     )
-    return Answer(question, _cheaper_in_short(setting, ratio), [timed, *sentences], sources=sources)
-
-
-def _larger(setting: Setting) -> str:
-    """The ratio of step times with ViT B/16, if that was timed on this device."""
-    record, ratio = setting.larger_step_time, _larger_ratio(setting)
-    if record is None or ratio is None:
-        return ""
-    return f", {shown(ratio.value, 2)} ({interval(record, ratio)}) with ViT B/16"
-
-
-def _larger_ratio(setting: Setting) -> Interval | None:
-    record = setting.larger_step_time
-    return record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
-
-
-def _cheaper_in_short(setting: Setting, ratio: Interval) -> str:
-    if ratio.low is None or ratio.high is None:
-        return "Not yet known: the ratio of step times has no interval."
-    if ratio.low <= 1 <= ratio.high:
-        return "No difference in step time can be told here."
-    if ratio.value < 1:
-        return f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
-    every = (ratio, _larger_ratio(setting), _trainings_ratio(setting))
-    values = [one.value for one in every if one]
+    larger = setting.larger_step_time
+    of_larger = _step_ratio(larger) if larger and not larger.too_few else None
+    if larger and of_larger:
+        timed += f", {shown(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
+    ratios = (ratio, of_larger, _trainings_ratio(setting))
+    values = [one.value for one in ratios if one]
     times = " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
-    if setting.step_time and setting.step_time.is_cpu:
+    if ratio.low is None or ratio.high is None:
+        short = "Not yet known: the ratio of step times has no interval."
+    elif ratio.low <= 1 <= ratio.high:
+        short = "No difference in step time can be told here."
+    elif ratio.value < 1:
+        short = f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
+    elif record.is_cpu:
         papers = f"the paper's {PAPER_SPEED_UP} was not tested"
-        return f"Yes: CLIP takes {times} times as long on a CPU; {papers}."
-    return (
-        f"Yes: CLIP takes {times} times as long here; the paper claims {PAPER_SPEED_UP} at its "
-        "scale."
-    )
+        short = f"Yes: CLIP takes {times} times as long on a CPU; {papers}."
+    else:
+        papers = f"the paper claims {PAPER_SPEED_UP} at its scale"
+        short = f"Yes: CLIP takes {times} times as long here; {papers}."
+    return Answer(question, short, [f"{timed}.", *sentences], sources=sources)
+
+
+def _step_ratio(record: Run[StepTime] | None) -> Interval | None:
+    return record.measured.ratios.get("clip/catlip") if record else None
 
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:
     """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
     if setting.unlike_trainings(*PAIR):
         return None
-    ours, theirs = (
+    catlip, clip = (
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
         for method in PAIR
     )
-    return of_ratios([theirs[seed] / ours[seed] for seed in ours if seed in theirs and ours[seed]])
+    return of_ratios(
+        [clip[seed] / catlip[seed] for seed in catlip if seed in clip and catlip[seed]]
+    )
 
 
 def _whole_trainings(setting: Setting) -> str:
@@ -402,8 +376,8 @@ def _whole_trainings(setting: Setting) -> str:
     words = f"Whole trainings, each at its own batch: CatLIP {seconds[0]} s, CLIP {seconds[1]} s"
     ratio = _trainings_ratio(setting)
     if ratio and ratio.low is not None:
-        ends = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
-        words += f", {shown(ratio.value, 2)} times ({ends}; {ratio.pairs} pairs)"
+        over = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
+        words += f", {shown(ratio.value, 2)} times ({over})"
     return f"{words}."
 
 
@@ -422,7 +396,7 @@ def advice(setting: Setting) -> str:
     answered.
     """
     judged, record = {one.word for one in compared_tasks(setting)}, setting.step_time
-    ratio = record.measured.ratios.get("clip/catlip") if record and not record.too_few else None
+    ratio = _step_ratio(record) if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
     prompts = (

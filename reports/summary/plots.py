@@ -6,8 +6,7 @@ A figure without records is left out.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import LinearProbe
 from catlip.claims import least_pairs
@@ -23,10 +22,13 @@ from catlip.results.figures import (
     marker_of,
     thinned,
 )
-from catlip.results.pretrained import ENCODERS, architecture
 from catlip.results.run import Run, slug
+from catlip.results.select import ENCODERS, architecture
 from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import PAIR, Setting
+
+if TYPE_CHECKING:  # matplotlib takes a second to import
+    from matplotlib.axes import Axes
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
@@ -58,57 +60,41 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
     return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
 
 
-def _draw_accuracy(axes: Axes, setting: Setting, methods: Sequence[str]) -> None:
+def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> None:
     rows: list[tuple[float, str]] = []
-    y = 0.0
+    means, y = [1.0], 0.0
     for task in setting.first_tasks:
         axes.text(0, y, setting.title(task), weight="bold", va="center")
         for method in methods:
             y -= 1
             rows.append((y, name_of(method)))
-            _draw_seeds(axes, setting, method, task=task, y=y)
+            quantity = setting.accuracy(method, task)
+            if quantity is None or not math.isfinite(quantity.mean):
+                axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
+                continue
+            means.append(quantity.mean)
+            _draw_seeds(axes, method, quantity, [*setting.accuracies(method, task).values()], y)
         y -= 1.2
     axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
     axes.set_ylim(y + 0.6, 0.6)
-    means = [
-        quantity.mean
-        for method in methods
-        for task in setting.first_tasks
-        if (quantity := setting.accuracy(method, task))
-    ]
-    axes.set_xlim(0, 1.3 * max([mean for mean in means if math.isfinite(mean)], default=1.0) or 1.0)
+    axes.set_xlim(0, 1.3 * max(means[1:] or means) or 1.0)
     axes.set_xlabel("top-1 accuracy (%)")
     hide_rows(axes)
 
 
-def _draw_seeds(axes: Axes, setting: Setting, method: str, *, task: str, y: float) -> None:
-    quantity = setting.accuracy(method, task)
-    if quantity is None or not math.isfinite(quantity.mean):
-        axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
-        return
-    seeds = list(setting.accuracies(method, task).values())
+def _draw_seeds(
+    axes: "Axes", method: str, quantity: Quantity, seeds: Sequence[float], y: float
+) -> None:
     mean, colour = of_pairs(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
     seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
-    axes.plot(
-        seeds,
-        [y] * len(seeds),
-        marker_of(method),
-        color=colour,
-        markersize=6,
-        alpha=0.55,
-        markeredgewidth=0,
-    )
-    axes.annotate(
-        mean_and_spread(quantity, 1),
-        (max(*seeds, quantity.mean), y),
-        (10, 0),
-        textcoords="offset points",
-        va="center",
-        color=colour,
-    )
+    style: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.55, "markeredgewidth": 0}
+    axes.plot(seeds, [y] * len(seeds), marker_of(method), **style)
+    at = (max(*seeds, quantity.mean), y)
+    how: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+    axes.annotate(mean_and_spread(quantity, 1), at, (10, 0), color=colour, **how)
 
 
 def loss_figures(setting: Setting) -> list[Figure]:
@@ -165,7 +151,7 @@ def loss_curve(record: Run) -> list[tuple[float, float]]:
     return means
 
 
-def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
+def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float, float]]]) -> None:
     most = max(curve[-1][0] for curve in curves.values())
     unit, label = 1.0, "images seen"
     if most >= 2e6:
@@ -173,37 +159,29 @@ def _draw_loss(axes: Axes, method: str, curves: Mapping[str, list[tuple[float, f
     elif most >= 2e3:
         unit, label = 1e3, "images seen (thousands)"
     colour = colour_of(method)
-    ends = []
+    ends, later = [], []
     for i, (name, curve) in enumerate(curves.items()):
         style = ("-", "--", "-.", ":")[i % 4]
         xs, ys = [x / unit for x, _ in curve], [y for _, y in curve]
         axes.plot(xs, ys, style, color=colour, linewidth=1.6)
         ends.append((xs[-1], ys[-1], name, colour))
-    _cut_start(axes, list(curves.values()))
+        later += ys[len(ys) // 20 :]
+    # The first steps are not in the y range where they would flatten the rest.
+    start, low, high = max(curve[0][1] for curve in curves.values()), min(later), max(later)
+    margin = 0.06 * ((high - low) or abs(high) or 1.0)
+    axes.set_ylim(low - margin, high + margin)
+    if start > high + margin:
+        how: dict[str, Any] = {
+            "transform": axes.transAxes,
+            "color": MUTED,
+            "va": "top",
+            "ha": "right",
+        }
+        axes.text(0.97, 0.95, f"starts at {shown(start)}", **how)
     axes.set_xlim(0, most / unit)
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
     label_points(axes, ends, gap=0.075)
-
-
-def _cut_start(axes: Axes, curves: Sequence[list[tuple[float, float]]]) -> None:
-    """Leave the first steps out of the y range where they would flatten the rest, and say where the
-    curve starts.
-    """
-    later = [y for curve in curves for _, y in curve[len(curve) // 20 :]]
-    start, low, high = max(curve[0][1] for curve in curves), min(later), max(later)
-    margin = 0.06 * ((high - low) or abs(high) or 1.0)
-    axes.set_ylim(low - margin, high + margin)
-    if start > high + margin:
-        axes.text(
-            0.97,
-            0.95,
-            f"starts at {shown(start)}",
-            transform=axes.transAxes,
-            color=MUTED,
-            va="top",
-            ha="right",
-        )
 
 
 def _told(quantity: Quantity | None) -> str:

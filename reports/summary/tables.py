@@ -7,7 +7,7 @@ number is carried from one device, scale or root to another.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bench.step_time.result import StepTime, step_ratio_cell
@@ -16,12 +16,10 @@ from bench.study.laws import at_cost
 from bench.study.lengths_result import Scaling, curves
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain, pretrain_table
-from catlip.results.caveats import with_warning
-from catlip.results.likeness import differing_fields
 from catlip.results.run import Run
-from catlip.results.seeds import link
+from catlip.results.select import differing_fields, link, with_warning
 from catlip.table import MISSING, Cell, Quantity, Table, quantity_cell, quantity_of
-from reports.read.measured import MOST_FIRST, Setting
+from reports.read.measured import MAX_FIRST, Setting
 
 
 def headline(setting: Setting, name: str = "headline") -> Table:
@@ -51,8 +49,11 @@ def headline(setting: Setting, name: str = "headline") -> Table:
         where = "by device" if len(equal.seconds) > 1 else f"on {next(iter(equal.seconds))}"
         caption += (
             f"At equal time: after {after} s {where}, between trainings of up to "
-            f"{equal.images:,.0f} images{_trained_on(setting)}. "
+            f"{equal.images:,.0f} images"
         )
+        for trained in setting.of(Pretrain)[:1]:
+            caption += f"; in the other columns, of {trained.measured.images_seen:,.0f}"
+        caption += ". "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
         caption += "Training times beside other programs are left out. "
     if record:
@@ -60,8 +61,10 @@ def headline(setting: Setting, name: str = "headline") -> Table:
     if larger:
         caption += "ViT B/16: at 224 pixels. "
     title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
+    timed: list[Run] = [run for runs in setting.timed.values() for run in runs]
     table = with_warning(
-        Table(name, title, columns, rows=rows, caption=caption.strip()), timed_in(setting)
+        Table(name, title, columns, rows=rows, caption=caption.strip()),
+        timed + ([record] if record else []),
     )
     return with_warning(table, setting.of(Scaling), "trainings of several lengths")
 
@@ -101,7 +104,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
         for device in dict.fromkeys(shared.values())
     }
     tasks = [task for task in setting.first_tasks if task in own[0].top1]
-    tasks = tasks or [*own[0].top1][:MOST_FIRST]
+    tasks = tasks or [*own[0].top1][:MAX_FIRST]
     reached: dict[str, dict[str, Quantity | None]] = {}
     for curve in own:
         reached[curve.method] = {}
@@ -115,54 +118,32 @@ def _at_equal_time(setting: Setting) -> EqualTime:
     return EqualTime(own[0].costs["images"][-1], longest, tuple(tasks), reached=reached)
 
 
-def _trained_on(setting: Setting) -> str:
-    """`; in the other columns, of 138,848`; empty without trainings."""
-    trained = next(iter(setting.of(Pretrain)), None)
-    return f"; in the other columns, of {trained.measured.images_seen:,.0f}" if trained else ""
-
-
-def timed_in(setting: Setting) -> list[Run]:
-    """The records whose times a setting's tables hold."""
-    trained = [record for records in setting.timed.values() for record in records]
-    return [*trained, *([setting.step_time] if setting.step_time else [])]
-
-
 def _headline_row(
     setting: Setting, method: str, equal: EqualTime, *, larger: Run[StepTime] | None
 ) -> list[Cell]:
-    trainings, remarks = setting.trainings(method), setting.counted(method).remarks
-    row = [Cell(name_of(method))]
-    row += [_accuracy_cell(setting, method, task) for task in setting.first_tasks]
-    cells = setting.of(Scaling, method)
-    reached = equal.reached.get(method, {})
-    row += [quantity_cell(reached.get(task), 1, link(cells)) for task in equal.tasks]
-    anchor = link(trainings)
+    remarks = setting.counted(method).remarks
+    row = []
+    for task in setting.first_tasks:
+        probes = setting.probes(method, task)
+        cell = quantity_cell(setting.accuracy(method, task), 1, link(probes.records))
+        row.append(_remarked(cell, (*remarks, *probes.remarks)))
+    anchor, reached = link(setting.of(Scaling, method)), equal.reached.get(method, {})
+    row += [quantity_cell(reached.get(task), 1, anchor) for task in equal.tasks]
+    anchor = link(setting.trainings(method))
     if setting.timed:
         row.append(_remarked(quantity_cell(setting.seconds(method), anchor=anchor), remarks))
     peak, of_memory = setting.peak_gib(method)
     row.append(_remarked(quantity_cell(peak, anchor=anchor), (*remarks, *of_memory)))
     record = setting.step_time
     row.append(step_ratio_cell(record, method) if record else Cell())
-    return _with_n_once([*row, *([step_ratio_cell(larger, method)] if larger else [])])
-
-
-def _with_n_once(row: Sequence[Cell]) -> list[Cell]:
-    """The row with its most common n in a second cell, and below no other cell that has it."""
+    row += [step_ratio_cell(larger, method)] if larger else []
+    # The most common n stands in the second column, and below no other cell that has it.
     counts = Counter(cell.quantity.n for cell in row if cell.quantity)
-    if not counts:
-        return [row[0], Cell(), *row[1:]]
-    n = counts.most_common(1)[0][0]
-    cells = [
+    n = counts.most_common(1)[0][0] if counts else 0
+    row = [
         replace(cell, small="") if cell.quantity and cell.quantity.n == n else cell for cell in row
     ]
-    return [cells[0], Cell(str(n)), *cells[1:]]
-
-
-def _accuracy_cell(setting: Setting, method: str, task: str) -> Cell:
-    """The mean over the seeds that count; what was left out, and why, is a footnote."""
-    probes = setting.probes(method, task)
-    cell = quantity_cell(setting.accuracy(method, task), 1, link(probes.records))
-    return _remarked(cell, (*setting.counted(method).remarks, *probes.remarks))
+    return [Cell(name_of(method)), Cell(str(n)) if counts else Cell(), *row]
 
 
 def _remarked(cell: Cell, remarks: tuple[str, ...]) -> Cell:
@@ -180,25 +161,15 @@ def recipe_differences(setting: Setting) -> Table:
     """The fields in which the recipes of the trained methods differ, from the first training of
     each.
     """
-    first = {m: own[0] for m in setting.methods if (own := setting.of(Pretrain, m))}
-    known = {m: r.recipe for m, r in first.items() if r.recipe}
-    rows = [
-        [
-            Cell(field),
-            *(Cell(_compact(known[m].get(field)), anchor=first[m].anchor) for m in known),
-        ]
-        for field in differing_fields(list(known.values()))
-    ]
+    first = {m: runs[0] for m in setting.methods if (runs := setting.of(Pretrain, m))}
+    known = {m: run for m, run in first.items() if run.recipe}
+    rows = []
+    for field in differing_fields([run.recipe for run in known.values()]):
+        rows.append([Cell(field)])
+        for run in known.values():
+            value = run.recipe.get(field)
+            text = value if isinstance(value, str) else json.dumps(value)
+            rows[-1].append(Cell(MISSING if value is None else text, anchor=run.anchor))
+    title, columns = "What differs between the methods' recipes", ["Field", *map(name_of, known)]
     caption = "Every other field of the recipes is the same."
-    return Table(
-        "recipe_differences",
-        "What differs between the methods' recipes",
-        ["Field", *map(name_of, known)],
-        rows=rows,
-        caption=caption,
-    )
-
-
-def _compact(value: object) -> str:
-    """A configuration value on one line; a dash where the recipe has no such field."""
-    return MISSING if value is None else value if isinstance(value, str) else json.dumps(value)
+    return Table("recipe_differences", title, columns, rows=rows, caption=caption)

@@ -22,7 +22,7 @@ from bench.data_path.measure import (
     shipped_photographs,
 )
 from catlip.data.augment import draws_at
-from catlip.results.cells import TIMES
+from catlip.results.run import TIMES
 
 SHORT = shlex.split("--num-images 6 --resolution 32 --rounds 2 --num-batches 1 --loader-rounds 2")
 

@@ -21,8 +21,8 @@ from bench.plan.machines import RATES_DIFFER, Machine, fastest_record, machines
 from bench.plan.planning import planned, projection
 from catlip.cli import InputError
 from catlip.costs import GIB, Exchange
-from catlip.results.cells import TIMES
 from catlip.results.kind import Interval
+from catlip.results.run import TIMES
 
 LINK = LINKS["a100_8x_nvlink_200gbit"]
 RECORDS = Path(__file__).parents[2] / "reports/records/starter"

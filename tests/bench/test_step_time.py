@@ -19,8 +19,7 @@ from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build, no
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
 from bench.step_time.measure import PARTS, compiling_s, measure_ceiling, resolve, steps_ms
-from catlip.results.cells import TIMES
-from catlip.results.run import read_run
+from catlip.results.run import TIMES, read_run
 from catlip.system import machine
 from catlip.training.distributed import find_place
 from catlip.training.parallel import gradient_norm

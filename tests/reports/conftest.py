@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_support import HEAD, SIDES
-from toys import completed
+from report_support import HEAD, SIDES, completed
 
 from reports.read.records import read_records
 from reports.sections import Page, build_page

@@ -1,23 +1,36 @@
-"""What tests of the report share: records on disk, tables of a page, `python -m reports`."""
+"""What tests of the report share: records on disk, toys and traps; tables of a page."""
 
+import dataclasses
 import importlib.util
 import json
+import math
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from catlip.results.figures import Figure, Rendered
+from hypothesis import strategies as st
+
+from bench.downstream.dense.result import SHAPES, Precision
+from catlip.results.figures import Figure, Rendered, render
 from catlip.results.run import Records, Run
-from catlip.table import Table
+from catlip.table import Table, as_csv
 from reports.paper.claims import claims_tables, verdicts
 from reports.read.records import read_record, read_records
-from reports.render.page import html
+from reports.render.page import html, markdown, write_report
 from reports.sections import Page, build_page
 
 REPOSITORY = Path(__file__).parents[2]
+GOLDEN_RECORDS = [
+    path
+    for path in sorted((Path(__file__).parent / "golden/records").glob("*/*/*.json"))
+    if path.name not in ("cut-short.json", "foreign.json")
+]
 
 # Pixels of a side that the paper transfers at.
 SIDES = {
@@ -72,13 +85,8 @@ def page_in(tmp_path: Path) -> Page:
 
 def golden_record(golden: Path, kind: str) -> dict[str, Any]:
     """What the first golden record of this kind holds."""
-    paths = sorted((golden / "records").glob("*/*/*.json"))
-    return next(
-        found
-        for path in paths
-        if path.name not in ("cut-short.json", "foreign.json")
-        if (found := json.loads(path.read_text()))["kind"] == kind
-    )
+    contents = (json.loads(path.read_text()) for path in GOLDEN_RECORDS)
+    return next(content for content in contents if content["kind"] == kind)
 
 
 def write(
@@ -127,6 +135,23 @@ def takes_its_flags(command: str, *shared: Path) -> None:
         assert f"    {flag[2:].replace('-', '_')}: " in text, (command, flag)
 
 
+def structure(svg: str) -> str:
+    """How many parts of each kind an SVG of matplotlib's has, and its words in their order."""
+    kinds = Counter(re.findall(r'<g id="([A-Za-z0-9]*[A-Za-z])_\d+">', svg))
+    words = re.findall(r"<text[^>]*>(.*?)</text>", svg, re.DOTALL)
+    return (
+        f"{', '.join(f'{kind} {count}' for kind, count in sorted(kinds.items()))}: "
+        f"{' | '.join(words)}"
+    )
+
+
+def structures(folder: Path) -> str:
+    """A line a figure."""
+    return "".join(
+        f"{path.stem}: {structure(path.read_text())}\n" for path in sorted(folder.glob("*.svg"))
+    )
+
+
 def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
     """`python -m reports arguments` in a folder."""
     command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
@@ -134,3 +159,150 @@ def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.Com
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
     )
+
+
+TRANSFERRED = {"pretrain_seed": None}
+DENSE = TRANSFERRED | {
+    "num_parameters": 1_300_000,
+    "num_train": 1200,
+    "num_val": 400,
+    "num_classes": 21,
+    "seconds": 10.0,
+    "final_loss": 1.0,
+}
+PRECISION = {
+    f"{shape}_{field.name}": None for shape in SHAPES for field in dataclasses.fields(Precision)
+}
+METRICS: dict[str, dict[str, Any]] = {
+    "pretrain": {
+        "iterations": 100,
+        "images_seen": 1000,
+        "epochs_seen": 10.0,
+        "final_loss": math.nan,
+        "train_seconds": math.nan,
+        "images_per_s": 100.0,
+        "data_wait_share": 0.1,
+        "peak_gib": 0.5,
+        "parameters_total": 1_400_000,
+        "parameters_image": 1_200_000,
+    },
+    "linear_probe": TRANSFERRED,
+    "finetune": TRANSFERRED,
+    "readout": TRANSFERRED,
+    "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
+    "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
+    "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},
+    "step_time": {"methods": {}, "ratios": {}},
+    "waterfall": {
+        "published_ratio": 2.7,
+        "unit": "ms_per_image",
+        "release": {"orders": {}, "total": {}},
+        "further": {"orders": {}, "total": {}},
+    },
+}
+ROWS: dict[str, dict[str, Any]] = {
+    "linear_probe": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
+    "finetune": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
+}
+NUM_CLASSES = 10
+
+
+def completed(kind: str, name: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a record of this kind, with what its metrics and its rows lack."""
+    metrics = parts.get("metrics", {})
+    if kind in METRICS and isinstance(metrics, dict):
+        known = dict(METRICS[kind])
+        if kind not in ("step_time", "waterfall"):
+            known["method"] = re.sub(r"-seed\d+$", "", name)
+        if kind == "pretrain":
+            named = re.search(r"-seed(\d+)$", name)
+            config = parts.get("config", {})
+            known["seed"] = config.get("seed", int(named[1]) if named else 0)
+        for task in (key.rpartition("_")[0] for key in metrics if key.endswith("top1")):
+            known[f"{re.sub('_(knn|zero_shot)$', '', task)}_num_classes"] = NUM_CLASSES
+        parts = parts | {"metrics": known | metrics}
+    samples = parts.get("samples", {})
+    if kind in ROWS and isinstance(samples, dict) and isinstance(samples.get("runs"), list):
+        rows = [ROWS[kind] | row if isinstance(row, dict) else row for row in samples["runs"]]
+        parts = parts | {"samples": samples | {"runs": rows}}
+    return parts
+
+
+def steps(**parts: Any) -> dict[str, Any]:
+    """The steps of one method, as bench.step_time records them."""
+    summary = {"median": 1.0}
+    timed = {f"{part}_ms": summary for part in ("total", "forward", "backward", "optimizer")}
+    return timed | {"parameters": 1_400_000, "images_per_s": 100.0} | parts
+
+
+ATTACK = "$\\frac{1$ \x1b]0;x\x07\x9b31m <script>alert(1)</script> \u202e\x00 | [a](b)\r=cmd"
+STRANGE = (
+    *(None, "12", "", True, [], {}, [[1]], {"median": "x"}),
+    *(math.nan, math.inf, -1, 0, 10**400, 5e-324),
+)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def poisoned(tree: object) -> object:
+    """Every string, and every key of free choice, with an attack behind it."""
+    if isinstance(tree, dict):
+        free = ("no noun", "tagged", "its ", "a label")
+        return {
+            f"{key} {ATTACK}" if key.startswith(free) else key: poisoned(value)
+            for key, value in tree.items()
+        }
+    if isinstance(tree, list):
+        return [poisoned(value) for value in tree]
+    return (
+        f"{tree} {ATTACK}"
+        if isinstance(tree, str) and not re.fullmatch(r"paper|corenet|\w+\.n\.\d+", tree)
+        else tree
+    )
+
+
+def with_leaves(tree: object, strange: object) -> object:
+    """The same tree with every number and string replaced."""
+    if isinstance(tree, dict):
+        return {key: with_leaves(value, strange) for key, value in tree.items()}
+    return [with_leaves(value, strange) for value in tree] if isinstance(tree, list) else strange
+
+
+def mutilated(tree: object, random: Random) -> object:
+    if random.random() < 0.03:
+        return random.choice(STRANGE)
+    if isinstance(tree, dict):
+        return {
+            key: mutilated(value, random) for key, value in tree.items() if random.random() > 0.05
+        }
+    return [mutilated(value, random) for value in tree] if isinstance(tree, list) else tree
+
+
+def can_be_shown(page: Page, are_drawn: bool = True) -> None:
+    """Text and tables are written, and figures drawn where they are asked for."""
+    assert markdown(page)
+    assert all(as_csv(table) for table in page.tables)
+    for figure in page.figures if are_drawn else ():
+        render(figure)
+
+
+def shows_the_attack_as_words(page: Page, out: Path) -> None:
+    """The report that is written says ATTACK, and neither browser nor terminal obeys it."""
+    path = write_report(page, out)
+    html, text = path.read_text(), (out / "report.md").read_text()
+    assert "<script>alert" not in html.replace("<!-- <script>alert", "")
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert not re.search("[\u202e\x00]", text)
+
+
+def names_of_files(page: Page) -> list[str]:
+    """The names of figures and tables, which lead nowhere but into the report's folder."""
+    names = [figure.name for figure in page.figures] + [table.name for table in page.tables]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+    return names

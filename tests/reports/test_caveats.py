@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_support import page_in, records_in
-from toys import steps
+from report_support import page_in, records_in, steps
 
 from catlip.claims import digest
 from catlip.pretraining.result import Pretrain
-from catlip.results.caveats import broken_words
 from catlip.results.estimate import HOLDS
+from catlip.results.select import broken_words
 from reports.paper.claims import verdicts
 from reports.read.measured import settings
 from reports.render.page import markdown
@@ -52,45 +51,16 @@ def test_tables_of_times_warn_where_the_machine_was_busy_and_so_does_the_list_of
     assert markdown(page).count("The machine was busy: other programs took 25.1 s") == 2 * is_warned
 
 
-def test_the_warning_names_the_records(page_of, write_training, tmp_path):
-    page_of(QUIET)
-    write_training("catlip", 1, 9.0, environment=BUSY)
-    captions = {table.name: table.caption for table in page_in(tmp_path).tables}
-    assert "1 of 2 records (catlip-seed1)" in captions["trainings"]
-    assert "busy" not in captions["step_time"]
-
-
-@pytest.mark.parametrize("strange", [None, "x", [], float("nan"), 0, -1])
-def test_what_is_no_number_warns_of_nothing(write_record, tmp_path, strange):
-    for change in ({"other_cpu_s": strange}, {"wall_s": strange, "other_cpu_s": 0}):
-        write_record("pretrain", next(iter(change)), environment=BUSY | change)
-    assert not [r for r in records_in(tmp_path).every if r.machine.busy]
-
-
 def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_of, tmp_path):
     page = page_of(QUIET, broken={"cut off": 3, "<b>empty</b>": 1})
     (record,) = records_in(tmp_path).of(Pretrain)
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
-    views = [view for group in record_groups(records_in(tmp_path), ()) for view in group.records]
+    views = [view for group in record_groups(records_in(tmp_path)) for view in group.records]
     (view,) = [view for view in views if "pretrain" in view.path]
     assert view.caveats == [broken_words(record)]
     text = markdown(page)
     assert "Images could not be read in 1 of 1 records (catlip-seed0)." in text
     assert "3 cut off, 1 \\<b\\>empty\\</b\\>" in text
-
-
-@pytest.mark.parametrize("broken", [{}, {"a": 0}])
-def test_without_a_count_nothing_was_broken(write_record, tmp_path, broken):
-    write_record("pretrain", "x", metrics={"broken": broken})
-    assert broken_words(records_in(tmp_path).every[0]) == ""
-
-
-@pytest.mark.parametrize("broken", [None, 3, {"a": None}, [1]])
-def test_a_record_whose_counts_are_none_is_left_out_with_the_field(write_record, tmp_path, broken):
-    path = write_record("pretrain", "x", metrics={"broken": broken})
-    (problem,) = records_in(tmp_path).problems
-    assert problem.path == str(path)
-    assert "$.broken" in problem.reason
 
 
 @pytest.mark.parametrize(("busy", "seeds"), [(0, 7), (1, 6), (2, 0)])

@@ -58,31 +58,5 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     assert "drawings of all these concepts" not in words
 
 
-def test_the_starters_concepts_were_all_drawn_in_its_pretraining_which_is_said_of_no_other_data(
-    said,
-):
-    words = said(scale="starter")
-    assert "drawings of all these concepts" in words
-    assert "1 of 2 concepts" not in words
-
-
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
     assert "classes: 0.0 points on concepts (0.0 to 0.0; 20 images)" in said(test_images=[])
-
-
-def test_probes_of_another_data_set_do_not_stand_for_those_of_the_first(said, write_record):
-    alone = said(test_images=[])
-    right = packed(np.ones(IMAGES, dtype=bool))
-    row = {"task": "fashion_mnist", "fraction": 1.0, "init": "random", "seed": 0, "top1": 1.0}
-    label = {"label": "bag", "kind": "near", "test_images": [0, 1], "similarity": 0.5}
-    label |= {"synsets": [], "similarities": [], "classes": []}
-    samples = {"runs": [row | {"correct": right}], "origins_fashion_mnist": [label]}
-    for seed in range(6):
-        for method in ("catlip", "clip"):
-            metrics = {"method": method, "pretrain_seed": seed, "fashion_mnist_top1": 1.0}
-            metrics["fashion_mnist_num_test"] = IMAGES
-            name = f"{method}-seed{seed}-fashion_mnist"
-            write_record("linear_probe", name, scale="mine", metrics=metrics, samples=samples)
-    both = said(test_images=[])
-    assert "0.0 points on concepts (0.0 to 0.0; 20 images)" in alone
-    assert "0.0 points on Fashion-MNIST (0.0 to 0.0; 2 images), 0.0 points on concepts" in both

@@ -27,7 +27,7 @@ from bench.step_time import result as step_time
 from bench.step_time.steps import CPU_CAUTION
 from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
-from catlip.results.cells import TIMES
+from catlip.results.run import TIMES
 from catlip.table import MISSING, Table
 from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external

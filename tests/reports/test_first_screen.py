@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_support import page_in, table
-from toys import steps
+from report_support import page_in, steps, table
 
 from bench.downstream.probe.result import packed
 from catlip.results.blocks import Answer, Answers
@@ -14,7 +13,6 @@ from reports.read.measured import settings
 from reports.read.records import read_records
 from reports.sections import Page, build_page
 from reports.summary.answers import advice, as_good
-from reports.summary.tables import headline
 
 IMAGES = 5000
 GPU = {"device": "NVIDIA H100", "device_count": 8, "cpu": "AMD EPYC", "revision": "abc"}
@@ -126,13 +124,6 @@ def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
         assert of_the_starter not in words + page.headline.caption
 
 
-def test_the_claims_are_judged_on_the_tasks_of_the_records(probe, tmp_path):
-    probe("catlip", {"cifar10": [0.6] * 6})
-    probe("clip", {"cifar10": [0.5] * 6})
-    rows = [row for row in table(page_in(tmp_path), "claims").rows if len(row) > 1]
-    assert any("cifar10: better, +10.0 points" in row[2].text for row in rows)
-
-
 def test_the_most_important_tasks_come_first_and_the_rest_stand_below(probe, tmp_path):
     many = {f"set{number}": [0.5] for number in range(4)}
     probe("catlip", many | {"imagenet": [0.4], "places365": [0.3], "alone": [0.9]})
@@ -141,7 +132,7 @@ def test_the_most_important_tasks_come_first_and_the_rest_stand_below(probe, tmp
     (setting,) = settings(read_records([tmp_path / "runs"]))
     assert setting.tasks == ["imagenet", "places365", *many, "alone"]
     assert [column for column in page.headline.columns if "top-1" in column] == [
-        *("ImageNet-1k, top-1 (%)", "Places365, top-1 (%)", "set0 (10 classes), top-1 (%)"),
+        *("ImageNet-1k, top-1 (%)", "Places365, top-1 (%)", "set0 (10 classes), top-1 (%)")
     ]
     assert "4 more tasks below" in page.headline.caption
     below = " ".join(table(page, "worth").columns)
@@ -204,34 +195,3 @@ def test_advice_is_no_surer_than_the_answer(probe, write_record, tmp_path, seeds
     write_record("step_time", "tiny", scale="mine", metrics=metrics)
     (setting,) = settings(read_records([tmp_path / "runs"]))
     assert said in advice(setting)
-
-
-def test_probes_of_different_data_are_said_to_be_so(probe, tmp_path):
-    probe("catlip", {"cifar10": [0.6]})
-    probe("clip", {"places365": [0.5]})
-    (setting,) = settings(read_records([tmp_path / "runs"]))
-    assert as_good(setting).short == (
-        "Not yet known: CatLIP and CLIP were probed on different data."
-    )
-
-
-def test_peak_memory_is_of_one_revision_and_says_how_many_others_there_are(
-    write_training, tmp_path
-):
-    for seed in range(4):
-        environment = GPU | {"revision": "new" if seed == 3 else "old"}
-        more = {"peak_gib": 9.0 if seed == 3 else 1.0}
-        write_training("catlip", seed, environment=environment, more=more)
-    (setting,) = settings(read_records([tmp_path / "runs"]))
-    table = headline(setting)
-    cell = table.rows[0][list(table.columns).index("Peak memory (GiB)")]
-    assert (cell.quantity.mean, cell.quantity.n) == (1.0, 3)
-    assert any("another revision" in remark for remark in cell.remarks)
-
-
-def test_six_pairs_are_not_said_to_be_too_few(probe, tmp_path):
-    for method, top1 in (("catlip", 0.5), ("clip", 0.5), ("random", 0.5)):
-        probe(method, {"cifar10": [top1 + 0.01, top1 - 0.01] * 3})
-    rows = [row for row in table(page_in(tmp_path), "claims").rows if len(row) > 1]
-    (said,) = [row[2].text for row in rows if "untrained encoder" in row[2].text]
-    assert "(6 pairs)" in said

@@ -2,29 +2,22 @@
 rounds give no ratio.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import pytest
-from report_support import claims_of, page_in, records_in
-from toys import steps
+from report_support import claims_of, records_in, steps
 
-from bench.downstream.dense.result import dense_table, gain_sentences
-from bench.downstream.probe.sections import fraction_figures, gain_table, gains_of, worth_table
+from bench.downstream.probe.sections import gain_table, gains_of
 from bench.step_time.result import StepTime, step_tables
 from bench.study.result import threshold_points
 from bench.waterfall.result import waterfall_tables
-from catlip.claims import least_pairs
-from catlip.results.least_counts import ROUNDS, too_few
 from catlip.results.run import Run
-from catlip.table import Quantity, sign_of
+from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
-from reports.sections import build_page
 from reports.summary.answers import as_good, cheaper
 from reports.summary.tables import headline
 from reports.summary.why import why
@@ -91,12 +84,6 @@ def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first
     assert headline(found).rows[0][1].text == "2"
 
 
-def test_a_repeated_run_of_one_seed_has_no_spread(probe, setting):
-    probe("catlip", 0, 0.1, name="a")
-    probe("catlip", 0, 0.3, name="b")
-    assert setting().accuracy("catlip", "concepts") == Quantity(pytest.approx(20.0), None, 1)
-
-
 def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
         probe("catlip", 0, top1, name=name)
@@ -133,18 +120,6 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
     assert any("max_lr" in remark for remark in catlip[2].remarks)
 
 
-def test_probes_of_encoders_of_another_recipe_are_left_out(probe, training, setting):
-    for seed in range(3):
-        training("catlip", seed, epochs=10 if seed < 2 else 99)
-        probe("catlip", seed, 0.1 if seed < 2 else 0.9)
-    found = setting()
-    assert found.accuracy("catlip", "concepts") == Quantity(
-        pytest.approx(10.0), pytest.approx(0.0), 2
-    )
-    assert found.seconds("catlip").n == 2
-    assert any("epochs" in warning and "2 of 3" in warning for warning in found.warnings)
-
-
 @pytest.mark.parametrize("other", [{"images": 5000}, {"encoder": "large"}, {"resolution": 224}])
 def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training, setting, other):
     for seed in range(2):
@@ -157,63 +132,6 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert found.paired("concepts", "catlip", "clip") == []
     field = "images_seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
-
-
-def test_a_difference_in_what_no_method_shares_keeps_nothing_from_being_compared(
-    probe, training, setting
-):
-    for seed in range(2):
-        training("catlip", seed, 10.0, betas=[0.9, 0.999])
-        training("clip", seed, 20.0, betas=[0.9, 0.98])
-        probe("catlip", seed, 0.3)
-        probe("clip", seed, 0.2)
-    assert setting().unlike_trainings("catlip", "clip") == []
-    assert len(setting().paired("concepts", "catlip", "clip")) == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "decimals", "sign"), [(0.04, 1, 0), (0.06, 1, 1), (-0.04, 1, 0), (-0.06, 1, -1)]
-)
-def test_a_difference_below_what_is_displayed_has_no_sign(value, decimals, sign):
-    assert sign_of(value, decimals) == sign
-    assert sign_of(math.nan) == 0
-
-
-def test_fewer_than_six_seeds_are_not_called_better(probe, setting):
-    for seed in range(least_pairs() - 1):
-        probe("catlip", seed, 0.3 + 0.001 * seed)
-        probe("clip", seed, 0.2)
-    assert as_good(setting()).short == (
-        "CatLIP is ahead by 10.0 to 10.4 points in all 5 seeds. An interval needs 6 seeds."
-    )
-    probe("catlip", least_pairs(), 0.3)
-    probe("clip", least_pairs(), 0.2)
-    assert "it is better, by 10.2 points" in as_good(setting()).short
-
-
-def dense(write_record, method, seed, miou, name="", **recipe):
-    metrics = {"method": method, "pretrain_seed": seed, "miou_fixed": miou}
-    metrics |= {"num_classes": 21, "num_val": 400}
-    config = {"recipe": RECIPE | recipe}
-    write_record("segmentation", name or f"{method}-seed{seed}", metrics=metrics, config=config)
-
-
-def test_above_random_init_counts_seeds_like_with_like_as_far_as_is_shown(write_record, of_kind):
-    for seed in range(3):
-        dense(write_record, "random", seed, 0.1)
-        dense(write_record, "catlip", seed, 0.2 if seed < 2 else 0.1003)
-        dense(write_record, "clip", seed, 0.2, epochs=99)
-    dense(write_record, "catlip", 0, 0.4, name="catlip-again")
-    found = of_kind("segmentation")
-    (said,) = gain_sentences(found)
-    assert "CatLIP is above random init in 2 of 3 seeds only" in said
-    assert "CLIP" not in said.replace("CatLIP", "")
-    (table,) = dense_table(found)
-    cells = {row[0].text: row[1] for row in table.rows}
-    assert cells["CatLIP"].quantity.n == 3
-    assert cells["CatLIP"].quantity.mean == pytest.approx((30 + 20 + 10.03) / 3)
-    assert any("epochs" in remark for remark in cells["CLIP"].remarks)
-    assert "epochs" in table.caption
 
 
 def runs(gains_of_classifiers, task="concepts"):
@@ -234,29 +152,6 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
     assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
     assert gained.text == "2 of 2"
     assert len(gains_of(of_kind("linear_probe"), "linear_probe")) == 6
-
-
-def test_classifiers_of_one_encoder_are_no_seeds_of_a_claim(write_record, tmp_path):
-    metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
-    write_record(
-        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1, 0.2, 0.3])}
-    )
-    rows = claims_of(records_in(tmp_path))[0].rows
-    told = [row for row in rows if len(row) > 1]
-    (row,) = [row for row in told if "gains accuracy where images are few" in row[0].text]
-    assert "1 pair, at least 6 needed" in row[2].text
-
-
-def test_a_line_counts_encoders_by_their_seeds(write_record, of_kind):
-    for name in ("a", "b"):
-        rows = [
-            {"task": "concepts", "fraction": f, "init": "random", "seed": 0, "top1": f}
-            for f in (0.1, 0.5)
-        ]
-        metrics = {"method": "catlip", "pretrain_seed": 0, "concepts_num_classes": 4}
-        write_record("linear_probe", name, metrics=metrics, samples={"runs": rows})
-    (figure,) = fraction_figures(of_kind("linear_probe"))
-    assert "Means are over 1 encoder," in figure.caption
 
 
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
@@ -314,55 +209,3 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     answer = why(Setting("runs", "starter", ()), [record])
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)
-
-
-@pytest.mark.parametrize("kind", ROUNDS)
-def test_a_record_that_does_not_hold_its_rounds_is_not_judged_by_them(kind):
-    assert too_few(kind, {}) == ""
-    assert too_few(kind, {"catlip_total_ms": 3, "x before": None}) == ""
-
-
-@pytest.mark.parametrize(("classes", "is_named"), [(12, False), (1000, True)])
-def test_only_a_folder_of_a_thousand_classes_is_imagenet(
-    write_record, of_kind, tmp_path, classes, is_named
-):
-    metrics = {"method": "catlip", "pretrain_seed": 0, "imagenet_top1": 0.5}
-    metrics["imagenet_num_classes"] = classes
-    write_record(
-        "linear_probe", "catlip-seed0", metrics=metrics, samples={"runs": runs([0.1], "imagenet")}
-    )
-    page = page_in(tmp_path)
-    (table,) = worth_table(of_kind("linear_probe"))
-    assert ("ImageNet-1k" in table.columns[1]) == is_named
-    assert is_named or "12 classes" in table.columns[1]
-    (section,) = [section for section in page.sections if section.anchor == "transfer-init"]
-    assert any("ImageNet-1k" in block.words for block in section.blocks[:2]) == is_named
-
-
-def test_a_folder_of_twelve_classes_fills_no_cell_of_the_papers(transfer, tmp_path):
-    transfer("linear_probe", "catlip", "cc3m", {"imagenet_top1": 0.9, "imagenet_num_classes": 12})
-    transfer(
-        "segmentation", "catlip", "datacomp", {"miou_fixed": 0.9, "num_classes": 21, "num_val": 400}
-    )
-    page = page_in(tmp_path)
-    for table in (table for table in page.tables if table.name.startswith("table_")):
-        assert "90.0" not in [cell.text for row in table.rows for cell in row]
-
-
-def test_generated_scenes_are_neither_coco_nor_ade20k(write_record, tmp_path):
-    for method, seed in product(("catlip", "clip"), range(2)):
-        dense(write_record, method, seed, 0.2)
-    rows = claims_of(records_in(tmp_path))[0].rows
-    said = " ".join(row[2].text for row in rows if len(row) > 1)
-    assert "mIoU of 21 classes on 400 images" in said
-    assert "ADE20k" not in said
-
-
-def test_the_headline_is_of_a_scale_with_trainings(probe, training, write_record, tmp_path):
-    high = {"pretrain_seed": 0, "concepts_top1": 0.9}
-    write_record("linear_probe", "x", scale="bench", metrics={"method": "catlip"} | high)
-    write_record("linear_probe", "y", root="first", metrics={"method": "clip"} | high)
-    training("catlip", 0)
-    probe("catlip", 0, 0.1)
-    page = build_page(read_records([tmp_path / "first", tmp_path / "runs"]))
-    assert [row[2].text for row in page.headline.rows] == ["10.0"]

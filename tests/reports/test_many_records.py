@@ -10,16 +10,14 @@ from report_support import records_in, table, undrawn_html
 
 from catlip.results.figures import render
 from catlip.results.run import Records
-from catlip.table import MOST_ROWS, as_csv, as_markdown
+from catlip.table import MAX_ROWS, as_csv, as_markdown
 from reports.read.measured import settings
-from reports.read.records import read_records
 from reports.render import provenance
 from reports.render.page import markdown
-from reports.render.provenance import record_groups
 from reports.sections import Page, build_page
 from reports.summary.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
 
-COUNT = MOST_ROWS + 20
+COUNT = MAX_ROWS + 20
 
 
 @pytest.fixture
@@ -54,38 +52,13 @@ def test_records_beyond_the_pages_room_are_a_line_with_their_anchor_and_all_are_
     assert markdown(page).count('<a id="record-') == len(many.every)
 
 
-def test_of_very_many_records_only_those_that_a_number_links_to_are_a_line(many, monkeypatch):
-    monkeypatch.setattr(provenance, "ROOM", 20_000)
-    monkeypatch.setattr(provenance, "MOST_LINES", COUNT)
-    page = build_page(many)
-    text = undrawn_html(page)
-    ids = set(re.findall(r'id="([^"]+)"', text))
-    linked = set(re.findall(r'href="#(record-[^"]+)"', text))
-    assert linked <= ids
-    own = {record.anchor for record in many.every}
-    assert linked & own
-    groups = record_groups(many, page.linked)
-    assert {line.anchor for group in groups for line in group.lines} <= linked
-    assert sum(len(g.records) + len(g.lines) + g.unlisted for g in groups) == len(many.every)
-    assert all(f"{group.unlisted} more in" in text for group in groups)
-    assert all(f"<small>{COUNT} records</small>" in text for _ in groups)
-    assert len(table(page, "records").rows) == len(many.every)
-
-
-def test_records_that_fit_are_all_whole_and_no_csv_of_them_is_written(page, write_record, tmp_path):
-    write_record("pretrain", "catlip-seed0", root="few")
-    few = build_page(read_records([tmp_path / "few"]))
-    assert not [table for table in few.tables if table.name == "records"]
-    assert undrawn_html(few).count("<h4>Environment</h4>") == 1
-
-
 def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
     trainings = table(page, "trainings")
     text = as_markdown(trainings)
     assert len(trainings.rows) == COUNT
     assert len(as_csv(trainings).splitlines()) == COUNT + 1
-    assert text.count("CatLIP, seed") == MOST_ROWS
-    assert f"{MOST_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in text
+    assert text.count("CatLIP, seed") == MAX_ROWS
+    assert f"{MAX_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in text
     assert 'href="tables/trainings.csv"' in undrawn_html(page)
 
 

@@ -5,16 +5,15 @@ concluded.
 import math
 
 import pytest
-from report_support import records_in
-from toys import steps
+from report_support import records_in, steps
 
 from bench.step_time.result import StepTime, step_tables
-from catlip.results.cells import TIMES
-from catlip.table import Quantity, quantity_of
+from catlip.results.run import TIMES
+from catlip.table import Quantity
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper
-from reports.summary.plots import loss_curve, loss_figures
+from reports.summary.plots import loss_curve
 from reports.summary.tables import headline
 
 GPU = {"device": "Some GPU", "device_count": 1}
@@ -55,12 +54,6 @@ def read(tmp_path):
     return read_settings
 
 
-def test_a_mean_has_the_sample_spread_and_one_run_has_none():
-    assert quantity_of([1.0, 2.0, 3.0]) == Quantity(2.0, 1.0, 3)
-    assert quantity_of([2.0, None]) == Quantity(2.0, None, 1)
-    assert quantity_of([None]) is None
-
-
 def test_records_of_two_roots_are_never_averaged(write_probes, read):
     write_probes("catlip", [0.1], root="runs")
     write_probes("catlip", [0.5, 0.7], root="brought")
@@ -77,15 +70,6 @@ def test_times_come_from_one_device_and_the_page_says_so(write_training, read):
     (setting,) = read()
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
     assert any("2 devices" in warning for warning in setting.warnings)
-
-
-def test_seeds_of_different_recipes_are_warned_of(write_training, read):
-    write_training("catlip", 0, 10.0, epochs=20)
-    write_training("catlip", 1, 10.0, epochs=2, about="other words")
-    (setting,) = read()
-    assert setting.warnings == [
-        "Trainings of CatLIP differ in epochs, not only in the seed; 1 of 2 trainings count."
-    ]
 
 
 def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
@@ -177,22 +161,3 @@ def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_re
     curve = loss_curve(record)
     assert len(curve) <= 120
     assert {loss for _, loss in curve} == {2.0}
-
-
-def test_losses_of_encoders_of_several_sizes_are_told_apart_as_in_figure_8(write_record, read):
-    for name, encoder, loss in (("catlip", "vit_b16", 3.0), ("catlip_l16", "vit_l16_conv", 2.0)):
-        parts = {
-            "metrics": {"method": "catlip", "seed": 0},
-            "samples": {"images_seen": [1, 2], "loss": [4.0, loss]},
-            "config": {"recipe": {"encoder": encoder}},
-        }
-        write_record("pretrain", f"{name}-seed0", **parts)
-    (figure,) = loss_figures(read()[0])
-    assert "ViT B/16, seed 0 from 4.00 to 3.00; ViT L/16, seed 0 from 4.00 to 2.00" in figure.alt
-
-
-def test_a_figure_without_its_records_is_left_out(write_record, write_probes, read):
-    write_probes("catlip", [0.3])
-    write_record("pretrain", "catlip-seed0", samples={"images_seen": [1, 2], "loss": ["x", None]})
-    (setting,) = read()
-    assert loss_figures(setting) == []

@@ -7,10 +7,7 @@ from report_support import records_in
 from catlip.recipes.__main__ import WriteRecipes
 from catlip.recipes.__main__ import main as write_recipes
 from catlip.table import Table
-from reports.paper.recipe_tables import (
-    differences,
-    recipe_tables,
-)
+from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.records import read_records
 
 PLACE = "runs/starter/recipes/recipes.json"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from figure_structure import structures
+from report_support import structures
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = GOLDEN / "expected"

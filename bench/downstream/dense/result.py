@@ -34,11 +34,9 @@ from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
 from catlip.results.kind import Kind
-from catlip.results.likeness import alike, unlike
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting
-from catlip.results.seeds import seed_differences
+from catlip.results.select import alike, by_scale, seed_differences, suffix, unlike
 from catlip.table import Cell, Table, clipped, listed, shown, sign_of
 
 SHAPES = ("box", "mask")

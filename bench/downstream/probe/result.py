@@ -15,9 +15,8 @@ from catlip.claims import least_pairs
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.results.estimate import Estimate, of_mean
 from catlip.results.kind import Kind
-from catlip.results.likeness import alike
 from catlip.results.run import Run
-from catlip.results.seeds import link, over_seeds
+from catlip.results.select import alike, link, over_seeds
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 
 Init = Literal["random", "transfer"]

@@ -30,7 +30,6 @@ from bench.downstream.probe.result import (
 from catlip.method_style import is_ceiling, is_ours
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure, thinned
-from catlip.results.likeness import alike, unlike
 from catlip.results.lines import (
     MOST_LINES,
     Line,
@@ -41,9 +40,8 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.rules import by_scale, suffix
 from catlip.results.run import Records, Run, Setting
-from catlip.results.seeds import link, means_by
+from catlip.results.select import alike, by_scale, link, means_by, suffix, unlike
 from catlip.table import (
     Cell,
     Table,

@@ -1,0 +1,323 @@
+"""Selects which records are shown, averaged and compared.
+
+- Shown: accelerators first, a record of each run; by device, scale or labelling rule. Numbers of
+  different devices or scales are never put side by side.
+- Averaged: runs of the same recipe, apart from the seed, and of data of the same size. n counts
+  seeds of pre-training, not runs.
+- Compared at the paper's scale: by the pre-training of a transfer record's encoder, not by the
+  folder that the transfer was recorded in.
+- Warned of: runs beside busy programs, and images that could not be read.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Generic, TypeVar
+
+from catlip.claims import least_pairs
+from catlip.pretraining.result import Pretrain
+from catlip.results.kind import Kind
+from catlip.results.run import Records, Run, Setting, slug
+from catlip.table import Quantity, Table, clipped, listed, quantity_of, shown
+
+RULES = ("paper", "corenet", "paper_multiword")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByRule(Kind):
+    """Metrics of labels that one rule made. Older records name the rule only in their config."""
+
+    rule: str | None = None
+
+
+K = TypeVar("K", bound=Kind)
+R = TypeVar("R", bound=ByRule)
+Key = TypeVar("Key")
+MOST = 3  # scales, rules of a scale, and records of a bench that are shown
+
+
+def unique_runs(records: Records, kind: type[K]) -> list[Run[K]]:
+    """The records of a kind, accelerators first."""
+    first: dict[tuple[str, str, str], Run[K]] = {}
+    for record in records.of(kind):
+        first.setdefault((record.scale, record.name, record.where), record)
+    return sorted(first.values(), key=lambda record: record.is_cpu)
+
+
+def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
+    """Device -> its records."""
+    devices: dict[str, list[Run[K]]] = {}
+    for record in records:
+        devices.setdefault(record.where, []).append(record)
+    return devices
+
+
+def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Run[K]]]:
+    """The records of these kinds, one list for each scale; the main setting's scale and root come
+    first.
+    """
+    chosen = [record for kind in kinds for record in records.of(kind)]
+    if main:
+        chosen.sort(
+            key=lambda record: (
+                (record.root, record.scale) != (main.root, main.scale),
+                record.scale != main.scale,
+            )
+        )
+    scales: dict[str, list[Run[K]]] = {}
+    for record in chosen:
+        own = scales.setdefault(record.scale, [])
+        if not own or own[0].root == record.root:
+            own.append(record)
+    return list(scales.values())[:MOST]
+
+
+def rule_of(run: Run[ByRule]) -> str:
+    """The rule that made the labels; the record's name if the rule is not recorded."""
+    return clipped(run.measured.rule or run.setup.rule or run.name, 24)
+
+
+def rule_rank(rule: str) -> tuple[int, str]:
+    """A sort key: the known rules first, in the order of RULES, then the others by name."""
+    return (RULES.index(rule) if rule in RULES else len(RULES), rule)
+
+
+def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
+    """Rule -> its first record, for at most MOST rules, known rules first."""
+    first: dict[str, Run[R]] = {}
+    for record in records:
+        first.setdefault(rule_of(record), record)
+    return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MOST]}
+
+
+def rule_style(rule: str) -> dict[str, str]:
+    from catlip.results.figures import series_style  # matplotlib takes a while to load
+
+    return series_style(rule_rank(rule)[0])
+
+
+def suffix(index: int) -> str:
+    """The ending that distinguishes the names of several tables or figures."""
+    return f"_{index + 1}" if index else ""
+
+
+def over_seeds(
+    records: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
+) -> Quantity | None:
+    """A value over the seeds of pre-training: n is the number of seeds, not that of runs."""
+    return quantity_of(by_seed(records, value).values())
+
+
+def by_seed(
+    records: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
+) -> dict[int | None, float]:
+    """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
+    return means_by((record.seed, value(record)) for record in records)
+
+
+def seed_differences(
+    one: Iterable[Run[K]],
+    other: Iterable[Run[K]],
+    value: Callable[[Run[K]], float | None],
+) -> list[float]:
+    """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
+    first, second = by_seed(one, value), by_seed(other, value)
+    return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
+
+
+def means_by(values: Iterable[tuple[Key, float | None]]) -> dict[Key, float]:
+    """Key -> the mean of its values; None is left out."""
+    groups: dict[Key, list[float]] = {}
+    for key, value in values:
+        if value is not None:
+            groups.setdefault(key, []).append(value)
+    return {key: sum(own) / len(own) for key, own in groups.items()}
+
+
+def alike_in_images(one: float, other: float) -> bool:
+    """Whether two trainings saw the same number of images, up to rounding to whole steps."""
+    return math.isclose(one, other, rel_tol=1e-3)
+
+
+def group_anchor(record: Run) -> str:
+    """The anchor of all records of the same root, scale, kind and method."""
+    return "records-" + slug(f"{record.root}/{record.scale}/{record.kind}/{record.method}")
+
+
+def link(records: Sequence[Run]) -> str:
+    """The anchor of one record, or of the group that several form."""
+    if not records:
+        return ""
+    return records[0].anchor if len(records) == 1 else group_anchor(records[0])
+
+
+@dataclass(frozen=True)
+class Alike(Generic[K]):
+    """Runs that may be averaged, and remarks for the reader on runs that were left out or differ;
+    both may be empty.
+    """
+
+    records: list[Run[K]]
+    remarks: tuple[str, ...] = ()
+
+
+def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Alike[K]:
+    """Select the runs of one method that have the most common recipe of all methods' runs."""
+    groups = _groups(every, task)
+    if len(groups) < 2 or not own:
+        return Alike(list(own))
+    common = _largest(groups)
+    key = _key(common[0], task)
+    kept = [record for record in own if _key(record, task) == key]
+    left_out = [record for record in own if _key(record, task) != key]
+    if not left_out:
+        return Alike(kept)
+    fields = listed(unlike([common[0], *left_out], task))
+    if kept:
+        runs = f"{len(left_out)} run{'s' * (len(left_out) > 1)} of another recipe"
+        return Alike(kept, (f"Left out: {runs}, different in {fields}.",))
+    return Alike(
+        _largest(_groups(own, task)),
+        (f"Not comparable: its recipe differs from most here, in {fields}.",),
+    )
+
+
+def unlike(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
+    """The fields that differ between runs, among those that must be equal for a comparison."""
+    every = [
+        record.told | record.measured.sizes(task)
+        for record in {_key(r, task): r for r in records}.values()
+    ]
+    return differing_fields(every)
+
+
+def differing_fields(recipes: Sequence[dict[str, object]]) -> list[str]:
+    """The fields that differ between recipes, other than `seed` and `about`."""
+    keys = dict.fromkeys(
+        key for recipe in recipes for key in recipe if key not in ("seed", "about")
+    )
+    return [
+        key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)
+    ]
+
+
+def _groups(records: Sequence[Run[K]], task: str) -> list[list[Run[K]]]:
+    groups: dict[Hashable, list[Run[K]]] = {}
+    for record in records:
+        groups.setdefault(_key(record, task), []).append(record)
+    return list(groups.values())
+
+
+def _key(record: Run[Kind], task: str) -> Hashable:
+    return (record.told_key, *record.measured.sizes(task).values())
+
+
+def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
+    return max(groups, key=lambda group: len({(record.method, record.seed) for record in group}))
+
+
+# Our name of a data set -> the paper's.
+SCALES = {"cc3m": "CC3M", "datacomp": "DataComp-1.3B"}
+CC3M_IMAGES = 2.9e6
+# Images seen, repetitions counted, in the shortest trainings of Table 6.
+LEAST_IMAGES = {"cc3m": 25 * CC3M_IMAGES, "datacomp": 200_000 * 65_536}
+NEARLY = 0.9
+ENCODERS = {"vit_b16": "ViT B/16", "vit_l16": "ViT L/16", "vit_h16": "ViT H/16"}
+CONV = "_conv"  # ending of the names of encoders with the release's stem
+# Side of an image, in pixels, in the paper's transfers (Appendix A). Table 2 also fine-tunes at
+# 512, in rows that say so.
+RESOLUTIONS = {
+    "linear_probe": 224,
+    "finetune": 224,
+    "multilabel": 512,
+    "segmentation": 512,
+    "detection": 1024,
+}
+Pretrainings = Mapping[tuple[str, str, str], Run[Pretrain]]
+
+
+def pretrainings(records: Records) -> Pretrainings:
+    return {(r.root, r.scale, r.name): r for r in records.of(Pretrain)}
+
+
+def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | None:
+    """The pre-training, under the same root, of a transfer record's encoder."""
+    parts = PurePath(record.setup.encoder.removesuffix(":raw").removesuffix(".json")).parts
+    if len(parts) < 3 or parts[-2] != "pretrain":
+        return None
+    pretraining = known.get((record.root, parts[-3], parts[-1]))
+    return pretraining if pretraining and pretraining.method == record.method else None
+
+
+def encoder_of(pretraining: Run[Pretrain] | None) -> str:
+    """The architecture that was pre-trained, such as `vit_b16_conv`."""
+    return pretraining.setup.recipe.encoder if pretraining else ""
+
+
+def architecture(encoder: str) -> str:
+    """The name of an encoder without its stem: `vit_b16` for `vit_b16_conv`."""
+    return encoder.removesuffix(CONV)
+
+
+def is_whole(pretraining: Run[Pretrain]) -> bool:
+    return is_enough(pretraining.measured.images_seen, pretraining.scale)
+
+
+def is_enough(images: float, scale: str) -> bool:
+    """Whether a training on this number of images, repetitions counted, is long enough for the
+    paper's scale; False for a scale that is not the paper's.
+    """
+    least = LEAST_IMAGES.get(scale)
+    return least is not None and images >= NEARLY * least
+
+
+MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
+
+
+def undisturbed(records: Iterable[Run[K]]) -> list[Run[K]]:
+    return [record for record in records if not record.machine.busy]
+
+
+def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
+    """Whether the undisturbed records `kept` are enough for a comparison."""
+    return len(kept) >= min(len(every), least_pairs())
+
+
+def broken_words(record: Run[Kind]) -> str:
+    """`Broken images, left out: 3 cut off, 1 empty.`; empty if no image was broken."""
+    broken = record.measured.broken
+    said = [f"{shown(count, 0)} {clipped(cause)}" for cause, count in broken.items() if count]
+    return f"Broken images, left out: {listed(said)}." if said else ""
+
+
+def caveats(record: Run[Kind]) -> list[str]:
+    return [words for words in (record.machine.busy, broken_words(record)) if words]
+
+
+def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
+    """A sentence on the records whose times are in doubt; empty if there are none."""
+    unique = {record.path: record for record in records}.values()
+    busy = [record.name for record in unique if record.machine.busy]
+    if not busy:
+        return ""
+    names = f" ({listed(busy)})" if len(busy) <= MOST_NAMED else ""
+    where = f"in {len(busy)} of {len(unique)} {called}{names}"
+    if len(unique) == 1:
+        where = "while this was measured"
+    return f"Beware: other programs were busy {where}; only times and rates are in doubt."
+
+
+def broken_images(records: Iterable[Run[Kind]]) -> str:
+    """A sentence on the records that left images out; empty if there are none."""
+    unique = {record.path: record for record in records}.values()
+    broken = [record.name for record in unique if broken_words(record)]
+    if not broken:
+        return ""
+    return f"Images could not be read in {len(broken)} of {len(unique)} records ({listed(broken)})."
+
+
+def with_warning(table: Table, records: Sequence[Run[Kind]], called: str = "records") -> Table:
+    """The table, with a warning where the machine was busy while its numbers were measured."""
+    warning = busy_machines(records, called)
+    return replace(table, caption=f"{table.caption} {warning}".strip()) if warning else table

@@ -1,0 +1,160 @@
+"""Records that mean harm or make no sense: what can be shown is shown, and nothing breaks."""
+
+import json
+import math
+import os
+import re
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from report_support import (
+    ANY_JSON,
+    ATTACK,
+    GOLDEN_RECORDS,
+    can_be_shown,
+    names_of_files,
+    poisoned,
+    with_leaves,
+)
+
+from catlip.cli import InputError
+from catlip.record import read_record
+from catlip.system.foreign import LARGEST_FILE
+from catlip.table import Cell, Table, as_csv
+from reports.compare import Compare, compare
+from reports.read.records import read_records
+from reports.render.page import write_report
+from reports.sections import build_page
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+REASONS = {
+    "pipe": "not a regular file",
+    "device": "not a regular file",
+    "kernel": "empty",
+    "huge": "larger than 64 MiB",
+}
+
+
+@pytest.fixture
+def alarm():
+    """A test that waits for a pipe or reads a device to its end fails."""
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits for what never comes"))
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize(("kind", "reason"), REASONS.items())
+def test_a_trap_is_listed_with_its_reason_and_the_rest_is_read(
+    write_record, tmp_path, kind, reason
+):
+    good = write_record("pretrain", "catlip-seed0")
+    path = good.with_name("trap.json")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(LARGEST_FILE + 1)  # takes no disk
+    else:
+        path.symlink_to({"device": "/dev/zero", "kernel": "/proc/kmsg"}[kind])
+    records = read_records([tmp_path / "runs", path])
+    assert [record.name for record in records.every] == ["catlip-seed0"]
+    assert [(problem.path, problem.reason) for problem in records.problems] == [(str(path), reason)]
+    with pytest.raises(InputError, match=reason):
+        compare(Compare(path, good))
+    with pytest.raises(InputError, match=reason):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"],
+)
+def test_no_cell_of_a_csv_is_a_formula(text):
+    table = Table("t", "T", ["Field", text], [[Cell(text), Cell("1", small=text, remarks=(text,))]])
+    cells = [
+        cell.strip('"')
+        for line in as_csv(table).splitlines()
+        for cell in re.findall(r'"[^"]*"|[^,]+', line)
+    ]
+    assert not [cell for cell in cells if cell.lstrip().startswith(("=", "@", "+", "-", "\uff1d"))]
+    assert not re.search(r"[\t\r]", as_csv(table))
+
+
+def copied(tmp_path, change) -> Path:
+    """Every golden record, changed."""
+    for path in GOLDEN_RECORDS:
+        target = tmp_path / "runs" / path.relative_to(path.parents[2])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(change(json.loads(path.read_text()))))
+    return tmp_path / "runs"
+
+
+def test_no_word_of_a_record_is_markdown_or_html_or_a_path_or_steers_a_terminal(
+    write_record, tmp_path, capsys
+):
+    def attacked(record):
+        record |= {part: poisoned(record[part]) for part in ("config", "metrics", "samples")}
+        record["environment"] |= {"device": f"D {ATTACK}", "packages": {ATTACK: ATTACK}}
+        record["samples"][f"../../{ATTACK}_top1"] = [1.0, ATTACK]
+        return record | {"notes": [ATTACK], "command": ATTACK}
+
+    folder = copied(tmp_path, attacked)
+    recipe = {"encoder": "x", ATTACK: 0, f"`{ATTACK}`": 1}
+    metrics = {"method": f"../../{ATTACK}", ATTACK: {ATTACK: ATTACK}}
+    samples = {"images_seen": [1, 2], "loss": [2.0, 1.0]}
+    parts = {"metrics": metrics, "config": {"recipe": recipe, ATTACK: ATTACK}, "samples": samples}
+    odd = write_record("pretrain", "x-seed0", **parts)
+    odd.with_name("bad \x1b[2J.json").write_text('{"schema": "\\u001b[2J"}')
+    page = build_page(read_records([folder]))
+    path = write_report(page, tmp_path / "report")
+    assert len(names_of_files(page)) > 20
+    text = re.sub(r"`[^`\n]+`", "", (path.parent / "report.md").read_text())  # without code
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert "[a](b)" not in text.replace("\\[a\\](b)", "")
+    assert "<script>alert" not in path.read_text().replace("<!-- <script>alert", "")
+    assert "&lt;script&gt;alert(1)" in path.read_text()
+    for file in path.parent.rglob("*"):
+        if file.suffix in (".md", ".html", ".csv", ".svg"):
+            assert not CONTROL.search(file.read_text()), file.name
+    other = write_record("pretrain", "y-seed0", notes=[ATTACK], config={ATTACK: f"y {ATTACK}"})
+    compare(Compare(odd, other, tmp_path / "out.md"))
+    assert not CONTROL.search(capsys.readouterr().out + (tmp_path / "out.md").read_text())
+
+
+@pytest.mark.parametrize("part", ["metrics", "samples"])
+@pytest.mark.parametrize("strange", [math.nan, -1, 0, 10**400, 5e-324, None, "x", [[]], {"a": {}}])
+def test_records_of_strange_values_are_left_out_or_shown(tmp_path, part, strange):
+    folder = copied(tmp_path, lambda record: record | {part: with_leaves(record[part], strange)})
+    page = build_page(read_records([folder]))
+    assert page.tables
+    can_be_shown(page, are_drawn=strange in (0, -1, 10**400))
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32), strange=st.lists(ANY_JSON, max_size=6))
+def test_whatever_records_hold_or_lack_a_page_is_written(tmp_path, seed, strange):
+    """Parts of good records are dropped or replaced by any JSON; one page in eight is drawn."""
+    random = Random(seed)
+    strange = [*strange, None, 10**400, -1e308, math.nan, math.inf, 5e-324]
+
+    def replaced(tree):
+        if random.random() < 0.03:
+            return random.choice(strange)
+        if isinstance(tree, dict):
+            return {key: replaced(value) for key, value in tree.items() if random.random() > 0.05}
+        return [replaced(value) for value in tree] if isinstance(tree, list) else tree
+
+    def changed(record):
+        parts = ("config", "environment", "metrics", "samples")
+        return record | {name: {k: replaced(v) for k, v in record[name].items()} for name in parts}
+
+    can_be_shown(build_page(read_records([copied(tmp_path, changed)])), are_drawn=seed % 8 == 0)
