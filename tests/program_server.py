@@ -142,8 +142,8 @@ def ranks_of(count: int) -> list[dict[str, str]]:
 
 
 def serve() -> None:
-    """Run what is requested. Its processes end as multiprocessing's do, without what Python does to
-    modules at its end: with all these libraries, that takes seconds.
+    """Run what is requested. Its processes end as multiprocessing's do, which spares the seconds
+    that Python takes to end all these libraries.
     """
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

@@ -80,7 +80,6 @@ class MethodSteps:
 
     @property
     def parts(self) -> dict[str, Summary | None]:
-        """The parts of a step, in the order in which they happen."""
         return {
             "waiting for data": self.data_wait_ms,
             "forward": self.forward_ms,
@@ -127,7 +126,7 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:
-    """Where the time of a step goes, for each method; none if no method has valid times."""
+    """Where the time of a step goes, for each method with valid times."""
     bars: dict[str, list[Part]] = {}
     for method in shown_methods(run.measured.methods):
         steps = run.measured.methods[method]
@@ -147,12 +146,7 @@ def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]
 
 
 def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
-    """Two tables of runs on one device, the parts of a step and the rates, each with one row per
-    run and method.
-
-    Args:
-        end: ending of the tables' names.
-    """
+    """The parts of a step and the rates of runs on one device, a row for each run and method."""
     return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
 
 
@@ -234,9 +228,7 @@ def _rows(
 
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method that the others are divided by; a
-    dash for a method that was not timed.
-    """
+    """The ratio of step times with its interval; 1 for the method that others are divided by."""
     measured = run.measured
     if method not in measured.methods:
         return Cell()
@@ -255,20 +247,18 @@ def _by_numerator(ratios: dict[str, T]) -> dict[str, T]:
 
 
 def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
-    reached = ceiling.tflops.median if ceiling else None
-    promised = ceiling.datasheet_tflops if ceiling else None
+    reached = f"of {shown(ceiling.tflops.median)} TFLOP/s" if ceiling else ""
+    promised = ""
+    if ceiling and ceiling.datasheet_tflops is not None:
+        promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
     joules = steps.joules_per_1000_images
     by_part = ", ".join(f"{part} {shown(used)}" for part, used in joules.items())
     energy = number_cell(sum(joules.values()), None, anchor, small=by_part)
     return [
         number_cell(steps.images_per_s, None, anchor),
         number_cell(steps.tflops, None, anchor),
-        percent_cell(steps.mfu, anchor, _of(reached)),
-        percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
+        percent_cell(steps.mfu, anchor, reached),
+        percent_cell(steps.mfu_datasheet, anchor, promised),
         number_cell(steps.device_hours, None, anchor),
         energy if joules else Cell("not measured"),
     ]
-
-
-def _of(tflops: float | None) -> str:
-    return "" if tflops is None else f"of {shown(tflops)} TFLOP/s"

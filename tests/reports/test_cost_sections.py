@@ -7,6 +7,13 @@ import math
 import re
 
 import pytest
+from hostile_content import (
+    ATTACK,
+    can_be_shown,
+    poisoned,
+    shows_the_attack_as_words,
+    with_leaves,
+)
 from matplotlib.figure import Figure as Canvas
 from report_support import (
     REPOSITORY,
@@ -34,10 +41,7 @@ from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
 from reports.sections import build_page
 
-ANCHORS = (
-    *("step-time", "waterfall", "memory", "communication"),
-    *("projection", "plan", "data-path", "external"),
-)
+KINDS = ("step_time", "memory", "communication", "waterfall", "projection", "data_path")
 
 
 def row(found: Table, *start: str) -> list:
@@ -45,15 +49,6 @@ def row(found: Table, *start: str) -> list:
         row for row in found.rows if [cell.text for cell in row[: len(start)]] == list(start)
     ]
     return only
-
-
-def test_the_sections_on_cost_follow_training_in_one_sequence(page):
-    anchors = [section.anchor for section in page.sections]
-    start = anchors.index("loss") + 1
-    assert tuple(anchors[start : start + len(ANCHORS)]) == ANCHORS
-    assert anchors[start + len(ANCHORS)] == "vocabulary"
-    for section in page.sections[start : start + len(ANCHORS)]:
-        assert len(section.blocks[0].words) > 120
 
 
 def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
@@ -97,12 +92,6 @@ def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
     assert [cell.small for cell in catlip[4:6]] == ["of 640 TFLOP/s", "of 989 TFLOP/s"]
 
 
-def test_an_older_record_without_rates_has_dashes(page):
-    *rates, energy = table(page, "step_rates_2").rows[0][3:]
-    assert [cell.text for cell in rates] == [MISSING] * 4
-    assert energy.text == "not measured"
-
-
 def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
     content = golden_record(golden, "step_time")
     content["metrics"]["methods"]["clip"]["data_wait_ms"] = {"median": 20.0}
@@ -126,13 +115,6 @@ def test_memory_is_shown_beside_its_prediction(page):
         ("928", "predicted 950"),
     ]
     assert row(table(page, "memory_parts"), "Text activations")[2].text == "4.35"
-
-
-def test_memory_on_a_device_without_an_allocator_says_how_it_was_counted(golden, tmp_path):
-    content = golden_record(golden, "memory")
-    content["metrics"]["how"] = "live storage of tensors"
-    write(tmp_path, content)
-    assert "tensors that are alive" in table(page_in(tmp_path), "memory").caption
 
 
 def test_what_is_sent_adds_up_over_collectives(page):
@@ -173,14 +155,6 @@ def test_the_product_of_factors_stands_beside_what_was_measured_and_published(pa
     )
 
 
-def test_factors_that_were_not_run_say_why_and_are_named_below_the_figure(page):
-    assert row(table(page, "waterfall_release"), "crop")[2].text.startswith(
-        "not run: on the host: crops take 0.80x"
-    )
-    assert "Not run: crop." in figure(page, "waterfall_release").caption
-    assert "Not run: compile." in figure(page, "waterfall_further").caption
-
-
 def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(page):
     axes = Canvas().add_subplot()
     figure(page, "waterfall_release").draw(axes)
@@ -212,20 +186,15 @@ def _why(page):
     return block.answers[-1]
 
 
-def test_why_is_answered_from_the_waterfall_with_intervals_and_the_device(page):
-    said = " ".join(_why(page).sentences)
-    assert "the largest factor is image sizes, 1.38 and 1.40 times" in said
-    assert "on Example GPU 80GB: 1.83 times (1.78 to 1.88) faster; the paper claims 2.7" in said
-
-
-def test_the_waterfall_of_this_settings_device_answers_first(golden, tmp_path, write_record):
+def test_why_is_answered_from_the_waterfall_of_this_settings_device(golden, tmp_path, write_record):
     content = golden_record(golden, "waterfall")
     write(tmp_path, content, device="Elsewhere")
     content["metrics"]["release"]["total"]["ratio"]["value"] = 1.55
     write(tmp_path, content | {"name": "what is read last"}, device="Device A")
     write_record("pretrain", "catlip-seed0")
-    why = _why(page_in(tmp_path))
-    assert "on Device A: 1.55 times" in " ".join(why.sentences)
+    said = " ".join(_why(page_in(tmp_path)).sentences)
+    assert "the largest factor is image sizes, 1.38 and 1.40 times" in said
+    assert "on Device A: 1.55 times" in said
 
 
 @pytest.mark.parametrize("kind", ["waterfall", "communication"])
@@ -263,27 +232,12 @@ def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, writ
     assert [f.name for f in page.figures] == ["waterfall_further"]
 
 
-def test_a_projection_is_called_one(page):
-    assert "not measured" in table(page, "projection").caption
-    assert "assumed: 40% of 312 TFLOP/s" in table(page, "projection").caption
-    assert row(table(page, "projection"), "CatLIP", "as CLIP")[2].text == "256"
-
-
-def test_a_projection_from_a_cpus_step_says_so(golden, tmp_path):
-    content = golden_record(golden, "projection")
-    content["metrics"]["compute"]["catlip"]["source"] = (
-        "measured: 900.0 ms at batch 4 on Example CPU, x.json"
-    )
-    write(tmp_path, content)
-    found = table(page_in(tmp_path), "projection")
-    assert "x.json a CPU: its hours say nothing about the paper's" in found.caption
-
-
-def test_a_projection_is_drawn_with_the_same_batch_on_every_device(page):
+def test_a_projection_says_what_it_assumes(page):
+    found = table(page, "projection")
+    assert "not measured" in found.caption
+    assert "assumed: 40% of 312 TFLOP/s" in found.caption
+    assert row(found, "CatLIP", "as CLIP")[2].text == "256"
     assert "CLIP: 100 at 1, 98.9 at 2" in figure(page, "projection_efficiency").alt
-    axes = Canvas().add_subplot()
-    figure(page, "projection_device_hours").draw(axes)
-    assert axes.get_xscale() == axes.get_yscale() == "log"
 
 
 def test_loaders_are_compared_with_the_same_number_of_workers(page):
@@ -324,28 +278,32 @@ def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
     assert len(external_table().rows) == len(rows)
 
 
-def test_the_rates_of_totals_are_those_of_their_sources():
-    """Rates that a source gives for all GPUs, per GPU as the file has them."""
-    for line in (row for row in read_external() if row["system"] == "NVIDIA NeMo"):
-        told = re.search(r"as ([\d,]+) images/s on (\d+)", line["caveat"])
-        total, count = (int(number.replace(",", "")) for number in told.groups())
-        assert float(line["images_per_s_per_gpu"]) == pytest.approx(total / count, abs=0.06)
-        assert line["hardware"].startswith(f"{count} ")
-
-
 def test_what_was_not_run_says_with_which_command_it_is():
     sections = cost_sections(None, read_records([]))
+    commands = [step_time, waterfall, memory, communication]
     lines = [
         block.line for section in sections for block in section.blocks if isinstance(block, Command)
     ]
-    assert lines == [
-        step_time.COMMAND,
-        waterfall.COMMAND,
-        memory.COMMAND,
-        communication.COMMAND,
-        PLAN,
-        PLAN,
-        DATA_PATH,
-    ]
+    assert lines == [*(result.COMMAND for result in commands), PLAN, PLAN, DATA_PATH]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strange", [math.nan, -1, 0, 10**400, None])
+def test_a_record_of_strange_numbers_gives_a_page(golden, tmp_path, kind, strange):
+    content = golden_record(golden, kind)
+    content["metrics"] = with_leaves(content["metrics"], strange)
+    write(tmp_path, content)
+    page = page_in(tmp_path)
+    assert page.tables
+    can_be_shown(page)
+
+
+def test_no_word_of_a_record_becomes_part_of_the_page(golden, tmp_path):
+    for kind in KINDS:
+        content = golden_record(golden, kind)
+        content |= {key: poisoned(content[key]) for key in ("metrics", "config")}
+        content["environment"]["device"] += f" {ATTACK}"
+        write(tmp_path, content)
+    shows_the_attack_as_words(page_in(tmp_path), tmp_path / "report")
