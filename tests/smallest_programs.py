@@ -131,7 +131,8 @@ SMALLEST = {
         ranks=2,
     ),
     "bench.waterfall": Smallest(
-        f"--model hybrid_mini --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
+        "--model hybrid_mini --resolution 48 --batch-size 1 --num-rounds 1 --num-sizes 1 "
+        f"--num-classes 50 --orders forward {QUIET}",
         "waterfall",
     ),
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
