@@ -54,7 +54,7 @@ class CollectiveCalls:
 
     @property
     def label(self) -> str:
-        """What is sent and how: `gradients by all-reduce`."""
+        """`gradients by all-reduce`."""
         words = [self.what, self.kind.replace("_", "-")]
         return clipped(" by ".join(word for word in words if word), 40)
 

@@ -277,7 +277,7 @@ def _parts_table(run: Run[Memory]) -> Table:
     rows = []
     for name in dict.fromkeys(name for parts, _ in both for name in parts):
         cells = [
-            _both(parts.get(name), predicted.get(name), run.anchor) for parts, predicted in both
+            _both(found.get(name), predicted.get(name), run.anchor) for found, predicted in both
         ]
         rows.append([Cell(name.capitalize()), *cells])
     title = f"Memory by part at {size:,} images, {step_description(run)}"

@@ -9,7 +9,6 @@ from typing import TypeVar
 from bench.step_time.steps import (
     CPU_CAUTION,
     StepKind,
-    median_cell,
     percent_cell,
     shown_methods,
     step_description,
@@ -176,14 +175,14 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
     title = f"Time of one training step on {runs[0].where}"
     rows = []
     for run, method, steps, head in _rows(runs):
-        medians = [median_cell(steps.parts[part], run.anchor) for part in parts]
+        medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
         flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
         rows.append(
             [
                 *head,
                 number_cell(steps.parameters / 1e6, 1, run.anchor),
                 summary_cell(steps.total_ms, run.anchor),
-                *medians,
+                *(number_cell(median, None, run.anchor) for median in medians),
                 step_ratio_cell(run, method),
                 times_cell(flops_ratio, run.anchor),
             ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catlip.method_style import ordered
-from catlip.results.kind import Kind, Summary
+from catlip.results.kind import Kind
 from catlip.results.run import Run
 from catlip.table import Cell, clipped, number_cell
 
@@ -56,11 +56,6 @@ def what_was_timed(run: Run[StepKind]) -> str:
 def shown_methods(methods: Iterable[str]) -> list[str]:
     """The first MAX_METHODS methods, in the order that all tables have."""
     return ordered(methods)[:MAX_METHODS]
-
-
-def median_cell(summary: Summary | None, anchor: str) -> Cell:
-    """The median, without percentiles."""
-    return number_cell(None if summary is None else summary.median, None, anchor)
 
 
 def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:
