@@ -39,7 +39,6 @@ from catlip.table import MISSING, Table
 from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
-from reports.sections import build_page
 
 KINDS = ("step_time", "memory", "communication", "waterfall", "projection", "data_path")
 
@@ -73,25 +72,6 @@ def test_a_run_on_the_processor_of_a_machine_with_a_gpu_has_the_processors_name(
     assert not any("GPU 80GB" in title for title in titles if title.startswith(("Time of", "Rate")))
 
 
-def test_the_measured_ratio_stands_beside_the_ratio_of_flops_with_its_interval(page):
-    found = table(page, "step_time")
-    clip = dict(zip(found.columns, row(found, "as above", "CLIP"), strict=True))
-    relative = clip["Relative step time"]
-    assert (relative.text, relative.small) == (f"1.25{TIMES}", "1.21 to 1.29")
-    assert clip[found.columns[-1]].text == f"1.17{TIMES}"
-    assert clip["Step (ms)"].small == "147 to 156"
-
-
-def test_rates_are_shares_of_the_measured_ceiling_and_of_the_datasheet(page):
-    found = table(page, "step_rates")
-    catlip = found.rows[0]
-    assert [cell.text for cell in catlip[2:]] == [
-        *("2,130", "225", "35.2", "22.8", "1,710"),
-        "not measured",
-    ]
-    assert [cell.small for cell in catlip[4:6]] == ["of 640 TFLOP/s", "of 989 TFLOP/s"]
-
-
 def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
     content = golden_record(golden, "step_time")
     content["metrics"]["methods"]["clip"]["data_wait_ms"] = {"median": 20.0}
@@ -104,19 +84,6 @@ def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
     assert [bar.get_width() for bar in axes.patches] == [*itertools.chain(*of_three)]
 
 
-def test_memory_is_shown_beside_its_prediction(page):
-    found = table(page, "memory")
-    assert [(cell.text, cell.small) for cell in row(found, "256")[1:3]] == [
-        ("17.3", "predicted 16.6"),
-        ("22.6", "predicted 21.8"),
-    ]
-    assert [(cell.text, cell.small) for cell in row(found, "Largest batch that fits")[1:3]] == [
-        ("1,216", "predicted 1,250"),
-        ("928", "predicted 950"),
-    ]
-    assert row(table(page, "memory_parts"), "Text activations")[2].text == "4.35"
-
-
 def test_what_is_sent_adds_up_over_collectives(page):
     assert "gradients by all-reduce 1,050 MB" in figure(page, "communication").alt
     found = table(page, "communication")
@@ -127,17 +94,6 @@ def test_what_is_sent_adds_up_over_collectives(page):
     axes = Canvas().add_subplot()
     figure(page, "communication").draw(axes)
     assert sum(bar.get_width() for bar in axes.patches[1:]) == pytest.approx(1062.08)
-
-
-def test_a_factor_has_both_orders_side_by_side_and_its_interaction_is_said(page):
-    found = table(page, "waterfall_release")
-    attention = row(found, "attention")
-    assert [(cell.text, cell.small) for cell in attention[2:4]] == [
-        (f"1.15{TIMES}", "1.13 to 1.17"),
-        (f"1.24{TIMES}", "1.22 to 1.26"),
-    ]
-    assert attention[0].remarks
-    assert not row(found, "image sizes")[0].remarks, "its intervals meet"
 
 
 def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
@@ -230,37 +186,6 @@ def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, writ
     assert _why(page).short.startswith("Not yet known")
     assert _why(page).sentences == []
     assert [f.name for f in page.figures] == ["waterfall_further"]
-
-
-def test_a_projection_says_what_it_assumes(page):
-    found = table(page, "projection")
-    assert "not measured" in found.caption
-    assert "assumed: 40% of 312 TFLOP/s" in found.caption
-    assert row(found, "CatLIP", "as CLIP")[2].text == "256"
-    assert "CLIP: 100 at 1, 98.9 at 2" in figure(page, "projection_efficiency").alt
-
-
-def test_loaders_are_compared_with_the_same_number_of_workers(page):
-    found = table(page, "data_path")
-    assert row(found, "open_clip, 0 workers")[-1].text == f"5.60{TIMES}"
-    assert row(found, "ours, 2 workers")[-1].text == MISSING
-    assert row(found, "pillow")[-1].small == "1.94 to 2.06"
-    assert row(found, "torchvision")[1].text == "not run: pip install torchvision"
-    assert "(CPU)" in found.title
-
-
-def test_the_same_run_under_two_roots_is_shown_once_and_that_of_the_first_root(golden, tmp_path):
-    content = golden_record(golden, "step_time")
-    write(tmp_path, content, root="runs")
-    write(tmp_path, content, root="brought")
-    write(tmp_path, content | {"name": "another"}, root="brought", device="Another")
-    page = build_page(read_records([tmp_path / "runs", tmp_path / "brought"]))
-    tables = [found for found in page.tables if found.name.startswith("step_time")]
-    methods = len(content["metrics"]["methods"])
-    assert [len(found.rows) for found in tables] == [methods, methods]
-    for found in tables:
-        root = "brought" if "Another" in found.title else "runs"
-        assert f"-{root}-bench-" in found.rows[0][3].anchor
 
 
 def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
