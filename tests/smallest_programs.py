@@ -42,7 +42,7 @@ class Smallest:
     arguments: str  # a path may be a glob, of one file
     kind: str = ""  # of the record that it writes
     after: tuple[str, ...] = ()  # the programs whose results it takes
-    ranks: int = 1  # started by torchrun where there are several
+    ranks: int = 1
     extra: str = ""  # a module that it needs, and that not every installation has
 
     @property
@@ -58,9 +58,6 @@ class Smallest:
                 words += sorted(str(path.relative_to(folder)) for path in folder.glob(word))
             else:
                 words.append(word)
-        if self.ranks > 1:
-            launch = f"torch.distributed.run --standalone --nproc-per-node {self.ranks} -m"
-            words = [*launch.split(), *words]
         return words
 
 

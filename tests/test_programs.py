@@ -47,8 +47,9 @@ class Programs:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not code.exists():
                 module, *arguments = SMALLEST[name].command(name, self.folder)
-                where = {"cwd": self.folder, "output": output, "errors": errors}
-                code.write_text(str(self.server.run(module, arguments, **where)))
+                how = {"cwd": self.folder, "output": output, "errors": errors}
+                how["ranks"] = SMALLEST[name].ranks
+                code.write_text(str(self.server.run(module, arguments, **how)))
         returncode = int(code.read_text())
         return CompletedProcess(name, returncode, output.read_text(), errors.read_text())
 
