@@ -208,10 +208,11 @@ class NamedWay:
 def ways(measured: Waterfall) -> list[NamedWay]:
     """The ways that have changes."""
     clip, catlip = "the released CLIP configuration", "the released CatLIP configuration"
-    release, further = f"From {clip} to the released CatLIP one", f"From {catlip} to what neither"
+    to_catlip = f"From {clip} to the released CatLIP one"
+    beyond = f"From {catlip} to what neither release does"
     named = [
-        NamedWay("release", release, clip, measured.release, measured.published_ratio),
-        NamedWay("further", f"{further} release does", catlip, measured.further, None),
+        NamedWay("release", to_catlip, clip, measured.release, measured.published_ratio),
+        NamedWay("further", beyond, catlip, measured.further, published=None),
     ]
     return [each for each in named if each.way.factors]
 
