@@ -7,10 +7,10 @@ fit into the budget.
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -27,10 +27,10 @@ from bench.step_time.__main__ import StepTime
 from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
-from catlip.record import write_atomically
 from catlip.table import Cell, Table, print_tables, shown
 
 MIN_S = 5.0  # less time is not worth a start
+START_S = time.monotonic()  # before torch is imported
 
 
 class OutOfTimeError(Exception):
@@ -39,17 +39,11 @@ class OutOfTimeError(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """One thing to measure.
-
-    Attributes:
-        seconds: about how long it takes, on an H100 or on two cores of a CPU.
-        measure: is called with the seconds that are left.
-        missing: why it cannot be measured here, if so.
-    """
+    """One thing to measure, or what is `missing` for it."""
 
     name: str
-    seconds: float
-    measure: Callable[[float], object]
+    seconds: float  # on an H100 or on two cores of a CPU, about
+    measure: Callable[[float], object]  # is called with the seconds that are left
     missing: str = ""
 
 
@@ -83,34 +77,27 @@ class Device:
 
 def main(config: Device) -> None:
     """Measure part after part, say how each ended, and pack the records."""
-    end = time.monotonic() + config.budget - seconds_since_start()
     from catlip.training.distributed import find_place
 
+    end = START_S + config.budget
     device_type = find_place(config.device).device.type
-    parts = [
-        part
-        for part in parts_of(config, gpu=device_type == "cuda")
-        if not config.only or any(word in part.name for word in config.only)
-    ]
     title = "Plan" if config.dry_run else f"In {config.budget} s on {device_type}"
     rows = []
-    for part in parts:
+    for part in parts_of(config, gpu=device_type == "cuda"):
+        if config.only and not any(word in part.name for word in config.only):
+            continue
         ended = part.missing or "planned"
         if not config.dry_run:
             ended = measure_in_time(part, end, quiet=config.quiet)
         rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
     print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
-    if not config.dry_run:
-        pack(config.out)
-
-
-def seconds_since_start() -> float:
-    """Seconds since this process started, its imports included; 0 where there is no /proc."""
-    if not Path("/proc/uptime").exists():
-        return 0.0
-    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    return uptime - ticks / os.sysconf("SC_CLK_TCK")
+    if config.dry_run:
+        return
+    records = sorted(config.out.glob("*/*.json"))
+    if not records:
+        raise InputError("nothing was measured; give a larger --budget, or other words for --only")
+    archive = shutil.make_archive(str(config.out), "gztar", config.out.parent, config.out.name)
+    print(f"wrote {', '.join(map(str, records))}, and {archive} with all of them")
 
 
 def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
@@ -153,22 +140,6 @@ def _cut_off_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def pack(out: Path) -> None:
-    """Put all records of a folder into an archive beside it. Raises: InputError without any."""
-    records = sorted(out.glob("*/*.json"))
-    if not records:
-        raise InputError("nothing was measured; give a larger --budget, or other words for --only")
-    archive, content = out.with_name(f"{out.name}.tar.gz"), io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as packed:
-        for record in records:
-            packed.add(record, record.relative_to(out.parent))
-    write_atomically(archive, content.getvalue())
-    first_and_last = " to ".join(dict.fromkeys(map(str, (records[0], records[-1]))))
-    print(
-        f"wrote {len(records)} record{'s' * (len(records) != 1)}, {first_and_last}, and {archive}"
-    )
-
-
 def parts_of(config: Device, *, gpu: bool) -> list[Part]:
     """The parts to measure, the most telling first; on a CPU all of them are small."""
     import torch
@@ -186,7 +157,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
             part("step time, B/16, eager and compiled", 70, StepTime()),
             part("step time, L/16", 60, large),
             part("step time, H/16", 75, huge),
-            part("memory and largest batch, B/16", 40, Memory(largest=True)),
+            part("memory and largest batch, B/16", 60, Memory(largest=True)),
             part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
             part("step time from shards, B/16", 45, from_shards, missing=no_data),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
@@ -205,9 +176,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
 
 
 def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str = "") -> Part:
-    """The part that measures what `python -m bench.KIND` would with this config, and writes to a
-    folder of that name.
-    """
+    """The part that measures what `python -m bench.KIND` would with this config."""
     kind = bench.out.name
     chosen = replace(bench, device=config.device, quiet=config.quiet, out=config.out / kind)
     main = import_module(f"bench.{kind}.__main__").main

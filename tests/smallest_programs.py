@@ -5,17 +5,14 @@ The programs run in one folder, as a user's in a clone, so that one takes what a
 program needs an entry here.
 """
 
-import ast
 import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = sorted(path.parent.name for path in REPOSITORY.glob("*/__init__.py"))
-ENTRY = """if __name__ == "__main__":"""
+ENTRY = 'if __name__ == "__main__":'
 
 SHARDS = "data/starter/pretrain"
 VOCABULARY, LABELS = "runs/starter/vocabulary.json", "runs/starter/labels"
@@ -40,21 +37,13 @@ SCENES = "catlip.data.annotated_scenes"
 
 @dataclass(frozen=True)
 class Smallest:
-    """How to run a program so that it takes seconds.
+    """How to run a program so that it takes seconds."""
 
-    Attributes:
-        arguments: of its command line; a path may be a glob, of one file.
-        kind: of the record that it writes; "" for a program that writes none.
-        after: the programs whose results it takes.
-        ranks: processes, started by torchrun where there are several.
-        extra: a module that it needs, and that not every installation has.
-    """
-
-    arguments: str
-    kind: str = ""
-    after: tuple[str, ...] = ()
+    arguments: str  # a path may be a glob, of one file
+    kind: str = ""  # of the record that it writes
+    after: tuple[str, ...] = ()  # the programs whose results it takes
     ranks: int = 1
-    extra: str = ""
+    extra: str = ""  # a module that it needs, and that not every installation has
 
     @property
     def is_installed(self) -> bool:
@@ -69,9 +58,6 @@ class Smallest:
                 words += sorted(str(path.relative_to(folder)) for path in folder.glob(word))
             else:
                 words.append(word)
-        if self.ranks > 1:
-            launch = f"torch.distributed.run --standalone --nproc-per-node {self.ranks} -m"
-            words = [*launch.split(), *words]
         return words
 
 
@@ -142,7 +128,8 @@ SMALLEST = {
         ranks=2,
     ),
     "bench.waterfall": Smallest(
-        f"--model hybrid_mini --batch-size 1 --num-rounds 1 --num-sizes 1 --num-classes 50 {QUIET}",
+        "--model hybrid_mini --resolution 48 --batch-size 1 --num-rounds 1 --num-sizes 1 "
+        f"--num-classes 50 --orders forward {QUIET}",
         "waterfall",
     ),
     "bench.device": Smallest("--only memory --device cpu --quiet", "memory"),
@@ -177,43 +164,11 @@ EVERY_RECORD = tuple(
 )
 
 
-def programs() -> list[str]:
-    """Every module of this project that can be started, and each of its subcommands:
-    `catlip.label`, `catlip.label audit`.
-    """
-    found = []
-    paths = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
-    for path in sorted(paths):
-        source = path.read_text()
-        if ENTRY in source:
+def modules() -> set[str]:
+    """Every module of this project that can be started."""
+    found = set()
+    for path in (path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py")):
+        if ENTRY in path.read_text():
             parts = path.relative_to(REPOSITORY).with_suffix("").parts
-            module = ".".join(parts).removesuffix(".__main__")
-            found += [module, *(f"{module} {name}" for name in _subcommands(ast.parse(source)))]
+            found.add(".".join(parts).removesuffix(".__main__"))
     return found
-
-
-def config_of(module: ModuleType) -> type[Any]:
-    """The first dataclass of a module that has an `out`: what its command line is read into."""
-    return next(
-        found
-        for found in vars(module).values()
-        if getattr(found, "__module__", "") == module.__name__
-        and "out" in getattr(found, "__dataclass_fields__", {})
-    )
-
-
-def _subcommands(tree: ast.Module) -> list[str]:
-    """The keys of the dictionary that a module gives to `run` as its subcommands."""
-    assigned: dict[str, ast.expr | None] = {}
-    given: ast.expr | None = None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            assigned[node.target.id] = node.value
-        elif isinstance(node, ast.keyword) and node.arg == "subcommands":
-            given = node.value
-    if given is None:
-        return []
-    if isinstance(given, ast.Name):
-        given = assigned[given.id]
-    assert isinstance(given, ast.Dict), "subcommands are a dictionary that is written out"
-    return [ast.literal_eval(key) for key in given.keys if key]

@@ -1,6 +1,5 @@
 """Every program runs to its end, at its smallest, and what it records is read by the page.
 
-The list is discovered; a program without smallest arguments fails here and says where to give them.
 What one program makes the next one takes, and each runs once, also where several test processes
 share the work.
 """
@@ -19,7 +18,7 @@ from typing import Any
 
 import pytest
 from program_server import ProgramServer
-from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, programs
+from smallest_programs import EVERY_RECORD, REPOSITORY, SMALLEST, modules
 
 from catlip import cli
 from catlip.claims import claims
@@ -37,9 +36,7 @@ class Programs:
         self.server = ProgramServer()
 
     def run(self, name: str) -> CompletedProcess[str]:
-        """The end of this program, which another test, or another test process, may have seen
-        before.
-        """
+        """The end of this program, which another test process may have seen before."""
         needed = EVERY_RECORD if name == "reports" else SMALLEST[name].after
         for other in needed:
             ended = self.run(other)
@@ -50,8 +47,9 @@ class Programs:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not code.exists():
                 module, *arguments = SMALLEST[name].command(name, self.folder)
-                where = {"cwd": self.folder, "output": output, "errors": errors}
-                code.write_text(str(self.server.run(module, arguments, **where)))
+                how = {"cwd": self.folder, "output": output, "errors": errors}
+                how["ranks"] = SMALLEST[name].ranks
+                code.write_text(str(self.server.run(module, arguments, **how)))
         returncode = int(code.read_text())
         return CompletedProcess(name, returncode, output.read_text(), errors.read_text())
 
@@ -64,11 +62,15 @@ def ran(of_all_processes: Path) -> Iterator[Programs]:
     programs.server.close()
 
 
-@pytest.mark.parametrize("name", programs())
+def test_every_program_has_smallest_arguments_and_a_line_in_the_list(ran: Programs) -> None:
+    assert {name.split()[0] for name in SMALLEST} == modules()
+    lines = dict(re.findall(r"^python -m (\S+) +(\S.*)$", ran.run("catlip").stdout, re.MULTILINE))
+    others = {"catlip", "pipeline"}  # the list itself, and what run_all.sh calls
+    assert lines.keys() == modules() - others
+
+
+@pytest.mark.parametrize("name", SMALLEST)
 def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
-    assert name in SMALLEST, (
-        f"give the smallest arguments of `python -m {name}` in tests/smallest_programs.py"
-    )
     if not SMALLEST[name].is_installed:
         pytest.skip(f"{SMALLEST[name].extra} is not installed")
     ended = ran.run(name)
@@ -100,16 +102,6 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
     assert records.problems == ()
     kinds = {record.kind for record in records.every}
     assert kinds >= {SMALLEST[name].kind for name in EVERY_RECORD}
-
-
-def test_every_program_is_listed_with_a_line(ran: Programs) -> None:
-    lines = dict(re.findall(r"^python -m (\S+) +(\S.*)$", ran.run("catlip").stdout, re.MULTILINE))
-    others = ("catlip", "pipeline")  # the list itself, and what run_all.sh calls
-    assert lines.keys() == {name.split()[0] for name in programs()} - {*others}
-
-
-def test_no_entry_is_of_a_program_that_is_gone() -> None:
-    assert SMALLEST.keys() <= set(programs())
 
 
 def commands() -> list[str]:

@@ -80,11 +80,9 @@ class Collective:
     Attributes:
         what: what it is for: gradients, parameters, features, counts, buffers or norm, as in
             `bench.arithmetic.exchanges`, or the mean of the loss.
-        kind: a key of the inner tables of TRACED_AS.
         elements: what one rank hands in, as in `catlip.costs.Exchange`. Of a scatter, what one rank
             gets: gloo's all_to_all is a scatter from each rank, and the n scatters together hand in
             what one all_to_all would.
-        dtype: type of the elements.
         peer: the root of a scatter, the receiver of a neighbour_exchange.
     """
 
@@ -96,7 +94,6 @@ class Collective:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes that one rank hands in."""
         return self.elements * self.dtype.itemsize
 
     def sent_bytes(self, world_size: int) -> float:
@@ -106,13 +103,11 @@ class Collective:
         return Exchange(self.what, kind, 1, payload_bytes=size, world_size=world_size).sent_bytes
 
     def max_elements(self, world_size: int) -> int:
-        """Number of elements of what is handed in or of what comes out, whichever is larger."""
+        """Elements of what is handed in or of what comes out, whichever is larger."""
         return self.elements * (world_size if self.kind in ("all_gather", "scatter") else 1)
 
     def size_bytes(self, world_size: int) -> int:
-        """Its size as nccl-tests counts it: of a gather or scatter, the parts of all ranks
-        together.
-        """
+        """Its size as nccl-tests counts it: of a gather or scatter, the parts of all ranks."""
         return self.max_elements(world_size) * self.dtype.itemsize
 
 
@@ -130,33 +125,23 @@ class _Listener(TorchDispatchMode):
         self.calls: list[Collective] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace in ("c10d", "_c10d_functional") and func._opname != "recv_":
-            self.calls.append(_collective(func, args))
+        name = func._opname
+        if func.namespace in ("c10d", "_c10d_functional") and name != "recv_":
+            if func.namespace != "c10d" or name not in OPERATORS:
+                raise NotImplementedError(f"{func} is not in OPERATORS: what it sends is unknown")
+            kind, handed_in = OPERATORS[name]
+            tensors: list[Tensor] = tree_leaves(args[handed_in])
+            elements = sum(tensor.numel() for tensor in tensors)
+            peer = args[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
+            self.calls.append(Collective(_what(kind), kind, elements, tensors[0].dtype, peer))
         return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
 def listen() -> Iterator[list[Collective]]:
-    """Within the block, every collective that this process issues is added to the list.
-
-    Raises: NotImplementedError for a kind that no training step here has used yet.
-    """
+    """Within the block, every collective that this process issues is added to the list."""
     with _Listener() as listener:
         yield listener.calls
-
-
-def _collective(operator: Any, arguments: Sequence[Any]) -> Collective:
-    name = operator._opname
-    if operator.namespace != "c10d" or name not in OPERATORS:
-        raise NotImplementedError(
-            f"{operator} is not in bench.communication.collectives.OPERATORS, so what it sends is "
-            "unknown"
-        )
-    kind, handed_in = OPERATORS[name]
-    tensors: list[Tensor] = tree_leaves(arguments[handed_in])
-    peer = arguments[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
-    elements = sum(tensor.numel() for tensor in tensors)
-    return Collective(_what(kind), kind, elements, dtype=tensors[0].dtype, peer=peer)
 
 
 def _what(kind: str) -> str:
@@ -174,14 +159,9 @@ def _what(kind: str) -> str:
 def profiled_ms(
     run: Callable[[], object], calls: Sequence[Collective], place: Place
 ) -> list[float | None]:
-    """How long each collective of `run` took while it ran, waiting for the other ranks included, as
-    torch's profiler saw it.
-
-    Args:
-        run: what issues the collectives.
-        calls: what it issues, in order, as `listen` found.
-    Returns: milliseconds, in the order of `calls`; None if the profile does not tell, as for
-        several sends in one kernel.
+    """How long each collective that `run` issues took, waiting for the other ranks included, as
+    torch's profiler saw it: milliseconds, in the order of `calls`, which `listen` found. None if
+    the profile does not tell, as for several sends in one kernel.
     """
     spans: dict[str, list[tuple[float, float]]] = {}
     on_gpu = place.device.type == "cuda"
@@ -204,54 +184,45 @@ def profiled_ms(
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
     """A function that performs these collectives one after another, each at its size and type, with
-    nothing else going on.
-
-    It reuses one piece of memory, as large as the largest collective needs.
+    nothing else going on, in one piece of memory.
     """
-    size = max(collective.max_elements(place.world_size) for collective in collectives)
+    n = place.world_size
+    size = max(collective.max_elements(n) for collective in collectives)
     dtypes = {collective.dtype for collective in collectives}
     memory = {dtype: torch.ones(2, size, dtype=dtype, device=place.device) for dtype in dtypes}
 
+    def perform(collective: Collective) -> None:
+        elements, peer = collective.elements, collective.peer
+        mine, other = memory[collective.dtype][0, :elements], memory[collective.dtype][1]
+        match collective.kind:
+            case "all_reduce":
+                dist.all_reduce(mine)
+            case "all_gather":
+                dist.all_gather_into_tensor(other[: n * elements], mine)
+            case "reduce_scatter":
+                dist.reduce_scatter_tensor(other[: elements // n], mine)
+            case "broadcast":
+                dist.broadcast(mine, src=0)
+            case "scatter":
+                parts = list(other[: n * elements].chunk(n)) if place.rank == peer else None
+                dist.scatter(mine, parts, src=peer)
+            case "neighbour_exchange":
+                # Round the ring: what goes on to `peer` comes from the other side.
+                source = (2 * place.rank - peer) % n
+                send = dist.P2POp(dist.isend, mine, peer)
+                receive = dist.P2POp(dist.irecv, other[:elements], source)
+                for work in dist.batch_isend_irecv([send, receive]):
+                    work.wait()
+
     def run() -> None:
         for collective in collectives:
-            _perform(collective, memory[collective.dtype], place)
+            perform(collective)
 
     return run
 
 
-def _perform(collective: Collective, memory: Tensor, place: Place) -> None:
-    n, elements, peer = place.world_size, collective.elements, collective.peer
-    mine, other = memory[0, :elements], memory[1]
-    match collective.kind:
-        case "all_reduce":
-            dist.all_reduce(mine)
-        case "all_gather":
-            dist.all_gather_into_tensor(other[: n * elements], mine)
-        case "reduce_scatter":
-            dist.reduce_scatter_tensor(other[: elements // n], mine)
-        case "broadcast":
-            dist.broadcast(mine, src=0)
-        case "scatter":
-            dist.scatter(
-                mine, list(other[: n * elements].chunk(n)) if place.rank == peer else None, src=peer
-            )
-        case "neighbour_exchange":
-            # Round the ring: what goes on to `peer` comes from the other side.
-            source = (2 * place.rank - peer) % n
-            pair = [
-                dist.P2POp(dist.isend, mine, peer),
-                dist.P2POp(dist.irecv, other[:elements], source),
-            ]
-            for work in dist.batch_isend_irecv(pair):
-                work.wait()
-
-
 def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
-    """Milliseconds of `run` on this rank, which all ranks begin together.
-
-    Args:
-        calls: how many, one after another; the result is their mean.
-    """
+    """Milliseconds of `run` on this rank, which all ranks begin together; the mean of `calls`."""
     barrier()
     watch = Stopwatch(place.device)
     watch.mark()
@@ -262,7 +233,7 @@ def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
 
 
 def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:
-    """For each sample, the time of the rank that took longest; all ranks must call this."""
+    """For each sample, the time of the slowest rank; all ranks must call this."""
     times = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
     dist.all_reduce(times, dist.ReduceOp.MAX)
     return [float(ms) for ms in times.tolist()]

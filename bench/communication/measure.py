@@ -71,12 +71,9 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     """Measure all methods on all ranks; the first rank writes the record.
 
     Returns: its path, the run, and the place of this rank.
-    Raises: InputError for what cannot be measured, and where another rank died.
     """
-    # Warnings about deprecated names.
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning, module="open_clip.loss|torch.distributed"
-    )
+    deprecated_names = "open_clip.loss|torch.distributed"
+    warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, place = resolve(config)
     step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
     name = f"{step}-n{place.world_size}-{build_name(place.device.type)}"
@@ -89,18 +86,13 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
             if not isinstance(error, dist.DistError) and "gloo" not in str(error):
                 raise
             reason = str(error).splitlines()[0]
-            raise InputError(
-                f"rank {place.rank} lost another rank, see its messages; start again ({reason})"
-            ) from error
-        record.notes += _notes(config, place)
+            raise InputError(f"rank {place.rank} lost another rank ({reason})") from error
+        record.notes += _notes(place)
     return record.path, run, place
 
 
 def resolve(config: Communication) -> tuple[Communication, Place]:
-    """The config with every default that depends on the device filled in, and this rank's Place.
-
-    Raises: InputError.
-    """
+    """The config with every default that depends on the device filled in, and this rank's Place."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     gpus = torch.cuda.device_count() if config.device != "cpu" else 0
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
@@ -114,9 +106,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
     if ranks < 2:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:
-        raise InputError(
-            f"{here} ranks on a machine with {gpus} GPUs; start at most {gpus}, or add --device cpu"
-        )
+        raise InputError(f"{here} ranks need as many GPUs, here are {gpus}; or add --device cpu")
     place = find_place(config.device, PATIENCE[device_type])
     usual = min(default_batch([step], place.device) for step in steps)
     return replace(config, batch_size=config.batch_size or usual), place
@@ -132,11 +122,8 @@ def _measure_methods(
         methods={},
         link=measure_link(config.num_steps, place),
     )
-    for method in progress(
-        config.methods,
-        desc=f"communication {config.model}",
-        disable=config.quiet or not place.is_main,
-    ):
+    hidden = config.quiet or not place.is_main
+    for method in progress(config.methods, desc=f"communication {config.model}", disable=hidden):
         factors = factors_of(config, method)
         if place.device.type == "cuda":
             needed = device_bytes(factors, place.world_size)
@@ -162,7 +149,15 @@ def measure(
         rounds: number of timed steps with exchange, of timed steps without, and of repetitions of
             bare collectives.
     """
-    collectives, profiles, steps_ms = observe(factors, place, rounds=rounds)
+    trainer = build(factors, place)
+    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
+    for _ in range(NUM_WARMUP):
+        step()
+    with listen() as collectives:
+        step()
+    profiles = [profiled_ms(step, collectives, place) for _ in range(NUM_PROFILED)]
+    steps_ms = time_steps(step, trainer.replica, place, rounds=rounds)
+    del trainer, step
     gc.collect()  # the bare collectives get the memory that the step had
     groups = grouped(collectives)
     bare_ms = time_bare([[collectives[i] for i in group] for group in groups], rounds, place)
@@ -175,71 +170,46 @@ def measure(
         samples[f"{row.what}_{row.kind}_{row.dtype}_bare_ms"] = taken
     sent_mb = sum(row.sent_mb for row in rows)
     predicted = sent(factors, place.world_size, place.device.type)
+    without = steps_ms.get("step_without_exchange")
+    exposed = overlapped_ms = None
+    blocking: list[float] = []
+    if without:
+        exposed = difference(steps_ms["step"], without)
+        hidden_ms = sum(row.bare_ms.median for row in rows if row.what in OVERLAPPED)
+        overlapped_ms = max(0.0, hidden_ms - max(0.0, exposed.value))
+        alone = [ms for row, ms in zip(rows, bare_ms, strict=True) if row.what not in OVERLAPPED]
+        blocking = [sum(each) for each in zip(*alone, strict=True)]
     exchange = result.MethodExchange(
         collectives=rows,
         sent_mb=sent_mb,
         predicted_sent_mb=sum(each.sent_bytes for each in predicted) / 1e6,
         sent_kb_per_image=sent_mb * 1e3 / factors.batch_size,
         step_ms=summarise(steps_ms["step"]),
-    )
-    without = steps_ms.get("step_without_exchange")
-    if not without:
-        return exchange, samples
-    exposed = difference(steps_ms["step"], without)
-    overlapping_ms = sum(row.bare_ms.median for row in rows if row.what in OVERLAPPED)
-    blocking = [
-        taken for row, taken in zip(rows, bare_ms, strict=True) if row.what not in OVERLAPPED
-    ]
-    waits = [sum(each) for each in zip(*blocking, strict=True)]
-    exchange = replace(
-        exchange,
-        step_without_exchange_ms=summarise(without),
+        step_without_exchange_ms=summarise(without) if without else None,
         exposed_ms=exposed,
-        overlapped_ms=max(0.0, overlapping_ms - max(0.0, exposed.value)),
-        blocking_ms=summarise(waits) if waits else None,
+        overlapped_ms=overlapped_ms,
+        blocking_ms=summarise(blocking) if blocking else None,
     )
     return exchange, samples
-
-
-def observe(
-    factors: Factors, place: Place, *, rounds: int
-) -> tuple[list[Collective], list[list[float | None]], dict[str, list[float]]]:
-    """The collectives of a step, their times in each of NUM_PROFILED steps, and the times of whole
-    steps (`time_steps`).
-    """
-    trainer = build(factors, place)
-    step = partial(trainer.train_step, repeat(batch_of(factors, place)))
-    for _ in range(NUM_WARMUP):
-        step()
-    with listen() as collectives:
-        step()
-    profiles = [profiled_ms(step, collectives, place) for _ in range(NUM_PROFILED)]
-    return collectives, profiles, time_steps(step, trainer.replica, place, rounds=rounds)
 
 
 def time_steps(
     step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of whole steps, of the slowest rank: as they are and, with DDP only, without
-    exchange, in turns.
-
-    Returns: "step", and "step_without_exchange".
+    """Milliseconds of whole steps, of the slowest rank: "step" and, with DDP only,
+    "step_without_exchange", in turns.
     """
-
-    def one(exchange: bool) -> None:
-        if isinstance(replica, DistributedDataParallel):
-            # Otherwise DDP would send buffers one step late, in the wrong kind of step.
-            replica.require_forward_param_sync = exchange
-        with synchronised(replica, last=exchange):
-            step()
-
-    sides = {"step": True}
+    taken: dict[str, list[float]] = {"step": []}
     if isinstance(replica, DistributedDataParallel):
-        sides["step_without_exchange"] = False
-    taken: dict[str, list[float]] = {name: [] for name in sides}
+        taken["step_without_exchange"] = []
     for number in range(rounds):
-        for name in sorted(sides, reverse=number % 2 == 0):
-            taken[name].append(timed_ms(partial(one, sides[name]), place))
+        for name in sorted(taken, reverse=number % 2 == 0):
+            exchange = name == "step"
+            if isinstance(replica, DistributedDataParallel):
+                # Otherwise DDP would send buffers one step late, in the wrong kind of step.
+                replica.require_forward_param_sync = exchange
+            with synchronised(replica, last=exchange):
+                taken[name].append(timed_ms(step, place))
     return {name: slowest(samples, place) for name, samples in taken.items()}
 
 
@@ -263,21 +233,21 @@ def _row(
     world_size: int,
 ) -> result.CollectiveCalls:
     """The metrics of a group of calls."""
-    size_mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
+    mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
     in_step = [
         sum(call_ms for call_ms in profile if call_ms is not None)
         for profile in profiles
         if None not in profile
     ]
     bare_summary = summarise(bare_ms)
-    algorithm_gb_s = size_mb / bare_summary.median
+    algorithm_gb_s = mb / bare_summary.median
     return result.CollectiveCalls(
         what=calls[0].what,
         kind=calls[0].kind,
         dtype=str(calls[0].dtype).removeprefix("torch."),
         count=len(calls),
         elements=[call.elements for call in calls],
-        mb=size_mb,
+        mb=mb,
         sent_mb=sum(call.sent_bytes(world_size) for call in calls) / 1e6,
         in_step_ms=summarise(in_step) if in_step else None,
         bare_ms=bare_summary,
@@ -301,30 +271,23 @@ def time_bare(
 
 
 def measure_link(rounds: int, place: Place) -> result.LinkFit:
-    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them
-    (`bench.arithmetic.exchanges.fit`).
-    """
-    sizes = [
+    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them."""
+    calls = [
         Collective("gradients", "all_reduce", elements, dtype=torch.float32)
         for elements in SWEEP_ELEMENTS
     ]
-    taken = [summarise(samples) for samples in time_bare([[size] for size in sizes], rounds, place)]
-    sizes_bytes = [size.payload_bytes for size in sizes]
-    latency_us, gb_s = fit(sizes_bytes, [ms.median for ms in taken], place.world_size)
-    rows = [
-        result.AllReduce(mb=size / 1e6, ms=ms) for size, ms in zip(sizes_bytes, taken, strict=True)
-    ]
+    taken = [summarise(samples) for samples in time_bare([[call] for call in calls], rounds, place)]
+    sizes = [call.payload_bytes for call in calls]
+    latency_us, gb_s = fit(sizes, [ms.median for ms in taken], place.world_size)
+    rows = [result.AllReduce(mb=size / 1e6, ms=ms) for size, ms in zip(sizes, taken, strict=True)]
     return result.LinkFit(latency_us=latency_us, gb_s=gb_s, all_reduce=rows)
 
 
-def _notes(config: Communication, place: Place) -> list[str]:
+def _notes(place: Place) -> list[str]:
     notes = [
-        "mb is the size of a step's calls as nccl-tests counts it; sent_mb is what leaves a rank "
-        "if each call runs round a ring",
         "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
         "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also "
-        "does not copy them into buckets; blocking_ms, the bare time of everything else, is "
-        "exposed too",
+        "does not copy them into buckets",
     ]
     if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
         notes.append(
@@ -334,9 +297,5 @@ def _notes(config: Communication, place: Place) -> list[str]:
         notes.append(
             "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each "
             "rank, and all need the cores that the step computes on"
-        )
-    if config.parallel == "fsdp":
-        notes.append(
-            "fsdp cannot compute without its exchange, so what is exposed was not measured"
         )
     return notes

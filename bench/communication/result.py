@@ -51,7 +51,7 @@ class CollectiveCalls:
 
     @property
     def label(self) -> str:
-        """What is sent and how: `gradients by all-reduce`."""
+        """`gradients by all-reduce`."""
         words = [self.what, self.kind.replace("_", "-")]
         return clipped(" by ".join(word for word in words if word), 40)
 
@@ -61,11 +61,10 @@ class MethodExchange:
     """What one rank sends in a step of one method, and how long the step waits for it.
 
     Attributes:
-        step_without_exchange_ms: time of a step that does the same work without exchanging
-            gradients and buffers. FSDP cannot do so, and lacks this field and those below.
+        step_without_exchange_ms: of a step that does the same work without exchanging gradients and
+            buffers. FSDP cannot do so, and lacks this field and those below.
         exposed_ms: step_ms less step_without_exchange_ms.
-        overlapped_ms: the part of the bare time of gradients and buffers that the backward pass
-            hides.
+        overlapped_ms: what the backward pass hides of the bare time of gradients and buffers.
         blocking_ms: the bare time of everything else, which nothing hides.
     """
 
@@ -124,9 +123,7 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]:
-    """MB that a rank sends in a step: one bar for each method, one piece for each kind of
-    collective.
-    """
+    """MB that a rank sends in a step, by method and kind of collective."""
     bars: dict[str, list[Part]] = {}
     for method in shown_methods(run.measured.methods):
         sums: dict[str, float] = {}
@@ -143,12 +140,11 @@ def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]
 
 
 def communication_tables(run: Run[Communication]) -> list[Table]:
-    """A step with and without the exchange, and every collective."""
     return [exchange_table(run), _collectives_table(run)]
 
 
 def exchange_table(run: Run[Communication], end: str = "") -> Table:
-    """A step with and without the exchange; `end` is the ending of its name."""
+    """A step with and without the exchange."""
     columns = [
         "Method",
         "Sent (MB)",

@@ -29,39 +29,23 @@ class Factors:
 
     The defaults are those of a training; the other values are what the reference release does for
     one of the methods, or what people ask about.
-
-    Attributes:
-        batch_size: images per device.
-        precision: fp32, bf16 (autocast) or fp16 (autocast and loss scaling).
-        attention: the image encoder's: PyTorch's fused attention (sdpa), or one that writes out
-            every attention matrix (naive).
-        checkpointing: compute each image block's activations again in the backward pass.
-        patch_drop_rate: fraction of the image encoder's patch tokens that are dropped.
-        range_augment: draw each image's brightness, contrast and noise on the device, as the
-            paper's recipes do.
-        compile: compile the transformer blocks.
-        optimizer: how AdamW goes through the parameters.
-        grad_norm: how the gradient's norm is taken before clipping; "loop" asks the device once per
-            parameter.
-        num_classes: size of CatLIP's vocabulary; the default is the paper's.
-        seed: of the weights and of the synthetic batch.
     """
 
     method: str = "catlip"
     model: str = "vit_b16"
     resolution: int = 224
-    batch_size: int = 256
-    precision: str = "bf16"
-    attention: Literal["sdpa", "naive"] = "sdpa"
-    checkpointing: bool = False
+    batch_size: int = 256  # images per device
+    precision: str = "bf16"  # fp32, bf16 (autocast) or fp16 (autocast and loss scaling)
+    attention: Literal["sdpa", "naive"] = "sdpa"  # naive writes out every attention matrix
+    checkpointing: bool = False  # compute each image block's activations again in the backward pass
     patch_drop_rate: float = 0.0
-    range_augment: bool = False
-    compile: bool = False
+    range_augment: bool = False  # as the paper's recipes do
+    compile: bool = False  # the transformer blocks
     optimizer: AdamWForm = "fused"
-    grad_norm: Literal["foreach", "loop"] = "foreach"
-    num_classes: int = 24_320
+    grad_norm: Literal["foreach", "loop"] = "foreach"  # loop asks the device once per parameter
+    num_classes: int = 24_320  # the paper's
     parallel: Parallel = "ddp"
-    seed: int = 0
+    seed: int = 0  # of the weights and of the synthetic batch
 
     def __post_init__(self) -> None:
         choose("method", self.method, dict.fromkeys(METHOD_NAMES))
@@ -89,12 +73,7 @@ class StepConfig:
 
 
 def factors_of(config: Any, method: str, **others: Any) -> Factors:
-    """The factors of a bench's config: each from the field of the same name; `others` take
-    precedence.
-
-    Raises: InputError, as Factors.
-    """
-    same = {
-        name: value for name, value in vars(config).items() if name in Factors.__dataclass_fields__
-    }
+    """The factors of a bench's config, each from the field of the same name unless in `others`."""
+    fields = Factors.__dataclass_fields__
+    same = {name: value for name, value in vars(config).items() if name in fields}
     return Factors(**same | {"method": method} | others)

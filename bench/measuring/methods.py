@@ -58,12 +58,8 @@ METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS}
 def build(
     method: str, model: str, resolution: int, num_classes: int, seed: int, **encoder: Any
 ) -> Objective:
-    """The objective `method` on the image encoder `model`; the same seed gives every method the
-    same encoder weights.
-
-    Args:
-        num_classes: number of classes of a method that needs labels; all are equally frequent.
-        encoder: options of `catlip.encoder.build_encoder`.
+    """The objective `method` on the image encoder `model`, with `encoder` as options of
+    `build_encoder`; the same seed gives every method the same encoder weights.
     """
     torch.manual_seed(seed)
     return METHODS[method].build(

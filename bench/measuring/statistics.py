@@ -14,9 +14,6 @@ SEED = 0
 
 
 def summarise(samples: Sequence[float]) -> Summary:
-    """Median, 5th and 95th percentile, coefficient of variation and count, in the unit of the
-    samples.
-    """
     values = np.asarray(samples, dtype=float)
     p5, median, p95 = np.percentile(values, [5, 50, 95])
     cv = values.std() / values.mean()
@@ -26,15 +23,14 @@ def summarise(samples: Sequence[float]) -> Summary:
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     """The ratio of two medians, with its 95 % bootstrap interval.
 
-    Args:
-        numerator, denominator: samples taken in turns, one of each per round; rounds are resampled
-            whole, so that what slowed the machine for a while slows both.
+    The samples were taken in turns, one of each per round; rounds are resampled whole, so that what
+    slowed the machine for a while slows both.
     """
     return _compare(np.divide, numerator, denominator)
 
 
 def difference(samples: Sequence[float], subtracted: Sequence[float]) -> Interval:
-    """As `ratio`, but the difference of the two medians, in the unit of the samples."""
+    """As `ratio`, but the difference of the two medians."""
     return _compare(np.subtract, samples, subtracted)
 
 
@@ -46,11 +42,8 @@ def _compare(operation: np.ufunc, first: Sequence[float], second: Sequence[float
 
 
 def share(counts: NDArray[np.int64], totals: NDArray[np.int64]) -> Interval:
-    """The sum of `counts` over the sum of `totals`, with its 95 % bootstrap interval over groups.
-
-    Args:
-        counts, totals: [groups]; the members of a group are not independent, so groups are
-            resampled whole.
+    """The sum of `counts` over the sum of `totals`, both [groups], with its 95 % bootstrap interval
+    over groups: the members of a group are not independent.
     """
     groups = np.random.default_rng(SEED).integers(len(totals), size=(RESAMPLES, len(totals)))
     return _interval(counts.sum() / totals.sum(), counts[groups].sum(1) / totals[groups].sum(1))

@@ -60,10 +60,9 @@ class Stopwatch:
 def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked) -> Trainer:
     """The trainer with these factors, at the beginning of a run by the default recipe.
 
-    Args:
-        mark: called with each of PHASES when it ends. The forward ends, and the loss begins, when
-            the last part of the objective that has parameters is done; it is called with "forward"
-            after the parts before it as well.
+    `mark` is called with each of PHASES when it ends. The forward ends, and the loss begins, when
+    the last part of the objective that has parameters is done; it is called with "forward" after
+    the parts before it as well.
     """
     objective = methods.build(
         factors.method,
@@ -117,8 +116,8 @@ def free_memory() -> None:
 
 
 def norm_by_loop(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The 2-norm of the gradient as the reference release takes it: one number fetched from the
-    device per parameter.
+    """The gradient's norm as the reference release takes it: one number fetched from the device
+    per parameter.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norms = [gradient.norm().item() for gradient in gradients]

@@ -10,7 +10,7 @@ space, and the part of the smaller one that overlaps.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,8 +54,8 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Peak:
-    """Memory of one step: the most bytes allocated; and on a GPU how many were reserved at most,
-    and how often the allocator had to try again.
+    """The most bytes allocated in one step; on a GPU also the most bytes reserved, and how often
+    the allocator had to try again.
     """
 
     allocated: int
@@ -67,7 +67,6 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
     """Measure every method at every batch size, and write the record.
 
     Returns: its path, the run, and notes for its reader.
-    Raises: InputError for what cannot be measured.
     """
     place = find_place(config.device)
     config = resolve(config, place)
@@ -81,9 +80,7 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
         largest = {m: _largest(config, m, place) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
             raise InputError(
-                f"{config.model}, {', '.join(config.methods)}, batch {min(batches)}: out of memory "
-                f"on {record.environment['device']}; the largest that fits can be found with "
-                "--largest"
+                f"{config.model}, batch {min(batches)}: out of memory; --largest finds what fits"
             )
         how = HOW[place.device.type]
         run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
@@ -91,17 +88,11 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
 
 
 def resolve(config: Memory, place: Place) -> Memory:
-    """The config with every default that depends on the device filled in.
-
-    Raises: InputError for what cannot be measured.
-    """
+    """The config with every default that depends on the device filled in."""
     if place.world_size > 1:
         raise InputError("bench.memory measures one process: start it without torchrun")
     if config.largest and not (place.device.type == "cuda" or config.budget_gib):
-        raise InputError(
-            "--largest on a CPU needs --budget-gib: trying must not use up memory that other "
-            "programs share"
-        )
+        raise InputError("--largest on a CPU needs --budget-gib: other programs share its memory")
     config = replace(config, precision=config.precision or PRECISION[place.device.type])
     steps = [factors_of(config, method, batch_size=1) for method in config.methods]
     usual = min(default_batch([step], place.device) for step in steps)
@@ -114,14 +105,10 @@ def budget_bytes(config: Memory, device: torch.device) -> float:
     """
     if config.budget_gib:
         return config.budget_gib * GIB
-    lines = Path("/proc/meminfo")
-    if device.type == "cuda" or not lines.exists():
+    if device.type == "cuda" or not Path("/proc/meminfo").exists():
         return math.inf
-    return next(
-        float(line.split()[1]) * 1024
-        for line in lines.read_text().splitlines()
-        if line.startswith("MemAvailable")
-    )
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
 def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, result.BatchMemory]:
@@ -130,14 +117,9 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
     """
     batches = {size: result.BatchMemory(methods={}) for size in config.batch_sizes}
     runs = list(itertools.product(config.batch_sizes, config.methods))
-    repeats, tried = True, 0
-    for size, method in progress(
-        in_time(runs),
-        desc=f"memory {config.model}",
-        total=len(runs),
-        unit="run",
-        disable=config.quiet,
-    ):
+    tried = 0
+    rounds = in_time(runs)
+    for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
         factors = factors_of(config, method, batch_size=size)
         predicted = predict(factors, place.device.type)
@@ -151,17 +133,13 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
             measured=parts, predicted=predicted, retries=retries
         )
         record.samples[f"{method}_b{size}_peak_bytes"] = [peak.allocated for peak in peaks]
-        repeats &= len({peak.allocated for peak in peaks}) == 1
         if retries:
-            record.notes.append(
-                f"{method} at batch {size}: the allocator freed its cache to go on, so steps there "
-                "are slow"
-            )
+            slow = "the allocator freed its cache to go on, so steps there are slow"
+            record.notes.append(f"{method} at batch {size}: {slow}")
         record.save()
     if tried < len(runs):
         record.notes.append(f"out of time after {tried} of {len(runs)} measurements")
-    same = "the same in each of two steps" if repeats else "the greater of two steps, which differ"
-    record.notes.append(f"memory is not random: peaks are {same}, so there is no interval")
+    record.notes.append("memory is not random: the greater peak of two steps, without an interval")
     first, *others = config.methods
     for batch in batches.values():
         for method in others:
@@ -177,11 +155,11 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
 def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[Peak]] | None:
     """`measure`, or None if a step does not fit; what the step held is free again.
 
-    On a CPU, a step that is predicted not to fit `budget` (bytes) is not tried: a machine without
-    free memory stops answering.
+    On a CPU, a step that is predicted not to fit is not tried: a machine without free memory stops
+    answering.
     """
     measured = None
-    if _may_fit(factors, place, budget):
+    if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
         with suppress(torch.OutOfMemoryError):
             measured = measure(factors, place)
     free_memory()  # after the block above: until its end, the error's frames hold their tensors
@@ -189,10 +167,7 @@ def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts,
 
 
 def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[Peak]]:
-    """A step's peak and parts, and the peak of each repetition.
-
-    Raises: torch.OutOfMemoryError.
-    """
+    """A step's peak and parts, and the peak of each repetition."""
     trainer, batch = build(factors, place), batch_of(factors, place)
     for _ in range(NUM_WARMUP):
         trainer.train_step(iter([batch]))
@@ -226,16 +201,15 @@ def _parts(
     """
     stays = state["parameters"] + state["optimizer"] + state["average"]
     other = peak - (stays + max(state["gradients"], sum(activations.values())))
+    parts = {name: state[name] for name in ("parameters", "gradients", "optimizer", "average")}
+    parts |= {
+        "activations_image": activations["image_encoder"],
+        "activations_text": activations["text_tower"],
+        "activations_logits": activations["logits"],
+        "other": other,
+    }
     return MemoryParts(
-        peak_gib=peak / GIB,
-        parameters_gib=state["parameters"] / GIB,
-        gradients_gib=state["gradients"] / GIB,
-        optimizer_gib=state["optimizer"] / GIB,
-        average_gib=state["average"] / GIB,
-        activations_image_gib=activations["image_encoder"] / GIB,
-        activations_text_gib=activations["text_tower"] / GIB,
-        activations_logits_gib=activations["logits"] / GIB,
-        other_gib=other / GIB,
+        peak_gib=peak / GIB, **{f"{name}_gib": size / GIB for name, size in parts.items()}
     )
 
 
@@ -257,15 +231,12 @@ def peak_of(trainer: Trainer, batch: Batch) -> Peak:
     )
 
 
-def state_of(trainer: Trainer) -> Iterator[Tensor]:
-    """Every tensor that a step finds when it begins: weights, the last gradients, optimizer,
-    average.
-    """
-    yield from trainer.objective.parameters()
-    yield from trainer.objective.buffers()
-    yield from (p.grad for p in trainer.objective.parameters() if p.grad is not None)
-    yield from moments_of(trainer)
-    yield from trainer.weights().values()
+def state_of(trainer: Trainer) -> list[Tensor]:
+    """Every tensor that a step finds when it begins."""
+    parameters = list(trainer.objective.parameters())
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    kept = [*trainer.objective.buffers(), *moments_of(trainer), *trainer.weights().values()]
+    return parameters + gradients + kept
 
 
 def moments_of(trainer: Trainer) -> list[Tensor]:
@@ -273,58 +244,26 @@ def moments_of(trainer: Trainer) -> list[Tensor]:
     return [tensor for state in trainer.optimizer.state.values() for tensor in state.values()]
 
 
-def _may_fit(factors: Factors, place: Place, budget: float) -> bool:
-    return place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget
-
-
 def _largest(config: Memory, method: str, place: Place) -> result.LargestBatch:
-    """The largest batch that fits, found by trying, and as predicted; from 8 images on, only
-    multiples of 8 are tried.
-    """
-    factors = factors_of(config, method, batch_size=1)
+    """The largest batch that fits, found by trying, and as predicted."""
     budget = budget_bytes(config, place.device)
     room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
 
-    def is_predicted_to_fit(size: int) -> bool:
-        step = replace(factors, batch_size=size)
+    def is_predicted_to_fit(images: int) -> bool:
+        step = factors_of(config, method, batch_size=images)
         return peak_bytes(step, device_type=place.device.type) <= room
 
+    def fits(images: int) -> bool:
+        return attempt(factors_of(config, method, batch_size=images), place, budget) is not None
+
     predicted = largest_batch(is_predicted_to_fit)
-    largest = largest_batch(fitter(factors, place, budget), start=predicted, multiple=MULTIPLE)
+    largest = largest_batch(fits, start=predicted, multiple=MULTIPLE)
     return result.LargestBatch(images=largest, predicted=predicted)
 
 
-def fitter(factors: Factors, place: Place, budget: float) -> Callable[[int], bool]:
-    """A function that tells whether a step of so many images fits. It tries on one trainer, with
-    the caution of `attempt`.
-
-    Args:
-        factors: those of the step; the batch size is ignored.
-    """
-    trainer = build(factors, place)
-    with suppress(torch.OutOfMemoryError):  # if one image does not fit, no batch does
-        trainer.train_step(iter([batch_of(replace(factors, batch_size=1), place)]))
-
-    def fits(images: int) -> bool:
-        step, peak = replace(factors, batch_size=images), math.inf
-        if _may_fit(step, place, budget):
-            with suppress(torch.OutOfMemoryError):
-                peak = peak_of(trainer, batch_of(step, place)).allocated
-        trainer.optimizer.zero_grad(set_to_none=True)
-        free_memory()
-        return peak <= budget and not math.isinf(peak)
-
-    return fits
-
-
 def largest_batch(fits: Callable[[int], bool], start: int = 1, multiple: int = 1) -> int:
-    """The largest batch that fits, found by growing steps away from `start` and then halving the
-    gap; 0 if not even one image fits.
-
-    Args:
-        fits: whether a batch of so many images does; if one does not fit, no larger one may.
-        start: a guess; the better it is, the fewer batches are tried.
-        multiple: only its multiples are tried, unless none of them fits.
+    """The largest batch that fits, by growing steps away from the guess `start` and then halving
+    the gap; 0 if not even one image fits. Only multiples are tried, unless none of them fits.
     """
     stride, start = multiple, max(multiple, start // multiple * multiple)
     if fits(start):

@@ -23,7 +23,6 @@ WORDS = (
     "themselves outside of tensors."
 )
 Curve = list[tuple[int, float]]  # batch, GiB
-Parts = dict[str, float | None]  # what the memory is for -> GiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +42,14 @@ class MemoryParts:
 
     @property
     def activations_gib(self) -> float:
-        """The activations of images, of text and of logits together."""
         return self.activations_image_gib + self.activations_text_gib + self.activations_logits_gib
 
     @property
-    def named(self) -> Parts:
-        """The parts, without the peak, by their names for readers."""
+    def named(self) -> dict[str, float | None]:
+        """All of it by its names for readers."""
         return {
+            "peak of the step": self.peak_gib,
+            "reserved by the allocator": self.reserved_gib,
             "weights": self.parameters_gib,
             "gradients": self.gradients_gib,
             "optimizer state": self.optimizer_gib,
@@ -59,12 +59,6 @@ class MemoryParts:
             "logits": self.activations_logits_gib,
             "other": self.other_gib,
         }
-
-    @property
-    def whole(self) -> Parts:
-        """The peak and what the allocator reserved, then the parts."""
-        whole = {"peak of the step": self.peak_gib, "reserved by the allocator": self.reserved_gib}
-        return whole | self.named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +135,12 @@ class Memory(StepKind):
 
     def largest_batch(self, method: str) -> LargestBatch | None:
         """The largest batch that fits; in older records, from the first batch size that has it."""
-        if method in self.largest:
-            return self.largest[method]
         for batch in self.by_size.values():
             memory = batch.methods.get(method)
             if memory and memory.largest_batch is not None:
                 guess = memory.largest_batch_predicted or 0
                 return LargestBatch(images=memory.largest_batch, predicted=guess)
-        return None
+        return self.largest.get(method)
 
 
 def section(main: Setting | None, records: Records) -> Section:
@@ -158,8 +150,8 @@ def section(main: Setting | None, records: Records) -> Section:
         key=lambda run: architecture(run.setup.model) not in ENCODERS,
     )
     blocks: list[Block] = []
-    for run in runs[:1]:
-        blocks = [*side_by_side(memory_figures(run)), *memory_tables(run)]
+    if runs:
+        blocks = [*side_by_side(memory_figures(runs[0])), *memory_tables(runs[0])]
     blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
     return Section("memory", "Memory", [Text(WORDS), *blocks])
 
@@ -213,7 +205,6 @@ def _draw_curves(axes: "Axes", curves: dict[str, Curve], predicted: dict[str, Cu
 
 
 def memory_tables(run: Run[Memory]) -> list[Table]:
-    """The peak at every batch size, and the parts at the largest batch."""
     return [_peaks_table(run), _parts_table(run)] if run.measured.methods else []
 
 
@@ -281,11 +272,11 @@ def _parts_table(run: Run[Memory]) -> Table:
     size, batch = list(measured.by_size.items())[-1]
     columns = ["Part", *(f"{name_of(method)} (GiB)" for method in measured.methods)]
     memories = [batch.methods.get(method) for method in measured.methods]
-    both = [(m.measured.whole, m.predicted.whole) if m else ({}, {}) for m in memories]
+    both = [(m.measured.named, m.predicted.named) if m else ({}, {}) for m in memories]
     rows = []
     for name in dict.fromkeys(name for parts, _ in both for name in parts):
         cells = [
-            _both(parts.get(name), predicted.get(name), run.anchor) for parts, predicted in both
+            _both(found.get(name), predicted.get(name), run.anchor) for found, predicted in both
         ]
         rows.append([Cell(name.capitalize()), *cells])
     title = f"Memory by part at {size:,} images, {step_description(run)}"

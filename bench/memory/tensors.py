@@ -21,16 +21,12 @@ REST = "logits"  # heads, embeddings, logits and targets
 
 
 class LiveStorage(TorchDispatchMode):
-    """Counts what is alive while it is entered.
+    """Counts the bytes of what is alive while it is entered, now and at most; `held` are tensors
+    that exist already.
 
     Each operator's results are counted by storage, so that views count once, from when they are
     made until nothing refers to them. The work space of a running kernel, and what the system's
     allocator keeps, are not counted.
-
-    Args:
-        held: tensors that exist already, to be counted too.
-    Attributes:
-        bytes, peak_bytes: now, and at most so far.
     """
 
     def __init__(self, held: Iterable[Tensor] = ()):
@@ -63,11 +59,7 @@ class LiveStorage(TorchDispatchMode):
 
 class SavedTensors(saved_tensors_hooks):
     """While entered, notes each storage that autograd saves, once, for the part that saves it
-    first.
-
-    Args:
-        objective: its members in TOWERS are parts; everything else that it does is REST.
-        apart: storages that are not counted: of parameters, buffers and the batch.
+    first: a member of `objective` in TOWERS, or else REST. The storages in `apart` are not counted.
     """
 
     def __init__(self, objective: nn.Module, apart: set[int]):
@@ -78,10 +70,9 @@ class SavedTensors(saved_tensors_hooks):
         for member, part in TOWERS.items():
             if hasattr(objective, member):
                 tower = objective.get_submodule(member)
-                self._handles.append(
-                    tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part))
-                )
-                self._handles.append(tower.register_forward_hook(lambda *_: self._enter(REST)))
+                before = tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part))
+                after = tower.register_forward_hook(lambda *_: self._enter(REST))
+                self._handles += [before, after]
 
     def bytes(self) -> dict[str, int]:
         """Bytes of what is still kept, by part."""
@@ -110,9 +101,7 @@ class SavedTensors(saved_tensors_hooks):
 
 
 def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
-    """What one forward pass keeps: bytes of distinct storages by part, without parameters, buffers
-    and the batch.
-    """
+    """Bytes of what one forward pass keeps, by part, without parameters, buffers and the batch."""
     objective = trainer.objective
     known = [*objective.parameters(), *objective.buffers(), *tensors_of(batch)]
     saved = SavedTensors(objective, {tensor.untyped_storage()._cdata for tensor in known})

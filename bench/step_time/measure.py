@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,29 +48,19 @@ class Timed:
     """What was measured of one method.
 
     Attributes:
-        steps: for each timed step, the milliseconds of each of PARTS.
-        first_ms: milliseconds of the very first step, in which kernels are chosen or compiled.
-        parameters: how many parameters are trained.
+        ms: each of PARTS, and "total" -> its milliseconds in each timed step.
+        first_ms: of the very first step, in which kernels are chosen or compiled.
         joules: energy of as many further steps, by the part of the machine that used it.
     """
 
-    steps: list[dict[str, float]]
+    ms: dict[str, list[float]]
     first_ms: float
     parameters: int
     joules: dict[str, float]
 
-    def part(self, name: str) -> list[float]:
-        """Milliseconds of that part in each step; of "total", of the whole step."""
-        if name == "total":
-            return [sum(step.values()) for step in self.steps]
-        return [step[name] for step in self.steps]
-
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
-    """The config with every default that depends on the device filled in.
-
-    Raises: InputError for an unknown name.
-    """
+    """The config with every default that depends on the device filled in."""
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
@@ -81,11 +72,9 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 
 
 def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
-    """Measure one way and write the record; [] in ranks that do not write. Raises: InputError."""
+    """Measure one way and write the record; [] in ranks that do not write."""
     if config.compile:
-        from torch._inductor import (
-            config as inductor,  # loads triton, which eager steps do not need
-        )
+        from torch._inductor import config as inductor  # slow: loads triton
 
         # Otherwise what an earlier run compiled costs nothing, and its first step is no measure.
         inductor.force_disable_caches = True
@@ -99,28 +88,24 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
         try:
             timed = take_steps(config, place)
         except torch.OutOfMemoryError:
-            size = f"{config.model}, batch {config.batch_size}, {config.precision}"
             raise InputError(
-                f"{size}: out of memory; set --batch-size (bench.memory --largest finds the "
-                "largest)"
+                f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
+                "(bench.memory --largest finds the largest)"
             ) from None
         record.shown_as = shown(config.methods)
         record.samples = {
-            f"{method}_{part}_ms": each.part(part)
+            f"{method}_{part}_ms": ms
             for method, each in timed.items()
-            for part in (*PARTS, "total")
+            for part, ms in each.ms.items()
         }
         record.notes = _notes(config, place)
-        if (count := len(timed[config.methods[0]].steps)) < config.num_steps:
+        if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
         return [record.measured(_summary(config, timed, ceiling, ranks=place.world_size))]
 
 
 def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
-    """Take the steps of all methods, in turns. Returns: method -> what was measured.
-
-    The marks are read at the end, so that a GPU never waits for the bench to read them.
-    """
+    """Take the steps of all methods, in turns."""
     watch = Stopwatch(place.device)
     factors = {method: factors_of(config, method) for method in config.methods}
     trainers = {method: build(each, place, watch.mark) for method, each in factors.items()}
@@ -143,34 +128,31 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
     stream = marked()
     barrier()
     watch.mark()
-    for _ in progress(
-        in_time(range(rounds)),
-        desc=f"step_time {config.model}",
-        total=rounds,
-        unit="round",
-        disable=config.quiet or not place.is_main,
-    ):
+    hidden = config.quiet or not place.is_main
+    for _ in progress(in_time(range(rounds)), desc="step_time", total=rounds, disable=hidden):
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
-    steps = steps_ms(watch.laps_ms())
+    steps = steps_ms(watch.laps_ms())  # read at the end, so that a GPU never waits for the bench
     taken = len(steps) // len(trainers)
     if taken == 1:
         raise InputError("out of time after the first round")
     steps_to_time = steps[min(num_warmup, taken - 1) * len(trainers) :]
-    return {
-        method: Timed(
-            steps=steps_to_time[i :: len(trainers)],
+    timed = {}
+    for i, (method, trainer) in enumerate(trainers.items()):
+        method_steps = steps_to_time[i :: len(trainers)]
+        ms = {part: [step[part] for step in method_steps] for part in PARTS}
+        timed[method] = Timed(
+            ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
             joules=joules_of(trainer, factors[method], config.num_steps) if taken == rounds else {},
         )
-        for i, (method, trainer) in enumerate(trainers.items())
-    }
+    return timed
 
 
 def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each of PARTS, one dictionary per step; a step ends with its optimizer."""
+    """Milliseconds of each of PARTS for each step; a step ends with its optimizer."""
     steps = [dict.fromkeys(PARTS, 0.0)]
     for part, ms in laps:
         steps[-1][part] += ms
@@ -180,8 +162,8 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
 
 
 def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
-    """Joules that `num_steps` steps of one method alone use: counters are too slow for single
-    steps. Empty without a counter, or with several ranks.
+    """Joules of further steps of one method alone: counters are too slow for single steps. Empty
+    without a counter, or with several ranks.
     """
     meter = EnergyMeter()
     if not meter.joules() or trainer.place.world_size > 1:
@@ -193,8 +175,8 @@ def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, f
 
 
 def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
-    """What the device reaches in large matrix products, with its spread, and what its datasheet
-    promises, where that is known: the two rates that MFU is a fraction of.
+    """What the device reaches in large matrix products, and what its datasheet promises: the two
+    rates that MFU is a fraction of.
     """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return result.Ceiling(
@@ -204,31 +186,19 @@ def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
     )
 
 
-class EvenLabels:
-    """The same few classes for every sample: what labels cost a step does not depend on which
-    labels they are.
-    """
-
-    def __init__(self, num_classes: int):
-        apart = num_classes // LABELS_PER_CAPTION
-        self.classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * apart
-
-    def __call__(
-        self, captions: Sequence[tuple[Shard, int, int]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Values [3 n] and offsets [n + 1] of n captions."""
-        values = np.tile(self.classes, len(captions))
-        return values, np.arange(0, len(values) + 1, len(self.classes), dtype=np.int64)
+def even_labels(
+    captions: Sequence[tuple[Shard, int, int]], num_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Values and offsets of the same few classes for every caption; which they are is no cost."""
+    classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (num_classes // LABELS_PER_CAPTION)
+    offsets = np.arange(len(captions) + 1, dtype=np.int64) * LABELS_PER_CAPTION
+    return np.tile(classes, len(captions)), offsets
 
 
 def real_batches(
     shards: str, factors: Factors, place: Place, count: int, workers: int
 ) -> Iterator[Batch]:
-    """`count` batches of this rank from shards, by the project's loader, with everything that any
-    method may need.
-
-    Raises: InputError when there are no shards, or too many of their samples cannot be read.
-    """
+    """`count` batches of this rank from shards, with everything that any method may need."""
     opened = open_shards(expand(shards), quiet=True)
     sizes = [ImageSize(factors.resolution, factors.batch_size)]
     data = DataPath(
@@ -239,7 +209,7 @@ def real_batches(
         seed=factors.seed,
         rank=place.rank,
         world_size=place.world_size,
-        labels=EvenLabels(factors.num_classes),
+        labels=partial(even_labels, num_classes=factors.num_classes),
         tokenize=CaptionTokenizer(text_tower(factors.model).context),
     )
     return data.batches(0, workers, pin_memory=place.device.type == "cuda")
@@ -249,22 +219,18 @@ def _summary(
     config: StepTime, timed: dict[str, Timed], ceiling: result.Ceiling, *, ranks: int
 ) -> result.StepTime:
     first, *others = config.methods
-    totals = {method: each.part("total") for method, each in timed.items()}
+    totals = {method: each.ms["total"] for method, each in timed.items()}
     flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
     methods = {}
     for method, each in timed.items():
-        total_ms = summarise(totals[method])
-        images_per_s = config.batch_size * ranks / total_ms.median * 1e3
-        tflops, promised = flops[method] / total_ms.median / 1e9, ceiling.datasheet_tflops
+        summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items()}
+        step_ms, promised = summaries["total_ms"].median, ceiling.datasheet_tflops
+        images_per_s = config.batch_size * ranks / step_ms * 1e3
+        tflops = flops[method] / step_ms / 1e9
         methods[method] = result.MethodSteps(
             parameters=each.parameters,
             first_ms=each.first_ms,
-            total_ms=total_ms,
-            data_wait_ms=summarise(each.part("data_wait")),
-            forward_ms=summarise(each.part("forward")),
-            loss_ms=summarise(each.part("loss")),
-            backward_ms=summarise(each.part("backward")),
-            optimizer_ms=summarise(each.part("optimizer")),
+            **summaries,
             images_per_s=images_per_s,
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
@@ -285,9 +251,7 @@ def _summary(
 
 
 def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
-    """Method -> seconds that the first compiled step took beyond the first eager one; empty if not
-    both ways were timed.
-    """
+    """Method -> seconds that the first compiled step took beyond the first eager one."""
     if len(runs) < 2:
         return {}
     eager, compiled = (run.measured.methods for run in runs)
@@ -301,17 +265,9 @@ def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
 def _notes(config: StepTime, place: Place) -> list[str]:
     notes = ["one synthetic batch stays on the device: no data loading"]
     if config.data:
-        notes = [
-            "one loader makes labels and tokens for all methods, and the method that steps next "
-            "takes its next batch"
-        ]
-    if place.world_size == 1:
-        notes.append("one process: no communication between devices")
-    elif place.device.type == "cpu":
-        notes.append(
-            f"{place.world_size} processes share one machine's cores, so this does not measure "
-            "several machines"
-        )
+        notes = ["one loader makes labels and tokens for all methods, whichever steps next"]
+    if place.world_size > 1 and place.device.type == "cpu":
+        notes.append(f"{place.world_size} processes share one machine's cores")
     return notes
 
 

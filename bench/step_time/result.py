@@ -9,7 +9,6 @@ from typing import TypeVar
 from bench.step_time.steps import (
     CPU_CAUTION,
     StepKind,
-    median_cell,
     percent_cell,
     shown_methods,
     step_description,
@@ -77,7 +76,6 @@ class MethodSteps:
 
     @property
     def parts(self) -> dict[str, Summary | None]:
-        """The parts of a step, in the order in which they happen."""
         return {
             "waiting for data": self.data_wait_ms,
             "forward": self.forward_ms,
@@ -124,7 +122,7 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:
-    """Where the time of a step goes, for each method; none if no method has valid times."""
+    """Where the time of a step goes, for each method with valid times."""
     bars: dict[str, list[Part]] = {}
     for method in shown_methods(run.measured.methods):
         steps = run.measured.methods[method]
@@ -144,12 +142,7 @@ def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]
 
 
 def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
-    """Two tables of runs on one device, the parts of a step and the rates, each with one row per
-    run and method.
-
-    Args:
-        end: ending of the tables' names.
-    """
+    """The parts of a step and the rates of runs on one device, a row for each run and method."""
     return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
 
 
@@ -179,14 +172,14 @@ def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
     title = f"Time of one training step on {runs[0].where}"
     rows = []
     for run, method, steps, head in _rows(runs):
-        medians = [median_cell(steps.parts[part], run.anchor) for part in parts]
+        medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
         flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
         rows.append(
             [
                 *head,
                 number_cell(steps.parameters / 1e6, 1, run.anchor),
                 summary_cell(steps.total_ms, run.anchor),
-                *medians,
+                *(number_cell(median, None, run.anchor) for median in medians),
                 step_ratio_cell(run, method),
                 times_cell(flops_ratio, run.anchor),
             ]
@@ -231,9 +224,7 @@ def _rows(
 
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
-    """The ratio of step times with its interval; 1 for the method that the others are divided by; a
-    dash for a method that was not timed.
-    """
+    """The ratio of step times with its interval; 1 for the method that others are divided by."""
     measured = run.measured
     if method not in measured.methods:
         return Cell()
@@ -252,20 +243,18 @@ def _by_numerator(ratios: dict[str, T]) -> dict[str, T]:
 
 
 def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
-    reached = ceiling.tflops.median if ceiling else None
-    promised = ceiling.datasheet_tflops if ceiling else None
+    reached = f"of {shown(ceiling.tflops.median)} TFLOP/s" if ceiling else ""
+    promised = ""
+    if ceiling and ceiling.datasheet_tflops is not None:
+        promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
     joules = steps.joules_per_1000_images
     by_part = ", ".join(f"{part} {shown(used)}" for part, used in joules.items())
     energy = number_cell(sum(joules.values()), None, anchor, small=by_part)
     return [
         number_cell(steps.images_per_s, None, anchor),
         number_cell(steps.tflops, None, anchor),
-        percent_cell(steps.mfu, anchor, _of(reached)),
-        percent_cell(steps.mfu_datasheet, anchor, _of(promised)),
+        percent_cell(steps.mfu, anchor, reached),
+        percent_cell(steps.mfu_datasheet, anchor, promised),
         number_cell(steps.device_hours, None, anchor),
         energy if joules else Cell("not measured"),
     ]
-
-
-def _of(tflops: float | None) -> str:
-    return "" if tflops is None else f"of {shown(tflops)} TFLOP/s"

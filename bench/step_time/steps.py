@@ -1,12 +1,10 @@
-"""What the kinds that measure training steps share: how a step is described, and which methods are
-shown.
-"""
+"""How the kinds that measure training steps describe a step, and which methods they show."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from catlip.method_style import ordered
-from catlip.results.kind import Kind, Summary
+from catlip.results.kind import Kind
 from catlip.results.run import Run
 from catlip.table import Cell, clipped, number_cell
 
@@ -33,45 +31,31 @@ def step_description(run: Run[StepKind]) -> str:
 
 def what_was_timed(run: Run[StepKind]) -> str:
     """As `step_description`, without the device."""
-    setup, torch = run.setup, run.machine.packages.get("torch", "").partition("+")[0]
-    words = [
-        clipped(setup.model or run.name, 40),
-        f"batch {setup.batch_size}" if setup.batch_size is not None else "",
-        *_options(run),
-        clipped(setup.precision, 12) if setup.precision else "",
-        f"torch {clipped(torch, 24)}" if torch else "",
-    ]
-    return ", ".join(word for word in words if word)
-
-
-def _options(run: Run[StepKind]) -> list[str]:
-    """The attention of a step, whether it was compiled, and everything unusual about it."""
     setup, ranks = run.setup, run.measured.world_size or 1
+    torch = run.machine.packages.get("torch", "").partition("+")[0]
     # A waterfall changes both the attention and whether blocks are compiled.
     kernel, changes = run.machine.attention, run.measured.kind == "waterfall"
-    of_kernel = bool(kernel) and setup.attention != "naive" and not changes
-    options = {
+    words = {
+        clipped(setup.model or run.name, 40): True,
+        f"batch {setup.batch_size}": setup.batch_size is not None,
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
         "naive attention": setup.attention == "naive",
-        f"{clipped(kernel, 24)} attention": of_kernel,
+        f"{clipped(kernel, 24)} attention": kernel and setup.attention != "naive" and not changes,
         "checkpointing": setup.checkpointing,
         f"{setup.patch_drop_rate:.0%} of patches dropped": setup.patch_drop_rate > 0,
         "compiled" if setup.compile else "eager": not changes,
         "deterministic kernels": setup.deterministic,
-        "with data loading": bool(setup.data),
+        "with data loading": setup.data,
         f"{ranks} ranks": ranks > 1,
+        clipped(setup.precision, 12): setup.precision,
+        f"torch {clipped(torch, 24)}": torch,
     }
-    return [words for words, given in options.items() if given]
+    return ", ".join(word for word, given in words.items() if given)
 
 
 def shown_methods(methods: Iterable[str]) -> list[str]:
     """The first MAX_METHODS methods, in the order that all tables have."""
     return ordered(methods)[:MAX_METHODS]
-
-
-def median_cell(summary: Summary | None, anchor: str) -> Cell:
-    """The median, without percentiles."""
-    return number_cell(None if summary is None else summary.median, None, anchor)
 
 
 def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:

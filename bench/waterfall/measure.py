@@ -8,9 +8,9 @@ explain none of the ratio, but show what a step of either method costs without t
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ import torch
 
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.arithmetic.memory import images_that_fit
-from bench.data_path.measure import shipped_photographs
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
 from bench.waterfall import result
-from bench.waterfall.__main__ import Order, Waterfall
+from bench.waterfall.__main__ import Waterfall
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
-from catlip.data.augment import draws_at, random_crop
 from catlip.data.sampler import ImageSize
 from catlip.program.progress import Bar, progress
 from catlip.recipes.pretrain import CATLIP, CLIP, Recipe
@@ -41,6 +39,7 @@ RESOLUTION = CLIP[RELEASE].resolution
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
+NO_CROP = "on the host, not in the step: bench.data_path times crops"
 NOTES = (
     "a pair of variants is timed in turns in one process; a round is one training step at each "
     "image size of the sampler",
@@ -64,42 +63,32 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
     name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
-    run_changes = sum(not change.not_run for change in (*release, *further))
-    hidden = config.quiet or not place.is_main
+    to_run = sum(not change.not_run for change in (*release, *further))
     with (
         record if place.is_main else nullcontext(),
         progress(
-            total=2 + len(config.orders) * run_changes,
+            total=2 + len(config.orders) * to_run,
             desc="waterfall",
             unit="pair",
-            disable=hidden,
+            disable=config.quiet or not place.is_main,
         ) as bar,
     ):
-        timer = PairTimer(config.num_rounds, place, bar, save=record.save)
-        record.samples = timer.samples
-        of_release = timer.way("release", start, release, config.orders)
-        of_further = timer.way("further", apply_all(start, release), further, config.orders)
-        crop = crop_entry(config.num_rounds)
-        for steps in of_release.orders.values():
-            steps.append(crop)
         record.notes += NOTES
+        timer = PairTimer(config, place, record, bar)
         run = record.measured(
             result.Waterfall(
                 world_size=place.world_size,
                 published_ratio=PUBLISHED_RATIO,
                 unit="ms_per_image",
-                release=of_release,
-                further=of_further,
+                release=timer.way("release", start, release),
+                further=timer.way("further", apply_all(start, release), further),
             )
         )
     return record.path, run, place
 
 
 def resolve(config: Waterfall, device: torch.device) -> Waterfall:
-    """The config with every default that depends on the device filled in.
-
-    Raises: InputError for an unknown encoder.
-    """
+    """The config with every default that depends on the device filled in."""
     gpu = device.type == "cuda"
     model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
     choose("encoder", model, ENCODERS)
@@ -122,10 +111,8 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: the factors of a step, and the recipe whose image sizes it draws.
-
-    Attributes:
-        num_sizes: how many of the sizes are used, evenly spaced; 0 for all.
+    """A way to train: the factors of a step, and the recipe of whose image sizes it uses
+    `num_sizes`, evenly spaced; 0 for all.
     """
 
     step: Factors
@@ -151,16 +138,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Change:
-    """One factor, and what it is before and after.
-
-    Attributes:
-        field: the field of Factors that changes; "sampler" for the sampler.
-        not_run: why it cannot be timed here, if so.
+    """One factor, before and after: a field of Factors, or the sampler. `not_run` says why it
+    cannot be timed here, if so.
     """
 
     factor: str
     field: str
-    _: KW_ONLY
     before: Any
     after: Any
     not_run: str = ""
@@ -202,19 +185,15 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
     clip, catlip = CLIP[RELEASE], CATLIP[RELEASE]
     few, many = SAMPLERS
     images = batch_size * catlip.micro_batch // clip.micro_batch
-    no_fp16 = "" if gpu else NO_FP16
+    precision, no_fp16 = (clip.precision, catlip.precision), "" if gpu else NO_FP16
+    crops = f"{clip.crop_scale[0]} to 1", f"{catlip.crop_scale[0]} to 1, flips"
     return [
-        Change("attention", "attention", before=clip.attention, after=catlip.attention),
-        Change(
-            "precision",
-            "precision",
-            before=clip.precision,
-            after=catlip.precision,
-            not_run=no_fp16,
-        ),
-        Change("image sizes", "sampler", before=few, after=many),
-        Change("images per device", "batch_size", before=batch_size, after=images),
-        Change("method", "method", before="clip", after="catlip_dense"),
+        Change("attention", "attention", clip.attention, catlip.attention),
+        Change("precision", "precision", *precision, not_run=no_fp16),
+        Change("image sizes", "sampler", few, many),
+        Change("images per device", "batch_size", batch_size, images),
+        Change("method", "method", "clip", "catlip_dense"),
+        Change("crop", "", *crops, not_run=NO_CROP),
     ]
 
 
@@ -222,11 +201,11 @@ def further_changes(compile: bool) -> list[Change]:
     """What neither release does, and both could; of them, only the target is CatLIP's alone."""
     no_compile = "" if compile else NO_COMPILE
     return [
-        Change("gradient norm", "grad_norm", before="loop", after="foreach"),
-        Change("optimizer", "optimizer", before="foreach", after="fused"),
-        Change("target", "method", before="catlip_dense", after="catlip"),
-        Change("checkpointing", "checkpointing", before=True, after=False),
-        Change("compile", "compile", before=False, after=True, not_run=no_compile),
+        Change("gradient norm", "grad_norm", "loop", "foreach"),
+        Change("optimizer", "optimizer", "foreach", "fused"),
+        Change("target", "method", "catlip_dense", "catlip"),
+        Change("checkpointing", "checkpointing", True, False),
+        Change("compile", "compile", False, True, not_run=no_compile),
     ]
 
 
@@ -245,45 +224,28 @@ def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
 
 
 class PairTimer:
-    """Times pairs of variants, and keeps every sample.
+    """Times pairs of variants; the record gets every sample, ms per image of each round."""
 
-    Args:
-        save: called after each pair, when its samples are there.
-    Attributes:
-        samples: name of the pair -> ms per image of each round, as the record has it.
-    """
-
-    def __init__(
-        self, num_rounds: int, place: Place, bar: Bar, save: Callable[[], object] = lambda: None
-    ):
-        self.num_rounds, self.place, self.bar, self.save = num_rounds, place, bar, save
-        self.samples: dict[str, list[float]] = {}
+    def __init__(self, config: Waterfall, place: Place, record: Record, bar: Bar):
+        self.config, self.place, self.record, self.bar = config, place, record, bar
         self.turns = in_time(itertools.count())
 
-    def way(
-        self, name: str, start: Variant, changes: Sequence[Change], orders: Sequence[Order]
-    ) -> result.Way:
-        """Time the way from `start` through all changes, in each of these orders, and from start to
-        end at once.
+    def way(self, name: str, start: Variant, changes: Sequence[Change]) -> result.Way:
+        """Time the way from `start` through all changes, in each order, and from start to end at
+        once.
         """
-        taken: dict[str, list[result.Step]] = {}
-        for order in orders:
-            taken[order] = []
-            in_order = changes[::-1] if order == "reverse" else changes
-            for change, before, after in walk(start, in_order):
+        orders: dict[str, list[result.Step]] = {}
+        for order in self.config.orders:
+            orders[order] = []
+            for change, before, after in walk(start, changes[:: -1 if order == "reverse" else 1]):
                 pair = result.Pair(not_run=change.not_run)
                 if not change.not_run:
                     pair = self.pair(f"{name} {order} {change.factor}", before, after)
-                taken[order].append(
-                    result.Step(
-                        factor=change.factor,
-                        before=str(change.before),
-                        after=str(change.after),
-                        **vars(pair),
-                    )
-                )
+                before_after = {"before": str(change.before), "after": str(change.after)}
+                step = vars(pair) | before_after
+                orders[order].append(result.Step(factor=change.factor, **step))
         total = self.pair(f"{name} total", start, apply_all(start, changes))
-        return result.Way(orders=taken, total=total)
+        return result.Way(orders=orders, total=total)
 
     def pair(self, name: str, before: Variant, after: Variant) -> result.Pair:
         """The ratio before / after, above 1 where the change pays, and what FLOPs alone would
@@ -292,16 +254,16 @@ class PairTimer:
         if next(self.turns, None) is None:
             return result.Pair(not_run="out of time")
         self.bar.set_postfix_str(name)
-        taken = None
+        taken: list[list[float]] = []
         with suppress(torch.OutOfMemoryError):
-            taken = time_in_turns((before, after), self.num_rounds, self.place)
+            taken = time_in_turns((before, after), self.config.num_rounds, self.place)
         free_memory()
         self.bar.update()
-        if taken is None:
+        if not taken:
             sizes = f"{before.step.batch_size} or {after.step.batch_size}"
             return result.Pair(not_run=f"out of memory at {sizes} images per device")
-        self.samples[f"{name} before"], self.samples[f"{name} after"] = taken
-        self.save()
+        self.record.samples[f"{name} before"], self.record.samples[f"{name} after"] = taken
+        self.record.save()
         flops = [
             mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True)
             for v in (before, after)
@@ -317,69 +279,27 @@ class PairTimer:
 def time_in_turns(pair: Sequence[Variant], num_rounds: int, place: Place) -> list[list[float]]:
     """Milliseconds per image of each of two variants, one number per round; a round is a step at
     each of its sizes.
-
-    Raises: torch.OutOfMemoryError.
     """
-    sweeps = [Sweep(variant, place) for variant in pair]
-    for sweep in sweeps:
-        sweep.warm_up()
+    sides = []
+    for variant in pair:
+        trainer = build(variant.step, place)
+        batches = []
+        for size in variant.sizes():
+            step = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
+            batches.append(batch_of(step, place))
+        # On a GPU kernels are chosen, and blocks compiled, for each size.
+        for batch in batches if place.device.type == "cuda" else batches[:1]:
+            trainer.train_step(iter([batch]))
+        sides.append((trainer, batches))
     barrier()
     taken: list[list[float]] = [[], []]
     for number in range(num_rounds):
         for i in (0, 1) if number % 2 else (1, 0):  # each goes first in half of the rounds
-            taken[i].append(sweeps[i]())
+            trainer, batches = sides[i]
+            watch = Stopwatch(place.device)
+            watch.mark()
+            for batch in batches:
+                trainer.train_step(iter([batch]))
+            watch.mark()
+            taken[i].append(watch.laps_ms()[0][1] / sum(map(len, batches)))
     return taken
-
-
-class Sweep:
-    """One training step at each image size of a variant; returns milliseconds per image."""
-
-    def __init__(self, variant: Variant, place: Place):
-        self.device = place.device
-        self.trainer = build(variant.step, place)
-        self.batches = []
-        for size in variant.sizes():
-            factors = replace(variant.step, batch_size=size.batch, resolution=size.resolution)
-            self.batches.append(batch_of(factors, place))
-
-    def warm_up(self) -> None:
-        """Steps that are not counted. On a GPU kernels are chosen, and blocks compiled, for each
-        size.
-        """
-        for batch in self.batches if self.device.type == "cuda" else self.batches[:1]:
-            self.trainer.train_step(iter([batch]))
-
-    def __call__(self) -> float:
-        watch = Stopwatch(self.device)
-        watch.mark()
-        for batch in self.batches:
-            self.trainer.train_step(iter([batch]))
-        watch.mark()
-        return watch.laps_ms()[0][1] / sum(map(len, self.batches))
-
-
-def crop_entry(num_rounds: int) -> result.Step:
-    """How long the crops of each release take on the host, over the pictures that this project
-    ships. Crops are not part of the timed step.
-    """
-    pictures = [path.read_bytes() for path in shipped_photographs()]
-    clip, catlip = CLIP[RELEASE].augmentation(), CATLIP[RELEASE].augmentation()
-    draws = draws_at(0, 0, len(pictures))
-    taken: list[list[float]] = [[], []]
-    for _ in range(num_rounds + 1):
-        for i, augmentation in enumerate((clip, catlip)):
-            watch = Stopwatch(torch.device("cpu"))
-            watch.mark()
-            for picture, row in zip(pictures, draws, strict=True):
-                random_crop(picture, RESOLUTION, augmentation, draws=row)
-            watch.mark()
-            taken[i].append(watch.laps_ms()[0][1])
-    host = ratio(taken[0][1:], taken[1][1:])  # the first round warms caches
-    times = f"{host.value:.2f}x [{host.low:.2f}, {host.high:.2f}]"
-    return result.Step(
-        factor="crop",
-        before=f"{clip.crop_scale[0]} to 1",
-        after=f"{catlip.crop_scale[0]} to 1, flips",
-        not_run=f"on the host, not in the step: CLIP's crops take {times} the time of CatLIP's",
-        host_ratio=host,
-    )

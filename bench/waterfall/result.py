@@ -76,16 +76,15 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Pair):
-    """The change of one factor in one order; `host_ratio` is of cropping, timed on the host."""
+    """The change of one factor in one order."""
 
     factor: str
     before: str
     after: str
-    host_ratio: Interval | None = None
 
     @property
     def change(self) -> str:
-        """`naive to sdpa`."""
+        """`naive to sdpa`, as readers see it."""
         return f"{_word(self.before)} to {_word(self.after)}"
 
 
@@ -134,27 +133,19 @@ class Way:
         by_change: dict[tuple[str, str], dict[str, Step]] = {}
         for order in ORDERS:
             for step in self.orders.get(order, []):
-                by_change.setdefault((step.factor, step.change), {}).setdefault(order, step)
+                by_change.setdefault((step.factor, step.change), {})[order] = step
         factors = []
         for (name, change), steps in by_change.items():
             ratios = {order: steps[order].ratio if order in steps else None for order in ORDERS}
             flops = [step.flops_ratio for step in steps.values() if step.flops_ratio is not None]
             reasons = [step.not_run for step in steps.values() if step.not_run]
             not_run = "" if any(ratios.values()) else (*reasons, "no ratio recorded")[0]
-            flops_ratio = flops[0] if flops else None
-            factors.append(Factor(name, change, ratios, flops=flops_ratio, not_run=not_run))
+            factors.append(Factor(name, change, ratios, next(iter(flops), None), not_run))
         return factors
 
-    @property
-    def not_run(self) -> list[str]:
-        """The names of the factors that were not run in any order."""
-        return [factor.name for factor in self.factors if factor.not_run]
-
     def drift(self, order: str) -> float | None:
-        """The largest ratio between two times of the same configuration, from two pairs in a row,
-        at least 1; None if no two pairs share a configuration.
-
-        It shows that a machine was slower for a while, which no ratio's interval does.
+        """The largest ratio between two times of one configuration, from two pairs in a row: it
+        shows that a machine was slower for a while, which no ratio's interval does.
         """
         run = [step for step in self.orders.get(order, []) if step.ratio]
         times = [
@@ -168,14 +159,12 @@ class Way:
         )
 
     def product(self, order: str) -> float | None:
-        """The product of the ratios of all changes of an order; None if none was run."""
+        """The product of the ratios of all changes."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
 
     def left_over(self, order: str) -> float | None:
-        """The ratio of the first configuration to the last, divided by `product`; None if one of
-        the two is missing.
-        """
+        """The ratio of the first configuration to the last, divided by `product`."""
         product, total = self.product(order), self.total.ratio
         return total.value / product if product and total else None
 
@@ -208,11 +197,8 @@ def _renamed(tree: Any, names: dict[str, str]) -> Any:
 
 @dataclass(frozen=True)
 class NamedWay:
-    """A way as readers see it.
-
-    Attributes:
-        start: the configuration that the changes begin with.
-        published: the speed-up that the changes should explain; None except for `release`.
+    """A way as readers see it, from the configuration `start`, and the speed-up that it should
+    explain: the `published` one, or none.
     """
 
     name: str
@@ -224,21 +210,14 @@ class NamedWay:
 
 def ways(measured: Waterfall) -> list[NamedWay]:
     """The ways that have changes."""
-    release = NamedWay(
-        "release",
-        "From the released CLIP configuration to the released CatLIP one",
-        "the released CLIP configuration",
-        way=measured.release,
-        published=measured.published_ratio,
-    )
-    further = NamedWay(
-        "further",
-        "From the released CatLIP configuration to what neither release does",
-        "the released CatLIP configuration",
-        way=measured.further,
-        published=None,
-    )
-    return [named for named in (release, further) if named.way.factors]
+    clip, catlip = "the released CLIP configuration", "the released CatLIP configuration"
+    to_catlip = f"From {clip} to the released CatLIP one"
+    beyond = f"From {catlip} to what neither release does"
+    named = [
+        NamedWay("release", to_catlip, clip, measured.release, measured.published_ratio),
+        NamedWay("further", beyond, catlip, measured.further, published=None),
+    ]
+    return [each for each in named if each.way.factors]
 
 
 def section(main: Setting | None, records: Records) -> Section:
@@ -294,47 +273,40 @@ def waterfall_figures(run: Run[Waterfall], end: str = "") -> list[Figure]:
     figures = []
     for named in ways(run.measured):
         bars: list[Bar] = []
+        words = []
         for step in named.way.orders.get("forward", []):
             if step.ratio and 1e-3 < step.ratio.value < 1e3:
-                label = f"{clipped(step.factor, 28)}\n{textwrap.fill(step.change, 24)}"
-                bars.append((label, run.trusted(step.ratio)))
+                name, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
+                bars.append((f"{name}\n{textwrap.fill(step.change, 24)}", ratio))
+                ends = interval(run, ratio)
+                words.append(f"{name}, {step.change}: {shown(ratio.value, 2)} ({ends})")
         if not bars:
             continue
-        total = named.way.total.ratio and run.trusted(named.way.total.ratio)
+        caption = (
+            f"{ORDERS['forward']}: how many times faster an image is processed than with "
+            f"{named.start} ({step_description(run)})"
+        )
         # The paper's speed-up is of one encoder.
         published = named.published if architecture(run.setup.model) == PUBLISHED else None
-        words = []
-        for label, ratio in bars:
-            name, _, change = label.partition("\n")
-            ends = interval(run, ratio)
-            words.append(f"{name}, {' '.join(change.split())}: {shown(ratio.value, 2)} ({ends})")
+        if published:
+            caption += "; the dashed line is the paper's claim"
+        elif named.published:
+            claim = f"{shown(named.published, 1)}{TIMES}"
+            caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
+        not_run = ", ".join(factor.name for factor in named.way.factors if factor.not_run)
+        caption += f". Not run: {not_run}." if not_run else "."
+        total = named.way.total.ratio and run.trusted(named.way.total.ratio)
         together = shown(named.way.product("forward"), 2)
         figures.append(
             Figure(
                 f"waterfall_{named.name}{end}",
-                _caption(run, named, is_published=bool(published)),
+                caption,
                 f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}.",
                 draw=partial(_draw, bars=bars, total=total, published=published),
                 height=1.2 + 0.5 * (len(bars) + (3 if total else 1)),
             )
         )
     return figures
-
-
-def _caption(run: Run[Waterfall], named: NamedWay, is_published: bool) -> str:
-    caption = (
-        f"{ORDERS['forward']}: how many times faster an image is processed than with {named.start} "
-        f"({step_description(run)})"
-    )
-    if is_published:
-        caption += "; the dashed line is the paper's claim."
-    elif named.published:
-        claim = f"{shown(named.published, 1)}{TIMES}"
-        caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}."
-    else:
-        caption += "."
-    not_run = named.way.not_run
-    return f"{caption} Not run: {', '.join(not_run)}." if not_run else caption
 
 
 def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: float | None) -> None:
@@ -381,47 +353,29 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
 
 def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str) -> None:
     """A bar that begins at `at`, its interval, and both as words in a column at the right edge."""
-    end = at * ratio.value
+    end, words = at * ratio.value, f"{shown(ratio.value, 2)}{TIMES}"
     axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
-    words = f"{shown(ratio.value, 2)}{TIMES}"
     if ratio.low is not None and ratio.high is not None:
         if 0 < ratio.low <= ratio.high < 1e6:
             ends = [at * ratio.low, at * ratio.high]
             axes.plot(ends, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
         words += f"\n{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
-    axes.annotate(
-        words,
-        (1.02, y),
-        xycoords=("axes fraction", "data"),
-        va="center",
-        color=colour,
-        fontsize=8.5,
-    )
+    column = ("axes fraction", "data")
+    axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
     kept: list[float] = []
-    least = MIN_APART * math.log(high / low)
+    nearest = MIN_APART * math.log(high / low)
     for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 comes first, so it is always kept
-        if low <= tick <= high and all(abs(math.log(tick / other)) > least for other in kept):
+        if low <= tick <= high and all(abs(math.log(tick / other)) > nearest for other in kept):
             kept.append(tick)
     return sorted(kept)
 
 
 def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
-    """One table per way: its factors with both orders side by side, then all factors together.
-
-    Args:
-        end: ending of the tables' names.
-    """
-    return [_table(f"waterfall_{named.name}{end}", run, named) for named in ways(run.measured)]
-
-
-def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
-    rows = [_factor_row(run, factor) for factor in named.way.factors]
-    rows += [[Cell("Together")], *_together(run, named)]
-    columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
+    """For each way its factors with both orders side by side, then all factors together."""
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
         intervals = f"{run.too_few}: too few for intervals"
@@ -431,8 +385,15 @@ def _table(name: str, run: Run[Waterfall], named: NamedWay) -> Table:
         "counted, not measured. Left over is the ratio of first to last, divided by the product; "
         "one configuration, timed in two pairs in a row, should take the same time in both."
     )
-    title = f"{named.title}: {step_description(run)}"
-    return Table(name, title, columns, rows=rows, caption=caption)
+    columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
+    tables = []
+    for named in ways(run.measured):
+        rows = [_factor_row(run, factor) for factor in named.way.factors]
+        rows += [[Cell("Together")], *_together(run, named)]
+        title = f"{named.title}: {step_description(run)}"
+        name = f"waterfall_{named.name}{end}"
+        tables.append(Table(name, title, columns, rows=rows, caption=caption))
+    return tables
 
 
 def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
@@ -450,22 +411,22 @@ def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
 
 
 def _together(run: Run[Waterfall], named: NamedWay) -> list[list[Cell]]:
-    def each(value: Callable[[str], float | None]) -> list[Cell]:
-        return [times_cell(value(order), run.anchor) for order in ORDERS]
-
     way, total = named.way, ratio_cell(run, named.way.total.ratio)
-    numbers = {
-        "Product of the above": each(way.product),
-        "First against last, in turns": [total, total],
-        "Left over": each(way.left_over),
-        "One configuration in two pairs, at most": each(way.drift),
+    numbers: dict[str, Callable[[str], Cell]] = {
+        "Product of the above": lambda order: times_cell(way.product(order), run.anchor),
+        "First against last, in turns": lambda _: total,
+        "Left over": lambda order: times_cell(way.left_over(order), run.anchor),
+        "One configuration in two pairs, at most": lambda order: times_cell(
+            way.drift(order), run.anchor
+        ),
     }
-    rows = [[Cell(what), Cell(""), *cells, Cell("")] for what, cells in numbers.items()]
     if named.published is not None:
-        what = "The paper's claim, of whole trainings at its scale"
         claim = times_cell(named.published, "")
-        rows.append([Cell(what), Cell(""), claim, claim, Cell("")])
-    return rows
+        numbers["The paper's claim, of whole trainings at its scale"] = lambda _: claim
+    return [
+        [Cell(what), Cell(""), *(cell(order) for order in ORDERS), Cell("")]
+        for what, cell in numbers.items()
+    ]
 
 
 def _word(value: str) -> str:

@@ -20,9 +20,8 @@ from bench.memory.measure import (
     largest_batch,
     measure,
     predict,
-    state_of,
 )
-from bench.memory.tensors import LiveStorage, SavedTensors, saved_bytes, tensors_of
+from bench.memory.tensors import LiveStorage, SavedTensors, saved_bytes
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.training.distributed import Place, find_place
@@ -51,22 +50,17 @@ def test_live_storage_counts_what_is_alive_and_a_view_once() -> None:
         assert (live.bytes, live.peak_bytes) == (1_000, 5_000)
 
 
-def test_live_storage_sees_the_backward_pass() -> None:
-    weight = torch.zeros(100, 100, requires_grad=True)
-    with LiveStorage([weight]) as live:
-        weight.exp().sum().backward()  # keeps the exponential
-    assert live.bytes == 2 * weight.nbytes  # and the gradient
-    assert live.peak_bytes >= 3 * weight.nbytes
-
-
 @pytest.mark.parametrize(
-    ("precision", "checkpointing", "batch_size"), [("fp32", False, 32), ("bf16", True, 48)]
+    ("method", "how"),
+    [
+        *((method, {"batch_size": 32}) for method in METHOD_NAMES),
+        ("catlip", {"precision": "bf16", "checkpointing": True, "batch_size": 48}),
+        ("clip", {"precision": "bf16", "checkpointing": True, "batch_size": 48}),
+        ("clip", {"patch_drop_rate": 0.5}),
+    ],
+    ids=str,
 )
-@pytest.mark.parametrize("method", METHOD_NAMES)
-def test_parts_are_in_the_peak_and_predicted(
-    place, method, precision, checkpointing, batch_size
-) -> None:
-    how = {"precision": precision, "checkpointing": checkpointing, "batch_size": batch_size}
+def test_parts_are_in_the_peak_and_predicted(place, method, how) -> None:
     factors = replace(SMALL, method=method, **how)
     measured, peaks = measure(factors, place)
     predicted = predict(factors, "cpu")
@@ -80,13 +74,6 @@ def test_parts_are_in_the_peak_and_predicted(
         assert predicted.named[part] == pytest.approx(measured.named[part], rel=1e-4)
 
 
-def test_the_peak_is_predicted_where_patches_are_dropped(place) -> None:
-    factors = replace(SMALL, method="clip", patch_drop_rate=0.5)
-    measured, predicted = measure(factors, place)[0], predict(factors, "cpu")
-    assert predicted.peak_gib == pytest.approx(measured.peak_gib, rel=0.03)
-    assert predicted.peak_gib < predict(replace(factors, patch_drop_rate=0), "cpu").peak_gib
-
-
 def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) -> None:
     factors = Factors("catlip", "vit_tiny16", 64, 64, "fp32", checkpointing=True, num_classes=500)
     measured, predicted = measure(factors, place)[0], predict(factors, "cpu")
@@ -95,36 +82,12 @@ def test_a_deep_checkpointed_step_peaks_with_all_gradients_and_one_block(place) 
     assert measured.other_gib > 0.05 * measured.peak_gib  # the block
 
 
-@pytest.mark.parametrize(
-    "factors",
-    [SMALL, replace(SMALL, method="clip"), replace(SMALL, attention="naive", precision="bf16")],
-)
-def test_activations_grow_by_the_same_for_each_image(place, factors) -> None:
-    trainer, kept = build(factors, place), {}
-    for size in (8, 16, 32):
-        kept[size] = saved_bytes(trainer, batch_of(replace(factors, batch_size=size), place))
-    for part in ("image_encoder", "text_tower"):
-        assert kept[32][part] - kept[16][part] == 2 * (kept[16][part] - kept[8][part])
-    assert kept[16]["image_encoder"] > kept[8]["image_encoder"]
-    assert (kept[8]["text_tower"] > 0) == (factors.method == "clip")
-
-
 def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:
-    factors = replace(SMALL, method="clip", model="vit_tiny16")
+    factors = replace(SMALL, method="clip", model="vit_tiny16", batch_size=4)
     all_of_it, _ = measure(factors, place)
     less, _ = measure(replace(factors, checkpointing=True), place)
     assert less.activations_image_gib < 0.3 * all_of_it.activations_image_gib
     assert less.activations_text_gib == all_of_it.activations_text_gib
-
-
-def test_sparse_and_chunked_targets_keep_less_than_dense_ones(place) -> None:
-    def kept(method: str) -> int:
-        trainer = build(replace(SMALL, method=method), place)
-        return saved_bytes(trainer, batch_of(SMALL, place))["logits"]
-
-    logits = 4 * SMALL.batch_size * SMALL.num_classes
-    assert kept("catlip_dense") - kept("catlip") == pytest.approx(logits, rel=0.01)
-    assert kept("catlip") - kept("catlip_chunked") == pytest.approx(logits, rel=0.01)
 
 
 def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> None:
@@ -140,16 +103,6 @@ def test_saved_tensors_that_are_dropped_do_not_hide_those_at_their_address() -> 
     assert saved.bytes() == {"image_encoder": 0, "text_tower": 0, "logits": result.nbytes}
 
 
-def test_looking_at_what_is_saved_leaves_nothing_behind(place) -> None:
-    trainer = build(replace(SMALL, method="clip", attention="naive"), place)
-    batch = batch_of(SMALL, place)
-    with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
-        before = live.bytes
-        saved_bytes(trainer, batch)
-        assert live.peak_bytes > before + 1_000_000
-        assert live.bytes == before
-
-
 def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
     trainer = build(replace(SMALL, method="clip", precision="bf16"), place)
     batch = batch_of(SMALL, place)
@@ -161,8 +114,8 @@ def test_the_saved_tensors_are_all_that_a_forward_pass_adds(place) -> None:
     assert isinstance(loss, Tensor)
 
 
-@pytest.mark.parametrize("start", [0, 1, 5, 70, 5_000])
-@pytest.mark.parametrize("most", [0, 1, 8, 71, 1_000])
+@pytest.mark.parametrize("start", [0, 70, 5_000])
+@pytest.mark.parametrize("most", [0, 1, 71, 1_000])
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
     multiple, most, start
@@ -171,7 +124,6 @@ def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
     found = largest_batch(lambda size: tried.append(size) or size <= most, start, multiple=multiple)
     assert found == (most // multiple * multiple or most)
     assert len(tried) == len(set(tried)) <= 30
-    assert all(size % multiple == 0 for size in tried) or most < multiple
 
 
 def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
@@ -197,46 +149,31 @@ def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None
     assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
-def test_the_largest_batch_fits_its_budget_and_the_next_does_not(
+def test_a_run_records_every_batch_and_the_largest_that_fits_the_budget(
     succeed: Callable, tmp_path
 ) -> None:
-    options = ("--methods", "catlip", "clip", "--batch-sizes", 8, 16, "--largest")
-    done = succeed("bench.memory", *TINY, "--num-classes", 500, *options, "--out", tmp_path)
+    options = ("--num-classes", 500, "--batch-sizes", 4096, 8, "--largest", "--out", tmp_path)
+    done = succeed("bench.memory", *TINY, *options)
     (path,) = tmp_path.iterdir()
-    assert path.name.startswith("hybrid_mini-b8-16-fp32-torch")
+    assert path.name.startswith("hybrid_mini-b4096-8-fp32-torch")
     assert done.stdout.splitlines()[-1] == f"wrote {path}"
+    assert "does not fit" in done.stdout
     record = json.loads(path.read_text())
-    assert record["kind"] == "memory"
     memory = result.Memory.read(record["metrics"])
-    assert memory.how == "live storage of tensors"
-    assert set(memory.batches) == {8, 16}
-    for size, batch in memory.batches.items():
-        catlip, clip = (batch.methods[method] for method in ("catlip", "clip"))
-        peak, ratio = catlip.measured.peak_gib, batch.ratios["clip/catlip"]
-        assert record["samples"][f"catlip_b{size}_peak_bytes"] == [peak * GIB] * 2
-        assert ratio.peak == pytest.approx(clip.measured.peak_gib / peak)
-        kept = clip.measured.activations_gib / catlip.measured.activations_gib
-        assert ratio.activations == pytest.approx(kept)
-        assert catlip.retries == 0
-    found, of_clip = memory.largest["catlip"], memory.largest["clip"]
-    assert of_clip.images < found.images
+    assert min(memory.batches[4096].too_large.values()) > 0.25
+    assert not memory.batches[4096].methods
+    batch = memory.batches[8]
+    catlip, clip = (batch.methods[method].measured for method in ("catlip", "clip"))
+    assert record["samples"]["catlip_b8_peak_bytes"] == [catlip.peak_gib * GIB] * 2
+    ratio = batch.ratios["clip/catlip"]
+    assert ratio.peak == pytest.approx(clip.peak_gib / catlip.peak_gib)
+    assert ratio.activations == pytest.approx(clip.activations_gib / catlip.activations_gib)
+    found = memory.largest["catlip"]
+    assert memory.largest["clip"].images < found.images
     assert found.images == pytest.approx(found.predicted, rel=0.05)
     assert found.images % MULTIPLE == 0
     largest = Factors("catlip", "hybrid_mini", 32, found.images, "fp32", num_classes=500)
     assert peak_bytes(largest, device_type="cpu") < 0.25 * GIB
-
-
-def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
-    succeed: Callable, tmp_path
-) -> None:
-    options = ("--num-classes", 500, "--batch-sizes", 4096, 8)
-    done = succeed("bench.memory", *TINY, *options, "--out", tmp_path)
-    (path,) = tmp_path.iterdir()
-    memory = result.Memory.read(json.loads(path.read_text())["metrics"])
-    assert set(memory.batches[8].methods) == set(memory.batches[4096].too_large)
-    assert min(memory.batches[4096].too_large.values()) > 0.25
-    assert not memory.batches[4096].methods
-    assert "does not fit" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -244,8 +181,6 @@ def test_a_batch_that_does_not_fit_is_recorded_and_the_others_are_measured(
     [
         ({"batch_sizes": (4096,), "budget_gib": 0.25}, "--largest"),
         ({"model": "vit_b17"}, "vit_b17"),
-        ({"methods": ("klip",)}, "klip"),
-        ({"precision": "fp8"}, "fp8"),
         ({"resolution": 50}, "50"),
         ({"largest": True}, "--budget-gib"),
     ],
