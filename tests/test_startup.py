@@ -11,23 +11,6 @@ from catlip.__main__ import programs
 
 REPOSITORY = Path(__file__).parent.parent
 HEAVY = ("torch", "timm", "torchvision", "open_clip", "matplotlib", "pandas", "scipy")
-# Programs that import them before they read the command line; to be emptied.
-NOT_YET = {
-    "bench.downstream.data_efficiency",
-    "bench.downstream.detection",
-    "bench.downstream.finetune",
-    "bench.downstream.linear_probe",
-    "bench.downstream.longer_training",
-    "bench.downstream.multilabel",
-    "bench.downstream.readouts",
-    "bench.downstream.segmentation",
-    "bench.downstream.transfer_options",
-    "bench.robustness",
-    "bench.scaling",
-    "bench.threshold",
-    "bench.tuning",
-    "reports",
-}
 ALL = [module for module, _ in programs()]
 
 # Each program runs in a fork of one process, which has imported what most of them need.
@@ -60,15 +43,13 @@ for module in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def started() -> dict[str, tuple[int, int, str, list[str]]]:
     """Program -> exit codes of a wrong flag and of --help, the help, and the modules imported."""
-    command = [sys.executable, "-c", SCRIPT, *(name for name in ALL if name not in NOT_YET)]
+    command = [sys.executable, "-c", SCRIPT, *ALL]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return {name: ended for name, *ended in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.parametrize("module", ALL)
 def test_help_and_a_wrong_flag_need_no_heavy_package(started, module: str) -> None:
-    if module in NOT_YET:
-        pytest.skip("not yet")
     wrong, code, help, imported = started[module]
     assert (wrong, code) == (2, 0)
     assert module.removesuffix(".__main__") in help
