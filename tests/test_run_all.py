@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> No
         ("--probe", "/nowhere", "'/nowhere' is neither a folder"),
         ("--probe", "cifar:/nowhere", "'cifar:/nowhere' is neither"),
         ("--probe", "imagenet:/nowhere", "no folder /nowhere"),
-        ("--probe", "SHARDS", "no train/"),
+        ("--probe", "SHARDS", "no folder train"),
         ("--coco", "SHARDS", "instances_train2017.json"),
         ("--ade20k", "/nowhere", "no /nowhere"),
         ("--full", "", "--full is for"),

@@ -183,17 +183,6 @@ class Plan:
     seed: int
 
 
-@dataclass(frozen=True)
-class Made:
-    """A composed scene: its image, the label map [H, W] (1 + class id of each pixel, and 0 for the
-    photograph), and its COCO annotations without ids.
-    """
-
-    jpeg: bytes
-    label_map: NDArray[np.uint8]
-    annotations: list[dict[str, Any]]
-
-
 def read_classes(sources: Sequence[Source]) -> Classes:
     """The classes: Unicode's subgroups with at least MIN_DRAWINGS drawings on each side."""
     things = [concept for concept in read_concepts() if is_thing(concept)]
@@ -236,8 +225,10 @@ def choose(
     return [one_of(class_id) for class_id in of_objects], crowd
 
 
-def make(plan: Plan, size: int) -> Made:
-    """Compose a planned scene, `size` pixels wide and high."""
+def make(plan: Plan, size: int) -> tuple[bytes, NDArray[np.uint8], list[dict[str, Any]]]:
+    """Compose a planned scene, `size` pixels wide and high: its JPEG, its label map [H, W] (1 +
+    class id of each pixel, and 0 for the photograph), and its COCO annotations without ids.
+    """
     rng = generator(plan.seed, f"annotated/{plan.number}/layout")
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
@@ -251,7 +242,7 @@ def make(plan: Plan, size: int) -> Made:
         label_map[mask] = 1 + class_id
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
-    return Made(buffer.getvalue(), label_map, [annotation(*placed) for placed in visible])
+    return buffer.getvalue(), label_map, [annotation(*placed) for placed in visible]
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
@@ -361,16 +352,16 @@ def _write(
     composed = in_parallel(make, plans, [config.size] * len(plans))
     unit = f"{name} scene"
     bar = progress(composed, "compose", len(plans), unit=unit, disable=config.quiet)
-    for plan, made in zip(plans, bar, strict=True):
+    for plan, (jpeg, label_map, objects) in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
-        (coco_images / file_name).write_bytes(made.jpeg)
-        (ade20k_images / f"{stem}.jpg").write_bytes(made.jpeg)
-        Image.fromarray(made.label_map).save(ade20k_label_maps / f"{stem}.png")
+        (coco_images / file_name).write_bytes(jpeg)
+        (ade20k_images / f"{stem}.jpg").write_bytes(jpeg)
+        Image.fromarray(label_map).save(ade20k_label_maps / f"{stem}.png")
         images.append(
             {"id": plan.number, "file_name": file_name, "height": config.size, "width": config.size}
         )
         # Ids are unique over both sides, as COCO's.
-        for number, annotation in enumerate(made.annotations, 1000 * plan.number):
+        for number, annotation in enumerate(objects, 1000 * plan.number):
             annotations.append({"id": number, "image_id": plan.number} | annotation)
     categories = [
         {"id": number, "name": subgroup, "supercategory": group}

@@ -127,12 +127,6 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
     return ShardSet(paths, counts, digests, skipped)
 
 
-def keep_counts(paths: Sequence[Path], counts: NDArray[np.int64]) -> None:
-    """Store how many samples each shard has; the counts are used until the shard changes."""
-    digests = np.zeros(len(paths), dtype=DIGEST)
-    _keep(paths, counts, digests, skipped={}, statuses=_statuses(paths))
-
-
 def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
     """[S, 4], see `status_of`."""
     return np.array([status_of(path) for path in paths], dtype=np.int64).reshape(-1, 4)

@@ -85,12 +85,11 @@ def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the
 def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
     red = Sprite(1, np.full((20, 20, 4), (255, 0, 0, 255), np.uint8))
     blue = Sprite(0, np.full((20, 20, 4), (0, 0, 255, 255), np.uint8))
-    made = make(Plan("train", 1, (blue,), (red,) * 5, seed=1), size=64)
-    crowd, thing = made.annotations
+    _, label_map, (crowd, thing) = make(Plan("train", 1, (blue,), (red,) * 5, seed=1), size=64)
     assert (crowd["iscrowd"], crowd["category_id"]) == (1, 2)
     assert (thing["iscrowd"], thing["category_id"]) == (0, 1)
-    assert (made.label_map == 2).sum() == crowd["area"]
-    assert (made.label_map == 1).sum() == thing["area"]
+    assert (label_map == 2).sum() == crowd["area"]
+    assert (label_map == 1).sum() == thing["area"]
 
 
 def test_the_record_counts_the_objects_and_holds_some_scenes(built, tmp_path):
