@@ -7,6 +7,11 @@ as HTML and as markdown, so both have the same content.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import bench.communication.result
+import bench.memory.result
+import bench.step_time.result
+import bench.waterfall.result
+from bench.data_path.result import data_path_section
 from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import (
@@ -14,9 +19,13 @@ from bench.downstream.probe.sections import (
     transfer_init_section,
     worth_section,
 )
+from bench.label_accuracy.result import accuracy_blocks
+from bench.labelling.result import labelling_section
+from bench.plan.result import plan_section, projection_section
 from bench.study.lengths_result import Scaling, scaling_figures, scaling_section
-from bench.study.result import robustness_section, tuning_section
+from bench.study.result import robustness_section, threshold_section, tuning_section
 from bench.waterfall.result import Waterfall
+from catlip.label.result import audit_blocks
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
 from catlip.recipes.result import Recipes
@@ -35,8 +44,9 @@ from catlip.results.figures import Figure
 from catlip.results.run import Records
 from catlip.results.select import broken_images, unique_runs
 from catlip.table import Table
-from reports.cost.cost import cost_sections
+from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
+from reports.paper.external import external_section
 from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
@@ -51,7 +61,6 @@ from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
 from reports.summary.tables import headline, recipe_differences, trainings
 from reports.summary.why import why
-from reports.words.words import word_sections
 
 RUN_ALL = "./run_all.sh"
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
@@ -168,6 +177,32 @@ def build_page(records: Records) -> Page:
         ),
     ]
     return Page(about, table, _summary(main, table, records, others=others), appendices)
+
+
+def cost_sections(main: Setting | None, records: Records) -> list[Section]:
+    """All sections on cost."""
+    return [
+        bench.step_time.result.section(main, records),
+        bench.waterfall.result.section(main, records),
+        bench.memory.result.section(main, records),
+        bench.communication.result.section(main, records),
+        projection_section(records),
+        plan_section(records),
+        data_path_section(records),
+        external_section(),
+    ]
+
+
+def word_sections(main: Setting | None, records: Records) -> list[Section]:
+    """All sections on captions."""
+    labels = [*accuracy_blocks(main, records), *audit_blocks(main, records)]
+    return [
+        vocabulary_section(main, records),
+        overlap_section(main, records),
+        Section("labels", "Are the labels right?", labels),
+        labelling_section(main, records),
+        threshold_section(main, records),
+    ]
 
 
 def _summary(

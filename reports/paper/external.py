@@ -6,6 +6,7 @@ and data paths: they show whether our numbers are of a sensible size, not who is
 
 import csv
 
+from catlip.results.blocks import Section, Text
 from catlip.table import Cell, Table
 from reports.paper.published import FOLDER
 
@@ -42,3 +43,14 @@ def external_table() -> Table:
     )
     title = "Published training rates of other systems"
     return Table("external_rates", title, [*COLUMNS.values()], rows=rows, caption=caption)
+
+
+def external_section() -> Section:
+    """Rates of others, to see whether ours are plausible."""
+    words = (
+        "Rates that other people published for their trainings. Hardware, model, batch, precision "
+        "and what counts as time differ from ours and from each other, so ratios to the rates of "
+        "our steps mean nothing; but if a number of ours for the same model and card were several "
+        "times off, it would be a mistake of ours."
+    )
+    return Section("external", "Are these numbers plausible?", [Text(words), external_table()])

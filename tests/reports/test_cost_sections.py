@@ -34,9 +34,9 @@ from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.run import TIMES
 from catlip.table import MISSING, Table
-from reports.cost.cost import cost_sections
 from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
+from reports.sections import cost_sections
 
 KINDS = ("step_time", "memory", "communication", "waterfall", "projection", "data_path")
 

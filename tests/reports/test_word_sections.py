@@ -31,8 +31,7 @@ from catlip.vocabulary.result import (
 )
 from reports.read.measured import settings
 from reports.read.records import read_records
-from reports.sections import build_page
-from reports.words import words
+from reports.sections import build_page, word_sections
 
 
 def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
@@ -112,7 +111,7 @@ def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
 
 
 def test_what_was_not_run_says_with_which_command_it_is():
-    sections = words.word_sections(None, read_records([]))
+    sections = word_sections(None, read_records([]))
     lines = [b.line for section in sections for b in section.blocks if isinstance(b, Command)]
     assert lines == [
         LABEL,

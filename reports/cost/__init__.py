@@ -1,1 +1,0 @@
-"""Time, memory, communication, and where a speed-up comes from."""

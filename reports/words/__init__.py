@@ -1,1 +1,0 @@
-"""Labels, vocabularies and what they cover."""
