@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -216,26 +216,30 @@ def _part(name: str, pairs: Sequence[Pair]) -> Part:
     return Part(title, sentences, tables)
 
 
-def leaves(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def leaves(tree: Any) -> dict[KeyPath, Any]:
     """Every leaf by the keys that lead to it. A list of plain values is one leaf; in another list,
-    the positions are keys.
+    the positions are keys. Not recursive, so a record may be as deep as JSON allows.
     """
-    inside: list[tuple[str, Any]] = []
-    if isinstance(tree, dict):
-        inside = [*tree.items()]
-    elif isinstance(tree, list) and any(isinstance(inner, dict | list) for inner in tree):
-        inside = [(str(i), inner) for i, inner in enumerate(tree)]
-    for key, inner in inside:
-        yield from leaves(inner, (*path, key))
-    if path and not inside:
-        yield path, tree
+    found: dict[KeyPath, Any] = {}
+    ahead: list[tuple[KeyPath, Any]] = [((), tree)]
+    while ahead:
+        path, value = ahead.pop()
+        inside: list[tuple[str, Any]] = []
+        if isinstance(value, dict):
+            inside = [*value.items()]
+        elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+            inside = [(str(i), inner) for i, inner in enumerate(value)]
+        ahead += [((*path, key), inner) for key, inner in reversed(inside)]
+        if path and not inside:
+            found[path] = value
+    return found
 
 
 def differing(a: Any, b: Any) -> dict[KeyPath, tuple[str, str]]:
     """Both values, as JSON, of each leaf that differs; a dash on a side that lacks it. A NaN equals
     a NaN, 1 equals 1.0, and true is not 1.
     """
-    first, second = dict(leaves(a)), dict(leaves(b))
+    first, second = leaves(a), leaves(b)
     different = {}
     for path in sorted(first.keys() | second.keys()):
         sides = [_as_json(side[path]) if path in side else MISSING for side in (first, second)]
@@ -285,7 +289,7 @@ def numbers(run: Run) -> dict[KeyPath, Any]:
     """The metrics of a run by path: a median or a ratio stands for its summary or interval, and a
     seed stays text, because it is a name.
     """
-    flat = dict(leaves(run.metrics))
+    flat = leaves(run.metrics)
     values: dict[KeyPath, Any] = {}
     for path, value in flat.items():
         *above, last = path

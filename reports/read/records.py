@@ -170,7 +170,7 @@ def read_record(root: Path, path: Path) -> Run:
         for start, of in kind.rows.items():
             for name in (name for name in record.samples if name.startswith(start)):
                 record.rows(name, of)
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise NotARecordError(f"not of kind {content['kind'][:40]}: {reason}") from reason
     return record
 

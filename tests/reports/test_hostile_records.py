@@ -72,6 +72,24 @@ def test_a_trap_is_listed_with_its_reason_and_the_rest_is_read(
         read_record(path)
 
 
+@pytest.mark.parametrize("part", ["config", "metrics", "samples"])
+def test_a_record_deeper_than_functions_may_call_themselves_ends_nothing(
+    write_record, tmp_path, part
+):
+    good = write_record("pretrain", "catlip-seed0")
+    deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
+    nested = '{"x":' * 3_000 + "1" + "}" * 3_000
+    deep.write_text(deep.read_text().replace('"DEEP"', nested))
+    records = read_records([tmp_path / "runs"])
+    assert [Path(problem.path) for problem in records.problems] == [deep] * (part != "samples")
+    write_report(build_page(records), tmp_path / "report")
+    if part == "samples":
+        compare(Compare(good, deep))
+    else:
+        with pytest.raises(InputError, match="no record"):
+            compare(Compare(good, deep))
+
+
 @pytest.mark.parametrize(
     "text",
     ["=1+1", "@SUM(A1)", "+1 and more", "-cmd|' /C calc'!A0", "\t=1", "\r=1", " =1", "\uff1d1"],
