@@ -63,13 +63,12 @@ class RecordedRun:
         words = []
         for step, head in heads.items():
             lines = [line for at, line in self.lines.items() if at <= step]
-            logged = head.history.lines
-            if logged is not None and json.dumps(logged) != json.dumps(lines):
+            if json.dumps(head.history.lines) != json.dumps(lines):
                 words.append(f"{self.checkpoints[step].name} holds another log than log.jsonl")
         try:
             words += self._log_unlike_recipe(training)
             if self.record["metrics"]:  # a partial record has none
-                words += self._record_unlike_log(training, heads)
+                words += self._record_unlike_log(training)
         except (LookupError, TypeError, ZeroDivisionError) as error:
             words.append(f"log.jsonl lacks a value: {error!r}")
         return words
@@ -96,9 +95,7 @@ class RecordedRun:
             before = line
         return words
 
-    def _record_unlike_log(
-        self, training: Training, heads: dict[int, checkpoint.Head]
-    ) -> list[str]:
+    def _record_unlike_log(self, training: Training) -> list[str]:
         """Where samples and metrics of the record are not those that the log gives."""
         lines = list(self.lines.values())
         broken, keys = broken_images(self.folder, training.data.shards)
@@ -119,9 +116,6 @@ class RecordedRun:
             broken=broken,
         )
         metrics, recorded = plain(summed_up.metrics()), self.record["metrics"]
-        if any(head.history.lines is None for head in heads.values()):
-            # An earlier version, which recorded the peak of its last process.
-            metrics["peak_gib"] = recorded.get("peak_gib")
         words += [
             f"{name}: {recorded.get(name)} in its record, not {metrics.get(name)}"
             for name in {**metrics, **recorded}
