@@ -2,7 +2,6 @@
 step waits for.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,22 +35,18 @@ class Communication(StepConfig):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto, cpu (gloo) or cuda (NCCL, one GPU per rank)."""
     out: Path = Path("runs/bench/communication")
-    """Folder for the record, named by model, batch, precision, parallel, ranks, torch and
-    device.
-    """
+    """Folder for the record."""
 
 
 def main(config: Communication) -> None:
     """Measure on all ranks; the first prints the table and writes the record."""
-    # torch reads it when it is loaded; otherwise its profiler writes lines to stderr.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     from bench.communication.measure import measure_all
-    from bench.communication.result import communication_tables
+    from bench.communication.result import collectives_table, exchange_table
     from catlip.table import print_tables
 
     path, run, place = measure_all(config)
     if place.is_main:
-        print_tables(communication_tables(run))
+        print_tables([exchange_table(run), collectives_table(run)])
         if link := run.measured.link:
             print(f"all-reduce fits {link.latency_us:.0f} us and {link.gb_s:.2f} GB/s")
         print(f"wrote {path}")

@@ -1,15 +1,13 @@
-"""Each method's exchange between ranks: intercepted, timed in the step and bare, and split into
-exposed and overlapped.
+"""Each method's exchange between ranks: intercepted, timed, and the part for which a step waits.
 
 The collectives of a real step are compared with what `bench.arithmetic.exchanges.sent` says. Each
-is then timed twice: in the step, by the profiler, and bare, at the same size with nothing else
-going on; a link's latency and bandwidth are fitted to bare all-reduces.
+is then timed bare, at the same size with nothing else going on; a link's latency and bandwidth are
+fitted to bare all-reduces.
 
 DDP sends gradients while the backward pass still computes. The exposed time, for which the step
-waits, is the difference between the step and the same step under `no_sync`, taken in turns; the
-rest of the bare time is overlapped. The exchange of embeddings, without which no loss can be
-computed, is outside of that difference: nothing overlaps with it, so all of its bare time is
-exposed.
+waits, is the difference between the step and the same step under `no_sync`, taken in turns. The
+exchange of embeddings, without which no loss can be computed, is outside of that difference:
+nothing overlaps with it, so all of its bare time is exposed.
 """
 
 import gc
@@ -18,7 +16,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -32,39 +29,38 @@ from bench.arithmetic.exchanges import fit, sent
 from bench.arithmetic.memory import default_batch, device_bytes
 from bench.communication import result
 from bench.communication.__main__ import Communication
-from bench.communication.collectives import (
-    Collective,
-    bare,
-    bus_factor,
-    listen,
-    profiled_ms,
-    slowest,
-    timed_ms,
-)
+from bench.communication.collectives import Collective, Listener, bare
 from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import shown
 from bench.measuring.statistics import difference, summarise
-from bench.measuring.training_step import batch_of, build
+from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
-from catlip.costs import GIB
+from catlip.costs import FLOAT32, GIB
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
-from catlip.training.distributed import Place, find_place, of_all_ranks
+from catlip.training.distributed import Place, barrier, find_place, of_all_ranks
 from catlip.training.parallel import synchronised
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
-# How long a rank waits for the others. No step here needs that long; NCCL's start on many machines
-# may.
-PATIENCE = {"cpu": timedelta(seconds=60), "cuda": timedelta(seconds=600)}
 NUM_STEPS = {"cpu": 10, "cuda": 50}
 NUM_WARMUP = 3  # DDP finds its buckets in the first step, and uses them from the second on
-NUM_PROFILED = 5
 # Calls of a bare group of collectives in one sample. After a barrier the first call also waits for
 # the host to launch it; a single call would make a GPU's link look slower than it is.
 CALLS = {"cuda": 20, "cpu": 1}
 SWEEP_ELEMENTS = [2**10, 2**14, 2**18, 2**22, 2**24]  # float32: 4 KiB to 64 MiB
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
+NOTES = [
+    "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also does "
+    "not copy them into buckets"
+]
+ONE_MACHINE = (
+    "ranks on one machine share its cores and memory, so times say nothing about a network"
+)
+GLOO = (
+    "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each rank, "
+    "and all need the cores that the step computes on"
+)
 
 
 def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
@@ -80,14 +76,12 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
     with record if place.is_main else nullcontext():
         record.shown_as = shown(config.methods)
-        try:
-            run = _measure_methods(config, place, record)
-        except RuntimeError as error:
-            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-                raise
-            reason = str(error).splitlines()[0]
-            raise InputError(f"rank {place.rank} lost another rank ({reason})") from error
-        record.notes += _notes(place)
+        run = _measure_methods(config, place, record)
+        record.notes += NOTES
+        if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
+            record.notes.append(ONE_MACHINE)
+        if place.device.type == "cpu":
+            record.notes.append(GLOO)
     return record.path, run, place
 
 
@@ -107,7 +101,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
         raise InputError(f"this bench needs several ranks, but there is one; start it by: {START}")
     if 0 < gpus < here:
         raise InputError(f"{here} ranks need as many GPUs, here are {gpus}; or add --device cpu")
-    place = find_place(config.device, PATIENCE[device_type])
+    place = find_place(config.device)
     usual = min(default_batch([step], place.device) for step in steps)
     return replace(config, batch_size=config.batch_size or usual), place
 
@@ -115,7 +109,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
 def _measure_methods(
     config: Communication, place: Place, record: Record
 ) -> Run[result.Communication]:
-    measured = result.Communication(
+    metrics = result.Communication(
         world_size=place.world_size,
         backend=dist.get_backend(),
         parallel=config.parallel,
@@ -133,11 +127,11 @@ def _measure_methods(
                     f"{method} was left out: {needed / GIB:.0f} GiB do not fit {room / GIB:.0f}"
                 )
                 continue
-        measured.methods[method], samples = measure(factors, place, rounds=config.num_steps)
+        metrics.methods[method], samples = measure(factors, place, rounds=config.num_steps)
         record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
-        record.metrics = measured.metrics()
+        record.metrics = metrics.metrics()
         record.save()
-    return record.measured(measured)
+    return record.measured(metrics)
 
 
 def measure(
@@ -153,41 +147,43 @@ def measure(
     step = partial(trainer.train_step, repeat(batch_of(factors, place)))
     for _ in range(NUM_WARMUP):
         step()
-    with listen() as collectives:
+    with Listener() as listener:
         step()
-    profiles = [profiled_ms(step, collectives, place) for _ in range(NUM_PROFILED)]
     steps_ms = time_steps(step, trainer.replica, place, rounds=rounds)
     del trainer, step
     gc.collect()  # the bare collectives get the memory that the step had
-    groups = grouped(collectives)
-    bare_ms = time_bare([[collectives[i] for i in group] for group in groups], rounds, place)
-    rows, samples = [], {f"{name}_ms": taken for name, taken in steps_ms.items()}
-    for group, taken in zip(groups, bare_ms, strict=True):
-        calls = [collectives[i] for i in group]
-        in_steps = [[profile[i] for i in group] for profile in profiles]
-        row = _row(calls, in_steps, bare_ms=taken, world_size=place.world_size)
+    groups: dict[tuple[str, str, torch.dtype], list[Collective]] = {}
+    for call in listener.calls:
+        # The mean of the loss over ranks is left out, as in `bench.arithmetic.exchanges.sent`: four
+        # bytes of the training loop, the same for every method.
+        if call.what != "loss":
+            groups.setdefault((call.what, call.kind, call.dtype), []).append(call)
+    bare_ms = time_bare(list(groups.values()), rounds, place)
+    rows, alone = [], []
+    samples = {f"{name}_ms": taken for name, taken in steps_ms.items()}
+    for ((what, kind, dtype), calls), taken in zip(groups.items(), bare_ms, strict=True):
+        row = result.CollectiveCalls(
+            what=what,
+            kind=kind,
+            dtype=str(dtype).removeprefix("torch."),
+            count=len(calls),
+            sent_mb=sum(call.sent_bytes(place.world_size) for call in calls) / 1e6,
+            bare_ms=summarise(taken),
+        )
         rows.append(row)
-        samples[f"{row.what}_{row.kind}_{row.dtype}_bare_ms"] = taken
-    sent_mb = sum(row.sent_mb for row in rows)
-    predicted = sent(factors, place.world_size, place.device.type)
+        samples[f"{what}_{kind}_{row.dtype}_bare_ms"] = taken
+        if what not in OVERLAPPED:
+            alone.append(taken)
     without = steps_ms.get("step_without_exchange")
-    exposed = overlapped_ms = None
-    blocking: list[float] = []
-    if without:
-        exposed = difference(steps_ms["step"], without)
-        hidden_ms = sum(row.bare_ms.median for row in rows if row.what in OVERLAPPED)
-        overlapped_ms = max(0.0, hidden_ms - max(0.0, exposed.value))
-        alone = [ms for row, ms in zip(rows, bare_ms, strict=True) if row.what not in OVERLAPPED]
-        blocking = [sum(each) for each in zip(*alone, strict=True)]
+    blocking = [sum(each) for each in zip(*alone, strict=True)] if without else []
+    predicted = sent(factors, place.world_size, place.device.type)
     exchange = result.MethodExchange(
         collectives=rows,
-        sent_mb=sent_mb,
+        sent_mb=sum(row.sent_mb for row in rows),
         predicted_sent_mb=sum(each.sent_bytes for each in predicted) / 1e6,
-        sent_kb_per_image=sent_mb * 1e3 / factors.batch_size,
         step_ms=summarise(steps_ms["step"]),
         step_without_exchange_ms=summarise(without) if without else None,
-        exposed_ms=exposed,
-        overlapped_ms=overlapped_ms,
+        exposed_ms=difference(steps_ms["step"], without) if without else None,
         blocking_ms=summarise(blocking) if blocking else None,
     )
     return exchange, samples
@@ -213,49 +209,6 @@ def time_steps(
     return {name: slowest(samples, place) for name, samples in taken.items()}
 
 
-def grouped(collectives: Sequence[Collective]) -> list[list[int]]:
-    """Groups of calls for the same thing, of the same kind and dtype, as positions.
-
-    The mean of the loss over ranks is left out, as in `bench.arithmetic.exchanges.sent`: four bytes
-    of the training loop, the same for every method.
-    """
-    groups: dict[tuple[str, str, torch.dtype], list[int]] = {}
-    for i, each in enumerate(collectives):
-        if each.what != "loss":
-            groups.setdefault((each.what, each.kind, each.dtype), []).append(i)
-    return list(groups.values())
-
-
-def _row(
-    calls: Sequence[Collective],
-    profiles: Sequence[Sequence[float | None]],
-    bare_ms: Sequence[float],
-    world_size: int,
-) -> result.CollectiveCalls:
-    """The metrics of a group of calls."""
-    mb = sum(call.size_bytes(world_size) for call in calls) / 1e6
-    in_step = [
-        sum(call_ms for call_ms in profile if call_ms is not None)
-        for profile in profiles
-        if None not in profile
-    ]
-    bare_summary = summarise(bare_ms)
-    algorithm_gb_s = mb / bare_summary.median
-    return result.CollectiveCalls(
-        what=calls[0].what,
-        kind=calls[0].kind,
-        dtype=str(calls[0].dtype).removeprefix("torch."),
-        count=len(calls),
-        elements=[call.elements for call in calls],
-        mb=mb,
-        sent_mb=sum(call.sent_bytes(world_size) for call in calls) / 1e6,
-        in_step_ms=summarise(in_step) if in_step else None,
-        bare_ms=bare_summary,
-        algorithm_gb_s=algorithm_gb_s,
-        bus_gb_s=algorithm_gb_s * bus_factor(calls[0].kind, world_size),
-    )
-
-
 def time_bare(
     groups: Sequence[Sequence[Collective]], rounds: int, place: Place
 ) -> list[list[float]]:
@@ -271,31 +224,27 @@ def time_bare(
 
 
 def measure_link(rounds: int, place: Place) -> result.LinkFit:
-    """Bare all-reduces of several sizes, and the latency and bandwidth that fit them."""
-    calls = [
-        Collective("gradients", "all_reduce", elements, dtype=torch.float32)
-        for elements in SWEEP_ELEMENTS
-    ]
+    """The latency and bandwidth that fit bare all-reduces of several sizes."""
+    calls = [Collective("gradients", "all_reduce", n, torch.float32) for n in SWEEP_ELEMENTS]
     taken = [summarise(samples) for samples in time_bare([[call] for call in calls], rounds, place)]
-    sizes = [call.payload_bytes for call in calls]
+    sizes = [FLOAT32 * elements for elements in SWEEP_ELEMENTS]
     latency_us, gb_s = fit(sizes, [ms.median for ms in taken], place.world_size)
-    rows = [result.AllReduce(mb=size / 1e6, ms=ms) for size, ms in zip(sizes, taken, strict=True)]
-    return result.LinkFit(latency_us=latency_us, gb_s=gb_s, all_reduce=rows)
+    return result.LinkFit(latency_us=latency_us, gb_s=gb_s)
 
 
-def _notes(place: Place) -> list[str]:
-    notes = [
-        "in_step_ms includes waiting for the other ranks, and its steps are slowed by the profiler",
-        "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also "
-        "does not copy them into buckets",
-    ]
-    if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
-        notes.append(
-            "ranks on one machine share its cores and memory, so times say nothing about a network"
-        )
-    if place.device.type == "cpu":
-        notes.append(
-            "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each "
-            "rank, and all need the cores that the step computes on"
-        )
-    return notes
+def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:
+    """Milliseconds of `run` on this rank, which all ranks begin together; the mean of `calls`."""
+    barrier()
+    watch = Stopwatch(place.device)
+    watch.mark()
+    for _ in range(calls):
+        run()
+    watch.mark()
+    return watch.laps_ms()[0][1] / calls
+
+
+def slowest(samples_ms: Sequence[float], place: Place) -> list[float]:
+    """For each sample, the time of the slowest rank; all ranks must call this."""
+    times = torch.tensor(samples_ms, dtype=torch.float64, device=place.device)
+    dist.all_reduce(times, dist.ReduceOp.MAX)
+    return [float(ms) for ms in times.tolist()]

@@ -3,7 +3,7 @@ much of that time a step waits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.step_time.steps import CPU_CAUTION, StepKind, shown_methods, step_description
 from catlip.method_style import name_of
@@ -26,28 +26,20 @@ MAX_COLLECTIVES = 12  # of a method
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveCalls:
-    """The calls in one step that have the same purpose, kind and dtype.
+    """The calls in one step that have the same purpose (gradients, parameters, features, counts,
+    buffers or norm), kind and dtype.
 
     Attributes:
-        what: what is sent: gradients, parameters, features, counts, buffers or norm.
-        elements: number of elements that one rank passes in, for each call.
-        mb: size of the payload as nccl-tests counts it.
         sent_mb: what each rank sends if the ranks form a ring.
-        in_step_ms: time in the step, with waiting for other ranks; None if the profile lacks it.
-        bare_ms: time of the same calls with nothing else going on; both bandwidths are from it.
+        bare_ms: time of the same calls with nothing else going on.
     """
 
     what: str
     kind: str
     dtype: str
     count: int
-    elements: list[int] = field(default_factory=list)
-    mb: float
     sent_mb: float
-    in_step_ms: Summary | None = None
     bare_ms: Summary
-    algorithm_gb_s: float
-    bus_gb_s: float
 
     @property
     def label(self) -> str:
@@ -64,27 +56,16 @@ class MethodExchange:
         step_without_exchange_ms: of a step that does the same work without exchanging gradients and
             buffers. FSDP cannot do so, and lacks this field and those below.
         exposed_ms: step_ms less step_without_exchange_ms.
-        overlapped_ms: what the backward pass hides of the bare time of gradients and buffers.
-        blocking_ms: the bare time of everything else, which nothing hides.
+        blocking_ms: the bare time of everything but gradients and buffers, which nothing hides.
     """
 
     collectives: list[CollectiveCalls]
     sent_mb: float
     predicted_sent_mb: float
-    sent_kb_per_image: float
     step_ms: Summary
     step_without_exchange_ms: Summary | None = None
     exposed_ms: Interval | None = None
-    overlapped_ms: float | None = None
     blocking_ms: Summary | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllReduce:
-    """An all-reduce of one size, with nothing else going on."""
-
-    mb: float
-    ms: Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +74,6 @@ class LinkFit:
 
     latency_us: float
     gb_s: float
-    all_reduce: list[AllReduce]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,91 +119,63 @@ def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]
     return [bars_figure(f"communication{end}", caption, bars, unit="MB", axis=axis)]
 
 
-def communication_tables(run: Run[Communication]) -> list[Table]:
-    return [exchange_table(run), _collectives_table(run)]
-
-
 def exchange_table(run: Run[Communication], end: str = "") -> Table:
     """A step with and without the exchange."""
     columns = [
         "Method",
         "Sent (MB)",
-        "Sent per image (kB)",
         "Step (ms)",
         "Step without exchange (ms)",
         "Exposed (ms)",
-        "Hidden (ms)",
         "Blocking (ms)",
     ]
     caption = (
         "Sent is what one rank sends in a step; below it is the prediction. A step without "
         "exchange does the same work, but sends no gradients. Exposed is the difference, with its "
-        "95 % interval; hidden is the part of the gradients' time that overlaps the backward pass. "
-        "Blocking is what nothing can hide, such as the exchange of features for the loss: a step "
-        "waits for it too."
+        "95 % interval. Blocking is what nothing can hide, such as the exchange of features for "
+        "the loss: a step waits for it too."
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
-    rows = [_step_row(run, method) for method in shown_methods(run.measured.methods)]
+    rows = []
+    for method in shown_methods(run.measured.methods):
+        costs, anchor = run.measured.methods[method], run.anchor
+        exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
+        waited = Cell()
+        if exposed:
+            waited = Cell(shown(exposed.value), interval(run, exposed, None), anchor)
+        row = [
+            Cell(name_of(method)),
+            number_cell(costs.sent_mb, None, anchor, small=predicted),
+            summary_cell(costs.step_ms, anchor),
+            summary_cell(costs.step_without_exchange_ms, anchor),
+            waited,
+            summary_cell(costs.blocking_ms, anchor),
+        ]
+        rows.append(row)
     return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
 
 
-def _step_row(run: Run[Communication], method: str) -> list[Cell]:
-    costs, anchor = run.measured.methods[method], run.anchor
-    exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
-    return [
-        Cell(name_of(method)),
-        number_cell(costs.sent_mb, None, anchor, small=predicted),
-        number_cell(costs.sent_kb_per_image, None, anchor),
-        summary_cell(costs.step_ms, anchor),
-        summary_cell(costs.step_without_exchange_ms, anchor),
-        Cell(shown(exposed.value), interval(run, exposed, None), anchor) if exposed else Cell(),
-        number_cell(costs.overlapped_ms, None, anchor),
-        summary_cell(costs.blocking_ms, anchor),
-    ]
-
-
-def _collectives_table(run: Run[Communication]) -> Table:
-    columns = [
-        "Collective",
-        "Type",
-        "Calls per step",
-        "Payload (MB)",
-        "Sent (MB)",
-        "In the step (ms)",
-        "Alone (ms)",
-        "Algorithm (GB/s)",
-        "Bus (GB/s)",
-    ]
-    caption = (
-        "In the step is the time that the profiler saw, including waiting for other ranks; alone "
-        "is the same collective with nothing else running. Algorithm bandwidth is payload divided "
-        "by time; bus bandwidth, by nccl-tests' formulas, is comparable between collectives and "
-        "numbers of ranks."
-    )
+def collectives_table(run: Run[Communication]) -> Table:
+    columns = ["Collective", "Type", "Calls per step", "Sent (MB)", "Alone (ms)", "Alone (GB/s)"]
+    caption = "Alone is the same collective with nothing else running; GB/s are of what is sent."
     rows: list[Sequence[Cell]] = []
     for method in shown_methods(run.measured.methods):
         rows.append([Cell(name_of(method))])
-        for calls in run.measured.methods[method].collectives[:MAX_COLLECTIVES]:
-            rows.append(_collective_row(calls, run.anchor))
+        for calls in run.measured.methods[method].collectives:
+            row = [
+                Cell(calls.label),
+                Cell(calls.dtype),
+                number_cell(calls.count, 0),
+                number_cell(calls.sent_mb),
+                summary_cell(calls.bare_ms),
+                number_cell(calls.sent_mb / calls.bare_ms.median),
+            ]
+            rows.append(row)
     title = f"Every collective of a step between {_ranks(run.measured)}"
     return Table("collectives", title, columns, rows=rows, caption=caption)
 
 
-def _collective_row(calls: CollectiveCalls, anchor: str) -> list[Cell]:
-    return [
-        Cell(calls.label),
-        Cell(clipped(calls.dtype, 16)),
-        number_cell(calls.count, 0, anchor),
-        number_cell(calls.mb, None, anchor),
-        number_cell(calls.sent_mb, None, anchor),
-        summary_cell(calls.in_step_ms, anchor),
-        summary_cell(calls.bare_ms, anchor),
-        number_cell(calls.algorithm_gb_s, None, anchor),
-        number_cell(calls.bus_gb_s, None, anchor),
-    ]
-
-
-def _ranks(measured: Communication) -> str:
+def _ranks(metrics: Communication) -> str:
     """`2 ranks (gloo, ddp)`."""
-    how = f"{clipped(measured.backend, 16)}, {clipped(measured.parallel, 16)}"
-    return f"{shown(measured.world_size, 0)} ranks ({how})"
+    how = f"{clipped(metrics.backend, 16)}, {clipped(metrics.parallel, 16)}"
+    return f"{shown(metrics.world_size, 0)} ranks ({how})"
