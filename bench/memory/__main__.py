@@ -23,7 +23,7 @@ class Memory(StepConfig):
     """
 
     methods: MethodNames = ("catlip", "clip")
-    """Methods to measure; the first is the denominator of every ratio."""
+    """Methods to measure."""
     batch_sizes: Annotated[tuple[Count, ...], tyro.conf.arg(aliases=("--batch-size",))] = ()
     """Images per step, one number or several; by default 4 on a CPU, and on a GPU 256, or fewer if
     256 do not fit.
@@ -37,7 +37,7 @@ class Memory(StepConfig):
     budget_gib: NotNegative = 0.0
     """GiB of memory that a step may take; 0 for all of the device's."""
     out: Path = Path("runs/bench/memory")
-    """Folder for the record, named by model, batches, precision, torch and device."""
+    """Folder for the record."""
 
 
 def main(config: Memory) -> None:

@@ -1,5 +1,4 @@
-"""The memory of one training step, by part: measured, and as `bench.arithmetic.memory` predicts
-it.
+"""The memory of one training step, by part; and its peak as `bench.arithmetic.memory` predicts it.
 
 On a GPU the peak is that of PyTorch's allocator. A CPU has no allocator that can be asked, so there
 it is the most bytes of tensors that were alive at once (`bench.memory.tensors`). Parameters,
@@ -10,15 +9,15 @@ space, and the part of the smaller one that overlaps.
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bench.arithmetic.memory import activation_bytes, default_batch, peak_bytes, state_bytes
+from bench.arithmetic.memory import default_batch, peak_bytes
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
 from bench.measuring.methods import shown
@@ -41,26 +40,12 @@ NUM_REPEATS = 2  # shows that the figure is the same each time
 MULTIPLE = 8  # the largest batch is looked for among multiples of this
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
 NOTES = {
-    "cuda": (
-        "peak: allocated by PyTorch; reserved: what it took from the device; the driver's own "
-        "context is in neither"
-    ),
+    "cuda": "peak: allocated by PyTorch; the driver's own context is not counted",
     "cpu": (
         "peak: the most bytes of distinct tensor storages alive at once; kernels' own work space "
         "is not counted"
     ),
 }
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The most bytes allocated in one step; on a GPU also the most bytes reserved, and how often
-    the allocator had to try again.
-    """
-
-    allocated: int
-    reserved: int = 0
-    retries: int = 0
 
 
 def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
@@ -122,113 +107,75 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
     for size, method in progress(rounds, desc="memory", total=len(runs), disable=config.quiet):
         tried += 1
         factors = factors_of(config, method, batch_size=size)
-        predicted = predict(factors, place.device.type)
+        predicted = result.PredictedMemory(
+            peak_gib=peak_bytes(factors, device_type=place.device.type) / GIB
+        )
         attempted = attempt(factors, place, budget_bytes(config, place.device))
         if attempted is None:
             batches[size].too_large[method] = predicted.peak_gib
             continue
         parts, peaks = attempted
-        retries = sum(peak.retries for peak in peaks)
-        batches[size].methods[method] = result.MethodMemory(
-            measured=parts, predicted=predicted, retries=retries
-        )
-        record.samples[f"{method}_b{size}_peak_bytes"] = [peak.allocated for peak in peaks]
-        if retries:
-            slow = "the allocator freed its cache to go on, so steps there are slow"
-            record.notes.append(f"{method} at batch {size}: {slow}")
+        batches[size].methods[method] = result.MethodMemory(measured=parts, predicted=predicted)
+        record.samples[f"{method}_b{size}_peak_bytes"] = peaks
         record.save()
     if tried < len(runs):
         record.notes.append(f"out of time after {tried} of {len(runs)} measurements")
     record.notes.append("memory is not random: the greater peak of two steps, without an interval")
-    first, *others = config.methods
-    for batch in batches.values():
-        for method in others:
-            if first in batch.methods and method in batch.methods:
-                above, below = batch.methods[method].measured, batch.methods[first].measured
-                batch.ratios[f"{method}/{first}"] = result.MemoryRatio(
-                    peak=above.peak_gib / below.peak_gib,
-                    activations=above.activations_gib / below.activations_gib,
-                )
     return batches
 
 
-def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[Peak]] | None:
+def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[int]] | None:
     """`measure`, or None if a step does not fit; what the step held is free again.
 
     On a CPU, a step that is predicted not to fit is not tried: a machine without free memory stops
     answering.
     """
-    measured = None
+    metrics = None
     if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
         with suppress(torch.OutOfMemoryError):
-            measured = measure(factors, place)
+            metrics = measure(factors, place)
     free_memory()  # after the block above: until its end, the error's frames hold their tensors
-    return measured if measured and measured[0].peak_gib * GIB <= budget else None
+    return metrics if metrics and metrics[0].peak_gib * GIB <= budget else None
 
 
-def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[Peak]]:
-    """A step's peak and parts, and the peak of each repetition."""
+def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[int]]:
+    """A step's peak and parts, and the bytes at the peak of each repetition."""
     trainer, batch = build(factors, place), batch_of(factors, place)
     for _ in range(NUM_WARMUP):
         trainer.train_step(iter([batch]))
     peaks = [peak_of(trainer, batch) for _ in range(NUM_REPEATS)]
     parameters = list(trainer.objective.parameters())
-    state = {
+    gradients = sum(p.grad.nbytes for p in parameters if p.grad is not None)
+    trainer.optimizer.zero_grad(set_to_none=True)
+    activations = saved_bytes(trainer, batch)
+    stays = {
         "parameters": sum(p.nbytes for p in parameters),
-        "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
         "optimizer": sum(tensor.nbytes for tensor in moments_of(trainer)),
         "average": sum(tensor.nbytes for tensor in trainer.weights().values()),
     }
-    trainer.optimizer.zero_grad(set_to_none=True)
-    parts = _parts(max(peak.allocated for peak in peaks), state, saved_bytes(trainer, batch))
-    if place.device.type == "cuda":
-        parts = replace(parts, reserved_gib=max(peak.reserved for peak in peaks) / GIB)
-    return parts, peaks
-
-
-def predict(factors: Factors, device_type: str) -> MemoryParts:
-    """What `measure` should find."""
-    peak = peak_bytes(factors, device_type=device_type)
-    activations = activation_bytes(factors, device_type=device_type)
-    return _parts(peak, state_bytes(factors), activations)
-
-
-def _parts(
-    peak: float, state: Mapping[str, float], activations: Mapping[str, float]
-) -> MemoryParts:
-    """Bytes as GiB; `other` is what the peak holds beside all that stays and the larger of
-    gradients and activations.
-    """
-    stays = state["parameters"] + state["optimizer"] + state["average"]
-    other = peak - (stays + max(state["gradients"], sum(activations.values())))
-    parts = {name: state[name] for name in ("parameters", "gradients", "optimizer", "average")}
-    parts |= {
+    parts = stays | {
+        "peak": max(peaks),
+        "gradients": gradients,
         "activations_image": activations["image_encoder"],
         "activations_text": activations["text_tower"],
         "activations_logits": activations["logits"],
-        "other": other,
+        "other": max(peaks) - sum(stays.values()) - max(gradients, sum(activations.values())),
     }
-    return MemoryParts(
-        peak_gib=peak / GIB, **{f"{name}_gib": size / GIB for name, size in parts.items()}
-    )
+    return MemoryParts(**{f"{name}_gib": size / GIB for name, size in parts.items()}), peaks
 
 
-def peak_of(trainer: Trainer, batch: Batch) -> Peak:
-    """Take one step and measure the most memory that it holds."""
+def peak_of(trainer: Trainer, batch: Batch) -> int:
+    """Take one step and measure the most bytes that it holds."""
     device = trainer.place.device
     if device.type == "cpu":
         with LiveStorage([*state_of(trainer), *tensors_of(batch)]) as live:
             trainer.train_step(iter([batch]))
-        return Peak(live.peak_bytes)
+        return live.peak_bytes
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_stats(device)["num_alloc_retries"]
     trainer.train_step(iter([batch]))
     torch.cuda.synchronize(device)
-    retries = torch.cuda.memory_stats(device)["num_alloc_retries"] - before
-    return Peak(
-        torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device), retries
-    )
+    return torch.cuda.max_memory_allocated(device)
 
 
 def state_of(trainer: Trainer) -> list[Tensor]:

@@ -1,20 +1,13 @@
-"""The memory of a training step, measured and predicted, by batch size and by part."""
+"""The memory of a training step by batch size: measured, by part, and its predicted peak."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
 
 from bench.step_time.steps import StepKind, shown_methods, step_description
-from catlip.method_style import colour_of, marker_of, name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import Figure, is_drawable, label_points
+from catlip.method_style import name_of
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.run import Records, Run, Setting, times_cell
 from catlip.results.select import ENCODERS, architecture, unique_runs
-from catlip.table import Cell, Table, clipped, number_cell, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from catlip.table import Cell, Table, number_cell, shown
 
 COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 WORDS = (
@@ -22,7 +15,17 @@ WORDS = (
     "decides how many images fit on a device. The parts do not include what libraries take for "
     "themselves outside of tensors."
 )
-Curve = list[tuple[int, float]]  # batch, GiB
+PARTS = {  # field of MemoryParts -> its name for readers
+    "peak_gib": "Peak of the step",
+    "parameters_gib": "Weights",
+    "gradients_gib": "Gradients",
+    "optimizer_gib": "Optimizer state",
+    "average_gib": "Averaged weights",
+    "activations_image_gib": "Image activations",
+    "activations_text_gib": "Text activations",
+    "activations_logits_gib": "Logits",
+    "other_gib": "Other",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,43 +41,15 @@ class MemoryParts:
     activations_text_gib: float
     activations_logits_gib: float
     other_gib: float | None = None
-    reserved_gib: float | None = None
 
     @property
     def activations_gib(self) -> float:
         return self.activations_image_gib + self.activations_text_gib + self.activations_logits_gib
 
-    @property
-    def named(self) -> dict[str, float | None]:
-        """All of it by its names for readers."""
-        return {
-            "peak of the step": self.peak_gib,
-            "reserved by the allocator": self.reserved_gib,
-            "weights": self.parameters_gib,
-            "gradients": self.gradients_gib,
-            "optimizer state": self.optimizer_gib,
-            "averaged weights": self.average_gib,
-            "image activations": self.activations_image_gib,
-            "text activations": self.activations_text_gib,
-            "logits": self.activations_logits_gib,
-            "other": self.other_gib,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
-class MethodMemory:
-    """One method's step at one batch size.
-
-    Attributes:
-        retries: how often a GPU's allocator had to free its cache to go on.
-        largest_batch, largest_batch_predicted: only in older records; see `Memory.largest`.
-    """
-
-    measured: MemoryParts
-    predicted: MemoryParts
-    retries: int | None = None
-    largest_batch: int | None = None
-    largest_batch_predicted: int | None = None
+class PredictedMemory:
+    peak_gib: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,24 +61,22 @@ class LargestBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryRatio:
-    """The memory of one method over that of another."""
+class MethodMemory:
+    """One method's step at one batch size; its largest batch is here only in older records."""
 
-    peak: float
-    activations: float
+    measured: MemoryParts
+    predicted: PredictedMemory
+    largest_batch: int | None = None
+    largest_batch_predicted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchMemory:
-    """Every method at one batch size.
-
-    Attributes:
-        ratios: `clip/catlip` -> memory of CLIP over that of CatLIP.
-        too_large: method whose step did not fit -> its predicted peak in GiB.
+    """Every method at one batch size; `too_large`: method whose step did not fit -> its predicted
+    peak in GiB.
     """
 
     methods: dict[str, MethodMemory]
-    ratios: dict[str, MemoryRatio] = field(default_factory=dict)
     too_large: dict[str, float] = field(default_factory=dict)
 
 
@@ -149,59 +122,9 @@ def section(main: Setting | None, records: Records) -> Section:
         unique_runs(records, Memory),
         key=lambda run: architecture(run.setup.model) not in ENCODERS,
     )
-    blocks: list[Block] = []
-    if runs:
-        blocks = [*side_by_side(memory_figures(runs[0])), *memory_tables(runs[0])]
+    blocks: list[Block] = [*memory_tables(runs[0])] if runs else []
     blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
     return Section("memory", "Memory", [Text(WORDS), *blocks])
-
-
-def memory_figures(run: Run[Memory]) -> list[Figure]:
-    """Peak memory against the batch, measured and predicted."""
-    curves = {method: _curve(run.measured, method) for method in run.measured.methods}
-    curves = {method: curve for method, curve in curves.items() if len(curve) > 1}
-    if not curves:
-        return []
-    words = "; ".join(
-        f"{clipped(name_of(m))}: {', '.join(f'{shown(peak, 2)} GiB at {n:,}' for n, peak in curve)}"
-        for m, curve in curves.items()
-    )
-    caption = (
-        f"Peak memory of a step against the batch ({step_description(run)}): marks are measured, "
-        "dashed lines predicted."
-    )
-    predicted = {m: _curve(run.measured, m, predicted=True) for m in curves}
-    draw = partial(_draw_curves, curves=curves, predicted=predicted)
-    return [Figure("memory", caption, f"Lines. {words}.", draw=draw)]
-
-
-def _curve(measured: Memory, method: str, *, predicted: bool = False) -> Curve:
-    curve = []
-    for size, batch in measured.by_size.items():
-        memory = batch.methods.get(method)
-        if memory and size > 0:
-            peak = (memory.predicted if predicted else memory.measured).peak_gib
-            if is_drawable(peak):
-                curve.append((size, peak))
-    return curve
-
-
-def _draw_curves(axes: "Axes", curves: dict[str, Curve], predicted: dict[str, Curve]) -> None:
-    for method, curve in curves.items():
-        colour = colour_of(method)
-        axes.plot(*zip(*curve, strict=True), f"{marker_of(method)}-", color=colour, markersize=6)
-        if guess := predicted[method]:
-            axes.plot(*zip(*guess, strict=True), "--", color=colour, linewidth=1.3)
-    axes.set_xlim(0, 1.02 * max(curve[-1][0] for curve in curves.values()))
-    peaks = [peak for m, curve in curves.items() for _, peak in [*curve, *predicted[m]]]
-    axes.set_ylim(0, 1.12 * max(peaks))
-    ends = [
-        (*curve[-1], f"{clipped(name_of(m), 24)}\n{shown(curve[-1][1])} GiB", colour_of(m))
-        for m, curve in curves.items()
-    ]
-    label_points(axes, ends, gap=0.17)
-    axes.set_xlabel("images per device and step")
-    axes.set_ylabel("peak memory (GiB)")
 
 
 def memory_tables(run: Run[Memory]) -> list[Table]:
@@ -209,18 +132,41 @@ def memory_tables(run: Run[Memory]) -> list[Table]:
 
 
 def _peaks_table(run: Run[Memory]) -> Table:
-    methods, batches = run.measured.methods, run.measured.by_size
-    pairs = list(dict.fromkeys(pair for batch in batches.values() for pair in batch.ratios))
+    metrics, anchor = run.measured, run.anchor
+    methods = metrics.methods
+    first, *others = methods
     columns = ["Images per device", *(f"{name_of(method)} (GiB)" for method in methods)]
-    for above, _, below in (pair.partition("/") for pair in pairs):
-        ratio = f"{name_of(above)} / {name_of(below)}"
-        columns += [f"{ratio}, peak", f"{ratio}, activations"]
-    rows = [_peaks_row(run, size, pairs) for size in batches]
-    largest = [_largest(run, method) for method in methods]
-    rows.append([Cell("Largest batch that fits"), *largest, *[Cell()] * (2 * len(pairs))])
+    columns += [f"{name_of(method)} / {name_of(first)}" for method in others]
+    rows = []
+    for size, batch in metrics.by_size.items():
+        row = [Cell(f"{size:,}")]
+        for method in methods:
+            if memory := batch.methods.get(method):
+                small = f"predicted {shown(memory.predicted.peak_gib)}"
+                row.append(number_cell(memory.measured.peak_gib, None, anchor, small=small))
+            elif method in batch.too_large:
+                small = f"predicted {shown(batch.too_large[method])}"
+                row.append(Cell("does not fit", small, anchor))
+            else:
+                row.append(Cell())
+        one = batch.methods.get(first)
+        for method in others:
+            other, ratio = batch.methods.get(method), None
+            if one and other and one.measured.peak_gib:
+                ratio = other.measured.peak_gib / one.measured.peak_gib
+            row.append(times_cell(ratio, anchor))
+        rows.append(row)
+    row = [Cell("Largest batch that fits")]
+    for method in methods:
+        if largest := metrics.largest_batch(method):
+            small = f"predicted {shown(largest.predicted, 0)}"
+            row.append(number_cell(largest.images, 0, anchor, small=small))
+        else:
+            row.append(Cell("not run"))
+    rows.append([*row, *[Cell()] * len(others)])
     counted_by = (
         "the device's allocator counts it"
-        if "allocator" in run.measured.how
+        if "allocator" in metrics.how
         else "the sum of the storage of tensors that are alive, without what libraries take beside "
         "them"
     )
@@ -233,55 +179,15 @@ def _peaks_table(run: Run[Memory]) -> Table:
     return Table("memory", title, columns, rows=rows, caption=caption)
 
 
-def _peaks_row(run: Run[Memory], size: int, pairs: Sequence[str]) -> list[Cell]:
-    batch = run.measured.batches[size]
-    row = [Cell(f"{size:,}")]
-    for method in run.measured.methods:
-        if memory := batch.methods.get(method):
-            row.append(_both(memory.measured.peak_gib, memory.predicted.peak_gib, run.anchor))
-        elif method in batch.too_large:
-            small = f"predicted {shown(batch.too_large[method])}"
-            row.append(Cell("does not fit", small, run.anchor))
-        else:
-            row.append(Cell())
-    for pair in pairs:
-        ratio = batch.ratios.get(pair)
-        row.append(times_cell(ratio.peak if ratio else None, run.anchor))
-        row.append(times_cell(ratio.activations if ratio else None, run.anchor))
-    return row
-
-
-def _both(measured: float | None, predicted: float | None, anchor: str) -> Cell:
-    """The measured GiB, with the predicted GiB below."""
-    small = "" if predicted is None else f"predicted {shown(predicted)}"
-    if measured is None:
-        return Cell(small=small)
-    return number_cell(measured, None, anchor, small=small)
-
-
-def _largest(run: Run[Memory], method: str) -> Cell:
-    largest = run.measured.largest_batch(method)
-    if largest is None:
-        return Cell("not run")
-    small = f"predicted {shown(largest.predicted, 0)}"
-    return number_cell(largest.images, 0, run.anchor, small=small)
-
-
 def _parts_table(run: Run[Memory]) -> Table:
-    measured = run.measured
-    size, batch = list(measured.by_size.items())[-1]
-    columns = ["Part", *(f"{name_of(method)} (GiB)" for method in measured.methods)]
-    memories = [batch.methods.get(method) for method in measured.methods]
-    both = [(m.measured.named, m.predicted.named) if m else ({}, {}) for m in memories]
+    methods = run.measured.methods
+    size, batch = list(run.measured.by_size.items())[-1]
     rows = []
-    for name in dict.fromkeys(name for parts, _ in both for name in parts):
-        cells = [
-            _both(found.get(name), predicted.get(name), run.anchor) for found, predicted in both
-        ]
-        rows.append([Cell(name.capitalize()), *cells])
+    for part, name in PARTS.items():
+        memories = [batch.methods.get(method) for method in methods]
+        sizes = [getattr(memory.measured, part) if memory else None for memory in memories]
+        rows.append([Cell(name), *(number_cell(size, None, run.anchor) for size in sizes)])
     title = f"Memory by part at {size:,} images, {step_description(run)}"
-    caption = (
-        "Parts are counted one by one and need not be at their largest at the same moment; below "
-        "each the prediction."
-    )
+    caption = "Parts are counted one by one and need not be at their largest at the same moment."
+    columns = ["Part", *(f"{name_of(method)} (GiB)" for method in methods)]
     return Table("memory_parts", title, columns, rows=rows, caption=caption)

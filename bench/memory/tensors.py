@@ -66,13 +66,11 @@ class SavedTensors(saved_tensors_hooks):
         super().__init__(self._keep, lambda tensor: tensor)
         self._apart, self._part = apart, REST
         self._saved: dict[int, tuple[StorageWeakRef, str, int]] = {}
-        self._handles: list[Any] = []
         for member, part in TOWERS.items():
             if hasattr(objective, member):
                 tower = objective.get_submodule(member)
-                before = tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part))
-                after = tower.register_forward_hook(lambda *_: self._enter(REST))
-                self._handles += [before, after]
+                tower.register_forward_pre_hook(lambda *_, part=part: self._enter(part))
+                tower.register_forward_hook(lambda *_: self._enter(REST))
 
     def bytes(self) -> dict[str, int]:
         """Bytes of what is still kept, by part."""
@@ -80,11 +78,6 @@ class SavedTensors(saved_tensors_hooks):
         for reference, part, size in self._saved.values():
             by_part[part] += 0 if reference.expired() else size
         return by_part
-
-    def close(self) -> None:
-        """Remove the hooks from the objective."""
-        for handle in self._handles:
-            handle.remove()
 
     def _enter(self, part: str) -> None:
         self._part = part
@@ -108,7 +101,6 @@ def saved_bytes(trainer: Trainer, batch: Batch) -> dict[str, int]:
     with saved:
         loss = trainer.loss(batch)
     by_part = saved.bytes()
-    saved.close()
     del loss  # until here, the loss held what was saved
     return by_part
 
