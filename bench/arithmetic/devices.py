@@ -5,23 +5,67 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Link:
+    """How devices are connected; bandwidths are what one device sends while it receives as much.
+
+    The alpha-beta model: a message of S bytes takes alpha + S / beta.
+    """
+
+    node_devices: int
+    node_gb_s: float
+    node_latency_us: float
+    network_gb_s: float
+    network_latency_us: float
+    source: str = ""
+
+    def levels(self, devices: int) -> tuple[int, int]:
+        """(g, m): devices of a node that take part, and nodes."""
+        in_node = min(devices, self.node_devices)
+        return in_node, -(-devices // in_node)
+
+    def slowest(self, devices: int) -> tuple[float, float]:
+        """GB/s and latency in us of the slowest connection among that many devices."""
+        if devices <= self.node_devices:
+            return self.node_gb_s, self.node_latency_us
+        return self.network_gb_s, self.network_latency_us
+
+    def node_ms(self, size_bytes: float) -> float:
+        return self.node_latency_us / 1e3 + size_bytes / self.node_gb_s / 1e6
+
+    def network_ms(self, size_bytes: float) -> float:
+        return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
+
+
+ASSUMED = "latencies are assumed, 5 us in a node and 20 us between nodes"
+A100 = f"datasheets: A100 SXM; DGX A100, a 200 Gbit/s adapter per GPU; {ASSUMED}"
+H100 = f"datasheets: H100 SXM; DGX H100, a 400 Gbit/s adapter per GPU; {ASSUMED}"
+PCIE = (
+    "assumed: 8 GPUs on PCIe 4.0 x16 at 25 of its 32 GB/s, one 100 Gbit/s adapter for all of them; "
+    "latencies 10 us in a node and 20 us between nodes"
+)
+A100_NODES = Link(8, 300, 5, network_gb_s=25, network_latency_us=20, source=A100)
+H100_NODES = Link(8, 450, 5, network_gb_s=50, network_latency_us=20, source=H100)
+PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=PCIE)
+
+
+@dataclass(frozen=True)
 class Gpu:
     """One GPU by its datasheet: the vendor's GB of memory; dense TFLOP/s by precision, fp32
-    without tensor cores; and how it is usually connected, one of LINKS.
+    without tensor cores; and how it is usually connected.
     """
 
     memory_gb: float
     tflops: dict[str, float]
-    link: str = "pcie4_8x_100gbit"
+    link: Link = PCIE_NODES
 
 
 # Of two names that begin alike, the longer comes first.
 GPUS: dict[str, Gpu] = {
-    "H200": Gpu(141, {"bf16": 989, "fp16": 989, "fp32": 67}, "h100_8x_nvlink_400gbit"),
+    "H200": Gpu(141, {"bf16": 989, "fp16": 989, "fp32": 67}, H100_NODES),
     "H100 PCIe": Gpu(80, {"bf16": 756, "fp16": 756, "fp32": 51}),
     "H100 NVL": Gpu(94, {"bf16": 835, "fp16": 835, "fp32": 60}),
-    "H100": Gpu(80, {"bf16": 989, "fp16": 989, "fp32": 67}, "h100_8x_nvlink_400gbit"),
-    "A100": Gpu(80, {"bf16": 312, "fp16": 312, "fp32": 19.5}, "a100_8x_nvlink_200gbit"),
+    "H100": Gpu(80, {"bf16": 989, "fp16": 989, "fp32": 67}, H100_NODES),
+    "A100": Gpu(80, {"bf16": 312, "fp16": 312, "fp32": 19.5}, A100_NODES),
     "A10G": Gpu(24, {"bf16": 70, "fp16": 70, "fp32": 35}),
     "L40S": Gpu(48, {"bf16": 362, "fp16": 362, "fp32": 91.6}),
     "L4": Gpu(24, {"bf16": 121, "fp16": 121, "fp32": 30.3}),
@@ -44,60 +88,3 @@ def datasheet_tflops(device: str, precision: str) -> float | None:
     """TFLOP/s of dense products by the datasheet of a GPU of this name, or None."""
     gpu = gpu_of(device)
     return gpu.tflops.get(precision) if gpu else None
-
-
-@dataclass(frozen=True)
-class Link:
-    """How devices are connected; bandwidths are what one device sends while it receives as much.
-
-    The alpha-beta model: a message of S bytes takes alpha + S / beta.
-    """
-
-    node_devices: int
-    node_gb_s: float
-    node_latency_us: float
-    network_gb_s: float
-    network_latency_us: float
-    source: str = ""
-
-    def levels(self, devices: int) -> tuple[int, int]:
-        """(g, m): devices of a node that take part, and nodes."""
-        in_node = min(devices, self.node_devices)
-        return in_node, -(-devices // in_node)
-
-    def slowest(self, devices: int) -> tuple[float, float]:
-        """GB/s and latency in us of the slowest connection among that many devices."""
-        if self.levels(devices)[1] == 1:
-            return self.node_gb_s, self.node_latency_us
-        gb_s = min(self.node_gb_s, self.network_gb_s)
-        return gb_s, max(self.node_latency_us, self.network_latency_us)
-
-    def node_ms(self, size_bytes: float) -> float:
-        return self.node_latency_us / 1e3 + size_bytes / self.node_gb_s / 1e6
-
-    def network_ms(self, size_bytes: float) -> float:
-        return self.network_latency_us / 1e3 + size_bytes / self.network_gb_s / 1e6
-
-
-def _nvlink(node_gb_s: float, network_gb_s: float, source: str) -> Link:
-    latencies = "latencies are assumed, 5 us in a node and 20 us between nodes"
-    source = f"datasheet: {source}; {latencies}"
-    return Link(8, node_gb_s, 5, network_gb_s, 20, source)
-
-
-A100 = "NVIDIA A100 SXM, NVLink 600 GB/s both ways together"
-H100 = "NVIDIA H100 SXM, NVLink 900 GB/s both ways together"
-LINKS = {
-    "a100_8x_nvlink_200gbit": _nvlink(300, 25, f"{A100}; DGX A100, a 200 Gbit/s adapter per GPU"),
-    "a100_8x_nvlink_50gbit": _nvlink(300, 6.25, f"{A100}; AWS p4d.24xlarge, 400 Gbit/s per 8 GPUs"),
-    "h100_8x_nvlink_400gbit": _nvlink(450, 50, f"{H100}; DGX H100, a 400 Gbit/s adapter per GPU"),
-    "pcie4_8x_100gbit": Link(
-        node_devices=8,
-        node_gb_s=25,
-        node_latency_us=10,
-        network_gb_s=1.5625,
-        network_latency_us=20,
-        source="assumed: 8 GPUs on PCIe 4.0 x16 at 25 of its 32 GB/s, one 100 Gbit/s adapter for "
-        "all of them; latencies 10 us in a node and 20 us between nodes",
-    ),
-}

@@ -76,17 +76,29 @@ def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[E
 def exchange_ms(exchange: Exchange, link: Link) -> float:
     """Milliseconds of all calls of an exchange, one after another, each of the same size."""
     n, size = exchange.world_size, exchange.payload_bytes / exchange.count
-    if exchange.kind == "neighbour_exchange":
-        return neighbour_ms(exchange.payload_bytes, n, link)
-    if exchange.kind == "all_gather":
-        return exchange.count * scatter_ms(size * n, n, link)
-    one = {
-        "all_reduce": all_reduce_ms,
-        "reduce_scatter": scatter_ms,
-        "all_to_all": all_to_all_ms,
-        "broadcast": broadcast_ms,
-    }[exchange.kind]
-    return exchange.count * one(size, n, link)
+    in_node, nodes = link.levels(n)
+    gb_s, latency_us = link.slowest(n)
+    match exchange.kind:
+        case "reduce_scatter":
+            one = scatter_ms(size, n, link)
+        case "all_gather":
+            one = scatter_ms(size * n, n, link)
+        case "all_reduce":
+            one = 2 * scatter_ms(size, n, link)
+        case "all_to_all":  # each device sends a part to every other: some leave the node
+            part = size / n
+            one = (in_node - 1) * link.node_ms(part) + (n - in_node) * link.network_ms(part)
+        case "broadcast":  # a pipeline through all devices: the bytes once, and each hop's latency
+            hops_us = (in_node - 1) * nodes * link.node_latency_us
+            hops_us += (nodes - 1) * link.network_latency_us
+            one = hops_us / 1e3 + size / gb_s / 1e6
+        case "neighbour_exchange":
+            # Captions travel round a ring of all devices in both directions at once, and their
+            # gradients travel back, in 2 ceil((n-1)/2) rounds: all of the step's calls.
+            return 2 * (n // 2) * latency_us / 1e3 + exchange.payload_bytes / gb_s / 1e6
+        case kind:
+            raise ValueError(f"no time of a collective {kind!r}")
+    return exchange.count * one
 
 
 def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
@@ -98,36 +110,6 @@ def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
     g, m = link.levels(devices)
     inside = (g - 1) * link.node_ms(total_bytes / g)
     return inside + (m - 1) * link.network_ms(total_bytes / (g * m))
-
-
-def all_reduce_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Reduce-scatter in the node, all-reduce across nodes, gather in the node: twice `scatter_ms`.
-
-    In one node: 2 (n-1) alpha + 2 (n-1)/n S / beta.
-    """
-    return 2 * scatter_ms(total_bytes, devices, link)
-
-
-def all_to_all_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """Every device sends S/n to every other: g-1 of the messages stay in the node, n-g leave it."""
-    (g, _), size = link.levels(devices), total_bytes / devices
-    return (g - 1) * link.node_ms(size) + (devices - g) * link.network_ms(size)
-
-
-def broadcast_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """A pipeline through all devices: a latency for each hop, and the bytes once."""
-    g, m = link.levels(devices)
-    gb_s, _ = link.slowest(devices)
-    hops_us = (g - 1) * m * link.node_latency_us + (m - 1) * link.network_latency_us
-    return hops_us / 1e3 + total_bytes / gb_s / 1e6
-
-
-def neighbour_ms(total_bytes: float, devices: int, link: Link) -> float:
-    """SigLIP's exchange of a step: captions travel round a ring of all devices in both directions
-    at once, and their gradients travel back, in 2 ceil((n-1)/2) rounds.
-    """
-    gb_s, latency_us = link.slowest(devices)
-    return 2 * (devices // 2) * latency_us / 1e3 + total_bytes / gb_s / 1e6
 
 
 def fit(

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.arithmetic.exchanges import fit, sent
-from bench.arithmetic.memory import default_batch, device_bytes
+from bench.arithmetic.memory import default_batch
 from bench.communication import result
 from bench.communication.__main__ import Communication
 from bench.communication.collectives import Collective, Listener, bare
@@ -35,11 +35,11 @@ from bench.measuring.methods import shown
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
-from catlip.costs import FLOAT32, GIB
+from catlip.costs import FLOAT32
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
-from catlip.training.distributed import Place, barrier, find_place, of_all_ranks
+from catlip.training.distributed import Place, barrier, find_place
 from catlip.training.parallel import synchronised
 
 START = "torchrun --nproc-per-node 2 -m bench.communication"
@@ -119,14 +119,6 @@ def _measure_methods(
     hidden = config.quiet or not place.is_main
     for method in progress(config.methods, desc=f"communication {config.model}", disable=hidden):
         factors = factors_of(config, method)
-        if place.device.type == "cuda":
-            needed = device_bytes(factors, place.world_size)
-            memory = torch.cuda.get_device_properties(place.device).total_memory
-            if needed > (room := min(of_all_ranks(memory))):
-                record.notes.append(
-                    f"{method} was left out: {needed / GIB:.0f} GiB do not fit {room / GIB:.0f}"
-                )
-                continue
         metrics.methods[method], samples = measure(factors, place, rounds=config.num_steps)
         record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
         record.metrics = metrics.metrics()

@@ -21,7 +21,6 @@ WORDS = (
     "rest. Times depend on the link between the ranks: bytes carry over to other machines, "
     "milliseconds do not."
 )
-MAX_COLLECTIVES = 12  # of a method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,7 @@ def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]
     bars: dict[str, list[Part]] = {}
     for method in shown_methods(run.measured.methods):
         sums: dict[str, float] = {}
-        for calls in run.measured.methods[method].collectives[:MAX_COLLECTIVES]:
+        for calls in run.measured.methods[method].collectives:
             if is_drawable(calls.sent_mb):
                 sums[calls.label] = sums.get(calls.label, 0.0) + calls.sent_mb
         if sums:

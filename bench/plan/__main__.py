@@ -14,8 +14,8 @@ from catlip.program.ranges import Count, Fraction, NotNegative, Positive
 @dataclass(frozen=True)
 class Plan:
     """What a pre-training costs with each method, by arithmetic: a step's operations, memory and
-    bytes sent; the same step on 1 to 4,096 devices; and a whole run on your devices, in the layout
-    that fits, with hours and money.
+    bytes sent; CLIP and CatLIP on the paper's devices; and a whole run on your devices, in the
+    layout that fits, with hours and money.
 
     python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5
     python -m bench.plan --model vit_b16 vit_l16 vit_h16 --gpu a100 h100 --gpus 8 64 256
@@ -33,9 +33,8 @@ class Plan:
     images: Positive = 13.1e9
     """Images that the pre-training sees; the paper's is 200,000 steps of 65,536."""
     gpu: tuple[str, ...] = ("H100",)
-    """Kinds of GPU, by the names of their datasheets, in upper or lower case. The rate is that of
-    the fastest record of bench.step_time on such a GPU; without one it is assumed, and the plan
-    gives the range in which it is assumed to lie.
+    """Kinds of GPU, by the names of their datasheets, in upper or lower case. The rate is assumed,
+    and the plan gives the range in which it is assumed to lie; --step-time gives a measured one.
     """
     gpus: tuple[Count, ...] = (64,)
     """Numbers of GPUs."""
@@ -44,7 +43,7 @@ class Plan:
     global_batch: Count = 65_536
     """Images of a step on all devices together."""
     batch_size: Count = 256
-    """Images per device where the step alone is computed, and where the number of devices grows."""
+    """Images per device where the step alone is computed."""
     resolution: Count = 224
     """Image side in pixels; with --step-time, the record's is used instead."""
     num_classes: Count = 24_320
@@ -57,17 +56,15 @@ class Plan:
     """
     memory_gb: NotNegative = 0.0
     """Memory of a device; 0 for what its datasheet says."""
-    link: str = ""
-    """One of bench.arithmetic.devices.LINKS, or a record of bench.communication, whose latency and
-    bandwidth are taken for all links; by default the usual link of such a GPU.
+    link: Path | None = None
+    """Record of bench.communication, whose latency and bandwidth are taken for all links; by
+    default the usual link of such a GPU.
     """
     step_time: Path | None = None
     """Record of bench.step_time on one device; the plan is for such devices."""
-    records: tuple[Path, ...] = (Path("runs"), Path("reports/records"))
-    """Folders in which to look for records of bench.step_time of such GPUs."""
     out: Path = Path("runs/bench/plan")
-    """Folder for the records: of each encoder's step, of each device's projection, and of the plan
-    of all.
+    """Folder for the records: of each encoder's step, of the paper's layouts on each device, and of
+    the plan of all.
     """
 
     def __post_init__(self) -> None:

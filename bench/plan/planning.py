@@ -1,5 +1,5 @@
-"""The arithmetic of a step, of the same step on many devices, and of a whole run; printed, and
-written as three kinds of record.
+"""The arithmetic of a step, of the paper's layouts, and of a whole run; printed, and written as
+three kinds of record.
 
 The question behind it: in the paper CLIP took 2.7 times the GPU-hours of CatLIP, with 256 images on
 each of 256 devices against 1,024 on each of 64 (Figure 1c and Table 6b). How much of that can
@@ -7,10 +7,14 @@ operations and communication explain?
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from bench.arithmetic.devices import Gpu, Link, gpu_of
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import (
     forward_flops,
@@ -23,44 +27,49 @@ from bench.arithmetic.flops import (
     text_flops,
 )
 from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, state_bytes
+from bench.communication.result import Communication
 from bench.measuring import methods
-from bench.measuring.factors import Factors
+from bench.measuring.factors import FOUR, Factors, factors_of
 from bench.plan import result
 from bench.plan.__main__ import Plan
-from bench.plan.layouts import FittedLayout, best_layout, lay_out
-from bench.plan.machines import Machine, machines
+from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
+from bench.step_time.result import StepTime
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
-from catlip.record import Record, plain
+from catlip.record import Record, plain, read_record
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import Run
 from catlip.table import print_tables
 
 K = TypeVar("K", bound=Kind)
-DEVICES = [2**i for i in range(13)]  # 1 to 4,096
 PAPER_LAYOUTS = {"clip": (256, 256), "catlip": (64, 1_024)}  # devices, images per device (Table 6b)
 # Recipes with the released samplers.
 RELEASED = {"catlip": CATLIP["datacomp_b16"], "clip": CLIP["datacomp_b16_release"]}
-STEP_NOTES = [
-    "computed, not measured; memory is that of a GPU's kernels, without their own work space"
-]
-PROJECTION_NOTES = [
-    "a projection, not a measurement: no stragglers, no data loading, no failures",
-    "the time of compute, without the optimizer if it was measured, is assumed to be linear in the "
-    "batch per device: a real device is slower than that on small batches",
-    "efficiency is images/s relative to those of as many single devices with the same batch; a "
-    "large batch may not fit on a device",
-    "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do "
-    "better on many",
-]
-PLAN_NOTES = [
-    "assumes no failures, stragglers or waiting for images; published OpenCLIP trainings of "
-    "ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is assumed here",
+NOTES = [
+    "computed, not measured: no failures, no stragglers, no waiting for images; published OpenCLIP "
+    "trainings of ViT-B/16 reached 13 to 16 % of the datasheet, a half to a third of what is "
+    "assumed here",
     "the time of a step, without the optimizer if it was measured, is assumed to be linear in the "
     "images on a device: small batches are slower than that",
-    "memory is the computed peak; a tenth of the device is left to the driver and NCCL",
+    "collectives run round rings, whose latency grows with the number of nodes; NCCL's trees do "
+    "better on many",
+    "memory is the peak of a GPU's kernels, without their own work space; a tenth of the device is "
+    "left to the driver and NCCL",
 ]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Devices of one kind, on which an encoder would be trained, and the rate of each method on
+    them; ratios are to the first.
+    """
+
+    name: str
+    model: str
+    memory_bytes: float
+    link: Link
+    rates: dict[str, Rate]
 
 
 def plan(config: Plan) -> None:
@@ -68,29 +77,28 @@ def plan(config: Plan) -> None:
 
     Raises: InputError for a name that is not known, and for a run that fits on no device.
     """
-    every = list(machines(config))
+    chosen = list(machines(config))
     runs: list[result.PlannedRun] = []
-    for machine, number in itertools.product(every, config.gpus):
+    for machine, number in itertools.product(chosen, config.gpus):
         runs += planned(config, machine, number)
     if not runs:
         raise InputError("not even one image fits on a device; give more devices, or larger ones")
-    devices = max(1, config.global_batch // config.batch_size)
     paths = []
 
-    def record(name: str, metrics: K, notes: list[str], **settings: Any) -> Run[K]:
+    def record(name: str, metrics: K, **settings: Any) -> Run[K]:
         """Write the record; `settings` are those that the config only implies."""
         paths.append(config.out / f"{name}.json")
         with Record(paths[-1], type(metrics), plain(config) | settings) as written:
-            written.shown_as, written.notes = methods.shown(every[0].rates), notes
+            written.shown_as, written.notes = methods.shown(chosen[0].rates), NOTES
             return written.measured(metrics)
 
-    for model, machine in {machine.model: machine for machine in every}.items():
-        step = analytic(config, machine)
+    devices = max(1, config.global_batch // config.batch_size)
+    for model, machine in {machine.model: machine for machine in chosen}.items():
+        step = analytic(config, machine, devices)
         factors = next(iter(machine.rates.values())).factors
         one = record(
             f"step-{model}-b{config.batch_size}x{devices}-{factors.precision}",
             step,
-            STEP_NOTES,
             model=model,
             resolution=factors.resolution,
             precision=factors.precision,
@@ -101,36 +109,117 @@ def plan(config: Plan) -> None:
             f"clip/catlip = {step.flops_ratio_with_own_sizes:.3f} in operations per image, with "
             "the image sizes of each method's released ViT-B/16 recipe\n"
         )
-    for machine in every:
-        name = f"projection-{machine.model}-{_slug(machine.name)}"
-        many = record(
-            name,
-            projection(config, machine),
-            PROJECTION_NOTES,
-            model=machine.model,
-            samples=config.images,
-        )
-        print_tables([result.projection_table(many)])
-        print(f"{result.ratios_in_words(many)}\n")
+    for machine in chosen:
+        if machine.rates.keys() >= PAPER_LAYOUTS.keys():
+            name = f"projection-{machine.model}-{_slug(machine.name)}"
+            metrics = projection(config, machine)
+            many = record(name, metrics, model=machine.model, samples=config.images)
+            print_tables([result.projection_table(many)])
+            print(f"{result.ratios_in_words(many)}\n")
     names = [
-        dict.fromkeys(machine.model for machine in every),
-        dict.fromkeys(_slug(machine.name) for machine in every),
+        dict.fromkeys(machine.model for machine in chosen),
+        dict.fromkeys(_slug(machine.name) for machine in chosen),
         map(str, config.gpus),
     ]
     whole = result.Plan(images=config.images, price=config.price, runs=runs)
-    table = result.plan_table(record("-".join(map("_".join, names)), whole, PLAN_NOTES))
+    table = result.plan_table(record("-".join(map("_".join, names)), whole))
     print_tables([table])
-    print("\n".join([table.caption, *STEP_NOTES, *PLAN_NOTES]))
-    print("\n".join(f"wrote {path}" for path in paths))
+    print("\n".join([table.caption, *NOTES, *(f"wrote {path}" for path in paths)]))
 
 
 def _slug(device: str) -> str:
     return device.lower().replace(" ", "_")
 
 
-def analytic(config: Plan, machine: Machine) -> result.Analytic:
+def machines(config: Plan) -> Iterator[Machine]:
+    """The device of the step-time record, or each encoder on each GPU. Raises: InputError."""
+    if config.step_time:
+        yield _machine(config, *measured_rates(config.step_time, config.methods))
+        return
+    config = replace(config, methods=config.methods or FOUR)
+    for model, gpu in itertools.product(config.models, config.gpu):
+        yield _machine(config, gpu.upper(), model, assumed_rates(config, gpu, model))
+
+
+def _machine(config: Plan, name: str, model: str, rates: dict[str, Rate]) -> Machine:
+    gpu = gpu_of(name)
+    memory_gb = config.memory_gb or (gpu.memory_gb if gpu else math.inf)
+    link = gpu.link if gpu else Gpu.link
+    if config.link:  # one node whose links are all alike
+        _, communication = read(config.link, Communication)
+        fitted, ranks = communication.link, communication.world_size
+        if fitted is None or ranks is None:
+            raise InputError(f"{config.link} does not say how fast the link between its ranks is")
+        how = f"all-reduces of {ranks} ranks over {communication.backend}, {config.link.name}"
+        link = Link(
+            ranks,
+            fitted.gb_s,
+            fitted.latency_us,
+            network_gb_s=fitted.gb_s,
+            network_latency_us=fitted.latency_us,
+            source=f"measured: {how}",
+        )
+    return Machine(name, model, GIB * memory_gb, link=link, rates=rates)
+
+
+def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate]]:
+    """The device, the encoder and the rates of a record of bench.step_time. Their range is that of
+    single steps, from the 5th to the 95th percentile; that of ratios is the record's interval if it
+    has one. Raises: InputError.
+    """
+    record, timed = read(path, StepTime)
+    wanted = wanted or tuple(timed.methods)
+    if (ranks := timed.world_size or 1) != 1:
+        raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
+    if missing := [method for method in wanted if method not in timed.methods]:
+        raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods")
+    device, rates = record["environment"]["device"], {}
+    for method in wanted:
+        factors = factors_of(SimpleNamespace(**record["config"]), method)
+        ms, optimizer_ms = timed.methods[method].total_ms, timed.methods[method].optimizer_ms.median
+        rates[method] = Rate(
+            factors,
+            step_flops(factors) / (ms.median - optimizer_ms),
+            f"measured: {ms.median:.1f} ms at batch {factors.batch_size} on {device}, {path.name}",
+            optimizer_ms=optimizer_ms,
+            times=((ms.p5 or ms.median) / ms.median, (ms.p95 or ms.median) / ms.median),
+        )
+        ratio = timed.ratios.get(f"{method}/{wanted[0]}")
+        if ratio and ratio.low is not None and ratio.high is not None:
+            ends = ratio.low / ratio.value, ratio.high / ratio.value
+            rates[method] = replace(rates[method], ratios=ends)
+    return device, record["config"]["model"], rates
+
+
+def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
+    """The rates of a GPU that was not measured, from its datasheet. Raises: InputError."""
+    least, most = config.mfu
+    middle = (least * most) ** 0.5
+    sheet = gpu_of(gpu)
+    tflops = sheet.tflops.get(config.precision) if sheet else None
+    if tflops is None:
+        raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
+    return {
+        method: Rate(
+            factors_of(config, method, model=model),
+            tflops * middle * 1e9,
+            f"assumed: {least:.0%} to {most:.0%} of {tflops:g} TFLOP/s",
+            times=(middle / most, middle / least),
+        )
+        for method in config.methods
+    }
+
+
+def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
+    """A finished record of that kind, and its metrics. Raises: InputError."""
+    record = read_record(path)
+    if record["kind"] != kind.kind or not record["metrics"]:
+        raise InputError(f"{path} is not a finished record of {kind.kind}")
+    return record, kind.read(record["metrics"])
+
+
+def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
     """The costs of one step, with `batch_size` images on each device."""
-    devices = max(1, config.global_batch // config.batch_size)
     factors = {
         method: replace(rate.factors, batch_size=config.batch_size)
         for method, rate in machine.rates.items()
@@ -138,9 +227,10 @@ def analytic(config: Plan, machine: Machine) -> result.Analytic:
     costs = {method: method_costs(step, devices) for method, step in factors.items()}
     first, *others = factors
     gflops = {method: of.step_gflops_per_image for method, of in costs.items()}
-    one = next(iter(factors.values()))
     catlip, clip = (
-        mean_flops_per_sample(replace(one, method=method), recipe.sizes(), recipe.num_devices)
+        mean_flops_per_sample(
+            replace(factors[first], method=method), recipe.sizes(), recipe.num_devices
+        )
         for method, recipe in RELEASED.items()
     )
     return result.Analytic(
@@ -151,15 +241,13 @@ def analytic(config: Plan, machine: Machine) -> result.Analytic:
 
 
 def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
-    """The costs of one method: GFLOPs (1e9) per image, numbers of parameters, GiB kept and MB sent
-    by one GPU.
-    """
     per_image, objective = 1e9 * factors.batch_size, objective_of(factors)
     encoder = image_flops(factors.model, factors.resolution, factors.patch_drop_rate)
     heads = forward_flops(objective.matmuls(step_shape(factors, devices)))
     sent_mb: dict[str, float] = {}
     for exchange in sent(factors, devices):
         sent_mb[exchange.what] = sent_mb.get(exchange.what, 0.0) + exchange.sent_bytes / 1e6
+    activations = activation_bytes(factors, devices)
     return result.MethodCosts(
         forward_gflops={
             "image_encoder": encoder / 1e9,
@@ -169,84 +257,54 @@ def method_costs(factors: Factors, devices: int) -> result.MethodCosts:
         step_gflops_per_image=step_flops(factors, devices) / per_image,
         recomputed_gflops_per_image=recomputed_flops(factors) / per_image,
         parameters=parameters(factors),
-        state_gib=_in_gib(state_bytes(factors)),
-        activations_gib=_in_gib(activation_bytes(factors, devices)),
+        state_gib={part: size / GIB for part, size in state_bytes(factors).items()},
+        activations_gib={part: size / GIB for part, size in activations.items()},
         peak_gib=peak_bytes(factors, devices) / GIB,
         sent_mb=sent_mb | {"total": sum(sent_mb.values())},
     )
 
 
-def _in_gib(sizes: Mapping[str, float]) -> dict[str, float]:
-    return {part: size / GIB for part, size in sizes.items()}
-
-
 def projection(config: Plan, machine: Machine) -> result.Projection:
-    """Every method on 1 to 4,096 devices with the same batch on each (weak scaling), and CLIP and
-    CatLIP on both published layouts.
+    """CLIP and CatLIP on both published layouts; the ratio of CLIP's device-hours to CatLIP's as
+    published and on equal layouts, with the part of it that communication makes.
     """
-    rates = machine.rates
-
-    def row(method: str, devices: int, batch_size: int, scaling: str) -> result.Layout:
-        rate = rates[method]
-        step = replace(rate.factors, batch_size=batch_size)
-        layout = lay_out(rate, step, devices, link=machine.link)
-        return result.Layout(
-            method=method,
-            devices=devices,
-            batch_per_device=batch_size,
-            global_batch=layout.global_batch,
-            step_ms=layout.step_ms,
-            compute_ms=layout.compute_ms,
-            exposed_ms=layout.exposed_ms,
-            images_per_s=layout.images_per_s,
-            efficiency=rate.step_ms(step) / layout.step_ms,
-            device_hours=layout.device_hours(config.images),
-            scaling=scaling,
-        )
-
-    paper = [
-        row(method, devices, images, "as published" if whose == method else f"as {whose}")
-        for whose, (devices, images) in PAPER_LAYOUTS.items()
-        for method in PAPER_LAYOUTS
-        if method in rates
-    ]
-    return result.Projection(
-        link=machine.link,
-        compute={
-            method: result.ProjectedCompute(rate.flops_per_ms, rate.source, rate.optimizer_ms)
-            for method, rate in rates.items()
-        },
-        layouts=[
-            row(method, devices, config.batch_size, "weak")
-            for method, devices in itertools.product(rates, DEVICES)
-        ],
-        paper_layouts=paper,
-        paper_ratios=paper_ratios(paper) if PAPER_LAYOUTS.keys() <= rates.keys() else [],
-    )
-
-
-def paper_ratios(rows: Sequence[result.Layout]) -> list[result.LayoutRatio]:
-    """The ratio of CLIP's device-hours to CatLIP's, as published and on equal layouts, with the
-    part of it that communication makes.
-    """
-    at = {(row.method, row.devices): row for row in rows}
-    (clip, _), (catlip, _) = PAPER_LAYOUTS["clip"], PAPER_LAYOUTS["catlip"]
+    layouts: dict[tuple[str, str], FittedLayout] = {}
+    rows = []
+    for whose, (devices, images) in PAPER_LAYOUTS.items():
+        for method in PAPER_LAYOUTS:
+            rate = machine.rates[method]
+            step = replace(rate.factors, batch_size=images)
+            layout = layouts[method, whose] = lay_out(rate, step, devices, link=machine.link)
+            row = result.Layout(
+                method=method,
+                devices=devices,
+                batch_per_device=images,
+                step_ms=layout.step_ms,
+                exposed_ms=layout.exposed_ms,
+                device_hours=layout.device_hours(config.images),
+                scaling="as published" if whose == method else f"as {whose}",
+            )
+            rows.append(row)
     ratios = []
     for name, of_clip, of_catlip in (
-        ("as published", clip, catlip),
-        ("both as CLIP", clip, clip),
-        ("both as CatLIP", catlip, catlip),
+        ("as published", "clip", "catlip"),
+        ("both as CLIP", "clip", "clip"),
+        ("both as CatLIP", "catlip", "catlip"),
     ):
-        above, below = at["clip", of_clip], at["catlip", of_catlip]
-        hours = above.device_hours / below.device_hours
+        clip, catlip = layouts["clip", of_clip], layouts["catlip", of_catlip]
+        hours = clip.device_hours(config.images) / catlip.device_hours(config.images)
         # The global batch is the same.
-        compute = above.compute_ms * above.devices / (below.compute_ms * below.devices)
-        ratios.append(
-            result.LayoutRatio(
-                layouts=name, device_hours=hours, compute=compute, communication=hours / compute
-            )
+        compute = clip.compute_ms * clip.devices / (catlip.compute_ms * catlip.devices)
+        ratio = result.LayoutRatio(
+            layouts=name, device_hours=hours, compute=compute, communication=hours / compute
         )
-    return ratios
+        ratios.append(ratio)
+    return result.Projection(
+        link=machine.link,
+        compute={method: result.ProjectedCompute(r.source) for method, r in machine.rates.items()},
+        paper_layouts=rows,
+        paper_ratios=ratios,
+    )
 
 
 def planned(config: Plan, machine: Machine, devices: int) -> list[result.PlannedRun]:
