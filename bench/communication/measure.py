@@ -5,9 +5,10 @@ is then timed bare, at the same size with nothing else going on; a link's latenc
 fitted to bare all-reduces.
 
 DDP sends gradients while the backward pass still computes. The exposed time, for which the step
-waits, is the difference between the step and the same step under `no_sync`, taken in turns. The
-exchange of embeddings, without which no loss can be computed, is outside of that difference:
-nothing overlaps with it, so all of its bare time is exposed.
+waits, is the difference between the step and the same step under `no_sync` (which does not copy
+gradients into buckets either), taken in turns. The exchange of embeddings, without which no loss
+can be computed, is outside of that difference: nothing overlaps with it, so all of its bare time is
+exposed.
 """
 
 import gc
@@ -50,17 +51,6 @@ NUM_WARMUP = 3  # DDP finds its buckets in the first step, and uses them from th
 CALLS = {"cuda": 20, "cpu": 1}
 SWEEP_ELEMENTS = [2**10, 2**14, 2**18, 2**22, 2**24]  # float32: 4 KiB to 64 MiB
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
-NOTES = [
-    "exposed_ms is for gradients and buffers, compared with a step under no_sync, which also does "
-    "not copy them into buckets"
-]
-ONE_MACHINE = (
-    "ranks on one machine share its cores and memory, so times say nothing about a network"
-)
-GLOO = (
-    "gloo: a reduce_scatter is an all_reduce inside, an all_to_all is a scatter from each rank, "
-    "and all need the cores that the step computes on"
-)
 
 
 def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
@@ -77,11 +67,6 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     with record if place.is_main else nullcontext():
         record.shown_as = shown(config.methods)
         run = _measure_methods(config, place, record)
-        record.notes += NOTES
-        if int(os.environ.get("GROUP_WORLD_SIZE", 1)) == 1:
-            record.notes.append(ONE_MACHINE)
-        if place.device.type == "cpu":
-            record.notes.append(GLOO)
     return record.path, run, place
 
 

@@ -46,10 +46,10 @@ def main(config: Memory) -> None:
     from bench.memory.result import memory_tables
     from catlip.table import print_tables
 
-    path, run, notes = measure_all(config)
-    print_tables(memory_tables(run))
-    print("\n".join(notes))
-    print(f"wrote {path}")
+    path, run = measure_all(config)
+    tables = memory_tables(run)
+    print_tables(tables)
+    print("\n".join([*(table.caption for table in tables), f"wrote {path}"]))
 
 
 if __name__ == "__main__":

@@ -39,20 +39,10 @@ NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time
 MULTIPLE = 8  # the largest batch is looked for among multiples of this
 HOW = {"cuda": "CUDA allocator", "cpu": "live storage of tensors"}
-NOTES = {
-    "cuda": "peak: allocated by PyTorch; the driver's own context is not counted",
-    "cpu": (
-        "peak: the most bytes of distinct tensor storages alive at once; kernels' own work space "
-        "is not counted"
-    ),
-}
 
 
-def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
-    """Measure every method at every batch size, and write the record.
-
-    Returns: its path, the run, and notes for its reader.
-    """
+def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
+    """Measure every method at every batch size, and write the record; returns its path and run."""
     place = find_place(config.device)
     config = resolve(config, place)
     variant = "-checkpointing" if config.checkpointing else ""
@@ -60,7 +50,6 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
     path = config.out / f"{step}-{build_name(place.device.type)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
         record.shown_as = shown(config.methods)
-        record.notes.append(NOTES[place.device.type])
         batches = _measure_batches(config, place, record)
         largest = {m: _largest(config, m, place) for m in config.methods if config.largest}
         if not largest and not any(batch.methods for batch in batches.values()):
@@ -69,7 +58,7 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory], list[str]]:
             )
         how = HOW[place.device.type]
         run = record.measured(result.Memory(how=how, batches=batches, largest=largest))
-    return path, run, record.notes
+    return path, run
 
 
 def resolve(config: Memory, place: Place) -> Memory:
@@ -120,7 +109,6 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
         record.save()
     if tried < len(runs):
         record.notes.append(f"out of time after {tried} of {len(runs)} measurements")
-    record.notes.append("memory is not random: the greater peak of two steps, without an interval")
     return batches
 
 

@@ -42,10 +42,6 @@ class MemoryParts:
     activations_logits_gib: float
     other_gib: float | None = None
 
-    @property
-    def activations_gib(self) -> float:
-        return self.activations_image_gib + self.activations_text_gib + self.activations_logits_gib
-
 
 @dataclass(frozen=True, kw_only=True)
 class PredictedMemory:

@@ -164,9 +164,11 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
         for row in projection.paper_layouts
     ]
     sources = dict.fromkeys(clipped(of.source, 160) for of in projection.compute.values())
+    link = projection.link
     caption = (
         f"Computed, not measured, from the rate of one device ({'; '.join(sources)}) and from "
-        f"links ({clipped(projection.link.source, 160)}). {ratios_in_words(run)}"
+        f"links of {shown(link.node_gb_s)} GB/s in a node and {shown(link.network_gb_s)} GB/s "
+        f"between nodes ({clipped(link.source, 160)}). {ratios_in_words(run)}"
     )
     title = "The paper's layouts, projected"
     return Table(f"projection{end}", title, columns, rows=rows, caption=caption.strip())
