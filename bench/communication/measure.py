@@ -64,9 +64,23 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
     name = f"{step}-n{place.world_size}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
+    hidden = config.quiet or not place.is_main
     with record if place.is_main else nullcontext():
         record.shown_as = shown(config.methods)
-        run = _measure_methods(config, place, record)
+        metrics = result.Communication(
+            world_size=place.world_size,
+            backend=dist.get_backend(),
+            parallel=config.parallel,
+            methods={},
+            link=measure_link(config.num_steps, place),
+        )
+        for method in progress(config.methods, desc=f"communication {step}", disable=hidden):
+            factors = factors_of(config, method)
+            metrics.methods[method], samples = measure(factors, place, rounds=config.num_steps)
+            record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
+            record.metrics = metrics.metrics()
+            record.save()
+        run = record.measured(metrics)
     return record.path, run, place
 
 
@@ -89,26 +103,6 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
     place = find_place(config.device)
     usual = min(default_batch([step], place.device) for step in steps)
     return replace(config, batch_size=config.batch_size or usual), place
-
-
-def _measure_methods(
-    config: Communication, place: Place, record: Record
-) -> Run[result.Communication]:
-    metrics = result.Communication(
-        world_size=place.world_size,
-        backend=dist.get_backend(),
-        parallel=config.parallel,
-        methods={},
-        link=measure_link(config.num_steps, place),
-    )
-    hidden = config.quiet or not place.is_main
-    for method in progress(config.methods, desc=f"communication {config.model}", disable=hidden):
-        factors = factors_of(config, method)
-        metrics.methods[method], samples = measure(factors, place, rounds=config.num_steps)
-        record.samples |= {f"{method}_{name}": taken for name, taken in samples.items()}
-        record.metrics = metrics.metrics()
-        record.save()
-    return record.measured(metrics)
 
 
 def measure(

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from bench.arithmetic.devices import Gpu, Link, gpu_of
+from bench.arithmetic.devices import Gpu, Link, datasheet_tflops, gpu_of
 from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import (
     forward_flops,
@@ -195,8 +195,7 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
     """The rates of a GPU that was not measured, from its datasheet. Raises: InputError."""
     least, most = config.mfu
     middle = (least * most) ** 0.5
-    sheet = gpu_of(gpu)
-    tflops = sheet.tflops.get(config.precision) if sheet else None
+    tflops = datasheet_tflops(gpu, config.precision)
     if tflops is None:
         raise InputError(f"the datasheet of {gpu} has no {config.precision}; change --precision")
     return {
