@@ -96,8 +96,6 @@ def exchange_ms(exchange: Exchange, link: Link) -> float:
             # Captions travel round a ring of all devices in both directions at once, and their
             # gradients travel back, in 2 ceil((n-1)/2) rounds: all of the step's calls.
             return 2 * (n // 2) * latency_us / 1e3 + exchange.payload_bytes / gb_s / 1e6
-        case kind:
-            raise ValueError(f"no time of a collective {kind!r}")
     return exchange.count * one
 
 
