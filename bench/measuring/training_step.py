@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
-from catlip.pretraining.method import augmented
-from catlip.recipes.pretrain import CATLIP
 from catlip.training.distributed import Place
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
@@ -77,8 +75,6 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
     for child in objective.children():
         if list(child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))
-    if factors.range_augment:
-        objective = augmented(objective, CATLIP["datacomp_b16"])
     return Trainer(
         objective,
         Optimization(precision=factors.precision),

@@ -2,13 +2,12 @@
 one process.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.measuring.factors import MethodNames, Parallel, StepConfig
 from catlip.cli import run
 from catlip.program.ranges import Natural
-from catlip.record import LATER
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class StepTime(StepConfig):
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
-    range_augment: bool = field(default=False, metadata=LATER)
-    """Also draw each image's brightness, contrast and noise, as the paper's recipes do."""
     compile: bool | None = None
     """Also time with compiled transformer blocks, in a record of its own, and say how long
     compiling took; by default on a GPU only.
@@ -55,7 +52,7 @@ def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way, eager or compiled."""
     from bench.measuring.training_step import free_memory
     from bench.step_time.measure import compiling_s, resolve, time_steps
-    from bench.step_time.result import step_tables
+    from bench.step_time.result import step_table
     from catlip.table import print_tables, shown
     from catlip.training.distributed import find_place
 
@@ -66,7 +63,7 @@ def main(config: StepTime) -> None:
         runs += time_steps(replace(config, compile=compiled), place)
         free_memory()  # two ways at once may not fit on a device
     if runs:
-        print_tables(step_tables(runs))
+        print_tables([step_table(runs)])
     for method, seconds in compiling_s(runs).items():
         print(f"compiling {method} took {shown(seconds)} s")
     for timed in runs:

@@ -33,30 +33,27 @@ from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
-from catlip.system.machine import EnergyMeter
 from catlip.training.distributed import Place, barrier
-from catlip.training.trainer import Trainer
 
 PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
 PARTS = ("data_wait", *PHASES)
+NOTES = (
+    "one synthetic batch stays on the device: no data loading",
+    "one loader makes labels and tokens for all methods, whichever steps next",
+)
 NUM_STEPS = {"cuda": 50, "cpu": 8}
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """What was measured of one method.
-
-    Attributes:
-        ms: each of PARTS, and "total" -> its milliseconds in each timed step.
-        first_ms: of the very first step, in which kernels are chosen or compiled.
-        joules: energy of as many further steps, by the part of the machine that used it.
+    """What was measured of one method: each of PARTS, and "total" -> its milliseconds in each timed
+    step; and those of the very first step, in which kernels are chosen or compiled.
     """
 
     ms: dict[str, list[float]]
     first_ms: float
     parameters: int
-    joules: dict[str, float]
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -98,7 +95,7 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
             for method, each in timed.items()
             for part, ms in each.ms.items()
         }
-        record.notes = _notes(config, place)
+        record.notes.append(NOTES[bool(config.data)])
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
         return [record.measured(_summary(config, timed, ceiling, ranks=place.world_size))]
@@ -146,7 +143,6 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
             ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
-            joules=joules_of(trainer, factors[method], config.num_steps) if taken == rounds else {},
         )
     return timed
 
@@ -161,23 +157,8 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
     return steps[:-1]
 
 
-def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
-    """Joules of further steps of one method alone: counters are too slow for single steps. Empty
-    without a counter, or with several ranks.
-    """
-    meter = EnergyMeter()
-    if not meter.joules() or trainer.place.world_size > 1:
-        return {}
-    batches = itertools.repeat(batch_of(factors, trainer.place))
-    for _ in range(num_steps):
-        trainer.train_step(batches)  # waits for the device
-    return meter.joules()
-
-
 def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
-    """What the device reaches in large matrix products, and what its datasheet promises: the two
-    rates that MFU is a fraction of.
-    """
+    """The two rates that MFU is a fraction of."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return result.Ceiling(
         precision=precision,
@@ -236,10 +217,6 @@ def _summary(
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
             device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
-            joules_per_1000_images={
-                of: 1e3 * joules / (config.num_steps * config.batch_size)
-                for of, joules in each.joules.items()
-            },
         )
     return result.StepTime(
         world_size=ranks,
@@ -256,25 +233,14 @@ def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
         return {}
     eager, compiled = (run.measured.methods for run in runs)
     return {
-        method: max(0.0, steps.first_ms - (eager[method].first_ms or 0.0)) / 1e3
+        method: max(0.0, (steps.first_ms or 0.0) - (eager[method].first_ms or 0.0)) / 1e3
         for method, steps in compiled.items()
-        if steps.first_ms is not None
     }
-
-
-def _notes(config: StepTime, place: Place) -> list[str]:
-    notes = ["one synthetic batch stays on the device: no data loading"]
-    if config.data:
-        notes = ["one loader makes labels and tokens for all methods, whichever steps next"]
-    if place.world_size > 1 and place.device.type == "cpu":
-        notes.append(f"{place.world_size} processes share one machine's cores")
-    return notes
 
 
 def _name(config: StepTime, place: Place) -> str:
     options = {
         "checkpointing": config.checkpointing,
-        "augmented": config.range_augment,
         "compile": config.compile,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,

@@ -64,7 +64,7 @@ class Study:
         for field in fields(self):
             values = getattr(self, field.name)
             is_given = isinstance(values, tuple) and field.default != values
-            if is_given and len(set(values)) < max(1, len(values)):
+            if is_given and (not values or len(set(values)) < len(values)):
                 raise InputError(f"--{field.name}: give one or more, each once")
         choose("probe recipe", self.probe_recipe, RECIPES)
         load_tasks(self.probe)
@@ -78,9 +78,8 @@ class Study:
         """The recipe that differs from the study's in the encoder's size: datacomp_l16 for vit_l16
         and datacomp_b16. None if the method has no such recipe.
         """
-        family = SIZE.sub("", self.recipe)
         for name, recipe in _recipes(method).items():
-            if recipe.encoder == encoder and SIZE.sub("", name) == family:
+            if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
         return None
 
@@ -96,6 +95,14 @@ class Study:
             probe_recipe=self.probe_recipe,
             seed=seed,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOfMethods(Study):
+    vocabulary: Path
+    """Vocabulary: the classes of methods that classify."""
+    methods: tuple[str, ...] = ("catlip", "clip")
+    """Methods to train with."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,9 @@ def run_trainings(
             place = f"{number} of {len(trainings)}"
             print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
         runs.append(run)
+    print(
+        f"{len(runs)} records: {study.out / runs[0].name}.json to {study.out / runs[-1].name}.json"
+    )
     return runs
 
 
@@ -231,8 +241,3 @@ def of_length(base: "Recipe", images: int) -> "Recipe":
     steps = steps_for(images, base.sizes(), base.num_devices)
     warmup = min(base.warmup_iterations, steps // 5)
     return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
-
-
-def print_place(out: Path, runs: Sequence[Run[S]]) -> None:
-    """Print where the records of a study are; there is at least one."""
-    print(f"{len(runs)} records: {out / runs[0].name}.json to {out / runs[-1].name}.json")

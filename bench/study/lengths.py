@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     of_length,
-    print_place,
     run_trainings,
     train_and_probe,
 )
@@ -23,7 +22,7 @@ from catlip.table import print_tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths(Study):
+class Lengths(StudyOfMethods):
     """Train at several lengths, on several fractions of the data, with several encoders; run the
     same command again to go on.
 
@@ -35,10 +34,6 @@ class Lengths(Study):
         --probe-recipe table_7a --out runs/cc3m/scaling
     """
 
-    vocabulary: Path
-    """Vocabulary: the classes of methods that classify."""
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to train with."""
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
     """How many images the trainings see."""
     fractions: tuple[PositiveFraction, ...] = (1.0,)
@@ -102,9 +97,8 @@ def main(config: Lengths) -> None:
             accuracies=accuracies,
         )
 
-    runs = run_trainings(config, trainings, Scaling, measure=measure)
+    runs = run_trainings(config, trainings, Scaling, measure)
     print_tables(scaling_tables(runs))
-    print_place(config.out, runs)
 
 
 def cells(config: Lengths) -> list[Cell]:
@@ -122,9 +116,7 @@ def cells(config: Lengths) -> list[Cell]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        training = config.training(
-            method, of_length(base, images), seed, vocabulary=config.vocabulary
-        )
+        training = config.training(method, of_length(base, images), seed, config.vocabulary)
         training = replace(training, shards=spread(config.shards, fraction))
         trainings.append(Cell(**vars(training), images=images, fraction=fraction))
     return trainings

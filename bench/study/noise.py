@@ -6,8 +6,6 @@ captions is made worse, or of the samples is lost, drawn from a seed:
 
 lost=0.2        a fifth of the samples is gone, as links rot
 shuffled=0.2    a fifth of the images has the captions of another image
-dropped=0.3     each word is left out with that probability
-templated=1     captions stand in the sentence of an image agency
 chatty=1        captions stand among the words of a post
 
 Several captions of an image are lines of one text: all of them get the noise, each for itself.
@@ -24,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     of_length,
-    print_place,
     run_trainings,
     train_and_probe,
 )
@@ -40,19 +37,18 @@ from catlip.program.ranges import Count, Seed
 from catlip.table import print_tables
 
 NONE = "none"
-TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")
-CHATS = (
+POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
 )
 # First bytes of an image -> suffix; else JPEG.
 SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
 
-Captions = list[str | None]
+Captions = list[str | None]  # None where the sample is lost
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseStudy(Study):
+class NoiseStudy(StudyOfMethods):
     """Train on the shards as they are and with noise; run the same command again to go on.
 
     python -m bench.study noise --shards data/starter/pretrain --labels-dir runs/starter/labels \\
@@ -61,18 +57,10 @@ class NoiseStudy(Study):
     The noisy shards need as much disk as the shards themselves, for one noise at a time.
     """
 
-    vocabulary: Path
-    """Vocabulary of the shards without noise."""
-    noises: tuple[str, ...] = (
-        *(NONE, "lost=0.2", "lost=0.4", "lost=0.6", "shuffled=0.2", "shuffled=0.4"),
-        *("dropped=0.3", "templated=1", "chatty=1"),
-    )
+    noises: tuple[str, ...] = (NONE, "lost=0.4", "shuffled=0.2", "chatty=1")
     """none, or a noise and its fraction: lost= leaves out samples, shuffled= gives captions to
-    other images, dropped= leaves out words, templated= and chatty= put captions into other
-    sentences.
+    other images, chatty= puts captions into a post.
     """
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to train with."""
     images: Count = 64_000
     """How many images each training sees."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
@@ -102,7 +90,7 @@ def main(config: NoiseStudy) -> None:
     config.check()
     trainings = [
         NoisyTraining(
-            **vars(config.training(method, recipe, seed, vocabulary=config.vocabulary)),
+            **vars(config.training(method, recipe, seed, config.vocabulary)),
             noise=noise,
             images=config.images,
         )
@@ -131,10 +119,9 @@ def main(config: NoiseStudy) -> None:
             accuracies=accuracies,
         )
 
-    runs = run_trainings(config, trainings, Robustness, measure=measure)
+    runs = run_trainings(config, trainings, Robustness, measure)
     shutil.rmtree(data, ignore_errors=True)
     print_tables([robustness_table(runs)])
-    print_place(config.out, runs)
 
 
 def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any]:
@@ -153,7 +140,7 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
     if not vocabulary.exists():
         shutil.rmtree(data, ignore_errors=True)
         clean = Vocabulary.load(config.vocabulary)
-        write_noisy(expand(config.shards), shards, noise, seed=0, quiet=config.quiet)
+        write_noisy(expand(config.shards), shards, noise, quiet=config.quiet)
         build = BuildVocabulary(
             (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
         )
@@ -165,7 +152,7 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
 
 @dataclass(frozen=True)
 class Noise:
-    """One kind of noise, and the fraction of the captions, words or samples that it changes."""
+    """One kind of noise, and the fraction of the captions or samples that it changes."""
 
     kind: str
     fraction: float
@@ -173,9 +160,9 @@ class Noise:
     @classmethod
     def read(cls, spelling: str) -> "Noise":
         """Read `KIND=FRACTION`, or `none`. Raises: InputError."""
-        kind, _, fraction = spelling.partition("=")
         if spelling == NONE:
             return cls(NONE, 0.0)
+        kind, _, fraction = spelling.partition("=")
         choose("noise", kind, KINDS)
         try:
             noise = cls(kind, float(fraction))
@@ -189,7 +176,6 @@ class Noise:
         return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
 
     def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
-        """The captions with this noise; None where the sample is lost."""
         return KINDS[self.kind](captions, self.fraction, draw)
 
 
@@ -206,45 +192,25 @@ def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generato
     return changed
 
 
-def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-    def without_some(line: str) -> str:
-        words = np.array(line.split())
-        return " ".join(words[draw.random(len(words)) >= fraction])
-
-    return ["\n".join(map(without_some, nonblank_lines(caption))) for caption in captions]
-
-
-def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
-    def put(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-        chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
-        which = draw.integers(len(sentences), size=len(captions)).tolist()
-        changed: Captions = list(captions)
-        for number in chosen.tolist():
-            caption = captions[number].replace("{", "(").replace("}", ")")
-            lines = nonblank_lines(caption) or [""]
-            changed[number] = "\n".join(sentences[which[number]].format(line) for line in lines)
-        return changed
-
-    return put
+def _chatty(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
+    which = draw.integers(len(POSTS), size=len(captions)).tolist()
+    changed: Captions = list(captions)
+    for number in chosen.tolist():
+        lines = nonblank_lines(captions[number]) or [""]
+        changed[number] = "\n".join(POSTS[which[number]].replace("{}", line) for line in lines)
+    return changed
 
 
 KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]] = {
     "lost": _lost,
     "shuffled": _shuffled,
-    "dropped": _dropped,
-    "templated": _in_sentences(TEMPLATES),
-    "chatty": _in_sentences(CHATS),
+    "chatty": _chatty,
 }
 
 
-def write_noisy(
-    shards: Sequence[Path], folder: Path, noise: Noise, *, seed: int, quiet: bool = False
-) -> int:
-    """Write the shards with noise, one file each; images stay as they are.
-
-    Returns: how many samples are left.
-    """
-    left = 0
+def write_noisy(shards: Sequence[Path], folder: Path, noise: Noise, *, quiet: bool) -> None:
+    """Write the shards with noise, one file each; images stay as they are."""
     for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
         shard = open_shard(path)
         # Several captions of an image are a line each.
@@ -252,12 +218,11 @@ def write_noisy(
             "\n".join(" ".join(nonblank_lines(caption or "")) for caption in shard.captions(sample))
             for sample in range(len(shard))
         ]
-        changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
+        changed = noise.of(captions, streams.generator(0, streams.NOISE, number))
         images = map(shard.image_bytes, range(len(shard)))
         samples = (
             (key, {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()})
             for key, image, caption in zip(shard.keys, images, changed, strict=True)
             if caption is not None
         )
-        left += write_shard(folder / f"{number:05}.tar", samples)
-    return left
+        write_shard(folder / f"{number:05}.tar", samples)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +26,7 @@ PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
 # These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
 SMALL_THRESHOLDS = (8, 16, 32, 64, 128)
 SMALL_RECIPES = ("starter", "photos")
+SAMPLES = ("threshold", "seed", "train_seconds", "images_seen")  # of each training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class PrunedTraining(Training):
 
 def main(config: Thresholds) -> None:
     """Prune, train, probe, summarise."""
-    from bench.study.result import AtThreshold, Threshold, ThresholdTraining, threshold_table
+    from bench.study.result import Threshold, ThresholdTraining, threshold_table
     from catlip.vocabulary import vocabulary_identity
 
     if not config.thresholds:
@@ -81,7 +82,7 @@ def main(config: Thresholds) -> None:
     identities = {t: vocabulary_identity(vocabulary) for t, vocabulary in vocabularies.items()}
     trainings = [
         PrunedTraining(
-            **vars(config.training("catlip", recipe, seed, vocabulary=vocabularies[threshold])),
+            **vars(config.training("catlip", recipe, seed, vocabularies[threshold])),
             threshold=threshold,
             vocabulary_identity=identities[threshold],
         )
@@ -101,27 +102,27 @@ def main(config: Thresholds) -> None:
 
     # The reports know the trainings' encoder and length from the recipe.
     with Record(path, Threshold, {**vars(config), "recipe": recipe}) as record:
-        runs = run_trainings(
-            replace(config, out=folder), trainings, ThresholdTraining, measure=measure
-        )
-        rows = [run.measured.row() for run in runs]
+        runs = run_trainings(replace(config, out=folder), trainings, ThresholdTraining, measure)
+        rows = [
+            {name: getattr(run.measured, name) for name in SAMPLES}
+            | {f"{task}_top1": top1 for task, top1 in run.measured.accuracies.items()}
+            for run in runs
+        ]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         summary = {}
         for threshold in config.thresholds:
             of_threshold = [row for row in rows if row["threshold"] == threshold]
-            means = {name: fmean(row[name] for row in of_threshold) for name in rows[0]}
-            summary[threshold] = AtThreshold(
-                **left[threshold],
-                train_seconds=means["train_seconds"],
-                images_seen=means["images_seen"],
-                accuracies={name: means[name] for name in means if name.endswith("_top1")},
-            )
+            summary[threshold] = left[threshold] | {
+                name: fmean(row[name] for row in of_threshold)
+                for name in rows[0]
+                if name not in ("threshold", "seed")
+            }
         run = record.measured(Threshold(thresholds=summary))
     print_tables(threshold_table(run, config.out.resolve().parent.name))
     print(f"wrote {path}")
 
 
-def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
+def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, float]]:
     """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
     and of the labels of all captions.
 

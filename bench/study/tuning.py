@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     known_methods,
-    print_place,
     run_trainings,
     train_and_probe,
 )
 from catlip.cli import InputError
 from catlip.program.ranges import Count, Seed
-from catlip.table import as_text
+from catlip.table import print_tables
 
 TEST_DATA = "starter:"  # the test images, which tuning must never see
 
@@ -48,7 +47,7 @@ LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning(Study):
+class Tuning(StudyOfMethods):
     """Try several recipes for each method, the same number for all; run the same command again to
     go on.
 
@@ -58,10 +57,6 @@ class Tuning(Study):
     --probe holds validation data, never what the methods are compared on in the end.
     """
 
-    vocabulary: Path
-    """Vocabulary: the classes of methods that classify."""
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to tune."""
     trials: Count = 16
     """Number of trials of each method."""
     images: Count = 48_000
@@ -115,10 +110,9 @@ def main(config: Tuning) -> None:
             train_seconds=pretrain.train_seconds,
         )
 
-    runs = run_trainings(config, trials, Trial, measure=measure)
+    runs = run_trainings(config, trials, Trial, measure)
     title = f"Trials of each method's recipe, {config.images:,} images each"
-    print(as_text(tuning_table(runs, "tuning", title)))
-    print_place(config.out, runs)
+    print_tables([tuning_table(runs, "tuning", title)])
 
 
 def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
@@ -147,5 +141,5 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
-    training = config.training(method, recipe, config.seed, vocabulary=config.vocabulary)
+    training = config.training(method, recipe, config.seed, config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

@@ -24,9 +24,9 @@ from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, trial_of
 from catlip import pretrain, vocabulary
 from catlip.cli import InputError
-from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.shards import open_shard, write_shard
 from catlip.pretrain import PretrainCatLIP
-from catlip.recipes.pretrain import CATLIP, CLIP
+from catlip.recipes.pretrain import CATLIP
 from catlip.vocabulary.counts import count
 
 COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"
@@ -104,7 +104,7 @@ def test_records_of_earlier_runs_are_taken_if_they_are_of_the_same_study(
     ("changes", "says"),
     [
         ({"probe_recipe": "table_7a"}, "catlip-hybrid_mini-64-seed0.json"),  # of another study
-        *(({name: ()}, f"--{name}") for name in ("methods", "images", "fractions", "shards")),
+        ({"images": ()}, "--images"),
         ({"seeds": (1, 1)}, "--seeds"),
         ({"methods": ("dino",)}, "clip"),
         ({"encoders": ("resnet",)}, "hybrid_mini"),
@@ -135,18 +135,13 @@ def test_a_cell_is_annealed_over_its_own_length_and_nothing_else_differs() -> No
 
 
 @pytest.mark.parametrize(
-    ("recipe", "method", "encoder", "own"),
-    [
-        ("datacomp_b16", "catlip", "vit_l16", "datacomp_l16"),
-        ("datacomp_b16_release", "clip", "vit_h16_conv", "datacomp_h16_release"),
-        ("datacomp_b16", "catlip", "vit_l16_conv", ""),
-    ],
+    ("recipe", "encoder", "own"),
+    [("datacomp_b16", "vit_l16", "datacomp_l16"), ("datacomp_b16", "vit_l16_conv", "")],
 )
-def test_an_encoder_brings_the_recipe_of_its_size(recipe, method, encoder, own) -> None:
-    given = {"methods": (method,), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
+def test_an_encoder_brings_the_recipe_of_its_size(recipe, encoder, own) -> None:
+    given = {"methods": ("catlip",), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
     (cell,) = cells(Lengths(**ELSEWHERE, recipe=recipe, **given))
-    recipes = CATLIP if method == "catlip" else CLIP
-    expected = replace(recipes[own or recipe], encoder=encoder)
+    expected = replace(CATLIP[own or recipe], encoder=encoder)
     for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
         assert getattr(cell.recipe, name) == getattr(expected, name)
 
@@ -229,65 +224,48 @@ def noisy(spelling: str, seed: int = 0) -> list[str | None]:
     return Noise.read(spelling).of(CAPTIONS, np.random.default_rng(seed))
 
 
-@given(st.sampled_from(sorted(KINDS)), st.floats(0.01, 0.99), st.integers(0, 99))
+@pytest.mark.parametrize("kind", KINDS)
+@given(fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
 def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, seed) -> None:
     after = noisy(f"{kind}={fraction}", seed)
-    assert len(after) == len(CAPTIONS)
     assert after == noisy(f"{kind}={fraction}", seed)
-    if kind == "dropped":
-        words = sum(len((caption or "").split()) for caption in after)
-        assert 1 - words / (6 * len(CAPTIONS)) == pytest.approx(fraction, abs=0.05)
-    else:
-        changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
-        assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
+    changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
+    assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
 
 
 def test_shuffled_captions_are_all_still_there_and_lost_ones_are_not() -> None:
     assert Counter(noisy("shuffled=0.4")) == Counter(CAPTIONS)
     assert {*noisy("lost=0.4")} < {*CAPTIONS, None}
-    for kind in ("templated", "chatty"):
-        for before, after in zip(CAPTIONS, noisy(f"{kind}=1"), strict=True):
-            assert re.findall(r"\d+", after or "") == re.findall(r"\d+", before)
-            assert len(after or "") > len(before)
+    for before, after in zip(CAPTIONS, noisy("chatty=1"), strict=True):
+        assert before in after
+        assert len(after) > len(before)
 
 
-@pytest.mark.parametrize(
-    "spelling", ["lost", "lost=1", "lost=0", "shuffled=2", "dropped=x", "rotten=0.2", "none=0.2"]
-)
+@pytest.mark.parametrize("spelling", ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2"])
 def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
     with pytest.raises(InputError):
         Noise.read(spelling)
 
 
-def test_noisy_shards_hold_the_same_images(starter, tmp_path) -> None:
-    shards = expand(str(starter.shards))
-    left = write_noisy(shards, tmp_path, Noise.read("lost=0.5"), seed=0, quiet=True)
-    found = [open_shard(path) for path in expand(str(tmp_path))]
-    assert sum(map(len, found)) == left
-    for before, after in zip(map(open_shard, shards), found, strict=True):
-        for number, key in enumerate(after.keys):
-            was = before.keys.index(key)
-            assert after.image_bytes(number) == before.image_bytes(was)
-            assert after.caption(number) == before.caption(was)
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_several_captions_of_an_image_stay_several(tmp_path, kind) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_noisy_shards_hold_the_same_images_and_several_captions_stay_several(tmp_path, kind):
     texts = {f"{n:03}": [f"the first of {n}", f"second of {n}"] for n in range(200)}
     samples = [
-        (key, {"gif": b"GIF89a", "txt": "\n".join(lines).encode()}) for key, lines in texts.items()
+        (key, {"gif": b"GIF89a" + key.encode(), "txt": "\n".join(lines).encode()})
+        for key, lines in texts.items()
     ]
     write_shard(tmp_path / "0.tar", samples)
-    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), seed=0, quiet=True)
+    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), quiet=True)
     shard = open_shard(tmp_path / "noisy" / "00000.tar")
     after = [shard.captions(number) for number in range(len(shard))]
-    assert shard.image_bytes(0) == b"GIF89a"
+    for number, key in enumerate(shard.keys):
+        assert shard.image_bytes(number) == b"GIF89a" + key.encode()
+        assert kind != "lost" or after[number] == texts[key]
     if kind == "lost":
         assert 120 < len(after) < 190
     elif kind == "shuffled":
         assert sorted(after) == sorted(texts.values())
-    assert sum(len(captions) == 2 for captions in after) > 0.9 * len(after)
-    assert not any("second" in captions[0] for captions in after if len(captions) == 2)
+    assert all(len(captions) == 2 and "second" in captions[1] for captions in after)
 
 
 def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
@@ -354,9 +332,8 @@ def test_the_record_holds_every_training_and_their_means(pruned) -> None:
     assert samples["threshold"] == [3, 6, 3, 6]
     assert samples["seed"] == [0, 0, 1, 1]
     top1 = samples["concepts_top1"]
-    for number, (threshold, seed) in enumerate([(3, 0), (6, 0), (3, 1), (6, 1)]):
-        training = metrics(pruned.out / f"threshold/above-{threshold}-seed{seed}.json")
-        assert training["accuracies"]["concepts"] == top1[number]
+    last = metrics(pruned.out / "threshold/above-6-seed1.json")
+    assert last["accuracies"]["concepts"] == top1[-1]
     means = record["metrics"]["thresholds"]
     assert means["3"]["concepts_top1"] == pytest.approx((top1[0] + top1[2]) / 2)
     assert record["config"]["recipe"]["encoder"] == CATLIP["starter"].encoder
