@@ -14,20 +14,16 @@ from catlip.program.ranges import Natural
 class StepTime(StepConfig):
     """Time one training step of each method, interleaved, and compare.
 
-    python -m bench.step_time --model vit_b16
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
-    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain \\
-        --workers 2
+    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
     """
 
     methods: MethodNames = ("catlip", "clip")
     """Methods to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
-    """Images per step and device; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not
-    fit while the methods take turns.
-    """
+    """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     compile: bool | None = None
@@ -51,7 +47,7 @@ class StepTime(StepConfig):
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way, eager or compiled."""
     from bench.measuring.training_step import free_memory
-    from bench.step_time.measure import compiling_s, resolve, time_steps
+    from bench.step_time.measure import resolve, time_steps
     from bench.step_time.result import step_table
     from catlip.table import print_tables, shown
     from catlip.training.distributed import find_place
@@ -64,8 +60,11 @@ def main(config: StepTime) -> None:
         free_memory()  # two ways at once may not fit on a device
     if runs:
         print_tables([step_table(runs)])
-    for method, seconds in compiling_s(runs).items():
-        print(f"compiling {method} took {shown(seconds)} s")
+    if len(runs) == 2:
+        eager, both = (run.measured.methods for run in runs)
+        for method, steps in both.items():
+            seconds = ((steps.first_ms or 0.0) - (eager[method].first_ms or 0.0)) / 1e3
+            print(f"compiling {method} took {shown(seconds)} s")
     for timed in runs:
         if timed.machine.busy:
             print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")

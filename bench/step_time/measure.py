@@ -1,6 +1,4 @@
-"""Times the steps of several methods in turns, as pre-training takes them: in each step of
-`catlip.training.trainer.Trainer` the host waits once for the loss and the gradient's norm.
-"""
+"""Times the steps of several methods in turns, as pre-training takes them."""
 
 import itertools
 import warnings
@@ -35,7 +33,6 @@ from catlip.record import Record, build_name
 from catlip.results.run import Run
 from catlip.training.distributed import Place, barrier
 
-PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
 PARTS = ("data_wait", *PHASES)
 NOTES = (
     "one synthetic batch stays on the device: no data loading",
@@ -69,7 +66,7 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 
 
 def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
-    """Measure one way and write the record; [] in ranks that do not write."""
+    """Measure one way, eager or compiled, and write the record; [] in ranks that do not write."""
     if config.compile:
         from torch._inductor import config as inductor  # slow: loads triton
 
@@ -81,7 +78,13 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
         return []
     path = config.out / f"{_name(config, place)}.json"
     with Record(path, kind=result.StepTime, config=config) as record:
-        ceiling = measure_ceiling(place.device, config.precision)
+        gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else ""
+        rates = matmul_flops_per_s(place.device, config.precision)
+        ceiling = result.Ceiling(
+            precision=config.precision,
+            tflops=summarise([rate / 1e12 for rate in rates]),
+            datasheet_tflops=datasheet_tflops(gpu, config.precision),
+        )
         try:
             timed = take_steps(config, place)
         except torch.OutOfMemoryError:
@@ -157,16 +160,6 @@ def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
     return steps[:-1]
 
 
-def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
-    """The two rates that MFU is a fraction of."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return result.Ceiling(
-        precision=precision,
-        tflops=summarise([rate / 1e12 for rate in matmul_flops_per_s(device, precision)]),
-        datasheet_tflops=datasheet_tflops(name, precision),
-    )
-
-
 def even_labels(
     captions: Sequence[tuple[Shard, int, int]], num_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -206,17 +199,15 @@ def _summary(
     for method, each in timed.items():
         summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items()}
         step_ms, promised = summaries["total_ms"].median, ceiling.datasheet_tflops
-        images_per_s = config.batch_size * ranks / step_ms * 1e3
         tflops = flops[method] / step_ms / 1e9
         methods[method] = result.MethodSteps(
             parameters=each.parameters,
             first_ms=each.first_ms,
             **summaries,
-            images_per_s=images_per_s,
+            images_per_s=config.batch_size * ranks / step_ms * 1e3,
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
-            device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
         )
     return result.StepTime(
         world_size=ranks,
@@ -225,17 +216,6 @@ def _summary(
         ratios={f"{m}/{first}": ratio(totals[m], totals[first]) for m in others},
         flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
     )
-
-
-def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
-    """Method -> seconds that the first compiled step took beyond the first eager one."""
-    if len(runs) < 2:
-        return {}
-    eager, compiled = (run.measured.methods for run in runs)
-    return {
-        method: max(0.0, (steps.first_ms or 0.0) - (eager[method].first_ms or 0.0)) / 1e3
-        for method, steps in compiled.items()
-    }
 
 
 def _name(config: StepTime, place: Place) -> str:

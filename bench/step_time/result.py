@@ -45,17 +45,9 @@ class Ceiling:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSteps:
-    """The steps of one method.
-
-    Attributes:
-        parameters: number of trained parameters.
-        first_ms: time of the very first step, in which kernels are chosen or compiled.
-        total_ms: time of a whole step; the other times are its parts. If `loss_ms` is None,
-            `forward_ms` includes the loss.
-        images_per_s: of all ranks together.
-        tflops: TFLOP/s of one device, without what checkpointing computes again.
-        mfu, mfu_datasheet: `tflops` as a fraction of the ceiling, measured and by the datasheet.
-        device_hours: of a training on SAMPLES_OF_A_TRAINING.
+    """The steps of one method: the first, in which kernels are chosen or compiled, a whole one, its
+    parts (if `loss_ms` is None, `forward_ms` includes the loss), images per second of all ranks,
+    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings.
     """
 
     parameters: int
@@ -70,7 +62,6 @@ class MethodSteps:
     tflops: float | None = None
     mfu: float | None = None
     mfu_datasheet: float | None = None
-    device_hours: float | None = None
 
     @property
     def parts(self) -> dict[str, Summary | None]:
@@ -85,11 +76,8 @@ class MethodSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
-    """Steps of several methods, taken in turns in one process.
-
-    Attributes:
-        ratios: `clip/catlip` -> step time of CLIP over that of CatLIP.
-        flops_ratios: `clip/catlip` -> FLOPs of CLIP over those of CatLIP; counted, not measured.
+    """Steps of several methods, taken in turns in one process; the ratios' names are
+    `clip/catlip`, and those of FLOPs are counted, not measured.
     """
 
     kind = "step_time"
@@ -127,9 +115,8 @@ def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]
         needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)
         if all(is_drawable(ms.median) for ms in needed):
             medians = [(part, ms.median) for part, ms in steps.parts.items() if ms]
-            drawable = [(part, ms) for part, ms in medians if is_drawable(ms)]
-            least = MIN_FRACTION * sum(ms for _, ms in drawable)
-            bars[method] = [(part, ms) for part, ms in drawable if ms >= least]
+            least = MIN_FRACTION * steps.total_ms.median
+            bars[method] = [(part, ms) for part, ms in medians if is_drawable(ms) and ms >= least]
     if not bars:
         return []
     caption = (

@@ -1,6 +1,6 @@
 """The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
-probe of its encoder, and writes one record. A training that has its record is not done again, and
-one that was interrupted goes on.
+probe of its encoder, and writes one record. What has its record is not done again; what was
+interrupted goes on.
 """
 
 import io
@@ -75,8 +75,8 @@ class Study:
         return choose("recipe", self.recipe, _recipes(method))
 
     def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
-        """The recipe that differs from the study's in the encoder's size: datacomp_l16 for vit_l16
-        and datacomp_b16. None if the method has no such recipe.
+        """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
+        datacomp_b16; None if the method has none.
         """
         for name, recipe in _recipes(method).items():
             if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
@@ -119,8 +119,7 @@ class Training:
     seed: Seed
 
     @property
-    def name(self) -> str:
-        """Name of its record."""
+    def name(self) -> str:  # of its record
         raise NotImplementedError
 
 
@@ -128,9 +127,7 @@ def run_trainings(
     study: Study, trainings: Sequence[T], kind: type[S], measure: Callable[[T, Path], S]
 ) -> list[Run[S]]:
     """The record of each training: the one at --out, or that of --earlier, or a new one of what
-    `measure` returns, which may fill the folder that it is given.
-
-    Raises: InputError if a record of another study is in the place of one.
+    `measure` returns, which may fill the folder that it is given. Raises: InputError.
     """
     runs = []
     for number, training in enumerate(trainings, 1):
@@ -154,9 +151,7 @@ def run_trainings(
             place = f"{number} of {len(trainings)}"
             print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
         runs.append(run)
-    print(
-        f"{len(runs)} records: {study.out / runs[0].name}.json to {study.out / runs[-1].name}.json"
-    )
+    print(f"{len(runs)} records in {study.out}")
     return runs
 
 

@@ -1,7 +1,5 @@
-"""Accuracy against the length of training, the size of the data and of the encoder.
-
-Each cell is a training to the end of its schedule. Vary one factor per command, all into the same
-folder: give several lengths first, then several fractions of the data, then several encoders.
+"""Accuracy against the length of training, the size of the data and of the encoder: each cell is a
+training to the end of its schedule. Vary one factor per command, all into the same folder.
 """
 
 from dataclasses import dataclass, replace
@@ -28,10 +26,6 @@ class Lengths(StudyOfMethods):
 
     python -m bench.study lengths --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study lengths --recipe cc3m_b16 --images 72500000 145000000 290000000 \\
-        --seeds 0 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
-        --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\
-        --probe-recipe table_7a --out runs/cc3m/scaling
     """
 
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
@@ -70,9 +64,6 @@ def main(config: Lengths) -> None:
 
     config.check()
     trainings = cells(config)
-    for method, encoder in product(config.methods, config.encoders):
-        if not config.recipe_of_encoder(method, encoder):
-            print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
 
     def measure(cell: Cell, folder: Path) -> Scaling:
         pretrain, accuracies = train_and_probe(config, cell, folder)
@@ -102,10 +93,7 @@ def main(config: Lengths) -> None:
 
 
 def cells(config: Lengths) -> list[Cell]:
-    """All combinations, the shortest trainings first, the seeds of a cell one after the other.
-
-    Raises: InputError for an unknown method, recipe or encoder.
-    """
+    """All combinations, the shortest trainings first. Raises: InputError."""
     from catlip.cli import choose
     from catlip.encoder import ENCODERS
 

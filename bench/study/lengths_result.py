@@ -2,16 +2,15 @@
 with several encoders; and methods compared at equal cost, and by length, data and encoder.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.study.result import ENDS, LABELLED, Studied, mean_and_ends
+from bench.study.result import ENDS, LABELLED, Studied, draw_accuracies, mean_and_ends
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
@@ -19,7 +18,6 @@ from catlip.results.lines import (
     MOST_LINES,
     Line,
     brief,
-    draw_lines,
     height_for,
     how_drawn,
     line_of,
@@ -59,21 +57,46 @@ Runs = Sequence[Run[Scaling]]
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's trainings of several lengths on all of the data, with one encoder.
-
-    Attributes:
-        costs: `images_seen` and `flops` -> [lengths], ascending, means over the seeds.
-        seconds: device -> [lengths], means over the seeds that ran on it.
-        devices: seed -> the device of all its trainings; "" if they ran on several.
-        top1: task -> seed -> [lengths] in %; only seeds that every length has.
+    """A method's trainings of several lengths on all of the data, with one encoder: seed -> those
+    of each length, ascending; only seeds that every length has.
     """
 
     method: str
     encoder: str
-    costs: dict[str, list[float]]
-    seconds: dict[str, list[float]]
-    devices: dict[int, str]
-    top1: dict[str, dict[int, list[float]]]
+    rows: dict[int, Runs]
+
+    @cached_property
+    def top1(self) -> dict[str, dict[int, list[float]]]:
+        """Task -> seed -> [lengths] in %."""
+        tasks: dict[str, dict[int, list[float]]] = {}
+        for seed, row in self.rows.items():
+            for task in row[0].measured.accuracies:
+                top1 = [100 * run.measured.accuracies[task] for run in row]
+                tasks.setdefault(task, {})[seed] = top1
+        return tasks
+
+    @cached_property
+    def devices(self) -> dict[int, str]:
+        """Seed -> the device of all its trainings; "" if they ran on several."""
+        return {
+            seed: device_of(row[0]) if one_device(row) else "" for seed, row in self.rows.items()
+        }
+
+    @cached_property
+    def seconds(self) -> dict[str, list[float]]:
+        """Device -> [lengths], means over the seeds that ran on it."""
+        return {
+            device: self.costs("train_seconds", device)
+            for device in self.devices.values()
+            if device
+        }
+
+    def costs(self, cost: str, device: str = "") -> list[float]:
+        """[lengths], means over the seeds, or over those that ran on the device."""
+        rows = [row for seed, row in self.rows.items() if device in ("", self.devices[seed])]
+        costs = [[getattr(run.measured, cost) for run in row] for row in rows]
+        lengths: list[float] = np.mean(costs, axis=0).tolist()
+        return lengths
 
 
 def curves(runs: Runs) -> list[Curve]:
@@ -92,42 +115,14 @@ def curves(runs: Runs) -> list[Curve]:
             if (run.measured.method, run.measured.encoder) == (method, encoder):
                 by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
         images = sorted({length for row in by_seed.values() for length in row})
-        rows = {
+        rows: dict[int, Runs] = {
             seed: [row[length] for length in images]
             for seed, row in sorted(by_seed.items())
             if len(row) == len(images)
         }
-        if len(images) < 2 or not rows:
-            continue
-        devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
-        by_device: dict[str, list[Runs]] = {}
-        for seed, device in devices.items():
-            by_device.setdefault(device, []).append(rows[seed])
-        top1 = {
-            task: {
-                seed: [100 * run.measured.accuracies[task] for run in row]
-                for seed, row in rows.items()
-            }
-            for task in next(iter(rows.values()))[0].measured.accuracies
-        }
-        found.append(
-            Curve(
-                method,
-                encoder,
-                costs={cost: _means(rows.values(), cost) for cost in ("images_seen", "flops")},
-                seconds={name: _means(by, "train_seconds") for name, by in by_device.items()},
-                devices=devices,
-                top1=top1,
-            )
-        )
+        if len(images) > 1 and rows:
+            found.append(Curve(method, encoder, rows))
     return found
-
-
-def _means(rows: Iterable[Runs], cost: str) -> list[float]:
-    """The means over [seeds, lengths]."""
-    costs = [[getattr(run.measured, cost) for run in row] for row in rows]
-    lengths: list[float] = np.mean(costs, axis=0).tolist()
-    return lengths
 
 
 def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
@@ -162,7 +157,7 @@ def at_equal_cost(
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
         device = first.devices[seed]
         if cost != "train_seconds":
-            costs, other_costs = first.costs[cost], other.costs[cost]
+            costs, other_costs = first.costs(cost), other.costs(cost)
         elif device and device == other.devices[seed]:
             costs, other_costs = first.seconds[device], other.seconds[device]
         else:
@@ -185,77 +180,78 @@ def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[
     """Top-1 of one method minus that of another in points: for each task of all these trainings,
     one for each seed that both methods have. An encoder's longer trainings come later.
     """
-    by_how: dict[How, dict[tuple[str, int], Scaling]] = {}
+    cells: dict[How, dict[tuple[str, int], dict[str, float]]] = {}
     for run in runs:
         one = run.measured
-        cells = by_how.setdefault((one.encoder, one.fraction, one.images), {})
-        cells[one.method, one.seed] = one
+        of_how = cells.setdefault((one.encoder, one.fraction, one.images), {})
+        of_how[one.method, one.seed] = one.accuracies
     points: dict[How, dict[str, list[float]]] = {}
-    for how, cells in sorted(by_how.items()):
-        seeds = sorted(seed for method, seed in cells if method == first and (other, seed) in cells)
-        pairs = [(cells[first, seed].accuracies, cells[other, seed].accuracies) for seed in seeds]
+    for how, of_how in sorted(cells.items()):
+        seeds = sorted(seed for method, seed in of_how if method == first)
+        pairs = [(of_how[first, s], of_how[other, s]) for s in seeds if (other, s) in of_how]
         if pairs:
+            tasks = [task for task in pairs[0][0] if all(task in top1 for p in pairs for top1 in p)]
             points[how] = {
-                task: [100 * (one[task] - two[task]) for one, two in pairs]
-                for task in pairs[0][0]
-                if all(task in one and task in two for one, two in pairs)
+                task: [100 * (one[task] - two[task]) for one, two in pairs] for task in tasks
             }
     return points
 
 
-def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
-    """All cells; then, if there are several lengths and methods, the comparisons at equal cost, and
-    the differences between methods in each cell.
-    """
-    kept = list(runs)
-    of_methods = curves(kept)
-    tables = [_cells_table(kept, name)]
-    if len(of_methods) > 1:
-        first, *others = of_methods
-        tables.append(_equal_cost_table(first, others, f"{name}_equal_cost"))
-        tables.append(_differences_table(kept, first, others, f"{name}_differences"))
+def scaling_tables(runs: Runs, name: str = "scaling") -> list[Table]:
+    """All cells; then, if there are several lengths and methods, the comparisons at equal cost."""
+    tables = [_cells_table(runs, name)]
+    if of_methods := curves(runs):
+        tables.append(_equal_cost_table(*of_methods, name=f"{name}_equal_cost"))
     return [table for table in tables if table.rows]
 
 
 def _cells_table(runs: Runs, name: str) -> Table:
+    """One row per encoder, fraction, length and method, over the seeds; and what the first method
+    is ahead of the row's.
+    """
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
+    first, *others = sorted({run.measured.method for run in runs})
+    ahead = {other: differences(runs, first, other) for other in others}
+    groups: dict[tuple[How, str], list[Run[Scaling]]] = {}
     for run in runs:
         cell = run.measured
-        key = (cell.encoder, cell.fraction, cell.images, cell.method)
-        groups.setdefault(key, []).append(run)
-    devices = Counter(device for run in runs if (device := device_of(run)))
-    # The most frequent one: times of different devices are not averaged.
-    device = devices.most_common(1)[0][0] if devices else ""
+        how = (cell.encoder, cell.fraction, cell.images)
+        groups.setdefault((how, cell.method), []).append(run)
     rows = []
-    for (encoder, fraction, images, method), cells in sorted(groups.items()):
-        anchor, tera = cells[0].anchor, cells[0].measured.flops / 1e12
-        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), shown(tera)]
-        timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
-        row = [*map(Cell, texts), quantity_cell(quantity_of(timed), anchor=anchor)]
+    for (how, method), cells in sorted(groups.items()):
+        encoder, fraction, images = how
+        tera = shown(cells[0].measured.flops / 1e12)
+        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), tera]
+        row = [*map(Cell, texts)]
         for task in tasks:
             top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
-            row.append(quantity_cell(top1, 1, anchor))
+            row.append(quantity_cell(top1, 1, cells[0].anchor))
+            if others:
+                points = ahead.get(method, {}).get(how, {})
+                row.append(mean_and_ends(points.get(task, [])))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
-    columns += ["Training time (s)", *(f"{task}, top-1 (%)" for task in tasks)]
+    for task in tasks:
+        columns.append(f"{task}, top-1 (%)")
+        columns += [f"{name_of(first)} minus it (points)"] if others else []
     caption = (
         "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
         "seeds."
     )
-    if len(devices) > 1:
-        caption += f" Times: only those on {device}."
+    if others:
+        caption += f" Differences are paired by seed: mean ({ENDS})."
     title = "Accuracy against length, data and encoder"
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
-def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
+def _equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
     rows = []
     for other in others:
+        methods = f"{name_of(first.method)} and {name_of(other.method)}"
         for task, (cost, unit) in product(first.top1, COSTS.items()):
             points, relative = at_equal_cost(first, other, task, cost)
             if relative:
-                row = [_pair(first, other), Cell(task), Cell(unit), mean_and_ends(points)]
+                row = [Cell(methods), Cell(task), Cell(unit), mean_and_ends(points)]
                 rows.append([*row, mean_and_ends(relative, 2, ratio=True)])
     columns = ["Methods", "Task", "Cost", "Difference at equal cost (points)"]
     columns += ["Relative cost of the same accuracy"]
@@ -266,28 +262,6 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
         "dash: a seed does not reach it, or reaches it already at the shortest length."
     )
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
-
-
-def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], name: str) -> Table:
-    rows = []
-    for other in others:
-        of_cells = differences(runs, first.method, other.method)
-        for (encoder, fraction, images), points in of_cells.items():
-            how = [encoder, f"{100 * fraction:g} %", f"{images:,}"]
-            of_tasks = [mean_and_ends(points.get(task, [])) for task in first.top1]
-            rows.append([_pair(first, other), *map(Cell, how), *of_tasks])
-    columns = ["Methods", "Encoder", "Fraction of the data", "Images seen"]
-    columns += [f"{task}, difference (points)" for task in first.top1]
-    caption = (
-        f"Paired by seed: mean ({ENDS}). Whether a short training, less data or another encoder "
-        "says which method is better."
-    )
-    title = "Difference of the methods by length, data and encoder"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _pair(first: Curve, other: Curve) -> Cell:
-    return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
 
 
 def scaling_figures(
@@ -306,7 +280,7 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
         points = [
             (flops / 1e12, str(seed), top1)
             for seed, row in curve.top1.get(task, {}).items()
-            for flops, top1 in zip(curve.costs["flops"], row, strict=True)
+            for flops, top1 in zip(curve.costs("flops"), row, strict=True)
         ]
         if points:
             every.append(line_of(curve.method, points))
@@ -324,18 +298,12 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
 
 
 def _draw(axes: "Axes", lines: Sequence[Line], title: str) -> None:
-    from matplotlib.ticker import NullLocator
-
     points = [point for line in lines for point in line.marks]
-    ends = min(x for x, _ in points), max(x for x, _ in points)
     axes.set_xscale("log")
-    axes.set_xlim(ends[0] / 1.1, ends[1] * 1.1)
-    axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks([x for x, _ in lines[0].points], [f"{x:.3g}" for x, _ in lines[0].points])
+    axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
     axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_lines(axes, lines, lambda x, _: x, leader=":")
+    draw_accuracies(axes, lines, {x: f"{x:.3g}" for x, _ in lines[0].points})
 
 
 def scaling_section(main: Setting | None, records: Records) -> Section:

@@ -1,14 +1,8 @@
 """Which method suffers from noisy captions and lost samples?
 
 For each noise, the shards are written with it and labelled, and the labels are pruned to a
-vocabulary in the same way as for the given one. Then each method trains on them. A fraction of the
-captions is made worse, or of the samples is lost, drawn from a seed:
-
-lost=0.2        a fifth of the samples is gone, as links rot
-shuffled=0.2    a fifth of the images has the captions of another image
-chatty=1        captions stand among the words of a post
-
-Several captions of an image are lines of one text: all of them get the noise, each for itself.
+vocabulary in the same way as for the given one; then each method trains on them. Several captions
+of an image are lines of one text: all of them get the noise, each for itself.
 """
 
 import io
@@ -58,8 +52,8 @@ class NoiseStudy(StudyOfMethods):
     """
 
     noises: tuple[str, ...] = (NONE, "lost=0.4", "shuffled=0.2", "chatty=1")
-    """none, or a noise and its fraction: lost= leaves out samples, shuffled= gives captions to
-    other images, chatty= puts captions into a post.
+    """none, or a noise and its fraction: lost= leaves out samples, as links rot, shuffled= gives
+    captions to other images, chatty= puts captions among the words of a post.
     """
     images: Count = 64_000
     """How many images each training sees."""
@@ -86,7 +80,8 @@ def main(config: NoiseStudy) -> None:
     from bench.study.result import Robustness, robustness_table
     from catlip.vocabulary import Vocabulary
 
-    noises = [str(Noise.read(spelling)) for spelling in config.noises]
+    for noise in config.noises:
+        read_noise(noise)
     config.check()
     trainings = [
         NoisyTraining(
@@ -94,7 +89,7 @@ def main(config: NoiseStudy) -> None:
             noise=noise,
             images=config.images,
         )
-        for noise in noises
+        for noise in config.noises
         for method in config.methods
         for recipe in [of_length(config.base_recipe(method), config.images)]
         for seed in config.seeds
@@ -102,7 +97,7 @@ def main(config: NoiseStudy) -> None:
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
     def measure(training: NoisyTraining, folder: Path) -> Robustness:
-        data_settings = _noisy_data(config, Noise.read(training.noise), data)
+        data_settings = _noisy_data(config, training.noise, data)
         pretrain, accuracies = train_and_probe(config, replace(training, **data_settings), folder)
         clean = Vocabulary.load(training.vocabulary)
         noisy = Vocabulary.load(data_settings["vocabulary"])
@@ -124,7 +119,7 @@ def main(config: NoiseStudy) -> None:
     print_tables([robustness_table(runs)])
 
 
-def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any]:
+def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
     of another noise are removed.
     """
@@ -133,9 +128,9 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
     from catlip.vocabulary import Vocabulary
     from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
-    if noise.kind == NONE:
+    if noise == NONE:
         return {"vocabulary": config.vocabulary}
-    folder = data / str(noise)
+    folder = data / noise
     shards, labels, vocabulary = folder / "shards", folder / "labels", folder / "vocabulary.json"
     if not vocabulary.exists():
         shutil.rmtree(data, ignore_errors=True)
@@ -150,33 +145,19 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
     return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
 
 
-@dataclass(frozen=True)
-class Noise:
-    """One kind of noise, and the fraction of the captions or samples that it changes."""
-
-    kind: str
-    fraction: float
-
-    @classmethod
-    def read(cls, spelling: str) -> "Noise":
-        """Read `KIND=FRACTION`, or `none`. Raises: InputError."""
-        if spelling == NONE:
-            return cls(NONE, 0.0)
-        kind, _, fraction = spelling.partition("=")
-        choose("noise", kind, KINDS)
-        try:
-            noise = cls(kind, float(fraction))
-        except ValueError:
-            noise = cls(kind, -1.0)
-        if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
-            raise InputError(f"--noises {spelling}: give a fraction, as {kind}=0.2")
-        return noise
-
-    def __str__(self) -> str:
-        return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
-
-    def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
-        return KINDS[self.kind](captions, self.fraction, draw)
+def read_noise(spelling: str) -> tuple[str, float]:
+    """`KIND=FRACTION`, or `none`, as kind and fraction. Raises: InputError."""
+    if spelling == NONE:
+        return NONE, 0.0
+    kind, _, number = spelling.partition("=")
+    choose("noise", kind, KINDS)
+    try:
+        fraction = float(number)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1 or (kind == "lost" and fraction == 1):
+        raise InputError(f"--noises {spelling}: give a fraction, as {kind}=0.2")
+    return kind, fraction
 
 
 def _lost(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
@@ -209,16 +190,17 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
 }
 
 
-def write_noisy(shards: Sequence[Path], folder: Path, noise: Noise, *, quiet: bool) -> None:
+def write_noisy(shards: Sequence[Path], folder: Path, noise: str, *, quiet: bool) -> None:
     """Write the shards with noise, one file each; images stay as they are."""
-    for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
+    kind, fraction = read_noise(noise)
+    for number, path in enumerate(progress(shards, noise, disable=quiet, unit=" shards")):
         shard = open_shard(path)
         # Several captions of an image are a line each.
         captions = [
             "\n".join(" ".join(nonblank_lines(caption or "")) for caption in shard.captions(sample))
             for sample in range(len(shard))
         ]
-        changed = noise.of(captions, streams.generator(0, streams.NOISE, number))
+        changed = KINDS[kind](captions, fraction, streams.generator(0, streams.NOISE, number))
         images = map(shard.image_bytes, range(len(shard)))
         samples = (
             (key, {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()})

@@ -1,6 +1,4 @@
-"""Results of the studies of tuning, noise and pruning thresholds; those of lengths are in
-lengths_result.py.
-"""
+"""Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -281,10 +279,9 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     every = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
-        points = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
-        means = means_of([(t, str(n), accuracy) for n, (t, accuracy) in enumerate(points)])
-        name, colour, marker = clipped(probe, 24), style["color"], style["marker"]
-        every.append(Line(name, "", colour, marker=marker, means=means, marks=points))
+        marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
+        means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
+        every.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
     lines = every[:MOST_LINES]
     if not lines:
         return []
@@ -302,20 +299,24 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
 def _draw_thresholds(
     axes: "Axes", lines: Sequence[Line], classes: dict[float, float | None]
 ) -> None:
-    from matplotlib.ticker import NullLocator
-
     thresholds = sorted({t for line in lines for t, _ in line.points})
-    smallest = min((t for t in thresholds if t > 0), default=1.0)
     if thresholds[0] == 0:
-        axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xscale("symlog", linthresh=min((t for t in thresholds if t > 0), default=1.0))
     else:
         axes.set_xscale("log")
-    axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
-    ticks = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-    axes.set_xticks(ticks, [f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
+    ticks = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
+    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in ticks})
+
+
+def draw_accuracies(axes: "Axes", lines: Sequence[Line], ticks: dict[float, str]) -> None:
+    """Draw lines of accuracies in % from 0, above these labelled ticks."""
+    from matplotlib.ticker import NullLocator
+
+    axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([*ticks], [*ticks.values()])
     draw_lines(axes, lines, lambda x, _: x, leader=":")
 
 

@@ -1,15 +1,13 @@
 """Tune every method with the same number of trials, over the same ranges, judged on validation
-data.
-
-The learning rate can decide which of two methods is better, so neither may be tuned less than the
-other. The trials of all methods are the same points of a Sobol sequence, in the same order: if one
-method has more trials than another, its first ones are the other's.
+data: the learning rate can decide which of two methods is better. The trials of all methods are the
+same points of a Sobol sequence, in the same order.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.study.engine import (
     StudyOfMethods,
@@ -96,19 +94,15 @@ def main(config: Tuning) -> None:
 
     def measure(trial: TrialTraining, folder: Path) -> Trial:
         """A training that diverges is an outcome, not an error."""
-        result = Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
+        found: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
         try:
             pretrain, accuracies = train_and_probe(config, trial, folder)
         except InputError as error:
             if "finite" not in str(error):
                 raise
-            return replace(result, failed=str(error))
-        return replace(
-            result,
-            accuracies=accuracies,
-            images_seen=pretrain.images_seen,
-            train_seconds=pretrain.train_seconds,
-        )
+            return Trial(**found, accuracies={}, failed=str(error))
+        seen, seconds = pretrain.images_seen, pretrain.train_seconds
+        return Trial(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
 
     runs = run_trainings(config, trials, Trial, measure)
     title = f"Trials of each method's recipe, {config.images:,} images each"

@@ -2,9 +2,8 @@
 
 The two configurations of the reference release differ in much more than the method: attention
 kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
-two orders, because the effect of one depends on the others; before and after are timed in turns in
-one process. Improvements that both releases could have made alike come after that: these factors
-explain none of the ratio, but show what a step of either method costs without them.
+two orders, because the effect of one depends on the others. Improvements that both releases could
+have made come after that: they explain none of the ratio.
 """
 
 import itertools
@@ -49,9 +48,8 @@ NOTES = (
 
 
 def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
-    """Time every step of both ways; the first rank writes the record.
-
-    Returns: its path, the run, and the place of this rank.
+    """Time every step of both ways; the first rank writes the record. Returns: its path, the run,
+    and the place of this rank.
     """
     place = find_place(config.device)
     config = resolve(config, place.device)

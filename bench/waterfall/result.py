@@ -1,10 +1,9 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
 The ratio of a factor is the time per image before its change over the time after it: above 1 is
-faster, and ratios multiply. If a factor has different ratios in the two orders, its effect depends
-on what was changed before it. A record holds two *ways*, which are series of changes: `release`,
-from the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one),
-and `further`, from there to options that neither release uses.
+faster, and ratios multiply. A record holds two *ways*, which are series of changes: `release`, from
+the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one), and
+`further`, from there to options that neither release uses.
 """
 
 import math
@@ -42,6 +41,8 @@ WORDS = (
     "may depend on those before it. Reading images and the number of epochs are not included."
 )
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
+TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
+BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 # Factors that operations and bytes sent do not explain.
 UNEXPLAINED = ("attention", "precision", "images per device")
@@ -148,34 +149,13 @@ def _renamed(tree: Any, names: dict[str, str]) -> Any:
     return [_renamed(value, names) for value in tree] if isinstance(tree, list) else tree
 
 
-@dataclass(frozen=True)
-class NamedWay:
-    """A way as readers see it, and the speed-up that it should explain: the paper's, or none."""
-
-    name: str
-    title: str
-    way: Way
-    published: float | None
-
-
-def ways(measured: Waterfall) -> list[NamedWay]:
-    """The ways that have changes."""
-    to_catlip = "From the released CLIP configuration to the released CatLIP one"
-    beyond = "From the released CatLIP configuration to what neither release does"
-    named = [
-        NamedWay("release", to_catlip, measured.release, measured.published_ratio),
-        NamedWay("further", beyond, measured.further, published=None),
-    ]
-    return [each for each in named if each.way.factors]
-
-
 def section(main: Setting | None, records: Records) -> Section:
     """Every factor of a few records, and how much of the published ratio each part explains."""
     runs = unique_runs(records, Waterfall)
     blocks: list[Block] = []
     for i, run in enumerate(runs[:MOST]):
-        blocks += side_by_side(waterfall_figure(run, f"waterfall_release{suffix(i)}"))
-        blocks += [with_warning(table, [run]) for table in waterfall_tables(run, suffix(i))]
+        blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
+        blocks += [with_warning(t, [run]) for t in waterfall_table(run, f"waterfall{suffix(i)}")]
     if not blocks:
         blocks = to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MOST]):
@@ -189,9 +169,7 @@ def section(main: Setting | None, records: Records) -> Section:
 def attribution(
     waterfall: Run[Waterfall], analytic: Run[Analytic], projection: Run[Projection]
 ) -> str:
-    """How much of the published ratio each part explains, where that number comes from, and what is
-    left; empty if a part is not known.
-    """
+    """How much of the published ratio each part explains; empty if a part is not known."""
     flops = analytic.measured.flops_ratios.get("clip/catlip")
     ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
     published = waterfall.measured.published_ratio
@@ -304,8 +282,32 @@ def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
 
-def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
-    """For each way its factors with both orders side by side, then all factors together."""
+def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]:
+    """The factors of both ways with both orders side by side, and all of a way together; nothing if
+    the record has no factors.
+    """
+    measured = run.measured
+    rows = []
+    for title, way in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
+        if not way.factors:
+            continue
+        rows.append([Cell(title)])
+        for factor in way.factors:
+            row = [Cell(factor.name), Cell(factor.change)]
+            if factor.not_run:
+                why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
+                rows.append([*row, why, Cell("not run"), Cell()])
+                continue
+            ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
+            rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
+        products = [times_cell(way.product(order), run.anchor) for order in ORDERS]
+        total = ratio_cell(run, way.total.ratio)
+        rows.append([Cell("product of the above"), Cell(""), *products, Cell("")])
+        rows.append([Cell("first against last, in turns"), Cell(""), total, total, Cell("")])
+        if way is measured.release:
+            claim = times_cell(measured.published_ratio, "")
+            rows.append([Cell("the paper's claim, of whole trainings at its scale"), Cell("")])
+            rows[-1] += [claim, claim, Cell("")]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
         intervals = f"{run.too_few}: too few for intervals"
@@ -315,31 +317,8 @@ def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
         "counted, not measured."
     )
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
-    tables = []
-    for named in ways(run.measured):
-        rows = []
-        for factor in named.way.factors:
-            row = [Cell(factor.name), Cell(factor.change)]
-            if factor.not_run:
-                why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
-                rows.append([*row, why, Cell("not run"), Cell()])
-                continue
-            ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
-            rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
-        products = [times_cell(named.way.product(order), run.anchor) for order in ORDERS]
-        together = {
-            "Product of the above": products,
-            "First against last, in turns": [ratio_cell(run, named.way.total.ratio)] * 2,
-        }
-        if named.published is not None:
-            claim = times_cell(named.published, "")
-            together["The paper's claim, of whole trainings at its scale"] = [claim] * 2
-        rows.append([Cell("Together")])
-        rows += [[Cell(what), Cell(""), *cells, Cell("")] for what, cells in together.items()]
-        title = f"{named.title}: {step_description(run)}"
-        name = f"waterfall_{named.name}{end}"
-        tables.append(Table(name, title, columns, rows=rows, caption=caption))
-    return tables
+    title = f"One factor at a time: {step_description(run)}"
+    return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
 def _word(value: str) -> str:

@@ -114,7 +114,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
                 for seed, device in shared.items()
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(own[0].costs["images_seen"][-1], longest, tuple(tasks), reached=reached)
+    return EqualTime(own[0].costs("images_seen")[-1], longest, tuple(tasks), reached=reached)
 
 
 def _headline_row(

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
 from bench.study import lengths, noise, thresholds, tuning
+from bench.study.engine import is_done
 from bench.study.lengths import Lengths, cells, spread
-from bench.study.noise import KINDS, Noise, NoiseStudy, write_noisy
+from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
 from bench.study.result import Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, trial_of
@@ -88,16 +89,12 @@ def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None
 def test_records_of_earlier_runs_are_taken_if_they_are_of_the_same_study(
     of_lengths, tmp_path
 ) -> None:
-    taken = tmp_path / "taken"
-    again = replace(of_lengths, out=taken, earlier=of_lengths.out)
-    lengths.main(again)
+    lengths.main(replace(of_lengths, out=tmp_path, earlier=of_lengths.out))
     names = ["catlip-hybrid_mini-64-seed0.json", "clip-hybrid_mini-64-seed0.json"]
-    assert sorted(path.name for path in taken.iterdir()) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     for name in names:
-        assert (taken / name).read_bytes() == (of_lengths.out / name).read_bytes()
-    shards = (f"{of_lengths.shards[0]}/",)  # the same data, spelt otherwise
-    lengths.main(replace(again, methods=("clip",), shards=shards, out=tmp_path / "made"))
-    assert (tmp_path / "made" / names[1]).read_bytes() != (taken / names[1]).read_bytes()
+        assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
+    assert not is_done(tmp_path / names[0], replace(cells(of_lengths)[0], shards=("others",)))
 
 
 @pytest.mark.parametrize(
@@ -120,28 +117,22 @@ def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says
     assert written(of_lengths.out) == before
 
 
-def test_a_cell_is_annealed_over_its_own_length_and_nothing_else_differs() -> None:
-    images = (1_000, 2_000, 4_000, 8_000, 16_000)
+def test_a_cell_is_annealed_over_its_own_length() -> None:
     encoders = ("hybrid_micro", "hybrid_mini")
-    found = cells(Lengths(**ELSEWHERE, images=images, encoders=encoders, seeds=(3, 5)))
-    assert len(found) == 5 * 2 * 2 * 2 == len({cell.name for cell in found})
+    found = cells(Lengths(**ELSEWHERE, images=(1_000, 16_000), encoders=encoders, seeds=(3, 5)))
+    assert len(found) == 2 * 2 * 2 * 2 == len({cell.name for cell in found})
     for cell in found:
         recipe = cell.recipe
         assert recipe.iterations * recipe.micro_batch == pytest.approx(cell.images, rel=0.05)
         assert recipe.warmup_iterations < recipe.iterations / 4
         assert recipe.epochs == 0
-    same = {(c.method, c.recipe.encoder) for c in found if (c.images, c.seed) == (4_000, 3)}
-    assert same == {(method, encoder) for method in ("catlip", "clip") for encoder in encoders}
 
 
-@pytest.mark.parametrize(
-    ("recipe", "encoder", "own"),
-    [("datacomp_b16", "vit_l16", "datacomp_l16"), ("datacomp_b16", "vit_l16_conv", "")],
-)
-def test_an_encoder_brings_the_recipe_of_its_size(recipe, encoder, own) -> None:
+@pytest.mark.parametrize(("encoder", "own"), [("vit_l16", "_l16"), ("vit_l16_conv", "_b16")])
+def test_an_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
     given = {"methods": ("catlip",), "encoders": (encoder,), "images": (10**9,), "seeds": (0,)}
-    (cell,) = cells(Lengths(**ELSEWHERE, recipe=recipe, **given))
-    expected = replace(CATLIP[own or recipe], encoder=encoder)
+    (cell,) = cells(Lengths(**ELSEWHERE, recipe="datacomp_b16", **given))
+    expected = replace(CATLIP[f"datacomp{own}"], encoder=encoder)
     for name in ("encoder", "max_lr", "micro_batch", "num_devices", "checkpointing"):
         assert getattr(cell.recipe, name) == getattr(expected, name)
 
@@ -151,7 +142,7 @@ def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path) -> None:
         (tmp_path / f"{number:05}.tar").touch()
     every = (str(tmp_path),)
     assert spread(every, 1) == every
-    assert [len({*spread(every, fraction)}) for fraction in (0.5, 0.125, 0.01)] == [8, 2, 1]
+    assert len(spread(every, 0.01)) == 1
     assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
 
 
@@ -160,8 +151,7 @@ def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path) -> None:
 
 def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
     config = Tuning(**ELSEWHERE, images=6_400)
-    other_seed = trial_of(replace(config, seed=3), "clip", 0)
-    assert other_seed.drawn != trial_of(config, "clip", 0).drawn
+    assert trial_of(replace(config, seed=3), "clip", 0).drawn != trial_of(config, "clip", 0).drawn
     for number in range(5):
         catlip, clip = (trial_of(config, method, number) for method in ("catlip", "clip"))
         for name, value in clip.drawn.items():
@@ -170,10 +160,9 @@ def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
         assert clip.drawn.keys() - catlip.drawn.keys() == {"temperature"}
         assert clip.recipe.temperature == clip.drawn["temperature"]
         assert clip.recipe.betas != catlip.recipe.betas
-        for trial in (catlip, clip):
-            steps = trial.recipe.iterations
-            assert steps * trial.recipe.micro_batch == pytest.approx(6_400, rel=0.02)
-            assert trial.recipe.warmup_iterations < steps / 4
+        for recipe in (catlip.recipe, clip.recipe):
+            assert recipe.iterations * recipe.micro_batch == pytest.approx(6_400, rel=0.02)
+            assert recipe.warmup_iterations < recipe.iterations / 4
 
 
 def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
@@ -181,14 +170,12 @@ def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
     shutil.copytree(starter.root, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/probe-test")
     places = on(starter, tmp_path) | {"probe": f"starter-validation:{tmp_path}/data"}
-    config = Tuning(
-        **places, vocabulary=starter.vocabulary, trials=1, images=64, methods=("catlip",)
-    )
+    places |= {"vocabulary": starter.vocabulary, "methods": ("catlip",)}
+    config = Tuning(**places, trials=1, images=64)
     tuning.main(config)
-    (path,) = config.out.iterdir()
-    assert path.name == "catlip-00.json"
-    assert {*metrics(path)["accuracies"]} == {"concepts", "subgroups"}
-    assert metrics(path)["drawn"] == trial_of(config, "catlip", 0).drawn
+    found = metrics(config.out / "catlip-00.json")
+    assert {*found["accuracies"]} == {"concepts", "subgroups"}
+    assert found["drawn"] == trial_of(config, "catlip", 0).drawn
     with pytest.raises(InputError, match="starter-validation"):
         tuning.main(replace(config, probe="starter:data"))
 
@@ -221,7 +208,8 @@ CAPTIONS = [f"a number {number} of many {{things}}" for number in range(2_000)]
 
 
 def noisy(spelling: str, seed: int = 0) -> list[str | None]:
-    return Noise.read(spelling).of(CAPTIONS, np.random.default_rng(seed))
+    kind, fraction = read_noise(spelling)
+    return KINDS[kind](CAPTIONS, fraction, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,20 +219,18 @@ def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, se
     assert after == noisy(f"{kind}={fraction}", seed)
     changed = sum(now != before for now, before in zip(after, CAPTIONS, strict=True))
     assert changed / len(CAPTIONS) == pytest.approx(fraction, abs=0.08)
-
-
-def test_shuffled_captions_are_all_still_there_and_lost_ones_are_not() -> None:
-    assert Counter(noisy("shuffled=0.4")) == Counter(CAPTIONS)
-    assert {*noisy("lost=0.4")} < {*CAPTIONS, None}
-    for before, after in zip(CAPTIONS, noisy("chatty=1"), strict=True):
-        assert before in after
-        assert len(after) > len(before)
+    if kind == "shuffled":
+        assert Counter(after) == Counter(CAPTIONS)
+    elif kind == "lost":
+        assert {*after} <= {*CAPTIONS, None}
+    else:
+        assert all(before in now for before, now in zip(CAPTIONS, after, strict=True))
 
 
 @pytest.mark.parametrize("spelling", ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2"])
 def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
     with pytest.raises(InputError):
-        Noise.read(spelling)
+        read_noise(spelling)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -255,35 +241,30 @@ def test_noisy_shards_hold_the_same_images_and_several_captions_stay_several(tmp
         for key, lines in texts.items()
     ]
     write_shard(tmp_path / "0.tar", samples)
-    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", Noise(kind, 0.2), quiet=True)
+    write_noisy([tmp_path / "0.tar"], tmp_path / "noisy", f"{kind}=0.2", quiet=True)
     shard = open_shard(tmp_path / "noisy" / "00000.tar")
     after = [shard.captions(number) for number in range(len(shard))]
     for number, key in enumerate(shard.keys):
         assert shard.image_bytes(number) == b"GIF89a" + key.encode()
         assert kind != "lost" or after[number] == texts[key]
-    if kind == "lost":
-        assert 120 < len(after) < 190
-    elif kind == "shuffled":
-        assert sorted(after) == sorted(texts.values())
+    assert kind != "lost" or 120 < len(after) < 190
     assert all(len(captions) == 2 and "second" in captions[1] for captions in after)
 
 
 def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
-    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
-    places["methods"] = ("catlip",)
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     config = NoiseStudy(**places, noises=("none", "lost=0.5"), images=64, seeds=(0,))
     noise.main(config)
     clean = metrics(config.out / "catlip-none-seed0.json")
     path = config.out / "catlip-lost-0.5-seed0.json"
-    before = metrics(path)
-    assert clean["classes_kept"] == 1
-    assert 0.3 * clean["samples"] < before["samples"] < 0.7 * clean["samples"]
-    assert before["classes"] < clean["classes"]
-    assert 0 < before["classes_kept"] < 1
+    lost = metrics(path)
+    assert 0.3 * clean["samples"] < lost["samples"] < 0.7 * clean["samples"]
+    assert lost["classes"] < clean["classes"]
+    assert 0 < lost["classes_kept"] < clean["classes_kept"] == 1
     assert sorted(path.suffix for path in config.out.iterdir()) == [".json"] * 2
     path.unlink()
     noise.main(config)
-    assert metrics(path)["accuracies"] == before["accuracies"], "made again from the same noise"
+    assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same noise"
 
 
 # --- Thresholds -----------------------------------------------------------------------------------
@@ -365,7 +346,6 @@ def test_more_thresholds_only_add_what_is_new(pruned) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"thresholds": (3, 3)}, "--thresholds"),
         ({"thresholds": (3, 100_000)}, "0 of 132 synsets"),
         ({"rule": "paper_multiword"}, "--rule paper_multiword"),
         ({"shards": ("nowhere",)}, "nowhere"),

@@ -35,13 +35,7 @@ def test_the_cost_of_what_is_reached_at_a_cost_is_that_cost(gains, part) -> None
     assert value is not None
     assert values[0] < value <= values[-1]
     assert cost_of(COSTS, values, value) == pytest.approx(cost, rel=1e-6)
-
-
-def test_outside_of_what_was_run_there_is_no_value() -> None:
-    values = [10.0, 12.0, 11.0, 15.0, 16.0]
-    assert [at_cost(COSTS, values, cost) for cost in (4e3, 256e3)] == [None, None]
-    assert [cost_of(COSTS, values, value) for value in (17, 9)] == [None, None]
-    assert cost_of(COSTS, values, 12) == pytest.approx(16e3)
+    assert cost_of(COSTS, values, 2 * values[-1]) is at_cost(COSTS, values, 2 * COSTS[-1]) is None
 
 
 def measured(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
@@ -86,8 +80,8 @@ def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
     assert column(equal, "Cost") == ["images", "FLOPs", "seconds"]
     assert column(equal, "Difference at equal cost (points)") == ["0.0", "4.0", "4.0"]
     assert column(equal, "Relative cost of the same accuracy") == ["1.00", "0.50", "0.50"]
-    differences = column(tables["scaling_differences"], "concepts, difference (points)")
-    assert differences == ["0.0"] * len(LENGTHS)
+    differences = column(tables["scaling"], "CatLIP minus it (points)")
+    assert differences == [MISSING, "0.0"] * len(LENGTHS)
 
 
 def test_seconds_are_compared_within_each_device() -> None:
@@ -100,10 +94,7 @@ def test_seconds_are_compared_within_each_device() -> None:
         assert [cell.text for cell in row[2:]] == ["seconds", "10.0", "0.13"]
         assert "n = 3" in row[3].small
     mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
-    tables = tables_of(mixed)
-    assert "n = 2" in tables["scaling_equal_cost"].rows[-1][3].small
-    time = tables["scaling"].rows[-1][5]
-    assert (time.text, time.quantity.n) == ("320 ± 0", 2)  # of the most frequent device alone
+    assert "n = 2" in tables_of(mixed)["scaling_equal_cost"].rows[-1][3].small
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
     assert column(tables_of(apart)["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
 

@@ -12,7 +12,7 @@ from report_support import claims_of, records_in, steps
 from bench.downstream.probe.sections import gain_table, gains_of
 from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
-from bench.waterfall.result import waterfall_tables
+from bench.waterfall.result import waterfall_table
 from catlip.results.run import Run
 from catlip.table import Quantity
 from reports.kinds import KINDS
@@ -203,8 +203,8 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     environment = {"device": "GPU", "cpu": "CPU"}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=environment)
     (record,) = of_kind("waterfall")
-    (table,) = waterfall_tables(record)
-    assert table.rows[0][2].small == interval
+    (table,) = waterfall_table(record)
+    assert table.rows[1][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)
     answer = why(Setting("runs", "starter", ()), [record])
     said = " ".join(answer.sentences)
