@@ -133,7 +133,12 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
-    steps = steps_ms(watch.laps_ms())  # read at the end, so that a GPU never waits for the bench
+    steps = [dict.fromkeys(PARTS, 0.0)]
+    for part, lap in watch.laps_ms():  # read at the end, so that a GPU never waits for the bench
+        steps[-1][part] += lap
+        if part == "optimizer":  # which ends a step
+            steps.append(dict.fromkeys(PARTS, 0.0))
+    steps.pop()
     taken = len(steps) // len(trainers)
     if taken == 1:
         raise InputError("out of time after the first round")
@@ -150,20 +155,10 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
     return timed
 
 
-def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each of PARTS for each step; a step ends with its optimizer."""
-    steps = [dict.fromkeys(PARTS, 0.0)]
-    for part, ms in laps:
-        steps[-1][part] += ms
-        if part == "optimizer":
-            steps.append(dict.fromkeys(PARTS, 0.0))
-    return steps[:-1]
-
-
 def even_labels(
     captions: Sequence[tuple[Shard, int, int]], num_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Values and offsets of the same few classes for every caption; which they are is no cost."""
+    """Values and offsets of the same few classes for every caption."""
     classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (num_classes // LABELS_PER_CAPTION)
     offsets = np.arange(len(captions) + 1, dtype=np.int64) * LABELS_PER_CAPTION
     return np.tile(classes, len(captions)), offsets

@@ -12,7 +12,7 @@ from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import of_pairs, of_ratios
-from catlip.results.figures import Figure, series_style, thinned
+from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import (
     MOST_LINES,
@@ -203,7 +203,6 @@ def robustness_section(main: Setting | None, records: Records) -> Section:
 
 # --- Thresholds -----------------------------------------------------------------------------------
 
-MAX_TICKS = 6
 # What a threshold leaves, in a record -> its column and decimals in the table.
 LEFT = {
     "classes": ("Classes", 0),
@@ -306,8 +305,7 @@ def _draw_thresholds(
         axes.set_xscale("log")
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
-    ticks = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in ticks})
+    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
 
 
 def draw_accuracies(axes: "Axes", lines: Sequence[Line], ticks: dict[float, str]) -> None:

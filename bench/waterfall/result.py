@@ -10,6 +10,7 @@ import math
 import textwrap
 from dataclasses import dataclass
 from functools import cached_property, partial
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.plan.result import Analytic, Projection
@@ -90,8 +91,8 @@ class Factor:
     @property
     def mean(self) -> float | None:
         """The geometric mean over the orders in which it was run."""
-        logs = [math.log(r.value) for r in self.ratios.values() if r and 0 < r.value < math.inf]
-        return math.exp(sum(logs) / len(logs)) if logs else None
+        values = [r.value for r in self.ratios.values() if r and 0 < r.value < math.inf]
+        return geometric_mean(values) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,10 +79,9 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
 
 
 def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:
-    for compiled, device, expected in ((None, "cuda", True), (None, "cpu", False)):
+    for compiled, device, expected in ((None, "cuda", 1), (None, "cpu", 0), (False, "cuda", 0)):
         config = replace(CONFIG, compile=compiled)
-        assert resolve(config, torch.device(device)).compile is expected
-    assert not resolve(replace(CONFIG, compile=False), torch.device("cuda")).compile
+        assert resolve(config, torch.device(device)).compile == bool(expected)
 
 
 def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
@@ -153,13 +152,6 @@ def test_a_step_is_marked_where_its_parts_end() -> None:
     assert tuple(part for part, _ in groupby(marks)) == PHASES
 
 
-@pytest.mark.parametrize(
-    ("gpu", "precision", "tflops"),
-    [
-        ("NVIDIA H100 PCIe", "bf16", 756),
-        ("NVIDIA H100 80GB HBM3", "bf16", 989),
-        ("NVIDIA L40", "bf16", None),  # another card than the L4
-    ],
-)
-def test_datasheets_are_of_the_card(gpu, precision, tflops) -> None:
-    assert datasheet_tflops(gpu, precision) == tflops
+def test_datasheets_are_of_the_card() -> None:
+    found = [datasheet_tflops(f"NVIDIA {card}", "bf16") for card in ("H100 PCIe", "L4", "L40")]
+    assert found == [756, 121, None]

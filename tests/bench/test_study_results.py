@@ -16,11 +16,9 @@ LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
 
 
-def run_of(measured, anchor: str = "") -> Run:
+def run_of(measured, **parts: str) -> Run:
     machine = Environment(device="Example CPU")
-    return Run(
-        name="", setup=Config(), machine=machine, samples={}, measured=measured, anchor=anchor
-    )
+    return Run(name="", setup=Config(), machine=machine, samples={}, measured=measured, **parts)
 
 
 def column(table: Table, name: str) -> list[str]:
@@ -103,7 +101,7 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     runs = []
     for trial, top1 in enumerate((0.1, 0.3, 0.2)):
         found = {"drawn": {"max_lr": top1}, "accuracies": {"concepts": top1}}
-        runs.append(run_of(Trial(method="clip", trial=trial, **found), f"record-{trial}"))
+        runs.append(run_of(Trial(method="clip", trial=trial, **found), anchor=f"record-{trial}"))
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "max_lr 0.3"
