@@ -1,8 +1,7 @@
 """Run the benches of cost on this device within a time budget, the most telling first.
 
-An accelerator is often rented for minutes. One process pays once for imports and for the device's
-start; each record is written as soon as it is measured; the program lists the parts that did not
-fit into the budget.
+An accelerator is often rented for minutes: one process pays once for imports and for the device's
+start, and each record is written as soon as it is measured.
 """
 
 import io
@@ -12,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -52,7 +51,6 @@ class Device:
     """Measure what a training step costs on this device, the most telling parts first, and end in
     time.
 
-    python -m bench.device --budget 540
     python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
     python -m bench.device --only memory waterfall
     python -m bench.device --dry-run      # the plan, with expected seconds
@@ -104,16 +102,20 @@ def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
     """Measure a part unless the time is too short for it. Returns: how that ended."""
     from bench.measuring.training_step import free_memory
 
-    left = end - time.monotonic()
+    def cut_off(*_: object) -> None:
+        raise OutOfTimeError
+
+    begin = time.monotonic()
+    left = end - begin
     if part.missing:
         return f"left out: {part.missing}"
     if left < max(part.seconds, MIN_S):
         return f"left out: only {max(0, left):.0f} s were left"
-    begin = time.monotonic()
+    signal.signal(signal.SIGALRM, cut_off)
+    signal.setitimer(signal.ITIMER_REAL, left)
     try:
-        quietly = redirect_stdout(io.StringIO() if quiet else sys.stdout)
         # A part that notices in time that it will not end keeps what it has; else it is cut off.
-        with _cut_off_after(left), time_limit(left - MIN_S), quietly:
+        with time_limit(left - MIN_S), redirect_stdout(io.StringIO() if quiet else sys.stdout):
             part.measure(left)
         return f"measured in {time.monotonic() - begin:.0f} s"
     except OutOfTimeError:
@@ -121,23 +123,8 @@ def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
     except (InputError, RuntimeError, subprocess.SubprocessError) as error:
         return f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
     finally:
-        free_memory()  # the models of a part that failed
-
-
-@contextmanager
-def _cut_off_after(seconds: float) -> Iterator[None]:
-    """Raise OutOfTimeError in the block when the seconds are over, at Python's next step."""
-
-    def stop(*_: object) -> None:
-        raise OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        free_memory()  # the models of a part that failed
 
 
 def parts_of(config: Device, *, gpu: bool) -> list[Part]:
@@ -185,12 +172,12 @@ def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str
 
 def communication(config: Device, seconds: float, *, ranks: int, model: str) -> Part:
     """The part that measures the collectives of a step, in processes of their own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model]
+    command += ["--methods", "catlip", "clip", "--device", config.device]
+    command += ["--out", str(config.out / "communication"), "--quiet"]
 
     def measure(left: float) -> None:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model]
-        command += ["--methods", "catlip", "clip", "--device", config.device]
-        command += ["--out", str(config.out / "communication"), "--quiet"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=left)
         if done.returncode:
             raise InputError((done.stderr.splitlines() or ["a rank died"])[-1])

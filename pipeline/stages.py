@@ -342,6 +342,7 @@ LENGTHS = {
     "datacomp": ("800000000", "1600000000", "3300000000", "6500000000", "13100000000"),
 }
 FRACTIONS = ("0.125", "0.25", "0.5")
+PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS = 16
@@ -359,6 +360,7 @@ def study(plan: Plan) -> Iterator[Step]:
     usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
+    prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
     # Part -> program and arguments, and the records of a part where others are in the same folder.
     lengths = "lengths", "--images"
     parts: dict[str, tuple[tuple[str, ...], list[str]]] = {
@@ -377,7 +379,7 @@ def study(plan: Plan) -> Iterator[Step]:
             [f"{encoder}-{longest}-seed*" for encoder in encoders],
         ),
         "noise": (("noise", "--images", middle, "--noises", *NOISES), ["*"]),
-        "thresholds": (("thresholds", *(("--images", middle) if plan.small else ())), []),
+        "thresholds": (("thresholds", *prunings), []),
     }
     if plan.starter:  # at other scales the user has to say what validation data are
         parts = {"tuning": (("tuning", "--trials", str(TRIALS)), ["*"]), **parts}

@@ -1,8 +1,4 @@
-"""What the cost of a training step depends on, and the flags that the benches of a step share.
-
-The command line is read from these without torch; `bench.measuring.training_step` builds a trainer
-from them.
-"""
+"""What the cost of a training step depends on, and the flags that the benches of a step share."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -25,11 +21,7 @@ ON_A_CPU = 4  # images per step by default
 
 @dataclass(frozen=True)
 class Factors:
-    """What the cost of a step depends on.
-
-    The defaults are those of a training; the other values are what the reference release does for
-    one of the methods, or what people ask about.
-    """
+    """What the cost of a step depends on; the defaults are those of a training."""
 
     method: str = "catlip"
     model: str = "vit_b16"
@@ -39,7 +31,6 @@ class Factors:
     attention: Literal["sdpa", "naive"] = "sdpa"  # naive writes out every attention matrix
     checkpointing: bool = False  # compute each image block's activations again in the backward pass
     patch_drop_rate: float = 0.0
-    range_augment: bool = False  # as the paper's recipes do
     compile: bool = False  # the transformer blocks
     optimizer: AdamWForm = "fused"
     grad_norm: Literal["foreach", "loop"] = "foreach"  # loop asks the device once per parameter

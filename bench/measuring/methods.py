@@ -58,8 +58,8 @@ METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS}
 def build(
     method: str, model: str, resolution: int, num_classes: int, seed: int, **encoder: Any
 ) -> Objective:
-    """The objective `method` on the image encoder `model`, with `encoder` as options of
-    `build_encoder`; the same seed gives every method the same encoder weights.
+    """The objective, with `encoder` as options of `build_encoder`; the same seed gives every method
+    the same encoder weights.
     """
     torch.manual_seed(seed)
     return METHODS[method].build(
@@ -83,9 +83,7 @@ def synthetic_batch(
     seed: int,
     device: torch.device = CPU,
 ) -> Batch:
-    """Random images, labels and tokens, made on the device, in the shapes and types that the loader
-    makes for `model`.
-    """
+    """Random images, labels and tokens, on the device, as the loader makes them for `model`."""
     context = text_tower(model).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}

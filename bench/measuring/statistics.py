@@ -1,6 +1,4 @@
-"""The few statistics that every bench reports: a spread with each number, an interval with each
-ratio.
-"""
+"""What every bench reports: a spread with each number, an interval with each ratio."""
 
 from collections.abc import Sequence
 
@@ -21,10 +19,8 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
-    """The ratio of two medians, with its 95 % bootstrap interval.
-
-    The samples were taken in turns, one of each per round; rounds are resampled whole, so that what
-    slowed the machine for a while slows both.
+    """The ratio of two medians, with its 95 % bootstrap interval. The samples were taken in turns;
+    rounds are resampled whole, so that what slowed the machine for a while slows both.
     """
     return _compare(np.divide, numerator, denominator)
 

@@ -1,11 +1,5 @@
-"""Builds the trainer of any method from the factors that the cost of its steps depends on; every
-cost bench times its steps.
-
-    factors = Factors(method="clip", model="vit_b16", batch_size=64)
-    watch = Stopwatch(place.device)
-    trainer = build(factors, place, watch.mark)
-    trainer.train_step(repeat(batch_of(factors, place)))
-    watch.laps_ms()  # [("forward", ...), ("loss", ...), ("backward", ...), ("optimizer", ...)]
+"""Builds the trainer of any method from the factors that the cost of its steps depends on, and
+times its steps.
 """
 
 import gc
@@ -20,8 +14,6 @@ from torch import Tensor, nn
 from bench.measuring import methods
 from bench.measuring.factors import Factors
 from catlip.data.loader import Batch
-from catlip.pretraining.method import augmented
-from catlip.recipes.pretrain import CATLIP
 from catlip.training.distributed import Place
 from catlip.training.parallel import gradient_norm
 from catlip.training.schedule import Optimization
@@ -58,11 +50,8 @@ class Stopwatch:
 
 
 def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked) -> Trainer:
-    """The trainer with these factors, at the beginning of a run by the default recipe.
-
-    `mark` is called with each of PHASES when it ends. The forward ends, and the loss begins, when
-    the last part of the objective that has parameters is done; it is called with "forward" after
-    the parts before it as well.
+    """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
+    called with each of PHASES when it ends; with "forward" after every part with parameters.
     """
     objective = methods.build(
         factors.method,
@@ -77,8 +66,6 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
     for child in objective.children():
         if list(child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))
-    if factors.range_augment:
-        objective = augmented(objective, CATLIP["datacomp_b16"])
     return Trainer(
         objective,
         Optimization(precision=factors.precision),
@@ -108,8 +95,8 @@ def batch_of(factors: Factors, place: Place) -> Batch:
 
 
 def free_memory() -> None:
-    """Free the memory of steps that are over. After a step that ran out of memory, call this
-    outside of the handler: until that ends, the error's frames hold the tensors.
+    """After a step that ran out of memory, call this outside of the handler: until that ends, the
+    error's frames hold the tensors.
     """
     gc.collect()
     torch.cuda.empty_cache()

@@ -2,37 +2,30 @@
 one process.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.measuring.factors import MethodNames, Parallel, StepConfig
 from catlip.cli import run
 from catlip.program.ranges import Natural
-from catlip.record import LATER
 
 
 @dataclass(frozen=True)
 class StepTime(StepConfig):
     """Time one training step of each method, interleaved, and compare.
 
-    python -m bench.step_time --model vit_b16
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
-    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain \\
-        --workers 2
+    python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
     """
 
     methods: MethodNames = ("catlip", "clip")
     """Methods to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
-    """Images per step and device; 0 for 4 on a CPU, and on a GPU for 256, or fewer if 256 do not
-    fit while the methods take turns.
-    """
+    """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
-    range_augment: bool = field(default=False, metadata=LATER)
-    """Also draw each image's brightness, contrast and noise, as the paper's recipes do."""
     compile: bool | None = None
     """Also time with compiled transformer blocks, in a record of its own, and say how long
     compiling took; by default on a GPU only.
@@ -54,8 +47,8 @@ class StepTime(StepConfig):
 def main(config: StepTime) -> None:
     """Measure, compare, print, and write one record for each way, eager or compiled."""
     from bench.measuring.training_step import free_memory
-    from bench.step_time.measure import compiling_s, resolve, time_steps
-    from bench.step_time.result import step_tables
+    from bench.step_time.measure import resolve, time_steps
+    from bench.step_time.result import step_table
     from catlip.table import print_tables, shown
     from catlip.training.distributed import find_place
 
@@ -66,9 +59,12 @@ def main(config: StepTime) -> None:
         runs += time_steps(replace(config, compile=compiled), place)
         free_memory()  # two ways at once may not fit on a device
     if runs:
-        print_tables(step_tables(runs))
-    for method, seconds in compiling_s(runs).items():
-        print(f"compiling {method} took {shown(seconds)} s")
+        print_tables([step_table(runs)])
+    if len(runs) == 2:
+        eager, both = (run.measured.methods for run in runs)
+        for method, steps in both.items():
+            seconds = ((steps.first_ms or 0.0) - (eager[method].first_ms or 0.0)) / 1e3
+            print(f"compiling {method} took {shown(seconds)} s")
     for timed in runs:
         if timed.machine.busy:
             print(f"warning: {timed.name}: {timed.machine.busy} Times are in doubt.")

@@ -1,6 +1,4 @@
-"""Times the steps of several methods in turns, as pre-training takes them: in each step of
-`catlip.training.trainer.Trainer` the host waits once for the loss and the gradient's norm.
-"""
+"""Times the steps of several methods in turns, as pre-training takes them."""
 
 import itertools
 import warnings
@@ -33,30 +31,26 @@ from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
-from catlip.system.machine import EnergyMeter
 from catlip.training.distributed import Place, barrier
-from catlip.training.trainer import Trainer
 
-PAPER_SAMPLES = 13.1e9  # 200,000 steps of 65,536 images (Table 6b)
 PARTS = ("data_wait", *PHASES)
+NOTES = (
+    "one synthetic batch stays on the device: no data loading",
+    "one loader makes labels and tokens for all methods, whichever steps next",
+)
 NUM_STEPS = {"cuda": 50, "cpu": 8}
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """What was measured of one method.
-
-    Attributes:
-        ms: each of PARTS, and "total" -> its milliseconds in each timed step.
-        first_ms: of the very first step, in which kernels are chosen or compiled.
-        joules: energy of as many further steps, by the part of the machine that used it.
+    """What was measured of one method: each of PARTS, and "total" -> its milliseconds in each timed
+    step; and those of the very first step, in which kernels are chosen or compiled.
     """
 
     ms: dict[str, list[float]]
     first_ms: float
     parameters: int
-    joules: dict[str, float]
 
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
@@ -72,7 +66,7 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
 
 
 def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
-    """Measure one way and write the record; [] in ranks that do not write."""
+    """Measure one way, eager or compiled, and write the record; [] in ranks that do not write."""
     if config.compile:
         from torch._inductor import config as inductor  # slow: loads triton
 
@@ -84,7 +78,13 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
         return []
     path = config.out / f"{_name(config, place)}.json"
     with Record(path, kind=result.StepTime, config=config) as record:
-        ceiling = measure_ceiling(place.device, config.precision)
+        gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else ""
+        rates = matmul_flops_per_s(place.device, config.precision)
+        ceiling = result.Ceiling(
+            precision=config.precision,
+            tflops=summarise([rate / 1e12 for rate in rates]),
+            datasheet_tflops=datasheet_tflops(gpu, config.precision),
+        )
         try:
             timed = take_steps(config, place)
         except torch.OutOfMemoryError:
@@ -98,7 +98,7 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
             for method, each in timed.items()
             for part, ms in each.ms.items()
         }
-        record.notes = _notes(config, place)
+        record.notes.append(NOTES[bool(config.data)])
         if (count := len(timed[config.methods[0]].ms["total"])) < config.num_steps:
             record.notes.append(f"out of time after {count} of {config.num_steps} timed steps")
         return [record.measured(_summary(config, timed, ceiling, ranks=place.world_size))]
@@ -133,7 +133,12 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
         for trainer in trainers.values():
             watch.mark("data_wait")  # the bench's own time between two steps
             trainer.train_step(stream)
-    steps = steps_ms(watch.laps_ms())  # read at the end, so that a GPU never waits for the bench
+    steps = [dict.fromkeys(PARTS, 0.0)]
+    for part, lap in watch.laps_ms():  # read at the end, so that a GPU never waits for the bench
+        steps[-1][part] += lap
+        if part == "optimizer":  # which ends a step
+            steps.append(dict.fromkeys(PARTS, 0.0))
+    steps.pop()
     taken = len(steps) // len(trainers)
     if taken == 1:
         raise InputError("out of time after the first round")
@@ -146,50 +151,14 @@ def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
             ms | {"total": [sum(step.values()) for step in method_steps]},
             first_ms=sum(steps[i].values()),
             parameters=sum(p.numel() for p in trainer.objective.parameters()),
-            joules=joules_of(trainer, factors[method], config.num_steps) if taken == rounds else {},
         )
     return timed
-
-
-def steps_ms(laps: Sequence[tuple[str, float]]) -> list[dict[str, float]]:
-    """Milliseconds of each of PARTS for each step; a step ends with its optimizer."""
-    steps = [dict.fromkeys(PARTS, 0.0)]
-    for part, ms in laps:
-        steps[-1][part] += ms
-        if part == "optimizer":
-            steps.append(dict.fromkeys(PARTS, 0.0))
-    return steps[:-1]
-
-
-def joules_of(trainer: Trainer, factors: Factors, num_steps: int) -> dict[str, float]:
-    """Joules of further steps of one method alone: counters are too slow for single steps. Empty
-    without a counter, or with several ranks.
-    """
-    meter = EnergyMeter()
-    if not meter.joules() or trainer.place.world_size > 1:
-        return {}
-    batches = itertools.repeat(batch_of(factors, trainer.place))
-    for _ in range(num_steps):
-        trainer.train_step(batches)  # waits for the device
-    return meter.joules()
-
-
-def measure_ceiling(device: torch.device, precision: str) -> result.Ceiling:
-    """What the device reaches in large matrix products, and what its datasheet promises: the two
-    rates that MFU is a fraction of.
-    """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return result.Ceiling(
-        precision=precision,
-        tflops=summarise([rate / 1e12 for rate in matmul_flops_per_s(device, precision)]),
-        datasheet_tflops=datasheet_tflops(name, precision),
-    )
 
 
 def even_labels(
     captions: Sequence[tuple[Shard, int, int]], num_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Values and offsets of the same few classes for every caption; which they are is no cost."""
+    """Values and offsets of the same few classes for every caption."""
     classes = np.arange(LABELS_PER_CAPTION, dtype=np.int64) * (num_classes // LABELS_PER_CAPTION)
     offsets = np.arange(len(captions) + 1, dtype=np.int64) * LABELS_PER_CAPTION
     return np.tile(classes, len(captions)), offsets
@@ -225,21 +194,15 @@ def _summary(
     for method, each in timed.items():
         summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items()}
         step_ms, promised = summaries["total_ms"].median, ceiling.datasheet_tflops
-        images_per_s = config.batch_size * ranks / step_ms * 1e3
         tflops = flops[method] / step_ms / 1e9
         methods[method] = result.MethodSteps(
             parameters=each.parameters,
             first_ms=each.first_ms,
             **summaries,
-            images_per_s=images_per_s,
+            images_per_s=config.batch_size * ranks / step_ms * 1e3,
             tflops=tflops,
             mfu=tflops / ceiling.tflops.median,
             mfu_datasheet=tflops / promised if promised else None,
-            device_hours=PAPER_SAMPLES / images_per_s * ranks / 3600,
-            joules_per_1000_images={
-                of: 1e3 * joules / (config.num_steps * config.batch_size)
-                for of, joules in each.joules.items()
-            },
         )
     return result.StepTime(
         world_size=ranks,
@@ -250,31 +213,9 @@ def _summary(
     )
 
 
-def compiling_s(runs: Sequence[Run[result.StepTime]]) -> dict[str, float]:
-    """Method -> seconds that the first compiled step took beyond the first eager one."""
-    if len(runs) < 2:
-        return {}
-    eager, compiled = (run.measured.methods for run in runs)
-    return {
-        method: max(0.0, steps.first_ms - (eager[method].first_ms or 0.0)) / 1e3
-        for method, steps in compiled.items()
-        if steps.first_ms is not None
-    }
-
-
-def _notes(config: StepTime, place: Place) -> list[str]:
-    notes = ["one synthetic batch stays on the device: no data loading"]
-    if config.data:
-        notes = ["one loader makes labels and tokens for all methods, whichever steps next"]
-    if place.world_size > 1 and place.device.type == "cpu":
-        notes.append(f"{place.world_size} processes share one machine's cores")
-    return notes
-
-
 def _name(config: StepTime, place: Place) -> str:
     options = {
         "checkpointing": config.checkpointing,
-        "augmented": config.range_augment,
         "compile": config.compile,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,

@@ -2,7 +2,7 @@
 device's peak that it reaches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -45,18 +45,9 @@ class Ceiling:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSteps:
-    """The steps of one method.
-
-    Attributes:
-        parameters: number of trained parameters.
-        first_ms: time of the very first step, in which kernels are chosen or compiled.
-        total_ms: time of a whole step; the other times are its parts. If `loss_ms` is None,
-            `forward_ms` includes the loss.
-        images_per_s: of all ranks together.
-        tflops: TFLOP/s of one device, without what checkpointing computes again.
-        mfu, mfu_datasheet: `tflops` as a fraction of the ceiling, measured and by the datasheet.
-        device_hours: of a training on SAMPLES_OF_A_TRAINING.
-        joules_per_1000_images: part of the machine -> energy that it used; empty without a counter.
+    """The steps of one method: the first, in which kernels are chosen or compiled, a whole one, its
+    parts (if `loss_ms` is None, `forward_ms` includes the loss), images per second of all ranks,
+    TFLOP/s of one device without what is computed twice, and these as a fraction of both ceilings.
     """
 
     parameters: int
@@ -71,8 +62,6 @@ class MethodSteps:
     tflops: float | None = None
     mfu: float | None = None
     mfu_datasheet: float | None = None
-    device_hours: float | None = None
-    joules_per_1000_images: dict[str, float] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Summary | None]:
@@ -87,11 +76,8 @@ class MethodSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
-    """Steps of several methods, taken in turns in one process.
-
-    Attributes:
-        ratios: `clip/catlip` -> step time of CLIP over that of CatLIP.
-        flops_ratios: `clip/catlip` -> FLOPs of CLIP over those of CatLIP; counted, not measured.
+    """Steps of several methods, taken in turns in one process; the ratios' names are
+    `clip/catlip`, and those of FLOPs are counted, not measured.
     """
 
     kind = "step_time"
@@ -103,7 +89,7 @@ class StepTime(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """Where a step's time goes, drawn for a few records, and the tables of each device."""
+    """Where a step's time goes, drawn for a few records, and a table of each device."""
     title, timed = "A training step", unique_runs(records, StepTime)
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
@@ -114,9 +100,9 @@ def section(main: Setting | None, records: Records) -> Section:
         figures += phases_figure(run, f"step_phases{suffix(i)}")
     tables = []
     for i, of_device in enumerate(by_device(timed).values()):
-        for table in step_tables(of_device, suffix(i)):
-            # Only the tables of the first device have their captions.
-            tables.append(with_warning(replace(table, caption="") if i else table, of_device))
+        table = step_table(of_device, suffix(i))
+        # Only the table of the first device has its caption.
+        tables.append(with_warning(replace(table, caption="") if i else table, of_device))
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
     return Section("step-time", title, [Text(WORDS), *caution, *side_by_side(figures), *tables])
 
@@ -129,9 +115,8 @@ def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]
         needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)
         if all(is_drawable(ms.median) for ms in needed):
             medians = [(part, ms.median) for part, ms in steps.parts.items() if ms]
-            drawable = [(part, ms) for part, ms in medians if is_drawable(ms)]
-            least = MIN_FRACTION * sum(ms for _, ms in drawable)
-            bars[method] = [(part, ms) for part, ms in drawable if ms >= least]
+            least = MIN_FRACTION * steps.total_ms.median
+            bars[method] = [(part, ms) for part, ms in medians if is_drawable(ms) and ms >= least]
     if not bars:
         return []
     caption = (
@@ -141,86 +126,50 @@ def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]
     return [bars_figure(name, caption, bars, unit="ms", axis="ms")]
 
 
-def step_tables(runs: Sequence[Run[StepTime]], end: str = "") -> list[Table]:
-    """The parts of a step and the rates of runs on one device, a row for each run and method."""
-    return [_parts_table(f"step_time{end}", runs), _rates_table(f"step_rates{end}", runs)]
-
-
-def _parts_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
+def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
+    """The parts of a step and its efficiency, of runs on one device; a row for each run and
+    method.
+    """
     parts = ["forward", "loss", "backward", "optimizer"]
     if any(run.setup.data for run in runs):
         parts.insert(0, "waiting for data")
-    columns = ["What", "Method", "Parameters (M)", "Step (ms)"]
-    columns += [f"{part.capitalize()} (ms)" for part in parts]
-    columns += ["Relative step time", "Relative FLOPs"]
-    first_steps = [
-        f"{name_of(method)} {shown(steps.first_ms / 1e3)} s"
-        for run in runs
-        if run.setup.compile
-        for method, steps in run.measured.methods.items()
-        if steps.first_ms is not None
-    ]
+    columns = ["What", "Method", "Step (ms)", *(f"{part.capitalize()} (ms)" for part in parts)]
+    columns += ["Relative step time", "Relative FLOPs", "Images/s", "Of the measured ceiling (%)"]
+    columns += ["Of the datasheet (%)"]
     caption = (
         "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
         "% interval below a ratio. Within one record the methods took turns, so their ratio is "
-        "meaningful; do not divide numbers of different records. The ratio of FLOPs is counted, "
-        "not measured: the rest of the ratio of times is efficiency. Where the loss has no number "
-        "of its own, the forward pass includes it."
+        "meaningful; do not divide numbers of different records. FLOPs are counted, not measured, "
+        "and without what is computed twice: the rest of the ratio of times is efficiency. The "
+        "ceiling is the median rate of a large matrix product on this device, in this precision; "
+        "below a percentage is the rate that it refers to."
     )
-    if first_steps:
-        caption += f" First steps, compiling included: {', '.join(first_steps)}."
-    title = f"Time of one training step on {runs[0].where}"
     rows = []
-    for run, method, steps, head in _rows(runs):
-        medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
-        flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
-        rows.append(
-            [
-                *head,
-                number_cell(steps.parameters / 1e6, 1, run.anchor),
-                summary_cell(steps.total_ms, run.anchor),
-                *(number_cell(median, None, run.anchor) for median in medians),
-                step_ratio_cell(run, method),
-                times_cell(flops_ratio, run.anchor),
-            ]
-        )
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _rates_table(name: str, runs: Sequence[Run[StepTime]]) -> Table:
-    columns = [
-        "What",
-        "Method",
-        "Images/s",
-        "Model TFLOP/s",
-        "Of the measured ceiling (%)",
-        "Of the datasheet (%)",
-        f"Device-hours for {SAMPLES_OF_A_TRAINING}",
-        "Joules for 1,000 images",
-    ]
-    caption = (
-        "Model FLOPs do not count what is computed twice. The ceiling is the median rate of a "
-        "large matrix product on this device, in this precision; below a percentage is the rate "
-        "that it refers to. Device-hours are extrapolated from this rate of images, without "
-        "failures."
-    )
-    rows = [
-        [*head, *_rate_cells(run.measured.ceiling, steps, run.anchor)]
-        for run, _, steps, head in _rows(runs)
-    ]
-    title = f"Rate and efficiency of one training step on {runs[0].where}"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _rows(
-    runs: Sequence[Run[StepTime]],
-) -> Iterator[tuple[Run[StepTime], str, MethodSteps, list[Cell]]]:
-    """Each run and method, with its steps and the first cells of its row."""
     for run in runs:
-        what = what_was_timed(run)
+        what, ceiling = what_was_timed(run), run.measured.ceiling
+        reached = promised = ""
+        if ceiling:
+            reached = f"of {shown(ceiling.tflops.median)} TFLOP/s"
+            if ceiling.datasheet_tflops is not None:
+                promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
         for method in ordered(run.measured.methods):
-            yield run, method, run.measured.methods[method], [Cell(what), Cell(name_of(method))]
+            steps = run.measured.methods[method]
+            medians = [ms.median if ms else None for ms in map(steps.parts.get, parts)]
+            flops_ratio = _by_numerator(run.measured.flops_ratios).get(method)
+            rows.append(
+                [
+                    *(Cell(what), Cell(name_of(method)), summary_cell(steps.total_ms, run.anchor)),
+                    *(number_cell(median, None, run.anchor) for median in medians),
+                    step_ratio_cell(run, method),
+                    times_cell(flops_ratio, run.anchor),
+                    number_cell(steps.images_per_s, None, run.anchor),
+                    percent_cell(steps.mfu, run.anchor, reached),
+                    percent_cell(steps.mfu_datasheet, run.anchor, promised),
+                ]
+            )
             what = "as above"
+    title = f"Time of one training step on {runs[0].where}"
+    return Table(f"step_time{end}", title, columns, rows=rows, caption=caption)
 
 
 def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
@@ -240,21 +189,3 @@ def step_ratio_cell(run: Run[StepTime], method: str) -> Cell:
 def _by_numerator(ratios: dict[str, T]) -> dict[str, T]:
     """`clip` -> the ratio `clip/catlip`."""
     return {pair.partition("/")[0]: ratio for pair, ratio in ratios.items()}
-
-
-def _rate_cells(ceiling: Ceiling | None, steps: MethodSteps, anchor: str) -> list[Cell]:
-    reached = f"of {shown(ceiling.tflops.median)} TFLOP/s" if ceiling else ""
-    promised = ""
-    if ceiling and ceiling.datasheet_tflops is not None:
-        promised = f"of {shown(ceiling.datasheet_tflops)} TFLOP/s"
-    joules = steps.joules_per_1000_images
-    by_part = ", ".join(f"{part} {shown(used)}" for part, used in joules.items())
-    energy = number_cell(sum(joules.values()), None, anchor, small=by_part)
-    return [
-        number_cell(steps.images_per_s, None, anchor),
-        number_cell(steps.tflops, None, anchor),
-        percent_cell(steps.mfu, anchor, reached),
-        percent_cell(steps.mfu_datasheet, anchor, promised),
-        number_cell(steps.device_hours, None, anchor),
-        energy if joules else Cell("not measured"),
-    ]

@@ -1,6 +1,6 @@
 """The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
-probe of its encoder, and writes one record. A training that has its record is not done again, and
-one that was interrupted goes on.
+probe of its encoder, and writes one record. What has its record is not done again; what was
+interrupted goes on.
 """
 
 import io
@@ -64,7 +64,7 @@ class Study:
         for field in fields(self):
             values = getattr(self, field.name)
             is_given = isinstance(values, tuple) and field.default != values
-            if is_given and len(set(values)) < max(1, len(values)):
+            if is_given and (not values or len(set(values)) < len(values)):
                 raise InputError(f"--{field.name}: give one or more, each once")
         choose("probe recipe", self.probe_recipe, RECIPES)
         load_tasks(self.probe)
@@ -75,12 +75,11 @@ class Study:
         return choose("recipe", self.recipe, _recipes(method))
 
     def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
-        """The recipe that differs from the study's in the encoder's size: datacomp_l16 for vit_l16
-        and datacomp_b16. None if the method has no such recipe.
+        """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
+        datacomp_b16; None if the method has none.
         """
-        family = SIZE.sub("", self.recipe)
         for name, recipe in _recipes(method).items():
-            if recipe.encoder == encoder and SIZE.sub("", name) == family:
+            if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
         return None
 
@@ -98,6 +97,14 @@ class Study:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyOfMethods(Study):
+    vocabulary: Path
+    """Vocabulary: the classes of methods that classify."""
+    methods: tuple[str, ...] = ("catlip", "clip")
+    """Methods to train with."""
+
+
 @dataclass(frozen=True)
 class Training:
     """What determines a training of a study and its probe: the config of its record."""
@@ -112,8 +119,7 @@ class Training:
     seed: Seed
 
     @property
-    def name(self) -> str:
-        """Name of its record."""
+    def name(self) -> str:  # of its record
         raise NotImplementedError
 
 
@@ -121,9 +127,7 @@ def run_trainings(
     study: Study, trainings: Sequence[T], kind: type[S], measure: Callable[[T, Path], S]
 ) -> list[Run[S]]:
     """The record of each training: the one at --out, or that of --earlier, or a new one of what
-    `measure` returns, which may fill the folder that it is given.
-
-    Raises: InputError if a record of another study is in the place of one.
+    `measure` returns, which may fill the folder that it is given. Raises: InputError.
     """
     runs = []
     for number, training in enumerate(trainings, 1):
@@ -147,6 +151,7 @@ def run_trainings(
             place = f"{number} of {len(trainings)}"
             print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
         runs.append(run)
+    print(f"{len(runs)} records in {study.out}")
     return runs
 
 
@@ -231,8 +236,3 @@ def of_length(base: "Recipe", images: int) -> "Recipe":
     steps = steps_for(images, base.sizes(), base.num_devices)
     warmup = min(base.warmup_iterations, steps // 5)
     return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
-
-
-def print_place(out: Path, runs: Sequence[Run[S]]) -> None:
-    """Print where the records of a study are; there is at least one."""
-    print(f"{len(runs)} records: {out / runs[0].name}.json to {out / runs[-1].name}.json")

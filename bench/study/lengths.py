@@ -1,7 +1,5 @@
-"""Accuracy against the length of training, the size of the data and of the encoder.
-
-Each cell is a training to the end of its schedule. Vary one factor per command, all into the same
-folder: give several lengths first, then several fractions of the data, then several encoders.
+"""Accuracy against the length of training, the size of the data and of the encoder: each cell is a
+training to the end of its schedule. Vary one factor per command, all into the same folder.
 """
 
 from dataclasses import dataclass, replace
@@ -11,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     of_length,
-    print_place,
     run_trainings,
     train_and_probe,
 )
@@ -23,22 +20,14 @@ from catlip.table import print_tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lengths(Study):
+class Lengths(StudyOfMethods):
     """Train at several lengths, on several fractions of the data, with several encoders; run the
     same command again to go on.
 
     python -m bench.study lengths --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter:data/starter
-    python -m bench.study lengths --recipe cc3m_b16 --images 72500000 145000000 290000000 \\
-        --seeds 0 --shards 'cc3m/{00000..00331}.tar' --labels-dir runs/cc3m/labels \\
-        --vocabulary runs/cc3m/vocabulary.json --probe imagenet:/data/imagenet \\
-        --probe-recipe table_7a --out runs/cc3m/scaling
     """
 
-    vocabulary: Path
-    """Vocabulary: the classes of methods that classify."""
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to train with."""
     images: tuple[Count, ...] = (8_000, 16_000, 32_000, 64_000, 128_000)
     """How many images the trainings see."""
     fractions: tuple[PositiveFraction, ...] = (1.0,)
@@ -75,9 +64,6 @@ def main(config: Lengths) -> None:
 
     config.check()
     trainings = cells(config)
-    for method, encoder in product(config.methods, config.encoders):
-        if not config.recipe_of_encoder(method, encoder):
-            print(f"{method}: {encoder} has no recipe of its own: it keeps {config.recipe}'s")
 
     def measure(cell: Cell, folder: Path) -> Scaling:
         pretrain, accuracies = train_and_probe(config, cell, folder)
@@ -102,16 +88,12 @@ def main(config: Lengths) -> None:
             accuracies=accuracies,
         )
 
-    runs = run_trainings(config, trainings, Scaling, measure=measure)
+    runs = run_trainings(config, trainings, Scaling, measure)
     print_tables(scaling_tables(runs))
-    print_place(config.out, runs)
 
 
 def cells(config: Lengths) -> list[Cell]:
-    """All combinations, the shortest trainings first, the seeds of a cell one after the other.
-
-    Raises: InputError for an unknown method, recipe or encoder.
-    """
+    """All combinations, the shortest trainings first. Raises: InputError."""
     from catlip.cli import choose
     from catlip.encoder import ENCODERS
 
@@ -122,9 +104,7 @@ def cells(config: Lengths) -> list[Cell]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        training = config.training(
-            method, of_length(base, images), seed, vocabulary=config.vocabulary
-        )
+        training = config.training(method, of_length(base, images), seed, config.vocabulary)
         training = replace(training, shards=spread(config.shards, fraction))
         trainings.append(Cell(**vars(training), images=images, fraction=fraction))
     return trainings

@@ -1,30 +1,23 @@
 """Results of the study of lengths: trainings of several lengths, on several fractions of the data,
-with several encoders, each to the end of its schedule; and comparisons of methods at equal cost,
-and by length, data and encoder.
+with several encoders; and methods compared at equal cost, and by length, data and encoder.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.downstream.probe.result import check_fractions
-from bench.study.laws import MIN_LENGTHS, at_cost, cost_of, fit, leave_one_out
-from bench.study.result import ENDS, LABELLED, Studied, mean_and_ends
-from catlip.claims import claims, least_pairs
+from bench.study.result import ENDS, LABELLED, Studied, draw_accuracies, mean_and_ends
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import of_pairs, verdict
 from catlip.results.figures import Figure
 from catlip.results.lines import (
     MOST_LINES,
     Line,
     brief,
-    draw_lines,
     height_for,
     how_drawn,
     line_of,
@@ -32,14 +25,13 @@ from catlip.results.lines import (
 )
 from catlip.results.run import Records, Run, Setting, device_of, one_device
 from catlip.results.select import by_scale, suffix, with_warning
-from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
+from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
-MIN_COVERED = 0.8  # fraction of the lengths left out; below, a law predicts nothing
-COSTS = {"images": "images", "flops": "FLOPs", "train_seconds": "seconds"}
+COSTS = {"images_seen": "images", "flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +51,52 @@ class Scaling(Studied):
     train_seconds: float
     final_loss: float
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fractions(fraction=self.fraction)
-
 
 Runs = Sequence[Run[Scaling]]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A method's trainings of several lengths on all of the data, with one encoder.
-
-    Attributes:
-        costs: `images` (those seen) and `flops` -> [lengths], ascending, means over the seeds.
-        seconds: device -> [lengths], means over the seeds that ran on it, ascending.
-        devices: seed -> the device of all its trainings; "" if they ran on several.
-        top1: task -> seed -> [lengths] in %; only seeds that every length has.
+    """A method's trainings of several lengths on all of the data, with one encoder: seed -> those
+    of each length, ascending; only seeds that every length has.
     """
 
     method: str
     encoder: str
-    costs: dict[str, list[float]]
-    seconds: dict[str, list[float]]
-    devices: dict[int, str]
-    top1: dict[str, dict[int, list[float]]]
+    rows: dict[int, Runs]
+
+    @cached_property
+    def top1(self) -> dict[str, dict[int, list[float]]]:
+        """Task -> seed -> [lengths] in %."""
+        tasks: dict[str, dict[int, list[float]]] = {}
+        for seed, row in self.rows.items():
+            for task in row[0].measured.accuracies:
+                top1 = [100 * run.measured.accuracies[task] for run in row]
+                tasks.setdefault(task, {})[seed] = top1
+        return tasks
+
+    @cached_property
+    def devices(self) -> dict[int, str]:
+        """Seed -> the device of all its trainings; "" if they ran on several."""
+        return {
+            seed: device_of(row[0]) if one_device(row) else "" for seed, row in self.rows.items()
+        }
+
+    @cached_property
+    def seconds(self) -> dict[str, list[float]]:
+        """Device -> [lengths], means over the seeds that ran on it."""
+        return {
+            device: self.costs("train_seconds", device)
+            for device in self.devices.values()
+            if device
+        }
+
+    def costs(self, cost: str, device: str = "") -> list[float]:
+        """[lengths], means over the seeds, or over those that ran on the device."""
+        rows = [row for seed, row in self.rows.items() if device in ("", self.devices[seed])]
+        costs = [[getattr(run.measured, cost) for run in row] for row in rows]
+        lengths: list[float] = np.mean(costs, axis=0).tolist()
+        return lengths
 
 
 def curves(runs: Runs) -> list[Curve]:
@@ -102,72 +115,61 @@ def curves(runs: Runs) -> list[Curve]:
             if (run.measured.method, run.measured.encoder) == (method, encoder):
                 by_seed.setdefault(run.measured.seed, {})[run.measured.images] = run
         images = sorted({length for row in by_seed.values() for length in row})
-        rows = {
+        rows: dict[int, Runs] = {
             seed: [row[length] for length in images]
             for seed, row in sorted(by_seed.items())
             if len(row) == len(images)
         }
         if len(images) > 1 and rows:
-            found.append(_curve(rows))
+            found.append(Curve(method, encoder, rows))
     return found
 
 
-def _curve(rows: dict[int, list[Run[Scaling]]]) -> Curve:
-    """Args: rows: seed -> [lengths], ascending."""
-    one = next(iter(rows.values()))[0].measured
-    devices = {seed: device_of(row[0]) if one_device(row) else "" for seed, row in rows.items()}
-
-    def means(cost: str, device: str = "") -> list[float]:
-        of_seeds = [row for seed, row in rows.items() if device in ("", devices[seed])]
-        costs = [[getattr(run.measured, cost) for run in row] for row in of_seeds]
-        lengths: list[float] = np.mean(costs, axis=0).tolist()
-        return lengths
-
-    def top1(task: str) -> dict[int, list[float]]:
-        return {
-            seed: [100 * run.measured.accuracies[task] for run in row] for seed, row in rows.items()
-        }
-
-    return Curve(
-        one.method,
-        one.encoder,
-        costs={"images": means("images_seen"), "flops": means("flops")},
-        seconds={name: means("train_seconds", name) for name in devices.values() if name},
-        devices=devices,
-        top1={task: top1(task) for task in one.accuracies},
-    )
-
-
-# The costs and top-1 of one method, and those of another with the same seed; all [lengths].
-SeedPair = tuple[list[float], list[float], list[float], list[float]]
-
-
-def seed_pairs(first: Curve, other: Curve, task: str, *, cost: str) -> Iterator[SeedPair]:
-    """One pair for each seed whose costs, one of COSTS, can be compared: seconds only on the same
-    device.
+def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
+    """The value at `cost`, interpolated linearly in the logarithm of the ascending `costs`; None
+    outside of their range.
     """
+    if not costs[0] <= cost <= costs[-1]:
+        return None
+    return float(np.interp(np.log(cost), np.log(costs), values))
+
+
+def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> float | None:
+    """The least cost at which `value` is reached, interpolated like `at_cost`. None if no length
+    reaches it, or if the shortest does, since a lower cost might then be enough.
+    """
+    enough = next((n for n, reached in enumerate(values) if reached >= value), 0)
+    if enough == 0:
+        return None
+    ends = slice(enough - 1, enough + 1)
+    return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
+
+
+def at_equal_cost(
+    first: Curve, other: Curve, task: str, cost: str
+) -> tuple[list[float], list[float | None]]:
+    """For each seed whose costs, one of COSTS, can be compared (seconds only on the same device):
+    the difference of the two methods in points, at the lower of the two costs of their longest
+    trainings; and the cost at which the first reaches the other's final accuracy, over the other's.
+    """
+    points: list[float] = []
+    relative: list[float | None] = []
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
         device = first.devices[seed]
         if cost != "train_seconds":
-            costs, other_costs = first.costs[cost], other.costs[cost]
+            costs, other_costs = first.costs(cost), other.costs(cost)
         elif device and device == other.devices[seed]:
             costs, other_costs = first.seconds[device], other.seconds[device]
         else:
             continue
-        yield costs, first.top1[task][seed], other_costs, other.top1[task][seed]
-
-
-def points_at_equal_cost(first: Curve, other: Curve, task: str, *, cost: str) -> list[float]:
-    """The differences of two methods in points, one per seed, at the lower of the two costs of
-    their longest trainings; none if they have no such cost in common.
-    """
-    points = []
-    for costs, top1, other_costs, other_top1 in seed_pairs(first, other, task, cost=cost):
+        top1, other_top1 = first.top1[task][seed], other.top1[task][seed]
         budget = min(costs[-1], other_costs[-1])
         reached = at_cost(costs, top1, budget), at_cost(other_costs, other_top1, budget)
         if reached[0] is not None and reached[1] is not None:
             points.append(reached[0] - reached[1])
-    return points
+        needed = cost_of(costs, top1, other_top1[-1])
+        relative.append(needed / other_costs[-1] if needed else None)
+    return points, relative
 
 
 # Encoder, fraction of the data, and images seen.
@@ -178,122 +180,81 @@ def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[
     """Top-1 of one method minus that of another in points: for each task of all these trainings,
     one for each seed that both methods have. An encoder's longer trainings come later.
     """
-    by_how: dict[How, dict[tuple[str, int], Scaling]] = {}
+    cells: dict[How, dict[tuple[str, int], dict[str, float]]] = {}
     for run in runs:
         one = run.measured
-        cells = by_how.setdefault((one.encoder, one.fraction, one.images), {})
-        cells[one.method, one.seed] = one
+        of_how = cells.setdefault((one.encoder, one.fraction, one.images), {})
+        of_how[one.method, one.seed] = one.accuracies
     points: dict[How, dict[str, list[float]]] = {}
-    for how, cells in sorted(by_how.items()):
-        seeds = sorted(seed for method, seed in cells if method == first and (other, seed) in cells)
-        pairs = [(cells[first, seed].accuracies, cells[other, seed].accuracies) for seed in seeds]
+    for how, of_how in sorted(cells.items()):
+        seeds = sorted(seed for method, seed in of_how if method == first)
+        pairs = [(of_how[first, s], of_how[other, s]) for s in seeds if (other, s) in of_how]
         if pairs:
+            tasks = [task for task in pairs[0][0] if all(task in top1 for p in pairs for top1 in p)]
             points[how] = {
-                task: [100 * (one[task] - two[task]) for one, two in pairs]
-                for task in pairs[0][0]
-                if all(task in one and task in two for one, two in pairs)
+                task: [100 * (one[task] - two[task]) for one, two in pairs] for task in tasks
             }
     return points
 
 
-def scaling_tables(runs: Iterable[Run[Scaling]], name: str = "scaling") -> list[Table]:
-    """All cells; then, if there are several lengths, the laws, the comparisons at equal cost, and
-    the differences between methods in each cell.
-    """
-    kept = list(runs)
-    of_methods = curves(kept)
-    tables = [cells_table(kept, name), _laws_table(of_methods, f"{name}_laws")]
-    if len(of_methods) > 1:
-        first, *others = of_methods
-        tables.append(_equal_cost_table(first, others, f"{name}_equal_cost"))
-        tables.append(_differences_table(kept, first, others, name=f"{name}_differences"))
+def scaling_tables(runs: Runs, name: str = "scaling") -> list[Table]:
+    """All cells; then, if there are several lengths and methods, the comparisons at equal cost."""
+    tables = [_cells_table(runs, name)]
+    if of_methods := curves(runs):
+        tables.append(_equal_cost_table(*of_methods, name=f"{name}_equal_cost"))
     return [table for table in tables if table.rows]
 
 
-def cells_table(runs: Runs, name: str) -> Table:
-    """One row per encoder, fraction, length and method: cost and accuracy, over the seeds."""
+def _cells_table(runs: Runs, name: str) -> Table:
+    """One row per encoder, fraction, length and method, over the seeds; and what the first method
+    is ahead of the row's.
+    """
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    groups: dict[tuple[str, float, int, str], list[Run[Scaling]]] = {}
+    first, *others = sorted({run.measured.method for run in runs})
+    ahead = {other: differences(runs, first, other) for other in others}
+    groups: dict[tuple[How, str], list[Run[Scaling]]] = {}
     for run in runs:
         cell = run.measured
-        key = (cell.encoder, cell.fraction, cell.images, cell.method)
-        groups.setdefault(key, []).append(run)
-    devices = Counter(device for run in runs if (device := device_of(run)))
-    # The most frequent one: times of different devices are not averaged.
-    device = devices.most_common(1)[0][0] if devices else ""
+        how = (cell.encoder, cell.fraction, cell.images)
+        groups.setdefault((how, cell.method), []).append(run)
     rows = []
-    for (encoder, fraction, images, method), cells in sorted(groups.items()):
-        anchor, tera = cells[0].anchor, cells[0].measured.flops / 1e12
-        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), shown(tera)]
-        timed = [run.measured.train_seconds for run in cells if device and device_of(run) == device]
-        row = [*map(Cell, texts), quantity_cell(quantity_of(timed), anchor=anchor)]
+    for (how, method), cells in sorted(groups.items()):
+        encoder, fraction, images = how
+        tera = shown(cells[0].measured.flops / 1e12)
+        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), tera]
+        row = [*map(Cell, texts)]
         for task in tasks:
             top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
-            row.append(quantity_cell(top1, 1, anchor))
+            row.append(quantity_cell(top1, 1, cells[0].anchor))
+            if others:
+                points = ahead.get(method, {}).get(how, {})
+                row.append(mean_and_ends(points.get(task, [])))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
-    columns += ["Training time (s)", *(f"{task}, top-1 (%)" for task in tasks)]
+    for task in tasks:
+        columns.append(f"{task}, top-1 (%)")
+        columns += [f"{name_of(first)} minus it (points)"] if others else []
     caption = (
         "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
         "seeds."
     )
-    if len(devices) > 1:
-        caption += f" Times: only those on {device}."
+    if others:
+        caption += f" Differences are paired by seed: mean ({ENDS})."
     title = "Accuracy against length, data and encoder"
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
-def _laws_table(of_methods: Sequence[Curve], name: str) -> Table:
-    rows = []
-    every = [(curve, task) for curve in of_methods for task in curve.top1]
-    for curve, task in every:
-        images = curve.costs["images"]
-        if len(images) < MIN_LENGTHS:
-            continue
-        errors = 100 - np.array([*curve.top1[task].values()])
-        law, held_out = fit(images, errors.mean(axis=0)), leave_one_out(images, errors)
-        missed = float(np.mean([abs(one.predicted - one.measured) for one in held_out]))
-        covered = sum(one.covered for one in held_out)
-        beyond = [Cell(), Cell()]
-        if covered >= MIN_COVERED * len(held_out):
-            beyond = [Cell(shown(law.floor, 1)), Cell(shown(100 - law(2 * images[-1]), 1))]
-        texts = [name_of(curve.method), task, shown(law.exponent, 2), shown(missed, 1)]
-        rows.append([*map(Cell, [*texts, f"{covered} of {len(held_out)}"]), *beyond])
-    columns = [
-        *("Method", "Task", "Exponent", "Off by (points)", "Covered"),
-        *("Error of endless training (%)", "Top-1 at twice the longest (%)"),
-    ]
-    caption = (
-        "Error = E + A images^-a, fitted to the means over seeds. Off by: how far a length is, on "
-        "average, from the law fitted to the other lengths; covered: how often the measured error "
-        "is in 95 % of the laws of resampled seeds. A law that covers fewer than four of five does "
-        "not even predict the lengths that were run, so its limit and what lies beyond are dashes."
-    )
-    return Table(name, "Laws of error against images seen", columns, rows=rows, caption=caption)
-
-
-def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table:
+def _equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
     rows = []
     for other in others:
+        methods = f"{name_of(first.method)} and {name_of(other.method)}"
         for task, (cost, unit) in product(first.top1, COSTS.items()):
-            pairs = [*seed_pairs(first, other, task, cost=cost)]
-            if not pairs:
-                continue
-            needed = [
-                (cost_of(costs, top1, other_top1[-1]), other_costs[-1])
-                for costs, top1, other_costs, other_top1 in pairs
-            ]
-            row = [_pair(first, other), Cell(task), Cell(unit)]
-            row.append(mean_and_ends(points_at_equal_cost(first, other, task, cost=cost)))
-            row.append(mean_and_ends([n / of if n else None for n, of in needed], 2, ratio=True))
-            rows.append(row)
-    columns = [
-        "Methods",
-        "Task",
-        "Cost",
-        "Difference at equal cost (points)",
-        "Relative cost of the same accuracy",
-    ]
+            points, relative = at_equal_cost(first, other, task, cost)
+            if relative:
+                row = [Cell(methods), Cell(task), Cell(unit), mean_and_ends(points)]
+                rows.append([*row, mean_and_ends(relative, 2, ratio=True)])
+    columns = ["Methods", "Task", "Cost", "Difference at equal cost (points)"]
+    columns += ["Relative cost of the same accuracy"]
     caption = (
         f"Paired by seed: mean ({ENDS}). The difference is at the lower of both longest costs, "
         "interpolated linearly between lengths on a logarithmic axis; the relative cost is the one "
@@ -301,38 +262,6 @@ def _equal_cost_table(first: Curve, others: Sequence[Curve], name: str) -> Table
         "dash: a seed does not reach it, or reaches it already at the shortest length."
     )
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
-
-
-def _differences_table(runs: Runs, first: Curve, others: Sequence[Curve], *, name: str) -> Table:
-    tasks = list(first.top1)
-    rows = []
-    for other in others:
-        of_cells = differences(runs, first.method, other.method)
-        whole = [points for how, points in of_cells.items() if how[:2] == (first.encoder, 1.0)]
-        longest = whole[-1] if whole else {}
-        for (encoder, fraction, images), points in of_cells.items():
-            row = [_pair(first, other), Cell(encoder), Cell(f"{100 * fraction:g} %")]
-            row.append(Cell(f"{images:,}"))
-            for task in tasks:
-                of_task, last = points.get(task, []), longest.get(task, [])
-                alike = int((np.sign(of_task) == np.sign(np.mean(last or [0]))).sum())
-                ranked = f"{alike} of {len(of_task)}" if of_task and last else ""
-                row += [mean_and_ends(of_task), Cell(ranked) if ranked else Cell()]
-            rows.append(row)
-    columns = ["Methods", "Encoder", "Fraction of the data", "Images seen"]
-    for task in tasks:
-        columns += [f"{task}, difference (points)", f"{task}, ranked alike"]
-    caption = (
-        f"Paired by seed: mean ({ENDS}). Ranked alike: in how many seeds the difference has the "
-        f"sign of its mean after the longest training of {first.encoder} on all data. Whether a "
-        "short training, less data or another encoder says which method is better."
-    )
-    title = "Difference of the methods by length, data and encoder"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def _pair(first: Curve, other: Curve) -> Cell:
-    return Cell(f"{name_of(first.method)} and {name_of(other.method)}")
 
 
 def scaling_figures(
@@ -345,40 +274,18 @@ def scaling_figures(
     return [_figure_of(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
 
 
-def against_itself(records: Sequence[Run[Scaling]]) -> list[str]:
-    """What the verdict says of a method and itself: one sentence for each method and length of
-    training that has enough seeds for two sides.
-    """
-    least = least_pairs()
-    groups: dict[tuple[str, str, int], dict[int, Scaling]] = {}
-    for one in (record.measured for record in records if record.measured.fraction == 1):
-        groups.setdefault((one.method, one.encoder, one.images), {})[one.seed] = one
-    sentences = []
-    for (method, _, images), by_seed in groups.items():
-        seeds = sorted(by_seed)
-        if len(seeds) < 2 * least:
-            continue
-        each = []
-        for task in by_seed[seeds[0]].accuracies:
-            accuracies = [100 * by_seed[seed].accuracies[task] for seed in seeds]
-            sides = zip(accuracies[:least], accuracies[least : 2 * least], strict=True)
-            points = of_pairs([one - other for one, other in sides])
-            if points:
-                ends = f"{shown(points.low, 1)} to {shown(points.high, 1)}"
-                word = verdict(points, claims()["probe_parity"].bound)
-                each.append(f"{clipped(task, 24)} {word}, {shown(points.value, 1)} points ({ends})")
-        sentences.append(
-            f"{name_of(method)} against itself, {least} seeds against {least} others after "
-            f"{images:,} images: {'; '.join(each)}."
-        )
-    return sentences
-
-
 def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
-    of_task = [curve for curve in of_methods if task in curve.top1]
-    every = [_line(curve, task) for curve in of_task]
+    every, seeds = [], set()
+    for curve in of_methods:
+        points = [
+            (flops / 1e12, str(seed), top1)
+            for seed, row in curve.top1.get(task, {}).items()
+            for flops, top1 in zip(curve.costs("flops"), row, strict=True)
+        ]
+        if points:
+            every.append(line_of(curve.method, points))
+            seeds.add(len(curve.top1[task]))
     lines = every[:MOST_LINES]
-    seeds = {len(curve.top1[task]) for curve in of_task[:MOST_LINES]}
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,
@@ -390,28 +297,13 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
     )
 
 
-def _line(curve: Curve, task: str) -> Line:
-    points = [
-        (flops / 1e12, str(seed), top1)
-        for seed, row in curve.top1[task].items()
-        for flops, top1 in zip(curve.costs["flops"], row, strict=True)
-    ]
-    return line_of(curve.method, points)
-
-
 def _draw(axes: "Axes", lines: Sequence[Line], title: str) -> None:
-    from matplotlib.ticker import NullLocator
-
     points = [point for line in lines for point in line.marks]
-    ends = min(x for x, _ in points), max(x for x, _ in points)
     axes.set_xscale("log")
-    axes.set_xlim(ends[0] / 1.1, ends[1] * 1.1)
-    axes.set_ylim(0, 1.08 * max(y for _, y in points) or 1.0)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks([x for x, _ in lines[0].points], [f"{x:.3g}" for x, _ in lines[0].points])
+    axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
     axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_lines(axes, lines, lambda x, _: x, leader=":")
+    draw_accuracies(axes, lines, {x: f"{x:.3g}" for x, _ in lines[0].points})
 
 
 def scaling_section(main: Setting | None, records: Records) -> Section:
@@ -429,6 +321,5 @@ def scaling_section(main: Setting | None, records: Records) -> Section:
             figures = figures[1:]
         blocks += side_by_side(figures)
         blocks += [with_warning(t, runs) for t in scaling_tables(runs, f"scaling{suffix(i)}")]
-        blocks += map(Text, against_itself(runs))
     blocks = blocks or to_fill("No trainings of several lengths were compared.", LENGTHS)
     return Section("scaling", "Accuracy at equal cost", [Text(words), *blocks])

@@ -1,16 +1,8 @@
 """Which method suffers from noisy captions and lost samples?
 
 For each noise, the shards are written with it and labelled, and the labels are pruned to a
-vocabulary in the same way as for the given one. Then each method trains on them. A fraction of the
-captions is made worse, or of the samples is lost, drawn from a seed:
-
-lost=0.2        a fifth of the samples is gone, as links rot
-shuffled=0.2    a fifth of the images has the captions of another image
-dropped=0.3     each word is left out with that probability
-templated=1     captions stand in the sentence of an image agency
-chatty=1        captions stand among the words of a post
-
-Several captions of an image are lines of one text: all of them get the noise, each for itself.
+vocabulary in the same way as for the given one; then each method trains on them. Several captions
+of an image are lines of one text: all of them get the noise, each for itself.
 """
 
 import io
@@ -24,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     of_length,
-    print_place,
     run_trainings,
     train_and_probe,
 )
@@ -40,19 +31,18 @@ from catlip.program.ranges import Count, Seed
 from catlip.table import print_tables
 
 NONE = "none"
-TEMPLATES = ("Stock photo of {} on white background", "{} - royalty free vector illustration image")
-CHATS = (
+POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
 )
 # First bytes of an image -> suffix; else JPEG.
 SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
 
-Captions = list[str | None]
+Captions = list[str | None]  # None where the sample is lost
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseStudy(Study):
+class NoiseStudy(StudyOfMethods):
     """Train on the shards as they are and with noise; run the same command again to go on.
 
     python -m bench.study noise --shards data/starter/pretrain --labels-dir runs/starter/labels \\
@@ -61,18 +51,10 @@ class NoiseStudy(Study):
     The noisy shards need as much disk as the shards themselves, for one noise at a time.
     """
 
-    vocabulary: Path
-    """Vocabulary of the shards without noise."""
-    noises: tuple[str, ...] = (
-        *(NONE, "lost=0.2", "lost=0.4", "lost=0.6", "shuffled=0.2", "shuffled=0.4"),
-        *("dropped=0.3", "templated=1", "chatty=1"),
-    )
-    """none, or a noise and its fraction: lost= leaves out samples, shuffled= gives captions to
-    other images, dropped= leaves out words, templated= and chatty= put captions into other
-    sentences.
+    noises: tuple[str, ...] = (NONE, "lost=0.4", "shuffled=0.2", "chatty=1")
+    """none, or a noise and its fraction: lost= leaves out samples, as links rot, shuffled= gives
+    captions to other images, chatty= puts captions among the words of a post.
     """
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to train with."""
     images: Count = 64_000
     """How many images each training sees."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
@@ -98,15 +80,16 @@ def main(config: NoiseStudy) -> None:
     from bench.study.result import Robustness, robustness_table
     from catlip.vocabulary import Vocabulary
 
-    noises = [str(Noise.read(spelling)) for spelling in config.noises]
+    for noise in config.noises:
+        read_noise(noise)
     config.check()
     trainings = [
         NoisyTraining(
-            **vars(config.training(method, recipe, seed, vocabulary=config.vocabulary)),
+            **vars(config.training(method, recipe, seed, config.vocabulary)),
             noise=noise,
             images=config.images,
         )
-        for noise in noises
+        for noise in config.noises
         for method in config.methods
         for recipe in [of_length(config.base_recipe(method), config.images)]
         for seed in config.seeds
@@ -114,7 +97,7 @@ def main(config: NoiseStudy) -> None:
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
     def measure(training: NoisyTraining, folder: Path) -> Robustness:
-        data_settings = _noisy_data(config, Noise.read(training.noise), data)
+        data_settings = _noisy_data(config, training.noise, data)
         pretrain, accuracies = train_and_probe(config, replace(training, **data_settings), folder)
         clean = Vocabulary.load(training.vocabulary)
         noisy = Vocabulary.load(data_settings["vocabulary"])
@@ -131,13 +114,12 @@ def main(config: NoiseStudy) -> None:
             accuracies=accuracies,
         )
 
-    runs = run_trainings(config, trainings, Robustness, measure=measure)
+    runs = run_trainings(config, trainings, Robustness, measure)
     shutil.rmtree(data, ignore_errors=True)
     print_tables([robustness_table(runs)])
-    print_place(config.out, runs)
 
 
-def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any]:
+def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
     of another noise are removed.
     """
@@ -146,14 +128,14 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
     from catlip.vocabulary import Vocabulary
     from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
-    if noise.kind == NONE:
+    if noise == NONE:
         return {"vocabulary": config.vocabulary}
-    folder = data / str(noise)
+    folder = data / noise
     shards, labels, vocabulary = folder / "shards", folder / "labels", folder / "vocabulary.json"
     if not vocabulary.exists():
         shutil.rmtree(data, ignore_errors=True)
         clean = Vocabulary.load(config.vocabulary)
-        write_noisy(expand(config.shards), shards, noise, seed=0, quiet=config.quiet)
+        write_noisy(expand(config.shards), shards, noise, quiet=config.quiet)
         build = BuildVocabulary(
             (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
         )
@@ -163,34 +145,19 @@ def _noisy_data(config: NoiseStudy, noise: "Noise", data: Path) -> dict[str, Any
     return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
 
 
-@dataclass(frozen=True)
-class Noise:
-    """One kind of noise, and the fraction of the captions, words or samples that it changes."""
-
-    kind: str
-    fraction: float
-
-    @classmethod
-    def read(cls, spelling: str) -> "Noise":
-        """Read `KIND=FRACTION`, or `none`. Raises: InputError."""
-        kind, _, fraction = spelling.partition("=")
-        if spelling == NONE:
-            return cls(NONE, 0.0)
-        choose("noise", kind, KINDS)
-        try:
-            noise = cls(kind, float(fraction))
-        except ValueError:
-            noise = cls(kind, -1.0)
-        if not 0 < noise.fraction <= 1 or (kind == "lost" and noise.fraction == 1):
-            raise InputError(f"--noises {spelling}: give a fraction, as {kind}=0.2")
-        return noise
-
-    def __str__(self) -> str:
-        return NONE if self.kind == NONE else f"{self.kind}={self.fraction:g}"
-
-    def of(self, captions: Sequence[str], draw: np.random.Generator) -> Captions:
-        """The captions with this noise; None where the sample is lost."""
-        return KINDS[self.kind](captions, self.fraction, draw)
+def read_noise(spelling: str) -> tuple[str, float]:
+    """`KIND=FRACTION`, or `none`, as kind and fraction. Raises: InputError."""
+    if spelling == NONE:
+        return NONE, 0.0
+    kind, _, number = spelling.partition("=")
+    choose("noise", kind, KINDS)
+    try:
+        fraction = float(number)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction <= 1 or (kind == "lost" and fraction == 1):
+        raise InputError(f"--noises {spelling}: give a fraction, as {kind}=0.2")
+    return kind, fraction
 
 
 def _lost(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
@@ -206,58 +173,38 @@ def _shuffled(captions: Sequence[str], fraction: float, draw: np.random.Generato
     return changed
 
 
-def _dropped(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-    def without_some(line: str) -> str:
-        words = np.array(line.split())
-        return " ".join(words[draw.random(len(words)) >= fraction])
-
-    return ["\n".join(map(without_some, nonblank_lines(caption))) for caption in captions]
-
-
-def _in_sentences(sentences: Sequence[str]) -> Callable[..., Captions]:
-    def put(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
-        chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
-        which = draw.integers(len(sentences), size=len(captions)).tolist()
-        changed: Captions = list(captions)
-        for number in chosen.tolist():
-            caption = captions[number].replace("{", "(").replace("}", ")")
-            lines = nonblank_lines(caption) or [""]
-            changed[number] = "\n".join(sentences[which[number]].format(line) for line in lines)
-        return changed
-
-    return put
+def _chatty(captions: Sequence[str], fraction: float, draw: np.random.Generator) -> Captions:
+    chosen = np.flatnonzero(draw.random(len(captions)) < fraction)
+    which = draw.integers(len(POSTS), size=len(captions)).tolist()
+    changed: Captions = list(captions)
+    for number in chosen.tolist():
+        lines = nonblank_lines(captions[number]) or [""]
+        changed[number] = "\n".join(POSTS[which[number]].replace("{}", line) for line in lines)
+    return changed
 
 
 KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]] = {
     "lost": _lost,
     "shuffled": _shuffled,
-    "dropped": _dropped,
-    "templated": _in_sentences(TEMPLATES),
-    "chatty": _in_sentences(CHATS),
+    "chatty": _chatty,
 }
 
 
-def write_noisy(
-    shards: Sequence[Path], folder: Path, noise: Noise, *, seed: int, quiet: bool = False
-) -> int:
-    """Write the shards with noise, one file each; images stay as they are.
-
-    Returns: how many samples are left.
-    """
-    left = 0
-    for number, path in enumerate(progress(shards, str(noise), disable=quiet, unit=" shards")):
+def write_noisy(shards: Sequence[Path], folder: Path, noise: str, *, quiet: bool) -> None:
+    """Write the shards with noise, one file each; images stay as they are."""
+    kind, fraction = read_noise(noise)
+    for number, path in enumerate(progress(shards, noise, disable=quiet, unit=" shards")):
         shard = open_shard(path)
         # Several captions of an image are a line each.
         captions = [
             "\n".join(" ".join(nonblank_lines(caption or "")) for caption in shard.captions(sample))
             for sample in range(len(shard))
         ]
-        changed = noise.of(captions, streams.generator(seed, streams.NOISE, number))
+        changed = KINDS[kind](captions, fraction, streams.generator(0, streams.NOISE, number))
         images = map(shard.image_bytes, range(len(shard)))
         samples = (
             (key, {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()})
             for key, image, caption in zip(shard.keys, images, changed, strict=True)
             if caption is not None
         )
-        left += write_shard(folder / f"{number:05}.tar", samples)
-    return left
+        write_shard(folder / f"{number:05}.tar", samples)

@@ -1,24 +1,19 @@
-"""Results of the studies of tuning, noise and pruning thresholds; those of lengths are in
-lengths_result.py.
-"""
+"""Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from statistics import fmean
+from typing import TYPE_CHECKING
 
 from bench.downstream.probe.result import check_fractions
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import of_pairs, of_ratios
-from catlip.results.figures import Figure, series_style, thinned
-from catlip.results.kind import Kind, without_none
+from catlip.results.figures import Figure, series_style
+from catlip.results.kind import Kind
 from catlip.results.lines import (
     MOST_LINES,
     Line,
@@ -83,9 +78,6 @@ def mean_and_ends(
 
 # --- Tuning ---------------------------------------------------------------------------------------
 
-RESAMPLES = 2_000
-MIN_TRIALS = 6  # fewer give no interval
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
@@ -112,50 +104,18 @@ class Trial(Studied):
         return sum(values) / len(values) if values else 0.0
 
 
-def expected_best(scores: Sequence[float] | NDArray[np.float64], trials: int) -> float:
-    """The expected score of the best of `trials` trials, each drawn from `scores` (Dodge et al.
-    2019).
-    """
-    ordered = np.sort(np.asarray(scores, dtype=float))
-    below = np.arange(len(ordered) + 1) / len(ordered)
-    return float(ordered @ np.diff(below**trials))
-
-
-def expected_best_interval(scores: Sequence[float], trials: int) -> tuple[float, float] | None:
-    """The 95 % bootstrap interval of `expected_best`; None for fewer than MIN_TRIALS scores."""
-    if len(scores) < MIN_TRIALS:
-        return None
-    draws = np.random.default_rng(0).choice(np.asarray(scores), (RESAMPLES, len(scores)))
-    low, high = np.percentile([expected_best(draw, trials) for draw in draws], (2.5, 97.5))
-    return float(low), float(high)
-
-
 def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
-    """One row per method: its trials, the best one, and what fewer trials would have found."""
+    """One row per method: how many trials it had, and the best one."""
     by_method: dict[str, list[Run[Trial]]] = {}
     for run in trials:
         by_method.setdefault(run.measured.method, []).append(run)
     rows = []
     for method, runs in by_method.items():
         best = max(runs, key=lambda run: run.measured.score)
+        score = Cell(f"{100 * best.measured.score:.1f}", anchor=best.anchor)
         drawn = ", ".join(f"{name} {value:.3g}" for name, value in best.measured.drawn.items())
-        row = [Cell(name_of(method)), Cell(str(len(runs)))]
-        row.append(Cell(f"{100 * best.measured.score:.1f}", anchor=best.anchor))
-        scores = [run.measured.score for run in runs]
-        for budget in (max(1, len(runs) // 4), len(runs)):
-            expected = f"{100 * expected_best(scores, budget):.1f}"
-            if ends := expected_best_interval(scores, budget):
-                expected += f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
-            row.append(Cell(expected))
-        rows.append([*row, Cell(drawn)])
-    columns = [
-        "Method",
-        "Trials",
-        "Best, validation (%)",
-        "Expected best of a quarter of them (%)",
-        "Expected best of this many (%)",
-        "Recipe of the best",
-    ]
+        rows.append([Cell(name_of(method)), Cell(str(len(runs))), score, Cell(drawn)])
+    columns = ["Method", "Trials", "Best, validation (%)", "Recipe of the best"]
     return Table(name, title, columns, rows=rows)
 
 
@@ -167,10 +127,6 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = []
     for i, trials in enumerate(by_scale(records, main, Trial)):
-        numbers = Counter(record.method for record in trials)
-        if len(set(numbers.values())) > 1:
-            each = ", ".join(f"{name_of(method)} {number}" for method, number in numbers.items())
-            blocks.append(Text(f"The methods were not tuned with equally many trials: {each}."))
         title = f"Trials, {trials[0].scale} scale"
         blocks.append(tuning_table(trials, f"tuning{suffix(i)}", title))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
@@ -199,10 +155,6 @@ class Robustness(Studied):
     images_seen: float
     final_loss: float
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fractions(classes_kept=self.classes_kept)
-
 
 def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> Table:
     """One row per noise and method: its accuracy, and what the noise changes, paired by seed."""
@@ -221,12 +173,9 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         row.append(Cell(shown(first.measured.classes, 0), kept))
         for task in tasks:
             top1 = {seed: 100 * run.measured.accuracies[task] for seed, run in group.items()}
+            shared = [seed for seed in top1 if seed in clean]
+            changes = [top1[seed] - 100 * clean[seed].measured.accuracies[task] for seed in shared]
             row.append(quantity_cell(quantity_of(top1.values()), 1, first.anchor))
-            changes = [
-                value - 100 * clean[seed].measured.accuracies[task]
-                for seed, value in top1.items()
-                if seed in clean
-            ]
             row.append(Cell() if noise == NONE else mean_and_ends(changes))
         rows.append(row)
     columns = ["Noise", "Method", "Samples", "Classes"]
@@ -254,9 +203,12 @@ def robustness_section(main: Setting | None, records: Records) -> Section:
 
 # --- Thresholds -----------------------------------------------------------------------------------
 
-MAX_PROBES = 4
-MAX_TICKS = 6
-Point = tuple[float, float]  # threshold, accuracy in %
+# What a threshold leaves, in a record -> its column and decimals in the table.
+LEFT = {
+    "classes": ("Classes", 0),
+    "labels_per_caption": ("Labels per caption", 2),
+    "captions_without_label": ("Captions without a label", 0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,54 +220,16 @@ class ThresholdTraining(Studied):
     train_seconds: float
     images_seen: float
 
-    def row(self) -> dict[str, float]:
-        """Its numbers, named as in the samples of the summary."""
-        names = ("threshold", "seed", "train_seconds", "images_seen")
-        row: dict[str, float] = {name: getattr(self, name) for name in names}
-        return row | {f"{task}_top1": top1 for task, top1 in self.accuracies.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtThreshold:
-    """What a threshold leaves of the classes and of the captions' labels; cost and accuracies of a
-    training with these classes, means over seeds. `accuracies` are named as "concepts_top1".
-    """
-
-    classes: int
-    captions: int
-    labels_per_caption: float
-    captions_without_label: int
-    train_seconds: float
-    images_seen: float
-    accuracies: dict[str, float]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Kind):
-    """Pruning thresholds side by side. In a file, each accuracy is a field beside the others."""
+    """Threshold -> what it leaves of the classes and of the captions' labels, and the means over
+    seeds of a training's cost and accuracies with these classes; an accuracy is `concepts_top1`.
+    """
 
     kind = "threshold"
 
-    thresholds: dict[int, AtThreshold]
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        names = {field.name for field in fields(AtThreshold)}
-        thresholds = metrics.get("thresholds")
-        if isinstance(thresholds, dict):
-            thresholds = {
-                threshold: {**row, "accuracies": {key: row[key] for key in row if key not in names}}
-                for threshold, row in thresholds.items()
-                if isinstance(row, dict)
-            }
-        return super().read({**metrics, "thresholds": thresholds})
-
-    def metrics(self) -> dict[str, Any]:
-        thresholds = {}
-        for threshold, result in self.thresholds.items():
-            content = without_none(result)
-            thresholds[str(threshold)] = content | content.pop("accuracies")
-        return {"thresholds": thresholds}
+    thresholds: dict[int, dict[str, float]]
 
 
 def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
@@ -324,51 +238,37 @@ def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[floa
     """
     thresholds, seeds = run.series("threshold"), run.series("seed")
     by_probe: dict[str, dict[float, dict[float, float]]] = {}
-    for name in [name for name in run.samples if name.endswith("_top1")][:MAX_PROBES]:
-        of_seed: dict[tuple[float, float], list[float]] = {}
+    for name in (name for name in run.samples if name.endswith("_top1")):
+        levels: dict[float, dict[float, list[float]]] = {}
         rows = zip(thresholds, seeds or count(), run.series(name), strict=False)
-        for threshold, seed, top1 in rows:
+        for threshold, seed, top1 in sorted(rows):
             if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
-                of_seed.setdefault((threshold, seed), []).append(100 * top1)
+                levels.setdefault(threshold, {}).setdefault(seed, []).append(100 * top1)
         probe = name.removesuffix("_top1")
-        by_threshold = by_probe.setdefault(LABEL_SETS.get(probe, clipped(probe, 24)), {})
-        for (at, seed), each in sorted(of_seed.items()):
-            by_threshold.setdefault(at, {})[seed] = sum(each) / len(each)
-    return {probe: by_threshold for probe, by_threshold in by_probe.items() if by_threshold}
-
-
-def threshold_points(run: Run[Threshold]) -> dict[str, list[Point]]:
-    """Probe -> the points of all seeds, for the probes that have top-1 accuracies."""
-    return {
-        probe: sorted((at, top1) for at, of_seed in levels.items() for top1 in of_seed.values())
-        for probe, levels in threshold_accuracies(run).items()
-    }
+        if levels:
+            by_probe[LABEL_SETS.get(probe, clipped(probe, 24))] = {
+                threshold: {seed: fmean(each) for seed, each in of_seed.items()}
+                for threshold, of_seed in levels.items()
+            }
+    return by_probe
 
 
 def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[Table]:
     """One row per threshold: what it leaves, and the probes' accuracies."""
-    if not run.measured.thresholds:
-        return []
-    by_probe = threshold_points(run)
-    columns = [
-        *("Threshold", "Classes", "Labels per caption", "Captions without a label"),
-        *("Training time (s)", *(f"{probe}, top-1 (%)" for probe in by_probe)),
-    ]
+    by_probe = threshold_accuracies(run)
     rows = []
-    for threshold, result in sorted(run.measured.thresholds.items()):
-        row = [
-            Cell(f"{threshold:,}"),
-            number_cell(result.classes, 0, run.anchor),
-            number_cell(result.labels_per_caption, 2, run.anchor),
-            number_cell(result.captions_without_label, 0, run.anchor),
-            number_cell(result.train_seconds, None, run.anchor),
-        ]
-        for points in by_probe.values():
-            top1 = quantity_of(accuracy for at, accuracy in points if at == threshold)
+    for threshold, left in sorted(run.measured.thresholds.items()):
+        row = [Cell(f"{threshold:,}")]
+        for name, (_, decimals) in LEFT.items():
+            row.append(number_cell(left.get(name), decimals, run.anchor))
+        for levels in by_probe.values():
+            top1 = quantity_of(levels.get(threshold, {}).values())
             row.append(quantity_cell(top1, 1, run.anchor))
         rows.append(row)
+    columns = ["Threshold", *(column for column, _ in LEFT.values())]
+    columns += [f"{probe}, top-1 (%)" for probe in by_probe]
     title = f"The pruning threshold, {scale} scale on {run.device}"
-    return [Table(f"threshold{suffix}", title, columns, rows=rows)]
+    return [Table(f"threshold{suffix}", title, columns, rows=rows)] if rows else []
 
 
 def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
@@ -376,11 +276,11 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     figure without probes.
     """
     every = []
-    for i, (probe, points) in enumerate(threshold_points(record).items()):
+    for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
-        means = means_of([(t, str(n), accuracy) for n, (t, accuracy) in enumerate(points)])
-        name, colour, marker = clipped(probe, 24), style["color"], style["marker"]
-        every.append(Line(name, "", colour, marker=marker, means=means, marks=points))
+        marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
+        means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
+        every.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
     lines = every[:MOST_LINES]
     if not lines:
         return []
@@ -389,27 +289,32 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
         f"is a seed. {how_drawn(every)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
-    classes = {float(t): left.classes for t, left in record.measured.thresholds.items()}
+    classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}
     draw = partial(_draw_thresholds, lines=lines, classes=classes)
     height = height_for(lines)
     return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]
 
 
-def _draw_thresholds(axes: "Axes", lines: Sequence[Line], classes: dict[float, int]) -> None:
-    from matplotlib.ticker import NullLocator
-
+def _draw_thresholds(
+    axes: "Axes", lines: Sequence[Line], classes: dict[float, float | None]
+) -> None:
     thresholds = sorted({t for line in lines for t, _ in line.points})
-    smallest = min((t for t in thresholds if t > 0), default=1.0)
     if thresholds[0] == 0:
-        axes.set_xscale("symlog", linthresh=smallest)
+        axes.set_xscale("symlog", linthresh=min((t for t in thresholds if t > 0), default=1.0))
     else:
         axes.set_xscale("log")
-    axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
-    ticks = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-    axes.set_xticks(ticks, [f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("pruning threshold (occurrences), and below it the classes kept")
     axes.set_ylabel("top-1 accuracy (%)")
+    draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
+
+
+def draw_accuracies(axes: "Axes", lines: Sequence[Line], ticks: dict[float, str]) -> None:
+    """Draw lines of accuracies in % from 0, above these labelled ticks."""
+    from matplotlib.ticker import NullLocator
+
+    axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([*ticks], [*ticks.values()])
     draw_lines(axes, lines, lambda x, _: x, leader=":")
 
 

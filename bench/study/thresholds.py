@@ -1,8 +1,6 @@
-"""How the pruning threshold affects accuracy. (Figure 6)
-
-A low threshold keeps rare synsets as classes, a high one leaves captions without labels. Each
-threshold prunes the same labels, so nothing is labelled again. Beside the record of all thresholds,
-a folder of its name holds their vocabularies and a record of each training.
+"""How the pruning threshold affects accuracy (Figure 6): a low one keeps rare synsets as classes, a
+high one leaves captions without labels. Beside the record of all thresholds, a folder of its name
+holds their vocabularies and a record of each training.
 """
 
 from collections.abc import Mapping
@@ -10,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +20,7 @@ from catlip.table import print_tables
 if TYPE_CHECKING:
     from bench.study.result import ThresholdTraining
 
-PAPER_THRESHOLDS = (100, 500, 1000, 2500, 5000)  # Figure 6, x axis
-# These leave 1,507, 1,097, 488, 210 and 79 of the starter captions' 2,164 synsets.
-SMALL_THRESHOLDS = (8, 16, 32, 64, 128)
-SMALL_RECIPES = ("starter", "photos")
+SAMPLES = ("threshold", "seed", "train_seconds", "images_seen")  # of each training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +33,8 @@ class Thresholds(Study):
 
     rule: str = "paper"
     """Labelling rule whose labels are used."""
-    thresholds: tuple[Natural, ...] = ()
-    """Keep the synsets that occur more often than this; by default 8 to 128 with the recipes
-    starter and photos, else the paper's 100 to 5,000.
-    """
+    thresholds: tuple[Natural, ...] = (8, 16, 32, 64, 128)
+    """Keep the synsets that occur more often than this; the paper's are 100 500 1000 2500 5000."""
     images: Natural = 0
     """How many images each training sees; 0: as many as with the recipe."""
     seeds: tuple[Seed, ...] = (0,)
@@ -64,12 +57,9 @@ class PrunedTraining(Training):
 
 def main(config: Thresholds) -> None:
     """Prune, train, probe, summarise."""
-    from bench.study.result import AtThreshold, Threshold, ThresholdTraining, threshold_table
+    from bench.study.result import Threshold, ThresholdTraining, threshold_table
     from catlip.vocabulary import vocabulary_identity
 
-    if not config.thresholds:
-        small = config.recipe in SMALL_RECIPES
-        config = replace(config, thresholds=SMALL_THRESHOLDS if small else PAPER_THRESHOLDS)
     config.check()
     recipe = config.base_recipe("catlip")
     if config.images:
@@ -78,12 +68,11 @@ def main(config: Thresholds) -> None:
     path, folder = config.out / "threshold.json", config.out / "threshold"
     vocabularies = {t: folder / f"vocabulary-above-{t}.json" for t in config.thresholds}
     left = prune(config, vocabularies)
-    identities = {t: vocabulary_identity(vocabulary) for t, vocabulary in vocabularies.items()}
     trainings = [
         PrunedTraining(
-            **vars(config.training("catlip", recipe, seed, vocabulary=vocabularies[threshold])),
+            **vars(config.training("catlip", recipe, seed, vocabularies[threshold])),
             threshold=threshold,
-            vocabulary_identity=identities[threshold],
+            vocabulary_identity=vocabulary_identity(vocabularies[threshold]),
         )
         for seed, threshold in product(config.seeds, config.thresholds)
     ]
@@ -101,27 +90,27 @@ def main(config: Thresholds) -> None:
 
     # The reports know the trainings' encoder and length from the recipe.
     with Record(path, Threshold, {**vars(config), "recipe": recipe}) as record:
-        runs = run_trainings(
-            replace(config, out=folder), trainings, ThresholdTraining, measure=measure
-        )
-        rows = [run.measured.row() for run in runs]
+        runs = run_trainings(replace(config, out=folder), trainings, ThresholdTraining, measure)
+        rows = [
+            {name: getattr(run.measured, name) for name in SAMPLES}
+            | {f"{task}_top1": top1 for task, top1 in run.measured.accuracies.items()}
+            for run in runs
+        ]
         record.samples |= {name: [row[name] for row in rows] for name in rows[0]}
         summary = {}
         for threshold in config.thresholds:
             of_threshold = [row for row in rows if row["threshold"] == threshold]
-            means = {name: fmean(row[name] for row in of_threshold) for name in rows[0]}
-            summary[threshold] = AtThreshold(
-                **left[threshold],
-                train_seconds=means["train_seconds"],
-                images_seen=means["images_seen"],
-                accuracies={name: means[name] for name in means if name.endswith("_top1")},
-            )
+            summary[threshold] = left[threshold] | {
+                name: fmean(row[name] for row in of_threshold)
+                for name in rows[0]
+                if name not in ("threshold", "seed")
+            }
         run = record.measured(Threshold(thresholds=summary))
     print_tables(threshold_table(run, config.out.resolve().parent.name))
     print(f"wrote {path}")
 
 
-def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
+def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, float]]:
     """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
     and of the labels of all captions.
 
@@ -130,7 +119,6 @@ def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, 
     from catlip.data.shards import expand, open_shard
     from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
     from catlip.label.sources import TarShard
-    from catlip.system.engines import work_ahead
     from catlip.vocabulary import build
     from catlip.vocabulary.counts import count
 
@@ -143,7 +131,7 @@ def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, 
     kept = {threshold: np.zeros(3, dtype=np.int64) for threshold in paths}
     for threshold, path in paths.items():
         vocabularies[threshold].save(path)
-    for _, labels in work_ahead(read_sidecar, sidecars):
+    for labels in map(read_sidecar, sidecars):
         for threshold, vocabulary in vocabularies.items():
             each = np.diff(vocabulary.encode(labels.values, labels.offsets)[1])
             kept[threshold] += [len(each), each.sum(), (each == 0).sum()]

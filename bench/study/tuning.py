@@ -1,27 +1,24 @@
 """Tune every method with the same number of trials, over the same ranges, judged on validation
-data.
-
-The learning rate can decide which of two methods is better, so neither may be tuned less than the
-other. The trials of all methods are the same points of a Sobol sequence, in the same order: if one
-method has more trials than another, its first ones are the other's.
+data: the learning rate can decide which of two methods is better. The trials of all methods are the
+same points of a Sobol sequence, in the same order.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.study.engine import (
-    Study,
+    StudyOfMethods,
     Training,
     known_methods,
-    print_place,
     run_trainings,
     train_and_probe,
 )
 from catlip.cli import InputError
 from catlip.program.ranges import Count, Seed
-from catlip.table import as_text
+from catlip.table import print_tables
 
 TEST_DATA = "starter:"  # the test images, which tuning must never see
 
@@ -48,7 +45,7 @@ LOGITS = {"temperature", "logit_bias"}  # not every method has them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuning(Study):
+class Tuning(StudyOfMethods):
     """Try several recipes for each method, the same number for all; run the same command again to
     go on.
 
@@ -58,10 +55,6 @@ class Tuning(Study):
     --probe holds validation data, never what the methods are compared on in the end.
     """
 
-    vocabulary: Path
-    """Vocabulary: the classes of methods that classify."""
-    methods: tuple[str, ...] = ("catlip", "clip")
-    """Methods to tune."""
     trials: Count = 16
     """Number of trials of each method."""
     images: Count = 48_000
@@ -101,24 +94,19 @@ def main(config: Tuning) -> None:
 
     def measure(trial: TrialTraining, folder: Path) -> Trial:
         """A training that diverges is an outcome, not an error."""
-        result = Trial(method=trial.method, trial=trial.trial, drawn=trial.drawn, accuracies={})
+        found: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
         try:
             pretrain, accuracies = train_and_probe(config, trial, folder)
         except InputError as error:
             if "finite" not in str(error):
                 raise
-            return replace(result, failed=str(error))
-        return replace(
-            result,
-            accuracies=accuracies,
-            images_seen=pretrain.images_seen,
-            train_seconds=pretrain.train_seconds,
-        )
+            return Trial(**found, accuracies={}, failed=str(error))
+        seen, seconds = pretrain.images_seen, pretrain.train_seconds
+        return Trial(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
 
-    runs = run_trainings(config, trials, Trial, measure=measure)
+    runs = run_trainings(config, trials, Trial, measure)
     title = f"Trials of each method's recipe, {config.images:,} images each"
-    print(as_text(tuning_table(runs, "tuning", title)))
-    print_place(config.out, runs)
+    print_tables([tuning_table(runs, "tuning", title)])
 
 
 def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
@@ -147,5 +135,5 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
-    training = config.training(method, recipe, config.seed, vocabulary=config.vocabulary)
+    training = config.training(method, recipe, config.seed, config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

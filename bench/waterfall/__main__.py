@@ -28,23 +28,16 @@ class Waterfall:
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
     """Images per device of the CLIP configuration; CatLIP's has four times as many. 0 for 256 on a
-    GPU, or fewer if CatLIP's do not fit, and for 32 on a CPU, where the optimizer takes a few
-    percent of a step, as on a GPU.
+    GPU, or fewer if CatLIP's do not fit, and for 32 on a CPU.
     """
     resolution: Natural = 0
-    """Image side in pixels to which the released image sizes are scaled; 0 for the released 224 on
-    a GPU and 96 on a CPU.
-    """
+    """Image side in pixels to which the released sizes are scaled; 0 for 224, and 96 on a CPU."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     num_rounds: Natural = 0
-    """Timed rounds of each pair, each of one step at each image size; 0 for the fewest that give an
-    interval (some 20 minutes on a CPU).
-    """
+    """Timed rounds of each pair; 0 for the fewest that give an interval (20 minutes on a CPU)."""
     num_sizes: Natural = 0
-    """Number of image sizes of each sampler in a round, evenly spaced; 0 for all, as released, on a
-    GPU and 3 on a CPU.
-    """
+    """Image sizes of each sampler in a round, evenly spaced; 0 for all, and 3 on a CPU."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
     """Orders in which the changes of a way are made."""
     compile: bool | None = None
@@ -60,12 +53,12 @@ class Waterfall:
 def main(config: Waterfall) -> None:
     """Time every step of the way, both ways, print and write the record."""
     from bench.waterfall.measure import measure_all
-    from bench.waterfall.result import waterfall_tables
+    from bench.waterfall.result import waterfall_table
     from catlip.table import print_tables
 
     path, run, place = measure_all(config)
     if place.is_main:
-        print_tables(waterfall_tables(run))
+        print_tables(waterfall_table(run))
         print(f"wrote {path}")
 
 

@@ -2,15 +2,15 @@
 
 The two configurations of the reference release differ in much more than the method: attention
 kernel, precision, image sizes, images per device and crops. Each factor is changed by itself, in
-two orders, because the effect of one depends on the others; before and after are timed in turns in
-one process. Improvements that both releases could have made alike come after that: these factors
-explain none of the ratio, but show what a step of either method costs without them.
+two orders, because the effect of one depends on the others. Improvements that both releases could
+have made come after that: they explain none of the ratio.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,12 @@ NOTES = (
     "a pair of variants is timed in turns in one process; a round is one training step at each "
     "image size of the sampler",
     "synthetic images that are already on the device: crops and decoding are not part of the step",
-    "learning rates, epsilons and the clipping threshold of the two releases also differ, but cost "
-    "nothing",
 )
 
 
 def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
-    """Time every step of both ways; the first rank writes the record.
-
-    Returns: its path, the run, and the place of this rank.
+    """Time every step of both ways; the first rank writes the record. Returns: its path, the run,
+    and the place of this rank.
     """
     place = find_place(config.device)
     config = resolve(config, place.device)
@@ -63,17 +60,13 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
     name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}"
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
+    record.notes += NOTES
     to_run = sum(not change.not_run for change in (*release, *further))
+    total, hidden = 2 + len(config.orders) * to_run, config.quiet or not place.is_main
     with (
         record if place.is_main else nullcontext(),
-        progress(
-            total=2 + len(config.orders) * to_run,
-            desc="waterfall",
-            unit="pair",
-            disable=config.quiet or not place.is_main,
-        ) as bar,
+        progress(total=total, desc="waterfall", unit="pair", disable=hidden) as bar,
     ):
-        record.notes += NOTES
         timer = PairTimer(config, place, record, bar)
         run = record.measured(
             result.Waterfall(
@@ -120,9 +113,7 @@ class Variant:
     num_sizes: int = 0
 
     def sizes(self) -> list[ImageSize]:
-        """The image sizes, with the batch size at each; if the recipe is for another resolution,
-        all sizes are scaled to this one.
-        """
+        """The image sizes, scaled to the step's resolution, with the batch size at each."""
         scale = self.step.resolution / self.sampler.resolution
         sampler = replace(
             self.sampler,
@@ -149,6 +140,8 @@ class Change:
     not_run: str = ""
 
     def __call__(self, variant: Variant) -> Variant:
+        if self.not_run:
+            return variant
         if self.field == "sampler":
             return replace(variant, sampler=SAMPLERS[self.after])
         return replace(variant, step=replace(variant.step, **{self.field: self.after}))
@@ -209,18 +202,9 @@ def further_changes(compile: bool) -> list[Change]:
     ]
 
 
-def walk(start: Variant, changes: Sequence[Change]) -> Iterator[tuple[Change, Variant, Variant]]:
-    """Each change, with the variant before it and after it."""
-    for change in changes:
-        after = start if change.not_run else change(start)
-        yield change, start, after
-        start = after
-
-
 def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
     """The variant at the end of the way."""
-    *_, (_, _, end) = walk(start, changes)
-    return end
+    return reduce(lambda variant, change: change(variant), changes, start)
 
 
 class PairTimer:
@@ -236,14 +220,14 @@ class PairTimer:
         """
         orders: dict[str, list[result.Step]] = {}
         for order in self.config.orders:
-            orders[order] = []
-            for change, before, after in walk(start, changes[:: -1 if order == "reverse" else 1]):
-                pair = result.Pair(not_run=change.not_run)
+            orders[order], before = [], start
+            for change in changes[:: -1 if order == "reverse" else 1]:
+                pair, after = result.Pair(not_run=change.not_run), change(before)
                 if not change.not_run:
                     pair = self.pair(f"{name} {order} {change.factor}", before, after)
-                before_after = {"before": str(change.before), "after": str(change.after)}
-                step = vars(pair) | before_after
+                step = vars(pair) | {"before": str(change.before), "after": str(change.after)}
                 orders[order].append(result.Step(factor=change.factor, **step))
+                before = after
         total = self.pair(f"{name} total", start, apply_all(start, changes))
         return result.Way(orders=orders, total=total)
 

@@ -1,18 +1,16 @@
 """Where a speed-up comes from: one factor changed at a time, in two orders.
 
 The ratio of a factor is the time per image before its change over the time after it: above 1 is
-faster, and ratios multiply. If a factor has different ratios in the two orders, its effect depends
-on what was changed before it. A record holds two *ways*, which are series of changes: `release`,
-from the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one),
-and `further`, from there to options that neither release uses.
+faster, and ratios multiply. A record holds two *ways*, which are series of changes: `release`, from
+the released CLIP configuration to the released CatLIP one (the paper's ratio is of this one), and
+`further`, from there to options that neither release uses.
 """
 
 import math
 import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.plan.result import Analytic, Projection
@@ -21,7 +19,7 @@ from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import COLOURS, INK, MUTED, Figure, hide_rows
 from catlip.results.kind import Interval, Summary
-from catlip.results.run import TIMES, Records, Run, Setting, interval, ratio_cell, times_cell
+from catlip.results.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
 from catlip.results.select import (
     ENCODERS,
     MOST,
@@ -44,22 +42,14 @@ WORDS = (
     "may depend on those before it. Reading images and the number of epochs are not included."
 )
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
+TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
+BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
-INTERACTS = (
-    "The two orders' intervals do not overlap: the effect of this change depends on what was "
-    "changed before it."
-)
-OF_THIS_PROCESSOR = (
-    "The number of operations hardly changes: the ratio shows how this processor does them, and a "
-    "GPU may show no such ratio."
-)
-# On a CPU, a factor with a ratio above LARGE and a ratio of FLOPs below EXPLAINED gets a remark.
-LARGE, EXPLAINED = 1.3, 1.05
 # Factors that operations and bytes sent do not explain.
 UNEXPLAINED = ("attention", "precision", "images per device")
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
-TICKS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.7, 4, 6, 10, 20, 50, 100)
-MIN_APART = 0.08  # of two ticks, as a fraction of the axis
+TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
+BETWEEN = (0.7, 0.8, 0.9, 1.2, 1.5, 3)  # more ticks, where there is room for their labels
 Bar = tuple[str, Interval]  # its label, and its ratio
 
 
@@ -101,23 +91,8 @@ class Factor:
     @property
     def mean(self) -> float | None:
         """The geometric mean over the orders in which it was run."""
-        logs = [math.log(r.value) for r in self.ratios.values() if r and 0 < r.value < math.inf]
-        return math.exp(sum(logs) / len(logs)) if logs else None
-
-    @property
-    def is_beyond_arithmetic(self) -> bool:
-        """Whether its ratio is large although its number of operations hardly changes."""
-        return (self.mean or 1.0) > LARGE and (self.flops or math.inf) < EXPLAINED
-
-    @property
-    def interacts(self) -> bool:
-        """Whether the intervals of the two orders do not overlap."""
-        bounds = [
-            (r.low, r.high)
-            for r in self.ratios.values()
-            if r and r.low is not None and r.high is not None
-        ]
-        return len(bounds) == 2 and max(low for low, _ in bounds) > min(high for _, high in bounds)
+        values = [r.value for r in self.ratios.values() if r and 0 < r.value < math.inf]
+        return geometric_mean(values) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,30 +118,10 @@ class Way:
             factors.append(Factor(name, change, ratios, next(iter(flops), None), not_run))
         return factors
 
-    def drift(self, order: str) -> float | None:
-        """The largest ratio between two times of one configuration, from two pairs in a row: it
-        shows that a machine was slower for a while, which no ratio's interval does.
-        """
-        run = [step for step in self.orders.get(order, []) if step.ratio]
-        times = [
-            (before.ms_per_image.median, after.ms_per_image_before.median)
-            for before, after in pairwise(run)
-            if before.ms_per_image and after.ms_per_image_before
-        ]
-        return max(
-            (max(one, other) / min(one, other) for one, other in times if one and other),
-            default=None,
-        )
-
     def product(self, order: str) -> float | None:
         """The product of the ratios of all changes."""
         ratios = [step.ratio.value for step in self.orders.get(order, []) if step.ratio]
         return math.prod(ratios) if ratios else None
-
-    def left_over(self, order: str) -> float | None:
-        """The ratio of the first configuration to the last, divided by `product`."""
-        product, total = self.product(order), self.total.ratio
-        return total.value / product if product and total else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,38 +150,13 @@ def _renamed(tree: Any, names: dict[str, str]) -> Any:
     return [_renamed(value, names) for value in tree] if isinstance(tree, list) else tree
 
 
-@dataclass(frozen=True)
-class NamedWay:
-    """A way as readers see it, from the configuration `start`, and the speed-up that it should
-    explain: the `published` one, or none.
-    """
-
-    name: str
-    title: str
-    start: str
-    way: Way
-    published: float | None
-
-
-def ways(measured: Waterfall) -> list[NamedWay]:
-    """The ways that have changes."""
-    clip, catlip = "the released CLIP configuration", "the released CatLIP configuration"
-    to_catlip = f"From {clip} to the released CatLIP one"
-    beyond = f"From {catlip} to what neither release does"
-    named = [
-        NamedWay("release", to_catlip, clip, measured.release, measured.published_ratio),
-        NamedWay("further", beyond, catlip, measured.further, published=None),
-    ]
-    return [each for each in named if each.way.factors]
-
-
 def section(main: Setting | None, records: Records) -> Section:
     """Every factor of a few records, and how much of the published ratio each part explains."""
     runs = unique_runs(records, Waterfall)
     blocks: list[Block] = []
     for i, run in enumerate(runs[:MOST]):
-        blocks += side_by_side(waterfall_figures(run, suffix(i)))
-        blocks += [with_warning(table, [run]) for table in waterfall_tables(run, suffix(i))]
+        blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
+        blocks += [with_warning(t, [run]) for t in waterfall_table(run, f"waterfall{suffix(i)}")]
     if not blocks:
         blocks = to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MOST]):
@@ -240,9 +170,7 @@ def section(main: Setting | None, records: Records) -> Section:
 def attribution(
     waterfall: Run[Waterfall], analytic: Run[Analytic], projection: Run[Projection]
 ) -> str:
-    """How much of the published ratio each part explains, where that number comes from, and what is
-    left; empty if a part is not known.
-    """
+    """How much of the published ratio each part explains; empty if a part is not known."""
     flops = analytic.measured.flops_ratios.get("clip/catlip")
     ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
     published = waterfall.measured.published_ratio
@@ -266,47 +194,42 @@ def attribution(
     )
 
 
-def waterfall_figures(run: Run[Waterfall], end: str = "") -> list[Figure]:
-    """One figure for each way, with the changes from first to last; the table also has the other
-    order.
+def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:
+    """From the released CLIP configuration to the released CatLIP one, the changes from first to
+    last; nothing if none of them was timed.
     """
-    figures = []
-    for named in ways(run.measured):
-        bars: list[Bar] = []
-        words = []
-        for step in named.way.orders.get("forward", []):
-            if step.ratio and 1e-3 < step.ratio.value < 1e3:
-                name, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
-                bars.append((f"{name}\n{textwrap.fill(step.change, 24)}", ratio))
-                ends = interval(run, ratio)
-                words.append(f"{name}, {step.change}: {shown(ratio.value, 2)} ({ends})")
-        if not bars:
-            continue
-        caption = (
-            f"{ORDERS['forward']}: how many times faster an image is processed than with "
-            f"{named.start} ({step_description(run)})"
-        )
-        # The paper's speed-up is of one encoder.
-        published = named.published if architecture(run.setup.model) == PUBLISHED else None
-        if published:
-            caption += "; the dashed line is the paper's claim"
-        elif named.published:
-            claim = f"{shown(named.published, 1)}{TIMES}"
-            caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
-        not_run = ", ".join(factor.name for factor in named.way.factors if factor.not_run)
-        caption += f". Not run: {not_run}." if not_run else "."
-        total = named.way.total.ratio and run.trusted(named.way.total.ratio)
-        together = shown(named.way.product("forward"), 2)
-        figures.append(
-            Figure(
-                f"waterfall_{named.name}{end}",
-                caption,
-                f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}.",
-                draw=partial(_draw, bars=bars, total=total, published=published),
-                height=1.2 + 0.5 * (len(bars) + (3 if total else 1)),
-            )
-        )
-    return figures
+    way = run.measured.release
+    bars: list[Bar] = []
+    words = []
+    for step in way.orders.get("forward", []):
+        if step.ratio and 1e-3 < step.ratio.value < 1e3:
+            factor, ratio = clipped(step.factor, 28), run.trusted(step.ratio)
+            bars.append((f"{factor}\n{textwrap.fill(step.change, 24)}", ratio))
+            words.append(f"{factor}, {step.change}: {shown(ratio.value, 2)} ({ends(ratio)})")
+    if not bars:
+        return []
+    caption = (
+        f"{ORDERS['forward']}: how many times faster an image is processed than with the released "
+        f"CLIP configuration ({step_description(run)})"
+    )
+    published = run.measured.published_ratio
+    is_papers = architecture(run.setup.model) == PUBLISHED
+    if is_papers:
+        caption += "; the dashed line is the paper's claim"
+    else:
+        claim = f"{shown(published, 1)}{TIMES}"
+        caption += f". The paper's {claim} is of another encoder, {ENCODERS[PUBLISHED]}"
+    not_run = ", ".join(factor.name for factor in way.factors if factor.not_run)
+    caption += f". Not run: {not_run}." if not_run else "."
+    draw = partial(
+        _draw,
+        bars=bars,
+        total=way.total.ratio and run.trusted(way.total.ratio),
+        published=published if is_papers else None,
+    )
+    together = shown(way.product("forward"), 2)
+    alt = f"Waterfall on a logarithmic axis. {'; '.join(words)}. Together {together}."
+    return [Figure(name, caption, alt, draw=draw, height=2.2 + 0.5 * len(bars))]
 
 
 def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: float | None) -> None:
@@ -314,36 +237,32 @@ def _draw(axes: "Axes", bars: list[Bar], total: Interval | None, published: floa
     from matplotlib.ticker import NullFormatter, NullLocator
 
     axes.set_xscale("log")
-    at, reach = 1.0, [1.0]
+    at, reach = 1.0, [1.0, published or 1.0]
     for y, (_, ratio) in enumerate(bars):
         colour = COLOURS["catlip"] if ratio.value >= 1 else COLOURS["clip"]
         _draw_bar(axes, y, at, ratio=ratio, colour=colour)
         reach += [at * end for end in (ratio.value, ratio.low, ratio.high) if end is not None]
         at *= ratio.value
         axes.plot([at, at], [y + 0.32, y + 1 - 0.32], color=MUTED, linewidth=0.8)
-    below = {"product": (1.0, Interval(at))}
+    below = {"product": Interval(at)}
     if total:
-        below["left over"] = (at, Interval(total.value / at))
-        below["first against last,\nin turns"] = (1.0, total)
-    for y, (start, ratio) in enumerate(below.values(), len(bars)):
-        _draw_bar(axes, y, start, ratio=ratio, colour=INK)
+        below["first against last,\nin turns"] = total
+        reach.append(total.high or total.value)
+    for y, ratio in enumerate(below.values(), len(bars)):
+        _draw_bar(axes, y, 1.0, ratio=ratio, colour=INK)
     axes.axvline(1, color=MUTED, linewidth=0.8)
     if published:
         colour = COLOURS["superclass"]
-        words = f"paper: {shown(published, 1)}{TIMES}"
+        words, place = f"paper: {shown(published, 1)}{TIMES}", (published, -0.62)
         axes.axvline(published, color=colour, linestyle="--", linewidth=1.4)
-        axes.annotate(
-            words, (published, -0.62), (-4, 0), textcoords="offset points", ha="right", color=colour
-        )
+        axes.annotate(words, place, (-4, 0), textcoords="offset points", ha="right", color=colour)
     reach = [end for end in reach if 1e-3 < end < 1e3]
-    if total:
-        reach.append(total.high or total.value)
-    low, high = min(reach) / 1.06, max([*reach, published or 1.0]) * 1.06
+    low, high = min(reach) / 1.06, max(reach) * 1.06
     labels = [*(label for label, _ in bars), *below]
     axes.set_yticks(range(len(labels)), labels, fontsize=8.5)
     axes.set_ylim(len(labels) - 0.5, -0.95)
     axes.set_xlim(low, high)
-    ticks = _ticks(low, high)
+    ticks = [tick for tick in TICKS + BETWEEN * (high < 8 * low) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -357,76 +276,50 @@ def _draw_bar(axes: "Axes", y: float, at: float, *, ratio: Interval, colour: str
     axes.barh(y, abs(end - at), 0.6, min(at, end), color=colour, alpha=0.85)
     if ratio.low is not None and ratio.high is not None:
         if 0 < ratio.low <= ratio.high < 1e6:
-            ends = [at * ratio.low, at * ratio.high]
-            axes.plot(ends, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
-        words += f"\n{shown(ratio.low, 2)} to {shown(ratio.high, 2)}"
+            reach = [at * ratio.low, at * ratio.high]
+            axes.plot(reach, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
+        words += f"\n{ends(ratio)}"
     column = ("axes fraction", "data")
     axes.annotate(words, (1.02, y), xycoords=column, va="center", color=colour, fontsize=8.5)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers within the limits, not nearer to each other than a tick's label is wide."""
-    kept: list[float] = []
-    nearest = MIN_APART * math.log(high / low)
-    for tick in sorted(TICKS, key=lambda tick: tick != 1):  # 1 comes first, so it is always kept
-        if low <= tick <= high and all(abs(math.log(tick / other)) > nearest for other in kept):
-            kept.append(tick)
-    return sorted(kept)
-
-
-def waterfall_tables(run: Run[Waterfall], end: str = "") -> list[Table]:
-    """For each way its factors with both orders side by side, then all factors together."""
+def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]:
+    """The factors of both ways with both orders side by side, and all of a way together; nothing if
+    the record has no factors.
+    """
+    measured = run.measured
+    rows = []
+    for title, way in ((TO_CATLIP, measured.release), (BEYOND, measured.further)):
+        if not way.factors:
+            continue
+        rows.append([Cell(title)])
+        for factor in way.factors:
+            row = [Cell(factor.name), Cell(factor.change)]
+            if factor.not_run:
+                why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
+                rows.append([*row, why, Cell("not run"), Cell()])
+                continue
+            ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
+            rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
+        products = [times_cell(way.product(order), run.anchor) for order in ORDERS]
+        total = ratio_cell(run, way.total.ratio)
+        rows.append([Cell("product of the above"), Cell(""), *products, Cell("")])
+        rows.append([Cell("first against last, in turns"), Cell(""), total, total, Cell("")])
+        if way is measured.release:
+            claim = times_cell(measured.published_ratio, "")
+            rows.append([Cell("the paper's claim, of whole trainings at its scale"), Cell("")])
+            rows[-1] += [claim, claim, Cell("")]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
         intervals = f"{run.too_few}: too few for intervals"
     caption = (
         "Time of an image before the change over that after it, so above 1 is faster; "
         f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
-        "counted, not measured. Left over is the ratio of first to last, divided by the product; "
-        "one configuration, timed in two pairs in a row, should take the same time in both."
+        "counted, not measured."
     )
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
-    tables = []
-    for named in ways(run.measured):
-        rows = [_factor_row(run, factor) for factor in named.way.factors]
-        rows += [[Cell("Together")], *_together(run, named)]
-        title = f"{named.title}: {step_description(run)}"
-        name = f"waterfall_{named.name}{end}"
-        tables.append(Table(name, title, columns, rows=rows, caption=caption))
-    return tables
-
-
-def _factor_row(run: Run[Waterfall], factor: Factor) -> list[Cell]:
-    remarks = []
-    if factor.interacts and not run.too_few:
-        remarks.append(INTERACTS)
-    if run.is_cpu and factor.is_beyond_arithmetic:
-        remarks.append(OF_THIS_PROCESSOR)
-    row = [Cell(factor.name, remarks=tuple(remarks)), Cell(factor.change)]
-    if factor.not_run:
-        why = Cell(f"not run: {clipped(factor.not_run, 160)}", "", run.anchor)
-        return [*row, why, Cell("not run"), Cell()]
-    ratios = [ratio_cell(run, factor.ratios[order]) for order in ORDERS]
-    return [*row, *ratios, times_cell(factor.flops, run.anchor)]
-
-
-def _together(run: Run[Waterfall], named: NamedWay) -> list[list[Cell]]:
-    way, total = named.way, ratio_cell(run, named.way.total.ratio)
-    numbers: dict[str, Callable[[str], Cell]] = {
-        "Product of the above": lambda order: times_cell(way.product(order), run.anchor),
-        "First against last, in turns": lambda _: total,
-        "Left over": lambda order: times_cell(way.left_over(order), run.anchor),
-        "One configuration in two pairs, at most": lambda order: times_cell(
-            way.drift(order), run.anchor
-        ),
-    }
-    if named.published is not None:
-        claim = times_cell(named.published, "")
-        numbers["The paper's claim, of whole trainings at its scale"] = lambda _: claim
-    return [
-        [Cell(what), Cell(""), *(cell(order) for order in ORDERS), Cell("")]
-        for what, cell in numbers.items()
-    ]
+    title = f"One factor at a time: {step_description(run)}"
+    return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
 def _word(value: str) -> str:

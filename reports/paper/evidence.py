@@ -26,8 +26,7 @@ from bench.downstream.probe.result import (
     without_classes,
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
-from bench.study.laws import cost_of
-from bench.study.lengths_result import Scaling
+from bench.study.lengths_result import Scaling, cost_of
 from catlip.claims import Test, least_pairs
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.step_time.result import StepTime
-from bench.study.lengths_result import Scaling, curves, differences, points_at_equal_cost
+from bench.study.lengths_result import Scaling, at_equal_cost, curves, differences
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
 from catlip.method_style import name_of
@@ -229,7 +229,7 @@ def _at_equal_time(setting: Setting) -> str:
         return ""
     catlip, clip = (by_method[method] for method in PAIR)
     points_of = {
-        task: points_at_equal_cost(catlip, clip, task, cost="train_seconds") for task in catlip.top1
+        task: at_equal_cost(catlip, clip, task, "train_seconds")[0] for task in catlip.top1
     }
     words = _on_tasks(setting, points_of)
     return f"At equal training time: {words}." if words else ""

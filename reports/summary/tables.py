@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from bench.step_time.result import StepTime, step_ratio_cell
 from bench.step_time.steps import step_description
-from bench.study.laws import at_cost
-from bench.study.lengths_result import Scaling, curves
+from bench.study.lengths_result import Scaling, at_cost, curves
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.results.run import Run
@@ -115,7 +114,7 @@ def _at_equal_time(setting: Setting) -> EqualTime:
                 for seed, device in shared.items()
             ]
             reached[curve.method][task] = quantity_of(of_seeds)
-    return EqualTime(own[0].costs["images"][-1], longest, tuple(tasks), reached=reached)
+    return EqualTime(own[0].costs("images_seen")[-1], longest, tuple(tasks), reached=reached)
 
 
 def _headline_row(

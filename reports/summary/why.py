@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench.step_time.result import StepTime
 from bench.step_time.steps import step_description
-from bench.waterfall.result import NamedWay, Waterfall, ways
+from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.results.blocks import Answer
 from catlip.results.run import Run, interval
 from catlip.table import decimals_of, shown, signed
@@ -20,7 +20,12 @@ def why(setting: Setting, waterfalls: Sequence[Run[Waterfall]] = ()) -> Answer:
     """
     record, sentences, sources = setting.step_time, [], []
     # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
-    enough = [r for r in waterfalls if not r.too_few and not r.is_cpu and _release(r)]
+    enough = [
+        waterfall
+        for waterfall in waterfalls
+        if not waterfall.too_few and not waterfall.is_cpu
+        if any(factor.mean for factor in waterfall.measured.release.factors)
+    ]
     enough.sort(key=lambda waterfall: waterfall.device != setting.device)
     for waterfall in enough[:1]:
         sentences, sources = [_factors(waterfall)], [(waterfall.anchor, "waterfall")]
@@ -57,23 +62,15 @@ def _phases(record: Run[StepTime]) -> str:
     return f"CLIP's step takes {totals}: {', '.join(phases)}."
 
 
-def _release(waterfall: Run[Waterfall]) -> NamedWay | None:
-    for named in ways(waterfall.measured):
-        if named.name == "release" and any(factor.mean for factor in named.way.factors):
-            return named
-    return None
-
-
 def _factors(waterfall: Run[Waterfall]) -> str:
     """A sentence on the changes between the releases and the largest factor."""
-    release = _release(waterfall)
-    assert release
-    largest = max(release.way.factors, key=lambda factor: factor.mean or 0)
-    claim = f"; the paper claims {shown(release.published, 1)}" if release.published else ""
-    ratio = release.way.total.ratio
+    way = waterfall.measured.release
+    largest = max(way.factors, key=lambda factor: factor.mean or 0)
+    ratio = way.total.ratio
     times = f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
     values = " and ".join(shown(r.value, 2) for r in largest.ratios.values() if r)
+    claim = shown(waterfall.measured.published_ratio, 1)
     return (
-        f"{release.title}, {step_description(waterfall)}: {times} faster{claim}; the largest "
-        f"factor is {largest.name}, {values} times."
+        f"{TO_CATLIP}, {step_description(waterfall)}: {times} faster; the paper claims {claim}; "
+        f"the largest factor is {largest.name}, {values} times."
     )

@@ -38,7 +38,7 @@ def page_of(
     return make
 
 
-TIMED = ("headline", "trainings", "step_time", "step_rates")
+TIMED = ("headline", "trainings", "step_time")
 
 
 @pytest.mark.parametrize(("environment", "is_warned"), [(QUIET, False), (BUSY, True), (OLD, False)])

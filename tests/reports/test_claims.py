@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_in, steps, write
 
-from bench.study.lengths_result import Scaling, against_itself
 from catlip.claims import claims
 from catlip.results.estimate import FAILS, HOLDS, OPEN
 from reports.paper.claims import NOT_TESTED, counts_sentence, verdicts
@@ -396,16 +395,6 @@ def test_a_verdict_that_a_larger_encoder_changes_says_so(
     assert answer.sentences[-1].startswith(
         f"With hybrid_small, of 2.0 times the operations, after 64 images: {points}"
     )
-
-
-def test_a_method_beside_itself_takes_seeds_for_two_sides(write_record, tmp_path):
-    cell(write_record, 0.3, seeds=11)
-    cells = records_in(tmp_path).of(Scaling)
-    assert against_itself(cells) == []
-    cell(write_record, 0.3, seeds=12)
-    (said,) = against_itself(records_in(tmp_path).of(Scaling))
-    assert said.startswith("CatLIP against itself, 6 seeds against 6 others after 8 images: ")
-    assert "concepts not worse" in said  # by 0.6 points: the toy's accuracy rises with the seed
 
 
 def test_the_loss_falls_with_size_and_until_the_end(write_record, said):

@@ -49,15 +49,15 @@ def row(found: Table, *start: str) -> list:
 
 
 def test_timings_of_two_devices_never_share_a_table_and_a_cpu_is_called_one(page):
-    tables = [found for found in page.tables if found.name.startswith(("step_time", "step_rates"))]
-    assert len(tables) == 6
+    tables = [found for found in page.tables if found.name.startswith("step_time")]
+    assert len(tables) == 3
     for found in tables:
         devices = {"Example GPU": "bench", "NVIDIA H100": "h100", "Intel(R)": "cpu"}
         (device,) = [name for name in devices if name in found.title]
         anchors = {cell.anchor for row in found.rows for cell in row if cell.anchor}
         assert all(devices[device] in anchor for anchor in anchors)
         assert ("(CPU)" in found.title) == (device == "Intel(R)")
-    on_cpu = ["(CPU)" in found.title for found in tables if found.name.startswith("step_time")]
+    on_cpu = ["(CPU)" in found.title for found in tables]
     assert on_cpu == [False, False, True], "accelerators come first"
 
 
@@ -95,31 +95,28 @@ def test_what_is_sent_adds_up_over_collectives(page):
 
 
 def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
-    found = table(page, "waterfall_release")
-    assert [cell.text for cell in row(found, "Product of the above")[2:4]] == [
+    found = table(page, "waterfall")
+    titles = [row[0].text for row in found.rows]
+    first = titles.index("product of the above")
+    product, at_once, claim = found.rows[first : first + 3]
+    assert [cell.text for cell in product[2:4]] == [
         f"{math.prod(ratios):.2f}{TIMES}"
         for ratios in ((1.15, 0.98, 1.38, 1.02, 1.16), (1.14, 1.03, 1.40, 0.98, 1.24))
     ]
-    assert row(found, "First against last, in turns")[2].text == f"1.83{TIMES}"
-    assert (
-        row(found, "The paper's claim, of whole trainings at its scale")[2].text == f"2.70{TIMES}"
-    )
-    assert "paper" not in str(table(page, "waterfall_further").rows), (
-        "what neither release does is not in the claim"
-    )
+    assert (at_once[2].text, claim[2].text) == (f"1.83{TIMES}", f"2.70{TIMES}")
+    assert sum("paper" in title for title in titles) == 1, "what neither release does is not in it"
 
 
 def test_bars_of_a_waterfall_begin_where_the_last_ended_on_one_logarithmic_axis(page):
     axes = Canvas().add_subplot()
-    figure(page, "waterfall_release").draw(axes)
+    figure(page, "waterfall").draw(axes)
     bars = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
     ratios = (1.15, 0.98, 1.38, 1.02, 1.16)
     at = [math.prod(ratios[:i]) for i in range(len(ratios) + 1)]
-    *factors, product, left_over, at_once = bars
+    *factors, product, at_once = bars
     assert factors == [pytest.approx(sorted(ends)) for ends in itertools.pairwise(at)]
     assert product == pytest.approx((1.0, at[-1]))
     assert at_once[0] == pytest.approx(1.0)
-    assert left_over == pytest.approx(tuple(sorted((product[1], at_once[1]))))
     assert axes.get_xscale() == "log"
     assert any(line.get_xdata()[0] == 2.7 for line in axes.get_lines())
 
@@ -128,7 +125,7 @@ def test_the_papers_speed_up_is_drawn_beside_its_own_encoder_alone(golden, tmp_p
     content = golden_record(golden, "waterfall")
     content["config"]["model"] = "vit_tiny16"
     write(tmp_path, content)
-    drawn = figure(page_in(tmp_path), "waterfall_release")
+    drawn = figure(page_in(tmp_path), "waterfall")
     axes = Canvas().add_subplot()
     drawn.draw(axes)
     assert all(line.get_xdata()[0] != 2.7 for line in axes.get_lines())
@@ -170,20 +167,6 @@ def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     sections = cost_sections(None, records_in(tmp_path))
     (found,) = [section for section in sections if section.anchor == kind.replace("_", "-")]
     assert any(isinstance(block, Command) for block in found.blocks)
-
-
-def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, write_record):
-    content = golden_record(golden, "waterfall")
-    for steps in content["metrics"]["release"]["orders"].values():
-        for step in steps:
-            step.pop("ratio", None)
-            step["not_run"] = "out of memory"
-    write(tmp_path, content)
-    write_record("pretrain", "catlip-seed0")
-    page = page_in(tmp_path)
-    assert _why(page).short.startswith("Not yet known")
-    assert _why(page).sentences == []
-    assert [f.name for f in page.figures] == ["waterfall_further"]
 
 
 def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():

@@ -10,9 +10,9 @@ import pytest
 from report_support import claims_of, records_in, steps
 
 from bench.downstream.probe.sections import gain_table, gains_of
-from bench.step_time.result import StepTime, step_tables
-from bench.study.result import threshold_points
-from bench.waterfall.result import waterfall_tables
+from bench.step_time.result import StepTime, step_table
+from bench.study.result import threshold_accuracies
+from bench.waterfall.result import waterfall_table
 from catlip.results.run import Run
 from catlip.table import Quantity
 from reports.kinds import KINDS
@@ -157,8 +157,8 @@ def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_rec
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
-    ((_, points),) = threshold_points(of_kind("threshold")[0]).items()
-    assert sorted(accuracy for _, accuracy in points) == [pytest.approx(20.0), pytest.approx(40.0)]
+    ((_, levels),) = threshold_accuracies(of_kind("threshold")[0]).items()
+    assert levels == {8: {0: pytest.approx(20.0), 1: pytest.approx(40.0)}}
 
 
 @pytest.mark.parametrize(("rounds", "is_enough"), [(2, False), (5, False), (6, True)])
@@ -175,7 +175,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     found = setting()
     words = [
         cell.full
-        for row in headline(found).rows + step_tables(found.of(StepTime))[0].rows
+        for row in headline(found).rows + step_table(found.of(StepTime)).rows
         for cell in row
     ]
     words += [
@@ -203,8 +203,8 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     environment = {"device": "GPU", "cpu": "CPU"}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=environment)
     (record,) = of_kind("waterfall")
-    (table,) = waterfall_tables(record)
-    assert table.rows[0][2].small == interval
+    (table,) = waterfall_table(record)
+    assert table.rows[1][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)
     answer = why(Setting("runs", "starter", ()), [record])
     said = " ".join(answer.sentences)
