@@ -4,7 +4,7 @@ and how the page reads and names what they hold.
 
 import base64
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -32,11 +32,9 @@ TITLES = {
     "imagenet": "ImageNet-1k",
     "places365": "Places365",
     "fashion_mnist": "Fashion-MNIST",
-    "folder": "classes of a folder",
 }
-PLURALS = ("concepts", "subgroups", "folder")  # titles that a number can stand before
+PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 MAX_TASKS = 8
-MIN_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 
 
@@ -218,18 +216,15 @@ def check_fractions(**values: float | None) -> None:
 
 def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
     """First the paper's tasks, then those with most classes, then with most test images."""
-    classes: dict[str, set[int]] = {}
-    images: dict[str, int] = {}
-    for record in records:
-        for task, result in record.measured.tasks.items():
-            classes.setdefault(task, set()).add(result.num_classes)
-            images[task] = max(images.get(task, 0), result.num_test or 0)
 
     def rank(task: str) -> tuple[int, int, int]:
-        counts = classes.get(task, set())
-        is_papers = task in PAPERS and counts == {CLASSES[task]}
-        place = PAPERS.index(task) if is_papers else len(PAPERS)
-        return place, -max(counts, default=0), -images.get(task, 0)
+        results = results_on(records, task)
+        is_papers = task in PAPERS and is_published(records, task)
+        return (
+            PAPERS.index(task) if is_papers else len(PAPERS),
+            -max((result.num_classes for result in results), default=0),
+            -max((result.num_test or 0 for result in results), default=0),
+        )
 
     return sorted(dict.fromkeys(tasks), key=rank)
 
@@ -245,19 +240,17 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     """
     if is_published(records, task):
         return TITLES[task]
-    classes = num_classes(records, task)
-    count = "" if classes is None else shown(classes, 0)
-    if task in CLASSES:
-        return f"{count} classes of {task}:DIR" if count else f"{task}:DIR"
-    title = without_classes(records, task)
-    if task in PLURALS or not count:
-        return f"{count} {title}".strip()
-    return f"{title} ({count} class{'es' * (classes != 1)})"
+    name, classes = clipped(task, 24), num_classes(records, task)
+    if classes is None:
+        return name
+    if task in PLURALS:
+        return f"{shown(classes, 0)} {name}"
+    return f"{name} ({shown(classes, 0)} class{'es' * (classes != 1)})"
 
 
 def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
     """The title, with the number of classes only if it could pass for a published data set."""
-    return task_title(records, task) if task in CLASSES else TITLES.get(task, clipped(task, 24))
+    return task_title(records, task) if task in CLASSES else clipped(task, 24)
 
 
 def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
@@ -265,16 +258,13 @@ def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
     return task in CLASSES and num_classes(records, task) == CLASSES[task]
 
 
+def results_on(records: Sequence[Run[OnTasks]], task: str) -> list[TaskResult]:
+    return [r.measured.tasks[task] for r in records if task in r.measured.tasks]
+
+
 def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
     """The number of classes of a task; None if no record has the task, or if they disagree."""
-    results = [r.measured.tasks[task] for r in records if task in r.measured.tasks]
-    return agreed([result.num_classes for result in results])
-
-
-def chance_of(records: Sequence[Run[OnTasks]], task: str) -> float | None:
-    """What guessing gives, in %; None if the number of classes is not known."""
-    classes = num_classes(records, task)
-    return 100 / classes if classes is not None and classes > 1 else None
+    return agreed(result.num_classes for result in results_on(records, task))
 
 
 def agreed(values: Iterable[T | None]) -> T | None:
@@ -285,37 +275,24 @@ def agreed(values: Iterable[T | None]) -> T | None:
 
 # Accuracies, in percent; a NaN stays NaN
 
-Value = Callable[[TaskResult], float | None]
 
-
-def top1(result: TaskResult) -> float | None:
-    return result.top1
-
-
-def on_task(record: Run[OnTasks], task: str, value: Value = top1) -> float | None:
-    """An accuracy on a task; None where the record has none."""
-    result = record.measured.tasks.get(task)
-    fraction = value(result) if result else None
+def on_task(record: Run[OnTasks], task: str, metric: str = "top1") -> float | None:
+    """An accuracy, a field of `TaskResult`; None where the record has none."""
+    fraction = getattr(record.measured.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
-def tasks_with(records: Sequence[Run[OnTasks]], value: Value = top1) -> list[str]:
-    """The tasks for which any record has the value."""
-    names = dict.fromkeys(task for record in records for task in record.measured.tasks)
-    return [task for task in names if any(on_task(r, task, value) is not None for r in records)]
-
-
 def accuracy_cell(
-    records: Sequence[Run[OnTasks]], method: str, task: str, value: Value = top1
+    records: Sequence[Run[OnTasks]], method: str, task: str, metric: str = "top1"
 ) -> Cell:
     """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
     the encoders trained here decide which recipe counts.
     """
-    there = [r for r in records if on_task(r, task, value) is not None]
+    there = [r for r in records if on_task(r, task, metric) is not None]
     of_method = [r for r in there if r.method == method]
     trained_here = [r for r in there if is_ours(r.method)]
     kept = alike(of_method, trained_here if is_ours(method) else of_method, task)
-    mean = over_seeds(kept.records, lambda record: on_task(record, task, value))
+    mean = over_seeds(kept.records, lambda record: on_task(record, task, metric))
     return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
 
 
@@ -350,7 +327,6 @@ class SweepRun:
 
     record: Run[OnTasks]
     task: str
-    asked: float
     fraction: float
     images: int
     init: Init
@@ -364,18 +340,12 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     """
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
-        asked = used = 100 * row.fraction
-        if asked < MIN_FRACTION:
-            continue
         result = record.measured.tasks.get(row.task)
-        if result and result.num_train:
-            part = 100 * row.num_train / result.num_train
-            used = part if MIN_FRACTION <= part <= 100 else asked
+        used = row.num_train / result.num_train if result and result.num_train else row.fraction
         run = SweepRun(
             record,
             row.task,
-            asked,
-            fraction=used,
+            fraction=100 * used,
             images=row.num_train,
             init=row.init,
             seed=row.seed,
@@ -443,15 +413,13 @@ def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:
     """[N] fraction of the classifiers with all data and a random start that were right on each
     image; empty if that is not recorded.
     """
+    key = (task, 1, "random")
+    rows = record.rows("runs", Classifier)
+    texts = [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
     count = record.measured.tasks[task].num_test
-    rows = [
-        row
-        for row in record.rows("runs", Classifier)
-        if row.task == task and row.fraction == 1 and row.init == "random"
-    ]
-    if count is None or not rows or not all(row.correct for row in rows):
+    if count is None or not texts or not all(texts):
         return np.empty(0)
     try:
-        return np.mean([unpacked(row.correct, count) for row in rows], axis=0)
+        return np.mean([unpacked(text, count) for text in texts], axis=0)
     except ValueError:  # images that could not be read have no bit
         return np.empty(0)
