@@ -45,7 +45,7 @@ class Sweep:
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE],
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE],
     timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
     own preprocessing."""
     data: DataSpelling
