@@ -19,28 +19,23 @@ from catlip.cli import run
 from catlip.recipes.transfer import PROBES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearProbe(Sweep):
     """Train a linear classifier on the frozen features of an encoder.
 
     python -m bench.downstream.linear_probe --encoder runs/starter/pretrain/catlip-seed0 \\
         --data starter:data/starter
 
-    python -m bench.downstream.linear_probe --recipe table_7a \\
-        --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
-
     python -m bench.downstream.linear_probe --recipe table_7a --cached-features \\
         --encoder released:vit_b16 --data imagenet:DIR --fraction 0.01 0.1 1 \\
         --init random transfer --vocabulary datacomp_1_2B_vocab.pkl
 
-    An interrupted run goes on where it stopped, and torchrun uses every device; with cached
-    features, neither is possible.
+    With cached features, a run is not resumed, and uses one device.
     """
 
     protocol: ClassVar[str] = "probe"
 
     out: Path = Path("runs/bench/linear_probe") / BY_NAME
-    """The record to write; runs go into a folder of the same name."""
     cached_features: bool = False
     """Compute features once, without augmentation, at the encoder's own resolution, and train on
     them.
@@ -55,7 +50,7 @@ def main(config: LinearProbe) -> None:
 
 RECIPES = {
     name: LinearProbe(
-        recipe, encoder=tyro.MISSING, data=tyro.MISSING, cached_features=name == "starter"
+        recipe=recipe, encoder=tyro.MISSING, data=tyro.MISSING, cached_features=name == "starter"
     )
     for name, recipe in PROBES.items()
 }

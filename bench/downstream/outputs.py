@@ -1,8 +1,5 @@
-"""Where a transfer program writes, and what it does if its record or its score is already there.
-
-Without `--out` the record is named after its encoder and data, so that two encoders do not share
-one. A record of the same run is kept, and the score of a finished training is read. A record or a
-score of another run is refused.
+"""Where a transfer program writes: a record named after its encoder and data, unless `--out` is
+given. A record or a score of the same run is kept, that of another run is refused.
 """
 
 import json
@@ -46,6 +43,7 @@ WITHOUT_EFFECT = frozenset(
         "max_broken",
         "dry_run",
         "overfit",  # of older records
+        "recipe",  # whose fields are compared one by one
     }
 )
 
@@ -83,7 +81,7 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
         return False
     record = read_record(path)
     before = _identity(record.get("config"), record["metrics"].get("encoder_digest"))
-    if changed := changes(before, _identity(config, digest)):
+    if changed := changes(before, _identity(json.loads(json.dumps(plain(config))), digest)):
         raise InputError(
             f"{path} is the record of another run ({changed}); give another --out, or remove it"
         )
@@ -93,27 +91,17 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
 
 
 def _identity(config: Any, digest: Any) -> dict[str, Any]:
-    """The fields that determine a run, with values as in JSON."""
-    fields = json.loads(json.dumps(_with_effect(plain(config))))
-    recipe = fields.pop("recipe", None) or {}
-    return {**fields, **recipe, "encoder_digest": digest}
-
-
-def _with_effect(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    return {
-        name: _with_effect(value) for name, value in fields.items() if name not in WITHOUT_EFFECT
-    }
+    """The fields of a config, as in JSON, that determine a run, and the encoder's weights."""
+    fields = {**config, **config.get("recipe", {}), "encoder_digest": digest}
+    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
 
 def scored(
     folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`, read if it is finished; all ranks call this.
-
-    Otherwise `measure` trains and tests, its score is written with the fields that `determined` it
-    (all with values as in JSON), and the checkpoints are deleted.
+    """The score of the run in `folder`, read if it is finished; all ranks call this. Otherwise
+    `measure` trains and tests, its score is written with the fields that `determined` it, and the
+    checkpoints are deleted.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another

@@ -1,4 +1,6 @@
-"""The options of linear probes and fine-tuning; without torch, so that `--help` is quick."""
+"""The options of linear probes, fine-tuning and readouts; without torch, so that `--help` is
+quick.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,17 +42,36 @@ class TransferOptions:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    protocol: ClassVar[str]  # "probe" or "finetune"
+class OnTasks:
+    """What probes, fine-tuning and readouts share."""
 
-    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE],
-    timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
-    own preprocessing."""
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE], timm:NAME[:FILE],
+    openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its own
+    preprocessing."""
     data: DataSpelling
     out: Path
     """The record to write; runs go into a folder of the same name."""
+    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
+    seed: Seed = 0
+    """Seed of a random encoder, and of the first classifier."""
+    num_workers: Natural = 1
+    """Processes that decode images, per rank."""
+    max_broken: MaxBroken = MAX_BROKEN
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(OnTasks):
+    protocol: ClassVar[str]  # "probe" or "finetune"
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     fraction: tuple[PositiveFraction, ...] = (1.0,)
     """Fractions of the training images of each class, in (0, 1], at least one image each. The
     images of a smaller fraction are among those of a larger one. If several fractions give the same
@@ -60,31 +81,21 @@ class Sweep:
     """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
     pre-trained by CatLIP).
     """
-    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seeds: Count = 1
     """Classifiers per fraction and initialisation; each seed chooses other images where the
     fraction is below 1.
     """
-    seed: Seed = 0
-    """Seed of a random encoder, and of the first classifier."""
-    num_workers: Natural = 1
-    """Processes that decode images, per rank."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
     checkpoint_every: Count = 200
     """Optimizer steps between checkpoints of a run."""
-    quiet: bool = False
-    """No progress bars."""
     dry_run: bool = False
     """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
     no data.
     """
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+        super().__post_init__()
         if not self.fraction or not self.init:
             raise InputError("--fraction and --init: give one value or more")
 

@@ -258,22 +258,15 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
     )
 
 
-class CachedFeatures:
-    """Fits classifiers on features that are computed once, without augmentation."""
-
-    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Any):
-        self.recipe = recipe
-        self.features = Extractor(encoder.module, encoder.preprocess, reading)
-
-    def __call__(self, fit: Fit) -> Score:
-        task = fit.task
-        train, test = self.features(task.train), self.features(task.test)
-        broken = [*train.broken.images(), *test.broken.images()]
-        if fit.fraction < 1:
-            number = {key: number for number, key in enumerate(task.train.keys)}
-            train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
-        score = fit_linear(train, test, fit.head, init=fit.init, recipe=self.recipe, seed=fit.seed)
-        return replace(score, broken=broken)
+def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe) -> Score:
+    """Train on features that are computed once, without augmentation."""
+    train, test = features(fit.task.train), features(fit.task.test)
+    broken = [*train.broken.images(), *test.broken.images()]
+    if fit.fraction < 1:
+        number = {key: number for number, key in enumerate(fit.task.train.keys)}
+        train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
+    score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
+    return replace(score, broken=broken)
 
 
 def fit_linear(
@@ -343,17 +336,16 @@ def transfer_head(
     nouns (random ones for labels without a class), and the origin of each row. The record beside
     the encoder's folder names the vocabulary.
     """
-    if not has_classifier(encoder):
+    checkpoint = encoder.checkpoint
+    if checkpoint is None or not has_classifier(encoder):
         raise InputError(
             f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
             "by catlip"
         )
-    assert encoder.checkpoint is not None, "it has a classifier"
-    classifier = encoder.checkpoint.classifier
     head = transfer_rows(
-        classifier["weight"],
-        classifier["bias"],
-        _vocabulary(encoder.checkpoint, spelling, options.vocabulary),
+        checkpoint.classifier["weight"],
+        checkpoint.classifier["bias"],
+        _vocabulary(checkpoint, spelling, options.vocabulary),
         labels=labels,
         alpha=options.alpha,
         ties=options.ties,
@@ -384,12 +376,10 @@ def has_classifier(encoder: LoadedEncoder) -> bool:
     return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
 
 
-def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
+def _vocabulary(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Vocabulary:
     """The given vocabulary, or the one that the record beside the run's folder names."""
-    path = given
     if path is None:
-        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
-        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        folder = Path(spelling.removesuffix(":raw").removesuffix("/weights.safetensors"))
         record = folder.with_name(f"{folder.name}.json")
         if record.is_file():
             path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))

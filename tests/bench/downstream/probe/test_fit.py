@@ -17,7 +17,6 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.fit import (
-    CachedFeatures,
     Classification,
     Fit,
     Training,
@@ -105,10 +104,9 @@ def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(
 
 
 def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe) -> None:
-    for name in ("test_resnet", "test_convnext"):
-        classification(f"random:timm/{name}", tiny_recipe)
-        with pytest.raises(InputError):
-            classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
+    classification("random:timm/test_resnet", tiny_recipe)
+    with pytest.raises(InputError):
+        classification("random:timm/test_resnet", replace(tiny_recipe, layer_decay=R))
 
 
 @pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
@@ -223,15 +221,3 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
     fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))
     assert len(rates) == steps
     assert rates[0] == PROBE.max_lr
-
-
-def test_a_fraction_of_the_images_is_a_fraction_of_their_features(cats_and_dogs) -> None:
-    encoder, (task,) = load_encoder("random:hybrid_mini@32", 0, CPU), load_tasks(cats_and_dogs)
-    cached = CachedFeatures(encoder, PROBE, OPTIONS)
-    alone = CachedFeatures(encoder, PROBE, OPTIONS)
-    head = random_head(encoder.num_features, 2, 0)
-    half = task.train.subset(0.5, 0)
-    part = cached(Fit(task, 0.5, "random", 0, half, head))
-    whole = alone(Fit(replace(task, train=half), 1.0, "random", 0, half, head))
-    assert part.final_loss == pytest.approx(whole.final_loss, rel=1e-3)
-    assert part.correct == whole.correct
