@@ -32,7 +32,6 @@ class Detection(Dense):
         default_factory=lambda: DETECTIONS["starter"]
     )
     out: Path = Path("runs/bench/detection") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
 
 
 def main(config: Detection) -> None:

@@ -34,7 +34,6 @@ class MultiLabel(Dense):
         default_factory=lambda: MULTILABELS["starter"]
     )
     out: Path = Path("runs/bench/multilabel") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
     init: Init = "random"
     """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
     pre-trained by CatLIP).

@@ -1,6 +1,4 @@
-"""What an encoder knows before anything is trained on its features: k nearest neighbours, and
-zero-shot classification.
-"""
+"""What an encoder knows untrained: k nearest neighbours, and zero-shot classification."""
 
 from dataclasses import dataclass
 from pathlib import Path

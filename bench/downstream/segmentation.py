@@ -32,7 +32,6 @@ class Segmentation(Dense):
         default_factory=lambda: SEGMENTATIONS["starter"]
     )
     out: Path = Path("runs/bench/segmentation") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
 
 
 def main(config: Segmentation) -> None:

@@ -3,7 +3,6 @@ the pairs do.
 """
 
 import math
-import re
 from itertools import product
 from typing import Any
 
@@ -18,7 +17,6 @@ from bench.downstream.probe.sections import (
     few_labels_section,
     gains_of,
     lines_of,
-    origin_sentences,
     transfer_init_section,
     worth_section,
 )
@@ -210,14 +208,6 @@ def test_the_gain_is_a_mean_over_pairs_with_how_many_gained(read):
         ("1.00 ± 0.00", "n = 2"),
     ]
     assert ten[1].anchor.endswith("starter-linear_probe-catlip")
-
-
-def test_where_rows_come_from_is_counted(tmp_path, read):
-    read()
-    said = [*origin_sentences(records_in(tmp_path).of(LinearProbe))]
-    assert len(said) == len(TASKS)
-    assert re.findall(r" (\d)\b", said[0].partition(": ")[2]) == ["1", "1", "1", "1", "0"]
-    assert said[0].endswith("mean similarity 0.83.")
 
 
 def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp_path):

@@ -6,10 +6,10 @@ text tower, but its classifier has a row for each noun of its vocabulary. The ro
 Init would copy are used as a classifier without training; a label without a row is never predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +18,17 @@ from torch import Tensor, nn
 from bench.downstream.encoders.libraries import openclip_model
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
-from bench.downstream.probe.datasets import WNID, Task, load_tasks
+from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, Way
+from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
 from catlip.record import Record
 from catlip.training.distributed import find_place
-from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.weights.checkpoint import Checkpoint
 from catlip.words.wordnet import nouns
-
-if TYPE_CHECKING:
-    from bench.downstream.readouts import Readouts
 
 # Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
 TEMPERATURE = 0.07
@@ -45,7 +43,7 @@ POSITIONS = "text_encoder.positional_embedding"  # [context, width]
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
-def read_out(config: "Readouts") -> None:
+def read_out(config: Readouts) -> None:
     """Read out, print, write the record."""
     encoder = load_encoder(config.encoder, config.seed, find_place(config.device).device)
     if is_written(config.out, config, encoder.digest()):
@@ -105,7 +103,7 @@ def neighbour_hits(
 
 
 def zero_shot(
-    config: "Readouts", encoder: LoadedEncoder, task: Task, record: Record
+    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record
 ) -> Scores | None:
     """Scores of a task's classes; None for an encoder that cannot classify zero-shot."""
     if not has_classifier(encoder):
@@ -151,9 +149,8 @@ def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores |
     elif checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
         from baselines.openclip import CaptionTokenizer
 
-        towers, context = _towers(encoder)
-        towers.to(device).eval()
-        tokenize = CaptionTokenizer(context)
+        towers = _towers(checkpoint).to(device).eval()
+        tokenize = CaptionTokenizer(towers.text.context)
         rows = embed_classes(towers.text_encoder, tokenize, task, device=device)
         project = towers.projection
     else:
@@ -166,21 +163,15 @@ def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores |
     return cosines
 
 
-def _towers(encoder: LoadedEncoder) -> tuple[Any, int]:
-    """Both towers of a run of this project with their weights, and the length of its texts."""
+def _towers(checkpoint: Checkpoint) -> Any:
+    """Both towers of a run of this project, with their weights."""
     from baselines.openclip import TwoTowers, text_tower
 
-    checkpoint = encoder.checkpoint
-    assert checkpoint is not None, "it has a text tower"
     rest = {name.removeprefix("objective."): tensor for name, tensor in checkpoint.rest.items()}
-    context = len(rest[POSITIONS])
-    towers = TwoTowers(
-        checkpoint.build(), replace(text_tower(checkpoint.encoder_name), context=context)
-    )
-    for part in ("projection.", "text_encoder."):
-        weights = {name.removeprefix(part): rest[name] for name in rest if name.startswith(part)}
-        towers.get_submodule(part.rstrip(".")).load_state_dict(weights)
-    return towers, context
+    text = replace(text_tower(checkpoint.encoder_name), context=len(rest[POSITIONS]))
+    towers = TwoTowers(checkpoint.build(), text)
+    towers.load_state_dict(rest, strict=False)  # without the temperature of its loss
+    return towers
 
 
 @torch.inference_mode()
@@ -192,31 +183,30 @@ def embed_classes(
 ) -> Tensor:
     """[classes, joint]: per class the mean of its prompts' unit vectors, as a unit vector."""
     rows = []
-    for name in class_names(task):
-        tokens = tokenize([template(name) for template in templates(task)])
-        prompts = torch.cat([embed(part.to(device)) for part in tokens.split(TEXT_BATCH)])
-        rows.append(F.normalize(F.normalize(prompts, dim=1).mean(0), dim=0))
+    for prompts in class_prompts(task):
+        parts = tokenize(prompts).split(TEXT_BATCH)
+        vectors = F.normalize(torch.cat([embed(part.to(device)) for part in parts]), dim=1)
+        rows.append(F.normalize(vectors.mean(0), dim=0))
     return torch.stack(rows)
 
 
-def class_names(task: Task) -> list[str]:
-    """In prompts: OpenCLIP's names for ImageNet's classes; all others keep theirs, as words."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+def class_prompts(task: Task) -> list[list[str]]:
+    """The prompts of each class: CLIP's 80 templates for ImageNet, three for any other task, with
+    OpenCLIP's names of ImageNet's classes, and the first noun of any other synset.
+    """
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
-    wnids = [f"n{synset:08d}" for synset in imagenet_synsets()]
-    known = dict(zip(wnids, IMAGENET_CLASSNAMES, strict=True))
+    known = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
     synsets = set(nouns().offsets.tolist())
-    names = []
+    templates = OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN_TEMPLATES
+    prompts = []
     for label in task.labels.names:
-        name = known.get(label, label)
-        if name == label and WNID.fullmatch(name) and int(name[1:]) in synsets:
-            name = nouns().name(int(name[1:])).partition(".")[0]
-        names.append(name if label in known else name.replace("_", " ").replace("-", " "))
-    return names
-
-
-def templates(task: Task) -> Sequence[Callable[[str], str]]:
-    """The prompt templates: the 80 of CLIP's authors for ImageNet, three for anything else."""
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-
-    return OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN_TEMPLATES
+        name = label
+        if label in known:
+            name = known[label]
+        elif WNID.fullmatch(label) and int(label[1:]) in synsets:
+            name = nouns().name(int(label[1:])).partition(".")[0]
+        if label not in known:
+            name = name.replace("_", " ").replace("-", " ")
+        prompts.append([template(name) for template in templates])
+    return prompts

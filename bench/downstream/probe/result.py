@@ -34,7 +34,6 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
 }
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
-MAX_TASKS = 8
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 
 
@@ -51,7 +50,7 @@ class Transferred(Kind):
         raise NotImplementedError
 
     def is_published(self, name: str) -> bool:
-        """Whether the accuracy `name` is of the whole published data set of that name."""
+        """Whether `name` is a whole published data set."""
         raise NotImplementedError
 
 
@@ -74,8 +73,6 @@ class TaskResult:
     def __post_init__(self) -> None:
         values = vars(self).items()
         check_fractions(**{name: value for name, value in values if name[-4:-1] == "top"})
-        if self.num_classes < 1:
-            raise ValueError("num_classes is below 1")
 
 
 # The longest first: the name zero_shot_top1 also ends with top1.
@@ -107,13 +104,8 @@ class OnTasks(Transferred):
         return flat
 
     def sizes(self, task: str = "") -> dict[str, int | None]:
-        if not task:
-            return {}
-        of = self.tasks.get(task)
-        return {
-            f"{task}_num_classes": of.num_classes if of else None,
-            f"{task}_num_test": of.num_test if of else None,
-        }
+        names = ("num_classes", "num_test") if task else ()
+        return {f"{task}_{name}": getattr(self.tasks.get(task), name, None) for name in names}
 
     def accuracies(self) -> dict[str, float | None]:
         return {task: result.top1 for task, result in self.tasks.items()}
@@ -137,22 +129,17 @@ def unpacked(text: str, count: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """One classifier of a sweep: a row of `runs`.
-
-    Attributes:
-        fraction: of each class's training data, as asked for; `num_train` may be more.
-        correct: whether the class of each readable test image, in their order, came first, as
-            `packed` writes it; empty in older records.
-    """
+    """One classifier of a sweep: a row of `runs`."""
 
     task: str
-    fraction: float
+    fraction: float  # of each class's training data, as asked for; `num_train` may be more
     init: Init
     seed: int
     top1: float
     top5: float
     num_train: int
     seconds: float
+    # Whether the class of each readable test image came first, `packed`; empty in older records.
     correct: str = ""
 
     def __post_init__(self) -> None:
@@ -227,11 +214,6 @@ def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list
         )
 
     return sorted(dict.fromkeys(tasks), key=rank)
-
-
-def tasks_of(names: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
-    """At most MAX_TASKS tasks, the most important first."""
-    return by_importance(names, records)[:MAX_TASKS]
 
 
 def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
@@ -386,11 +368,15 @@ def crossed(differences: NDArray[np.float64]) -> Estimate | None:
     return of_mean(100 * float(mean), 100 * error, float(freedom), pairs=seeds, images=images)
 
 
-def paired_by_image(
-    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
-) -> NDArray[np.float64] | None:
-    """[S, N] differences in correctness between the linear probes of two methods, for the seeds
-    that both have; None if a record has no bit for each test image, or the test sets differ.
+def between_probes(
+    one: Sequence[Run[LinearProbe]],
+    other: Sequence[Run[LinearProbe]],
+    task: str,
+    images: Sequence[int] | None = None,
+) -> Estimate | None:
+    """The difference between the linear probes of two methods on all test images or on those at
+    the given positions, over the seeds that both have; None if a record has no bit for each test
+    image, or the test sets differ.
     """
     first, second = (
         {r.measured.pretrain_seed: _correct(r, task) for r in records} for records in (one, other)
@@ -399,14 +385,8 @@ def paired_by_image(
     sizes = {len(correct[seed]) for seed in seeds for correct in (first, second)}
     if len(sizes) != 1 or 0 in sizes:
         return None
-    return np.array([first[seed] - second[seed] for seed in seeds])
-
-
-def between_probes(
-    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
-) -> Estimate | None:
-    differences = paired_by_image(one, other, task)
-    return None if differences is None else crossed(differences)
+    differences = np.array([first[seed] - second[seed] for seed in seeds])
+    return crossed(differences if images is None else differences[:, images])
 
 
 def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:

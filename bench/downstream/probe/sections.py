@@ -3,7 +3,7 @@ and without training, with little data (the form of Figures 5 and 7), and what T
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,13 @@ from bench.downstream.probe.result import (
     SweepRun,
     accuracy_cell,
     agreed,
+    by_importance,
     method_cell,
     methods_of,
     num_classes,
     on_task,
     runs_of,
     task_title,
-    tasks_of,
 )
 from catlip.method_style import is_ceiling, is_ours, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -129,7 +129,7 @@ def accuracy_table(
         for task in record.measured.tasks
         if on_task(record, task, metric) is not None
     ]
-    tasks = tasks_of(names, records)
+    tasks = by_importance(names, records)
     titles = [f"{task_title(records, task)}, {way} (%)" for task in tasks for way in columns]
     groups: dict[str, list[list[Cell]]] = {"": [], ELSEWHERE: [], CEILINGS: []}
     for method in methods_of(records):
@@ -205,7 +205,7 @@ def fraction_figures(records: Runs, suffix: str = "") -> list[Figure]:
             kept += alike(of_method, of_method).records
     runs = [run for record in kept for run in runs_of(record) if run.top1 == run.top1]
     figures: list[Figure] = []
-    for task in tasks_of((run.task for run in runs), kept):
+    for task in by_importance((run.task for run in runs), kept):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
             figures.append(_fraction_figure(kept, f"{len(figures) + 1}{suffix}", task, of_task))
@@ -290,12 +290,6 @@ def _short(images: int) -> str:
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 PREFIX = "origins_"
-KINDS = {
-    "exact": "the class itself",
-    "near": "a class near it",
-    "mean": "the mean of several classes",
-    "random": "random (no class is near enough)",
-}
 
 
 def transfer_init_section(main: Setting | None, records: Records) -> Section:
@@ -307,7 +301,6 @@ def transfer_init_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):
         blocks += gain_table(of_scale, suffix(i))
-        blocks += map(Text, origin_sentences(of_scale))
     missing = to_fill("No classifier started from rows of pre-training.", PROBE)
     return Section("transfer-init", "Transfer Init", [Text(words), *(blocks or missing)])
 
@@ -352,7 +345,7 @@ def gain_table(records: Runs, suffix: str = "") -> list[Table]:
             group.setdefault(kind, []).append(gain)
     rows: list[list[Cell]] = []
     for method in ordered(method for method, _, _ in groups):
-        for task in tasks_of((task for own, task, _ in groups if own == method), records):
+        for task in by_importance((task for own, task, _ in groups if own == method), records):
             rows.append([Cell(f"{method_cell(method).text}, {task_title(records, task)}")])
             for fraction in sorted(f for m, t, f in groups if (m, t) == (method, task)):
                 group = groups[method, task, fraction]
@@ -385,14 +378,4 @@ def origins_of(records: Runs) -> dict[str, tuple[Run[OnTasks], list[LabelOrigin]
         for name in record.samples:
             if name.startswith(PREFIX) and (rows := record.rows(name, LabelOrigin)):
                 origins.setdefault(name.removeprefix(PREFIX), (record, rows))
-    return {task: origins[task] for task in tasks_of(origins, records)}
-
-
-def origin_sentences(records: Runs) -> Iterator[str]:
-    """A sentence for each task: how many labels are of each kind."""
-    for task, (record, rows) in origins_of(records).items():
-        kinds = Counter[str](row.kind for row in rows)
-        counts = ", ".join(f"{words} {kinds[kind]:,}" for kind, words in KINDS.items())
-        mean = quantity_of(row.similarity for row in rows)
-        similarity = f"; mean similarity {shown(mean.mean, 2)}" if mean else ""
-        yield f"Rows of {task_title([record], task)} start from: {counts}{similarity}."
+    return {task: origins[task] for task in by_importance(origins, records)}

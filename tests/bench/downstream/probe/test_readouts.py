@@ -19,10 +19,10 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.readouts import (
+    class_prompts,
     embed_classes,
     neighbour_hits,
     prompted_rows,
-    templates,
 )
 from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
@@ -128,7 +128,7 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     objective = BASELINES["clip"](build_encoder("hybrid_mini", 32), text).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
-    tokens = CaptionTokenizer(context)([template("dog") for template in templates(task)])
+    tokens = CaptionTokenizer(context)(class_prompts(task)[1])
     with torch.inference_mode():
         pixels, words = objective.unit_vectors(objective.image_encoder(image), tokens)
         scores = prompted_rows(encoder, str(run), task)(encoder.module(image))
@@ -151,8 +151,7 @@ def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs
             for values in (encoder.preprocess.mean, encoder.preprocess.std)
         )
         pixels = F.normalize(model.encode_image((image / 255 - mean) / std), dim=1)
-        prompts = [template("cat") for template in templates(task)]
-        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(prompts))
+        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(class_prompts(task)[0]))
         cat = F.normalize(F.normalize(words, dim=1).mean(0), dim=0)
         found = scores(encoder.module(image))[0, 0]
         torch.testing.assert_close(found, pixels[0] @ cat, rtol=1e-3, atol=1e-4)
