@@ -1,8 +1,4 @@
-"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with.
-
-The library downloads weights that are not on this machine. Without a network, that ends in an error
-of one line.
-"""
+"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with."""
 
 import logging
 import textwrap
@@ -71,17 +67,13 @@ def timm_encoder(
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {side} ({config['interpolation']})"
     )
-    preprocess = _preprocess(transform, side, words, mean=config["mean"], std=config["std"])
+    crop = partial(_transformed, transform)
+    preprocess = Preprocess(side, crop, words, tuple(config["mean"]), tuple(config["std"]))
     return Normalised(model, preprocess), preprocess
 
 
-def _preprocess(transform: Any, side: int, words: str, mean: Any, std: Any) -> Preprocess:
-    """By a library's `transform` of an RGB picture, which gives [3, H, W] uint8."""
-    crop = partial(_transformed, transform)
-    return Preprocess(side, crop, words, mean=tuple(mean), std=tuple(std))
-
-
 def _transformed(transform: Any, encoded: bytes) -> Tensor:
+    """[3, H, W] uint8 by a library's transform of an RGB picture."""
     return torch.as_tensor(transform(rgb_picture(encoded)))
 
 
@@ -120,7 +112,8 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     # The model's transform without the normalisation: to pixels in [0, 1].
     to_pixels = image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False)
     transform = Compose([to_pixels, _to_bytes])
-    preprocess = _preprocess(transform, side, words, mean=config.mean, std=config.std)
+    crop = partial(_transformed, transform)
+    preprocess = Preprocess(side, crop, words, tuple(config.mean), tuple(config.std))
     tower: Any = model.visual
     # The projection into the space shared with texts, where it is a part of its own.
     if isinstance(getattr(tower, "proj", None), nn.Parameter):

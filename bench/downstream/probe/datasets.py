@@ -154,9 +154,7 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def folders_or_tars(layout: Layout) -> list[Task]:
-    """A folder of images per class in a folder per split, or one tar or a folder of tars per
-    split.
-    """
+    """A split is a folder with one of images for each class, or a tar, or a folder of tars."""
     train = layout.splits[0]
     if train.is_file() or any(train.glob("*.tar")):
         splits = [tar_split(path) for path in layout.splits]
@@ -241,21 +239,17 @@ def name_on_page(kind: str, root: Path, names: Sequence[str]) -> str:
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:
-    """Class names with the synsets they mean.
-
-    A WordNet id (wnid) is a synset itself; the nouns of any other name are looked up in WordNet.
-    """
+    """Class names with the synsets they mean: a WordNet id is one itself."""
     known = set(nouns().offsets.tolist())
-
-    def synsets(name: str) -> tuple[int, ...]:
+    synsets: list[tuple[int, ...]] = []
+    for name in names:
         if WNID.fullmatch(name):
-            return (offset,) if (offset := int(name[1:])) in known else ()
-        if name.isdecimal():  # the number of a class, and not the noun "seven"
-            return ()
-        # In names of Places365 a variety follows the hyphen.
-        return synsets_of(name.replace("-", "/") if task == "places365" else name)
-
-    return LabelSet(task, tuple(names), tuple(map(synsets, names)))
+            synsets.append((int(name[1:]),) if int(name[1:]) in known else ())
+        elif name.isdecimal():  # the number of a class, and not the noun "seven"
+            synsets.append(())
+        else:  # in names of Places365 a variety follows the hyphen
+            synsets.append(synsets_of(name.replace("-", "/") if task == "places365" else name))
+    return LabelSet(task, tuple(names), tuple(synsets))
 
 
 def ragged(

@@ -2,9 +2,10 @@
 and without training, with little data (the form of Figures 5 and 7), and what Transfer Init adds.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.downstream.probe.result import (
@@ -26,7 +27,7 @@ from bench.downstream.probe.result import (
 )
 from catlip.method_style import is_ceiling, is_ours, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Figure, thinned
+from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
     MOST_LINES,
     Line,
@@ -164,7 +165,6 @@ def chance_of(records: Runs, task: str) -> float | None:
 
 # Little data
 
-MAX_TICKS = 6
 TRANSFER_MARKER = "*"
 ASIDE = 1.025  # each line is moved aside by this factor from the line before it
 # Kind -> the paper's figure, and what ours shows.
@@ -198,18 +198,23 @@ def fraction_figures(records: Runs, suffix: str = "") -> list[Figure]:
     """A figure for each task, a line for each method and start of its classifier; the records are
     of one kind, root and scale. Sanity ceilings are left out.
     """
-    kept: list[Run[OnTasks]] = []
-    for method in methods_of(records):
-        if not is_ceiling(method):
-            of_method = [record for record in records if record.method == method]
-            kept += alike(of_method, of_method).records
-    runs = [run for record in kept for run in runs_of(record) if run.top1 == run.top1]
+    kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
+    runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
     figures: list[Figure] = []
     for task in by_importance((run.task for run in runs), kept):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
             figures.append(_fraction_figure(kept, f"{len(figures) + 1}{suffix}", task, of_task))
     return figures
+
+
+def of_one_recipe(records: Runs) -> Runs:
+    """Of each method, the records of its most common recipe."""
+    kept: list[Run[OnTasks]] = []
+    for method in methods_of(records):
+        of_method = [record for record in records if record.method == method]
+        kept += alike(of_method, of_method).records
+    return kept
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
@@ -233,19 +238,15 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import NullLocator
 
-        images = {run.fraction: run.images for run in runs}
         fractions = sorted({x for line in lines for x, _ in line.points})
-        ticks = [fractions[i] for i in thinned(len(fractions), MAX_TICKS)]
         axes.set_xscale("log")
         axes.set_xlim(fractions[0] / 1.2, fractions[-1] * 1.2)
         axes.set_ylim(0, 1.08 * max(y for line in lines for _, y in line.marks) or 1.0)
-        axes.set_xticks(
-            ticks, [f"{brief_fraction(tick)}\n{_short(images[tick])}" for tick in ticks]
-        )
+        axes.set_xticks(fractions, map(brief_fraction, fractions))
         axes.xaxis.set_minor_locator(NullLocator())
         if chance is not None:
             axes.axhline(chance, color=MUTED, linestyle=":", linewidth=1.2)
-        axes.set_xlabel("fraction of the training data (%),\nbelow it the number of images")
+        axes.set_xlabel("fraction of the training data (%)")
         axes.set_ylabel(f"{title}, top-1 (%)")
         draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
@@ -281,11 +282,6 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     return lines
 
 
-def _short(images: int) -> str:
-    """A number of images in few letters: 865, 13k."""
-    return shown(images, 0) if images < 10_000 else f"{images / 1000:.0f}k"
-
-
 # Transfer Init
 
 WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
@@ -305,51 +301,35 @@ def transfer_init_section(main: Setting | None, records: Records) -> Section:
     return Section("transfer-init", "Transfer Init", [Text(words), *(blocks or missing)])
 
 
-@dataclass(frozen=True)
-class Gain:
-    """A pair of classifiers of one encoder, task, fraction (in %) of the data and seed.
-
-    `points` is the difference in top-1 accuracy, started from rows of pre-training - at random.
+def gains_of(records: Runs, kind: str) -> list[tuple[SweepRun, float]]:
+    """Each classifier that started from rows of pre-training, in the records of a kind, with its
+    gain over that of the same encoder, task, fraction and seed that started at random, in points.
     """
-
-    record: Run[OnTasks]
-    task: str
-    fraction: float
-    images: int
-    points: float
-
-
-def gains_of(records: Runs, kind: str) -> list[Gain]:
-    """Every pair in the records of a kind."""
     gains = []
-    of_kind = [record for record in records if record.kind == kind]
-    for method in methods_of(of_kind):
-        of_method = [record for record in of_kind if record.method == method]
-        for record in alike(of_method, of_method).records:
-            runs = {(r.task, r.fraction, r.seed, r.init): r for r in runs_of(record)}
-            for (task, fraction, seed, init), run in runs.items():
-                at_random = runs.get((task, fraction, seed, "random"))
-                if init == "transfer" and at_random:
-                    points = run.top1 - at_random.top1
-                    gains.append(Gain(record, task, fraction, images=run.images, points=points))
+    for record in of_one_recipe([record for record in records if record.kind == kind]):
+        runs = {(r.task, r.fraction, r.seed, r.init): r for r in runs_of(record)}
+        for (task, fraction, seed, init), run in runs.items():
+            at_random = runs.get((task, fraction, seed, "random"))
+            if init == "transfer" and at_random:
+                gains.append((run, run.top1 - at_random.top1))
     return gains
 
 
 def gain_table(records: Runs, suffix: str = "") -> list[Table]:
     """The mean gain by fraction of the training data, a group of rows for each method and task."""
     by_kind = {kind: gains for kind in WAYS if (gains := gains_of(records, kind))}
-    groups: dict[tuple[str, str, float], dict[str, list[Gain]]] = {}
+    groups: dict[tuple[str, str, float], dict[str, list[tuple[SweepRun, float]]]] = {}
     for kind, gains in by_kind.items():
-        for gain in gains:
-            group = groups.setdefault((gain.record.method, gain.task, gain.fraction), {})
-            group.setdefault(kind, []).append(gain)
+        for run, points in gains:
+            group = groups.setdefault((run.record.method, run.task, run.fraction), {})
+            group.setdefault(kind, []).append((run, points))
     rows: list[list[Cell]] = []
     for method in ordered(method for method, _, _ in groups):
         for task in by_importance((task for own, task, _ in groups if own == method), records):
             rows.append([Cell(f"{method_cell(method).text}, {task_title(records, task)}")])
             for fraction in sorted(f for m, t, f in groups if (m, t) == (method, task)):
                 group = groups[method, task, fraction]
-                images = next(iter(group.values()))[0].images
+                images = next(iter(group.values()))[0][0].images
                 row = [Cell(f"{brief_fraction(fraction)} %", f"{shown(images, 0)} images")]
                 row += [_gain_cell(group.get(kind, [])) for kind in by_kind]
                 rows.append(row)
@@ -364,10 +344,10 @@ def gain_table(records: Runs, suffix: str = "") -> list[Table]:
     return [Table(f"transfer_gain{suffix}", title, columns, rows, caption=caption)] if rows else []
 
 
-def _gain_cell(gains: Sequence[Gain]) -> Cell:
+def _gain_cell(gains: Sequence[tuple[SweepRun, float]]) -> Cell:
     """The mean over encoders; pairs of one encoder are not independent, so they are averaged."""
-    means = means_by((gain.record.seed, gain.points) for gain in gains).values()
-    records = list({gain.record.path: gain.record for gain in gains}.values())
+    means = means_by((run.record.seed, points) for run, points in gains).values()
+    records = list({run.record.path: run.record for run, _ in gains}.values())
     return quantity_cell(quantity_of(means), 2, link(records))
 
 
