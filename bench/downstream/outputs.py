@@ -30,21 +30,11 @@ MAX_NAME = 120  # characters of an encoder's name in a file name
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
 TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
 # Fields of a config that do not change the result.
-WITHOUT_EFFECT = frozenset(
-    {
-        "about",
-        "source",
-        "out",
-        "device",
-        "num_workers",
-        "quiet",
-        "compile",
-        "checkpoint_every",
-        "max_broken",
-        "dry_run",
-        "overfit",  # of older records
-        "recipe",  # whose fields are compared one by one
-    }
+WITHOUT_EFFECT = (
+    *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
+    *("max_broken", "dry_run"),
+    "overfit",  # of older records
+    "recipe",  # whose fields are compared one by one
 )
 
 
@@ -59,7 +49,7 @@ def filled_in(out: Path, data: str, encoder: str) -> Path:
 def encoder_name(spelling: str) -> str:
     """`starter-catlip-seed0` for runs/starter/pretrain/catlip-seed0."""
     parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
-    return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
+    return _slug("-".join(parts).removesuffix(".safetensors"))
 
 
 def data_name(spelling: str) -> str:
@@ -69,6 +59,10 @@ def data_name(spelling: str) -> str:
         kind, folder = "folder", spelling
     name = Path(folder).resolve().name if folder else ""
     return _slug(kind if name in ("", kind) else f"{kind}-{name}")
+
+
+def _slug(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
@@ -122,7 +116,3 @@ def scored(
                 shutil.rmtree(folder / name, ignore_errors=True)
         barrier()
     return score
-
-
-def _slug(words: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"

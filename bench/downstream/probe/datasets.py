@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,15 @@ class Split:
 
     def drawn(self, number: int, seed: int, epoch: int) -> int:
         return 0  # which of its captions an image has: there is none to choose
+
+    def ragged_labels(
+        self, captions: Sequence[tuple[Any, int, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The labels of images, (shard, number, caption), as `RaggedLabels` holds them."""
+        labels = self.labels[[number for _, number, _ in captions]]
+        if labels.dtype != bool:
+            return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
+        return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         keys = [self.keys[number] for number in numbers]
@@ -250,15 +260,6 @@ def name_labels(task: str, names: Sequence[str]) -> LabelSet:
         else:  # in names of Places365 a variety follows the hyphen
             synsets.append(synsets_of(name.replace("-", "/") if task == "places365" else name))
     return LabelSet(task, tuple(names), tuple(synsets))
-
-
-def ragged(
-    labels: NDArray[np.int64] | NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of a `Split` as `catlip.data.loader.RaggedLabels` holds them."""
-    if labels.dtype != bool:
-        return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
-    return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
 
 # Functions of the module instead of closures: only these can be sent to spawned worker processes.

@@ -1,6 +1,4 @@
-"""Trains and tests one classifier: on a frozen encoder, with the encoder, or on features that were
-computed once; from a random start or from rows of the pre-trained classifier.
-"""
+"""Trains and tests one classifier: on a frozen encoder, with the encoder, or on cached features."""
 
 import itertools
 import re
@@ -8,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -24,14 +20,13 @@ from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
 from bench.downstream.probe.config import TransferOptions
-from bench.downstream.probe.datasets import Split, Task, ragged
+from bench.downstream.probe.datasets import Split, Task
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
-from catlip.data.shards import Shard
 from catlip.encoder import linear_as_release
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
@@ -57,9 +52,7 @@ RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is (`correct` as in `result.Classifier`) and how its training went.
-    `broken` are the images that were left out.
-    """
+    """How good a classifier is, how its training went, and the images that were left out."""
 
     top1: float
     top5: float
@@ -118,8 +111,7 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
 class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
-    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy. A
-    frozen encoder stays in evaluation mode.
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
     """
 
     needs = frozenset({"labels"})
@@ -167,9 +159,8 @@ class Classification(Objective):
         logits = self.head(features)
         if self.multi_label:
             return sparse_binary_cross_entropy(logits, batch.labels)
-        return F.cross_entropy(
-            logits.float(), batch.labels.values, label_smoothing=self.label_smoothing
-        )
+        labels, smoothing = batch.labels.values, self.label_smoothing
+        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
     def lr_scale(self, name: str) -> float:
         """At layer decay r: 1 for the head, r for the last norm and the last block, r^depth for the
@@ -195,7 +186,7 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         accumulation=recipe.accumulation(place.world_size),
         rank=place.rank,
         world_size=place.world_size,
-        labels=partial(_labels_of, split),
+        labels=split.ragged_labels,
         max_broken=options.max_broken,
     )
     trainer = Trainer(
@@ -222,25 +213,14 @@ def train_weights(training: Training, classification: Objective, split: Split) -
     return {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"]}
 
 
-def _labels_of(
-    split: Split, captions: Sequence[tuple[Shard, int, int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return ragged(split.labels[[number for _, number, _ in captions]])
-
-
 @torch.inference_mode()
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, training: Training
 ) -> dict[str, Any]:
     """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
-    features = extract_part(
-        classification.image_encoder,
-        preprocess,
-        test,
-        reading=training.options,
-        place=training.place,
-    )
+    encoder, options, place = classification.image_encoder, training.options, training.place
+    features = extract_part(encoder, preprocess, test, reading=options, place=place)
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
     broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
     mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
@@ -251,11 +231,10 @@ def evaluate(
 
 def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
     """The recipe; for an encoder that takes images of one size only, without the other sizes."""
+    side = recipe.resolution
     if encoder.any_size:
         return recipe
-    return replace(
-        recipe, min_resolution=recipe.resolution, max_resolution=recipe.resolution, num_scales=1
-    )
+    return replace(recipe, min_resolution=side, max_resolution=side, num_scales=1)
 
 
 def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe) -> Score:
@@ -309,7 +288,7 @@ def fit_linear(
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:
-    """Endless batches of the numbers below `count`; each epoch has another order."""
+    """Endless batches of numbers below `count`, in another order each epoch."""
     draw = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=draw).to(device).split(batch)

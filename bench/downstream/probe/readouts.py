@@ -1,9 +1,8 @@
 """What an encoder knows before anything is trained on its features: k nearest neighbours, and
-zero-shot classification.
+zero-shot classification by prompts.
 
-CLIP classifies zero-shot by comparing an image with prompts that name the classes. CatLIP has no
-text tower, but its classifier has a row for each noun of its vocabulary. The rows that Transfer
-Init would copy are used as a classifier without training; a label without a row is never predicted.
+CatLIP has no text tower, but its classifier has a row for each noun of its vocabulary. The rows
+that Transfer Init would copy are used as a classifier; a label without a row is never predicted.
 """
 
 from collections.abc import Callable
@@ -67,8 +66,8 @@ def read_out(config: Readouts) -> None:
                 result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
             tasks[task.name] = result
-            is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             way: Way = "classifier rows" if has_classifier(encoder) else "prompts"
+            is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
                 Readout(
                     broken=broken.counts(),

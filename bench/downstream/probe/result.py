@@ -75,45 +75,6 @@ class TaskResult:
         check_fractions(**{name: value for name, value in values if name[-4:-1] == "top"})
 
 
-# The longest first: the name zero_shot_top1 also ends with top1.
-_OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnTasks(Transferred):
-    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
-    `<task>_<field>`.
-    """
-
-    tasks: dict[str, TaskResult] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        tasks: dict[str, dict[str, Any]] = {}
-        for key, value in metrics.items():
-            name = next((name for name in _OF_TASK if key.endswith(f"_{name}")), "")
-            task = key.removesuffix(f"_{name}")
-            if name and task:
-                tasks.setdefault(task, {})[name] = value
-        return super().read({**metrics, "tasks": tasks})
-
-    def metrics(self) -> dict[str, Any]:
-        flat = super().metrics()
-        for task, numbers in flat.pop("tasks", {}).items():
-            flat |= {f"{task}_{name}": value for name, value in numbers.items()}
-        return flat
-
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        names = ("num_classes", "num_test") if task else ()
-        return {f"{task}_{name}": getattr(self.tasks.get(task), name, None) for name in names}
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {task: result.top1 for task, result in self.tasks.items()}
-
-    def is_published(self, name: str) -> bool:
-        return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
-
-
 def packed(bits: NDArray[np.bool_]) -> str:
     """[n] bool as base64 of `np.packbits`."""
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
@@ -165,20 +126,57 @@ class LabelOrigin:
     test_images: list[int] = field(default_factory=list)
 
 
+# The longest first: the name zero_shot_top1 also ends with top1.
+_OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
+
+
 @dataclass(frozen=True, kw_only=True)
+class OnTasks(Transferred):
+    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
+    `<task>_<field>`.
+    """
+
+    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
+
+    tasks: dict[str, TaskResult] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        tasks: dict[str, dict[str, Any]] = {}
+        for key, value in metrics.items():
+            name = next((name for name in _OF_TASK if key.endswith(f"_{name}")), "")
+            task = key.removesuffix(f"_{name}")
+            if name and task:
+                tasks.setdefault(task, {})[name] = value
+        return super().read({**metrics, "tasks": tasks})
+
+    def metrics(self) -> dict[str, Any]:
+        flat = super().metrics()
+        for task, numbers in flat.pop("tasks", {}).items():
+            flat |= {f"{task}_{name}": value for name, value in numbers.items()}
+        return flat
+
+    def sizes(self, task: str = "") -> dict[str, int | None]:
+        names = ("num_classes", "num_test") if task else ()
+        return {f"{task}_{name}": getattr(self.tasks.get(task), name, None) for name in names}
+
+    def accuracies(self) -> dict[str, float | None]:
+        return {task: result.top1 for task, result in self.tasks.items()}
+
+    def is_published(self, name: str) -> bool:
+        return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
+
+
 class LinearProbe(OnTasks):
     """Linear classifiers on a frozen encoder."""
 
     kind = "linear_probe"
-    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Finetune(OnTasks):
     """Linear classifiers that were trained together with their encoder."""
 
     kind = "finetune"
-    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +184,6 @@ class Readout(OnTasks):
     """Accuracies of classes that were read out of features without training."""
 
     kind = "readout"
-    rows: ClassVar[dict[str, type]] = {"origins_": LabelOrigin}
 
     zero_shot: Way | None = None
 
@@ -325,13 +322,7 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
         result = record.measured.tasks.get(row.task)
         used = row.num_train / result.num_train if result and result.num_train else row.fraction
         run = SweepRun(
-            record,
-            row.task,
-            fraction=100 * used,
-            images=row.num_train,
-            init=row.init,
-            seed=row.seed,
-            top1=100 * row.top1,
+            record, row.task, 100 * used, row.num_train, row.init, row.seed, 100 * row.top1
         )
         runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
     return list(runs.values())

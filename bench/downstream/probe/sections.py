@@ -65,27 +65,26 @@ def worth_section(main: Setting | None, records: Records, figures: Iterable[Bloc
         "(fine-tuning, FT), and without training anything (zero-shot, nearest neighbours). The "
         "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
     )
-    trained: list[Block] = []
+    blocks: list[Block] = [Text(words), *figures]
     for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):
-        trained += worth_table(of_scale, suffix(i))
+        blocks += worth_table(of_scale, suffix(i))
     if not records.of(LinearProbe):
-        trained += to_fill("No linear probe has been recorded.", PROBE)
+        blocks += to_fill("No linear probe has been recorded.", PROBE)
     if not records.of(Finetune):
-        trained += to_fill("Nothing was fine-tuned.", FINETUNE)
-    untrained: list[Block] = []
+        blocks += to_fill("Nothing was fine-tuned.", FINETUNE)
     for i, readouts in enumerate(by_scale(records, main, Readout)):
-        untrained += readout_table(readouts, suffix(i))
-    if not untrained:
-        untrained = to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
-    return Section("worth", "Probes and fine-tuning", [Text(words), *figures, *trained, *untrained])
+        blocks += readout_table(readouts, suffix(i))
+    if not records.of(Readout):
+        blocks += to_fill("No zero-shot or nearest-neighbour accuracy was recorded.", READOUT)
+    return Section("worth", "Probes and fine-tuning", blocks)
 
 
 def worth_table(records: Runs, suffix: str = "") -> list[Table]:
     """Linear-probe and fine-tuned accuracy of one root and scale, with all training data."""
     probes = [record for record in records if record.kind == LinearProbe.kind]
     tuned = [record for record in records if record.kind == Finetune.kind]
-    columns = {"LP": (probes, "top1")} if probes else {}
-    columns |= {"FT": (tuned, "top1")} if tuned else {}
+    ways = {"LP": probes, "FT": tuned}
+    columns = {way: (of_way, "top1") for way, of_way in ways.items() if of_way}
     caption = (
         "Top-1 with a linear probe (LP) and fine-tuned (FT). Mean ± sample standard deviation over "
         "n seeds of pre-training; all training data, classifiers that start at random. Every "
