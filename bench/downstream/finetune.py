@@ -14,8 +14,7 @@ from catlip.recipes.transfer import FINETUNES
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Sweep):
-    """Train an encoder and a linear classifier on it; run the same command again to go on where it
-    stopped.
+    """Train an encoder and a linear classifier on it; the same command goes on where it stopped.
 
     python -m bench.downstream.finetune --encoder runs/starter/pretrain/catlip-seed0 \\
         --data starter:data/starter

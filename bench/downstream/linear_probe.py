@@ -1,10 +1,8 @@
 """Linear probe: how well do a frozen encoder's features separate classes that it was never trained
 on?  (Section 4, Table 7a)
 
-As in the paper, the classifier is trained on augmented images that pass through the frozen encoder.
-With `--cached-features` the features are computed once, without augmentation, and standardised by
-the mean and standard deviation of the training features; the classifier is trained on these. This
-takes seconds instead of hours, but does not give the same number.
+As in the paper, the classifier is trained on augmented images that pass through the frozen encoder;
+on cached features it takes seconds instead of hours, but does not give the same number.
 """
 
 from dataclasses import dataclass
@@ -37,9 +35,8 @@ class LinearProbe(Sweep):
 
     out: Path = Path("runs/bench/linear_probe") / BY_NAME
     cached_features: bool = False
-    """Compute features once, without augmentation, at the encoder's own resolution, and train on
-    them.
-    """
+    """Compute features once, without augmentation, at the encoder's own resolution, standardise
+    them, and train on them."""
 
 
 def main(config: LinearProbe) -> None:

@@ -26,7 +26,6 @@ DataSpelling = Annotated[
     ),
 ]
 BY_NAME = "{encoder}-{data}.json"
-MAX_NAME = 120  # characters of an encoder's name in a file name
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
 TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
 # Fields of a config that do not change the result.
@@ -42,8 +41,8 @@ def filled_in(out: Path, data: str, encoder: str) -> Path:
     """`out` with the names of the encoder and of the data set."""
     if tyro.MISSING in (data, encoder):  # as in the default of a recipe
         return out
-    name = encoder_name(encoder)[:MAX_NAME]
-    return Path(str(out).replace("{encoder}", name).replace("{data}", data_name(data)))
+    named = str(out).replace("{encoder}", encoder_name(encoder))
+    return Path(named.replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:
@@ -66,9 +65,7 @@ def _slug(words: str) -> str:
 
 
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record of this run is at `path` already: with this config and these weights.
-    A record of another run is refused.
-    """
+    """Whether the record at `path` is there; that of another config or other weights is refused."""
     from catlip.training.folder import changes
 
     if not path.is_file():

@@ -1,9 +1,6 @@
 """An encoder's last feature map, for segmentation and detection: one vector for each position,
-without the class token.
-
-Dense transfer changes the encoder in three ways, none of which adds weights: half the stride
-(Section 5.2 segments at 8 pixels), attention within windows (Li et al. 2022, ViTDet), and blocks
-that are skipped at random.
+without the class token. It may have half the stride (Section 5.2 segments at 8 pixels), attention
+within windows (Li et al. 2022, ViTDet), and blocks that are skipped at random; none adds weights.
 """
 
 import torch
@@ -136,9 +133,7 @@ def _set_stride(vit: VisionTransformer, wanted: int) -> int:
 
 
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
-    """Apply a block to each window of `side` x `side` tokens of a map [B, H W, D], which is padded
-    with zeros to whole windows.
-    """
+    """Apply a block to each window of a map [B, H W, D], padded with zeros to whole windows."""
     batch, _, channels = tokens.shape
     padding = (0, 0, 0, -width % side, 0, -height % side)
     grid = F.pad(tokens.view(batch, height, width, channels), padding)

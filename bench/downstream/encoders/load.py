@@ -25,7 +25,6 @@ ADDRESS = (
     "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
     "pretrained_models/"
 )
-MAX_SIDE = 100_000  # pixels of an image
 OTHER_SIZE = 32  # pixels added to an encoder's own size, to try whether it takes other sizes
 RELEASED = {  # this project's name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
@@ -40,9 +39,7 @@ class LoadedEncoder:
 
     module: nn.Module  # [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]
     preprocess: Preprocess
-    # What pre-trained it: catlip, clip, ..., random; for one from elsewhere its spelling, without
-    # folders.
-    method: str
+    method: str  # catlip, clip, ..., random; for one from elsewhere its spelling, without folders
     pretrain_seed: int | None
     any_size: bool = True  # whether it takes images of other sizes than that of its preprocessing
     checkpoint: Checkpoint | None = None  # of this project or of the release
@@ -138,10 +135,8 @@ def _released(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
         try:
             torch.hub.download_url_to_file(ADDRESS + published, str(path))
         except OSError as error:  # a URLError is one
-            raise InputError(
-                f"cannot download {ADDRESS + published}: {error}; give a local file as "
-                f"released:{name}:FILE"
-            ) from error
+            hint = f"give a local file as released:{name}:FILE"
+            raise InputError(f"cannot download {ADDRESS + published}: {error}; {hint}") from error
     checkpoint = read_checkpoint(path)
     if checkpoint.encoder_name != architecture:
         raise InputError(f"{path} holds {checkpoint.encoder_name}, and not {architecture}")
@@ -165,10 +160,7 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
     module, preprocess = encoder
     side = preprocess.resolution
     if not _takes(module, side):
-        raise InputError(
-            f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size "
-            "that it is for"
-        )
+        raise InputError(f"{method} takes no images of {side} pixels")
     any_size = _takes(module, side + OTHER_SIZE)
     return LoadedEncoder(module, preprocess, method, pretrain_seed=seed, any_size=any_size)
 
@@ -185,9 +177,7 @@ def _takes(module: nn.Module, side: int) -> bool:
 def _openclip(name: str, seed: int, resolution: int) -> LoadedEncoder:
     model, _, tag = name.partition("/")
     if not tag:
-        raise InputError(
-            f"openclip:{name} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
-        )
+        raise InputError(f"openclip:{name} needs its weights, as in openclip:ViT-B-16/openai")
     tower = openclip_encoder(model, tag, resolution)
     return LoadedEncoder(*tower, f"openclip:{name}", None, any_size=False)
 
@@ -203,7 +193,7 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
         tower = openclip_encoder(model, "", resolution)
         return LoadedEncoder(*tower, f"random:{spelling}", seed, any_size=False)
     name, _, pixels = spelling.partition("@")
-    if not pixels.isdecimal() or not 0 < int(pixels) < MAX_SIDE:
+    if not pixels.isdecimal() or not int(pixels):
         raise InputError(f"random:{spelling} needs its size in pixels, as in random:hybrid_mini@48")
     side = resolution or int(pixels)
     module = build_encoder(name, int(pixels))
@@ -222,9 +212,7 @@ SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
 
 def _check_patches(name: str, resolution: int) -> None:
     if resolution % (patch := ENCODERS[name].patch):
-        raise InputError(
-            f"resolution {resolution} is not a multiple of {name}'s patch, {patch} pixels"
-        )
+        raise InputError(f"{resolution} pixels are not a multiple of {name}'s patch, {patch}")
 
 
 def _stem(file: str) -> str:

@@ -10,7 +10,6 @@ import tyro
 
 from bench.downstream.outputs import DataSpelling, filled_in
 from bench.downstream.probe.result import Init
-from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
@@ -22,23 +21,15 @@ class TransferOptions:
     """Options of Transfer Init that the paper leaves open."""
 
     vocabulary: Path | None = None
-    """Vocabulary of the encoder's own classifier; by default the one that the record of its run
-    names.
-    """
+    """Vocabulary of the encoder's own classifier; by default that of its run's record."""
     alpha: PositiveFraction = ALPHA
-    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 for exact
-    matches only.
-    """
+    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label."""
     ties: Ties = "frequent"
     """Among classes equally near: frequent takes the most frequent one, mean the mean of all."""
     bias: Bias = "zero"
-    """Bias of the new classifier: zero, copy (those of the copied rows) or fresh (as in a fresh
-    nn.Linear).
-    """
+    """Bias of the new classifier: zero, copy (of the copied rows) or fresh (as torch's)."""
     scale: Scale = "as_is"
-    """Scale of the copied rows: as_is, fresh (the standard deviation of a fresh nn.Linear) or unit
-    (a mean norm of 1).
-    """
+    """Scale of the copied rows: as_is, fresh (the deviation of torch's) or unit (mean norm 1)."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +64,18 @@ class Sweep(OnTasks):
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     fraction: tuple[PositiveFraction, ...] = (1.0,)
-    """Fractions of the training images of each class, in (0, 1], at least one image each. The
-    images of a smaller fraction are among those of a larger one. If several fractions give the same
-    images, only the largest is trained on.
-    """
+    """Fractions of the training images of each class, at least one image each; a smaller one is
+    part of a larger one. If several give the same images, only the largest is trained on."""
     init: tuple[Init, ...] = ("random",)
-    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
-    pre-trained by CatLIP).
-    """
+    """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
     seeds: Count = 1
-    """Classifiers per fraction and initialisation; each seed chooses other images where the
-    fraction is below 1.
-    """
+    """Classifiers per fraction and start; each seed chooses other images of a fraction."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
     checkpoint_every: Count = 200
     """Optimizer steps between checkpoints of a run."""
     dry_run: bool = False
-    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
-    no data.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.fraction or not self.init:
-            raise InputError("--fraction and --init: give one value or more")
+    """Print the resolved recipe, and what differs from the release, and stop."""
 
     @property
     def on_cached_features(self) -> bool:

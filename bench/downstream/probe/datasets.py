@@ -34,6 +34,7 @@ from catlip.data.layout import FASHION_MNIST, KINDS, STARTER_KINDS, Layout, find
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter.probe_tasks import load_task
+from catlip.table import listed
 from catlip.vocabulary.label_sets import (
     LabelSet,
     imagenet_synsets,
@@ -157,10 +158,8 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             values = np.frombuffer(file.read(), np.uint8, offset=4 * (2 + len(shape)))
         return values.reshape(-1, *shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); `apt-get install dataset-fashion-mnist` (Debian, "
-            "Ubuntu) gets Fashion-MNIST"
-        ) from None
+        hint = "`apt-get install dataset-fashion-mnist` (Debian, Ubuntu) gets it"
+        raise InputError(f"{path} cannot be read ({error}); {hint}") from None
 
 
 def folders_or_tars(layout: Layout) -> list[Task]:
@@ -173,9 +172,7 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     else:
         (names, train_split), (other_names, test_split) = map(folder_split, layout.splits)
         if odd := sorted(set(names) ^ set(other_names)):
-            raise InputError(
-                f"{layout.root}: {len(odd)} classes are in only one of its splits, such as {odd[0]}"
-            )
+            raise InputError(f"{layout.root}: classes of only one split: {listed(odd)}")
         splits = [train_split, test_split]
     name = name_on_page(layout.kind, layout.root, names)
     return [Task(name, name_labels(layout.kind, names), *splits)]
@@ -205,10 +202,8 @@ def tar_split(path: Path) -> Split:
 def _class_number(shard: Shard, number: int) -> int:
     text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
     if not text.isdecimal() or len(text) > MAX_DIGITS:
-        raise InputError(
-            f"{shard.path}: {shard.keys[number]}.cls should hold the number of a class, not "
-            f"{text[:40]!r}"
-        )
+        name = f"{shard.path}: {shard.keys[number]}.cls"
+        raise InputError(f"{name} should hold the number of a class, not {text[:40]!r}")
     return int(text)
 
 

@@ -83,9 +83,7 @@ def extract(
 
 
 class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> preprocessed images [b, 3, H, W] uint8 (empty if all are broken), the broken
-    images, and the numbers of the others.
-    """
+    """Batch number -> images [b, 3, H, W] uint8, the broken ones, and the numbers of the others."""
 
     def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
         self.split, self.preprocess = split, preprocess

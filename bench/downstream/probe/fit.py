@@ -80,9 +80,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train a classifier. Checkpoints, the log and at the end the weights and the score go
-    into `folder`; a checkpoint made under another `identity` is refused.
-    """
+    """How to train a classifier, and the folder of its checkpoints, log, weights and score."""
 
     folder: Path
     recipe: TransferRecipe
@@ -93,9 +91,7 @@ class Training:
 
 
 def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
-    """Train from the last checkpoint in the training's folder, if there is one, and test the
-    averaged weights. The score of a finished training is read.
-    """
+    """Train from the last checkpoint, if there is one, and test the averaged weights."""
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
     def train_and_test() -> dict[str, Any]:
@@ -140,10 +136,7 @@ class Classification(Objective):
         self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
         series = {block.string[: block.start()] for block in blocks.values()}
         if recipe.layer_decay != 1 and len(series) != 1:
-            raise InputError(
-                "--layer-decay needs an encoder with one series of numbered blocks; for this "
-                "encoder, set it to 1"
-            )
+            raise InputError("--layer-decay needs an encoder with one series of numbered blocks")
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
@@ -312,15 +305,11 @@ def transfer_head(
     encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
 ) -> tuple[nn.Linear, Sequence[Origin]]:
     """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
-    nouns (random ones for labels without a class), and the origin of each row. The record beside
-    the encoder's folder names the vocabulary.
+    nouns (random ones for labels without a class), and the origin of each row.
     """
     checkpoint = encoder.checkpoint
     if checkpoint is None or not has_classifier(encoder):
-        raise InputError(
-            f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
-            "by catlip"
-        )
+        raise InputError(f"{spelling} has no classifier over a vocabulary, as catlip trains one")
     head = transfer_rows(
         checkpoint.classifier["weight"],
         checkpoint.classifier["bias"],
@@ -333,19 +322,14 @@ def transfer_head(
         seed=seed,
     )
     if not any(origin.matched for origin in head.origins):
-        raise InputError(
-            f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
-            "transfer"
-        )
+        raise InputError(f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}")
     linear = nn.Linear(head.weight.shape[1], len(head.bias))
     linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
     return linear, head.origins
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether the encoder has the classifier over a vocabulary of its pre-training. SuperClass's
-    does not count: it is over subwords.
-    """
+    """Whether it has a classifier over a vocabulary of nouns (SuperClass's is over subwords)."""
     checkpoint = encoder.checkpoint
     if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
         return False
@@ -363,10 +347,7 @@ def _vocabulary(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Voc
         if record.is_file():
             path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
         if path is None or not path.is_file():
-            raise InputError(
-                f"the vocabulary that {spelling} was trained on is not known; give it by "
-                "--vocabulary"
-            )
+            raise InputError(f"the vocabulary of {spelling} is not known; give it by --vocabulary")
     if path.suffix == ".pkl":
         return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
     check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")

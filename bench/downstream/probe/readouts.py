@@ -86,9 +86,7 @@ def read_out(config: Readouts) -> None:
 def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote, each
-    with weight exp(cosine / 0.07).
-    """
+    """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote."""
     known = F.normalize(train.values, dim=1)
     counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
     batches = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
@@ -114,8 +112,8 @@ def zero_shot(
     except InputError as error:
         record.notes.append(f"{task.name} was not classified zero-shot: {error}")
         return None
-    head.to(encoder.device)
     never = [number for number, origin in enumerate(origins) if not origin.matched]
+    head.to(encoder.device)
     record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
 
     @torch.inference_mode()
@@ -129,7 +127,7 @@ def zero_shot(
 
 def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores | None:
     """The cosines of an encoder's features with the prompts of each class, by the text tower of an
-    OpenCLIP model or of a run of this project; None for an encoder without one.
+    OpenCLIP model or of a run; None for an encoder without one.
     """
     project: Callable[[Tensor], Tensor]
     checkpoint, device = encoder.checkpoint, encoder.device
@@ -190,8 +188,8 @@ def embed_classes(
 
 
 def class_prompts(task: Task) -> list[list[str]]:
-    """The prompts of each class: CLIP's 80 templates for ImageNet, three for any other task, with
-    OpenCLIP's names of ImageNet's classes, and the first noun of any other synset.
+    """The prompts of each class: CLIP's 80 templates and OpenCLIP's names of classes for ImageNet,
+    three templates for any other task.
     """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 

@@ -1,6 +1,4 @@
-"""The records of an encoder on other tasks: linear probes, fine-tuning, readouts without training;
-and how the page reads and names what they hold.
-"""
+"""The records of an encoder on other tasks, and how the page reads and names what they hold."""
 
 import base64
 import dataclasses
@@ -300,9 +298,7 @@ def method_cell(method: str) -> Cell:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A classifier with its record. `fraction`, in %, is what was used: more than was asked for if
-    every class keeps at least one image.
-    """
+    """A classifier with its record. `fraction`, in %, is what was used, with one image a class."""
 
     record: Run[OnTasks]
     task: str
@@ -328,9 +324,8 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     return list(runs.values())
 
 
-# Two methods compared over seeds of pre-training and test images. d[s, i] is the difference in
-# correctness for seed s and test image i. Seeds and images are crossed random effects: the variance
-# of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
+# Two methods compared over seeds of pre-training and test images, as crossed random effects: the
+# variance of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
 # Satterthwaite's degrees of freedom.
 
 

@@ -16,7 +16,6 @@ from bench.downstream.probe.result import (
     Readout,
     SweepRun,
     accuracy_cell,
-    agreed,
     by_importance,
     method_cell,
     methods_of,
@@ -53,6 +52,7 @@ PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
 FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 
+WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -81,19 +81,18 @@ def worth_section(main: Setting | None, records: Records, figures: Iterable[Bloc
 
 def worth_table(records: Runs, suffix: str = "") -> list[Table]:
     """Linear-probe and fine-tuned accuracy of one root and scale, with all training data."""
-    probes = [record for record in records if record.kind == LinearProbe.kind]
-    tuned = [record for record in records if record.kind == Finetune.kind]
-    ways = {"LP": probes, "FT": tuned}
-    columns = {way: (of_way, "top1") for way, of_way in ways.items() if of_way}
+    columns = {
+        way: (of_way, "top1")
+        for way, kind in (("LP", LinearProbe.kind), ("FT", Finetune.kind))
+        if (of_way := [record for record in records if record.kind == kind])
+    }
     caption = (
         "Top-1 with a linear probe (LP) and fine-tuned (FT). Mean ± sample standard deviation over "
         "n seeds of pre-training; all training data, classifiers that start at random. Every "
         "encoder sees images of its own size, which its record names."
     )
-    if any(record.setup.cached_features for record in probes):
-        caption += (
-            " Probes on cached features see no augmented image, which the paper's (Table 7(a)) do."
-        )
+    if any(record.setup.cached_features for record in records):
+        caption += " Cached features are of images that, unlike the paper's, are not augmented."
     title = f"Table 1's form at {records[0].scale} scale"
     return accuracy_table(f"worth{suffix}", title, columns, caption)
 
@@ -104,12 +103,11 @@ def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
         "zero-shot": (readouts, "zero_shot_top1"),
         "nearest neighbours": (readouts, "knn_top1"),
     }
-    voters = agreed(record.setup.neighbours for record in readouts)
     caption = (
-        f"Top-1. Nearest neighbours: the {f'{shown(voters, 0)} ' if voters else ''}training images "
-        "with the most similar features vote. Zero-shot: no image of the task is used. CLIP's text "
-        "tower reads prompts with the class names; CatLIP takes those rows of its pre-training "
-        "classifier that Transfer Init would start from, and never chooses a label without one."
+        "Top-1. Nearest neighbours: the training images with the most similar features vote. "
+        "Zero-shot: no image of the task is used. CLIP's text tower reads prompts with the class "
+        "names; CatLIP takes those rows of its pre-training classifier that Transfer Init would "
+        "start from, and never chooses a label without one."
     )
     title = f"Accuracy without training a classifier, {readouts[0].scale} scale"
     return accuracy_table(f"readouts{suffix}", title, columns, caption)
@@ -175,20 +173,17 @@ FORMS = {
 
 def few_labels_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "How much of a task's training data does an encoder save? Each point trains on a fraction "
-        "of it, with the encoder frozen (linear probe) or trained too (fine-tuning), and is tested "
-        "on all test images. A classifier starts at random or from the rows that CatLIP's "
-        "pre-training learnt for the same nouns (Transfer Init), which CLIP does not have."
+        "Each point trains on a fraction of a task's training data, with the encoder frozen or "
+        "trained too, and is tested on all test images. A classifier starts at random or from the "
+        "rows of the same nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
     )
     blocks: list[Block] = [Text(words)]
-    ways: tuple[tuple[type[OnTasks], str, str], ...] = (
-        (LinearProbe, "No probe with less than all data was recorded.", PROBE),
-        (Finetune, "Nothing was fine-tuned with less than all data.", FINETUNE),
-    )
-    for kind, missing, command in ways:
+    kinds: dict[type[OnTasks], str] = {LinearProbe: PROBE, Finetune: FINETUNE}
+    for kind, command in kinds.items():
         figures: list[Figure] = []
         for i, of_scale in enumerate(by_scale(records, main, kind)):
             figures += fraction_figures(of_scale, suffix(i))
+        missing = f"No {WAYS[kind.kind].lower()} with less than all data was recorded."
         blocks += side_by_side(figures) or to_fill(missing, command)
     return Section("few-labels", "Little data", blocks)
 
@@ -283,15 +278,14 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
 
 # Transfer Init
 
-WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 PREFIX = "origins_"
 
 
 def transfer_init_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Each label of a new task is looked up among the nouns of pre-training, and its classifier "
-        "row starts from the row of the noun that is found. If this helps, it should be where few "
-        "images show what a class looks like. The two runs of a pair differ only in the start."
+        "The classifier row of each label starts from that of the nearest noun of pre-training. If "
+        "this helps, it should be where few images show what a class looks like. The two runs of a "
+        "pair differ only in the start."
     )
     blocks: list[Block] = []
     for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):

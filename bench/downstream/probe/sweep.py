@@ -78,11 +78,8 @@ def run_sweep(config: Sweep) -> None:
                     accuracies = f"top-1 {score.top1:.3f}  top-5 {score.top5:.3f}"
                     print(f"{encoder.method:8} {what:40} {accuracies}", flush=True)
             broken.note(record)
-            whole = [
-                row
-                for row in rows
-                if (row.task, row.fraction, row.init) == (task.name, 1, "random")
-            ]
+            key = (task.name, 1, "random")
+            whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
             tasks[task.name] = TaskResult(
                 num_classes=task.num_classes,
                 num_train=len(task.train),
@@ -113,9 +110,7 @@ def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
     for seed in range(config.seed, config.seed + config.seeds):
         heads = _heads(config, encoder, task, seed=seed, record=record)
-        parts = {
-            fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
-        }
+        parts = {part: task.train.subset(part, seed) for part in sorted(config.fraction)}
         # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
         for fraction in sorted(distinct.values()):
@@ -127,9 +122,7 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
 def _heads(
     config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
 ) -> dict[Init, nn.Linear]:
-    """The initial head for each of `--init`; if nothing can be transferred, the random one, or an
-    error if only transfer was asked for.
-    """
+    """The initial head for each of `--init`, without transfer if nothing can be transferred."""
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
@@ -140,14 +133,15 @@ def _heads(
             heads[init], origins = transfer_head(
                 encoder, config.encoder, task.labels, options=config.transfer, seed=seed
             )
-            record.samples[f"origins_{task.name}"] = [
-                origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
-                for label, origin in enumerate(origins)
-            ]
         except InputError as error:
             if len(config.init) == 1:
                 raise
             record.notes.append(f"{task.name}, seed {seed}: random heads only: {error}")
+        else:
+            record.samples[f"origins_{task.name}"] = [
+                origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
+                for label, origin in enumerate(origins)
+            ]
     return heads
 
 
@@ -157,9 +151,7 @@ def _fit_by(
     """The function that trains and scores one classifier."""
     if config.on_cached_features:
         if place.world_size > 1:
-            raise InputError(
-                "--cached-features takes one process; without it, torchrun uses all devices"
-            )
+            raise InputError("--cached-features takes one process")
         record.notes.append(CACHED_NOTE)
         features = Extractor(encoder.module, encoder.preprocess, config)
         return lambda one: fit_on_features(one, features, config.recipe)
