@@ -147,13 +147,8 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(
     monkeypatch.setattr(load, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
-    content = released.read_bytes()
     released.unlink()
     assert torch.equal(features(first, picture), features(open_encoder("released:tiny"), picture))
-    half = content[: len(content) // 2]
-    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(half)
-    with pytest.raises(InputError, match=r"catlip_vit_tiny\.pt"):
-        open_encoder("released:tiny")
     monkeypatch.setattr(load, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
     with pytest.raises(InputError, match="released:vit_b16:FILE"):
         open_encoder("released:vit_b16")
@@ -208,9 +203,7 @@ def test_an_image_tower_of_openclip_computes_what_it_projects_on_its_pixels(name
     ("spelling", "resolution", "says"),
     [
         ("runs/none", 0, r"runs/none/weights\.safetensors"),
-        ("runs/none:raw", 0, "runs/none/checkpoints"),
         ("random:conv_tiny", 0, "size in pixels"),
-        ("random:nothing@48", 0, "'nothing'"),
         ("random:vit_tiny16@32", 100, "100 .*vit_tiny16"),
         ("random:timm/vit_teeny_patch16_224", 0, "vit_teeny_patch16_224"),
         ("random:timm/vit_tiny_patch16_224", 100, "vit_tiny_patch16_224.* 100 "),
@@ -237,7 +230,6 @@ def test_what_cannot_be_opened_is_said_in_one_line(spelling, resolution, says, r
         ("random:vit_tiny16@32", 96, 192, True),
         ("{run}", 64, 128, True),
         ("random:timm/vit_tiny_patch16_224", 64, 192, True),
-        ("random:timm/test_resnet", 100, 96, True),
         ("random:timm/mixer_s32_224", 0, 512, False),
         ("random:openclip/ViT-S-32", 64, 384, False),
         ("random:openclip/RN50", 96, 1024, False),

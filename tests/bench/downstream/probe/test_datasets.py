@@ -32,19 +32,9 @@ from catlip.words.wordnet import nouns
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
-class Images:
-    """The bytes of an image are its key."""
-
-    def __init__(self, keys: list[str]):
-        self.keys = keys
-
-    def __call__(self, number: int) -> bytes:
-        return self.keys[number].encode()
-
-
 def split_of(labels: list[int]) -> Split:
     keys = [f"{number}-of-{label}" for number, label in enumerate(labels)]
-    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), Images(keys))
+    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), lambda i: keys[i].encode())
 
 
 @given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
@@ -131,10 +121,8 @@ def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
     ("kind", "folder", "classes", "name"),
     [
         ("imagenet", "in1k", IMAGENET, "imagenet"),
-        ("imagenet", "in100", IMAGENET[:100], "in100"),
         ("imagenet", "imagenet", IMAGENET[:100], "imagenet-folder"),
         ("places365", "places365", [str(n) for n in range(365)], "places365"),
-        ("places365", "places", ["street"], "places"),
         ("folder", "concepts", ["cat"], "concepts-folder"),
         ("folder", "my pets!", ["cat"], "my-pets-"),
     ],
@@ -150,8 +138,6 @@ def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classe
         (("musical-instrument",), [["musical_instrument.n.01"]]),
         (("animal-mammal",), [["animal.n.01", "mammal.n.01"]]),
         (("t-shirt", "yo-yo"), [["jersey.n.03"], ["yo-yo.n.01"]]),
-        (("e-mail",), [["electronic_mail.n.01"]]),
-        (("dog_house", "qwertz"), [["kennel.n.01"], []]),
     ],
 )
 def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:

@@ -91,7 +91,6 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
     ("spelling", "depth", "stem", "last"),
     [
         ("random:hybrid_mini@32", 1, "patch_embed.proj.3.conv1.weight", "fc_norm.weight"),
-        ("random:timm/test_vit", 6, "encoder.patch_embed.proj.weight", "encoder.norm.weight"),
         ("random:openclip/ViT-S-32", 12, "encoder.conv1.weight", "encoder.ln_post.weight"),
     ],
 )
@@ -199,12 +198,7 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
-    [
-        ({"epochs": 3}, 21),
-        ({"epochs": 0.5}, 4),
-        ({"epochs": 0, "iterations": 5}, 5),
-        ({"epochs": 1e-6}, 1),
-    ],
+    [({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
 )
 def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
     changes, steps, monkeypatch

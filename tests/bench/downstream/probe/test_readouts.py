@@ -35,16 +35,6 @@ def features(values: list[list[float]], labels: list[int]) -> Features:
     return Features(torch.tensor(values), torch.tensor(labels), np.arange(len(labels)))
 
 
-def test_images_that_are_in_the_training_set_are_their_own_nearest_neighbours() -> None:
-    draw = torch.Generator().manual_seed(0)
-    values, labels = torch.randn(50, 16, generator=draw), torch.randint(10, (50,), generator=draw)
-    train = Features(values, labels, np.arange(50))
-    # By cosine, lengths do not matter, and itself has by far the greatest weight.
-    longer = replace(train, values=values * torch.rand(50, 1, generator=draw) * 9)
-    assert neighbour_hits(train, longer, 10, neighbours=1) == (1, 1)
-    assert neighbour_hits(train, longer, 10, neighbours=20)[0] > 0.9
-
-
 def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
     near, far = [1.0, 0.0], [math.cos(0.6), math.sin(0.6)]
     weight = math.exp((1 - math.cos(0.6)) / 0.07)  # of one near neighbour, in far ones
@@ -85,9 +75,7 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     assert any("zero-shot" in note for note in other["notes"])
 
 
-@pytest.mark.parametrize(
-    "spelling", ["random:hybrid_mini@32", "random:timm/test_resnet", "superclass"]
-)
+@pytest.mark.parametrize("spelling", ["random:timm/test_resnet", "superclass"])
 def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs, tmp_path) -> None:
     spelling = spelling if ":" in spelling else untrained(spelling)
     record = read_out(tmp_path / "readout.json", spelling, cats_and_dogs)
