@@ -1,6 +1,4 @@
-"""Detection and instance segmentation: how good are boxes and masks on top of an encoder?  (Section
-5.2, Tables 5 and 7e)
-"""
+"""Detection and instance segmentation on an encoder (Section 5.2, Tables 5 and 7e)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +14,7 @@ from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
 @dataclass(frozen=True)
 class Detection(Dense):
-    """Train Mask R-CNN on an encoder, together with the encoder; run the same command again to go
-    on where it stopped.
+    """Train Mask R-CNN and its encoder; the same command goes on where it stopped.
 
     python -m bench.downstream.detection --encoder runs/starter/pretrain/catlip-seed0 \\
         --data coco:data/starter-scenes/coco
@@ -32,7 +29,6 @@ class Detection(Dense):
         default_factory=lambda: DETECTIONS["starter"]
     )
     out: Path = Path("runs/bench/detection") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
 
 
 def main(config: Detection) -> None:

@@ -12,16 +12,12 @@ from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finetune(Sweep):
-    """Train an encoder and a linear classifier on it; run the same command again to go on where it
-    stopped.
+    """Train an encoder and a linear classifier on it; the same command goes on where it stopped.
 
     python -m bench.downstream.finetune --encoder runs/starter/pretrain/catlip-seed0 \\
         --data starter:data/starter
-
-    python -m bench.downstream.finetune --recipe table_7b \\
-        --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
 
     torchrun --nproc-per-node 8 -m bench.downstream.finetune --recipe table_7b_512 \\
         --num-devices 8 --micro-batch 64 --encoder timm:vit_base_patch16_224.augreg_in21k \\
@@ -31,7 +27,6 @@ class Finetune(Sweep):
     protocol: ClassVar[str] = "finetune"
 
     out: Path = Path("runs/bench/finetune") / BY_NAME
-    """The record to write; runs go into a folder of the same name."""
 
 
 def main(config: Finetune) -> None:
@@ -41,7 +36,7 @@ def main(config: Finetune) -> None:
 
 
 RECIPES = {
-    name: Finetune(recipe, encoder=tyro.MISSING, data=tyro.MISSING)
+    name: Finetune(recipe=recipe, encoder=tyro.MISSING, data=tyro.MISSING)
     for name, recipe in FINETUNES.items()
 }
 

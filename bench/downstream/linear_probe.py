@@ -1,10 +1,8 @@
 """Linear probe: how well do a frozen encoder's features separate classes that it was never trained
 on?  (Section 4, Table 7a)
 
-As in the paper, the classifier is trained on augmented images that pass through the frozen encoder.
-With `--cached-features` the features are computed once, without augmentation, and standardised by
-the mean and standard deviation of the training features; the classifier is trained on these. This
-takes seconds instead of hours, but does not give the same number.
+As in the paper, the classifier is trained on augmented images that pass through the frozen encoder;
+on cached features it takes seconds instead of hours, but does not give the same number.
 """
 
 from dataclasses import dataclass
@@ -19,32 +17,26 @@ from catlip.cli import run
 from catlip.recipes.transfer import PROBES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LinearProbe(Sweep):
     """Train a linear classifier on the frozen features of an encoder.
 
     python -m bench.downstream.linear_probe --encoder runs/starter/pretrain/catlip-seed0 \\
         --data starter:data/starter
 
-    python -m bench.downstream.linear_probe --recipe table_7a \\
-        --encoder runs/cc3m/pretrain/catlip-seed0 --data imagenet:DIR
-
     python -m bench.downstream.linear_probe --recipe table_7a --cached-features \\
         --encoder released:vit_b16 --data imagenet:DIR --fraction 0.01 0.1 1 \\
         --init random transfer --vocabulary datacomp_1_2B_vocab.pkl
 
-    An interrupted run goes on where it stopped, and torchrun uses every device; with cached
-    features, neither is possible.
+    With cached features, a run is not resumed, and uses one device.
     """
 
     protocol: ClassVar[str] = "probe"
 
     out: Path = Path("runs/bench/linear_probe") / BY_NAME
-    """The record to write; runs go into a folder of the same name."""
     cached_features: bool = False
-    """Compute features once, without augmentation, at the encoder's own resolution, and train on
-    them.
-    """
+    """Compute features once, without augmentation, at the encoder's own resolution, standardise
+    them, and train on them."""
 
 
 def main(config: LinearProbe) -> None:
@@ -55,7 +47,7 @@ def main(config: LinearProbe) -> None:
 
 RECIPES = {
     name: LinearProbe(
-        recipe, encoder=tyro.MISSING, data=tyro.MISSING, cached_features=name == "starter"
+        recipe=recipe, encoder=tyro.MISSING, data=tyro.MISSING, cached_features=name == "starter"
     )
     for name, recipe in PROBES.items()
 }

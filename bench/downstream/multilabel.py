@@ -1,6 +1,4 @@
-"""Multi-label classification: which of COCO's categories are on an image?  (Section 5.1, Tables 3
-and 7c)
-"""
+"""Multi-label classification on an encoder (Section 5.1, Tables 3 and 7c)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,8 @@ from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 
 @dataclass(frozen=True)
 class MultiLabel(Dense):
-    """Train an encoder and a linear classifier that gives an image several labels; run the same
-    command again to go on where it stopped.
+    """Train an encoder and a classifier that gives an image several labels; the same command goes
+    on where it stopped.
 
     python -m bench.downstream.multilabel --encoder runs/starter/pretrain/catlip-seed0 \\
         --data coco:data/starter-scenes/coco
@@ -34,11 +32,8 @@ class MultiLabel(Dense):
         default_factory=lambda: MULTILABELS["starter"]
     )
     out: Path = Path("runs/bench/multilabel") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
     init: Init = "random"
-    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
-    pre-trained by CatLIP).
-    """
+    """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
         default_factory=lambda: TransferOptions(bias="copy")
     )

@@ -1,8 +1,5 @@
-"""Where a transfer program writes, and what it does if its record or its score is already there.
-
-Without `--out` the record is named after its encoder and data, so that two encoders do not share
-one. A record of the same run is kept, and the score of a finished training is read. A record or a
-score of another run is refused.
+"""Where a transfer program writes: a record named after its encoder and data, unless `--out` is
+given. A record or a score of the same run is kept, that of another run is refused.
 """
 
 import json
@@ -29,24 +26,14 @@ DataSpelling = Annotated[
     ),
 ]
 BY_NAME = "{encoder}-{data}.json"
-MAX_NAME = 120  # characters of an encoder's name in a file name
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
 TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
 # Fields of a config that do not change the result.
-WITHOUT_EFFECT = frozenset(
-    {
-        "about",
-        "source",
-        "out",
-        "device",
-        "num_workers",
-        "quiet",
-        "compile",
-        "checkpoint_every",
-        "max_broken",
-        "dry_run",
-        "overfit",  # of older records
-    }
+WITHOUT_EFFECT = (
+    *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
+    *("max_broken", "dry_run"),
+    "overfit",  # of older records
+    "recipe",  # whose fields are compared one by one
 )
 
 
@@ -54,14 +41,14 @@ def filled_in(out: Path, data: str, encoder: str) -> Path:
     """`out` with the names of the encoder and of the data set."""
     if tyro.MISSING in (data, encoder):  # as in the default of a recipe
         return out
-    name = encoder_name(encoder)[:MAX_NAME]
-    return Path(str(out).replace("{encoder}", name).replace("{data}", data_name(data)))
+    named = str(out).replace("{encoder}", encoder_name(encoder))
+    return Path(named.replace("{data}", data_name(data)))
 
 
 def encoder_name(spelling: str) -> str:
     """`starter-catlip-seed0` for runs/starter/pretrain/catlip-seed0."""
     parts = [part for part in Path(spelling).parts if part not in ("runs", "pretrain", "/", "..")]
-    return _slug("-".join(parts).removesuffix(".safetensors").removesuffix(".json"))
+    return _slug("-".join(parts).removesuffix(".safetensors"))
 
 
 def data_name(spelling: str) -> str:
@@ -73,17 +60,19 @@ def data_name(spelling: str) -> str:
     return _slug(kind if name in ("", kind) else f"{kind}-{name}")
 
 
+def _slug(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"
+
+
 def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
-    """Whether the record of this run is at `path` already: with this config and these weights.
-    A record of another run is refused.
-    """
+    """Whether the record at `path` is there; that of another config or other weights is refused."""
     from catlip.training.folder import changes
 
     if not path.is_file():
         return False
     record = read_record(path)
     before = _identity(record.get("config"), record["metrics"].get("encoder_digest"))
-    if changed := changes(before, _identity(config, digest)):
+    if changed := changes(before, _identity(json.loads(json.dumps(plain(config))), digest)):
         raise InputError(
             f"{path} is the record of another run ({changed}); give another --out, or remove it"
         )
@@ -93,27 +82,17 @@ def is_written(path: Path, config: Any, digest: str, say: bool = True) -> bool:
 
 
 def _identity(config: Any, digest: Any) -> dict[str, Any]:
-    """The fields that determine a run, with values as in JSON."""
-    fields = json.loads(json.dumps(_with_effect(plain(config))))
-    recipe = fields.pop("recipe", None) or {}
-    return {**fields, **recipe, "encoder_digest": digest}
-
-
-def _with_effect(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    return {
-        name: _with_effect(value) for name, value in fields.items() if name not in WITHOUT_EFFECT
-    }
+    """The fields of a config, as in JSON, that determine a run, and the encoder's weights."""
+    fields = {**config, **config.get("recipe", {}), "encoder_digest": digest}
+    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
 
 
 def scored(
     folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`, read if it is finished; all ranks call this.
-
-    Otherwise `measure` trains and tests, its score is written with the fields that `determined` it
-    (all with values as in JSON), and the checkpoints are deleted.
+    """The score of the run in `folder`, read if it is finished; all ranks call this. Otherwise
+    `measure` trains and tests, its score is written with the fields that `determined` it, and the
+    checkpoints are deleted.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another
@@ -134,7 +113,3 @@ def scored(
                 shutil.rmtree(folder / name, ignore_errors=True)
         barrier()
     return score
-
-
-def _slug(words: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.@+]+", "-", words).strip("-.") or "unnamed"

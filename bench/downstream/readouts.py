@@ -1,21 +1,16 @@
-"""What an encoder knows before anything is trained on its features: k nearest neighbours, and
-zero-shot classification.
-"""
+"""What an encoder knows untrained: k nearest neighbours, and zero-shot classification."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from bench.downstream.outputs import BY_NAME, DataSpelling, filled_in
-from bench.downstream.probe.config import TransferOptions
+from bench.downstream.outputs import BY_NAME
+from bench.downstream.probe.config import OnTasks
 from catlip.cli import run
-from catlip.program.broken import MAX_BROKEN, MaxBroken
-from catlip.program.ranges import Count, Natural, Seed
+from catlip.program.ranges import Count
 
 
 @dataclass(frozen=True)
-class Readouts:
+class Readouts(OnTasks):
     """Classify by k nearest neighbours and, where the encoder allows it, zero-shot; nothing is
     trained.
 
@@ -29,26 +24,9 @@ class Readouts:
     of CLIP or an OpenCLIP model, by prompts.
     """
 
-    encoder: str
-    """The encoder, spelt as for bench.downstream.linear_probe."""
-    data: DataSpelling
     out: Path = Path("runs/bench/readout") / BY_NAME
-    """The record to write."""
     neighbours: Count = 20
     """Number of nearest training images that vote, each with weight exp(cosine / 0.07)."""
-    transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
-    seed: Seed = 0
-    """Seed of a random encoder."""
-    num_workers: Natural = 1
-    """Processes that decode images."""
-    max_broken: MaxBroken = MAX_BROKEN
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    quiet: bool = False
-    """No progress bar."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
 
 
 def main(config: Readouts) -> None:

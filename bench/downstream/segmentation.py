@@ -1,6 +1,4 @@
-"""Semantic segmentation: how good are label maps on top of an encoder?  (Section 5.2, Tables 4 and
-7d)
-"""
+"""Semantic segmentation on an encoder (Section 5.2, Tables 4 and 7d)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +14,7 @@ from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
 @dataclass(frozen=True)
 class Segmentation(Dense):
-    """Train DeepLabv3 on an encoder, together with the encoder; run the same command again to go on
-    where it stopped.
+    """Train DeepLabv3 and its encoder; the same command goes on where it stopped.
 
     python -m bench.downstream.segmentation --encoder runs/starter/pretrain/catlip-seed0 \\
         --data ade20k:data/starter-scenes/ade20k
@@ -32,7 +29,6 @@ class Segmentation(Dense):
         default_factory=lambda: SEGMENTATIONS["starter"]
     )
     out: Path = Path("runs/bench/segmentation") / BY_NAME
-    """The record to write; the run goes into a folder of the same name."""
 
 
 def main(config: Segmentation) -> None:

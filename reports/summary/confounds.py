@@ -4,7 +4,7 @@ records: each may be the reason for a difference in accuracy.
 
 from collections import Counter
 
-from bench.downstream.probe.result import LinearProbe, crossed, paired_by_image, task_title
+from bench.downstream.probe.result import LinearProbe, between_probes, task_title
 from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial
 from catlip.pretraining.result import Pretrain
@@ -63,10 +63,8 @@ def confounds(setting: Setting) -> str:
             image for row in origins[task][1] if row.kind != "exact" for image in row.test_images
         ]
         one, other = (setting.probes(method, task).records for method in PAIR)
-        differences = paired_by_image(one, other, task)
-        if not images or differences is None or max(images) >= differences.shape[1]:
-            continue
-        if difference := crossed(differences[:, images]):
+        difference = between_probes(one, other, task, images) if images else None
+        if difference:
             elsewhere.append(
                 f"{signed(difference.value, 1)} points on {setting.name(task)} "
                 f"({ends(difference)}; {len(images)} images)"

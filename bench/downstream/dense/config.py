@@ -17,7 +17,7 @@ class Dense:
     kind: ClassVar[str]  # of its record, and the task's name in catlip.fidelity
 
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE], timm:NAME[:FILE]
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE], timm:NAME[:FILE]
     of a plain ViT, or random:NAME@RESOLUTION; see bench.downstream.encoders."""
     data: str
     """The data set: ade20k:DIR for segmentation, coco:DIR for the others, in its own layout."""

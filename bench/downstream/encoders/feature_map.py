@@ -1,9 +1,6 @@
 """An encoder's last feature map, for segmentation and detection: one vector for each position,
-without the class token.
-
-Dense transfer changes the encoder in three ways, none of which adds weights: half the stride
-(Section 5.2 segments at 8 pixels), attention within windows (Li et al. 2022, ViTDet), and blocks
-that are skipped at random.
+without the class token. It may have half the stride (Section 5.2 segments at 8 pixels), attention
+within windows (Li et al. 2022, ViTDet), and blocks that are skipped at random; none adds weights.
 """
 
 import torch
@@ -22,16 +19,12 @@ GLOBAL_BLOCKS = 4  # as in ViTDet: spread evenly, including the last block
 
 
 class FeatureMap(nn.Module):
-    """The last feature map of an encoder, whose weights it uses and trains.
-
-    It takes [B, 3, H, W] uint8, or float in [0, 1], with sides in whole patches, and returns
-    [B, D, H / stride, W / stride].
+    """The last feature map of an encoder, whose weights it uses and trains: [B, 3, H, W] uint8, or
+    float in [0, 1], with sides in whole patches, to [B, D, H / stride, W / stride].
 
     Args:
-        output_stride: pixels from one feature to the next: the encoder's own (also 0), or half of
-            that.
-        window: side in tokens of attention windows in all but GLOBAL_BLOCKS blocks; 0 for global
-            attention in all.
+        output_stride: pixels from one feature to the next; 0 for the encoder's own.
+        window: side in tokens of attention windows in all but GLOBAL_BLOCKS blocks; 0 for none.
         drop_path: probability that the last block is skipped for an image in training; it rises
             linearly from 0 at the first.
     """
@@ -87,25 +80,21 @@ class FeatureMap(nn.Module):
         tokens = vit.fc_norm(vit.norm(tokens))  # one of the two is the identity
         return tokens.transpose(1, 2).reshape(batch, -1, height, width)
 
-    def lr_scale(self, name: str, decay: float) -> float:
-        """At layer decay r: r for the last norm and the last block, r^depth for the first block,
-        r^(depth + 1) for the stem and the positions.
-        """
-        parts = name.split(".")
-        if parts[:2] == ["vit", "blocks"]:
-            return decay ** (self.depth - int(parts[2]))
-        return decay if parts[1] in ("norm", "fc_norm") else decay ** (self.depth + 1)
-
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """The factor of the learning rate of a parameter, in a model that is built on a feature map,
-    whose parameters' names begin with `prefix`. RangeAugment's learn at the rate of the stem, as in
-    the release.
+    """The factor of the learning rate of a parameter, in a model on a feature map whose parameters'
+    names begin with `prefix`. At layer decay r: r for the last norm and the last block, r^depth for
+    the first block, r^(depth + 1) for the stem, the positions and, as in the release, RangeAugment;
+    1 for what is not of the feature map.
     """
     if name.startswith("range_augment."):
         return float(decay ** (features.depth + 1))
-    in_features = name.removeprefix(prefix)
-    return features.lr_scale(in_features, decay) if in_features != name else 1.0
+    if not name.startswith(prefix):
+        return 1.0
+    _, part, *rest = name.removeprefix(prefix).split(".")
+    if part == "blocks":
+        return float(decay ** (features.depth - int(rest[0])))
+    return float(decay ** (1 if part in ("norm", "fc_norm") else features.depth + 1))
 
 
 def vision_transformer(encoder: LoadedEncoder) -> VisionTransformer:
@@ -144,9 +133,7 @@ def _set_stride(vit: VisionTransformer, wanted: int) -> int:
 
 
 def _within_windows(block: nn.Module, tokens: Tensor, height: int, width: int, side: int) -> Tensor:
-    """Apply a block to each window of `side` x `side` tokens of a map [B, H W, D], which is padded
-    with zeros to whole windows.
-    """
+    """Apply a block to each window of a map [B, H W, D], padded with zeros to whole windows."""
     batch, _, channels = tokens.shape
     padding = (0, 0, 0, -width % side, 0, -height % side)
     grid = F.pad(tokens.view(batch, height, width, channels), padding)

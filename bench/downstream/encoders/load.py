@@ -20,15 +20,12 @@ from bench.downstream.encoders.preprocess import Preprocess, central_square, res
 from catlip.cli import InputError, choose
 from catlip.encoder import ENCODERS, build_encoder
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, read_run
-from catlip.weights.released import RESOLUTION
 
 ADDRESS = (
     "https://docs-assets.developer.apple.com/ml-research/models/corenet/v0.1.0/catlip/"
     "pretrained_models/"
 )
-# Pixels added to an encoder's own size, to try whether it takes other sizes. The sizes of Table 7
-# are as far apart.
-OTHER_SIZE = 32
+OTHER_SIZE = 32  # pixels added to an encoder's own size, to try whether it takes other sizes
 RELEASED = {  # this project's name of the architecture, and the release's file
     "vit_b16": ("vit_b16_conv", "vit_base.pt"),
     "vit_l16": ("vit_l16_conv", "vit_large.pt"),
@@ -38,24 +35,14 @@ RELEASED = {  # this project's name of the architecture, and the release's file
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """An image encoder in evaluation mode, and where it came from.
+    """An image encoder in evaluation mode, and where it came from."""
 
-    Attributes:
-        module: [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]; it normalises images
-            itself.
-        method: what pre-trained it: catlip, clip, ..., random; for an encoder from elsewhere its
-            spelling, without folders.
-        any_size: whether it takes images of other sizes than that of its preprocessing.
-        checkpoint: all weights and the config of its pre-training, if it came from a file of this
-            project or of the release.
-    """
-
-    module: nn.Module
+    module: nn.Module  # [B, 3, H, W] uint8, or float in [0, 1], to [B, num_features]
     preprocess: Preprocess
-    method: str
+    method: str  # catlip, clip, ..., random; for one from elsewhere its spelling, without folders
     pretrain_seed: int | None
-    any_size: bool = True
-    checkpoint: Checkpoint | None = None
+    any_size: bool = True  # whether it takes images of other sizes than that of its preprocessing
+    checkpoint: Checkpoint | None = None  # of this project or of the release
 
     @property
     def resolution(self) -> int:
@@ -110,14 +97,11 @@ def open_encoder(spelling: str, seed: int = 0, resolution: int = 0) -> LoadedEnc
         if not name:
             raise InputError(f"{spelling!r} needs a name after the colon")
         encoder = SOURCES[kind](name, seed, resolution)
-    elif spelling.endswith(".safetensors") or (
-        Path(spelling).is_file() and not spelling.endswith(".json")
-    ):
+    elif spelling.endswith(".safetensors") or Path(spelling).is_file():
         encoder = _of_checkpoint(read_checkpoint(Path(spelling)), resolution)
     else:
         raw = spelling.endswith(":raw")
-        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
-        encoder = _of_checkpoint(read_run(folder, raw), resolution)
+        encoder = _of_checkpoint(read_run(Path(spelling.removesuffix(":raw")), raw), resolution)
         if raw:  # no report averages these weights with the averaged ones
             encoder = replace(encoder, method=f"{encoder.method}:raw")
     encoder.module.eval()
@@ -137,21 +121,13 @@ def _of_checkpoint(checkpoint: Checkpoint, resolution: int) -> LoadedEncoder:
     if checkpoint.layout is not None:
         # Another method's name, so that no report averages the release's weights with own runs.
         method = f"released:{checkpoint.encoder_name}"
-    return LoadedEncoder(
-        checkpoint.build(),
-        preprocess,
-        method,
-        pretrain_seed=seed if isinstance(seed, int) else None,
-        checkpoint=checkpoint,
-    )
+    module = checkpoint.build()
+    return LoadedEncoder(module, preprocess, method, pretrain_seed=seed, checkpoint=checkpoint)
 
 
 def _released(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
-    """NAME[@PIXELS][:FILE]: from the file or from torch.hub's cache, or from where it is
-    published.
-    """
-    name_and_size, _, file = spelling.partition(":")
-    name, pixels = _name_and_pixels(name_and_size, RESOLUTION)
+    """NAME[:FILE]: from the file or from torch.hub's cache, or from where it is published."""
+    name, _, file = spelling.partition(":")
     architecture, published = choose("released encoder", name, RELEASED)
     path = Path(file) if file else Path(torch.hub.get_dir()) / "checkpoints" / f"catlip_{published}"
     if not file and not path.exists():
@@ -159,25 +135,20 @@ def _released(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
         try:
             torch.hub.download_url_to_file(ADDRESS + published, str(path))
         except OSError as error:  # a URLError is one
-            raise InputError(
-                f"cannot download {ADDRESS + published}: {error}; give a local file as "
-                f"released:{name}:FILE"
-            ) from error
+            hint = f"give a local file as released:{name}:FILE"
+            raise InputError(f"cannot download {ADDRESS + published}: {error}; {hint}") from error
     checkpoint = read_checkpoint(path)
-    if (checkpoint.encoder_name, checkpoint.resolution) != (architecture, RESOLUTION):
-        raise InputError(
-            f"{path} holds {checkpoint.encoder_name} at {checkpoint.resolution} pixels, and not "
-            f"{architecture}"
-        )
-    encoder = _of_checkpoint(checkpoint, resolution or pixels)
-    return replace(encoder, method=f"released:{name_and_size}{_stem(file)}", pretrain_seed=0)
+    if checkpoint.encoder_name != architecture:
+        raise InputError(f"{path} holds {checkpoint.encoder_name}, and not {architecture}")
+    encoder = _of_checkpoint(checkpoint, resolution)
+    return replace(encoder, method=f"released:{name}{_stem(file)}", pretrain_seed=0)
 
 
 def _timm(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     """NAME[:FILE], in which the names of some sources have a colon too."""
-    name, file = spelling, ""
-    if not spelling.startswith(TIMM_SOURCES):
-        name, _, file = spelling.partition(":")
+    name, _, file = spelling.partition(":")
+    if spelling.startswith(TIMM_SOURCES):
+        name, file = spelling, ""
     if (name, file) == (LITE0, "wheel"):
         return LoadedEncoder(*efficientnet_lite0(resolution), f"timm:{spelling}", None)
     encoder = timm_encoder(name, Path(file) if file else None, resolution=resolution)
@@ -189,10 +160,7 @@ def _of_timm(encoder: tuple[nn.Module, Preprocess], method: str, seed: int | Non
     module, preprocess = encoder
     side = preprocess.resolution
     if not _takes(module, side):
-        raise InputError(
-            f"{method} takes no images of {side} pixels; give a multiple of its patch, or the size "
-            "that it is for"
-        )
+        raise InputError(f"{method} takes no images of {side} pixels")
     any_size = _takes(module, side + OTHER_SIZE)
     return LoadedEncoder(module, preprocess, method, pretrain_seed=seed, any_size=any_size)
 
@@ -209,9 +177,7 @@ def _takes(module: nn.Module, side: int) -> bool:
 def _openclip(name: str, seed: int, resolution: int) -> LoadedEncoder:
     model, _, tag = name.partition("/")
     if not tag:
-        raise InputError(
-            f"openclip:{name} needs its weights, as in openclip:ViT-B-16/datacomp_xl_s13b_b90k"
-        )
+        raise InputError(f"openclip:{name} needs its weights, as in openclip:ViT-B-16/openai")
     tower = openclip_encoder(model, tag, resolution)
     return LoadedEncoder(*tower, f"openclip:{name}", None, any_size=False)
 
@@ -226,9 +192,11 @@ def _random(spelling: str, seed: int, resolution: int) -> LoadedEncoder:
     if library == "openclip" and model:
         tower = openclip_encoder(model, "", resolution)
         return LoadedEncoder(*tower, f"random:{spelling}", seed, any_size=False)
-    name, pixels = _name_and_pixels(spelling)
-    module = build_encoder(name, pixels)
-    side = resolution or pixels
+    name, _, pixels = spelling.partition("@")
+    if not pixels.isdecimal() or not int(pixels):
+        raise InputError(f"random:{spelling} needs its size in pixels, as in random:hybrid_mini@48")
+    side = resolution or int(pixels)
+    module = build_encoder(name, int(pixels))
     _check_patches(name, side)
     return LoadedEncoder(module, central_square(side), "random", pretrain_seed=seed)
 
@@ -244,22 +212,9 @@ SOURCES: dict[str, Callable[[str, int, int], LoadedEncoder]] = {
 
 def _check_patches(name: str, resolution: int) -> None:
     if resolution % (patch := ENCODERS[name].patch):
-        raise InputError(
-            f"resolution {resolution} is not a multiple of {name}'s patch, {patch} pixels"
-        )
+        raise InputError(f"{resolution} pixels are not a multiple of {name}'s patch, {patch}")
 
 
 def _stem(file: str) -> str:
     """A part of the method's name that differs between weights from different files."""
     return f":{Path(file).stem}" if file else ""
-
-
-def _name_and_pixels(spelling: str, default: int | None = None) -> tuple[str, int]:
-    name, _, pixels = spelling.partition("@")
-    if default is not None and "@" not in spelling:
-        return name, default
-    if not pixels.isdecimal() or len(pixels) > 5 or not int(pixels):
-        raise InputError(
-            f"{spelling!r} needs its resolution in pixels, as in random:hybrid_mini@48"
-        )
-    return name, int(pixels)

@@ -1,9 +1,8 @@
 """Preprocessing of a picture for an encoder: resize, crop, and normalisation by a mean and a
 standard deviation.
 
-Each encoder comes with the preprocessing of its training, because the same weights with another
-preprocessing are another encoder. Images stay uint8 until they are on the encoder's device, where
-`Normalised` subtracts the mean and divides by the standard deviation.
+Each encoder comes with that of its training. Images stay uint8 until they are on the encoder's
+device, where `Normalised` subtracts the mean and divides by the standard deviation.
 """
 
 from collections.abc import Callable
@@ -26,10 +25,8 @@ NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """A call turns an encoded image (bytes of a JPEG, PNG or WebP) into [3, H, W] uint8, or raises
-    ValueError when it is not a picture, is cut short, or is too large to decode.
-
-    `words` say what it does. The encoder itself normalises pixels in [0, 1] by `mean` and `std`.
+    """A call turns an encoded image into [3, H, W] uint8, or raises ValueError when it is not a
+    picture, is cut short, or is too large to decode. `words` say what it does.
     """
 
     resolution: int

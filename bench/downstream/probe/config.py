@@ -1,4 +1,6 @@
-"""The options of linear probes and fine-tuning; without torch, so that `--help` is quick."""
+"""The options of linear probes, fine-tuning and readouts; without torch, so that `--help` is
+quick.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +10,6 @@ import tyro
 
 from bench.downstream.outputs import DataSpelling, filled_in
 from bench.downstream.probe.result import Init
-from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN, MaxBroken
 from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.recipes.transfer import TransferRecipe
@@ -20,51 +21,29 @@ class TransferOptions:
     """Options of Transfer Init that the paper leaves open."""
 
     vocabulary: Path | None = None
-    """Vocabulary of the encoder's own classifier; by default the one that the record of its run
-    names.
-    """
+    """Vocabulary of the encoder's own classifier; by default that of its run's record."""
     alpha: PositiveFraction = ALPHA
-    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label; 1 for exact
-    matches only.
-    """
+    """Least path similarity, 1 / (1 + steps), of a class that may stand for a label."""
     ties: Ties = "frequent"
     """Among classes equally near: frequent takes the most frequent one, mean the mean of all."""
     bias: Bias = "zero"
-    """Bias of the new classifier: zero, copy (those of the copied rows) or fresh (as in a fresh
-    nn.Linear).
-    """
+    """Bias of the new classifier: zero, copy (of the copied rows) or fresh (as torch's)."""
     scale: Scale = "as_is"
-    """Scale of the copied rows: as_is, fresh (the standard deviation of a fresh nn.Linear) or unit
-    (a mean norm of 1).
-    """
+    """Scale of the copied rows: as_is, fresh (the deviation of torch's) or unit (mean norm 1)."""
 
 
 @dataclass(frozen=True)
-class Sweep:
-    protocol: ClassVar[str]  # "probe" or "finetune"
+class OnTasks:
+    """What probes, fine-tuning and readouts share."""
 
-    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     encoder: str
-    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[@512][:FILE],
-    timm:NAME[:FILE], openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its
-    own preprocessing."""
+    """A run's folder, FOLDER:raw, FILE.safetensors, released:vit_b16[:FILE], timm:NAME[:FILE],
+    openclip:NAME/TAG, random:NAME@RESOLUTION, random:timm/NAME; each brings its own
+    preprocessing."""
     data: DataSpelling
     out: Path
     """The record to write; runs go into a folder of the same name."""
-    fraction: tuple[PositiveFraction, ...] = (1.0,)
-    """Fractions of the training images of each class, in (0, 1], at least one image each. The
-    images of a smaller fraction are among those of a larger one. If several fractions give the same
-    images, only the largest is trained on.
-    """
-    init: tuple[Init, ...] = ("random",)
-    """How the classifier is initialised: random, or transfer (Transfer Init, for encoders
-    pre-trained by CatLIP).
-    """
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
-    seeds: Count = 1
-    """Classifiers per fraction and initialisation; each seed chooses other images where the
-    fraction is below 1.
-    """
     seed: Seed = 0
     """Seed of a random encoder, and of the first classifier."""
     num_workers: Natural = 1
@@ -72,21 +51,31 @@ class Sweep:
     max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    quiet: bool = False
+    """No progress bars."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(OnTasks):
+    protocol: ClassVar[str]  # "probe" or "finetune"
+
+    recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
+    fraction: tuple[PositiveFraction, ...] = (1.0,)
+    """Fractions of the training images of each class, at least one image each; a smaller one is
+    part of a larger one. If several give the same images, only the largest is trained on."""
+    init: tuple[Init, ...] = ("random",)
+    """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
+    seeds: Count = 1
+    """Classifiers per fraction and start; each seed chooses other images of a fraction."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
     checkpoint_every: Count = 200
     """Optimizer steps between checkpoints of a run."""
-    quiet: bool = False
-    """No progress bars."""
     dry_run: bool = False
-    """Print the resolved recipe, and what differs from the release, and stop; needs no encoder and
-    no data.
-    """
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "out", filled_in(self.out, self.data, self.encoder))
-        if not self.fraction or not self.init:
-            raise InputError("--fraction and --init: give one value or more")
+    """Print the resolved recipe, and what differs from the release, and stop."""
 
     @property
     def on_cached_features(self) -> bool:

@@ -15,14 +15,13 @@ fashion_mnist:                  Fashion-MNIST, where Debian's package installs i
 
 import gzip
 import io
-import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +30,11 @@ from torchvision.datasets import ImageFolder
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.layout import FASHION_MNIST, STARTER_KINDS, Layout, find_layout
+from catlip.data.layout import FASHION_MNIST, KINDS, STARTER_KINDS, Layout, find_layout
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter.probe_tasks import load_task
+from catlip.table import listed
 from catlip.vocabulary.label_sets import (
     LabelSet,
     imagenet_synsets,
@@ -49,11 +49,8 @@ PLACES = 365
 STARTER_TASKS = ("concepts", "subgroups")
 TAKEN = {"imagenet", "places365", FASHION_MNIST, *STARTER_TASKS}  # names that are not a folder's
 WNID = re.compile(r"n\d{8}")
+IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
-# Fashion-MNIST is four compressed idx files; torchvision downloads the same to `FashionMNIST/raw`.
-GET_FASHION_MNIST = "get Fashion-MNIST by `apt-get install dataset-fashion-mnist` (Debian, Ubuntu)"
-MAX_IDX = 60_000  # entries, so that a damaged header cannot fill the memory
-UNSIGNED_BYTES = 0x0800  # in an idx header, plus the number of dimensions
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Split:
     """Encoded images and their classes; the data path takes it in place of a shard.
 
     `labels` are [N] positions in the task's class names; or [N, C] bool, where an image can be of
-    several classes. `image_bytes` gives the encoded image of a number.
+    several classes. `image_bytes` gives the encoded image of a number; it is sent to workers.
     """
 
     path: Path
@@ -75,14 +72,19 @@ class Split:
     def drawn(self, number: int, seed: int, epoch: int) -> int:
         return 0  # which of its captions an image has: there is none to choose
 
+    def ragged_labels(
+        self, captions: Sequence[tuple[Any, int, int]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The labels of images, (shard, number, caption), as `RaggedLabels` holds them."""
+        labels = self.labels[[number for _, number, _ in captions]]
+        if labels.dtype != bool:
+            return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
+        return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
+
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         keys = [self.keys[number] for number in numbers]
-        return Split(
-            self.path,
-            keys,
-            self.labels[numbers],
-            image_bytes=partial(_nth, self.image_bytes, numbers.tolist()),
-        )
+        image_bytes = partial(_nth, self.image_bytes, numbers.tolist())
+        return Split(self.path, keys, self.labels[numbers], image_bytes)
 
     def subset(self, fraction: float, seed: int) -> "Split":
         """The given fraction of the images of every class, at least one of each. With the same
@@ -115,93 +117,101 @@ class Task:
 def load_tasks(spelling: str) -> list[Task]:
     """The tasks that `spelling` names, as the module's docstring describes it."""
     layout = find_layout(spelling)
-    if layout.kind == FASHION_MNIST:
-        train, test = (_fashion_mnist(layout.root, split) for split in ("train", "t10k"))
-        return [Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test=test)]
-    if layout.kind in STARTER_KINDS:
-        return [_starter(layout, name) for name in STARTER_TASKS]
-    path = layout.splits[0]
-    read = _from_tars if path.is_file() or any(path.glob("*.tar")) else _from_folders
-    names, present, (train, test) = read(layout)
-    name = name_on_page(layout.kind, layout.root, names, present)
-    return [Task(name, name_labels(layout.kind, names), train, test=test)]
+    return SOURCES[layout.kind](layout)
 
 
-def _starter(layout: Layout, name: str) -> Task:
-    task = load_task(layout.root, name, validation=layout.kind == "starter-validation")
-
-    def drawings(samples: Sequence[tuple[Shard, int]], labels: NDArray[np.int64]) -> Split:
-        keys = [shard.keys[number] for shard, number in samples]
-        image_bytes = partial(_of_shard, samples)
-        return Split(samples[0][0].path.parent, keys, labels, image_bytes=image_bytes)
-
-    train = drawings(task.train, task.train_labels)
-    test = drawings(task.test, task.test_labels)
-    return Task(name, name_labels(name, task.class_names), train, test=test)
-
-
-def _from_folders(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
-    """The names of the classes, how many of them are present, and the splits, from a folder of
-    images per class in a folder per split.
-    """
-    folders = []
-    for path in layout.splits:
-        try:
-            folders.append(ImageFolder(str(path)))
-        except FileNotFoundError as error:  # no class, or one without a picture
-            reason = str(error).partition(" Supported")[0]
-            raise InputError(f"{path} is not a folder of images per class: {reason}") from None
-    train, test = folders
-    if train.classes != test.classes:
-        odd = sorted(set(train.classes) ^ set(test.classes))
-        raise InputError(
-            f"{layout.kind}:{layout.root}: {len(odd)} classes are in only one of {train.root} and "
-            f"{test.root}, such as {odd[0]}"
+def starter(layout: Layout) -> list[Task]:
+    tasks = []
+    for name in STARTER_TASKS:
+        task = load_task(layout.root, name, validation=layout.kind == "starter-validation")
+        train, test = (
+            Split(
+                samples[0][0].path.parent,
+                [shard.keys[number] for shard, number in samples],
+                labels,
+                image_bytes=partial(_of_shard, samples),
+            )
+            for samples, labels in ((task.train, task.train_labels), (task.test, task.test_labels))
         )
+        tasks.append(Task(name, name_labels(name, task.class_names), train, test))
+    return tasks
+
+
+def fashion_mnist(layout: Layout) -> list[Task]:
+    """Grey photographs of clothes, in four compressed idx files."""
     splits = []
-    for folder in folders:
-        paths = [path for path, _ in folder.samples]
-        labels = np.array(folder.targets, dtype=np.int64)
-        image_bytes = partial(file_bytes, paths)
-        splits.append(Split(Path(folder.root), paths, labels, image_bytes=image_bytes))
-    return train.classes, len(train.classes), splits
+    for name in ("train", "t10k"):
+        path = layout.root / f"{name}-images-idx3-ubyte.gz"
+        images = _read_idx(path, (28, 28))
+        labels = _read_idx(layout.root / f"{name}-labels-idx1-ubyte.gz", ()).astype(np.int64)
+        if len(images) != len(labels):
+            raise InputError(f"{path} has {len(images)} images, but there are {len(labels)} labels")
+        keys = [str(number) for number in range(len(images))]
+        splits.append(Split(path, keys, labels, image_bytes=partial(_png, images)))
+    return [Task(FASHION_MNIST, label_set(FASHION_MNIST), *splits)]
 
 
-def _from_tars(layout: Layout) -> tuple[Sequence[str], int, list[Split]]:
-    """The same from tars of images with their class numbers, in a folder or one tar per split."""
-    splits = []
-    for path in layout.splits:
-        shards = open_shards(expand(str(path)))
-        samples = [
-            (shard, number)
-            for shard, count in enumerate(shards.counts.tolist())
-            for number in range(count)
-        ]
-        labels = np.array([_class_id(shards[shard], number) for shard, number in samples], np.int64)
-        keys = [f"{shards.paths[shard].name}:{number}" for shard, number in samples]
-        splits.append(Split(path, keys, labels, image_bytes=partial(_of_shards, shards, samples)))
-    num_classes = 1 + max(int(split.labels.max()) for split in splits)
-    return _class_names(layout, num_classes), num_classes, splits
+def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """[n, *shape] from an idx file, which begins with 32-bit integers: its type, n and `shape`."""
+    try:
+        with gzip.open(path) as file:
+            values = np.frombuffer(file.read(), np.uint8, offset=4 * (2 + len(shape)))
+        return values.reshape(-1, *shape)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        hint = "`apt-get install dataset-fashion-mnist` (Debian, Ubuntu) gets it"
+        raise InputError(f"{path} cannot be read ({error}); {hint}") from None
 
 
-def _class_id(shard: Shard, number: int) -> int:
+def folders_or_tars(layout: Layout) -> list[Task]:
+    """A split is a folder with one of images for each class, or a tar, or a folder of tars."""
+    train = layout.splits[0]
+    if train.is_file() or any(train.glob("*.tar")):
+        splits = [tar_split(path) for path in layout.splits]
+        num_classes = 1 + max(int(split.labels.max()) for split in splits)
+        names = _names_of_numbers(layout, num_classes)
+    else:
+        (names, train_split), (other_names, test_split) = map(folder_split, layout.splits)
+        if odd := sorted(set(names) ^ set(other_names)):
+            raise InputError(f"{layout.root}: classes of only one split: {listed(odd)}")
+        splits = [train_split, test_split]
+    name = name_on_page(layout.kind, layout.root, names)
+    return [Task(name, name_labels(layout.kind, names), *splits)]
+
+
+def folder_split(path: Path) -> tuple[list[str], Split]:
+    """The class names and the images of a folder that has one of images for each class."""
+    try:
+        folder = ImageFolder(str(path))
+    except FileNotFoundError as error:  # no class, or one without a picture
+        reason = str(error).partition(" Supported")[0]
+        raise InputError(f"{path} is not a folder of images per class: {reason}") from None
+    paths = [file for file, _ in folder.samples]
+    labels = np.array(folder.targets, dtype=np.int64)
+    return folder.classes, Split(path, paths, labels, image_bytes=partial(file_bytes, paths))
+
+
+def tar_split(path: Path) -> Split:
+    """The images of a tar, or of a folder of tars, of KEY.jpg and KEY.cls."""
+    shards = open_shards(expand(str(path)))
+    samples = [(i, number) for i, count in enumerate(shards.counts) for number in range(count)]
+    labels = np.array([_class_number(shards[i], number) for i, number in samples], np.int64)
+    keys = [f"{shards.paths[i].name}:{number}" for i, number in samples]
+    return Split(path, keys, labels, image_bytes=partial(_of_shards, shards, samples))
+
+
+def _class_number(shard: Shard, number: int) -> int:
     text = (shard.caption(number) or "").strip()  # a .cls is read as a caption is
-    if not text.isdecimal():
-        with suppress(ValueError):  # not JSON
-            text = str(shard.metadata(number).get("label", "")) or text
     if not text.isdecimal() or len(text) > MAX_DIGITS:
-        raise InputError(
-            f"{shard.path}: {shard.keys[number]} has no class: its .cls should hold a number from "
-            f"0 to {10**MAX_DIGITS - 1}, not {text[:40]!r}"
-        )
+        name = f"{shard.path}: {shard.keys[number]}.cls"
+        raise InputError(f"{name} should hold the number of a class, not {text[:40]!r}")
     return int(text)
 
 
-def _class_names(layout: Layout, num_classes: int) -> Sequence[str]:
-    kind, listing = layout.kind, layout.root / CLASS_NAMES
-    if kind == "imagenet":
-        names = _imagenet_names()
-    elif kind == "places365":
+def _names_of_numbers(layout: Layout, num_classes: int) -> list[str]:
+    listing = layout.root / CLASS_NAMES
+    if layout.kind == "imagenet":
+        names = IMAGENET
+    elif layout.kind == "places365":
         names = [name.replace("/", "-") for name in places_names(layout.root)]
     elif listing.is_file():
         names = listing.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -209,81 +219,42 @@ def _class_names(layout: Layout, num_classes: int) -> Sequence[str]:
         names = [str(number) for number in range(num_classes)]
     if num_classes > len(names):
         raise InputError(
-            f"{kind}:{layout.root} has class number {num_classes - 1}, but "
-            f"{listing if kind == 'folder' else kind} has {len(names)} classes"
+            f"{layout.root} has class number {num_classes - 1}, but only {len(names)} classes have "
+            f"a name in {listing if layout.kind == 'folder' else layout.kind}"
         )
-    return names
+    return names[:num_classes]
 
 
-def _imagenet_names() -> list[str]:
-    return [f"n{synset:08d}" for synset in imagenet_synsets()]
+# Kind of a layout -> its reader
+SOURCES: dict[str, Callable[[Layout], list[Task]]] = {
+    **dict.fromkeys(STARTER_KINDS, starter),
+    **dict.fromkeys(KINDS, folders_or_tars),
+    FASHION_MNIST: fashion_mnist,
+}
 
 
-def name_on_page(kind: str, root: Path, names: Sequence[str], present: int) -> str:
+def name_on_page(kind: str, root: Path, names: Sequence[str]) -> str:
     """imagenet and places365 only if all of their classes are there, else the folder's name."""
-    if present == len(imagenet_synsets()) and set(names) == set(_imagenet_names()):
+    if set(names) == set(IMAGENET):
         return "imagenet"
-    if kind == "places365" and present == PLACES:
+    if kind == "places365" and len(names) == PLACES:
         return kind
     name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
     return f"{name}-folder" if name in TAKEN else name
 
 
 def name_labels(task: str, names: Sequence[str]) -> LabelSet:
-    """Class names with the synsets they mean.
-
-    A WordNet id (wnid) is a synset itself; the nouns of any other name are looked up in WordNet.
-    """
+    """Class names with the synsets they mean: a WordNet id is one itself."""
     known = set(nouns().offsets.tolist())
-
-    def synsets(name: str) -> tuple[int, ...]:
+    synsets: list[tuple[int, ...]] = []
+    for name in names:
         if WNID.fullmatch(name):
-            return (offset,) if (offset := int(name[1:])) in known else ()
-        if name.isdecimal():  # the number of a class, and not the noun "seven"
-            return ()
-        # In names of Places365 a variety follows the hyphen.
-        return synsets_of(name.replace("-", "/") if task == "places365" else name)
-
-    return LabelSet(task, tuple(names), tuple(map(synsets, names)))
-
-
-def ragged(
-    labels: NDArray[np.int64] | NDArray[np.bool_],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of a `Split` as `catlip.data.loader.RaggedLabels` holds them."""
-    if labels.dtype != bool:
-        return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
-    return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
-
-
-def _fashion_mnist(folder: Path, name: str) -> Split:
-    """A split of Fashion-MNIST, "train" or "t10k": grey photographs of clothes."""
-    path = folder / f"{name}-images-idx3-ubyte.gz"
-    images = _read_idx(path, (28, 28))
-    labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", ())
-    if len(images) != len(labels) or labels.max() > 9:
-        raise InputError(f"{folder}: the labels of {name} do not fit its {len(images)} images")
-    keys = [str(number) for number in range(len(images))]
-    return Split(path, keys, labels.astype(np.int64), image_bytes=partial(_png, images))
-
-
-def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The values in an idx file, [n, *shape], after a header of big-endian 32-bit integers: the
-    type and number of dimensions, the number of entries, the shape of an entry.
-    """
-    size = 4 * (2 + len(shape))
-    try:
-        with gzip.open(path) as file:
-            content = file.read(size + MAX_IDX * math.prod(shape))
-        header = np.frombuffer(content[:size], ">u4").tolist()
-        values = np.frombuffer(content, np.uint8, offset=size).reshape(-1, *shape)
-        if header != [UNSIGNED_BYTES + values.ndim, len(values), *shape]:
-            raise ValueError(f"its header is {header}")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; {GET_FASHION_MNIST}") from None
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}); {GET_FASHION_MNIST}") from None
-    return values
+            synsets.append((int(name[1:]),) if int(name[1:]) in known else ())
+        elif name.isdecimal():  # the number of a class, and not the noun "seven"
+            synsets.append(())
+        else:  # in names of Places365 a variety follows the hyphen
+            synsets.append(synsets_of(name.replace("-", "/") if task == "places365" else name))
+    return LabelSet(task, tuple(names), tuple(synsets))
 
 
 # Functions of the module instead of closures: only these can be sent to spawned worker processes.

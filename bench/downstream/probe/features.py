@@ -73,24 +73,17 @@ def extract(
                 values = module(images.to(device, non_blocking=True)).float()
             rows |= zip(whole, values, strict=True)
     if not rows:
-        raise InputError(
-            f"none of the {len(split)} images in {split.path} can be read: {broken.summary()}"
-        )
+        raise InputError(f"no image of {split.path} can be read: {broken.summary()}")
     numbers = np.array(sorted(rows), dtype=np.int64)
     features = torch.stack([rows[number] for number in numbers.tolist()])
-    if useless := len(rows) - int(features.isfinite().all(dim=1).sum()):
-        raise InputError(
-            f"features of {useless} of {len(rows)} images in {split.path} are not finite: the "
-            "encoder is broken"
-        )
+    if not features.isfinite().all():
+        raise InputError(f"some features of {split.path} are not finite: the encoder is broken")
     labels = torch.from_numpy(split.labels[numbers]).to(device)
     return Features(features, labels, numbers, broken=broken)
 
 
 class _Batches(Dataset[tuple[Tensor, list[BrokenImage], list[int]]]):
-    """Batch number -> preprocessed images [b, 3, H, W] uint8 (empty if all are broken), the broken
-    images, and the numbers of the others.
-    """
+    """Batch number -> images [b, 3, H, W] uint8, the broken ones, and the numbers of the others."""
 
     def __init__(self, split: Split, numbers: list[int], preprocess: Preprocess, size: int):
         self.split, self.preprocess = split, preprocess

@@ -1,6 +1,4 @@
-"""Trains and tests one classifier: on a frozen encoder, with the encoder, or on features that were
-computed once; from a random start or from rows of the pre-trained classifier.
-"""
+"""Trains and tests one classifier: on a frozen encoder, with the encoder, or on cached features."""
 
 import itertools
 import re
@@ -8,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -24,14 +20,13 @@ from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
 from bench.downstream.probe.config import TransferOptions
-from bench.downstream.probe.datasets import Split, Task, ragged
+from bench.downstream.probe.datasets import Split, Task
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import SampleOrder
-from catlip.data.shards import Shard
 from catlip.encoder import linear_as_release
 from catlip.fidelity import warmup_steps
 from catlip.objective import Objective
@@ -57,9 +52,7 @@ RELEASED_CLASSES = 24_320  # of the release's vocabulary
 
 @dataclass(frozen=True)
 class Score:
-    """How good a classifier is (`correct` as in `result.Classifier`) and how its training went.
-    `broken` are the images that were left out.
-    """
+    """How good a classifier is, how its training went, and the images that were left out."""
 
     top1: float
     top5: float
@@ -87,9 +80,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train a classifier. Checkpoints, the log and at the end the weights and the score go
-    into `folder`; a checkpoint made under another `identity` is refused.
-    """
+    """How to train a classifier, and the folder of its checkpoints, log, weights and score."""
 
     folder: Path
     recipe: TransferRecipe
@@ -100,9 +91,7 @@ class Training:
 
 
 def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, frozen: bool) -> Score:
-    """Train from the last checkpoint in the training's folder, if there is one, and test the
-    averaged weights. The score of a finished training is read.
-    """
+    """Train from the last checkpoint, if there is one, and test the averaged weights."""
     classification = Classification(encoder.module, fit.head, training.recipe, frozen=frozen)
 
     def train_and_test() -> dict[str, Any]:
@@ -118,8 +107,7 @@ def train_classifier(training: Training, encoder: LoadedEncoder, fit: Fit, froze
 
 class Classification(Objective):
     """An image encoder, a linear classifier over the classes of a data set, and softmax
-    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy. A
-    frozen encoder stays in evaluation mode.
+    cross-entropy; if an image can be of several classes, CatLIP's own binary cross-entropy.
     """
 
     needs = frozenset({"labels"})
@@ -148,10 +136,7 @@ class Classification(Objective):
         self.stem = frozenset(names[: min(blocks, default=0)])  # parameters before the blocks
         series = {block.string[: block.start()] for block in blocks.values()}
         if recipe.layer_decay != 1 and len(series) != 1:
-            raise InputError(
-                "--layer-decay needs an encoder with one series of numbered blocks; for this "
-                "encoder, set it to 1"
-            )
+            raise InputError("--layer-decay needs an encoder with one series of numbered blocks")
         self.train()
 
     def train(self, mode: bool = True) -> "Classification":
@@ -167,9 +152,8 @@ class Classification(Objective):
         logits = self.head(features)
         if self.multi_label:
             return sparse_binary_cross_entropy(logits, batch.labels)
-        return F.cross_entropy(
-            logits.float(), batch.labels.values, label_smoothing=self.label_smoothing
-        )
+        labels, smoothing = batch.labels.values, self.label_smoothing
+        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
     def lr_scale(self, name: str) -> float:
         """At layer decay r: 1 for the head, r for the last norm and the last block, r^depth for the
@@ -195,7 +179,7 @@ def train_weights(training: Training, classification: Objective, split: Split) -
         accumulation=recipe.accumulation(place.world_size),
         rank=place.rank,
         world_size=place.world_size,
-        labels=partial(_labels_of, split),
+        labels=split.ragged_labels,
         max_broken=options.max_broken,
     )
     trainer = Trainer(
@@ -222,25 +206,14 @@ def train_weights(training: Training, classification: Objective, split: Split) -
     return {"seconds": lines[-1]["seconds"], "final_loss": lines[-1]["loss"]}
 
 
-def _labels_of(
-    split: Split, captions: Sequence[tuple[Shard, int, int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return ragged(split.labels[[number for _, number, _ in captions]])
-
-
 @torch.inference_mode()
 def evaluate(
     classification: Classification, preprocess: Preprocess, test: Split, training: Training
 ) -> dict[str, Any]:
     """Fields of a Score; each rank tests a part of the images."""
     classification.eval()
-    features = extract_part(
-        classification.image_encoder,
-        preprocess,
-        test,
-        reading=training.options,
-        place=training.place,
-    )
+    encoder, options, place = classification.image_encoder, training.options, training.place
+    features = extract_part(encoder, preprocess, test, reading=options, place=place)
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
     broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
     mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
@@ -251,29 +224,21 @@ def evaluate(
 
 def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
     """The recipe; for an encoder that takes images of one size only, without the other sizes."""
+    side = recipe.resolution
     if encoder.any_size:
         return recipe
-    return replace(
-        recipe, min_resolution=recipe.resolution, max_resolution=recipe.resolution, num_scales=1
-    )
+    return replace(recipe, min_resolution=side, max_resolution=side, num_scales=1)
 
 
-class CachedFeatures:
-    """Fits classifiers on features that are computed once, without augmentation."""
-
-    def __init__(self, encoder: LoadedEncoder, recipe: TransferRecipe, reading: Any):
-        self.recipe = recipe
-        self.features = Extractor(encoder.module, encoder.preprocess, reading)
-
-    def __call__(self, fit: Fit) -> Score:
-        task = fit.task
-        train, test = self.features(task.train), self.features(task.test)
-        broken = [*train.broken.images(), *test.broken.images()]
-        if fit.fraction < 1:
-            number = {key: number for number, key in enumerate(task.train.keys)}
-            train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
-        score = fit_linear(train, test, fit.head, init=fit.init, recipe=self.recipe, seed=fit.seed)
-        return replace(score, broken=broken)
+def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe) -> Score:
+    """Train on features that are computed once, without augmentation."""
+    train, test = features(fit.task.train), features(fit.task.test)
+    broken = [*train.broken.images(), *test.broken.images()]
+    if fit.fraction < 1:
+        number = {key: number for number, key in enumerate(fit.task.train.keys)}
+        train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
+    score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
+    return replace(score, broken=broken)
 
 
 def fit_linear(
@@ -316,7 +281,7 @@ def fit_linear(
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:
-    """Endless batches of the numbers below `count`; each epoch has another order."""
+    """Endless batches of numbers below `count`, in another order each epoch."""
     draw = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=draw).to(device).split(batch)
@@ -340,20 +305,15 @@ def transfer_head(
     encoder: LoadedEncoder, spelling: str, labels: LabelSet, options: TransferOptions, seed: int
 ) -> tuple[nn.Linear, Sequence[Origin]]:
     """A linear classifier over `labels`, made of the rows that pre-training learnt for the same
-    nouns (random ones for labels without a class), and the origin of each row. The record beside
-    the encoder's folder names the vocabulary.
+    nouns (random ones for labels without a class), and the origin of each row.
     """
-    if not has_classifier(encoder):
-        raise InputError(
-            f"{spelling} has no classifier over a vocabulary; Transfer Init needs one pre-trained "
-            "by catlip"
-        )
-    assert encoder.checkpoint is not None, "it has a classifier"
-    classifier = encoder.checkpoint.classifier
+    checkpoint = encoder.checkpoint
+    if checkpoint is None or not has_classifier(encoder):
+        raise InputError(f"{spelling} has no classifier over a vocabulary, as catlip trains one")
     head = transfer_rows(
-        classifier["weight"],
-        classifier["bias"],
-        _vocabulary(encoder.checkpoint, spelling, options.vocabulary),
+        checkpoint.classifier["weight"],
+        checkpoint.classifier["bias"],
+        _vocabulary(checkpoint, spelling, options.vocabulary),
         labels=labels,
         alpha=options.alpha,
         ties=options.ties,
@@ -362,19 +322,14 @@ def transfer_head(
         seed=seed,
     )
     if not any(origin.matched for origin in head.origins):
-        raise InputError(
-            f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}: no row to "
-            "transfer"
-        )
+        raise InputError(f"none of {labels.name}'s labels has a class at alpha {options.alpha:g}")
     linear = nn.Linear(head.weight.shape[1], len(head.bias))
     linear.load_state_dict({"weight": head.weight.float(), "bias": head.bias.float()})
     return linear, head.origins
 
 
 def has_classifier(encoder: LoadedEncoder) -> bool:
-    """Whether the encoder has the classifier over a vocabulary of its pre-training. SuperClass's
-    does not count: it is over subwords.
-    """
+    """Whether it has a classifier over a vocabulary of nouns (SuperClass's is over subwords)."""
     checkpoint = encoder.checkpoint
     if checkpoint is None or {*checkpoint.classifier} != {"weight", "bias"}:
         return False
@@ -384,20 +339,15 @@ def has_classifier(encoder: LoadedEncoder) -> bool:
     return checkpoint.layout is None or checkpoint.layout.num_classes == RELEASED_CLASSES
 
 
-def _vocabulary(checkpoint: Checkpoint, spelling: str, given: Path | None) -> Vocabulary:
+def _vocabulary(checkpoint: Checkpoint, spelling: str, path: Path | None) -> Vocabulary:
     """The given vocabulary, or the one that the record beside the run's folder names."""
-    path = given
     if path is None:
-        folder = Path(spelling.removesuffix(":raw").removesuffix(".json"))
-        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        folder = Path(spelling.removesuffix(":raw").removesuffix("/weights.safetensors"))
         record = folder.with_name(f"{folder.name}.json")
         if record.is_file():
             path = Path(str(read_record(record).get("config", {}).get("vocabulary", "")))
         if path is None or not path.is_file():
-            raise InputError(
-                f"the vocabulary that {spelling} was trained on is not known; give it by "
-                "--vocabulary"
-            )
+            raise InputError(f"the vocabulary of {spelling} is not known; give it by --vocabulary")
     if path.suffix == ".pkl":
         return Vocabulary.from_release(path, len(checkpoint.classifier["bias"]))
     check_trained_on(path, checkpoint.config.get("vocabulary"), f"{spelling} was")

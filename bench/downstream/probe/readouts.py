@@ -1,15 +1,14 @@
 """What an encoder knows before anything is trained on its features: k nearest neighbours, and
-zero-shot classification.
+zero-shot classification by prompts.
 
-CLIP classifies zero-shot by comparing an image with prompts that name the classes. CatLIP has no
-text tower, but its classifier has a row for each noun of its vocabulary. The rows that Transfer
-Init would copy are used as a classifier without training; a label without a row is never predicted.
+CatLIP has no text tower, but its classifier has a row for each noun of its vocabulary. The rows
+that Transfer Init would copy are used as a classifier; a label without a row is never predicted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +17,17 @@ from torch import Tensor, nn
 from bench.downstream.encoders.libraries import openclip_model
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
-from bench.downstream.probe.datasets import WNID, Task, load_tasks
+from bench.downstream.probe.datasets import IMAGENET, WNID, Task, load_tasks
 from bench.downstream.probe.features import Extractor, Features, hits
 from bench.downstream.probe.fit import has_classifier, transfer_head
 from bench.downstream.probe.result import Readout, TaskResult, Way
+from bench.downstream.readouts import Readouts
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
 from catlip.record import Record
 from catlip.training.distributed import find_place
-from catlip.vocabulary.label_sets import imagenet_synsets
+from catlip.weights.checkpoint import Checkpoint
 from catlip.words.wordnet import nouns
-
-if TYPE_CHECKING:
-    from bench.downstream.readouts import Readouts
 
 # Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
 TEMPERATURE = 0.07
@@ -45,7 +42,7 @@ POSITIONS = "text_encoder.positional_embedding"  # [context, width]
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
-def read_out(config: "Readouts") -> None:
+def read_out(config: Readouts) -> None:
     """Read out, print, write the record."""
     encoder = load_encoder(config.encoder, config.seed, find_place(config.device).device)
     if is_written(config.out, config, encoder.digest()):
@@ -69,8 +66,8 @@ def read_out(config: "Readouts") -> None:
                 result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
             tasks[task.name] = result
-            is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             way: Way = "classifier rows" if has_classifier(encoder) else "prompts"
+            is_zero_shot = any(one.zero_shot_top1 is not None for one in tasks.values())
             record.measured(
                 Readout(
                     broken=broken.counts(),
@@ -89,9 +86,7 @@ def read_out(config: "Readouts") -> None:
 def neighbour_hits(
     train: Features, test: Features, num_classes: int, neighbours: int
 ) -> tuple[float, float]:
-    """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote, each
-    with weight exp(cosine / 0.07).
-    """
+    """Top-1 and top-5 accuracy: the training images of the highest cosine similarity vote."""
     known = F.normalize(train.values, dim=1)
     counts = torch.zeros(2, dtype=torch.int64, device=train.labels.device)
     batches = zip(test.values.split(TEST_BATCH), test.labels.split(TEST_BATCH), strict=True)
@@ -105,7 +100,7 @@ def neighbour_hits(
 
 
 def zero_shot(
-    config: "Readouts", encoder: LoadedEncoder, task: Task, record: Record
+    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record
 ) -> Scores | None:
     """Scores of a task's classes; None for an encoder that cannot classify zero-shot."""
     if not has_classifier(encoder):
@@ -117,8 +112,8 @@ def zero_shot(
     except InputError as error:
         record.notes.append(f"{task.name} was not classified zero-shot: {error}")
         return None
-    head.to(encoder.device)
     never = [number for number, origin in enumerate(origins) if not origin.matched]
+    head.to(encoder.device)
     record.samples[f"origins_{task.name}"] = [origin.row() for origin in origins]
 
     @torch.inference_mode()
@@ -132,7 +127,7 @@ def zero_shot(
 
 def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores | None:
     """The cosines of an encoder's features with the prompts of each class, by the text tower of an
-    OpenCLIP model or of a run of this project; None for an encoder without one.
+    OpenCLIP model or of a run; None for an encoder without one.
     """
     project: Callable[[Tensor], Tensor]
     checkpoint, device = encoder.checkpoint, encoder.device
@@ -151,9 +146,8 @@ def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores |
     elif checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
         from baselines.openclip import CaptionTokenizer
 
-        towers, context = _towers(encoder)
-        towers.to(device).eval()
-        tokenize = CaptionTokenizer(context)
+        towers = _towers(checkpoint).to(device).eval()
+        tokenize = CaptionTokenizer(towers.text.context)
         rows = embed_classes(towers.text_encoder, tokenize, task, device=device)
         project = towers.projection
     else:
@@ -166,21 +160,15 @@ def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores |
     return cosines
 
 
-def _towers(encoder: LoadedEncoder) -> tuple[Any, int]:
-    """Both towers of a run of this project with their weights, and the length of its texts."""
+def _towers(checkpoint: Checkpoint) -> Any:
+    """Both towers of a run of this project, with their weights."""
     from baselines.openclip import TwoTowers, text_tower
 
-    checkpoint = encoder.checkpoint
-    assert checkpoint is not None, "it has a text tower"
     rest = {name.removeprefix("objective."): tensor for name, tensor in checkpoint.rest.items()}
-    context = len(rest[POSITIONS])
-    towers = TwoTowers(
-        checkpoint.build(), replace(text_tower(checkpoint.encoder_name), context=context)
-    )
-    for part in ("projection.", "text_encoder."):
-        weights = {name.removeprefix(part): rest[name] for name in rest if name.startswith(part)}
-        towers.get_submodule(part.rstrip(".")).load_state_dict(weights)
-    return towers, context
+    text = replace(text_tower(checkpoint.encoder_name), context=len(rest[POSITIONS]))
+    towers = TwoTowers(checkpoint.build(), text)
+    towers.load_state_dict(rest, strict=False)  # without the temperature of its loss
+    return towers
 
 
 @torch.inference_mode()
@@ -192,31 +180,30 @@ def embed_classes(
 ) -> Tensor:
     """[classes, joint]: per class the mean of its prompts' unit vectors, as a unit vector."""
     rows = []
-    for name in class_names(task):
-        tokens = tokenize([template(name) for template in templates(task)])
-        prompts = torch.cat([embed(part.to(device)) for part in tokens.split(TEXT_BATCH)])
-        rows.append(F.normalize(F.normalize(prompts, dim=1).mean(0), dim=0))
+    for prompts in class_prompts(task):
+        parts = tokenize(prompts).split(TEXT_BATCH)
+        vectors = F.normalize(torch.cat([embed(part.to(device)) for part in parts]), dim=1)
+        rows.append(F.normalize(vectors.mean(0), dim=0))
     return torch.stack(rows)
 
 
-def class_names(task: Task) -> list[str]:
-    """In prompts: OpenCLIP's names for ImageNet's classes; all others keep theirs, as words."""
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+def class_prompts(task: Task) -> list[list[str]]:
+    """The prompts of each class: CLIP's 80 templates and OpenCLIP's names of classes for ImageNet,
+    three templates for any other task.
+    """
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
 
-    wnids = [f"n{synset:08d}" for synset in imagenet_synsets()]
-    known = dict(zip(wnids, IMAGENET_CLASSNAMES, strict=True))
+    known = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
     synsets = set(nouns().offsets.tolist())
-    names = []
+    templates = OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN_TEMPLATES
+    prompts = []
     for label in task.labels.names:
-        name = known.get(label, label)
-        if name == label and WNID.fullmatch(name) and int(name[1:]) in synsets:
-            name = nouns().name(int(name[1:])).partition(".")[0]
-        names.append(name if label in known else name.replace("_", " ").replace("-", " "))
-    return names
-
-
-def templates(task: Task) -> Sequence[Callable[[str], str]]:
-    """The prompt templates: the 80 of CLIP's authors for ImageNet, three for anything else."""
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-
-    return OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN_TEMPLATES
+        name = label
+        if label in known:
+            name = known[label]
+        elif WNID.fullmatch(label) and int(label[1:]) in synsets:
+            name = nouns().name(int(label[1:])).partition(".")[0]
+        if label not in known:
+            name = name.replace("_", " ").replace("-", " ")
+        prompts.append([template(name) for template in templates])
+    return prompts

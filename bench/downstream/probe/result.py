@@ -1,10 +1,8 @@
-"""The records of an encoder on other tasks: linear probes, fine-tuning, readouts without training;
-and how the page reads and names what they hold.
-"""
+"""The records of an encoder on other tasks, and how the page reads and names what they hold."""
 
 import base64
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -32,11 +30,8 @@ TITLES = {
     "imagenet": "ImageNet-1k",
     "places365": "Places365",
     "fashion_mnist": "Fashion-MNIST",
-    "folder": "classes of a folder",
 }
-PLURALS = ("concepts", "subgroups", "folder")  # titles that a number can stand before
-MAX_TASKS = 8
-MIN_FRACTION = 1e-4  # the smallest fraction of the training data, in %, that is used
+PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 
 
@@ -53,7 +48,7 @@ class Transferred(Kind):
         raise NotImplementedError
 
     def is_published(self, name: str) -> bool:
-        """Whether the accuracy `name` is of the whole published data set of that name."""
+        """Whether `name` is a whole published data set."""
         raise NotImplementedError
 
 
@@ -76,52 +71,6 @@ class TaskResult:
     def __post_init__(self) -> None:
         values = vars(self).items()
         check_fractions(**{name: value for name, value in values if name[-4:-1] == "top"})
-        if self.num_classes < 1:
-            raise ValueError("num_classes is below 1")
-
-
-# The longest first: the name zero_shot_top1 also ends with top1.
-_OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnTasks(Transferred):
-    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
-    `<task>_<field>`.
-    """
-
-    tasks: dict[str, TaskResult] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        tasks: dict[str, dict[str, Any]] = {}
-        for key, value in metrics.items():
-            name = next((name for name in _OF_TASK if key.endswith(f"_{name}")), "")
-            task = key.removesuffix(f"_{name}")
-            if name and task:
-                tasks.setdefault(task, {})[name] = value
-        return super().read({**metrics, "tasks": tasks})
-
-    def metrics(self) -> dict[str, Any]:
-        flat = super().metrics()
-        for task, numbers in flat.pop("tasks", {}).items():
-            flat |= {f"{task}_{name}": value for name, value in numbers.items()}
-        return flat
-
-    def sizes(self, task: str = "") -> dict[str, int | None]:
-        if not task:
-            return {}
-        of = self.tasks.get(task)
-        return {
-            f"{task}_num_classes": of.num_classes if of else None,
-            f"{task}_num_test": of.num_test if of else None,
-        }
-
-    def accuracies(self) -> dict[str, float | None]:
-        return {task: result.top1 for task, result in self.tasks.items()}
-
-    def is_published(self, name: str) -> bool:
-        return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
 
 
 def packed(bits: NDArray[np.bool_]) -> str:
@@ -139,22 +88,17 @@ def unpacked(text: str, count: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """One classifier of a sweep: a row of `runs`.
-
-    Attributes:
-        fraction: of each class's training data, as asked for; `num_train` may be more.
-        correct: whether the class of each readable test image, in their order, came first, as
-            `packed` writes it; empty in older records.
-    """
+    """One classifier of a sweep: a row of `runs`."""
 
     task: str
-    fraction: float
+    fraction: float  # of each class's training data, as asked for; `num_train` may be more
     init: Init
     seed: int
     top1: float
     top5: float
     num_train: int
     seconds: float
+    # Whether the class of each readable test image came first, `packed`; empty in older records.
     correct: str = ""
 
     def __post_init__(self) -> None:
@@ -180,20 +124,57 @@ class LabelOrigin:
     test_images: list[int] = field(default_factory=list)
 
 
+# The longest first: the name zero_shot_top1 also ends with top1.
+_OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=len, reverse=True)
+
+
 @dataclass(frozen=True, kw_only=True)
+class OnTasks(Transferred):
+    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
+    `<task>_<field>`.
+    """
+
+    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
+
+    tasks: dict[str, TaskResult] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, metrics: dict[str, Any]) -> Self:
+        tasks: dict[str, dict[str, Any]] = {}
+        for key, value in metrics.items():
+            name = next((name for name in _OF_TASK if key.endswith(f"_{name}")), "")
+            task = key.removesuffix(f"_{name}")
+            if name and task:
+                tasks.setdefault(task, {})[name] = value
+        return super().read({**metrics, "tasks": tasks})
+
+    def metrics(self) -> dict[str, Any]:
+        flat = super().metrics()
+        for task, numbers in flat.pop("tasks", {}).items():
+            flat |= {f"{task}_{name}": value for name, value in numbers.items()}
+        return flat
+
+    def sizes(self, task: str = "") -> dict[str, int | None]:
+        names = ("num_classes", "num_test") if task else ()
+        return {f"{task}_{name}": getattr(self.tasks.get(task), name, None) for name in names}
+
+    def accuracies(self) -> dict[str, float | None]:
+        return {task: result.top1 for task, result in self.tasks.items()}
+
+    def is_published(self, name: str) -> bool:
+        return name in CLASSES and self.tasks[name].num_classes == CLASSES[name]
+
+
 class LinearProbe(OnTasks):
     """Linear classifiers on a frozen encoder."""
 
     kind = "linear_probe"
-    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Finetune(OnTasks):
     """Linear classifiers that were trained together with their encoder."""
 
     kind = "finetune"
-    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +182,6 @@ class Readout(OnTasks):
     """Accuracies of classes that were read out of features without training."""
 
     kind = "readout"
-    rows: ClassVar[dict[str, type]] = {"origins_": LabelOrigin}
 
     zero_shot: Way | None = None
 
@@ -218,25 +198,17 @@ def check_fractions(**values: float | None) -> None:
 
 def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
     """First the paper's tasks, then those with most classes, then with most test images."""
-    classes: dict[str, set[int]] = {}
-    images: dict[str, int] = {}
-    for record in records:
-        for task, result in record.measured.tasks.items():
-            classes.setdefault(task, set()).add(result.num_classes)
-            images[task] = max(images.get(task, 0), result.num_test or 0)
 
     def rank(task: str) -> tuple[int, int, int]:
-        counts = classes.get(task, set())
-        is_papers = task in PAPERS and counts == {CLASSES[task]}
-        place = PAPERS.index(task) if is_papers else len(PAPERS)
-        return place, -max(counts, default=0), -images.get(task, 0)
+        results = results_on(records, task)
+        is_papers = task in PAPERS and is_published(records, task)
+        return (
+            PAPERS.index(task) if is_papers else len(PAPERS),
+            -max((result.num_classes for result in results), default=0),
+            -max((result.num_test or 0 for result in results), default=0),
+        )
 
     return sorted(dict.fromkeys(tasks), key=rank)
-
-
-def tasks_of(names: Iterable[str], records: Sequence[Run[OnTasks]]) -> list[str]:
-    """At most MAX_TASKS tasks, the most important first."""
-    return by_importance(names, records)[:MAX_TASKS]
 
 
 def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
@@ -245,19 +217,17 @@ def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
     """
     if is_published(records, task):
         return TITLES[task]
-    classes = num_classes(records, task)
-    count = "" if classes is None else shown(classes, 0)
-    if task in CLASSES:
-        return f"{count} classes of {task}:DIR" if count else f"{task}:DIR"
-    title = without_classes(records, task)
-    if task in PLURALS or not count:
-        return f"{count} {title}".strip()
-    return f"{title} ({count} class{'es' * (classes != 1)})"
+    name, classes = clipped(task, 24), num_classes(records, task)
+    if classes is None:
+        return name
+    if task in PLURALS:
+        return f"{shown(classes, 0)} {name}"
+    return f"{name} ({shown(classes, 0)} class{'es' * (classes != 1)})"
 
 
 def without_classes(records: Sequence[Run[OnTasks]], task: str) -> str:
     """The title, with the number of classes only if it could pass for a published data set."""
-    return task_title(records, task) if task in CLASSES else TITLES.get(task, clipped(task, 24))
+    return task_title(records, task) if task in CLASSES else clipped(task, 24)
 
 
 def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
@@ -265,16 +235,13 @@ def is_published(records: Sequence[Run[OnTasks]], task: str) -> bool:
     return task in CLASSES and num_classes(records, task) == CLASSES[task]
 
 
+def results_on(records: Sequence[Run[OnTasks]], task: str) -> list[TaskResult]:
+    return [r.measured.tasks[task] for r in records if task in r.measured.tasks]
+
+
 def num_classes(records: Sequence[Run[OnTasks]], task: str) -> int | None:
     """The number of classes of a task; None if no record has the task, or if they disagree."""
-    results = [r.measured.tasks[task] for r in records if task in r.measured.tasks]
-    return agreed([result.num_classes for result in results])
-
-
-def chance_of(records: Sequence[Run[OnTasks]], task: str) -> float | None:
-    """What guessing gives, in %; None if the number of classes is not known."""
-    classes = num_classes(records, task)
-    return 100 / classes if classes is not None and classes > 1 else None
+    return agreed(result.num_classes for result in results_on(records, task))
 
 
 def agreed(values: Iterable[T | None]) -> T | None:
@@ -285,37 +252,24 @@ def agreed(values: Iterable[T | None]) -> T | None:
 
 # Accuracies, in percent; a NaN stays NaN
 
-Value = Callable[[TaskResult], float | None]
 
-
-def top1(result: TaskResult) -> float | None:
-    return result.top1
-
-
-def on_task(record: Run[OnTasks], task: str, value: Value = top1) -> float | None:
-    """An accuracy on a task; None where the record has none."""
-    result = record.measured.tasks.get(task)
-    fraction = value(result) if result else None
+def on_task(record: Run[OnTasks], task: str, metric: str = "top1") -> float | None:
+    """An accuracy, a field of `TaskResult`; None where the record has none."""
+    fraction = getattr(record.measured.tasks.get(task), metric, None)
     return None if fraction is None else 100 * fraction
 
 
-def tasks_with(records: Sequence[Run[OnTasks]], value: Value = top1) -> list[str]:
-    """The tasks for which any record has the value."""
-    names = dict.fromkeys(task for record in records for task in record.measured.tasks)
-    return [task for task in names if any(on_task(r, task, value) is not None for r in records)]
-
-
 def accuracy_cell(
-    records: Sequence[Run[OnTasks]], method: str, task: str, value: Value = top1
+    records: Sequence[Run[OnTasks]], method: str, task: str, metric: str = "top1"
 ) -> Cell:
     """The mean over a method's encoders of one recipe. The records are of one kind and all methods;
     the encoders trained here decide which recipe counts.
     """
-    there = [r for r in records if on_task(r, task, value) is not None]
+    there = [r for r in records if on_task(r, task, metric) is not None]
     of_method = [r for r in there if r.method == method]
     trained_here = [r for r in there if is_ours(r.method)]
     kept = alike(of_method, trained_here if is_ours(method) else of_method, task)
-    mean = over_seeds(kept.records, lambda record: on_task(record, task, value))
+    mean = over_seeds(kept.records, lambda record: on_task(record, task, metric))
     return replace(quantity_cell(mean, 1, link(kept.records)), remarks=kept.remarks)
 
 
@@ -344,13 +298,10 @@ def method_cell(method: str) -> Cell:
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A classifier with its record. `fraction`, in %, is what was used: more than was asked for if
-    every class keeps at least one image.
-    """
+    """A classifier with its record. `fraction`, in %, is what was used, with one image a class."""
 
     record: Run[OnTasks]
     task: str
-    asked: float
     fraction: float
     images: int
     init: Init
@@ -364,30 +315,17 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     """
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
-        asked = used = 100 * row.fraction
-        if asked < MIN_FRACTION:
-            continue
         result = record.measured.tasks.get(row.task)
-        if result and result.num_train:
-            part = 100 * row.num_train / result.num_train
-            used = part if MIN_FRACTION <= part <= 100 else asked
+        used = row.num_train / result.num_train if result and result.num_train else row.fraction
         run = SweepRun(
-            record,
-            row.task,
-            asked,
-            fraction=used,
-            images=row.num_train,
-            init=row.init,
-            seed=row.seed,
-            top1=100 * row.top1,
+            record, row.task, 100 * used, row.num_train, row.init, row.seed, 100 * row.top1
         )
         runs.setdefault((run.task, run.fraction, run.init, run.seed), run)
     return list(runs.values())
 
 
-# Two methods compared over seeds of pre-training and test images. d[s, i] is the difference in
-# correctness for seed s and test image i. Seeds and images are crossed random effects: the variance
-# of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
+# Two methods compared over seeds of pre-training and test images, as crossed random effects: the
+# variance of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
 # Satterthwaite's degrees of freedom.
 
 
@@ -416,11 +354,15 @@ def crossed(differences: NDArray[np.float64]) -> Estimate | None:
     return of_mean(100 * float(mean), 100 * error, float(freedom), pairs=seeds, images=images)
 
 
-def paired_by_image(
-    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
-) -> NDArray[np.float64] | None:
-    """[S, N] differences in correctness between the linear probes of two methods, for the seeds
-    that both have; None if a record has no bit for each test image, or the test sets differ.
+def between_probes(
+    one: Sequence[Run[LinearProbe]],
+    other: Sequence[Run[LinearProbe]],
+    task: str,
+    images: Sequence[int] | None = None,
+) -> Estimate | None:
+    """The difference between the linear probes of two methods on all test images or on those at
+    the given positions, over the seeds that both have; None if a record has no bit for each test
+    image, or the test sets differ.
     """
     first, second = (
         {r.measured.pretrain_seed: _correct(r, task) for r in records} for records in (one, other)
@@ -429,29 +371,21 @@ def paired_by_image(
     sizes = {len(correct[seed]) for seed in seeds for correct in (first, second)}
     if len(sizes) != 1 or 0 in sizes:
         return None
-    return np.array([first[seed] - second[seed] for seed in seeds])
-
-
-def between_probes(
-    one: Sequence[Run[LinearProbe]], other: Sequence[Run[LinearProbe]], task: str
-) -> Estimate | None:
-    differences = paired_by_image(one, other, task)
-    return None if differences is None else crossed(differences)
+    differences = np.array([first[seed] - second[seed] for seed in seeds])
+    return crossed(differences if images is None else differences[:, images])
 
 
 def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:
     """[N] fraction of the classifiers with all data and a random start that were right on each
     image; empty if that is not recorded.
     """
+    key = (task, 1, "random")
+    rows = record.rows("runs", Classifier)
+    texts = [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
     count = record.measured.tasks[task].num_test
-    rows = [
-        row
-        for row in record.rows("runs", Classifier)
-        if row.task == task and row.fraction == 1 and row.init == "random"
-    ]
-    if count is None or not rows or not all(row.correct for row in rows):
+    if count is None or not texts or not all(texts):
         return np.empty(0)
     try:
-        return np.mean([unpacked(row.correct, count) for row in rows], axis=0)
+        return np.mean([unpacked(text, count) for text in texts], axis=0)
     except ValueError:  # images that could not be read have no bit
         return np.empty(0)

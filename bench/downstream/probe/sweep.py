@@ -12,13 +12,13 @@ from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.config import Sweep
 from bench.downstream.probe.datasets import Task, load_tasks
+from bench.downstream.probe.features import Extractor
 from bench.downstream.probe.fit import (
-    CachedFeatures,
     Fit,
     Score,
     Training,
+    fit_on_features,
     fitting,
-    has_classifier,
     random_head,
     train_classifier,
     transfer_head,
@@ -29,7 +29,6 @@ from bench.downstream.probe.result import (
     Finetune,
     Init,
     LinearProbe,
-    OnTasks,
     TaskResult,
 )
 from catlip.cli import InputError
@@ -37,7 +36,6 @@ from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
 from catlip.program.broken import BrokenImages
 from catlip.record import Record
-from catlip.results.run import Run
 from catlip.training.distributed import Place, find_place
 
 
@@ -50,84 +48,56 @@ def run_sweep(config: Sweep) -> None:
     encoder = _load(config, place.device)
     if is_written(config.out, config, encoder.digest(), say=place.is_main):
         return
-    record = Record(config.out, kind=_kind(config), config=config)
-    with record if place.is_main else nullcontext():
-        fit = _fit_by(config, encoder, place, record=record)
-        sweep(config, encoder, record, fit=fit, say=place.is_main)
-    if place.is_main:
-        print(f"wrote {record.path}")
-
-
-def sweep(
-    config: Sweep,
-    encoder: LoadedEncoder,
-    record: Record,
-    *,
-    fit: Callable[[Fit], Score],
-    say: bool = True,
-) -> Run[OnTasks]:
-    """Train every classifier of the sweep by `fit`, and put the scores into the record."""
-    record.notes.append(f"images: {encoder.preprocess}")
-    if "transfer" in config.init and not has_classifier(encoder) and len(config.init) > 1:
-        record.notes.append(
-            f"{config.encoder} has no classifier over a vocabulary, so only random heads were "
-            "trained"
-        )
+    kind = LinearProbe if config.protocol == "probe" else Finetune
+    record = Record(config.out, kind=kind, config=config)
     rows: list[Classifier] = []
     record.samples["runs"] = rows
     tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
-    for task in load_tasks(config.data):
-        whole: list[Classifier] = []  # with all data and a random start
-        for one in _fits(config, encoder, task, record=record):
-            score = fit(one)
-            broken.add(score.broken)
-            if not config.on_cached_features:
-                num_steps = config.recipe.num_steps(len(one.train))
-                notes = differences(config.recipe, config.protocol, num_steps)
-                record.notes += [note for note in notes if note not in record.notes]
-            row = Classifier(
-                task=task.name,
-                fraction=one.fraction,
-                init=one.init,
-                seed=one.seed,
-                top1=score.top1,
-                top5=score.top5,
-                num_train=len(one.train),
-                seconds=score.seconds,
-                correct=score.correct,
-            )
-            rows.append(row)
-            if one.fraction == 1 and one.init == "random":
-                whole.append(row)
-            if say:
-                what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
-                print(
-                    f"{encoder.method:8} {what:40} top-1 {score.top1:.3f}  top-5 {score.top5:.3f}",
-                    flush=True,
+    with record if place.is_main else nullcontext():
+        fit = _fit_by(config, encoder, place, record=record)
+        record.notes.append(f"images: {encoder.preprocess}")
+        for task in load_tasks(config.data):
+            for one in _fits(config, encoder, task, record=record):
+                score = fit(one)
+                broken.add(score.broken)
+                row = Classifier(
+                    task=task.name,
+                    fraction=one.fraction,
+                    init=one.init,
+                    seed=one.seed,
+                    top1=score.top1,
+                    top5=score.top5,
+                    num_train=len(one.train),
+                    seconds=score.seconds,
+                    correct=score.correct,
                 )
-        broken.note(record)
-        tasks[task.name] = TaskResult(
-            num_classes=task.num_classes,
-            num_train=len(task.train),
-            num_test=len(task.test),
-            top1=float(np.mean([row.top1 for row in whole])) if whole else None,
-            top5=float(np.mean([row.top5 for row in whole])) if whole else None,
-        )
-        run = record.measured(
-            _kind(config)(
-                broken=broken.counts(),
-                method=encoder.method,
-                pretrain_seed=encoder.pretrain_seed,
-                encoder_digest=encoder.digest(),
-                tasks=tasks,
+                rows.append(row)
+                if place.is_main:
+                    what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
+                    accuracies = f"top-1 {score.top1:.3f}  top-5 {score.top5:.3f}"
+                    print(f"{encoder.method:8} {what:40} {accuracies}", flush=True)
+            broken.note(record)
+            key = (task.name, 1, "random")
+            whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
+            tasks[task.name] = TaskResult(
+                num_classes=task.num_classes,
+                num_train=len(task.train),
+                num_test=len(task.test),
+                top1=float(np.mean([row.top1 for row in whole])) if whole else None,
+                top5=float(np.mean([row.top5 for row in whole])) if whole else None,
             )
-        )
-    return run
-
-
-def _kind(config: Sweep) -> type[OnTasks]:
-    return LinearProbe if config.protocol == "probe" else Finetune
+            record.measured(
+                kind(
+                    broken=broken.counts(),
+                    method=encoder.method,
+                    pretrain_seed=encoder.pretrain_seed,
+                    encoder_digest=encoder.digest(),
+                    tasks=tasks,
+                )
+            )
+    if place.is_main:
+        print(f"wrote {record.path}")
 
 
 def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
@@ -140,9 +110,7 @@ def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
 def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
     for seed in range(config.seed, config.seed + config.seeds):
         heads = _heads(config, encoder, task, seed=seed, record=record)
-        parts = {
-            fraction: task.train.subset(fraction, seed) for fraction in sorted(config.fraction)
-        }
+        parts = {part: task.train.subset(part, seed) for part in sorted(config.fraction)}
         # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
         for fraction in sorted(distinct.values()):
@@ -154,27 +122,26 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
 def _heads(
     config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
 ) -> dict[Init, nn.Linear]:
-    """The initial head for each of `--init`; if nothing can be transferred, the random one, or an
-    error if only transfer was asked for.
-    """
+    """The initial head for each of `--init`, without transfer if nothing can be transferred."""
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
             how = config.recipe.initialization
             heads[init] = random_head(encoder.num_features, task.num_classes, seed, how)
-        elif len(config.init) == 1 or has_classifier(encoder):
-            try:
-                heads[init], origins = transfer_head(
-                    encoder, config.encoder, task.labels, options=config.transfer, seed=seed
-                )
-                record.samples[f"origins_{task.name}"] = [
-                    origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
-                    for label, origin in enumerate(origins)
-                ]
-            except InputError as error:
-                if len(config.init) == 1:
-                    raise
-                record.notes.append(f"{task.name} had random heads only: {error}")
+            continue
+        try:
+            heads[init], origins = transfer_head(
+                encoder, config.encoder, task.labels, options=config.transfer, seed=seed
+            )
+        except InputError as error:
+            if len(config.init) == 1:
+                raise
+            record.notes.append(f"{task.name}, seed {seed}: random heads only: {error}")
+        else:
+            record.samples[f"origins_{task.name}"] = [
+                origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
+                for label, origin in enumerate(origins)
+            ]
     return heads
 
 
@@ -184,17 +151,16 @@ def _fit_by(
     """The function that trains and scores one classifier."""
     if config.on_cached_features:
         if place.world_size > 1:
-            raise InputError(
-                "--cached-features takes one process; without it, torchrun uses all devices"
-            )
+            raise InputError("--cached-features takes one process")
         record.notes.append(CACHED_NOTE)
-        return CachedFeatures(encoder, config.recipe, config)
+        features = Extractor(encoder.module, encoder.preprocess, config)
+        return lambda one: fit_on_features(one, features, config.recipe)
     frozen, checkpoint = config.protocol == "probe", encoder.checkpoint
-    if not frozen and not encoder.any_size and len(config.recipe.sizes()) > 1:
+    recipe = fitting(config.recipe, encoder)
+    if not frozen and len(recipe.sizes()) < len(config.recipe.sizes()):
         record.notes.append(
             f"{config.encoder} takes images of one size, so it was trained without the other sizes"
         )
-    recipe = fitting(config.recipe, encoder)
     identity = recipe.identity() | {
         # For opening the run's weights as an encoder again.
         "encoder": checkpoint.encoder_name if checkpoint else encoder.method,
@@ -210,6 +176,8 @@ def _fit_by(
             identity[name] = getattr(checkpoint, name)
 
     def fit(one: Fit) -> Score:
+        notes = differences(config.recipe, config.protocol, config.recipe.num_steps(len(one.train)))
+        record.notes += [note for note in notes if note not in record.notes]
         # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
         copy = encoder if frozen else _load(config, place.device)
         of_fit = {

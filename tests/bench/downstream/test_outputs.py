@@ -42,25 +42,15 @@ def test_two_encoders_and_two_data_sets_have_their_records_and_another_config_is
     assert not list(Path("runs").rglob("*.partial"))
 
 
-@pytest.mark.parametrize(
-    ("spelling", "name"),
-    [
-        ("runs/starter/pretrain/catlip-seed0", "starter-catlip-seed0"),
-        ("runs/cc3m/pretrain/catlip-seed0:raw", "cc3m-catlip-seed0-raw"),
-        ("/data/vit_b16.safetensors", "data-vit_b16"),
-        ("timm:vit_base_patch16_224.augreg_in21k", "timm-vit_base_patch16_224.augreg_in21k"),
-        ("released:vit_b16@512", "released-vit_b16@512"),
-        ("openclip:ViT-B-16/datacomp_xl_s13b_b90k", "openclip-ViT-B-16-datacomp_xl_s13b_b90k"),
-    ],
-)
-def test_an_encoder_is_named_by_its_spelling(spelling: str, name: str) -> None:
-    assert encoder_name(spelling) == name
-
-
-def test_a_data_set_is_named_by_its_kind_and_its_folder() -> None:
+def test_a_record_is_named_by_the_spellings_of_encoder_and_data() -> None:
+    for spelling, name in {
+        "runs/starter/pretrain/catlip-seed0": "starter-catlip-seed0",
+        "/data/vit_b16.safetensors": "data-vit_b16",
+        "openclip:ViT-B-16/datacomp_xl_s13b_b90k": "openclip-ViT-B-16-datacomp_xl_s13b_b90k",
+    }.items():
+        assert encoder_name(spelling) == name
     for spelling, name in {
         "imagenet:/data/imagenet": "imagenet",
-        "starter:data/starter": "starter",
         "folder:/data/pets/": "folder-pets",
         "/data/pets/": "folder-pets",
         "coco:data/starter-scenes/coco": "coco",

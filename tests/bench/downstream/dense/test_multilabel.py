@@ -13,7 +13,6 @@ from small_dense import change_file, write_coco
 
 from bench.downstream.dense.annotations import read_coco
 from bench.downstream.dense.multilabel import as_split, average_precision
-from bench.downstream.probe.datasets import ragged
 
 AVERAGES = ("macro", "micro", "weighted")
 
@@ -73,6 +72,6 @@ def test_labels_are_what_the_file_says_and_crowds_count_when_asked(tmp_path) -> 
     assert in_a_worker.image_bytes(2) == with_crowds.image_bytes(2)
     third = {a["category_id"] for a in coco.annotations[2]}
     assert {coco.categories[i]["id"] for i in np.flatnonzero(without.labels[2])} == third
-    values, offsets = ragged(without.labels[:3])
+    values, offsets = without.ragged_labels([(without, number, 0) for number in range(3)])
     assert values.tolist() == np.flatnonzero(without.labels[2]).tolist()
     assert offsets.tolist() == [0, 0, 0, len(third)]

@@ -3,7 +3,6 @@ it does there.
 """
 
 import io
-import time
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +67,6 @@ def run(tmp_path: Path) -> Path:
     state = {"objective": raw, "average": average, "optimizer": {}, "scaler": {}}
     checkpoint.save(folder / "checkpoints", 3, state, CONFIG)
     save_weights(folder / "weights.safetensors", average, CONFIG)
-    (tmp_path / "run.json").write_text("{}")
     return folder
 
 
@@ -105,7 +103,6 @@ def own_features(seed: int, pixels: torch.Tensor) -> torch.Tensor:
     ("spelling", "seed", "method"),
     [
         ("{}", 2, "catlip"),
-        ("{}.json", 2, "catlip"),
         ("{}:raw", 1, "catlip:raw"),
         ("{}/weights.safetensors", 2, "catlip"),
     ],
@@ -120,19 +117,17 @@ def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(
     assert (encoder.method, encoder.pretrain_seed, encoder.resolution) == (method, 5, 224)
 
 
-@pytest.mark.parametrize(
-    ("at", "resize", "side"), [("", 232, 224), ("@160", 160, 160), ("@224", 232, 224)]
-)
+@pytest.mark.parametrize(("resolution", "resize", "side"), [(0, 232, 224), (160, 160, 160)])
 def test_a_released_file_sees_what_the_release_evaluated_on(
-    at, resize, side, released, picture
+    resolution, resize, side, released, picture
 ) -> None:
-    encoder = open_encoder(f"released:tiny{at}:{released}")
+    encoder = open_encoder(f"released:tiny:{released}", resolution=resolution)
     resized = vision.resize(Image.open(io.BytesIO(picture)), resize)
     left, top = ((extent - side) // 2 for extent in resized.size)  # the release floors
     pixels = vision.pil_to_tensor(resized.crop((left, top, left + side, top + side)))
     assert torch.equal(encoder.preprocess(picture), pixels)
     assert torch.equal(features(encoder, picture), own_features(2, pixels))
-    assert encoder.method == f"released:tiny{at}:vit_tiny"
+    assert encoder.method == "released:tiny:vit_tiny"
     told = f"shorter side to {resize} (bilinear), central {side}; pixels in [0, 1]"
     assert str(encoder.preprocess) == told
 
@@ -140,7 +135,7 @@ def test_a_released_file_sees_what_the_release_evaluated_on(
 def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture) -> None:
     write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released)))
     found = open_encoder(str(tmp_path / "timm.safetensors"))
-    expected = open_encoder(f"released:tiny@224:{released}")
+    expected = open_encoder(f"released:tiny:{released}")
     assert torch.equal(found.preprocess(picture), expected.preprocess(picture))
     assert torch.equal(features(found, picture), features(expected, picture))
     assert found.method == "released:conv_tiny"
@@ -152,19 +147,14 @@ def test_the_released_file_is_fetched_once_from_where_it_is_published(
     monkeypatch.setattr(load, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
-    content = released.read_bytes()
     released.unlink()
     assert torch.equal(features(first, picture), features(open_encoder("released:tiny"), picture))
-    half = content[: len(content) // 2]
-    (tmp_path / "hub" / "checkpoints" / "catlip_vit_tiny.pt").write_bytes(half)
-    with pytest.raises(InputError, match=r"catlip_vit_tiny\.pt"):
-        open_encoder("released:tiny")
     monkeypatch.setattr(load, "ADDRESS", "http://127.0.0.1:9/")  # where nobody answers
     with pytest.raises(InputError, match="released:vit_b16:FILE"):
         open_encoder("released:vit_b16")
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
 def test_a_model_of_timms_computes_what_timm_does_on_timms_pixels(name, picture) -> None:
     encoder = open_encoder(f"random:timm/{name}", seed=3)
     torch.manual_seed(3)
@@ -213,51 +203,22 @@ def test_an_image_tower_of_openclip_computes_what_it_projects_on_its_pixels(name
     ("spelling", "resolution", "says"),
     [
         ("runs/none", 0, r"runs/none/weights\.safetensors"),
-        ("runs/none:raw", 0, "runs/none/checkpoints"),
-        ("none.safetensors", 0, r"none\.safetensors"),
-        ("random:conv_tiny", 0, "resolution"),
-        ("random:nothing@48", 0, "'nothing'"),
+        ("random:conv_tiny", 0, "size in pixels"),
         ("random:vit_tiny16@32", 100, "100 .*vit_tiny16"),
-        ("random:timm/vit_teeny_patch16_224", 0, "vit_tiny_patch16_224"),
+        ("random:timm/vit_teeny_patch16_224", 0, "vit_teeny_patch16_224"),
         ("random:timm/vit_tiny_patch16_224", 100, "vit_tiny_patch16_224.* 100 "),
-        ("random:openclip/ViT-B-61", 0, "ViT-B-61.*ViT-B-16"),
+        ("random:openclip/ViT-B-61", 0, "ViT-B-61"),
         ("timm:", 0, "timm:"),
-        ("openclip:ViT-B-16", 0, "openclip:ViT-B-16"),
-        ("openclip:ViT-B-16/none", 0, "'none'.*openai"),
+        ("openclip:ViT-B-16/none", 0, "none"),
         ("released:vit_g14", 0, "vit_b16, vit_l16, vit_h16"),
-        ("released:vit_b16:none.pt", 0, r"none\.pt"),
-        ("released:tiny@50:{released}", 0, "conv_tiny.* 16 "),
-        ("released:vit_b16:{released}", 0, "conv_tiny.* 224 .*vit_b16_conv"),
-        ("timm:test_vit:{released}", 0, "timm"),
+        ("released:vit_b16:{released}", 0, "conv_tiny.*vit_b16_conv"),
         ("README.md", 0, r"README\.md"),
-        ("timm:local-dir:{folder}", 0, r"config\.json"),
     ],
 )
-def test_what_cannot_be_opened_is_said_in_one_line(
-    spelling, resolution, says, released, tmp_path
-) -> None:
+def test_what_cannot_be_opened_is_said_in_one_line(spelling, resolution, says, released) -> None:
     with pytest.raises(InputError, match=says) as caught:
-        open_encoder(spelling.format(released=released, folder=tmp_path), 0, resolution)
+        open_encoder(spelling.format(released=released), 0, resolution)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "spelling", ["timm:test_vit.r160_in1k", "timm:hf-hub:timm/test_vit.r160_in1k"]
-)
-def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(
-    spelling, monkeypatch, tmp_path
-) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(
-        time, "sleep", lambda seconds: pytest.fail(f"it waits {seconds} s to ask again")
-    )
-    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9") as caught:
-        open_encoder(spelling)
-    assert "\n" not in str(caught.value)
-    assert not constants.HF_HUB_OFFLINE
 
 
 # At other sizes than they were pre-trained on
@@ -266,13 +227,10 @@ def test_a_hub_that_cannot_be_reached_is_not_asked_again_and_again(
 @pytest.mark.parametrize(
     ("spelling", "resolution", "features", "any_size"),
     [
-        ("random:hybrid_mini@48", 64, 128, True),
         ("random:vit_tiny16@32", 96, 192, True),
         ("{run}", 64, 128, True),
         ("random:timm/vit_tiny_patch16_224", 64, 192, True),
-        ("random:timm/test_resnet", 100, 96, True),
         ("random:timm/mixer_s32_224", 0, 512, False),
-        ("random:timm/vit_small_patch14_dinov2", 56, 384, False),
         ("random:openclip/ViT-S-32", 64, 384, False),
         ("random:openclip/RN50", 96, 1024, False),
     ],

@@ -5,7 +5,7 @@ windows.
 import pytest
 import torch
 
-from bench.downstream.encoders.feature_map import FeatureMap
+from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
 from bench.downstream.encoders.load import open_encoder
 from catlip.cli import InputError
 
@@ -78,7 +78,7 @@ def test_windows_keep_apart_what_global_blocks_bring_together():
 
 def test_rates_fall_from_block_to_block():
     model = FeatureMap(open_encoder(VIT))
-    named = {name: model.lr_scale(name, 0.5) for name, _ in model.named_parameters()}
+    named = {name: lr_scale_on(model, "", name, 0.5) for name, _ in model.named_parameters()}
     assert named["vit.blocks.11.mlp.fc1.weight"] == 0.5
     assert named["vit.blocks.0.norm1.bias"] == 0.5**12
     assert named["vit.norm.weight"] == 0.5

@@ -5,7 +5,6 @@ that class names mean.
 import gzip
 import io
 import itertools
-import json
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -17,10 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.downstream.encoders.preprocess import central_square
 from bench.downstream.probe.datasets import (
     CLASS_NAMES,
-    MAX_IDX,
+    IMAGENET,
     Split,
     load_tasks,
     name_labels,
@@ -28,25 +26,14 @@ from bench.downstream.probe.datasets import (
 )
 from catlip.cli import InputError
 from catlip.data.shards import write_shard
-from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
-class Images:
-    """The bytes of an image are its key."""
-
-    def __init__(self, keys: list[str]):
-        self.keys = keys
-
-    def __call__(self, number: int) -> bytes:
-        return self.keys[number].encode()
-
-
 def split_of(labels: list[int]) -> Split:
     keys = [f"{number}-of-{label}" for number, label in enumerate(labels)]
-    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), Images(keys))
+    return Split(Path("images"), keys, np.array(labels, dtype=np.int64), lambda i: keys[i].encode())
 
 
 @given(labels=st.lists(st.integers(0, 6), min_size=1, max_size=80), seed=st.integers(0, 99))
@@ -70,31 +57,25 @@ def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(lab
 
 @pytest.fixture
 def images(tmp_path, monkeypatch) -> Path:
-    """The same images three times: in folders, and in tars whose classes are in .cls or in
-    .json.
-    """
+    """The same images twice: in folders, and in tars whose classes are in .cls."""
     monkeypatch.setenv("CATLIP_CACHE", str(tmp_path / "cache"))
     for split in ("train", "val"):
-        samples = {"cls": [], "json": []}
+        samples = []
         for label, number in itertools.product(range(3), range(2)):
             key, content = f"{label}-{number}", f"{split} {label} {number}".encode()
             (tmp_path / "folders" / split / str(label)).mkdir(parents=True, exist_ok=True)
             (tmp_path / "folders" / split / str(label) / f"{key}.png").write_bytes(content)
-            samples["cls"].append((key, {"png": content, "cls": b"%d\n" % label}))
-            meta = json.dumps({"label": label}).encode()
-            samples["json"].append((key, {"png": content, "json": meta}))
-        for kind, shard in itertools.product(samples, (0, 1)):
-            path = tmp_path / kind / split / f"{shard:05}.tar"
-            write_shard(path, samples[kind][3 * shard : 3 * shard + 3])
+            samples.append((key, {"png": content, "cls": b"%d\n" % label}))
+        for shard in (0, 1):
+            write_shard(tmp_path / "cls" / split / f"{shard:05}.tar", samples[3 * shard :][:3])
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["cls", "json"])
-def test_tars_are_the_same_task_as_folders(images, kind) -> None:
+def test_tars_are_the_same_task_as_folders(images) -> None:
     (folders,) = load_tasks(f"folder:{images / 'folders'}")
-    (tars,) = load_tasks(f"folder:{images / kind}")
+    (tars,) = load_tasks(f"folder:{images / 'cls'}")
     assert tars.labels == folders.labels
-    assert (tars.name, tars.num_classes) == (kind, 3)
+    assert (tars.name, tars.num_classes) == ("cls", 3)
     for task in (tars, folders):
         for split, name in ((task.train, "train"), (task.test, "val")):
             sent = pickle.loads(pickle.dumps(split))  # to a worker that is started anew
@@ -135,23 +116,18 @@ def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
     assert [split.image_bytes(1) for split in (task.train, task.test)] == [b"train 1", b"val 1"]
 
 
-IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
-
-
 @pytest.mark.parametrize(
     ("kind", "folder", "classes", "name"),
     [
         ("imagenet", "in1k", IMAGENET, "imagenet"),
-        ("imagenet", "in100", IMAGENET[:100], "in100"),
         ("imagenet", "imagenet", IMAGENET[:100], "imagenet-folder"),
         ("places365", "places365", [str(n) for n in range(365)], "places365"),
-        ("places365", "places", ["street"], "places"),
         ("folder", "concepts", ["cat"], "concepts-folder"),
         ("folder", "my pets!", ["cat"], "my-pets-"),
     ],
 )
 def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:
-    assert name_on_page(kind, Path(folder), classes, len(classes)) == name
+    assert name_on_page(kind, Path(folder), classes) == name
 
 
 @pytest.mark.parametrize(
@@ -161,8 +137,6 @@ def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classe
         (("musical-instrument",), [["musical_instrument.n.01"]]),
         (("animal-mammal",), [["animal.n.01", "mammal.n.01"]]),
         (("t-shirt", "yo-yo"), [["jersey.n.03"], ["yo-yo.n.01"]]),
-        (("e-mail",), [["electronic_mail.n.01"]]),
-        (("dog_house", "qwertz"), [["kennel.n.01"], []]),
     ],
 )
 def test_a_class_name_means_its_synsets_or_none(names, expected) -> None:
@@ -183,7 +157,6 @@ def a_class_of_one_split(root: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "spoil", "says"),
     [
-        ("folder", "cls", lambda root: write_tar(root, txt=b""), "0-0"),
         ("folder", "cls", lambda root: write_tar(root, cls=b"dog"), "'dog'"),
         ("imagenet", "cls", lambda root: write_tar(root, cls=b"1000"), "1000"),
         ("places365", "cls", lambda root: None, "names no category"),
@@ -207,9 +180,9 @@ COUNTS = {"train": 40, "t10k": 20}
 IMAGES = "train-images-idx3-ubyte.gz"
 
 
-def idx(values: NDArray[np.uint8], *, count: int | None = None) -> bytes:
-    """An idx file, compressed; its header may say another count."""
-    header = [0x0800 + values.ndim, len(values) if count is None else count, *values.shape[1:]]
+def idx(values: NDArray[np.uint8]) -> bytes:
+    """An idx file, compressed."""
+    header = [0x0800 + values.ndim, len(values), *values.shape[1:]]
     return gzip.compress(np.array(header, ">u4").tobytes() + values.tobytes())
 
 
@@ -245,17 +218,13 @@ def test_the_images_of_fashion_mnist_are_those_of_the_files_in_their_order(fashi
         np.testing.assert_array_equal(np.stack(pictures), clothes(count))
         assert len(set(split.keys)) == count
     assert task.train.path != task.test.path  # or features of one would pass for the other's
-    image = central_square(48)(task.train.image_bytes(9))
-    assert image.shape == (3, 48, 48)
-    assert (image == image[0]).all()
 
 
 WRONG = {
     "missing": None,
     "not compressed": b"images",
     "cut off": idx(clothes(40))[:-2000],
-    "of labels": idx(classes(40)),
-    "of too many images": idx(clothes(40), count=MAX_IDX + 1),
+    "of other images": idx(clothes(39)),
 }
 
 

@@ -72,7 +72,7 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
 
 
-@pytest.mark.parametrize("broken", [b"", b"GIF89a", png(0, 0)[:200]])
+@pytest.mark.parametrize("broken", [b"", png(0, 0)[:200]])
 def test_ten_broken_pictures_are_named_and_left_out(broken) -> None:
     pictures = [png(200, number, (8, 8)) for number in range(20)]
     for number in range(0, 20, 2):
@@ -90,7 +90,6 @@ def test_more_broken_pictures_than_allowed_are_refused() -> None:
     for pictures, options in ((few, {}), ([b"", b""], {}), (few[10:], {"max_broken": 0.0})):
         with pytest.raises(InputError):
             features_of(Mean(), pictures, **options)
-    assert len(features_of(Mean(), few + few[-1:] * 1069).broken) == 11  # of 1,100
     assert len(features_of(Mean(), few, max_broken=0.4)) == 20
 
 

@@ -17,7 +17,6 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.fit import (
-    CachedFeatures,
     Classification,
     Fit,
     Training,
@@ -88,27 +87,10 @@ def test_rates_fall_from_the_head_to_the_stem_block_by_block(tiny_recipe, wrappe
         assert {found[name] for name in found if name.startswith("range_augment.")} == {1.0}
 
 
-@pytest.mark.parametrize(
-    ("spelling", "depth", "stem", "last"),
-    [
-        ("random:hybrid_mini@32", 1, "patch_embed.proj.3.conv1.weight", "fc_norm.weight"),
-        ("random:timm/test_vit", 6, "encoder.patch_embed.proj.weight", "encoder.norm.weight"),
-        ("random:openclip/ViT-S-32", 12, "encoder.conv1.weight", "encoder.ln_post.weight"),
-    ],
-)
-def test_any_row_of_blocks_has_a_stem_before_it_and_a_norm_behind(
-    tiny_recipe, spelling, depth, stem, last
-) -> None:
-    made = classification(spelling, replace(tiny_recipe, layer_decay=R))
-    assert made.lr_scale(f"image_encoder.{stem}") == pytest.approx(R ** (depth + 1))
-    assert made.lr_scale(f"image_encoder.{last}") == pytest.approx(R)
-
-
 def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe) -> None:
-    for name in ("test_resnet", "test_convnext"):
-        classification(f"random:timm/{name}", tiny_recipe)
-        with pytest.raises(InputError):
-            classification(f"random:timm/{name}", replace(tiny_recipe, layer_decay=R))
+    classification("random:timm/test_resnet", tiny_recipe)
+    with pytest.raises(InputError):
+        classification("random:timm/test_resnet", replace(tiny_recipe, layer_decay=R))
 
 
 @pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
@@ -172,15 +154,6 @@ def test_separable_features_are_separated_whatever_their_sizes() -> None:
     assert fitted(train, test).top1 == 1
 
 
-def test_shuffled_labels_give_chance() -> None:
-    train, test = clusters(1000, 1, spread=1), clusters(1000, 2, spread=1)
-    order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
-    shuffled = replace(train, labels=train.labels[order])
-    score = fitted(shuffled, test, replace(PROBE, epochs=20))
-    assert 0 < score.top1 < 0.2
-    assert 0.05 < score.top5 < 0.5
-
-
 def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> (
     None
 ):
@@ -201,12 +174,7 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
-    [
-        ({"epochs": 3}, 21),
-        ({"epochs": 0.5}, 4),
-        ({"epochs": 0, "iterations": 5}, 5),
-        ({"epochs": 1e-6}, 1),
-    ],
+    [({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
 )
 def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
     changes, steps, monkeypatch
@@ -223,15 +191,3 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
     fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))
     assert len(rates) == steps
     assert rates[0] == PROBE.max_lr
-
-
-def test_a_fraction_of_the_images_is_a_fraction_of_their_features(cats_and_dogs) -> None:
-    encoder, (task,) = load_encoder("random:hybrid_mini@32", 0, CPU), load_tasks(cats_and_dogs)
-    cached = CachedFeatures(encoder, PROBE, OPTIONS)
-    alone = CachedFeatures(encoder, PROBE, OPTIONS)
-    head = random_head(encoder.num_features, 2, 0)
-    half = task.train.subset(0.5, 0)
-    part = cached(Fit(task, 0.5, "random", 0, half, head))
-    whole = alone(Fit(replace(task, train=half), 1.0, "random", 0, half, head))
-    assert part.final_loss == pytest.approx(whole.final_loss, rel=1e-3)
-    assert part.correct == whole.correct

@@ -30,7 +30,7 @@ def transferred(spelling: object, labels=LABELS, options=OPTIONS, seed=0):
     return transfer_head(load_encoder(str(spelling), 0, CPU), str(spelling), labels, options, seed)
 
 
-@pytest.mark.parametrize("end", ["", "/weights.safetensors", ".json"])
+@pytest.mark.parametrize("end", ["", "/weights.safetensors"])
 def test_a_transferred_head_has_the_rows_of_its_labels_nouns(make_run, end) -> None:
     run = make_run()
     classifier = load_encoder(str(run), 0, CPU).checkpoint.classifier
@@ -62,7 +62,7 @@ def test_every_option_reaches_the_head(make_run) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["random:hybrid_mini@32", "random:timm/test_vit", "clip", "superclass", "superclip"],
+    ["random:timm/test_vit", "clip", "superclass", "superclip"],
 )
 def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))
@@ -81,16 +81,11 @@ def test_another_vocabulary_is_refused_wherever_it_comes_from(make_run, tmp_path
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=str(other)):
         transferred(run)
-    said = TransferOptions(vocabulary=tmp_path / "run-vocabulary.json")
-    head, _ = transferred(run, options=said)  # what is said wins
-    assert len(head.bias) == 3
 
 
 def test_a_vocabulary_that_cannot_be_found_is_asked_for(make_run, tmp_path) -> None:
     run = make_run()
     moved = (tmp_path / "run-vocabulary.json").rename(tmp_path / "elsewhere.json")
-    for _ in range(2):  # the record names a file that is gone, then it is gone itself
-        with pytest.raises(InputError, match=r"run .*--vocabulary"):
-            transferred(run)
-        (tmp_path / "run.json").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"run .*--vocabulary"):
+        transferred(run)
     assert len(transferred(run, options=TransferOptions(vocabulary=moved))[0].bias) == 3

@@ -19,10 +19,10 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.readouts import (
+    class_prompts,
     embed_classes,
     neighbour_hits,
     prompted_rows,
-    templates,
 )
 from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
@@ -33,16 +33,6 @@ CPU = torch.device("cpu")
 
 def features(values: list[list[float]], labels: list[int]) -> Features:
     return Features(torch.tensor(values), torch.tensor(labels), np.arange(len(labels)))
-
-
-def test_images_that_are_in_the_training_set_are_their_own_nearest_neighbours() -> None:
-    draw = torch.Generator().manual_seed(0)
-    values, labels = torch.randn(50, 16, generator=draw), torch.randint(10, (50,), generator=draw)
-    train = Features(values, labels, np.arange(50))
-    # By cosine, lengths do not matter, and itself has by far the greatest weight.
-    longer = replace(train, values=values * torch.rand(50, 1, generator=draw) * 9)
-    assert neighbour_hits(train, longer, 10, neighbours=1) == (1, 1)
-    assert neighbour_hits(train, longer, 10, neighbours=20)[0] > 0.9
 
 
 def test_neighbours_vote_by_the_exponential_of_their_cosine() -> None:
@@ -85,9 +75,7 @@ def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run,
     assert any("zero-shot" in note for note in other["notes"])
 
 
-@pytest.mark.parametrize(
-    "spelling", ["random:hybrid_mini@32", "random:timm/test_resnet", "superclass"]
-)
+@pytest.mark.parametrize("spelling", ["random:timm/test_resnet", "superclass"])
 def test_an_encoder_with_neither_is_not_asked(spelling, untrained, cats_and_dogs, tmp_path) -> None:
     spelling = spelling if ":" in spelling else untrained(spelling)
     record = read_out(tmp_path / "readout.json", spelling, cats_and_dogs)
@@ -128,7 +116,7 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     objective = BASELINES["clip"](build_encoder("hybrid_mini", 32), text).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
-    tokens = CaptionTokenizer(context)([template("dog") for template in templates(task)])
+    tokens = CaptionTokenizer(context)(class_prompts(task)[1])
     with torch.inference_mode():
         pixels, words = objective.unit_vectors(objective.image_encoder(image), tokens)
         scores = prompted_rows(encoder, str(run), task)(encoder.module(image))
@@ -151,8 +139,7 @@ def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs
             for values in (encoder.preprocess.mean, encoder.preprocess.std)
         )
         pixels = F.normalize(model.encode_image((image / 255 - mean) / std), dim=1)
-        prompts = [template("cat") for template in templates(task)]
-        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(prompts))
+        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(class_prompts(task)[0]))
         cat = F.normalize(F.normalize(words, dim=1).mean(0), dim=0)
         found = scores(encoder.module(image))[0, 0]
         torch.testing.assert_close(found, pixels[0] @ cat, rtol=1e-3, atol=1e-4)
