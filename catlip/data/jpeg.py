@@ -101,3 +101,21 @@ def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | 
         return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)
     except ValueError:
         return None
+
+
+def decode_small(encoded: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
+    """The picture at the smallest of libjpeg's scales, which are eighths, with at least this width
+    and height, [h, w, 3] RGB. None when the decoder refuses the picture.
+    """
+    try:
+        return simplejpeg.decode_jpeg(
+            encoded, "RGB", min_width=width, min_height=height, strict=False
+        )
+    except ValueError:
+        return None
+
+
+def encode(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """[h, w, 3] RGB as a JPEG that has half the resolution for colours."""
+    encoded: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
+    return encoded
