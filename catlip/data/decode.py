@@ -119,7 +119,7 @@ def reduced(encoded: bytes, side: int, quality: int) -> bytes:
         if jpeg.has_more_scans(encoded, frame.at):
             _check_scans(encoded, frame.width, frame.height)
         size = size_of(frame.width, frame.height)
-        pixels = jpeg.decode_small(encoded, *size)
+        pixels = jpeg.decode_small(encoded, frame, side)
     if pixels is None:
         picture = rgb(open_picture(encoded))
         if min(picture.size) <= side:
