@@ -66,10 +66,10 @@ class FaultyServer:
 
     Attributes:
         files: path, as /0.tar, -> content.
-        faults: what becomes of the next GETs, one each: "cut", "503", "stall", "slow", "whole" (of
-            a server that knows no ranges), and what a hostile server does: "endless", "endless
-            whole", "packed", "other range", "dripped", "dripped headers"; after that nothing
-            happens to them.
+        faults: what becomes of the next GETs, one each: "cut", "429", "503", "stall", "slow",
+            "whole" (of a server that knows no ranges), and what a hostile server does: "endless",
+            "endless whole", "packed", "other range", "dripped", "dripped headers";
+            after that nothing happens to them.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: those of all requests.
     """
@@ -126,8 +126,10 @@ class FaultyServer:
                 server.queries.add(query)
                 server.authorizations.add(self.headers["Authorization"])
                 content = server.files.get(path)
-                if content is None or fault == "503":
-                    self.send_error(404 if content is None else 503)
+                if content is None or fault in ("429", "503"):
+                    self.send_response(int(fault or 404))
+                    self.send_header("Retry-After", "1")
+                    self.end_headers()
                     return
                 tag, asked = md5(content).hexdigest(), self.headers["Range"]
                 if asked and "whole" not in fault:

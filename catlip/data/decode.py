@@ -99,6 +99,38 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
     return np.array(rgb(picture).crop(choose_box(*picture.size)))
 
 
+def reduced(encoded: bytes, side: int, quality: int) -> bytes:
+    """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
+
+    Raises: PictureError, also where the bytes would stay the same.
+    """
+    import cv2
+
+    def size_of(width: int, height: int) -> tuple[int, int]:
+        scale = side / min(width, height)
+        return max(side, round(width * scale)), max(side, round(height * scale))
+
+    pixels = None
+    if frame := jpeg.find_frame(encoded):
+        if min(frame.width, frame.height) <= side:
+            cropped_pixels(encoded, lambda width, height: (0, 0, width, height))
+            return encoded
+        _check_size(frame.width, frame.height)
+        if jpeg.has_more_scans(encoded, frame.at):
+            _check_scans(encoded, frame.width, frame.height)
+        size = size_of(frame.width, frame.height)
+        pixels = jpeg.decode_small(encoded, frame, side)
+    if pixels is None:
+        picture = rgb(open_picture(encoded))
+        if min(picture.size) <= side:
+            return encoded
+        size = size_of(*picture.size)
+        return jpeg.encode(np.asarray(picture.resize(size, Image.Resampling.BILINEAR)), quality)
+    # At most twice as large by now: no pixel is missed.
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return jpeg.encode(small.astype(np.uint8, copy=False), quality)
+
+
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise PictureError(

@@ -101,3 +101,29 @@ def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | 
         return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)
     except ValueError:
         return None
+
+
+def decode_small(encoded: bytes, frame: Frame, side: int) -> NDArray[np.uint8] | None:
+    """The picture at a half, a quarter or an eighth of its size, if its shorter side then still has
+    at least `side` pixels, else whole, [h, w, 3] RGB. None when the decoder refuses the picture.
+
+    libjpeg-turbo knows all eighths, but only the halves are fast.
+    """
+    shorter = min(frame.width, frame.height)
+    part = next(part for part in (8, 4, 2, 1) if shorter >= side * part or part == 1)
+    try:
+        return simplejpeg.decode_jpeg(
+            encoded,
+            "RGB",
+            min_width=-(-frame.width // part),
+            min_height=-(-frame.height // part),
+            strict=False,
+        )
+    except ValueError:
+        return None
+
+
+def encode(pixels: NDArray[np.uint8], quality: int) -> bytes:
+    """[h, w, 3] RGB as a JPEG that has half the resolution for colours."""
+    encoded: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
+    return encoded

@@ -29,15 +29,17 @@ from typing import Any, BinaryIO, TypeVar
 from catlip.cli import InputError
 from catlip.data.shard_cache import PART, FileCache
 from catlip.system.cache import cache_dir
+from catlip.system.engines import work_ahead
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
 CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 50
-BLOCK_BYTES = 8 * 2**20  # fetched at a time
+BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
 # Seconds before each further attempt: a storage may be away for a minute.
 DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
 WARN_FROM_S = 4  # the user is told of waits from this length on
 GIVE_UP_S = 180  # no further attempt after this time
+MAX_WAIT_S = 900  # for a server that asks for it, in all
 THREADS_AHEAD = 2  # of each process that reads
 # An http(s) server could fill the memory with a body without end, or send a byte a minute for ever.
 MAX_ANSWER_BYTES = 2**30  # a whole shard, of a server that knows no ranges
@@ -63,10 +65,34 @@ def identity_of(path: Path) -> str:
             raise FileNotFoundError(str(path))
         if about.get("size") is None:
             raise ValueError("its server does not tell its size")
-        tag = next((about[name] for name in TAGS if about.get(name)), "")
-        return f"{int(about['size'])} {getattr(tag, 'sha256', tag)}"
+        return _identity(about)
 
     return _with_retries(path, ask)
+
+
+def _identity(about: dict[str, Any]) -> str:
+    tag = next((about[name] for name in TAGS if about.get(name)), "")
+    return f"{int(about['size'] or 0)} {getattr(tag, 'sha256', tag)}"
+
+
+def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """The identity of each file; for local ones, size and time.
+
+    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
+    """
+    identities = {}
+    for path in paths:
+        if not is_remote(path):
+            status = path.stat()
+            identities[path] = f"{status.st_size} {status.st_mtime_ns}"
+    for folder in dict.fromkeys(path.parent for path in paths if _scheme(path) == HF):
+        listed = functools.partial(_driver(folder).ls, url_of(folder))
+        for about in _with_retries(folder, listed):
+            path = Path(url_of(_driver(folder).unstrip_protocol(about["name"])))
+            identities[path] = _identity(about)
+    others = [path for path in paths if path not in identities]
+    identities |= dict(work_ahead(identity_of, others))
+    return {path: identities[path] for path in paths}
 
 
 def size_in(identity: str) -> int:
@@ -99,9 +125,9 @@ def read_file(path: Path) -> bytes:
     return content
 
 
-def get_file(path: Path, target: Path) -> None:
+def get_file(path: Path, target: Path, identity: str = "") -> None:
     with io.FileIO(target, "w") as file:
-        _fetch_into(path, identity_of(path), file)
+        _fetch_into(path, identity or identity_of(path), file)
 
 
 def put_file(source: Path, path: Path) -> None:
@@ -142,6 +168,26 @@ def names_in(folder: Path) -> set[str]:
         return names
 
     return {Path(name).name for name in _with_retries(folder, ask, does="listed")}
+
+
+def licence_of(folder: Path) -> str:
+    """What the hub says of a data set's licence, as the end of a line; "" for other storages."""
+    if _scheme(folder) != HF or not (page := _page_of(folder)):
+        return ""
+    from huggingface_hub import HfApi
+
+    repository = page.partition("/datasets/")[2]
+    card = _with_retries(folder, lambda: HfApi().dataset_info(repository)).card_data
+    return f", licence: {getattr(card, 'license', None) or 'not stated'} ({page})"
+
+
+def _page_of(path: str | Path) -> str:
+    """The page of the data set that a hub's file belongs to; "" if it is of no data set."""
+    from huggingface_hub import constants
+
+    kind, _, rest = url_of(path).removeprefix(f"{HF}://").partition("/")
+    repository = "/".join(rest.split("/")[:2]).partition("@")[0]
+    return f"{constants.ENDPOINT}/{kind}/{repository}" if kind == "datasets" else ""
 
 
 class Ahead:
@@ -251,14 +297,21 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
 
 def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """The result of a request, which is made again after errors that may pass."""
-    end = time.monotonic() + GIVE_UP_S
-    for delay in (*DELAYS_S, None):
+    end, waited = time.monotonic() + GIVE_UP_S, 0.0
+    delays = iter((*DELAYS_S, None))
+    while True:
         try:
             return ask()
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
             failure = _what_failed(path, error, does)
+            if (told := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
+                print(f"{failure}; it is asked again in {told:.0f} s, as it says", file=sys.stderr)
+                time.sleep(told)
+                end, waited = end + told, waited + told
+                continue
+            delay = next(delays)
             if delay is None or time.monotonic() > end or not _is_temporary(error):
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
@@ -266,7 +319,6 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
                 print(f"warning: {failure}; trying again in {delay} s", file=sys.stderr)
         # At random, so that processes that a storage has turned away do not all return at once.
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _is_temporary(error: Exception) -> bool:
@@ -278,6 +330,17 @@ def _is_temporary(error: Exception) -> bool:
         return error.__cause__ is not None
     refused = isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
     return not refused and "Credentials" not in type(error).__name__
+
+
+def _seconds_to_wait(error: BaseException | None) -> float:
+    """How long a server that limits requests asks to wait before the next; 0 if it does not say."""
+    while error is not None:
+        headers = getattr(getattr(error, "response", error), "headers", None)
+        told = (headers or {}).get("Retry-After", "")
+        if told.isdigit():
+            return min(float(told), MAX_WAIT_S)
+        error = error.__cause__
+    return 0
 
 
 def _http_status(error: BaseException | None) -> int | None:
@@ -296,6 +359,11 @@ def _what_failed(path: str | Path, error: Exception, does: str) -> str:
     url, status = url_of(path), _http_status(error)
     if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
         return f"{url} is not there"
+    if status in (401, 403) and _scheme(path) == HF and (page := _page_of(path)):
+        return (
+            f"{url} cannot be {does}: it does not exist, or needs access; ask for it at {page}, "
+            "and set HF_TOKEN to a token of your account"
+        )
     if status in (401, 403) or isinstance(error, PermissionError):
         return f"{url} cannot be {does}: access denied; give its credentials as its driver expects"
     reason = error.__cause__ or error

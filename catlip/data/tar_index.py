@@ -89,17 +89,8 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
-        size = os.fstat(file.fileno()).st_size
-        for member in _files(path, file):
-            if member.offset_data + member.size > size:
-                raise InputError(
-                    f"shard {path} is cut short inside {member.name!a}, after {len(rows)} samples; "
-                    f"{HELP}"
-                )
-            key, kind = _key_and_kind(path, member.name)
-            if not kind:
-                continue
-            if fault := _fault(member, kind):
+        for member, key, kind, fault in walk(path, file):
+            if fault:
                 skipped.setdefault(fault, {}).setdefault(key, member.name)
                 continue
             row = 2 * rows.setdefault(key, len(rows))
@@ -132,6 +123,21 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         digest=digest.hexdigest()[:DIGEST_DIGITS],
         skipped=left_out,
     )
+
+
+def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:
+    """Each member that is part of a sample, with the sample's key, the member's kind (of `KINDS`)
+    and why it is left out ("" when it is not).
+
+    Raises: InputError when the tar is cut short or hostile.
+    """
+    size = os.fstat(file.fileno()).st_size
+    for member in _files(path, file):
+        if member.offset_data + member.size > size:
+            raise InputError(f"shard {path} is cut short inside {member.name!a}; {HELP}")
+        key, kind = _key_and_kind(path, member.name)
+        if kind:
+            yield member, key, kind, _fault(member, kind)
 
 
 def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:

@@ -1,0 +1,373 @@
+"""`python -m catlip.data.fetch`: shards from a hub, a bucket, a server or a disk, with large images
+made small.
+
+A training reads images at some 224 pixels; those of the web are several times as large. CC3M, for
+example, has 269 GB, and some 65 GB when its images are 256 pixels on the shorter side. A file is
+the unit of work: it is fetched whole into the output folder, rewritten, and noted as done. What was
+interrupted is done again from its beginning, so no shard is lost, doubled or cut.
+"""
+
+import base64
+import functools
+import itertools
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from catlip.cli import InputError, run
+from catlip.data.decode import FIRST_BYTES, PictureError, reduced
+from catlip.data.remote import get_file, identities_of, licence_of, size_in
+from catlip.data.shards import TABLES, TAR, expand, write_shard
+from catlip.data.tar_index import walk
+from catlip.label import is_labelled, label_source, labeller_of
+from catlip.label.sources import TarShard
+from catlip.program.progress import progress
+from catlip.program.ranges import Count, Natural
+from catlip.record import write_atomically
+from catlip.system.engines import local
+from catlip.system.foreign import printable
+from catlip.system.lock import only_writer
+from catlip.system.urls import is_remote, url_of
+
+EDITION = 1  # raised whenever the same file gives other shards than before
+QUALITY = 90  # of the JPEGs, with half the resolution for colours
+SHARD_ROWS = 5000  # of a table in one shard
+BATCH_ROWS = 100
+CAPTIONS = ("caption", "captions", "text", "TEXT", "texts")  # columns of a table
+IMAGE = "image"
+STARTS = dict(zip(("jpg", "png", "webp", "gif"), FIRST_BYTES, strict=True))
+NOTES = ".fetch"  # in the output folder: what was made of each file
+MAX_NAMED = 3  # files that cannot be read, in one message
+
+# A key, and suffix -> kind (of tar_index.KINDS) and content of each member.
+Sample = tuple[str, dict[str, tuple[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Copy shards of images with captions from a hub, a bucket, a server or a disk, and make large
+    images small; run the same command again to go on where it stopped.
+
+    python -m catlip.data.fetch 'hf://datasets/pixparse/cc3m-wds/cc3m-train-*.tar' --out data/cc3m
+
+    python -m catlip.data.fetch 's3://bucket/mine/*.tar' more.parquet --out data/mine --rule paper
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """Paths, folders, globs, braces or URLs of shards (.tar), or of tables that hold images
+    (.parquet, and .csv or .tsv with images in base64).
+    """
+    out: Path = Path("data/fetched")
+    """Folder of the shards that are written; each has the name of its source."""
+    side: Count = 256
+    """Pixels of the shorter side to which larger images are reduced; others are copied."""
+    text_column: str | None = None
+    """A table's column of captions (by default caption, captions, text, TEXT or texts)."""
+    rule: str | None = None
+    """Label the captions as well, as `catlip.label --rule` does: "paper", "corenet" or
+    "paper_multiword".
+    """
+    labels_dir: Path | None = None
+    """Folder of the labels; by default that of the shards."""
+    workers: Natural = 0
+    """Processes; 0 is one a core, and two where files are remote, of which one may wait."""
+    yes: bool = False
+    """Fetch without asking."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def main(config: Fetch) -> None:
+    """Fetch what is not there yet."""
+    paths = list(itertools.chain.from_iterable(map(_files, config.sources)))
+    names = Counter(path.stem for path in paths)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise InputError(f"two sources are called {twice}; fetch them into folders of their own")
+    if config.rule:
+        labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
+    identities = identities_of(paths)
+    wanted = {path: _note(config, path, identity) for path, identity in identities.items()}
+    sizes = {path: size_in(identity) for path, identity in identities.items()}
+    if todo := [path for path in paths if _done(config, wanted[path]) is None]:
+        _ask(config, todo, sizes, len(paths))
+    with only_writer(config.out):
+        # What is there may still have to be labelled.
+        errors = _fetch_all(config, wanted, sizes) if todo or config.rule else []
+    done = [_done(config, note) for note in wanted.values()]
+    _print_summary(config, [note for note in done if note])
+    if errors:
+        first = "; ".join(map(str, errors[:MAX_NAMED]))
+        raise InputError(f"{len(errors)} of {len(paths)} files were not fetched: {first}")
+
+
+def _files(pattern: str) -> list[Path]:
+    if Path(pattern).is_dir() and not list(Path(pattern).glob(f"*{TAR}")):
+        found = [path for path in sorted(Path(pattern).iterdir()) if path.suffix.lower() in TABLES]
+        if not found:
+            raise InputError(f"no shard in {pattern}, and no table ({', '.join(TABLES)})")
+        return found
+    paths = expand(pattern)
+    for path in paths:
+        if path.suffix.lower() not in (TAR, *TABLES):
+            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLES)})")
+    return paths
+
+
+def _note(config: Fetch, path: Path, identity: str) -> dict[str, Any]:
+    """What the shards of a file depend on."""
+    return {
+        "edition": EDITION,
+        "source": url_of(path) if is_remote(path) else str(path.resolve()),
+        "identity": identity,
+        "side": config.side,
+        "quality": QUALITY,
+        "text_column": config.text_column,
+    }
+
+
+def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """What was made of a file, None if that is not all there."""
+    try:
+        note: dict[str, Any] = json.loads(_note_file(config, wanted).read_text())
+        sizes = {name: (config.out / name).stat().st_size for name in note["shards"]}
+    except (FileNotFoundError, ValueError):
+        return None
+    return note if sizes and sizes == note["shards"] and wanted.items() <= note.items() else None
+
+
+def _note_file(config: Fetch, wanted: dict[str, Any]) -> Path:
+    return config.out / NOTES / f"{Path(wanted['source']).stem}.json"
+
+
+def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int) -> None:
+    """Say what will be fetched and, if it comes over a network, ask."""
+    remote = [path for path in todo if is_remote(path)]
+    print(
+        f"{len(todo)} of {total} files to fetch, {_gigabytes(sum(sizes[path] for path in todo))}; "
+        f"images are reduced to {config.side} pixels on the shorter side (JPEG of quality "
+        f"{QUALITY}) and written to {config.out}"
+    )
+    for folder in dict.fromkeys(path.parent for path in remote):
+        print(f"  from {url_of(folder)}{licence_of(folder)}")
+    above = next(
+        folder for folder in (config.out, *config.out.absolute().parents) if folder.exists()
+    )
+    free = shutil.disk_usage(above).free
+    print(f"  {_gigabytes(free)} are free on the disk of {config.out}")
+    if not remote or config.yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError("nothing was fetched: give --yes to fetch without being asked")
+    if input("Fetch? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InputError("nothing was fetched")
+
+
+def _fetch_all(
+    config: Fetch, wanted: dict[Path, dict[str, Any]], sizes: dict[Path, int]
+) -> list[InputError]:
+    """Fetch these files, under a bar of their bytes. Returns the errors of those that failed."""
+    files = list(wanted.items())
+    (config.out / NOTES).mkdir(parents=True, exist_ok=True)
+    cores = len(os.sched_getaffinity(0))
+    several = 2 if any(map(is_remote, wanted)) else 1
+    errors: list[InputError] = []
+    bar = progress(
+        desc="fetching",
+        total=sum(sizes.values()),
+        unit="B",
+        unit_scale=True,
+        disable=config.quiet,
+    )
+    with bar, local(min(config.workers or cores * several, len(files))) as apply:
+        images = 0
+        for (path, _), result in apply(functools.partial(fetch_file, config), files):
+            if isinstance(result, OSError):  # a full disk stops the others too
+                raise result
+            if isinstance(result, InputError):
+                errors.append(result)
+            else:
+                images += result
+            bar.set_postfix_str(f"{images:,} images")
+            bar.update(sizes[path])
+    return errors
+
+
+def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
+    """Write the shards of one file and their labels, as far as they are missing. Returns the number
+    of images.
+    """
+    path, wanted = file
+    note = _done(config, wanted) or _write_shards(config, path, wanted)
+    if config.rule:
+        for name in note["shards"]:
+            shard = TarShard(config.out / name)
+            if not is_labelled(shard, config.labels_dir, config.rule):
+                label_source(shard, config.labels_dir, config.rule)
+    images: int = note["images"]
+    return images
+
+
+def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Write the shards of one file, and then its note."""
+    note_file = _note_file(config, wanted)
+    if (config.out / path.name).exists() and not note_file.exists():
+        raise InputError(f"{config.out / path.name} was not fetched; choose another --out")
+    write_atomically(note_file, json.dumps(wanted | {"shards": {}}).encode())
+    suffix = path.suffix.lower()
+    copy = config.out / NOTES / f"{path.name}.part" if is_remote(path) else path
+    counts, broken, shards = Counter[str](), dict[str, list[Any]](), {}
+    try:
+        if copy != path:
+            get_file(path, copy, wanted["identity"])
+        is_tar = suffix == TAR
+        samples = _of_tar(copy) if is_tar else _of_table(copy, suffix, config.text_column)
+        small = _reduced(samples, config.side, counts, broken)
+        for number, first in enumerate(small):
+            name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
+            others = small if is_tar else itertools.islice(small, SHARD_ROWS - 1)
+            write_shard(config.out / name, itertools.chain([first], others))
+            shards[name] = (config.out / name).stat().st_size
+    except InputError as error:
+        if copy == path:
+            raise
+        raise InputError(str(error).replace(str(copy), wanted["source"])) from None
+    finally:
+        if copy != path:
+            copy.unlink(missing_ok=True)
+    if not shards:
+        raise InputError(f"{wanted['source']} holds no image that can be read")
+    note = wanted | {"shards": shards, **counts, "broken": broken}
+    write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
+    return note
+
+
+def _reduced(
+    samples: Iterable[Sample], side: int, counts: Counter[str], broken: dict[str, list[Any]]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples as they are written, with small images. Those without an image that can be read
+    are left out and counted by cause, with the key of the first.
+    """
+    for key, members in samples:
+        written, images = {}, 0
+        try:
+            for suffix, (kind, content) in members.items():
+                if kind != IMAGE:
+                    written[suffix] = content
+                    continue
+                small = reduced(content, side, QUALITY)
+                written[suffix if small is content else "jpg"] = small
+                images += 1
+                counts["reduced"] += small is not content
+            if not images:
+                raise PictureError("no image", key)
+        except PictureError as error:
+            broken.setdefault(error.cause, [0, key])[0] += 1
+            continue
+        counts["images"] += 1
+        yield key, written
+
+
+def _of_tar(path: Path) -> Iterator[Sample]:
+    """The samples of a tar: members of one key, which follow each other."""
+    with open(path, "rb") as file:
+        for key, members in itertools.groupby(walk(path, file), key=lambda member: member[1]):
+            sample = {}
+            for member, _, kind, fault in members:
+                suffix = member.name.rpartition("/")[2].partition(".")[2].lower()
+                size = 0 if fault else member.size  # an image that is left out counts as empty
+                sample[suffix] = kind, os.pread(file.fileno(), size, member.offset_data)
+            yield key, sample
+
+
+def _of_table(path: Path, suffix: str, text_column: str | None) -> Iterator[Sample]:
+    """The rows of a table that holds images; the key is the row's number."""
+    columns: tuple[str, str] | None = None
+    for number, row in enumerate(_rows(path, suffix)):
+        columns = columns or _columns(path, row, text_column)
+        image, caption = _image_in(row[columns[0]]), row[columns[1]]
+        kind = next((name for name, start in STARTS.items() if image.startswith(start)), "jpg")
+        described = json.dumps({"caption": caption}).encode()
+        yield f"{number:09d}", {kind: (IMAGE, image), "json": ("meta", described)}
+
+
+def _rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
+    if suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for batch in file.iter_batches(BATCH_ROWS):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a whole Parquet file: {error}") from None
+    else:
+        import pandas as pd
+
+        separator = "," if suffix == ".csv" else "\t"
+        options = {"sep": separator, "dtype": str, "keep_default_na": False}
+        try:
+            for chunk in pd.read_csv(path, chunksize=BATCH_ROWS, **options):
+                yield from chunk.to_dict("records")
+        except ValueError as error:  # pandas' own errors are of this kind
+            raise InputError(f"{path} cannot be read: {error}") from None
+
+
+def _columns(path: Path, row: dict[str, Any], text_column: str | None) -> tuple[str, str]:
+    """The column of images, known by what the first row has in it, and that of captions."""
+    starts = tuple(STARTS.values())
+    images = [name for name, value in row.items() if _image_in(value).startswith(starts)]
+    captions = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
+    if not images or not captions:
+        missing = "captions; give --text-column" if images else "images (bytes, or base64 in text)"
+        raise InputError(f"{path} has no column of {missing}; there are: {', '.join(row)[:300]}")
+    return images[0], captions[0]
+
+
+def _image_in(value: Any) -> bytes:
+    """The image that a cell holds, as the hub has it ({"bytes": ...}), or as bytes or base64."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    if isinstance(value, str):
+        try:
+            value = base64.b64decode(value, validate=True)
+        except ValueError:
+            value = b""
+    return value if isinstance(value, bytes) else b""
+
+
+def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
+    total, broken = Counter[str](), dict[str, tuple[int, str]]()
+    for note in done:
+        total.update({name: note.get(name, 0) for name in ("images", "reduced")})
+        total["bytes"] += sum(note["shards"].values())
+        total["source"] += size_in(note["identity"])
+        total["shards"] += len(note["shards"])
+        for cause, (count, key) in note["broken"].items():
+            before, first = broken.get(cause, (0, f"{key} of {note['source']}"))
+            broken[cause] = before + count, first
+    print(
+        f"{total['images']:,} images in {total['shards']:,} shards, {_gigabytes(total['bytes'])} "
+        f"in place of {_gigabytes(total['source'])}; {total['reduced']:,} were reduced"
+    )
+    for cause, (count, first) in broken.items():
+        print(f"  {count:,} left out: {cause} (first: {printable(first)})")
+    print(f"shards: {config.out}")
+    if config.rule:
+        print(f"labels: {config.labels_dir or config.out}")
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
+
+
+if __name__ == "__main__":
+    run(Fetch, main)

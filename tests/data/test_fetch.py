@@ -1,0 +1,216 @@
+"""Shards are fetched whole, once, with small images and their sources' captions and labels."""
+
+import base64
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hub import Hub, running_hub
+from one_line import one_line_error
+from pictures import crops_of_photographs, photograph, plain, save
+from PIL import Image
+from remote_servers import faulty_server
+
+from catlip.cli import InputError
+from catlip.data import remote
+from catlip.data.decode import PictureError, open_picture, reduced, rgb
+from catlip.data.fetch import Fetch, main
+from catlip.data.shards import open_shard, write_shard
+from catlip.label.__main__ import Label
+from catlip.label.__main__ import main as label
+from catlip.label.sidecar import read_sidecar
+
+SET = "pixparse/cc3m-wds"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running_hub() as hub:
+        yield hub
+
+
+def fetched(hub: Hub, *words: object) -> subprocess.CompletedProcess[str]:
+    """Not by the server of programs, which has read already where the hub is."""
+    command = [sys.executable, "-m", "catlip.data.fetch", *map(str, words)]
+    environment = os.environ | hub.environment
+    return subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+def write_photographs(folder: Path, shards: int = 3, each: int = 4) -> list[Path]:
+    """Shards named as CC3M's, of JPEGs of 130 pixels and more, a small PNG, and captions."""
+    pictures = iter(crops_of_photographs(shards * each))
+    paths = [folder / f"cc3m-validation-{number:04}.tar" for number in range(shards)]
+    for number, path in enumerate(paths):
+        samples = [
+            (f"{number}{i:03}", {"jpg": next(pictures), "txt": f"a dog on {i} couches".encode()})
+            for i in range(each)
+        ]
+        captions = b'{"caption": ["a cat", "a car"]}'
+        write_shard(path, [*samples, (f"{number}999", {"png": plain(), "json": captions})])
+    return paths
+
+
+def samples_of(path: Path) -> list[tuple[str, list[str | None], bytes]]:
+    shard = open_shard(path)
+    return [(key, shard.captions(i), shard.image_bytes(i)) for i, key in enumerate(shard.keys)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
+
+
+def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(
+    hub: Hub, tmp_path: Path
+) -> None:
+    paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
+    hub.put_folder(SET, tmp_path / "source")
+    hub.limit = 8  # requests, after which there is a 429
+    named = (hub, f"hf://datasets/{SET}/cc3m-validation-*.tar", "--out", out)
+    options = ("--side", 96, "--rule", "paper", "--yes", "--quiet")
+    done = fetched(*named, *options)
+    assert (hub.asked["cdn"], hub.limit) == (len(paths), None)
+    assert f"hf://datasets/{SET}, licence: cc-by-4.0 ({hub.endpoint}/datasets/{SET})" in done.stdout
+    assert "15 images in 3 shards" in done.stdout
+    label(Label((str(tmp_path / "source"),), quiet=True))
+    for path in paths:
+        before, after = samples_of(path), samples_of(out / path.name)
+        assert [sample[:2] for sample in after] == [sample[:2] for sample in before]
+        assert [min(open_picture(image).size) for *_, image in after] == [96] * 4 + [20]
+        assert after[-1] == before[-1]
+        beside = path.with_suffix(".paper.labels.npz")
+        old, new = read_sidecar(beside), read_sidecar(out / beside.name)
+        assert new.values.tolist() == old.values.tolist()
+        assert new.offsets.tolist() == old.offsets.tolist()
+        assert new.meta["captions_sha256"] == old.meta["captions_sha256"]
+    fetched(*named, *options)
+    assert hub.asked["cdn"] == len(paths)
+    fetched(*named, "--side", 64, "--yes", "--quiet")
+    assert hub.asked["cdn"] == 2 * len(paths)
+
+
+def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
+    hub.sizes[SET] = {f"cc3m-train-{i:04}.tar": 461_000_000 + i for i in range(576)}
+    hub.put("some/gated", "0.tar", b"content")
+    hub.gated.add("some/gated")
+    page = f"{hub.endpoint}/datasets/some/gated"
+    for path, words in {
+        f"{SET}/cc3m-train-{{0000..0575}}.tar": ["nothing was fetched", "--yes"],
+        f"{SET}/cc3m-train-0576.tar": ["cc3m-train-0576.tar is not there"],
+        "some/gated/0.tar": ["hf://datasets/some/gated", page, "HF_TOKEN"],
+        "some/absent/*.tar": ["hf://datasets/some/absent", "HF_TOKEN"],
+    }.items():
+        done = fetched(hub, f"hf://datasets/{path}", "--out", tmp_path)
+        one_line_error(done, *words)
+        if "--yes" in words:
+            assert "576 of 576 files to fetch, 266 GB" in done.stdout
+    assert hub.asked["resolve"] == 0
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "tsv"])
+def test_tables_of_images(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = [*crops_of_photographs(3), plain(), b"no image"]
+    captions = ["a dog", "two\nlines", "a 'cat', \"sat\"", "", "a car"]
+    table, texts = tmp_path / f"table.{kind}", {"id": list("abcde"), "caption": captions}
+    if kind == "parquet":
+        several = [[caption, "a second"] for caption in captions]
+        cells = [{"bytes": image, "path": None} for image in images]
+        pd.DataFrame({"image": cells, "captions": several}).to_parquet(table)
+    else:
+        coded = [base64.b64encode(image).decode() for image in images]
+        frame = pd.DataFrame(texts | {"picture": coded})
+        frame.to_csv(table, sep="," if kind == "csv" else "\t", index=False)
+    main(Fetch((str(table),), tmp_path / "out", side=100, quiet=True))
+    assert "1 left out: not a JPEG, PNG, WebP or GIF (first: 000000004" in capsys.readouterr().out
+    samples = samples_of(tmp_path / "out" / "table-00000.tar")
+    assert [key for key, *_ in samples] == [f"{row:09}" for row in range(4)]
+    several = [[caption, "a second"] for caption in captions[:4]]
+    expected = several if kind == "parquet" else [[caption] for caption in captions[:4]]
+    assert [each for _, each, _ in samples] == expected
+    assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]
+    with pytest.raises(InputError, match="no column of captions; give --text-column"):
+        main(Fetch((str(table),), tmp_path / "other", text_column="absent", quiet=True))
+
+
+def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "source", each=1)
+    config = Fetch((str(tmp_path / "source"),), tmp_path / "out", side=96, workers=1, quiet=True)
+    whole = Fetch(config.sources, tmp_path / "whole", side=96, workers=1, quiet=True)
+    main(whole)
+
+    def killed_before(moment: int) -> None:
+        """Before the `moment`-th file gets its name."""
+        replace, calls = os.replace, iter(range(moment))
+
+        def counted(*names: Path) -> None:
+            if next(calls, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*names)
+
+        os.replace = counted  # type: ignore[assignment]  # in the child only
+        main(config)
+
+    for moment in range(10):
+        child = multiprocessing.get_context("fork").Process(target=killed_before, args=(moment,))
+        child.start()
+        child.join()
+        assert child.exitcode in (0, -signal.SIGKILL)
+        if moment < 2:
+            assert child.exitcode
+        assert contents(config.out).items() <= contents(whole.out).items()
+    main(config)
+    assert contents(config.out) == contents(whole.out)
+
+
+def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
+    (path, *_) = write_photographs(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="was not fetched; choose another --out"):
+        main(Fetch((str(tmp_path),), tmp_path, quiet=True))
+    assert path.read_bytes() == before
+    with pytest.raises(InputError, match="two sources are called cc3m-validation-0000"):
+        main(Fetch((str(path), str(path)), tmp_path / "out", quiet=True))
+    write_shard(tmp_path / "broken.tar", [("a", {"jpg": b"broken", "txt": b"a dog"})])
+    with pytest.raises(InputError, match=r"broken\.tar holds no image"):
+        main(Fetch((str(tmp_path / "broken.tar"),), tmp_path / "out", quiet=True))
+
+
+def test_a_server_that_asks_to_wait_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote, "DELAYS_S", (0.01,))
+    (path, *_) = write_photographs(tmp_path / "source")
+    with faulty_server() as server:
+        server.put("/0.tar", path.read_bytes())
+        server.faults = ["429", "429", "429"]  # more often than an error is tried again
+        main(Fetch((f"http://{server.place}/0.tar",), tmp_path / "out", yes=True, quiet=True))
+    assert len(samples_of(tmp_path / "out" / "0.tar")) == 5
+    assert "asked again in 1 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "grey", "CMYK", "progressive", "PNG", "WEBP", "GIF"])
+def test_reduced_pictures(kind: str) -> None:
+    picture = photograph(1).crop((0, 0, 190, 150))
+    options = {"quality": 95, "progressive": kind == "progressive"}
+    if mode := {"grey": "L", "CMYK": "CMYK"}.get(kind):
+        picture = picture.convert(mode)
+    encoded = save(picture, kind if kind in ("PNG", "WEBP", "GIF") else "JPEG", **options)
+    for side in (60, 75, 149):
+        small = rgb(open_picture(reduced(encoded, side, 90)))
+        assert small.size == (round(190 * side / 150), side)
+        direct = rgb(open_picture(encoded)).resize(small.size, Image.Resampling.BOX)
+        assert np.abs(np.asarray(small, float) - np.asarray(direct, float)).mean() < 8
+    assert reduced(encoded, 150, 90) is encoded
+    for broken in (encoded[: len(encoded) // 2], b"", b"text"):
+        with pytest.raises(PictureError):
+            reduced(broken, 20, 90)
+        with pytest.raises(PictureError):
+            reduced(broken, 200, 90)
