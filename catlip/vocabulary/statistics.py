@@ -29,7 +29,7 @@ from catlip.vocabulary.result import (
     labels_table,
     overlap_table,
 )
-from catlip.words.similarity import nearest
+from catlip.words.similarity import all_nearest
 
 if TYPE_CHECKING:
     from catlip.vocabulary import __main__ as program
@@ -144,16 +144,17 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     For a label of several synsets, the best match of any of them; ties go to the lowest class id.
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
-    closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
-    candidates = zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
+    nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     matches = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
         if not synsets:
             matches.append(Match(name, None, "", similarity=0.0, samples=0))
             continue
-        similarity, minus_id = max(next(candidates) for _ in synsets)
-        best = vocabulary.synsets[-minus_id]
-        matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
+        candidates = [next(nearest) for _ in synsets]
+        similarity = max(each.similarity for each in candidates)
+        class_id = min(min(each.class_ids) for each in candidates if each.similarity == similarity)
+        best = vocabulary.synsets[class_id]
+        matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
     return matches
 
 

@@ -1,6 +1,6 @@
 """The similarity of two synsets in WordNet, and the classes nearest to a label (Section 3.1).
 
-    nearest([3636248], classes)     # the best class for a lamp, and its similarity
+    all_nearest([3636248], classes)     # the best classes for a lamp, and their similarity
 
 The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
 from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.words import wordnet_dir
@@ -27,16 +26,6 @@ Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The best match of each of n targets: [n] positions in the classes, of equally near classes
-    the lowest, which is the most frequent one, and [n] path similarities in (0, 1].
-    """
-
-    class_ids: NDArray[np.int64]
-    similarities: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class NearestClasses:
     """All classes that are nearest to one target: their path similarity, and their positions in the
     classes, by ascending offset.
@@ -44,15 +33,6 @@ class NearestClasses:
 
     similarity: float
     class_ids: tuple[int, ...]
-
-
-def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
-    """For each target, one class of highest path similarity; otherwise as `all_nearest`."""
-    found = all_nearest(targets, classes)
-    return Nearest(
-        np.array([min(each.class_ids) for each in found], dtype=np.int64),
-        np.array([each.similarity for each in found], dtype=np.float64),
-    )
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:

@@ -45,10 +45,6 @@ def some(prompts: list[Prompt]) -> list[Prompt]:
     return [prompt for group in by_name[::7] for prompt in (group[3], group[-1])]
 
 
-def synset_of(name: str) -> int:
-    return nltk_rules.wordnet().synset(name).offset()
-
-
 def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
     assert len({prompt.text for prompt in prompts}) == len(prompts) == 144_796
     assert [sum(prompt.kind == kind for prompt in prompts) for kind in KINDS] == [64_956, 79_840]
@@ -89,51 +85,30 @@ DOGS = "Golden retrievers on a couch."
 
 
 @pytest.mark.parametrize(
-    ("rule", "text", "right", "cause", "word", "chosen"),
+    ("rule", "text", "right", "cause"),
     [
-        ("paper", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("corenet", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
-        ("corenet", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
-        ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS, "french_horn", ""),
-        (
-            *("paper_multiword", "A photo of a hot dog."),
-            *("frank.n.02", OTHER_SENSE, "hot_dog", "hotdog.n.01"),
-        ),
-        ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE, "couch", "sofa.n.01"),
-        (
-            *("paper", "This promontory offers stunning views."),
-            *("promontory.n.01", TAGGED_ADJECTIVE, "promontory", "promontory.n.01"),
-        ),
-        ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB, "moped", "moped.n.01"),
-        (
-            *("paper", "a photo of a hard to see oboe."),
-            *("oboe.n.01", TAGGED_OTHERWISE, "oboe", "oboe.n.01"),
-        ),
-        (
-            *("paper_multiword", "a rendering of a milk can."),
-            *("milk_can.n.01", TAGGED_OTHERWISE, "milk_can", ""),
-        ),
-        (
-            *("paper", "A set of two bars, parallel to each other."),
-            *("parallel_bars.n.01", OTHER_BASE, "bar", "barroom.n.01"),
-        ),
-        (
-            *("paper_multiword", "A computer monitor with a blue screen."),
-            *("monitor.n.04", JOINED, "monitor", ""),
-        ),
-        ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME, "", ""),
-        ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME, "", ""),
+        ("paper", CRANE, "crane.n.05", OTHER_SENSE),
+        ("corenet", CRANE, "crane.n.05", OTHER_SENSE),
+        ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS),
+        ("corenet", DOGS, "golden_retriever.n.01", SEVERAL_WORDS),
+        ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS),
+        ("paper_multiword", "A photo of a hot dog.", "frank.n.02", OTHER_SENSE),
+        ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE),
+        ("paper", "This promontory offers stunning views.", "promontory.n.01", TAGGED_ADJECTIVE),
+        ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB),
+        ("paper", "a photo of a hard to see oboe.", "oboe.n.01", TAGGED_OTHERWISE),
+        ("paper_multiword", "a rendering of a milk can.", "milk_can.n.01", TAGGED_OTHERWISE),
+        ("paper", "A set of two bars, parallel to each other.", "parallel_bars.n.01", OTHER_BASE),
+        ("paper_multiword", "A computer monitor with a blue screen.", "monitor.n.04", JOINED),
+        ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME),
+        ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME),
     ],
 )
-def test_a_miss_has_its_cause(
-    rule: str, text: str, right: str, cause: str, word: str, chosen: str
-) -> None:
-    labeller, synset = Labeller(rule), synset_of(right)
+def test_a_miss_has_its_cause(rule: str, text: str, right: str, cause: str) -> None:
+    labeller, synset = Labeller(rule), nltk_rules.wordnet().synset(right).offset()
     assert synset not in labeller(text)
     prompt = Prompt(text, "description", "thing", frozenset({synset}))
-    miss = why_missed(prompt, labeller.explain(text), rule == "paper_multiword")
-    assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
+    assert why_missed(prompt, labeller.explain(text), rule == "paper_multiword") == cause
 
 
 def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
@@ -158,8 +133,6 @@ def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
     exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in rules]
     assert gain["value"] == pytest.approx(exact[1] - exact[0])
     assert f"wrote {out}" in done.stdout
-    succeed("bench.label_accuracy", *arguments)
-    assert json.loads(out.read_text())["samples"] == samples
 
 
 @pytest.mark.parametrize("rules", [("papers",), ("paper", "paper")])

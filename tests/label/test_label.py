@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from glosses import glosses
 from one_line import one_line_error
 
-from bench.labelling import nltk_rules as oracle
 from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.shards import open_shard, write_shard
@@ -39,14 +39,14 @@ def make_shard(path, captions):
 
 def make_text(path, rows):
     """A table of real sentences, one a line; few have so many that a part of them takes long."""
-    path.write_text("\n".join(itertools.islice(itertools.cycle(oracle.glosses()), rows)))
+    path.write_text("\n".join(itertools.islice(itertools.cycle(glosses()), rows)))
     return path
 
 
 @pytest.fixture
 def shards(tmp_path):
     """Three shards of real sentences."""
-    return [make_shard(tmp_path / "data" / f"{n}.tar", oracle.glosses()[n::5000]) for n in range(3)]
+    return [make_shard(tmp_path / "data" / f"{n}.tar", glosses()[n::5000]) for n in range(3)]
 
 
 def label(shards, labels_dir, workers=1, **options):
@@ -203,7 +203,7 @@ def until_labels_are_in(labels_dir, process):
 
 
 def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
-    shards = [make_shard(tmp_path / f"{n}.tar", oracle.glosses()[n::120]) for n in range(8)]
+    shards = [make_shard(tmp_path / f"{n}.tar", glosses()[n::120]) for n in range(8)]
     options = ("--labels-dir", tmp_path / "labels", "--workers", 1)
     process = subprocess.Popen(command(*shards, *options))
     until_labels_are_in(tmp_path / "labels", process)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from glosses import glosses
 from remote_servers import BUCKET, S3Server, s3_server
 
-from bench.labelling import nltk_rules as oracle
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import write_shard
@@ -40,7 +40,7 @@ def url(tmp_path: Path) -> Path:
 @pytest.fixture
 def sources(tmp_path: Path) -> list[Path]:
     """Two shards and a table of real sentences."""
-    sentences = oracle.glosses()
+    sentences = glosses()
     paths = [make_shard(tmp_path / "data" / f"{n}.tar", sentences[n::5000]) for n in range(2)]
     (tmp_path / "data" / "captions.txt").write_text("\n".join(sentences[::400]))
     return [*paths, tmp_path / "data" / "captions.txt"]
