@@ -31,7 +31,6 @@ from catlip.vocabulary.counts import DIGEST_DIGITS, MAX_COUNT, Counts, Source, S
 from catlip.words.wordnet import VERSION, nouns
 
 SCHEMA = 2
-MAX_RELEASED_BYTES = 1 << 26  # the released pickle has 0.6 MB
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,6 @@ class Vocabulary:
         """The released code's vocabulary: a pickle of {"n2084071": count}, most frequent first. Its
         first `top_k` synsets are the classes; the released weights have 24,320.
         """
-        if (size := path.stat().st_size) > MAX_RELEASED_BYTES:
-            raise InputError(f"{path} has {size} bytes; the released vocabulary has 0.6 MB")
         content = path.read_bytes()
         counts = load_plain(content, str(path))
         if not isinstance(counts, dict) or not all(map(_is_released, counts, counts.values())):

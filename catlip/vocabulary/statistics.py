@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from catlip.vocabulary import __main__ as program
 
 TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
-EXACT = 1.0
 
 
 def write_vocabulary(
@@ -46,7 +45,6 @@ def write_vocabulary(
     vocabulary.save(config.out)
     with Record(record_path(config.out), VocabularyCounts, config) as record:
         measured = record.measured(describe(vocabulary))
-        record.samples["counts"] = [synset.count for synset in counts.ranked()]
     print(as_text(labels_table({}, {vocabulary.rule: measured}, scale="")))
     print("\nThe most frequent classes, and the captions that name them")
     for synset in vocabulary.synsets[:10]:
@@ -88,8 +86,6 @@ def statistics(
     Returns: the metrics, and these samples:
         tail_rank, tail_count: at most 500 points of the long tail; rank 1 is the most frequent
             synset.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
-            more; empty where unknown.
         matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
@@ -101,14 +97,20 @@ def statistics(
             }
             for name, rows in matches.items()
         },
-        labels={name: _summed_up(rows) for name, rows in matches.items()},
+        labels={
+            name: LabelCounts(
+                labels=len(rows),
+                without_synset=sum(one.class_id is None for one in rows),
+                exact=sum(one.similarity == 1 for one in rows),
+            )
+            for name, rows in matches.items()
+        },
     )
     counts = [synset.count for synset in vocabulary.counts().ranked()]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
     samples = {
         "tail_rank": ranks,
         "tail_count": [counts[rank - 1] for rank in ranks],
-        "captions_by_labels": list(vocabulary.captions_by_labels or ()),
         **{f"matches_{name}": [asdict(row) for row in rows] for name, rows in matches.items()},
     }
     return metrics, samples
@@ -156,15 +158,3 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
         best = vocabulary.synsets[class_id]
         matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
     return matches
-
-
-def _summed_up(matches: Sequence[Match]) -> LabelCounts:
-    exact = sorted(one.samples for one in matches if one.similarity == EXACT)
-    return LabelCounts(
-        labels=len(matches),
-        without_synset=sum(one.class_id is None for one in matches),
-        exact=len(exact),
-        least=exact[0] if exact else None,
-        median=float(np.median(exact)) if exact else None,
-        most=exact[-1] if exact else None,
-    )

@@ -2,10 +2,6 @@
 with its record.
 """
 
-from dataclasses import replace
-
-from hypothesis import given
-from hypothesis import strategies as st
 from report_support import (
     golden_record,
     page_in,
@@ -20,14 +16,11 @@ from bench.labelling.result import SPEED
 from bench.study.result import THRESHOLDS
 from catlip.label.result import AUDIT
 from catlip.results.blocks import Command
-from catlip.results.run import Config, Environment, Run
 from catlip.vocabulary.result import (
     LABEL,
     STATISTICS,
     STEPS,
-    VocabularyCounts,
     overlap_table,
-    tail_of,
 )
 from reports.read.measured import settings
 from reports.read.records import read_records
@@ -83,31 +76,6 @@ def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
     records = records_in(tmp_path)
     assert settings(records)[0].scale == "starter"
     assert "starter" in table(build_page(records), "labels").title
-
-
-def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
-    written(tmp_path, golden_record(golden, "vocabulary"))
-    page = page_in(tmp_path)
-    assert [figure.name for figure in page.figures] == [
-        "vocabulary_counts",
-        "vocabulary_thresholds",
-    ]
-    assert "60 synsets, from 2,934 occurrences down to 133" in page.figures[0].caption
-
-
-@given(counts=st.lists(st.integers(1, 20) | st.integers(1, 10**7), min_size=1, max_size=300))
-def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
-    counts = sorted(counts, reverse=True)
-    head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x")
-    head |= {"config": {}, "environment": {}, "notes": [], "metrics": {}}
-    head |= {"setup": Config(), "machine": Environment()}
-    held = VocabularyCounts(num_classes=1, unique_synsets=len(counts), imagenet_classes_occurring=0)
-    plain = tail_of(Run(**head, measured=held, samples={"counts": counts}))
-    samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
-    above = {threshold: sum(n > threshold for n in counts) for threshold in (0, 10, 500)}
-    ours = tail_of(Run(**head, measured=replace(held, unique_synsets_above=above), samples=samples))
-    assert plain.points == ours.points
-    assert {t: plain.above[t] for t in (0, 10, 500)} == ours.above
 
 
 def test_what_was_not_run_says_with_which_command_it_is():
