@@ -16,14 +16,13 @@ from catlip.results.run import Records, Run, Setting
 from catlip.results.select import RULES as RULES
 from catlip.results.select import ByRule, by_rule, by_scale, rule_of, suffix
 from catlip.results.select import rule_rank as rule_rank
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
+from catlip.table import Cell, Table, clipped, number_cell, share_cell
 
 AUDIT = (
     "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
     "runs/starter/labels"
 )
 LABEL = "a label"  # the verdict on a word that became a label
-AUDITED_ROWS = 15
 MAX_VERDICTS = 8
 EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
 LINE_CHARACTERS = 22  # below a picture
@@ -83,40 +82,19 @@ class Examples(ByRule):
 
 
 @dataclass(frozen=True)
-class DroppedWord:
-    """A word, in its base form, that WordNet or the tagger calls a noun but that gave no label: the
-    reason, the number of captions, and one of these.
+class AuditedWord:
+    """A word, in its base form, in a table of an audit, with the number of captions and one of
+    these. A dropped noun has the reason why; a label has its synset, and the tag that is no noun's
+    or the number of senses.
     """
 
     word: str
-    reason: str
     captions: int
     example: str
-
-
-@dataclass(frozen=True)
-class NotANoun:
-    """A label whose word the tagger does not tag as a noun, with the tag that it gave."""
-
-    word: str
-    synset: str
-    tag: str
-    captions: int
-    example: str
-
-
-@dataclass(frozen=True)
-class AmbiguousNoun:
-    """A label whose word has many senses, of which the first is taken."""
-
-    word: str
-    synset: str
-    senses: int
-    captions: int
-    example: str
-
-
-AuditedWord = DroppedWord | NotANoun | AmbiguousNoun
+    reason: str = ""
+    synset: str = ""
+    tag: str = ""
+    senses: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +102,7 @@ class LabelAudit(ByRule):
     """What became of the captions' words: verdict -> number of words."""
 
     kind = "label_audit"
-    rows: ClassVar = {"dropped": DroppedWord, "not_nouns": NotANoun, "many_senses": AmbiguousNoun}
+    rows: ClassVar = dict.fromkeys(("dropped", "not_nouns", "many_senses"), AuditedWord)
 
     captions: int
     words: int
@@ -173,59 +151,6 @@ def verdict_table(
     title = f"What became of the captions' words, {scale} scale"
     columns = ["What", *(f"Rule {rule}" for rule in audits)]
     return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
-
-
-def audit_tables(run: Run[LabelAudit], rule: str) -> list[Table]:
-    """The first rows of an audit's three tables of words."""
-    dropped = run.rows("dropped", DroppedWord)
-    not_nouns = run.rows("not_nouns", NotANoun)
-    ambiguous = run.rows("many_senses", AmbiguousNoun)
-    tables = [
-        _words_table(
-            run,
-            f"Nouns, by WordNet or the tagger, that rule {rule} drops most",
-            ["Why it gave no label"],
-            rows=[(word, [Cell(clipped(word.reason))]) for word in dropped],
-        ),
-        _words_table(
-            run,
-            f"Words that rule {rule} takes for nouns, but the tagger does not",
-            ["Label", "Tag"],
-            rows=[
-                (word, [Cell(clipped(word.synset)), Cell(clipped(word.tag))]) for word in not_nouns
-            ],
-        ),
-        _words_table(
-            run,
-            f"Nouns that rule {rule} may mistake: of their many senses it takes the first",
-            ["Label", "Senses"],
-            rows=[
-                (word, [Cell(clipped(word.synset)), number_cell(word.senses, 0)])
-                for word in ambiguous
-            ],
-        ),
-    ]
-    return [table for table in tables if table.rows]
-
-
-def _words_table(
-    run: Run[LabelAudit],
-    title: str,
-    between: list[str],
-    rows: list[tuple[AuditedWord, list[Cell]]],
-) -> Table:
-    cells = []
-    for word, own_cells in rows[:AUDITED_ROWS]:
-        example = clipped(word.example, 100)
-        cells.append(
-            [
-                Cell(clipped(word.word, 30)),
-                *own_cells,
-                share_cell(word.captions, run.measured.captions, run.anchor),
-                Cell(example if example == MISSING else f"“{example}”"),
-            ]
-        )
-    return Table("label_audit", title, ["Word", *between, "Captions", "Example"], rows=cells)
 
 
 def example_figure(record: Run[Examples], suffix: str = "") -> list[Figure]:

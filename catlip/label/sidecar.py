@@ -25,8 +25,7 @@ from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, write_file
 from catlip.data.shards import Shard
-from catlip.label.sources import Source, TarShard
-from catlip.label.tables import Caption
+from catlip.label.sources import Caption, Source, TarShard
 from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
 from catlip.system.urls import is_remote

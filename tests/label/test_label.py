@@ -37,9 +37,9 @@ def make_shard(path, captions):
     return path
 
 
-def make_text(path, rows):
-    """A table of real sentences, one a line; few have so many that a part of them takes long."""
-    path.write_text("\n".join(itertools.islice(itertools.cycle(glosses()), rows)))
+def make_table(path, rows):
+    """A table of real sentences."""
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in glosses()[:rows]))
     return path
 
 
@@ -220,7 +220,7 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
 
 
 def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp_path):
-    path, labels_dir = make_text(tmp_path / "captions.txt", 210), tmp_path / "one" / "labels"
+    path, labels_dir = make_table(tmp_path / "captions.jsonl", 210), tmp_path / "one" / "labels"
     label([path], labels_dir, part_rows=40)
     label([path], tmp_path / "two" / "labels", part_rows=40, workers=2)
     found = contents(labels_dir)
@@ -237,21 +237,25 @@ def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp
     assert [name for name in again if again[name] != written[name]] == [missing]
     assert found == contents(labels_dir)
     # A changed table is labelled again even at the same size.
-    path.write_text(path.read_text()[::-1])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[::-1]))
     label([path], labels_dir, part_rows=40)
     assert not contents(labels_dir).items() & found.items()
 
 
 def test_labels_of_parts_that_are_gone_are_gone(tmp_path):
     """And no others: they would be counted with the rest."""
-    path, labels_dir = make_text(tmp_path / "captions.txt", 90), tmp_path / "labels"
-    label([path], labels_dir, part_rows=20)
-    assert len(contents(labels_dir)) == 5
-    label([path], labels_dir, part_rows=50)
-    assert [len(read_sidecar(labels_dir / name)) for name in contents(labels_dir)] == [50, 40]
-    label([make_shard(tmp_path / "captions-00002.tar", ["a dog"])], labels_dir)
-    label([path], labels_dir, part_rows=50)
-    assert [len(read_sidecar(labels_dir / name)) for name in contents(labels_dir)] == [50, 40, 1]
+    path = make_table(tmp_path / "captions.jsonl", 90)
+
+    def sizes():
+        return [len(read_sidecar(tmp_path / name)) for name in contents(tmp_path)]
+
+    label([path], None, part_rows=20)
+    assert sizes() == [20] * 4 + [10]
+    label([path], None, part_rows=50)
+    assert sizes() == [50, 40]
+    label([make_shard(tmp_path / "captions-00002.tar", ["a dog"])], None)
+    label([path], None, part_rows=50)
+    assert sizes() == [50, 40, 1]
 
 
 def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
@@ -270,9 +274,9 @@ def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
 
 
 def test_two_sources_do_not_overwrite_each_other_s_labels(tmp_path):
-    for kind in ("txt", "csv"):
+    for kind in ("tsv", "csv"):
         (tmp_path / f"captions.{kind}").write_text("caption\na dog\n")
-    with pytest.raises(InputError, match=r"captions\.csv .*captions\.txt .*--labels-dir"):
+    with pytest.raises(InputError, match=r"captions\.csv .*captions\.tsv .*--labels-dir"):
         label(sorted(tmp_path.iterdir()), tmp_path / "labels")
     paths = [make_shard(tmp_path / folder / "0.tar", ["a dog"]) for folder in "ab"]
     with pytest.raises(InputError, match=r"a/0\.tar .*b/0\.tar .*--labels-dir"):
@@ -292,9 +296,9 @@ def test_explaining_prints_a_line_for_each_word(capsys):
 
 def test_a_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
     """A limit on file size fails a write half-way, as a full disk does."""
-    make_text(tmp_path / "a.txt", 100)
-    make_text(tmp_path / "b.txt", 1500)
-    words = command("a.txt", "b.txt", "--labels-dir", "run/labels", "--workers", 1)
+    make_table(tmp_path / "a.jsonl", 100)
+    make_table(tmp_path / "b.jsonl", 1500)
+    words = command("a.jsonl", "b.jsonl", "--labels-dir", "run/labels", "--workers", 1)
     options = {"cwd": tmp_path, "capture_output": True, "text": True}
     limit = (16_000, 16_000)
     done = subprocess.run(

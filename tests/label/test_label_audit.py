@@ -64,6 +64,6 @@ def test_the_command_writes_a_record_and_prints_the_first_rows(tmp_path, capsys,
 )
 def test_captions_are_taken_evenly_from_not_too_many_files(tmp_path, num_files, most, expected):
     for number in range(num_files):
-        (tmp_path / f"{number:03d}.txt").write_text(f"file {number}\n" * 50)
+        (tmp_path / f"{number:03d}.csv").write_text("text\n" + f"file {number}\n" * 50)
     sources = [source for path in find([str(tmp_path)]) for source in split(path, None, 50)]
     assert list(Counter(take_captions(sources, most)).values()) == expected
