@@ -49,13 +49,14 @@ MAX_TICKS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """The labels of a data set: how many it has, how many of these have no synset, and how many are
-    exactly a class.
+    """The labels of a data set: how many it has, how many of these have no synset, how many are
+    exactly a class, and the median of these classes' captions (None without any such class).
     """
 
     labels: int
     without_synset: int = 0
     exact: int
+    median: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

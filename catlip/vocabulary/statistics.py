@@ -97,14 +97,7 @@ def statistics(
             }
             for name, rows in matches.items()
         },
-        labels={
-            name: LabelCounts(
-                labels=len(rows),
-                without_synset=sum(one.class_id is None for one in rows),
-                exact=sum(one.similarity == 1 for one in rows),
-            )
-            for name, rows in matches.items()
-        },
+        labels={name: _summed_up(rows) for name, rows in matches.items()},
     )
     counts = [synset.count for synset in vocabulary.counts().ranked()]
     ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
@@ -158,3 +151,13 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
         best = vocabulary.synsets[class_id]
         matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
     return matches
+
+
+def _summed_up(matches: Sequence[Match]) -> LabelCounts:
+    exact = [one.samples for one in matches if one.similarity == 1]
+    return LabelCounts(
+        labels=len(matches),
+        without_synset=sum(one.class_id is None for one in matches),
+        exact=len(exact),
+        median=float(np.median(exact)) if exact else None,
+    )

@@ -61,7 +61,7 @@ def test_the_record_says_what_is_in_the_captions():
     assert metrics.labels_per_caption == 0.16
     assert (metrics.imagenet_classes_occurring, metrics.imagenet_classes) == (1, 0)
     assert (metrics.rule, metrics.threshold, metrics.top_k) == ("paper", 1, None)
-    counts = LabelCounts(labels=3, without_synset=1, exact=2)
+    counts = LabelCounts(labels=3, without_synset=1, exact=2, median=7.5)
     assert metrics.labels == {"three": counts}
     assert metrics.overlap["three"] == dict.fromkeys(SIMILARITIES, 2)
     assert (samples["tail_rank"], samples["tail_count"]) == ([1, 2, 3], [9, 6, 1])
