@@ -15,7 +15,7 @@ import tyro
 
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
-from catlip.data.remote import CACHE_SIZE, names_in, read_file
+from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sidecar import (
     BUCKET,
@@ -23,7 +23,6 @@ from catlip.label.sidecar import (
     Labels,
     Making,
     labelling_record,
-    parse_sidecar,
     planned,
     read_sidecar,
     sidecar_path,
@@ -265,27 +264,24 @@ def summarise(
     """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
     from catlip.label.result import Labelling
 
-    def read(sidecar: Path) -> tuple[Labels, int]:
-        content = read_file(sidecar)
-        labels = parse_sidecar(sidecar, content)
+    def read(sidecar: Path) -> Labels:
+        labels = read_sidecar(sidecar)
         if Making.of(labels.meta) != making:
             # For example on a machine of a cluster that has another tagger.
             raise InputError(
                 f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use one "
                 "version and a common $CATLIP_CACHE on all machines"
             )
-        return labels, len(content)
+        return labels
 
-    captions = values = size = cut = new_captions = 0
+    captions = values = new_captions = 0
     unlabelled, skipped = Counter[str](), Counter[str]()
     first: dict[str, str] = {}
     first_skipped: dict[str, str] = {}
     read_ahead = work_ahead(read, sidecars.values())
-    for source, (_, (labels, num_bytes)) in zip(sidecars, read_ahead, strict=True):
+    for source, (_, labels) in zip(sidecars, read_ahead, strict=True):
         captions += len(labels)
         values += len(labels.values)
-        size += num_bytes
-        cut += labels.meta["cut"]
         if source in new:
             new_captions += len(labels)
         unlabelled.update(labels.meta["unlabelled"])
@@ -299,12 +295,10 @@ def summarise(
         sources=len(sidecars),
         captions=captions,
         labels_per_caption=values / captions,
-        bytes_per_caption=size / captions,
         unlabelled=dict(unlabelled),
         first_unlabelled=first,
         skipped=dict(skipped),
         first_skipped=first_skipped,
-        cut=cut,
         captions_labelled_now=new_captions,
         captions_per_s=new_captions / seconds if new_captions else None,
     )

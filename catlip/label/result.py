@@ -31,14 +31,13 @@ CAPTION_LINES, MAX_CLASSES = 3, 4
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling(ByRule):
-    """Labels of captions. The oldest records lack `sources`, `cut` and `captions_labelled_now`.
+    """Labels of captions. The oldest records lack `sources` and `captions_labelled_now`.
 
     Attributes:
         sources: number of shards and of parts of tables.
         unlabelled, first_unlabelled: cause -> number of captions without a label, and the first.
         skipped, first_skipped: cause -> number of samples without a readable caption, and the
             first.
-        cut: number of captions that were too long to be read whole.
         captions_labelled_now, captions_per_s: number of captions that no earlier run had labelled,
             and the rate; None without any.
     """
@@ -48,12 +47,10 @@ class Labelling(ByRule):
     sources: int | None = None
     captions: int
     labels_per_caption: float
-    bytes_per_caption: float
     unlabelled: dict[str, int]
     first_unlabelled: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     first_skipped: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
     captions_labelled_now: int | None = None
     captions_per_s: float | None = None
 

@@ -131,11 +131,7 @@ def read_sidecar(path: Path) -> Labels:
 
     Raises: InputError when it is damaged or cut short, FileNotFoundError.
     """
-    return parse_sidecar(path, read_file(path))
-
-
-def parse_sidecar(path: Path, content: bytes) -> Labels:
-    """The labels in the content of the file at `path`."""
+    content = read_file(path)
     try:
         arrays = unpacked(io.BytesIO(content))
         return Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))

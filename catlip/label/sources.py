@@ -54,12 +54,10 @@ class Source(Protocol):
     @property
     def name(self) -> str: ...
     def origin(self) -> dict[str, Any]:
-        """What the labels belong to besides keys and captions: at least `shard`, the file's name,
-        and `size`, its bytes.
-
-        A table adds `part`, the number of the part. A shard adds `content`, its digest, which
-        stands for all its captions, and `skipped`, what was left out of it (cause -> how many, and
-        the first); and `samples`, their number, if any of them has several captions.
+        """What the labels belong to besides keys and captions: `shard`, the file's name; `size`,
+        its bytes; of a table `part`, its number; of a shard `content`, its digest, `skipped`
+        (cause -> how many samples, and the first), and `samples`, their number, if any of them has
+        several captions.
         """
 
     def samples(self) -> Iterator[tuple[str, Caption]]:

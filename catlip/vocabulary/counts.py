@@ -15,7 +15,6 @@ from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-MAX_COUNT = 1 << 53  # of a synset: below it, floats are exact and sums do not overflow
 DIGEST_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 

@@ -188,7 +188,6 @@ def labels_table(
             "captions": number_cell(labels.captions, 0, anchor),
             "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
             "captions without a label": share_cell(without, labels.captions, anchor),
-            "labels on disk (bytes per caption)": number_cell(labels.bytes_per_caption, 1, anchor),
             "captions labelled per second, whole run": rate,
         }
         add(rule, cells)

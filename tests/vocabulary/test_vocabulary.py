@@ -223,6 +223,6 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             merge_vocabularies(MergeVocabularies(files, out, threshold=0))
-    with pytest.raises(InputError, match=r"dog\.n\.01"):
+    with pytest.raises(InputError, match="--threshold"):
         merge_vocabularies(MergeVocabularies((both,), out, threshold=5))
     assert not out.exists()
