@@ -30,7 +30,7 @@ from catlip.words import wordnet_dir
 from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
-COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
+COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops")
 NO_LABEL = 99  # steps of a sentence without labels; more than any path has
 TAGGED_ADJECTIVE = "its word is tagged an adjective"
 TAGGED_VERB = "its word is tagged a verb"
@@ -64,7 +64,7 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.
             for prompt, synsets in zip(group, given, strict=True):
                 steps = min((hops[synset] for synset in synsets), default=NO_LABEL)
                 cause = why_missed(prompt, labeller.explain(prompt.text), joins) if steps else ""
-                found = (steps == 0, steps <= 1, steps <= 2, len(synsets), not synsets)
+                found = (steps == 0, steps <= 1, steps <= 2)
                 rows.append((labeller.rule, prompt.kind, prompt.name, 1, *found, cause))
     return pd.DataFrame(rows, columns=["rule", "kind", "name", *COUNTED, "cause"])
 
@@ -120,13 +120,10 @@ def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
     """Counts and fractions over all sentences; `counts` are COUNTED of each class."""
     prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
     return Judged(
-        classes=len(counts),
         prompts=int(prompts.sum()),
         exact=share(counts.exact.to_numpy(), prompts),
         within_1_hop=share(counts.within_1_hop.to_numpy(), prompts),
         within_2_hops=share(counts.within_2_hops.to_numpy(), prompts),
-        labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
-        without_label=int(counts.without_label.sum()),
         classes_never_found=int((counts.exact == 0).sum()),
         causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
     )

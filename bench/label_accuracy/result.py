@@ -42,13 +42,10 @@ class Judged:
         causes: why a class was missed -> number of sentences.
     """
 
-    classes: int | None = None
     prompts: int
     exact: Interval
     within_1_hop: Interval
     within_2_hops: Interval
-    labels_per_prompt: float
-    without_label: int
     classes_never_found: int
     causes: dict[str, int]
 

@@ -46,9 +46,7 @@ def main(config: Labelling) -> None:
     from catlip.table import print_tables
 
     captions = measure.descriptions()
-    words = sum(len(caption.split()) for caption in captions) / len(captions)
-    described = result.Captions(distinct=len(set(captions)), words=words)
-    speed = result.LabellingSpeed(captions=described, rules={})
+    speed = result.LabellingSpeed(rules={})
     with Record(config.out, result.LabellingSpeed, config) as record:
         for rule in config.rules:
             of_rule, taken = measure.measure_rule(rule, captions, config)

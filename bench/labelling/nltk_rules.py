@@ -18,8 +18,7 @@ from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 from nltk.tokenize.punkt import PunktTokenizer
 
 from catlip.words import punkt_dir, tagger_dir, wordnet_dir
-from catlip.words.sentences import language_rules
-from catlip.words.tokens import nltk_tokenizer
+from catlip.words.tokens import language_rules, nltk_tokenizer
 
 SPACES = re.compile(" +")
 LONGEST_NOUN = 9  # words of the longest noun in WordNet

@@ -24,14 +24,6 @@ CONTENDERS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Captions:
-    """The captions that were labelled: how many distinct ones, and their mean number of words."""
-
-    distinct: int
-    words: float
-
-
 @dataclass(frozen=True)
 class Contender:
     """A program that labels, with its microseconds per caption."""
@@ -67,7 +59,6 @@ class LabellingSpeed(Kind):
 
     kind = "labelling_speed"
 
-    captions: Captions
     rules: dict[str, RuleSpeed]
 
     @classmethod
@@ -77,10 +68,11 @@ class LabellingSpeed(Kind):
             for name, value in metrics.items()
             if isinstance(value, dict) and "ours" in value
         }
-        return super().read({"captions": metrics.get("captions"), "rules": rules})
+        return super().read({"rules": rules})
 
     def metrics(self) -> dict[str, Any]:
-        return {"captions": without_none(self.captions), **without_none(self.rules)}
+        rules: dict[str, Any] = without_none(self.rules)
+        return rules
 
 
 def labelling_section(main: Setting | None, records: Records) -> Section:

@@ -52,12 +52,8 @@ class Label:
 
     python -m catlip.label Train_GCC-training.tsv --text-column 0
 
-    To see what becomes of each word of one caption, or which words a rule drops or may mistake most
-    often:
-
-    python -m catlip.label explain "Two bikes and a golden retriever on a couch"
-
-    python -m catlip.label audit captions.parquet --rule corenet
+    `explain` shows what becomes of each word of a caption; `audit` which words a rule drops or may
+    mistake most often.
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]

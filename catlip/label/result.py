@@ -124,20 +124,16 @@ def verdict_table(
     audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
 ) -> list[Table]:
     """What became of the captions' words, in fractions of all words, one column per rule."""
-    totals = Counter[str]()
     runs = audits.values()
+    totals = Counter[str]()
     for run in runs:
         totals.update(run.measured.words_by_verdict)
     if not totals:
         return []
-    rows = [
-        [
-            Cell("captions looked at"),
-            *(number_cell(run.measured.captions, 0, run.anchor) for run in runs),
-        ],
-        [Cell("their words"), *(number_cell(run.measured.words, 0, run.anchor) for run in runs)],
-        [Cell("Of these words")],
-    ]
+    captions = [number_cell(run.measured.captions, 0, run.anchor) for run in runs]
+    words = [number_cell(run.measured.words, 0, run.anchor) for run in runs]
+    rows = [[Cell("captions looked at"), *captions], [Cell("their words"), *words]]
+    rows.append([Cell("Of these words")])
     ranked = sorted(totals, key=lambda verdict: (verdict != LABEL, -totals[verdict], verdict))
     for verdict in ranked[:MAX_VERDICTS]:
         cells = [

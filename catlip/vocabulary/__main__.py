@@ -20,15 +20,8 @@ class BuildVocabulary:
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
 
-    To choose another threshold, or to add up vocabularies of several machines, without counting
-    again:
-
-    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
-
-    To see how many synsets a threshold leaves, and how near they are to the labels of other data
-    sets:
-
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
+    `merge` adds up vocabularies or chooses another threshold; `stats` compares one with the labels
+    of other data sets.
     """
 
     labels: tyro.conf.Positional[tuple[Path, ...]]

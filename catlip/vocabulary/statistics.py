@@ -81,12 +81,8 @@ def record_path(vocabulary: Path, suffix: str = "") -> Path:
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics and samples of a record of kind `vocabulary_statistics`.
-
-    Returns: the metrics, and these samples:
-        tail_rank, tail_count: at most 500 points of the long tail; rank 1 is the most frequent
-            synset.
-        matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
+    """The metrics and samples of a record: the samples are points of the long tail (rank 1 is the
+    most frequent synset), and the `Match` of each label of a set.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     metrics = VocabularyStatistics(

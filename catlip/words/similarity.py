@@ -11,7 +11,7 @@ it. A label then has only its own ancestors to choose from.
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,20 +94,13 @@ def _edges() -> tuple[Edges, Edges]:
     data = (wordnet_dir() / "data.noun").read_text("ascii")
     lines = (line for line in data.splitlines() if not line.startswith(" "))
     for lower, line in enumerate(lines):
-        for offset in _hypernyms(line):
-            upper = row_of[offset]
-            parents[lower].append(upper)
-            children[upper].append(lower)
+        # offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`,
+        # of the lemmas, is hexadecimal.
+        fields = line.split(" | ", 1)[0].split()
+        first = 5 + 2 * int(fields[3], 16)
+        for symbol, offset in zip(fields[first::4], fields[first + 1 :: 4], strict=False):
+            if symbol in UPWARD:
+                upper = row_of[int(offset)]
+                parents[lower].append(upper)
+                children[upper].append(lower)
     return parents, children
-
-
-def _hypernyms(line: str) -> Iterator[int]:
-    """The hypernyms of the synset on a line of WordNet's data file.
-
-    A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`
-    is hexadecimal.
-    """
-    fields = line.split(" | ", 1)[0].split()
-    first = 5 + 2 * int(fields[3], 16)
-    pointers = zip(fields[first::4], fields[first + 1 :: 4], strict=False)
-    return (int(offset) for symbol, offset in pointers if symbol in UPWARD)
