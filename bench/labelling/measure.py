@@ -73,7 +73,7 @@ def measure_rule(
         ratios=ratios,
         captions_per_s_per_core=rate,
         core_hours_for_1_3e9_captions=DATACOMP_CAPTIONS / rate / 3600,
-        processes=over_processes(rule, captions, config.scaling_captions, quiet=config.quiet),
+        processes=over_processes(rule, captions, config.scaling_captions),
     )
     return speed, taken
 
@@ -130,7 +130,7 @@ def one_round(
     return taken
 
 
-def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> Processes:
+def over_processes(rule: str, captions: Sequence[str], total: int) -> Processes:
     """Captions a second of `python -m catlip.label` on shards, by number of processes, start-up
     included.
     """
@@ -152,8 +152,5 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
             begin = time.perf_counter()
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             rates[workers] = SCALING_SHARDS * per_shard / (time.perf_counter() - begin)
-            if not quiet:
-                processes = f"{workers} process{'es' * (workers != 1)}"
-                print(f"{rule}: {processes}, {rates[workers]:,.0f} captions/s")
     efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
     return Processes(captions_per_s=rates, efficiency=efficiency)

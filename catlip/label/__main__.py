@@ -18,7 +18,6 @@ from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sidecar import (
-    BUCKET,
     PLAN,
     Labels,
     Making,
@@ -227,10 +226,7 @@ def _with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> l
     """The sources whose labels file exists; a remote folder is listed once."""
     if labels_dir is None or not is_remote(labels_dir):
         return [source for source, sidecar in sidecars.items() if sidecar.exists()]
-    try:
-        names = names_in(labels_dir)
-    except InputError as error:
-        raise InputError(f"{error}; {BUCKET}") from None
+    names = names_in(labels_dir)
     return [source for source, sidecar in sidecars.items() if sidecar.name in names]
 
 

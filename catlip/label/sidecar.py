@@ -32,7 +32,6 @@ from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
 PLAN = ".plan"
-BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
 
 
 @dataclass(frozen=True)
@@ -108,22 +107,12 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 
 
 def write_beside_labels(path: Path, content: bytes) -> None:
-    """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
-
-    Raises: OSError that names `path`, InputError that names the URL.
-    """
-    try:
-        if is_remote(path):
-            write_file(path, content)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
-    except InputError as error:
-        raise InputError(f"{error}; {BUCKET}") from None
-    except PermissionError as error:
-        raise OSError(
-            error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)
-        ) from None
+    """Write atomically; to a URL as atomically as its storage writes."""
+    if is_remote(path):
+        write_file(path, content)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
 
 
 def read_sidecar(path: Path) -> Labels:

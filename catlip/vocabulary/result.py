@@ -179,16 +179,13 @@ def labels_table(
                 rows.setdefault(name, {}).setdefault(rule, cell)
 
     for rule, run in labelling.items():
-        labels, anchor, processes = run.measured, run.anchor, ""
-        if isinstance(run.setup.workers, int) and run.setup.workers > 0:
-            processes = f"{run.setup.workers} process{'es' * (run.setup.workers != 1)}"
+        labels, anchor = run.measured, run.anchor
         without = sum(labels.unlabelled.values()) if labels.unlabelled else None
-        rate = number_cell(labels.captions_per_s, 0, anchor, small=processes)
         cells = {
             "captions": number_cell(labels.captions, 0, anchor),
             "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
             "captions without a label": share_cell(without, labels.captions, anchor),
-            "captions labelled per second, whole run": rate,
+            "captions labelled per second": number_cell(labels.captions_per_s, 0, anchor),
         }
         add(rule, cells)
     for rule, vocabulary in vocabularies.items():

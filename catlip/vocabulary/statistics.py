@@ -66,10 +66,7 @@ def show_statistics(config: "program.VocabularyStatistics") -> None:
     runs = {vocabulary.rule: measured}
     for table in (labels_table({}, runs, scale=""), *overlap_table(runs, scale="")):
         print(f"{as_text(table)}\n")
-    print("Synsets that occur more often than a threshold")
-    for threshold, synsets in metrics.unique_synsets_above.items():
-        print(f"  {threshold:>6,}  {synsets:>7,}")
-    print(f"\nrecord: {path}")
+    print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
 
 

@@ -21,15 +21,12 @@ from catlip.words import wordnet_dir
 from catlip.words.wordnet import VERSION, nouns
 
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
-
 Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
 
 
 @dataclass(frozen=True)
 class NearestClasses:
-    """All classes that are nearest to one target: their path similarity, and their positions in the
-    classes, by ascending offset.
-    """
+    """Path similarity of one target, and the positions of its nearest classes by their offset."""
 
     similarity: float
     class_ids: tuple[int, ...]

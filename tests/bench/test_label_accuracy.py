@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from one_line import one_line_error
 
 from bench.label_accuracy.measure import (
     COUNTED,
@@ -58,12 +57,6 @@ def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
     assert synsets["toilet paper"] == {15075141}
 
 
-def test_without_the_package_there_is_one_line(program, tmp_path) -> None:
-    offline = {"CATLIP_CACHE": str(tmp_path), "PIP_NO_INDEX": "1"}
-    done = program("bench.label_accuracy", "--out", tmp_path / "out.json", **offline)
-    one_line_error(done, "clip-benchmark==1.6.2")
-
-
 @pytest.mark.parametrize("rule", ["paper", "corenet"])
 def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
     wordnet, label = nltk_rules.wordnet(), getattr(nltk_rules, rule)
@@ -88,10 +81,7 @@ DOGS = "Golden retrievers on a couch."
     ("rule", "text", "right", "cause"),
     [
         ("paper", CRANE, "crane.n.05", OTHER_SENSE),
-        ("corenet", CRANE, "crane.n.05", OTHER_SENSE),
         ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS),
-        ("corenet", DOGS, "golden_retriever.n.01", SEVERAL_WORDS),
-        ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS),
         ("paper_multiword", "A photo of a hot dog.", "frank.n.02", OTHER_SENSE),
         ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE),
         ("paper", "This promontory offers stunning views.", "promontory.n.01", TAGGED_ADJECTIVE),
@@ -127,15 +117,6 @@ def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
             assert len(hits) == len(samples["classes"]) == metrics["classes"]
             assert value == pytest.approx(sum(hits) / total)
             assert f"{100 * value:.1f} (" in done.stdout
-        near = [found[name]["value"] for name in ("exact", "within_1_hop", "within_2_hops")]
-        assert near == sorted(near)
     gain = metrics["differences"]["paper_multiword - corenet"]["description"]
     exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in rules]
     assert gain["value"] == pytest.approx(exact[1] - exact[0])
-    assert f"wrote {out}" in done.stdout
-
-
-@pytest.mark.parametrize("rules", [("papers",), ("paper", "paper")])
-def test_a_mistake_is_one_line(program, tmp_path, rules: tuple[str, ...]) -> None:
-    done = program("bench.label_accuracy", "--rules", *rules, "--out", tmp_path / "out.json")
-    one_line_error(done, rules[0])

@@ -1,16 +1,13 @@
 """Path similarity and the nearest class against NLTK's, the paper's and the release's figures."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.labelling.nltk_rules import wordnet
-from catlip.cli import InputError
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
-DOG, ENTITY = 2084071, 1740
 OFFSETS = nouns().offsets.tolist()
 
 
@@ -47,9 +44,3 @@ def test_imagenet_against_what_the_released_rule_can_reach():
     for count, thresholds in reached.items():
         for least in thresholds:
             assert sum(similarity >= least for similarity in similarities) == count
-
-
-def test_a_synset_that_wordnet_lacks_is_refused():
-    for targets, classes, wrong in (([DOG], [3], 3), ([DOG, 99_999_999], [DOG], 99_999_999)):
-        with pytest.raises(InputError, match=rf"\b{wrong}\b"):
-            all_nearest(targets, classes)
