@@ -21,9 +21,15 @@ from urllib.parse import unquote
 import ftfy
 
 from catlip.cli import choose
-from catlip.words.sentences import sentences
 from catlip.words.tagger import Tagger
-from catlip.words.tokens import WordMemo, inner_word, last_word, sentence_tokens, tokenize
+from catlip.words.tokens import (
+    WordMemo,
+    inner_word,
+    last_word,
+    sentence_tokens,
+    sentences,
+    tokenize,
+)
 from catlip.words.wordnet import VERSION, nouns
 
 MAX_CHARACTERS = 4096  # of a caption; the rest of a longer one is not read

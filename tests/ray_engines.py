@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
+from glosses import glosses
 
-from bench.labelling import nltk_rules as oracle
 from catlip.cli import InputError
 from catlip.system.engines import on_ray
 
@@ -52,7 +52,7 @@ def test_a_user_s_error_is_a_result_and_not_tried_again_but_a_dead_worker_is(clu
 
 def test_a_machine_that_dies_changes_nothing_in_the_labels(cluster, tmp_path):
     """The last test here: afterwards the cluster has one machine."""
-    sentences = oracle.glosses()[::40]
+    sentences = glosses()[::40]
     (tmp_path / "captions.jsonl").write_text(
         "".join(json.dumps({"text": text}) + "\n" for text in sentences)
     )

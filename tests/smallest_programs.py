@@ -146,8 +146,7 @@ SMALLEST = {
         (LABELLED,),
     ),
     "bench.labelling": Smallest(
-        "--rules corenet --num-rounds 2 --round-captions 100 --starts 1 --scaling-captions 160 "
-        "--memory 100 --quiet",
+        "--rules corenet --num-rounds 2 --round-captions 100 --scaling-captions 160 --quiet",
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),

@@ -9,37 +9,28 @@ captions of web images: most name their class outright.
 A word *names* the class when WordNet lists it in the class's synset. Of the causes that fit such
 words, the first one in CAUSES is reported, so that each miss is counted once, under the cause that
 was nearest to a hit.
-
-    crane = Prompt(text, "description", "crane bird", frozenset({2012849}))  # crane.n.05
-    miss = why_missed(crane, Labeller("paper").explain(text), joins=False)
-    miss.cause, miss.word, miss.chosen  # OTHER_SENSE, "crane", "crane.n.01": the writer
 """
 
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
-import msgspec
-import numpy as np
 import pandas as pd
 
 from bench.label_accuracy import result
 from bench.label_accuracy.prompts import KINDS, Prompt
-from bench.label_accuracy.result import Judged, Missense
+from bench.label_accuracy.result import Judged
 from bench.measuring.statistics import share
 from catlip.captions import Labeller, Word
 from catlip.program.progress import progress
 from catlip.record import Record
 from catlip.results.kind import Interval
 from catlip.words import wordnet_dir
-from catlip.words.similarity import nearest
+from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
-COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops", "labels", "without_label")
-TOP_MISSENSES = 50
+COUNTED = ("prompts", "exact", "within_1_hop", "within_2_hops")
 NO_LABEL = 99  # steps of a sentence without labels; more than any path has
 TAGGED_ADJECTIVE = "its word is tagged an adjective"
 TAGGED_VERB = "its word is tagged a verb"
@@ -59,9 +50,8 @@ CAUSES = (
 
 
 def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.DataFrame:
-    """A row for each rule and sentence, with COUNTED and, if the class was missed, why: `cause`,
-    `word`, `chosen`, and `labelled`, whether that first sense is a label. The sentences of a class
-    must be together.
+    """A row for each rule and sentence, with COUNTED and the `cause` of a miss. The sentences of a
+    class must be together.
     """
     labellers = [Labeller(rule) for rule in rules]
     rows: list[tuple[object, ...]] = []
@@ -73,15 +63,10 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.
             joins = labeller.rule == "paper_multiword"
             for prompt, synsets in zip(group, given, strict=True):
                 steps = min((hops[synset] for synset in synsets), default=NO_LABEL)
-                miss = Miss("")
-                if steps:
-                    miss = why_missed(prompt, labeller.explain(prompt.text), joins)
-                labelled = bool(miss.chosen) and miss.chosen in map(nouns().name, synsets)
-                found = (steps == 0, steps <= 1, steps <= 2, len(synsets), not synsets)
-                of_miss = (miss.cause, miss.word, miss.chosen, labelled)
-                rows.append((labeller.rule, prompt.kind, prompt.name, 1, *found, *of_miss))
-    columns = ["rule", "kind", "name", *COUNTED, "cause", "word", "chosen", "labelled"]
-    return pd.DataFrame(rows, columns=columns)
+                cause = why_missed(prompt, labeller.explain(prompt.text), joins) if steps else ""
+                found = (steps == 0, steps <= 1, steps <= 2)
+                rows.append((labeller.rule, prompt.kind, prompt.name, 1, *found, cause))
+    return pd.DataFrame(rows, columns=["rule", "kind", "name", *COUNTED, "cause"])
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
@@ -89,22 +74,24 @@ def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
     + steps).
     """
     targets = sorted(set(labels))
-    similarities = nearest(targets, sorted(synsets)).similarities if targets else np.empty(0)
-    return dict(zip(targets, (np.rint(1 / similarities) - 1).astype(int).tolist(), strict=True))
+    nearest = all_nearest(targets, sorted(synsets))
+    return {
+        target: round(1 / best.similarity) - 1
+        for target, best in zip(targets, nearest, strict=True)
+    }
 
 
 def fill(
     record: Record, prompts: Sequence[Prompt], sentences: pd.DataFrame
 ) -> result.LabelAccuracy:
-    """The metrics, by rule and kind of sentence. Also writes the counts of each class and the
-    commonest mis-senses into the record's samples.
+    """The metrics, by rule and kind of sentence. Also writes the counts of each class into the
+    record's samples.
     """
-    classes = {prompt.name: prompt.synsets for prompt in prompts}
+    classes = list(dict.fromkeys(prompt.name for prompt in prompts))
     rules = list(dict.fromkeys(sentences.rule))
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}
     differences: dict[str, dict[str, Interval]] = {f"{rule} - {rules[0]}": {} for rule in rules[1:]}
-    record.samples["classes"] = list(classes)
-    record.samples["synsets"] = [names_of(synsets) for synsets in classes.values()]
+    record.samples["classes"] = classes
     for kind in KINDS:
         of_kind = sentences[sentences.kind == kind]
         first = of_kind[of_kind.rule == rules[0]].groupby("name", sort=False).exact.sum()
@@ -116,12 +103,10 @@ def fill(
             if rule != rules[0]:
                 gain = share((counts.exact - first).to_numpy(), counts.prompts.to_numpy())
                 differences[f"{rule} - {rules[0]}"][kind] = gain
-            of_all = counts.reindex(list(classes), fill_value=0)
+            of_all = counts.reindex(classes, fill_value=0)
             record.samples[f"{kind}_prompts"] = of_all.prompts.tolist()
             for name in result.SHARES:
                 record.samples[f"{rule}_{kind}_{name}"] = of_all[name].tolist()
-            if kind == KINDS[0]:
-                record.samples[f"{rule}_missenses"] = _missenses(classes, of_rule)
     record.notes = [
         "descriptions were written by a language model, templates are CLIP's; neither is a caption "
         "of an image",
@@ -135,56 +120,16 @@ def summarise(sentences: pd.DataFrame, counts: pd.DataFrame) -> Judged:
     """Counts and fractions over all sentences; `counts` are COUNTED of each class."""
     prompts, causes = counts.prompts.to_numpy(), sentences.cause.value_counts()
     return Judged(
-        classes=len(counts),
         prompts=int(prompts.sum()),
         exact=share(counts.exact.to_numpy(), prompts),
         within_1_hop=share(counts.within_1_hop.to_numpy(), prompts),
         within_2_hops=share(counts.within_2_hops.to_numpy(), prompts),
-        labels_per_prompt=float(counts.labels.sum() / prompts.sum()),
-        without_label=int(counts.without_label.sum()),
         classes_never_found=int((counts.exact == 0).sum()),
         causes={cause: int(causes.get(cause, 0)) for cause in CAUSES},
     )
 
 
-def _missenses(classes: dict[str, frozenset[int]], sentences: pd.DataFrame) -> Any:
-    """The commonest, as JSON."""
-    missed = sentences[sentences.cause == OTHER_SENSE].groupby(
-        ["name", "word", "chosen"], sort=False
-    )
-    commonest = missed.labelled.agg(["size", "sum"]).sort_values(
-        "size", ascending=False, kind="stable"
-    )
-    rows = [
-        Missense(
-            name=name,
-            word=word,
-            right=names_of(classes[name]),
-            chosen=chosen,
-            prompts=int(count),
-            labelled=int(labelled),
-        )
-        for (name, word, chosen), count, labelled in commonest.head(TOP_MISSENSES).itertuples()
-    ]
-    return msgspec.to_builtins(rows)
-
-
-def names_of(synsets: Iterable[int]) -> str:
-    return " or ".join(nouns().name(synset) for synset in sorted(synsets))
-
-
-@dataclass(frozen=True)
-class Miss:
-    """A miss: its cause, the word that names the class ("" if none), and the name of that word's
-    first sense.
-    """
-
-    cause: str
-    word: str = ""
-    chosen: str = ""
-
-
-def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> Miss:
+def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> str:
     """Why the class of a sentence is not among its labels: the cause nearest to a hit.
 
     Args:
@@ -193,22 +138,18 @@ def why_missed(prompt: Prompt, words: Sequence[Word], joins: bool) -> Miss:
     """
     names = frozenset().union(*map(lemmas, prompt.synsets))
     right = {nouns().name(synset) for synset in prompt.synsets}
-    misses = []
+    causes = list(_of_runs(words, names, joins))
     for word in words:
         if word.lemma in names and word.synset in right:
-            cause = TAG_CAUSES.get(word.tag[:2], TAGGED_OTHERWISE) if word.tag else NAMED_OTHERWISE
+            tagged = TAG_CAUSES.get(word.tag[:2], TAGGED_OTHERWISE)
+            causes.append(tagged if word.tag else NAMED_OTHERWISE)
         elif word.lemma in names:
-            cause = OTHER_SENSE
+            causes.append(OTHER_SENSE)
         elif word.token in names:
-            cause = OTHER_BASE
-        else:
-            continue
-        misses.append(Miss(cause, word.lemma, word.synset))
-    misses += _of_runs(words, names, joins)
+            causes.append(OTHER_BASE)
     # The published name of the class may not be in WordNet.
     is_named = prompt.name.lower() in prompt.text.lower()
-    otherwise = Miss(OTHER_NAME if is_named else NO_NAME)
-    return min(misses, key=lambda miss: CAUSES.index(miss.cause), default=otherwise)
+    return min(causes, key=CAUSES.index, default=OTHER_NAME if is_named else NO_NAME)
 
 
 @functools.cache
@@ -222,18 +163,17 @@ def lemmas(synset: int) -> frozenset[str]:
     return frozenset(word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
 
 
-def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Iterator[Miss]:
-    """A miss for each run of tokens that names the class but is not one of `words`."""
+def _of_runs(words: Sequence[Word], names: frozenset[str], joins: bool) -> Iterator[str]:
+    """A cause for each run of tokens that names the class but is not one of `words`."""
     tokens = [(token, word) for word in words for token in word.token.split("_")]
     lengths = {name.count("_") + 1 for name in names}
     for length, place in itertools.product(lengths, range(len(tokens))):
         run, within = zip(*tokens[place : place + length], strict=True)
         joined = "_".join(run)
-        if (lemma := nouns().lemmatize(joined)) in names and within[0].token != joined:
+        if nouns().lemmatize(joined) in names and within[0].token != joined:
             if not joins:
-                cause = SEVERAL_WORDS
+                yield SEVERAL_WORDS
             elif any("_" in word.token for word in within):
-                cause = JOINED
+                yield JOINED
             else:
-                cause = TAG_CAUSES.get(within[-1].tag[:2], TAGGED_OTHERWISE)
-            yield Miss(cause, lemma)
+                yield TAG_CAUSES.get(within[-1].tag[:2], TAGGED_OTHERWISE)

@@ -12,11 +12,11 @@ from catlip.program.ranges import Count
 
 @dataclass(frozen=True)
 class Labelling:
-    """Time the labelling of captions per core, over processes and at start-up; and its memory. The
-    captions are 64,000 descriptions of ImageNet's classes.
+    """Time the labelling of captions per core and over processes. The captions are 64,000
+    descriptions of ImageNet's classes.
 
     python -m bench.labelling
-    python -m bench.labelling --rules corenet --memory 100000 1000000 10000000
+    python -m bench.labelling --rules corenet
     """
 
     rules: tuple[str, ...] = ("paper", "corenet")
@@ -25,12 +25,8 @@ class Labelling:
     """Rounds of labelling in turns."""
     round_captions: Count = 5_000
     """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
-    starts: Count = 5
-    """Number of processes whose start-up is timed, of this project's labelling and of NLTK's."""
     scaling_captions: Count = 320_000
     """Captions that the whole command labels, in 16 shards, with each number of processes."""
-    memory: tuple[Count, ...] = ()
-    """Numbers of captions at which to show peak memory; 10 million take some minutes."""
     out: Path = Path("runs/bench/labelling/labelling.json")
     """The record to write."""
     quiet: bool = False
@@ -50,9 +46,7 @@ def main(config: Labelling) -> None:
     from catlip.table import print_tables
 
     captions = measure.descriptions()
-    words = sum(len(caption.split()) for caption in captions) / len(captions)
-    described = result.Captions(distinct=len(set(captions)), words=words)
-    speed = result.LabellingSpeed(captions=described, rules={})
+    speed = result.LabellingSpeed(rules={})
     with Record(config.out, result.LabellingSpeed, config) as record:
         for rule in config.rules:
             of_rule, taken = measure.measure_rule(rule, captions, config)
@@ -61,7 +55,7 @@ def main(config: Labelling) -> None:
             record.metrics = speed.metrics()
             record.save()
         measured = record.measured(speed)
-    print_tables([*result.per_core_table(measured), *result.command_table(measured)])
+    print_tables(result.speed_table(measured))
     print(f"wrote {record.path}")
 
 

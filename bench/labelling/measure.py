@@ -1,5 +1,5 @@
 """Times all contenders on the same captions in turns, in one process and one thread, from text to
-labels file; then the whole command: its start-up, its speed by number of processes, and its memory.
+labels file; then the whole command by number of processes.
 """
 
 import os
@@ -24,14 +24,8 @@ from catlip.data.shards import expand, open_shard, write_shard
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.program.progress import progress
-from catlip.results.kind import Summary
 from catlip.words.wordnet import nouns
 
-PLAIN = {
-    "paper": nltk_rules.paper,
-    "corenet": nltk_rules.corenet,
-    "paper_multiword": nltk_rules.paper_multiword,
-}
 RELEASE_CLASSES = 24_320
 DATACOMP_CAPTIONS = 1.3e9
 # Two shards: after them the labeller's memory of words is that of a long run; the timed captions
@@ -39,13 +33,6 @@ DATACOMP_CAPTIONS = 1.3e9
 WARM_UP_CAPTIONS = 20_000
 PEERS_SHARE = 10
 SCALING_SHARDS = 16  # what the whole command labels
-# Prints the peak of this process image alone: what wait() tells includes the memory of the process
-# that started it.
-LABEL_AND_PRINT_PEAK = """
-import re, runpy
-runpy.run_module("catlip.label", run_name="__main__", alter_sys=True)
-print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
-"""
 
 LabelAll = Callable[[Sequence[str]], Labels]
 
@@ -76,21 +63,17 @@ def measure_rule(
     taken = {name: [times[name] for times in rounds[1:]] for name in labellers}
     timed = {name: Contender(summarise(times)) for name, times in taken.items()}
     rate = 1e6 / timed["ours"].us_per_caption.median
+    ratios = {
+        f"{name}/ours": ratio(times, taken["ours"])
+        for name, times in taken.items()
+        if name != "ours"
+    }
     speed = RuleSpeed(
-        ours=timed["ours"],
-        nltk=timed["nltk"],
-        nltk_tagged=timed.get("nltk_tagged"),
-        release=timed.get("release"),
-        ratios={
-            f"{name}/ours": ratio(times, taken["ours"])
-            for name, times in taken.items()
-            if name != "ours"
-        },
+        **timed,
+        ratios=ratios,
         captions_per_s_per_core=rate,
         core_hours_for_1_3e9_captions=DATACOMP_CAPTIONS / rate / 3600,
-        start_up_s=start_up_s(rule, config.starts),
-        processes=over_processes(rule, captions, config.scaling_captions, quiet=config.quiet),
-        peak_mib={size: peak_mib(rule, captions, size) for size in config.memory},
+        processes=over_processes(rule, captions, config.scaling_captions),
     )
     return speed, taken
 
@@ -114,7 +97,7 @@ def contenders(rule: str) -> dict[str, LabelAll]:
         "ours": lambda captions: label_captions(
             ((str(i), caption) for i, caption in enumerate(captions)), labeller
         ),
-        "nltk": in_a_loop(PLAIN[rule]),
+        "nltk": in_a_loop(getattr(nltk_rules, rule)),
     }
     if rule == "corenet":
         # Synsets in random order, so that a key is found at a random position of the list.
@@ -130,8 +113,6 @@ def one_round(
 ) -> dict[str, float]:
     """Microseconds a caption, from text to labels file; ours labels all, the others the first
     tenth.
-
-    Raises: InputError when the labels of two contenders differ.
     """
     taken, values = {}, {}
     few = captions[: max(1, len(captions) // PEERS_SHARE)]
@@ -149,22 +130,7 @@ def one_round(
     return taken
 
 
-def start_up_s(rule: str, starts: int) -> dict[str, Summary]:
-    """Seconds from a new interpreter to the first label, ours and NLTK's, in turns."""
-    programs = {
-        "ours": f"from catlip.captions import Labeller; Labeller({rule!r})('a dog')",
-        "nltk": f"from bench.labelling import nltk_rules; nltk_rules.{rule}('a dog')",
-    }
-    taken: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(starts):
-        for name, program in programs.items():
-            begin = time.perf_counter()
-            subprocess.run([sys.executable, "-c", program], check=True)
-            taken[name].append(time.perf_counter() - begin)
-    return {name: summarise(times) for name, times in taken.items()}
-
-
-def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) -> Processes:
+def over_processes(rule: str, captions: Sequence[str], total: int) -> Processes:
     """Captions a second of `python -m catlip.label` on shards, by number of processes, start-up
     included.
     """
@@ -181,35 +147,10 @@ def over_processes(rule: str, captions: Sequence[str], total: int, quiet: bool) 
             open_shard(path)  # makes its index, which every run then reads
         cores = len(os.sched_getaffinity(0))
         for workers in sorted({*(2**n for n in range(cores.bit_length())), cores}):
-            out = Path(folder, f"labels-{workers}")
-            options = ("--rule", rule, "--labels-dir", str(out), "--workers", str(workers))
-            seconds, _ = run_label(folder, *options)
-            rates[workers] = SCALING_SHARDS * per_shard / seconds
-            if not quiet:
-                processes = f"{workers} process{'es' * (workers != 1)}"
-                print(f"{rule}: {processes}, {rates[workers]:,.0f} captions/s")
+            command = [sys.executable, "-m", "catlip.label", folder, "--rule", rule, "--quiet"]
+            command += ["--labels-dir", f"{folder}/labels-{workers}", "--workers", str(workers)]
+            begin = time.perf_counter()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+            rates[workers] = SCALING_SHARDS * per_shard / (time.perf_counter() - begin)
     efficiency = {n: rate / (n * rates[1]) for n, rate in rates.items()}
     return Processes(captions_per_s=rates, efficiency=efficiency)
-
-
-def run_label(*arguments: str) -> tuple[float, float]:
-    """Run `python -m catlip.label`; seconds, and peak MiB of its main process."""
-    begin = time.perf_counter()
-    command = [sys.executable, "-c", LABEL_AND_PRINT_PEAK, *arguments, "--quiet"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return time.perf_counter() - begin, int(done.stdout.split()[-1]) / 1024
-
-
-def peak_mib(rule: str, captions: Sequence[str], size: int) -> float:
-    """Peak resident memory, in MiB, of `python -m catlip.label` in one process on a file of `size`
-    captions.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"{size}.txt")
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(
-                f"{i} {' '.join(text.split())}\n"
-                for i, text in enumerate(islice(cycle(captions), size))
-            )
-        options = ("--rule", rule, "--labels-dir", f"{folder}/labels", "--workers", "1")
-        return run_label(str(path), *options)[1]

@@ -3,7 +3,6 @@ labelling is timed and tested against it.
 
 Only the folders of the words' data and the rules of NLTK 3.8.1 that later versions changed come
 from `catlip`; the rest is what a user would first write.
-The function at the end reads real sentences to compare on.
 """
 
 import functools
@@ -19,8 +18,7 @@ from nltk.corpus.reader.wordnet import WordNetCorpusReader, WordNetError
 from nltk.tokenize.punkt import PunktTokenizer
 
 from catlip.words import punkt_dir, tagger_dir, wordnet_dir
-from catlip.words.sentences import language_rules
-from catlip.words.tokens import nltk_tokenizer
+from catlip.words.tokens import language_rules, nltk_tokenizer
 
 SPACES = re.compile(" +")
 LONGEST_NOUN = 9  # words of the longest noun in WordNet
@@ -50,18 +48,18 @@ def lemmatize(word: str) -> str:
     forms = wordnet()._morphy(word, "n")
     if forms or word in wordnet()._exception_map["n"]:
         return min(forms, key=len) if forms else word
+    endings = WordNetCorpusReader.MORPHOLOGICAL_SUBSTITUTIONS["n"]
     left = [word]
     while left:
-        left = [base for form in left for base in _one_ending_less(form)]
+        left = [
+            form.removesuffix(ending) + base
+            for form in left
+            for ending, base in endings
+            if form.endswith(ending)
+        ]
         if nouns := [form for form in left if "n" in wordnet()._lemma_pos_offset_map.get(form, {})]:
             return min(nouns, key=len)
     return word
-
-
-def _one_ending_less(form: str) -> list[str]:
-    """The forms that NLTK's own list of noun endings makes of a form, exceptions aside."""
-    endings = WordNetCorpusReader.MORPHOLOGICAL_SUBSTITUTIONS["n"]
-    return [form.removesuffix(ending) + base for ending, base in endings if form.endswith(ending)]
 
 
 def clean(caption: str) -> str:
@@ -70,11 +68,6 @@ def clean(caption: str) -> str:
     """
     text = MARKUP.sub("", unquote(caption).replace("+", " ")).strip("\n")
     return ftfy.fix_text(SPACES.sub(" ", text)).strip().lower()
-
-
-def tokenize(caption: str) -> list[str]:
-    """The words of a caption as written."""
-    return word_tokenize(clean(caption))
 
 
 def word_tokenize(text: str) -> list[str]:
@@ -99,7 +92,9 @@ def _punkt() -> PunktTokenizer:
 
 def paper(caption: str) -> list[int]:
     """Words tagged NN*, each by its first noun sense."""
-    nouns = [word for word, tag in nltk.pos_tag(tokenize(caption)) if tag.startswith("NN")]
+    nouns = [
+        word for word, tag in nltk.pos_tag(word_tokenize(clean(caption))) if tag.startswith("NN")
+    ]
     senses = [wordnet().synsets(lemmatize(noun), pos="n") for noun in nouns]
     return sorted({sense[0].offset() for sense in senses if sense})
 
@@ -108,7 +103,7 @@ def paper_multiword(caption: str) -> list[int]:
     """As `paper`, but a run of several words can be one noun: from the left, the longest run that
     is a noun of WordNet and ends in a word tagged NN*.
     """
-    tagged = nltk.pos_tag(tokenize(caption))
+    tagged = nltk.pos_tag(word_tokenize(clean(caption)))
     offsets, place = set(), 0
     while place < len(tagged):
         for end in range(min(len(tagged), place + LONGEST_NOUN), place, -1):
@@ -127,12 +122,12 @@ def paper_multiword(caption: str) -> list[int]:
 
 def corenet(caption: str) -> list[int]:
     """Words whose first noun sense is named after them."""
-    return _named(tokenize(caption))
+    return _named(word_tokenize(clean(caption)))
 
 
 def corenet_tagged(caption: str) -> list[int]:
     """As `corenet`; tags are made and then ignored, as in the released code."""
-    return _named([word for word, _ in nltk.pos_tag(tokenize(caption))])
+    return _named([word for word, _ in nltk.pos_tag(word_tokenize(clean(caption)))])
 
 
 def _named(words: Sequence[str]) -> list[int]:
@@ -158,18 +153,3 @@ def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
         if key in vocabulary:
             vocabulary.index(key)
     return synsets
-
-
-@functools.cache
-def glosses() -> list[str]:
-    """The distinct definitions and examples of WordNet's noun file: about 107,000 real sentences
-    and phrases, as written.
-    """
-    lines = (wordnet_dir() / "data.noun").read_text(encoding="ascii").splitlines()
-    texts = {
-        part.strip()
-        for line in lines
-        if not line.startswith(" ")
-        for part in line.split("|", 1)[1].split(";")
-    }
-    return sorted(texts - {""})

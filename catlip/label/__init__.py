@@ -30,8 +30,7 @@ from catlip.label.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from catlip.label.sources import Source
-from catlip.label.tables import Caption, Unusable
+from catlip.label.sources import Caption, Source, Unusable
 
 BATCH_CAPTIONS = 512
 

@@ -15,22 +15,19 @@ import tyro
 
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
-from catlip.data.remote import CACHE_SIZE, names_in, read_file, remove_file
+from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sidecar import (
-    BUCKET,
     PLAN,
     Labels,
     Making,
     labelling_record,
-    parse_sidecar,
     planned,
     read_sidecar,
     sidecar_path,
     write_beside_labels,
 )
-from catlip.label.sources import Source, find, split
-from catlip.label.tables import PART_ROWS, Part, table_kind
+from catlip.label.sources import PART_ROWS, Part, Source, find, is_table, split
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
@@ -54,17 +51,13 @@ class Label:
 
     python -m catlip.label Train_GCC-training.tsv --text-column 0
 
-    To see what becomes of each word of one caption, or which words a rule drops or may mistake most
-    often:
-
-    python -m catlip.label explain "Two bikes and a golden retriever on a couch"
-
-    python -m catlip.label audit captions.parquet --rule corenet
+    `explain` shows what becomes of each word of a caption; `audit` which words a rule drops or may
+    mistake most often.
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
     """Paths, folders, globs or braces of shards (.tar, also URLs of these) or tables (.parquet .csv
-    .tsv .jsonl .ndjson .txt, also .csv.gz ...).
+    .tsv .jsonl).
     """
     rule: str = "paper"
     """"paper": the tagger's nouns by first sense; "paper_multiword": also nouns of several words;
@@ -160,7 +153,7 @@ def main(config: Label) -> None:
     with engine as apply:
         each = functools.partial(_each, apply, config.quiet)
         # Cutting a text table reads all of it.
-        pieces = dict(each("cutting", cut, [path for path in paths if table_kind(path)]))
+        pieces = dict(each("cutting", cut, list(filter(is_table, paths))))
         pieces |= {path: cut(path) for path in paths if path not in pieces}
         errors = [piece for piece in pieces.values() if isinstance(piece, InputError)]
         whole = [pieces[path] for path in paths if not isinstance(pieces[path], InputError)]
@@ -173,7 +166,8 @@ def main(config: Label) -> None:
             if planned(labels_dir, rule) != set(names):
                 plan = json.dumps(names, indent=0).encode()
                 write_beside_labels(labels_dir / f"{rule}{PLAN}", plan)
-        _delete_stale(sources, labels_dir, rule)
+        else:
+            _delete_stale(sources, rule)
         checked = each("checking", check, _with_sidecar(sidecars, labels_dir))
         done = {source for source, state in checked if state is True}
         todo = [source for source in sources if source not in done]
@@ -191,14 +185,14 @@ def main(config: Label) -> None:
     metrics = labelling.measured
     print(as_text(labels_table({rule: labelling}, {}, scale="")))
     print(
-        f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} of {metrics.sources} "
-        "labels files were there before"
+        f"labelled {metrics.captions_labelled_now:,} captions; {len(done)} sources were done before"
     )
-    for cause, key in metrics.first_unlabelled.items():
-        print(f"  first caption without a label ({cause}): {printable(key)}")
-    for cause, count in metrics.skipped.items():
-        first = printable(metrics.first_skipped[cause])
-        print(f"  {count:,} samples skipped: {cause} (first: {first})")
+    for what, counts, firsts in (
+        ("captions without a label", metrics.unlabelled, metrics.first_unlabelled),
+        ("samples skipped", metrics.skipped, metrics.first_skipped),
+    ):
+        for cause, count in counts.items():
+            print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
     print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 
@@ -219,13 +213,12 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
     """Where the labels of each source go. Raises: InputError when two would share a file."""
     taken: dict[Path, Source] = {}
     for source in sources:
-        sidecar = sidecar_path(source, labels_dir, rule)
-        if sidecar in taken:
+        other = taken.setdefault(sidecar_path(source, labels_dir, rule), source)
+        if other is not source:
             raise InputError(
-                f"{taken[sidecar].path} and {source.path} would share the labels file {sidecar}; "
-                "give each a --labels-dir of its own"
+                f"{other.path} and {source.path} would share a labels file; give each a "
+                "--labels-dir of its own"
             )
-        taken[sidecar] = source
     return {source: sidecar for sidecar, source in taken.items()}
 
 
@@ -233,28 +226,21 @@ def _with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> l
     """The sources whose labels file exists; a remote folder is listed once."""
     if labels_dir is None or not is_remote(labels_dir):
         return [source for source, sidecar in sidecars.items() if sidecar.exists()]
-    try:
-        names = names_in(labels_dir)
-    except InputError as error:
-        raise InputError(f"{error}; {BUCKET}") from None
+    names = names_in(labels_dir)
     return [source for source, sidecar in sidecars.items() if sidecar.name in names]
 
 
-def _delete_stale(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> None:
-    """Delete the labels of parts that a table no longer has: it shrank, or its parts grew."""
+def _delete_stale(sources: Sequence[Source], rule: str) -> None:
+    """Delete the labels, beside a table, of parts that it no longer has: it shrank, or its parts
+    grew. In a folder of labels the plan leaves them out.
+    """
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
         for number in itertools.count(part.number + 1):
-            stale = sidecar_path(replace(part, number=number), labels_dir, rule)
-            try:
-                if read_sidecar(stale).meta["shard"] != part.path.name:
-                    break
-            except (InputError, FileNotFoundError):
+            stale = sidecar_path(replace(part, number=number), None, rule)
+            if not stale.exists() or read_sidecar(stale).meta["shard"] != part.path.name:
                 break
-            if is_remote(stale):
-                remove_file(stale)
-            else:
-                stale.unlink()
+            stale.unlink()
 
 
 def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
@@ -270,26 +256,24 @@ def summarise(
     """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
     from catlip.label.result import Labelling
 
-    def read(sidecar: Path) -> tuple[Labels, int]:
-        content = read_file(sidecar)
-        labels = parse_sidecar(sidecar, content)
+    def read(sidecar: Path) -> Labels:
+        labels = read_sidecar(sidecar)
         if Making.of(labels.meta) != making:
             # For example on a machine of a cluster that has another tagger.
             raise InputError(
-                f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use the "
-                "same version and the same words (a common $CATLIP_CACHE) on all machines"
+                f"{sidecar} was made by {Making.of(labels.meta)}, not by {making} as here; use one "
+                "version and a common $CATLIP_CACHE on all machines"
             )
-        return labels, len(content)
+        return labels
 
-    captions = values = size = cut = new_captions = 0
-    unlabelled, first = Counter[str](), dict[str, str]()
-    skipped, first_skipped = Counter[str](), dict[str, str]()
+    captions = values = new_captions = 0
+    unlabelled, skipped = Counter[str](), Counter[str]()
+    first: dict[str, str] = {}
+    first_skipped: dict[str, str] = {}
     read_ahead = work_ahead(read, sidecars.values())
-    for source, (_, (labels, num_bytes)) in zip(sidecars, read_ahead, strict=True):
+    for source, (_, labels) in zip(sidecars, read_ahead, strict=True):
         captions += len(labels)
         values += len(labels.values)
-        size += num_bytes
-        cut += labels.meta["cut"]
         if source in new:
             new_captions += len(labels)
         unlabelled.update(labels.meta["unlabelled"])
@@ -303,12 +287,10 @@ def summarise(
         sources=len(sidecars),
         captions=captions,
         labels_per_caption=values / captions,
-        bytes_per_caption=size / captions,
         unlabelled=dict(unlabelled),
         first_unlabelled=first,
         skipped=dict(skipped),
         first_skipped=first_skipped,
-        cut=cut,
         captions_labelled_now=new_captions,
         captions_per_s=new_captions / seconds if new_captions else None,
     )

@@ -3,46 +3,38 @@
     python -m catlip.label audit captions.parquet --rule corenet
 
 Three tables of words by their base form, each with the number of captions and one caption to look
-at:
-
-dropped        words that WordNet or the tagger calls nouns but that gave no label, by the reason
-               why.
-not_nouns      labels of words that the tagger of rule "paper" does not tag as nouns; rule
-               "corenet" gives such labels, since it ignores the part of speech.
-many_senses    labels that may have the wrong sense: every rule takes a noun's first sense, and
-               these nouns have `MANY_SENSES` senses or more.
+at; see `TABLES`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from catlip.captions import NOUN, Labeller
-from catlip.label.result import (
-    LABEL,
-    AmbiguousNoun,
-    AuditedWord,
-    DroppedWord,
-    LabelAudit,
-    NotANoun,
-    audit_tables,
-    verdict_table,
-)
+from catlip.label.result import LABEL, AuditedWord, LabelAudit, verdict_table
 from catlip.label.sidecar import labelling_record
 from catlip.label.sources import Source, find, split
-from catlip.label.tables import PART_ROWS
 from catlip.program.progress import progress
 from catlip.record import Record
-from catlip.table import as_text
+from catlip.results.run import Run
+from catlip.table import Cell, Table, as_text, clipped, share_cell
 from catlip.words import wordnet_dir
 
 if TYPE_CHECKING:
     from catlip.label.__main__ import Audit
 
+# Name in the record -> title, and the fields beside the word: of nouns by WordNet or the tagger
+# that gave no label; of labels of words that the tagger of rule "paper" does not tag as nouns; of
+# labels that may have the wrong sense, because their words have `MANY_SENSES` senses or more.
+TABLES = {
+    "dropped": ("Nouns that rule {rule} drops most", ("reason",)),
+    "not_nouns": ("Words that only rule {rule} takes for nouns", ("synset", "tag")),
+    "many_senses": ("Nouns of which rule {rule} takes the first sense", ("synset", "senses")),
+}
 MANY_SENSES = 5
 RECORDED_ROWS = 100
+SHOWN_ROWS = 15
 MAX_CAPTIONS = 100_000
 MAX_SOURCES = 100  # to take captions from; with more, most of the time would go to opening files
 EXAMPLE_CHARACTERS = 100
@@ -51,7 +43,7 @@ EXAMPLE_CHARACTERS = 100
 def audit(config: "Audit") -> None:
     """Look at the captions, write the record, print the beginning of each table."""
     paths = find(config.sources)
-    sources = [source for path in paths for source in split(path, config.text_column, PART_ROWS)]
+    sources = [source for path in paths for source in split(path, config.text_column)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
     with Record(record_path, LabelAudit, config) as record:
         captions = take_captions(sources, MAX_CAPTIONS)
@@ -80,66 +72,63 @@ def audit_captions(
     """What became of the words of the captions, and the first `RECORDED_ROWS` of each table."""
     labeller = Labeller(rule)
     tagger = labeller if labeller.tagger else Labeller("paper")
-    senses = _noun_senses()
-    num_captions = 0
-    verdicts = Counter[str]()
-    dropped, not_nouns, many_senses = Tally(), Tally(), Tally()
+    # A line of WordNet's index: lemma n count ..., where count is the number of senses.
+    index = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
+    entries = (line.split(maxsplit=3) for line in index if not line.startswith(" "))
+    senses = {fields[0]: int(fields[2]) for fields in entries}
+    num_captions, verdicts = 0, Counter[str]()
+    counts = {name: Counter[tuple[Any, ...]]() for name in TABLES}  # (word, *fields) -> captions
+    examples: dict[tuple[Any, ...], str] = {}
     for caption in captions:
         num_captions += 1
         words = labeller.explain(caption)
         tags = [word.tag for word in (words if tagger is labeller else tagger.explain(caption))]
-        lost, untagged, ambiguous = set(), set(), set()
+        found: dict[str, set[tuple[Any, ...]]] = {name: set() for name in TABLES}
         for word, tag in zip(words, tags, strict=True):
             is_noun = tag.startswith(NOUN)
             if word.kept:
                 verdicts[LABEL] += 1
                 if not is_noun:
-                    untagged.add((word.lemma, word.synset, tag))
+                    found["not_nouns"].add((word.lemma, word.synset, tag))
                 if senses[word.lemma] >= MANY_SENSES:
-                    ambiguous.add((word.lemma, word.synset, senses[word.lemma]))
+                    found["many_senses"].add((word.lemma, word.synset, senses[word.lemma]))
                 continue
             # Without the synset, so that such words can be counted together.
             reason = word.reason
             verdicts[reason.replace(word.synset, "otherwise") if word.synset else reason] += 1
             # The tagger calls brackets and the like nouns, too.
             if word.synset or (is_noun and any(map(str.isalpha, word.token))):
-                lost.add((word.lemma, reason))
-        dropped.add(lost, caption)
-        not_nouns.add(untagged, caption)
-        many_senses.add(ambiguous, caption)
+                found["dropped"].add((word.lemma, reason))
+        for name, rows in found.items():
+            counts[name].update(rows)
+            for row in rows:
+                examples.setdefault((name, *row), caption[:EXAMPLE_CHARACTERS])
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name, (_, fields) in TABLES.items():
+        ranked = sorted(counts[name].items(), key=lambda item: (-item[1], item[0]))
+        tables[name] = [
+            dict(zip(("word", *fields), row, strict=True))
+            | {"captions": number, "example": examples[name, *row]}
+            for row, number in ranked[:RECORDED_ROWS]
+        ]
+    by_verdict = dict(verdicts.most_common())
     metrics = LabelAudit(
-        rule=rule,
-        captions=num_captions,
-        words=verdicts.total(),
-        words_by_verdict=dict(verdicts.most_common()),
+        rule=rule, captions=num_captions, words=verdicts.total(), words_by_verdict=by_verdict
     )
-    return metrics, {
-        "dropped": dropped.top(DroppedWord),
-        "not_nouns": not_nouns.top(NotANoun),
-        "many_senses": many_senses.top(AmbiguousNoun),
-    }
+    return metrics, tables
 
 
-class Tally:
-    """In how many captions each row of a table occurred, and the first of these captions."""
-
-    def __init__(self) -> None:
-        self.captions = Counter[tuple[Any, ...]]()
-        self.examples: dict[tuple[Any, ...], str] = {}
-
-    def add(self, rows: Set[tuple[Any, ...]], caption: str) -> None:
-        self.captions.update(rows)
-        for row in rows:
-            self.examples.setdefault(row, caption[:EXAMPLE_CHARACTERS])
-
-    def top(self, make: Callable[..., AuditedWord]) -> list[dict[str, Any]]:
-        """The most frequent rows as the fields of `make`; ties are in the order of their values."""
-        ranked = sorted(self.captions.items(), key=lambda item: (-item[1], item[0]))[:RECORDED_ROWS]
-        return [asdict(make(*row, captions=n, example=self.examples[row])) for row, n in ranked]
-
-
-def _noun_senses() -> dict[str, int]:
-    """Lemma -> how many noun senses it has. A line of WordNet's index: lemma n count ..."""
-    lines = (wordnet_dir() / "index.noun").read_text("ascii").splitlines()
-    entries = (line.split(maxsplit=3) for line in lines if not line.startswith(" "))
-    return {fields[0]: int(fields[2]) for fields in entries}
+def audit_tables(run: Run[LabelAudit], rule: str) -> list[Table]:
+    """The first rows of an audit's three tables of words."""
+    tables = []
+    for name, (title, fields) in TABLES.items():
+        rows = []
+        for word in run.rows(name, AuditedWord)[:SHOWN_ROWS]:
+            beside = [Cell(clipped(str(getattr(word, field)))) for field in fields]
+            captions = share_cell(word.captions, run.measured.captions)
+            rows.append(
+                [Cell(clipped(word.word, 30)), *beside, captions, Cell(clipped(word.example))]
+            )
+        columns = ["word", *fields, "captions", "example"]
+        tables.append(Table("label_audit", title.format(rule=rule), columns, rows=rows))
+    return [table for table in tables if table.rows]

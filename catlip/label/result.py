@@ -16,14 +16,13 @@ from catlip.results.run import Records, Run, Setting
 from catlip.results.select import RULES as RULES
 from catlip.results.select import ByRule, by_rule, by_scale, rule_of, suffix
 from catlip.results.select import rule_rank as rule_rank
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell
+from catlip.table import Cell, Table, clipped, number_cell, share_cell
 
 AUDIT = (
     "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
     "runs/starter/labels"
 )
 LABEL = "a label"  # the verdict on a word that became a label
-AUDITED_ROWS = 15
 MAX_VERDICTS = 8
 EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
 LINE_CHARACTERS = 22  # below a picture
@@ -32,14 +31,13 @@ CAPTION_LINES, MAX_CLASSES = 3, 4
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling(ByRule):
-    """Labels of captions. The oldest records lack `sources`, `cut` and `captions_labelled_now`.
+    """Labels of captions. The oldest records lack `sources` and `captions_labelled_now`.
 
     Attributes:
         sources: number of shards and of parts of tables.
         unlabelled, first_unlabelled: cause -> number of captions without a label, and the first.
         skipped, first_skipped: cause -> number of samples without a readable caption, and the
             first.
-        cut: number of captions that were too long to be read whole.
         captions_labelled_now, captions_per_s: number of captions that no earlier run had labelled,
             and the rate; None without any.
     """
@@ -49,12 +47,10 @@ class Labelling(ByRule):
     sources: int | None = None
     captions: int
     labels_per_caption: float
-    bytes_per_caption: float
     unlabelled: dict[str, int]
     first_unlabelled: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     first_skipped: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None
     captions_labelled_now: int | None = None
     captions_per_s: float | None = None
 
@@ -83,40 +79,19 @@ class Examples(ByRule):
 
 
 @dataclass(frozen=True)
-class DroppedWord:
-    """A word, in its base form, that WordNet or the tagger calls a noun but that gave no label: the
-    reason, the number of captions, and one of these.
+class AuditedWord:
+    """A word, in its base form, in a table of an audit, with the number of captions and one of
+    these. A dropped noun has the reason why; a label has its synset, and the tag that is no noun's
+    or the number of senses.
     """
 
     word: str
-    reason: str
     captions: int
     example: str
-
-
-@dataclass(frozen=True)
-class NotANoun:
-    """A label whose word the tagger does not tag as a noun, with the tag that it gave."""
-
-    word: str
-    synset: str
-    tag: str
-    captions: int
-    example: str
-
-
-@dataclass(frozen=True)
-class AmbiguousNoun:
-    """A label whose word has many senses, of which the first is taken."""
-
-    word: str
-    synset: str
-    senses: int
-    captions: int
-    example: str
-
-
-AuditedWord = DroppedWord | NotANoun | AmbiguousNoun
+    reason: str = ""
+    synset: str = ""
+    tag: str = ""
+    senses: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +99,7 @@ class LabelAudit(ByRule):
     """What became of the captions' words: verdict -> number of words."""
 
     kind = "label_audit"
-    rows: ClassVar = {"dropped": DroppedWord, "not_nouns": NotANoun, "many_senses": AmbiguousNoun}
+    rows: ClassVar = dict.fromkeys(("dropped", "not_nouns", "many_senses"), AuditedWord)
 
     captions: int
     words: int
@@ -149,20 +124,16 @@ def verdict_table(
     audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
 ) -> list[Table]:
     """What became of the captions' words, in fractions of all words, one column per rule."""
-    totals = Counter[str]()
     runs = audits.values()
+    totals = Counter[str]()
     for run in runs:
         totals.update(run.measured.words_by_verdict)
     if not totals:
         return []
-    rows = [
-        [
-            Cell("captions looked at"),
-            *(number_cell(run.measured.captions, 0, run.anchor) for run in runs),
-        ],
-        [Cell("their words"), *(number_cell(run.measured.words, 0, run.anchor) for run in runs)],
-        [Cell("Of these words")],
-    ]
+    captions = [number_cell(run.measured.captions, 0, run.anchor) for run in runs]
+    words = [number_cell(run.measured.words, 0, run.anchor) for run in runs]
+    rows = [[Cell("captions looked at"), *captions], [Cell("their words"), *words]]
+    rows.append([Cell("Of these words")])
     ranked = sorted(totals, key=lambda verdict: (verdict != LABEL, -totals[verdict], verdict))
     for verdict in ranked[:MAX_VERDICTS]:
         cells = [
@@ -173,59 +144,6 @@ def verdict_table(
     title = f"What became of the captions' words, {scale} scale"
     columns = ["What", *(f"Rule {rule}" for rule in audits)]
     return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
-
-
-def audit_tables(run: Run[LabelAudit], rule: str) -> list[Table]:
-    """The first rows of an audit's three tables of words."""
-    dropped = run.rows("dropped", DroppedWord)
-    not_nouns = run.rows("not_nouns", NotANoun)
-    ambiguous = run.rows("many_senses", AmbiguousNoun)
-    tables = [
-        _words_table(
-            run,
-            f"Nouns, by WordNet or the tagger, that rule {rule} drops most",
-            ["Why it gave no label"],
-            rows=[(word, [Cell(clipped(word.reason))]) for word in dropped],
-        ),
-        _words_table(
-            run,
-            f"Words that rule {rule} takes for nouns, but the tagger does not",
-            ["Label", "Tag"],
-            rows=[
-                (word, [Cell(clipped(word.synset)), Cell(clipped(word.tag))]) for word in not_nouns
-            ],
-        ),
-        _words_table(
-            run,
-            f"Nouns that rule {rule} may mistake: of their many senses it takes the first",
-            ["Label", "Senses"],
-            rows=[
-                (word, [Cell(clipped(word.synset)), number_cell(word.senses, 0)])
-                for word in ambiguous
-            ],
-        ),
-    ]
-    return [table for table in tables if table.rows]
-
-
-def _words_table(
-    run: Run[LabelAudit],
-    title: str,
-    between: list[str],
-    rows: list[tuple[AuditedWord, list[Cell]]],
-) -> Table:
-    cells = []
-    for word, own_cells in rows[:AUDITED_ROWS]:
-        example = clipped(word.example, 100)
-        cells.append(
-            [
-                Cell(clipped(word.word, 30)),
-                *own_cells,
-                share_cell(word.captions, run.measured.captions, run.anchor),
-                Cell(example if example == MISSING else f"“{example}”"),
-            ]
-        )
-    return Table("label_audit", title, ["Word", *between, "Captions", "Example"], rows=cells)
 
 
 def example_figure(record: Run[Examples], suffix: str = "") -> list[Figure]:

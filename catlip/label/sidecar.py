@@ -25,15 +25,13 @@ from catlip.captions import Labeller
 from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, write_file
 from catlip.data.shards import Shard
-from catlip.label.sources import Source, TarShard
-from catlip.label.tables import Caption
+from catlip.label.sources import Caption, Source, TarShard
 from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
 PLAN = ".plan"
-BUCKET = "--labels-dir needs a bucket or folder that exists, and that you may list and write to"
 
 
 @dataclass(frozen=True)
@@ -109,22 +107,12 @@ def write_sidecar(path: Path, labels: Labels) -> None:
 
 
 def write_beside_labels(path: Path, content: bytes) -> None:
-    """Write a file of a folder of labels atomically; to a URL as atomically as its storage writes.
-
-    Raises: OSError that names `path`, InputError that names the URL.
-    """
-    try:
-        if is_remote(path):
-            write_file(path, content)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
-    except InputError as error:
-        raise InputError(f"{error}; {BUCKET}") from None
-    except PermissionError as error:
-        raise OSError(
-            error.errno, f"{error.strerror} (give a --labels-dir that you may write to)", str(path)
-        ) from None
+    """Write atomically; to a URL as atomically as its storage writes."""
+    if is_remote(path):
+        write_file(path, content)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
 
 
 def read_sidecar(path: Path) -> Labels:
@@ -132,11 +120,7 @@ def read_sidecar(path: Path) -> Labels:
 
     Raises: InputError when it is damaged or cut short, FileNotFoundError.
     """
-    return parse_sidecar(path, read_file(path))
-
-
-def parse_sidecar(path: Path, content: bytes) -> Labels:
-    """The labels in the content of the file at `path`."""
+    content = read_file(path)
     try:
         arrays = unpacked(io.BytesIO(content))
         return Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))

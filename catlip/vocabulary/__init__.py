@@ -16,6 +16,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -27,11 +28,11 @@ from catlip.data.remote import read_file
 from catlip.label.sidecar import Labels, Making
 from catlip.record import plain, write_atomically
 from catlip.system.foreign import load_plain
-from catlip.vocabulary.counts import DIGEST_DIGITS, MAX_COUNT, Counts, Source, Synset
+from catlip.vocabulary.counts import DIGEST_DIGITS, Counts, Source, Synset
 from catlip.words.wordnet import VERSION, nouns
 
 SCHEMA = 2
-MAX_RELEASED_BYTES = 1 << 26  # the released pickle has 0.6 MB
+Wnid = Annotated[str, msgspec.Meta(pattern="^n[0-9]{1,8}$")]
 
 
 @dataclass(frozen=True)
@@ -135,32 +136,31 @@ class Vocabulary:
                 f"there is no vocabulary at {path}; build one with `python -m catlip.vocabulary`"
             ) from None
         try:
-            if json.loads(content)["schema"] != SCHEMA:
+            if msgspec.json.decode(content)["schema"] != SCHEMA:
                 raise ValueError("it was written by another version of this program")
             return msgspec.json.decode(content, type=cls)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{path} is not a vocabulary: {reason}") from None
+            raise InputError(f"{path} is not a vocabulary: {error}") from None
 
     @classmethod
     def from_release(cls, path: Path, top_k: int) -> "Vocabulary":
         """The released code's vocabulary: a pickle of {"n2084071": count}, most frequent first. Its
         first `top_k` synsets are the classes; the released weights have 24,320.
         """
-        if (size := path.stat().st_size) > MAX_RELEASED_BYTES:
-            raise InputError(f"{path} has {size} bytes; the released vocabulary has 0.6 MB")
         content = path.read_bytes()
         counts = load_plain(content, str(path))
-        if not isinstance(counts, dict) or not all(map(_is_released, counts, counts.values())):
+        try:
+            by_wnid = msgspec.convert(counts, dict[Wnid, Annotated[int, msgspec.Meta(gt=0)]])
+        except msgspec.ValidationError as error:
             raise InputError(
-                f"{path} is not a dictionary of noun synsets and counts, such as n2084071: 12345"
-            )
-        if not 2 <= top_k <= len(counts):
-            raise InputError(
-                f"top_k {top_k} is not between 2 and the {len(counts)} synsets of {path}"
-            )
-        offsets = [(int(key[1:]), times) for key, times in counts.items()]
-        ranked = tuple(Synset(offset, nouns().name(offset), times) for offset, times in offsets)
+                f"{path} does not hold counts of noun synsets, such as n2084071: 12345 ({error})"
+            ) from None
+        if not 2 <= top_k <= len(by_wnid):
+            raise InputError(f"top_k {top_k} is not in 2 to the {len(by_wnid)} synsets of {path}")
+        ranked = tuple(
+            Synset(int(wnid[1:]), nouns().name(int(wnid[1:])), times)
+            for wnid, times in by_wnid.items()
+        )
         return cls(
             rule="corenet",
             wordnet=VERSION,
@@ -171,11 +171,6 @@ class Vocabulary:
             synsets=ranked[:top_k],
             pruned=ranked[top_k:],
         )
-
-
-def _is_released(key: object, times: object) -> bool:
-    is_synset = isinstance(key, str) and key[:1] == "n" and key[1:].isdecimal() and len(key) < 10
-    return is_synset and type(times) is int and 0 < times < MAX_COUNT
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:
@@ -191,14 +186,11 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
         num_kept = min(top_k or 0, len(ranked))
     else:
         num_kept = sum(synset.count > threshold for synset in ranked)
+    if len(ranked) < 2:
+        raise InputError(f"the labels name {len(ranked)} synsets; a vocabulary needs two")
     if num_kept < max(2, top_k or 2):
-        if len(ranked) < 2:
-            raise InputError(f"the labels name {len(ranked)} synsets; a vocabulary needs two")
         fix = f"--threshold {ranked[1].count - 1}" if top_k is None else f"--top-k {len(ranked)}"
-        raise InputError(
-            f"{num_kept} of {len(ranked)} synsets are left: the most frequent, {ranked[0].name}, "
-            f"occurs {ranked[0].count} times; try {fix} at most"
-        )
+        raise InputError(f"{num_kept} of {len(ranked)} synsets are left; try {fix} at most")
     return Vocabulary(
         **asdict(counts.making),
         source=counts.source,

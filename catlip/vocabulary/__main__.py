@@ -20,15 +20,8 @@ class BuildVocabulary:
 
     python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
 
-    To choose another threshold, or to add up vocabularies of several machines, without counting
-    again:
-
-    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
-
-    To see how many synsets a threshold leaves, and how near they are to the labels of other data
-    sets:
-
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
+    `merge` adds up vocabularies or chooses another threshold; `stats` compares one with the labels
+    of other data sets.
     """
 
     labels: tyro.conf.Positional[tuple[Path, ...]]
@@ -89,7 +82,7 @@ def build_from_labels(config: BuildVocabulary) -> None:
     from catlip.vocabulary.counts import count
     from catlip.vocabulary.statistics import write_vocabulary
 
-    _check_out(config.out)
+    _check_suffix(config.out)
     files = _label_files(config.labels, config.rule)
     counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
     write_vocabulary(counts, config)
@@ -101,11 +94,9 @@ def merge_vocabularies(config: MergeVocabularies) -> None:
     from catlip.vocabulary.counts import merge
     from catlip.vocabulary.statistics import write_vocabulary
 
-    _check_out(config.out)
-    if not config.vocabularies:
-        raise InputError("name one or more vocabularies to merge")
-    counted = [(str(path), Vocabulary.load(path).counts()) for path in config.vocabularies]
-    write_vocabulary(merge(counted), config)
+    _check_suffix(config.out)
+    counted = merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies)
+    write_vocabulary(counted, config)
 
 
 def show_statistics(config: VocabularyStatistics) -> None:
@@ -114,7 +105,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
     show_statistics(config)
 
 
-def _check_out(out: Path) -> None:
+def _check_suffix(out: Path) -> None:
     if out.suffix != ".json":
         raise InputError(f"--out {out} does not end in .json")
 

@@ -1,6 +1,6 @@
 """Counts how often each synset occurs in the labels of a data set (Figures 2(b), 3(a), 3(b))."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.label.sidecar import Making, read_sidecar
+from catlip.label.sidecar import Labels, Making, read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
 HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
-MAX_COUNT = 1 << 53  # of a synset: below it, floats are exact and sums do not overflow
 DIGEST_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 
@@ -67,66 +66,57 @@ class Counts:
 
 def count(paths: Iterable[Path]) -> Counts:
     """Count the synsets in labels files, all made in the same way, from different captions."""
-    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-    histogram = np.zeros(HISTOGRAM, dtype=np.int64)
-    making: Making | None = None
-    parts: set[str] = set()
-    for path, labels in work_ahead(read_sidecar, paths):
-        before, making = making, Making.of(labels.meta)
-        if before not in (None, making):
-            raise InputError(
-                f"{path} was made by {making}, the labels before it by {before}; all must be made "
-                "in the same way: give --rule"
-            )
-        # A digest that stands for the captions of the file.
-        meta = labels.meta
-        names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
-        part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
-        if part in parts:
-            raise InputError(f"the captions of {path} are counted already; give each file once")
-        parts.add(part)
-        rows = np.minimum(np.searchsorted(nouns().offsets, labels.values), len(by_synset) - 1)
-        if (nouns().offsets[rows] != labels.values).any():
-            raise InputError(f"{path} has labels that are not synsets; delete it and label again")
-        by_synset += np.bincount(rows, minlength=len(by_synset))
-        labels_of_caption = np.minimum(np.diff(labels.offsets), HISTOGRAM - 1)
-        histogram += np.bincount(labels_of_caption, minlength=HISTOGRAM)
-    if making is None:
-        raise InputError("no labels given; run `python -m catlip.label` first")
-    source = Source(int(histogram.sum()), tuple(sorted(parts)))
-    return Counts(by_synset, making, source, captions_by_labels=tuple(histogram.tolist()))
+    return merge((path, _counted(path, labels)) for path, labels in work_ahead(read_sidecar, paths))
 
 
-def merge(counted: Sequence[tuple[str, Counts]]) -> Counts:
-    """The sum of counts, equal to counting all their captions at once. A number that is unknown in
-    one of them is unknown in the sum.
+def _counted(path: Path, labels: Labels) -> Counts:
+    meta = labels.meta
+    # A digest that stands for the captions of the file.
+    names = f"{meta['shard']} {meta.get('part')} {meta['captions_sha256']}"
+    part = sha256(names.encode()).hexdigest()[:DIGEST_DIGITS]
+    known = nouns().offsets
+    rows = np.minimum(np.searchsorted(known, labels.values), len(known) - 1)
+    if (known[rows] != labels.values).any():
+        raise InputError(f"{path} has labels that are not synsets; delete it and label again")
+    of_captions = np.minimum(np.diff(labels.offsets), HISTOGRAM - 1)
+    return Counts(
+        np.bincount(rows, minlength=len(known)),
+        Making.of(meta),
+        Source(len(labels), (part,)),
+        captions_by_labels=tuple(np.bincount(of_captions, minlength=HISTOGRAM).tolist()),
+    )
 
-    Args:
-        counted: one or more, each with a name for errors.
+
+def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
+    """The sum of the counts in files, equal to counting all their captions at once. A number that
+    is unknown in one of them is unknown in the sum.
     """
-    first, start = counted[0]
+    by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
-    for name, counts in counted:
-        if counts.making != start.making:
+    captions: int | None = 0
+    histogram: tuple[int, ...] | None = (0,) * HISTOGRAM
+    first: tuple[Path, Making] | None = None
+    for path, counts in counted:
+        first = first or (path, counts.making)
+        if counts.making != first[1]:
             raise InputError(
-                f"{name} was made by {counts.making}, {first} by {start.making}; merge only what "
-                "was made in the same way"
+                f"{path} was made by {counts.making}, {first[0]} by {first[1]}; all must be made "
+                "in the same way: give --rule"
             )
         if again := parts & set(counts.source.parts):
             raise InputError(
-                f"{len(again)} of the {len(counts.source.parts)} parts of {name} are also in the "
-                "files before it; merge each source once"
+                f"{len(again)} of the {len(counts.source.parts)} parts of {path} are counted "
+                "already; give each once"
             )
         parts |= set(counts.source.parts)
-    captions = [counts.source.captions for _, counts in counted]
-    histograms = [counts.captions_by_labels for _, counts in counted]
-    num_captions = None if None in captions else sum(filter(None, captions))
-    histogram: tuple[int, ...] | None = None
-    if None not in histograms:
-        histogram = tuple(map(sum, zip(*filter(None, histograms), strict=True)))
-    return Counts(
-        np.sum([counts.by_synset for _, counts in counted], axis=0),
-        start.making,
-        Source(num_captions, tuple(sorted(parts))),
-        captions_by_labels=histogram,
-    )
+        by_synset += counts.by_synset
+        known, more = counts.source.captions, counts.captions_by_labels
+        captions = None if captions is None or known is None else captions + known
+        if histogram and more:
+            histogram = tuple(map(sum, zip(histogram, more, strict=True)))
+        else:
+            histogram = None
+    if first is None:
+        raise InputError("no labels given; run `python -m catlip.label` first")
+    source = Source(captions, tuple(sorted(parts)))
+    return Counts(by_synset, first[1], source, captions_by_labels=histogram)

@@ -4,7 +4,7 @@ rule, in the forms of the paper's Figures 2 and 3.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +22,7 @@ from catlip.results.figures import (
 )
 from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
-from catlip.table import MISSING, Cell, Table, clipped, number_cell, share_cell, shown
+from catlip.table import MISSING, Cell, Table, number_cell, share_cell, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,25 +44,19 @@ STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 IMAGENET_CLASSES = 1000
-MAX_CAUSES = 8
 MAX_TICKS = 8
-TAIL_POINTS = 1500
-LAST_BIN = 32  # of the histogram of labels per caption: this many or more
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """The labels of a data set: how many it has, how many of these have no synset, and how many are
-    exactly a class. `least`, `median` and `most` count the captions of these exact classes; they
-    are None without any such class.
+    """The labels of a data set: how many it has, how many of these have no synset, how many are
+    exactly a class, and the median of these classes' captions (None without any such class).
     """
 
     labels: int
     without_synset: int = 0
     exact: int
-    least: int | None = None
     median: float | None = None
-    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +136,12 @@ def vocabulary_section(main: Setting | None, records: Records) -> Section:
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
         scale, end = labelled[0].scale, suffix(i)
-        counted: list[Run[VocabularyCounts]]
-        counted = of_kind(labelled, VocabularyStatistics) or of_kind(labelled, VocabularyCounts)
-        labelling: list[Run[Labelling]] = of_kind(labelled, Labelling)
-        vocabularies = by_rule(counted)
-        blocks += side_by_side(vocabulary_figures(vocabularies, scale, end))
-        table = labels_table(by_rule(labelling), vocabularies, scale, suffix=end)
+        statistics = by_rule(of_kind(labelled, VocabularyStatistics))
+        vocabularies: dict[str, Run[VocabularyCounts]]
+        vocabularies = {**by_rule(of_kind(labelled, VocabularyCounts)), **statistics}
+        figures = [*tail_figure(statistics, scale, end), *threshold_figure(statistics, scale, end)]
+        blocks += side_by_side(figures)
+        table = labels_table(by_rule(of_kind(labelled, Labelling)), vocabularies, scale, suffix=end)
         if table.rows:
             blocks.append(table)
     blocks = blocks or to_fill("No caption has been labelled.", LABEL)
@@ -177,129 +171,66 @@ def labels_table(
     """Captions, labels and classes, one column per rule. If a rule has no run of labelling, the
     numbers of its labels are taken from its vocabulary.
     """
+    rows: dict[str, dict[str, Cell]] = {}
+
+    def add(rule: str, cells: dict[str, Cell]) -> None:
+        for name, cell in cells.items():
+            if cell.text != MISSING:
+                rows.setdefault(name, {}).setdefault(rule, cell)
+
+    for rule, run in labelling.items():
+        labels, anchor = run.measured, run.anchor
+        without = sum(labels.unlabelled.values()) if labels.unlabelled else None
+        cells = {
+            "captions": number_cell(labels.captions, 0, anchor),
+            "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
+            "captions without a label": share_cell(without, labels.captions, anchor),
+            "captions labelled per second": number_cell(labels.captions_per_s, 0, anchor),
+        }
+        add(rule, cells)
+    for rule, vocabulary in vocabularies.items():
+        counts, anchor = vocabulary.measured, vocabulary.anchor
+        how = "" if counts.top_k is None else f"the {shown(counts.top_k, 0)} most frequent"
+        if counts.threshold is not None:
+            how = f"over {shown(counts.threshold, 0)} times"
+        without, occurring = counts.captions_without_label, counts.imagenet_classes_occurring
+        among_classes = share_cell(counts.imagenet_classes, IMAGENET_CLASSES, anchor)
+        cells = {
+            "captions": number_cell(counts.num_captions, 0, anchor),
+            "labels per caption": number_cell(counts.labels_per_caption, 2, anchor),
+            "captions without a label": share_cell(without, counts.num_captions, anchor),
+            "different synsets": number_cell(counts.unique_synsets, 0, anchor),
+            "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, small=how),
+            "ImageNet-1k classes among all synsets": share_cell(
+                occurring, IMAGENET_CLASSES, anchor
+            ),
+            "ImageNet-1k classes among the classes": among_classes,
+        }
+        add(rule, cells)
     rules = sorted({*labelling, *vocabularies}, key=rule_rank)
-    causes = dict.fromkeys(cause for run in labelling.values() for cause in run.measured.unlabelled)
-    labelled = {rule: _labels_counted(run) for rule, run in vocabularies.items()}
-    labelled |= {rule: _labelled(run, [*causes][:MAX_CAUSES]) for rule, run in labelling.items()}
-    kept = {rule: _kept(run) for rule, run in vocabularies.items()}
-    rows = []
-    for columns_by_rule in (labelled, kept):
-        for name in dict.fromkeys(name for column in columns_by_rule.values() for name in column):
-            cells = [columns_by_rule.get(rule, {}).get(name, Cell()) for rule in rules]
-            if any(cell.text != MISSING for cell in cells):
-                rows.append([Cell(name), *cells])
     columns = ["What", *(f"Rule {rule}" for rule in rules)]
     title = f"Captions, labels and classes, {scale} scale"
     caption = "Percentages below a number are of the captions, or of ImageNet-1k's 1,000 classes."
-    return Table(f"labels{suffix}", title, columns, rows=rows, caption=caption)
+    body = [
+        [Cell(name), *(by_rule.get(rule, Cell()) for rule in rules)]
+        for name, by_rule in rows.items()
+    ]
+    return Table(f"labels{suffix}", title, columns, rows=body, caption=caption)
 
 
-def _labelled(run: Run[Labelling], causes: Sequence[str]) -> dict[str, Cell]:
-    labels, anchor, processes = run.measured, run.anchor, ""
-    if isinstance(run.setup.workers, int) and run.setup.workers > 0:
-        processes = f"{run.setup.workers} process{'es' * (run.setup.workers != 1)}"
-    without = sum(labels.unlabelled.values()) if labels.unlabelled else None
-    return {
-        "captions labelled": number_cell(labels.captions, 0, anchor),
-        "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
-        "captions without a label": share_cell(without, labels.captions, anchor),
-        **{
-            f"of these: {clipped(cause)}": number_cell(labels.unlabelled.get(cause), 0, anchor)
-            for cause in causes
-        },
-        "captions too long to be read whole": number_cell(labels.cut, 0, anchor),
-        "labels on disk (bytes per caption)": number_cell(labels.bytes_per_caption, 1, anchor),
-        "captions labelled per second, whole run": number_cell(
-            labels.captions_per_s, 0, anchor, small=processes
-        ),
-    }
-
-
-def _labels_counted(run: Run[VocabularyCounts]) -> dict[str, Cell]:
-    counts, anchor = run.measured, run.anchor
-    return {
-        "labels per caption": number_cell(counts.labels_per_caption, 2, anchor),
-        "captions without a label": share_cell(
-            counts.captions_without_label, counts.num_captions, anchor
-        ),
-    }
-
-
-def _kept(run: Run[VocabularyCounts]) -> dict[str, Cell]:
-    counts, anchor = run.measured, run.anchor
-    # Older records have it only in their config.
-    threshold = run.setup.threshold if counts.threshold is None else counts.threshold
-    top_k = run.setup.top_k if counts.top_k is None else counts.top_k
-    how = "" if top_k is None else f"the {shown(top_k, 0)} most frequent"
-    if threshold is not None:
-        how = f"over {shown(threshold, 0)} times"
-    imagenet = {
-        "ImageNet-1k classes among all synsets": counts.imagenet_classes_occurring,
-        "ImageNet-1k classes among the classes": counts.imagenet_classes,
-    }
-    return {
-        "captions counted for the vocabulary": number_cell(counts.num_captions, 0, anchor),
-        "different synsets": number_cell(counts.unique_synsets, 0, anchor),
-        "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, small=how),
-        **{name: share_cell(n, IMAGENET_CLASSES, anchor) for name, n in imagenet.items()},
-    }
-
-
-@dataclass(frozen=True)
-class Tail:
-    """How often the synsets of one rule's labels occur: (rank, occurrences) by ascending rank, how
-    many are kept as classes, and pruning threshold -> how many occur more often.
-    """
-
-    points: Sequence[tuple[float, float]]
-    kept: float | None
-    above: Mapping[int, int]
-
-
-def tail_of(record: Run[VocabularyCounts]) -> Tail | None:
-    """The tail from a record of kind `vocabulary_statistics`, or of kind `vocabulary`, which holds
-    the count of every synset; None if the record has no counts.
-    """
-    ranks, counts = record.series("tail_rank"), record.series("tail_count")
-    points = sorted(
-        (rank, n)
-        for rank, n in zip(ranks, counts, strict=False)
-        if 1 <= rank < math.inf and 1 <= n < math.inf
-    )
-    every = sorted((n for n in record.series("counts") if 1 <= n < math.inf), reverse=True)
-    points = points or [(i + 1, every[i]) for i in thinned(len(every), TAIL_POINTS)]
-    if not points:
-        return None
-    kept = record.measured.num_classes
-    above = record.measured.unique_synsets_above or {
-        threshold: sum(n > threshold for n in every) for threshold in THRESHOLDS
-    }
-    return Tail(points, kept if 0 < kept <= points[-1][0] else None, above)
-
-
-def vocabulary_figures(
-    records: Mapping[str, Run[VocabularyCounts]], scale: str, suffix: str = ""
+def tail_figure(
+    records: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
 ) -> list[Figure]:
-    """How often each synset occurs (3(a)), how many synsets occur more often than a threshold
-    (3(b)), and how many labels a caption has; a line or bar for each rule.
-    """
-    tails = {rule: tail for rule, record in records.items() if (tail := tail_of(record))}
-    pruned = {rule: dict(tail.above) for rule, tail in tails.items() if any(tail.above.values())}
-    shares = {rule: fractions for rule, record in records.items() if (fractions := _shares(record))}
-    figures = []
-    if tails:
-        figures.append(_long_tail(tails, scale, suffix))
-    if pruned:
-        figures.append(_pruning(pruned, scale, suffix))
-    if shares:
-        figures.append(_labels(shares, scale, suffix))
-    return figures
-
-
-def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
+    """How often each synset occurs (3(a)), a line for each rule."""
+    tails: dict[str, list[tuple[float, float]]] = {}  # (rank, occurrences) by ascending rank
+    for rule, record in records.items():
+        points = zip(record.series("tail_rank"), record.series("tail_count"), strict=False)
+        possible = sorted(p for p in points if all(1 <= value < math.inf for value in p))
+        if possible:
+            tails[rule] = possible
     words = "; ".join(
-        f"Rule {rule}: {tail.points[-1][0]:,.0f} synsets, from {shown(tail.points[0][1], 0)} "
-        f"occurrences down to {shown(tail.points[-1][1], 0)}"
+        f"Rule {rule}: {tail[-1][0]:,.0f} synsets, from {shown(tail[0][1], 0)} occurrences down to "
+        f"{shown(tail[-1][1], 0)}"
         for rule, tail in tails.items()
     )
     caption = (
@@ -311,42 +242,47 @@ def _long_tail(tails: dict[str, Tail], scale: str, suffix: str) -> Figure:
     def draw(axes: "Axes") -> None:
         names = []
         for rule, tail in tails.items():
-            style, last = rule_style(rule), tail.points[-1][0]
-            axes.plot(*zip(*tail.points, strict=True), color=style["color"])
-            cut = tail.kept or last
-            rank, occurrences = min(tail.points, key=lambda point: abs(point[0] - cut))
+            style, last, kept = rule_style(rule), tail[-1][0], records[rule].measured.num_classes
+            axes.plot(*zip(*tail, strict=True), color=style["color"])
+            is_cut = 0 < kept <= last
+            cut = kept if is_cut else last
+            rank, occurrences = min(tail, key=lambda point: abs(point[0] - cut))
             name = f"{rule}: \n{last:,.0f} synsets"
-            if tail.kept:
-                name = f"{rule}: kept\n{tail.kept:,.0f} of {last:,.0f}"
+            if is_cut:
+                name = f"{rule}: kept\n{kept:,.0f} of {last:,.0f}"
                 axes.plot(rank, occurrences, style["marker"], color=style["color"], markersize=8)
             names.append((rank, occurrences, name, style["color"]))
         axes.set_yscale("log")
         write_out_powers(axes.yaxis)
-        axes.set_xlim(0, 1.02 * max(tail.points[-1][0] for tail in tails.values()))
-        axes.set_ylim(0.8, 1.6 * max(tail.points[0][1] for tail in tails.values()))
+        axes.set_xlim(0, 1.02 * max(tail[-1][0] for tail in tails.values()))
+        axes.set_ylim(0.8, 1.6 * max(tail[0][1] for tail in tails.values()))
         axes.xaxis.set_major_formatter(THOUSANDS)
         axes.set_xlabel("synset, by descending count")
         axes.set_ylabel("occurrences")
         label_points(axes, names, gap=0.16)
 
-    return Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)
+    return [Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)] if tails else []
 
 
-def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figure:
+def threshold_figure(
+    records: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
+) -> list[Figure]:
+    """How many synsets occur more often than a threshold (3(b)), a line for each rule."""
+    kept_above = {rule: record.measured.unique_synsets_above for rule, record in records.items()}
+    kept_above = {rule: kept for rule, kept in kept_above.items() if any(kept.values())}
     words = "; ".join(
         f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in kept.items() if n)
-        for rule, kept in above.items()
+        for rule, kept in kept_above.items()
     )
     caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
     alt = f"Falling curves of synsets kept. {words}."
 
     def draw(axes: "Axes") -> None:
-        thresholds = sorted({t for kept in above.values() for t, n in kept.items() if n})
+        thresholds = sorted({t for kept in kept_above.values() for t, n in kept.items() if n})
         thresholds = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-        top = max(n for kept in above.values() for n in kept.values())
         names: list[tuple[float, float, str, str]] = []
         text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
-        for rule, kept in above.items():
+        for rule, kept in kept_above.items():
             style = rule_style(rule)
             colour = style["color"]
             points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
@@ -359,93 +295,41 @@ def _pruning(above: dict[str, dict[int, int]], scale: str, suffix: str) -> Figur
             names.append((*points[-1], rule, colour))
         axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
         axes.set_xlim(-0.3, len(thresholds) - 0.4)
-        axes.set_ylim(0, 1.15 * top)
+        axes.set_ylim(0, 1.15 * max(n for kept in kept_above.values() for n in kept.values()))
         axes.set_xlabel("pruning threshold (occurrences)")
         axes.yaxis.set_major_formatter(THOUSANDS)
         axes.set_ylabel("synsets kept")
         if len(names) > 1:
             label_points(axes, names, gap=0.09)
 
-    return Figure(f"vocabulary_thresholds{suffix}", caption, alt, draw=draw)
-
-
-def _shares(record: Run) -> list[float]:
-    """The captions, in %, that have 0, 1, 2, ... labels; empty if that is not recorded."""
-    counts = record.series("captions_by_labels")[: LAST_BIN + 1]
-    total = sum(counts)
-    if not all(0 <= n < math.inf for n in counts) or not total:
-        return []
-    while counts and not counts[-1]:
-        counts.pop()
-    return [100 * n / total for n in counts]
-
-
-def _labels(shares: dict[str, list[float]], scale: str, suffix: str) -> Figure:
-    summaries = []
-    for rule, fractions in shares.items():
-        first = [f"{shown(share, 1)} % have {n}" for n, share in enumerate(fractions[:8])]
-        summaries.append(f"Rule {rule}: {', '.join(first)}")
-    caption = f"Captions (%) by their number of labels, at {scale} scale."
-    alt = f"Bars. {'; '.join(summaries)}."
-
-    def draw(axes: "Axes") -> None:
-        width = 0.84 / len(shares)
-        most = max(map(len, shares.values()))
-        for i, (rule, fractions) in enumerate(shares.items()):
-            middles = [n - 0.42 + (i + 0.5) * width for n in range(len(fractions))]
-            colour = rule_style(rule)["color"]
-            axes.bar(middles, fractions, width, color=colour)
-            y = 0.93 - 0.09 * i
-            axes.text(
-                0.97, y, rule, ha="right", va="center", transform=axes.transAxes, color=colour
-            )
-        ticks = [n for n in range(most) if most <= 14 or n % 4 == 0]
-        axes.set_xticks(ticks, [f"{n} or more" if n == LAST_BIN else str(n) for n in ticks])
-        axes.grid(axis="x", visible=False)
-        axes.set_xlabel("labels per caption")
-        axes.set_ylabel("captions (%)")
-
-    return Figure(f"labels_per_caption{suffix}", caption, alt, draw=draw)
+    return [Figure(f"vocabulary_thresholds{suffix}", caption, alt, draw=draw)] if kept_above else []
 
 
 def overlap_figures(
     records: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
 ) -> list[Figure]:
-    """For each rule: the labels by the similarity of their nearest class (2(b)), and the number of
-    captions of the classes that match a label exactly (2(c)).
-    """
+    """For each rule, Figures 2(b) and 2(c)."""
     figures = []
     for i, (rule, record) in enumerate(records.items()):
         end = f"{suffix}_rule_{i + 1}" if i else suffix
-        metrics = record.measured
-        curves, exact = {}, {}
-        for name in metrics.label_sets:
-            size = metrics.labels[name].labels
-            points = [(float(least), metrics.found(name, least)) for least in SIMILARITIES]
-            if curve := [(least, 100 * n / size) for least, n in points if n is not None]:
-                curves[name] = curve
-            rows = record.rows(f"matches_{name}", Match)
-            counts = [row.samples for row in rows if row.similarity == 1 and row.samples > 0]
-            if counts:
-                exact[name] = sorted(counts, reverse=True)
-        if curves:
-            figures.append(_similarity_figure(metrics, curves, rule, scale=scale, suffix=end))
-        if exact:
-            figures.append(_samples_figure(exact, rule, scale, suffix=end))
+        figures += similarity_figure(record, rule, scale, suffix=end)
+        figures += samples_figure(record, rule, scale, suffix=end)
     return figures
 
 
-Curve = list[tuple[float, float]]  # (similarity, labels in % whose nearest class is that similar)
-
-
-def _similarity_figure(
-    metrics: VocabularyStatistics, curves: dict[str, Curve], rule: str, scale: str, suffix: str
-) -> Figure:
-    summaries = []
-    for name in curves:
-        exact, size = metrics.found(name, "1.0"), metrics.labels[name].labels
-        share = "" if exact is None else f" ({shown(100 * exact / size, 1)} %)"
-        summaries.append(f"{LABEL_SETS[name]} {shown(exact, 0)} of {shown(size, 0)}{share}")
+def similarity_figure(
+    record: Run[VocabularyStatistics], rule: str, scale: str, suffix: str = ""
+) -> list[Figure]:
+    """The labels of each set by the similarity of their nearest class (2(b))."""
+    metrics, curves, summaries = record.measured, {}, []
+    for name in metrics.label_sets:
+        size = metrics.labels[name].labels
+        found = [(float(least), metrics.found(name, least)) for least in SIMILARITIES]
+        if curve := [(least, 100 * n / size) for least, n in found if n is not None]:
+            curves[name] = curve
+            exact = metrics.found(name, "1.0")
+            share = "" if exact is None else f" ({shown(100 * exact / size, 1)} %)"
+            summaries.append(f"{LABEL_SETS[name]} {shown(exact, 0)} of {shown(size, 0)}{share}")
     words = ", ".join(summaries)
     caption = (
         "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
@@ -458,9 +342,8 @@ def _similarity_figure(
         for name, curve in curves.items():
             style = _style(name)
             axes.plot(*zip(*curve, strict=True), **style, markersize=5)
-            ends.append(
-                (*curve[-1], f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %", style["color"])
-            )
+            label = f"{LABEL_SETS[name]}\n{shown(curve[-1][1], 1)} %"
+            ends.append((*curve[-1], label, style["color"]))
         axes.set_xlim(0.07, 1.03)
         axes.set_ylim(0, 104)
         axes.set_xticks([float(least) for least in SIMILARITIES])
@@ -468,16 +351,20 @@ def _similarity_figure(
         axes.set_ylabel("labels found (%)")
         label_points(axes, ends, gap=0.15)
 
-    return Figure(f"label_overlap{suffix}", caption, alt, draw=draw)
+    return [Figure(f"label_overlap{suffix}", caption, alt, draw=draw)] if curves else []
 
 
-def _style(name: str) -> dict[str, Any]:
-    return series_style(list(LABEL_SETS).index(name))
-
-
-def _samples_figure(counts: dict[str, list[int]], rule: str, scale: str, suffix: str) -> Figure:
+def samples_figure(
+    record: Run[VocabularyStatistics], rule: str, scale: str, suffix: str = ""
+) -> list[Figure]:
+    """The number of captions of the classes that match a label exactly (2(c))."""
+    counts: dict[str, list[int]] = {}
+    for name in record.measured.label_sets:
+        matches = record.rows(f"matches_{name}", Match)
+        if exact := [row.samples for row in matches if row.similarity == 1 and row.samples > 0]:
+            counts[name] = sorted(exact, reverse=True)
     words = "; ".join(
-        f"{LABEL_SETS[name]}: {len(captions):,} classes, median {shown_median(median(captions))} "
+        f"{LABEL_SETS[name]}: {len(captions):,} classes, median {_shown_median(captions)} "
         f"captions, from {shown(captions[-1], 0)} to {shown(captions[0], 0)}"
         for name, captions in counts.items()
     )
@@ -495,7 +382,7 @@ def _samples_figure(counts: dict[str, list[int]], rule: str, scale: str, suffix:
             colour, middle = _style(name)["color"], median(captions)
             axes.plot(captions, [y] * len(captions), "|", color=colour, **mark)
             axes.plot([middle, middle], [y - 0.3, y + 0.3], color=colour, linewidth=3)
-            axes.annotate(shown_median(middle), (middle, y - 0.3), (0, 2), color=colour, **text)
+            axes.annotate(_shown_median(captions), (middle, y - 0.3), (0, 2), color=colour, **text)
         axes.set_xscale("log")
         write_out_powers(axes.xaxis)
         names = [
@@ -506,15 +393,24 @@ def _samples_figure(counts: dict[str, list[int]], rule: str, scale: str, suffix:
         axes.set_xlabel("captions per class")
         hide_rows(axes)
 
-    return Figure(f"samples_per_class{suffix}", caption, alt, draw=draw, height=height)
+    figure = Figure(f"samples_per_class{suffix}", caption, alt, draw=draw, height=height)
+    return [figure] if counts else []
+
+
+def _style(name: str) -> dict[str, Any]:
+    return series_style(list(LABEL_SETS).index(name))
+
+
+def _shown_median(counts: list[int]) -> str:
+    """The median, which may lie half way between two counts."""
+    middle = median(counts)
+    return shown(middle, 1 if middle % 1 == 0.5 else 0)
 
 
 def overlap_table(
     runs: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
 ) -> list[Table]:
-    """How many labels of each set are a class or near one, and how often the exact ones occur, with
-    one group of rows per rule.
-    """
+    """How many labels of each set are a class or near one, with one group of rows per rule."""
     rows: list[list[Cell]] = []
     for rule, run in runs.items():
         if run.measured.label_sets:
@@ -522,39 +418,20 @@ def overlap_table(
         for name in run.measured.label_sets:
             counts, anchor = run.measured.labels[name], run.anchor
             found = (run.measured.found(name, similarity) for similarity in STEPS)
-            middle = Cell()
-            if counts.median is not None:
-                middle = Cell(shown_median(counts.median), anchor=anchor)
             rows.append(
                 [
                     Cell(LABEL_SETS[name]),
                     number_cell(counts.labels, 0, anchor),
                     number_cell(counts.without_synset, 0, anchor),
                     *(share_cell(n, counts.labels, anchor) for n in found),
-                    middle,
-                    number_cell(counts.least, 0, anchor),
-                    number_cell(counts.most, 0, anchor),
                 ]
             )
     if not rows:
         return []
-    columns = [
-        "Label set",
-        "Labels",
-        "Without a synset",
-        *STEPS.values(),
-        "Captions of an exact class, median",
-        "fewest",
-        "most",
-    ]
+    columns = ["Label set", "Labels", "Without a synset", *STEPS.values()]
     caption = (
         "A label is matched with the class of highest path similarity, 1 / (1 + steps in WordNet's "
         "graph of kinds); within 2 steps is a similarity of 1/3."
     )
     title = f"Labels of other data sets among the classes, {scale} scale"
     return [Table(f"label_overlap{suffix}", title, columns, rows=rows, caption=caption)]
-
-
-def shown_median(value: float) -> str:
-    """A median of counts, which may lie half way between two."""
-    return shown(value, 1 if value % 1 == 0.5 else 0)

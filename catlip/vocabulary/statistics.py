@@ -29,13 +29,12 @@ from catlip.vocabulary.result import (
     labels_table,
     overlap_table,
 )
-from catlip.words.similarity import nearest
+from catlip.words.similarity import all_nearest
 
 if TYPE_CHECKING:
     from catlip.vocabulary import __main__ as program
 
 TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
-EXACT = 1.0
 
 
 def write_vocabulary(
@@ -46,7 +45,6 @@ def write_vocabulary(
     vocabulary.save(config.out)
     with Record(record_path(config.out), VocabularyCounts, config) as record:
         measured = record.measured(describe(vocabulary))
-        record.samples["counts"] = [synset.count for synset in counts.ranked()]
     print(as_text(labels_table({}, {vocabulary.rule: measured}, scale="")))
     print("\nThe most frequent classes, and the captions that name them")
     for synset in vocabulary.synsets[:10]:
@@ -68,10 +66,7 @@ def show_statistics(config: "program.VocabularyStatistics") -> None:
     runs = {vocabulary.rule: measured}
     for table in (labels_table({}, runs, scale=""), *overlap_table(runs, scale="")):
         print(f"{as_text(table)}\n")
-    print("Synsets that occur more often than a threshold")
-    for threshold, synsets in metrics.unique_synsets_above.items():
-        print(f"  {threshold:>6,}  {synsets:>7,}")
-    print(f"\nrecord: {path}")
+    print(f"record: {path}")
     print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
 
 
@@ -83,14 +78,8 @@ def record_path(vocabulary: Path, suffix: str = "") -> Path:
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics and samples of a record of kind `vocabulary_statistics`.
-
-    Returns: the metrics, and these samples:
-        tail_rank, tail_count: at most 500 points of the long tail; rank 1 is the most frequent
-            synset.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
-            more; empty where unknown.
-        matches_NAME: for each label set, its labels in order, each as the fields of `Match`.
+    """The metrics and samples of a record: the samples are points of the long tail (rank 1 is the
+    most frequent synset), and the `Match` of each label of a set.
     """
     matches = {labels.name: match(labels, vocabulary) for labels in label_sets}
     metrics = VocabularyStatistics(
@@ -108,7 +97,6 @@ def statistics(
     samples = {
         "tail_rank": ranks,
         "tail_count": [counts[rank - 1] for rank in ranks],
-        "captions_by_labels": list(vocabulary.captions_by_labels or ()),
         **{f"matches_{name}": [asdict(row) for row in rows] for name, rows in matches.items()},
     }
     return metrics, samples
@@ -144,26 +132,25 @@ def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
     For a label of several synsets, the best match of any of them; ties go to the lowest class id.
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
-    closest = nearest(flat, [synset.offset for synset in vocabulary.synsets])
-    candidates = zip(closest.similarities.tolist(), (-closest.class_ids).tolist(), strict=True)
+    nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     matches = []
     for name, synsets in zip(labels.names, labels.synsets, strict=True):
         if not synsets:
             matches.append(Match(name, None, "", similarity=0.0, samples=0))
             continue
-        similarity, minus_id = max(next(candidates) for _ in synsets)
-        best = vocabulary.synsets[-minus_id]
-        matches.append(Match(name, -minus_id, best.name, similarity=similarity, samples=best.count))
+        candidates = [next(nearest) for _ in synsets]
+        similarity = max(each.similarity for each in candidates)
+        class_id = min(min(each.class_ids) for each in candidates if each.similarity == similarity)
+        best = vocabulary.synsets[class_id]
+        matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
     return matches
 
 
 def _summed_up(matches: Sequence[Match]) -> LabelCounts:
-    exact = sorted(one.samples for one in matches if one.similarity == EXACT)
+    exact = [one.samples for one in matches if one.similarity == 1]
     return LabelCounts(
         labels=len(matches),
         without_synset=sum(one.class_id is None for one in matches),
         exact=len(exact),
-        least=exact[0] if exact else None,
         median=float(np.median(exact)) if exact else None,
-        most=exact[-1] if exact else None,
     )

@@ -36,17 +36,7 @@ APTAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
 LLAMA_INDEX = "llama-index-core 0.14.25"  # its wheel contains NLTK's sentence models
 LLAMA_INDEX_WHEEL = "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1"
 
-PART_NUMBERS = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}  # in WordNet's files
-# The topics of the lexicographer files, in the order of their numbers in the data files.
-NOUN_TOPICS = (
-    "Tops act animal artifact attribute body cognition communication event feeling food group "
-    "location motive object person phenomenon plant possession process quantity relation shape "
-    "state substance time"
-)
-VERB_TOPICS = (
-    "body change cognition communication competition consumption contact creation emotion motion "
-    "perception possession social stative weather"
-)
+PARTS = ("noun", "verb", "adj", "adv")
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence text
 DOWNLOAD_TIMEOUT_S = 60
@@ -73,9 +63,7 @@ class Resource:
 
 
 def wordnet_dir() -> Path:
-    """The folder of WordNet 3.0's files (`data.noun`, `index.noun`, `noun.exc` and others), fetched
-    if they are missing. The folder's grandparent can be put on `nltk.data.path`.
-    """
+    """The folder of WordNet 3.0's files, fetched if they are missing."""
     return _installed(WORDNET)
 
 
@@ -195,15 +183,10 @@ def _wndb() -> Files:
     outer = _tar_members(package.read_bytes())
     files = _tar_members(outer["WNdb-3.0.tar.gz"])
     files |= {name: content for name, content in outer.items() if name.endswith(".exc")}
-    # NLTK also wants the names of the lexicographer files, which are not in the archive.
-    nouns = (f"noun.{topic}" for topic in NOUN_TOPICS.split())
-    verbs = (f"verb.{topic}" for topic in VERB_TOPICS.split())
-    names = ("adj.all", "adj.pert", "adv.all", *nouns, *verbs, "adj.ppl")
-    lines = [
-        f"{number:02d}\t{name}\t{PART_NUMBERS[name.split('.')[0]]}\n"
-        for number, name in enumerate(names)
-    ]
-    return files | {"lexnames": "".join(lines).encode()}
+    # NLTK wants a name for each of the 45 lexicographer files; they are not in the archive, and
+    # nobody here reads them.
+    names = "".join(f"{number:02d}\tfile{number}\t1\n" for number in range(45))
+    return files | {"lexnames": names.encode()}
 
 
 def _tar_members(content: bytes) -> dict[str, bytes]:
@@ -236,17 +219,10 @@ def _is_wordnet_30(files: Files) -> bool:
     return len(ENTRY.findall(data)) == NUM_SYNSETS and len(ENTRY.findall(index)) == NUM_LEMMAS
 
 
-def _is_tagger(files: Files) -> bool:
-    try:
-        return "bias" in json.loads(files[f"{TAGGER}.weights.json"])
-    except ValueError:
-        return False
-
-
 WORDNET = Resource(
     "corpora/wordnet",
     frozenset(
-        [name for p in PART_NUMBERS for name in (f"index.{p}", f"data.{p}", f"{p}.exc")]
+        [name for p in PARTS for name in (f"index.{p}", f"data.{p}", f"{p}.exc")]
         + ["index.sense", "lexnames"]
     ),
     f"npm {WNDB[0]} {WNDB[1]}",
@@ -258,7 +234,7 @@ PERCEPTRON = Resource(
     frozenset(f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")),
     APTAGGER,
     _aptagger,
-    _is_tagger,
+    lambda files: b'"bias"' in files[f"{TAGGER}.weights.json"],
 )
 PUNKT = Resource(
     "tokenizers/punkt_tab/english",

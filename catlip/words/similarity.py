@@ -1,6 +1,6 @@
 """The similarity of two synsets in WordNet, and the classes nearest to a label (Section 3.1).
 
-    nearest([3636248], classes)     # the best class for a lamp, and its similarity
+    all_nearest([3636248], classes)     # the best classes for a lamp, and their similarity
 
 The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
 from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
@@ -11,48 +11,25 @@ it. A label then has only its own ancestors to choose from.
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.words import wordnet_dir
 from catlip.words.wordnet import VERSION, nouns
 
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
-
 Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The best match of each of n targets: [n] positions in the classes, of equally near classes
-    the lowest, which is the most frequent one, and [n] path similarities in (0, 1].
-    """
-
-    class_ids: NDArray[np.int64]
-    similarities: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class NearestClasses:
-    """All classes that are nearest to one target: their path similarity, and their positions in the
-    classes, by ascending offset.
-    """
+    """Path similarity of one target, and the positions of its nearest classes by their offset."""
 
     similarity: float
     class_ids: tuple[int, ...]
-
-
-def nearest(targets: Sequence[int], classes: Sequence[int]) -> Nearest:
-    """For each target, one class of highest path similarity; otherwise as `all_nearest`."""
-    found = all_nearest(targets, classes)
-    return Nearest(
-        np.array([min(each.class_ids) for each in found], dtype=np.int64),
-        np.array([each.similarity for each in found], dtype=np.float64),
-    )
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
@@ -114,20 +91,13 @@ def _edges() -> tuple[Edges, Edges]:
     data = (wordnet_dir() / "data.noun").read_text("ascii")
     lines = (line for line in data.splitlines() if not line.startswith(" "))
     for lower, line in enumerate(lines):
-        for offset in _hypernyms(line):
-            upper = row_of[offset]
-            parents[lower].append(upper)
-            children[upper].append(lower)
+        # offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`,
+        # of the lemmas, is hexadecimal.
+        fields = line.split(" | ", 1)[0].split()
+        first = 5 + 2 * int(fields[3], 16)
+        for symbol, offset in zip(fields[first::4], fields[first + 1 :: 4], strict=False):
+            if symbol in UPWARD:
+                upper = row_of[int(offset)]
+                parents[lower].append(upper)
+                children[upper].append(lower)
     return parents, children
-
-
-def _hypernyms(line: str) -> Iterator[int]:
-    """The hypernyms of the synset on a line of WordNet's data file.
-
-    A line: offset file n count (lemma id)... pointers (symbol offset part ends)... | gloss; `count`
-    is hexadecimal.
-    """
-    fields = line.split(" | ", 1)[0].split()
-    first = 5 + 2 * int(fields[3], 16)
-    pointers = zip(fields[first::4], fields[first + 1 :: 4], strict=False)
-    return (int(offset) for symbol, offset in pointers if symbol in UPWARD)

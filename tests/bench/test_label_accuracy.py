@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from one_line import one_line_error
 
 from bench.label_accuracy.measure import (
     COUNTED,
@@ -45,10 +44,6 @@ def some(prompts: list[Prompt]) -> list[Prompt]:
     return [prompt for group in by_name[::7] for prompt in (group[3], group[-1])]
 
 
-def synset_of(name: str) -> int:
-    return nltk_rules.wordnet().synset(name).offset()
-
-
 def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
     assert len({prompt.text for prompt in prompts}) == len(prompts) == 144_796
     assert [sum(prompt.kind == kind for prompt in prompts) for kind in KINDS] == [64_956, 79_840]
@@ -62,12 +57,6 @@ def test_every_class_has_its_sentences_once(prompts: list[Prompt]) -> None:
     assert synsets["toilet paper"] == {15075141}
 
 
-def test_without_the_package_there_is_one_line(program, tmp_path) -> None:
-    offline = {"CATLIP_CACHE": str(tmp_path), "PIP_NO_INDEX": "1"}
-    done = program("bench.label_accuracy", "--out", tmp_path / "out.json", **offline)
-    one_line_error(done, "clip-benchmark==1.6.2")
-
-
 @pytest.mark.parametrize("rule", ["paper", "corenet"])
 def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
     wordnet, label = nltk_rules.wordnet(), getattr(nltk_rules, rule)
@@ -76,7 +65,7 @@ def test_counts_are_those_of_plain_nltk(some: list[Prompt], rule: str) -> None:
         labels = [wordnet.synset_from_pos_and_offset("n", offset) for offset in label(prompt.text)]
         right = [wordnet.synset_from_pos_and_offset("n", offset) for offset in prompt.synsets]
         best = max((one.path_similarity(other) for one in labels for other in right), default=0)
-        expected[prompt.kind] += [1, best == 1, best >= 0.5, best > 0.3, len(labels), not labels]
+        expected[prompt.kind] += [1, best == 1, best >= 0.5, best > 0.3]
     found = measure([rule], some, quiet=True)
     for kind, sentences in found.groupby("kind"):
         assert [sentences[name].sum() for name in COUNTED] == expected[kind].tolist()
@@ -89,51 +78,27 @@ DOGS = "Golden retrievers on a couch."
 
 
 @pytest.mark.parametrize(
-    ("rule", "text", "right", "cause", "word", "chosen"),
+    ("rule", "text", "right", "cause"),
     [
-        ("paper", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("corenet", CRANE, "crane.n.05", OTHER_SENSE, "crane", "crane.n.01"),
-        ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
-        ("corenet", DOGS, "golden_retriever.n.01", SEVERAL_WORDS, "golden_retriever", ""),
-        ("paper", "Here is a French horn.", "french_horn.n.01", SEVERAL_WORDS, "french_horn", ""),
-        (
-            *("paper_multiword", "A photo of a hot dog."),
-            *("frank.n.02", OTHER_SENSE, "hot_dog", "hotdog.n.01"),
-        ),
-        ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE, "couch", "sofa.n.01"),
-        (
-            *("paper", "This promontory offers stunning views."),
-            *("promontory.n.01", TAGGED_ADJECTIVE, "promontory", "promontory.n.01"),
-        ),
-        ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB, "moped", "moped.n.01"),
-        (
-            *("paper", "a photo of a hard to see oboe."),
-            *("oboe.n.01", TAGGED_OTHERWISE, "oboe", "oboe.n.01"),
-        ),
-        (
-            *("paper_multiword", "a rendering of a milk can."),
-            *("milk_can.n.01", TAGGED_OTHERWISE, "milk_can", ""),
-        ),
-        (
-            *("paper", "A set of two bars, parallel to each other."),
-            *("parallel_bars.n.01", OTHER_BASE, "bar", "barroom.n.01"),
-        ),
-        (
-            *("paper_multiword", "A computer monitor with a blue screen."),
-            *("monitor.n.04", JOINED, "monitor", ""),
-        ),
-        ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME, "", ""),
-        ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME, "", ""),
+        ("paper", CRANE, "crane.n.05", OTHER_SENSE),
+        ("paper", DOGS, "golden_retriever.n.01", SEVERAL_WORDS),
+        ("paper_multiword", "A photo of a hot dog.", "frank.n.02", OTHER_SENSE),
+        ("corenet", DOGS, "sofa.n.01", NAMED_OTHERWISE),
+        ("paper", "This promontory offers stunning views.", "promontory.n.01", TAGGED_ADJECTIVE),
+        ("paper", "a painting of a moped.", "moped.n.01", TAGGED_VERB),
+        ("paper", "a photo of a hard to see oboe.", "oboe.n.01", TAGGED_OTHERWISE),
+        ("paper_multiword", "a rendering of a milk can.", "milk_can.n.01", TAGGED_OTHERWISE),
+        ("paper", "A set of two bars, parallel to each other.", "parallel_bars.n.01", OTHER_BASE),
+        ("paper_multiword", "A computer monitor with a blue screen.", "monitor.n.04", JOINED),
+        ("paper", "A photo of a thing on the street.", "head_cabbage.n.02", OTHER_NAME),
+        ("paper", "It is long and thin.", "garter_snake.n.01", NO_NAME),
     ],
 )
-def test_a_miss_has_its_cause(
-    rule: str, text: str, right: str, cause: str, word: str, chosen: str
-) -> None:
-    labeller, synset = Labeller(rule), synset_of(right)
+def test_a_miss_has_its_cause(rule: str, text: str, right: str, cause: str) -> None:
+    labeller, synset = Labeller(rule), nltk_rules.wordnet().synset(right).offset()
     assert synset not in labeller(text)
     prompt = Prompt(text, "description", "thing", frozenset({synset}))
-    miss = why_missed(prompt, labeller.explain(text), rule == "paper_multiword")
-    assert (miss.cause, miss.word, miss.chosen) == (cause, word, chosen)
+    assert why_missed(prompt, labeller.explain(text), rule == "paper_multiword") == cause
 
 
 def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
@@ -152,17 +117,6 @@ def test_a_run_writes_what_it_prints(succeed, tmp_path) -> None:
             assert len(hits) == len(samples["classes"]) == metrics["classes"]
             assert value == pytest.approx(sum(hits) / total)
             assert f"{100 * value:.1f} (" in done.stdout
-        near = [found[name]["value"] for name in ("exact", "within_1_hop", "within_2_hops")]
-        assert near == sorted(near)
     gain = metrics["differences"]["paper_multiword - corenet"]["description"]
     exact = [metrics["rules"][rule]["description"]["exact"]["value"] for rule in rules]
     assert gain["value"] == pytest.approx(exact[1] - exact[0])
-    assert f"wrote {out}" in done.stdout
-    succeed("bench.label_accuracy", *arguments)
-    assert json.loads(out.read_text())["samples"] == samples
-
-
-@pytest.mark.parametrize("rules", [("papers",), ("paper", "paper")])
-def test_a_mistake_is_one_line(program, tmp_path, rules: tuple[str, ...]) -> None:
-    done = program("bench.label_accuracy", "--rules", *rules, "--out", tmp_path / "out.json")
-    one_line_error(done, rules[0])

@@ -2,36 +2,16 @@
 with its record.
 """
 
-from dataclasses import replace
-
-from hypothesis import given
-from hypothesis import strategies as st
-from report_support import (
-    golden_record,
-    page_in,
-    records_in,
-    table,
-    takes_its_flags,
-    written,
-)
+from report_support import golden_record, page_in, table, takes_its_flags, written
 
 from bench.label_accuracy.result import ACCURACY
 from bench.labelling.result import SPEED
 from bench.study.result import THRESHOLDS
 from catlip.label.result import AUDIT
 from catlip.results.blocks import Command
-from catlip.results.run import Config, Environment, Run
-from catlip.vocabulary.result import (
-    LABEL,
-    STATISTICS,
-    STEPS,
-    VocabularyCounts,
-    overlap_table,
-    tail_of,
-)
-from reports.read.measured import settings
+from catlip.vocabulary.result import LABEL, STATISTICS, STEPS, overlap_table
 from reports.read.records import read_records
-from reports.sections import build_page, word_sections
+from reports.sections import word_sections
 
 
 def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
@@ -44,17 +24,6 @@ def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
     assert len(STEPS) == len(expected)
     assert [int(cell.text) for cell in found.rows[1][3:7]] == expected
     assert found.rows[1][3].small == f"{100 * expected[0] / len(matches):.1f} %"
-
-
-def test_two_rules_stand_side_by_side_each_with_its_own_record(page):
-    labels = table(page, "labels")
-    assert labels.columns == ["What", "Rule paper", "Rule corenet"]
-    (row,) = [row for row in labels.rows if row[0].text == "classes (synsets kept)"]
-    assert [cell.text for cell in row[1:]] == ["41", "33"]
-    assert [cell.anchor.removeprefix("record-records-starter-vocabulary-") for cell in row[1:]] == [
-        "vocabulary-paper-statistics",
-        "vocabulary-corenet-statistics",
-    ]
 
 
 def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
@@ -73,41 +42,6 @@ def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
         assert own <= cells
         assert not other & cells
         assert scale in found.title
-
-
-def test_the_main_settings_scale_comes_first(golden, tmp_path, write_record):
-    content = golden_record(golden, "vocabulary_statistics")
-    for scale in ("datacomp", "starter"):
-        written(tmp_path, content, scale)
-    write_record("pretrain", "catlip-seed0")
-    records = records_in(tmp_path)
-    assert settings(records)[0].scale == "starter"
-    assert "starter" in table(build_page(records), "labels").title
-
-
-def test_without_statistics_the_vocabulary_itself_is_drawn(golden, tmp_path):
-    written(tmp_path, golden_record(golden, "vocabulary"))
-    page = page_in(tmp_path)
-    assert [figure.name for figure in page.figures] == [
-        "vocabulary_counts",
-        "vocabulary_thresholds",
-    ]
-    assert "60 synsets, from 2,934 occurrences down to 133" in page.figures[0].caption
-
-
-@given(counts=st.lists(st.integers(1, 20) | st.integers(1, 10**7), min_size=1, max_size=300))
-def test_a_vocabulary_and_its_statistics_give_the_same_curves(counts):
-    counts = sorted(counts, reverse=True)
-    head = dict.fromkeys(("root", "scale", "path", "kind", "name", "command"), "x")
-    head |= {"config": {}, "environment": {}, "notes": [], "metrics": {}}
-    head |= {"setup": Config(), "machine": Environment()}
-    held = VocabularyCounts(num_classes=1, unique_synsets=len(counts), imagenet_classes_occurring=0)
-    plain = tail_of(Run(**head, measured=held, samples={"counts": counts}))
-    samples = {"tail_rank": list(range(1, len(counts) + 1)), "tail_count": counts}
-    above = {threshold: sum(n > threshold for n in counts) for threshold in (0, 10, 500)}
-    ours = tail_of(Run(**head, measured=replace(held, unique_synsets_above=above), samples=samples))
-    assert plain.points == ours.points
-    assert {t: plain.above[t] for t in (0, 10, 500)} == ours.above
 
 
 def test_what_was_not_run_says_with_which_command_it_is():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from catlip.transfer_init import coverage, find_origins
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
-from catlip.words.similarity import all_nearest, nearest
+from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 
 OFFSETS = nouns().offsets.tolist()
@@ -91,7 +91,7 @@ def test_the_whole_label_sets_against_all_reachable_classes(full):
     st.lists(st.one_of(CLOSE, ANY), min_size=1, max_size=40, unique=True),
 )
 def test_all_nearest_are_those_that_one_class_at_a_time_gives(targets, classes):
-    alone = [nearest(targets, [each]).similarities for each in classes]
+    alone = [[one.similarity for one in all_nearest(targets, [each])] for each in classes]
     best = np.max(alone, axis=0) if targets else []
     for i, found in enumerate(all_nearest(targets, classes)):
         assert found.similarity == best[i]

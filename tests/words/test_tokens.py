@@ -8,8 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.labelling import nltk_rules as oracle
-from catlip.words.sentences import sentences
-from catlip.words.tokens import tokenize
+from catlip.words.tokens import sentences, tokenize
 
 # Words that NLTK splits, and parts of them.
 SPLIT = ["cannot", "gimme", "wanna", "gonna", "ca", "na", "d", "ye", "more", "n", "t", "is", "was"]
