@@ -18,9 +18,8 @@ on both sides, and none of these drawings is in pre-training.
 
 import io
 import json
-import os
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.data import scenes_result as result
-from catlip.data.decode import FORMATS
 from catlip.data.starter.emoji import (
     Drawing,
     Map,
@@ -53,10 +50,9 @@ from catlip.data.starter.scenes import (
     extent,
     photo_crop,
 )
-from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
-from catlip.record import Record, write_atomically
+from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 MIN_DRAWINGS = 12  # of a class, on each side
@@ -66,28 +62,8 @@ CROWD_FRACTION = 0.05  # fraction of the scenes that have a crowd
 CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
-
 RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
 MANIFEST = "scenes.json"
-SHOWN = 6  # scenes of each side in the record
-CARD = """# Annotated scenes
-
-Generated layouts of real drawings; not photographs of things, and no evidence for or against the
-paper.
-
-Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each with
-at least {least} drawings on each side. The same arguments and versions give the same bytes.
-
-| side | drawn by | photographs |
-|---|---|---|
-{sides}
-
-What the photographs show has no label: COCO lists no object for it, and ADE20k leaves its pixels
-out of the scores.
-
-The drawings are under their teams' licences, the photographs are CC0: see NOTICE and
-catlip/data/starter/backgrounds/ATTRIBUTION.md.
-"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +74,7 @@ class Scenes:
     """
 
     out: Path = Path("data/starter-scenes")
-    """Where the folders coco and ade20k, DATA_CARD.md and scenes.json go."""
+    """Where the folders coco and ade20k go, and scenes.json, which says how they were made."""
     size: Annotated[int, Range(at_least=32, at_most=512)] = 80
     """Side of the images in pixels, 32 to 512."""
     train: Count = 1200
@@ -107,11 +83,6 @@ class Scenes:
     """Validation scenes."""
     seed: Seed = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
-    record: Path | None = None
-    """Path of the record for the report.
-
-    It holds the number of objects of each class, and some scenes with their annotations.
-    """
     workers: Count = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
@@ -126,12 +97,33 @@ def main(config: Scenes) -> None:
         "arguments": {name: getattr(config, name) for name in ("size", "train", "val", "seed")},
         "packages": {source.package: source.digest for source in sources},
     }
-    if _is_complete(config, wanted):
+    manifest = config.out / MANIFEST
+    found = json.loads(manifest.read_text()) if manifest.exists() else None
+    images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
+    if found == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")
-    else:
-        _build(config, wanted, read_classes(sources))
-    if config.record:
-        _write_record(config, config.record)
+        return
+    for folder in (config.out / "coco", config.out / "ade20k"):
+        if folder.exists() and found is None:
+            raise InputError(f"{folder} was not written by this program; choose another --out")
+        shutil.rmtree(folder, ignore_errors=True)
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(manifest, b"{}\n")  # of a build that is not whole
+    classes = read_classes(sources)
+    with in_processes(config.workers) as in_parallel:
+        plans = _plans(config, classes, in_parallel)
+        for side in SIDES:
+            of_side = [plan for plan in plans if plan.side == side]
+            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
+    # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
+    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
+    names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
+    write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
+    write_atomically(manifest, json.dumps(wanted, indent=1).encode() + b"\n")
+    print(
+        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
+        f"{config.out}"
+    )
 
 
 # What a scene holds
@@ -265,12 +257,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     return lengths
 
 
-def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
-    """The inverse of `run_lengths`, of a whole segmentation."""
-    values = np.arange(len(coded["counts"])) % 2 == 1
-    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")
-
-
 def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
     return np.any(
         [np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0
@@ -278,44 +264,6 @@ def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]
 
 
 # The files
-
-
-def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a finished build of what is wanted, with all of its images."""
-    try:
-        manifest = json.loads((config.out / MANIFEST).read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    folders = [config.out / "coco" / side.coco for side in SIDES.values()]
-    counts = [len(list(folder.glob("*.jpg"))) for folder in folders]
-    return bool(manifest == wanted and counts == [config.train, config.val])
-
-
-def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
-    partial = config.out / f"{MANIFEST}.partial"
-    is_of_this_program = (config.out / MANIFEST).exists() or partial.exists()
-    for folder in (config.out / "coco", config.out / "ade20k"):
-        if folder.exists() and not is_of_this_program:
-            raise InputError(f"{folder} was not written by this program; choose another --out")
-        shutil.rmtree(folder, ignore_errors=True)
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(partial, json.dumps(wanted, indent=1).encode() + b"\n")
-    (config.out / MANIFEST).unlink(missing_ok=True)
-    with in_processes(config.workers) as in_parallel:
-        plans = _plans(config, classes, in_parallel)
-        for side in SIDES:
-            of_side = [plan for plan in plans if plan.side == side]
-            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
-    # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
-    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
-    names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
-    write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
-    write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
-    os.replace(partial, config.out / MANIFEST)
-    print(
-        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
-        f"{config.out}"
-    )
 
 
 def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
@@ -370,59 +318,6 @@ def _write(
     content = {"images": images, "annotations": annotations, "categories": categories}
     file_name = f"instances_{side.coco}.json"
     write_atomically(coco_annotations / file_name, json.dumps(content).encode())
-
-
-def _card(arguments: dict[str, int], classes: Classes) -> str:
-    words = ", ".join(f"{name} {value}" for name, value in arguments.items())
-    rows = []
-    for name, side in SIDES.items():
-        teams = {d.source.title for drawings in classes.drawings[name].values() for d in drawings}
-        rows.append(f"| {name} | {', '.join(sorted(teams))} | {', '.join(side.photos)} |")
-    return CARD.format(
-        arguments=words, classes=len(classes.groups), least=MIN_DRAWINGS, sides="\n".join(rows)
-    )
-
-
-def _write_record(config: Scenes, path: Path) -> None:
-    annotated = {}
-    with Record(path, result.Scenes, config) as record:
-        for name, side in SIDES.items():
-            file = config.out / "coco" / "annotations" / f"instances_{side.coco}.json"
-            content = json.loads(file.read_text())
-            names = [category["name"] for category in content["categories"]]
-            images, annotations = content["images"], content["annotations"]
-            objects = [item for item in annotations if not item["iscrowd"]]
-            counts = Counter(item["category_id"] for item in objects)
-            annotated[name] = result.Annotated(
-                images=len(images),
-                objects=len(objects),
-                crowds=len(annotations) - len(objects),
-                median_area=float(np.median([item["area"] for item in objects])),
-            )
-            record.samples["classes"] = names
-            record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
-            record.samples[f"{name}_pictures"] = [
-                _picture(config.out / "coco" / side.coco, images[number], annotations)
-                for number in chosen(len(images), SHOWN)
-            ]
-        record.measured(result.Scenes(train=annotated["train"], val=annotated["val"]))
-    print(f"wrote {path}")
-
-
-def _picture(
-    folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """A scene with its annotations, in the form that records of detection use."""
-    with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    truth = []
-    for annotation in annotations:
-        if annotation["image_id"] == image["id"]:
-            left, top, width, height = annotation["bbox"]
-            box = [left, top, left + width, top + height]
-            mask = encoded_mask(mask_of(annotation["segmentation"]))
-            truth.append({"class": annotation["category_id"] - 1, "box": box, "mask": mask})
-    return {"key": image["file_name"], "image": encoded_image(pixels), "truth": truth}
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import braceexpand
 import numpy as np
@@ -113,8 +112,6 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
         if is_folder:
             pattern = f"{pattern.rstrip('/')}/*{TAR}"
         for name in braceexpand.braceexpand(pattern):
-            if remote and url_of(Path(name)) != name:
-                raise InputError(f"{name} has an empty or '.' folder in its path")
             if glob.has_magic(name):
                 matches = find_remote(name) if remote else [*map(Path, sorted(glob.glob(name)))]
             else:
@@ -140,30 +137,6 @@ def open_shard(path: Path, identity: str | None = None) -> Shard:
     return _indexed(path, identity or _identity(path))
 
 
-class Content(NamedTuple):
-    """What is known of a shard without its index: its status when the rest was found (see
-    `status_of`), the number of its samples, and its digest and skipped samples as in `TarIndex`.
-    """
-
-    status: tuple[int, ...]
-    num_samples: int
-    digest: str
-    skipped: dict[str, tuple[int, str]]
-
-
-def content_of(path: Path) -> Content:
-    """The content of a shard, which is opened unless it is remote and was indexed before."""
-    status, shard = status_of(path), None
-    if is_remote(path):
-        with suppress(FileNotFoundError, ValueError):
-            shard = _read_index(path)
-    if shard is None:
-        shard = open_shard(path)
-        if is_remote(path):
-            status = status_of(path)  # of the index that was just stored
-    return Content(status, len(shard), shard.digest, shard.skipped)
-
-
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
     """Write `(key, {suffix: content})` samples as a tar, atomically; the same samples give the same
     bytes. Returns how many there were.
@@ -182,11 +155,12 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
-    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
+    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode; `file`,
+    an open file, is looked at in place of `path`.
 
-    For a remote shard it is the status of its stored index, and zeros if there is none: a training
+    For a remote shard they are those of its stored index, and zeros if there is none: a training
     does not ask the storage about all shards when it starts. A remote shard that has changed is
-    noticed when it is opened. `file`, an open file, is looked at in place of `path`.
+    noticed when it is opened.
     """
     remote = is_remote(path)
     target = _index_file(path) if remote else path
@@ -214,12 +188,12 @@ def _indexed(path: Path, identity: str) -> Shard:
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: getattr(index, name) for name in (*KINDS, "num_captions")})
 
-    return kept(_index_file(path), make, lambda _: _read_index(path, identity))
+    return kept(_index_file(path), make, lambda _: read_index(path, identity))
 
 
-def _read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: ValueError if that is of another edition, or of
-    a file that has not this identity; FileNotFoundError.
+def read_index(path: Path, identity: str | None = None) -> Shard:
+    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError if the index is
+    of an older edition, or of a file of another identity.
     """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():

@@ -1,8 +1,8 @@
 """Finds where the members of each sample of a tar lie, in one walk over its headers.
 
-The walk takes bounded memory, and nothing is extracted. Members that are not files (links, devices,
-folders) are skipped. A sample whose name is not UTF-8 is left out and counted. A tar whose paths
-lead out of it, or that would fill the memory or never end, is refused with one line.
+Nothing is extracted. Members that are not files (links, devices, folders) are skipped. A sample
+whose name is not UTF-8, or that would fill the memory of a worker, is left out and counted. A tar
+whose paths lead out of it, or that would never end, is refused with one line.
 
 The walk also computes a digest of the shard: of every name and size, of all captions, and of the
 end of each image, which is in the block before the next header and so costs no extra reading. The
@@ -15,6 +15,7 @@ import os
 import re
 import tarfile
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,27 +29,16 @@ from catlip.cli import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
-EXTENDED = {
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-}
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
 PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
-MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
-MAX_MEMBER_BYTES = 2**30  # of any kind
-MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
 # A larger member is left out: no photograph or caption of this size, but the memory of a worker.
 MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
-EDITION = 2  # raised whenever the same shard gives another index than before
 HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
-SPARSE = "a sparse file"
+SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that are not UTF-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +75,7 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             raise InputError(f"shard {path} cannot be read: no permission") from None
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
-    skipped: dict[str, dict[str, str]] = {}
+    skipped: defaultdict[str, dict[str, str]] = defaultdict(dict)  # cause -> key -> member
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
@@ -99,8 +89,12 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             key, kind = _key_and_kind(path, member.name)
             if not kind:
                 continue
-            if fault := _fault(member, kind):
-                skipped.setdefault(fault, {}).setdefault(key, member.name)
+            if SURROGATES.search(member.name):
+                skipped[NOT_UTF8].setdefault(key, member.name)
+                continue
+            if member.size > (limit := MAX_KIND_BYTES[kind]):
+                cause = f"a member of over {limit / 2**20:g} MiB"
+                skipped[cause].setdefault(key, member.name)
                 continue
             row = 2 * rows.setdefault(key, len(rows))
             if row == len(spans[kind]):
@@ -120,69 +114,32 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
-    left_out = {
+    first = {
         cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
     }
-    return TarIndex(
-        list(rows),
-        image,
-        text,
-        meta=meta,
-        num_captions=num_captions,
-        digest=digest.hexdigest()[:DIGEST_DIGITS],
-        skipped=left_out,
-    )
+    hexdigest = digest.hexdigest()[:DIGEST_DIGITS]
+    return TarIndex([*rows], image, text, meta, num_captions, hexdigest, skipped=first)
 
 
 def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The regular files of a tar, one at a time."""
     count = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member, encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             while member := tar.next():
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 count += 1
-                if count > MAX_MEMBERS:
-                    raise InputError(f"shard {path} has over {MAX_MEMBERS:,} members; split it")
-                if member.size > MAX_MEMBER_BYTES or tar.offset <= member.offset:
-                    raise InputError(
-                        f"shard {path} is refused: its member {member.name!a} says it has "
-                        f"{member.size:,} bytes"
-                    )
+                if tar.offset <= member.offset:  # the walk would go back, and never end
+                    raise tarfile.ReadError(f"{member.name!a} has {member.size} bytes")
                 if member.isreg():
                     yield member
             file.seek(tar.offset)
             # tarfile takes a header that is cut short for the end of the tar.
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise InputError(
-                    f"shard {path} is cut short: no end mark after its {count} members; {HELP}"
-                )
-    except InputError:
-        raise
-    except (tarfile.TarError, ValueError, LookupError) as error:  # of a malformed extended header
+                raise tarfile.ReadError(f"no end mark after its {count} members")
+    # ValueError, LookupError and MemoryError are of malformed extended headers.
+    except (tarfile.TarError, ValueError, LookupError, MemoryError) as error:
         raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar; an extended header that would fill the memory is refused."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in EXTENDED and not 0 <= self.size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]
-
-
-def _fault(member: tarfile.TarInfo, kind: str) -> str:
-    """Why the sample of this member is left out; "" when it is not."""
-    if member.sparse is not None:  # its bytes do not lie in one piece
-        return SPARSE
-    try:
-        member.name.encode()
-    except UnicodeEncodeError:
-        return NOT_UTF8
-    if member.size > (limit := MAX_KIND_BYTES[kind]):
-        return f"a member of over {limit / 2**20:g} MiB"
-    return ""
 
 
 def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:

@@ -93,31 +93,14 @@ def many_scans(picture: Image.Image, scans: int) -> bytes:
     return encoded[:-2] + last * (scans - encoded.count(jpeg.SCAN)) + encoded[-2:]
 
 
-def baseline_scans(picture: Image.Image, scans: int) -> bytes:
-    """A baseline JPEG whose scans are of one colour each, and empty."""
-    encoded = save(picture, subsampling=0)
-    one = [jpeg.SCAN + bytes([0, 8, 1, colour, 0, 0, 63, 0, 0]) for colour in (1, 2, 3)]
-    return encoded[: encoded.rfind(jpeg.SCAN)] + b"".join(one) * (scans // 3) + jpeg.END
-
-
 @pytest.mark.parametrize("ending", [b"", b"\0"], ids=["ordinary", "left to Pillow"])
-@pytest.mark.parametrize(
-    ("make", "mode"), [(many_scans, "L"), (baseline_scans, "RGB")], ids=["progressive", "baseline"]
-)
-def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(make, mode, ending) -> None:
-    attack = make(Image.new(mode, (2000, 2000)), 3000) + ending
+def test_a_jpeg_of_3000_scans_is_refused_before_it_is_decoded(ending) -> None:
+    attack = many_scans(Image.new("L", (2000, 2000)), 3000) + ending
     start = time.process_time()
     assert {refusal(reader, attack) for reader in READERS.values()} == {"too many scans"}
     assert time.process_time() - start < 2  # decoded once, it takes seven seconds
-
-
-def test_how_many_scans_there_may_be_depends_on_the_pixels(monkeypatch) -> None:
     picture = photograph()
     assert whole(many_scans(picture, decode.MAX_SCANS)).shape == (picture.height, picture.width, 3)
-    assert refusal(whole, many_scans(picture, decode.MAX_SCANS + 1)) == "too many scans"
-    monkeypatch.setattr(decode, "MAX_SCANNED_PIXELS", 20 * picture.width * picture.height)
-    assert whole(many_scans(picture, 20)).shape == (picture.height, picture.width, 3)
-    assert refusal(whole, many_scans(picture, 21)) == "too many scans"
     usual = save(picture)
     film = usual + jpeg.SCAN * 2 * decode.MAX_SCANS  # as telephones append it
     np.testing.assert_array_equal(whole(film), whole(usual))
