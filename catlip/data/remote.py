@@ -10,13 +10,11 @@ Drivers find credentials in their usual places (environment variables, their fil
 `catlip.system.urls` handles credentials in a URL. Every error of a driver becomes an InputError.
 """
 
-import asyncio
 import collections
 import functools
 import io
 import os
 import random
-import re
 import sys
 import threading
 import time
@@ -39,10 +37,8 @@ DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
 WARN_FROM_S = 4  # the user is told of waits from this length on
 GIVE_UP_S = 180  # no further attempt after this time
 THREADS_AHEAD = 2  # of each process that reads
-# An http(s) server could fill the memory with a body without end, or send a byte a minute for ever.
-MAX_ANSWER_BYTES = 2**30  # a whole shard, of a server that knows no ranges
-STALLED_S = 60  # without a byte, or until all headers are there
-MIN_BYTES_PER_S = 20_000  # of a body
+STALLED_S = 60  # without a byte of an http(s) server
+LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard, slowly
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
@@ -258,8 +254,8 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
-            failure = _what_failed(path, error, does)
-            if delay is None or time.monotonic() > end or not _is_temporary(error):
+            failure, is_temporary = _what_failed(path, error, does)
+            if delay is None or time.monotonic() > end or not is_temporary:
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
@@ -269,15 +265,23 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
     raise AssertionError("the last attempt returns or raises")
 
 
-def _is_temporary(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    if status := _http_status(error):
-        return status >= 500 or status in RETRY_STATUSES
-    if isinstance(error, FileNotFoundError):
-        # fsspec raises it for a failed connection as well, with the cause.
-        return error.__cause__ is not None
-    refused = isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
-    return not refused and "Credentials" not in type(error).__name__
+def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bool]:
+    """A failed request in one line, and whether the same request may succeed later."""
+    url, status = url_of(path), _http_status(error)
+    # fsspec raises it for a failed connection as well, with the cause.
+    is_absent = isinstance(error, FileNotFoundError) and not error.__cause__
+    if status == 404 or is_absent:
+        return f"{url} is not there", False
+    if status in (401, 403) or isinstance(error, PermissionError):
+        access = "access denied; give its credentials as its driver expects"
+        return f"{url} cannot be {does}: {access}", False
+    refused = isinstance(error, (ValueError, TypeError, NotImplementedError))
+    is_temporary = not refused and "Credentials" not in type(error).__name__
+    if status:
+        is_temporary = status >= 500 or status in RETRY_STATUSES
+    reason = error.__cause__ or error
+    message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
+    return f"{url} cannot be {does}: {message}", is_temporary
 
 
 def _http_status(error: BaseException | None) -> int | None:
@@ -290,16 +294,6 @@ def _http_status(error: BaseException | None) -> int | None:
             return status
         error = error.__cause__
     return None
-
-
-def _what_failed(path: str | Path, error: Exception, does: str) -> str:
-    url, status = url_of(path), _http_status(error)
-    if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
-        return f"{url} is not there"
-    if status in (401, 403) or isinstance(error, PermissionError):
-        return f"{url} cannot be {does}: access denied; give its credentials as its driver expects"
-    reason = error.__cause__ or error
-    return f"{url} cannot be {does}: {type(reason).__name__}: {without_credentials(str(reason))}"
 
 
 def _scheme(path: str | Path) -> str:
@@ -318,10 +312,8 @@ def _driver(path: str | Path) -> Any:
             from aiohttp import ClientTimeout
 
             options["client_kwargs"] = {
-                "response_class": _answer_class(),
-                "auto_decompress": False,
                 "headers": {"Accept-Encoding": "identity"},
-                "timeout": ClientTimeout(total=None, sock_read=STALLED_S),
+                "timeout": ClientTimeout(total=LONGEST_S, sock_read=STALLED_S),
             }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
             query = with_credentials(path).partition("?")[2]
@@ -337,50 +329,3 @@ def _driver(path: str | Path) -> Any:
         ) from None
     except ValueError as error:
         raise InputError(f"{url_of(path)} cannot be read: {error}") from None
-
-
-@functools.cache
-def _answer_class() -> type[Any]:
-    """Answers of http(s) servers, of bounded size and time, that are not unpacked (to a thousand
-    times their size) and have the range that was asked for; a driver reads whatever comes.
-    """
-    import aiohttp
-
-    def numbers(range_: str) -> list[int]:
-        """First byte, last byte and, of an answer, size."""
-        return [int(number) for number in re.findall(r"\d+", range_)]
-
-    class Answer(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            try:
-                async with asyncio.timeout(STALLED_S):
-                    await super().start(connection)
-            except TimeoutError:
-                raise TimeoutError(f"its server sends no whole header in {STALLED_S} s") from None
-            if self.status not in (200, 206):
-                return self
-            if self.headers.get("Content-Encoding", "identity") != "identity":
-                raise ValueError("its server packs it, which was not asked for")
-            if self.status == 206:
-                asked = self.request_info.headers.get("Range", "")
-                got = self.headers.get("Content-Range", asked)
-                if not asked or numbers(got)[:2] != numbers(asked):
-                    raise ValueError(f"its server sends {got[:60]!a} in place of {asked!a}")
-            return self
-
-        async def read(self) -> bytes:
-            limit = MAX_ANSWER_BYTES
-            if self.status == 206:
-                first, last = numbers(self.request_info.headers["Range"])
-                limit = last + 1 - first
-            content, start = bytearray(), time.monotonic()
-            async for part in self.content.iter_any():
-                content += part
-                if len(content) > limit:
-                    raise ValueError(f"its server sends more than {limit:,} bytes")
-                if time.monotonic() - start > STALLED_S + len(content) / MIN_BYTES_PER_S:
-                    raise TimeoutError(f"its server sends under {MIN_BYTES_PER_S:,} bytes a second")
-            self._body = bytes(content)  # where `text` finds it
-            return self._body
-
-    return Answer

@@ -79,22 +79,9 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
-        size = os.fstat(file.fileno()).st_size
-        for member in _files(path, file):
-            if member.offset_data + member.size > size:
-                raise InputError(
-                    f"shard {path} is cut short inside {member.name!a}, after {len(rows)} samples; "
-                    f"{HELP}"
-                )
-            key, kind = _key_and_kind(path, member.name)
-            if not kind:
-                continue
-            if SURROGATES.search(member.name):
-                skipped[NOT_UTF8].setdefault(key, member.name)
-                continue
-            if member.size > (limit := MAX_KIND_BYTES[kind]):
-                cause = f"a member of over {limit / 2**20:g} MiB"
-                skipped[cause].setdefault(key, member.name)
+        for member, key, kind, fault in walk(path, file):
+            if fault:
+                skipped[fault].setdefault(key, member.name)
                 continue
             row = 2 * rows.setdefault(key, len(rows))
             if row == len(spans[kind]):
@@ -121,9 +108,13 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
     return TarIndex([*rows], image, text, meta, num_captions, hexdigest, skipped=first)
 
 
-def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a tar, one at a time."""
-    count = 0
+def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:
+    """Each member that is part of a sample, with the sample's key, the member's kind (of `KINDS`)
+    and why it is left out ("" when it is not).
+
+    Raises: InputError when the tar is cut short or hostile.
+    """
+    size, count = os.fstat(file.fileno()).st_size, 0
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             while member := tar.next():
@@ -131,15 +122,30 @@ def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
                 count += 1
                 if tar.offset <= member.offset:  # the walk would go back, and never end
                     raise tarfile.ReadError(f"{member.name!a} has {member.size} bytes")
-                if member.isreg():
-                    yield member
+                if not member.isreg():
+                    continue
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError(
+                        f"it is cut short inside {member.name!a}, its member {count}"
+                    )
+                key, kind = _key_and_kind(member.name)
+                if not kind:
+                    continue
+                fault, limit = "", MAX_KIND_BYTES[kind]
+                if SURROGATES.search(member.name):
+                    fault = NOT_UTF8
+                elif member.size > limit:
+                    fault = f"a member of over {limit / 2**20:g} MiB"
+                yield member, key, kind, fault
             file.seek(tar.offset)
             # tarfile takes a header that is cut short for the end of the tar.
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no end mark after its {count} members")
+                raise tarfile.ReadError(
+                    f"it is cut short, without an end mark after its {count} members"
+                )
     # ValueError, LookupError and MemoryError are of malformed extended headers.
     except (tarfile.TarError, ValueError, LookupError, MemoryError) as error:
-        raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
+        raise InputError(f"shard {path} is refused: {error}; {HELP}") from None
 
 
 def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
@@ -196,7 +202,7 @@ def read_member(file: int, span: NDArray[np.int64]) -> bytes:
     return b"" if offset == ABSENT else os.pread(file, size, offset)
 
 
-def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
+def _key_and_kind(name: str) -> tuple[str, str | None]:
     """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
     if PLAIN.fullmatch(name):  # faster; the rest would give the same
         stem, _, suffix = name.partition(".")
@@ -204,6 +210,6 @@ def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
     # Not pathlib, which keeps every name that it has seen in memory.
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
-        raise InputError(f"shard {path} is refused: its member {name!r} has an unsafe path")
+        raise tarfile.ReadError(f"its member {name!r} has an unsafe path")
     stem, _, suffix = last.partition(".")
     return "/".join([*folders, stem]), KIND_OF.get(suffix.lower())
