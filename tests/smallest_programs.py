@@ -150,7 +150,7 @@ SMALLEST = {
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
     "bench.data_path": Smallest(
-        "--num-images 8 --rounds 2 --workers 0 --num-batches 2 --loader-rounds 1 --quiet",
+        "--num-images 8 --rounds 1 --workers 0 --quiet",
         "data_path",
     ),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),

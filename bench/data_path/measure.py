@@ -15,10 +15,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +30,14 @@ from torchvision.transforms.v2 import functional as F
 from bench.data_path import result
 from bench.data_path.__main__ import DataPathBench
 from bench.measuring.statistics import ratio, summarise
-from catlip.cli import InputError, choose
+from catlip.cli import InputError
 from catlip.data.augment import Augmentation, crop_box, draws_at, random_crop
 from catlip.data.decode import FORMATS, open_picture
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
+from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.program.progress import progress
 from catlip.record import Record
 
@@ -46,6 +45,7 @@ Decoder = Callable[[bytes, NDArray[np.float64]], object]
 WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
+PHOTOGRAPHS = sorted(BACKGROUNDS.glob("*.jpg"))  # 512 pixels wide
 # Width and height in pixels, as measured on 300 photographs of the web.
 MEAN_SIZE, SPREAD = (466, 390), (100, 90)
 MIN_SIDE = 128
@@ -53,6 +53,8 @@ QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
 SUBSAMPLED_FRACTION = 0.75  # with chroma of half the resolution, as most cameras save it
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64
+PASSES = 15  # over all photographs, of each loader in a round
+LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
 # Newer versions of webdataset break open_clip_train.
 INSTALL = {
@@ -65,12 +67,41 @@ INSTALL = {
 NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
 
 
+def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
+    """Images per second of processor time of each decoder and each loader, all in turns."""
+    torch.set_num_threads(1)
+    decoders = decoder_rates(config, images)
+    loaders = loader_rates(config, images)
+    ratios = {f"ours/{name}": (decoders["ours"], decoders[name]) for name in decoders}
+    ratios.pop("ours/ours")
+    for workers in config.workers:
+        ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
+        if other in loaders:
+            ratios[f"{ours}/{other}"] = (loaders[ours], loaders[other])
+    not_run = {name: INSTALL[name] for name in PEERS if name not in decoders}
+    if not any(name.startswith("open_clip") for name in loaders):
+        not_run["open_clip's loader"] = INSTALL["open_clip"]
+    record.samples |= {f"{name}, images/s": rates for name, rates in (decoders | loaders).items()}
+    width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
+    return result.DataPath(
+        decoders={name: summarise(rates) for name, rates in decoders.items()},
+        loaders={name: summarise(rates) for name, rates in loaders.items()},
+        ratios={pair: ratio(*rates) for pair, rates in ratios.items()},
+        images=result.Images(
+            count=len(images),
+            mean_width=width,
+            mean_height=height,
+            mean_kib=sum(map(len, images)) / len(images) / 2**10,
+        ),
+        not_run=not_run,
+    )
+
+
 def read_images(config: DataPathBench) -> list[bytes]:
-    """The encoded images. Raises: InputError for too few of them, or for an unknown peer."""
-    for name in config.peers:
-        choose("peer", name, PEERS)
+    """The encoded images. Raises: InputError for too few of them."""
+    count = max(SHARDS, config.num_images)
     if config.images is None:
-        return cut(shipped_photographs(), max(SHARDS, config.num_images), seed=0)
+        return cut(PHOTOGRAPHS, count, seed=0)
     paths = sorted(
         path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
     )
@@ -78,12 +109,7 @@ def read_images(config: DataPathBench) -> list[bytes]:
         raise InputError(
             f"{len(paths)} photographs (.jpg, .jpeg) in {config.images}; give at least {SHARDS}"
         )
-    return [path.read_bytes() for path in paths[: max(SHARDS, config.num_images)]]
-
-
-def shipped_photographs() -> list[Path]:
-    """The photographs that this project ships as backgrounds; 512 pixels wide."""
-    return sorted(Path(str(files("catlip.data.starter") / "backgrounds")).glob("*.jpg"))
+    return [path.read_bytes() for path in paths[:count]]
 
 
 def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
@@ -111,19 +137,16 @@ def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
     return encoded
 
 
-def decoders(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
-    """Milliseconds of processor time per image of each decoder in turns; one round before them is
-    not counted. What belongs to loaders stays empty.
-    """
-    torch.set_num_threads(1)
+def decoder_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:
+    """Decoder -> images per second in each round; one round before them is not counted."""
     draws = draws_at(0, 0, len(images))
     timed: dict[str, Decoder] = {"ours": partial(our_decoder, resolution=config.resolution)}
-    for name in config.peers:
+    for name, peer in PEERS.items():
         with suppress(*NO_DECODER):
-            decode = PEERS[name](config.resolution)
+            decode = peer(config.resolution)
             decode(images[0], draws[0])
             timed[name] = decode
-    taken: dict[str, list[float]] = {name: [] for name in timed}
+    rates: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
         for name, decode in timed.items():
@@ -131,37 +154,16 @@ def decoders(config: DataPathBench, images: list[bytes], record: Record) -> resu
             for encoded, numbers in zip(images, draws, strict=True):
                 decode(encoded, numbers)
             if number:
-                taken[name].append((time.process_time() - start) / len(images) * 1e3)
-    record.samples |= {f"{name}_ms": values for name, values in taken.items()}
-    width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
-    return result.DataPath(
-        decoders={name: summarise([1e3 / ms for ms in taken[name]]) for name in taken},
-        loaders={},
-        ratios={
-            f"ours/{name}": ratio(values, taken["ours"])
-            for name, values in taken.items()
-            if name != "ours"
-        },
-        images=result.Images(
-            count=len(images),
-            mean_width=width,
-            mean_height=height,
-            mean_kib=sum(map(len, images)) / len(images) / 2**10,
-        ),
-        not_run={name: INSTALL[name] for name in config.peers if name not in timed},
-    )
+                rates[name].append(len(images) / (time.process_time() - start))
+    return rates
 
 
-def loaders(
-    config: DataPathBench, images: list[bytes], decoded: result.DataPath, *, record: Record
-) -> result.DataPath:
-    """Images per second of one core for each loader and number of workers, one value per round,
-    added to what was measured of decoders.
-    """
-    compared = "open_clip" in config.peers
-    installed = all(importlib.util.find_spec(module) for module in LOADER_NEEDS)
-    timed = {"ours": our_loader} | ({"open_clip": open_clip_loader} if installed else {})
-    names = [name for name in timed if name == "ours" or compared]
+def loader_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:
+    """Loader and workers -> images per second in each round."""
+    timed = {"ours": our_loader}
+    if all(importlib.util.find_spec(module) for module in LOADER_NEEDS):
+        timed["open_clip"] = open_clip_loader
+    num_batches = max(1, PASSES * len(images) // BATCH)
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is cached here is of no use later
@@ -171,25 +173,12 @@ def loaders(
                 for i in range(shard, len(images), SHARDS)
             )
             write_shard(Path(folder, "shards", f"{shard}.tar"), samples)
-        rounds = range(config.loader_rounds)
-        for _, workers, name in itertools.product(rounds, config.workers, names):
+        rounds = range(min(config.rounds, LOADER_ROUNDS))
+        for _, workers, name in itertools.product(rounds, config.workers, timed):
             row = f"{name}, {workers} workers"
-            load = partial(timed[name], f"{folder}/shards", config.resolution, config.num_batches)
-            rate = images_per_s(partial(load, workers), row, quiet=config.quiet)
-            rates.setdefault(row, []).append(rate)
-    record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
-    ratios = {}
-    for workers in config.workers:
-        ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
-        if other in rates:
-            ratios[f"{ours}/{other}"] = ratio(rates[ours], rates[other])
-    missing = {"open_clip's loader": INSTALL["open_clip"]} if compared and not installed else {}
-    return replace(
-        decoded,
-        loaders={row: summarise(values) for row, values in rates.items()},
-        ratios=decoded.ratios | ratios,
-        not_run=decoded.not_run | missing,
-    )
+            load = partial(timed[name], f"{folder}/shards", config.resolution, num_batches, workers)
+            rates.setdefault(row, []).append(images_per_s(load, row, quiet=config.quiet))
+    return rates
 
 
 def images_per_s(load: Callable[[], Iterator[object]], title: str, quiet: bool) -> float:
