@@ -20,7 +20,7 @@ import io
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +44,6 @@ from catlip.data.starter.samples import generator, is_thing
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     TRAINING_PHOTOS,
-    Placement,
     Sprite,
     compose,
     extent,
@@ -111,10 +110,8 @@ def main(config: Scenes) -> None:
     write_atomically(manifest, b"{}\n")  # of a build that is not whole
     classes = read_classes(sources)
     with in_processes(config.workers) as in_parallel:
-        plans = _plans(config, classes, in_parallel)
-        for side in SIDES:
-            of_side = [plan for plan in plans if plan.side == side]
-            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
+        for name in SIDES:
+            _write(config, name, classes, in_parallel)
     # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
     rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
     names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
@@ -124,12 +121,6 @@ def main(config: Scenes) -> None:
         f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
         f"{config.out}"
     )
-
-
-# What a scene holds
-
-
-Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
 
 @dataclass(frozen=True)
@@ -149,6 +140,7 @@ SIDES = {
     "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
     "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
 }
+Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
 
 @dataclass(frozen=True)
@@ -180,12 +172,13 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
-    for name, side in SIDES.items():
-        for source in [source for source in sources if source.split == side.drawings]:
+    side_of = {side.drawings: name for name, side in SIDES.items()}
+    for source in sources:
+        if source.split in side_of:
             of_source = read_drawings(source, things)
             svg |= of_source
             for drawing in of_source:
-                drawings[name][drawing.concept.subgroup].append(drawing)
+                drawings[side_of[source.split]][drawing.concept.subgroup].append(drawing)
     groups = {concept.subgroup: concept.group for concept in things}
     names = [
         name
@@ -225,71 +218,55 @@ def make(plan: Plan, size: int) -> tuple[bytes, NDArray[np.uint8], list[dict[str
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
     image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
-    visible = [(placement.what, placement.mask, False) for placement in objects]
-    visible_crowd = _union(crowd, size) & ~_union(objects, size)
-    if visible_crowd.any():
-        visible.insert(0, (crowd[0].what, visible_crowd, True))
     label_map = np.zeros((size, size), dtype=np.uint8)
-    for class_id, mask, _ in visible:
-        label_map[mask] = 1 + class_id
+    for placement in (*crowd, *objects):
+        label_map[placement.mask] = 1 + placement.what
+    annotations = [annotation(placement.what, placement.mask, False) for placement in objects]
+    # No object is of the crowd's class.
+    if crowd and (visible := label_map == 1 + crowd[0].what).any():
+        annotations.insert(0, annotation(crowd[0].what, visible, True))
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue(), label_map, [annotation(*placed) for placed in visible]
+    return buffer.getvalue(), label_map, annotations
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
     """The COCO annotation, without ids, of an object whose visible pixels are `mask` [H, W]."""
     left, top, right, bottom = extent(mask)
+    # COCO's uncompressed RLE: the lengths of runs of 0 and 1, column by column.
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
     return {
         "category_id": class_id + 1,
         "bbox": [float(value) for value in (left, top, right - left, bottom - top)],
         "area": float(mask.sum()),
         "iscrowd": int(is_crowd),
-        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+        "segmentation": {
+            "size": list(mask.shape),
+            "counts": np.diff(np.concatenate([[0], changes, [mask.size]])).tolist(),
+        },
     }
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1, column by column."""
-    flat = np.concatenate([[False], mask.ravel(order="F")])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    lengths: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-    return lengths
-
-
-def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
-    return np.any(
-        [np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0
-    )
-
-
-# The files
-
-
-def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
-    """The plan of every scene, with its drawings rendered."""
-    sides = ["train"] * config.train + ["val"] * config.val
-    scenes = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
+def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> None:
+    """The images and annotations of one side, in both layouts."""
+    side, num_scenes = SIDES[name], getattr(config, name)
+    first = 1 if name == "train" else 1 + config.train
+    numbers = range(first, first + num_scenes)
+    scenes = [choose(classes, name, number, config.seed) for number in numbers]
     needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
-    svg, side = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
-    rendered = in_parallel(render, svg, [side] * len(needed))
+    svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, svg, [pixels_wide] * len(needed))
     bar = progress(rendered, "render", len(needed), unit="drawing", disable=config.quiet)
     pixels = dict(zip(needed, bar, strict=True))
+    plans = []
+    for number, scene in zip(numbers, scenes, strict=True):
+        objects, crowd = (
+            tuple(Sprite(class_id, pixels[d]) for class_id, d in part if pixels[d].size)
+            for part in scene
+        )
+        plans.append(Plan(name, number, objects, crowd, config.seed))
 
-    def sprites(part: Iterable[Choice]) -> tuple[Sprite[int], ...]:
-        return tuple(Sprite(class_id, pixels[d]) for class_id, d in part if pixels[d].size)
-
-    return [
-        Plan(side, number, sprites(objects), sprites(crowd), config.seed)
-        for number, (side, (objects, crowd)) in enumerate(zip(sides, scenes, strict=True), 1)
-    ]
-
-
-def _write(
-    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
-) -> None:
-    """The images and annotations of one side, in both layouts."""
-    side = SIDES[name]
     coco_images = config.out / "coco" / side.coco
     coco_annotations = config.out / "coco" / "annotations"
     ade20k_images = config.out / "ade20k" / "images" / side.ade20k

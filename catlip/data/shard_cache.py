@@ -53,10 +53,8 @@ class FileCache:
                 return file
 
     def add(self, name: str, size: int, fill: Fill, *, unused_since: float) -> bool:
-        """Fetch a file, unless it is there or another process is fetching it.
-
-        Only files that were last used before `unused_since` are deleted to make room. Returns
-        False when that does not make enough room.
+        """Fetch a file, unless it is there or another process is fetching it. To make room, only
+        files last used before `unused_since` are deleted; False if that does not suffice.
         """
         try:
             if not self.touch(name) and (file := self._fetched(name, size, fill, unused_since)):
@@ -141,9 +139,8 @@ class FileCache:
                 fcntl.flock(lock, fcntl.LOCK_UN)
 
     def _delete_down_to(self, limit: int, unused_since: float) -> bool:
-        """Delete the files used longest ago, until at most `limit` bytes are left.
-
-        Files that were used at `unused_since` or later are kept. Returns: whether that sufficed.
+        """Delete the files used longest ago, and before `unused_since`, until at most `limit` bytes
+        are left. Returns: whether that sufficed.
         """
         files = []
         for entry in os.scandir(self.folder):
@@ -155,31 +152,19 @@ class FileCache:
         for last_use, size, path in sorted(files):
             if used <= limit:
                 break
-            if path.suffix == PART:
-                used -= size if _delete_abandoned(path) else 0
+            if path.suffix == PART:  # that of a process that has ended, if it can be locked
+                with suppress(FileNotFoundError), io.FileIO(path) as part:
+                    if _lock(part, wait=False) and is_still_at(part.fileno(), path):
+                        path.unlink()
+                        used -= size
             elif last_use < unused_since:
                 path.unlink(missing_ok=True)
                 used -= size
         return used <= limit
 
 
-def _delete_abandoned(part: Path) -> bool:
-    """Delete a temporary file if the process that fetched it has ended. Returns: whether it has."""
-    try:
-        file = io.FileIO(part)
-    except FileNotFoundError:
-        return False  # it was renamed, so its bytes are still in use
-    with file:
-        if not _lock(file, wait=False):
-            return False
-        if is_still_at(file.fileno(), part):
-            part.unlink()
-        fcntl.flock(file, fcntl.LOCK_UN)
-    return True
-
-
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it is locked.
+    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it did.
 
     This lock also keeps out other threads of this process, which a POSIX lock does not.
     """

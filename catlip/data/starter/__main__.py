@@ -84,10 +84,7 @@ def main(config: Starter) -> None:
     if _is_complete(config.out, wanted):
         print(f"{config.out} is up to date")
         return
-    with only_writer(config.out, wait=True):
-        if _is_complete(config.out, wanted):
-            print(f"{config.out} was built by another process")
-            return
+    with only_writer(config.out):
         if (shards := _shards(config.out)) and not (config.out / MANIFEST).exists():
             raise InputError(
                 f"{shards[0]} was not written by this program and would be mixed with its shards; "
