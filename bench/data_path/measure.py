@@ -1,7 +1,7 @@
 """Times decoders and loaders over the same photographs, by processor time.
 
-Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop; only
-open_clip's own transform draws its own.
+Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop. The
+loader of open_clip draws its own.
 """
 
 import gc
@@ -56,15 +56,11 @@ BATCH = 64
 PASSES = 15  # over all photographs, of each loader in a round
 LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
-# Newer versions of webdataset break open_clip_train.
 INSTALL = {
-    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
-    "torchvision": "torchvision 0.29 or older, whose successor for images is torchcodec",
-    "torchcodec": "pip install 'torchcodec>=0.16'",
-    "spdl": "pip install spdl; apt-get install ffmpeg",
+    # Newer versions of webdataset break open_clip_train.
+    "open_clip's loader": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
+    "torchvision": "pip install 'torchvision<0.30'",
 }
-# What a peer raises that is not installed, lacks a library of the system, or no longer decodes.
-NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
 
 
 def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
@@ -80,7 +76,7 @@ def measure(config: DataPathBench, images: list[bytes], record: Record) -> resul
             ratios[f"{ours}/{other}"] = (loaders[ours], loaders[other])
     not_run = {name: INSTALL[name] for name in PEERS if name not in decoders}
     if not any(name.startswith("open_clip") for name in loaders):
-        not_run["open_clip's loader"] = INSTALL["open_clip"]
+        not_run["open_clip's loader"] = INSTALL["open_clip's loader"]
     record.samples |= {f"{name}, images/s": rates for name, rates in (decoders | loaders).items()}
     width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
     return result.DataPath(
@@ -141,11 +137,11 @@ def decoder_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[
     """Decoder -> images per second in each round; one round before them is not counted."""
     draws = draws_at(0, 0, len(images))
     timed: dict[str, Decoder] = {"ours": partial(our_decoder, resolution=config.resolution)}
-    for name, peer in PEERS.items():
-        with suppress(*NO_DECODER):
-            decode = peer(config.resolution)
-            decode(images[0], draws[0])
-            timed[name] = decode
+    for name, decode_whole in PEERS.items():
+        peer = partial(whole_decoder, decode_whole=decode_whole, resolution=config.resolution)
+        with suppress(ImportError, RuntimeError, AttributeError):  # it no longer decodes
+            peer(images[0], draws[0])
+            timed[name] = peer
     rates: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
@@ -235,64 +231,35 @@ def our_decoder(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> 
     return random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
-def _pillow() -> WholeDecoder:
-    return lambda encoded: Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-
-
-def _torchvision() -> WholeDecoder:
-    module = import_module("torchvision.io")
-    # Deprecated from 0.29 on, in favour of torchcodec.
-    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
-    return lambda encoded: module.decode_jpeg(
-        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), module.ImageReadMode.RGB
-    )
-
-
-def _torchcodec() -> WholeDecoder:
-    decode: WholeDecoder = import_module("torchcodec.decoders").decode_jpeg
-    return decode
-
-
-def _spdl() -> WholeDecoder:
-    spdl = import_module("spdl.io")
-    return lambda encoded: torch.from_numpy(spdl.to_numpy(spdl.load_image(encoded))).movedim(2, 0)
-
-
-def _open_clip(resolution: int) -> Decoder:
-    """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised
-    floats, no flip.
-    """
-    transform = import_module("open_clip").image_transform(resolution, is_train=True)
-    decode = _pillow()
-    return lambda encoded, _: transform(decode(encoded))
-
-
-def _cropping(load: Callable[[], WholeDecoder], resolution: int) -> Decoder:
+def whole_decoder(
+    encoded: bytes, draws: NDArray[np.float64], decode_whole: WholeDecoder, resolution: int
+) -> NDArray[np.uint8]:
     """A library decodes the whole picture; torchvision crops, resizes and flips that, as
     RandomResizedCrop in most training code.
     """
-    decode_whole = load()
-
-    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-        image = decode_whole(encoded)
-        height, width = F.get_size(image)
-        left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
-        size = [resolution, resolution]
-        image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
-        if draws[-1] < AUGMENTATION.flip:
-            image = F.horizontal_flip(image)
-        return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
-
-    return decode
+    image = decode_whole(encoded)
+    height, width = F.get_size(image)
+    left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
+    size = [resolution, resolution]
+    image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
+    if draws[-1] < AUGMENTATION.flip:
+        image = F.horizontal_flip(image)
+    return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
 
 
-WHOLE_DECODERS: dict[str, Callable[[], WholeDecoder]] = {
-    "pillow": _pillow,
-    "torchvision": _torchvision,
-    "torchcodec": _torchcodec,
-    "spdl": _spdl,
-}
-PEERS: dict[str, Callable[[int], Decoder]] = {
-    **{name: partial(_cropping, load) for name, load in WHOLE_DECODERS.items()},
-    "open_clip": _open_clip,
-}
+def pillow(encoded: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+
+
+def torchvision(encoded: bytes) -> torch.Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    # Deprecated from 0.29 on.
+    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
+    decoded: torch.Tensor = decode_jpeg(
+        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), ImageReadMode.RGB
+    )
+    return decoded
+
+
+PEERS: dict[str, WholeDecoder] = {"pillow": pillow, "torchvision": torchvision}

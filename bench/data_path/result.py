@@ -27,14 +27,9 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class DataPath(Kind):
-    """Rates of decoders and loaders, in images per second of processor time.
-
-    Attributes:
-        decoders: decoder -> rate.
-        loaders: loader and workers, such as `open_clip, 2 workers` -> rate.
-        ratios: `ours/pillow` -> rate of ours over that of Pillow; loaders are compared with the
-            same number of workers: `ours, 2 workers/open_clip, 2 workers`.
-        not_run: decoder or loader that could not be run -> how to install it.
+    """Rates in images per second of processor time, of decoders and of loaders (`open_clip, 2
+    workers`); how many times faster ours is (`ours/pillow`, `ours, 2 workers/open_clip, 2
+    workers`); and how to install what could not be run.
     """
 
     kind = "data_path"

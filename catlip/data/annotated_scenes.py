@@ -117,10 +117,7 @@ def main(config: Scenes) -> None:
     names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
     write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
     write_atomically(manifest, json.dumps(wanted, indent=1).encode() + b"\n")
-    print(
-        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
-        f"{config.out}"
-    )
+    print(f"{config.train} and {config.val} scenes, written to {config.out}")
 
 
 @dataclass(frozen=True)
@@ -156,8 +153,8 @@ class Classes:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures of a scene: its objects, and a crowd of one class behind them, which most scenes
-    lack. `number` is the scene's id, from 1, unique over both sides; `seed` is the data set's.
+    """A scene: its objects, and a crowd of one class behind them, which most scenes lack. `number`
+    is its id, from 1, unique over both sides; `seed` is the data set's.
     """
 
     side: str
@@ -179,13 +176,12 @@ def read_classes(sources: Sequence[Source]) -> Classes:
             svg |= of_source
             for drawing in of_source:
                 drawings[side_of[source.split]][drawing.concept.subgroup].append(drawing)
-    groups = {concept.subgroup: concept.group for concept in things}
-    names = [
-        name
-        for name in sorted(groups)
+    groups = {
+        name: group
+        for name, group in sorted({(concept.subgroup, concept.group) for concept in things})
         if all(len(drawings[side][name]) >= MIN_DRAWINGS for side in SIDES)
-    ]
-    return Classes({name: groups[name] for name in names}, drawings, svg)
+    }
+    return Classes(groups, drawings, svg)
 
 
 def choose(
@@ -250,9 +246,8 @@ def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[s
 
 def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> None:
     """The images and annotations of one side, in both layouts."""
-    side, num_scenes = SIDES[name], getattr(config, name)
-    first = 1 if name == "train" else 1 + config.train
-    numbers = range(first, first + num_scenes)
+    side, last = SIDES[name], config.train + config.val
+    numbers = range(1, config.train + 1) if name == "train" else range(config.train + 1, last + 1)
     scenes = [choose(classes, name, number, config.seed) for number in numbers]
     needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
     svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)

@@ -93,8 +93,8 @@ class Shards(Protocol):
 
 
 class LabelSource(Protocol):
-    """Class ids of n captions, given as (shard, sample number, number of its caption): `values`
-    [sum K] int64 and `offsets` [n + 1] int64.
+    """Class ids of n captions, given as (shard, sample number, number of its caption), as values
+    [sum K] and offsets [n + 1].
     """
 
     def __call__(

@@ -31,7 +31,6 @@ from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
     KINDS,
-    TarIndex,
     captions_at,
     index_tar,
     read_member,
@@ -46,11 +45,26 @@ OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows 
 
 
 @dataclass(frozen=True, eq=False)
-class Shard(TarIndex):
-    """A tar whose samples can be read; its `identity` changes when the file at `path` does (its
-    path, size, times or inode; for a remote shard, its size or ETag).
+class Shard:
+    """A tar whose samples can be read.
+
+    Attributes:
+        keys: [N], in the order of the tar.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
+            `.cls`) and of the `.json` member; -1 where absent.
+        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
+        skipped: cause -> how many samples were left out, and the first member among them.
+        identity: changes when the file does (its path, size, times or inode; if remote, its size or
+            ETag).
     """
 
+    keys: list[str]
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+    meta: NDArray[np.int64]
+    num_captions: NDArray[np.int64]
+    digest: str
+    skipped: dict[str, tuple[int, str]]
     path: Path
     identity: str
 
@@ -99,8 +113,8 @@ class Shard(TarIndex):
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Among remote patterns, only folders and globs cause a request; whether a remote shard exists is
-    known when it is opened.
+    Only remote folders and globs cause a request: whether a remote shard exists is known when it is
+    opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -117,10 +131,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
             else:
                 matches = [Path(name)] if remote or os.path.exists(name) else []
             if not matches:
-                raise InputError(
-                    f"no shard matches {name!r}; give paths, globs or braces such as "
-                    "'cc3m/{00000..00331}.tar'"
-                )
+                raise InputError(f"no shard matches {name!r}")
             paths += matches
     if not paths:
         raise InputError("no shards given")
@@ -154,18 +165,16 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
     return count
 
 
-def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
-    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode; `file`,
-    an open file, is looked at in place of `path`.
+def status_of(path: Path) -> tuple[int, ...]:
+    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
 
     For a remote shard they are those of its stored index, and zeros if there is none: a training
     does not ask the storage about all shards when it starts. A remote shard that has changed is
     noticed when it is opened.
     """
     remote = is_remote(path)
-    target = _index_file(path) if remote else path
     try:
-        status = os.stat(target if file is None else file)
+        status = os.stat(_index_file(path) if remote else path)
     except FileNotFoundError:
         if remote:
             return 0, 0, 0, 0
@@ -173,20 +182,20 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
 
 
-def _identity(path: Path, file: int | None = None) -> str:
+def _identity(path: Path) -> str:
     if is_remote(path):
         return identity_of(path)
-    return sha256(f"{path.resolve()}\n{status_of(path, file)}".encode()).hexdigest()[:32]
+    return sha256(f"{path.resolve()}\n{status_of(path)}".encode()).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
     def make() -> bytes:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
-        head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
-        lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
+        head = {"identity": identity} | {name: index[name] for name in ("digest", "skipped")}
+        lines = {"keys": "\n".join(index["keys"]), "head": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
-        return packed(texts | {name: getattr(index, name) for name in (*KINDS, "num_captions")})
+        return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
 
     return kept(_index_file(path), make, lambda _: read_index(path, identity))
 
@@ -217,6 +226,6 @@ def _file(path: Path, identity: str) -> io.FileIO:
     if is_remote(path):
         return open_remote(path, identity)
     file = io.FileIO(path)  # closed when it leaves the cache and is collected
-    if _identity(path, file.fileno()) != identity:
+    if _identity(path) != identity:
         raise InputError(f"shard {path} has changed since it was opened; run the command again")
     return file

@@ -17,10 +17,9 @@ import tarfile
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,30 +40,9 @@ NOT_UTF8 = "a name that is not UTF-8"
 SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that are not UTF-8
 
 
-@dataclass(frozen=True, eq=False)
-class TarIndex:
-    """Where the members of each sample of a tar lie.
-
-    Attributes:
-        keys: [N], in the order of the tar.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
-            `.cls`) and of the `.json` member; -1 where absent.
-        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
-        skipped: cause -> how many samples were left out, and the name of the first member among
-            them.
-    """
-
-    keys: list[str]
-    image: NDArray[np.int64]
-    text: NDArray[np.int64]
-    meta: NDArray[np.int64]
-    num_captions: NDArray[np.int64]
-    digest: str
-    skipped: dict[str, tuple[int, str]]
-
-
-def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
-    """Walk a tar, which may be open already as `raw`.
+def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
+    """The fields of `catlip.data.shards.Shard`, but for its path and identity, of a tar, which may
+    be open already as `raw`.
 
     Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
     """
@@ -101,11 +79,18 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
-    first = {
-        cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
+    return {
+        "keys": list(rows),
+        "image": image,
+        "text": text,
+        "meta": meta,
+        "num_captions": num_captions,
+        "digest": digest.hexdigest()[:DIGEST_DIGITS],
+        "skipped": {
+            cause: (len(names), ascii(next(iter(names.values()))))
+            for cause, names in skipped.items()
+        },
     }
-    hexdigest = digest.hexdigest()[:DIGEST_DIGITS]
-    return TarIndex([*rows], image, text, meta, num_captions, hexdigest, skipped=first)
 
 
 def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:

@@ -86,10 +86,7 @@ def main(config: Starter) -> None:
         return
     with only_writer(config.out):
         if (shards := _shards(config.out)) and not (config.out / MANIFEST).exists():
-            raise InputError(
-                f"{shards[0]} was not written by this program and would be mixed with its shards; "
-                "choose another --out"
-            )
+            raise InputError(f"{shards[0]} is not of this program; choose another --out")
         aside = config.out / UNFINISHED
         shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
         manifest = wanted | _build(replace(config, out=aside), sources)
@@ -104,20 +101,18 @@ def main(config: Starter) -> None:
             path.rename(target)
         shutil.rmtree(aside)
     for split, counts in manifest["counts"].items():
-        by_source = ", ".join(f"{name} {count}" for name, count in counts.items())
-        print(f"{split}: {sum(counts.values())} samples ({by_source})")
+        print(f"{split}: {sum(counts.values())} samples {counts}")
     print(f"written to {config.out}; described in {config.out / CARD}")
 
 
 def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
     """Whether `out` holds a finished, unchanged build of what is wanted, and no other shards."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text())
-    except (FileNotFoundError, ValueError):
+    if not (out / MANIFEST).exists():
         return False
-    digests = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
+    manifest = json.loads((out / MANIFEST).read_text())
+    digests = {name: shard["sha256"] for name, shard in manifest["shards"].items()}
     return manifest.items() >= wanted.items() and digests == {
-        name: shard["sha256"] for name, shard in manifest["shards"].items()
+        str(path.relative_to(out)): _sha256(path) for path in _shards(out)
     }
 
 

@@ -38,9 +38,8 @@ VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the firs
 
 @dataclass(frozen=True)
 class Source:
-    """One set of drawings, an npm package of icons with the sha256 of its tarball, for the split
-    pretrain, probe-train or probe-test. The drawings of `misnamed` concepts show something else (a
-    "keyboard" that is a piano's) and are left out; `licence` is an SPDX identifier.
+    """One set of drawings: an npm package of icons, with the sha256 of its tarball. The drawings of
+    `misnamed` concepts show something else (a "keyboard" that is a piano's) and are left out.
     """
 
     name: str
@@ -56,9 +55,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji with the name and keywords that people gave it, and Unicode's group and
-    subgroup ("food-fruit").
-    """
+    """One base emoji; its group and subgroup ("food-fruit") are Unicode's."""
 
     hexcode: str
     name: str
@@ -102,10 +99,7 @@ def read_concepts() -> list[Concept]:
 
 
 def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, str]:
-    """The SVG text of each drawing that `source` has of `concepts`.
-
-    A drawing is looked up by code point if the source lists code points, otherwise by name.
-    """
+    """The SVG text of each drawing that `source` has of `concepts`, found by code point or name."""
     package = fetch_npm(source.package, source.version, source.digest)
     icons = _read_json(package, "icons.json")
     by_code = {_code_points(code): name for code, name in _read_json(package, "chars.json").items()}

@@ -45,8 +45,8 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """The probe task "concepts" or "subgroups" of the starter data set at `root`, or its validation
-    task, for which the drawings of the test teams are not opened.
+    """A task of TASKS on the starter data set at `root`, or its validation task, for which the
+    drawings of the test teams are not opened.
     """
     class_of = choose("probe task", task, TASKS)
     if validation:
@@ -75,9 +75,7 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
 def _samples(
     folder: Path, class_of: ClassOf, *, team: str | None = None, view: int | None = None
 ) -> list[tuple[Sample, str]]:
-    """The images of a split, of one team or view or of all, without faces and people, each with its
-    class.
-    """
+    """The images of a split without faces and people, each with its class."""
     samples = []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):

@@ -48,8 +48,8 @@ ALL_KEYWORDS = 6  # a caption longer than this reads like a list
 
 @dataclass(frozen=True)
 class Plan:
-    """One sample to be made: a "drawing" (one sprite that nearly fills the image; `view` numbers
-    the images of a drawing) or a "scene" (one to four sprites on a photograph).
+    """A "drawing" (one sprite that nearly fills the image; `view` numbers the images of a drawing)
+    or a "scene" (one to four sprites on a photograph) to be made.
     """
 
     key: str
@@ -124,8 +124,8 @@ def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     ]
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=6)
-    members = {"png": buffer.getvalue(), "txt": caption.encode()}
-    return sample.key, members | {"json": json.dumps(meta, ensure_ascii=False).encode()}
+    text = json.dumps(meta, ensure_ascii=False)
+    return sample.key, {"png": buffer.getvalue(), "txt": caption.encode(), "json": text.encode()}
 
 
 def _identity(drawing: Drawing) -> dict[str, str]:
