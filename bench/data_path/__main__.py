@@ -19,11 +19,9 @@ class DataPathBench:
     """
 
     images: Path | None = None
-    """Folder of JPEG photographs, taken as they are; by default they are cut to the sizes of the
-    web from those that this project ships.
-    """
+    """Folder of JPEG photographs; by default those that this project ships."""
     num_images: Count = 128
-    """Number of photographs; of a folder, the first ones."""
+    """Number of photographs: the first ones, or all again and again."""
     resolution: Count = 224
     """Side of the crops in pixels."""
     rounds: Count = 9

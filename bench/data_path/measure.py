@@ -45,12 +45,6 @@ Decoder = Callable[[bytes, NDArray[np.float64]], object]
 WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
-PHOTOGRAPHS = sorted(BACKGROUNDS.glob("*.jpg"))  # 512 pixels wide
-# Width and height in pixels, as measured on 300 photographs of the web.
-MEAN_SIZE, SPREAD = (466, 390), (100, 90)
-MIN_SIDE = 128
-QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
-SUBSAMPLED_FRACTION = 0.75  # with chroma of half the resolution, as most cameras save it
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64
 PASSES = 15  # over all photographs, of each loader in a round
@@ -95,42 +89,14 @@ def measure(config: DataPathBench, images: list[bytes], record: Record) -> resul
 
 def read_images(config: DataPathBench) -> list[bytes]:
     """The encoded images. Raises: InputError for too few of them."""
-    count = max(SHARDS, config.num_images)
-    if config.images is None:
-        return cut(PHOTOGRAPHS, count, seed=0)
-    paths = sorted(
-        path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
-    )
+    found = sorted((config.images or BACKGROUNDS).rglob("*"))
+    paths = [path for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
     if len(paths) < SHARDS:
         raise InputError(
             f"{len(paths)} photographs (.jpg, .jpeg) in {config.images}; give at least {SHARDS}"
         )
-    return [path.read_bytes() for path in paths[:count]]
-
-
-def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
-    """`count` JPEGs of the sizes that are usual on the web, cut from each photograph in turn, never
-    enlarged; the same bytes every time.
-    """
-    random = np.random.default_rng(seed)
-    encoded = []
-    for number in range(count):
-        with Image.open(sources[number % len(sources)], formats=FORMATS) as opened:
-            picture = opened.convert("RGB")
-        sides = np.maximum(MIN_SIDE, random.normal(MEAN_SIZE, SPREAD))
-        # Source pixels per pixel of the largest possible cut.
-        largest = (np.array(picture.size) / sides).min()
-        sides = sides * min(1, largest)
-        zoom = max(1, largest * random.uniform(0.5, 1))
-        left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)
-        box = (left, top, *np.minimum(picture.size, (left, top) + sides * zoom))
-        size = round(sides[0]), round(sides[1])
-        small = picture.resize(size, Image.Resampling.LANCZOS, box=box)
-        chroma = "4:2:0" if random.random() < SUBSAMPLED_FRACTION else "4:4:4"
-        quality, buffer = int(random.integers(*QUALITIES, endpoint=True)), io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality, subsampling=chroma)
-        encoded.append(buffer.getvalue())
-    return encoded
+    again = itertools.islice(itertools.cycle(paths), max(SHARDS, config.num_images))
+    return [path.read_bytes() for path in again]
 
 
 def decoder_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:

@@ -4,16 +4,14 @@ A scene is a photograph with one or two drawings of things, and sometimes a crow
 of one class. The classes are Unicode's subgroups ("animal-bird"); the drawings of a scene are of
 different classes. Training scenes use the drawings of the two teams that the probes train on,
 validation scenes those of the two teams that the probes test on. No drawing, team or photograph is
-on both sides, and none of these drawings is in pre-training.
+on both sides, and none of these drawings is in pre-training. What the photographs show has no
+label.
 
-    OUT/coco/annotations/instances_{train,val}2017.json
-        boxes and masks (RLE) of what can be seen, areas, crowds
-    OUT/coco/{train,val}2017/000000000001.jpg
-    OUT/ade20k/images/{training,validation}/ADE_train_00000001.jpg
-    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png
-        class of each pixel, 0 for the photograph
-    OUT/ade20k/objectInfo150.txt
-        the names of the classes
+    coco/annotations/instances_{train,val}2017.json   what can be seen: boxes, areas, masks (RLE)
+    coco/{train,val}2017/000000000001.jpg
+    ade20k/images/{training,validation}/ADE_train_00000001.jpg
+    ade20k/annotations/{training,validation}/ADE_train_00000001.png   classes; 0 is the photograph
+    ade20k/objectInfo150.txt                          names of the classes
 """
 
 import io
@@ -262,11 +260,13 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
         )
         plans.append(Plan(name, number, objects, crowd, config.seed))
 
-    coco_images = config.out / "coco" / side.coco
-    coco_annotations = config.out / "coco" / "annotations"
-    ade20k_images = config.out / "ade20k" / "images" / side.ade20k
-    ade20k_label_maps = config.out / "ade20k" / "annotations" / side.ade20k
-    for folder in (coco_images, coco_annotations, ade20k_images, ade20k_label_maps):
+    folders = coco_images, coco_annotations, ade20k_images, ade20k_label_maps = (
+        config.out / "coco" / side.coco,
+        config.out / "coco" / "annotations",
+        config.out / "ade20k" / "images" / side.ade20k,
+        config.out / "ade20k" / "annotations" / side.ade20k,
+    )
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     composed = in_parallel(make, plans, [config.size] * len(plans))

@@ -77,10 +77,7 @@ def open_remote(path: Path, identity: str) -> io.FileIO:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A local or remote file, open for reading.
-
-    Raises: OSError of a local file, InputError of a remote one.
-    """
+    """A local or remote file, open for reading. Raises: OSError if local, InputError if remote."""
     if is_remote(path):
         return io.BufferedReader(open_remote(path, identity_of(path)))
     return open(path, "rb")
@@ -141,8 +138,8 @@ def names_in(folder: Path) -> set[str]:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process. A file that cannot
-    be fetched is left to the code that reads it, which reports the error.
+    """Fetches remote files that will be read soon, in threads of this process. An error is left to
+    the code that reads the file.
     """
 
     def __init__(self) -> None:
@@ -155,9 +152,8 @@ class Ahead:
             threading.Thread(target=self._fetch, daemon=True).start()
 
     def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
-        """Fetch the files that are read now, and then those that are read next.
-
-        To make room, only files that were last used before this call are deleted.
+        """Fetch the files that are read now, and then those that are read next; to make room, only
+        files last used before this call are deleted.
         """
         self._since = time.time()
         cache = _cache()
@@ -194,14 +190,11 @@ def _name(path: Path, identity: str) -> str:
 
 
 def _cache() -> FileCache:
-    given = os.environ.get(CACHE_SIZE) or str(DEFAULT_CACHE_GB)
-    try:
-        limit = int(float(given) * 1e9)
-    except (ValueError, OverflowError):
-        limit = 0
-    if limit <= 0:
-        raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
-    return FileCache(cache_dir("shards"), limit, f"increase {CACHE_SIZE}")
+    given = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
+    with suppress(ValueError, OverflowError):
+        if (limit := int(float(given) * 1e9)) > 0:
+            return FileCache(cache_dir("shards"), limit, f"increase {CACHE_SIZE}")
+    raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:

@@ -48,8 +48,7 @@ class FileCache:
     def open(self, name: str, size: int, fill: Fill) -> io.FileIO:
         """The file of this name and size in bytes, open for reading."""
         while True:
-            file = self._opened(name, size) or self._fetched(name, size, fill, math.inf)
-            if file:
+            if file := self._opened(name, size) or self._fetched(name, size, fill, math.inf):
                 return file
 
     def add(self, name: str, size: int, fill: Fill, *, unused_since: float) -> bool:

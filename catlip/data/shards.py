@@ -2,11 +2,9 @@
 
 A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
 headers are read once; the offset of each member is stored in the user's cache, for the shard's
-path, size, times and inode. After that, reading a sample takes one `pread`, in any order. Labels
-and runs refer to the digest of the content, not to a path or time: shards may be moved and copied.
-
-A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
-stored for its URL, size and ETag, and so are known also while it is not on this machine.
+path, size, times and inode (if remote: URL, size and ETag). After that, reading a sample takes one
+`pread`, in any order. Labels and runs refer to the digest of the content, not to a path or time:
+shards may be moved and copied. A remote shard is fetched when it is read.
 """
 
 import functools

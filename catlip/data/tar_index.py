@@ -46,20 +46,21 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
 
     Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
     """
-    if raw is None:
-        try:
-            raw = io.FileIO(path)
-        except PermissionError:
-            raise InputError(f"shard {path} cannot be read: no permission") from None
+    try:
+        raw = raw or io.FileIO(path)
+    except PermissionError:
+        raise InputError(f"shard {path} cannot be read: no permission") from None
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
-    skipped: defaultdict[str, dict[str, str]] = defaultdict(dict)  # cause -> key -> member
+    left_out: defaultdict[str, set[str]] = defaultdict(set)  # cause -> keys
+    first: dict[str, str] = {}  # cause -> member
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
         for member, key, kind, fault in walk(path, file):
             if fault:
-                skipped[fault].setdefault(key, member.name)
+                left_out[fault].add(key)
+                first.setdefault(fault, ascii(member.name))
                 continue
             row = 2 * rows.setdefault(key, len(rows))
             if row == len(spans[kind]):
@@ -70,7 +71,10 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
             digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
             if kind == "text" and b"\n" in content:
                 of_lines.add(row // 2)
-        image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
+        index: dict[str, Any] = {
+            kind: np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS
+        }
+        text, meta = index["text"], index["meta"]
         num_captions = np.ones(len(rows), dtype=np.int64)
         in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
         for row in of_lines | set(in_json.tolist()):
@@ -79,25 +83,15 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
-    return {
-        "keys": list(rows),
-        "image": image,
-        "text": text,
-        "meta": meta,
-        "num_captions": num_captions,
-        "digest": digest.hexdigest()[:DIGEST_DIGITS],
-        "skipped": {
-            cause: (len(names), ascii(next(iter(names.values()))))
-            for cause, names in skipped.items()
-        },
-    }
+    skipped = {cause: (len(left_out[cause]), name) for cause, name in first.items()}
+    index |= {"keys": list(rows), "num_captions": num_captions, "skipped": skipped}
+    return index | {"digest": digest.hexdigest()[:DIGEST_DIGITS]}
 
 
 def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:
     """Each member that is part of a sample, with the sample's key, the member's kind (of `KINDS`)
-    and why it is left out ("" when it is not).
-
-    Raises: InputError when the tar is cut short or hostile.
+    and why it is left out ("" when it is not). Raises: InputError when the tar is cut short or
+    hostile.
     """
     size, count = os.fstat(file.fileno()).st_size, 0
     try:

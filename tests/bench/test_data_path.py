@@ -3,6 +3,7 @@ it could not.
 """
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from one_line import one_line_error
 
 from bench.data_path import measure
 from bench.data_path.__main__ import DataPathBench, main
-from bench.data_path.measure import PEERS, PHOTOGRAPHS, cut, our_decoder, whole_decoder
+from bench.data_path.measure import PEERS, our_decoder, whole_decoder
 from catlip.data.augment import draws_at
+from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.results.run import TIMES
 
 
@@ -29,9 +31,9 @@ def test_a_run_writes_every_rate_each_ratio_with_its_interval_and_what_is_not_in
     monkeypatch.setitem(measure.PEERS, "torchvision", missing)
     folder = tmp_path / "web"
     folder.mkdir()
-    for number, encoded in enumerate(cut(PHOTOGRAPHS, 5, seed=0)):
-        (folder / f"{number}.jpg").write_bytes(encoded)
-    few = {"num_images": 6, "rounds": 2, "resolution": 32, "workers": (0, 1), "quiet": True}
+    for path in sorted(BACKGROUNDS.glob("*.jpg"))[:5]:
+        shutil.copy(path, folder)
+    few = {"num_images": 5, "rounds": 2, "resolution": 32, "workers": (0, 1), "quiet": True}
     main(DataPathBench(images=folder, out=tmp_path, **few))
     record = json.loads((tmp_path / "32-web.json").read_text())
     metrics, samples = record["metrics"], record["samples"]
@@ -58,8 +60,7 @@ def test_an_empty_folder_is_one_line(program, tmp_path) -> None:
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_decoder_takes_the_same_crop(peer) -> None:
-    (photograph,) = cut(PHOTOGRAPHS[3:], 1, seed=2)
-    assert cut(PHOTOGRAPHS[3:], 1, seed=2) == [photograph]
+    photograph = (BACKGROUNDS / "casa-mila.jpg").read_bytes()
     for draws in draws_at(5, 0, 8):
         ours = our_decoder(photograph, draws, 64).astype(int)
         other = whole_decoder(photograph, draws, PEERS[peer], 64)
