@@ -80,8 +80,4 @@ def _row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
     ratio = run.measured.ratios.get(pair)
     if ratio and rate.n is not None and rate.n < ROUNDS[DataPath.kind]:
         ratio = Interval(ratio.value)  # loaders have fewer rounds than decoders
-    return [
-        Cell(clipped(name, 40)),
-        summary_cell(rate, run.anchor, 0),
-        ratio_cell(run, ratio),
-    ]
+    return [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0), ratio_cell(run, ratio)]

@@ -1,14 +1,12 @@
 """Decodes pictures from any source to pixels; no other module opens a user's pictures.
 
-Only JPEG, PNG, WebP and GIF are read, recognised by their first bytes, not by their name: Pillow
-knows some fifty formats, and for one of them, EPS, it starts Ghostscript. A picture that would take
-too long or too much memory to decode is refused by its header.
+Only JPEG, PNG, WebP and GIF are read, recognised by their first bytes: Pillow knows some fifty
+formats, and for one of them, EPS, it starts Ghostscript. A picture that would take too long or too
+much memory to decode is refused by its header.
 
-Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied. The release,
-open_clip and torchvision's folders do not apply it either, so an encoder sees the pictures as it
-was trained on them. Only detectron2, which reads its images itself, applies the rotation, and takes
-boxes to be of the rotated picture. Where a channel has 16 bits, the upper 8 are used, as Pillow
-does for colour and OpenCV for all pictures.
+Pixels are RGB of 8 bits, as they are stored: a rotation noted in EXIF is not applied, as it is not
+by the release, open_clip and torchvision's folders. Only detectron2, which reads its images itself,
+applies the rotation, and takes boxes to be of the rotated picture. Of 16 bits the upper 8 are used.
 """
 
 import io

@@ -61,10 +61,7 @@ def find_frame(encoded: bytes) -> Frame | None:
 
 
 def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | None:
-    """At least the first `rows` rows of the picture, [>= rows, width, 3] RGB.
-
-    None when the decoder refuses the picture.
-    """
+    """At least the first `rows` rows, [>= rows, width, 3] RGB; None if the decoder refuses it."""
     height = min(frame.height, -(-(rows + CONTEXT_ROWS) // BLOCK_ROWS) * BLOCK_ROWS)
     height_at = frame.at + 5
     lowered = encoded[:height_at] + height.to_bytes(2) + encoded[height_at + 2 :]

@@ -28,9 +28,7 @@ class Layout:
 
 
 def find_layout(spelling: str) -> Layout:
-    """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR` or `DIR` spells, or one of
-    the starter or Fashion-MNIST.
-    """
+    """The data set that `imagenet:DIR`, `places365:DIR`, `starter:DIR`, `DIR` ... spells."""
     kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
         kind, colon, folder = "folder", "", spelling

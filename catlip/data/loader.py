@@ -26,9 +26,8 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 @dataclass
 class RaggedLabels:
-    """The class ids of each image of a batch, at most once per image; an image may have none.
-
-    Image i has values[offsets[i] : offsets[i + 1]]; both are int64, [sum K] and [B + 1].
+    """The class ids of each image, at most once per image: image i has values[offsets[i] :
+    offsets[i + 1]], perhaps none. Both are int64, [sum K] and [B + 1].
     """
 
     values: Tensor
@@ -46,13 +45,9 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device, with `labels` and `tokens` only if the objective needs them.
-
-    Attributes:
-        images: [B, 3, H, W] uint8.
-        keys: [B] sample keys.
-        tokens: [B, 77] int64, the tokenized captions.
-        broken: the samples that could not be read; each is replaced by another of the batch.
+    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if the objective needs them,
+    labels and the tokens of the captions, [B, 77] int64. Another sample of the batch stands in for
+    each broken one.
     """
 
     images: Tensor
@@ -104,10 +99,8 @@ class LabelSource(Protocol):
 
 @dataclass(frozen=True)
 class DataPath:
-    """Everything that determines the batches of a run.
-
-    A step's batch is split over `accumulation` micro-steps, and each micro-step over ranks.
-    `labels` and `tokenize` make the two optional fields of a batch.
+    """Everything that determines the batches of a run. A step's batch is split over `accumulation`
+    micro-steps, and each micro-step over ranks.
     """
 
     shards: Shards
@@ -125,10 +118,7 @@ class DataPath:
     def batches(
         self, first_step: int, num_workers: int | None, pin_memory: bool = False
     ) -> Iterator[Batch]:
-        """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
-
-        The batches do not depend on `num_workers`; see `catlip.data.workers.Items`.
-        """
+        """The micro-batches of this rank, from `first_step` on, the same with any workers."""
         seen, broken = 0, BrokenImages()
         items = Items(
             _MicroBatches(self),
@@ -164,10 +154,9 @@ class _MicroBatches(Dataset[Batch]):
         draws = draws_at(path.seed, start, step.batch)
         images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
-        epochs = (positions // path.order.total).tolist()
         captions = [
-            (shard, number, shard.drawn(number, path.seed, epoch))
-            for (shard, number), epoch in zip(samples, epochs, strict=True)
+            (shard, number, shard.drawn(number, path.seed, int(position) // path.order.total))
+            for (shard, number), position in zip(samples, positions, strict=True)
         ]
         if path.labels is not None:
             values, offsets = path.labels(captions)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,25 +37,19 @@ DIGEST = f"S{DIGEST_DIGITS}"
 Skipped = Mapping[str, tuple[int, list[str]]]
 
 
+@dataclass(eq=False)
 class ShardSet:
-    """The shards at `paths` [S]; at most OPEN_SHARDS of them have their index in memory.
-
-    Attributes:
-        counts, digests: [S] how many samples each has, int64, and the digest of its content, bytes.
+    """The shards at `paths` [S]; at most OPEN_SHARDS of them have their index in memory. `counts`
+    [S] are numbers of samples, `digests` [S] of the contents.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        counts: NDArray[np.int64],
-        digests: NDArray[np.bytes_],
-        skipped: Skipped,
-    ):
-        self.paths = paths
-        self.counts = counts
-        self.digests = digests
-        self.skipped = skipped
-        self.remote = any(map(is_remote, paths))
+    paths: Sequence[Path]
+    counts: NDArray[np.int64]
+    digests: NDArray[np.bytes_]
+    skipped: Skipped
+
+    def __post_init__(self) -> None:
+        self.remote = any(map(is_remote, self.paths))
         self._opened = functools.lru_cache(maxsize=OPEN_SHARDS)(self._open)
         self._ahead: Ahead | None = None
         self._expected: tuple[list[int], list[int]] | None = None
@@ -71,9 +66,7 @@ class ShardSet:
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
-        """Fetch the remote shards among these in the background: those that are read `now` first,
-        then those that are read after them.
-        """
+        """Fetch the remote shards among these in the background, those that are read now first."""
         expected = now.tolist(), next_.tolist()
         if not self.remote or expected == self._expected:
             return
@@ -103,9 +96,7 @@ class ShardSet:
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`, whose counts are read from the cache unless a shard is new or has
-    changed.
-    """
+    """The shards at `paths`; they are counted unless the cache has their counts."""
     folder = "" if all(map(is_remote, paths)) else os.getcwd()
     named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
     file = cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
@@ -167,9 +158,8 @@ def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
         )
         contents = dict(results)
     errors = [contents[path] for path in distinct if isinstance(contents[path], Exception)]
-    for error in errors:
-        if isinstance(error, OSError):
-            raise error
+    if of_system := [error for error in errors if isinstance(error, OSError)]:
+        raise of_system[0]
     if errors:
         more = f" (and {len(errors) - MAX_NAMED} more)" if len(errors) > MAX_NAMED else ""
         raise InputError("; ".join(map(str, errors[:MAX_NAMED])) + more)

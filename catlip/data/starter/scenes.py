@@ -43,9 +43,7 @@ class Sprite(Generic[T]):
 
 @dataclass(frozen=True)
 class Placement(Generic[T]):
-    """Where one sprite can be seen in an image: the mask [H, W] of its visible pixels, and the box
-    around them. No two placements of an image share a pixel.
-    """
+    """The visible pixels of a sprite, [H, W]: no two placements share one; and the box around."""
 
     what: T
     box: Box
@@ -55,8 +53,7 @@ class Placement(Generic[T]):
 def compose(
     background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, size: tuple[float, float]
 ) -> tuple[Pixels, list[Placement[T]]]:
-    """Paste sprites on a background [H, W, 3] uint8, each at a random size and place, later ones
-    over earlier ones.
+    """Paste sprites on a background [H, W, 3] at random places, later ones over earlier ones.
 
     Args:
         size: range of a sprite's longer side relative to the shorter side of the image.
