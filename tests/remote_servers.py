@@ -66,7 +66,7 @@ class FaultyServer:
 
     Attributes:
         files: path, as /0.tar, -> content.
-        faults: what becomes of the next GETs, one each: "cut", "503", "stall", "slow", "whole" (of
+        faults: what becomes of the next GETs, one each: "cut", "503", "stall", "whole" (of
             a server that knows no ranges); after that nothing happens to them.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: those of all requests.
@@ -143,11 +143,6 @@ class FaultyServer:
 
             def send(self, content: bytes, fault: str) -> None:
                 half = len(content) // 2
-                if fault == "slow":
-                    for start in range(0, len(content), half // 5):
-                        self.wfile.write(content[start : start + half // 5])
-                        time.sleep(0.02)
-                    return
                 self.wfile.write(content[:half])
                 if fault == "cut":
                     self.close_connection = True

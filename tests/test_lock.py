@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_at_once_though_its_workers_live_and_leaves_nothing
 
 
 def fetch(folder: Path) -> None:
-    FileCache(folder, 100, "").open("0", 4, lambda file: file.write(b"data")).close()
+    FileCache(folder, 100).open("0", 4, lambda file: file.write(b"data")).close()
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,7 @@ def measure(config: DataPathBench, images: list[bytes], record: Record) -> resul
         decoders={name: summarise(rates) for name, rates in decoders.items()},
         loaders={name: summarise(rates) for name, rates in loaders.items()},
         ratios={pair: ratio(*rates) for pair, rates in ratios.items()},
-        images=result.Images(
-            count=len(images),
-            mean_width=width,
-            mean_height=height,
-            mean_kib=sum(map(len, images)) / len(images) / 2**10,
-        ),
+        images=result.Images(count=len(images), mean_width=width, mean_height=height),
         not_run=not_run,
     )
 

@@ -17,12 +17,12 @@ MAX_ROWS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The photographs that were decoded: their number, mean size in pixels and mean KiB."""
+    """The photographs that were decoded: their number and mean size in pixels."""
 
     count: int
     mean_width: float
     mean_height: float
-    mean_kib: float
+    mean_kib: float | None = None  # in older records
 
 
 @dataclass(frozen=True, kw_only=True)

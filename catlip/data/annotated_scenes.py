@@ -120,8 +120,8 @@ def main(config: Scenes) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data, training or validation: what COCO, ADE20k and ADE20k's file names call
-    it, the split of the starter data whose drawings it uses, and its background photographs.
+    """What COCO, ADE20k and ADE20k's file names call one side of the data, the split of the starter
+    data whose drawings it uses, and its background photographs.
     """
 
     coco: str
@@ -250,8 +250,7 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
     needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
     svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
     rendered = in_parallel(render, svg, [pixels_wide] * len(needed))
-    bar = progress(rendered, "render", len(needed), unit="drawing", disable=config.quiet)
-    pixels = dict(zip(needed, bar, strict=True))
+    pixels = dict(zip(needed, rendered, strict=True))
     plans = []
     for number, scene in zip(numbers, scenes, strict=True):
         objects, crowd = (
@@ -270,8 +269,7 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     composed = in_parallel(make, plans, [config.size] * len(plans))
-    unit = f"{name} scene"
-    bar = progress(composed, "compose", len(plans), unit=unit, disable=config.quiet)
+    bar = progress(composed, "compose", len(plans), unit="scene", disable=config.quiet)
     for plan, (jpeg, label_map, objects) in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (coco_images / file_name).write_bytes(jpeg)
@@ -288,8 +286,8 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    file_name = f"instances_{side.coco}.json"
-    write_atomically(coco_annotations / file_name, json.dumps(content).encode())
+    path = coco_annotations / f"instances_{side.coco}.json"
+    write_atomically(path, json.dumps(content).encode())
 
 
 if __name__ == "__main__":

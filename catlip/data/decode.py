@@ -95,9 +95,7 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(
-            "too many pixels", f"a picture of {width} x {height}, over {MAX_PIXELS:,}"
-        )
+        raise PictureError("too many pixels", f"{width} x {height}, over {MAX_PIXELS:,}")
 
 
 def _check_scans(encoded: bytes) -> None:

@@ -3,11 +3,8 @@ written whole.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. The cache is the folder `shards` of the user's cache; it holds at most
-`$CATLIP_SHARD_CACHE_GB` gigabytes.
-
-Drivers find credentials in their usual places (environment variables, their files);
-`catlip.system.urls` handles credentials in a URL. Every error of a driver becomes an InputError.
+storage has in its place. Drivers find credentials in their usual places; `catlip.system.urls`
+handles those in a URL. Every error of a driver becomes an InputError.
 """
 
 import collections
@@ -25,11 +22,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import PART, FileCache
+from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
-CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 8 * 2**20  # fetched at a time
 # Seconds before each further attempt: a storage may be away for a minute.
@@ -193,7 +189,7 @@ def _cache() -> FileCache:
     given = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
     with suppress(ValueError, OverflowError):
         if (limit := int(float(given) * 1e9)) > 0:
-            return FileCache(cache_dir("shards"), limit, f"increase {CACHE_SIZE}")
+            return FileCache(cache_dir("shards"), limit)
     raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
 
 
@@ -219,9 +215,7 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
             count = os.pwrite(file.fileno(), rest, done)
             rest, done = rest[count:], done + count
     if identity_of(path) != identity:
-        raise InputError(
-            f"{url_of(path)} has changed since it was looked at; run the command again"
-        )
+        raise InputError(f"{url_of(path)} has changed meanwhile; run the command again")
 
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:

@@ -32,13 +32,9 @@ class ImageSize:
 def image_sizes(
     base: int, batch: int, low: int, high: int, count: int, multiple: int
 ) -> list[ImageSize]:
-    """The sizes of the multi-scale variable batch sampler (Mehta & Rastegari 2021), as released.
-
-    Args:
-        base, batch: the base resolution in pixels and the batch per device at it.
-        low, high, count: `count` sizes evenly from `low` to `high`, to which `base` is added.
-        multiple: each size is rounded to the nearest multiple of this many pixels.
-    Returns: the distinct sizes, ascending; their batches all have about the same number of pixels.
+    """The distinct sizes of the multi-scale variable batch sampler (Mehta & Rastegari 2021), as
+    released: `base`, at which a device takes `batch` images, and `count` sizes evenly from `low` to
+    `high`, each rounded to a multiple of `multiple` pixels. All batches have about as many pixels.
     """
     wanted = {*np.linspace(low, high, count).tolist(), base}
     resolutions = sorted({_round_to(size, multiple) for size in wanted})

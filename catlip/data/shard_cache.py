@@ -24,6 +24,7 @@ from catlip.cli import InputError
 from catlip.system.cache import in_cache
 from catlip.system.lock import is_still_at, open_no_link
 
+CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
@@ -37,13 +38,10 @@ class NoRoomError(Exception):
 
 @dataclass(frozen=True)
 class FileCache:
-    """The files in `folder`, of at most `limit` bytes together. `advice` ends the message about a
-    file that is larger.
-    """
+    """The files in `folder`, of at most `limit` bytes together."""
 
     folder: Path
     limit: int
-    advice: str
 
     def open(self, name: str, size: int, fill: Fill) -> io.FileIO:
         """The file of this name and size in bytes, open for reading."""
@@ -83,9 +81,7 @@ class FileCache:
         return None
 
     def _fetched(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
-        """The file, fetched by this process; None if another has fetched it or, with a finite
-        `unused_since`, is fetching it.
-        """
+        """The file; None if another process has fetched it, or does so and there is no hurry."""
         path, temporary = self.folder / name, self.folder / f"{name}{PART}"
         part = io.FileIO(open_no_link(temporary), "r+")
         if not _lock(part, wait=unused_since == math.inf):
@@ -114,10 +110,8 @@ class FileCache:
         wait for that while other files are being fetched, unless `unused_since` is finite.
         """
         if size > self.limit:
-            raise InputError(
-                f"a file of {size / 1e9:.3g} GB is too large for the cache {self.folder} of "
-                f"{self.limit / 1e9:.3g} GB; {self.advice}"
-            )
+            larger = f"{size / 1e9:.3g} GB is larger than the cache of {self.limit / 1e9:.3g} GB"
+            raise InputError(f"a file of {larger}; increase {CACHE_SIZE}")
         while True:
             with self._accounts():
                 if self._delete_down_to(self.limit - size, unused_since):

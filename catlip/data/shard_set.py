@@ -161,6 +161,6 @@ def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     if of_system := [error for error in errors if isinstance(error, OSError)]:
         raise of_system[0]
     if errors:
-        more = f" (and {len(errors) - MAX_NAMED} more)" if len(errors) > MAX_NAMED else ""
-        raise InputError("; ".join(map(str, errors[:MAX_NAMED])) + more)
+        first = "; ".join(map(str, errors[:MAX_NAMED]))
+        raise InputError(first if len(errors) <= MAX_NAMED else f"{len(errors)} shards: {first}")
     return [contents[path] for path in paths]

@@ -137,19 +137,15 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
 
 
 def open_shard(path: Path, identity: str | None = None) -> Shard:
-    """The shard at `path`, its index read from the cache or built and cached.
-
-    Args:
-        identity: that of a remote shard, where it is known; otherwise its storage is asked.
-    Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
+    """The shard at `path`, its index read from the cache or built and cached. If the identity of a
+    remote shard is not given, its storage is asked. Raises: InputError when the shard is missing,
+    not a tar, cut short, empty, or hostile.
     """
     return _indexed(path, identity or _identity(path))
 
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, atomically; the same samples give the same
-    bytes. Returns how many there were.
-    """
+    """Write `(key, {suffix: content})` samples as a tar, atomically. Returns their number."""
     buffer, count = io.BytesIO(), 0
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for key, members in samples:

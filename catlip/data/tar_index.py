@@ -29,13 +29,11 @@ from catlip.cli import InputError
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
-PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
 # A larger member is left out: no photograph or caption of this size, but the memory of a worker.
 MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
-HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
 SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that are not UTF-8
 
@@ -124,7 +122,7 @@ def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str
                 )
     # ValueError, LookupError and MemoryError are of malformed extended headers.
     except (tarfile.TarError, ValueError, LookupError, MemoryError) as error:
-        raise InputError(f"shard {path} is refused: {error}; {HELP}") from None
+        raise InputError(f"shard {path} is refused: {error}; download it again") from None
 
 
 def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
@@ -183,9 +181,6 @@ def read_member(file: int, span: NDArray[np.int64]) -> bytes:
 
 def _key_and_kind(name: str) -> tuple[str, str | None]:
     """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
-    if PLAIN.fullmatch(name):  # faster; the rest would give the same
-        stem, _, suffix = name.partition(".")
-        return stem, KIND_OF.get(suffix)
     # Not pathlib, which keeps every name that it has seen in memory.
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:

@@ -43,7 +43,6 @@ class Items(Generic[T]):
     torch learns of the death of a worker at once only if the worker is its child.
 
     Args:
-        numbers: which items, in order.
         num_workers: by default one, or with `pin_memory` all cores of this rank but one.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.

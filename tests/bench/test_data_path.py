@@ -48,9 +48,7 @@ def test_a_run_writes_every_rate_each_ratio_with_its_interval_and_what_is_not_in
     assert f"{faster:.2f}{TIMES}" in capsys.readouterr().out
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
     assert set(metrics["not_run"]) == {"torchvision", "open_clip's loader"}
-    sizes = [file.stat().st_size for file in folder.iterdir()]
-    assert metrics["images"]["count"] == len(sizes) == 5
-    assert metrics["images"]["mean_kib"] == pytest.approx(np.mean(sizes) / 1024)
+    assert metrics["images"]["count"] == 5
 
 
 def test_an_empty_folder_is_one_line(program, tmp_path) -> None:

@@ -2,8 +2,8 @@
 
 A *concept* is one base emoji of Unicode with its name, its keywords and its group in the hierarchy,
 from emojibase and the Unicode CLDR. A *drawing* is one set's picture of a concept, an SVG with
-transparency. starter_sources.json lists the packages with their versions and digests. Skin tones,
-flags, symbols and components are left out: they are variants and signs rather than things.
+transparency. Skin tones, flags, symbols and components are left out: they are variants and signs
+rather than things.
 """
 
 import io
@@ -66,8 +66,6 @@ class Concept:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One set's picture of a concept."""
-
     source: Source
     concept: Concept
 

@@ -3,10 +3,9 @@
 Captions are made of the names and keywords that people gave the drawings; no template ("a photo of
 a ...") is added.
 
-`plan` lists every sample of every split as a `Plan`, which is small enough to send to another
-process; `make` turns a plan into the members of a shard. Every random choice comes from a generator
-seeded by the data set's seed and the sample's key. A sample therefore depends neither on the
-process that makes it nor on the other samples.
+`plan` lists every sample of every split; `make` turns a plan into the members of a shard. Every
+random choice comes from a generator seeded by the data set's seed and the sample's key, so a sample
+depends neither on the process that makes it nor on the other samples.
 """
 
 import io

@@ -69,7 +69,9 @@ def compose(
         if box is None:
             continue
         left, top, right, bottom = box
-        _paste(image[top:bottom, left:right], scaled)
+        # Blended in integers, so that every machine gets the same bytes.
+        opacity, target = scaled[..., 3:].astype(np.uint32), image[top:bottom, left:right]
+        target[:] = (scaled[..., :3] * opacity + target * (255 - opacity) + 127) // 255
         owner[top:bottom, left:right][scaled[..., 3] >= OPAQUE] = len(placed)
         boxes.append(box)
         placed.append(sprite.what)
@@ -112,12 +114,6 @@ def _covered(a: Box, b: Box) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return max(width, 0) * max(height, 0) / smaller
-
-
-def _paste(target: Pixels, sprite: Pixels) -> None:
-    """Blend in integers, so that every machine gets the same bytes."""
-    opacity = sprite[..., 3:].astype(np.uint32)
-    target[:] = (sprite[..., :3] * opacity + target * (255 - opacity) + 127) // 255
 
 
 def extent(mask: NDArray[np.bool_]) -> Box:
