@@ -1,7 +1,5 @@
 """Decode, random resized crop, flip: the paper's augmentation of one encoded image (Appendix A).
-
-The random numbers of an image depend only on the seed and on its position in the stream, never on a
-worker or a method.
+The random numbers of an image depend only on the seed and on its position in the stream.
 """
 
 import math

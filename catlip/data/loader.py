@@ -32,6 +32,9 @@ class RaggedLabels:
     values: Tensor
     offsets: Tensor
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
     def rows(self) -> Tensor:
         """[sum K] int64: which image each value belongs to."""
         counts = self.offsets.diff()

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from catlip.cli import InputError
@@ -162,27 +160,11 @@ DISC = (
 COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffff00")
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def discs(count: int, size: int = 48) -> list[Sprite[str]]:
-    return [Sprite(colour, render(DISC.format(colour), size)) for colour in COLOURS[:count]]
-
-
-def grey(height: int = 64, width: int = 64) -> np.ndarray:
-    return np.full((height, width, 3), 128, dtype=np.uint8)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    count=st.integers(1, 4),
-    height=st.integers(40, 90),
-    width=st.integers(40, 90),
-)
-def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, width):
-    image, placements = compose(grey(height, width), discs(count), rng(seed), (0.3, 0.6))
+@pytest.mark.parametrize("seed", range(10))
+def test_masks_and_boxes_are_where_each_colour_is_seen(seed):
+    discs = [Sprite(colour, render(DISC.format(colour), 48)) for colour in COLOURS]
+    grey = np.full((40 + 5 * seed, 90 - 5 * seed, 3), 128, dtype=np.uint8)
+    image, placements = compose(grey, discs, np.random.default_rng(seed), (0.3, 0.6))
     assert placements
     for placement in placements:
         colour = np.array([int(placement.what[i : i + 2], 16) for i in (1, 3, 5)])
@@ -201,22 +183,12 @@ def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, widt
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("dog", "a dog"),
-        ("umbrella", "an umbrella"),
-        ("unicorn", "a unicorn"),
-        ("x-ray", "an x-ray"),
-        ("octopus", "an octopus"),
-        ("grapes", "grapes"),
-        ("cooked rice", "cooked rice"),
-        ("glass of milk", "a glass of milk"),
-        ("money with wings", "money with wings"),
-    ],
-)
-def test_nouns_get_the_article_that_english_gives_them(name, expected):
-    assert with_article(name) == expected
+WITH_ARTICLE = ["a dog", "an umbrella", "a unicorn", "an x-ray", "an octopus", "a glass of milk"]
+
+
+@pytest.mark.parametrize("expected", [*WITH_ARTICLE, "grapes", "cooked rice", "money with wings"])
+def test_nouns_get_the_article_that_english_gives_them(expected):
+    assert with_article(re.sub("^an? ", "", expected)) == expected
 
 
 # Probe tasks

@@ -63,9 +63,7 @@ class Plan:
 def plan(
     sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
 ) -> dict[str, list[Plan]]:
-    """The samples of each split: VIEWS[split] images of every sprite, and for pre-training
-    `scenes` scenes of its sprites.
-    """
+    """The samples of each split: images of every sprite, and for pre-training also scenes."""
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     by_concept = defaultdict(list)
     for sprite in sprites:
