@@ -219,12 +219,11 @@ def dense(plan: Plan) -> Iterator[Step]:
     """Multi-label classification, segmentation and detection, if there is data for them."""
     options = plan.options
     if plan.starter and options.coco:
-        record = plan.record("scenes", "scenes")
         yield Step(
             "scenes",
             program="catlip.data.annotated_scenes",
-            other_arguments=("--out", "data/starter-scenes", "--record", str(record), *plan.quiet),
-            makes=[Path("data/starter-scenes"), record],
+            other_arguments=("--out", "data/starter-scenes", *plan.quiet),
+            makes=[Path("data/starter-scenes")],
             updates=("code", "command"),
         )
     tasks = {

@@ -16,7 +16,6 @@ import bench.step_time.result
 import bench.study.lengths_result
 import bench.study.result
 import bench.waterfall.result
-import catlip.data.scenes_result
 import catlip.label.result
 import catlip.pretraining.result
 import catlip.recipes.result

@@ -65,9 +65,7 @@ SMALLEST = {
     "catlip": Smallest(""),
     "catlip.words": Smallest(""),
     DATA: Smallest("--limit 24 --scenes 40 --size 48 --quiet"),
-    SCENES: Smallest(
-        "--size 48 --train 60 --val 20 --record runs/starter/scenes/scenes.json --quiet", "scenes"
-    ),
+    SCENES: Smallest("--size 48 --train 60 --val 20 --quiet"),
     "catlip.label": Smallest(f"{SHARDS} --labels-dir {LABELS} --quiet", "labelling", (DATA,)),
     "catlip.label explain": Smallest("'Two bikes and a golden retriever on a couch'"),
     "catlip.label audit": Smallest(
@@ -151,7 +149,7 @@ SMALLEST = {
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
     "bench.data_path": Smallest(
-        "--num-images 8 --rounds 2 --workers 0 --num-batches 2 --loader-rounds 1 --quiet",
+        "--num-images 8 --rounds 1 --workers 0 --quiet",
         "data_path",
     ),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),

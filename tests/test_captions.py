@@ -28,10 +28,7 @@ ODD_CAPTIONS = [
     "a\x00dog\x1b[31m\x07",
     "a%20black%2Bdog+%C3%28",
     "\ud800 dog",
-    "dog\u2028cat\u00a0bird",
     '"' * 3000,
-    "'" * 3000,
-    "." * 3000,
     12345,
 ]
 

@@ -15,27 +15,19 @@ class DataPathBench:
     loader.
 
     python -m bench.data_path
-    python -m bench.data_path --images /data/photographs --peers pillow torchvision
+    python -m bench.data_path --images /data/photographs
     """
 
     images: Path | None = None
-    """Folder of JPEG photographs, taken as they are; by default they are cut to the sizes of the
-    web from those that this project ships.
-    """
+    """Folder of JPEG photographs; by default those that this project ships."""
     num_images: Count = 128
-    """Number of photographs; of a folder, the first ones."""
-    peers: tuple[str, ...] = ("pillow", "torchvision", "torchcodec", "spdl", "open_clip")
-    """Libraries to compare with; the record names those that are not installed."""
+    """Number of photographs: the first ones, or all again and again."""
     resolution: Count = 224
     """Side of the crops in pixels."""
     rounds: Count = 9
-    """Rounds over all photographs; each takes every decoder in turn."""
+    """Rounds over all photographs; each takes every decoder in turn. Loaders have at most three."""
     workers: tuple[Natural, ...] = (0, 1, 2)
     """Numbers of worker processes of the loaders; with 0, the main process decodes."""
-    num_batches: Count = 30
-    """Batches of 64 that each loader makes per round."""
-    loader_rounds: Count = 3
-    """Rounds of the loaders."""
     out: Path = Path("runs/bench/data_path")
     """Folder for the record, named by resolution and photographs."""
     quiet: bool = False
@@ -44,18 +36,16 @@ class DataPathBench:
 
 def main(config: DataPathBench) -> None:
     """Measure, print, write the record."""
-    from bench.data_path import measure, result
+    from bench.data_path import result
+    from bench.data_path.measure import measure, read_images
     from catlip.record import Record
     from catlip.table import print_tables
 
-    images = measure.read_images(config)
+    images = read_images(config)
     photos = config.images.name if config.images else "shipped"
     path = config.out / f"{config.resolution}-{photos}.json"
     with Record(path, kind=result.DataPath, config=config) as record:
-        decoders = measure.decoders(config, images, record)
-        record.metrics = decoders.metrics()
-        record.save()
-        measured = record.measured(measure.loaders(config, images, decoders, record=record))
+        measured = record.measured(measure(config, images, record))
         record.notes.append(
             "seconds are of processor time, of all processes together; ours gives bytes, open_clip "
             "normalised floats"

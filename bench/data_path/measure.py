@@ -1,7 +1,7 @@
 """Times decoders and loaders over the same photographs, by processor time.
 
-Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop; only
-open_clip's own transform draws its own.
+Each decoder takes the same bytes and the same numbers in [0, 1), so each gives the same crop. The
+loader of open_clip draws its own.
 """
 
 import gc
@@ -15,10 +15,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +30,14 @@ from torchvision.transforms.v2 import functional as F
 from bench.data_path import result
 from bench.data_path.__main__ import DataPathBench
 from bench.measuring.statistics import ratio, summarise
-from catlip.cli import InputError, choose
+from catlip.cli import InputError
 from catlip.data.augment import Augmentation, crop_box, draws_at, random_crop
 from catlip.data.decode import FORMATS, open_picture
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
+from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.program.progress import progress
 from catlip.record import Record
 
@@ -46,84 +45,65 @@ Decoder = Callable[[bytes, NDArray[np.float64]], object]
 WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
-# Width and height in pixels, as measured on 300 photographs of the web.
-MEAN_SIZE, SPREAD = (466, 390), (100, 90)
-MIN_SIDE = 128
-QUALITIES = (85, 95)  # JPEG's, at both ends of what is common
-SUBSAMPLED_FRACTION = 0.75  # with chroma of half the resolution, as most cameras save it
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64
+PASSES = 15  # over all photographs, of each loader in a round
+LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
-# Newer versions of webdataset break open_clip_train.
 INSTALL = {
-    "open_clip": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
-    "torchvision": "torchvision 0.29 or older, whose successor for images is torchcodec",
-    "torchcodec": "pip install 'torchcodec>=0.16'",
-    "spdl": "pip install spdl; apt-get install ffmpeg",
+    # Newer versions of webdataset break open_clip_train.
+    "open_clip's loader": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
+    "torchvision": "pip install 'torchvision<0.30'",
 }
-# What a peer raises that is not installed, lacks a library of the system, or no longer decodes.
-NO_DECODER = (ImportError, OSError, RuntimeError, AttributeError)
+
+
+def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
+    """Images per second of processor time of each decoder and each loader, all in turns."""
+    torch.set_num_threads(1)
+    decoders = decoder_rates(config, images)
+    loaders = loader_rates(config, images)
+    ratios = {f"ours/{name}": (decoders["ours"], decoders[name]) for name in decoders}
+    ratios.pop("ours/ours")
+    for workers in config.workers:
+        ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
+        if other in loaders:
+            ratios[f"{ours}/{other}"] = (loaders[ours], loaders[other])
+    not_run = {name: INSTALL[name] for name in PEERS if name not in decoders}
+    if not any(name.startswith("open_clip") for name in loaders):
+        not_run["open_clip's loader"] = INSTALL["open_clip's loader"]
+    record.samples |= {f"{name}, images/s": rates for name, rates in (decoders | loaders).items()}
+    width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
+    return result.DataPath(
+        decoders={name: summarise(rates) for name, rates in decoders.items()},
+        loaders={name: summarise(rates) for name, rates in loaders.items()},
+        ratios={pair: ratio(*rates) for pair, rates in ratios.items()},
+        images=result.Images(count=len(images), mean_width=width, mean_height=height),
+        not_run=not_run,
+    )
 
 
 def read_images(config: DataPathBench) -> list[bytes]:
-    """The encoded images. Raises: InputError for too few of them, or for an unknown peer."""
-    for name in config.peers:
-        choose("peer", name, PEERS)
-    if config.images is None:
-        return cut(shipped_photographs(), max(SHARDS, config.num_images), seed=0)
-    paths = sorted(
-        path for path in config.images.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
-    )
+    """The encoded images. Raises: InputError for too few of them."""
+    found = sorted((config.images or BACKGROUNDS).rglob("*"))
+    paths = [path for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
     if len(paths) < SHARDS:
         raise InputError(
             f"{len(paths)} photographs (.jpg, .jpeg) in {config.images}; give at least {SHARDS}"
         )
-    return [path.read_bytes() for path in paths[: max(SHARDS, config.num_images)]]
+    again = itertools.islice(itertools.cycle(paths), max(SHARDS, config.num_images))
+    return [path.read_bytes() for path in again]
 
 
-def shipped_photographs() -> list[Path]:
-    """The photographs that this project ships as backgrounds; 512 pixels wide."""
-    return sorted(Path(str(files("catlip.data.starter") / "backgrounds")).glob("*.jpg"))
-
-
-def cut(sources: list[Path], count: int, seed: int) -> list[bytes]:
-    """`count` JPEGs of the sizes that are usual on the web, cut from each photograph in turn, never
-    enlarged; the same bytes every time.
-    """
-    random = np.random.default_rng(seed)
-    encoded = []
-    for number in range(count):
-        with Image.open(sources[number % len(sources)], formats=FORMATS) as opened:
-            picture = opened.convert("RGB")
-        sides = np.maximum(MIN_SIDE, random.normal(MEAN_SIZE, SPREAD))
-        # Source pixels per pixel of the largest possible cut.
-        largest = (np.array(picture.size) / sides).min()
-        sides = sides * min(1, largest)
-        zoom = max(1, largest * random.uniform(0.5, 1))
-        left, top = random.uniform(size=2) * np.maximum(0, picture.size - sides * zoom)
-        box = (left, top, *np.minimum(picture.size, (left, top) + sides * zoom))
-        size = round(sides[0]), round(sides[1])
-        small = picture.resize(size, Image.Resampling.LANCZOS, box=box)
-        chroma = "4:2:0" if random.random() < SUBSAMPLED_FRACTION else "4:4:4"
-        quality, buffer = int(random.integers(*QUALITIES, endpoint=True)), io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality, subsampling=chroma)
-        encoded.append(buffer.getvalue())
-    return encoded
-
-
-def decoders(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
-    """Milliseconds of processor time per image of each decoder in turns; one round before them is
-    not counted. What belongs to loaders stays empty.
-    """
-    torch.set_num_threads(1)
+def decoder_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:
+    """Decoder -> images per second in each round; one round before them is not counted."""
     draws = draws_at(0, 0, len(images))
     timed: dict[str, Decoder] = {"ours": partial(our_decoder, resolution=config.resolution)}
-    for name in config.peers:
-        with suppress(*NO_DECODER):
-            decode = PEERS[name](config.resolution)
-            decode(images[0], draws[0])
-            timed[name] = decode
-    taken: dict[str, list[float]] = {name: [] for name in timed}
+    for name, decode_whole in PEERS.items():
+        peer = partial(whole_decoder, decode_whole=decode_whole, resolution=config.resolution)
+        with suppress(ImportError, RuntimeError, AttributeError):  # it no longer decodes
+            peer(images[0], draws[0])
+            timed[name] = peer
+    rates: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
         for name, decode in timed.items():
@@ -131,37 +111,16 @@ def decoders(config: DataPathBench, images: list[bytes], record: Record) -> resu
             for encoded, numbers in zip(images, draws, strict=True):
                 decode(encoded, numbers)
             if number:
-                taken[name].append((time.process_time() - start) / len(images) * 1e3)
-    record.samples |= {f"{name}_ms": values for name, values in taken.items()}
-    width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
-    return result.DataPath(
-        decoders={name: summarise([1e3 / ms for ms in taken[name]]) for name in taken},
-        loaders={},
-        ratios={
-            f"ours/{name}": ratio(values, taken["ours"])
-            for name, values in taken.items()
-            if name != "ours"
-        },
-        images=result.Images(
-            count=len(images),
-            mean_width=width,
-            mean_height=height,
-            mean_kib=sum(map(len, images)) / len(images) / 2**10,
-        ),
-        not_run={name: INSTALL[name] for name in config.peers if name not in timed},
-    )
+                rates[name].append(len(images) / (time.process_time() - start))
+    return rates
 
 
-def loaders(
-    config: DataPathBench, images: list[bytes], decoded: result.DataPath, *, record: Record
-) -> result.DataPath:
-    """Images per second of one core for each loader and number of workers, one value per round,
-    added to what was measured of decoders.
-    """
-    compared = "open_clip" in config.peers
-    installed = all(importlib.util.find_spec(module) for module in LOADER_NEEDS)
-    timed = {"ours": our_loader} | ({"open_clip": open_clip_loader} if installed else {})
-    names = [name for name in timed if name == "ours" or compared]
+def loader_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:
+    """Loader and workers -> images per second in each round."""
+    timed = {"ours": our_loader}
+    if all(importlib.util.find_spec(module) for module in LOADER_NEEDS):
+        timed["open_clip"] = open_clip_loader
+    num_batches = max(1, PASSES * len(images) // BATCH)
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CATLIP_CACHE"] = f"{folder}/cache"  # what is cached here is of no use later
@@ -171,25 +130,12 @@ def loaders(
                 for i in range(shard, len(images), SHARDS)
             )
             write_shard(Path(folder, "shards", f"{shard}.tar"), samples)
-        rounds = range(config.loader_rounds)
-        for _, workers, name in itertools.product(rounds, config.workers, names):
+        rounds = range(min(config.rounds, LOADER_ROUNDS))
+        for _, workers, name in itertools.product(rounds, config.workers, timed):
             row = f"{name}, {workers} workers"
-            load = partial(timed[name], f"{folder}/shards", config.resolution, config.num_batches)
-            rate = images_per_s(partial(load, workers), row, quiet=config.quiet)
-            rates.setdefault(row, []).append(rate)
-    record.samples |= {f"{row}, images/s": values for row, values in rates.items()}
-    ratios = {}
-    for workers in config.workers:
-        ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
-        if other in rates:
-            ratios[f"{ours}/{other}"] = ratio(rates[ours], rates[other])
-    missing = {"open_clip's loader": INSTALL["open_clip"]} if compared and not installed else {}
-    return replace(
-        decoded,
-        loaders={row: summarise(values) for row, values in rates.items()},
-        ratios=decoded.ratios | ratios,
-        not_run=decoded.not_run | missing,
-    )
+            load = partial(timed[name], f"{folder}/shards", config.resolution, num_batches, workers)
+            rates.setdefault(row, []).append(images_per_s(load, row, quiet=config.quiet))
+    return rates
 
 
 def images_per_s(load: Callable[[], Iterator[object]], title: str, quiet: bool) -> float:
@@ -246,64 +192,35 @@ def our_decoder(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> 
     return random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
-def _pillow() -> WholeDecoder:
-    return lambda encoded: Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-
-
-def _torchvision() -> WholeDecoder:
-    module = import_module("torchvision.io")
-    # Deprecated from 0.29 on, in favour of torchcodec.
-    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
-    return lambda encoded: module.decode_jpeg(
-        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), module.ImageReadMode.RGB
-    )
-
-
-def _torchcodec() -> WholeDecoder:
-    decode: WholeDecoder = import_module("torchcodec.decoders").decode_jpeg
-    return decode
-
-
-def _spdl() -> WholeDecoder:
-    spdl = import_module("spdl.io")
-    return lambda encoded: torch.from_numpy(spdl.to_numpy(spdl.load_image(encoded))).movedim(2, 0)
-
-
-def _open_clip(resolution: int) -> Decoder:
-    """open_clip's training transform as it is: Pillow, a crop of 0.9 to 1, bicubic, normalised
-    floats, no flip.
-    """
-    transform = import_module("open_clip").image_transform(resolution, is_train=True)
-    decode = _pillow()
-    return lambda encoded, _: transform(decode(encoded))
-
-
-def _cropping(load: Callable[[], WholeDecoder], resolution: int) -> Decoder:
+def whole_decoder(
+    encoded: bytes, draws: NDArray[np.float64], decode_whole: WholeDecoder, resolution: int
+) -> NDArray[np.uint8]:
     """A library decodes the whole picture; torchvision crops, resizes and flips that, as
     RandomResizedCrop in most training code.
     """
-    decode_whole = load()
-
-    def decode(encoded: bytes, draws: NDArray[np.float64]) -> NDArray[np.uint8]:
-        image = decode_whole(encoded)
-        height, width = F.get_size(image)
-        left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
-        size = [resolution, resolution]
-        image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
-        if draws[-1] < AUGMENTATION.flip:
-            image = F.horizontal_flip(image)
-        return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
-
-    return decode
+    image = decode_whole(encoded)
+    height, width = F.get_size(image)
+    left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
+    size = [resolution, resolution]
+    image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
+    if draws[-1] < AUGMENTATION.flip:
+        image = F.horizontal_flip(image)
+    return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
 
 
-WHOLE_DECODERS: dict[str, Callable[[], WholeDecoder]] = {
-    "pillow": _pillow,
-    "torchvision": _torchvision,
-    "torchcodec": _torchcodec,
-    "spdl": _spdl,
-}
-PEERS: dict[str, Callable[[int], Decoder]] = {
-    **{name: partial(_cropping, load) for name, load in WHOLE_DECODERS.items()},
-    "open_clip": _open_clip,
-}
+def pillow(encoded: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+
+
+def torchvision(encoded: bytes) -> torch.Tensor:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    # Deprecated from 0.29 on.
+    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
+    decoded: torch.Tensor = decode_jpeg(
+        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), ImageReadMode.RGB
+    )
+    return decoded
+
+
+PEERS: dict[str, WholeDecoder] = {"pillow": pillow, "torchvision": torchvision}

@@ -17,24 +17,19 @@ MAX_ROWS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """The photographs that were decoded: their number, mean size in pixels and mean KiB."""
+    """The photographs that were decoded: their number and mean size in pixels."""
 
     count: int
     mean_width: float
     mean_height: float
-    mean_kib: float
+    mean_kib: float | None = None  # in older records
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataPath(Kind):
-    """Rates of decoders and loaders, in images per second of processor time.
-
-    Attributes:
-        decoders: decoder -> rate.
-        loaders: loader and workers, such as `open_clip, 2 workers` -> rate.
-        ratios: `ours/pillow` -> rate of ours over that of Pillow; loaders are compared with the
-            same number of workers: `ours, 2 workers/open_clip, 2 workers`.
-        not_run: decoder or loader that could not be run -> how to install it.
+    """Rates in images per second of processor time, of decoders and of loaders (`open_clip, 2
+    workers`); how many times faster ours is (`ours/pillow`, `ours, 2 workers/open_clip, 2
+    workers`); and how to install what could not be run.
     """
 
     kind = "data_path"
@@ -85,8 +80,4 @@ def _row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
     ratio = run.measured.ratios.get(pair)
     if ratio and rate.n is not None and rate.n < ROUNDS[DataPath.kind]:
         ratio = Interval(ratio.value)  # loaders have fewer rounds than decoders
-    return [
-        Cell(clipped(name, 40)),
-        summary_cell(rate, run.anchor, 0),
-        ratio_cell(run, ratio),
-    ]
+    return [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0), ratio_cell(run, ratio)]

@@ -4,24 +4,21 @@ A scene is a photograph with one or two drawings of things, and sometimes a crow
 of one class. The classes are Unicode's subgroups ("animal-bird"); the drawings of a scene are of
 different classes. Training scenes use the drawings of the two teams that the probes train on,
 validation scenes those of the two teams that the probes test on. No drawing, team or photograph is
-on both sides, and none of these drawings is in pre-training.
+on both sides, and none of these drawings is in pre-training. What the photographs show has no
+label.
 
-    OUT/coco/annotations/instances_{train,val}2017.json
-        boxes and masks (RLE) of what can be seen, areas, crowds
-    OUT/coco/{train,val}2017/000000000001.jpg
-    OUT/ade20k/images/{training,validation}/ADE_train_00000001.jpg
-    OUT/ade20k/annotations/{training,validation}/ADE_train_00000001.png
-        class of each pixel, 0 for the photograph
-    OUT/ade20k/objectInfo150.txt
-        the names of the classes
+    coco/annotations/instances_{train,val}2017.json   what can be seen: boxes, areas, masks (RLE)
+    coco/{train,val}2017/000000000001.jpg
+    ade20k/images/{training,validation}/ADE_train_00000001.jpg
+    ade20k/annotations/{training,validation}/ADE_train_00000001.png   classes; 0 is the photograph
+    ade20k/objectInfo150.txt                          names of the classes
 """
 
 import io
 import json
-import os
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +28,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
-from catlip.data import scenes_result as result
-from catlip.data.decode import FORMATS
 from catlip.data.starter.emoji import (
     Drawing,
     Map,
@@ -47,16 +42,14 @@ from catlip.data.starter.samples import generator, is_thing
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     TRAINING_PHOTOS,
-    Placement,
     Sprite,
     compose,
     extent,
     photo_crop,
 )
-from catlip.program.pictures import chosen, encoded_image, encoded_mask
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
-from catlip.record import Record, write_atomically
+from catlip.record import write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 MIN_DRAWINGS = 12  # of a class, on each side
@@ -66,28 +59,8 @@ CROWD_FRACTION = 0.05  # fraction of the scenes that have a crowd
 CROWD_COUNT = (4, 7)  # drawings in a crowd, at least and at most
 CROWD_SIZE = (0.12, 0.2)
 QUALITY = 95  # of the JPEGs
-
 RENDER_SCALE = 1.2  # of the image's side: 1.5 times the largest object
 MANIFEST = "scenes.json"
-SHOWN = 6  # scenes of each side in the record
-CARD = """# Annotated scenes
-
-Generated layouts of real drawings; not photographs of things, and no evidence for or against the
-paper.
-
-Built by `python -m catlip.data.annotated_scenes` with {arguments}: {classes} classes, each with
-at least {least} drawings on each side. The same arguments and versions give the same bytes.
-
-| side | drawn by | photographs |
-|---|---|---|
-{sides}
-
-What the photographs show has no label: COCO lists no object for it, and ADE20k leaves its pixels
-out of the scores.
-
-The drawings are under their teams' licences, the photographs are CC0: see NOTICE and
-catlip/data/starter/backgrounds/ATTRIBUTION.md.
-"""
 
 
 @dataclass(frozen=True)
@@ -98,7 +71,7 @@ class Scenes:
     """
 
     out: Path = Path("data/starter-scenes")
-    """Where the folders coco and ade20k, DATA_CARD.md and scenes.json go."""
+    """Where the folders coco and ade20k go, and scenes.json, which says how they were made."""
     size: Annotated[int, Range(at_least=32, at_most=512)] = 80
     """Side of the images in pixels, 32 to 512."""
     train: Count = 1200
@@ -107,11 +80,6 @@ class Scenes:
     """Validation scenes."""
     seed: Seed = 0
     """Chooses drawings, places and photographs; the same seed gives the same bytes."""
-    record: Path | None = None
-    """Path of the record for the report.
-
-    It holds the number of objects of each class, and some scenes with their annotations.
-    """
     workers: Count = 2
     """Processes that render and compose; the scenes do not depend on it."""
     quiet: bool = False
@@ -126,24 +94,34 @@ def main(config: Scenes) -> None:
         "arguments": {name: getattr(config, name) for name in ("size", "train", "val", "seed")},
         "packages": {source.package: source.digest for source in sources},
     }
-    if _is_complete(config, wanted):
+    manifest = config.out / MANIFEST
+    found = json.loads(manifest.read_text()) if manifest.exists() else None
+    images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
+    if found == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")
-    else:
-        _build(config, wanted, read_classes(sources))
-    if config.record:
-        _write_record(config, config.record)
-
-
-# What a scene holds
-
-
-Choice = tuple[int, Drawing]  # a class id and one drawing of it
+        return
+    for folder in (config.out / "coco", config.out / "ade20k"):
+        if folder.exists() and found is None:
+            raise InputError(f"{folder} was not written by this program; choose another --out")
+        shutil.rmtree(folder, ignore_errors=True)
+    config.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(manifest, b"{}\n")  # of a build that is not whole
+    classes = read_classes(sources)
+    with in_processes(config.workers) as in_parallel:
+        for name in SIDES:
+            _write(config, name, classes, in_parallel)
+    # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
+    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
+    names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
+    write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
+    write_atomically(manifest, json.dumps(wanted, indent=1).encode() + b"\n")
+    print(f"{config.train} and {config.val} scenes, written to {config.out}")
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the data, training or validation: what COCO, ADE20k and ADE20k's file names call
-    it, the split of the starter data whose drawings it uses, and its background photographs.
+    """What COCO, ADE20k and ADE20k's file names call one side of the data, the split of the starter
+    data whose drawings it uses, and its background photographs.
     """
 
     coco: str
@@ -157,6 +135,7 @@ SIDES = {
     "train": Side("train2017", "training", "ADE_train", "probe-train", TRAINING_PHOTOS),
     "val": Side("val2017", "validation", "ADE_val", "probe-test", tuple(sorted(HELD_OUT_PHOTOS))),
 }
+Choice = tuple[int, Drawing]  # a class id and one drawing of it
 
 
 @dataclass(frozen=True)
@@ -172,8 +151,8 @@ class Classes:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures of a scene: its objects, and a crowd of one class behind them, which most scenes
-    lack. `number` is the scene's id, from 1, unique over both sides; `seed` is the data set's.
+    """A scene: its objects, and a crowd of one class behind them, which most scenes lack. `number`
+    is its id, from 1, unique over both sides; `seed` is the data set's.
     """
 
     side: str
@@ -188,19 +167,19 @@ def read_classes(sources: Sequence[Source]) -> Classes:
     things = [concept for concept in read_concepts() if is_thing(concept)]
     drawings: dict[str, dict[str, list[Drawing]]] = {side: defaultdict(list) for side in SIDES}
     svg: dict[Drawing, str] = {}
-    for name, side in SIDES.items():
-        for source in [source for source in sources if source.split == side.drawings]:
+    side_of = {side.drawings: name for name, side in SIDES.items()}
+    for source in sources:
+        if source.split in side_of:
             of_source = read_drawings(source, things)
             svg |= of_source
             for drawing in of_source:
-                drawings[name][drawing.concept.subgroup].append(drawing)
-    groups = {concept.subgroup: concept.group for concept in things}
-    names = [
-        name
-        for name in sorted(groups)
+                drawings[side_of[source.split]][drawing.concept.subgroup].append(drawing)
+    groups = {
+        name: group
+        for name, group in sorted({(concept.subgroup, concept.group) for concept in things})
         if all(len(drawings[side][name]) >= MIN_DRAWINGS for side in SIDES)
-    ]
-    return Classes({name: groups[name] for name in names}, drawings, svg)
+    }
+    return Classes(groups, drawings, svg)
 
 
 def choose(
@@ -233,125 +212,64 @@ def make(plan: Plan, size: int) -> tuple[bytes, NDArray[np.uint8], list[dict[str
     background = photo_crop(str(rng.choice(SIDES[plan.side].photos)), size, rng)
     with_crowd, crowd = compose(background, plan.crowd, rng, size=CROWD_SIZE)
     image, objects = compose(with_crowd, plan.objects, rng, size=OBJECT_SIZE)
-    visible = [(placement.what, placement.mask, False) for placement in objects]
-    visible_crowd = _union(crowd, size) & ~_union(objects, size)
-    if visible_crowd.any():
-        visible.insert(0, (crowd[0].what, visible_crowd, True))
     label_map = np.zeros((size, size), dtype=np.uint8)
-    for class_id, mask, _ in visible:
-        label_map[mask] = 1 + class_id
+    for placement in (*crowd, *objects):
+        label_map[placement.mask] = 1 + placement.what
+    annotations = [annotation(placement.what, placement.mask, False) for placement in objects]
+    # No object is of the crowd's class.
+    if crowd and (visible := label_map == 1 + crowd[0].what).any():
+        annotations.insert(0, annotation(crowd[0].what, visible, True))
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue(), label_map, [annotation(*placed) for placed in visible]
+    return buffer.getvalue(), label_map, annotations
 
 
 def annotation(class_id: int, mask: NDArray[np.bool_], is_crowd: bool) -> dict[str, Any]:
     """The COCO annotation, without ids, of an object whose visible pixels are `mask` [H, W]."""
     left, top, right, bottom = extent(mask)
+    # COCO's uncompressed RLE: the lengths of runs of 0 and 1, column by column.
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
     return {
         "category_id": class_id + 1,
         "bbox": [float(value) for value in (left, top, right - left, bottom - top)],
         "area": float(mask.sum()),
         "iscrowd": int(is_crowd),
-        "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+        "segmentation": {
+            "size": list(mask.shape),
+            "counts": np.diff(np.concatenate([[0], changes, [mask.size]])).tolist(),
+        },
     }
 
 
-def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
-    """A mask [H, W] as COCO's uncompressed RLE: lengths of runs of 0 and 1, column by column."""
-    flat = np.concatenate([[False], mask.ravel(order="F")])
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    lengths: list[int] = np.diff(np.concatenate([[0], changes, [mask.size]])).tolist()
-    return lengths
-
-
-def mask_of(coded: dict[str, Any]) -> NDArray[np.bool_]:
-    """The inverse of `run_lengths`, of a whole segmentation."""
-    values = np.arange(len(coded["counts"])) % 2 == 1
-    return np.repeat(values, coded["counts"]).reshape(coded["size"], order="F")
-
-
-def _union(placements: Sequence[Placement[int]], size: int) -> NDArray[np.bool_]:
-    return np.any(
-        [np.zeros((size, size), dtype=bool), *(placement.mask for placement in placements)], axis=0
-    )
-
-
-# The files
-
-
-def _is_complete(config: Scenes, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a finished build of what is wanted, with all of its images."""
-    try:
-        manifest = json.loads((config.out / MANIFEST).read_text())
-    except (FileNotFoundError, ValueError):
-        return False
-    folders = [config.out / "coco" / side.coco for side in SIDES.values()]
-    counts = [len(list(folder.glob("*.jpg"))) for folder in folders]
-    return bool(manifest == wanted and counts == [config.train, config.val])
-
-
-def _build(config: Scenes, wanted: dict[str, Any], classes: Classes) -> None:
-    partial = config.out / f"{MANIFEST}.partial"
-    is_of_this_program = (config.out / MANIFEST).exists() or partial.exists()
-    for folder in (config.out / "coco", config.out / "ade20k"):
-        if folder.exists() and not is_of_this_program:
-            raise InputError(f"{folder} was not written by this program; choose another --out")
-        shutil.rmtree(folder, ignore_errors=True)
-    config.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(partial, json.dumps(wanted, indent=1).encode() + b"\n")
-    (config.out / MANIFEST).unlink(missing_ok=True)
-    with in_processes(config.workers) as in_parallel:
-        plans = _plans(config, classes, in_parallel)
-        for side in SIDES:
-            of_side = [plan for plan in plans if plan.side == side]
-            _write(config, side, classes, plans=of_side, in_parallel=in_parallel)
-    # ADE20k's table of classes; fractions of pixels and numbers of images are left at 0.
-    rows = [f"{number}\t0\t0\t0\t0\t{name}" for number, name in enumerate(classes.groups, 1)]
-    names = "\n".join(["Idx\tRatio\tTrain\tVal\tStuff\tName", *rows, ""])
-    write_atomically(config.out / "ade20k" / "objectInfo150.txt", names.encode())
-    write_atomically(config.out / "DATA_CARD.md", _card(wanted["arguments"], classes).encode())
-    os.replace(partial, config.out / MANIFEST)
-    print(
-        f"{config.train} and {config.val} scenes of {len(classes.groups)} classes, written to "
-        f"{config.out}"
-    )
-
-
-def _plans(config: Scenes, classes: Classes, in_parallel: Map) -> list[Plan]:
-    """The plan of every scene, with its drawings rendered."""
-    sides = ["train"] * config.train + ["val"] * config.val
-    scenes = [choose(classes, side, number, config.seed) for number, side in enumerate(sides, 1)]
-    needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
-    svg, side = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
-    rendered = in_parallel(render, svg, [side] * len(needed))
-    bar = progress(rendered, "render", len(needed), unit="drawing", disable=config.quiet)
-    pixels = dict(zip(needed, bar, strict=True))
-
-    def sprites(part: Iterable[Choice]) -> tuple[Sprite[int], ...]:
-        return tuple(Sprite(class_id, pixels[d]) for class_id, d in part if pixels[d].size)
-
-    return [
-        Plan(side, number, sprites(objects), sprites(crowd), config.seed)
-        for number, (side, (objects, crowd)) in enumerate(zip(sides, scenes, strict=True), 1)
-    ]
-
-
-def _write(
-    config: Scenes, name: str, classes: Classes, plans: Sequence[Plan], in_parallel: Map
-) -> None:
+def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> None:
     """The images and annotations of one side, in both layouts."""
-    side = SIDES[name]
-    coco_images = config.out / "coco" / side.coco
-    coco_annotations = config.out / "coco" / "annotations"
-    ade20k_images = config.out / "ade20k" / "images" / side.ade20k
-    ade20k_label_maps = config.out / "ade20k" / "annotations" / side.ade20k
-    for folder in (coco_images, coco_annotations, ade20k_images, ade20k_label_maps):
+    side, last = SIDES[name], config.train + config.val
+    numbers = range(1, config.train + 1) if name == "train" else range(config.train + 1, last + 1)
+    scenes = [choose(classes, name, number, config.seed) for number in numbers]
+    needed = list(dict.fromkeys(d for scene in scenes for part in scene for _, d in part))
+    svg, pixels_wide = map(classes.svg.get, needed), round(config.size * RENDER_SCALE)
+    rendered = in_parallel(render, svg, [pixels_wide] * len(needed))
+    pixels = dict(zip(needed, rendered, strict=True))
+    plans = []
+    for number, scene in zip(numbers, scenes, strict=True):
+        objects, crowd = (
+            tuple(Sprite(class_id, pixels[d]) for class_id, d in part if pixels[d].size)
+            for part in scene
+        )
+        plans.append(Plan(name, number, objects, crowd, config.seed))
+
+    folders = coco_images, coco_annotations, ade20k_images, ade20k_label_maps = (
+        config.out / "coco" / side.coco,
+        config.out / "coco" / "annotations",
+        config.out / "ade20k" / "images" / side.ade20k,
+        config.out / "ade20k" / "annotations" / side.ade20k,
+    )
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     composed = in_parallel(make, plans, [config.size] * len(plans))
-    unit = f"{name} scene"
-    bar = progress(composed, "compose", len(plans), unit=unit, disable=config.quiet)
+    bar = progress(composed, "compose", len(plans), unit="scene", disable=config.quiet)
     for plan, (jpeg, label_map, objects) in zip(plans, bar, strict=True):
         file_name, stem = f"{plan.number:012d}.jpg", f"{side.prefix}_{plan.number:08d}"
         (coco_images / file_name).write_bytes(jpeg)
@@ -368,61 +286,8 @@ def _write(
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    file_name = f"instances_{side.coco}.json"
-    write_atomically(coco_annotations / file_name, json.dumps(content).encode())
-
-
-def _card(arguments: dict[str, int], classes: Classes) -> str:
-    words = ", ".join(f"{name} {value}" for name, value in arguments.items())
-    rows = []
-    for name, side in SIDES.items():
-        teams = {d.source.title for drawings in classes.drawings[name].values() for d in drawings}
-        rows.append(f"| {name} | {', '.join(sorted(teams))} | {', '.join(side.photos)} |")
-    return CARD.format(
-        arguments=words, classes=len(classes.groups), least=MIN_DRAWINGS, sides="\n".join(rows)
-    )
-
-
-def _write_record(config: Scenes, path: Path) -> None:
-    annotated = {}
-    with Record(path, result.Scenes, config) as record:
-        for name, side in SIDES.items():
-            file = config.out / "coco" / "annotations" / f"instances_{side.coco}.json"
-            content = json.loads(file.read_text())
-            names = [category["name"] for category in content["categories"]]
-            images, annotations = content["images"], content["annotations"]
-            objects = [item for item in annotations if not item["iscrowd"]]
-            counts = Counter(item["category_id"] for item in objects)
-            annotated[name] = result.Annotated(
-                images=len(images),
-                objects=len(objects),
-                crowds=len(annotations) - len(objects),
-                median_area=float(np.median([item["area"] for item in objects])),
-            )
-            record.samples["classes"] = names
-            record.samples[f"{name}_objects_by_class"] = [counts[i + 1] for i in range(len(names))]
-            record.samples[f"{name}_pictures"] = [
-                _picture(config.out / "coco" / side.coco, images[number], annotations)
-                for number in chosen(len(images), SHOWN)
-            ]
-        record.measured(result.Scenes(train=annotated["train"], val=annotated["val"]))
-    print(f"wrote {path}")
-
-
-def _picture(
-    folder: Path, image: dict[str, Any], annotations: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """A scene with its annotations, in the form that records of detection use."""
-    with Image.open(folder / image["file_name"], formats=FORMATS) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
-    truth = []
-    for annotation in annotations:
-        if annotation["image_id"] == image["id"]:
-            left, top, width, height = annotation["bbox"]
-            box = [left, top, left + width, top + height]
-            mask = encoded_mask(mask_of(annotation["segmentation"]))
-            truth.append({"class": annotation["category_id"] - 1, "box": box, "mask": mask})
-    return {"key": image["file_name"], "image": encoded_image(pixels), "truth": truth}
+    path = coco_annotations / f"instances_{side.coco}.json"
+    write_atomically(path, json.dumps(content).encode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Decode, random resized crop, flip: the paper's augmentation of one encoded image (Appendix A).
-
-The random numbers of an image depend only on the seed and on its position in the stream, never on a
-worker or a method.
+The random numbers of an image depend only on the seed and on its position in the stream.
 """
 
 import math
@@ -22,9 +20,7 @@ DRAWS = 2 * CROP_ATTEMPTS + 3
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A crop of a fraction of the picture's area and a ratio of width to height in these ranges,
-    and the probability of a horizontal flip.
-    """
+    """Ranges of a crop's area as a fraction of the picture, and of its width over its height."""
 
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)

@@ -17,9 +17,7 @@ except ImportError:  # no wheel for this machine: Pillow decodes every picture
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded baseline, extended and progressive
-ALL_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-ALL_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # without a length
+PROGRESSIVE = 0xC2
 SCAN = b"\xff\xda"  # begins a scan; in image data, a byte 0xFF is followed by a zero
 # Tables, application data and comments, which may come before the frame.
 SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
@@ -36,6 +34,7 @@ class Frame:
     width: int
     height: int
     at: int
+    is_progressive: bool
 
 
 def find_frame(encoded: bytes) -> Frame | None:
@@ -54,45 +53,15 @@ def find_frame(encoded: bytes) -> Frame | None:
             width = int.from_bytes(encoded[at + 7 : at + 9])
             if encoded[at + 4] != 8 or encoded[at + 9] not in (1, 3) or not (height and width):
                 return None
-            return Frame(width, height, at)
+            return Frame(width, height, at, marker == PROGRESSIVE)
         if marker not in SEGMENTS:
             return None
         at += 2 + length
     return None
 
 
-def has_more_scans(encoded: bytes, at: int = len(START)) -> bool:
-    """Whether the picture needs a second scan: it is progressive, or its first scan has not all
-    colours.
-
-    Walks over the segments as libjpeg does, which skips anything between them.
-
-    Args:
-        at: where to begin, at the frame header or before it.
-    """
-    components = 0
-    while 0 <= (at := encoded.find(0xFF, at)) < len(encoded) - 10:
-        marker, length = encoded[at + 1], int.from_bytes(encoded[at + 2 : at + 4])
-        if marker == SCAN[1]:
-            return encoded[at + 4] < components
-        if marker in ALL_FRAMES:
-            if marker in ALL_PROGRESSIVE:
-                return True
-            components = encoded[at + 9]
-        if marker == 0xFF:
-            at += 1
-        elif marker in ALONE:
-            at += 2
-        else:
-            at += 2 + max(length, 2)
-    return False
-
-
 def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | None:
-    """At least the first `rows` rows of the picture, [>= rows, width, 3] RGB.
-
-    None when the decoder refuses the picture.
-    """
+    """At least the first `rows` rows, [>= rows, width, 3] RGB; None if the decoder refuses it."""
     height = min(frame.height, -(-(rows + CONTEXT_ROWS) // BLOCK_ROWS) * BLOCK_ROWS)
     height_at = frame.at + 5
     lowered = encoded[:height_at] + height.to_bytes(2) + encoded[height_at + 2 :]

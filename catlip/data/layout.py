@@ -28,9 +28,7 @@ class Layout:
 
 
 def find_layout(spelling: str) -> Layout:
-    """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR` or `DIR` spells, or one of
-    the starter or Fashion-MNIST.
-    """
+    """The data set that `imagenet:DIR`, `places365:DIR`, `starter:DIR`, `DIR` ... spells."""
     kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
         kind, colon, folder = "folder", "", spelling
@@ -39,13 +37,11 @@ def find_layout(spelling: str) -> Layout:
         return Layout(kind, root if folder else INSTALLED)
     if kind in STARTER_KINDS and folder:
         return Layout(kind, root)
-    if kind not in KINDS or not folder or not (colon or root.exists()):
+    if kind not in KINDS or not folder or not root.is_dir():
         kinds = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
         raise InputError(
             f"{spelling!r} is neither a folder that is there nor one of {kinds}, {FASHION_MNIST}:"
         )
-    if not root.is_dir():
-        raise InputError(f"{spelling}: there is no folder {root}")
     splits = []
     for names in SPLITS:
         paths = [path for name in names for path in (root / name, root / f"{name}.tar")]

@@ -7,7 +7,6 @@ are made.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,9 +25,8 @@ from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages
 
 @dataclass
 class RaggedLabels:
-    """The class ids of each image of a batch, at most once per image; an image may have none.
-
-    Image i has values[offsets[i] : offsets[i + 1]]; both are int64, [sum K] and [B + 1].
+    """The class ids of each image, at most once per image: image i has values[offsets[i] :
+    offsets[i + 1]], perhaps none. Both are int64, [sum K] and [B + 1].
     """
 
     values: Tensor
@@ -46,13 +44,9 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device, with `labels` and `tokens` only if the objective needs them.
-
-    Attributes:
-        images: [B, 3, H, W] uint8.
-        keys: [B] sample keys.
-        tokens: [B, 77] int64, the tokenized captions.
-        broken: the samples that could not be read; each is replaced by another of the batch.
+    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if the objective needs them,
+    labels and the tokens of the captions, [B, 77] int64. Another sample of the batch stands in for
+    each broken one.
     """
 
     images: Tensor
@@ -86,28 +80,17 @@ class Batch:
         return replace(self, images=move(self.images), labels=labels, tokens=tokens)
 
 
-class Shards(Protocol):
-    """Shards by number: a list of them, or a ShardSet that opens them when they are asked for."""
-
-    def __getitem__(self, number: int, /) -> Shard: ...
-
-
-class LabelSource(Protocol):
-    """Class ids of n captions, given as (shard, sample number, number of its caption): `values`
-    [sum K] int64 and `offsets` [n + 1] int64.
-    """
-
-    def __call__(
-        self, captions: Sequence[tuple[Shard, int, int]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
+Shards = Sequence[Shard] | ShardSet
+# Captions as (shard, sample number, number of its caption) -> values and offsets of RaggedLabels.
+LabelSource = Callable[
+    [Sequence[tuple[Shard, int, int]]], tuple[NDArray[np.int64], NDArray[np.int64]]
+]
 
 
 @dataclass(frozen=True)
-class DataPath:
-    """Everything that determines the batches of a run.
-
-    A step's batch is split over `accumulation` micro-steps, and each micro-step over ranks.
-    `labels` and `tokenize` make the two optional fields of a batch.
+class DataPath(Dataset[Batch]):
+    """Everything that determines the batches of a run. A step's batch is split over `accumulation`
+    micro-steps, and each micro-step over ranks.
     """
 
     shards: Shards
@@ -125,13 +108,10 @@ class DataPath:
     def batches(
         self, first_step: int, num_workers: int | None, pin_memory: bool = False
     ) -> Iterator[Batch]:
-        """The micro-batches of this rank, `accumulation` per step, from `first_step` on.
-
-        The batches do not depend on `num_workers`; see `catlip.data.workers.Items`.
-        """
+        """The micro-batches of this rank, from `first_step` on, the same with any workers."""
         seen, broken = 0, BrokenImages()
         items = Items(
-            _MicroBatches(self),
+            self,
             range(first_step * self.accumulation, len(self.plan) * self.accumulation),
             num_workers,
             pin_memory=pin_memory,
@@ -144,36 +124,28 @@ class DataPath:
                 broken.check(seen, self.max_broken)
             yield batch
 
-
-class _MicroBatches(Dataset[Batch]):
-    """Step x accumulation + micro-step -> Batch, built whole inside one worker."""
-
-    def __init__(self, path: DataPath):
-        self.path = path
-
     def __getitem__(self, number: int) -> Batch:
-        path = self.path
-        number, micro_step = divmod(number, path.accumulation)
-        step = path.plan[number]
-        start = int(step.begins(path.accumulation, path.world_size)[micro_step, path.rank])
-        if isinstance(path.shards, ShardSet):
-            path.shards.expect(*path.order.windows_at(start))
+        """Micro-batch `number` of this rank, built whole inside one worker."""
+        number, micro_step = divmod(number, self.accumulation)
+        step = self.plan[number]
+        start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])
+        if isinstance(self.shards, ShardSet):
+            self.shards.expect(*self.order.windows_at(start))
         positions = np.arange(start, start + step.batch)
-        located = zip(*path.order(positions), strict=True)
-        samples = [(path.shards[shard], int(number)) for shard, number in located]
-        draws = draws_at(path.seed, start, step.batch)
+        located = zip(*self.order(positions), strict=True)
+        samples = [(self.shards[shard], int(number)) for shard, number in located]
+        draws = draws_at(self.seed, start, step.batch)
         images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
-        epochs = (positions // path.order.total).tolist()
         captions = [
-            (shard, number, shard.drawn(number, path.seed, epoch))
-            for (shard, number), epoch in zip(samples, epochs, strict=True)
+            (shard, number, shard.drawn(number, self.seed, int(position) // self.order.total))
+            for (shard, number), position in zip(samples, positions, strict=True)
         ]
-        if path.labels is not None:
-            values, offsets = path.labels(captions)
+        if self.labels is not None:
+            values, offsets = self.labels(captions)
             batch.labels = RaggedLabels(torch.from_numpy(values), torch.from_numpy(offsets))
-        if path.tokenize is not None:
-            batch.tokens = path.tokenize(
+        if self.tokenize is not None:
+            batch.tokens = self.tokenize(
                 [shard.caption(number, which) or "" for shard, number, which in captions]
             )
         return batch
@@ -186,7 +158,7 @@ class _MicroBatches(Dataset[Batch]):
         for i, (shard, number) in enumerate(samples):
             try:
                 pixels[i] = random_crop(
-                    shard.image_bytes(number), resolution, self.path.augmentation, draws=draws[i]
+                    shard.image_bytes(number), resolution, self.augmentation, draws=draws[i]
                 )
             except InputError:  # not the image's fault: a shard has changed, for example
                 raise
@@ -194,10 +166,7 @@ class _MicroBatches(Dataset[Batch]):
                 broken[i] = BrokenImage.of(shard.path, shard.keys[number], error)
         whole = [i for i in range(len(samples)) if i not in broken]
         if not whole:
-            key, cause = broken[0]
-            raise InputError(
-                f"none of the {len(samples)} images of a batch can be read, first: {key} ({cause})"
-            )
+            raise InputError("no image of a batch can be read, first: {} ({})".format(*broken[0]))
         for i in broken:
             stand_in = whole[i % len(whole)]
             pixels[i], samples[i] = pixels[stand_in], samples[stand_in]

@@ -3,20 +3,15 @@ written whole.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. The cache is the folder `shards` of the user's cache; it holds at most
-`$CATLIP_SHARD_CACHE_GB` gigabytes.
-
-Drivers find credentials in their usual places (environment variables, their files);
-`catlip.system.urls` handles credentials in a URL. Every error of a driver becomes an InputError.
+storage has in its place. Drivers find credentials in their usual places; `catlip.system.urls`
+handles those in a URL. Every error of a driver becomes an InputError.
 """
 
-import asyncio
 import collections
 import functools
 import io
 import os
 import random
-import re
 import sys
 import threading
 import time
@@ -27,12 +22,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from catlip.cli import InputError
-from catlip.data.shard_cache import PART, FileCache
+from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
-CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
 # Seconds before each further attempt: a storage may be away for a minute.
@@ -41,10 +35,8 @@ WARN_FROM_S = 4  # the user is told of waits from this length on
 GIVE_UP_S = 180  # no further attempt after this time
 MAX_WAIT_S = 900  # for a server that asks for it, in all
 THREADS_AHEAD = 2  # of each process that reads
-# An http(s) server could fill the memory with a body without end, or send a byte a minute for ever.
-MAX_ANSWER_BYTES = 2**30  # a whole shard, of a server that knows no ranges
-STALLED_S = 60  # without a byte, or until all headers are there
-MIN_BYTES_PER_S = 20_000  # of a body
+STALLED_S = 60  # without a byte of an http(s) server
+LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard, slowly
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
@@ -107,10 +99,7 @@ def open_remote(path: Path, identity: str) -> io.FileIO:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """A local or remote file, open for reading.
-
-    Raises: OSError of a local file, InputError of a remote one.
-    """
+    """A local or remote file, open for reading. Raises: OSError if local, InputError if remote."""
     if is_remote(path):
         return io.BufferedReader(open_remote(path, identity_of(path)))
     return open(path, "rb")
@@ -191,8 +180,8 @@ def _page_of(path: str | Path) -> str:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process. A file that cannot
-    be fetched is left to the code that reads it, which reports the error.
+    """Fetches remote files that will be read soon, in threads of this process. An error is left to
+    the code that reads the file.
     """
 
     def __init__(self) -> None:
@@ -205,9 +194,8 @@ class Ahead:
             threading.Thread(target=self._fetch, daemon=True).start()
 
     def want(self, now: Sequence[Path], next_: Sequence[Path]) -> None:
-        """Fetch the files that are read now, and then those that are read next.
-
-        To make room, only files that were last used before this call are deleted.
+        """Fetch the files that are read now, and then those that are read next; to make room, only
+        files last used before this call are deleted.
         """
         self._since = time.time()
         cache = _cache()
@@ -244,14 +232,11 @@ def _name(path: Path, identity: str) -> str:
 
 
 def _cache() -> FileCache:
-    given = os.environ.get(CACHE_SIZE) or str(DEFAULT_CACHE_GB)
-    try:
-        limit = int(float(given) * 1e9)
-    except (ValueError, OverflowError):
-        limit = 0
-    if limit <= 0:
-        raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
-    return FileCache(cache_dir("shards"), limit, f"increase {CACHE_SIZE}")
+    given = os.environ.get(CACHE_SIZE) or DEFAULT_CACHE_GB
+    with suppress(ValueError, OverflowError):
+        if (limit := int(float(given) * 1e9)) > 0:
+            return FileCache(cache_dir("shards"), limit)
+    raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
@@ -276,9 +261,7 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
             count = os.pwrite(file.fileno(), rest, done)
             rest, done = rest[count:], done + count
     if identity_of(path) != identity:
-        raise InputError(
-            f"{url_of(path)} has changed since it was looked at; run the command again"
-        )
+        raise InputError(f"{url_of(path)} has changed meanwhile; run the command again")
 
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
@@ -305,14 +288,14 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         except InputError:
             raise
         except Exception as error:  # each driver and each of its libraries raises its own
-            failure = _what_failed(path, error, does)
+            failure, is_temporary = _what_failed(path, error, does)
             if (told := _seconds_to_wait(error)) and waited < MAX_WAIT_S:
                 print(f"{failure}; it is asked again in {told:.0f} s, as it says", file=sys.stderr)
                 time.sleep(told)
                 end, waited = end + told, waited + told
                 continue
             delay = next(delays)
-            if delay is None or time.monotonic() > end or not _is_temporary(error):
+            if delay is None or time.monotonic() > end or not is_temporary:
                 raise InputError(failure) from None
             # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
             if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
@@ -321,15 +304,28 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
 
 
-def _is_temporary(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    if status := _http_status(error):
-        return status >= 500 or status in RETRY_STATUSES
-    if isinstance(error, FileNotFoundError):
-        # fsspec raises it for a failed connection as well, with the cause.
-        return error.__cause__ is not None
-    refused = isinstance(error, (PermissionError, ValueError, TypeError, NotImplementedError))
-    return not refused and "Credentials" not in type(error).__name__
+def _what_failed(path: str | Path, error: Exception, does: str) -> tuple[str, bool]:
+    """A failed request in one line, and whether the same request may succeed later."""
+    url, status = url_of(path), _http_status(error)
+    # fsspec raises it for a failed connection as well, with the cause.
+    is_absent = isinstance(error, FileNotFoundError) and not error.__cause__
+    if status == 404 or is_absent:
+        return f"{url} is not there", False
+    if status in (401, 403) or isinstance(error, PermissionError):
+        access = "access denied; give its credentials as its driver expects"
+        if _scheme(path) == HF and (page := _page_of(path)):
+            access = (
+                f"it does not exist, or needs access; ask for it at {page}, and set HF_TOKEN to a "
+                "token of your account"
+            )
+        return f"{url} cannot be {does}: {access}", False
+    refused = isinstance(error, (ValueError, TypeError, NotImplementedError))
+    is_temporary = not refused and "Credentials" not in type(error).__name__
+    if status:
+        is_temporary = status >= 500 or status in RETRY_STATUSES
+    reason = error.__cause__ or error
+    message = f"{type(reason).__name__}: {without_credentials(str(reason))}"
+    return f"{url} cannot be {does}: {message}", is_temporary
 
 
 def _seconds_to_wait(error: BaseException | None) -> float:
@@ -355,21 +351,6 @@ def _http_status(error: BaseException | None) -> int | None:
     return None
 
 
-def _what_failed(path: str | Path, error: Exception, does: str) -> str:
-    url, status = url_of(path), _http_status(error)
-    if status == 404 or (isinstance(error, FileNotFoundError) and not error.__cause__):
-        return f"{url} is not there"
-    if status in (401, 403) and _scheme(path) == HF and (page := _page_of(path)):
-        return (
-            f"{url} cannot be {does}: it does not exist, or needs access; ask for it at {page}, "
-            "and set HF_TOKEN to a token of your account"
-        )
-    if status in (401, 403) or isinstance(error, PermissionError):
-        return f"{url} cannot be {does}: access denied; give its credentials as its driver expects"
-    reason = error.__cause__ or error
-    return f"{url} cannot be {does}: {type(reason).__name__}: {without_credentials(str(reason))}"
-
-
 def _scheme(path: str | Path) -> str:
     return url_of(path).partition(":")[0]
 
@@ -386,10 +367,8 @@ def _driver(path: str | Path) -> Any:
             from aiohttp import ClientTimeout
 
             options["client_kwargs"] = {
-                "response_class": _answer_class(),
-                "auto_decompress": False,
                 "headers": {"Accept-Encoding": "identity"},
-                "timeout": ClientTimeout(total=None, sock_read=STALLED_S),
+                "timeout": ClientTimeout(total=LONGEST_S, sock_read=STALLED_S),
             }
             # A URL that is encoded already must not be encoded again: its signature would be wrong.
             query = with_credentials(path).partition("?")[2]
@@ -405,50 +384,3 @@ def _driver(path: str | Path) -> Any:
         ) from None
     except ValueError as error:
         raise InputError(f"{url_of(path)} cannot be read: {error}") from None
-
-
-@functools.cache
-def _answer_class() -> type[Any]:
-    """Answers of http(s) servers, of bounded size and time, that are not unpacked (to a thousand
-    times their size) and have the range that was asked for; a driver reads whatever comes.
-    """
-    import aiohttp
-
-    def numbers(range_: str) -> list[int]:
-        """First byte, last byte and, of an answer, size."""
-        return [int(number) for number in re.findall(r"\d+", range_)]
-
-    class Answer(aiohttp.ClientResponse):
-        async def start(self, connection: Any) -> aiohttp.ClientResponse:
-            try:
-                async with asyncio.timeout(STALLED_S):
-                    await super().start(connection)
-            except TimeoutError:
-                raise TimeoutError(f"its server sends no whole header in {STALLED_S} s") from None
-            if self.status not in (200, 206):
-                return self
-            if self.headers.get("Content-Encoding", "identity") != "identity":
-                raise ValueError("its server packs it, which was not asked for")
-            if self.status == 206:
-                asked = self.request_info.headers.get("Range", "")
-                got = self.headers.get("Content-Range", asked)
-                if not asked or numbers(got)[:2] != numbers(asked):
-                    raise ValueError(f"its server sends {got[:60]!a} in place of {asked!a}")
-            return self
-
-        async def read(self) -> bytes:
-            limit = MAX_ANSWER_BYTES
-            if self.status == 206:
-                first, last = numbers(self.request_info.headers["Range"])
-                limit = last + 1 - first
-            content, start = bytearray(), time.monotonic()
-            async for part in self.content.iter_any():
-                content += part
-                if len(content) > limit:
-                    raise ValueError(f"its server sends more than {limit:,} bytes")
-                if time.monotonic() - start > STALLED_S + len(content) / MIN_BYTES_PER_S:
-                    raise TimeoutError(f"its server sends under {MIN_BYTES_PER_S:,} bytes a second")
-            self._body = bytes(content)  # where `text` finds it
-            return self._body
-
-    return Answer

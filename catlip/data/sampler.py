@@ -23,12 +23,7 @@ WINDOW_SHARDS = 16
 
 @dataclass(frozen=True)
 class ImageSize:
-    """One size of the multi-scale sampler.
-
-    Attributes:
-        resolution: side of the square images in pixels.
-        batch: images per device.
-    """
+    """The side of square images in pixels, and how many of them a device takes."""
 
     resolution: int
     batch: int
@@ -37,13 +32,9 @@ class ImageSize:
 def image_sizes(
     base: int, batch: int, low: int, high: int, count: int, multiple: int
 ) -> list[ImageSize]:
-    """The sizes of the multi-scale variable batch sampler (Mehta & Rastegari 2021), as released.
-
-    Args:
-        base, batch: the base resolution in pixels and the batch per device at it.
-        low, high, count: `count` sizes evenly from `low` to `high`, to which `base` is added.
-        multiple: each size is rounded to the nearest multiple of this many pixels.
-    Returns: the distinct sizes, ascending; their batches all have about the same number of pixels.
+    """The distinct sizes of the multi-scale variable batch sampler (Mehta & Rastegari 2021), as
+    released: `base`, at which a device takes `batch` images, and `count` sizes evenly from `low` to
+    `high`, each rounded to a multiple of `multiple` pixels. All batches have about as many pixels.
     """
     wanted = {*np.linspace(low, high, count).tolist(), base}
     resolutions = sorted({_round_to(size, multiple) for size in wanted})
@@ -72,14 +63,11 @@ class Step:
 
 
 class StepPlan:
-    """The image size and the stream positions of every step.
+    """The image size and the stream positions of every optimizer step.
 
     Args:
         sizes: each step draws one of these sizes uniformly, the same on all ranks.
-        replicas: devices times micro-steps, each of which takes one batch of the drawn size per
-            step.
-        num_steps: optimizer steps of the whole run.
-        seed: the seed of the run.
+        replicas: devices times micro-steps; each takes one batch of the drawn size per step.
     """
 
     def __init__(self, sizes: Sequence[ImageSize], replicas: int, num_steps: int, seed: int):
@@ -106,12 +94,7 @@ class SampleOrder:
     """Position in the endless stream -> (shard number, sample number).
 
     Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the
-    counts of the shards and the permutation of one window are ever in memory.
-
-    Args:
-        counts: [S] samples in each shard.
-        seed: the seed of the run.
-        window: shards mixed at a time.
+    counts [S] of the shards and the permutation of one window are ever in memory.
     """
 
     def __init__(

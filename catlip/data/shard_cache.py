@@ -24,6 +24,7 @@ from catlip.cli import InputError
 from catlip.system.cache import in_cache
 from catlip.system.lock import is_still_at, open_no_link
 
+CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
@@ -37,26 +38,20 @@ class NoRoomError(Exception):
 
 @dataclass(frozen=True)
 class FileCache:
-    """The files in `folder`, of at most `limit` bytes together. `advice` ends the message about a
-    file that is larger.
-    """
+    """The files in `folder`, of at most `limit` bytes together."""
 
     folder: Path
     limit: int
-    advice: str
 
     def open(self, name: str, size: int, fill: Fill) -> io.FileIO:
         """The file of this name and size in bytes, open for reading."""
         while True:
-            file = self._opened(name, size) or self._fetched(name, size, fill, math.inf)
-            if file:
+            if file := self._opened(name, size) or self._fetched(name, size, fill, math.inf):
                 return file
 
     def add(self, name: str, size: int, fill: Fill, *, unused_since: float) -> bool:
-        """Fetch a file, unless it is there or another process is fetching it.
-
-        Only files that were last used before `unused_since` are deleted to make room. Returns
-        False when that does not make enough room.
+        """Fetch a file, unless it is there or another process is fetching it. To make room, only
+        files last used before `unused_since` are deleted; False if that does not suffice.
         """
         try:
             if not self.touch(name) and (file := self._fetched(name, size, fill, unused_since)):
@@ -86,9 +81,7 @@ class FileCache:
         return None
 
     def _fetched(self, name: str, size: int, fill: Fill, unused_since: float) -> io.FileIO | None:
-        """The file, fetched by this process; None if another has fetched it or, with a finite
-        `unused_since`, is fetching it.
-        """
+        """The file; None if another process has fetched it, or does so and there is no hurry."""
         path, temporary = self.folder / name, self.folder / f"{name}{PART}"
         part = io.FileIO(open_no_link(temporary), "r+")
         if not _lock(part, wait=unused_since == math.inf):
@@ -117,10 +110,8 @@ class FileCache:
         wait for that while other files are being fetched, unless `unused_since` is finite.
         """
         if size > self.limit:
-            raise InputError(
-                f"a file of {size / 1e9:.3g} GB is too large for the cache {self.folder} of "
-                f"{self.limit / 1e9:.3g} GB; {self.advice}"
-            )
+            larger = f"{size / 1e9:.3g} GB is larger than the cache of {self.limit / 1e9:.3g} GB"
+            raise InputError(f"a file of {larger}; increase {CACHE_SIZE}")
         while True:
             with self._accounts():
                 if self._delete_down_to(self.limit - size, unused_since):
@@ -141,9 +132,8 @@ class FileCache:
                 fcntl.flock(lock, fcntl.LOCK_UN)
 
     def _delete_down_to(self, limit: int, unused_since: float) -> bool:
-        """Delete the files used longest ago, until at most `limit` bytes are left.
-
-        Files that were used at `unused_since` or later are kept. Returns: whether that sufficed.
+        """Delete the files used longest ago, and before `unused_since`, until at most `limit` bytes
+        are left. Returns: whether that sufficed.
         """
         files = []
         for entry in os.scandir(self.folder):
@@ -155,31 +145,19 @@ class FileCache:
         for last_use, size, path in sorted(files):
             if used <= limit:
                 break
-            if path.suffix == PART:
-                used -= size if _delete_abandoned(path) else 0
+            if path.suffix == PART:  # that of a process that has ended, if it can be locked
+                with suppress(FileNotFoundError), io.FileIO(path) as part:
+                    if _lock(part, wait=False) and is_still_at(part.fileno(), path):
+                        path.unlink()
+                        used -= size
             elif last_use < unused_since:
                 path.unlink(missing_ok=True)
                 used -= size
         return used <= limit
 
 
-def _delete_abandoned(part: Path) -> bool:
-    """Delete a temporary file if the process that fetched it has ended. Returns: whether it has."""
-    try:
-        file = io.FileIO(part)
-    except FileNotFoundError:
-        return False  # it was renamed, so its bytes are still in use
-    with file:
-        if not _lock(file, wait=False):
-            return False
-        if is_still_at(file.fileno(), part):
-            part.unlink()
-        fcntl.flock(file, fcntl.LOCK_UN)
-    return True
-
-
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it is locked.
+    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it did.
 
     This lock also keeps out other threads of this process, which a POSIX lock does not.
     """

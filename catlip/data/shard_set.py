@@ -9,53 +9,47 @@ once indexed, is not asked for at a start; those of the next window are fetched 
 import functools
 import json
 import os
-import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.data.remote import Ahead
-from catlip.data.shards import OPEN_SHARDS, Content, Shard, content_of, open_shard, status_of
-from catlip.data.tar_index import DIGEST_DIGITS, EDITION
+from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, status_of
+from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
+EDITION = 3  # raised whenever the same shards give other counts, digests or skipped samples
 FEW = 16  # up to this many shards are counted in this process: starting others would take longer
-MAX_NAMED = 5  # shards that cannot be read, in one message
+MAX_NAMED = 5  # shards that cannot be read, in one message; samples left out, for each cause
 DIGEST = f"S{DIGEST_DIGITS}"
 
-# Cause -> how many samples of a shard were left out, and the first of them.
-Skipped = Mapping[str, tuple[int, str]]
+# Cause -> how many samples were left out, and the first of some shards as PATH:NAME.
+Skipped = Mapping[str, tuple[int, list[str]]]
 
 
+@dataclass(eq=False)
 class ShardSet:
-    """The shards at `paths` [S]; at most OPEN_SHARDS of them have their index in memory.
-
-    Attributes:
-        counts, digests: [S] how many samples each has, int64, and the digest of its content, bytes.
-        skipped: number of a shard -> the samples left out of it; shards without any are absent.
+    """The shards at `paths` [S]; at most OPEN_SHARDS of them have their index in memory. `counts`
+    [S] are numbers of samples, `digests` [S] of the contents.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        counts: NDArray[np.int64],
-        digests: NDArray[np.bytes_],
-        skipped: Mapping[int, Skipped],
-    ):
-        self.paths = paths
-        self.counts = counts
-        self.digests = digests
-        self.skipped = skipped
-        self.remote = any(map(is_remote, paths))
+    paths: Sequence[Path]
+    counts: NDArray[np.int64]
+    digests: NDArray[np.bytes_]
+    skipped: Skipped
+
+    def __post_init__(self) -> None:
+        self.remote = any(map(is_remote, self.paths))
         self._opened = functools.lru_cache(maxsize=OPEN_SHARDS)(self._open)
         self._ahead: Ahead | None = None
         self._expected: tuple[list[int], list[int]] | None = None
@@ -72,9 +66,7 @@ class ShardSet:
         return ShardSet, (self.paths, self.counts, self.digests, self.skipped)
 
     def expect(self, now: NDArray[np.int64], next_: NDArray[np.int64]) -> None:
-        """Fetch the remote shards among these in the background: those that are read `now` first,
-        then those that are read after them.
-        """
+        """Fetch the remote shards among these in the background, those that are read now first."""
         expected = now.tolist(), next_.tolist()
         if not self.remote or expected == self._expected:
             return
@@ -90,18 +82,10 @@ class ShardSet:
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def skipped_by_cause(self) -> dict[str, int]:
-        counts = Counter[str]()
-        for by_cause in self.skipped.values():
-            counts.update({cause: count for cause, (count, _) in by_cause.items()})
-        return dict(counts)
+        return {cause: count for cause, (count, _) in self.skipped.items()}
 
     def first_skipped(self) -> list[str]:
-        """The first sample left out of each shard for each cause, as "PATH:NAME (CAUSE)"."""
-        return [
-            f"{self.paths[number]}:{name} ({cause})"
-            for number, by_cause in self.skipped.items()
-            for cause, (_, name) in by_cause.items()
-        ]
+        return [f"{name} ({cause})" for cause, (_, names) in self.skipped.items() for name in names]
 
     def _open(self, number: int) -> Shard:
         path = self.paths[number]
@@ -112,87 +96,71 @@ class ShardSet:
 
 
 def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`; those that are new or have changed are counted."""
-    statuses = _statuses(paths)
-    counts, digests, skipped = _known(paths, statuses)
-    if new := np.flatnonzero(counts < 0).tolist():
-        contents = _contents(list(dict.fromkeys(paths[number] for number in new)), quiet)
-        for number in new:
-            statuses[number], counts[number], digest, left_out = contents[paths[number]]
-            digests[number] = digest.encode()
-            skipped.pop(number, None)
-            if left_out:
-                skipped[number] = left_out
-        _keep(paths, counts, digests, skipped=skipped, statuses=statuses)
+    """The shards at `paths`; they are counted unless the cache has their counts."""
+    folder = "" if all(map(is_remote, paths)) else os.getcwd()
+    named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
+    file = cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
+    with suppress(FileNotFoundError, ValueError):
+        arrays = unpacked(file)
+        if np.array_equal(arrays["statuses"], [status_of(path) for path in paths]):
+            skipped = json.loads(arrays["skipped"].tobytes())
+            return ShardSet(paths, arrays["counts"], arrays["digests"], skipped)
+    contents = _contents(paths, quiet)
+    counts = np.array([content.num_samples for content in contents], dtype=np.int64)
+    digests = np.array([content.digest.encode() for content in contents], dtype=DIGEST)
+    skipped = {}
+    for path, content in zip(paths, contents, strict=True):
+        for cause, (count, name) in content.skipped.items():
+            before, names = skipped.get(cause, (0, []))
+            skipped[cause] = (before + count, [*names, f"{path}:{name}"][:MAX_NAMED])
+    text = np.frombuffer(json.dumps(skipped).encode(), dtype=np.uint8)
+    statuses = np.array([content.status for content in contents], dtype=np.int64)
+    arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
+    write_to_cache(file, packed(arrays))
     return ShardSet(paths, counts, digests, skipped)
 
 
-def _statuses(paths: Sequence[Path]) -> NDArray[np.int64]:
-    """[S, 4], see `status_of`."""
-    return np.array([status_of(path) for path in paths], dtype=np.int64).reshape(-1, 4)
+class Content(NamedTuple):
+    """What is known of a shard without its index; its status is that when the rest was found."""
+
+    status: tuple[int, ...]
+    num_samples: int
+    digest: str
+    skipped: dict[str, tuple[int, str]]
 
 
-def _counts_file(paths: Sequence[Path]) -> Path:
-    folder = "" if all(map(is_remote, paths)) else os.getcwd()
-    named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
-    return cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
+def content_of(path: Path) -> Content:
+    """The content of a shard, which is opened unless it is remote and was indexed before."""
+    status, shard = status_of(path), None
+    if is_remote(path):
+        with suppress(FileNotFoundError, ValueError):
+            shard = read_index(path)
+    if shard is None:
+        shard = open_shard(path)
+        if is_remote(path):
+            status = status_of(path)  # of the index that was just stored
+    return Content(status, len(shard), shard.digest, shard.skipped)
 
 
-def _keep(
-    paths: Sequence[Path],
-    counts: NDArray[np.int64],
-    digests: NDArray[np.bytes_],
-    *,
-    skipped: Mapping[int, Skipped],
-    statuses: NDArray[np.int64],
-) -> None:
-    text = np.frombuffer(json.dumps(skipped).encode(), dtype=np.uint8)
-    arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
-    write_to_cache(_counts_file(paths), packed(arrays))
-
-
-def _known(
-    paths: Sequence[Path], statuses: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bytes_], dict[int, Skipped]]:
-    """Counts, digests and skipped samples from the cache; the count of an unknown shard is -1."""
-    try:
-        arrays = unpacked(_counts_file(paths))
-    except (FileNotFoundError, ValueError):
-        return np.full(len(paths), -1), np.zeros(len(paths), dtype=DIGEST), {}
-    same = (arrays["statuses"] == statuses).all(axis=1)
-    skipped = json.loads(arrays["skipped"].tobytes()).items()
-    return (
-        np.where(same, arrays["counts"], -1),
-        arrays["digests"].astype(DIGEST),
-        {int(number): by_cause for number, by_cause in skipped},
-    )
-
-
-def _contents(paths: Sequence[Path], quiet: bool) -> dict[Path, Content]:
+def _contents(paths: Sequence[Path], quiet: bool) -> list[Content]:
     """What is in these shards; one InputError for all that cannot be read."""
-    num_remote = sum(map(is_remote, paths))
-    if num_remote and not quiet:
-        print(
-            f"{num_remote:,} remote shards are looked up; those that were never labelled or read "
-            "are fetched once to be counted",
-            file=sys.stderr,
-        )
-    few = len(paths) <= FEW
+    distinct = list(dict.fromkeys(paths))
+    few = len(distinct) <= FEW
+    is_quick = few and not any(map(is_remote, paths))
     with local(1 if few else len(os.sched_getaffinity(0))) as apply:
         results = progress(
-            apply(content_of, paths),
+            apply(content_of, distinct),
             "indexing",
-            len(paths),
-            disable=quiet or (few and not num_remote),
+            len(distinct),
+            disable=quiet or is_quick,
             unit=" shards",
             leave=False,
         )
         contents = dict(results)
-    errors = [contents[path] for path in paths if isinstance(contents[path], Exception)]
-    for error in errors:
-        if isinstance(error, OSError):
-            raise error
+    errors = [contents[path] for path in distinct if isinstance(contents[path], Exception)]
+    if of_system := [error for error in errors if isinstance(error, OSError)]:
+        raise of_system[0]
     if errors:
-        more = f" (and {len(errors) - MAX_NAMED} more)" if len(errors) > MAX_NAMED else ""
-        raise InputError("; ".join(map(str, errors[:MAX_NAMED])) + more)
-    return contents
+        first = "; ".join(map(str, errors[:MAX_NAMED]))
+        raise InputError(first if len(errors) <= MAX_NAMED else f"{len(errors)} shards: {first}")
+    return [contents[path] for path in paths]

@@ -2,11 +2,9 @@
 
 A shard is a tar in which `KEY.jpg|png|webp|gif`, `KEY.txt` and `KEY.json` are one sample. Its
 headers are read once; the offset of each member is stored in the user's cache, for the shard's
-path, size, times and inode. After that, reading a sample takes one `pread`, in any order. Labels
-and runs refer to the digest of the content, not to a path or time: shards may be moved and copied.
-
-A remote shard (`s3://...`, see `catlip.data.remote`) is fetched when it is read. Its offsets are
-stored for its URL, size and ETag, and so are known also while it is not on this machine.
+path, size, times and inode (if remote: URL, size and ETag). After that, reading a sample takes one
+`pread`, in any order. Labels and runs refer to the digest of the content, not to a path or time:
+shards may be moved and copied. A remote shard is fetched when it is read.
 """
 
 import functools
@@ -17,11 +15,10 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import braceexpand
 import numpy as np
@@ -32,7 +29,6 @@ from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
     KINDS,
-    TarIndex,
     captions_at,
     index_tar,
     read_member,
@@ -48,11 +44,26 @@ OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows 
 
 
 @dataclass(frozen=True, eq=False)
-class Shard(TarIndex):
-    """A tar whose samples can be read; its `identity` changes when the file at `path` does (its
-    path, size, times or inode; for a remote shard, its size or ETag).
+class Shard:
+    """A tar whose samples can be read.
+
+    Attributes:
+        keys: [N], in the order of the tar.
+        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
+            `.cls`) and of the `.json` member; -1 where absent.
+        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
+        skipped: cause -> how many samples were left out, and the first member among them.
+        identity: changes when the file does (its path, size, times or inode; if remote, its size or
+            ETag).
     """
 
+    keys: list[str]
+    image: NDArray[np.int64]
+    text: NDArray[np.int64]
+    meta: NDArray[np.int64]
+    num_captions: NDArray[np.int64]
+    digest: str
+    skipped: dict[str, tuple[int, str]]
     path: Path
     identity: str
 
@@ -101,8 +112,8 @@ class Shard(TarIndex):
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
 
-    Among remote patterns, only folders and globs cause a request; whether a remote shard exists is
-    known when it is opened.
+    Only remote folders and globs cause a request: whether a remote shard exists is known when it is
+    opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -114,17 +125,12 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
         if is_folder:
             pattern = f"{pattern.rstrip('/')}/*{TAR}"
         for name in braceexpand.braceexpand(pattern):
-            if remote and url_of(Path(name)) != name:
-                raise InputError(f"{name} has an empty or '.' folder in its path")
             if glob.has_magic(name):
                 matches = find_remote(name) if remote else [*map(Path, sorted(glob.glob(name)))]
             else:
                 matches = [Path(name)] if remote or os.path.exists(name) else []
             if not matches:
-                raise InputError(
-                    f"no shard matches {name!r}; give paths, globs or braces such as "
-                    "'cc3m/{00000..00331}.tar'"
-                )
+                raise InputError(f"no shard matches {name!r}")
             paths += matches
     if not paths:
         raise InputError("no shards given")
@@ -132,43 +138,15 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
 
 
 def open_shard(path: Path, identity: str | None = None) -> Shard:
-    """The shard at `path`, its index read from the cache or built and cached.
-
-    Args:
-        identity: that of a remote shard, where it is known; otherwise its storage is asked.
-    Raises: InputError when it is missing, not a tar, cut short, empty, or hostile.
+    """The shard at `path`, its index read from the cache or built and cached. If the identity of a
+    remote shard is not given, its storage is asked. Raises: InputError when the shard is missing,
+    not a tar, cut short, empty, or hostile.
     """
     return _indexed(path, identity or _identity(path))
 
 
-class Content(NamedTuple):
-    """What is known of a shard without its index: its status when the rest was found (see
-    `status_of`), the number of its samples, and its digest and skipped samples as in `TarIndex`.
-    """
-
-    status: tuple[int, ...]
-    num_samples: int
-    digest: str
-    skipped: dict[str, tuple[int, str]]
-
-
-def content_of(path: Path) -> Content:
-    """The content of a shard, which is opened unless it is remote and was indexed before."""
-    status, shard = status_of(path), None
-    if is_remote(path):
-        with suppress(FileNotFoundError, ValueError):
-            shard = _read_index(path)
-    if shard is None:
-        shard = open_shard(path)
-        if is_remote(path):
-            status = status_of(path)  # of the index that was just stored
-    return Content(status, len(shard), shard.digest, shard.skipped)
-
-
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """Write `(key, {suffix: content})` samples as a tar, atomically; the same samples give the same
-    bytes. Returns how many there were.
-    """
+    """Write `(key, {suffix: content})` samples as a tar, atomically. Returns their number."""
     buffer, count = io.BytesIO(), 0
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for key, members in samples:
@@ -182,17 +160,16 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
     return count
 
 
-def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
+def status_of(path: Path) -> tuple[int, ...]:
     """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
 
-    For a remote shard it is the status of its stored index, and zeros if there is none: a training
+    For a remote shard they are those of its stored index, and zeros if there is none: a training
     does not ask the storage about all shards when it starts. A remote shard that has changed is
-    noticed when it is opened. `file`, an open file, is looked at in place of `path`.
+    noticed when it is opened.
     """
     remote = is_remote(path)
-    target = _index_file(path) if remote else path
     try:
-        status = os.stat(target if file is None else file)
+        status = os.stat(_index_file(path) if remote else path)
     except FileNotFoundError:
         if remote:
             return 0, 0, 0, 0
@@ -200,27 +177,27 @@ def status_of(path: Path, file: int | None = None) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino % 2**63
 
 
-def _identity(path: Path, file: int | None = None) -> str:
+def _identity(path: Path) -> str:
     if is_remote(path):
         return identity_of(path)
-    return sha256(f"{path.resolve()}\n{status_of(path, file)}".encode()).hexdigest()[:32]
+    return sha256(f"{path.resolve()}\n{status_of(path)}".encode()).hexdigest()[:32]
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)
 def _indexed(path: Path, identity: str) -> Shard:
     def make() -> bytes:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
-        head = {"identity": identity, "digest": index.digest, "skipped": index.skipped}
-        lines = {"keys": "\n".join(index.keys), "head": json.dumps(head)}
+        head = {"identity": identity} | {name: index[name] for name in ("digest", "skipped")}
+        lines = {"keys": "\n".join(index["keys"]), "head": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
-        return packed(texts | {name: getattr(index, name) for name in (*KINDS, "num_captions")})
+        return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
 
-    return kept(_index_file(path), make, lambda _: _read_index(path, identity))
+    return kept(_index_file(path), make, lambda _: read_index(path, identity))
 
 
-def _read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: ValueError if that is of another edition, or of
-    a file that has not this identity; FileNotFoundError.
+def read_index(path: Path, identity: str | None = None) -> Shard:
+    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError if the index is
+    of an older edition, or of a file of another identity.
     """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():
@@ -244,6 +221,6 @@ def _file(path: Path, identity: str) -> io.FileIO:
     if is_remote(path):
         return open_remote(path, identity)
     file = io.FileIO(path)  # closed when it leaves the cache and is collected
-    if _identity(path, file.fileno()) != identity:
+    if _identity(path) != identity:
         raise InputError(f"shard {path} has changed since it was opened; run the command again")
     return file

@@ -1,8 +1,8 @@
 """Finds where the members of each sample of a tar lie, in one walk over its headers.
 
-The walk takes bounded memory, and nothing is extracted. Members that are not files (links, devices,
-folders) are skipped. A sample whose name is not UTF-8 is left out and counted. A tar whose paths
-lead out of it, or that would fill the memory or never end, is refused with one line.
+Nothing is extracted. Members that are not files (links, devices, folders) are skipped. A sample
+whose name is not UTF-8, or that would fill the memory of a worker, is left out and counted. A tar
+whose paths lead out of it, or that would never end, is refused with one line.
 
 The walk also computes a digest of the shard: of every name and size, of all captions, and of the
 end of each image, which is in the block before the next header and so costs no extra reading. The
@@ -15,11 +15,11 @@ import os
 import re
 import tarfile
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,70 +28,37 @@ from catlip.cli import InputError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
-EXTENDED = {
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-}
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
-PLAIN = re.compile(r"[0-9A-Za-z_-]+\.[a-z]+")  # nearly all names of members have this form
 ABSENT = -1
-MAX_MEMBERS = 1_000_000  # of one tar; a shard has some thousands
-MAX_MEMBER_BYTES = 2**30  # of any kind
-MAX_HEADER_BYTES = 2**20  # of one long name or extended header
 BUFFER_BYTES = 4096  # read at a time: some headers with the captions between them
 # A larger member is left out: no photograph or caption of this size, but the memory of a worker.
 MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
-EDITION = 2  # raised whenever the same shard gives another index than before
-HELP = "download it again, or leave it out"
 NOT_UTF8 = "a name that is not UTF-8"
-SPARSE = "a sparse file"
+SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that are not UTF-8
 
 
-@dataclass(frozen=True, eq=False)
-class TarIndex:
-    """Where the members of each sample of a tar lie.
-
-    Attributes:
-        keys: [N], in the order of the tar.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
-            `.cls`) and of the `.json` member; -1 where absent.
-        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
-        skipped: cause -> how many samples were left out, and the name of the first member among
-            them.
-    """
-
-    keys: list[str]
-    image: NDArray[np.int64]
-    text: NDArray[np.int64]
-    meta: NDArray[np.int64]
-    num_captions: NDArray[np.int64]
-    digest: str
-    skipped: dict[str, tuple[int, str]]
-
-
-def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
-    """Walk a tar, which may be open already as `raw`.
+def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
+    """The fields of `catlip.data.shards.Shard`, but for its path and identity, of a tar, which may
+    be open already as `raw`.
 
     Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
     """
-    if raw is None:
-        try:
-            raw = io.FileIO(path)
-        except PermissionError:
-            raise InputError(f"shard {path} cannot be read: no permission") from None
+    try:
+        raw = raw or io.FileIO(path)
+    except PermissionError:
+        raise InputError(f"shard {path} cannot be read: no permission") from None
     rows: dict[str, int] = {}
     spans = {kind: array("q") for kind in KINDS}
-    skipped: dict[str, dict[str, str]] = {}
+    left_out: defaultdict[str, set[str]] = defaultdict(set)  # cause -> keys
+    first: dict[str, str] = {}  # cause -> member
     digest = sha256()
     of_lines: set[int] = set()  # samples whose text may be several captions
     with io.BufferedReader(raw, BUFFER_BYTES) as file:
         for member, key, kind, fault in walk(path, file):
             if fault:
-                skipped.setdefault(fault, {}).setdefault(key, member.name)
+                left_out[fault].add(key)
+                first.setdefault(fault, ascii(member.name))
                 continue
             row = 2 * rows.setdefault(key, len(rows))
             if row == len(spans[kind]):
@@ -102,7 +69,10 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
             digest.update(b"%s\n%d\n%s" % (member.name.encode(), member.size, content))
             if kind == "text" and b"\n" in content:
                 of_lines.add(row // 2)
-        image, text, meta = (np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS)
+        index: dict[str, Any] = {
+            kind: np.array(spans[kind], dtype=np.int64).reshape(-1, 2) for kind in KINDS
+        }
+        text, meta = index["text"], index["meta"]
         num_captions = np.ones(len(rows), dtype=np.int64)
         in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
         for row in of_lines | set(in_json.tolist()):
@@ -111,84 +81,48 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> TarIndex:
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
-    left_out = {
-        cause: (len(names), ascii(next(iter(names.values())))) for cause, names in skipped.items()
-    }
-    return TarIndex(
-        list(rows),
-        image,
-        text,
-        meta=meta,
-        num_captions=num_captions,
-        digest=digest.hexdigest()[:DIGEST_DIGITS],
-        skipped=left_out,
-    )
+    skipped = {cause: (len(left_out[cause]), name) for cause, name in first.items()}
+    index |= {"keys": list(rows), "num_captions": num_captions, "skipped": skipped}
+    return index | {"digest": digest.hexdigest()[:DIGEST_DIGITS]}
 
 
 def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:
     """Each member that is part of a sample, with the sample's key, the member's kind (of `KINDS`)
-    and why it is left out ("" when it is not).
-
-    Raises: InputError when the tar is cut short or hostile.
+    and why it is left out ("" when it is not). Raises: InputError when the tar is cut short or
+    hostile.
     """
-    size = os.fstat(file.fileno()).st_size
-    for member in _files(path, file):
-        if member.offset_data + member.size > size:
-            raise InputError(f"shard {path} is cut short inside {member.name!a}; {HELP}")
-        key, kind = _key_and_kind(path, member.name)
-        if kind:
-            yield member, key, kind, _fault(member, kind)
-
-
-def _files(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a tar, one at a time."""
-    count = 0
+    size, count = os.fstat(file.fileno()).st_size, 0
     try:
-        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member, encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             while member := tar.next():
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
                 count += 1
-                if count > MAX_MEMBERS:
-                    raise InputError(f"shard {path} has over {MAX_MEMBERS:,} members; split it")
-                if member.size > MAX_MEMBER_BYTES or tar.offset <= member.offset:
-                    raise InputError(
-                        f"shard {path} is refused: its member {member.name!a} says it has "
-                        f"{member.size:,} bytes"
+                if tar.offset <= member.offset:  # the walk would go back, and never end
+                    raise tarfile.ReadError(f"{member.name!a} has {member.size} bytes")
+                if not member.isreg():
+                    continue
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError(
+                        f"it is cut short inside {member.name!a}, its member {count}"
                     )
-                if member.isreg():
-                    yield member
+                key, kind = _key_and_kind(member.name)
+                if not kind:
+                    continue
+                fault, limit = "", MAX_KIND_BYTES[kind]
+                if SURROGATES.search(member.name):
+                    fault = NOT_UTF8
+                elif member.size > limit:
+                    fault = f"a member of over {limit / 2**20:g} MiB"
+                yield member, key, kind, fault
             file.seek(tar.offset)
             # tarfile takes a header that is cut short for the end of the tar.
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise InputError(
-                    f"shard {path} is cut short: no end mark after its {count} members; {HELP}"
+                raise tarfile.ReadError(
+                    f"it is cut short, without an end mark after its {count} members"
                 )
-    except InputError:
-        raise
-    except (tarfile.TarError, ValueError, LookupError) as error:  # of a malformed extended header
-        raise InputError(f"shard {path} is not a whole tar file: {error}; {HELP}") from None
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar; an extended header that would fill the memory is refused."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in EXTENDED and not 0 <= self.size <= MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]
-
-
-def _fault(member: tarfile.TarInfo, kind: str) -> str:
-    """Why the sample of this member is left out; "" when it is not."""
-    if member.sparse is not None:  # its bytes do not lie in one piece
-        return SPARSE
-    try:
-        member.name.encode()
-    except UnicodeEncodeError:
-        return NOT_UTF8
-    if member.size > (limit := MAX_KIND_BYTES[kind]):
-        return f"a member of over {limit / 2**20:g} MiB"
-    return ""
+    # ValueError, LookupError and MemoryError are of malformed extended headers.
+    except (tarfile.TarError, ValueError, LookupError, MemoryError) as error:
+        raise InputError(f"shard {path} is refused: {error}; download it again") from None
 
 
 def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
@@ -245,14 +179,11 @@ def read_member(file: int, span: NDArray[np.int64]) -> bytes:
     return b"" if offset == ABSENT else os.pread(file, size, offset)
 
 
-def _key_and_kind(path: Path, name: str) -> tuple[str, str | None]:
+def _key_and_kind(name: str) -> tuple[str, str | None]:
     """WebDataset's rule: the key is the member's path up to the first dot of its last part."""
-    if PLAIN.fullmatch(name):  # faster; the rest would give the same
-        stem, _, suffix = name.partition(".")
-        return stem, KIND_OF.get(suffix)
     # Not pathlib, which keeps every name that it has seen in memory.
     *folders, last = [part for part in name.split("/") if part not in ("", ".")] or [""]
     if name.startswith("/") or ".." in (*folders, last) or "\n" in name:
-        raise InputError(f"shard {path} is refused: its member {name!r} has an unsafe path")
+        raise tarfile.ReadError(f"its member {name!r} has an unsafe path")
     stem, _, suffix = last.partition(".")
     return "/".join([*folders, stem]), KIND_OF.get(suffix.lower())

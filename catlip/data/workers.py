@@ -2,9 +2,6 @@
 
 torch sends an error of a worker as the text of its traceback. Here the error is sent as a value,
 and raised in the main process.
-
-torch sends each batch in new shared memory, for which the kernel must provide pages: 13 ms for a
-batch of 64 images of 224 pixels, which takes 56 ms to decode and crop.
 """
 
 import io
@@ -26,29 +23,26 @@ from catlip.system.engines import STOPS, attempt, stops_held
 
 T = TypeVar("T")
 
-# Seconds to wait for a batch, and for each 1e6 bytes of it: distant storage is slow.
-TIMEOUT_S, TIMEOUT_S_PER_MB = 60, 2
+# Seconds to wait for a batch: a worker that is spawned first imports torch, which takes minutes on
+# a busy machine, and distant storage is slow.
+TIMEOUT_S = 600
 # Added where all remote shards of a window may have to be fetched before its first batch. A
 # connection that hangs is closed long before that.
 FETCH_S = 3600
 MAX_AHEAD, AHEAD_BYTES = 4, 2**32  # read ahead: batches per worker, bytes of all workers
-# A worker that is spawned imports torch before its first batch; on a busy machine that takes
-# minutes.
-START_S = 240
 # Seconds to wait for the signal of a worker's death, which arrives after its connections close.
 DEATH_S = 5
 
 
 class Items(Generic[T]):
-    """The items of a data set, each a whole batch, read in this process or in `num_workers` others.
+    """The items of a data set, each a whole batch, read in this process or in `num_workers` others,
+    on which the items do not depend.
 
-    The items do not depend on the number of workers. The data set must be picklable: workers are
-    forked where Python's version or `multiprocessing.set_start_method` says so, else spawned. They
-    are not started by a fork server: torch learns of the death of a worker at once only if the
-    worker is its child.
+    The data set must be picklable: workers are forked where Python's version or
+    `multiprocessing.set_start_method` says so, else spawned. They are not started by a fork server:
+    torch learns of the death of a worker at once only if the worker is its child.
 
     Args:
-        numbers: which items, in order.
         num_workers: by default one, or with `pin_memory` all cores of this rank but one.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
@@ -65,18 +59,20 @@ class Items(Generic[T]):
         fetches: bool = False,
     ):
         if num_workers is None:
-            num_workers = cores_of_a_rank() - 1 if pin_memory else 1
+            # The processor cores of this machine for each rank on it, but for the main process.
+            cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+            num_workers = max(1, cores - 1) if pin_memory else 1
         fork = multiprocessing.get_start_method() == "fork"
-        timeout = TIMEOUT_S + TIMEOUT_S_PER_MB * item_bytes / 1e6  # then the worker counts as hung
-        timeout += (0 if fork else START_S) + (FETCH_S if fetches else 0)
+        # What is read ahead is held in shared memory.
+        ahead = min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes))
         self.loader: DataLoader[Any] = DataLoader(
             _Attempts(items),
             sampler=numbers,
             batch_size=None,
             num_workers=num_workers,
             worker_init_fn=_begin_worker if num_workers else None,
-            prefetch_factor=ahead(num_workers, item_bytes) if num_workers else None,
-            timeout=timeout if num_workers else 0,
+            prefetch_factor=max(1, ahead) if num_workers else None,
+            timeout=(TIMEOUT_S + FETCH_S * fetches) if num_workers else 0,  # then it counts as hung
             multiprocessing_context=("fork" if fork else "spawn") if num_workers else None,
             pin_memory=pin_memory,
         )
@@ -112,7 +108,11 @@ class _Attempts(Dataset[T | InputError | OSError]):
 
 
 class _Sharing(pickle.Pickler):
-    """Moves all tensors of what it pickles to shared memory."""
+    """Moves all tensors of what it pickles to shared memory.
+
+    Left to torch, a thread would print a traceback if that is full, and the main process would wait
+    until its timeout.
+    """
 
     def persistent_id(self, value: Any) -> str | None:
         if not isinstance(value, Tensor):
@@ -122,9 +122,6 @@ class _Sharing(pickle.Pickler):
 
 
 def _shared(item: T) -> T:
-    """The item, with its tensors in shared memory. Left to torch, a thread would print a traceback
-    if that is full, and the main process would wait until its timeout.
-    """
     try:
         _Sharing(io.BytesIO()).dump(item)
     except RuntimeError as error:
@@ -133,16 +130,6 @@ def _shared(item: T) -> T:
             "/dev/shm larger (docker run --shm-size 8g)"
         ) from None
     return item
-
-
-def cores_of_a_rank() -> int:
-    """The processor cores of this machine per rank on it; at least 2."""
-    return max(2, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
-
-def ahead(num_workers: int, item_bytes: int) -> int:
-    """How many items each worker reads ahead; they are held in shared memory."""
-    return max(1, min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes)))
 
 
 def _begin_worker(worker: int) -> None:

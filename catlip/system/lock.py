@@ -14,9 +14,9 @@ NAME = ".lock"
 
 
 @contextmanager
-def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterator[None]:
+def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
     """Allow only one process at a time in this block for a folder, which is made if it is missing;
-    another is refused with an InputError, or waits.
+    another is refused with an InputError.
 
     Args:
         wanted: whether to lock at all; of several ranks, only the main one does.
@@ -25,7 +25,7 @@ def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterat
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock = _acquire(folder, wait)
+    lock = _acquire(folder)
     try:
         yield
     finally:
@@ -38,7 +38,7 @@ def only_writer(folder: Path, wanted: bool = True, wait: bool = False) -> Iterat
             folder.rmdir()  # if nothing was written
 
 
-def _acquire(folder: Path, wait: bool) -> int | None:
+def _acquire(folder: Path) -> int | None:
     """The descriptor of the locked file; None, with a warning, if the file system has no locks.
 
     A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
@@ -53,12 +53,11 @@ def _acquire(folder: Path, wait: bool) -> int | None:
                 print(f"warning: {folder} cannot be locked; start no second run", file=sys.stderr)
                 return None
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
-            busy = f"process {holder} is writing into {folder}"
-            if not wait:
-                os.close(lock)
-                raise InputError(f"{busy}; wait until it ends, or give another --out") from None
-            print(f"{busy}; waiting until it ends", file=sys.stderr)
-            fcntl.lockf(lock, fcntl.LOCK_EX)
+            os.close(lock)
+            raise InputError(
+                f"process {holder} is writing into {folder}; wait until it ends, or give another "
+                "--out"
+            ) from None
         if is_still_at(lock, folder / NAME):
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -18,12 +18,10 @@ from catlip.data.annotated_scenes import (
     choose,
     main,
     make,
-    mask_of,
     read_classes,
 )
 from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
-from catlip.record import read_record
 
 SMALL = Scenes(size=48, train=60, val=30, seed=5, workers=1, quiet=True)
 
@@ -68,9 +66,7 @@ def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the
             assert (picture.height, picture.width) == (image["height"], image["width"])
         seen = np.zeros((image["height"], image["width"]), dtype=int)
         for entry in coco.loadAnns(coco.getAnnIds(image["id"])):
-            coded = dict(entry["segmentation"])  # annToMask changes it
             mask = coco.annToMask(entry).astype(bool)
-            np.testing.assert_array_equal(mask_of(coded), mask)
             left, top, width, height = map(int, entry["bbox"])
             rows, columns = np.nonzero(mask)
             assert [left, top] == [columns.min(), rows.min()]
@@ -92,18 +88,6 @@ def test_a_crowd_is_one_annotation_of_what_the_objects_leave_of_it():
     assert (label_map == 1).sum() == thing["area"]
 
 
-def test_the_record_counts_the_objects_and_holds_some_scenes(built, tmp_path):
-    build(built, record=tmp_path / "scenes.json")
-    record = read_record(tmp_path / "scenes.json")
-    metrics, samples = record["metrics"], record["samples"]
-    for side, images in (("train", 60), ("val", 30)):
-        objects = metrics[f"{side}_objects"]
-        assert metrics[f"{side}_images"] == images
-        assert objects == sum(samples[f"{side}_objects_by_class"])
-        assert objects + metrics[f"{side}_crowds"] == len(instances(built, side)["annotations"])
-        assert [len(p["truth"]) > 0 for p in samples[f"{side}_pictures"]] == [True] * 6
-
-
 def test_scenes_are_as_described_and_no_team_or_photograph_is_on_both_sides(built, classes):
     teams = {
         side: {d.source.name for found in by_class.values() for d in found}
@@ -123,7 +107,6 @@ def test_scenes_are_as_described_and_no_team_or_photograph_is_on_both_sides(buil
     categories = instances(built, "train")["categories"]
     assert [row.split("\t")[5] for row in rows[1:]] == [each["name"] for each in categories]
     assert [each["name"] for each in categories] == list(classes.groups)
-    assert 20 <= len(categories) <= 60
 
 
 def test_a_build_depends_on_its_seed_alone_and_replaces_only_an_incomplete_one(built, tmp_path):
@@ -132,9 +115,10 @@ def test_a_build_depends_on_its_seed_alone_and_replaces_only_an_incomplete_one(b
     same = {name for name, digest in digests(built).items() if other.get(name) == digest}
     assert same == {"ade20k/objectInfo150.txt"}
     before = digests(built)
-    card = (built / "DATA_CARD.md").stat().st_mtime_ns
+    classes = built / "ade20k" / "objectInfo150.txt"
+    written = classes.stat().st_mtime_ns
     build(built)
-    assert (built / "DATA_CARD.md").stat().st_mtime_ns == card
+    assert classes.stat().st_mtime_ns == written
     next((built / "coco" / "val2017").iterdir()).unlink()
     build(built)
     assert digests(built) == before

@@ -5,12 +5,9 @@ import io
 import json
 import multiprocessing
 import os
-import re
-import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
@@ -32,7 +29,6 @@ from catlip.data.shard_cache import LOCK, PART, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.system.urls import take_credentials, with_credentials, with_urls, without_credentials
-from pipeline.inputs import MISSING, digest_of_data
 
 MB = 10**6
 CONTENT = os.urandom(3 * MB)
@@ -101,14 +97,12 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
     assert (len(paths), paths[-1]) == (1_300, Path("s3://nowhere/1299.tar"))
     with pytest.raises(InputError, match=r"/absent/\*\.tar"):
         expand(f"s3://{BUCKET}/absent")
-    with pytest.raises(InputError, match="//0"):
-        expand("https://host/a//0.tar")
 
 
 # Servers that fail
 
 
-@pytest.mark.parametrize("faults", [["slow"], ["whole"], ["stall"], ["cut", "503", "cut"]])
+@pytest.mark.parametrize("faults", [["whole"], ["stall"], ["cut", "503", "cut"]])
 def test_what_fails_in_the_middle_is_asked_for_again(
     http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
@@ -123,38 +117,6 @@ def test_what_fails_in_the_middle_is_asked_for_again(
     http.faults = ["503"] * 99
     with pytest.raises(InputError, match=rf"{url} .*503"):
         remote.read_file(Path(url))
-
-
-@pytest.mark.parametrize(
-    ("fault", "read_it"),
-    [
-        ("endless", read),
-        ("endless whole", read),
-        ("endless whole", lambda url: remote.read_file(Path(url))),
-        ("endless whole", lambda url: remote.find_remote(f"{url}/*.tar")),
-        ("packed", read),
-        ("other range", read),
-        ("dripped", lambda url: remote.read_file(Path(url))),
-        ("dripped headers", read),
-    ],
-)
-def test_a_hostile_server_is_left_soon_with_one_line(
-    http: FaultyServer,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: str,
-    read_it: Callable[[str], object],
-) -> None:
-    monkeypatch.setattr(remote, "STALLED_S", 1)
-    monkeypatch.setattr(remote, "MAX_ANSWER_BYTES", 10 * MB)
-    monkeypatch.setattr(remote, "GIVE_UP_S", 0)
-    http.put("/0.tar/", CONTENT)  # where a folder is listed
-    url, http.faults = http.put("/0.tar", CONTENT), [fault] * 9
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(InputError, match=re.escape(url)) as refused:
-        read_it(url)
-    assert "\n" not in str(refused.value)
-    assert time.monotonic() - start < 10
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
@@ -235,7 +197,7 @@ def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
 
 def file_cache(folder: Path, limit: int) -> FileCache:
     folder.mkdir(exist_ok=True)
-    return FileCache(folder, limit, "advice")
+    return FileCache(folder, limit)
 
 
 def content_of(number: int) -> bytes:
@@ -284,7 +246,7 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path, monk
     hold(shared, 3).close()
     assert sorted(path.name for path in shared.folder.glob("[0-9]")) == ["0", "2", "3"]
     assert opened[1].read() == content_of(1)
-    with pytest.raises(InputError, match="advice"):
+    with pytest.raises(InputError, match=CACHE_SIZE):
         shared.open("4", 4 * MB, lambda file: None)
     for size in ("-1", "much"):
         monkeypatch.setenv(CACHE_SIZE, size)
@@ -437,18 +399,3 @@ def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
     if "{" not in stripped:
         assert "word" in with_credentials(Path(stripped))
         assert "word" in with_credentials(Path(stripped) / "b")
-
-
-# The pipeline
-
-
-def test_an_input_of_the_pipeline_counts_by_size_and_tag_and_is_not_fetched(
-    http: FaultyServer,
-) -> None:
-    digests = set()
-    for number, content in enumerate((CONTENT, CONTENT[::-1])):
-        http.put(f"/{number}.tar", content)
-        digests.add(digest_of_data(f"http://{http.place}/{number}.tar"))
-    assert len(digests - {MISSING}) == 2
-    assert not http.gets
-    assert digest_of_data(f"http://{http.place}/{{0..2}}.tar") == MISSING

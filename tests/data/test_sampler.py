@@ -56,15 +56,6 @@ def test_all_ranks_together_see_each_sample_of_an_epoch_once(
         assert len(np.unique(of_epoch, axis=0)) == len(of_epoch) == order.total
 
 
-@given(counts=COUNTS, start=st.integers(0, 500), length=st.integers(1, 200))
-@settings(max_examples=60)
-def test_a_position_alone_decides_its_sample(counts, start, length) -> None:
-    whole = SampleOrder(counts, 0, window=3)(np.arange(start + length))
-    part = SampleOrder(counts, 0, window=3)(np.arange(start, start + length))
-    assert (whole[0][start:] == part[0]).all()
-    assert (whole[1][start:] == part[1]).all()
-
-
 def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
     order = SampleOrder([100] * 20, seed=0, window=4)
     shards, numbers = order(np.arange(4000))

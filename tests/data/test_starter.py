@@ -13,16 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from catlip.cli import InputError
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.data.starter.__main__ import CARD, MANIFEST, UNFINISHED, Starter, main
-from catlip.data.starter.emoji import Concept, read_concepts, read_sources, render
+from catlip.data.starter.emoji import read_concepts, read_sources, render
 from catlip.data.starter.probe_tasks import load_task
-from catlip.data.starter.samples import SPLITS, drawing_caption, with_article
+from catlip.data.starter.samples import SPLITS, with_article
 from catlip.data.starter.scenes import (
     HELD_OUT_PHOTOS,
     MAX_COVERED,
@@ -60,20 +58,16 @@ def built(tmp_path_factory):
 # Builds
 
 
-def test_the_same_seed_gives_the_same_bytes_and_a_second_build_waits_for_the_first(built, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(built, tmp_path):
     """Nor can another program see a half-built folder."""
     command = [sys.executable, "-m", "catlip.data.starter", "--out", "starter", "--quiet"]
     command += ["--size", "32", "--scenes", "60", "--seed", "3", "--limit", "40", "--workers", "2"]
-    builds = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
     out, seen = tmp_path / "starter", set()
-    while any(process.poll() is None for process in builds):
+    process = subprocess.Popen(command, cwd=tmp_path)
+    while process.poll() is None:
         seen.add(tuple(sorted(path.name for path in (out / "pretrain").glob("*.tar"))))
         time.sleep(0.001)
-    outputs = sorted(process.communicate()[0].splitlines()[-1] for process in builds)
-    assert [process.returncode for process in builds] == [0, 0]
-    assert "another process" in outputs[0]
+    assert process.returncode == 0
     assert seen <= {(), tuple(sorted(path.name for path in (built / "pretrain").glob("*.tar")))}
     assert digests(out) == digests(built)
     for name in (MANIFEST, CARD):
@@ -116,8 +110,6 @@ def test_the_card_and_the_manifest_state_what_the_shards_hold(built):
             assert f"\n| {split} | {titles[name]} | {count} |" in card
         assert f"| **{split}** | **total** | **{found.total()}** |" in card
     assert {name: entry["sha256"] for name, entry in manifest["shards"].items()} == digests(built)
-    for source in read_sources():
-        assert f"{source.title}, by {source.authors}, {source.licence}" in card
 
 
 def test_images_captions_boxes_teams_and_backgrounds_are_as_the_card_says(built):
@@ -168,27 +160,11 @@ DISC = (
 COLOURS = ("#ff0000", "#00ff00", "#0000ff", "#ffff00")
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def discs(count: int, size: int = 48) -> list[Sprite[str]]:
-    return [Sprite(colour, render(DISC.format(colour), size)) for colour in COLOURS[:count]]
-
-
-def grey(height: int = 64, width: int = 64) -> np.ndarray:
-    return np.full((height, width, 3), 128, dtype=np.uint8)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    count=st.integers(1, 4),
-    height=st.integers(40, 90),
-    width=st.integers(40, 90),
-)
-def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, width):
-    image, placements = compose(grey(height, width), discs(count), rng(seed), (0.3, 0.6))
+@pytest.mark.parametrize("seed", range(10))
+def test_masks_and_boxes_are_where_each_colour_is_seen(seed):
+    discs = [Sprite(colour, render(DISC.format(colour), 48)) for colour in COLOURS]
+    grey = np.full((40 + 5 * seed, 90 - 5 * seed, 3), 128, dtype=np.uint8)
+    image, placements = compose(grey, discs, np.random.default_rng(seed), (0.3, 0.6))
     assert placements
     for placement in placements:
         colour = np.array([int(placement.what[i : i + 2], 16) for i in (1, 3, 5)])
@@ -207,41 +183,12 @@ def test_masks_and_boxes_are_where_each_colour_is_seen(seed, count, height, widt
     )
 
 
-KEYWORDS = ("apple", "diet", "food", "fruit", "health", "red", "ripe")
-APPLE = Concept("1F34E", "red apple", KEYWORDS, "food-drink", "food-fruit")
+WITH_ARTICLE = ["a dog", "an umbrella", "a unicorn", "an x-ray", "an octopus", "a glass of milk"]
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("dog", "a dog"),
-        ("umbrella", "an umbrella"),
-        ("unicorn", "a unicorn"),
-        ("x-ray", "an x-ray"),
-        ("octopus", "an octopus"),
-        ("grapes", "grapes"),
-        ("cooked rice", "cooked rice"),
-        ("glass of milk", "a glass of milk"),
-        ("money with wings", "money with wings"),
-    ],
-)
-def test_nouns_get_the_article_that_english_gives_them(name, expected):
-    assert with_article(name) == expected
-
-
-def test_a_drawing_is_always_named_and_only_its_keywords_are_added():
-    lengths = Counter()
-    for seed in range(400):
-        parts = drawing_caption(APPLE, rng(seed)).split(", ")
-        lengths[len(parts)] += 1
-        assert "red apple" in parts
-        assert len(parts) == len(set(parts))
-        # "apple" and "red" would repeat the name.
-        assert set(parts) <= {"red apple", "diet", "food", "fruit", "health", "ripe"}
-    assert 70 < lengths[1] < 130  # the name alone: 1 in 4
-    assert (min(lengths), max(lengths)) == (1, 6)
-    bare = Concept("1F415", "dog", ("dog",), "animals-nature", "animal-mammal")
-    assert {drawing_caption(bare, rng(seed)) for seed in range(50)} == {"dog"}
+@pytest.mark.parametrize("expected", [*WITH_ARTICLE, "grapes", "cooked rice", "money with wings"])
+def test_nouns_get_the_article_that_english_gives_them(expected):
+    assert with_article(re.sub("^an? ", "", expected)) == expected
 
 
 # Probe tasks
@@ -288,8 +235,3 @@ def test_a_class_is_what_both_sides_drew_and_faces_belong_to_no_task(tmp_path, m
     train = [("dog", animal), ("harp", music), ("violin", music), ("violin", music)]
     assert labelled(task, "train") == train
     assert labelled(task, "test") == [("cat", animal), ("dog", animal), ("violin", music)]
-    for shard in (tmp_path / "probe-test").iterdir():
-        shard.unlink()
-    write_shard(tmp_path / "probe-test" / "00000.tar", members[2:3])
-    with pytest.raises(InputError, match="--limit"):
-        load_task(tmp_path, "concepts")

@@ -6,7 +6,7 @@ import colorsys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,6 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.data.scenes_result import (
-    SPLITS,
-    Guess,
-    ObjectsPicture,
-    gathered,
-    scattered,
-)
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
@@ -41,6 +34,11 @@ from catlip.table import Cell, Table, clipped, listed, shown, sign_of
 
 SHAPES = ("box", "mask")
 FIXED, SLIDING = "mIoU", "mIoU, sliding window"
+SPLITS = ("train", "val")
+# Not class statements, because a field cannot be named `class` in one. A box is left, top, right
+# and bottom in pixels; a mask is a PNG in base64.
+Guess = TypedDict("Guess", {"class": int, "score": float})
+Object = TypedDict("Object", {"class": int, "box": tuple[float, float, float, float], "mask": str})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +59,16 @@ class MapPicture:
     image: str
     truth: str
     predicted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectsPicture:
+    """A test image with its objects, and the predicted objects."""
+
+    key: str
+    image: str
+    truth: list[Object]
+    predicted: list[Object] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +99,22 @@ class Dense(Transferred):
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
-        return super().read(gathered(metrics, cls.groups))
+        by_group: dict[str, dict[str, Any]] = {}
+        others = {}
+        for key, value in metrics.items():
+            group, _, name = key.partition("_")
+            if group in cls.groups and name:
+                by_group.setdefault(group, {})[name] = value
+            else:
+                others[key] = value
+        return super().read(by_group | others)  # so that a foreign `train` is refused
 
     def metrics(self) -> dict[str, Any]:
-        return scattered(super().metrics(), self.groups)
+        metrics = super().metrics()
+        for group in self.groups:
+            entries = metrics.pop(group, {})
+            metrics |= {f"{group}_{name}": value for name, value in entries.items()}
+        return metrics
 
     def accuracies(self) -> dict[str, float | None]:
         return {measure: attrgetter(name)(self) for measure, name in self.measures.items()}

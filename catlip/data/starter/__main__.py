@@ -7,8 +7,7 @@ transfers; it is not a collection of web photos. The shards depend only on packa
 scenes and seed, not on the number of processes.
 
 A build is made in a folder aside and moved to its place when it is whole, so that no program reads
-half of one. A second build for the same folder waits for the first. A build is complete when its
-shards are those that its `starter.json` lists.
+half of one. It is complete when its shards are those that its `starter.json` lists.
 """
 
 import json
@@ -18,12 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 from catlip.cli import InputError, run
-from catlip.data.shards import open_shard, write_shard
+from catlip.data.shards import write_shard
 from catlip.data.starter.emoji import (
     TEXT,
     Drawing,
@@ -35,7 +33,6 @@ from catlip.data.starter.emoji import (
     read_sources,
     render,
 )
-from catlip.data.starter.probe_tasks import load_task
 from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
 from catlip.program.progress import progress
@@ -51,7 +48,6 @@ RENDER_SCALE = 1.5
 Size = Annotated[int, Range(at_least=16, at_most=160)]
 MANIFEST, CARD = "starter.json", "DATA_CARD.md"
 UNFINISHED = ".unfinished"  # the folder of a build that is not whole
-NUM_EXAMPLES = 10  # captions of each kind in the card
 
 
 @dataclass(frozen=True)
@@ -88,36 +84,35 @@ def main(config: Starter) -> None:
     if _is_complete(config.out, wanted):
         print(f"{config.out} is up to date")
         return
-    with only_writer(config.out, wait=True):
-        if _is_complete(config.out, wanted):
-            print(f"{config.out} was built by another process")
-            return
+    with only_writer(config.out):
         if (shards := _shards(config.out)) and not (config.out / MANIFEST).exists():
-            raise InputError(
-                f"{shards[0]} was not written by this program and would be mixed with its shards; "
-                "choose another --out"
-            )
+            raise InputError(f"{shards[0]} is not of this program; choose another --out")
         aside = config.out / UNFINISHED
         shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
         manifest = wanted | _build(replace(config, out=aside), sources)
-        write_atomically(aside / CARD, _card(aside, sources, manifest).encode())
-        write_atomically(aside / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
-        _put_in_place(aside, config.out)
+        # The manifest first: from then on, the shards count as those of this program.
+        write_atomically(config.out / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+        write_atomically(config.out / CARD, _card(sources, manifest).encode())
+        for path in _shards(config.out):
+            path.unlink()
+        for path in _shards(aside):
+            target = config.out / path.relative_to(aside)
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+        shutil.rmtree(aside)
     for split, counts in manifest["counts"].items():
-        by_source = ", ".join(f"{name} {count}" for name, count in counts.items())
-        print(f"{split}: {sum(counts.values())} samples ({by_source})")
+        print(f"{split}: {sum(counts.values())} samples {counts}")
     print(f"written to {config.out}; described in {config.out / CARD}")
 
 
 def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
     """Whether `out` holds a finished, unchanged build of what is wanted, and no other shards."""
-    try:
-        manifest = json.loads((out / MANIFEST).read_text())
-    except (FileNotFoundError, ValueError):
+    if not (out / MANIFEST).exists():
         return False
-    digests = {str(path.relative_to(out)): _sha256(path) for path in _shards(out)}
+    manifest = json.loads((out / MANIFEST).read_text())
+    digests = {name: shard["sha256"] for name, shard in manifest["shards"].items()}
     return manifest.items() >= wanted.items() and digests == {
-        name: shard["sha256"] for name, shard in manifest["shards"].items()
+        str(path.relative_to(out)): _sha256(path) for path in _shards(out)
     }
 
 
@@ -177,53 +172,19 @@ def _sprites(
     return list(distinct.values())
 
 
-def _put_in_place(aside: Path, out: Path) -> None:
-    """Move a whole build to its place, where it replaces an earlier one and nothing else."""
-    for name in (MANIFEST, CARD):
-        (aside / name).replace(out / name)
-    for path in _shards(out):
-        path.unlink()
-    for path in _shards(aside):
-        target = out / path.relative_to(aside)
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
-    shutil.rmtree(aside)
-
-
-def _card(out: Path, sources: Sequence[Source], manifest: dict[str, Any]) -> str:
+def _card(sources: Sequence[Source], manifest: dict[str, Any]) -> str:
     from jinja2 import Template
 
-    drawn = {
-        split: sum(count for source, count in by_source.items() if source != "scenes")
-        // VIEWS[split]
-        for split, by_source in manifest["counts"].items()
-    }
-    num_classes = {}
-    for task in ("concepts", "subgroups"):
-        try:
-            num_classes[task] = len(load_task(out, task).class_names)
-        except InputError:  # with a small --limit the probe splits may have no class in common
-            num_classes[task] = 0
     template = Path(__file__).with_name("card.md").read_text()
     return Template(template, trim_blocks=True, lstrip_blocks=True).render(
         **manifest["arguments"],
         **manifest,
         sources={source.name: source for source in sources},
         views=VIEWS,
-        drawn=drawn,
-        num_classes=num_classes,
         photos=TRAINING_PHOTOS,
         held_out=sorted(HELD_OUT_PHOTOS),
-        examples={kind: _examples(out, kind) for kind in ("drawing", "scene")},
         text=" ".join(TEXT[:2]),
     )
-
-
-def _examples(out: Path, kind: str) -> list[str]:
-    """The captions of some samples of this kind."""
-    shard = open_shard(out / "pretrain" / "00000.tar")
-    numbers = (number for number in range(len(shard)) if shard.metadata(number)["kind"] == kind)
-    return [str(shard.caption(number)) for number in islice(numbers, NUM_EXAMPLES)]
 
 
 if __name__ == "__main__":

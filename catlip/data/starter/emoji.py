@@ -2,8 +2,8 @@
 
 A *concept* is one base emoji of Unicode with its name, its keywords and its group in the hierarchy,
 from emojibase and the Unicode CLDR. A *drawing* is one set's picture of a concept, an SVG with
-transparency. starter_sources.json lists the packages with their versions and digests. Skin tones,
-flags, symbols and components are left out: they are variants and signs rather than things.
+transparency. Skin tones, flags, symbols and components are left out: they are variants and signs
+rather than things.
 """
 
 import io
@@ -38,9 +38,8 @@ VARIANT = re.compile(r"-\d+$")  # "boy-1" and "boy-2" draw one concept; the firs
 
 @dataclass(frozen=True)
 class Source:
-    """One set of drawings, an npm package of icons with the sha256 of its tarball, for the split
-    pretrain, probe-train or probe-test. The drawings of `misnamed` concepts show something else (a
-    "keyboard" that is a piano's) and are left out; `licence` is an SPDX identifier.
+    """One set of drawings: an npm package of icons, with the sha256 of its tarball. The drawings of
+    `misnamed` concepts show something else (a "keyboard" that is a piano's) and are left out.
     """
 
     name: str
@@ -56,9 +55,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Concept:
-    """One base emoji with the name and keywords that people gave it, and Unicode's group and
-    subgroup ("food-fruit").
-    """
+    """One base emoji; its group and subgroup ("food-fruit") are Unicode's."""
 
     hexcode: str
     name: str
@@ -69,8 +66,6 @@ class Concept:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One set's picture of a concept."""
-
     source: Source
     concept: Concept
 
@@ -102,10 +97,7 @@ def read_concepts() -> list[Concept]:
 
 
 def read_drawings(source: Source, concepts: Sequence[Concept]) -> dict[Drawing, str]:
-    """The SVG text of each drawing that `source` has of `concepts`.
-
-    A drawing is looked up by code point if the source lists code points, otherwise by name.
-    """
+    """The SVG text of each drawing that `source` has of `concepts`, found by code point or name."""
     package = fetch_npm(source.package, source.version, source.digest)
     icons = _read_json(package, "icons.json")
     by_code = {_code_points(code): name for code, name in _read_json(package, "chars.json").items()}

@@ -2,19 +2,16 @@
 
 A linear classifier on frozen features is fitted to two sets of drawings and tested on two others;
 pre-training saw none of them, nor any other drawing by the teams of the test sets. *concepts* asks
-for the concept ("violin"), *subgroups* for Unicode's subgroup of it ("musical-instrument"). Faces
-and people are left out: they differ by expression, gesture and gender, not by what they are.
-Classes without drawings on both sides are left out as well. That leaves 435 concepts and 48
-subgroups of the whole data set.
+for the concept ("violin"), *subgroups* for Unicode's subgroup ("musical-instrument"). Faces and
+people are left out: they differ by expression, gesture and gender, not by what they are; and
+classes without drawings on both sides. That leaves 435 concepts and 48 subgroups.
 
 Settings are tuned on the *validation* task, which does not use the test teams: the classifier is
 fitted to one of the two training teams and tested on one image of each drawing of the other.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +21,7 @@ from catlip.data.shards import Shard, expand, open_shard
 
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
 VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # the team to fit to, and the team to test on
-ClassOf = Callable[[dict[str, Any]], str]  # the metadata of a sample -> its class
-TASKS: dict[str, ClassOf] = {
-    "concepts": lambda metadata: metadata["name"],
-    "subgroups": lambda metadata: metadata["subgroup"],
-}
+TASKS = {"concepts": "name", "subgroups": "subgroup"}  # task -> field of the metadata
 
 Sample = tuple[Shard, int]
 
@@ -45,17 +38,17 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """The probe task "concepts" or "subgroups" of the starter data set at `root`, or its validation
-    task, for which the drawings of the test teams are not opened.
+    """A task of TASKS on the starter data set at `root`, or its validation task, for which the
+    drawings of the test teams are not opened.
     """
-    class_of = choose("probe task", task, TASKS)
+    class_field = choose("probe task", task, TASKS)
     if validation:
         fitted, tested = VALIDATION_TEAMS
-        train = _samples(root / "probe-train", class_of, team=fitted)
-        test = _samples(root / "probe-train", class_of, team=tested, view=0)
+        train = _samples(root / "probe-train", class_field, team=fitted)
+        test = _samples(root / "probe-train", class_field, team=tested, view=0)
     else:
-        train = _samples(root / "probe-train", class_of)
-        test = _samples(root / "probe-test", class_of)
+        train = _samples(root / "probe-train", class_field)
+        test = _samples(root / "probe-test", class_field)
     class_names = sorted({name for _, name in train} & {name for _, name in test})
     if not class_names:
         raise InputError(
@@ -73,16 +66,14 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
 
 
 def _samples(
-    folder: Path, class_of: ClassOf, *, team: str | None = None, view: int | None = None
+    folder: Path, class_field: str, *, team: str | None = None, view: int | None = None
 ) -> list[tuple[Sample, str]]:
-    """The images of a split, of one team or view or of all, without faces and people, each with its
-    class.
-    """
+    """The images of a split without faces and people, each with its class."""
     samples = []
     for shard in map(open_shard, expand(str(folder))):
         for number in range(len(shard)):
             metadata = shard.metadata(number)
             wanted = team in (None, metadata.get("source")) and view in (None, metadata.get("view"))
             if wanted and metadata["group"] not in LEFT_OUT_GROUPS:
-                samples.append(((shard, number), class_of(metadata)))
+                samples.append(((shard, number), str(metadata[class_field])))
     return samples

@@ -3,10 +3,9 @@
 Captions are made of the names and keywords that people gave the drawings; no template ("a photo of
 a ...") is added.
 
-`plan` lists every sample of every split as a `Plan`, which is small enough to send to another
-process; `make` turns a plan into the members of a shard. Every random choice comes from a generator
-seeded by the data set's seed and the sample's key. A sample therefore depends neither on the
-process that makes it nor on the other samples.
+`plan` lists every sample of every split; `make` turns a plan into the members of a shard. Every
+random choice comes from a generator seeded by the data set's seed and the sample's key, so a sample
+depends neither on the process that makes it nor on the other samples.
 """
 
 import io
@@ -48,8 +47,8 @@ ALL_KEYWORDS = 6  # a caption longer than this reads like a list
 
 @dataclass(frozen=True)
 class Plan:
-    """One sample to be made: a "drawing" (one sprite that nearly fills the image; `view` numbers
-    the images of a drawing) or a "scene" (one to four sprites on a photograph).
+    """A "drawing" (one sprite that nearly fills the image; `view` numbers the images of a drawing)
+    or a "scene" (one to four sprites on a photograph) to be made.
     """
 
     key: str
@@ -64,9 +63,7 @@ class Plan:
 def plan(
     sprites: Sequence[Sprite[Drawing]], scenes: int, size: int, seed: int
 ) -> dict[str, list[Plan]]:
-    """The samples of each split: VIEWS[split] images of every sprite, and for pre-training
-    `scenes` scenes of its sprites.
-    """
+    """The samples of each split: images of every sprite, and for pre-training also scenes."""
     plans: dict[str, list[Plan]] = {split: [] for split in SPLITS}
     by_concept = defaultdict(list)
     for sprite in sprites:
@@ -124,8 +121,8 @@ def make(sample: Plan) -> tuple[str, dict[str, bytes]]:
     ]
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=6)
-    members = {"png": buffer.getvalue(), "txt": caption.encode()}
-    return sample.key, members | {"json": json.dumps(meta, ensure_ascii=False).encode()}
+    text = json.dumps(meta, ensure_ascii=False)
+    return sample.key, {"png": buffer.getvalue(), "txt": caption.encode(), "json": text.encode()}
 
 
 def _identity(drawing: Drawing) -> dict[str, str]:

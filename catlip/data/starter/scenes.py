@@ -43,9 +43,7 @@ class Sprite(Generic[T]):
 
 @dataclass(frozen=True)
 class Placement(Generic[T]):
-    """Where one sprite can be seen in an image: the mask [H, W] of its visible pixels, and the box
-    around them. No two placements of an image share a pixel.
-    """
+    """The visible pixels of a sprite, [H, W]: no two placements share one; and the box around."""
 
     what: T
     box: Box
@@ -55,8 +53,7 @@ class Placement(Generic[T]):
 def compose(
     background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, size: tuple[float, float]
 ) -> tuple[Pixels, list[Placement[T]]]:
-    """Paste sprites on a background [H, W, 3] uint8, each at a random size and place, later ones
-    over earlier ones.
+    """Paste sprites on a background [H, W, 3] at random places, later ones over earlier ones.
 
     Args:
         size: range of a sprite's longer side relative to the shorter side of the image.
@@ -72,7 +69,9 @@ def compose(
         if box is None:
             continue
         left, top, right, bottom = box
-        _paste(image[top:bottom, left:right], scaled)
+        # Blended in integers, so that every machine gets the same bytes.
+        opacity, target = scaled[..., 3:].astype(np.uint32), image[top:bottom, left:right]
+        target[:] = (scaled[..., :3] * opacity + target * (255 - opacity) + 127) // 255
         owner[top:bottom, left:right][scaled[..., 3] >= OPAQUE] = len(placed)
         boxes.append(box)
         placed.append(sprite.what)
@@ -115,12 +114,6 @@ def _covered(a: Box, b: Box) -> float:
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
     return max(width, 0) * max(height, 0) / smaller
-
-
-def _paste(target: Pixels, sprite: Pixels) -> None:
-    """Blend in integers, so that every machine gets the same bytes."""
-    opacity = sprite[..., 3:].astype(np.uint32)
-    target[:] = (sprite[..., :3] * opacity + target * (255 - opacity) + 127) // 255
 
 
 def extent(mask: NDArray[np.bool_]) -> Box:
