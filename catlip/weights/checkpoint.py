@@ -9,7 +9,6 @@ released    the release's names (`catlip.weights.released`), as torch.save or sa
 timm        timm's names, as `python -m catlip.weights convert` writes them, with the same config
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
@@ -17,14 +16,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
-from catlip.training.checkpoint import HEAD, PlainMetadataReader, newest
+from catlip.training.checkpoint import complete
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
 from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
 
@@ -101,9 +97,10 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
                 f"no weights at {path}; give the folder of a finished run, or another encoder"
             )
         return read_checkpoint(path)
-    if (step := newest(folder / "checkpoints")) is None:
+    checkpoints = complete(folder / "checkpoints")
+    if not checkpoints:
         raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
-    return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
+    return read_checkpoint(checkpoints[-1], raw=True)
 
 
 def weights_file(path: Path) -> Path:
@@ -210,20 +207,3 @@ def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Chec
         )
     kind: Kind = "timm" if in_timm else "ours"
     return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)
-
-
-def _read_sharded(path: Path) -> Checkpoint:
-    """The raw weights in a folder that several ranks wrote."""
-    reader, prefix = PlainMetadataReader(path), f"{RAW}."
-    try:
-        config = json.loads((path / HEAD).read_text())["config"]
-        entries = reader.read_metadata().state_dict_metadata
-        weights = {
-            name.removeprefix(prefix): torch.empty(entry.size, dtype=entry.properties.dtype)
-            for name, entry in entries.items()
-            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
-        }
-        dcp.load({RAW: weights}, storage_reader=reader)
-    except (CheckpointException, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    return checkpoint_of(weights, read_config(config, path), path)
