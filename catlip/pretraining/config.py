@@ -42,8 +42,7 @@ class PretrainRun:
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
-    """Steps between checkpoints; by default 200, or more if they would take over 2 % of the time.
-    """
+    """Steps between checkpoints; by default 200."""
     mirror: Path | None = field(default=None, metadata=LATER)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
     run goes on if its folder is lost.
@@ -55,8 +54,6 @@ class PretrainRun:
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
-    trackio: str = field(default="", metadata=LATER)
-    """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
     quiet: bool = False
