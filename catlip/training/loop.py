@@ -15,7 +15,6 @@ from typing import Any, Self
 import torch
 
 from catlip.program.progress import progress
-from catlip.record import note_finished
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import barrier, use_threads
 from catlip.training.log import Log, Progress
@@ -60,8 +59,6 @@ def train(
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
     use_threads(folder, trainer.place)
     history = trainer.resume(folder / "checkpoints", config)
-    if trainer.step == trainer.num_steps:
-        note_finished()
     log = Log(folder, trainer.step, trainer.place, wandb=wandb, config=config, lines=history.lines)
     recent = [Progress(**step) for step in history.unlogged]
     stream = on_device(batches(trainer.step), trainer.place.device)
@@ -94,9 +91,8 @@ def train(
             if planned or trainer.step % log_every == 0:
                 rate = learning_rate(trainer.step - 1, trainer.num_steps, trainer.optimization)
                 line = log.write(trainer.step, recent, rate, metrics=metrics_of(trainer.objective))
-                bar.set_postfix(
-                    loss=f"{line['loss']:.3f}", images_per_s=f"{line['images_per_s']:.0f}"
-                )
+                speed = f"{line['images_per_s']:.0f}"
+                bar.set_postfix(loss=f"{line['loss']:.3f}", images_per_s=speed, refresh=False)
                 recent = []
             elif asked:
                 log.list_broken(trainer.step, recent)

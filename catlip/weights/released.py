@@ -151,20 +151,15 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
         return None
     prefix = PREFIXES[task]
     blocks = f"{prefix}transformer."
-    depth = len(
-        {name.removeprefix(blocks).split(".", 1)[0] for name in tensors if name.startswith(blocks)}
-    )
-    width = tensors[prefix + POSITIONS].shape[-1:]
-    released = {name: shape for name, shape in ENCODERS.items() if shape.stem == "conv"}
+    numbers = {name.removeprefix(blocks).split(".")[0] for name in tensors if blocks in name}
+    width, depth = tensors[prefix + POSITIONS].shape[-1:], len(numbers)
     fitting = [
-        name for name, shape in released.items() if ((shape.width,), shape.depth) == (width, depth)
+        name
+        for name, shape in ENCODERS.items()
+        if shape.stem == "conv" and ((shape.width,), shape.depth) == (width, depth)
     ]
     if not fitting:
-        sizes = ", ".join(f"{n} ({s.width} x {s.depth})" for n, s in released.items())
-        raise InputError(
-            f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
-            f"has {sizes}"
-        )
+        raise InputError(f"no encoder of the release is {[*width]} wide and has {depth} blocks")
     head, axis = CLASSIFIERS[task]
     unfused = f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
     return Layout(
