@@ -20,7 +20,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, Pool, build_encoder
-from catlip.range_augment import OPERATIONS
+from catlip.range_augment import BOUNDS
 from catlip.weights.files import differences
 
 Task = Literal["classification", "segmentation", "detection", "clip"]
@@ -115,7 +115,7 @@ class Layout:
             entry = Entry("encoder", name, shape, in_release)
             entries[prefix + released_name(name, self.out_proj)] = entry
         if self.augmented:
-            for operation, end in itertools.product(OPERATIONS, ("low", "high")):
+            for operation, end in itertools.product(BOUNDS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
                 entries[name] = Entry("range_augment", f"{end}.{operation}", (), ())
         classifier: dict[str, tuple[int, ...]] = {}
