@@ -32,10 +32,8 @@ class PretrainRun:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""
     compile: bool = False
-    """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
-    if the training has at least 1,000 steps per size."""
-    eager: bool = field(default=False, metadata=LATER)
-    """Never compile."""
+    """Compile the transformer blocks, once for each image size. On a GPU this is done anyway if the
+    training has at least 1,000 steps per size and TORCH_COMPILE_DISABLE=1 is not set."""
     deterministic: bool = False
     """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
     as an uninterrupted one, on a GPU too. bench.step_time measures what this costs."""
@@ -60,8 +58,6 @@ class PretrainRun:
     """No progress bar."""
 
     def __post_init__(self) -> None:
-        if self.compile and self.eager:
-            raise InputError("--compile and --eager exclude each other")
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."

@@ -128,7 +128,7 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     if classes:
         identity |= classes.identity
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
-    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes())) and not config.eager
+    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
     trainer = Trainer(
         objective,
         recipe,

@@ -22,7 +22,7 @@ from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
 from catlip.training.checkpoint import complete
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
-from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
+from catlip.weights.released import RESOLUTION, Layout, find_layout, split
 
 ENCODER = "image_encoder."
 CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
@@ -152,11 +152,7 @@ def checkpoint_of(
 
 
 def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
-    if problems := faults(tensors, layout):
-        raise InputError(
-            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
-            f"{'; '.join(problems)}"
-        )
+    parts = split(tensors, layout)
     with open(path, "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     config = {
@@ -169,9 +165,9 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
         "released": asdict(layout),
         "source": {"file": path.name, "sha256": digest},
     }
-    encoder = layout.encoder
-    parts = split(tensors, layout)
-    return Checkpoint("released", encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
+    return Checkpoint(
+        "released", layout.encoder, RESOLUTION, pool=layout.pool, config=config, **parts
+    )
 
 
 def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:

@@ -171,22 +171,22 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     )
 
 
-def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
-    """What keeps `tensors` from being a complete checkpoint of this layout, in words; or []."""
-    checked = {
-        name: tensor for name, tensor in tensors.items() if not name.startswith(OTHERS[layout.task])
-    }
-    return differences(
-        checked, {name: entry.released_shape for name, entry in layout.entries().items()}
-    )
-
-
 def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
-    """A checkpoint's weights by the part they belong to, under our names and in our shapes."""
+    """A checkpoint's weights by the part they belong to, under our names and in our shapes.
+
+    Raises: InputError if they are not a complete checkpoint of this layout.
+    """
+    others = OTHERS[layout.task]
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
-    for name, entry in layout.entries().items():
+    parts["rest"] = {name: each for name, each in tensors.items() if name.startswith(others)}
+    checked = {name: each for name, each in tensors.items() if name not in parts["rest"]}
+    entries = layout.entries()
+    expected = {name: entry.released_shape for name, entry in entries.items()}
+    if problems := differences(checked, expected):
+        raise InputError(
+            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
+            f"{'; '.join(problems)}"
+        )
+    for name, entry in entries.items():
         parts[entry.part][entry.name] = tensors[name].reshape(entry.shape)
-    parts["rest"] |= {
-        name: tensor for name, tensor in tensors.items() if name.startswith(OTHERS[layout.task])
-    }
     return parts
