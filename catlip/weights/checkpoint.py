@@ -85,7 +85,23 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
     weights themselves.
     """
-    return checkpoint_of(*open_weights(path, raw), path)
+    tensors, config = open_weights(path, raw)
+    try:
+        if config:
+            return _of_config(tensors, config)
+        if layout := find_layout(tensors):
+            return _of_release(tensors, layout, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if "blocks.0.attn.qkv.weight" in tensors:
+        raise InputError(
+            f"{path} has timm's names and does not say how images are normalised; open it as "
+            f"timm:NAME:{path}"
+        )
+    raise InputError(
+        f"{path} is not a checkpoint of this project or of the release: it holds "
+        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
+    )
 
 
 def read_run(folder: Path, raw: bool = False) -> Checkpoint:
@@ -127,28 +143,6 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
         # A run without averaging has the raw weights only.
         contents = state.get(RAW) if raw or not state.get(AVERAGED) else state[AVERAGED]
     return plain_tensors(contents, path), config
-
-
-def checkpoint_of(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
-) -> Checkpoint:
-    """The checkpoint of weights that were read from `path` with `config`."""
-    try:
-        if config:
-            return _of_config(tensors, config)
-        if layout := find_layout(tensors):
-            return _of_release(tensors, layout, path)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    if "blocks.0.attn.qkv.weight" in tensors:
-        raise InputError(
-            f"{path} has timm's names and does not say how images are normalised; open it as "
-            f"timm:NAME:{path}"
-        )
-    raise InputError(
-        f"{path} is not a checkpoint of this project or of the release: it holds "
-        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
-    )
 
 
 def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
