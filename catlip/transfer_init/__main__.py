@@ -95,9 +95,6 @@ def main(config: TransferInit) -> None:
             cells = [number_cell(numbers[key], 0) for key in COLUMNS]
             rows.append([Cell(labels.name), *cells, number_cell(numbers["mean_similarity"], 3)])
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
-        record.notes.append(
-            "the paper states neither alpha, nor how ties, the bias and the scale are treated"
-        )
         if head:
             write_atomically(config.out, head)
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
