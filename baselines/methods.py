@@ -13,20 +13,12 @@ from catlip.objective import Objective
 NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this package without methods
 
 
-def objectives() -> dict[str, type[Objective]]:
-    """Every objective with a name, in the order of the modules' names and of their lines."""
-    by_name: dict[str, type[Objective]] = {}
-    for module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
-        if module in NO_METHODS:
-            continue
-        contents = vars(importlib.import_module(f"baselines.{module}"))
-        for member in contents.values():
-            is_objective = isinstance(member, type) and issubclass(member, Objective)
-            if is_objective and member.__module__ == contents["__name__"] and member.name:
-                if member.name in by_name:
-                    raise ValueError(f"two methods are called {member.name}: rename one of them")
-                by_name[member.name] = member
-    return by_name
-
-
-BASELINES = objectives()
+# Every objective with a name, in the order of the modules' names and of their lines.
+BASELINES: dict[str, type[Objective]] = {}
+for _module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
+    if _module not in NO_METHODS:
+        _source = importlib.import_module(f"baselines.{_module}")
+        for _member in vars(_source).values():
+            _is_objective = isinstance(_member, type) and issubclass(_member, Objective)
+            if _is_objective and _member.__module__ == _source.__name__ and _member.name:
+                BASELINES[_member.name] = _member

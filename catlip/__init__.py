@@ -12,7 +12,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 # of 300,000 (3 ms), a waiting thread takes a core from the thread that it waits for as soon as
 # another process is at work. libgomp reads this when torch is loaded.
 # Measured on two cores beside one busy process: a small training takes 3.5 times as long as alone,
-# with fewer checks 3.1 times, and with the threads of `catlip.training.threads` 1.6 times.
+# with fewer checks 3.1 times, and with OMP_NUM_THREADS=1 1.6 times.
 SPIN_COUNT = "10000"
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT

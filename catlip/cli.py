@@ -57,17 +57,16 @@ def run(
         subcommands: other programs of this module, chosen by their names as the first argument.
     Exits: 2 for an error that the user can correct, 130 on Ctrl-C.
     """
-    # First of all, so that no credentials of a URL get into a record or a message.
-    sys.argv[1:] = map(take_credentials, sys.argv[1:])
-    prog, arguments = module_name(), sys.argv[1:]
-    if arguments == ["--version"]:
-        print(f"catlip-bench {__version__}")
-        return
-    if subcommands and arguments and arguments[0] in subcommands:
-        prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
-        arguments = arguments[1:]
-        defaults = None
     try:
+        # First of all, so that no credentials of a URL get into a record or a message.
+        sys.argv[1:] = map(take_credentials, sys.argv[1:])
+        prog, arguments = module_name(), sys.argv[1:]
+        if arguments == ["--version"]:
+            print(f"catlip-bench {__version__}")
+            return
+        if subcommands and arguments and arguments[0] in subcommands:
+            prog, (config, main) = f"{prog} {arguments[0]}", subcommands[arguments[0]]
+            arguments, defaults = arguments[1:], None
         given = _read(config, prog, arguments, defaults)
         check_ranges(given)
         check_out(given)

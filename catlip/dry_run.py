@@ -42,7 +42,6 @@ def describe(
         batch: a few images at the base resolution, with what the objective needs.
         num_samples: samples in the data set; 0 if unknown.
     """
-    ranks = place.world_size
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     encoder = sum(p.numel() for p in objective.get_submodule("image_encoder").parameters())
     # Weights, gradients, two moments, and the average if there is one, in float32.
@@ -50,8 +49,7 @@ def describe(
     images = recipe.micro_batch * recipe.num_devices
     step_flops = flops_per_image(objective, batch.to(torch.device("meta"))) * images
     rate = statistics.median(matmul_flops_per_s(place.device, recipe.precision))
-    seconds = step_flops / ranks / (rate * UTILISATION)
-    sent = FLOAT32 * trained * 2 * (ranks - 1) / ranks
+    seconds = step_flops / place.world_size / (rate * UTILISATION)
     num_steps = recipe.num_steps(num_samples) if num_samples or recipe.iterations else None
     if num_steps:
         steps, hours = f"{num_steps:,}", f"{seconds * num_steps / 3600:.3g} h in all"
@@ -64,8 +62,6 @@ def describe(
         f"model and optimizer state: {state:.2f} GiB per process, unsharded",
         f"FLOPs a step: {step_flops:.3e}, all processes together (counted, forward and backward, "
         "at the base size)",
-        f"bytes sent a step: {sent / 1e6:,.0f} MB per process for gradients (ring); a contrastive "
-        "loss sends features too",
         f"expected time: {seconds:.3g} s a step, {hours}, at {UTILISATION:.0%} of this device's "
         f"measured {rate / 1e12:.3g} TFLOP/s in {recipe.precision}, if data and network keep up",
     ]

@@ -11,7 +11,6 @@ ranks, or of another method, because these numbers are drawn first.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,46 +26,12 @@ ALPHA = 100.0  # weight of the PSNR loss, in the release's configurations
 OBJECTIVE = "objective."  # how the names of the objective's parameters begin
 
 
-@dataclass(frozen=True)
-class SoftClip:
-    """A learnable number between two bounds; `raw` is the input of its sigmoid at the start."""
-
-    least: float
-    most: float
-    raw: float
-
-    def __call__(self, raw: Tensor) -> Tensor:
-        return self.least + (self.most - self.least) * torch.sigmoid(raw)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """Changes images [n, 3, H, W] by magnitudes [n, 1, 1, 1] and standard normal noise."""
-
-    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
-    low: SoftClip
-    high: SoftClip
-
-
-def brightness(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
-    return images * magnitude
-
-
-def contrast(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
-    """Each channel moved away from its mean over the image, or towards it."""
-    mean = images.mean(dim=(2, 3), keepdim=True)
-    return (1 - magnitude) * mean + magnitude * images
-
-
-def gaussian_noise(images: Tensor, magnitude: Tensor, noise: Tensor) -> Tensor:
-    return images + magnitude * noise
-
-
-# Bounds and initial values are the release's.
-OPERATIONS = {
-    "brightness": Operation(brightness, low=SoftClip(0.1, 0.9, 0.5), high=SoftClip(1.1, 10.0, 1.5)),
-    "contrast": Operation(contrast, low=SoftClip(0.1, 0.9, 0.5), high=SoftClip(1.1, 10.0, 1.5)),
-    "noise": Operation(gaussian_noise, low=SoftClip(0.0, 5e-5, 0.0), high=SoftClip(1e-4, 1.0, 0.1)),
+# Of each operation's magnitude, the ends of the range: least and greatest value of the end, and the
+# input of its sigmoid at the start. All are the release's.
+BOUNDS = {
+    "brightness": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},
+    "contrast": {"low": (0.1, 0.9, 0.5), "high": (1.1, 10.0, 1.5)},
+    "noise": {"low": (0.0, 5e-5, 0.0), "high": (1e-4, 1.0, 0.1)},
 }
 
 
@@ -93,7 +58,7 @@ def draw(images: Tensor) -> Draws:
     from torch's generator of their device. Only the order, which is needed on the CPU, comes from
     the CPU's generator: nothing waits for the device.
     """
-    names, half = list(OPERATIONS), max(1, len(images) // 2)
+    names, half = list(BOUNDS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
     chosen = {name: torch.randperm(len(images), device=images.device)[:half] for name in names}
     where = {name: torch.rand(half, device=images.device, dtype=images.dtype) for name in names}
@@ -113,11 +78,11 @@ class RangeAugment(nn.Module):
     def __init__(self, psnr: tuple[float, float] = (40.0, 20.0)):
         super().__init__()
         self.psnr = psnr
-        self.low = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(op.low.raw)) for name, op in OPERATIONS.items()}
-        )
-        self.high = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(op.high.raw)) for name, op in OPERATIONS.items()}
+        self.low, self.high = (
+            nn.ParameterDict(
+                {name: nn.Parameter(torch.tensor(ends[end][2])) for name, ends in BOUNDS.items()}
+            )
+            for end in ("low", "high")
         )
         self.psnr_db = torch.tensor(math.nan)
 
@@ -132,7 +97,7 @@ class RangeAugment(nn.Module):
         # At least float32: bfloat16 cannot represent all values of an 8-bit pixel.
         images = images.to(torch.promote_types(images.dtype, torch.float32))
         augmented = self.augment(images, draw(images))
-        error = mean_squared_error(augmented, images)
+        error = ((augmented - images) * 255).square().mean(dim=(1, 2, 3))
         self.psnr_db = 10 * torch.log10(PEAK / error.detach().mean())
         target = torch.full_like(error, target_mse(progress, *self.psnr))
         return augmented, ALPHA / PEAK * F.smooth_l1_loss(error, target)
@@ -143,15 +108,24 @@ class RangeAugment(nn.Module):
             low, high = ranges[name]["low"], ranges[name]["high"]
             magnitude = (low + (high - low) * draws.where[name])[:, None, None, None]
             chosen = draws.chosen[name]
-            changed = OPERATIONS[name].apply(images.index_select(0, chosen), magnitude, draws.noise)
+            changed = images.index_select(0, chosen)
+            if name == "brightness":
+                changed = changed * magnitude
+            elif name == "contrast":  # each channel away from its mean over the image, or to it
+                mean = changed.mean(dim=(2, 3), keepdim=True)
+                changed = (1 - magnitude) * mean + magnitude * changed
+            else:
+                changed = changed + magnitude * draws.noise
             images = images.index_copy(0, chosen, changed)
         return images.clamp(0, 1)
 
     def ranges(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            name: {"low": op.low(self.low[name]), "high": op.high(self.high[name])}
-            for name, op in OPERATIONS.items()
-        }
+        ranges: dict[str, dict[str, Tensor]] = {name: {} for name in BOUNDS}
+        for end, raw in (("low", self.low), ("high", self.high)):
+            for name in BOUNDS:
+                least, most, _ = BOUNDS[name][end]
+                ranges[name][end] = least + (most - least) * torch.sigmoid(raw[name])
+        return ranges
 
 
 class Augmented(Objective):
@@ -203,8 +177,3 @@ def target_mse(progress: float, start_db: float, end_db: float) -> float:
     """The target mean squared error of 8-bit pixels: half a cosine, in MSE, between two PSNRs."""
     start, end = (PEAK / 10 ** (psnr / 10) for psnr in (start_db, end_db))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def mean_squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """The mean squared error [B] of 8-bit pixels, between images [B, 3, H, W] in [0, 1]."""
-    return ((a - b) * 255).square().mean(dim=(1, 2, 3))

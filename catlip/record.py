@@ -38,10 +38,6 @@ from catlip.system.machine import Usage
 SCHEMA = 1
 K = TypeVar("K", bound=Kind)
 T = TypeVar("T")
-FINISHED_NOTE = (
-    "made again from the files of a finished run: date, revision and machine are those of that "
-    "moment, and the load of the machine is not known"
-)
 # Metadata of a config's field that was added later: earlier records lack it, and describe the same
 # run as one in which it has its default.
 LATER = {"later": True}
@@ -68,7 +64,6 @@ class Record:
         notes: sentences a reader of the numbers must know.
         shown_as: method -> its label, colour and marker in the reports.
         begun: whether the run has begun to work, so that the partial stays if it fails.
-        finished_before: whether this process found the run, or a part of it, finished.
         attention: kernels of scaled-dot-product attention that ran.
     """
 
@@ -81,7 +76,7 @@ class Record:
         self.samples: dict[str, list[Any]] = {}
         self.notes: list[str] = []
         self.shown_as: dict[str, dict[str, str]] = {}
-        self.begun = self.finished_before = False
+        self.begun = False
         self.attention: set[str] = set()
         self.environment = environment()
         self._head = {
@@ -95,7 +90,6 @@ class Record:
 
     def __enter__(self) -> "Record":
         self._usage = Usage()
-        self.environment |= self._usage.at_start()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._of_earlier_run = self.partial.exists()
         if not self._of_earlier_run:
@@ -106,7 +100,7 @@ class Record:
     def measured(self, metrics: K) -> Run[K]:
         """Store the metrics, and return the run in the form that the tables of its kind take."""
         self.metrics = metrics.metrics()
-        if self in _making and not self._is_made_again:
+        if self in _making:
             self.environment |= self._usage.so_far()
         method_style.learn([self.shown_as])
         return read_run(plain(self._body()), type(metrics))
@@ -117,10 +111,6 @@ class Record:
             self.begun = True
             self._write(self.partial)
 
-    @property
-    def _is_made_again(self) -> bool:
-        return self.finished_before and not self.begun
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -128,11 +118,7 @@ class Record:
         trace: TracebackType | None,
     ) -> None:
         _making.remove(self)
-        if self._is_made_again:
-            del self.environment["load_start"]
-            self.notes.append(FINISHED_NOTE)
-        else:
-            self.environment |= self._usage.so_far()
+        self.environment |= self._usage.so_far()
         if torch := sys.modules.get("torch"):
             # A training chooses how many when it starts.
             self.environment["threads"] = torch.get_num_threads()
@@ -165,12 +151,6 @@ def note_begun() -> None:
     """The run of the record has begun to work: if it fails from now on, the partial stays."""
     if _making:
         _making[-1].begun = True
-
-
-def note_finished() -> None:
-    """The run of the record that is being made had finished before, wholly or in part."""
-    if _making:
-        _making[-1].finished_before = True
 
 
 @contextmanager

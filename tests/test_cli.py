@@ -91,7 +91,6 @@ def test_the_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> N
         ("--ema-decay 1", "--ema-decay 1.0"),
         ("--max-lr inf", "--max-lr inf"),
         ("--recipe cc3m_b16 --betas 0.9 nan", "--betas nan"),
-        ("--compile --eager", "--eager"),
         ("--num-worker 3", "--num-workers"),
         ("--seed x", "--seed"),
         ("--mirror runs/copy", "file://"),

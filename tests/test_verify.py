@@ -17,11 +17,6 @@ import torch
 from one_line import one_line_error
 from short_training import command
 
-from catlip.pretraining.run import Training, prepare
-from catlip.training import checkpoint
-from catlip.training.distributed import find_place
-from catlip.verify.recorded import config_of, read_run
-
 ALL = ("--steps", 1000)
 
 
@@ -93,44 +88,17 @@ def test_an_honest_run_passes_to_the_bit_and_its_folder_stays_as_it_is(
     assert done.stdout.count(" loss ") == len((run / "log.jsonl").read_text().splitlines())
 
 
-@pytest.fixture(scope="module")
-def training(trained) -> Training:
-    """CatLIP's run at its first step."""
-    config, method = config_of(read_run(trained["catlip"]).record["config"])
-    return prepare(config, method, find_place("cpu"))
-
-
-def contradictions(run: Path, training: Training) -> list[str]:
-    recorded = read_run(run)
-    heads = {step: checkpoint.read(path)[0] for step, path in recorded.checkpoints.items()}
-    return recorded.contradictions(training, heads)
-
-
-@pytest.mark.parametrize("key", ["final_loss", "peak_gib", "seed", "parameters_total", "broken"])
-def test_a_metric_of_the_record_that_is_another_is_found(copied, training, key) -> None:
-    assert contradictions(copied, training) == []
+def test_metrics_and_samples_of_the_record_that_are_not_the_logs_are_found(program, copied) -> None:
     record = copied.with_name("run.json")
-    value = json.loads(record.read_text())["metrics"].get(key)
-    change(record, f"metrics.{key}", value * 1.001 if isinstance(value, float) else "other")
-    (found,) = contradictions(copied, training)
-    assert found.startswith(key)
-
-
-@pytest.mark.parametrize(
-    ("name", "in_log"),
-    [("loss", False), ("broken_keys", False), ("learning_rate", True), ("peak_gib", True)],
-)
-def test_a_sample_of_the_record_that_is_another_is_found_though_the_log_is_changed_too(
-    copied, training, name, in_log
-) -> None:
-    """Then recipe, other numbers of the line, or the log in the checkpoints give it away."""
-    record, log = copied.with_name("run.json"), copied / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    lines[2][name] = lines[2].get(name, 1.0) * 1.001
-    change(record, f"samples.{name}", [line.get(name) for line in lines])
-    if in_log:
-        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert contradictions(copied, training)
+    metrics = json.loads(record.read_text())["metrics"]
+    change(record, "metrics.final_loss", metrics["final_loss"] * 1.001)
+    change(record, "metrics.parameters_total", 7)
+    change(record, "samples.peak_gib", [1.0])
+    done = program("catlip.verify", copied, "--steps", 5)
+    assert done.returncode == 1
+    for name in ("final_loss", "parameters_total", "peak_gib"):
+        assert f"\n{name}: " in done.stdout
+    assert "differences: 3" in done.stdout
 
 
 def test_a_damaged_checkpoint_is_found_and_the_others_are_used(program, copied) -> None:
@@ -142,12 +110,11 @@ def test_a_damaged_checkpoint_is_found_and_the_others_are_used(program, copied) 
     assert "step-00000012.pt" in done.stdout
 
 
-@pytest.mark.parametrize(("step", "part"), [(10, "average"), (12, "objective")])
-def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, copied, step, part) -> None:
-    flip(copied / f"checkpoints/step-{step:08}.pt", part)
+def test_one_weight_of_a_checkpoint_that_is_another_is_found(program, copied) -> None:
+    flip(copied / "checkpoints/step-00000010.pt", "average")
     done = program("catlip.verify", copied, *ALL)
     assert done.returncode == 1, done.stderr
-    assert str(step) in differing(done.stdout)
+    assert "10" in differing(done.stdout)
 
 
 def test_a_run_that_was_killed_and_went_on_passes(succeed, starter, tmp_path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.record import note_finished, plain, read_record, write_atomically
+from catlip.record import plain, read_record, write_atomically
 from catlip.system.lock import only_writer
 
 if TYPE_CHECKING:
@@ -101,7 +101,6 @@ def scored(
     if path.is_file():
         finished = json.loads(path.read_text())
         refuse_another(folder, finished["identity"], determined)
-        note_finished()
         score: dict[str, Any] = finished["score"]
         return score
     with only_writer(folder, place.is_main):

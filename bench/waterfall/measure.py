@@ -237,7 +237,7 @@ class PairTimer:
         """
         if next(self.turns, None) is None:
             return result.Pair(not_run="out of time")
-        self.bar.set_postfix_str(name)
+        self.bar.set_postfix_str(name, refresh=False)
         taken: list[list[float]] = []
         with suppress(torch.OutOfMemoryError):
             taken = time_in_turns((before, after), self.config.num_rounds, self.place)

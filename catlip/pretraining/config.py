@@ -32,18 +32,15 @@ class PretrainRun:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""
     compile: bool = False
-    """Compile the transformer blocks, once for each image size. By default this is done on a GPU,
-    if the training has at least 1,000 steps per size."""
-    eager: bool = field(default=False, metadata=LATER)
-    """Never compile."""
+    """Compile the transformer blocks, once for each image size. On a GPU this is done anyway if the
+    training has at least 1,000 steps per size and TORCH_COMPILE_DISABLE=1 is not set."""
     deterministic: bool = False
     """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
     as an uninterrupted one, on a GPU too. bench.step_time measures what this costs."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None
-    """Steps between checkpoints; by default 200, or more if they would take over 2 % of the time.
-    """
+    """Steps between checkpoints; by default 200."""
     mirror: Path | None = field(default=None, metadata=LATER)
     """A URL (s3:// ...) to which the run's folder is copied with each checkpoint, and from where a
     run goes on if its folder is lost.
@@ -55,16 +52,12 @@ class PretrainRun:
     """Discard the run that is in the folder instead of continuing it."""
     wandb: str = ""
     """A Weights & Biases project to log to as well."""
-    trackio: str = field(default="", metadata=LATER)
-    """A trackio project to log to as well, in the folder of the run."""
     dry_run: bool = False
     """Print the recipe, what a step costs and what differs from the release; needs no data."""
     quiet: bool = False
     """No progress bar."""
 
     def __post_init__(self) -> None:
-        if self.compile and self.eager:
-            raise InputError("--compile and --eager exclude each other")
         if self.mirror and not is_remote(self.mirror):
             raise InputError(
                 f"--mirror {self.mirror} is not a URL; for a local folder, give file:///..."

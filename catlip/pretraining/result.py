@@ -53,20 +53,21 @@ def pretrain_table(name: str, title: str, runs: Sequence[Run[Pretrain]]) -> Tabl
         f"{whose} peak memory (GiB)",
         "Parameters (M)",
     ]
+    rows = []
+    for run in runs:
+        measured, anchor = run.measured, run.anchor
+        rows.append(
+            [
+                Cell(f"{name_of(measured.method)}, seed {measured.seed}"),
+                number_cell(measured.final_loss, None, anchor),
+                number_cell(measured.images_seen, 0, anchor),
+                number_cell(measured.epochs_seen, None, anchor),
+                number_cell(measured.train_seconds, None, anchor),
+                number_cell(measured.images_per_s, None, anchor),
+                number_cell(100 * measured.data_wait_share, 1, anchor),
+                number_cell(measured.peak_gib, None, anchor),
+                number_cell(measured.parameters_total / 1e6, 2, anchor),
+            ]
+        )
     caption = "The losses of different methods have different units: compare within a method only."
-    return Table(name, title, columns, rows=[_row(run) for run in runs], caption=caption)
-
-
-def _row(run: Run[Pretrain]) -> list[Cell]:
-    measured, anchor = run.measured, run.anchor
-    return [
-        Cell(f"{name_of(measured.method)}, seed {measured.seed}"),
-        number_cell(measured.final_loss, None, anchor),
-        number_cell(measured.images_seen, 0, anchor),
-        number_cell(measured.epochs_seen, None, anchor),
-        number_cell(measured.train_seconds, None, anchor),
-        number_cell(measured.images_per_s, None, anchor),
-        number_cell(100 * measured.data_wait_share, 1, anchor),
-        number_cell(measured.peak_gib, None, anchor),
-        number_cell(measured.parameters_total / 1e6, 2, anchor),
-    ]
+    return Table(name, title, columns, rows=rows, caption=caption)

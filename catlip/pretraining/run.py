@@ -23,7 +23,7 @@ from catlip.fidelity import differences
 from catlip.objective import shown_as
 from catlip.pretraining.config import PretrainRun
 from catlip.pretraining.method import Method, augmented, started
-from catlip.pretraining.mirror import Mirror, open_mirror
+from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
 from catlip.record import Record, plain
@@ -69,9 +69,9 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
             if place.is_main:
                 discard(config.out)
             barrier()
-        mirror = open_mirror(
-            config.mirror, config.out, training.identity, place=place, restart=restart
-        )
+        mirror = Mirror(config.mirror, config.out) if config.mirror and place.is_main else None
+        if config.mirror:
+            in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.
@@ -128,7 +128,7 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     if classes:
         identity |= classes.identity
     identity |= {"method": objective.name, "seed": config.seed, "data": shards.digest}
-    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes())) and not config.eager
+    pays = compiling_pays(place.device, len(data.plan), len(recipe.sizes()))
     trainer = Trainer(
         objective,
         recipe,
@@ -159,7 +159,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
             log_every=config.log_every,
             checkpoint_every=config.checkpoint_every,
             snapshots=config.snapshots,
-            projects={"wandb": config.wandb, "trackio": config.trackio},
+            wandb=config.wandb,
             quiet=config.quiet,
             after_checkpoint=mirror.send_or_warn if mirror else nothing,
         )

@@ -96,7 +96,6 @@ class Environment:
     packages: dict[str, str] = field(default_factory=dict)
     wall_s: float | None = None
     other_cpu_s: float | None = None
-    energy_j: dict[str, float] = field(default_factory=dict)
 
     @property
     def busy(self) -> str:

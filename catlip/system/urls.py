@@ -15,29 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from catlip.program.errors import InputError
+
 # Two letters at least: a single one may be a drive.
-NAME = r"[a-z][a-z0-9+.-]+"
-SCHEME = re.compile(rf"{NAME}:/", re.IGNORECASE)
-
-
-def _urls(end: str) -> re.Pattern[str]:
-    """Finds the URLs in a text; each ends before any of the characters `end`.
-
-    A password should be percent-encoded. If it has a slash, ? or # as it is, the host begins after
-    the first @ that no other @ follows before a slash.
-    """
-    one = rf"(?:(?!{NAME}://)[^{end}])"
-    port = rf"\d*(?:[/?#{end}]|$)"
-    user = rf"[^/?#{end}]*@|[^:/?#@{end}]+:(?!{port}){one}*?@(?=[^/@{end}]*(?:[/{end}]|$))"
-    return re.compile(
-        rf"(?P<scheme>{NAME})://(?P<user>{user})?(?P<rest>(?:(?![?#]){one})*)(?P<query>\?{one}*)?",
-        re.IGNORECASE,
-    )
-
-
-URL = _urls(end=r"\s\"'")  # in a message
-ARGUMENT_URL = _urls(end=r"\0")  # an argument may have any other character
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 PATH_OF_URL = re.compile(rf"\b{SCHEME.pattern}(?!/)[^\s,;]*", re.IGNORECASE)
+HOST = re.compile(r"(\[.*\]|[^:{}*]*)(:\d*)?")
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
 HELD = "CATLIP_URL_"  # prefix of the environment variables
@@ -72,65 +55,60 @@ def with_urls(text: str) -> str:
 
 
 def take_credentials(argument: str) -> str:
-    """The argument with its URLs stripped of their credentials, which this process then holds.
+    """The argument with its URL stripped of its credentials, which this process then holds.
 
-    They apply to this URL and what lies in it as a folder; those of a pattern apply to every URL
-    that begins as it does up to its first wildcard or brace, which must be in the path.
+    They apply to this URL and what lies in it as a folder, or to the folder of a pattern.
     """
-
-    def stripped(match: re.Match[str]) -> str:
-        url, user, query = _split(match)
-        scheme, _, rest = url.partition("://")
-        host, slash, path = rest.partition("/")
-        if (user or query) and not set("{*?") & set(host):
-            literal, *pattern = re.split(r"[{*?\[]", path, maxsplit=1)
-            beginning = f"{scheme.lower()}://{host}{slash}{literal}"
-            name = HELD + sha256(beginning.encode()).hexdigest()[:16]
-            os.environ[name] = json.dumps([beginning, bool(pattern), user, query])
-        return url
-
-    return ARGUMENT_URL.sub(stripped, argument)
+    begin = SCHEME.search(argument)
+    if not begin or not argument.startswith("/", begin.end()):
+        return argument
+    scheme, rest = begin[0][:-2].lower(), argument[begin.end() + 1 :]
+    query = ""
+    if scheme in WITH_QUERY:
+        rest, _, query = rest.partition("?")
+    place, slash, path = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    if scheme in WITH_QUERY and not HOST.fullmatch(host):
+        raise InputError(
+            "the host of a URL cannot be told from its password; write / ? # and : in a password "
+            "as %2F %3F %23 and %3A"
+        )
+    if user or query:
+        folder, *pattern = re.split(r"[{*\[]", path, maxsplit=1)
+        if pattern:
+            folder = folder.rpartition("/")[0]
+        beginning = f"{scheme}://{host}/{folder}".rstrip("/")
+        name = HELD + sha256(beginning.encode()).hexdigest()[:16]
+        os.environ[name] = json.dumps([beginning, user, query])
+    return f"{argument[: begin.start()]}{scheme}://{host}{slash}{path}"
 
 
 def with_credentials(path: str | Path) -> str:
     """The URL of a remote path, with the credentials that this process holds for it."""
     url = url_of(path)
-    fitting = [held for held in _held() if _is_in(url, held[0], is_pattern=held[1])]
-    _, _, user, query = max(fitting, default=("", False, "", ""), key=lambda held: len(held[0]))
+    fitting = [held for held in _held() if f"{url}/".startswith(f"{held[0]}/")]
+    _, user, query = max(fitting, default=("", "", ""), key=lambda held: len(held[0]))
     scheme, _, rest = url.partition("://")
-    if user:  # a driver would take a slash in the password for the end of the host
-        user = f"{quote(user[:-1], safe=IN_USER)}@"
-    return f"{scheme}://{user}{rest}{query}"
+    if user:
+        user = f"{quote(user, safe=IN_USER)}@"
+    return f"{scheme}://{user}{rest}{'?' if query else ''}{query}"
 
 
 def without_credentials(text: str) -> str:
     """A message of a library, without credentials of URLs or values of secret variables."""
     secrets = [value for name, value in os.environ.items() if SECRET.search(name)]
-    for _, _, user, query in _held():
-        secrets += [user.rstrip("@"), user.rstrip("@").partition(":")[2], query.lstrip("?")]
+    for _, user, query in _held():
+        secrets += [user, user.partition(":")[2], query]
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= MIN_SECRET:
             text = text.replace(secret, "***")
-    return URL.sub(lambda match: _split(match)[0], text)
+    text = re.sub(r"://[^\s/@]*@", "://", text)
+    return re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
 
 
-def _split(match: re.Match[str]) -> tuple[str, str, str]:
-    """A URL without credentials, its user with the @, and the query with the ? if it is secret."""
-    user, query, kept = match["user"] or "", match["query"] or "", ""
-    if match["scheme"].lower() not in WITH_QUERY:
-        query, kept = "", query
-    return f"{match['scheme']}://{match['rest']}{kept}", user, query
-
-
-def _is_in(url: str, beginning: str, is_pattern: bool) -> bool:
-    if is_pattern:  # cut within a name: `https://host/data/shard-`
-        return url.startswith(beginning)
-    return f"{url}/".startswith(f"{beginning.rstrip('/')}/")
-
-
-def _held() -> Iterator[tuple[str, bool, str, str]]:
-    """Beginning of the URLs, whether it is a pattern's, user with its @, and query with its ?."""
+def _held() -> Iterator[tuple[str, str, str]]:
+    """Beginning of the URLs, user with password, and query."""
     for name, value in os.environ.items():
         if name.startswith(HELD):
-            beginning, is_pattern, user, query = json.loads(value)
-            yield beginning, is_pattern, user, query
+            beginning, user, query = json.loads(value)
+            yield beginning, user, query

@@ -2,12 +2,10 @@
 
 import atexit
 import ctypes
-import functools
 import gc
 import os
 import platform
 import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ import torch
 import torch.distributed as dist
 
 from catlip.cli import InputError
-from catlip.system.machine import busy_s
 
 # Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.
 GLIBC = ((-1, 2**31 - 1), (-2, 64 * 2**20), (-4, 0))
@@ -27,7 +24,6 @@ A_LONG_WAIT = timedelta(days=1)
 LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
 THREADS = "threads.txt"  # in a run's folder
 ALL_THREADS = torch.get_num_threads()
-WATCH_S = 0.5  # how long to watch the other processes
 
 T = TypeVar("T")
 
@@ -160,15 +156,13 @@ def choose_deterministic() -> None:
 
 
 def use_threads(folder: Path, place: Place) -> None:
-    """Set the number of threads of a training on a CPU, unless OMP_NUM_THREADS does.
-
-    There is one per core that no other process uses: a thread without a core holds up all others.
-    The number affects the rounding of the weights, so the run's folder keeps it for a resumed run.
+    """On a CPU, use as many threads as the run in the folder did before: the number affects the
+    rounding of its weights. A new run takes torch's number, or OMP_NUM_THREADS.
     """
     if place.device.type != "cpu":
         return
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads_of(folder) or _threads_beside_others())
+        torch.set_num_threads(threads_of(folder) or ALL_THREADS)
     if place.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / THREADS).write_text(f"{torch.get_num_threads()}\n")
@@ -177,24 +171,3 @@ def use_threads(folder: Path, place: Place) -> None:
 def threads_of(folder: Path) -> int | None:
     path = folder / THREADS
     return int(path.read_text()) if path.exists() else None
-
-
-def cores_taken_by_others(seconds: float = WATCH_S) -> float:
-    """The number of cores of this process that other processes keep busy; 0 if it is unknown."""
-    before = (busy_s() or 0.0) - time.process_time()
-    time.sleep(seconds)
-    return max(0.0, ((busy_s() or 0.0) - time.process_time() - before) / seconds)
-
-
-@functools.cache  # a program that trains many small classifiers measures once
-def _threads_beside_others() -> int:
-    cores = len(os.sched_getaffinity(0))
-    taken = round(cores_taken_by_others())
-    fewer = max(1, min(ALL_THREADS, cores - taken))
-    if fewer < ALL_THREADS:
-        print(
-            f"other processes keep {taken} of {cores} cores busy: training with {fewer} of "
-            f"{ALL_THREADS} threads; set OMP_NUM_THREADS for another number",
-            file=sys.stderr,
-        )
-    return fewer

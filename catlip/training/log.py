@@ -1,14 +1,12 @@
-"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and trackers if asked for.
+"""The log of a run, a line every few steps: `log.jsonl`, TensorBoard, and wandb if asked for.
 
 A run that goes on from a checkpoint, which holds the lines up to its step, drops those of later
 steps: its log equals that of an uninterrupted run.
 """
 
-import importlib
 import itertools
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
 from catlip.record import naming, write_atomically
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
+
+NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images")
 
 
 @dataclass
@@ -34,9 +34,7 @@ class Progress:
     saves: bool = False
 
     def numbers(self) -> dict[str, float]:
-        return {
-            name: value for name, value in vars(self).items() if name not in ("broken", "saves")
-        }
+        return {name: vars(self)[name] for name in NUMBERS}
 
 
 def means(recent: Sequence[Progress]) -> dict[str, float]:
@@ -62,7 +60,7 @@ class Log:
         folder: Path,
         step: int,
         place: Place,
-        projects: Mapping[str, str],
+        wandb: str,
         config: dict[str, Any],
         lines: Sequence[dict[str, float]] = (),
     ):
@@ -77,7 +75,7 @@ class Log:
             self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()
         )
         self.board = SummaryWriter(str(folder), purge_step=step + 1)
-        self.trackers = start_trackers(projects, folder, config)
+        self.wandb = start_wandb(wandb, folder, config) if wandb else None
 
     def write(
         self, step: int, recent: list[Progress], learning_rate: float, metrics: dict[str, float]
@@ -113,8 +111,8 @@ class Log:
     def close(self) -> None:
         if self.place.is_main:
             self.board.close()
-            for tracker in self.trackers:
-                tracker.finish()
+            if self.wandb:
+                self.wandb.finish()
 
     def _show(self, step: int, shown: dict[str, float]) -> None:
         with naming(self.path), open(self.path, "a") as file:
@@ -123,36 +121,16 @@ class Log:
             for name, value in shown.items():
                 self.board.add_scalar(name, value, step)
             self.board.flush()  # what a kill loses would not be written by the resumed run
-        line = {name: value for name, value in self.lines[-1].items() if name != "step"}
-        for tracker in self.trackers:
-            tracker.log(line, step=step)
+        if self.wandb:
+            line = {name: value for name, value in self.lines[-1].items() if name != "step"}
+            self.wandb.log(line, step=step)
 
 
-def start_trackers(projects: Mapping[str, str], folder: Path, config: dict[str, Any]) -> list[Any]:
-    """Start a run of each tracker with a project; their files are in the run's folder."""
-    # trackio reads this when it is imported. It sends nothing unless its own environment variables
-    # name a server.
-    os.environ.setdefault("TRACKIO_DIR", str(folder.absolute() / "trackio"))
-    options: dict[str, dict[str, Any]] = {
-        "wandb": {"dir": folder, "resume": "auto"},
-        # No threads that log the machine: they would take time from the training.
-        "trackio": {
-            "resume": "allow",
-            "embed": False,
-            "auto_log_cpu": False,
-            "auto_log_gpu": False,
-        },
-    }
-    trackers = []
-    for name, project in projects.items():
-        if project:
-            try:
-                tracker = importlib.import_module(name)
-            except ImportError:
-                raise InputError(
-                    f"--{name} {project} needs a package that is not installed: pip install {name}"
-                ) from None
-            trackers.append(
-                tracker.init(project=project, name=folder.name, config=config, **options[name])
-            )
-    return trackers
+def start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise InputError(
+            f"--wandb {project} needs a package that is not installed: pip install wandb"
+        ) from None
+    return wandb.init(project=project, name=folder.name, config=config, dir=folder, resume="auto")

@@ -10,12 +10,11 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -36,7 +35,6 @@ from catlip.training.parallel import (
     gradient_norm,
     local,
     mean_over_ranks,
-    share_replicated,
     synchronised,
     warn_if_emulated,
     whole,
@@ -202,31 +200,12 @@ class Trainer:
         Returns: writes it, on any thread. None on a rank that has nothing to write.
         """
         history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
-        if isinstance(self.replica, FSDPModule):
-            state = self.state()
-            share_replicated(
-                tensor for part in ("objective", "average") for tensor in state[part].values()
-            )
-            return checkpoint.save_sharded(
-                folder,
-                self.step,
-                state,
-                config,
-                history,
-                main=self.place.is_main,
-                group=self._beside,
-            )
-        if not self.place.is_main:
+        is_main = self.place.is_main
+        if not is_main and not isinstance(self.replica, FSDPModule):
             return None
-        state = checkpoint.copied(self.state())
-        return partial(checkpoint.save, folder, self.step, state, config, history)
-
-    @cached_property
-    def _beside(self) -> dist.ProcessGroup:
-        """The process group for what ranks exchange in the background of the steps."""
-        group = dist.new_group(backend="gloo")
-        assert isinstance(group, dist.ProcessGroup), "every rank is in it"
-        return group
+        state = checkpoint.copied(self.state(), wanted=is_main)
+        write = partial(checkpoint.save, folder, self.step, state, config, history)
+        return write if is_main else None
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
         """Load the newest checkpoint in `folder` that is not damaged, if there is one.

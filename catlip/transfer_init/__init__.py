@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from catlip.cli import InputError
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.label_sets import LabelSet
 from catlip.words.similarity import all_nearest
@@ -114,10 +113,6 @@ def find_origins(
         ties: if several classes are equally near, "frequent" takes the class that most captions
             name (then the lowest offset), and "mean" takes all of them.
     """
-    if not 0 < alpha <= 1:
-        raise InputError(
-            f"alpha {alpha} is not a path similarity; give one above 0 and up to 1, such as {ALPHA}"
-        )
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     origins = []

@@ -12,7 +12,7 @@ from catlip.record import Record, plain, write_atomically
 from catlip.table import Cell, Table, as_text, number_cell
 from catlip.transfer_init import ALPHA, Bias, Scale, Ties, coverage, find_origins
 from catlip.vocabulary import Vocabulary, check_trained_on
-from catlip.vocabulary.label_sets import LabelSet, label_set
+from catlip.vocabulary.label_sets import label_set
 
 COLUMNS = {
     "total": "Labels",
@@ -85,7 +85,7 @@ def main(config: TransferInit) -> None:
         vocabulary = Vocabulary.from_release(config.vocabulary, config.top_k)
     else:
         vocabulary = Vocabulary.load(config.vocabulary)
-    head = _head_file(vocabulary, label_sets[0], config) if config.weights else b""
+    head = _head_file(config.weights, vocabulary, config) if config.weights else b""
     rows, covered = [], {}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         for labels in label_sets:
@@ -95,9 +95,6 @@ def main(config: TransferInit) -> None:
             cells = [number_cell(numbers[key], 0) for key in COLUMNS]
             rows.append([Cell(labels.name), *cells, number_cell(numbers["mean_similarity"], 3)])
         record.metrics |= {"num_classes": len(vocabulary), "labels": covered}
-        record.notes.append(
-            "the paper states neither alpha, nor how ties, the bias and the scale are treated"
-        )
         if head:
             write_atomically(config.out, head)
     print(f"{len(vocabulary):,} classes, similarity at least {config.alpha:g}, ties: {config.ties}")
@@ -108,7 +105,7 @@ def main(config: TransferInit) -> None:
     print(f"wrote {record.path}")
 
 
-def _head_file(vocabulary: Vocabulary, labels: LabelSet, config: TransferInit) -> bytes:
+def _head_file(weights: Path, vocabulary: Vocabulary, config: TransferInit) -> bytes:
     """The head made from the classifier in the weights, as safetensors; the config and the table of
     the labels are its metadata.
     """
@@ -117,19 +114,15 @@ def _head_file(vocabulary: Vocabulary, labels: LabelSet, config: TransferInit) -
     from catlip.transfer_init.head import transfer_rows
     from catlip.weights.checkpoint import read_checkpoint, weights_file
 
-    assert config.weights
-    checkpoint = read_checkpoint(weights_file(config.weights))
+    checkpoint = read_checkpoint(weights_file(weights))
     if set(checkpoint.classifier) != {"weight", "bias"}:
-        raise InputError(
-            f"{config.weights} has no classifier over a vocabulary; Transfer Init needs weights "
-            "pre-trained by catlip"
-        )
+        raise InputError(f"{weights} has no classifier over a vocabulary, as catlip trains one")
     check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
     head = transfer_rows(
         checkpoint.classifier["weight"],
         checkpoint.classifier["bias"],
         vocabulary,
-        labels=labels,
+        labels=label_set(config.labels[0]),
         alpha=config.alpha,
         ties=config.ties,
         bias_init=config.bias,

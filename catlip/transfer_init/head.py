@@ -114,12 +114,5 @@ def _factor(rows: Tensor, scale: Scale, bound: float) -> float:
     if scale == "as_is":
         return 1.0
     if scale == "fresh":
-        size, wanted = rows.std().item(), bound / math.sqrt(3)
-    else:
-        size, wanted = rows.norm(dim=1).mean().item(), 1.0
-    if not 0 < size < math.inf:
-        raise InputError(
-            f"the classifier's rows have a size of {size} and cannot be rescaled to {wanted:.3g}; "
-            "use --scale as_is"
-        )
-    return wanted / size
+        return bound / math.sqrt(3) / rows.std().item()
+    return 1 / rows.norm(dim=1).mean().item()

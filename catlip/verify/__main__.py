@@ -21,10 +21,8 @@ class Verify:
     python -m catlip.verify runs/starter/pretrain/clip-seed0.json --steps 100000    # all steps
 
     Steps are executed from each checkpoint, and from the seed, up to the next checkpoint. The
-    program compares each line of log.jsonl, checkpoint and file of weights that they reach. Without
-    executing steps it checks each checkpoint's sums, and every sample and metric of the record,
-    which follow from log, recipe and data; times and memory are compared between log and record
-    only.
+    program compares each line of log.jsonl, checkpoint and file of weights that they reach. It also
+    checks each checkpoint's sums, and that the record's samples and metrics are those of the log.
 
     With the device, versions, threads and ranks of the run (torchrun starts several ranks),
     everything has to agree bit for bit; on a GPU only if the run used --deterministic. Otherwise

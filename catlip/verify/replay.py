@@ -2,238 +2,306 @@
 it left.
 """
 
+import importlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from catlip.cli import InputError
-from catlip.pretraining.run import Training, prepare
+from catlip.pretraining.config import PretrainRun
+from catlip.pretraining.run import Training, broken_images, prepare, samples_of, summary
+from catlip.program.broken import read_lines
 from catlip.program.progress import progress
-from catlip.record import plain
-from catlip.table import MISSING, Cell, Table, as_text
+from catlip.record import environment, plain, read_record
+from catlip.table import Cell, Table, as_text
 from catlip.training import checkpoint
-from catlip.training.distributed import choose_deterministic, find_place, of_all_ranks, threads_of
+from catlip.training.distributed import (
+    Place,
+    choose_deterministic,
+    find_place,
+    of_all_ranks,
+    threads_of,
+)
+from catlip.training.folder import changes, refuse_another
 from catlip.training.log import Progress, means
 from catlip.training.loop import on_device
 from catlip.training.parallel import whole
 from catlip.training.trainer import metrics_of
-from catlip.verify.recorded import RecordedRun, config_of, read_run, unlike_then
 from catlip.weights.files import listed, read_file
 
 if TYPE_CHECKING:
     from catlip.verify.__main__ import Verify
 
-LOSS = "loss"
 # Flags whose values replace those that the run was started with.
 REPLACED = ("shards", "labels_dir", "vocabulary", "device")
 # Largest relative difference where results need not agree bit for bit; differences in rounding grow
 # from step to step.
 TOLERANCE = 0.01
-NOT_CHECKED = "Not checked: times, memory, and the record's environment and notes."
-
-
-def verify(config: "Verify") -> None:
-    """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
-    recorded = read_run(config.run)
-    given = plain({name: getattr(config, name) for name in REPLACED})
-    given = {name: value for name, value in given.items() if value not in (None, "", [])}
-    settings, method = config_of(recorded.record["config"] | given)
-    if settings.deterministic:
-        choose_deterministic()
-    place = find_place(settings.device)
-    if place.device.type == "cpu" and (threads := threads_of(recorded.folder)):
-        torch.set_num_threads(threads)
-    reason = unlike_then(recorded, settings, place)
-    heads: dict[int, checkpoint.Head] = {}
-    compared: list[Comparison] = []
-    for step, path in recorded.checkpoints.items():
-        try:
-            heads[step], _ = checkpoint.read(path)
-        except checkpoint.DamagedError as damage:
-            compared.append(Comparison(step, step, path.name, differs=str(damage)))
-    intact = {step: recorded.checkpoints[step] for step in heads}
-    recorded = replace(recorded, checkpoints=intact)
-    spans = spans_of(recorded, config.steps)
-    if not any(span.start < step <= span.end for span in spans for step in recorded.lines):
-        raise InputError(
-            f"no line of {recorded.folder}/log.jsonl is within {config.steps} steps of a "
-            "checkpoint or the start; give more --steps"
-        )
-    steps = sum(span.steps for span in spans)
-    hidden = config.quiet or not place.is_main
-    with progress(total=steps, desc=recorded.folder.name, unit="step", disable=hidden) as bar:
-        for span in spans:
-            training = prepare(settings, method, place)
-            recorded.refuse_other_data(training.identity, heads)
-            tolerance = TOLERANCE if reason else None
-            replay = Replay(recorded, span, training, tolerance=tolerance)
-            compared += replay.compare(settings.num_workers, bar.update)
-    contradictions = recorded.contradictions(training, heads)
-    unlike = sum(bool(each.differs) for each in compared) + len(contradictions)
-    if place.is_main:
-        how = f"within {TOLERANCE:g} ({reason})" if reason else "bit for bit"
-        verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
-        rows = [
-            [
-                Cell(f"{each.step:,}"),
-                Cell(f"step {each.start:,}" if each.start else "the seed"),
-                Cell(each.what),
-                Cell(MISSING if each.logged is None else str(each.logged)),
-                Cell(MISSING if each.replayed is None else str(each.replayed)),
-                Cell(
-                    f"no: {each.differs}" if each.differs else "yes",
-                    small="" if each.apart is None else f"{each.apart:.1e} apart",
-                ),
-            ]
-            for each in sorted(compared, key=lambda each: each.step)
-        ]
-        columns = ["Step", "From", "Compared", "Logged", "Replayed", "Agree?"]
-        table = Table("verified", "Steps executed again", columns, rows=rows)
-        print(as_text(table), *contradictions, NOT_CHECKED, sep="\n")
-        print(
-            f"{recorded.folder}: {len(compared)} comparisons over {steps:,} of "
-            f"{max(recorded.lines):,} steps, {how}: {verdict}"
-        )
-    if of_all_ranks(unlike)[0]:  # rank 0's: the running statistics of other ranks are in no file
-        sys.exit(1)
+# Packages whose version may change the rounding, or the pixels.
+OF_NUMBERS = ("torch", "timm", "numpy", "pillow", "simplejpeg")
 
 
 @dataclass(frozen=True)
-class Span:
-    """Steps `start` + 1 to `end` that are replayed one after the other, from a checkpoint or, if
-    None, from the initial weights, which the seed gives.
+class RecordedRun:
+    """What a run left: the content of its record, or of the partial record if it did not finish,
+    and step -> the line of its log, its checkpoint, and its weights at that step.
     """
 
-    start: int
-    end: int
-    checkpoint: Path | None
-
-    @property
-    def steps(self) -> int:
-        return self.end - self.start
+    folder: Path
+    record: dict[str, Any]
+    lines: dict[int, dict[str, float]]
+    checkpoints: dict[int, Path]
+    weights: dict[int, Path]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A line of the log, or a file, compared with the result of the replay at a step.
-
-    Attributes:
-        start: the step from which the replay started.
-        what: LOSS, or the name of a file.
-        apart: relative difference of the losses, or of the weights by norm; None in a comparison
-            bit for bit.
-        differs: in words; "" if they agree.
+    """A line of the log ("loss") or a file, compared with the result of a replay at `step`, which
+    started at `start`: how they differ, in words, and by how much where bits need not agree.
     """
 
     step: int
     start: int
     what: str
-    logged: float | None = None
-    replayed: float | None = None
-    apart: float | None = None
     differs: str = ""
+    apart: float | None = None
 
 
-def spans_of(run: RecordedRun, steps: int) -> list[Span]:
-    """The spans to replay: from the seed and from every checkpoint, at most `steps` steps each.
+def verify(config: "Verify") -> None:
+    """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
+    run = read_run(config.run)
+    given = plain({name: getattr(config, name) for name in REPLACED})
+    given = {name: value for name, value in given.items() if value not in (None, "", [])}
+    recorded = run.record["config"] | given
+    # Imported by its name: no module of catlip imports the baselines, because they need packages
+    # that CatLIP does not need.
+    module = "catlip.pretrain" if recorded.get("method") == "catlip" else "baselines.pretrain"
+    program: Any = importlib.import_module(module)
+    settings, method = program.recorded(recorded)
+    if settings.deterministic:
+        choose_deterministic()
+    place = find_place(settings.device)
+    if place.device.type == "cpu" and (threads := threads_of(run.folder)):
+        torch.set_num_threads(threads)
+    reason = other_rounding(run, settings, place)
+    training = prepare(settings, method, place)
+    compared, intact = [], {}
+    for step, path in run.checkpoints.items():
+        try:
+            head, _ = checkpoint.read(path)
+        except checkpoint.DamagedError as damage:
+            compared.append(Comparison(step, step, path.name, str(damage)))
+        else:
+            intact[step] = path
+            refuse_another(run.folder, head.config, training.identity)
+    run = replace(run, checkpoints=intact)
+    spans = spans_of(run, config.steps)
+    steps = sum(end - start for start, end in spans)
+    hidden = config.quiet or not place.is_main
+    with progress(total=steps, desc=run.folder.name, unit="step", disable=hidden) as bar:
+        replay = Replay(run, training, TOLERANCE if reason else None, settings.num_workers)
+        for start, end in spans:
+            compared += replay.compare(start, end, bar.update)
+    others = record_unlike_log(run, training)
+    unlike = sum(bool(each.differs) for each in compared) + len(others)
+    if place.is_main:
+        rows = []
+        for each in sorted(compared, key=lambda each: each.step):
+            apart = "" if each.apart is None else f"{each.apart:.1e} apart"
+            agree = Cell(f"no: {each.differs}" if each.differs else "yes", small=apart)
+            source = f"step {each.start:,}" if each.start else "the seed"
+            rows.append([Cell(f"{each.step:,}"), Cell(source), Cell(each.what), agree])
+        columns = ["Step", "From", "Compared", "Agree?"]
+        print(as_text(Table("verified", "Steps executed again", columns, rows=rows)))
+        print(
+            *(f"{name}: its record is not what the log gives\n" for name in others), end="", sep=""
+        )
+        how = f"within {TOLERANCE:g} ({reason})" if reason else "bit for bit"
+        verdict = f"NOT verified, differences: {unlike}" if unlike else "verified"
+        print(
+            f"{run.folder}: {len(compared)} comparisons over {steps:,} of {max(run.lines):,} "
+            f"steps, {how}: {verdict}"
+        )
+    if of_all_ranks(unlike)[0]:  # rank 0's: the running statistics of other ranks are in no file
+        sys.exit(1)
+
+
+def read_run(path: Path) -> RecordedRun:
+    """Read a run from its folder, or from its record beside it."""
+    folder = path.with_name(path.name.removesuffix(".json"))
+    log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
+    partial = record.with_name(f"{record.name}.partial")  # if there are both, it is the newer one
+    newest = partial if partial.exists() else record
+    for needed in (log, newest):
+        if not needed.is_file():
+            raise InputError(f"{path} is not a pre-training run: there is no {needed}")
+    content = read_record(newest)
+    lines = {int(line["step"]): line for line in read_lines(log)}
+    if content["kind"] != "pretrain" or not lines:
+        raise InputError(f"{path} is not a pre-training run, or its log has no line yet")
+    weights = {
+        int(file.stem.removeprefix("weights-step-")): file
+        for file in folder.glob("weights-step-*.safetensors")
+    }
+    if (last := folder / "weights.safetensors").exists():
+        weights[max(lines)] = last
+    paths = checkpoint.complete(folder / "checkpoints")
+    checkpoints = {checkpoint.step_of(path): path for path in paths}
+    return RecordedRun(folder, content, lines, checkpoints=checkpoints, weights=weights)
+
+
+def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
+    """First and last step of the spans to replay: from the seed (0) and from every checkpoint, at
+    most `steps` steps each.
 
     A span ends at the last step within these, up to the next checkpoint, for which the run has
     something to compare. A span of 0 steps is a checkpoint that has a file of weights of the same
     step.
     """
-    starts: dict[int, Path | None] = {0: None, **run.checkpoints}
-    ends = [*list(starts)[1:], max([*run.lines, *starts])]
+    starts = [0, *run.checkpoints]
+    ends = [*starts[1:], max([*run.lines, *starts])]
     compared = {*run.lines, *run.checkpoints, *run.weights}
     spans = []
-    for (start, path), limit in zip(starts.items(), ends, strict=True):
+    for start, limit in zip(starts, ends, strict=True):
         within = range(start + 1, min(limit, start + steps) + 1)
-        span = Span(start, max(compared.intersection(within), default=start), path)
-        if span.steps or (path and start in run.weights):
-            spans.append(span)
+        end = max(compared.intersection(within), default=start)
+        if end > start or start in run.weights:
+            spans.append((start, end))
+    if not any(start < step <= end for start, end in spans for step in run.lines):
+        raise InputError(
+            f"no line of {run.folder}/log.jsonl is within {steps} steps of a checkpoint or the "
+            "start; give more --steps"
+        )
     return spans
+
+
+def other_rounding(run: RecordedRun, config: PretrainRun, place: Place) -> str:
+    """Why rounding may differ between this program, with the threads that are set now, and the run,
+    in words; "" if it does not.
+    """
+    then, now = run.record["environment"], environment()
+    was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
+    names = ("cpu", "cpu_instructions") if was_on_cpu else ("device", "cuda", "cudnn")
+    before, here = ({name: entry.get(name) for name in names} for entry in (then, now))
+    before |= {name: then.get("packages", {}).get(name) for name in OF_NUMBERS}
+    here |= {name: now["packages"].get(name) for name in OF_NUMBERS}
+    before["ranks"], here["ranks"] = then.get("ranks", 1), place.world_size
+    if was_on_cpu:
+        before["threads"], here["threads"] = threads_of(run.folder), torch.get_num_threads()
+    words = [changes(before, here)]
+    if place.device.type == "cuda" and not config.deterministic:
+        words.append("without --deterministic a GPU does not give the same result each time")
+    return "; ".join(filter(None, words))
+
+
+def record_unlike_log(run: RecordedRun, training: Training) -> list[str]:
+    """The samples and metrics of the record that are not those that the log gives."""
+    if not run.record["metrics"]:  # a partial record has none
+        return []
+    lines = list(run.lines.values())
+    broken, _ = broken_images(run.folder, training.data.shards)
+    metrics = summary(
+        training.trainer,
+        lines,
+        training.identity["seed"],
+        samples=training.data.order.total,
+        broken=broken,
+    ).metrics()
+    unlike = []
+    for part, expected in (("samples", samples_of(lines, [])), ("metrics", plain(metrics))):
+        recorded = dict(run.record[part])
+        recorded.pop("broken_keys", None)  # their paths are others where the shards have moved
+        names = {**expected, **recorded}
+        unlike += [name for name in names if not _same(recorded.get(name), expected.get(name))]
+    return unlike
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a record are equal, apart from rounding."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The replay of a span by a training at its first step; without a tolerance, everything has to
-    agree bit for bit.
-    """
+    """Replays spans of a run; without a tolerance, everything has to agree bit for bit."""
 
     run: RecordedRun
-    span: Span
     training: Training
     tolerance: float | None
+    num_workers: int | None
 
-    def compare(
-        self, num_workers: int | None, stepped: Callable[[], object]
-    ) -> Iterator[Comparison]:
-        """Execute the steps and compare; all ranks call it. `stepped` is called after each step."""
-        run, trainer, end = self.run, self.training.trainer, self.span.end
+    def compare(self, start: int, end: int, stepped: Callable[[], object]) -> Iterator[Comparison]:
+        """Execute the steps of a span; all ranks call it. `stepped` is called after each step.
+
+        A training is at its first step until a checkpoint is loaded, and the first span is the one
+        from the seed.
+        """
+        run, trainer = self.run, self.training.trainer
         recent: list[Progress] = []
-        if self.span.checkpoint:
-            history = trainer.load(self.span.checkpoint, self.training.identity)
+        if start:
+            history = trainer.load(run.checkpoints[start], self.training.identity)
             recent = [Progress(**step) for step in history.unlogged]
-            yield from self._weights()
-        if trainer.step == end:
+            yield from self._weights(start)
+        if start == end:
             return
-        batches = on_device(self.training.batches(trainer.step, num_workers), trainer.place.device)
+        batches = on_device(self.training.batches(start, self.num_workers), trainer.place.device)
         while trainer.step < end:
             recent.append(trainer.train_step(batches))
             stepped()
             if line := run.lines.get(trainer.step):
-                numbers = means(recent) | metrics_of(trainer.objective)
-                logged, replayed = line.get("loss", math.nan), numbers["loss"]
-                compared = Comparison(
-                    trainer.step, self.span.start, LOSS, logged=logged, replayed=replayed
-                )
-                if self.tolerance is None:
-                    unlike = [name for name, value in numbers.items() if line.get(name) != value]
-                    yield replace(compared, differs=", ".join(unlike))
-                else:
-                    yield self._apart(compared, abs(replayed - logged) / abs(replayed or 1.0))
+                yield self._line(start, line, means(recent) | metrics_of(trainer.objective))
                 recent = []
             if path := run.checkpoints.get(trainer.step):
-                yield self._checkpoint(path)
-            yield from self._weights()
+                yield self._checkpoint(start, path)
+            yield from self._weights(start)
 
-    def _checkpoint(self, path: Path) -> Comparison:
+    def _line(
+        self, start: int, line: Mapping[str, float], numbers: Mapping[str, float]
+    ) -> Comparison:
+        compared = Comparison(self.training.trainer.step, start, "loss")
+        if self.tolerance is None:
+            logged = {name: line.get(name) for name in numbers}
+            return replace(compared, differs=changes(logged, dict(numbers)))
+        logged_loss, loss = line.get("loss", math.nan), numbers["loss"]
+        return self._apart(compared, abs(loss - logged_loss) / abs(loss or 1.0))
+
+    def _checkpoint(self, start: int, path: Path) -> Comparison:
         """Compare the whole state with the checkpoint; with a tolerance only the weights, since the
         optimizer's state is noise where gradients are small.
         """
-        now = self.training.trainer.state()
-        saved = {
-            part: {name: torch.empty_like(tensor) for name, tensor in tensors.items()}
-            for part, tensors in now.items()
-        }
-        checkpoint.load(path, self.training.identity, saved)
+        now, (_, saved) = self.training.trainer.state(), checkpoint.read(path)
         parts = now if self.tolerance is None else ("objective", "average")
 
         def named(state: checkpoint.State) -> dict[str, Tensor]:
             return {f"{part}/{n}": tensor for part in parts for n, tensor in state[part].items()}
 
-        return self._tensors(path.name, named(saved), named(now))
+        return self._tensors(start, path.name, named(saved), named(now))
 
-    def _weights(self) -> Iterator[Comparison]:
+    def _weights(self, start: int) -> Iterator[Comparison]:
         """Compare the weights to transfer, if the run wrote them after this step."""
         trainer = self.training.trainer
         if path := self.run.weights.get(trainer.step):
-            yield self._tensors(path.name, read_file(path)[0], trainer.weights())
+            yield self._tensors(start, path.name, read_file(path)[0], trainer.weights())
 
     def _tensors(
-        self, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
+        self, start: int, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
         """Compare the tensors of a file with those of the replay."""
-        compared = Comparison(self.training.trainer.step, self.span.start, what)
+        compared = Comparison(self.training.trainer.step, start, what)
         if saved.keys() != now.keys():
             names = listed(sorted(saved.keys() ^ now.keys()))
             return replace(compared, differs=f"only one of them has {names}")
-        pairs = {name: (whole(saved[name]).cpu(), whole(now[name]).cpu()) for name in saved}
+        pairs = {name: (saved[name], whole(now[name]).cpu()) for name in saved}
         if self.tolerance is None:
             unlike = [name for name, (one, other) in pairs.items() if not torch.equal(one, other)]
             words = f"{len(unlike)} of {len(pairs)} tensors: {listed(unlike)}" if unlike else ""

@@ -47,7 +47,7 @@ class Convert:
 
 @dataclass(frozen=True)
 class Show:
-    """Describe a file of weights: layout, encoder, task, classes, parameters, and what is wrong.
+    """Describe a file of weights: layout, encoder, method, classifier; or say what is wrong.
 
     python -m catlip.weights show vit_base.pt
     python -m catlip.weights show runs/starter/pretrain/catlip-seed0
@@ -65,10 +65,9 @@ def main(config: Convert) -> None:
 
 
 def show(config: Show) -> None:
-    from catlip.weights.show import summary
+    from catlip.weights import convert
 
-    for name, value in summary(config.file).items():
-        print(f"{name:14} {value}")
+    convert.show(config.file)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ released    the release's names (`catlip.weights.released`), as torch.save or sa
 timm        timm's names, as `python -m catlip.weights convert` writes them, with the same config
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
@@ -17,16 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
-from catlip.training.checkpoint import HEAD, PlainMetadataReader, newest
+from catlip.training.checkpoint import complete
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
-from catlip.weights.released import RESOLUTION, Layout, faults, find_layout, split
+from catlip.weights.released import RESOLUTION, Layout, find_layout, split
 
 ENCODER = "image_encoder."
 CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
@@ -89,7 +85,23 @@ def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
     """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
     weights themselves.
     """
-    return checkpoint_of(*open_weights(path, raw), path)
+    tensors, config = open_weights(path, raw)
+    try:
+        if config:
+            return _of_config(tensors, config)
+        if layout := find_layout(tensors):
+            return _of_release(tensors, layout, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if "blocks.0.attn.qkv.weight" in tensors:
+        raise InputError(
+            f"{path} has timm's names and does not say how images are normalised; open it as "
+            f"timm:NAME:{path}"
+        )
+    raise InputError(
+        f"{path} is not a checkpoint of this project or of the release: it holds "
+        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
+    )
 
 
 def read_run(folder: Path, raw: bool = False) -> Checkpoint:
@@ -101,9 +113,10 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
                 f"no weights at {path}; give the folder of a finished run, or another encoder"
             )
         return read_checkpoint(path)
-    if (step := newest(folder / "checkpoints")) is None:
+    checkpoints = complete(folder / "checkpoints")
+    if not checkpoints:
         raise InputError(f"no checkpoint in {folder / 'checkpoints'}, where raw weights are")
-    return read_checkpoint(step, raw=True) if step.is_file() else _read_sharded(step)
+    return read_checkpoint(checkpoints[-1], raw=True)
 
 
 def weights_file(path: Path) -> Path:
@@ -132,34 +145,8 @@ def open_weights(path: Path, raw: bool = False) -> tuple[dict[str, Tensor], dict
     return plain_tensors(contents, path), config
 
 
-def checkpoint_of(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: Path
-) -> Checkpoint:
-    """The checkpoint of weights that were read from `path` with `config`."""
-    try:
-        if config:
-            return _of_config(tensors, config)
-        if layout := find_layout(tensors):
-            return _of_release(tensors, layout, path)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    if "blocks.0.attn.qkv.weight" in tensors:
-        raise InputError(
-            f"{path} has timm's names and does not say how images are normalised; open it as "
-            f"timm:NAME:{path}"
-        )
-    raise InputError(
-        f"{path} is not a checkpoint of this project or of the release: it holds "
-        f"{listed(list(tensors))}; `python -m catlip.weights --help` lists what can be read"
-    )
-
-
 def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Checkpoint:
-    if problems := faults(tensors, layout):
-        raise InputError(
-            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
-            f"{'; '.join(problems)}"
-        )
+    parts = split(tensors, layout)
     with open(path, "rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     config = {
@@ -172,9 +159,9 @@ def _of_release(tensors: Mapping[str, Tensor], layout: Layout, path: Path) -> Ch
         "released": asdict(layout),
         "source": {"file": path.name, "sha256": digest},
     }
-    encoder = layout.encoder
-    parts = split(tensors, layout)
-    return Checkpoint("released", encoder, RESOLUTION, pool=layout.pool, config=config, **parts)
+    return Checkpoint(
+        "released", layout.encoder, RESOLUTION, pool=layout.pool, config=config, **parts
+    )
 
 
 def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Checkpoint:
@@ -210,20 +197,3 @@ def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Chec
         )
     kind: Kind = "timm" if in_timm else "ours"
     return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)
-
-
-def _read_sharded(path: Path) -> Checkpoint:
-    """The raw weights in a folder that several ranks wrote."""
-    reader, prefix = PlainMetadataReader(path), f"{RAW}."
-    try:
-        config = json.loads((path / HEAD).read_text())["config"]
-        entries = reader.read_metadata().state_dict_metadata
-        weights = {
-            name.removeprefix(prefix): torch.empty(entry.size, dtype=entry.properties.dtype)
-            for name, entry in entries.items()
-            if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
-        }
-        dcp.load({RAW: weights}, storage_reader=reader)
-    except (CheckpointException, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    return checkpoint_of(weights, read_config(config, path), path)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS
+from catlip.range_augment import RangeAugment
 from catlip.record import write_atomically
 from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint, weights_file
@@ -40,10 +40,9 @@ license_name: that-of-the-source
 ---
 # {encoder}, {method}
 
-An image encoder with {parameters:,} parameters, {features} features and a classifier over
-{classes:,} classes. Images: RGB, {resize} at {resolution} x {resolution}, pixels in [0, 1]
-**without any mean or standard deviation**. These are the weights of {source}
-under other names: read its licence before you pass them on. Not in this file: {dropped}.
+An image encoder with a classifier over {classes} classes. Images: RGB, {resolution} x {resolution}
+{resize}, pixels in [0, 1] **without any mean or standard deviation**. These are the weights of
+{source} under other names: read its licence before you pass them on. Left out: {dropped}.
 
 ```python
 import timm
@@ -53,26 +52,6 @@ encoder = timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0{s
 """
 
 
-@dataclass(frozen=True)
-class Converted:
-    """What goes into a file: tensors by timm's names, and reason -> this project's names of the
-    weights that are not in the file.
-    """
-
-    tensors: dict[str, Tensor]
-    checkpoint: Checkpoint
-    dropped: dict[str, list[str]]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """How the weights were made, so that this project can read them again."""
-        return {**self.checkpoint.config, "layout": "timm", "dropped": self.dropped}
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.tensors.get("head.bias", ()))
-
-
 def convert(source: Path, to: str, out: Path) -> None:
     """Read, convert and write a file for timm or a folder for Hugging Face; print what was
     dropped.
@@ -80,28 +59,50 @@ def convert(source: Path, to: str, out: Path) -> None:
     file = weights_file(source)
     if to == "timm" and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
-    if to == "huggingface" and out.is_file():
-        raise InputError(f"--out {out} is a file; --to huggingface writes a folder")
     written = out if to == "timm" else out / "model.safetensors"
     if written.exists() and written.samefile(file):
         raise InputError(f"--out {out} is the input file; give another name")
-    converted = to_timm(read_checkpoint(file))
-    write_safetensors(written, converted)
+    checkpoint = read_checkpoint(file)
+    tensors, dropped = to_timm(checkpoint)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    # With the config, this project can read the file again.
+    config = {**checkpoint.config, "layout": "timm", "dropped": dropped}
+    save_weights(written, tensors, config)
     if to == "huggingface":
-        config = json.dumps(_timm_config(converted), indent=2).encode() + b"\n"
-        write_atomically(out / "config.json", config)
-        write_atomically(out / "README.md", _card(converted).encode())
-    print(
-        f"{converted.checkpoint.encoder_name}: {len(converted.tensors)} weights, "
-        f"{parameter_count(converted.tensors):,} parameters"
-    )
-    for reason, names in converted.dropped.items():
+        timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
+        write_atomically(out / "config.json", timms)
+        write_atomically(out / "README.md", _card(checkpoint, dropped).encode())
+    print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
+    for reason, names in dropped.items():
         print(f"dropped {len(names)}, {reason}: {listed(names, most=6)}")
     print(f"wrote {out}")
 
 
-def to_timm(checkpoint: Checkpoint) -> Converted:
-    """The state dict of timm's VisionTransformer, its head included."""
+def show(source: Path) -> None:
+    """Print what a file of weights, or the folder of a run, holds."""
+    checkpoint = read_checkpoint(weights_file(source))
+    config, classifier = checkpoint.config, checkpoint.classifier
+    lines = {
+        "layout": checkpoint.kind,
+        "encoder": f"{checkpoint.encoder_name} at {checkpoint.resolution} pixels, pool "
+        f"{checkpoint.pool}, {parameter_count(checkpoint.encoder):,} parameters",
+        "method": f"{config.get('method')}, seed {config.get('seed')}",
+        "classifier": ", ".join(f"{name} {list(t.shape)}" for name, t in classifier.items()),
+        "other weights": f"{len(checkpoint.rest)}",
+    }
+    if checkpoint.range_augment:  # the magnitudes that it learnt, which the paper does not give
+        learnt = RangeAugment()
+        learnt.load_state_dict(dict(checkpoint.range_augment))
+        for name, ends in learnt.ranges().items():
+            lines[name] = f"{ends['low'].item():.3g} to {ends['high'].item():.3g}"
+    for name, value in lines.items():
+        print(f"{name:14} {value or '-'}")
+
+
+def to_timm(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+    """The state dict of timm's VisionTransformer, its head included; and reason -> this project's
+    names of the weights that are not in it.
+    """
     tensors, dropped = dict(checkpoint.encoder), {}
     if "weight" in checkpoint.classifier:
         tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.classifier.items()}
@@ -111,13 +112,7 @@ def to_timm(checkpoint: Checkpoint) -> Converted:
         dropped[RANGE_AUGMENT] = [f"range_augment.{name}" for name in checkpoint.range_augment]
     if checkpoint.rest:
         dropped[REST] = list(checkpoint.rest)
-    return Converted(tensors, checkpoint, dropped)
-
-
-def write_safetensors(path: Path, converted: Converted) -> None:
-    """The weights as safetensors, with their config; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(path, converted.tensors, converted.config)
+    return tensors, dropped
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
@@ -140,14 +135,14 @@ def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def _timm_config(converted: Converted) -> dict[str, Any]:
+def _timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """timm's config.json: architecture, arguments, and how images are prepared."""
-    checkpoint = converted.checkpoint
     name, arguments = timm_model(checkpoint)
     shape, side = ENCODERS[checkpoint.encoder_name], checkpoint.resolution
+    classes = len(checkpoint.classifier.get("bias", ()))
     return {
         "architecture": name,
-        "num_classes": converted.num_classes,
+        "num_classes": classes,
         "num_features": shape.width,
         "global_pool": checkpoint.pool,
         "model_args": arguments,
@@ -160,37 +155,27 @@ def _timm_config(converted: Converted) -> dict[str, Any]:
             "crop_mode": "center",
             "mean": [0.0, 0.0, 0.0],
             "std": [1.0, 1.0, 1.0],
-            "num_classes": converted.num_classes,
+            "num_classes": classes,
             "first_conv": "patch_embed.proj" + ("" if shape.stem == "patchify" else ".0"),
             "classifier": "head",
         },
     }
 
 
-def _card(converted: Converted) -> str:
-    checkpoint = converted.checkpoint
+def _card(checkpoint: Checkpoint, dropped: Mapping[str, list[str]]) -> str:
     shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
-    resize = "central square"
-    if checkpoint.resize:
-        resize = f"shorter side to {checkpoint.resize} (bilinear) and central crop"
     source = "a run of CatLIP Bench"
     if file := config.get("source"):
         source = f"`{file['file']}` of the release, sha256 `{file['sha256']}`,"
-    dropped = "; ".join(
-        f"{len(names)} weights, because {reason}" for reason, names in converted.dropped.items()
-    )
-    # No model of timm has this stem.
-    has_own_stem = shape.stem != "patchify"
+    has_own_stem = shape.stem != "patchify"  # no model of timm has it
     return CARD.format(
         encoder=checkpoint.encoder_name,
         method=config.get("method", "catlip"),
-        parameters=parameter_count(converted.tensors),
-        features=shape.width,
-        classes=converted.num_classes,
-        resize=resize,
+        classes=len(checkpoint.classifier.get("bias", ())),
+        resize=f"shorter side to {checkpoint.resize}, central crop" if checkpoint.resize else "",
         resolution=checkpoint.resolution,
         source=source,
-        dropped=dropped or "nothing is left out",
+        dropped=", ".join(dropped) or "nothing",
         imports="from catlip.encoder import STEMS\n" if has_own_stem else "",
         stem=f', embed_layer=STEMS["{shape.stem}"]' if has_own_stem else "",
     )

@@ -20,7 +20,6 @@ from torch import Tensor
 from catlip.cli import InputError
 
 ZIP = b"PK\x03\x04"
-GIT_LFS_POINTER = b"version https://git-lfs"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
@@ -36,43 +35,33 @@ def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:
-        start = file.read(len(GIT_LFS_POINTER))
+        start = file.read(HEADER_AT + 1)
     if start.startswith(b"{", HEADER_AT):
         return _read_safetensors(path)
     if start.startswith(ZIP):
         return _read_archive(path), {}
     raise InputError(
         f"{path} is neither a torch.save file (of PyTorch 1.6 or newer) nor safetensors"
-        + ("; it is a Git LFS pointer" if start == GIT_LFS_POINTER else "")
     )
 
 
 def _read_archive(path: Path) -> dict[Any, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                # torch.save compresses nothing; compressed content may have any size.
-                if entry.compress_type != zipfile.ZIP_STORED:
-                    raise InputError(f"{path} is refused: {entry.filename!r} in it is compressed")
+            # torch.save compresses nothing; compressed content may have any size.
+            if packed := [e.filename for e in archive.infolist() if e.compress_type]:
+                raise ValueError(f"{packed[0]!r} in it is compressed")
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except InputError:
-        raise
     except Exception as error:  # a broken archive or pickle can raise nearly anything
-        raise InputError(
-            f"{path} is not a whole torch.save file of weights: {_reason(error)}"
-        ) from None
+        reason = next(iter(str(error).splitlines()), "")[:LONGEST_REASON]
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):  # without torch's advice to load it
+            reason = f"it wants to import {wanted[1]}; a genuine one holds only tensors"
+        elif isinstance(error, pickle.UnpicklingError):
+            reason = "its pickle is broken, or holds more than tensors"
+        raise InputError(f"{path} is not a whole torch.save file of weights: {reason}") from None
     if not isinstance(contents, dict):
         raise InputError(f"{path} holds a {type(contents).__name__}, not weights by name")
     return contents
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong, without torch's advice to load the file unsafely."""
-    if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it wants to import {wanted[1]}; a genuine one holds only tensors"
-    if isinstance(error, pickle.UnpicklingError):
-        return "its pickle is broken, or holds more than tensors"
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:LONGEST_REASON]}"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -101,36 +90,31 @@ def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(contents, dict) or not contents:
         raise InputError(f"{path} holds no weights by name")
     for name, value in contents.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise InputError(
-                f"{path} is not a file of weights: {name!r} in it is a {type(value).__name__}"
-            )
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise InputError(f"{path}: {name!r} is not an ordinary dense tensor")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise InputError(
-                f"{path}: {name!r} claims a shape of {list(value.shape)}, more than the file "
-                "stores for it"
-            )
+        is_dense = (
+            isinstance(name, str)
+            and isinstance(value, Tensor)
+            and value.layout == torch.strided
+            and not value.is_quantized
+            # A stride of 0 could claim any size.
+            and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        )
+        if not is_dense:
+            raise InputError(f"{path} is not a file of weights: {name!r} is no dense tensor")
     return {name: value.detach() for name, value in contents.items()}
 
 
 def differences(tensors: Mapping[str, Tensor], expected: Shapes) -> list[str]:
     """How `tensors` differ from the expected names and shapes, in words; [] when they agree."""
-    missing = [name for name in expected if name not in tensors]
-    unknown = [name for name in tensors if name not in expected]
-    misshapen, mistyped = [], []
-    for name in expected.keys() & tensors.keys():
+    misshapen = []
+    for name in sorted(expected.keys() & tensors.keys()):
         shape, tensor = expected[name], tensors[name]
-        if tuple(tensor.shape) != shape:
-            misshapen.append(f"{name} is {list(tensor.shape)} and not {list(shape)}")
-        if tensor.is_floating_point() == name.endswith("num_batches_tracked"):
-            mistyped.append(f"{name} is {tensor.dtype}")
+        is_count = name.endswith("num_batches_tracked")
+        if tuple(tensor.shape) != shape or tensor.is_floating_point() == is_count:
+            misshapen.append(f"{name} is {tensor.dtype} {list(tensor.shape)} and not {list(shape)}")
     differing = {
-        "missing": missing,
-        "not understood": unknown,
-        "of another shape": sorted(misshapen),
-        "of another type": sorted(mistyped),
+        "missing": [name for name in expected if name not in tensors],
+        "not understood": [name for name in tensors if name not in expected],
+        "of another shape or type": misshapen,
     }
     return [f"{len(names)} {sort} ({listed(names)})" for sort, names in differing.items() if names]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, Pool, build_encoder
-from catlip.range_augment import OPERATIONS
+from catlip.range_augment import BOUNDS
 from catlip.weights.files import differences
 
 Task = Literal["classification", "segmentation", "detection", "clip"]
@@ -115,7 +115,7 @@ class Layout:
             entry = Entry("encoder", name, shape, in_release)
             entries[prefix + released_name(name, self.out_proj)] = entry
         if self.augmented:
-            for operation, end in itertools.product(OPERATIONS, ("low", "high")):
+            for operation, end in itertools.product(BOUNDS, ("low", "high")):
                 name = f"{prefix}neural_augmentor.{operation}._{end}"
                 entries[name] = Entry("range_augment", f"{end}.{operation}", (), ())
         classifier: dict[str, tuple[int, ...]] = {}
@@ -151,20 +151,15 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
         return None
     prefix = PREFIXES[task]
     blocks = f"{prefix}transformer."
-    depth = len(
-        {name.removeprefix(blocks).split(".", 1)[0] for name in tensors if name.startswith(blocks)}
-    )
-    width = tensors[prefix + POSITIONS].shape[-1:]
-    released = {name: shape for name, shape in ENCODERS.items() if shape.stem == "conv"}
+    numbers = {name.removeprefix(blocks).split(".")[0] for name in tensors if blocks in name}
+    width, depth = tensors[prefix + POSITIONS].shape[-1:], len(numbers)
     fitting = [
-        name for name, shape in released.items() if ((shape.width,), shape.depth) == (width, depth)
+        name
+        for name, shape in ENCODERS.items()
+        if shape.stem == "conv" and ((shape.width,), shape.depth) == (width, depth)
     ]
     if not fitting:
-        sizes = ", ".join(f"{n} ({s.width} x {s.depth})" for n, s in released.items())
-        raise InputError(
-            f"its encoder is {'x'.join(map(str, width))} wide and has {depth} blocks; the release "
-            f"has {sizes}"
-        )
+        raise InputError(f"no encoder of the release is {[*width]} wide and has {depth} blocks")
     head, axis = CLASSIFIERS[task]
     unfused = f"{blocks}0.pre_norm_mha.1.out_proj.weight" in tensors
     return Layout(
@@ -176,22 +171,22 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
     )
 
 
-def faults(tensors: Mapping[str, Tensor], layout: Layout) -> list[str]:
-    """What keeps `tensors` from being a complete checkpoint of this layout, in words; or []."""
-    checked = {
-        name: tensor for name, tensor in tensors.items() if not name.startswith(OTHERS[layout.task])
-    }
-    return differences(
-        checked, {name: entry.released_shape for name, entry in layout.entries().items()}
-    )
-
-
 def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
-    """A checkpoint's weights by the part they belong to, under our names and in our shapes."""
+    """A checkpoint's weights by the part they belong to, under our names and in our shapes.
+
+    Raises: InputError if they are not a complete checkpoint of this layout.
+    """
+    others = OTHERS[layout.task]
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
-    for name, entry in layout.entries().items():
+    parts["rest"] = {name: each for name, each in tensors.items() if name.startswith(others)}
+    checked = {name: each for name, each in tensors.items() if name not in parts["rest"]}
+    entries = layout.entries()
+    expected = {name: entry.released_shape for name, entry in entries.items()}
+    if problems := differences(checked, expected):
+        raise InputError(
+            f"it is not a whole released {layout.task} checkpoint of {layout.encoder}: "
+            f"{'; '.join(problems)}"
+        )
+    for name, entry in entries.items():
         parts[entry.part][entry.name] = tensors[name].reshape(entry.shape)
-    parts["rest"] |= {
-        name: tensor for name, tensor in tensors.items() if name.startswith(OTHERS[layout.task])
-    }
     return parts

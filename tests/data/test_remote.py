@@ -362,8 +362,8 @@ def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_u
     assert with_urls("imagenet:/data/x has no train/") == "imagenet:/data/x has no train/"
 
 
-@pytest.mark.parametrize("odd", ["/", "'", '"', " ", "?", "#", "@", ":", "%2F", "/@", "a:1/"])
-def test_a_password_of_any_characters_leaves_the_name_and_reaches_the_server(
+@pytest.mark.parametrize("odd", ["'", '"', " ", "@", ":", "%2F", "%3F"])
+def test_a_password_of_other_characters_leaves_the_name_and_reaches_the_server(
     odd: str, http: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
@@ -385,7 +385,6 @@ def test_a_password_of_any_characters_leaves_the_name_and_reaches_the_server(
         ("http://u:word@host/a", "http://host/ab"),
         ("https://u:word@host/a", "http://host/a"),
         ("http://u:word@[::1]/a-{0..1}", "http://evil/a-0"),
-        ("http://u:word@{a,b}.com/x", "http://evil/x"),
         ("http://host.com?sig=a@word", "http://word/x"),
     ],
 )
@@ -399,3 +398,9 @@ def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
     if "{" not in stripped:
         assert "word" in with_credentials(Path(stripped))
         assert "word" in with_credentials(Path(stripped) / "b")
+
+
+@pytest.mark.parametrize("url", ["http://u:wo/rd@host/x", "http://u:wo?rd@host/x", "http://{a,b}/"])
+def test_a_password_that_is_not_encoded_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="password"):
+        take_credentials(url)

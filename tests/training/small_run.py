@@ -66,7 +66,6 @@ class SmallRun:
     """Seconds by which each step is longer, so that there is time to signal it from outside."""
     worker_dies: bool = False
     wandb: str = ""
-    trackio: str = ""
 
 
 class Small(Objective):
@@ -156,7 +155,7 @@ def small_run(config: SmallRun, place: Place, stop: int | None = None) -> list[d
         log_every=5,
         checkpoint_every=config.checkpoint_every,
         quiet=True,
-        projects={"wandb": config.wandb, "trackio": config.trackio},
+        wandb=config.wandb,
     )
 
 

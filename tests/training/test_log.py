@@ -1,10 +1,8 @@
 """The log is the same however often a run was stopped, wherever it is shown."""
 
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from catlip.cli import InputError
 from catlip.training.distributed import Place
 from catlip.training.log import Log, Progress
 
@@ -21,7 +18,7 @@ STEP = Progress(loss=2.0, grad_norm=1.0, seconds=0.5, data_wait_seconds=0.1, ima
 
 
 def write(folder: Path, first: int, steps: range, lines: Sequence[Any] = ()) -> Log:
-    log = Log(folder, first, MAIN, projects={}, config={}, lines=lines)
+    log = Log(folder, first, MAIN, wandb="", config={}, lines=lines)
     for step in steps:
         log.write(step, [STEP, STEP], 0.1, {"psnr_db": 30.0 + step})
     log.close()
@@ -54,23 +51,9 @@ def test_a_resumed_log_drops_what_came_after_the_checkpoint_everywhere(tmp_path:
     assert [event.step for event in shown.Scalars("psnr_db")] == [1, 2, 3, 4, 5, 6, 7]
 
 
-@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
-def test_a_tracker_that_is_not_installed_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
-) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
-    monkeypatch.setitem(__import__("sys").modules, tracker, None)
-    with pytest.raises(InputError, match=f"--{tracker} project .*pip install {tracker}"):
-        Log(tmp_path, 0, MAIN, projects={tracker: "project"}, config={})
-
-
-def test_trackers_show_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
+def test_wandb_shows_the_log_in_the_folder_of_the_run(small_run, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
-    pytest.importorskip("trackio")
-    done = small_run("--num-steps", 3, "--wandb", "project", "--trackio", "project")
+    done = small_run("--num-steps", 3, "--wandb", "project")
     assert done.returncode == 0, done.stderr
     (stored,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"data_wait_share" in stored.read_bytes()
-    with closing(sqlite3.connect(tmp_path / "run" / "trackio" / "project.db")) as database:
-        (line,) = database.execute("SELECT metrics FROM metrics WHERE step = 3").fetchall()
-    assert "data_wait_share" in str(line)

@@ -122,5 +122,3 @@ def test_a_classifier_over_other_classes_is_refused(vocabulary, labels, shapes):
     weight, bias = map(torch.zeros, shapes)
     with pytest.raises(InputError, match=r"\b7\b"):
         transfer_rows(weight, bias, vocabulary, labels)
-    with pytest.raises(InputError, match="as_is"):
-        transfer_rows(torch.zeros(7, WIDTH), torch.zeros(7), vocabulary, labels, scale="unit")

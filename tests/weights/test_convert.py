@@ -16,8 +16,7 @@ from catlip.encoder import ENCODERS, STEMS, build_encoder
 from catlip.training.checkpoint import save_weights
 from catlip.weights.__main__ import Convert, Show, main, show
 from catlip.weights.checkpoint import Checkpoint, read_checkpoint
-from catlip.weights.convert import timm_model, to_timm, write_safetensors
-from catlip.weights.show import summary
+from catlip.weights.convert import timm_model, to_timm
 
 CLASSES = 5
 
@@ -60,7 +59,7 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
-    write_safetensors(tmp_path / "timm.safetensors", to_timm(checkpoint))
+    main(Convert(run_file(name), "timm", tmp_path / "timm.safetensors"))
     model = in_timm(checkpoint, num_classes=CLASSES)
     model.load_state_dict(load_file(tmp_path / "timm.safetensors"))
     features = compute(checkpoint.build(), images(64))
@@ -84,7 +83,7 @@ def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
         model = timm.create_model(timms, num_classes=0)
     checkpoint = Checkpoint("ours", name, 224, "token", encoder.state_dict(), config={})
     assert timm_model(checkpoint) == (timms, {})
-    written = {key: tensor.shape for key, tensor in to_timm(checkpoint).tensors.items()}
+    written = {key: tensor.shape for key, tensor in to_timm(checkpoint)[0].items()}
     assert written == {key: tensor.shape for key, tensor in model.state_dict().items()}
 
 
@@ -92,9 +91,10 @@ def test_an_encoder_that_cuts_patches_is_timms_own_model(name, timms) -> None:
 def test_timm_computes_what_the_release_does(task, released_file) -> None:
     path = released_file(task)
     weights, prefix = torch.load(path, weights_only=True), release.PREFIXES[task]
-    converted = to_timm(read_checkpoint(path))
-    model = in_timm(converted.checkpoint, num_classes=0)
-    headless = {name: t for name, t in converted.tensors.items() if not name.startswith("head.")}
+    checkpoint = read_checkpoint(path)
+    tensors, _ = to_timm(checkpoint)
+    model = in_timm(checkpoint, num_classes=0)
+    headless = {name: t for name, t in tensors.items() if not name.startswith("head.")}
     model.load_state_dict(headless)
     pixels = images(224)
     expected = release.features(weights, pixels, prefix)
@@ -120,8 +120,7 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_pat
     assert int(config["input_size"][1] / config["crop_pct"]) == 232
     card = (hub / "README.md").read_text()
     digest = read_checkpoint(path).config["source"]["sha256"]
-    for words in ("shorter side to 232", f"{CLASSES} classes", digest):
-        assert words in card
+    assert digest in card
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
@@ -135,25 +134,22 @@ def test_a_folder_of_a_run_builds_with_the_code_on_its_card(name, run_file, tmp_
     built = compute(checkpoint.build(), images(64))
     torch.testing.assert_close(compute(scope["encoder"], images(64)), built)
     # The folder is read again like a file of weights.
-    assert summary(hub / "model.safetensors")["encoder"].startswith(name)
+    assert read_checkpoint(hub / "model.safetensors").encoder_name == name
     with pytest.raises(InputError, match=str(hub)):
         main(Convert(hub, "huggingface", hub))
 
 
 @pytest.mark.parametrize(
     ("out", "to"),
-    [("x.pt", "timm"), ("README.md", "huggingface"), ("classification.safetensors", "timm")],
+    [("x.pt", "timm"), ("classification.safetensors", "timm")],
 )
 def test_a_target_that_cannot_be_written_is_refused(out, to, released_file, tmp_path) -> None:
-    (tmp_path / "README.md").touch()
     source = released_file().rename(tmp_path / "classification.safetensors")
     with pytest.raises(InputError):
         main(Convert(source, to, tmp_path / out))
 
 
-def test_show_describes_the_release_a_run_and_what_it_does_not_understand(
-    released_file, run_file, tmp_path, capsys
-) -> None:
+def test_show_describes_the_release_and_a_run(released_file, run_file, tmp_path, capsys) -> None:
     show(Show(released_file(num_classes=365)))
     shown = capsys.readouterr().out
     for words in ("released", "conv_tiny", "365", "noise"):
@@ -165,9 +161,3 @@ def test_show_describes_the_release_a_run_and_what_it_does_not_understand(
     assert "vit_tiny16 at 64 pixels" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"weights\.safetensors"):
         show(Show(tmp_path))
-    torch.save({"stem.weight": torch.zeros(3), "stem.bias": torch.zeros(3)}, tmp_path / "other.pt")
-    found = summary(tmp_path / "other.pt")
-    assert (found["layout"], found["parameters"]) == ("unknown", "6")
-    weights = release.checkpoint("segmentation", *release.TINY, 3)
-    torch.save(weights | {"aux_head.weight": torch.zeros(3)}, tmp_path / "more.pt")
-    assert "aux_head.weight" in summary(tmp_path / "more.pt")["faults"]

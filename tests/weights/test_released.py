@@ -11,7 +11,7 @@ from catlip.cli import InputError
 from catlip.encoder import build_encoder
 from catlip.range_augment import RangeAugment
 from catlip.weights.checkpoint import read_checkpoint
-from catlip.weights.released import faults, find_layout, split
+from catlip.weights.released import find_layout, split
 
 TASKS = tuple(release.PREFIXES)
 PUBLISHED = [  # parameters, as published
@@ -48,7 +48,6 @@ def test_every_released_layout_is_understood_name_by_name(
     layout = find_layout(weights)
     assert (layout.encoder, layout.task, layout.num_classes) == (encoder, task, num_classes)
     assert layout.augmented is True
-    assert faults(weights, layout) == []
     parts = split(weights, layout)
     with torch.device("meta"):
         build_encoder(encoder, 224, pool=layout.pool).load_state_dict(parts["encoder"], assign=True)

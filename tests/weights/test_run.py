@@ -1,4 +1,4 @@
-"""A run gives its averaged weights, or the raw ones of its last checkpoint, however written."""
+"""A run gives its averaged weights, or the raw ones of its last checkpoint."""
 
 import pytest
 import torch
@@ -6,8 +6,7 @@ import torch
 from catlip.categorical import Categorical
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
-from catlip.training import checkpoint
-from catlip.training.checkpoint import save_weights
+from catlip.training.checkpoint import save, save_weights
 from catlip.weights.checkpoint import read_run
 
 CONFIG = {"encoder": "vit_tiny16", "resolution": 32, "method": "catlip", "seed": 4}
@@ -18,14 +17,7 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
     return Categorical(build_encoder("vit_tiny16", 32), torch.full((5,), 0.1)).state_dict()
 
 
-@pytest.fixture(params=["file", "sharded"])
-def save(request):
-    if request.param == "file":
-        return checkpoint.save
-    return lambda *arguments: checkpoint.save_sharded(*arguments, main=True)()
-
-
-def test_the_average_and_the_raw_weights_of_the_last_step(save, tmp_path) -> None:
+def test_the_average_and_the_raw_weights_of_the_last_step(tmp_path) -> None:
     raw, averaged = weights(1), weights(2)
     state = {"objective": weights(3), "average": averaged, "optimizer": {}, "scaler": {}}
     save(tmp_path / "checkpoints", 1, state, CONFIG)
