@@ -45,7 +45,7 @@ WITHOUT_EFFECT = frozenset(
         "checkpoint_every",
         "max_broken",
         "dry_run",
-        "overfit",  # of older records
+        *("overfit", "crowds"),  # of older records
     }
 )
 

@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,10 @@ from bench.downstream.dense.deeplabv3 import segmentor
 from bench.downstream.dense.segmentation import (
     PROTOCOLS,
     SceneDataset,
+    Segment,
     TrainingScenes,
     evaluation_pipeline,
-    protocol_config,
-    score,
 )
-from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
 from catlip.training.schedule import learning_rate
@@ -61,7 +60,7 @@ def root(tmp_path_factory):
 
 def built(spelling=VIT, recipe=SEGMENTATION, num_classes=3):
     torch.manual_seed(0)
-    return segmentor(FeatureMap(open_encoder(spelling), recipe.output_stride), recipe, num_classes)
+    return segmentor(open_encoder(spelling), recipe, num_classes)
 
 
 # The data
@@ -113,7 +112,7 @@ def test_a_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
 )
 def test_the_model_has_as_many_parameters_as_the_releases(name, count):
     with torch.device("meta"):
-        model = segmentor(FeatureMap(open_encoder(f"random:{name}@224"), 8), TABLE_7D, 150)
+        model = segmentor(open_encoder(f"random:{name}@224"), TABLE_7D, 150)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
@@ -248,20 +247,23 @@ class Oracle:
     """A segmentor that predicts what `predict` makes of the truth."""
 
     def __init__(self, predict):
-        self.predict, self.sizes = predict, []
+        self.predict, self.sizes, self.protocols = predict, [], []
 
     def eval(self):
         return self
 
     def test_step(self, scenes):
         self.sizes.append(tuple(scenes["inputs"][0].shape))
+        self.protocols.append(self.test_cfg)
         for found in scenes["data_samples"]:
             found.set_data({"pred_sem_seg": PixelData(data=self.predict(found.gt_sem_seg.data))})
         return scenes["data_samples"]
 
 
-def scored(root, model, draw=0) -> dict[str, Any]:
-    return score(model, read_ade20k(root, "val"), 32, draw=draw, num_workers=0, hidden=True)
+def scored(root, model) -> dict[str, Any]:
+    config = SimpleNamespace(draw=0, num_workers=0)
+    task: Any = SimpleNamespace(config=config, recipe=SEGMENTATION, hidden=True)
+    return Segment.test(task, model, read_ade20k(root, "val"))
 
 
 @pytest.mark.parametrize(
@@ -290,5 +292,5 @@ def test_fixed_is_of_squares_and_slide_of_the_shorter_side(tmp_path):
     found = scored(root, oracle)
     assert (found["accuracy_slide"], found["iou_slide"]) == (1.0, [1.0, None, None])
     assert oracle.sizes == [(3, 32, 32), (3, 32, 144)]
-    expected = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
-    assert protocol_config("slide", 512) == expected
+    slide = {"mode": "slide", "crop_size": (32, 32), "stride": (21, 21)}
+    assert oracle.protocols == [{"mode": "whole"}, slide]
