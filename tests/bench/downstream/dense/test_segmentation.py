@@ -2,7 +2,6 @@
 what it says.
 """
 
-import copy
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -16,8 +15,6 @@ import torch
 pytest.importorskip("mmseg", reason="pip install 'catlip-bench[segmentation]'")
 
 from mmengine.dataset import pseudo_collate
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from PIL import Image
 from small_dense import (
@@ -192,50 +189,27 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     assert expected.items() <= found.items()
 
 
-class Watch(Hook):
-    """Notes rates, progress and weights at each micro-batch."""
+def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(
+    root, tmp_path, monkeypatch
+):
+    rates, progress, heads = [], [], []
 
-    priority = "LOWEST"
+    class WatchedSteps(segmentation.Steps):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            groups = runner.optim_wrapper.optimizer.param_groups
+            rates.append({group["lr_scale"]: group["lr"] for group in groups})
+            progress.append(self.model.progress)
+            heads.append(self.model.decode_head.conv_seg.weight.detach().clone())
 
-    def __init__(self):
-        self.rates, self.progress, self.weights = [], [], []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        groups = runner.optim_wrapper.optimizer.param_groups
-        self.rates.append({group["lr_scale"]: group["lr"] for group in groups})
-        self.progress.append(runner.model.progress)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.weights.append(copy.deepcopy(runner.model.state_dict()))
-        self.model = runner.model
-
-
-@pytest.fixture
-def watched(root, tmp_path, monkeypatch):
-    """Trains by a recipe; what was seen of it."""
-
-    def run(recipe):
-        watch, register = Watch(), Runner.register_hooks
-
-        def register_hooks(self, default_hooks=None, custom_hooks=None):
-            register(self, default_hooks, [*custom_hooks, watch])
-
-        monkeypatch.setattr(segmentation.SegmentationRunner, "register_hooks", register_hooks)
-        TASKS["segmentation"].run(f"ade20k:{root}", tmp_path / "run.json", recipe=recipe)
-        return watch
-
-    return run
-
-
-def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(watched):
+    monkeypatch.setattr(segmentation, "Steps", WatchedSteps)
     of_three = {"num_devices": 3, "micro_batch": 2, "epochs": 5.0}
     recipe = replace(SEGMENTATION, **of_three, layer_decay=0.5, range_augment=(40.0, 20.0))
-    watch = watched(recipe)
+    TASKS["segmentation"].run(f"ade20k:{root}", tmp_path / "run.json", recipe=recipe)
     expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
-    assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
-    assert [rates[0.125] for rates in watch.rates] == pytest.approx([rate / 8 for rate in expected])
-    assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
-    heads = [weights["decode_head.conv_seg.weight"] for weights in watch.weights]
+    assert [rate[1.0] for rate in rates] == pytest.approx(expected)
+    assert [rate[0.125] for rate in rates] == pytest.approx([rate / 8 for rate in expected])
+    assert progress == pytest.approx([number // 3 / 10 for number in range(30)])
     changes = [not torch.equal(before, after) for before, after in pairwise(heads)]
     assert changes == [(number + 1) % 3 == 2 for number in range(29)]
 
