@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,7 +44,7 @@ class Split:
 
     names: list[str]  # of the classes, by class id
     images: list[Any]
-    counts: dict[str, int]  # what the files hold, for the record
+    listed: int  # images, with those that cannot be used
     broken: BrokenImages  # the images that are left out
 
     def __len__(self) -> int:
@@ -120,13 +121,12 @@ def read_coco(
     broken.check(len(images), max_broken)
     usable = [image for image, fault in zip(images, faults, strict=True) if not fault]
     annotations = [by_image[image["id"]] for image in usable]
-    objects = sum(not one.get("iscrowd") for of_image in annotations for one in of_image)
-    if not objects:
+    if all(one.get("iscrowd") for one in chain.from_iterable(annotations)):
         raise InputError(f"{path} annotates no object of an image that can be used")
     return CocoSplit(
         names=[category["name"] for category in categories],
         images=usable,
-        counts={"objects": objects, "images": len(images)},
+        listed=len(images),
         broken=broken,
         folder=folder,
         categories=categories,
@@ -193,14 +193,13 @@ def read_ade20k(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) ->
     broken.check(len(scenes), max_broken)
     if not usable:
         raise InputError(f"none of the {len(scenes)} scenes of {images} can be used")
-    unknown_pixels, annotated = int(pixels[len(names) + 1 : IGNORED].sum()), pixels[1:IGNORED].sum()
+    unknown_pixels, annotated = pixels[len(names) + 1 : IGNORED].sum(), pixels[1:IGNORED].sum()
     if unknown_pixels > MAX_UNKNOWN * annotated:
         raise InputError(
             f"{unknown_pixels / annotated:.0%} of the pixels annotated for {images} have an id "
             f"above {len(names)}, the number of classes that {ADE_NAMES} names"
         )
-    counts = {"unknown_pixels": unknown_pixels, "images": len(scenes)}
-    return Split(names=names, images=usable, counts=counts, broken=broken)
+    return Split(names=names, images=usable, listed=len(scenes), broken=broken)
 
 
 def ade20k_names(path: Path) -> list[str]:

@@ -34,6 +34,7 @@ def segmentor(
     if side % patch:
         raise InputError(f"resolution {side} is not a multiple of the encoder's patch, {patch}")
     stride = recipe.output_stride or patch
+    # Half of the encoder's own where the dilations would be too small.
     if not recipe.output_stride and min(recipe.dilations) * DILATED_AT // patch < MIN_DILATION:
         stride = patch // 2
     features = FeatureMap(encoder, stride, drop_path=recipe.drop_path)

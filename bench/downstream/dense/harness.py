@@ -186,15 +186,15 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
     if not place.is_main:
         return None
     return task.record_kind.read(
-        {f"train_{what}": count for what, count in train.counts.items()}
-        | {f"val_{what}": count for what, count in val.counts.items()}
-        | {
+        {
             "method": task.encoder.method,
             "pretrain_seed": task.encoder.pretrain_seed,
             "encoder_digest": digest,
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "num_train": len(train),
             "num_val": len(val),
+            "train_images": train.listed,
+            "val_images": val.listed,
             "num_classes": len(train.names),
         }
         | {name: value for name, value in score.items() if not isinstance(value, list)}

@@ -22,10 +22,12 @@ from torch.nn import functional as F
 
 from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
 from catlip.range_augment import RangeAugment
-from catlip.recipes.dense import OBJECT_IOU, DetectionRecipe
+from catlip.recipes.dense import DetectionRecipe
 
 VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
 ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64
+# Least IoU with an object for an anchor to count as it, in the release and in detectron2.
+OBJECT_IOU = 0.7
 FEATURES = "last_feat"
 
 

@@ -4,9 +4,9 @@ detection. A record holds one training.
 
 import colorsys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from bench.downstream.probe.result import (
     method_cell,
     methods_of,
 )
-from catlip.data.scenes_result import SPLITS, Guess, ObjectsPicture, gathered, scattered
+from catlip.data.scenes_result import Guess, ObjectsPicture
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
@@ -56,9 +56,7 @@ class MapPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense(Transferred):
-    """One training on such a task. Counts of the splits' images and objects are metrics of their
-    own in a file, named `train_<count>` or `val_<count>`.
-    """
+    """One training on such a task."""
 
     task: ClassVar[str]  # in a sentence
     title: ClassVar[str]  # of its predictions in a figure
@@ -71,20 +69,14 @@ class Dense(Transferred):
     num_classes: int
     seconds: float
     final_loss: float
-    train: dict[str, int] = field(default_factory=dict)
-    val: dict[str, int] = field(default_factory=dict)
+    train_images: int = 0  # listed, with those that cannot be used
+    val_images: int = 0
+    overfit: int | None = None  # in older records
 
     def __post_init__(self) -> None:
         check_fractions(**self.accuracies())
-
-    @classmethod
-    def read(cls, metrics: dict[str, Any]) -> Self:
-        if metrics.get("overfit"):  # in older records
+        if self.overfit:
             raise ValueError("trained and tested on the same few images")
-        return super().read(gathered(metrics, SPLITS))
-
-    def metrics(self) -> dict[str, Any]:
-        return scattered(super().metrics(), SPLITS)
 
     def accuracies(self) -> dict[str, float | None]:
         return {measure: getattr(self, name) for measure, name in self.measures.items()}
@@ -93,8 +85,7 @@ class Dense(Transferred):
         return {name: getattr(self, name) for name in ("num_train", "num_val", "num_classes")}
 
     def is_published(self, name: str = "") -> bool:
-        images = max(self.val.get("images", 0), self.num_val)
-        return (self.num_classes, images) == self.published
+        return (self.num_classes, max(self.val_images, self.num_val)) == self.published
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,13 +104,8 @@ def change_file(root: Path, split: str, change: Callable[[dict[str, Any]], Any])
 
 
 def change_each(root: Path, split: str, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write what `change` makes of each annotation of COCO's file, none where it gives None."""
-
-    def changed(old: dict[str, Any]) -> dict[str, Any]:
-        found = [new for a in old["annotations"] if (new := change(a)) is not None]
-        return old | {"annotations": found}
-
-    change_file(root, split, changed)
+    """Write what `change` makes of each annotation of COCO's file."""
+    change_file(root, split, lambda old: old | {"annotations": [*map(change, old["annotations"])]})
 
 
 @dataclass(frozen=True)

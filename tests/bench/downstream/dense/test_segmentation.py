@@ -113,53 +113,40 @@ def test_the_model_has_as_many_parameters_as_the_releases(name, count):
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
-def released_head(own, x):
-    """Logits of features [B, D, H, W] by the release's head, read off its weights under its own
-    names.
-    """
+def released_head(head, x):
+    """Logits of features [B, D, H, W] by the release's head, with the weights of ours."""
 
-    def convolved(name, x, dilation=1):
-        weight = own[f"{name}.block.conv.weight"]
+    def convolved(module, x, dilation=1):
+        weight, norm = module.conv.weight, module.bn
         padding = dilation * (weight.shape[-1] // 2)
         x = torch.nn.functional.conv2d(x, weight, dilation=dilation, padding=padding)
         mean, var, scale, shift = (
-            own[f"{name}.block.norm.{what}"][:, None, None]
-            for what in ("running_mean", "running_var", "weight", "bias")
+            tensor[:, None, None]
+            for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
         )
         x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
         return x * (1 + torch.erf(x / math.sqrt(2))) / 2  # GELU
 
-    branches = [convolved(f"convs.{i}", x, dilation) for i, dilation in enumerate((1, 12, 24, 36))]
-    pooled = convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True))
-    mixed = convolved("project", torch.cat([*branches, pooled.expand_as(branches[0])], dim=1))
-    weight, bias = own["classifier.block.conv.weight"], own["classifier.block.conv.bias"]
-    return torch.nn.functional.conv2d(mixed, weight, bias)
+    dilated = zip(head.aspp_modules, (1, 12, 24, 36), strict=True)
+    branches = [convolved(module, x, dilation) for module, dilation in dilated]
+    pooled = convolved(head.image_pool[1], x.mean(dim=(2, 3), keepdim=True))
+    # mmsegmentation puts the pooled branch first.
+    mixed = convolved(head.bottleneck, torch.cat([pooled.expand_as(branches[0]), *branches], dim=1))
+    return torch.nn.functional.conv2d(mixed, head.conv_seg.weight, head.conv_seg.bias)
 
 
 def test_the_head_is_the_release_s():
-    """Weights under the release's names, random ones, give the same logits there and here."""
     head = built("random:vit_tiny16@64", replace(TABLE_7D, head_channels=8)).eval().decode_head
-    names = {f"aspp_modules.{i}": f"convs.{i}" for i in range(4)}
-    names |= {"image_pool.1": "convs.4.aspp_pool.conv_1x1", "bottleneck": "project"}
-    own, draw = {}, torch.Generator().manual_seed(0)
-    for here, there in names.items():
-        module = head.get_submodule(here)
-        weight = torch.randn(module.conv.weight.shape, generator=draw) / 4
-        own[f"{there}.block.conv.weight"] = weight
-        # mmsegmentation puts the pooled branch first.
-        module.conv.weight.data.copy_(weight.roll(8, dims=1) if there == "project" else weight)
-        for what in ("running_mean", "running_var", "weight", "bias"):
-            drawn = torch.randn(8, generator=draw)
-            drawn = drawn.abs() + 0.5 if what == "running_var" else drawn
-            own[f"{there}.block.norm.{what}"] = drawn
-            module.bn.state_dict()[what].copy_(drawn)
-    for name, tensor in head.conv_seg.state_dict().items():
-        tensor.copy_(torch.randn(tensor.shape, generator=draw))
-        own[f"classifier.block.conv.{name}"] = tensor
-    features = torch.randn(2, 192, 8, 8, generator=draw)
+    for name, tensor in head.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape) / 4)
+            if "running_var" in name:
+                tensor.abs_().add_(0.5)
+    features = torch.randn(2, 192, 8, 8)
     with torch.inference_mode():
-        found, expected = head((features,)), released_head(own, features)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            head((features,)), released_head(head, features), rtol=1e-4, atol=1e-4
+        )
 
 
 # The recipe
