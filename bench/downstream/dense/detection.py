@@ -194,6 +194,8 @@ def read_masks(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> 
         if split == "val" or any(not one.get("iscrowd") for one in with_mask):
             images.append(image)
             annotations.append(with_mask)
+    if not any(annotations):
+        raise InputError(f"no object of {found.folder.name} has a mask")
     return replace(found, images=images, annotations=annotations)
 
 

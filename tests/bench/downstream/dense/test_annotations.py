@@ -86,9 +86,10 @@ def test_objects_without_a_mask_are_left_out_and_those_that_cannot_be_scored_ref
     assert read_masks(coco, "val").annotations[0] == []
     change_each(coco, "train", lambda a: a | {"iscrowd": int(a["image_id"] == 1)})
     assert [image["id"] for image in read_masks(coco, "train").images] == list(range(2, 13))
-    change_each(coco, "train", lambda a: a | {"id": 1})
-    with pytest.raises(InputError, match="train2017"):
-        read_masks(coco, "train")
+    for change in ({"segmentation": []}, {"id": 1}):
+        change_each(coco, "train", lambda a, change=change: a | change)
+        with pytest.raises(InputError, match="train2017"):
+            read_masks(coco, "train")
 
 
 def test_what_cannot_be_decoded_is_left_out_and_counted(coco) -> None:
