@@ -37,8 +37,6 @@ class MultiLabel(Dense):
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
         default_factory=lambda: TransferOptions(bias="copy")
     )
-    crowds: bool = True
-    """Count a category as present also where only a crowd of it is annotated, as in the release."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
 

@@ -32,7 +32,7 @@ TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a ru
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
     *("max_broken", "dry_run"),
-    "overfit",  # of older records
+    *("overfit", "crowds"),  # of older records
     "recipe",  # whose fields are compared one by one
 )
 

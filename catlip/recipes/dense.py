@@ -16,8 +16,6 @@ from catlip.program.ranges import (
 from catlip.recipes.base import ImageRecipe, Initialization
 from catlip.record import LATER
 
-# Least IoU with an object for an anchor to count as it, in the release and in detectron2.
-OBJECT_IOU = 0.7
 SIDE_MULTIPLE = 32  # pixels; the sides of the release's squares are multiples of it
 
 
@@ -112,15 +110,7 @@ class DetectionRecipe(DenseRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.square_sides) not in (0, 3):
-            raise InputError(
-                f"square_sides {self.square_sides} must be smallest side, largest side, and number "
-                "of sides"
-            )
-        if self.background_iou > OBJECT_IOU:
-            raise InputError(
-                f"background_iou {self.background_iou} must be in [0, {OBJECT_IOU}]; a "
-                "higher IoU means an object"
-            )
+            raise InputError("square_sides are smallest side, largest side, and number of sides")
 
     def sizes(self) -> list[ImageSize]:
         """The squares that steps draw from, with the batch per device at each."""

@@ -279,8 +279,6 @@ def _is_protocol(run: Run, test: Test, group: Trained) -> bool:
     """Whether a run of transfer counts."""
     if run.kind not in test.kinds or run.setup.init == "transfer":
         return False
-    if isinstance(run.measured, Dense) and run.measured.overfit:
-        return False
     if group.scale not in SCALES:
         return True
     is_papers = not isinstance(run.measured, Dense) or run.measured.is_published()

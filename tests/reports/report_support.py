@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bench.downstream.dense.result import SHAPES, Precision
+from bench.downstream.dense.result import Detection
 from catlip.results.figures import Figure, Rendered, render
 from catlip.results.run import Records, Run
 from catlip.table import Table, as_csv
@@ -170,9 +170,7 @@ DENSE = TRANSFERRED | {
     "seconds": 10.0,
     "final_loss": 1.0,
 }
-PRECISION = {
-    f"{shape}_{field.name}": None for shape in SHAPES for field in dataclasses.fields(Precision)
-}
+PRECISION = {field.name: None for field in dataclasses.fields(Detection) if "_ap" in field.name}
 METRICS: dict[str, dict[str, Any]] = {
     "pretrain": {
         "iterations": 100,
@@ -189,7 +187,7 @@ METRICS: dict[str, dict[str, Any]] = {
     "linear_probe": TRANSFERRED,
     "finetune": TRANSFERRED,
     "readout": TRANSFERRED,
-    "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3, "map_weighted": 0.3},
+    "multilabel": DENSE | {"map_macro": 0.3, "map_micro": 0.3},
     "segmentation": DENSE | {"miou_fixed": 0.3, "accuracy_fixed": 0.5, "class_accuracy_fixed": 0.4},
     "detection": DENSE | PRECISION | {"box_ap": 0.3, "mask_ap": 0.3},
     "step_time": {"methods": {}, "ratios": {}},

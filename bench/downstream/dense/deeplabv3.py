@@ -6,7 +6,6 @@ the release's: 98,751,644 with ViT-B/16, 320,435,356 with L and 652,396,700 with
 RangeAugment has six.
 """
 
-import math
 from typing import Any
 
 from mmcv.cnn import ConvModule
@@ -27,35 +26,20 @@ DILATED_AT = 8  # the stride that a recipe's dilations are for
 MIN_DILATION = 2  # for a dilation of 1 mmsegmentation makes a convolution of 1 x 1
 
 
-def fitting_stride(encoder: LoadedEncoder, recipe: SegmentationRecipe) -> int:
-    """The recipe's output stride; if that is 0, half of the encoder's own where the recipe's
-    dilations are too small.
-    """
-    if recipe.output_stride:
-        return recipe.output_stride
-    patch = int(vision_transformer(encoder).patch_embed.patch_size[0])
-    smallest = min(_at_stride(recipe.dilations, patch), default=MIN_DILATION)
-    return patch // 2 if smallest < MIN_DILATION else 0
-
-
 def segmentor(
-    features: FeatureMap, recipe: SegmentationRecipe, num_classes: int
+    encoder: LoadedEncoder, recipe: SegmentationRecipe, num_classes: int
 ) -> "EncoderSegmentor":
-    """DeepLabv3 on a feature map; torch's random numbers initialise the head."""
-    patch = int(features.vit.patch_embed.patch_size[0])
-    if recipe.resolution % patch:
-        fitting = patch * max(1, round(recipe.resolution / patch))
-        raise InputError(
-            f"resolution {recipe.resolution} is not a multiple of this encoder's patch, {patch} "
-            f"pixels; give --resolution {fitting}"
-        )
-    dilations = _at_stride(recipe.dilations, features.output_stride)
-    if min(dilations, default=0) < MIN_DILATION:
-        smallest = math.ceil(MIN_DILATION * features.output_stride / DILATED_AT)
-        raise InputError(
-            f"dilations {recipe.dilations} are {dilations} at stride {features.output_stride}; "
-            f"give --dilations of {smallest} or more, or --output-stride of half of the patch"
-        )
+    """DeepLabv3 on an encoder; torch's random numbers initialise the head."""
+    patch, side = int(vision_transformer(encoder).patch_embed.patch_size[0]), recipe.resolution
+    if side % patch:
+        raise InputError(f"resolution {side} is not a multiple of the encoder's patch, {patch}")
+    stride = recipe.output_stride or patch
+    # Half of the encoder's own where the dilations would be too small.
+    if not recipe.output_stride and min(recipe.dilations) * DILATED_AT // patch < MIN_DILATION:
+        stride = patch // 2
+    features = FeatureMap(encoder, stride, drop_path=recipe.drop_path)
+    # They cover as many pixels at another stride.
+    dilations = [DILATED_AT * dilation // stride for dilation in recipe.dilations]
     psnr = recipe.range_augment
     return EncoderSegmentor(
         RangeAugment((psnr[0], psnr[1])) if psnr else None,
@@ -83,16 +67,11 @@ def segmentor(
             "mean": [0.0] * 3,
             "std": [255.0] * 3,
             "bgr_to_rgb": True,
-            "size": (recipe.resolution, recipe.resolution),
+            "size": (side, side),
             "pad_val": 0,
             "seg_pad_val": IGNORED,
         },
     )
-
-
-def _at_stride(at_stride_8: tuple[int, ...], stride: int) -> tuple[int, ...]:
-    """Dilations that cover as many pixels at another stride."""
-    return tuple(DILATED_AT * dilation // stride for dilation in at_stride_8)
 
 
 @MODELS.register_module()

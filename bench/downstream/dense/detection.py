@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import time
 import uuid
 import warnings
@@ -26,55 +27,39 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import transforms as T
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.datasets import register_coco_instances
-from detectron2.data.detection_utils import SizeMismatchError, check_image_size, read_image
+from detectron2.data.detection_utils import read_image
 from detectron2.engine import SimpleTrainer
 from detectron2.engine.hooks import LRScheduler, PeriodicCheckpointer
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from detectron2.solver.lr_scheduler import WarmupParamScheduler
-from detectron2.utils import comm
 from fvcore.common.param_scheduler import MultiStepParamScheduler, ParamScheduler
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchvision.ops import box_convert, nms
 
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import (
     UNREADABLE,
     CocoSplit,
+    Entry,
     SplitName,
-    check_masks,
     folder_of,
-    has_object,
-    look_at_all,
     read_coco,
 )
-from bench.downstream.dense.harness import (
-    KEEP,
-    DenseTask,
-    MicroBatches,
-    Results,
-    Stream,
-    check_precision,
-    curve,
-    in_three_digits,
-    note_warmup,
-    weight_average,
-)
-from bench.downstream.dense.mask_rcnn import PYRAMID, MaskRCNN, mask_rcnn
-from bench.downstream.detection import Detection
-from bench.downstream.encoders.feature_map import GLOBAL_BLOCKS, FeatureMap
+from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
+from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
+from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.preprocess import rgb_picture
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
 from catlip.fidelity import warmup_steps
-from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, cause_of
+from catlip.program.broken import MAX_BROKEN, cause_of
 from catlip.program.pictures import chosen, encoded_image, encoded_mask, scale_of
-from catlip.program.progress import progress
+from catlip.program.progress import Bar, progress
 from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
 from catlip.training.distributed import Place, barrier
@@ -87,32 +72,23 @@ from catlip.training.parallel import (
 )
 from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress
+from catlip.training.trainer import WeightAverage
 
 LOSSES = (
     *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
     "loss_range_augment",
 )
 KINDS = {"bbox": "box", "segm": "mask"}
-SUMMARY = (  # the order of COCOeval.stats
-    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
-    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
-)
-OVERLAP = 0.5  # IoU from which two boxes are of one object, if classes are ignored
+# The first of COCOeval.stats, in their order.
+SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-class Detect(DenseTask[CocoSplit, MaskRCNN]):
+class Detect(DenseTask):
     record_kind = result.Detection
-
-    config: Detection
-    recipe: DetectionRecipe
 
     @classmethod
     def check(cls, recipe: DetectionRecipe, place: Place) -> None:
-        check_precision(recipe, place)
-        scales = recipe.pyramid_scales
-        successive = [scale for scale in PYRAMID if scales and scales[0] >= scale >= scales[-1]]
-        if not scales or list(scales) != successive:
-            raise InputError(f"pyramid scales {scales} are not successive values of {PYRAMID}")
+        super().check(recipe, place)
         # The log of an exception that is raised as well, and how detectron2 calls torch.
         logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
@@ -120,16 +96,7 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
     def read(self, split: SplitName) -> CocoSplit:
-        """Training images without an object are left out, test images are not."""
-        config = self.config
-        listed = read_coco(folder_of(config.data, "coco"), split, config.max_broken)
-        images = usable(listed, config.max_broken)
-        if split == "val":
-            return images
-        with_object = images.of([n for n, of in enumerate(images.annotations) if has_object(of)])
-        if not len(with_object):
-            raise InputError(f"{config.data}: no training image has an object")
-        return with_object
+        return read_masks(folder_of(self.config.data, "coco"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> MaskRCNN:
         recipe = self.recipe
@@ -138,24 +105,6 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
         )
         torch.manual_seed(self.config.seed)
         return mask_rcnn(features, recipe, len(names)).to(self.place.device)
-
-    def notes(self, num_steps: int) -> list[str]:
-        recipe, side = self.recipe, self.recipe.resolution
-        change, tests = "resized to a square", f"resized to {side} x {side} pixels"  # the release
-        if recipe.scale_jitter:
-            low, high = recipe.scale_jitter
-            change = f"resized to {low:g} to {high:g} times a square, cropped (ViTDet's jitter)"
-            tests = f"longer side to {side}, padded to a square (ViTDet)"
-        squares = ", ".join(f"{size.resolution} ({size.batch})" for size in recipe.sizes())
-        attention = "global"
-        if window := recipe.window:
-            attention = f"windows of {window} x {window} tokens, {GLOBAL_BLOCKS} blocks global"
-        return [
-            f"training images: flipped, {change}; pixels (batch) of each step's squares: {squares}",
-            f"test images: {tests}",
-            f"attention: {attention}",
-            *note_warmup(recipe, num_steps),
-        ]
 
     def train(self, model: MaskRCNN, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place
@@ -185,34 +134,39 @@ class Detect(DenseTask[CocoSplit, MaskRCNN]):
             with noted_stops() as notice, self.bar(len(plan), start) as trainer.bar:
                 trainer.register_hooks([Checkpoints(checkpointer, config.checkpoint_every, notice)])
                 trainer.train(start, len(plan))
-        except FloatingPointError as error:
-            raise InputError(
-                f"{error}; try a lower --max-lr or another --seed, with another --out"
-            ) from error
-        if trainer.average:
-            model.load_state_dict(trainer.average.values)
-        self.save(model, identity)
-        parts = dict(zip(LOSSES, trainer.history["losses"].unbind(dim=1), strict=True))
-        if not recipe.range_augment:
-            del parts["loss_range_augment"]
-        total = torch.stack(list(parts.values())).sum(dim=0)
-        curves = {name: curve(losses) for name, losses in ({"loss": total} | parts).items()}
-        return curves | {
-            "final_loss": float(total[-1]),
-            "seconds": float(trainer.history["seconds"]),
-            "objects_cropped_away": int(trainer.history["dropped"]),
-        }
+        except FloatingPointError as error:  # detectron2 raises it too
+            advice = "try a lower --max-lr or another --seed, with another --out"
+            raise InputError(f"{error}; {advice}") from error
+        self.finish(model, trainer.average, identity)
+        loss, seconds = trainer.history["loss"], trainer.history["seconds"]
+        return {"loss": curve(loss), "final_loss": float(loss[-1]), "seconds": float(seconds)}
 
-    def test(self, model: MaskRCNN, split: CocoSplit) -> Results:
-        path = self.config.folder / "annotations" / "val.json"
+    def test(self, model: nn.Module, split: CocoSplit) -> Results:
+        config, side = self.config, self.recipe.resolution
+        path = config.folder / "annotations" / "val.json"
         name = register(split, path, self.place.is_main)
-        loader = evaluation_loader(name, self.recipe, self.config.num_workers)
-        return score(model, loader, name, split, self.config.draw, self.hidden)
-
-    @staticmethod
-    def summary(score: Results) -> str:
-        boxes, masks = in_three_digits(score["box_ap"]), in_three_digits(score["mask_ap"])
-        return f"box AP {boxes}  mask AP {masks}"
+        resize: T.Augmentation = T.Resize((side, side))
+        if self.recipe.scale_jitter:
+            resize = T.ResizeShortestEdge(side, max_size=side)
+        loader = d2.build_detection_test_loader(  # this rank's part, also images without objects
+            d2.get_detection_dataset_dicts(name, filter_empty=False),
+            mapper=d2.DatasetMapper(False, augmentations=[resize], image_format="RGB"),
+            batch_size=self.recipe.micro_batch,
+            num_workers=config.num_workers,
+        )
+        evaluator = Scores(name)
+        bar = progress(loader, desc="test", unit="batch", disable=self.hidden)
+        with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
+            results = inference_on_dataset(model, bar, evaluator)
+        if not self.place.is_main:
+            return {}
+        scores: Results = {
+            f"{short}_{what}": value
+            for kind, short in KINDS.items()
+            for what, value in results[kind].items()
+        }
+        pictures = [evaluator.picture(split, number) for number in chosen(len(split), config.draw)]
+        return scores | {"pictures": pictures}
 
 
 TASK = Detect
@@ -220,34 +174,39 @@ TASK = Detect
 # The data
 
 
-def usable(split: CocoSplit, max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """The images that can be read, with the objects that have a mask. Every image is decoded once:
-    one with a fault would otherwise stop the run later, or be read wrongly in a test.
+def read_masks(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> CocoSplit:
+    """The images that can be read, with the objects that have a mask; those to train on have an
+    object. Every image is decoded once: one with a fault would otherwise stop the run later, or be
+    read wrongly in a test.
     """
-    faults = look_at_all(lambda number: _fault(split, number), len(split))
-    broken = BrokenImages(dict(split.broken.causes))
-    broken.add(
-        BrokenImage(f"{split.folder}:{image['file_name']}", fault)
-        for image, fault in zip(split.images, faults, strict=True)
-        if fault
-    )
-    broken.check(split.counts["images"], max_broken)
-    whole = split.of([number for number, fault in enumerate(faults) if not fault])
-    counts = split.counts | {"unreadable": len(split) - len(whole)}
-    return check_masks(replace(whole, broken=broken, counts=counts))
+    found = read_coco(root, split, max_broken, fault_of=_fault)
+    listed = list(chain.from_iterable(found.annotations))
+    if len({one.get("id") for one in listed}) != len(listed) or any(
+        "area" not in one or "segmentation" not in one for one in listed
+    ):
+        raise InputError(
+            f"an annotation of {found.folder.name} has no area, no segmentation, or no id of its "
+            "own; average precision needs them"
+        )
+    images, annotations = [], []
+    for image, of_image in zip(found.images, found.annotations, strict=True):
+        with_mask = [one for one in of_image if one["segmentation"]]
+        if split == "val" or any(not one.get("iscrowd") for one in with_mask):
+            images.append(image)
+            annotations.append(with_mask)
+    if not any(annotations):
+        raise InputError(f"no object of {found.folder.name} has a mask")
+    return replace(found, images=images, annotations=annotations)
 
 
-def _fault(split: CocoSplit, number: int) -> str:
+def _fault(path: Path, listed: Entry) -> str:
     """Why an image cannot be used, "" if it can."""
-    listed = split.images[number]
     try:
-        path = split.folder / listed["file_name"]
         picture = open_picture(path.read_bytes())  # unlike detectron2, checks format and size
         if picture.mode.startswith("I"):
             return "grey of 16 bits, which detectron2 makes white"
-        check_image_size({"file_name": "", **listed}, read_image(path, "RGB"))
-    except SizeMismatchError:
-        return "of another size than listed"
+        if read_image(path, "RGB").shape[:2] != (listed["height"], listed["width"]):
+            return "of another size than listed"
     except UNREADABLE as error:
         return cause_of(error)
     return ""
@@ -268,66 +227,46 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 class TrainingImages(Stream):
     """Images in detectron2's form, flipped and resized at random; those of a step are for squares
-    of one `side`. `dropped` is the number of objects of which a crop leaves nothing.
+    of one `side`.
     """
 
     def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
         images = d2.get_detection_dataset_dicts(name, filter_empty=True)
         super().__init__(len(images), seed, streams.DETECTION_CROPS)
         self.images = d2.DatasetFromList(images)  # serialised: workers share it
-        self.plan = plan
-        self.mappers = {
-            size.resolution: d2.DatasetMapper(
+        self.plan, self.mappers = plan, {}
+        for side in (size.resolution for size in plan.sizes):
+            resizing = [T.Resize((side, side))]  # the release's
+            if recipe.scale_jitter:  # ViTDet's; the model pads
+                resizing = [
+                    T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side),
+                    T.FixedSizeCrop(crop_size=(side, side), pad=False),
+                ]
+            self.mappers[side] = d2.DatasetMapper(
                 True,
-                augmentations=augmentations(recipe, size.resolution),
+                augmentations=[T.RandomFlip(), *resizing],
                 image_format="RGB",
                 use_instance_mask=True,
                 instance_mask_format="bitmask",
                 recompute_boxes=True,
             )
-            for size in plan.sizes
-        }
 
     def load(self, number: int, position: int) -> dict[str, Any]:
         step = int(np.searchsorted(self.plan.starts, position, side="right")) - 1
         side = self.plan[step].resolution
-        image = self.images[number]
-        mapped: dict[str, Any] = self.mappers[side](image)
-        objects = sum(not annotation.get("iscrowd") for annotation in image["annotations"])
-        return mapped | {"dropped": objects - len(mapped["instances"]), "side": side}
-
-
-def augmentations(recipe: DetectionRecipe, side: int) -> list[T.Augmentation]:
-    """To squares of `side` pixels: ViTDet's jitter, or the release's resizing."""
-    if not recipe.scale_jitter:
-        return [T.RandomFlip(), T.Resize((side, side))]
-    jitter = T.ResizeScale(*recipe.scale_jitter, target_height=side, target_width=side)
-    # The model pads.
-    return [T.RandomFlip(), jitter, T.FixedSizeCrop(crop_size=(side, side), pad=False)]
-
-
-def evaluation_loader(name: str, recipe: DetectionRecipe, num_workers: int) -> Any:
-    """This rank's part of the test images, also those without objects."""
-    side = recipe.resolution
-    resize: T.Augmentation = T.Resize((side, side))
-    if recipe.scale_jitter:
-        resize = T.ResizeShortestEdge(side, max_size=side)
-    return d2.build_detection_test_loader(
-        d2.get_detection_dataset_dicts(name, filter_empty=False),
-        mapper=d2.DatasetMapper(False, augmentations=[resize], image_format="RGB"),
-        batch_size=recipe.micro_batch,
-        num_workers=num_workers,
-    )
+        mapped: dict[str, Any] = self.mappers[side](self.images[number])
+        return mapped | {"side": side}
 
 
 # The training
 
 
 class DetectionTrainer(SimpleTrainer):
-    """detectron2's trainer, with several micro-batches in each step and averaged weights;
-    `reset_data_loader` gives it the micro-batches of this rank. `seed` is of the random numbers in
-    the model: dropped paths, sampled proposals, augmentation.
+    """detectron2's trainer, with several micro-batches in each step and averaged weights. `seed` is
+    of the random numbers in the model: dropped paths, sampled proposals, augmentation.
     """
+
+    bar: Bar
 
     def __init__(
         self, model: MaskRCNN, recipe: DetectionRecipe, num_steps: int, place: Place, seed: int
@@ -339,75 +278,56 @@ class DetectionTrainer(SimpleTrainer):
         self.detector, self.recipe, self.place = model, recipe, place
         self.num_steps, self.seed = num_steps, seed
         self.accumulation = recipe.accumulation(place.world_size)
-        self.parameters = list(model.parameters())
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
-        self.average = weight_average(model, recipe)
-        self.bar = progress(disable=True)
+        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
         self.history = {
-            "losses": torch.full((num_steps, len(LOSSES)), torch.nan),
-            "dropped": torch.tensor(0),
+            "loss": torch.full((num_steps,), torch.nan),
             "seconds": torch.tensor(0.0, dtype=torch.float64),
         }
         self.register_hooks([LRScheduler(scheduler=schedule(recipe, num_steps))])
 
     def run_step(self) -> None:
-        """One optimizer step. detectron2 raises FloatingPointError when the loss is not finite,
-        before any weight has changed.
-        """
-        begin, wait, dropped = time.perf_counter(), 0.0, 0
-        self.detector.progress = augmentation_progress(self.iter, self.num_steps, self.recipe)
+        begin, recipe, place = time.perf_counter(), self.recipe, self.place
+        self.detector.progress = augmentation_progress(self.iter, self.num_steps, recipe)
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
+        sums = torch.zeros((), device=place.device)
         for micro_step in range(self.accumulation):
-            asked = time.perf_counter()
             images = next(self._data_loader_iter)
-            wait += time.perf_counter() - asked
-            dropped += sum(image["dropped"] for image in images)
-            for name, loss in self._backward(images, micro_step).items():
-                sums[name] = sums.get(name, torch.zeros_like(loss)) + loss / self.accumulation
-        self._write_metrics(sums, wait)
-        if self.recipe.grad_clip:
+            number = micro_step * place.world_size + place.rank
+            seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
+            torch.manual_seed(seed)
+            with synchronised(self.model, last=micro_step + 1 == self.accumulation):
+                with autocast(place.device, recipe.precision):
+                    parts: dict[str, Tensor] = self.model(images)
+                total = torch.stack(list(parts.values())).sum() / self.accumulation
+                self.scaler.scale(total).backward()
+            values = [parts[name].detach().float() for name in LOSSES if name in parts]
+            sums = sums + torch.stack(values) / self.accumulation
+        loss = float(sum(mean_over_ranks(sums).cpu()))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {self.iter}")
+        if recipe.grad_clip:
             self.scaler.unscale_(self.optimizer)
-            norm = gradient_norm(self.parameters)
-            nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.grad_clip, norm)
+            parameters = list(self.detector.parameters())
+            norm = gradient_norm(parameters)
+            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average:
-            self.average.update(self.iter)
-        self._remember(sums, dropped, time.perf_counter() - begin)
-
-    def _backward(self, images: list[dict[str, Any]], micro_step: int) -> dict[str, Tensor]:
-        number = micro_step * self.place.world_size + self.place.rank
-        seed = streams.seed_at(self.seed, streams.DETECTION_OBJECTIVE, self.iter, number)
-        torch.manual_seed(seed)
-        with synchronised(self.model, last=micro_step + 1 == self.accumulation):
-            with autocast(self.place.device, self.recipe.precision):
-                losses: dict[str, Tensor] = self.model(images)
-            total = torch.stack(list(losses.values())).sum() / self.accumulation
-            self.scaler.scale(total).backward()
-        return {name: loss.detach() for name, loss in losses.items()}
-
-    def _remember(self, losses: dict[str, Tensor], dropped: int, seconds: float) -> None:
-        zero = torch.zeros_like(losses[LOSSES[0]])
-        row = torch.stack([losses.get(name, zero).float() for name in LOSSES])
-        of_all = mean_over_ranks(torch.cat([row, row.new_tensor([dropped])])).cpu()
-        self.bar.set_postfix(loss=f"{of_all[:-1].sum():.3f}", refresh=False)
+        self.average.update(self.iter)
+        self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self.bar.update()
-        self.history["losses"][self.iter] = of_all[:-1]
-        self.history["dropped"] += round(of_all[-1].item() * self.place.world_size)
-        self.history["seconds"] += seconds
+        self.history["loss"][self.iter] = loss
+        self.history["seconds"] += time.perf_counter() - begin
 
     def state_dict(self) -> dict[str, Any]:
-        average = self.average.values if self.average else {}
-        more = {"scaler": self.scaler.state_dict(), "average": average, "history": self.history}
-        return super().state_dict() | more
+        more = {"average": self.average.values, "history": self.history}
+        return super().state_dict() | more | {"scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            for name, value in state["average"].items():
-                self.average.values[name].copy_(value)
+        for name, value in state["average"].items():
+            self.average.values[name].copy_(value)
         self.history = state["history"]
 
 
@@ -444,33 +364,9 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 # The score
 
 
-def score(
-    model: nn.Module, loader: Any, name: str, split: CocoSplit, draw: int, hidden: bool
-) -> Results:
-    """Test a model on all of a loader's images; all ranks call this, and the main one gets the
-    scores. `name` is that of the registered test data set; `draw` pictures are kept.
-    """
-    evaluator = Scores(name)
-    bar = progress(loader, desc="test", unit="batch", disable=hidden)
-    with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints
-        results = inference_on_dataset(model, bar, evaluator)
-    if not comm.is_main_process():
-        return {}
-    scores: Results = {}
-    for kind, short in KINDS.items():
-        scores |= {f"{short}_{what}": value for what, value in results[kind].items()}
-    return scores | {
-        "classes_without_objects": scores["box_ap_by_class"].count(None),
-        "pictures": [evaluator.picture(split, number) for number in chosen(len(split), draw)],
-    }
-
-
 class Scores(COCOEvaluator):
-    """detectron2's evaluator of COCO, with recall too.
-
-    Scores are fractions in [0, 1], or None where no test image has such an object. For
-    "ap_class_agnostic" the classes of objects are ignored: of boxes that overlap by OVERLAP, the
-    best counts.
+    """detectron2's evaluator of COCO, with scores that are fractions in [0, 1], or None where no
+    test image has such an object; and with pictures.
     """
 
     def __init__(self, name: str):
@@ -480,26 +376,17 @@ class Scores(COCOEvaluator):
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Any = None
     ) -> Results:
-        # detectron2 passes None if nothing was found.
-        evaluated = coco_eval or _evaluate(COCOeval(self._coco_api, COCO(), iou_type))
-        self.evaluated[iou_type] = evaluated
+        if coco_eval is None:  # so detectron2 says that nothing was found
+            coco_eval = COCOeval(self._coco_api, COCO(), iou_type)
+            coco_eval.evaluate()
+            coco_eval.accumulate()
+            coco_eval.summarize()
+        self.evaluated[iou_type] = coco_eval
         # [thresholds, recalls, classes], for objects of all sizes.
-        precision = evaluated.eval["precision"][:, :, :, 0, -1]
-        by_class = [
-            float(of_class.mean()) if (of_class > -1).all() else None
-            for of_class in np.moveaxis(precision, 2, 0)
-        ]
-        # The same predictions as if all objects were of one class.
-        distinct = COCO()
-        distinct.dataset = evaluated.cocoGt.dataset | {"annotations": _distinct(evaluated)}
-        distinct.createIndex()
-        agnostic = COCOeval(evaluated.cocoGt, distinct, iou_type)
-        agnostic.params.useCats = 0
-        return {
-            **dict(zip(SUMMARY, map(_fraction, evaluated.stats), strict=True)),
-            "ap_class_agnostic": _fraction(_evaluate(agnostic).stats[0]),
-            "ap_by_class": by_class,
-        }
+        precision = coco_eval.eval["precision"][:, :, :, 0, -1]
+        by_class = [_fraction(precision[:, :, c].mean()) for c in range(precision.shape[2])]
+        scores = map(_fraction, coco_eval.stats)
+        return dict(zip(SUMMARY, scores, strict=False)) | {"ap_by_class": by_class}
 
     def picture(self, split: CocoSplit, number: int) -> dict[str, Any]:
         """A test image with its objects and as many predictions, in pixels of the kept picture."""
@@ -516,13 +403,10 @@ class Scores(COCOEvaluator):
             class_id = split.class_ids[item["category_id"]]
             return {"class": class_id, "box": box, "mask": encoded_mask(mask.astype(bool))}
 
+        pixels = np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
         return {
             "key": image["file_name"],
-            "image": encoded_image(
-                np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
-            ),
-            "width": round(image["width"] * scale),
-            "height": round(image["height"] * scale),
+            "image": encoded_image(pixels),
             "truth": [drawn(item, truth.annToMask(item)) for item in objects],
             "predicted": [
                 # An object has the same id among the boxes and among the masks.
@@ -532,25 +416,6 @@ class Scores(COCOEvaluator):
         }
 
 
-def _evaluate(evaluation: COCOeval) -> COCOeval:
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return evaluation
-
-
-def _distinct(evaluated: COCOeval) -> list[dict[str, Any]]:
-    """The predictions left after non-maximum suppression over all classes together."""
-    kept = []
-    for image in evaluated.params.imgIds:
-        predictions = evaluated.cocoDt.imgToAnns.get(image, [])
-        boxes = [[float(side) for side in prediction["bbox"]] for prediction in predictions]
-        corners = box_convert(torch.tensor(boxes).reshape(-1, 4), "xywh", "xyxy")
-        scores = torch.tensor([float(prediction["score"]) for prediction in predictions])
-        kept += [predictions[number] for number in nms(corners, scores, OVERLAP)]
-    return kept
-
-
 def _fraction(value: float) -> float | None:
-    """COCO's code says -1 where there is nothing to find."""
+    """COCO's code gives -1 where there is nothing to find."""
     return None if value < 0 else float(value)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,9 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.dry_run import print_transfer
-from catlip.fidelity import differences, warmup_steps
+from catlip.fidelity import differences
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import Bar, progress
-from catlip.recipes.base import ImageRecipe
 from catlip.record import Record, write_atomically
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import Place, barrier, find_place, use_threads
@@ -48,20 +47,16 @@ INSTALL = {  # task -> what it needs, and how to install it
 }
 
 Results = dict[str, Any]  # metrics by name, and samples, which are lists
-S = TypeVar("S", bound=Split)
-M = TypeVar("M", bound=nn.Module)
 
 
-class DenseTask(ABC, Generic[S, M]):
-    """One run of a task: S is the type of its images, M that of its model."""
+class DenseTask(ABC):
+    """One run of a task. `recipe` is the config's, changed where the encoder needs it."""
 
     record_kind: ClassVar[type[result.Dense]]
     # Whether a training can only be resumed on as many processes as it was begun on.
     fixed_processes: ClassVar[bool] = False
-    config: Any
-    recipe: Any  # the config's, changed where the encoder needs it
 
-    def __init__(self, config: Dense, place: Place, encoder: LoadedEncoder):
+    def __init__(self, config: Any, place: Place, encoder: LoadedEncoder):
         self.config, self.place, self.encoder = config, place, encoder
         self.recipe = config.recipe
         self.hidden = config.quiet or not place.is_main  # no progress bar
@@ -69,49 +64,45 @@ class DenseTask(ABC, Generic[S, M]):
     @classmethod
     def check(cls, recipe: Any, place: Place) -> None:
         """Refuse a recipe that cannot be trained on this device."""
+        if place.device.type == "cpu" and recipe.precision != "fp32":
+            raise InputError(
+                f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32"
+            )
 
     @classmethod
     def open_encoder(cls, config: Any, place: Place) -> LoadedEncoder:
         return open_encoder(config.encoder, config.seed)
 
     @abstractmethod
-    def read(self, split: SplitName) -> S: ...
+    def read(self, split: SplitName) -> Any: ...
 
     @abstractmethod
-    def build(self, names: list[str]) -> M:
+    def build(self, names: list[str]) -> Any:
         """The model, on its device, for classes of these names."""
 
-    @abstractmethod
-    def notes(self, num_steps: int) -> list[str]:
-        """How images are changed, and what else a reader of the record should know."""
-
-    def identity(self, train: S, val: S) -> dict[str, Any]:
-        """What determines the run besides its recipe, encoder, data set and seed."""
+    def identity(self, train: Split, val: Split) -> dict[str, Any]:
+        """What determines the run besides its recipe, data set, seed and the encoder's weights."""
         sizes = {"num_train": len(train), "num_val": len(val)}
         return {"encoder": self.config.encoder, **sizes}
 
     @abstractmethod
-    def train(self, model: M, split: S, identity: dict[str, Any]) -> Results:
+    def train(self, model: Any, split: Any, identity: dict[str, Any]) -> Results:
         """Train from the last checkpoint in the run's folder, if there is one; leave the averaged
         weights in `model` and in the folder. Returns curves, `final_loss` and `seconds`.
         """
 
     @abstractmethod
-    def test(self, model: M, split: S) -> Results:
+    def test(self, model: Any, split: Any) -> Results:
         """The score, on the main rank; all ranks call this, each for its part of the images. It may
         have "broken", the images that training and testing could not read.
         """
-
-    @staticmethod
-    @abstractmethod
-    def summary(score: Results) -> str:
-        """The score in half a line."""
 
     def bar(self, num_steps: int, first: int) -> Bar:
         name = self.config.out.stem
         return progress(total=num_steps, initial=first, desc=name, unit="step", disable=self.hidden)
 
-    def save(self, model: M, identity: dict[str, Any]) -> None:
+    def finish(self, model: nn.Module, average: WeightAverage, identity: dict[str, Any]) -> None:
+        model.load_state_dict(average.values)
         if self.place.is_main:
             path = self.config.folder / "weights.safetensors"
             save_weights(path, model.state_dict(), identity)
@@ -131,19 +122,23 @@ def run_task(config: Dense) -> None:
         return
     record = Record(config.out, kind=task_type.record_kind, config=config)
     with record if place.is_main else nullcontext():
-        score = _measure(task_type(config, place, encoder), record, digest)
+        metrics = _measure(task_type(config, place, encoder), record, digest)
+        if place.is_main:
+            record.measured(metrics)
     if place.is_main:
-        print(f"{encoder.method:8} {task_type.summary(score)}")
+        scores = metrics.accuracies().items()
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in scores if value is not None)
+        print(f"{encoder.method:8} {shown}")
         print(f"wrote {record.path}")
 
 
-def _load_task(kind: str) -> type[DenseTask[Any, Any]]:
+def _load_task(kind: str) -> type[DenseTask]:
     printed = io.StringIO()
     try:
         # What libraries print and warn of while they are imported is hidden.
         with warnings.catch_warnings(), redirect_stdout(printed), redirect_stderr(printed):
             warnings.simplefilter("ignore")
-            task: type[DenseTask[Any, Any]] = import_module(f"bench.downstream.dense.{kind}").TASK
+            task: type[DenseTask] = import_module(f"bench.downstream.dense.{kind}").TASK
     except ImportError as error:
         if kind not in INSTALL:
             raise
@@ -151,9 +146,11 @@ def _load_task(kind: str) -> type[DenseTask[Any, Any]]:
     return task
 
 
-def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
-    """Train and test, or read the score of the finished run; put all of it into the record."""
-    config, place, broken = task.config, task.place, BrokenImages()
+def _measure(task: DenseTask, record: Record, digest: str) -> Any:
+    """Train and test, or read the score of the finished run. Returns the metrics, which only the
+    main rank has, and notes samples and broken images in the record.
+    """
+    config, recipe, place, broken = task.config, task.recipe, task.place, BrokenImages()
 
     def leave_out(images: Sequence[BrokenImage]) -> None:
         if broken.add(images):
@@ -165,10 +162,9 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     if train.names != val.names:
         raise InputError(f"{config.data}: training and validation list different categories")
     leave_out([*train.broken.images(), *val.broken.images()])
-    num_steps = task.recipe.num_steps(len(train))
-    record.notes += [*task.notes(num_steps), *differences(task.recipe, config.kind, num_steps)]
+    record.notes += differences(recipe, config.kind, recipe.num_steps(len(train)))
     model = task.build(train.names)
-    identity = task.recipe.identity() | {
+    identity = recipe.identity() | {
         "encoder_digest": digest,
         "data": config.data,
         "seed": config.seed,
@@ -187,21 +183,23 @@ def _measure(task: DenseTask[S, M], record: Record, digest: str) -> Results:
     samples = {name: value for name, value in score.items() if isinstance(value, list)}
     leave_out([BrokenImage(*image) for image in samples.pop("broken", [])])
     record.samples |= {**samples, "classes": train.names}
-    if place.is_main:
-        about = {
-            **{f"train_{what}": count for what, count in train.counts.items()},
-            **{f"val_{what}": count for what, count in val.counts.items()},
+    if not place.is_main:
+        return None
+    return task.record_kind.read(
+        {
             "method": task.encoder.method,
             "pretrain_seed": task.encoder.pretrain_seed,
             "encoder_digest": digest,
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "num_train": len(train),
             "num_val": len(val),
+            "train_images": train.listed,
+            "val_images": val.listed,
             "num_classes": len(train.names),
         }
-        numbers = {name: value for name, value in score.items() if not isinstance(value, list)}
-        record.measured(task.record_kind.read({**about, **numbers, "broken": broken.counts()}))
-    return score
+        | {name: value for name, value in score.items() if not isinstance(value, list)}
+        | {"broken": broken.counts()}
+    )
 
 
 def _claim(folder: Path, identity: dict[str, Any], place: Place) -> None:
@@ -264,24 +262,6 @@ class MicroBatches(Sampler[list[int]]):
         return (len(self.plan) - self.first_step) * len(self.numbers)
 
 
-def weight_average(model: nn.Module, recipe: ImageRecipe) -> WeightAverage | None:
-    return WeightAverage(model, recipe.ema_decay, recipe.ema_rising) if recipe.ema_decay else None
-
-
-def note_warmup(recipe: ImageRecipe, num_steps: int) -> list[str]:
-    """A note, if a recipe of this project warms up for fewer steps than it says."""
-    steps = warmup_steps(recipe, num_steps)
-    if recipe.source != "own" or steps == recipe.warmup_iterations:
-        return []
-    return [f"warm-up: {steps} steps, a tenth of this run, instead of {recipe.warmup_iterations}"]
-
-
-def check_precision(recipe: ImageRecipe, place: Place) -> None:
-    """On a CPU the libraries have fp32 only."""
-    if place.device.type == "cpu" and recipe.precision != "fp32":
-        raise InputError(f"precision {recipe.precision} is for GPUs; on a CPU use --precision fp32")
-
-
 def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
     """The losses of all steps as at most MAX_POINTS points [step, mean loss]."""
     stretch = math.ceil(len(losses) / MAX_POINTS)
@@ -289,7 +269,3 @@ def curve(losses: "Tensor | NDArray[Any]") -> list[list[float]]:
         [start, float(losses[start : start + stretch].mean())]
         for start in range(0, len(losses), stretch)
     ]
-
-
-def in_three_digits(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"

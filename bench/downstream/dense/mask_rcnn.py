@@ -1,18 +1,11 @@
 """Mask R-CNN on an encoder's feature map: detectron2's configuration of ViTDet (Li et al. 2022),
 with our encoder in it.
 
-The release's model has torchvision's heads and a pyramid of its own. It has 597,765 parameters
-more, for any of the encoders:
-
-    590,592  the last level of the pyramid is a convolution with a bias and a layer norm; here it is
-             a max pooling
-      2,048  the pyramid's eight other convolutions have biases besides their layer norms
-        768  layer norms, not biases, after the proposal network's two convolutions and the mask
-             head's transposed one
-      4,357  boxes and masks of the background, as an 81st class
-
-Two more differences have no parameters: the release's pyramid adds each level to the finer one, and
-its heads take objects from the last level too.
+The release's model has torchvision's heads and a pyramid of its own, and 597,765 parameters more:
+590,592 since the last level of its pyramid is a convolution and not a max pooling, 2,048 biases of
+the pyramid's other convolutions, 768 in three layer norms, and 4,357 for the background as an 81st
+class. Its pyramid also adds each level to the finer one, and its heads take objects from the last
+level too.
 """
 
 from typing import Any
@@ -29,18 +22,19 @@ from torch.nn import functional as F
 
 from bench.downstream.encoders.feature_map import FeatureMap, lr_scale_on
 from catlip.range_augment import RangeAugment
-from catlip.recipes.dense import OBJECT_IOU, DetectionRecipe
+from catlip.recipes.dense import DetectionRecipe
 
 VITDET = "common/models/mask_rcnn_vitdet.py"  # of detectron2's model zoo, in its wheel
 ANCHOR_STRIDES = 8  # an anchor's side in strides of its level: 32 to 512 pixels at strides 4 to 64
+# Least IoU with an object for an anchor to count as it, in the release and in detectron2.
+OBJECT_IOU = 0.7
 FEATURES = "last_feat"
-PYRAMID = (4.0, 2.0, 1.0, 0.5)  # the scales that detectron2's simple pyramid has
 
 
 def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -> "MaskRCNN":
     """Mask R-CNN on a feature map; torch's random numbers initialise the heads."""
     model = model_zoo.get_config(VITDET).model
-    channels, iou = recipe.pyramid_channels, recipe.background_iou
+    channels = recipe.pyramid_channels
     strides = [int(features.output_stride / scale) for scale in recipe.pyramid_scales]
 
     model.backbone.net = EncoderBackbone(features)
@@ -57,7 +51,7 @@ def mask_rcnn(features: FeatureMap, recipe: DetectionRecipe, num_classes: int) -
     proposals.head.in_channels = channels
     proposals.anchor_generator.sizes = [[ANCHOR_STRIDES * stride] for stride in of_proposals]
     proposals.anchor_generator.strides = of_proposals
-    proposals.anchor_matcher.thresholds = [iou, OBJECT_IOU]
+    proposals.anchor_matcher.thresholds = [recipe.background_iou, OBJECT_IOU]
     proposals.pre_nms_topk = (2 * in_testing, in_testing)
     proposals.post_nms_topk = (in_training, in_testing)
     proposals.smooth_l1_beta = recipe.smooth_l1_beta

@@ -1,13 +1,14 @@
 """Which categories are on an image: a linear classifier on an encoder, trained together by the loop
 and the data path of pre-training.
 
-It is scored by average precision in three ways: the mean over categories (macro, which the paper
-reports), that of all decisions together (micro), and the mean over categories weighted by how
-frequent they are. Categories that no test image has are left out of the means, and counted.
+It is scored by average precision in two ways: the mean over categories (macro, which the paper
+reports), without categories that no test image has, and that of all decisions together (micro). A
+category is on an image also where only a crowd of it is annotated, as in the release.
 """
 
 import json
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from bench.downstream.dense import result
 from bench.downstream.dense.annotations import CocoSplit, SplitName, folder_of, read_coco
-from bench.downstream.dense.harness import DenseTask, Results, in_three_digits
+from bench.downstream.dense.harness import DenseTask, Results
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.encoders.preprocess import rgb_picture
 from bench.downstream.multilabel import MultiLabel
@@ -33,18 +34,14 @@ from bench.downstream.probe.fit import (
 )
 from catlip.program.broken import read_broken
 from catlip.program.pictures import chosen, encoded_image
-from catlip.recipes.transfer import TransferRecipe
 from catlip.training.distributed import Place, of_all_ranks
-from catlip.vocabulary.label_sets import LabelSet, label_set
+from catlip.vocabulary.label_sets import label_set
 
 MAX_SHOWN = 5  # predictions for each picture in the record
 
 
-class MultiLabelTask(DenseTask[CocoSplit, Classification]):
+class MultiLabelTask(DenseTask):
     record_kind = result.Multilabel
-
-    config: MultiLabel
-    recipe: TransferRecipe
 
     def __init__(self, config: MultiLabel, place: Place, encoder: LoadedEncoder):
         super().__init__(config, place, encoder)
@@ -65,30 +62,26 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
         return read_coco(folder_of(self.config.data, "coco"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> Classification:
-        config, encoder, labels = self.config, self.encoder, label_names(names)
+        config, encoder, seed = self.config, self.encoder, self.config.seed
         if config.init == "random":
             initialization = config.recipe.initialization
-            head = random_head(encoder.num_features, len(names), config.seed, initialization)
+            head = random_head(encoder.num_features, len(names), seed, initialization)
         else:
-            options, seed = config.transfer, config.seed
-            head, origins = transfer_head(encoder, config.encoder, labels, options, seed)
+            # For COCO's own names the senses chosen by hand, for others the first noun sense.
+            coco = label_set("coco")
+            labels = coco if tuple(names) == coco.names else name_labels("coco", names)
+            head, origins = transfer_head(encoder, config.encoder, labels, config.transfer, seed)
             self.origins = [origin.row() for origin in origins]
         return Classification(encoder.module, head, self.recipe, frozen=False, multi_label=True)
 
-    def notes(self, num_steps: int) -> list[str]:
-        return [
-            f"images: {self.encoder.preprocess}",
-            f"crowds {'count' if self.config.crowds else 'do not count'} as present",
-        ]
-
-    def identity(self, train: CocoSplit, val: CocoSplit) -> dict[str, Any]:
+    def identity(self, train: Any, val: Any) -> dict[str, Any]:
         config = self.config
         return {
             "transferred": config.encoder,
             "init": config.init,
             "transfer": str(config.transfer) if config.init == "transfer" else "",
-            "crowds": config.crowds,
-            "frozen": False,
+            # As earlier versions noted it in their scores, which are still read.
+            **{"crowds": True, "frozen": False},
         }
 
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
@@ -101,7 +94,7 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
             place=self.place,
             options=config,
         )
-        results: Results = {**train_weights(training, model, as_split(split, config.crowds))}
+        results: Results = {**train_weights(training, model, as_split(split))}
         if self.place.is_main:
             lines = (config.folder / "log.jsonl").read_text().splitlines()
             results["loss"] = [[line["step"], line["loss"]] for line in map(json.loads, lines)]
@@ -111,9 +104,7 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
 
     @torch.inference_mode()
     def test(self, model: Classification, split: CocoSplit) -> Results:
-        config = self.config
-        images = as_split(split, config.crowds)
-        preprocess = self.encoder.preprocess
+        config, preprocess, images = self.config, self.encoder.preprocess, as_split(split)
         features = extract_part(
             model.image_encoder, preprocess, images, reading=config, place=self.place
         )
@@ -123,60 +114,40 @@ class MultiLabelTask(DenseTask[CocoSplit, Classification]):
         scores = torch.cat([scores for _, scores, _ in ranks])
         row_of = {number: row for row, number in enumerate(numbers.tolist())}
         drawn = [row_of[number] for number in chosen(len(images), config.draw) if number in row_of]
-        broken = read_broken(config.folder).images()
-        for _, _, of_rank in ranks:
-            broken += of_rank
+        broken = [read_broken(config.folder).images(), *(of_rank for _, _, of_rank in ranks)]
         return average_precision(scores, torch.from_numpy(images.labels[numbers])) | {
             "num_val": len(numbers),
             "pictures": [_picture(images, int(numbers[i]), scores[i].sigmoid()) for i in drawn],
-            "broken": broken,
+            "broken": list(chain.from_iterable(broken)),
         }
-
-    @staticmethod
-    def summary(score: Results) -> str:
-        macro, micro = in_three_digits(score["map_macro"]), in_three_digits(score["map_micro"])
-        return f"mAP macro {macro}  micro {micro}"
 
 
 TASK = MultiLabelTask
 
 
-def as_split(coco: CocoSplit, crowds: bool) -> Split:
+def as_split(coco: CocoSplit) -> Split:
     """The images of a split of COCO's, each with the categories that are on it."""
     labels = np.zeros((len(coco.images), len(coco.categories)), dtype=bool)
     class_ids = coco.class_ids
     for row, annotations in zip(labels, coco.annotations, strict=True):
-        for annotation in annotations:
-            if crowds or not annotation.get("iscrowd"):
-                row[class_ids[annotation["category_id"]]] = True
+        row[[class_ids[annotation["category_id"]] for annotation in annotations]] = True
     names = [image["file_name"] for image in coco.images]
     paths = [str(coco.folder / name) for name in names]
     return Split(coco.folder, names, labels, image_bytes=partial(file_bytes, paths))
 
 
-def label_names(names: list[str]) -> LabelSet:
-    """The categories with their synsets: for COCO's own the senses chosen by hand, for others the
-    first noun sense.
-    """
-    coco = label_set("coco")
-    return coco if tuple(names) == coco.names else name_labels("coco", names)
-
-
 def average_precision(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     """How well scores [n, C] rank the images of each class, labels [n, C] bool."""
     truth = labels.long()
-    images = labels.sum(dim=0).tolist()
     by_class = [
-        _binary(scores[:, c], truth[:, c]) if count else None for c, count in enumerate(images)
+        _binary(scores[:, c], truth[:, c]) if truth[:, c].any() else None
+        for c in range(truth.shape[1])
     ]
-    seen = [(ap, count) for ap, count in zip(by_class, images, strict=True) if ap is not None]
+    seen = [ap for ap in by_class if ap is not None]
     return {
-        "map_macro": sum(ap for ap, _ in seen) / len(seen) if seen else None,
-        "map_micro": _binary(scores.flatten(), truth.flatten()) if seen else None,
-        "map_weighted": sum(ap * count for ap, count in seen) / sum(images) if seen else None,
+        "map_macro": sum(seen) / len(seen),
+        "map_micro": _binary(scores.flatten(), truth.flatten()),
         "ap_by_class": by_class,
-        "images_by_class": images,
-        "classes_without_images": images.count(0),
     }
 
 

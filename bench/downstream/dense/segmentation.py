@@ -32,28 +32,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.downstream.dense import result
-from bench.downstream.dense.annotations import (
-    IGNORED,
-    AdeSplit,
-    SplitName,
-    folder_of,
-    read_ade20k,
-)
-from bench.downstream.dense.deeplabv3 import EncoderSegmentor, fitting_stride, segmentor
-from bench.downstream.dense.harness import (
-    KEEP,
-    DenseTask,
-    MicroBatches,
-    Results,
-    Stream,
-    check_precision,
-    curve,
-    note_warmup,
-    weight_average,
-)
-from bench.downstream.encoders.feature_map import FeatureMap
-from bench.downstream.encoders.load import weights_digest
-from bench.downstream.segmentation import Segmentation
+from bench.downstream.dense.annotations import IGNORED, Split, SplitName, folder_of, read_ade20k
+from bench.downstream.dense.deeplabv3 import EncoderSegmentor, segmentor
+from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Results, Stream, curve
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture, rgb
@@ -66,6 +47,7 @@ from catlip.training.distributed import Place, of_all_ranks
 from catlip.training.parallel import AUTOCAST
 from catlip.training.preempt import Notice, noted_stops
 from catlip.training.schedule import adamw, augmentation_progress, learning_rate
+from catlip.training.trainer import WeightAverage
 
 Transforms = list[Callable[[dict[str, Any]], Any]]
 Protocol = Literal["fixed", "slide"]
@@ -81,55 +63,29 @@ ANY_LENGTH = 10**9  # pixels of a side that is not limited
 AS_STORED = "color_ignore_orientation"
 
 
-class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
+class Segment(DenseTask):
     record_kind = result.Segmentation
     fixed_processes = True
 
-    config: Segmentation
-    recipe: SegmentationRecipe
-
     @classmethod
     def check(cls, recipe: SegmentationRecipe, place: Place) -> None:
-        if place.device.type == "cpu" and place.world_size > 1:
-            raise InputError(
-                "several processes need GPUs, for the statistics of batch norm; start it without "
-                "torchrun"
-            )
-        check_precision(recipe, place)
+        super().check(recipe, place)
         # mmsegmentation warns that sizes other than Table 7's would suit align_corners better.
         warnings.filterwarnings("ignore", "When align_corners=True")
 
-    def read(self, split: SplitName) -> AdeSplit:
+    def read(self, split: SplitName) -> Split:
         root = folder_of(self.config.data, "ade20k")
         return read_ade20k(root, split, self.config.max_broken)
 
-    @property
-    def stride(self) -> int:
-        """Pixels from one feature to the next; 0 for the encoder's own."""
-        return fitting_stride(self.encoder, self.recipe)
-
     def build(self, names: list[str]) -> EncoderSegmentor:
-        features = FeatureMap(self.encoder, self.stride, drop_path=self.recipe.drop_path)
         torch.manual_seed(self.config.seed)
-        model = segmentor(features, self.recipe, len(names))
+        model = segmentor(self.encoder, self.recipe, len(names))
         if self.place.world_size > 1:
             # Otherwise the statistics of batch norm would differ from rank to rank.
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return model.to(self.place.device)
 
-    def notes(self, num_steps: int) -> list[str]:
-        recipe, side, (low, high) = self.recipe, self.recipe.resolution, self.recipe.short_side
-        return [
-            f"training images: shorter side resized to {low} to {high} pixels, flipped, cropped to "
-            f"{side} x {side}",
-            f"fixed: test images resized to {side} x {side} pixels, logits to the image",
-            f"slide: test images with a shorter side of {side} pixels, a window moved over them",
-            f"batch norm: statistics over all {self.place.world_size} processes",
-            f"output stride: {self.stride or 'the patch'}",
-            *note_warmup(recipe, num_steps),
-        ]
-
-    def train(self, model: EncoderSegmentor, split: AdeSplit, identity: dict[str, Any]) -> Results:
+    def train(self, model: EncoderSegmentor, split: Split, identity: dict[str, Any]) -> Results:
         config, recipe, place = self.config, self.recipe, self.place
         accumulation = recipe.accumulation(place.world_size)
         plan = recipe.plan(len(split), config.seed)
@@ -174,9 +130,7 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
             finally:
                 # The loader's workers end now; left to the garbage collector, each takes 5 s.
                 runner.train_loop.dataloader_iterator = None
-        if steps.average:
-            model.load_state_dict(steps.average.values)
-        self.save(model, identity)
+        self.finish(model, steps.average, identity)
         history = runner.message_hub
         losses = np.reshape(history.get_scalar("train/loss").data[0], (len(plan), accumulation))
         by_step = losses.mean(axis=1)
@@ -184,16 +138,56 @@ class Segment(DenseTask[AdeSplit, EncoderSegmentor]):
             "loss": curve(by_step),
             "final_loss": float(by_step[-1]),
             "seconds": float(np.sum(history.get_scalar("train/time").data[0])),
-            "weights_digest": weights_digest(model.state_dict()),
         }
 
-    def test(self, model: EncoderSegmentor, split: AdeSplit) -> Results:
-        config, side = self.config, self.recipe.resolution
-        return score(model, split, side, config.draw, config.num_workers, self.hidden)
-
-    @staticmethod
-    def summary(score: Results) -> str:
-        return f"mIoU fixed {score['miou_fixed']:.3f}  slide {score['miou_slide']:.3f}"
+    @torch.inference_mode()
+    def test(self, model: Any, split: Split) -> Results:
+        """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all
+        ranks get the same.
+        """
+        model.eval()
+        side = self.recipe.resolution  # of the square, of the shorter side, and of the window
+        results: Results = {}
+        pictures: dict[str, dict[str, str]] = {}
+        drawn = [split.images[number].image.stem for number in chosen(len(split), self.config.draw)]
+        for protocol in PROTOCOLS:
+            model.test_cfg = ConfigDict(mode="whole")
+            if protocol == "slide":
+                stride = (max(1, 2 * side // 3),) * 2  # 341 at 512
+                model.test_cfg = ConfigDict(mode="slide", crop_size=(side, side), stride=stride)
+            scenes = SceneDataset(split, evaluation_pipeline(protocol, side))
+            loader: DataLoader[Any] = DataLoader(
+                scenes,
+                # If ranks' parts differ in size, the last ones see one of the first scenes again.
+                sampler=DefaultSampler(scenes, shuffle=False),
+                num_workers=self.config.num_workers,
+                collate_fn=pseudo_collate,
+            )
+            metric = SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu")
+            metric.dataset_meta = {"classes": split.names}
+            for batch in progress(loader, desc=protocol, unit="image", disable=self.hidden):
+                samples = model.test_step(batch)
+                metric.process(batch, [sample.to_dict() for sample in samples])
+                for sample in samples:
+                    key = Path(sample.img_path).stem
+                    if protocol == "fixed" and key in drawn:
+                        maps = (sample.gt_sem_seg, sample.pred_sem_seg)
+                        truth, predicted = (
+                            encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))
+                            for labels in maps
+                        )
+                        pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
+                        pictures[key] = {
+                            "key": key,
+                            "image": encoded_image(pixels),
+                            "truth": truth,
+                            "predicted": predicted,
+                        }
+            metrics = metric.evaluate(len(split))
+            results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
+        for of_rank in of_all_ranks(pictures):
+            pictures |= of_rank
+        return results | {"pictures": [pictures[key] for key in drawn]}
 
 
 TASK = Segment
@@ -204,7 +198,7 @@ TASK = Segment
 class SceneDataset(BaseSegDataset):
     """The scenes of a split, through `pipeline`; pixels of ids that no class has are ignored."""
 
-    def __init__(self, split: AdeSplit, pipeline: Transforms):
+    def __init__(self, split: Split, pipeline: Transforms):
         self.split = split
         super().__init__(
             metainfo={"classes": tuple(split.names)}, reduce_zero_label=True, pipeline=pipeline
@@ -219,14 +213,14 @@ class SceneDataset(BaseSegDataset):
                 "reduce_zero_label": self.reduce_zero_label,
                 "seg_fields": [],
             }
-            for scene in self.split.scenes
+            for scene in self.split.images
         ]
 
 
 class TrainingScenes(Stream):
     """Scenes resized, flipped, and cropped to at most the recipe's resolution; the model pads."""
 
-    def __init__(self, split: AdeSplit, recipe: SegmentationRecipe, seed: int):
+    def __init__(self, split: Split, recipe: SegmentationRecipe, seed: int):
         super().__init__(len(split), seed, streams.SEGMENTATION_CROPS)
         side = recipe.resolution
         scales = [(recipe.longest_side, shortest) for shortest in recipe.short_side]
@@ -244,8 +238,7 @@ class TrainingScenes(Stream):
         self.metainfo = self.scenes.metainfo  # mmengine asks a data set for its classes
 
     def load(self, number: int, position: int) -> dict[str, Any]:
-        scene: dict[str, Any] = self.scenes[number]
-        return scene
+        return dict(self.scenes[number])
 
 
 def evaluation_pipeline(protocol: Protocol, side: int) -> Transforms:
@@ -280,7 +273,7 @@ class Steps(Hook):
         self.task, self.model, self.batches = task, model, batches
         self.accumulation = recipe.accumulation(task.place.world_size)
         self.schedule = replace(recipe, warmup_iterations=warmup_steps(recipe, self.num_steps))
-        self.average = weight_average(model, recipe)
+        self.average = WeightAverage(model, recipe.ema_decay, recipe.ema_rising)
 
     def before_train(self, runner: Runner) -> None:
         """Called by mmengine after it has resumed, and before it reads a batch."""
@@ -311,8 +304,7 @@ class Steps(Hook):
                 "another --out"
             )
         if micro_step + 1 == self.accumulation:
-            if self.average:
-                self.average.update(step)
+            self.average.update(step)
             self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self.bar.update()
 
@@ -320,12 +312,11 @@ class Steps(Hook):
         self.bar.close()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        checkpoint["average"] = self.average.values if self.average else {}
+        checkpoint["average"] = self.average.values
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        if self.average:
-            for name, value in checkpoint["average"].items():
-                self.average.values[name].copy_(value)
+        for name, value in checkpoint["average"].items():
+            self.average.values[name].copy_(value)
 
 
 class Checkpoints(CheckpointHook):
@@ -358,55 +349,6 @@ def optim_wrapper(
     return AmpOptimWrapper(loss_scale=scaling, dtype=AUTOCAST[recipe.precision], **options)
 
 
-# The score
-
-
-@torch.inference_mode()
-def score(
-    model: Any, split: AdeSplit, side: int, draw: int, num_workers: int, hidden: bool
-) -> Results:
-    """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all ranks
-    call this, each for its part, and all get the same. `side` is of the square, of the shorter
-    side, and of the window.
-    """
-    model.eval()
-    results: Results = {}
-    pictures: dict[str, dict[str, str]] = {}
-    drawn = [split.scenes[number].image.stem for number in chosen(len(split), draw)]
-    for protocol in PROTOCOLS:
-        model.test_cfg = protocol_config(protocol, side)
-        scenes = SceneDataset(split, evaluation_pipeline(protocol, side))
-        loader: DataLoader[Any] = DataLoader(
-            scenes,
-            # If the ranks' parts differ in size, the last ones see one of the first scenes again.
-            sampler=DefaultSampler(scenes, shuffle=False),
-            num_workers=num_workers,
-            collate_fn=pseudo_collate,
-        )
-        metric = SceneIoU(collect_device="gpu" if dist.get_world_size() > 1 else "cpu")
-        metric.dataset_meta = {"classes": split.names}
-        for batch in progress(loader, desc=protocol, unit="image", disable=hidden):
-            samples = model.test_step(batch)
-            metric.process(batch, [sample.to_dict() for sample in samples])
-            for sample in samples:
-                key = Path(sample.img_path).stem
-                if protocol == "fixed" and key in drawn:
-                    pictures[key] = _picture(key, sample)
-        metrics = metric.evaluate(len(split))
-        results |= {f"{name}_{protocol}": value for name, value in metrics.items()}
-    for of_rank in of_all_ranks(pictures):
-        pictures |= of_rank
-    return results | {"pictures": [pictures[key] for key in drawn]}
-
-
-def protocol_config(protocol: Protocol, side: int) -> ConfigDict:
-    """The `test_cfg` of mmsegmentation's segmentor for a protocol."""
-    if protocol == "fixed":
-        return ConfigDict(mode="whole")
-    stride = max(1, 2 * side // 3)  # 341 at 512
-    return ConfigDict(mode="slide", crop_size=(side, side), stride=(stride, stride))
-
-
 class SceneIoU(IoUMetric):
     """mmsegmentation's IoU, as fractions that are not rounded, and with the IoU of each class: None
     for a class that is neither there nor predicted.
@@ -421,12 +363,3 @@ class SceneIoU(IoUMetric):
             "class_accuracy": float(np.nanmean(metrics["Acc"])),
             "iou": [None if np.isnan(value) else float(value) for value in metrics["IoU"]],
         }
-
-
-def _picture(key: str, sample: Any) -> dict[str, str]:
-    pixels = np.asarray(rgb(open_picture(Path(sample.img_path).read_bytes())))
-    truth, predicted = (
-        encoded_map(labels.data[0].cpu().numpy().astype(np.uint8))
-        for labels in (sample.gt_sem_seg, sample.pred_sem_seg)
-    )
-    return {"key": key, "image": encoded_image(pixels), "truth": truth, "predicted": predicted}

@@ -104,22 +104,13 @@ def change_file(root: Path, split: str, change: Callable[[dict[str, Any]], Any])
 
 
 def change_each(root: Path, split: str, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Write what `change` makes of each annotation of COCO's file, none where it gives None."""
-
-    def changed(old: dict[str, Any]) -> dict[str, Any]:
-        found = [new for a in old["annotations"] if (new := change(a)) is not None]
-        return old | {"annotations": found}
-
-    change_file(root, split, changed)
+    """Write what `change` makes of each annotation of COCO's file."""
+    change_file(root, split, lambda old: old | {"annotations": [*map(change, old["annotations"])]})
 
 
 @dataclass(frozen=True)
 class Task:
-    """A dense task at its smallest.
-
-    Attributes:
-        config: type of its config, with an encoder, a recipe, and data of this layout.
-    """
+    """A dense task at its smallest: its config's type, with a recipe and an encoder."""
 
     config: type[Any]
     main: Callable[[Any], None]
@@ -127,10 +118,10 @@ class Task:
     recipe: Any
     encoder: str = "random:vit_two@32"
 
-    def write_data(self, root: Path, **sizes: Any) -> str:
+    def write_data(self, root: Path) -> str:
         """Write a data set; its spelling."""
         write = write_ade20k if self.layout == "ade20k" else write_coco
-        return f"{self.layout}:{write(root, **sizes)}"
+        return f"{self.layout}:{write(root)}"
 
     def run(self, data: str, out: Path, **changes: Any) -> tuple[dict[str, Any], str]:
         """Run the program on a CPU, in this process; its record, and what it printed."""

@@ -2,10 +2,10 @@
 what it says.
 """
 
-import copy
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,6 @@ import torch
 pytest.importorskip("mmseg", reason="pip install 'catlip-bench[segmentation]'")
 
 from mmengine.dataset import pseudo_collate
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from PIL import Image
 from small_dense import (
@@ -35,12 +33,10 @@ from bench.downstream.dense.deeplabv3 import segmentor
 from bench.downstream.dense.segmentation import (
     PROTOCOLS,
     SceneDataset,
+    Segment,
     TrainingScenes,
     evaluation_pipeline,
-    protocol_config,
-    score,
 )
-from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
 from catlip.recipes.dense import TABLE_7D
 from catlip.training.schedule import learning_rate
@@ -61,7 +57,7 @@ def root(tmp_path_factory):
 
 def built(spelling=VIT, recipe=SEGMENTATION, num_classes=3):
     torch.manual_seed(0)
-    return segmentor(FeatureMap(open_encoder(spelling), recipe.output_stride), recipe, num_classes)
+    return segmentor(open_encoder(spelling), recipe, num_classes)
 
 
 # The data
@@ -113,57 +109,44 @@ def test_a_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
 )
 def test_the_model_has_as_many_parameters_as_the_releases(name, count):
     with torch.device("meta"):
-        model = segmentor(FeatureMap(open_encoder(f"random:{name}@224"), 8), TABLE_7D, 150)
+        model = segmentor(open_encoder(f"random:{name}@224"), TABLE_7D, 150)
     assert sum(parameter.numel() for parameter in model.parameters()) == count
 
 
-def released_head(own, x):
-    """Logits of features [B, D, H, W] by the release's head, read off its weights under its own
-    names.
-    """
+def released_head(head, x):
+    """Logits of features [B, D, H, W] by the release's head, with the weights of ours."""
 
-    def convolved(name, x, dilation=1):
-        weight = own[f"{name}.block.conv.weight"]
+    def convolved(module, x, dilation=1):
+        weight, norm = module.conv.weight, module.bn
         padding = dilation * (weight.shape[-1] // 2)
         x = torch.nn.functional.conv2d(x, weight, dilation=dilation, padding=padding)
         mean, var, scale, shift = (
-            own[f"{name}.block.norm.{what}"][:, None, None]
-            for what in ("running_mean", "running_var", "weight", "bias")
+            tensor[:, None, None]
+            for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
         )
         x = (x - mean) / torch.sqrt(var + 1e-5) * scale + shift
         return x * (1 + torch.erf(x / math.sqrt(2))) / 2  # GELU
 
-    branches = [convolved(f"convs.{i}", x, dilation) for i, dilation in enumerate((1, 12, 24, 36))]
-    pooled = convolved("convs.4.aspp_pool.conv_1x1", x.mean(dim=(2, 3), keepdim=True))
-    mixed = convolved("project", torch.cat([*branches, pooled.expand_as(branches[0])], dim=1))
-    weight, bias = own["classifier.block.conv.weight"], own["classifier.block.conv.bias"]
-    return torch.nn.functional.conv2d(mixed, weight, bias)
+    dilated = zip(head.aspp_modules, (1, 12, 24, 36), strict=True)
+    branches = [convolved(module, x, dilation) for module, dilation in dilated]
+    pooled = convolved(head.image_pool[1], x.mean(dim=(2, 3), keepdim=True))
+    # mmsegmentation puts the pooled branch first.
+    mixed = convolved(head.bottleneck, torch.cat([pooled.expand_as(branches[0]), *branches], dim=1))
+    return torch.nn.functional.conv2d(mixed, head.conv_seg.weight, head.conv_seg.bias)
 
 
 def test_the_head_is_the_release_s():
-    """Weights under the release's names, random ones, give the same logits there and here."""
     head = built("random:vit_tiny16@64", replace(TABLE_7D, head_channels=8)).eval().decode_head
-    names = {f"aspp_modules.{i}": f"convs.{i}" for i in range(4)}
-    names |= {"image_pool.1": "convs.4.aspp_pool.conv_1x1", "bottleneck": "project"}
-    own, draw = {}, torch.Generator().manual_seed(0)
-    for here, there in names.items():
-        module = head.get_submodule(here)
-        weight = torch.randn(module.conv.weight.shape, generator=draw) / 4
-        own[f"{there}.block.conv.weight"] = weight
-        # mmsegmentation puts the pooled branch first.
-        module.conv.weight.data.copy_(weight.roll(8, dims=1) if there == "project" else weight)
-        for what in ("running_mean", "running_var", "weight", "bias"):
-            drawn = torch.randn(8, generator=draw)
-            drawn = drawn.abs() + 0.5 if what == "running_var" else drawn
-            own[f"{there}.block.norm.{what}"] = drawn
-            module.bn.state_dict()[what].copy_(drawn)
-    for name, tensor in head.conv_seg.state_dict().items():
-        tensor.copy_(torch.randn(tensor.shape, generator=draw))
-        own[f"classifier.block.conv.{name}"] = tensor
-    features = torch.randn(2, 192, 8, 8, generator=draw)
+    for name, tensor in head.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape) / 4)
+            if "running_var" in name:
+                tensor.abs_().add_(0.5)
+    features = torch.randn(2, 192, 8, 8)
     with torch.inference_mode():
-        found, expected = head((features,)), released_head(own, features)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            head((features,)), released_head(head, features), rtol=1e-4, atol=1e-4
+        )
 
 
 # The recipe
@@ -193,50 +176,27 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     assert expected.items() <= found.items()
 
 
-class Watch(Hook):
-    """Notes rates, progress and weights at each micro-batch."""
+def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(
+    root, tmp_path, monkeypatch
+):
+    rates, progress, heads = [], [], []
 
-    priority = "LOWEST"
+    class WatchedSteps(segmentation.Steps):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+            groups = runner.optim_wrapper.optimizer.param_groups
+            rates.append({group["lr_scale"]: group["lr"] for group in groups})
+            progress.append(self.model.progress)
+            heads.append(self.model.decode_head.conv_seg.weight.detach().clone())
 
-    def __init__(self):
-        self.rates, self.progress, self.weights = [], [], []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        groups = runner.optim_wrapper.optimizer.param_groups
-        self.rates.append({group["lr_scale"]: group["lr"] for group in groups})
-        self.progress.append(runner.model.progress)
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.weights.append(copy.deepcopy(runner.model.state_dict()))
-        self.model = runner.model
-
-
-@pytest.fixture
-def watched(root, tmp_path, monkeypatch):
-    """Trains by a recipe; what was seen of it."""
-
-    def run(recipe):
-        watch, register = Watch(), Runner.register_hooks
-
-        def register_hooks(self, default_hooks=None, custom_hooks=None):
-            register(self, default_hooks, [*custom_hooks, watch])
-
-        monkeypatch.setattr(segmentation.SegmentationRunner, "register_hooks", register_hooks)
-        TASKS["segmentation"].run(f"ade20k:{root}", tmp_path / "run.json", recipe=recipe)
-        return watch
-
-    return run
-
-
-def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(watched):
+    monkeypatch.setattr(segmentation, "Steps", WatchedSteps)
     of_three = {"num_devices": 3, "micro_batch": 2, "epochs": 5.0}
     recipe = replace(SEGMENTATION, **of_three, layer_decay=0.5, range_augment=(40.0, 20.0))
-    watch = watched(recipe)
+    TASKS["segmentation"].run(f"ade20k:{root}", tmp_path / "run.json", recipe=recipe)
     expected = [learning_rate(number // 3, 10, recipe) for number in range(30)]
-    assert [rates[1.0] for rates in watch.rates] == pytest.approx(expected)
-    assert [rates[0.125] for rates in watch.rates] == pytest.approx([rate / 8 for rate in expected])
-    assert watch.progress == pytest.approx([number // 3 / 10 for number in range(30)])
-    heads = [weights["decode_head.conv_seg.weight"] for weights in watch.weights]
+    assert [rate[1.0] for rate in rates] == pytest.approx(expected)
+    assert [rate[0.125] for rate in rates] == pytest.approx([rate / 8 for rate in expected])
+    assert progress == pytest.approx([number // 3 / 10 for number in range(30)])
     changes = [not torch.equal(before, after) for before, after in pairwise(heads)]
     assert changes == [(number + 1) % 3 == 2 for number in range(29)]
 
@@ -248,20 +208,23 @@ class Oracle:
     """A segmentor that predicts what `predict` makes of the truth."""
 
     def __init__(self, predict):
-        self.predict, self.sizes = predict, []
+        self.predict, self.sizes, self.protocols = predict, [], []
 
     def eval(self):
         return self
 
     def test_step(self, scenes):
         self.sizes.append(tuple(scenes["inputs"][0].shape))
+        self.protocols.append(self.test_cfg)
         for found in scenes["data_samples"]:
             found.set_data({"pred_sem_seg": PixelData(data=self.predict(found.gt_sem_seg.data))})
         return scenes["data_samples"]
 
 
-def scored(root, model, draw=0) -> dict[str, Any]:
-    return score(model, read_ade20k(root, "val"), 32, draw=draw, num_workers=0, hidden=True)
+def scored(root, model) -> dict[str, Any]:
+    config = SimpleNamespace(draw=0, num_workers=0)
+    task: Any = SimpleNamespace(config=config, recipe=SEGMENTATION, hidden=True)
+    return Segment.test(task, model, read_ade20k(root, "val"))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +234,6 @@ def scored(root, model, draw=0) -> dict[str, Any]:
         # What is predicted where nothing is judged does not count.
         (lambda truth: torch.where(truth == 255, 2, truth), [1, 1, 1], 1),
         (torch.zeros_like, [1 / 3, 0, 0], 1 / 3),
-        (lambda truth: torch.where(truth == 255, 255, (truth + 1) % 3), [0, 0, 0], 0),
     ],
 )
 def test_right_and_wrong_predictions_score_what_they_cover(root, predict, iou, accuracy):
@@ -290,5 +252,5 @@ def test_fixed_is_of_squares_and_slide_of_the_shorter_side(tmp_path):
     found = scored(root, oracle)
     assert (found["accuracy_slide"], found["iou_slide"]) == (1.0, [1.0, None, None])
     assert oracle.sizes == [(3, 32, 32), (3, 32, 144)]
-    expected = {"mode": "slide", "crop_size": (512, 512), "stride": (341, 341)}
-    assert protocol_config("slide", 512) == expected
+    slide = {"mode": "slide", "crop_size": (32, 32), "stride": (21, 21)}
+    assert oracle.protocols == [{"mode": "whole"}, slide]
