@@ -183,7 +183,8 @@ def _fields(pairs: Sequence[tuple[Run, Run]]) -> tuple[list[list[Cell]], list[li
             both = (one.get(path, MISSING), other.get(path, MISSING))
             if both[0] != both[1] and path[0] not in OF_EACH_RUN:
                 values.setdefault(path, []).append(both)
-    confounds, settings = [], []
+    confounds: list[list[Cell]] = []
+    settings: list[list[Cell]] = []
     of_environments = {path for pair in pairs for run in pair for path in leaves(run.environment)}
     for path, differing in values.items():
         cells = [Cell(clipped(".".join(path), 80))]

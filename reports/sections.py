@@ -34,7 +34,6 @@ from catlip.results.blocks import (
     Block,
     Command,
     Figures,
-    RecordList,
     Section,
     Text,
     side_by_side,
@@ -50,12 +49,7 @@ from reports.paper.external import external_section
 from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
-from reports.render.provenance import (
-    problems_table,
-    record_groups,
-    records_table,
-    revisions_sentence,
-)
+from reports.render.provenance import records_section
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
@@ -63,7 +57,6 @@ from reports.summary.tables import headline, recipe_differences, trainings
 from reports.summary.why import why
 
 RUN_ALL = "./run_all.sh"
-COMPARE = "python -m reports compare runs/starter reports/records/starter"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
 
 
@@ -173,7 +166,7 @@ def build_page(records: Records) -> Page:
             "provenance",
             "Where every number came from",
             f"{len(records.every):,} records: command, machine, settings and results.",
-            sections=[_provenance(records)],
+            sections=[records_section(records)],
         ),
     ]
     return Page(about, table, _summary(main, table, records, others=others), appendices)
@@ -276,28 +269,3 @@ def _paper(records: Records) -> Section:
         blocks += [table, *map(Command, COMMANDS[table.name])]
     blocks.append(figures_stated())
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
-
-
-def _provenance(records: Records) -> Section:
-    words = (
-        f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
-        f"{', '.join(records.roots) or 'no folder'}."
-    )
-    groups = record_groups(records)
-    whole = sum(len(group.records) for group in groups)
-    if whole < len(records.every):
-        words += (
-            f" {whole} of them are shown whole. The others have their path below, and command and "
-            "machine in the table; all else is in the JSON at that path."
-        )
-    words = f"{words} {revisions_sentence(records)}".rstrip()
-    blocks: list[Block] = [
-        Text(words),
-        Text("This compares two folders of records and warns of unfair comparisons:"),
-        Command(COMPARE),
-        RecordList(groups),
-        *records_table(records, groups),
-    ]
-    if records.problems:
-        blocks.append(problems_table(records))
-    return Section("records", "Records", blocks)
