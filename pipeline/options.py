@@ -144,7 +144,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
     device = _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:0 ...")
     parser.add_argument("--device", default="auto", type=device)
-    parser.add_argument("--methods", default="catlip,clip")
+    parser.add_argument("--methods", default=["catlip", "clip"], type=lambda text: text.split(","))
     parser.add_argument("--out", default="runs", type=Path)
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
@@ -163,7 +163,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
     few = SEEDS_OF_A_STUDY if options.study else SEEDS_OF_FULL if options.full else SEEDS
     options.seeds = int(options.seeds or (few if options.small else 1))
-    options.methods = [*dict.fromkeys(options.methods.split(","))]
+    options.methods = [*dict.fromkeys(options.methods)]
     for method in options.methods:
         _check_name("method", method, ["catlip", *baselines()])
     if options.encoder:

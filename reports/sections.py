@@ -53,7 +53,7 @@ from reports.render.provenance import records_section
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper
 from reports.summary.confounds import confounds
-from reports.summary.tables import headline, recipe_differences, trainings
+from reports.summary.tables import headline, trainings
 from reports.summary.why import why
 
 RUN_ALL = "./run_all.sh"
@@ -231,7 +231,7 @@ def _training(main: Setting | None) -> Section:
         "look at the shape, not at the level."
     )
     figures = side_by_side(plots.loss_figures(main))
-    blocks: list[Block] = [Text(words), *figures, trainings(main), recipe_differences(main)]
+    blocks: list[Block] = [Text(words), *figures, trainings(main)]
     return Section("loss", "Training", blocks)
 
 

@@ -6,10 +6,9 @@ import json
 from collections import Counter
 from itertools import chain, zip_longest
 
-from catlip.claims import is_before_rules
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Command, RecordGroup, RecordList, RecordView, Section, Text
-from catlip.results.run import Records, Run, number, text
+from catlip.results.run import Records, Run, number
 from catlip.results.select import caveats, group_anchor
 from catlip.table import Cell, Table, clipped
 
@@ -66,7 +65,7 @@ def record_groups(records: Records) -> list[RecordGroup]:
                     record.path,
                     command=record.command,
                     where=_where(record),
-                    remarks=[*_caveats(record), *(f"Note: {note}" for note in record.notes)],
+                    remarks=[*caveats(record), *(f"Note: {note}" for note in record.notes)],
                     content=content.get(record.path, ""),
                 )
                 for record in group
@@ -95,15 +94,6 @@ def _where(record: Run) -> str:
         f"made by {record.by}" if record.by else "",
     ]
     return ", ".join(filter(None, words))
-
-
-def _caveats(record: Run) -> list[str]:
-    """All warnings about a record, and whether it is older than the rules of claims."""
-    if text(record.environment, "rules"):
-        return caveats(record)
-    is_older = is_before_rules(record.machine.started)
-    older = ", and was begun before they were written" if is_older else ""
-    return [*caveats(record), f"Names no digest of the rules of claims{older}."]
 
 
 def _revisions(records: Records) -> str:
