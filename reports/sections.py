@@ -46,7 +46,7 @@ from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
 from reports.paper.external import external_section
-from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
+from reports.paper.paper_tables import COMMANDS, HOW, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
 from reports.render.provenance import records_section
@@ -264,7 +264,7 @@ def _paper(records: Records) -> Section:
         "pre-trained on the paper's data, and never a number from the starter data: mean ± sample "
         "standard deviation over pre-trainings, with the device and a link to the records."
     )
-    blocks: list[Block] = [Text(words)]
+    blocks: list[Block] = [Text(words), Text(HOW)]
     for table in result_tables(records):
         blocks += [table, *map(Command, COMMANDS[table.name])]
     blocks.append(figures_stated())
