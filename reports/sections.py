@@ -51,10 +51,8 @@ from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
 from reports.render.provenance import records_section
 from reports.summary import plots
-from reports.summary.answers import about, advice, as_good, cheaper
-from reports.summary.confounds import confounds
+from reports.summary.answers import about, advice, as_good, cheaper, confounds, why
 from reports.summary.tables import headline, trainings
-from reports.summary.why import why
 
 RUN_ALL = "./run_all.sh"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"

@@ -217,16 +217,6 @@ class Setting:
                     f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
                     "compared."
                 )
-        if (devices := len({r.device for r in self.of(Pretrain)})) > 1:
-            sentences.append(
-                f"Trainings ran on {devices} devices; times are those of {self.device} alone."
-            )
-        images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
-        if images and not alike_in_images(min(images), max(images)):
-            sentences.append(
-                "Not every training saw the same number of images, so training times cannot be "
-                "compared."
-            )
         return list(dict.fromkeys(sentences))
 
 

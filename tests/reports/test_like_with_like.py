@@ -18,9 +18,8 @@ from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
-from reports.summary.answers import as_good, cheaper
+from reports.summary.answers import as_good, cheaper, why
 from reports.summary.tables import headline
-from reports.summary.why import why
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}

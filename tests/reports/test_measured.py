@@ -62,14 +62,13 @@ def test_records_of_two_roots_are_never_averaged(write_probes, read):
     assert theirs.accuracy("catlip", "concepts").mean == pytest.approx(60.0)
 
 
-def test_times_come_from_one_device_and_the_page_says_so(write_training, read):
+def test_times_come_from_one_device(write_training, read):
     for seed in range(2):
         write_training("clip", seed, 100.0)
     write_training("catlip", 0, 50.0)
     write_training("catlip", 1, 5.0, environment=GPU)
     (setting,) = read()
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
-    assert any("2 devices" in warning for warning in setting.warnings)
 
 
 def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
