@@ -45,7 +45,6 @@ from catlip.results.select import broken_images, unique_runs
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
-from reports.paper.external import external_section
 from reports.paper.paper_tables import COMMANDS, HOW, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
@@ -180,7 +179,6 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         projection_section(records),
         plan_section(records),
         data_path_section(records),
-        external_section(),
     ]
 
 

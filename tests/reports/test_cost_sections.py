@@ -4,7 +4,6 @@ not run.
 
 import itertools
 import math
-import re
 
 import pytest
 from matplotlib.figure import Figure as Canvas
@@ -34,7 +33,6 @@ from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.run import TIMES
 from catlip.table import MISSING, Table
-from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
 from reports.sections import cost_sections
 
@@ -184,21 +182,6 @@ def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, writ
     assert _why(page).short.startswith("Not yet known")
     assert _why(page).sentences == []
     assert [f.name for f in page.figures] == ["waterfall_further"]
-
-
-def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
-    rows = read_external()
-    assert len(rows) > 20
-    for found in rows:
-        assert {*found} == {*COLUMNS, "url"}
-        assert found["url"].startswith("https://")
-        assert found["source"], found
-        assert found["caveat"], found
-        assert found["hardware"], found
-        numbers = [found[key] for key in ("images_per_s_per_gpu", "mfu_percent", "gpu_hours")]
-        assert any(numbers), found
-        assert all(re.fullmatch(r"([\d,.]+( to [\d,.]+)?)?", number) for number in numbers), found
-    assert len(external_table().rows) == len(rows)
 
 
 def test_what_was_not_run_says_with_which_command_it_is():
