@@ -7,10 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from catlip.data.layout import INSTALLED as FASHION_MNIST
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
-from pipeline.step import Step, say
+from pipeline.step import Step
 
 
 class Plan:
@@ -184,28 +183,6 @@ def transfer(plan: Plan) -> Iterator[Step]:
             makes=[record],
             beside=plan.beside,
         )
-        yield from fashion_mnist(plan)
-
-
-def fashion_mnist(plan: Plan) -> Iterator[Step]:
-    """A linear probe of each encoder on Fashion-MNIST, and a readout without training; only a line
-    that says so if Fashion-MNIST is not installed.
-    """
-    if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
-        say(
-            f"Fashion-MNIST: skipped, because {FASHION_MNIST} is missing; "
-            "`apt-get install dataset-fashion-mnist` installs it"
-        )
-        return
-    # The smallest fraction is six images a class.
-    fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
-    programs = {"linear_probe": (*fractions, "--init", "random", "transfer"), "readouts": ()}
-    photographs = (f"fashion_mnist:{FASHION_MNIST}", str(FASHION_MNIST))
-    for method, seed in product((*plan.options.methods, "random"), plan.seeds):
-        for program, arguments in programs.items():
-            if (method, program) != ("random", "readouts"):
-                name = f"{method}-seed{seed}-fashion_mnist"
-                yield on_encoder(plan, program, method, seed, photographs, arguments, name=name)
 
 
 def dense(plan: Plan) -> Iterator[Step]:

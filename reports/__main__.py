@@ -29,7 +29,7 @@ class Report:
     python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
         runs/starter/pretrain/clip-seed0.json
 
-    python -m reports compare runs reports/records --out comparison.md
+    python -m reports compare runs reports/records
 
     `frame` writes every number of every record as one table for your own notebook:
 

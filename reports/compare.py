@@ -21,11 +21,9 @@ from catlip.table import (
     MISSING,
     Cell,
     Table,
-    as_markdown,
     as_text,
     clipped,
     decimals_of,
-    escape_markdown,
     listed,
     mean_and_spread,
     quantity_of,
@@ -58,7 +56,7 @@ class Compare:
     python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
         runs/starter/pretrain/clip-seed0.json
 
-    python -m reports compare runs/starter reports/records/starter --out comparison.md
+    python -m reports compare runs/starter reports/records/starter
 
     Records of two folders are paired by their paths inside the folders. Runs that differ only in
     the seed are averaged. A ratio is printed only for numbers above zero from one device.
@@ -68,8 +66,6 @@ class Compare:
     """A record; or a folder of records: a root such as runs, or a scale or kind inside one."""
     b: tyro.conf.Positional[Path]
     """Another record of the same kind; or another folder of the same level."""
-    out: Path | None = None
-    """Also write the comparison as markdown to this file, ending in .md."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +78,14 @@ class Part:
 
 
 def compare(config: Compare) -> None:
-    """Print the comparison, and write it to `config.out` if that is given."""
-    if config.out is not None and config.out.suffix != ".md":
-        raise InputError(f"--out {config.out} must end in .md, because it is markdown")
-    texts, sections = [], []
+    texts = []
     for part in comparison(config.a, config.b):
         lines = [part.title, *(f"  {words}" for words in part.sentences)]
         for table in part.tables:
             caption = fill(table.caption, 120)
             lines.append(f"\n{table.title}\n{as_text(table)}\n{caption}".rstrip())
         texts.append("\n".join(lines))
-        sentences = "\n".join(f"- {escape_markdown(words)}" for words in part.sentences)
-        sections += [f"## {escape_markdown(part.title)}", sentences, *map(as_markdown, part.tables)]
     print(printable("\n\n".join(texts)))
-    if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def comparison(a: Path, b: Path) -> list[Part]:

@@ -3,19 +3,17 @@ one number may be averaged over; with metrics and config as far as the page has 
 """
 
 import json
-from collections import Counter
 from itertools import chain, zip_longest
 
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Command, RecordGroup, RecordList, RecordView, Section, Text
 from catlip.results.run import Records, Run, number
 from catlip.results.select import caveats, group_anchor
-from catlip.table import Cell, Table, clipped
+from catlip.table import Cell, Table
 
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
 # Kinds with one record for each method and seed.
 OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout")
-SHOWN_REVISIONS = 6
 ROOM = 400_000  # characters of the page for metrics and config
 
 
@@ -25,10 +23,10 @@ def records_section(records: Records) -> Section:
     words = (
         f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
         f"{', '.join(records.roots) or 'no folder'}. Metrics and config of {whole} of them are "
-        f"here, and all else is in the JSON at the path. {_revisions(records)}"
+        f"here, and all else is in the JSON at the path."
     )
     blocks: list[Block] = [
-        Text(words.rstrip()),
+        Text(words),
         Text("This compares two folders of records and lists what makes a comparison unfair:"),
         Command(COMPARE),
         RecordList(groups),
@@ -94,18 +92,3 @@ def _where(record: Run) -> str:
         f"made by {record.by}" if record.by else "",
     ]
     return ", ".join(filter(None, words))
-
-
-def _revisions(records: Records) -> str:
-    """A sentence on the code revisions that made the records, and on how many had local changes."""
-    named = (clipped(record.machine.revision, 12) for record in records.every)
-    revisions = Counter(filter(None, named))
-    if not revisions:
-        return ""
-    first = ", ".join(f"{name} ({count})" for name, count in revisions.most_common(SHOWN_REVISIONS))
-    more = len(revisions) - SHOWN_REVISIONS
-    dirty = sum(record.machine.dirty for record in records.every)
-    return (
-        f"Made by the revisions {first}{f' and {more} others' if more > 0 else ''}, "
-        f"{dirty or 'none'} of the records with local changes."
-    )

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from report_support import records_in, table, undrawn_html
 
-from catlip.results.figures import render
 from catlip.results.run import Records
 from catlip.table import MAX_ROWS, as_csv, as_markdown
 from reports.read.measured import settings
 from reports.render import provenance
 from reports.render.page import markdown
 from reports.sections import Page, build_page
-from reports.summary.plots import MOST_CURVES, MOST_MARKS, accuracy_figure, loss_figures
+from reports.summary.plots import MOST_CURVES, loss_figures
 
 COUNT = MAX_ROWS + 20
 
@@ -56,11 +55,8 @@ def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
     assert 'href="tables/trainings.csv"' in undrawn_html(page)
 
 
-def test_figures_draw_so_many_curves_and_marks_and_say_so(many):
+def test_figures_draw_so_many_curves_and_say_so(many):
     (setting,) = settings(many)
     (loss,) = loss_figures(setting)
     assert loss.alt.count("seed ") == MOST_CURVES
     assert f"The first {MOST_CURVES} of {COUNT} trainings." in loss.caption
-    (accuracy,) = accuracy_figure(setting)
-    assert f"At most {MOST_MARKS} marks" in accuracy.caption
-    assert render(accuracy).svg.count("<use ") < MOST_MARKS + 100
