@@ -77,11 +77,10 @@ def of_interval(interval: Interval | None) -> Estimate | None:
 
 def between(one: Interval, other: Interval) -> Estimate | None:
     """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
-    first, second = of_interval(one), of_interval(other)
-    if first is None or second is None or None in (first.low, first.high, second.low, second.high):
+    if of_interval(one) is None or of_interval(other) is None:
         return None
-    low, high = (second.low or 0) - (first.high or 0), (second.high or 0) - (first.low or 0)
-    return Estimate(second.value - first.value, low, high)
+    low, high = (other.low or 0) - (one.high or 0), (other.high or 0) - (one.low or 0)
+    return Estimate(other.value - one.value, low, high)
 
 
 def counted(value: float | None) -> Estimate | None:

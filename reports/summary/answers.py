@@ -111,7 +111,7 @@ def compared_tasks(setting: Setting) -> list[Compared]:
     """The first tasks that both methods have, with the same recipe and at least one seed."""
     compared = []
     for task in setting.first_tasks:
-        points = setting.paired(task, *PAIR)
+        points = setting.paired(task)
         one, other = (setting.probes(method, task).records for method in PAIR)
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
         difference = between_probes(one, other, task) if points else None
@@ -159,7 +159,7 @@ def _not_compared(setting: Setting) -> str:
     missing = [name_of(method) for method in PAIR if not setting.of(LinearProbe, method)]
     if missing:
         return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
-    every = (setting.unlike(*PAIR, task) for task in setting.first_tasks)
+    every = (setting.unlike(task) for task in setting.first_tasks)
     if fields := [*dict.fromkeys(field for fields in every for field in fields)]:
         return f"Not compared: CatLIP and CLIP differ in {listed(fields)}."
     return "Not compared: their probes have no data or no seed in common, or are not a number."
@@ -380,7 +380,7 @@ def _step_ratio(record: Run[StepTime] | None) -> Interval | None:
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:
     """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
-    if setting.unlike_trainings(*PAIR):
+    if setting.unlike_trainings:
         return None
     catlip, clip = (
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
@@ -395,7 +395,7 @@ def _whole_trainings(setting: Setting) -> str:
     seconds = [mean_and_spread(q) for m in PAIR if (q := setting.seconds(m))]
     if len(seconds) < len(PAIR):
         return ""
-    if fields := setting.unlike_trainings(*PAIR):
+    if fields := setting.unlike_trainings:
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
     words = f"Whole trainings, each at its own batch: CatLIP {seconds[0]} s, CLIP {seconds[1]} s"
     ratio = _trainings_ratio(setting)

@@ -8,18 +8,13 @@ import math
 import pytest
 from matplotlib.figure import Figure as Canvas
 from report_support import (
-    ATTACK,
     REPOSITORY,
-    can_be_shown,
     figure,
     golden_record,
     page_in,
-    poisoned,
     records_in,
-    shows_the_attack_as_words,
     table,
     takes_its_flags,
-    with_leaves,
     write,
 )
 
@@ -193,23 +188,3 @@ def test_what_was_not_run_says_with_which_command_it_is():
     assert lines == [*(result.COMMAND for result in commands), PLAN, PLAN, DATA_PATH]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strange", [math.nan, -1, 0, 10**400, None])
-def test_a_record_of_strange_numbers_gives_a_page(golden, tmp_path, kind, strange):
-    content = golden_record(golden, kind)
-    content["metrics"] = with_leaves(content["metrics"], strange)
-    write(tmp_path, content)
-    page = page_in(tmp_path)
-    assert page.tables
-    can_be_shown(page)
-
-
-def test_no_word_of_a_record_becomes_part_of_the_page(golden, tmp_path):
-    for kind in KINDS:
-        content = golden_record(golden, kind)
-        content |= {key: poisoned(content[key]) for key in ("metrics", "config")}
-        content["environment"]["device"] += f" {ATTACK}"
-        write(tmp_path, content)
-    shows_the_attack_as_words(page_in(tmp_path), tmp_path / "report")

@@ -291,25 +291,6 @@ def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp
     assert "Transfer Init" not in figure(page, "linear_probe_by_share_1").alt
 
 
-@pytest.mark.parametrize(
-    ("kind", "key", "strange"),
-    [
-        ("linear_probe", "top1", -1),
-        ("linear_probe", "fraction", "12"),
-        ("finetune", "num_train", []),
-    ],
-)
-def test_a_record_with_a_spoiled_row_is_left_out_with_its_reason(
-    write_record, tmp_path, contents, kind, key, strange
-):
-    parts = contents[kind, "catlip-seed0"]
-    parts["samples"]["runs"][0][key] = strange
-    write_record(kind, "catlip-seed0", **parts)
-    records = records_in(tmp_path)
-    assert records.every == ()
-    assert records.problems[0].reason.startswith(f"not of kind {kind}: ")
-
-
 def test_what_was_not_run_says_with_which_command_it_is():
     empty = read_records([])
     commands = [
