@@ -20,7 +20,6 @@ from catlip.results.select import (
     SCALES,
     architecture,
     differing_fields,
-    encoder_of,
     is_whole,
     pretraining_of,
     pretrainings,
@@ -179,7 +178,7 @@ class Ours:
         by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
         for record, pretraining in self._encoders:
             if pretraining and is_whole(pretraining) and _is(record, what):
-                encoder = architecture(encoder_of(pretraining))
+                encoder = architecture(pretraining.setup.recipe.encoder)
                 made = (record.method, pretraining.scale, encoder)
                 if made == (what.method, what.scale, what.encoder):
                     by_pretraining.setdefault(pretraining.path, (record, pretraining))
@@ -219,7 +218,7 @@ def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], wh
     remarks = []
     if images:
         remarks.append(f"Pre-trained on {lengths} million images, repetitions counted.")
-    if any(encoder_of(record).endswith(CONV) for record in trained):
+    if any(record.setup.recipe.encoder.endswith(CONV) for record in trained):
         remarks.append("With the release's stem of three convolutions.")
     if any(record.setup.cached_features for record in runs):
         remarks.append("On features computed once, without Table 7(a)'s augmentation.")

@@ -33,7 +33,6 @@ from catlip.results.select import (
     by_seed,
     over_seeds,
     seed_differences,
-    undisturbed,
     unlike,
 )
 from catlip.table import Quantity, listed, quantity_of
@@ -148,7 +147,7 @@ class Setting:
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed."""
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: undisturbed(runs) for method, runs in every.items()}
+        quiet = {method: [r for r in runs if not r.machine.busy] for method, runs in every.items()}
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:

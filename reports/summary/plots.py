@@ -6,6 +6,7 @@ A figure without records is left out.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from catlip.claims import least_pairs
@@ -39,11 +40,11 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
     methods = [m for m in setting.methods if any(setting.accuracy(m, task) for task in tasks)]
     if not methods:
         return []
-    said = [
-        f"{name_of(m)} {_told(setting.accuracy(m, task))} on {setting.name(task)}"
-        for task in tasks
-        for m in methods
-    ]
+    said = []
+    for task, method in product(tasks, methods):
+        quantity = setting.accuracy(method, task)
+        words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
+        said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
         f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
         f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
@@ -176,7 +177,3 @@ def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float,
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
     label_points(axes, ends, gap=0.075)
-
-
-def _told(quantity: Quantity | None) -> str:
-    return f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
