@@ -4,7 +4,6 @@ Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without the
 skipped.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import product
@@ -18,10 +17,6 @@ from reports.render.page import write_report
 from reports.sections import build_page
 
 REPOSITORY = Path(__file__).parents[2]
-RECORDS = {
-    "golden": (Path(__file__).parent / "golden", "records"),
-    "committed": (REPOSITORY, "reports/records"),
-}
 WIDTHS = (360, 768, 1280)
 
 
@@ -40,18 +35,11 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
-@pytest.fixture(scope="module", params=RECORDS)
-def report(
-    request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The path of a page: that of the golden records, and that of those which are committed."""
-    folder, records = RECORDS[request.param]
-    out, before = tmp_path_factory.mktemp(request.param), Path.cwd()
-    os.chdir(folder)
-    try:
-        return write_report(build_page(read_records([Path(records)])), out)
-    finally:
-        os.chdir(before)
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the committed records."""
+    page = build_page(read_records([REPOSITORY / "reports/records"]))
+    return write_report(page, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture

@@ -165,20 +165,6 @@ def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     assert any(isinstance(block, Command) for block in found.blocks)
 
 
-def test_a_waterfall_without_a_run_factor_answers_nothing(golden, tmp_path, write_record):
-    content = golden_record(golden, "waterfall")
-    for steps in content["metrics"]["release"]["orders"].values():
-        for step in steps:
-            step.pop("ratio", None)
-            step["not_run"] = "out of memory"
-    write(tmp_path, content)
-    write_record("pretrain", "catlip-seed0")
-    page = page_in(tmp_path)
-    assert _why(page).short.startswith("Not yet known")
-    assert _why(page).sentences == []
-    assert [f.name for f in page.figures] == ["waterfall_further"]
-
-
 def test_what_was_not_run_says_with_which_command_it_is():
     sections = cost_sections(None, read_records([]))
     commands = [step_time, waterfall, memory, communication]

@@ -1,6 +1,5 @@
 """Of very many records the page carries what it shows, and says where the rest is."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,7 @@ from report_support import records_in, table, undrawn_html
 from catlip.results.run import Records
 from catlip.table import MAX_ROWS, as_csv, as_markdown
 from reports.read.measured import settings
-from reports.render import provenance
-from reports.render.page import markdown
-from reports.sections import Page, build_page
+from reports.sections import build_page
 from reports.summary.plots import MOST_CURVES, loss_figures
 
 COUNT = MAX_ROWS + 20
@@ -30,22 +27,8 @@ def many(write_record: Callable[..., Path], tmp_path: Path) -> Records:
     return records_in(tmp_path)
 
 
-@pytest.fixture
-def page(many: Records, monkeypatch: pytest.MonkeyPatch) -> Page:
-    monkeypatch.setattr(provenance, "ROOM", 20_000)
-    return build_page(many)
-
-
-def test_every_record_has_its_anchor_and_command_and_some_their_content(page, many):
-    text = undrawn_html(page)
-    ids = re.findall(r'id="([^"]+)"', text)
-    assert {record.anchor for record in many.every} <= set(ids)
-    assert len(set(ids)) == len(ids)
-    assert 0 < text.count('<pre class="content">') < len(many.every)
-    assert markdown(page).count('<a id="record-') == len(many.every)
-
-
-def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(page):
+def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(many):
+    page = build_page(many)
     trainings = table(page, "trainings")
     text = as_markdown(trainings)
     assert len(trainings.rows) == COUNT

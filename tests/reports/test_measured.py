@@ -7,7 +7,6 @@ import math
 import pytest
 from report_support import records_in, steps
 
-from bench.step_time.result import StepTime, step_tables
 from catlip.results.run import TIMES
 from catlip.table import Quantity
 from reports.read.measured import Setting, settings
@@ -83,16 +82,6 @@ def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
     catlip, clip = headline(setting).rows
     assert (catlip[-1].text, clip[-1].text) == (f"1{TIMES}", f"1.30{TIMES}")
     assert clip[-1].small == "1.20 to 1.40"
-
-
-def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(
-    write_training, write_timing, read
-):
-    write_training("catlip", 0, 10.0)
-    write_timing("a", "tiny", {"value": 1.3})
-    (setting,) = read()
-    assert step_tables(setting.of(StepTime))[0].rows[1][-2].small == "no interval"
-    assert cheaper(setting).short.startswith("Not yet known")
 
 
 @pytest.mark.parametrize(
