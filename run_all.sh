@@ -59,19 +59,6 @@ setup() {
     "$python" -m catlip.words
 }
 
-# Fashion-MNIST, for --full. Where this cannot install it, the steps that read it are skipped.
-install_photographs() {
-    local package=dataset-fashion-mnist
-    given --full && [[ ! -d /usr/share/datasets/fashion-mnist && $EUID == 0 ]] || return 0
-    command -v apt-get >/dev/null || return 0
-    if given --dry-run; then
-        echo "apt-get install --yes $package"
-        return
-    fi
-    say "setup: installing $package, 30 MB"
-    { apt-get update && apt-get install --yes "$package"; } &>/dev/null || say "setup: apt-get could not install $package"
-}
-
 make_venv() {
     local free
     free=$(($(df -Pk . | awk 'NR==2 {print $4}') / 1000000))
@@ -152,7 +139,6 @@ if [[ $testing ]]; then
 fi
 if [[ " $stages " == *" setup "* ]]; then
     setup
-    install_photographs
 elif [[ $venv && ! -x .venv/bin/python ]] && ! given --dry-run; then
     fail "there is no .venv yet; run ./run_all.sh --only setup first, or use --no-venv"
 fi

@@ -6,7 +6,7 @@ A record holds the digest of the rules that its code had.
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -55,7 +55,11 @@ class Claim:
 
 @cache
 def claims() -> dict[str, Claim]:
-    return {claim["id"]: msgspec.convert(claim, Claim) for claim in _file()["claims"]}
+    commands = _file()["commands"]
+    every = [msgspec.convert(claim, Claim) for claim in _file()["claims"]]
+    return {
+        claim.id: replace(claim, settle=commands.get(claim.settle, claim.settle)) for claim in every
+    }
 
 
 def rules() -> dict[str, str]:
@@ -69,11 +73,6 @@ def least_pairs() -> int:
 def changes() -> str:
     """What was changed after the committed records were made, and is not part of the digest."""
     return str(_file()["changes"])
-
-
-def is_before_rules(started: str) -> bool:
-    """Whether a run was begun, by the UTC time of its record, before the rules were written."""
-    return bool(started) and started < _file()["written"].isoformat()
 
 
 @cache

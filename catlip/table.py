@@ -40,7 +40,6 @@ class Cell:
     text: str = MISSING
     small: str = ""
     anchor: str = ""  # of its record in the page
-    link: str = ""  # the web address of its source
     quantity: Quantity | None = None  # what the text shows, for the CSV
     differs: bool = False  # marked as differing from the paper
     remarks: tuple[str, ...] = ()  # what a reader must know beside it; they become footnotes
@@ -168,8 +167,7 @@ def as_markdown(table: Table) -> str:
         cells = []
         for cell in row:
             text = escape_markdown(cell.text)
-            target = f"#{cell.anchor}" if cell.anchor else cell.link
-            text = f"[{text}]({target})" if target else text
+            text = f"[{text}](#{cell.anchor})" if cell.anchor else text
             text = f"**{text}** ≠" if cell.differs else text
             small = f" ({escape_markdown(cell.small)})" if cell.small else ""
             marks = ", ".join(map(str, table.marks(cell)))
@@ -201,7 +199,7 @@ def as_csv(table: Table) -> str:
         values: list[str] = []
         for cell, is_split in zip(row, split, strict=False):
             if not is_split:
-                values.append(f"{cell.full} {cell.link}".rstrip())
+                values.append(cell.full.rstrip())
             elif cell.quantity is None:
                 values += [cell.text, "", ""]
             else:

@@ -1,20 +1,15 @@
 """The options of ./run_all.sh, and what can be known of them before the first step: whether the
-data are there and of the right kind, the methods and the encoder known, and the disk large enough.
+data are there, and the methods and the encoder known.
 """
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from glob import glob, has_magic
-from itertools import product
+from glob import glob
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
 from catlip.architectures import ENCODERS
@@ -28,16 +23,11 @@ SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
 # Seeds at a small scale: by default (all stages together are to take half an hour), with --full,
 # and with --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
-OWN_DATA = ("shards", "probe", "coco", "ade20k")
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-CAPTIONS = (".txt", ".json")
-BRACES = re.compile(r"\{(?P<first>[^{},.]*)(?:\.\.|,(?:[^{}]*,)?)(?P<last>[^{},.]*)\}")
-MAX_LOOKED_AT = 20  # members of a tar, in which a sample must be complete
-# Of a training: checkpoints, of which two are kept, snapshots, averaged weights and logs. A
-# checkpoint of ViT-B/16 by CLIP is 2.4 GB.
-SMALL_TRAINING_GB, TRAINING_GB = 0.2, 8.0
-COCO_FILES = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
-ADE20K_FOLDERS = ("images/training", "images/validation", "annotations/training")
+USER_DATA = ("shards", "probe", "coco", "ade20k")
+DENSE_FILES = {
+    "coco": ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
+    "ade20k": ("images/training", "images/validation", "annotations/training"),
+}
 
 HELP = """\
 ./run_all.sh [options]     set up, fetch the data, label, train the methods, transfer,
@@ -59,9 +49,8 @@ HELP = """\
                    scale's 16 (starter), 500 (cc3m, datacomp), or a number that fits the data
   --encoder NAME   train this encoder, in place of the recipe's: hybrid_small, vit_small16 ...
   --full           starter, photos: three seeds, with every encoder fine-tuned and read out, not
-                   only the first of each method; a probe of Fashion-MNIST, if Debian's package of
-                   it is or can be installed, and of a published encoder; starter: also the three
-                   dense tasks, on generated scenes; takes an hour and a half more
+                   only the first of each method; a probe of a published encoder; starter: also
+                   the three dense tasks, on generated scenes; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
@@ -85,9 +74,7 @@ number of GPUs never cause a finished training to run again.
 
 Examples:
   ./run_all.sh
-  ./run_all.sh --from transfer
   ./run_all.sh --full
-  ./run_all.sh --study
   ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
   ./run_all.sh --scale photos --shards '/data/mine/*.tar' --probe /data/pets --epochs 8
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
@@ -95,8 +82,7 @@ Examples:
 """
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(argparse.Namespace):
     """What to run, on what, and where the results go."""
 
     scale: str
@@ -109,12 +95,12 @@ class Options:
     epochs: str | None
     threshold: str | None
     encoder: str
-    methods: tuple[str, ...]
+    methods: list[str]
     seeds: int
     device: str
     out: Path
-    stages: tuple[str, ...]
     python: str
+    stages: tuple[str, ...]
     dry_run: bool
     quiet: bool
 
@@ -147,7 +133,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     """Read and check the command line. Raises: InputError for what would else end a later step."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--scale", choices=SCALES)
-    for name in (*OWN_DATA, "encoder"):
+    for name in (*USER_DATA, "encoder"):
         parser.add_argument(f"--{name}", default="")
     for name in ("epochs", "threshold", "seeds"):
         parser.add_argument(f"--{name}", type=_like(r"[1-9]\d*", "1, 2, 3 ..."))
@@ -157,64 +143,42 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
     device = _like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda, cuda:0 ...")
     parser.add_argument("--device", default="auto", type=device)
-    methods = _like(r"[a-z]\w*(,[a-z]\w*)*", "catlip,siglip")
-    parser.add_argument("--methods", default="catlip,clip", type=methods)
-    parser.add_argument("--out", default="runs")
+    parser.add_argument("--methods", default=["catlip", "clip"], type=lambda text: text.split(","))
+    parser.add_argument("--out", default="runs", type=Path)
     # The Python interpreter that runs the steps; run_all.sh passes it.
     parser.add_argument("--python", default=sys.executable)
-    given = parser.parse_args(arguments)
-    given.study |= given.only == "study"
-    user_data = [f"--{name}" for name in OWN_DATA if getattr(given, name)]
-    if user_data and given.scale in (None, "starter"):
-        starter = "--scale starter brings its own data; " if given.scale else ""
+    options = parser.parse_args(arguments, namespace=Options())
+
+    user_data = [f"--{name}" for name in USER_DATA if getattr(options, name)]
+    if user_data and options.scale in (None, "starter"):
         raise InputError(
-            f"{starter}{user_data[0]} needs --scale photos (5,000 to 500,000 images of your own, a "
-            "small encoder), cc3m or datacomp (the paper's recipes)"
+            f"{user_data[0]} needs --scale photos (5,000 to 500,000 images of your own, a small "
+            "encoder), cc3m or datacomp (the paper's recipes); starter brings its own data"
         )
-    given.scale = given.scale or "starter"
-    small = given.scale in SMALL_SCALES
-    if given.full and not small:
+    options.scale = options.scale or "starter"
+    options.study |= options.only == "study"
+    options.stages = (options.only,) if options.only else STAGES[STAGES.index(options.first) :]
+    if options.full and not options.small:
         raise InputError("--full is for --scale starter and photos; give --coco and --ade20k")
-    if not given.out or Path(given.out).resolve() == Path("/"):
-        raise InputError(f"--out '{given.out}' cannot hold runs; give a folder: --out runs")
-    few = SEEDS_OF_A_STUDY if given.study else SEEDS_OF_FULL if given.full else SEEDS
-    given.seeds = int(given.seeds or (few if small else 1))
-    given.out = Path(given.out)
-    given.methods = tuple(dict.fromkeys(given.methods.split(",")))
-    given.stages = (given.only,) if given.only else STAGES[STAGES.index(given.first) :]
-    if given.scale == "starter":
-        given.shards, given.probe = "data/starter/pretrain", "starter:data/starter"
-        if given.full or given.only == "dense":
-            given.coco, given.ade20k = "data/starter-scenes/coco", "data/starter-scenes/ade20k"
-    elif not given.shards:
-        raise InputError(
-            f"--scale {given.scale} needs your data: --shards 'DIR/{{00000..00331}}.tar'"
-        )
-    elif given.study and not given.probe:
-        raise InputError("a study needs --probe DATA, for example imagenet:DIR")
-    options = Options(**{field.name: getattr(given, field.name) for field in fields(Options)})
-    if not options.dry_run:
-        _make_writable(options.out, options.runs)
+    few = SEEDS_OF_A_STUDY if options.study else SEEDS_OF_FULL if options.full else SEEDS
+    options.seeds = int(options.seeds or (few if options.small else 1))
+    options.methods = [*dict.fromkeys(options.methods)]
     for method in options.methods:
         _check_name("method", method, ["catlip", *baselines()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
-    if options.scale != "starter":
+    if options.scale == "starter":
+        options.shards, options.probe = "data/starter/pretrain", "starter:data/starter"
+        if options.full or options.only == "dense":
+            options.coco, options.ade20k = "data/starter-scenes/coco", "data/starter-scenes/ade20k"
+    else:
         _check_data(options)
-    if "pretrain" in options.stages:
-        _check_disk(options)
+    if not options.dry_run:
+        try:
+            options.runs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write to --out {options.out}: {error.strerror}") from None
     return options
-
-
-def _make_writable(out: Path, runs: Path) -> None:
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=runs):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"cannot write to --out '{out}' ({error.strerror}); choose another folder"
-        ) from None
 
 
 def _check_name(what: str, name: str, known: Iterable[str]) -> None:
@@ -223,66 +187,23 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _check_data(options: Options) -> None:
-    if "://" not in options.shards:  # remote shards are looked at by the first step
-        _check_shards(options.shards)
-    if options.probe:
-        try:
-            layout = find_layout(options.probe)
-        except InputError as error:
-            raise InputError(f"--probe: {error}") from None
-        if not layout.root.is_dir():
-            raise InputError(f"--probe {options.probe}: there is no folder {layout.root}")
-    for name, folder, parts in (
-        ("--coco", options.coco, COCO_FILES),
-        ("--ade20k", options.ade20k, ADE20K_FOLDERS),
-    ):
+    """Whether the data of a user are there; the first step looks into the shards."""
+    if not options.shards:
+        raise InputError(
+            f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
+        )
+    if options.study and not options.probe:
+        raise InputError("a study needs --probe DATA, for example imagenet:DIR")
+    first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
+    if "://" not in first and not glob(first):
+        raise InputError(f"--shards: nothing matches {first}")
+    if options.probe and not (root := find_layout(options.probe).root).is_dir():
+        raise InputError(f"--probe {options.probe}: there is no folder {root}")
+    for name, parts in DENSE_FILES.items():
+        folder = getattr(options, name)
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
         if folder and missing:
-            raise InputError(f"{name}: there is no {missing[0]}")
-
-
-def _check_shards(pattern: str) -> None:
-    """Raises: InputError if no file matches, or the first is not a tar of images with captions.
-
-    Of shards in braces, the first and the last are looked for; the first step expands the rest.
-    """
-    found = []
-    for end in ("first", "last"):
-        name = BRACES.sub(rf"\g<{end}>", pattern)
-        path = os.path.join(name, "*.tar") if os.path.isdir(name) else name
-        matches = sorted(glob(path)) if has_magic(path) else [path] * os.path.exists(path)
-        if not matches:
-            raise InputError(
-                f"--shards: nothing matches {path}; give paths, globs or braces such as "
-                "'cc3m/{00000..00331}.tar'"
-            )
-        found.append(matches[0])
-    try:
-        with tarfile.open(found[0]) as tar:
-            names = [member.name for member, _ in zip(tar, range(MAX_LOOKED_AT), strict=False)]
-    except (tarfile.TarError, OSError):
-        raise InputError(f"--shards: {found[0]} is not a tar that can be read") from None
-    suffixes = {Path(name).suffix.lower() for name in names}
-    if not (suffixes.intersection(IMAGES) and suffixes.intersection(CAPTIONS)):
-        raise InputError(
-            f"--shards: {found[0]} holds {', '.join(names[:3]) or 'nothing'}: a sample is KEY.jpg "
-            "with its caption in KEY.txt or KEY.json"
-        )
-
-
-def _check_disk(options: Options) -> None:
-    """Raises: InputError if less is free than the trainings need that are not there."""
-    trainings = product(options.methods, range(options.seeds))
-    folders = [options.runs / f"pretrain/{method}-seed{seed}" for method, seed in trainings]
-    missing = sum(not (folder / "weights.safetensors").exists() for folder in folders)
-    needed_gb = missing * (SMALL_TRAINING_GB if options.small else TRAINING_GB)
-    folder = next(path for path in (options.runs, *options.runs.parents) if path.exists())
-    free_gb = shutil.disk_usage(folder).free / 1e9
-    if free_gb < needed_gb:
-        raise InputError(
-            f"--out: {free_gb:.1f} GB are free on the disk of {folder.resolve()}, and the "
-            f"trainings need some {needed_gb:.1f}"
-        )
+            raise InputError(f"--{name}: there is no {missing[0]}")
 
 
 def count_gpus(device: str) -> int:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -103,31 +103,25 @@ def slots(gpus: int, programs: int) -> list[Slot]:
 def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) -> None:
     """Call `run(item, slot=...)` for each item, as many at a time as there are slots.
 
-    Raises: the error of the first call that fails, once the calls beside it have ended; no further
-        call begins.
+    Raises: the error of a call that fails, once the calls beside it have ended; no further call
+        begins.
     """
     free: SimpleQueue[Slot] = SimpleQueue()
     places = slots(gpus, len(items))
     for place in places:
         free.put(place)
-    stopping = Event()
 
     def run_one(item: Any) -> None:
         slot = free.get()
         try:
-            if not stopping.is_set():
-                run(item, slot=slot)
-        except BaseException:
-            stopping.set()
-            raise
+            run(item, slot=slot)
         finally:
             free.put(slot)
 
     with ThreadPoolExecutor(len(places)) as pool:
         calls = [pool.submit(run_one, item) for item in items]
         try:
-            wait(calls)
-        finally:
-            stopping.set()  # after Ctrl-C
-    for call in calls:
-        call.result()
+            for call in as_completed(calls):
+                call.result()
+        finally:  # after an error or Ctrl-C, too
+            pool.shutdown(cancel_futures=True)

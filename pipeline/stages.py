@@ -3,14 +3,13 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from catlip.data.layout import INSTALLED as FASHION_MNIST
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
-from pipeline.step import Step, say
+from pipeline.step import Step
 
 
 class Plan:
@@ -41,9 +40,6 @@ class Plan:
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
 
-    def record(self, kind: str, name: str) -> Path:
-        return self.runs / kind / f"{name}.json"
-
     def trained(self, method: str, seed: int) -> Path:
         """The folder of a pre-training run; `random` is an encoder that was not trained."""
         if method == "random":
@@ -51,89 +47,96 @@ class Plan:
         return self.runs / "pretrain" / f"{method}-seed{seed}"
 
 
+def step(
+    name: str,
+    program: str,
+    arguments: Iterable[object] = (),
+    other: Iterable[object] = (),
+    *,
+    reads: Iterable[object] = (),
+    **more: Any,
+) -> Step:
+    """A step whose arguments may be paths."""
+    words = [[*map(str, group)] for group in (arguments, other, reads)]
+    return Step(name, program, words[0], other_arguments=words[1], reads=words[2], **more)
+
+
 def data(plan: Plan) -> Iterator[Step]:
     """The starter data set; at the other scales the user has the data."""
     if plan.starter:
-        yield Step(
-            "data",
-            program="catlip.data.starter",
-            other_arguments=("--out", "data/starter", *plan.quiet),
-            makes=[Path("data/starter")],
-            updates=("code", "command"),
-        )
+        place = Path("data/starter")
+        other = ("--out", place, *plan.quiet)
+        updates = ("code", "command")
+        yield step("data", "catlip.data.starter", other=other, makes=[place], updates=updates)
 
 
 def label(plan: Plan) -> Iterator[Step]:
     """Captions to labels, labels to a vocabulary, and statistics of both."""
     shards, labels, vocabulary = plan.options.shards, plan.labels, plan.vocabulary
-    # At photos scale, by default, the program chooses one that fits the number of captions.
-    default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
-    threshold = plan.options.threshold or default
-    yield Step(
+    to_labels = ("--labels-dir", labels, *plan.quiet)
+    yield step(
         "label",
-        program="catlip.label",
-        arguments=(shards,),
-        other_arguments=("--labels-dir", str(labels), *plan.quiet),
+        "catlip.label",
+        [shards],
+        to_labels,
         reads=[shards],
         makes=[labels],
         owns=[labels],
         updates=("inputs",),
     )
-    yield Step(
+    # At photos scale, by default, the program chooses one that fits the number of captions.
+    default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
+    threshold = plan.options.threshold or default
+    yield step(
         "vocabulary",
-        program="catlip.vocabulary",
-        arguments=(str(labels), *(("--threshold", threshold) if threshold else ())),
-        other_arguments=("--out", str(vocabulary), *plan.quiet),
-        reads=[str(labels)],
+        "catlip.vocabulary",
+        (labels, *(("--threshold", threshold) if threshold else ())),
+        ("--out", vocabulary, *plan.quiet),
+        reads=[labels],
         makes=[vocabulary],
     )
-    yield Step(
+    statistics = plan.runs / "vocabulary/vocabulary-statistics.json"
+    yield step(
         "statistics",
-        program="catlip.vocabulary",
-        arguments=("stats", str(vocabulary)),
-        reads=[str(vocabulary)],
-        makes=[plan.record("vocabulary", "vocabulary-statistics")],
+        "catlip.vocabulary",
+        ("stats", vocabulary),
+        reads=[vocabulary],
+        makes=[statistics],
     )
-    examples = plan.record("examples", "examples")
-    yield Step(
+    examples = plan.runs / "examples/examples.json"
+    yield step(
         "examples",
-        program="catlip.examples",
-        arguments=(shards, "--vocabulary", str(vocabulary)),
-        other_arguments=("--out", str(examples)),
-        reads=[shards, str(vocabulary)],
+        "catlip.examples",
+        (shards, "--vocabulary", vocabulary),
+        ("--out", examples),
+        reads=[shards, vocabulary],
         makes=[examples],
     )
-    yield Step(
-        "audit",
-        program="catlip.label",
-        arguments=("audit", shards),
-        other_arguments=("--labels-dir", str(labels), *plan.quiet),
-        reads=[shards],
-    )
+    yield step("audit", "catlip.label", ("audit", shards), to_labels, reads=[shards])
 
 
 def pretrain(plan: Plan) -> Iterator[Step]:
     """One training per seed and method, by the method's recipe of the same name."""
-    shards, labels, vocabulary = plan.options.shards, str(plan.labels), str(plan.vocabulary)
-    for seed, method in product(plan.seeds, plan.options.methods):
+    options = plan.options
+    for seed, method in product(plan.seeds, options.methods):
         folder = plan.trained(method, seed)
-        arguments = ["--recipe", plan.recipe, "--shards", shards, "--seed", str(seed)]
-        reads = [shards]
-        if plan.options.epochs:
-            arguments += ["--epochs", plan.options.epochs]
-        if plan.options.encoder:
-            arguments += ["--encoder", plan.options.encoder]
+        arguments = ["--recipe", plan.recipe, "--shards", options.shards, "--seed", seed]
+        reads: list[object] = [options.shards]
+        if options.epochs:
+            arguments += ["--epochs", options.epochs]
+        if options.encoder:
+            arguments += ["--encoder", options.encoder]
         if method != "catlip":
             arguments += ["--method", method]
         if method != "clip":  # any other method may need labels
-            arguments += ["--vocabulary", vocabulary, "--labels-dir", labels]
-            reads += [vocabulary, labels]
-        record = plan.record("pretrain", folder.name)
-        yield Step(
+            arguments += ["--vocabulary", plan.vocabulary, "--labels-dir", plan.labels]
+            reads += [plan.vocabulary, plan.labels]
+        record = folder.with_suffix(".json")
+        yield step(
             folder.name,
-            program="catlip.pretrain" if method == "catlip" else "baselines.pretrain",
-            arguments=arguments,
-            other_arguments=("--out", str(folder), *plan.device),
+            "catlip.pretrain" if method == "catlip" else "baselines.pretrain",
+            arguments,
+            ("--out", folder, *plan.device),
             reads=reads,
             makes=[folder / "weights.safetensors", record],
             owns=[folder, record],
@@ -147,83 +150,51 @@ def transfer(plan: Plan) -> Iterator[Step]:
     """How good the encoders are: probes and fine-tuning on fractions of the data, and readouts
     without training. No step if there is no data for them.
     """
-    probe = plan.options.probe
-    if not probe:
+    probe = (plan.options.probe, plan.probe_data)
+    if not plan.options.probe:
         return
     methods = plan.options.methods
-    recipes = {"linear_probe": "table_7a", "finetune": "table_7b"}
-    more: dict[str, tuple[str, ...]] = dict.fromkeys(recipes, ("--num-workers", "8"))
+    programs: dict[str, tuple[str, ...]] = {
+        "linear_probe": ("--recipe", "table_7a", "--num-workers", "8"),
+        "finetune": ("--recipe", "table_7b", "--num-workers", "8"),
+    }
     if plan.small:
-        recipes = dict.fromkeys(recipes, "starter")
         fractions = ("--fraction", "0.05", "0.1", "0.25", "0.5", "1", "--seeds", "3")
-        more = {"linear_probe": fractions, "finetune": ("--fraction", "0.25", "1")}
-    for program, recipe in recipes.items():
+        programs = {
+            "linear_probe": ("--recipe", "starter", *fractions),
+            "finetune": ("--recipe", "starter", "--fraction", "0.25", "1"),
+        }
+    for program, arguments in programs.items():
         seeds = plan.few_seeds if plan.small and program == "finetune" else plan.seeds
         # An encoder without a classifier starts only at random.
-        arguments = ("--recipe", recipe, *more[program], "--init", "random", "transfer")
+        arguments = (*arguments, "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
-            yield on_encoder(
-                plan,
-                program,
-                method,
-                seed=seed,
-                data=probe,
-                reads=plan.probe_data,
-                arguments=arguments,
-            )
+            yield on_encoder(plan, program, method, seed, probe, arguments)
     for method, seed in product(methods, plan.few_seeds):
-        yield on_encoder(plan, "readouts", method, seed=seed, data=probe, reads=plan.probe_data)
+        yield on_encoder(plan, "readouts", method, seed, probe)
     if plan.options.full:
-        record = plan.record("ceiling", "efficientnet_lite0")
-        yield Step(
+        record = plan.runs / "ceiling/efficientnet_lite0.json"
+        yield step(
             "ceiling",
-            program="bench.downstream.linear_probe",
-            arguments=("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", probe),
-            other_arguments=("--out", str(record), *plan.device),
+            "bench.downstream.linear_probe",
+            ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", plan.options.probe),
+            ("--out", record, *plan.device),
             reads=[plan.probe_data],
             makes=[record],
             beside=plan.beside,
         )
-        yield from fashion_mnist(plan)
-
-
-def fashion_mnist(plan: Plan) -> Iterator[Step]:
-    """A linear probe of each encoder on Fashion-MNIST, and a readout without training; only a line
-    that says so if Fashion-MNIST is not installed.
-    """
-    if not (plan.options.dry_run or FASHION_MNIST.is_dir()):
-        say(
-            f"Fashion-MNIST: skipped, because {FASHION_MNIST} is missing; "
-            "`apt-get install dataset-fashion-mnist` installs it"
-        )
-        return
-    # The smallest fraction is six images a class.
-    fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
-    programs = {"linear_probe": (*fractions, "--init", "random", "transfer"), "readouts": ()}
-    for method, seed in product((*plan.options.methods, "random"), plan.seeds):
-        for program, arguments in programs.items():
-            if (method, program) != ("random", "readouts"):
-                yield on_encoder(
-                    plan,
-                    program,
-                    method,
-                    seed=seed,
-                    data=f"fashion_mnist:{FASHION_MNIST}",
-                    reads=str(FASHION_MNIST),
-                    arguments=arguments,
-                    name=f"{method}-seed{seed}-fashion_mnist",
-                )
 
 
 def dense(plan: Plan) -> Iterator[Step]:
     """Multi-label classification, segmentation and detection, if there is data for them."""
     options = plan.options
     if plan.starter and options.coco:
-        yield Step(
+        place = Path("data/starter-scenes")
+        yield step(
             "scenes",
-            program="catlip.data.annotated_scenes",
-            other_arguments=("--out", "data/starter-scenes", *plan.quiet),
-            makes=[Path("data/starter-scenes")],
+            "catlip.data.annotated_scenes",
+            other=("--out", place, *plan.quiet),
+            makes=[place],
             updates=("code", "command"),
         )
     tasks = {
@@ -231,60 +202,51 @@ def dense(plan: Plan) -> Iterator[Step]:
         "segmentation": ("table_7d", "ade20k", options.ade20k),
         "detection": ("table_7e_b16", "coco", options.coco),
     }
+    runs: dict[str, tuple[str, ...]] = dict.fromkeys(("random", *options.methods), ())
     for task, (recipe, kind, folder) in tasks.items():
-        if not folder:
-            continue
-        arguments = ("--recipe", "starter" if plan.small else recipe)
-        for seed in plan.seeds:
-            # Name -> method and further arguments.
-            runs: dict[str, tuple[str, tuple[str, ...]]]
-            runs = {method: (method, ()) for method in ("random", *options.methods)}
-            if task == "multilabel" and "catlip" in options.methods:
-                runs["catlip_transfer"] = ("catlip", ("--init", "transfer"))
-            for name, (method, more) in runs.items():
-                yield on_encoder(
-                    plan,
-                    task,
-                    method,
-                    seed=seed,
-                    data=f"{kind}:{folder}",
-                    reads=folder,
-                    arguments=(*arguments, *more, "--seed", str(seed)),
-                    name=f"{name}-seed{seed}",
-                    processes=plan.processes,
-                )
+        started = runs
+        if task == "multilabel" and "catlip" in options.methods:
+            started = runs | {"catlip_transfer": ("--init", "transfer")}
+        for seed, (name, more) in product(plan.seeds if folder else (), started.items()):
+            yield on_encoder(
+                plan,
+                task,
+                name.removesuffix("_transfer"),
+                seed,
+                (f"{kind}:{folder}", folder),
+                ("--recipe", "starter" if plan.small else recipe, *more, "--seed", str(seed)),
+                name=f"{name}-seed{seed}",
+                processes=plan.processes,
+            )
 
 
 def on_encoder(
     plan: Plan,
     program: str,
     method: str,
-    *,
     seed: int,
-    data: str,
-    reads: str,
+    data: tuple[str, str],
     arguments: Sequence[str] = (),
+    *,
     name: str = "",
     processes: int = 1,
 ) -> Step:
-    """A transfer program on the encoder of a training, or on an untrained one (random).
-
-    Args:
-        reads: the path of the data, without its kind.
+    """A transfer program on the encoder of a training, or on an untrained one (random); `data` as
+    the program takes it, and its path.
     """
     name = name or f"{method}-seed{seed}"
-    encoder = str(plan.trained(method, seed))
-    trained = method != "random"
+    encoder = plan.trained(method, seed)
+    is_trained = method != "random"
     # An untrained encoder is drawn from the seed of the probe.
-    if not trained and "--seed" not in arguments:
+    if not is_trained and "--seed" not in arguments:
         arguments = (*arguments, "--seed", str(seed))
-    record = plan.record(program.removesuffix("s"), name)  # `readouts` write kind `readout`
-    return Step(
+    record = plan.runs / program.removesuffix("s") / f"{name}.json"  # `readouts` write `readout`
+    return step(
         f"{program}-{name}",
-        program=f"bench.downstream.{program}",
-        arguments=("--encoder", encoder, "--data", data, *arguments),
-        other_arguments=("--out", str(record), *plan.device),
-        reads=[reads, encoder] if trained else [reads],
+        f"bench.downstream.{program}",
+        ("--encoder", encoder, "--data", data[0], *arguments),
+        ("--out", record, *plan.device),
+        reads=[data[1], encoder] if is_trained else [data[1]],
         makes=[record],
         owns=[record, record.with_suffix("")],
         processes=processes,
@@ -302,7 +264,7 @@ def bench(plan: Plan) -> Iterator[Step]:
         if not plan.starter and plan.vocabulary.is_file():
             num_classes = str(len(json.loads(plan.vocabulary.read_text())["synsets"]))
         as_trained = (
-            *("--model", plan.encoder, "--resolution", str(plan.resolution), "--batch-size", "64"),
+            *("--model", plan.encoder, "--resolution", plan.resolution, "--batch-size", "64"),
             *("--num-steps", "40", "--num-classes", num_classes, *compared),
         )
         yield cost(plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}")
@@ -315,14 +277,19 @@ def bench(plan: Plan) -> Iterator[Step]:
 
 
 def cost(
-    plan: Plan, program: str, arguments: Iterable[str] = (), *, name: str = "", processes: int = 1
+    plan: Plan,
+    program: str,
+    arguments: Iterable[object] = (),
+    *,
+    name: str = "",
+    processes: int = 1,
 ) -> Step:
     """A measurement of this machine; its record is named after the device."""
-    return Step(
+    return step(
         name or program,
-        program=f"bench.{program}",
-        arguments=tuple(arguments),
-        other_arguments=("--out", str(plan.runs / program), *plan.device),
+        f"bench.{program}",
+        arguments,
+        ("--out", plan.runs / program, *plan.device),
         makes=[plan.runs / program],
         methods=[*baselines()],
         hardware=f"{plan.gpus} GPUs",
@@ -344,7 +311,7 @@ FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 SEEDS, SEEDS_OF_LONGEST = 6, 3
-TRIALS = 16
+TRIALS = "16"
 
 
 def study(plan: Plan) -> Iterator[Step]:
@@ -359,75 +326,78 @@ def study(plan: Plan) -> Iterator[Step]:
     usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
+    of_usual, of_encoders = f"{usual}-{{}}-seed*", [f"{name}-{{}}-seed*" for name in encoders]
+    # Part, program and its kind of record, arguments, and names of records, several parts of which
+    # are in the same folder.
+    lengths = ("lengths", "scaling", "--images")
     prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
-    # Part -> program and arguments, and the records of a part where others are in the same folder.
-    lengths = "lengths", "--images"
-    parts: dict[str, tuple[tuple[str, ...], list[str]]] = {
-        "lengths": ((*lengths, *short), [f"{usual}-{images}-seed*" for images in short]),
-        "encoders": (
+    parts: list[tuple[str, tuple[str, ...], list[str]]] = [
+        ("lengths", (*lengths, *short), [of_usual.format(images) for images in short]),
+        (
+            "encoders",
             (*lengths, middle, "--encoders", *encoders),
-            [f"{encoder}-{middle}-seed*" for encoder in encoders],
+            [name.format(middle) for name in of_encoders],
         ),
-        "fractions": ((*lengths, middle, "--fractions", *FRACTIONS), ["*-of-*"]),
-        "long": (
+        ("fractions", (*lengths, middle, "--fractions", *FRACTIONS), ["*-of-*"]),
+        (
+            "long",
             (*lengths, longer, longest),
-            [f"{usual}-{images}-seed*" for images in (longer, longest)],
+            [of_usual.format(images) for images in (longer, longest)],
         ),
-        "long-encoders": (
+        (
+            "long-encoders",
             (*lengths, longest, "--encoders", *encoders),
-            [f"{encoder}-{longest}-seed*" for encoder in encoders],
+            [name.format(longest) for name in of_encoders],
         ),
-        "noise": (("noise", "--images", middle, "--noises", *NOISES), ["*"]),
-        "thresholds": (("thresholds", *prunings), []),
-    }
+        ("noise", ("noise", "robustness", "--images", middle, "--noises", *NOISES), ["*"]),
+        ("thresholds", ("thresholds", "threshold", *prunings), []),
+    ]
     if plan.starter:  # at other scales the user has to say what validation data are
-        parts = {"tuning": (("tuning", "--trials", str(TRIALS)), ["*"]), **parts}
-    kinds = {"lengths": "scaling", "noise": "robustness", "thresholds": "threshold"}
-    for name, ((program, *arguments), patterns) in parts.items():
-        probe, seeds = options.probe, plan.seeds[:SEEDS]
-        if name.startswith("long"):
-            seeds = plan.seeds[:SEEDS_OF_LONGEST]
+        parts.insert(0, ("tuning", ("tuning", "tuning", "--trials", TRIALS), ["*"]))
+    for name, (program, kind, *arguments), patterns in parts:
+        probe = options.probe
         if program == "tuning":
             probe = probe.replace("starter:", "starter-validation:", 1)
         else:
-            arguments += ["--seeds", *map(str, seeds)]
+            most = SEEDS_OF_LONGEST if name.startswith("long") else SEEDS
+            arguments += ["--seeds", *map(str, plan.seeds[:most])]
         arguments += ["--probe", probe, "--probe-recipe", "starter" if plan.small else "table_7a"]
-        out = plan.runs / kinds.get(program, program)
-        earlier = Path("reports/records") / options.scale / out.name
-        places = ("--labels-dir", str(plan.labels), "--out", str(out), "--earlier", str(earlier))
-        reads = [options.shards, str(plan.labels), plan.probe_data]
-        common = (program, "--recipe", plan.recipe, "--shards", options.shards)
-        step = Step(
-            f"study-{name}",
-            program="bench.study",
-            arguments=(*common, *arguments),
-            other_arguments=(*places, *plan.device),
-            reads=reads,
-            beside=plan.beside,
-        )
+        out = plan.runs / kind
+        earlier = Path("reports/records") / options.scale / kind
+        other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
+        reads = [options.shards, plan.labels, plan.probe_data]
+        common = [program, "--recipe", plan.recipe, "--shards", options.shards]
         if program == "thresholds":
-            record = out / "threshold.json"
-            yield replace(step, makes=[record], owns=[record, out / "threshold"])
+            yield step(
+                f"study-{name}",
+                "bench.study",
+                [*common, *arguments],
+                other,
+                reads=reads,
+                makes=[out / "threshold.json"],
+                owns=[out / "threshold.json", out / "threshold"],
+                beside=plan.beside,
+            )
             continue
         for method in options.methods:
-            classes = ("--vocabulary", str(plan.vocabulary), "--methods", method)
-            yield replace(
-                step,
-                name=f"study-{name}-{method}",
-                arguments=(*common, *classes, *arguments),
-                reads=[*reads, str(plan.vocabulary)],
+            classes = ["--vocabulary", plan.vocabulary, "--methods", method]
+            yield step(
+                f"study-{name}-{method}",
+                "bench.study",
+                [*common, *classes, *arguments],
+                other,
+                reads=[*reads, plan.vocabulary],
                 makes=[out / f"{method}-{pattern}.json" for pattern in patterns],
                 methods=[method],
+                beside=plan.beside,
             )
 
 
 def report(plan: Plan) -> Iterator[Step]:
-    recipes = plan.record("recipes", "recipes")
-    yield Step(
-        "recipes", program="catlip.recipes", other_arguments=("--out", str(recipes)), always=True
-    )
-    records = ("--records", str(plan.options.out), "reports/records")
-    yield Step("report", program="reports", arguments=(*records, "--out", "report"), always=True)
+    recipes = plan.runs / "recipes/recipes.json"
+    yield step("recipes", "catlip.recipes", other=("--out", recipes), always=True)
+    records = ("--records", plan.options.out, "reports/records")
+    yield step("report", "reports", (*records, "--out", "report"), always=True)
 
 
 STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {

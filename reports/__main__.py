@@ -23,17 +23,8 @@ class Report:
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
     and *.svg.
 
-    Two subcommands have a --help of their own. `compare` shows how two runs, or two folders of
-    runs, differ, and what makes the comparison unfair:
-
-    python -m reports compare runs/starter/pretrain/catlip-seed0.json \\
-        runs/starter/pretrain/clip-seed0.json
-
-    python -m reports compare runs reports/records --out comparison.md
-
-    `frame` writes every number of every record as one table for your own notebook:
-
-    python -m reports frame runs -o results.parquet
+    Two subcommands have a --help of their own: `compare` shows how two runs, or two folders of
+    runs, differ; `frame` writes every number of every record as one table for your own notebook.
     """
 
     records: tuple[Path, ...] = DEFAULT

@@ -34,7 +34,6 @@ from catlip.results.blocks import (
     Block,
     Command,
     Figures,
-    RecordList,
     Section,
     Text,
     side_by_side,
@@ -46,24 +45,15 @@ from catlip.results.select import broken_images, unique_runs
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
-from reports.paper.external import external_section
-from reports.paper.paper_tables import COMMANDS, figures_stated, result_tables
+from reports.paper.paper_tables import COMMANDS, HOW, figures_stated, result_tables
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
-from reports.render.provenance import (
-    problems_table,
-    record_groups,
-    records_table,
-    revisions_sentence,
-)
+from reports.render.provenance import records_section
 from reports.summary import plots
-from reports.summary.answers import about, advice, as_good, cheaper
-from reports.summary.confounds import confounds
-from reports.summary.tables import headline, recipe_differences, trainings
-from reports.summary.why import why
+from reports.summary.answers import about, advice, as_good, cheaper, confounds, why
+from reports.summary.tables import headline, trainings
 
 RUN_ALL = "./run_all.sh"
-COMPARE = "python -m reports compare runs/starter reports/records/starter"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
 
 
@@ -173,7 +163,7 @@ def build_page(records: Records) -> Page:
             "provenance",
             "Where every number came from",
             f"{len(records.every):,} records: command, machine, settings and results.",
-            sections=[_provenance(records)],
+            sections=[records_section(records)],
         ),
     ]
     return Page(about, table, _summary(main, table, records, others=others), appendices)
@@ -189,7 +179,6 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         projection_section(records),
         plan_section(records),
         data_path_section(records),
-        external_section(),
     ]
 
 
@@ -238,7 +227,7 @@ def _training(main: Setting | None) -> Section:
         "look at the shape, not at the level."
     )
     figures = side_by_side(plots.loss_figures(main))
-    blocks: list[Block] = [Text(words), *figures, trainings(main), recipe_differences(main)]
+    blocks: list[Block] = [Text(words), *figures, trainings(main)]
     return Section("loss", "Training", blocks)
 
 
@@ -271,33 +260,8 @@ def _paper(records: Records) -> Section:
         "pre-trained on the paper's data, and never a number from the starter data: mean ± sample "
         "standard deviation over pre-trainings, with the device and a link to the records."
     )
-    blocks: list[Block] = [Text(words)]
+    blocks: list[Block] = [Text(words), Text(HOW)]
     for table in result_tables(records):
         blocks += [table, *map(Command, COMMANDS[table.name])]
     blocks.append(figures_stated())
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
-
-
-def _provenance(records: Records) -> Section:
-    words = (
-        f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
-        f"{', '.join(records.roots) or 'no folder'}."
-    )
-    groups = record_groups(records)
-    whole = sum(len(group.records) for group in groups)
-    if whole < len(records.every):
-        words += (
-            f" {whole} of them are shown whole. The others have their path below, and command and "
-            "machine in the table; all else is in the JSON at that path."
-        )
-    words = f"{words} {revisions_sentence(records)}".rstrip()
-    blocks: list[Block] = [
-        Text(words),
-        Text("This compares two folders of records and warns of unfair comparisons:"),
-        Command(COMPARE),
-        RecordList(groups),
-        *records_table(records, groups),
-    ]
-    if records.problems:
-        blocks.append(problems_table(records))
-    return Section("records", "Records", blocks)

@@ -4,7 +4,6 @@ deleted.
 
 import fcntl
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -19,12 +18,11 @@ import pytest
 import pipeline.inputs
 import pipeline.stages
 from baselines.methods import BASELINES
-from catlip.data import layout
 from pipeline.__main__ import main
 from pipeline.inputs import baselines, digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
-from pipeline.stages import STEPS, Plan, pretrain, transfer
+from pipeline.stages import STEPS, Plan, pretrain
 from pipeline.step import Step, StepFailedError, run_step
 
 REPOSITORY = Path(__file__).parent.parent
@@ -192,22 +190,6 @@ def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> 
         assert list(one.arguments) == words
     hardware = [{step.hardware for step in STEPS["bench"](plan)} for plan in (here, there)]
     assert hardware[0] != hardware[1]
-
-
-def test_fashion_mnist_is_read_where_it_is_installed_and_skipped_in_one_line_elsewhere(
-    tmp_path: Path, monkeypatch, capsys
-) -> None:
-    assert str(layout.INSTALLED) in (REPOSITORY / "run_all.sh").read_text()
-    monkeypatch.setattr(pipeline.stages, "FASHION_MNIST", tmp_path / "photographs")
-    plan = Plan(read_options(["--full", "--out", str(tmp_path / "runs")]))
-    assert not [step for step in transfer(plan) if "fashion_mnist" in step.name]
-    assert re.fullmatch(r".*apt-get install dataset-fashion-mnist.*\n", capsys.readouterr().err)
-    (tmp_path / "photographs").mkdir()
-    steps = {step.name: step for step in transfer(plan) if "fashion_mnist" in step.name}
-    assert len(steps) == 3 * (2 * 2 + 1)
-    photographs, encoder = str(tmp_path / "photographs"), str(plan.trained("clip", 1))
-    assert steps["readouts-clip-seed1-fashion_mnist"].reads == [photographs, encoder]
-    assert steps["linear_probe-random-seed2-fashion_mnist"].reads == [photographs]
 
 
 def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys) -> None:

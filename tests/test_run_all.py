@@ -14,7 +14,7 @@ from one_line import one_line_error
 
 from catlip.data.shards import write_shard
 from pipeline import __main__ as pipeline
-from pipeline.options import ADE20K_FOLDERS, COCO_FILES
+from pipeline.options import DENSE_FILES
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, suffix in {"shards/0": "txt", "shards/1": "txt", "pets/train": "cls"}.items():
         write_shard(root / f"{name}.tar", [("0", {"jpg": b"", suffix: b"0"})])
     (root / "pets/test").mkdir()
-    for file in (*COCO_FILES, *ADE20K_FOLDERS):
+    for file in (*DENSE_FILES["coco"], *DENSE_FILES["ade20k"]):
         (root / "dense" / file).mkdir(parents=True)
     return {
         "--shards": f"{root}/shards/*.tar",
@@ -66,7 +66,7 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--only", "eat"], "pretrain"),
         (["--seeds", "many"], "many"),
         (["--seeds"], "--seeds"),
-        (["--methods", "catlip,--clip"], "catlip,siglip"),
+        (["--methods", "catlip,--clip"], "siglip"),
         (["--fast"], "--fast"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
         (["--scale", "cc3m"], "--shards"),
@@ -77,8 +77,6 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--methods", "catlip,clop"], "siglip"),
         (["--shards", "0.tar"], "needs --scale photos"),
         (["--scale", "starter", "--probe", "pets"], "brings its own data"),
-        (["--out", ""], "--out runs"),
-        (["--out", "/"], "--out runs"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> None:
@@ -89,9 +87,7 @@ def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> No
     ("option", "value", "says"),
     [
         ("--shards", "/nowhere/*.tar", "nothing matches /nowhere/*.tar"),
-        ("--shards", "SHARDS/{0..2}.tar", "2.tar"),
-        ("--shards", "README.md", "README.md is not a tar"),
-        ("--shards", "SHARDS/../pets/train.tar", "0.cls: a sample is KEY.jpg with its caption"),
+        ("--shards", "SHARDS/{2..3}.tar", "2.tar"),
         ("--probe", "/nowhere", "'/nowhere' is neither a folder"),
         ("--probe", "cifar:/nowhere", "'cifar:/nowhere' is neither"),
         ("--probe", "imagenet:/nowhere", "no folder /nowhere"),
@@ -140,9 +136,8 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> Non
     for program, times in {"readouts": 2, "finetune": 3}.items():
         for printed, seeds in ((lines, {"0"}), (full, {"0", "1"})):
             of_program = [line for line in printed if f"bench.downstream.{program} " in line]
-            of_starter = [line for line in of_program if "fashion_mnist" not in line]
-            assert len(of_starter) == times * len(seeds)
-            assert {re.findall(r"seed(\d)", line)[-1] for line in of_starter} == seeds
+            assert len(of_program) == times * len(seeds)
+            assert {re.findall(r"seed(\d)", line)[-1] for line in of_program} == seeds
     words = {"catlip.data.starter", "catlip.label", "catlip.vocabulary"}
     assert words | {"bench.step_time", "bench.memory", "reports"} <= {*modules}
     assert not (tmp_path / "runs").exists()

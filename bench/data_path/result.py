@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlip.results.blocks import Section, Text, to_fill
-from catlip.results.kind import ROUNDS, Interval, Kind, Summary
+from catlip.results.kind import FEWEST, Interval, Kind, Summary
 from catlip.results.run import Records, Run, ratio_cell, summary_cell
 from catlip.results.select import unique_runs, with_warning
 from catlip.table import Cell, Table, clipped, shown
@@ -78,6 +78,6 @@ def rates_table(run: Run[DataPath]) -> Table:
 
 def _row(run: Run[DataPath], name: str, rate: Summary, pair: str) -> list[Cell]:
     ratio = run.measured.ratios.get(pair)
-    if ratio and rate.n is not None and rate.n < ROUNDS[DataPath.kind]:
+    if ratio and rate.n is not None and rate.n < FEWEST:
         ratio = Interval(ratio.value)  # loaders have fewer rounds than decoders
     return [Cell(clipped(name, 40)), summary_cell(rate, run.anchor, 0), ratio_cell(run, ratio)]

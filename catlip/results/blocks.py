@@ -50,53 +50,24 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """A list of raw values in short: how many, how they are distributed, and the first of them."""
-
-    name: str
-    summary: str
-    values: str
-
-
-@dataclass(frozen=True)
 class RecordView:
-    """A record as the page shows it whole."""
+    """A record as the page shows it; `content` is its metrics and config, if there is room."""
 
     anchor: str
     path: str
     command: str
     where: str
-    config: str
-    environment: str
-    metrics: str
-    samples: Sequence[Samples]
-    notes: Sequence[str]
-    caveats: Sequence[str]
-
-    @property
-    def size(self) -> int:
-        """About how many characters of the page the record takes."""
-        samples = sum(len(series.summary) + len(series.values) for series in self.samples)
-        return samples + sum(map(len, (self.config, self.environment, self.metrics, self.command)))
-
-
-@dataclass(frozen=True)
-class RecordLine:
-    """A record of which the page shows only the path and the caveats."""
-
-    anchor: str
-    path: str
-    caveats: Sequence[str]
+    remarks: Sequence[str]
+    content: str
 
 
 @dataclass(frozen=True)
 class RecordGroup:
-    """Records of the same root, scale, kind and method: some whole, the others as a line."""
+    """Records of the same root, scale, kind and method."""
 
     anchor: str
     title: str
     records: Sequence[RecordView]
-    lines: Sequence[RecordLine] = ()
 
 
 @dataclass(frozen=True)

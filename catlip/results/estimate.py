@@ -1,7 +1,7 @@
 """Mean differences and ratios of pairs, with 95 % intervals and verdicts against a bound."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,11 +77,10 @@ def of_interval(interval: Interval | None) -> Estimate | None:
 
 def between(one: Interval, other: Interval) -> Estimate | None:
     """`other` - `one`, between the extremes that both intervals allow; None if one has no ends."""
-    first, second = of_interval(one), of_interval(other)
-    if first is None or second is None or None in (first.low, first.high, second.low, second.high):
+    if of_interval(one) is None or of_interval(other) is None:
         return None
-    low, high = (second.low or 0) - (first.high or 0), (second.high or 0) - (first.low or 0)
-    return Estimate(second.value - first.value, low, high)
+    low, high = (other.low or 0) - (one.high or 0), (other.high or 0) - (one.low or 0)
+    return Estimate(other.value - one.value, low, high)
 
 
 def counted(value: float | None) -> Estimate | None:
@@ -108,38 +107,18 @@ def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
     return above is None or above.low is None or above.low > 0
 
 
-Room = Callable[[float, float, float], float]  # (low, high, bound) -> distance
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How far the interval lies within what is claimed, and within the contrary, in the unit of the
-    estimate; above 0, the claim holds, or does not hold.
-    """
-
-    holds: Room
-    fails: Room
-
-    def judge(self, estimate: Estimate, bound: float) -> tuple[str, float]:
-        """The outcome, and how far the interval would have to move to change it."""
-        if estimate.low is None or estimate.high is None:
-            return OPEN, 0.0
-        inside = self.holds(estimate.low, estimate.high, bound)
-        if inside > 0:
-            return HOLDS, inside
-        outside = self.fails(estimate.low, estimate.high, bound)
-        return (FAILS, min(outside, -inside)) if outside > 0 else (OPEN, 0.0)
-
-
-RULES = {
-    "above": Rule(lambda low, _, bound: low - bound, lambda _, high, bound: bound - high),
-    "not worse": Rule(lambda low, _, bound: low + bound, lambda _, high, __: -high),
-    "not above": Rule(lambda _, high, bound: bound - high, lambda low, *_: low),
-    "alike": Rule(
-        lambda low, high, bound: min(low + bound, bound - high),
-        lambda low, high, _: max(low, -high),
-    ),
-}
+def outcome(rule: str, estimate: Estimate, bound: float) -> str:
+    """Whether a claim with this rule of claims.toml holds."""
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        return OPEN
+    holds, fails = {
+        "above": (low > bound, high < bound),
+        "not worse": (low > -bound, high < 0),
+        "not above": (high < bound, low > 0),
+        "alike": (low > -bound and high < bound, low > 0 or high < 0),
+    }[rule]
+    return HOLDS if holds else FAILS if fails else OPEN
 
 
 def power(estimate: Estimate, difference: float) -> float | None:

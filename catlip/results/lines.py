@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, of_pairs
-from catlip.results.figures import label_points, thinned
+from catlip.results.figures import label_points
 from catlip.table import clipped, shown
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
 MOST_LINES = 6  # of a figure
-MOST_MARKS = 300  # drawn for each line; means are of all marks
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
 
@@ -85,9 +84,8 @@ def draw_lines(
                 axes.errorbar(
                     [moved(x, steps)], [mean.value], ends, ecolor=line.colour, capsize=5, zorder=3
                 )
-        drawn = [marks[i] for i in thinned(len(marks), MOST_MARKS)]
         axes.plot(
-            *zip(*drawn, strict=True), line.marker, color=line.colour, alpha=0.35, markersize=5
+            *zip(*marks, strict=True), line.marker, color=line.colour, alpha=0.35, markersize=5
         )
         x, y = means[-1]
         how = f"{line.how} " if line.how else ""
@@ -97,14 +95,12 @@ def draw_lines(
 
 def how_drawn(every: Sequence[Line]) -> str:
     """Sentences for the caption of a figure that draws the first MOST_LINES of these lines: what
-    the bars are, and how many marks and lines were left out.
+    the bars are, and how many lines were left out.
     """
     lines = every[:MOST_LINES]
     sentences = []
     if any(mean.low is not None for line in lines for _, mean in line.means):
         sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
-    if any(len(line.marks) > MOST_MARKS for line in lines):
-        sentences.append(f"At most {MOST_MARKS} marks of each line are drawn.")
     if len(every) > len(lines):
         sentences.append(f"The first {len(lines)} of {len(every)} lines.")
     return " ".join(sentences)

@@ -36,7 +36,6 @@ class Recipe:
     encoder: str = ""
     resolution: int | None = None
     epochs: float | None = None
-    iterations: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +87,6 @@ class Environment:
     device: str = ""
     device_count: int = 1
     cpu: str = ""
-    threads: int | None = None
     attention: str = ""
     started: str = ""
     revision: str = ""

@@ -250,11 +250,6 @@ def pretraining_of(record: Run[Kind], known: Pretrainings) -> Run[Pretrain] | No
     return pretraining if pretraining and pretraining.method == record.method else None
 
 
-def encoder_of(pretraining: Run[Pretrain] | None) -> str:
-    """The architecture that was pre-trained, such as `vit_b16_conv`."""
-    return pretraining.setup.recipe.encoder if pretraining else ""
-
-
 def architecture(encoder: str) -> str:
     """The name of an encoder without its stem: `vit_b16` for `vit_b16_conv`."""
     return encoder.removesuffix(CONV)
@@ -273,10 +268,6 @@ def is_enough(images: float, scale: str) -> bool:
 
 
 MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
-
-
-def undisturbed(records: Iterable[Run[K]]) -> list[Run[K]]:
-    return [record for record in records if not record.machine.busy]
 
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:

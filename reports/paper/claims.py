@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from catlip.claims import Claim, changes, claims, digest, is_before_rules, least_pairs, rules
-from catlip.results.estimate import FAILS, HOLDS, OPEN, RULES, power, verdict
+from catlip.claims import Claim, changes, claims, digest, least_pairs, rules
+from catlip.results.estimate import FAILS, HOLDS, OPEN, outcome, power, verdict
 from catlip.results.run import Records, text
-from catlip.table import Cell, Table, clipped, shown, signed
+from catlip.table import Cell, Table, shown, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 
@@ -29,12 +29,10 @@ class Verdict:
     Attributes:
         outcome: HOLDS, FAILS, OPEN or NOT_TESTED.
         evidence: compares nothing where no record is about the claim.
-        room: how far the deciding interval would have to move to change the outcome.
     """
 
     outcome: str
     evidence: Evidence
-    room: float = 0.0
 
     @property
     def is_analogue(self) -> bool:
@@ -66,20 +64,13 @@ def _judged(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict of one piece of evidence."""
     if evidence.untested or not any(one.estimate for one in evidence.compared):
         return Verdict(NOT_TESTED, evidence)
-    judged = _outcomes(claim, evidence)
-    outcomes = {outcome for outcome, _ in judged}
-    if len(outcomes) > 1:
-        return Verdict(OPEN, evidence)
-    return Verdict(outcomes.pop(), evidence, min(room for _, room in judged))
+    outcomes = {*_outcomes(claim, evidence)}
+    return Verdict(outcomes.pop() if len(outcomes) == 1 else OPEN, evidence)
 
 
-def _outcomes(claim: Claim, evidence: Evidence) -> list[tuple[str, float]]:
-    """The outcome of each comparison, and how far its interval would have to move to change it."""
-    rule = RULES[claim.rule]
-    return [
-        rule.judge(one.estimate, claim.bound) if one.estimate else (OPEN, 0.0)
-        for one in evidence.compared
-    ]
+def _outcomes(claim: Claim, evidence: Evidence) -> list[str]:
+    estimates = [one.estimate for one in evidence.compared]
+    return [outcome(claim.rule, one, claim.bound) if one else OPEN for one in estimates]
 
 
 def counts_sentence(judged: Mapping[str, Verdict]) -> str:
@@ -119,103 +110,65 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
 
 def _rules_table(records: Records) -> Table:
     """What each claim is judged by, and how it would be settled at the paper's scale."""
-    rows = [
-        [
-            Cell(claim.claim),
-            Cell(claim.compared),
-            Cell(rules()[claim.rule]),
-            Cell(f"{claim.bound:g}" if claim.rule in RULES else ""),
-            Cell(claim.settle),
-        ]
-        for claim in claims().values()
-    ]
-    return Table(
-        "rules",
-        "The rules, and the commands that would settle each claim",
-        ["Claim", "Compared", "Rule", "Bound", "Command"],
-        rows=rows,
-        caption=_written_when(records),
-        folded=True,
-    )
-
-
-def _written_when(records: Records) -> str:
-    """How many records were made under these rules."""
+    rows = []
+    for claim in claims().values():
+        bound = "" if claim.rule == "none" else f"{claim.bound:g}"
+        words = (claim.claim, claim.compared, rules()[claim.rule], bound, claim.settle)
+        rows.append([*map(Cell, words)])
     made = Counter(text(record.environment, "rules") for record in records.every)
-    total = made.total()
-    own = made.pop(digest(), 0)
-    said = f"The rules have the digest {digest()}; {own} of {total} records name it."
-    if nameless := made.pop("", 0):
-        earlier = sum(
-            is_before_rules(record.machine.started)
-            for record in records.every
-            if not text(record.environment, "rules")
-        )
-        said += (
-            f" Without a digest: {nameless}, {earlier} of them begun before the rules were "
-            "written; the list of records marks them."
-        )
-    if made:
-        others = ", ".join(f"{clipped(name, 12)} ({n})" for name, n in made.most_common(3))
-        said += f" Made under other rules: {others}."
-    return f"{said} {changes()}"
+    own, nameless = made[digest()], made[""]
+    caption = (
+        f"The rules have the digest {digest()}; of {made.total()} records, {own} name it, "
+        f"{nameless} name none, and {made.total() - own - nameless} were made under other rules. "
+        f"{changes()}"
+    )
+    title = "The rules, and the commands that would settle each claim"
+    columns = ["Claim", "Compared", "Rule", "Bound", "Command"]
+    return Table("rules", title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _row(claim: Claim, judged: Verdict) -> list[Cell]:
-    """A claim's row. Footnotes say how far the verdict is from changing, and the power."""
-    evidence = judged.evidence
+    """A claim's row. A footnote says how often experiments of this size find a difference as large
+    as the bound.
+    """
+    evidence, is_tested = judged.evidence, judged.outcome != NOT_TESTED
     words = [""] * len(evidence.compared)
-    if judged.outcome != NOT_TESTED:
-        outcomes = [outcome for outcome, _ in _outcomes(claim, evidence)]
-        words = outcomes if len(set(outcomes)) > 1 else words
+    if is_tested and len({*_outcomes(claim, evidence)}) > 1:
+        words = _outcomes(claim, evidence)
     said = [_said(claim, one, word) for one, word in zip(evidence.compared, words, strict=True)]
     numbers = [f"{'; '.join(said)}."] if said else []
     numbers += filter(None, (evidence.said, evidence.untested))
+    found_by = {
+        one.what: f"{one.what} {100 * often:.0f} %"
+        for one in evidence.compared
+        if one.estimate and (often := power(one.estimate, claim.bound)) is not None
+    }
+    remark = (
+        f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
+        f"{', '.join(found_by.values())}."
+    )
     return [
         Cell(claim.claim, claim.source),
         Cell(
             str(judged),
             BY_ANALOGUE if judged.is_analogue else "",
             anchor=evidence.anchor,
-            remarks=_remarks(claim, judged) if judged.outcome != NOT_TESTED else (),
+            remarks=(remark,) if is_tested and claim.bound and found_by else (),
         ),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
 
-def _remarks(claim: Claim, judged: Verdict) -> tuple[str, ...]:
-    """By how much an interval would have to move to change the verdict; and how often experiments
-    of this size find a difference as large as the bound.
-    """
-    remarks = []
-    first = next(iter(judged.evidence.compared), None)
-    if judged.room and first and first.estimate and not first.estimate.is_count:
-        by = f"{shown(judged.room, first.decimals)} {first.unit}".removesuffix(" times")
-        remarks.append(f"It would change if an interval moved by {by}.")
-    found_by: dict[str, str] = {}
-    for one in judged.evidence.compared:
-        often = power(one.estimate, claim.bound) if one.estimate and claim.bound else None
-        if often is not None:
-            found_by[one.what] = f"{one.what} {100 * often:.0f} %"
-    if found_by:
-        remarks.append(
-            f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
-            f"{', '.join(found_by.values())}."
-        )
-    return tuple(remarks)
-
-
-def _said(claim: Claim, compared: Compared, outcome: str) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`; `outcome` is that of this
-    comparison, if others of the claim have another.
+def _said(claim: Claim, compared: Compared, word: str) -> str:
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`; `word` is the outcome of
+    this comparison, if others of the claim have another.
     """
     estimate, decimals = compared.estimate, compared.decimals
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
     number = (shown if compared.unit == "times" else signed)(estimate.value, decimals)
-    if not outcome and claim.rule == "not worse":
-        outcome = verdict(estimate, claim.bound)
-    word = f"{outcome}, " if outcome else ""
+    if not word and claim.rule == "not worse":
+        word = verdict(estimate, claim.bound)
     over = []
     if estimate.low is not None:
         over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
@@ -224,5 +177,6 @@ def _said(claim: Claim, compared: Compared, outcome: str) -> str:
         over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         over[-1] += f", {estimate.images:,} images"
+    word += ", " * bool(word)
     interval = f" ({'; '.join(over)})" if over and not estimate.is_count else ""
     return f"{compared.what}: {word}{number} {compared.unit}{interval}"

@@ -77,11 +77,8 @@ PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison that a claim makes.
-
-    Attributes:
-        what: what was compared, such as a task; plain text, because it may hold words of a record.
-        estimate: None if it could not be made: without pairs, or from a NaN.
+    """One comparison that a claim makes, such as a task; None if it could not be made: without
+    pairs, or from a NaN.
     """
 
     what: str
@@ -96,12 +93,11 @@ class Evidence:
 
     Attributes:
         compared: the comparisons, which must all agree for a verdict.
-        said: further sentences; plain text.
-        caveats: why it is not evidence at the paper's scale, such as `at starter scale`; empty if
-            it is.
+        said: further sentences.
+        caveats: why it is not at the paper's scale, such as `at starter scale`; empty if it is.
         anchor: of its records in the page.
-        untested: a sentence on why the numbers are no test of the claim, whichever way they fall;
-            empty if they are.
+        untested: why the numbers are no test of the claim, whichever way they fall; empty if they
+            are.
     """
 
     compared: Sequence[Compared]
@@ -120,9 +116,8 @@ class Trained:
     encoder: str
     records: tuple[Run, ...]
 
-    def of(self, kind: type[OfKind], method: str | None = None) -> list[Run[OfKind]]:
-        """The records of a kind; if a method is given, only the records of that method."""
-        return of_kind(self.records, kind, method)
+    def of(self, kind: type[OfKind]) -> list[Run[OfKind]]:
+        return of_kind(self.records, kind)
 
     def rows(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         return frame[frame.record.isin([run.path for run in self.records])]
@@ -196,7 +191,12 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
         return
     for group in groups:
         of_group = group.rows(rows)
-        compared, untested = IN_A_GROUP[test.compare](test, group, of_group)
+        if test.compare == "trend":  # of every seed by itself
+            points = of_pairs([*of_group.groupby("seed").value.mean()])
+            trend = Compared(test.names[0], points, test.unit, decimals=test.decimals)
+            compared, untested = [trend] * bool(len(of_group)), ""
+        else:
+            compared, untested = IN_A_GROUP[test.compare](test, group, of_group)
         caveats = group.caveats
         if test.compare in ("lengths", "sooner") and not caveats and group.scale != "cc3m":
             caveats = (f"on {SCALES[group.scale]}",)  # these claims are about CC3M
@@ -230,6 +230,7 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
     transfer. A method that does not beat an untrained encoder cannot be judged.
     """
     rows = rows[rows.probe_seed.isna()]
+    rows = rows.assign(pair=[*zip(rows.seed, rows.settings, strict=True)])
     for group in groups:
         runs = [run for run in group.records if _is_protocol(run, test, group)]
         of_group = rows[rows.record.isin([run.path for run in runs])]
@@ -240,33 +241,24 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
             for run in other.records
             if run.method == "random" and _is_protocol(run, test, other)
         ]
+        untrained = rows[rows.record.isin(untrained_runs)]
         compared = []
         for key, title in _titles(test, group, runs).items():
             of_key = of_group[(of_group.task == key) | (of_group.metric == key)]
-            values = nested(of_key, "method", "seed", "settings")
-            pairs = [
-                (top1, values["clip"][seed][settings])
-                for seed, by_settings in values.get("catlip", {}).items()
-                for settings, top1 in by_settings.items()
-                if settings in values.get("clip", {}).get(seed, {})
-            ]
+            values = nested(of_key, "method", "pair")
+            catlip, clip = (values.get(method, {}) for method in PAIR)
+            pairs = [(catlip[pair], clip[pair]) for pair in catlip if pair in clip]
             if not pairs:
                 continue
             estimate = of_pairs([one - other for one, other in pairs])
             if test.kinds == (LinearProbe.kind,):
-                catlip, clip = (
-                    [r for r in of_kind(runs, LinearProbe, method) if key in r.measured.tasks]
-                    for method in PAIR
-                )
-                estimate = between_probes(catlip, clip, key) or estimate
-            random = rows[rows.record.isin(untrained_runs)]
-            random = random[(random.task == key) | (random.metric == key)]
-            untrained = [*random.groupby("seed").value.mean()]
-            near = [
-                name_of(method)
-                for i, method in enumerate(PAIR)
-                if not beats([pair[i] for pair in pairs], untrained)
-            ]
+                probes = [r for r in of_kind(runs, LinearProbe) if key in r.measured.tasks]
+                one, other = ([r for r in probes if r.method == method] for method in PAIR)
+                estimate = between_probes(one, other, key) or estimate
+            random = untrained[(untrained.task == key) | (untrained.metric == key)]
+            floor = [*random.groupby("seed").value.mean()]
+            sides = zip(PAIR, zip(*pairs, strict=True), strict=True)
+            near = [name_of(method) for method, side in sides if not beats(side, floor)]
             if near and estimate:
                 estimate = Estimate(estimate.value, pairs=estimate.pairs)
                 title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
@@ -290,16 +282,14 @@ def _titles(test: Test, group: Trained, runs: Sequence[Run]) -> Mapping[str, str
     if not test.names:
         return group.tasks
     dense = [run.measured for run in runs if isinstance(run.measured, Dense)]
-    sizes = ""
     if dense and all(one.is_published() for one in dense):
-        names = [f"{PUBLISHED[test.kinds[0]]} {name}" for name in test.names]
+        title = f"{PUBLISHED[test.kinds[0]]} {{}}"
     else:
-        names = list(test.names)
-        if (classes := agreed(one.num_classes for one in dense)) is not None:
-            sizes += f" of {shown(classes, 0)} classes"
-        if (images := agreed(one.num_val for one in dense)) is not None:
-            sizes += f" on {shown(images, 0)} images"
-    return {metric: name + sizes for metric, name in zip(test.metrics, names, strict=True)}
+        classes = agreed(one.num_classes for one in dense)
+        images = agreed(one.num_val for one in dense)
+        title = "{}" + ("" if classes is None else f" of {shown(classes, 0)} classes")
+        title += "" if images is None else f" on {shown(images, 0)} images"
+    return {key: title.format(name) for key, name in zip(test.metrics, test.names, strict=True)}
 
 
 def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -310,25 +300,21 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
         if not {*test.group} <= {group.scale, group.encoder}:
             continue
         runs = {run.path: run for run in group.records}
-        own = group.rows(rows)
-        for device in dict.fromkeys(own[own.method == "catlip"].device):
-            on_device = own[own.device == device]
+        of_group = group.rows(rows)
+        for device in dict.fromkeys(of_group[of_group.method == "catlip"].device):
+            on_device = of_group[of_group.device == device]
             quiet = on_device[[not runs[path].machine.busy for path in on_device.record]]
             every, undisturbed = _ratios(on_device), _ratios(quiet)
             if not every:
                 continue
             used = [runs[path] for path in on_device.record if runs[path].method in PAIR]
-            times = Compared(
-                f"trainings on {clipped(used[0].device)}",
-                of_ratios(undisturbed),
-                "times",
-                decimals=2,
-            )
+            what, ratio = f"trainings on {clipped(used[0].device)}", of_ratios(undisturbed)
+            times = [Compared(what, ratio, "times", decimals=2)]
             yield Evidence(
-                [times] if are_enough(undisturbed, every) else [],
+                times if are_enough(undisturbed, every) else [],
                 busy_machines(used, "trainings"),
                 group.caveats,
-                anchor=_link(group, own),
+                anchor=_link(group, of_group),
                 untested=ON_CPU if used[0].is_cpu else "",
             )
 
@@ -412,11 +398,13 @@ def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Com
 
 def _too_short(group: Trained, *images: float) -> str:
     """Why two lengths say nothing of the paper's lengths; empty if they reach these."""
-    seen = [run.measured for run in group.of(Pretrain) if run.measured.epochs_seen > 0]
-    size = seen[0].images_seen / seen[0].epochs_seen if seen else 0
-    if not size and group.scale == "cc3m":
-        size = CC3M_IMAGES
     papers = f"The paper trains for {EPOCHS[0]} to {EPOCHS[1]} epochs"
+    sizes = [
+        run.measured.images_seen / run.measured.epochs_seen
+        for run in group.of(Pretrain)
+        if run.measured.epochs_seen > 0
+    ]
+    size = sizes[0] if sizes else CC3M_IMAGES * (group.scale == "cc3m")
     if not size:
         return f"{papers}; how many these are is unknown."
     epochs = [n / size for n in images]
@@ -481,12 +469,6 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
             points = paired(probed[min(probed)], probed[max(probed)])
             compared.append(Compared(title, of_pairs(points)))
     return compared, ""
-
-
-def _trend(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
-    points = of_pairs([*rows.groupby("seed").value.mean()])
-    compared = Compared(test.names[0], points, test.unit, decimals=test.decimals)
-    return [compared] if len(rows) else [], ""
 
 
 def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
@@ -574,21 +556,22 @@ def _counts(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
     """A count of captions' synsets in DataComp-1.3B minus that in CC3M by the same labelling rule;
     the first record of a rule and scale counts.
     """
-    own = rows.sort_values("kind", ascending=False, kind="stable")  # vocabulary_statistics first
-    first = own.drop_duplicates(["rule", "scale"]).set_index(["rule", "scale"])
-    small, large = SCALES
-    compared = []
-    for rule in dict.fromkeys(own.rule):
-        if (rule, small) in first.index and (rule, large) in first.index:
-            more = first.value[rule, large] - first.value[rule, small]
-            what = f"{test.names[0]}, by rule {clipped(rule, 24)}"
-            compared.append(Compared(what, counted(more), "", decimals=0))
+    rows = rows.sort_values("kind", ascending=False, kind="stable")  # vocabulary_statistics first
+    first = rows.drop_duplicates(["rule", "scale"]).pivot(index="rule", columns="scale")
     runs = {run.path: run for group in groups for run in group.records}
+    compared, anchor = [], ""
+    for rule in dict.fromkeys(rows.rule):
+        counts = first.value.loc[rule].reindex([*SCALES])
+        if counts.notna().all():
+            small, large = counts
+            what = f"{test.names[0]}, by rule {clipped(rule, 24)}"
+            compared.append(Compared(what, counted(large - small), "", decimals=0))
+            anchor = runs[first.record.loc[rule, "datacomp"]].anchor
     if compared:
-        yield Evidence(compared, anchor=runs[first.record[rule, large]].anchor)
+        yield Evidence(compared, anchor=anchor)
         return
     for group in groups:
-        for row in group.rows(own).itertuples():
+        for row in group.rows(rows).itertuples():
             words = (
                 f"{shown(row.value, 0)} {test.names[0]} in one data set; the claim compares two."
             )
@@ -600,7 +583,6 @@ def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
     makes other classes.
     """
     for group in groups:
-        runs = {run.path: run for run in group.records}
         for row in group.rows(rows).itertuples():
             untested = ""
             if group.scale != "datacomp":
@@ -610,7 +592,8 @@ def _share(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             said = f"{shown(row.value, 1)} %, by rule {clipped(row.rule, 24)}."
             (share,) = test.levels
             compared = [Compared(f"against {share} %", counted(row.value - share))]
-            yield Evidence(compared, said, anchor=runs[row.record].anchor, untested=untested)
+            anchor = next(run.anchor for run in group.records if run.path == row.record)
+            yield Evidence(compared, said, anchor=anchor, untested=untested)
 
 
 COMPARISONS = {
@@ -621,4 +604,4 @@ COMPARISONS = {
     "counts": _counts,
     "share": _share,
 }
-IN_A_GROUP = {"lengths": _lengths, "sooner": _sooner, "gains": _gains, "trend": _trend}
+IN_A_GROUP = {"lengths": _lengths, "sooner": _sooner, "gains": _gains}

@@ -1,75 +1,72 @@
 """The paper's Tables 1 to 5 and what its figures state, as published, with our own runs beside.
 
 Each of the paper's columns is followed by the README's values, if there are any, and, if it is a
-measurement, by ours: mean ± spread over pre-trainings at the paper's scale, or `not run` and the
-command that would fill it. Numbers from the starter data are never in these tables.
+measurement, by ours: mean ± spread over pre-trainings at the paper's scale, or `not run`. Only
+encoders that were pre-trained at the paper's scale and transferred at the paper's resolution count.
+The released weights, measured here, are the paper's own encoders and have their own column.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from catlip.results.run import Records
-from catlip.table import Cell, Table
-from reports.paper.paper_cells import MEASURED, Ours, wanted
-from reports.paper.published import GROUP, PublishedCell, read_published
+from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
+from bench.downstream.probe.result import Finetune, LinearProbe, Transferred, accuracy, accuracy_of
+from catlip.pretraining.result import Pretrain
+from catlip.results.run import Records, Run
+from catlip.results.select import (
+    CONV,
+    RESOLUTIONS,
+    SCALES,
+    architecture,
+    differing_fields,
+    is_whole,
+    pretraining_of,
+    pretrainings,
+)
+from catlip.table import Cell, Table, clipped, shown
+from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
-PROBED_AND_TUNED = (
-    "The commands below pre-train at the paper's scale, then measure the linear probes (LP) and "
-    "fine-tune (FT) on ImageNet-1k; RUN is a folder such as `runs/cc3m/pretrain/catlip-seed0`. "
-    "`--data places365:/data/places365` does the same on Places365."
+DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
+MEASURED = {  # the paper's column -> our kind of record, and the task or measure
+    "table_1": {
+        "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
+        "ImageNet-1k top-1, FT": ("finetune", "imagenet"),
+        "Places365 top-1, LP": ("linear_probe", "places365"),
+        "Places365 top-1, FT": ("finetune", "places365"),
+    },
+    "table_2": {
+        "ImageNet-1k top-1": ("finetune", "imagenet"),
+        "Places365 top-1": ("finetune", "places365"),
+    },
+    "table_3": {"COCO mAP": ("multilabel", "mAP")},
+    "table_4": {"mIoU": ("segmentation", "mIoU")},  # the release's protocol
+    "table_5": {"COCO AP box": ("detection", "box AP"), "COCO AP mask": ("detection", "mask AP")},
+}
+HOW = (
+    "Our columns are filled by the commands below a table; RUN is the folder of a pre-training, "
+    "such as `runs/cc3m/pretrain/catlip-seed0`, or `released:vit_b16`. `--data "
+    "places365:/data/places365` does the same on Places365."
 )
-TUNED = (
-    "The commands below fine-tune on ImageNet-1k, at 224 pixels and at 512; RUN is the folder of a "
-    "pre-training, or `released:vit_b16`. `--data places365:/data/places365` does the same on "
-    "Places365."
-)
-DENSE = (
-    "The {} below train{} as in Table 7({}); RUN is the folder of a pre-training, or "
-    "`released:vit_b16`."
-)
-_PROBE = (
-    "python -m bench.downstream.linear_probe --recipe table_7a --encoder RUN --data "
-    "imagenet:/data/imagenet"
-)
-_FINETUNE = (
-    "python -m bench.downstream.finetune --recipe table_7b --encoder RUN --data "
-    "imagenet:/data/imagenet"
-)
-
-# The commands that would measure our column, one for each run.
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "table_1": (
-        (
-            "./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe "
-            "imagenet:/data/imagenet"
-        ),
-        (
-            "./run_all.sh --scale datacomp --shards '/data/datacomp/*.tar' --probe "
-            "imagenet:/data/imagenet"
-        ),
+_PRETRAIN = "./run_all.sh --scale {} --shards '/data/{}.tar' --probe imagenet:/data/imagenet"
+_TRANSFER = "python -m bench.downstream.{} --recipe {} --encoder RUN --data {}"
+_ON_GPUS = _TRANSFER.replace("python", "torchrun --nproc-per-node 8")
+_PROBE = _TRANSFER.format("linear_probe", "table_7a", "imagenet:/data/imagenet")
+_FINETUNE = _TRANSFER.format("finetune", "table_7b", "imagenet:/data/imagenet")
+# The commands that would measure our columns, one for each run.
+COMMANDS = {
+    "table_1": [
+        _PRETRAIN.format("cc3m", "cc3m/{00000..00331}"),
+        _PRETRAIN.format("datacomp", "datacomp/*"),
         _PROBE,
         _FINETUNE,
-    ),
-    "table_2": (_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")),
-    "table_3": (
-        "python -m bench.downstream.multilabel --recipe table_7c --encoder RUN --data "
-        "coco:/data/coco",
-    ),
-    "table_4": (
-        "torchrun --nproc-per-node 8 -m bench.downstream.segmentation --recipe table_7d --encoder "
-        "RUN --data ade20k:/data/ADEChallengeData2016",
-    ),
-    "table_5": tuple(
-        f"torchrun --nproc-per-node 8 -m bench.downstream.detection --recipe table_7e_{size}16 "
-        "--encoder RUN --data coco:/data/coco"
-        for size in "blh"
-    ),
-}
-HOW = {
-    "table_1": PROBED_AND_TUNED,
-    "table_2": TUNED,
-    "table_3": DENSE.format("command", "s", "c"),
-    "table_4": DENSE.format("command", "s", "d"),
-    "table_5": DENSE.format("commands", "", "e"),
+    ],
+    "table_2": [_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")],
+    "table_3": [_TRANSFER.format("multilabel", "table_7c", "coco:/data/coco")],
+    "table_4": [_ON_GPUS.format("segmentation", "table_7d", "ade20k:/data/ADEChallengeData2016")],
+    "table_5": [
+        _ON_GPUS.format("detection", f"table_7e_{size}16", "coco:/data/coco") for size in "blh"
+    ],
 }
 FIGURES = ("figure_1c", *(f"figure_{n}" for n in range(2, 9)))
 
@@ -80,49 +77,38 @@ def result_tables(records: Records) -> list[Table]:
     return [result_table(name, ours) for name in COMMANDS]
 
 
-def result_table(name: str, ours: Ours) -> Table:
-    """One of Tables 1 to 5. Our column is followed by one for the released weights if any of them
-    was measured.
-    """
+def result_table(name: str, ours: "Ours") -> Table:
     published = read_published(name)
-    titles, by_column = [published.label_column], list[list[Cell]]()
+    titles = [published.label_column]
+    columns = [[Cell(label) for label in published.rows.values()]]
     for column in published.columns:
         cells = [cell for cell in published.cells if cell.column == column]
-        units = {cell.unit for cell in cells if cell.value} & {"%", "px"}
-        unit = f" ({units.pop()})" if len(units) == 1 else ""
-        titles.append(column + unit)
-        if any(cell.reading == "readme" for cell in cells):
+        has_readme = any(cell.reading == "readme" for cell in cells)
+        sides = {column: [published.shown(row, column, alone=has_readme) for row in published.rows]}
+        if has_readme:
             readme = [published.reading(row, column, "readme") for row in published.rows]
-            by_column.append([_shown(published.cell(row, column)) for row in published.rows])
-            by_column.append([_shown(cell) if cell else Cell("") for cell in readme])
-            titles.append(f"{column}, README{unit}")
-        else:
-            papers = {row: published.cell(row, column).shown for row in published.rows}
-            by_column.append(
-                [Cell(text, remarks=published.remarks(row, column)) for row, text in papers.items()]
-            )
+            sides[f"{column}, README"] = [
+                Cell(cell.shown, remarks=cell.remarks) if cell else Cell("") for cell in readme
+            ]
         if column in MEASURED[name]:
             wants = [wanted(published, row, column) for row in published.rows]
-            here = [ours.trained_here(what) if what else Cell("") for what in wants]
-            released = [ours.released(what) if what else Cell("") for what in wants]
-            titles.append(f"{column}, ours{unit}")
-            by_column.append(here)
+            sides[f"{column}, ours"] = [ours.trained_here(what) for what in wants]
+            released = [ours.released(what) for what in wants]
             if any(cell.text for cell in released):
-                titles.append(f"{column}, release's weights, measured here{unit}")
-                by_column.append(released)
+                sides[f"{column}, release's weights, measured here"] = released
+        units = {cell.unit for cell in cells if cell.value} & {"%", "px"}
+        unit = f" ({units.pop()})" if len(units) == 1 else ""
+        titles += [title + unit for title in sides]
+        columns += sides.values()
     rows: list[list[Cell]] = []
     group = ""
-    for i, (row, label) in enumerate(published.rows.items()):
+    for row, cells_of_row in zip(published.rows, zip(*columns, strict=True), strict=True):
         heading = published.reading(row, GROUP)
         if heading and heading.value != group:
             group = heading.value
             rows.append([Cell(group)])
-        rows.append([Cell(label), *(cells[i] for cells in by_column)])
-    return Table(name, published.heading, titles, rows=rows, caption=HOW[name])
-
-
-def _shown(cell: PublishedCell) -> Cell:
-    return Cell(cell.shown, remarks=cell.remarks)
+        rows.append([*cells_of_row])
+    return Table(name, published.heading, titles, rows=rows)
 
 
 def figures_stated() -> Table:
@@ -134,3 +120,113 @@ def figures_stated() -> Table:
             rows.append([Cell(c.label), Cell(c.column), stated, Cell(c.source)])
     title = "Figures 1(c) to 8: axes and quoted values"
     return Table("figures_stated", title, ["Figure", "What", "Stated", "Source"], rows=rows)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one of our cells measures: the accuracy, on a task or by a measure, of encoders that one
+    method pre-trained on one data set.
+    """
+
+    kind: str
+    name: str
+    method: str
+    scale: str
+    encoder: str
+    resolution: int
+
+
+def wanted(published: PublishedTable, row: int, column: str) -> Wanted | None:
+    """What our cell measures; None in a row of other people's systems."""
+    label = published.rows[row]
+    if published.name == "table_1" or label.startswith("CatLIP"):
+        method = "catlip"
+    elif label.startswith("CLIP") and "(Our " in label:
+        method = "clip"
+    else:
+        return None
+    kind, name = MEASURED[published.name][column]
+    of_row = {cell.column: cell.value for cell in published.cells if cell.row == row}
+    size = re.search(r"ViT ([BLH])/16", f"{label} {of_row.get('Image encoder', '')}")
+    scales = {title: scale for scale, title in SCALES.items()}
+    return Wanted(
+        kind,
+        name,
+        method,
+        scale=scales[label if published.name == "table_1" else "DataComp-1.3B"],
+        encoder=f"vit_{size.group(1).lower()}16" if size else "vit_b16",  # Table 1 has one encoder
+        resolution=int(of_row.get("Resolution, fine-tuning") or RESOLUTIONS[kind]),
+    )
+
+
+class Ours:
+    """The transfer records that may be in the tables, each with the pre-training of its encoder if
+    that is known.
+    """
+
+    def __init__(self, records: Records):
+        known = pretrainings(records)
+        runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
+        for kind in DENSE:
+            runs += [run for run in records.of(kind) if not run.measured.overfit]
+        self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
+
+    def trained_here(self, what: Wanted | None) -> Cell:
+        """Mean ± spread over the pre-trainings of the first root that has any, or `not run`."""
+        if what is None:
+            return Cell("")
+        by_pretraining: dict[str, tuple[Run[Transferred], Run[Pretrain]]] = {}
+        for record, pretraining in self._encoders:
+            if pretraining and is_whole(pretraining) and _is(record, what):
+                encoder = architecture(pretraining.setup.recipe.encoder)
+                made = (record.method, pretraining.scale, encoder)
+                if made == (what.method, what.scale, what.encoder):
+                    by_pretraining.setdefault(pretraining.path, (record, pretraining))
+        pairs = list(by_pretraining.values())
+        runs = [record for record, _ in pairs if record.root == pairs[0][0].root]
+        trained = [pretraining for _, pretraining in pairs if pretraining.root == runs[0].root]
+        return _cell(runs, trained, what) if runs else Cell(NOT_RUN)
+
+    def released(self, what: Wanted | None) -> Cell:
+        """What the released weights reach here; empty if they were not measured."""
+        if what is None or (what.method, what.scale) != ("catlip", "datacomp"):
+            return Cell("")
+        method = f"released:{what.encoder}"
+        runs = [r for r, _ in self._encoders if r.method == method and _is(r, what)]
+        return _cell(runs[:1], [], what) if runs else Cell("")
+
+
+def _is(record: Run[Transferred], what: Wanted) -> bool:
+    """Whether a record holds the wanted number, at its resolution and on the paper's data set."""
+    measured = record.measured
+    return (
+        record.kind == what.kind
+        and measured.accuracies().get(what.name) is not None
+        and record.setup.recipe.resolution == what.resolution
+        and measured.is_published(what.name)
+    )
+
+
+def _cell(runs: Sequence[Run[Transferred]], trained: Sequence[Run[Pretrain]], what: Wanted) -> Cell:
+    """The accuracy, with footnotes that take only numbers from records, no text."""
+    cell = accuracy_of(runs, what.name)
+    devices = {record.where for record in runs}
+    where = clipped(devices.pop(), 40) if len(devices) == 1 else f"{len(devices)} devices"
+    images = sorted(record.measured.images_seen for record in trained)
+    lengths = " to ".join(dict.fromkeys(shown(n / 1e6, 0) for n in images[:1] + images[-1:]))
+    slid = accuracy(runs, "mIoU, sliding window") if what.name == "mIoU" else None
+    remarks = []
+    if images:
+        remarks.append(f"Pre-trained on {lengths} million images, repetitions counted.")
+    if any(record.setup.recipe.encoder.endswith(CONV) for record in trained):
+        remarks.append("With the release's stem of three convolutions.")
+    if any(record.setup.cached_features for record in runs):
+        remarks.append("On features computed once, without Table 7(a)'s augmentation.")
+    if any(differing_fields([run.recipe for run in group]) for group in (runs, trained)):
+        remarks.append("Beware: these runs differ in more than the seed.")
+    if slid:
+        remarks.append(
+            "Images resized to a square, as the release tests; with a sliding window "
+            f"{shown(slid.mean, 1)} %."
+        )
+    return replace(cell, small=f"{cell.small}, {where}", remarks=tuple(remarks))

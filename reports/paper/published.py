@@ -2,9 +2,7 @@
 cell, with its source.
 
 A cell has one or several *readings*: `paper` (what the paper prints), `readme` (what the release's
-README gives) and `config` (what the release's configuration files say). Where another reading
-differs from the paper's, `remarks` says so, after the cell's own note; tables show the remarks as
-footnotes.
+README gives) and `config` (what the release's configuration files say).
 """
 
 import csv
@@ -12,10 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from catlip.table import paper_name
+from catlip.table import Cell, paper_name
 
 FOLDER = Path(__file__).parents[1] / "published"
-READINGS = ("paper", "readme", "config")
+NOT_RUN = "not run"
 GROUP = "Group"  # not a column of the paper: the heading that a row stands under
 
 
@@ -77,16 +75,18 @@ class PublishedTable:
     def reading(self, row: int, column: str, reading: str = "paper") -> PublishedCell | None:
         return self._index.get((row, column, reading))
 
-    def remarks(self, row: int, column: str) -> tuple[str, ...]:
-        """Footnotes of a cell: its note, then each other reading that differs from the paper's."""
+    def shown(self, row: int, column: str, alone: bool = False) -> Cell:
+        """A cell with its footnotes: its note and, unless `alone`, each other reading that differs
+        from the paper's.
+        """
         paper = self.cell(row, column)
         remarks = [*paper.remarks]
-        for reading in READINGS[1:]:
+        for reading in () if alone else ("readme", "config"):
             other = self.reading(row, column, reading)
             if other and not same_value(other.value, paper.value):
                 source = other.source[:1].upper() + other.source[1:]
                 remarks.append(f"{source}: {other.shown}. {other.note}".rstrip())
-        return tuple(remarks)
+        return Cell(paper.shown, remarks=tuple(remarks))
 
 
 TITLES = {

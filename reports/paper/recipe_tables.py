@@ -6,14 +6,13 @@ as the memory of a GPU, is left empty.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from catlip.recipes.result import Recipes
 from catlip.results.run import Records, Run, as_number, entries, lookup
 from catlip.table import Cell, Table
-from reports.paper.paper_cells import NOT_RUN
-from reports.paper.published import PublishedTable, read_published, same_value
+from reports.paper.published import NOT_RUN, PublishedTable, read_published, same_value
 
 Recipe = Mapping[str, Any]
 
@@ -34,62 +33,49 @@ SPELLING = {
 }
 
 
-def plain_number(value: Any) -> str:
-    """`1e-06` as the paper prints it: 0.000001; empty for what is not a number."""
-    as_read = as_number(value)
-    if as_read is None:
-        return ""
-    if not math.isfinite(as_read):
-        return str(as_read)
-    return f"{as_read:.10f}".rstrip("0").rstrip(".")
-
-
-def spelled(value: Any) -> str:
-    """A name as the paper spells it: cosine -> Cosine, vit_b16 -> ViT B/16."""
-    if not isinstance(value, str):
-        return ""
-    if value.startswith("vit_") and value[4:5].isalpha() and value[5:].isdecimal():
-        return f"ViT {value[4].upper()}/{value[5:]}"
-    return SPELLING.get(value, value)
-
-
-def joined(value: Any) -> str:
-    """`25/50/75/100` for a list; a single number as it is."""
-    return "/".join(map(plain_number, value)) if isinstance(value, list) else plain_number(value)
-
-
-def in_brackets(value: Any) -> str:
-    """`(0.9, 0.98)`; a list of lists as `(22, 24) / (17, 19)`."""
-    if not isinstance(value, list):
-        return ""
-    if value and isinstance(value[0], list):
-        return " / ".join(map(in_brackets, value))
-    return f"({', '.join(map(plain_number, value))})"
-
-
-# The paper's row -> the recipe's field and how it is printed. A row that is not listed here is not
-# part of a recipe.
-FIELDS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "Backbone": ("encoder", spelled),
-    "Image Backbone": ("encoder", spelled),
-    "Seg. Head": ("head", spelled),
-    "Det. Head": ("head", spelled),
-    "Max. Epochs": ("epochs", joined),
-    "Epochs": ("epochs", joined),
-    "Max. Iterations": ("iterations", plain_number),
-    "LR scheduler": ("schedule", spelled),
-    "Max. LR": ("max_lr", plain_number),
-    "Min. LR": ("min_lr", plain_number),
-    "Optimizer": ("optimizer", spelled),
-    "AdamW's betas": ("betas", in_brackets),
-    "Weight decay": ("weight_decay", plain_number),
-    "LR step size": ("lr_step_factor", plain_number),
-    "LR step interval": ("lr_step_epochs", in_brackets),
-    "Layer-wise LR decay": ("layer_decay", joined),
-    "Stochastic dropout": ("drop_path", joined),
-    "Batch size per GPU": ("micro_batch", plain_number),
-    "# A100 GPUs": ("num_devices", plain_number),
+# The paper's row -> the recipe's field. A row that is not listed here is not part of a recipe.
+FIELDS = {
+    "Backbone": "encoder",
+    "Image Backbone": "encoder",
+    "Seg. Head": "head",
+    "Det. Head": "head",
+    "Max. Epochs": "epochs",
+    "Epochs": "epochs",
+    "Max. Iterations": "iterations",
+    "LR scheduler": "schedule",
+    "Max. LR": "max_lr",
+    "Min. LR": "min_lr",
+    "Optimizer": "optimizer",
+    "AdamW's betas": "betas",
+    "Weight decay": "weight_decay",
+    "LR step size": "lr_step_factor",
+    "LR step interval": "lr_step_epochs",
+    "Layer-wise LR decay": "layer_decay",
+    "Stochastic dropout": "drop_path",
+    "Batch size per GPU": "micro_batch",
+    "# A100 GPUs": "num_devices",
 }
+IN_BRACKETS = ("betas", "lr_step_epochs")
+
+
+def spelled(value: Any, brackets: bool = False) -> str:
+    """A field as the paper prints it: cosine -> Cosine, vit_b16 -> ViT B/16, 1e-06 -> 0.000001,
+    lists as 25/50/75/100 or, in brackets, as (0.9, 0.98); empty for what is none of these.
+    """
+    if isinstance(value, str):
+        if value.startswith("vit_") and value[4:5].isalpha() and value[5:].isdecimal():
+            return f"ViT {value[4].upper()}/{value[5:]}"
+        return SPELLING.get(value, value)
+    if isinstance(value, list):
+        if not brackets:
+            return "/".join(map(spelled, value))
+        if value and isinstance(value[0], list):
+            return " / ".join(spelled(inner, brackets) for inner in value)
+        return f"({', '.join(map(spelled, value))})"
+    number = as_number(value)
+    if number is None or not math.isfinite(number):
+        return "" if number is None else str(number)
+    return f"{number:.10f}".rstrip("0").rstrip(".")
 
 
 def recipe_tables(records: Records) -> list[Table]:
@@ -141,9 +127,9 @@ def _beside(
     for row, label in published.rows.items():
         cells = [Cell(label)]
         for column in published.columns:
-            paper = published.cell(row, column)
-            cells.append(Cell(paper.shown, remarks=published.remarks(row, column)))
-            cells.append(_our_cell(label, ours[column], paper.value, anchor))
+            printed = published.cell(row, column).value
+            cells.append(published.shown(row, column))
+            cells.append(_our_cell(label, ours[column], printed, anchor))
         rows.append(cells)
     return Table(published.name, published.heading, columns, rows=rows)
 
@@ -151,9 +137,9 @@ def _beside(
 def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:
     if label not in FIELDS or not recipes:
         return Cell(NOT_RUN if label in FIELDS else "")
-    field, spell = FIELDS[label]
-    values = [word for recipe in recipes if (word := spell(recipe.get(field)))]
-    ours = "/".join(dict.fromkeys(values))
+    field = FIELDS[label]
+    values = (spelled(recipe.get(field), brackets=field in IN_BRACKETS) for recipe in recipes)
+    ours = "/".join(dict.fromkeys(filter(None, values)))
     if not ours:
         return Cell()
     remarks = (ONE_OF_SEVERAL,) if label == "Max. Epochs" and ours in printed.split("/") else ()

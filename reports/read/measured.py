@@ -33,7 +33,6 @@ from catlip.results.select import (
     by_seed,
     over_seeds,
     seed_differences,
-    undisturbed,
     unlike,
 )
 from catlip.table import Quantity, listed, quantity_of
@@ -148,38 +147,38 @@ class Setting:
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed."""
         every = {method: self.trainings(method) for method in self.methods}
-        quiet = {method: undisturbed(runs) for method, runs in every.items()}
+        quiet = {method: [r for r in runs if not r.machine.busy] for method, runs in every.items()}
         return {m: kept for m, kept in quiet.items() if kept and are_enough(kept, every[m])}
 
     def seconds(self, method: str) -> Quantity | None:
         """A method's training time in seconds over seeds; None if no times count."""
         return over_seeds(self.timed.get(method, ()), lambda record: record.measured.train_seconds)
 
-    def unlike_trainings(self, one: str, other: str) -> list[str]:
-        """The fields that make the trainings of two methods not comparable."""
-        first, second = (self.counted(method).records for method in (one, other))
-        if not first or not second or one == other:
-            return []
-        a, b = first[0], second[0]
+    @cached_property
+    def unlike_trainings(self) -> list[str]:
+        """The fields that make the trainings of CatLIP and CLIP not comparable."""
+        catlip, clip = (self.counted(method).records[:1] for method in PAIR)
         fields = [
             field
+            for a, b in zip(catlip, clip, strict=False)
             for field in ("encoder", "resolution")
             if a.recipe.get(field) != b.recipe.get(field)
         ]
-        alike_seen = alike_in_images(a.measured.images_seen, b.measured.images_seen)
-        return fields if alike_seen else [*fields, "images_seen"]
+        seen = [run.measured.images_seen for run in (*catlip, *clip)]
+        if len(seen) == 2 and not alike_in_images(*seen):
+            fields.append("images_seen")
+        return fields
 
-    def unlike(self, one: str, other: str, task: str) -> list[str]:
-        """The fields that make the probes of two methods not comparable."""
-        fields = self.unlike_trainings(one, other)
-        first, second = (self.probes(method, task).records for method in (one, other))
-        return fields + (unlike([*first, *second], task) if first and second else [])
+    def unlike(self, task: str) -> list[str]:
+        """The fields that make the probes of CatLIP and CLIP not comparable."""
+        first, second = (self.probes(method, task).records for method in PAIR)
+        return self.unlike_trainings + (unlike([*first, *second], task) if first and second else [])
 
-    def paired(self, task: str, one: str, other: str) -> list[float]:
-        """The differences `one` - `other` in probe accuracy on a task, in points."""
-        if self.unlike(one, other, task):
+    def paired(self, task: str) -> list[float]:
+        """The differences CatLIP - CLIP in probe accuracy on a task, in points."""
+        if self.unlike(task):
             return []
-        first, second = (self.probes(method, task).records for method in (one, other))
+        first, second = (self.probes(method, task).records for method in PAIR)
         return seed_differences(first, second, lambda r: in_percent(r, task))
 
     @cached_property
@@ -194,11 +193,9 @@ class Setting:
         """The timing of the paper's smallest encoder, ViT B/16, on this setting's device, beside
         that of a smaller encoder.
         """
-        for record in self.of(StepTime):
-            is_papers = architecture(record.setup.model) == "vit_b16"
-            if is_papers and record.device == self.device and record is not self.step_time:
-                return record
-        return None
+        timed = [r for r in self.of(StepTime) if architecture(r.setup.model) == "vit_b16"]
+        here = (r for r in timed if r.device == self.device and r is not self.step_time)
+        return next(here, None)
 
     @cached_property
     def warnings(self) -> list[str]:
@@ -212,21 +209,9 @@ class Setting:
                     f"seed; {len(self.counted(method).records)} of {len(trained)} trainings count."
                 )
         for task in self.first_tasks:
-            if fields := self.unlike(*PAIR, task):
-                sentences.append(
-                    f"CatLIP and CLIP differ in {listed(fields)}, so their accuracies are not "
-                    "compared."
-                )
-        if (devices := len({r.device for r in self.of(Pretrain)})) > 1:
-            sentences.append(
-                f"Trainings ran on {devices} devices; times are those of {self.device} alone."
-            )
-        images = [r.measured.images_seen for m in self.methods for r in self.trainings(m)]
-        if images and not alike_in_images(min(images), max(images)):
-            sentences.append(
-                "Not every training saw the same number of images, so training times cannot be "
-                "compared."
-            )
+            if fields := self.unlike(task):
+                words = f"CatLIP and CLIP differ in {listed(fields)}"
+                sentences.append(f"{words}, so their accuracies are not compared.")
         return list(dict.fromkeys(sentences))
 
 

@@ -25,16 +25,18 @@ from catlip.results.run import Problem, Records, Run, cleaned, entries, read_run
 from catlip.system.foreign import UnreadableError, read_regular
 from reports.kinds import KINDS
 
-NEEDED: dict[str, type] = {
-    "kind": str,
-    "name": str,
-    "command": str,
-    "config": dict,
-    "environment": dict,
-    "metrics": dict,
-    "samples": dict,
-    "notes": list,
-}
+
+class _Parts(msgspec.Struct):
+    """What every record has."""
+
+    kind: str
+    name: str
+    command: str
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, Any]
+    samples: dict[str, Any]
+    notes: list[Any]
 
 
 class NotARecordError(Exception):
@@ -150,16 +152,15 @@ def read_record(root: Path, path: Path) -> Run:
         raise NotARecordError("foreign: JSON without `schema`, so not a record")
     if content["schema"] != 1:
         raise NotARecordError(f"schema {str(content['schema'])[:20]}: only schema 1 is understood")
-    for key, kind in NEEDED.items():
-        if key not in content:
-            raise NotARecordError(f"lacks `{key}`")
-        if not isinstance(content[key], kind):
-            raise NotARecordError(f"`{key}` is not a {kind.__name__}")
+    try:
+        parts = msgspec.convert(content, _Parts)
+    except msgspec.ValidationError as reason:
+        raise NotARecordError(str(reason)) from reason
     kind = KINDS.get(content["kind"], Kind)
     try:
         record = replace(
             read_run(cleaned(content | {"samples": {}}), kind),
-            **{key: content[key] for key in NEEDED},
+            **msgspec.structs.asdict(parts),
             anchor="record-" + slug(str(path).removesuffix(".json")),
             root=str(root),
             scale=Path(os.path.relpath(path, root)).parts[0],

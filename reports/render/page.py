@@ -17,7 +17,7 @@ from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The page can also be read without these scripts.
-SCRIPTS = ("open.js", "sort.js", "enlarge.js", "copy.js", "plan.js")
+SCRIPTS = ("open.js", "copy.js")
 
 
 def write_report(page: Page, out: Path) -> Path:

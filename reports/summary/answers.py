@@ -1,5 +1,5 @@
-"""Answers from one setting's records, in plain sentences: is CatLIP as good, is it cheaper, and
-what should a reader do?
+"""Answers from one setting's records, in plain sentences: is CatLIP as good, is it cheaper, why,
+what should a reader do, and what else differs between the two?
 
 Methods are said to differ only if the interval of their difference does not contain zero. The
 interval is over seeds and test images, or over seeds alone for records without a bit for each
@@ -7,12 +7,21 @@ image. A ratio is given only with its interval. What was not run is named as not
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.downstream.probe.result import LinearProbe, between_probes
+from bench.downstream.probe.result import (
+    LinearProbe,
+    between_probes,
+    task_title,
+)
+from bench.downstream.probe.sections import origins_of
 from bench.step_time.result import StepTime
+from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling, at_equal_cost, curves, differences
+from bench.study.result import Trial
+from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
 from catlip.method_style import name_of
@@ -31,8 +40,17 @@ from catlip.results.estimate import (
 )
 from catlip.results.kind import Interval
 from catlip.results.run import Run, interval
-from catlip.results.select import by_rule, by_seed, link
-from catlip.table import Quantity, clipped, listed, mean_and_spread, shown, sign_of, signed
+from catlip.results.select import by_rule, by_seed, differing_fields, link
+from catlip.table import (
+    Quantity,
+    clipped,
+    decimals_of,
+    listed,
+    mean_and_spread,
+    shown,
+    sign_of,
+    signed,
+)
 from reports.read.measured import MAX_FIRST, PAIR, Setting
 
 AHEAD, BEHIND, UNEVEN = (
@@ -41,6 +59,15 @@ AHEAD, BEHIND, UNEVEN = (
     "the seeds disagree",
 )  # with too few seeds for a verdict
 PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
+PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
+    "max_lr": "learning rate",
+    "min_lr": "",
+    "warmup_iterations": "warm-up",
+    "betas": "Adam's betas",
+    "weight_decay": "weight decay",
+    "micro_batch": "batch",
+    "crop_scale": "crop",
+}
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
 
@@ -56,16 +83,14 @@ def about(setting: Setting) -> str:
         f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
         f"seed{'s' * (seeds != 1)}"
     )
+    what = f"{samples} images with captions, {run.images_seen:,.0f} seen in a training, {how}. The"
+    what += " paper's claims rest on"
     if setting.scale == "starter":
-        return (
+        what = (
             f"{samples} captioned emoji drawings and scenes composed of them, {how}: a test of the "
-            f"pipeline, not of the paper, whose claims rest on {PAPERS_SCALE}. The order of two "
-            "methods may change with scale."
+            "pipeline, not of the paper, whose claims rest on"
         )
-    return (
-        f"{samples} images with captions, {run.images_seen:,.0f} seen in a training, {how}. The "
-        f"paper's claims rest on {PAPERS_SCALE}; the order of two methods may change with scale."
-    )
+    return f"{what} {PAPERS_SCALE}. The order of two methods may change with scale."
 
 
 @dataclass(frozen=True)
@@ -84,7 +109,7 @@ def compared_tasks(setting: Setting) -> list[Compared]:
     """The first tasks that both methods have, with the same recipe and at least one seed."""
     compared = []
     for task in setting.first_tasks:
-        points = setting.paired(task, *PAIR)
+        points = setting.paired(task)
         one, other = (setting.probes(method, task).records for method in PAIR)
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
         difference = between_probes(one, other, task) if points else None
@@ -132,13 +157,10 @@ def _not_compared(setting: Setting) -> str:
     missing = [name_of(method) for method in PAIR if not setting.of(LinearProbe, method)]
     if missing:
         return f"Not yet known: this needs a linear probe of {' and of '.join(missing)}."
-    if not setting.is_answered:
-        return "Not yet known: CatLIP and CLIP were probed on different data."
-    tasks = setting.first_tasks
-    fields = dict.fromkeys(field for task in tasks for field in setting.unlike(*PAIR, task))
-    if fields:
-        return f"Not compared: CatLIP and CLIP differ in {listed(list(fields))}."
-    return "Not compared: their probes have no seed of pre-training in common, or are not a number."
+    every = (setting.unlike(task) for task in setting.first_tasks)
+    if fields := [*dict.fromkeys(field for fields in every for field in fields)]:
+        return f"Not compared: CatLIP and CLIP differ in {listed(fields)}."
+    return "Not compared: their probes have no data or no seed in common, or are not a number."
 
 
 def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
@@ -356,7 +378,7 @@ def _step_ratio(record: Run[StepTime] | None) -> Interval | None:
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:
     """CLIP's training time over CatLIP's, paired by seed; None if they were not trained alike."""
-    if setting.unlike_trainings(*PAIR):
+    if setting.unlike_trainings:
         return None
     catlip, clip = (
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
@@ -371,7 +393,7 @@ def _whole_trainings(setting: Setting) -> str:
     seconds = [mean_and_spread(q) for m in PAIR if (q := setting.seconds(m))]
     if len(seconds) < len(PAIR):
         return ""
-    if fields := setting.unlike_trainings(*PAIR):
+    if fields := setting.unlike_trainings:
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
     words = f"Whole trainings, each at its own batch: CatLIP {seconds[0]} s, CLIP {seconds[1]} s"
     ratio = _trainings_ratio(setting)
@@ -389,6 +411,69 @@ def _labelling(setting: Setting) -> str:
         return ""
     seconds = record.measured.captions / rate
     return f"CatLIP also needs labels, once per data set: {shown(seconds)} s here."
+
+
+def why(setting: Setting, waterfalls: Sequence[Run[Waterfall]] = ()) -> Answer:
+    """How much of the ratio of step times the FLOPs explain, which parts of a step make the
+    difference, and the largest factor that was measured on an accelerator.
+    """
+    question = "Where does the difference in cost come from?"
+    record, sentences, sources = setting.step_time, [], []
+    # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
+    enough = [
+        waterfall
+        for waterfall in waterfalls
+        if not waterfall.too_few and not waterfall.is_cpu
+        if any(factor.mean for factor in waterfall.measured.release.factors)
+    ]
+    enough.sort(key=lambda waterfall: waterfall.device != setting.device)
+    for waterfall in enough[:1]:
+        sentences, sources = [_factors(waterfall)], [(waterfall.anchor, "waterfall")]
+    if record is None or not record.measured.methods.keys() >= {*PAIR}:
+        short = "Not yet known: this needs both methods' step times on one device."
+        return Answer(question, short, sentences, sources=sources)
+    sources = [(record.anchor, "step times"), *sources]
+    if record.too_few:
+        short = f"Not yet known: step times have only {record.too_few}."
+        return Answer(question, short, sentences, sources=sources)
+    flops = record.measured.flops_ratios.get("clip/catlip")
+    ratio = record.measured.ratios.get("clip/catlip")
+    short = "Not yet known: the FLOPs of a step were not counted."
+    if flops and ratio is not None:
+        larger = setting.larger_step_time
+        papers = larger.measured.flops_ratios.get("clip/catlip") if larger else None
+        of_papers = f"; with ViT B/16, {shown(papers, 2)} of the paper's {PAPER_SPEED_UP}"
+        short = (
+            f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves "
+            f"{shown(ratio.value / flops, 2)} for all else{of_papers if papers else ''}."
+        )
+    return Answer(question, short, [_phases(record), *sentences], sources=sources)
+
+
+def _phases(record: Run[StepTime]) -> str:
+    catlip, clip = (record.measured.methods[method] for method in PAIR)
+    phases = []
+    for phase in ("forward", "loss", "backward", "optimizer"):
+        one, other = catlip.parts[phase], clip.parts[phase]
+        if one is not None and other is not None:
+            more = other.median - one.median
+            phases.append(f"{signed(more, max(1, decimals_of(clip.total_ms.median)))} ms {phase}")
+    totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
+    return f"CLIP's step takes {totals}: {', '.join(phases)}."
+
+
+def _factors(waterfall: Run[Waterfall]) -> str:
+    """A sentence on the changes between the releases and the largest factor."""
+    way = waterfall.measured.release
+    largest = max(way.factors, key=lambda factor: factor.mean or 0)
+    ratio = way.total.ratio
+    times = f"{shown(ratio.value, 2)} times ({interval(waterfall, ratio)})" if ratio else ""
+    values = " and ".join(shown(r.value, 2) for r in largest.ratios.values() if r)
+    claim = shown(waterfall.measured.published_ratio, 1)
+    return (
+        f"{TO_CATLIP}, {step_description(waterfall)}: {times} faster; the paper claims {claim}; "
+        f"the largest factor is {largest.name}, {values} times."
+    )
 
 
 def advice(setting: Setting) -> str:
@@ -416,3 +501,47 @@ def advice(setting: Setting) -> str:
 
 def _percent(quantity: Quantity) -> str:
     return f"{mean_and_spread(quantity, 1)} %"
+
+
+def confounds(setting: Setting) -> str:
+    """All differences in one paragraph; empty if one of the two was not trained."""
+    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
+    if catlip is None or clip is None:
+        return ""
+    fields = differing_fields([catlip.recipe, clip.recipe])
+    named = [name for field in fields if (name := PLAIN.get(field, field))]
+    trials = Counter(trial.method for trial in setting.of(Trial))
+    of_catlip, of_clip = (trials[method] for method in PAIR)
+    tuned = f"the best of {of_catlip} and of {of_clip} trials"
+    if of_catlip == of_clip:
+        tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
+    recipes = f", and recipes differ in {listed(named)} ({tuned})" if named else ""
+    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
+    words = (
+        f"What else differs: CLIP trains a text tower of {shown(tower, 1)} M parameters{recipes}."
+    )
+    favours = ["its classifier's biases start from the class frequencies"]
+    every = origins_of(setting.of(LinearProbe))
+    origins = {task: every[task] for task in setting.first_tasks if task in every}
+    if setting.scale == "starter":
+        favours = ["captions are names and keywords", *favours]
+        words += " Pre-training has drawings of all these concepts, by other teams."
+    elif origins:
+        counts = [
+            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
+            for task, (record, rows) in origins.items()
+        ]
+        favours = [f"{listed(counts)} are classes that it was trained on", *favours]
+    words += f" In CatLIP's favour: {'; '.join(favours)}."
+    elsewhere = []  # on test images whose labels are not classes of CatLIP
+    for task, (_, rows) in origins.items():
+        images = [image for row in rows if row.kind != "exact" for image in row.test_images]
+        one, other = (setting.probes(method, task).records for method in PAIR)
+        difference = between_probes(one, other, task, images) if images else None
+        if difference:
+            over = f"{ends(difference)}; {len(images)} images"
+            points = signed(difference.value, 1)
+            elsewhere.append(f"{points} points on {setting.name(task)} ({over})")
+    if elsewhere:
+        words += f" Labels that are not CatLIP's classes: {', '.join(elsewhere)}."
+    return words

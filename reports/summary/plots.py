@@ -6,9 +6,9 @@ A figure without records is left out.
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bench.downstream.probe.result import LinearProbe
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
@@ -20,7 +20,6 @@ from catlip.results.figures import (
     hide_rows,
     label_points,
     marker_of,
-    thinned,
 )
 from catlip.results.run import Run, slug
 from catlip.results.select import ENCODERS, architecture
@@ -32,7 +31,6 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MOST_CURVES = 12  # in a panel
-MOST_MARKS = 300  # for each method and task
 BINS = 120  # the points of a loss curve after averaging
 
 
@@ -42,18 +40,16 @@ def accuracy_figure(setting: Setting) -> list[Figure]:
     methods = [m for m in setting.methods if any(setting.accuracy(m, task) for task in tasks)]
     if not methods:
         return []
-    said = [
-        f"{name_of(m)} {_told(setting.accuracy(m, task))} on {setting.name(task)}"
-        for task in tasks
-        for m in methods
-    ]
+    said = []
+    for task, method in product(tasks, methods):
+        quantity = setting.accuracy(method, task)
+        words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
+        said.append(f"{name_of(method)} {words} on {setting.name(task)}")
     caption = (
         f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
         f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
         "none."
     )
-    if any(len(setting.of(LinearProbe, method)) > MOST_MARKS for method in methods):
-        caption += f" At most {MOST_MARKS} marks of each row are drawn."
     alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
     draw = partial(_draw_accuracy, setting=setting, methods=methods)
     height = 1.1 + 0.32 * len(tasks) * (len(methods) + 1)
@@ -88,7 +84,6 @@ def _draw_seeds(
     mean, colour = of_pairs(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
-    seeds = [seeds[i] for i in thinned(len(seeds), MOST_MARKS)]
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
     style: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.55, "markeredgewidth": 0}
     axes.plot(seeds, [y] * len(seeds), marker_of(method), **style)
@@ -182,7 +177,3 @@ def _draw_loss(axes: "Axes", method: str, curves: Mapping[str, list[tuple[float,
     axes.set_xlabel(label)
     axes.set_ylabel(LOSS_UNITS.get(method, "loss"))
     label_points(axes, ends, gap=0.075)
-
-
-def _told(quantity: Quantity | None) -> str:
-    return f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"

@@ -57,7 +57,7 @@ def test_broken_images_stand_in_the_list_of_records_and_above_the_headline(page_
     assert broken_words(record) == "Broken images, left out: 3 cut off, 1 <b>empty</b>."
     views = [view for group in record_groups(records_in(tmp_path)) for view in group.records]
     (view,) = [view for view in views if "pretrain" in view.path]
-    assert view.caveats == [broken_words(record)]
+    assert view.remarks == [broken_words(record)]
     text = markdown(page)
     assert "Images could not be read in 1 of 1 records (catlip-seed0)." in text
     assert "3 cut off, 1 \\<b\\>empty\\</b\\>" in text

@@ -3,11 +3,7 @@ reason.
 """
 
 import math
-import re
-import statistics
-from pathlib import Path
 
-import numpy as np
 import pytest
 from report_support import HEAD
 
@@ -15,7 +11,6 @@ from catlip.cli import InputError
 from catlip.table import MISSING
 from reports.compare import Part, comparison
 
-ENVIRONMENT = HEAD["environment"] | {"threads": 2}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -29,101 +24,45 @@ def rows(part: Part, name: str) -> dict[str, list[str]]:
     }
 
 
-def warnings(part: Part) -> list[str]:
-    return [
-        words.removeprefix("warning: ") for words in part.sentences if words.startswith("warning: ")
-    ]
-
-
-def written_in_two(write_record, one: dict, other: dict, kind: str = "pretrain") -> list[Path]:
-    """A record with these parts in each of two folders."""
-    return [
-        write_record(kind, "catlip-seed0", root=root, **parts)
-        for root, parts in (("a", one), ("b", other))
-    ]
-
-
-def of_two(write_record, one: dict, other: dict, kind: str = "of another program") -> Part:
+def of_two(write_record, *sides: dict, kind: str = "pretrain") -> Part:
     """The comparison of two records with these parts."""
-    return comparison(*written_in_two(write_record, one, other, kind))[1]
-
-
-def timed(samples: list[float]) -> dict:
-    """Metrics and samples of a bench that timed something."""
-    summary = {"median": statistics.median(samples), "p5": min(samples), "p95": max(samples)}
-    summary |= {"cv": 0.1, "n": len(samples)}
-    return {"metrics": {"catlip": {"total_ms": summary}}, "samples": {"catlip_total_ms": samples}}
-
-
-def test_settings_are_compared_field_by_field_and_metrics_by_difference_and_ratio(write_record):
-    recipe = {"max_lr": 1e-3, "betas": [0.9, 0.999], "epochs": 10}
-    changed = recipe | {"max_lr": 1e-5, "betas": [0.9, 0.98]}
-    one = {
-        "config": {"recipe": recipe, "quiet": True},
-        "metrics": {"images": 5, "top1": 0.4, "name": "x"},
-    }
-    other = {
-        "config": {"recipe": changed, "quiet": True, "extra": None},
-        "metrics": {"images": 5, "top1": 0.5, "name": "y", "more": 3},
-    }
-    part = of_two(write_record, one, other)
-    assert rows(part, "config") == {
-        "extra": [MISSING, "null"],
-        "recipe.betas": ["[0.9, 0.999]", "[0.9, 0.98]"],
-        "recipe.max_lr": ["0.001", "1e-05"],
-    }
-    assert rows(part, "metrics") == {
-        "more": [MISSING, "3.00"],
-        "name": ["x", "y"],
-        "top1": ["0.400", "0.500", "+0.100", "1.25 (no interval)"],
-    }
-    assert "metrics: 1 are the same" in part.sentences
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "warning"),
-    [
-        ({"device": "A100"}, {"device": "H100"}, "different devices: A100 and H100"),
-        ({"device": "X"}, {"device": "X", "device_count": 4}, "different devices: X and 4 x X"),
-        ({"device": ""}, {"device": ""}, "A does not name its device"),
-        ({"packages": {"torch": "2"}}, {"packages": {"torch": "3"}}, "different torch: 2 and 3"),
-        ({"cuda": "12.4"}, {}, f"different cuda: 12.4 and {MISSING}"),
-        ({"threads": 1}, {"threads": 8}, "different threads: 1 and 8"),
-        ({"revision": "abc"}, {"revision": "def"}, "different git revisions: abc and def"),
-        ({"revision": "unknown"}, {"revision": "unknown"}, "B does not name its git revision"),
-        ({}, {"dirty": True}, "B ran with local changes that are not in its git revision"),
-    ],
-)
-def test_another_machine_or_another_code_is_warned_of(write_record, one, other, warning):
-    sides = [
-        {"environment": ENVIRONMENT | side, "metrics": {"x": i}}
-        for i, side in enumerate((one, other))
+    paths = [
+        write_record(kind, "catlip-seed0", root=root, **parts)
+        for root, parts in zip("ab", sides, strict=True)
     ]
-    assert warning in warnings(of_two(write_record, *sides))
+    return comparison(*paths)[1]
 
 
-@pytest.mark.parametrize(
-    ("part", "one", "other", "warning"),
-    [
-        ("config", {"seed": 0}, {"seed": 1}, "seeds: 0 and 1"),
-        ("config", {"shards": ["a"]}, {"shards": ["b"]}, 'data (shards): ["a"] and ["b"]'),
-        ("metrics", {"x_num_train": 5}, {"x_num_train": 6}, "data (x_num_train): 5 and 6"),
-        (
-            *("config", {"recipe": {"precision": "bf16"}}, {"recipe": {"precision": "fp32"}}),
-            "precision (recipe.precision): bf16 and fp32",
-        ),
-        (
-            *("metrics", {"images_seen": 10}, {"images_seen": 20}),
-            "number of images seen (images_seen): 10 and 20",
-        ),
-        (
-            *("config", {"method": "catlip"}, {"method": "clip"}),
-            "methods: their losses are not comparable",
-        ),
-    ],
-)
-def test_another_run_is_warned_of(write_record, part, one, other, warning):
-    assert warnings(of_two(write_record, {part: one}, {part: other})) == [f"different {warning}"]
+def test_confounds_come_before_other_settings_and_numbers_have_difference_and_ratio(write_record):
+    environment = HEAD["environment"]
+    one, other = (
+        {
+            "environment": environment | {"packages": {"torch": torch}, "started": torch},
+            "config": {"recipe": {"max_lr": rate, "epochs": 10}, "seed": seed, "quiet": True},
+            "metrics": {"images_seen": seen, "final_loss": loss, "peak_gib": 1.5},
+        }
+        for torch, rate, seed, seen, loss in (("2", 1e-3, 0, 10, 4.0), ("3", 1e-5, 1, 20, 5.0))
+    )
+    other["config"]["extra"] = None
+    other["environment"]["dirty"] = True
+    part = of_two(write_record, one, other)
+    settings = rows(part, "settings")
+    assert settings == {
+        "Confounds": [],
+        "packages.torch": ["2", "3"],
+        "dirty": ["false", "true"],
+        "seed": ["0", "1"],
+        "Other settings": [],
+        "recipe.max_lr": ["0.001", "1e-05"],
+        "extra": [MISSING, "null"],
+    }
+    assert [*settings].index("seed") < [*settings].index("Other settings")
+    assert rows(part, "metrics") == {
+        "images_seen": ["10", "20", "+10", "2.00"],
+        "final_loss": ["4", "5", "+1", "1.25"],
+    }
+    assert "warning: they saw different numbers of images" in part.sentences
+    assert "warning: B ran with local changes to its git revision" in part.sentences
 
 
 @pytest.mark.parametrize("devices", [("A100", "H100"), ("", "")])
@@ -131,50 +70,36 @@ def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_i
     write_record, devices
 ):
     sides = [
-        {"environment": {"device": device}} | timed([5.0 + i] * 8)
+        {"environment": {"device": device}, "metrics": {"train_seconds": 5.0 + i}}
         for i, device in enumerate(devices)
     ]
-    part = of_two(write_record, *sides, kind="step_time")
-    assert rows(part, "metrics")["catlip.total_ms"][3] == MISSING
+    part = of_two(write_record, *sides)
+    assert rows(part, "metrics")["train_seconds"] == ["5", "6", "+1", MISSING]
     assert "No ratios: the records are from different devices" in part.tables[-1].caption
 
 
-def test_seeds_of_two_folders_are_paired_and_averaged(write_record, tmp_path):
-    values = {0: (10, 12), 1: (20, 21), 2: (30, 36)}
-    for seed, pair in values.items():
-        for root, value in zip("ab", pair, strict=True):
-            metrics = {"top1": value, "seed": seed}
+def test_seeds_of_two_folders_are_paired_and_averaged_and_six_have_an_interval(
+    write_record, tmp_path
+):
+    for seed in range(6):
+        for root, value in (("a", 10.0), ("b", 11.0 + seed % 2)):
+            metrics = {"train_seconds": value, "seed": seed, "final_loss": math.nan}
             write_record("pretrain", f"catlip-seed{seed}", root=root, metrics=metrics)
-    write_record("pretrain", "catlip-seed3", root="a", metrics={"top1": 1e9})
+    write_record("pretrain", "catlip-seed6", root="a", metrics={"train_seconds": 1e9})
     head, part = comparison(tmp_path / "a", tmp_path / "b")
-    assert part.title == "starter/pretrain/catlip, mean of 3 seeds"
-    assert rows(part, "metrics") == {
-        "top1": ["20 ± 10 (n = 3)", "23 ± 12 (n = 3)", "+3 (+1 to +6)", "1.15 (1.05 to 1.20)"]
-    }
-    assert "only in A: starter/pretrain/catlip-seed3" in head.sentences
-    assert "the lowest and the highest of a pair" in part.tables[0].caption
+    assert part.title == "starter/pretrain/catlip, mean of 6 seeds"
+    assert rows(part, "metrics")["train_seconds"] == [
+        *("10.0 ± 0.0 (n = 6)", "11.5 ± 0.5 (n = 6)", "+1.50 (0.93 to 2.07)"),
+        "1.15 (1.09 to 1.21)",
+    ]
+    assert "only in A: starter/pretrain/catlip-seed6" in head.sentences
 
 
 def test_equal_records_are_said_to_be_identical(write_record, tmp_path):
-    strange = {
-        "metrics": {"x": math.nan, "deep": {"y": [{"z": []}, None]}},
-        "samples": {"x": [math.nan, 1]},
-    }
-    one, other = written_in_two(write_record, strange, strange)
-    for pair in ((one, other), (one, one), (tmp_path / "a", tmp_path / "b")):
-        (head,) = comparison(*pair)
-        assert head.sentences[2:] == ["identical in every value: 1 of 1 pairs"]
-
-
-def test_raw_samples_of_both_sides_give_intervals(write_record):
-    draw = np.random.default_rng(7)
-    one, other = (list(draw.normal(mean, 2, 60)) for mean in (100, 110))
-    part = of_two(write_record, timed(one), timed(other), kind="step_time")
-    difference, ratio = rows(part, "metrics")["catlip.total_ms"][2:]
-    low, high = map(float, re.findall(r"[+](\S+?)(?: to|\))", difference))
-    assert low < statistics.median(other) - statistics.median(one) < high
-    assert 0.5 < high - low < 4  # the standard error of such a difference is 0.46
-    assert re.fullmatch(r"1\.\d+ \(1\.\d+ to 1\.\d+\)", ratio)
+    for root in "ab":
+        write_record("pretrain", "catlip-seed0", root=root, metrics={"final_loss": math.nan})
+    (head,) = comparison(tmp_path / "a", tmp_path / "b")
+    assert head.sentences[2:] == ["identical: 1 of 1 pairs"]
 
 
 @pytest.mark.parametrize(

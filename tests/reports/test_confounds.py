@@ -10,7 +10,7 @@ from report_support import records_in
 
 from bench.downstream.probe.result import packed
 from reports.read.measured import settings
-from reports.summary.confounds import confounds
+from reports.summary.answers import confounds
 
 IMAGES = 40
 

@@ -4,23 +4,17 @@ not run.
 
 import itertools
 import math
-import re
 
 import pytest
 from matplotlib.figure import Figure as Canvas
 from report_support import (
-    ATTACK,
     REPOSITORY,
-    can_be_shown,
     figure,
     golden_record,
     page_in,
-    poisoned,
     records_in,
-    shows_the_attack_as_words,
     table,
     takes_its_flags,
-    with_leaves,
     write,
 )
 
@@ -34,7 +28,6 @@ from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.run import TIMES
 from catlip.table import Table
-from reports.paper.external import COLUMNS, external_table, read_external
 from reports.read.records import read_records
 from reports.sections import cost_sections
 
@@ -169,21 +162,6 @@ def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     assert any(isinstance(block, Command) for block in found.blocks)
 
 
-def test_every_published_rate_has_a_source_and_a_caveat_and_ours_stand_apart():
-    rows = read_external()
-    assert len(rows) > 20
-    for found in rows:
-        assert {*found} == {*COLUMNS, "url"}
-        assert found["url"].startswith("https://")
-        assert found["source"], found
-        assert found["caveat"], found
-        assert found["hardware"], found
-        numbers = [found[key] for key in ("images_per_s_per_gpu", "mfu_percent", "gpu_hours")]
-        assert any(numbers), found
-        assert all(re.fullmatch(r"([\d,.]+( to [\d,.]+)?)?", number) for number in numbers), found
-    assert len(external_table().rows) == len(rows)
-
-
 def test_what_was_not_run_says_with_which_command_it_is():
     sections = cost_sections(None, read_records([]))
     commands = [step_time, waterfall, memory, communication]
@@ -193,23 +171,3 @@ def test_what_was_not_run_says_with_which_command_it_is():
     assert lines == [*(result.COMMAND for result in commands), PLAN, PLAN, DATA_PATH]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strange", [math.nan, -1, 0, 10**400, None])
-def test_a_record_of_strange_numbers_gives_a_page(golden, tmp_path, kind, strange):
-    content = golden_record(golden, kind)
-    content["metrics"] = with_leaves(content["metrics"], strange)
-    write(tmp_path, content)
-    page = page_in(tmp_path)
-    assert page.tables
-    can_be_shown(page)
-
-
-def test_no_word_of_a_record_becomes_part_of_the_page(golden, tmp_path):
-    for kind in KINDS:
-        content = golden_record(golden, kind)
-        content |= {key: poisoned(content[key]) for key in ("metrics", "config")}
-        content["environment"]["device"] += f" {ATTACK}"
-        write(tmp_path, content)
-    shows_the_attack_as_words(page_in(tmp_path), tmp_path / "report")

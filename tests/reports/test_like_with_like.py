@@ -18,9 +18,8 @@ from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
-from reports.summary.answers import as_good, cheaper
+from reports.summary.answers import as_good, cheaper, why
 from reports.summary.tables import headline
-from reports.summary.why import why
 
 DEVICE = {"device": "CPU", "cpu": "CPU", "device_count": 1}
 RECIPE = {"max_lr": 0.1, "epochs": 30, "resolution": 48}
@@ -88,7 +87,7 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     for name, top1 in (("a", 0.1), ("b", 0.5)):
         probe("catlip", 0, top1, name=name)
     probe("clip", 0, 0.2)
-    assert setting().paired("concepts", "catlip", "clip") == [pytest.approx(10.0)]
+    assert setting().paired("concepts") == [pytest.approx(10.0)]
     answer = as_good(setting())
     assert answer.sentences[0].endswith("+10.0 points (one seed).")
     assert answer.short.endswith("An interval needs 6 seeds.")
@@ -103,7 +102,7 @@ def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, 
     _, n, cell, *_ = headline(found).rows[0]
     assert (cell.text, cell.small, n.text) == ("30.0 ± 0.0", "", "3")
     assert ["epochs" in remark for remark in cell.remarks] == [True]
-    assert len(found.paired("concepts", "catlip", "clip")) == 3
+    assert len(found.paired("concepts")) == 3
 
 
 def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_named(probe, setting):
@@ -112,8 +111,8 @@ def test_methods_that_were_probed_otherwise_are_not_compared_and_the_field_is_na
         probe("clip", seed, 0.2)
         probe("random", seed, 0.1)
     found = setting()
-    assert found.paired("concepts", "catlip", "clip") == []
-    assert found.unlike("catlip", "clip", "concepts") == ["max_lr"]
+    assert found.paired("concepts") == []
+    assert found.unlike("concepts") == ["max_lr"]
     assert as_good(found).short == "Not compared: CatLIP and CLIP differ in max_lr."
     assert any("max_lr" in warning for warning in found.warnings)
     catlip = next(row for row in headline(found).rows if row[0].text == "CatLIP")
@@ -128,8 +127,8 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
         probe("catlip", seed, 0.3)
         probe("clip", seed, 0.2)
     found = setting()
-    assert found.unlike_trainings("catlip", "clip")
-    assert found.paired("concepts", "catlip", "clip") == []
+    assert found.unlike_trainings
+    assert found.paired("concepts") == []
     field = "images_seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
 

@@ -7,7 +7,6 @@ import math
 import pytest
 from report_support import records_in, steps
 
-from bench.step_time.result import StepTime, step_table
 from catlip.results.run import TIMES
 from catlip.table import Quantity
 from reports.read.measured import Setting, settings
@@ -62,14 +61,13 @@ def test_records_of_two_roots_are_never_averaged(write_probes, read):
     assert theirs.accuracy("catlip", "concepts").mean == pytest.approx(60.0)
 
 
-def test_times_come_from_one_device_and_the_page_says_so(write_training, read):
+def test_times_come_from_one_device(write_training, read):
     for seed in range(2):
         write_training("clip", seed, 100.0)
     write_training("catlip", 0, 50.0)
     write_training("catlip", 1, 5.0, environment=GPU)
     (setting,) = read()
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
-    assert any("2 devices" in warning for warning in setting.warnings)
 
 
 def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
@@ -84,16 +82,6 @@ def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
     catlip, clip = headline(setting).rows
     assert (catlip[-1].text, clip[-1].text) == (f"1{TIMES}", f"1.30{TIMES}")
     assert clip[-1].small == "1.20 to 1.40"
-
-
-def test_a_ratio_without_interval_is_shown_as_such_and_concludes_nothing(
-    write_training, write_timing, read
-):
-    write_training("catlip", 0, 10.0)
-    write_timing("a", "tiny", {"value": 1.3})
-    (setting,) = read()
-    assert step_table(setting.of(StepTime)).rows[1][-5].small == "no interval"
-    assert cheaper(setting).short.startswith("Not yet known")
 
 
 @pytest.mark.parametrize(

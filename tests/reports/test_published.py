@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from catlip.results.run import Records
-from reports.paper.paper_cells import MEASURED, Ours
-from reports.paper.paper_tables import result_table, result_tables
+from reports.paper.paper_tables import MEASURED, Ours, result_table, result_tables
 from reports.paper.published import GROUP, TITLES, read_published
 
 # Rows, and columns beside the row's label, of each table in the paper.

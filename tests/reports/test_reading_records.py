@@ -41,8 +41,8 @@ def test_a_record_is_read_with_its_root_scale_and_device(write_record, tmp_path)
         (b'{"version": 1}', "foreign"),
         (rb'["\ud800"]', "corrupt"),
         (b'{"schema": 2}', "schema 2"),
-        (b'{"schema": 1, "kind": "x"}', "lacks `name`"),
-        (b'{"schema": 1, "kind": 3}', "`kind` is not a str"),
+        (b'{"schema": 1, "kind": "x"}', "missing required field `name`"),
+        (b'{"schema": 1, "kind": 3}', "Expected `str`, got `int` - at `$.kind`"),
     ],
 )
 def test_what_is_no_record_is_listed_with_its_reason_and_the_rest_is_read(

@@ -2,7 +2,6 @@
 the pairs do.
 """
 
-import math
 from itertools import product
 from typing import Any
 
@@ -192,26 +191,6 @@ def test_numbers_of_two_scales_never_share_a_table_or_a_figure(write_record, tmp
         assert f"{scale} scale" in found.title
     assert "cc3m scale" in figure(page, "linear_probe_by_share_1").caption
     assert "CLIP:" not in figure(page, "linear_probe_by_share_1_2").alt.replace("CatLIP", "")
-
-
-def test_a_nan_is_shown_as_one_and_what_is_missing_is_left_out(write_record, tmp_path):
-    content = probe("catlip", 0, 30, 3)
-    content["metrics"]["concepts_top1"] = math.nan
-    del content["metrics"]["subgroups_top1"]
-    runs = [run for run in content["samples"]["runs"] if run["task"] == "concepts"]
-    content["samples"]["runs"] = runs
-    for run in runs:
-        if run["init"] == "transfer":
-            run["top1"] = math.nan
-    write_record("linear_probe", "catlip-seed0", **content)
-    page = page_in(tmp_path)
-    assert [[cell.text for cell in line] for line in table(page, "worth").rows] == [
-        ["CatLIP", "NaN"]
-    ]
-    gains = table(page, "transfer_gain")
-    assert [line[1].text for line in gains.rows if len(line) > 1] == ["NaN", "NaN"]
-    assert not any("subgroups" in drawn.alt for drawn in page.figures if "by_share" in drawn.name)
-    assert "Transfer Init" not in figure(page, "linear_probe_by_share_1").alt
 
 
 def test_what_was_not_run_says_with_which_command_it_is():

@@ -25,8 +25,7 @@ from catlip.encoder import ENCODERS, Architecture, build_encoder
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.training import checkpoint
 from catlip.training.checkpoint import save_weights
-from catlip.weights.checkpoint import read_checkpoint
-from catlip.weights.convert import to_timm, write_safetensors
+from catlip.weights.convert import convert
 from catlip.weights.released import Layout
 
 CPU = torch.device("cpu")
@@ -133,7 +132,7 @@ def test_a_released_file_sees_what_the_release_evaluated_on(
 
 
 def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture) -> None:
-    write_safetensors(tmp_path / "timm.safetensors", to_timm(read_checkpoint(released)))
+    convert(released, "timm", tmp_path / "timm.safetensors")
     found = open_encoder(str(tmp_path / "timm.safetensors"))
     expected = open_encoder(f"released:tiny:{released}")
     assert torch.equal(found.preprocess(picture), expected.preprocess(picture))
