@@ -9,7 +9,7 @@ from itertools import groupby
 
 from catlip.program.errors import InputError
 from pipeline import stages
-from pipeline.options import HELP, Options, count_gpus, read_options
+from pipeline.options import HELP, Options, announce, announcement, count_gpus, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
 from pipeline.step import StepFailedError, run_step
 
@@ -31,7 +31,10 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         if arguments[:1] == ["--stages"]:
-            print(*read_options(arguments[1:]).stages)
+            options = read_options(arguments[1:])
+            if not options.dry_run:
+                announce(options)
+            print(*options.stages)
         else:
             run(read_options(arguments))
     except (InputError, StepFailedError) as error:
@@ -47,10 +50,13 @@ def run(options: Options) -> None:
     """Run every step of the wanted stages, or only print their commands."""
     wanted = [stage for stage in options.stages if stage != "setup"]
     if options.dry_run:
+        for line in announcement(options).splitlines():
+            print(f"# {line}")
         for stage in wanted:
             for step in stages.steps_of(stage, options):
                 print(shlex.join(step.command(options.python)))
         return
+    announce(options)
     (options.runs / ".steps").mkdir(exist_ok=True)
     lock = os.open(options.runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
     try:

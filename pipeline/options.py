@@ -16,6 +16,7 @@ from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
 from pipeline.inputs import baselines
+from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
 SCALES = ("starter", "photos", "cc3m", "datacomp")
@@ -35,13 +36,17 @@ HELP = """\
 ./run_all.sh test          set up if needed, then run every check and test
 
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
-                   hour); photos (5,000 to 500,000 images of your own, a small encoder; half an
-                   hour for 8,000 on 2 cores); cc3m or datacomp (the paper's recipes)
+                   hour); photos (photographs with captions, of a hub or 5,000 to 500,000 of your
+                   own, a small encoder; half an hour for 8,000 on 2 cores, an hour on a GPU); cc3m
+                   or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
-                   remote, as 's3://bucket/{00000..00331}.tar'
+                   remote, as 's3://bucket/{00000..00331}.tar'. Without it, photos fetches 13,443
+                   photographs of CC3M (1.1 GB; with a GPU 100,000, 9 GB), and cc3m all (269 GB, of
+                   which it keeps 70), into data/
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
-                   a folder or tars each (see README), or imagenet:/data/imagenet; without it,
-                   nothing is transferred
+                   a folder or tars each (see README), or imagenet:/data/imagenet. Without it,
+                   photos takes Caltech-101 (0.63 GB), and other scales transfer nothing; photos
+                   also probes Debian's Fashion-MNIST if it is installed
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -64,6 +69,8 @@ HELP = """\
   --from STAGE     this stage and those after it
   --no-venv        use the active environment instead of .venv
   --dry-run        check all arguments and data, and print each command instead of running it
+  --yes            fetch without asking; what is fetched, and its licences, is listed before, and
+                   by --dry-run
   --quiet          no progress bars
   --help           this text
 
@@ -76,9 +83,10 @@ Examples:
   ./run_all.sh
   ./run_all.sh --full
   ./run_all.sh --methods catlip,clip,siglip,superclass --seeds 6
+  ./run_all.sh --scale photos
   ./run_all.sh --scale photos --shards '/data/mine/*.tar' --probe /data/pets --epochs 8
+  ./run_all.sh --scale cc3m --probe imagenet:/data/imagenet
   ./run_all.sh --scale cc3m --shards '/data/cc3m/{00000..00331}.tar' --probe imagenet:/data/imagenet
-  ./run_all.sh --scale cc3m --shards 'hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar'
 """
 
 
@@ -103,6 +111,8 @@ class Options(argparse.Namespace):
     stages: tuple[str, ...]
     dry_run: bool
     quiet: bool
+    yes: bool
+    sources: list[Source]  # what is fetched from a hub
 
     @property
     def small(self) -> bool:
@@ -137,7 +147,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         parser.add_argument(f"--{name}", default="")
     for name in ("epochs", "threshold", "seeds"):
         parser.add_argument(f"--{name}", type=_like(r"[1-9]\d*", "1, 2, 3 ..."))
-    for name in ("full", "study", "dry-run", "quiet"):
+    for name in ("full", "study", "dry-run", "quiet", "yes"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--only", choices=STAGES)
     parser.add_argument("--from", choices=STAGES, default="setup", dest="first")
@@ -152,8 +162,8 @@ def read_options(arguments: Sequence[str]) -> Options:
     user_data = [f"--{name}" for name in USER_DATA if getattr(options, name)]
     if user_data and options.scale in (None, "starter"):
         raise InputError(
-            f"{user_data[0]} needs --scale photos (5,000 to 500,000 images of your own, a small "
-            "encoder), cc3m or datacomp (the paper's recipes); starter brings its own data"
+            f"{user_data[0]} needs --scale photos (5,000 to 500,000 images, a small encoder), cc3m "
+            "or datacomp (the paper's recipes); starter brings its own data"
         )
     options.scale = options.scale or "starter"
     options.study |= options.only == "study"
@@ -167,6 +177,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         _check_name("method", method, ["catlip", *baselines()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
+    options.sources = []
     if options.scale == "starter":
         options.shards, options.probe = "data/starter/pretrain", "starter:data/starter"
         if options.full or options.only == "dense":
@@ -187,23 +198,68 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _check_data(options: Options) -> None:
-    """Whether the data of a user are there; the first step looks into the shards."""
-    if not options.shards:
+    """Whether the data of a user are there; the first step looks into the shards. In place of what
+    is not given, what is fetched.
+    """
+    source = SHARDS.get((options.scale, count_gpus(options.device) > 0))
+    if options.shards:
+        first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
+        if "://" not in first and not glob(first):
+            raise InputError(f"--shards: nothing matches {first}")
+    elif source:
+        options.shards = f"{source.folder}/*.tar"
+        options.sources += [source] if "data" in options.stages else []
+    else:
         raise InputError(
             f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
         )
-    if options.study and not options.probe:
+    if options.probe:
+        if not (root := find_layout(options.probe).root).is_dir():
+            raise InputError(f"--probe {options.probe}: there is no folder {root}")
+    elif probe := PROBES.get(options.scale):
+        options.probe = probe.url
+        options.sources += [probe] if {"transfer", "study"} & {*options.stages} else []
+    elif options.study:
         raise InputError("a study needs --probe DATA, for example imagenet:DIR")
-    first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
-    if "://" not in first and not glob(first):
-        raise InputError(f"--shards: nothing matches {first}")
-    if options.probe and not (root := find_layout(options.probe).root).is_dir():
-        raise InputError(f"--probe {options.probe}: there is no folder {root}")
     for name, parts in DENSE_FILES.items():
         folder = getattr(options, name)
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
         if folder and missing:
             raise InputError(f"--{name}: there is no {missing[0]}")
+
+
+def announcement(options: Options) -> str:
+    """What will be fetched, and at the scale of CC3M how long it takes and what to expect."""
+    parts = []
+    if options.sources:
+        total = sum(source.gb for source in options.sources)
+        parts.append(f"To be fetched, {total:g} GB, once:")
+        parts += map(str, options.sources)
+    if options.scale == "cc3m":
+        epochs = int(options.epochs or EPOCHS)
+        parts.append(plan_of_cc3m(options.methods, epochs, seeds=options.seeds))
+    return "\n".join(parts)
+
+
+def announce(options: Options) -> None:
+    """Say so, and ask before anything is fetched; once, unless it changes. Raises: InputError."""
+    text = announcement(options)
+    agreed = options.runs / ".steps/agreed"
+    if not text or (agreed.is_file() and agreed.read_text() == text):
+        return
+    is_asked = options.sources and not options.yes
+    if is_asked and not sys.stdin.isatty():
+        raise InputError(
+            f"this fetches {sum(source.gb for source in options.sources):g} GB: give --yes to "
+            "agree; --dry-run lists what, from where, and its licences"
+        )
+    print(text, file=sys.stderr)
+    if is_asked:
+        print("Fetch? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise InputError("nothing was fetched")
+    agreed.parent.mkdir(exist_ok=True)
+    agreed.write_text(text)
 
 
 def count_gpus(device: str) -> int:

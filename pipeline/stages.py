@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from catlip.data.layout import INSTALLED as FASHION_MNIST
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
 from pipeline.step import Step
@@ -37,6 +39,8 @@ class Plan:
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = options.probe.partition(":")[2] or options.probe
+        if is_remote(self.probe_data):
+            self.probe_data += "/*/*.tar"
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
 
@@ -62,12 +66,22 @@ def step(
 
 
 def data(plan: Plan) -> Iterator[Step]:
-    """The starter data set; at the other scales the user has the data."""
+    """The starter data set; at the other scales, what the user does not have."""
+    updates = ("code", "command")
     if plan.starter:
         place = Path("data/starter")
         other = ("--out", place, *plan.quiet)
-        updates = ("code", "command")
         yield step("data", "catlip.data.starter", other=other, makes=[place], updates=updates)
+    for source in plan.options.sources:
+        if source.folder:
+            yield step(
+                "fetch",
+                "catlip.data.fetch",
+                (source.url, "--side", source.side),
+                ("--out", source.folder, "--yes", *plan.quiet),
+                makes=[Path(source.folder)],
+                updates=updates,
+            )
 
 
 def label(plan: Plan) -> Iterator[Step]:
@@ -144,6 +158,8 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             processes=plan.processes,
             beside=plan.beside,
         )
+        if not plan.small and options.probe:  # days before the probes and the fine-tuning
+            yield on_encoder(plan, "readouts", method, seed, (options.probe, plan.probe_data))
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
@@ -170,8 +186,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         arguments = (*arguments, "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(plan, program, method, seed, probe, arguments)
-    for method, seed in product(methods, plan.few_seeds):
+    for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield on_encoder(plan, "readouts", method, seed, probe)
+    if plan.options.scale == "photos" and FASHION_MNIST.is_dir():
+        photographs = (f"fashion_mnist:{FASHION_MNIST}", str(FASHION_MNIST))
+        # The smallest fraction is six images a class.
+        fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
+        arguments = (*fractions, "--init", "random", "transfer")
+        for method, seed in product((*methods, "random"), plan.seeds):
+            name = f"{method}-seed{seed}-fashion_mnist"
+            yield on_encoder(plan, "linear_probe", method, seed, photographs, arguments, name=name)
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(

@@ -12,6 +12,7 @@ import functools
 import io
 import os
 import random
+import shlex
 import sys
 import threading
 import time
@@ -237,6 +238,18 @@ def _cache() -> FileCache:
         if (limit := int(float(given) * 1e9)) > 0:
             return FileCache(cache_dir("shards"), limit)
     raise InputError(f"{CACHE_SIZE}={given} is not a number of gigabytes above 0")
+
+
+def warn_if_above_cache(patterns: Sequence[str], size: int) -> None:
+    """Warn that files of this size in bytes will be fetched again and again."""
+    if patterns and size and size > (limit := _cache().limit):
+        sources = " ".join(map(shlex.quote, filter(is_remote, patterns)))
+        print(
+            f"warning: these remote shards have {size / 1e9:.3g} GB, the cache {limit / 1e9:.3g} "
+            f"({CACHE_SIZE}), so each epoch fetches them again; instead, fetch them once, with "
+            f"large images made small: python -m catlip.data.fetch {sources} --out DIR",
+            file=sys.stderr,
+        )
 
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:

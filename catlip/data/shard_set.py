@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlip.cli import InputError
-from catlip.data.remote import Ahead
+from catlip.data.remote import Ahead, identities_of, size_in, warn_if_above_cache
 from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, status_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
@@ -28,7 +28,7 @@ from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
-EDITION = 3  # raised whenever the same shards give other counts, digests or skipped samples
+EDITION = 4  # raised whenever the same shards give other counts, digests or skipped samples
 FEW = 16  # up to this many shards are counted in this process: starting others would take longer
 MAX_NAMED = 5  # shards that cannot be read, in one message; samples left out, for each cause
 DIGEST = f"S{DIGEST_DIGITS}"
@@ -95,8 +95,12 @@ class ShardSet:
         return shard
 
 
-def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
-    """The shards at `paths`; they are counted unless the cache has their counts."""
+def open_shards(
+    paths: Sequence[Path], quiet: bool = False, patterns: Sequence[str] = ()
+) -> ShardSet:
+    """The shards at `paths`; they are counted unless the cache has their counts. With the patterns
+    that the user gave for them, a line on stderr warns of remote shards that the cache cannot hold.
+    """
     folder = "" if all(map(is_remote, paths)) else os.getcwd()
     named = "\n".join([f"{EDITION} {folder}", *map(str, paths)])
     file = cache_dir("counts") / f"{sha256(named.encode()).hexdigest()[:32]}.npz"
@@ -104,7 +108,11 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
         arrays = unpacked(file)
         if np.array_equal(arrays["statuses"], [status_of(path) for path in paths]):
             skipped = json.loads(arrays["skipped"].tobytes())
+            warn_if_above_cache(patterns, int(arrays["remote_bytes"]))
             return ShardSet(paths, arrays["counts"], arrays["digests"], skipped)
+    identities = identities_of(list(filter(is_remote, dict.fromkeys(paths))))
+    remote_bytes = sum(map(size_in, identities.values()))
+    warn_if_above_cache(patterns, remote_bytes)  # before they are fetched to be counted
     contents = _contents(paths, quiet)
     counts = np.array([content.num_samples for content in contents], dtype=np.int64)
     digests = np.array([content.digest.encode() for content in contents], dtype=DIGEST)
@@ -116,6 +124,7 @@ def open_shards(paths: Sequence[Path], quiet: bool = False) -> ShardSet:
     text = np.frombuffer(json.dumps(skipped).encode(), dtype=np.uint8)
     statuses = np.array([content.status for content in contents], dtype=np.int64)
     arrays = {"counts": counts, "digests": digests, "statuses": statuses, "skipped": text}
+    arrays["remote_bytes"] = np.array(remote_bytes)
     write_to_cache(file, packed(arrays))
     return ShardSet(paths, counts, digests, skipped)
 

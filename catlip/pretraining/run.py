@@ -181,7 +181,8 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
 def _shards(config: PretrainRun, place: Place) -> ShardSet:
     """The shards; one process counts the samples of new ones, and the others read its counts."""
     quiet = config.quiet or not place.is_main
-    shards = in_turn(lambda: open_shards(expand(config.shards), quiet), place)
+    patterns = config.shards if place.is_main else ()
+    shards = in_turn(lambda: open_shards(expand(config.shards), quiet, patterns), place)
     skipped = shards.skipped_by_cause()
     count = sum(skipped.values())
     if count and place.is_main:
