@@ -235,7 +235,7 @@ def announcement(options: Options) -> str:
         total = sum(source.gb for source in options.sources)
         parts.append(f"To be fetched, {total:g} GB, once:")
         parts += map(str, options.sources)
-    if options.scale == "cc3m":
+    if options.scale == "cc3m" and "pretrain" in options.stages:
         epochs = int(options.epochs or EPOCHS)
         parts.append(plan_of_cc3m(options.methods, epochs, seeds=options.seeds))
     return "\n".join(parts)

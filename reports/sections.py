@@ -45,7 +45,13 @@ from catlip.results.select import broken_images, unique_runs
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import claims_tables, counts_sentence, verdicts
-from reports.paper.paper_tables import COMMANDS, HOW, figures_stated, result_tables
+from reports.paper.paper_tables import (
+    COMMANDS,
+    HOW,
+    expected_on_cc3m,
+    figures_stated,
+    result_tables,
+)
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
 from reports.render.provenance import records_section
@@ -263,5 +269,5 @@ def _paper(records: Records) -> Section:
     blocks: list[Block] = [Text(words), Text(HOW)]
     for table in result_tables(records):
         blocks += [table, *map(Command, COMMANDS[table.name])]
-    blocks.append(figures_stated())
+    blocks += [*expected_on_cc3m(records), figures_stated()]
     return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)

@@ -69,7 +69,7 @@ def modules_of(lines: list[str]) -> list[str]:
         (["--methods", "catlip,--clip"], "siglip"),
         (["--fast"], "--fast"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
-        (["--scale", "cc3m"], "--shards"),
+        (["--scale", "datacomp"], "--shards"),
         (["--device", "gpu"], "cuda"),
         (["--epochs", "0"], "--epochs"),
         (["--threshold", "few"], "--threshold"),
@@ -193,8 +193,70 @@ def test_only_and_from_choose_stages() -> None:
     assert not any("pretrain --recipe" in line for line in later)
 
 
+CALTECH = "wds:hf://datasets/clip-benchmark/wds_vtab-caltech101"
+
+
+@pytest.mark.parametrize(
+    ("scale", "gpus", "shards", "data", "fetched"),
+    [
+        ("photos", 0, "cc3m-validation-{0000..0015}.tar", "data/cc3m-validation", "1.73 GB"),
+        ("photos", 1, "cc3m-train-{0000..0019}.tar", "data/cc3m-20", "9.63 GB"),
+        ("cc3m", 1, "cc3m-train-{0000..0575}.tar", "data/cc3m", "269 GB"),
+    ],
+)
+def test_without_data_photographs_are_fetched_from_a_hub(
+    scale: str, gpus: int, shards: str, data: str, fetched: str, own, monkeypatch
+) -> None:
+    monkeypatch.setattr("pipeline.options.count_gpus", lambda device: gpus)
+    monkeypatch.setattr("pipeline.stages.FASHION_MNIST", REPOSITORY)  # as if it were installed
+    lines = dry_run("--scale", scale)
+    printed, commands = "\n".join(lines), [line for line in lines if not line.startswith("#")]
+    for said in (f"To be fetched, {fetched}", shards, "licence: captions free to use with credit"):
+        assert said in printed
+    assert f"'hf://datasets/pixparse/cc3m-wds/{shards}' --side" in commands[0]
+    assert f"--out {data} --yes" in commands[0]
+    assert sum(f"--shards '{data}/*.tar'" in line for line in commands) == 2 * (
+        1 + (scale[0] == "p")
+    )
+    probes = [line for line in commands if "bench.downstream.linear_probe" in line]
+    assert sum(CALTECH in line for line in probes) == sum(
+        "fashion_mnist:" in line for line in probes
+    )
+    assert bool(probes) == (scale == "photos")
+    assert ("clip, 25 epochs: 7.1" in printed) == ("zero-shot 17.1" in printed) == (scale == "cc3m")
+    for given_, fetches, probes_caltech in (("--shards", False, True), ("--probe", True, False)):
+        if scale == "photos":
+            printed = "\n".join(dry_run("--scale", scale, *given(own, given_)))
+            assert ("catlip.data.fetch" in printed, CALTECH in printed) == (fetches, probes_caltech)
+    assert "To be fetched" not in "\n".join(dry_run("--scale", scale, "--only", "pretrain"))
+
+
+def test_what_is_fetched_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
+    words = ("--stages", "--scale", "photos", "--out", tmp_path, "--from", "data")
+    one_line_error(run_all(*words), "1.73 GB", "--yes", "--dry-run")
+    terminal = io.StringIO("n\n" + "y\n")
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdin", terminal)
+    refused, agreed, again = (run_all(*words) for _ in range(3))
+    assert (refused.returncode, agreed.returncode, again.returncode) == (2, 0, 0)
+    assert "Fetch? [y/N] error: nothing was fetched" in refused.stderr
+    assert "Caltech-101" in agreed.stderr
+    assert (again.stdout, again.stderr) == (agreed.stdout, "")
+    assert agreed.stdout.startswith("data label")
+    other = run_all(*words, "--device", "cpu", "--probe", "fashion_mnist:/", "--yes")
+    assert (other.returncode, "1.1 GB" in other.stderr) == (0, True)
+
+
+def test_zero_shot_follows_each_training_at_the_paper_s_scale(own) -> None:
+    names = modules_of(dry_run("--scale", "cc3m", *given(own, "--shards", "--probe")))
+    first = names.index("catlip.pretrain")
+    readouts = "bench.downstream.readouts"
+    assert names[first + 1 : first + 4] == [readouts, "baselines.pretrain", readouts]
+    assert names.count(readouts) == 2
+
+
 def test_remote_shards_are_all_that_web_scale_needs() -> None:
-    shards = "hf://datasets/pixparse/cc3m-wds/cc3m-train-{0000..0575}.tar"
+    shards = "s3://bucket/cc3m-train-{0000..0575}.tar"
     lines = dry_run("--scale", "cc3m", "--shards", shards)
     assert sum(f"-m catlip.label '{shards}'" in line for line in lines) == 1
     assert sum(f"--shards '{shards}'" in line for line in lines) == 2
