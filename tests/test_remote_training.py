@@ -141,6 +141,8 @@ def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywher
         ]
         done = succeed("catlip.pretrain", *training(*storage, out=out), **environment)
         assert outcome(out) == local.outcome
+        (warning,) = [line for line in done.stderr.splitlines() if "warning: " in line]
+        assert f"python -m catlip.data.fetch 'http://{server.place}/{SET}' --out" in warning
         assert server.queries == {query.removeprefix("?")}
         assert None not in server.authorizations
         del server.files["/set/0007.tar"]
