@@ -270,13 +270,13 @@ def _padded(words: list[str], width: int) -> list[str]:
     return words + [""] * (width - len(words))
 
 
-MOST_NAMES = 12  # in a line
+MAX_NAMES = 12  # in a line
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names from files on one line: the first MOST_NAMES, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(clipped(name) for name in names[:MOST_NAMES]) + more
+    """Names from files on one line: the first MAX_NAMES, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(clipped(name) for name in names[:MAX_NAMES]) + more
 
 
 def paper_name(name: str) -> str:

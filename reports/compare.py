@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 
 from catlip.cli import InputError
-from catlip.results.estimate import Estimate, of_pairs, of_ratios
+from catlip.results.estimate import Estimate, geometric_mean_ratio, mean_difference
 from catlip.results.run import Records, Run, low_to_high, number, one_device
 from catlip.results.select import alike_in_images
 from catlip.system.foreign import printable
@@ -217,9 +217,9 @@ def _metrics(sides: Sequence[Sequence[Run]], share_ratio: bool) -> tuple[list[li
             else Cell()
             for mean in means
         ]
-        difference = of_pairs([b - a for a, b in pairs])
+        difference = mean_difference([b - a for a, b in pairs])
         positive = share_ratio and all(a > 0 and b > 0 for a, b in pairs)
-        ratio = of_ratios([b / a for a, b in pairs]) if positive else None
+        ratio = geometric_mean_ratio([b / a for a, b in pairs]) if positive else None
         rows.append([*cells, _estimated(difference, whole, with_sign=True), _estimated(ratio)])
     return rows, equal
 

@@ -112,7 +112,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "noise": metrics.get("noise"),
             "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
             "device": run.where,
-            "settings": hashlib.sha256(run.told_key.encode()).hexdigest()[:12],
+            "settings": hashlib.sha256(run.settings_key.encode()).hexdigest()[:12],
             "record": run.path,
         }
         rows += [head | row for row in numbers(run) if row["metric"] not in COLUMNS]

@@ -66,6 +66,7 @@ SMALLEST = {
     "catlip.words": Smallest(""),
     DATA: Smallest("--limit 24 --scenes 40 --size 48 --quiet"),
     SCENES: Smallest("--size 48 --train 60 --val 20 --quiet"),
+    "catlip.data.fetch": Smallest(f"{SHARDS} --out data/fetched --side 32 --quiet", after=(DATA,)),
     "catlip.label": Smallest(f"{SHARDS} --labels-dir {LABELS} --quiet", "labelling", (DATA,)),
     "catlip.label explain": Smallest("'Two bikes and a golden retriever on a couch'"),
     "catlip.label audit": Smallest(

@@ -52,16 +52,16 @@ def test_a_rule_with_a_bound_of_one(rule, low, high, outcome) -> None:
 
 
 def test_fewer_than_six_pairs_have_no_interval() -> None:
-    few = estimate.of_pairs([1.0] * (least_pairs() - 1))
+    few = estimate.mean_difference([1.0] * (least_pairs() - 1))
     assert few is not None
     assert (few.value, few.low, few.pairs) == (1.0, None, 5)
-    assert estimate.of_pairs([]) is None
-    assert estimate.of_pairs([1.0, math.nan]) is None
+    assert estimate.mean_difference([]) is None
+    assert estimate.mean_difference([1.0, math.nan]) is None
 
 
 def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs() -> None:
     draw = np.random.default_rng(0)
-    found = [estimate.of_pairs(draw.normal(size=6).tolist()) for _ in range(RUNS)]
+    found = [estimate.mean_difference(draw.normal(size=6).tolist()) for _ in range(RUNS)]
     words = [estimate.verdict(one, 0.5) for one in found if one]
     false = words.count(estimate.BETTER) + words.count(estimate.WORSE)
     assert false <= 0.05 * RUNS + 2 * (0.05 * 0.95 * RUNS) ** 0.5
@@ -69,7 +69,7 @@ def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs() -> None:
 
 def test_the_power_is_how_often_such_a_difference_is_found() -> None:
     draw = np.random.default_rng(1)
-    found = [estimate.of_pairs((1.5 + draw.normal(size=6)).tolist()) for _ in range(RUNS)]
+    found = [estimate.mean_difference((1.5 + draw.normal(size=6)).tolist()) for _ in range(RUNS)]
     often = sum(one.low > 0 for one in found) / RUNS
     known = Estimate(0.0, -1.0, 1.0, error=1 / 6**0.5, freedom=5)
     assert estimate.power(known, 1.5) == pytest.approx(often, abs=0.05)
@@ -79,11 +79,14 @@ def test_the_power_is_how_often_such_a_difference_is_found() -> None:
 
 def test_ratios_mirror_when_the_sides_change_places() -> None:
     ratios = [1.1, 1.2, 1.3, 1.2, 1.15, 1.25]
-    one, other = estimate.of_ratios(ratios), estimate.of_ratios([1 / ratio for ratio in ratios])
+    one, other = (
+        estimate.geometric_mean_ratio(ratios),
+        estimate.geometric_mean_ratio([1 / ratio for ratio in ratios]),
+    )
     assert (one.value, one.low, one.high) == pytest.approx(
         (1 / other.value, 1 / other.high, 1 / other.low)
     )
-    assert estimate.of_ratios([1.0, 0.0]) is None
+    assert estimate.geometric_mean_ratio([1.0, 0.0]) is None
 
 
 def test_two_intervals_leave_open_what_they_share() -> None:

@@ -77,8 +77,10 @@ def test_a_program_runs_to_its_end(name: str, ran: Programs) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     if kind := SMALLEST[name].kind:
-        paths = re.findall(r"\S+\.json\b", ended.stdout)
-        recorded = {record["kind"] for path in paths if (record := as_record(ran.folder / path))}
+        paths = [ran.folder / path for path in re.findall(r"\S+\.json\b", ended.stdout)]
+        for folder in re.findall(r"\d records in (\S+)", ended.stdout):
+            paths += (ran.folder / folder).glob("*.json")
+        recorded = {record["kind"] for path in paths if (record := as_record(path))}
         assert kind in recorded, f"no record of {kind} is named in the output:\n{ended.stdout}"
         assert kind in {*KINDS, "transfer_init"}  # what the page does not show
 

@@ -15,7 +15,7 @@ from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure
 from catlip.results.lines import (
-    MOST_LINES,
+    MAX_LINES,
     Line,
     brief,
     height_for,
@@ -285,7 +285,7 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
         if points:
             every.append(line_of(curve.method, points))
             seeds.add(len(curve.top1[task]))
-    lines = every[:MOST_LINES]
+    lines = every[:MAX_LINES]
     n = " or ".join(map(str, sorted(seeds)))
     return Figure(
         name,

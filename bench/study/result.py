@@ -11,11 +11,11 @@ from bench.downstream.probe.result import check_fractions
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import of_pairs, of_ratios
+from catlip.results.estimate import geometric_mean_ratio, mean_difference
 from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import (
-    MOST_LINES,
+    MAX_LINES,
     Line,
     draw_lines,
     height_for,
@@ -66,7 +66,11 @@ def mean_and_ends(
     values if they are few; a dash if one is missing.
     """
     known = [value for value in values if value is not None]
-    mean = (of_ratios if ratio else of_pairs)(known) if len(known) == len(values) else None
+    mean = (
+        (geometric_mean_ratio if ratio else mean_difference)(known)
+        if len(known) == len(values)
+        else None
+    )
     if mean is None:
         return Cell()
     low, high = (min(known), max(known)) if mean.low is None else (mean.low, mean.high)
@@ -281,7 +285,7 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
         marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
         means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
         every.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
-    lines = every[:MOST_LINES]
+    lines = every[:MAX_LINES]
     if not lines:
         return []
     caption = (

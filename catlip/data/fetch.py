@@ -1,5 +1,4 @@
-"""`python -m catlip.data.fetch`: shards from a hub, a bucket, a server or a disk, with large images
-made small.
+"""Shards from a hub, a bucket, a server or a disk, with large images made small.
 
 A training reads images at some 224 pixels; those of the web are several times as large. CC3M, for
 example, has 269 GB, and some 65 GB when its images are 256 pixels on the shorter side. A file is

@@ -43,7 +43,7 @@ def of_mean(
     )
 
 
-def of_pairs(differences: Sequence[float]) -> Estimate | None:
+def mean_difference(differences: Sequence[float]) -> Estimate | None:
     """The mean of one difference per pair; None without pairs, or if one is not finite."""
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
@@ -55,11 +55,11 @@ def of_pairs(differences: Sequence[float]) -> Estimate | None:
     return of_mean(mean, error, pairs - 1, pairs=pairs)
 
 
-def of_ratios(ratios: Sequence[float]) -> Estimate | None:
+def geometric_mean_ratio(ratios: Sequence[float]) -> Estimate | None:
     """The geometric mean of one ratio per pair."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
-    logarithm = of_pairs([math.log(ratio) for ratio in ratios])
+    logarithm = mean_difference([math.log(ratio) for ratio in ratios])
     if logarithm is None:
         return None
     low, high = (None if end is None else math.exp(end) for end in (logarithm.low, logarithm.high))
@@ -103,7 +103,7 @@ def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
     """Whether the interval of the mean over seeds lies above the mean of `floor`."""
     if not floor:
         return True
-    above = of_pairs([value - float(np.mean(floor)) for value in values])
+    above = mean_difference([value - float(np.mean(floor)) for value in values])
     return above is None or above.low is None or above.low > 0
 
 

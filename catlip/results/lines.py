@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
-from catlip.results.estimate import Estimate, of_pairs
+from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.figures import label_points
 from catlip.table import clipped, shown
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
-MOST_LINES = 6  # of a figure
+MAX_LINES = 6  # of a figure
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
 
@@ -61,7 +61,7 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
     for x, at in groupby(sorted(points), key=lambda point: point[0]):
         groups = [[y for _, _, y in own] for _, own in groupby(at, key=lambda point: point[1])]
         each = [sum(own) / len(own) for own in groups]
-        means.append((x, of_pairs(each) or Estimate(sum(each) / len(each))))
+        means.append((x, mean_difference(each) or Estimate(sum(each) / len(each))))
     return means
 
 
@@ -94,10 +94,10 @@ def draw_lines(
 
 
 def how_drawn(every: Sequence[Line]) -> str:
-    """Sentences for the caption of a figure that draws the first MOST_LINES of these lines: what
+    """Sentences for the caption of a figure that draws the first MAX_LINES of these lines: what
     the bars are, and how many lines were left out.
     """
-    lines = every[:MOST_LINES]
+    lines = every[:MAX_LINES]
     sentences = []
     if any(mean.low is not None for line in lines for _, mean in line.means):
         sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")

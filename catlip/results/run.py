@@ -24,7 +24,7 @@ LONGEST = 400  # characters of a text in a table
 NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
 # Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
 BASE64 = ("image", "mask", "truth", "predicted", "correct")
-NOT_TOLD = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
+WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 TIMES = "\N{MULTIPLICATION SIGN}"
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt
 
@@ -165,14 +165,14 @@ class Run(Generic[K]):
         return entries(self.config, "recipe")
 
     @cached_property
-    def told(self) -> dict[str, Any]:
-        kept = {field: value for field, value in self.recipe.items() if field not in NOT_TOLD}
+    def settings(self) -> dict[str, Any]:
+        kept = {field: value for field, value in self.recipe.items() if field not in WITHOUT_EFFECT}
         return kept | {"cached_features": self.config.get("cached_features")}
 
     @cached_property
-    def told_key(self) -> str:
-        """`told` as text: equal for all runs with equal settings."""
-        return json.dumps(self.told, sort_keys=True)
+    def settings_key(self) -> str:
+        """`settings` as text: equal for all runs with equal settings."""
+        return json.dumps(self.settings, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
         """The raw values recorded under `name`."""

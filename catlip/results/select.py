@@ -186,7 +186,7 @@ def alike(own: Sequence[Run[K]], every: Sequence[Run[K]], task: str = "") -> Ali
 def unlike(records: Sequence[Run[Kind]], task: str = "") -> list[str]:
     """The fields that differ between runs, among those that must be equal for a comparison."""
     every = [
-        record.told | record.measured.sizes(task)
+        record.settings | record.measured.sizes(task)
         for record in {_key(r, task): r for r in records}.values()
     ]
     return differing_fields(every)
@@ -210,7 +210,7 @@ def _groups(records: Sequence[Run[K]], task: str) -> list[list[Run[K]]]:
 
 
 def _key(record: Run[Kind], task: str) -> Hashable:
-    return (record.told_key, *record.measured.sizes(task).values())
+    return (record.settings_key, *record.measured.sizes(task).values())
 
 
 def _largest(groups: Sequence[list[Run[K]]]) -> list[Run[K]]:
@@ -267,7 +267,7 @@ def is_enough(images: float, scale: str) -> bool:
     return least is not None and images >= NEARLY * least
 
 
-MOST_NAMED = 3  # records named in a sentence; the list of records marks every one
+MAX_NAMED = 3  # records named in a sentence; the list of records marks every one
 
 
 def are_enough(kept: Sequence[object], every: Sequence[object]) -> bool:
@@ -292,7 +292,7 @@ def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
     busy = [record.name for record in unique if record.machine.busy]
     if not busy:
         return ""
-    names = f" ({listed(busy)})" if len(busy) <= MOST_NAMED else ""
+    names = f" ({listed(busy)})" if len(busy) <= MAX_NAMED else ""
     where = f"in {len(busy)} of {len(unique)} {called}{names}"
     if len(unique) == 1:
         where = "while this was measured"

@@ -139,6 +139,8 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
             f"ranks see different checkpoints in {folder}; put the run's folder on storage that "
             "all nodes share"
         )
+    if not paths and any(path.is_dir() for path in folder.glob("step-*")):
+        raise InputError(f"{folder} holds checkpoints of an older version, which are not read")
     damaged: list[str] = []
     for path in paths:
         try:

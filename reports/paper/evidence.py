@@ -35,9 +35,9 @@ from catlip.results.estimate import (
     beats,
     between,
     counted,
+    geometric_mean_ratio,
+    mean_difference,
     of_interval,
-    of_pairs,
-    of_ratios,
 )
 from catlip.results.kind import Interval, Kind
 from catlip.results.lines import brief_fraction
@@ -192,7 +192,7 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     for group in groups:
         of_group = group.rows(rows)
         if test.compare == "trend":  # of every seed by itself
-            points = of_pairs([*of_group.groupby("seed").value.mean()])
+            points = mean_difference([*of_group.groupby("seed").value.mean()])
             trend = Compared(test.names[0], points, test.unit, decimals=test.decimals)
             compared, untested = [trend] * bool(len(of_group)), ""
         else:
@@ -250,7 +250,7 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
             pairs = [(catlip[pair], clip[pair]) for pair in catlip if pair in clip]
             if not pairs:
                 continue
-            estimate = of_pairs([one - other for one, other in pairs])
+            estimate = mean_difference([one - other for one, other in pairs])
             if test.kinds == (LinearProbe.kind,):
                 probes = [r for r in of_kind(runs, LinearProbe) if key in r.measured.tasks]
                 one, other = ([r for r in probes if r.method == method] for method in PAIR)
@@ -308,7 +308,10 @@ def _trainings(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> I
             if not every:
                 continue
             used = [runs[path] for path in on_device.record if runs[path].method in PAIR]
-            what, ratio = f"trainings on {clipped(used[0].device)}", of_ratios(undisturbed)
+            what, ratio = (
+                f"trainings on {clipped(used[0].device)}",
+                geometric_mean_ratio(undisturbed),
+            )
             times = [Compared(what, ratio, "times", decimals=2)]
             yield Evidence(
                 times if are_enough(undisturbed, every) else [],
@@ -391,7 +394,7 @@ def _lengths(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Com
         if len(last_two) == 2:
             (short, before), (long, last) = last_two
             what = f"{title}, {short:,.0f} to {long:,.0f} images"
-            compared.append(Compared(what, of_pairs(paired(last, before))))
+            compared.append(Compared(what, mean_difference(paired(last, before))))
             untested = untested or _too_short(group, short, long)
     return compared, untested
 
@@ -438,7 +441,7 @@ def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Comp
                 devices[clipped(best.device)] = None
         if ratios:
             what = f"CLIP's best on {title}, on {' and '.join(devices)}"
-            compared.append(Compared(what, of_ratios(ratios), "times", decimals=2))
+            compared.append(Compared(what, geometric_mean_ratio(ratios), "times", decimals=2))
     return compared, ""
 
 
@@ -462,12 +465,12 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
             few = min(shared)
             what = f"{title}, {brief_fraction(100 * few)} % of the data"
             points = paired(*(by_kind[kind][few] for kind in test.kinds))
-            compared.append(Compared(what, of_pairs(points)))
+            compared.append(Compared(what, mean_difference(points)))
         elif test.levels == ("fewest",):
-            compared.append(Compared(title, of_pairs([*probed[min(probed)].values()])))
+            compared.append(Compared(title, mean_difference([*probed[min(probed)].values()])))
         elif test.levels == ("fewest", "most") and len(probed) > 1:
             points = paired(probed[min(probed)], probed[max(probed)])
-            compared.append(Compared(title, of_pairs(points)))
+            compared.append(Compared(title, mean_difference(points)))
     return compared, ""
 
 
@@ -491,7 +494,7 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
             for task, levels in by_task.items():
                 for one, other in _choose(test, levels, sizes):
                     what = _step_title(test, kind, titles.get(task, task), one=one, other=other)
-                    points = of_pairs(paired(levels[one], levels[other]))
+                    points = mean_difference(paired(levels[one], levels[other]))
                     compared.append(Compared(what, points, test.unit, decimals=test.decimals))
         if compared:
             caveats = [caveat for group in own for caveat in group.caveats]

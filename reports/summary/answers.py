@@ -34,8 +34,8 @@ from catlip.results.estimate import (
     WORSE,
     Estimate,
     beats,
-    of_pairs,
-    of_ratios,
+    geometric_mean_ratio,
+    mean_difference,
     verdict,
 )
 from catlip.results.kind import Interval
@@ -113,7 +113,7 @@ def compared_tasks(setting: Setting) -> list[Compared]:
         one, other = (setting.probes(method, task).records for method in PAIR)
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
         difference = between_probes(one, other, task) if points else None
-        difference = difference or of_pairs(points)
+        difference = difference or mean_difference(points)
         if difference is None:
             continue
         if difference.low is not None:
@@ -269,7 +269,7 @@ def _with_larger(setting: Setting) -> str:
             f"{longest:,} images: {_on_tasks(setting, late)}"
         )
         if shortest < longest:
-            means = [mean for points in early.values() if (mean := of_pairs(points))]
+            means = [mean for points in early.values() if (mean := mean_difference(points))]
             values = " and ".join(signed(mean.value, 1) for mean in means[:MAX_FIRST])
             sentence += f"; after {shortest:,}: {values}"
         sentences.append(f"{sentence}.")
@@ -297,7 +297,9 @@ def _larger_encoders(
 def _larger_words(setting: Setting) -> set[str]:
     bound = claims()["probe_parity"].bound
     longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
-    estimates = filter(None, (of_pairs(points) for tasks in longest for points in tasks.values()))
+    estimates = filter(
+        None, (mean_difference(points) for tasks in longest for points in tasks.values())
+    )
     return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
@@ -308,7 +310,7 @@ def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str
     words: list[str] = []
     tasks = [task for task in setting.first_tasks if task in points_of] or [*points_of]
     for task in tasks[:MAX_FIRST]:
-        if difference := of_pairs(points_of[task]):
+        if difference := mean_difference(points_of[task]):
             unit = "" if words else " points"
             over = f" ({ends(difference)})" if ends(difference) else ""
             words.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}{over}")
@@ -384,7 +386,7 @@ def _trainings_ratio(setting: Setting) -> Estimate | None:
         by_seed(setting.timed.get(method, ()), lambda record: record.measured.train_seconds)
         for method in PAIR
     )
-    return of_ratios(
+    return geometric_mean_ratio(
         [clip[seed] / catlip[seed] for seed in catlip if seed in clip and catlip[seed]]
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
-from catlip.results.estimate import of_pairs
+from catlip.results.estimate import mean_difference
 from catlip.results.figures import (
     MUTED,
     Figure,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
-MOST_CURVES = 12  # in a panel
+MAX_CURVES = 12  # in a panel
 BINS = 120  # the points of a loss curve after averaging
 
 
@@ -81,7 +81,7 @@ def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> No
 def _draw_seeds(
     axes: "Axes", method: str, quantity: Quantity, seeds: Sequence[float], y: float
 ) -> None:
-    mean, colour = of_pairs(seeds), colour_of(method)
+    mean, colour = mean_difference(seeds), colour_of(method)
     if mean and mean.low is not None and mean.high is not None:
         axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
     axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
@@ -101,7 +101,7 @@ def loss_figures(setting: Setting) -> list[Figure]:
         runs = [(r, curve) for r in setting.of(Pretrain, method) if (curve := loss_curve(r))]
         if not runs:
             continue
-        names = _run_names([record for record, _ in runs[:MOST_CURVES]])
+        names = _run_names([record for record, _ in runs[:MAX_CURVES]])
         curves = {name: curve for name, (_, curve) in zip(names, runs, strict=False)}
         said = "; ".join(
             f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
@@ -109,8 +109,8 @@ def loss_figures(setting: Setting) -> list[Figure]:
         caption = (
             f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line per training."
         )
-        if len(runs) > MOST_CURVES:
-            caption += f" The first {MOST_CURVES} of {len(runs):,} trainings."
+        if len(runs) > MAX_CURVES:
+            caption += f" The first {MAX_CURVES} of {len(runs):,} trainings."
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
         figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw=draw))

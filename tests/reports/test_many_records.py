@@ -10,7 +10,7 @@ from catlip.results.run import Records
 from catlip.table import MAX_ROWS, as_csv, as_markdown
 from reports.read.measured import settings
 from reports.sections import build_page
-from reports.summary.plots import MOST_CURVES, loss_figures
+from reports.summary.plots import MAX_CURVES, loss_figures
 
 COUNT = MAX_ROWS + 20
 
@@ -41,5 +41,5 @@ def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(many):
 def test_figures_draw_so_many_curves_and_say_so(many):
     (setting,) = settings(many)
     (loss,) = loss_figures(setting)
-    assert loss.alt.count("seed ") == MOST_CURVES
-    assert f"The first {MOST_CURVES} of {COUNT} trainings." in loss.caption
+    assert loss.alt.count("seed ") == MAX_CURVES
+    assert f"The first {MAX_CURVES} of {COUNT} trainings." in loss.caption

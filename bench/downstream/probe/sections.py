@@ -28,7 +28,7 @@ from catlip.method_style import is_ceiling, is_ours, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
-    MOST_LINES,
+    MAX_LINES,
     Line,
     brief_fraction,
     draw_lines,
@@ -215,7 +215,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     form, accuracy = FORMS[records[0].kind]
     title, chance = task_title(records, task), chance_of(records, task)
     every = lines_of(runs)
-    lines = every[:MOST_LINES]
+    lines = every[:MAX_LINES]
     encoders = {(run.record.method, run.init, _encoder_key(run.record)) for run in runs}
     counts = Counter((method, init) for method, init, _ in encoders).values()
     caption = (
