@@ -190,12 +190,11 @@ def transfer(plan: Plan) -> Iterator[Step]:
         yield on_encoder(plan, "readouts", method, seed, probe)
     if plan.options.scale == "photos" and FASHION_MNIST.is_dir():
         photographs = (f"fashion_mnist:{FASHION_MNIST}", str(FASHION_MNIST))
-        # The smallest fraction is six images a class.
-        fractions = ("--recipe", "starter", "--fraction", "0.001", "0.01", "0.1", "1")
-        arguments = (*fractions, "--init", "random", "transfer")
+        options = ["--recipe", "starter", "--init", "random", "transfer", "--fraction"]
+        options += ["0.001", "0.01", "0.1", "1"]  # the smallest is six images a class
         for method, seed in product((*methods, "random"), plan.seeds):
             name = f"{method}-seed{seed}-fashion_mnist"
-            yield on_encoder(plan, "linear_probe", method, seed, photographs, arguments, name=name)
+            yield on_encoder(plan, "linear_probe", method, seed, photographs, options, name=name)
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(
