@@ -173,6 +173,7 @@ def transfer(plan: Plan) -> Iterator[Step]:
             )
     for method, seed in product(methods, plan.few_seeds):
         yield on_encoder(plan, "readouts", method, seed=seed, data=probe, reads=plan.probe_data)
+    yield gallery(plan)
     if plan.options.full:
         record = plan.record("ceiling", "efficientnet_lite0")
         yield Step(
@@ -185,6 +186,20 @@ def transfer(plan: Plan) -> Iterator[Step]:
             beside=plan.beside,
         )
         yield from fashion_mnist(plan)
+
+
+def gallery(plan: Plan) -> Step:
+    """Single test images of the probe, by the encoders of the first seed."""
+    encoders = [str(plan.trained(method, 0)) for method in plan.options.methods[:4]]
+    record = plan.record("gallery", "gallery")
+    return Step(
+        "gallery",
+        program="bench.downstream.gallery",
+        arguments=("--encoders", *encoders, "--data", plan.options.probe),
+        other_arguments=("--out", str(record), *plan.device),
+        reads=[plan.probe_data, *encoders],
+        makes=[record],
+    )
 
 
 def fashion_mnist(plan: Plan) -> Iterator[Step]:
