@@ -76,7 +76,7 @@ def measure(config: Gallery) -> None:
             )
             for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
                 one.predicted.append(names[fitted.predicted[row]])
-                near = known.numbers[nearest[row].cpu()] if place < QUERIES else []
+                near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
             places = flat_map(tested.values[mapped])
             record.samples[f"x_{i}"], record.samples[f"y_{i}"] = places.T.tolist()
