@@ -60,8 +60,7 @@ def measure(config: Gallery) -> None:
             mapped += [row for row in mixed if labels[row] == label][:MAP_POINTS]
         record.samples["labels"] = [labels[row] for row in mapped]
 
-        scores: list[EncoderScore] = []
-        broken = BrokenImages()
+        scores, broken = list[EncoderScore](), BrokenImages()
         for i, (encoder, (known, tested)) in enumerate(zip(encoders, features, strict=True)):
             broken.add([*known.broken.images(), *tested.broken.images()])
             tested = tested.of(numbers)

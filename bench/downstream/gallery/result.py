@@ -23,8 +23,7 @@ GALLERY = (
 )
 RIGHT, WRONG, ELLIPSIS = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{HORIZONTAL ELLIPSIS}"
 LINE_CHARACTERS, LINES = 13, 2  # below a picture
-MAX_PICTURES, COLUMNS = 30, 5
-NEIGHBOUR_ROWS = 9  # of all encoders together
+MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders together
 MARKERS = "os^vDPX*ph"  # of the classes on a map
 
 
