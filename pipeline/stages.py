@@ -172,6 +172,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
             yield on_encoder(plan, program, method, seed, probe, arguments)
     for method, seed in product(methods, plan.few_seeds):
         yield on_encoder(plan, "readouts", method, seed, probe)
+    record = plan.runs / "gallery/gallery.json"
+    encoders = [plan.trained(method, 0) for method in methods[:4]]
+    yield step(
+        "gallery",
+        "bench.downstream.gallery",
+        ("--encoders", *encoders, "--data", plan.options.probe),
+        ("--out", record, *plan.device),
+        reads=[plan.probe_data, *encoders],
+        makes=[record],
+    )
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(
