@@ -1,4 +1,4 @@
-"""Some samples as training sees them: image, caption, and the classes of the caption's nouns."""
+"""Some samples as training sees them: image, caption, its tagged words, and the nouns' classes."""
 
 from collections.abc import Set
 from contextlib import suppress
@@ -83,6 +83,10 @@ def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str]) -
         caption=caption[:MAX_CHARACTERS],
         classes=[name for name in names if name in classes],
         too_rare=[name for name in names if name not in classes],
+        words=[
+            (word.token, word.tag, word.synset if word.kept else "")
+            for word in labeller.explain(caption[:MAX_CHARACTERS])
+        ],
         image=image,
     )
 

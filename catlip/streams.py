@@ -20,6 +20,7 @@ SEGMENTATION_CROPS = 9
 SEGMENTATION_OBJECTIVE = 10
 NOISE = 11  # in captions
 CAPTIONS = 12  # which of several captions a sample has in an epoch
+GALLERY = 13  # images that are shown
 
 
 def generator(seed: int, stream: int, *numbers: int) -> np.random.Generator:

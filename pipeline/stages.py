@@ -195,6 +195,16 @@ def transfer(plan: Plan) -> Iterator[Step]:
         for method, seed in product((*methods, "random"), plan.seeds):
             name = f"{method}-seed{seed}-fashion_mnist"
             yield on_encoder(plan, "linear_probe", method, seed, photographs, options, name=name)
+    record = plan.runs / "gallery/gallery.json"
+    encoders = [plan.trained(method, 0) for method in methods[:4]]
+    yield step(
+        "gallery",
+        "bench.downstream.gallery",
+        ("--encoders", *encoders, "--data", plan.options.probe),
+        ("--out", record, *plan.device),
+        reads=[plan.probe_data, *encoders],
+        makes=[record],
+    )
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
         yield step(

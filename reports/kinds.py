@@ -7,6 +7,7 @@ A new bench is one folder with a `result.py`, and one line here.
 import bench.communication.result
 import bench.data_path.result
 import bench.downstream.dense.result
+import bench.downstream.gallery.result
 import bench.downstream.probe.result
 import bench.label_accuracy.result
 import bench.labelling.result

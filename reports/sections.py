@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bench.communication.result
+import bench.downstream.gallery.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
@@ -134,10 +135,11 @@ def build_page(records: Records) -> Page:
         Appendix(
             "transfer",
             "What the encoders are worth",
-            "Linear probes, fine-tuning, labels, masks and boxes; few images, long trainings, "
-            "noise; tuning.",
+            "Linear probes, fine-tuning, single images; labels, masks and boxes; few images, "
+            "long trainings, noise; tuning.",
             sections=[
                 worth_section(main, records, accuracies),
+                bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),
                 transfer_init_section(main, records),

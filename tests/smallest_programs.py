@@ -109,6 +109,11 @@ SMALLEST = {
     "bench.downstream.readouts": Smallest(
         f"--encoder {CLIP} --data starter:data/starter {QUIET}", "readout", (CLIP_TRAINED,)
     ),
+    "bench.downstream.gallery": Smallest(
+        f"--encoders {CATLIP} {CLIP} --data starter:data/starter {QUIET}",
+        "gallery",
+        (TRAINED, CLIP_TRAINED),
+    ),
     "bench.downstream.multilabel": Smallest(COCO, "multilabel", (TRAINED, SCENES)),
     "bench.downstream.segmentation": Smallest(
         f"{DENSE} ade20k:data/starter-scenes/ade20k",

@@ -42,6 +42,9 @@ def test_the_classes_are_those_that_training_sees(starter, tmp_path):
             assert set(picture["classes"]) == of_training
             assert set(picture["too_rare"]) == {nouns().name(i) for i in every} - of_training
             assert picture["caption"] == shard.caption(number)
+            nouns_with_label = {synset for _, tag, synset in picture["words"] if tag[:2] == "NN"}
+            assert nouns_with_label - {""} == {*picture["classes"], *picture["too_rare"]}
+            assert not any(synset for _, tag, synset in picture["words"] if tag[:2] != "NN")
             kept = decoded(picture["image"], "RGB").astype(int)
             pixels = np.array(open_picture(shard.image_bytes(number)).convert("RGB"))
             assert np.abs(kept - pixels).mean() < 16  # but for a JPEG's loss

@@ -25,8 +25,8 @@ AUDIT = (
 LABEL = "a label"  # the verdict on a word that became a label
 MAX_VERDICTS = 8
 EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
-LINE_CHARACTERS = 22  # below a picture
-CAPTION_LINES, MAX_CLASSES = 3, 4
+LINE_CHARACTERS = 18  # below a picture
+CAPTION_LINES, MAX_CLASSES = 5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,15 @@ class Labelling(ByRule):
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """A sample: its caption, the classes that the caption names, the synsets in it that are too
-    rare to be classes, and its image in base64 (None if it cannot be read).
+    rare to be classes, and its image in base64 (None if it cannot be read). Of each word (not in
+    older records) the part of speech and the synset, which are "" if there is none.
     """
 
     key: str
     caption: str
     classes: list[str]
     too_rare: list[str]
+    words: list[tuple[str, str, str]] = field(default_factory=list)
     image: str | None = None
 
 
@@ -155,8 +157,9 @@ def example_figure(record: Run[Examples], suffix: str = "") -> list[Figure]:
     ]
     caption = (
         f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
-        f"each image, its caption, and the classes that rule {rule_of(record)} makes of it; in "
-        "brackets, labels too rare to be classes."
+        f"each image, its caption, and the classes that rule {rule_of(record)} makes of it "
+        "(.n.01 is left out), after the noun if that differs; in brackets, labels too rare to be "
+        "classes."
     )
     return [panels_figure(f"examples{suffix}", caption, rows)] if rows else []
 
@@ -169,10 +172,16 @@ def _panel(picture: Example) -> Panel | None:
         f"\N{LEFT DOUBLE QUOTATION MARK}{clipped(picture.caption, 200)}"
         "\N{RIGHT DOUBLE QUOTATION MARK}",
         LINE_CHARACTERS,
+        max_lines=CAPTION_LINES,
+        placeholder="\N{HORIZONTAL ELLIPSIS}",
     )
-    if len(lines) > CAPTION_LINES:
-        last = lines[CAPTION_LINES - 1][: LINE_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        lines = [*lines[: CAPTION_LINES - 1], last]
-    labels = [clipped(name, LINE_CHARACTERS) for name in picture.classes]
-    labels += [f"({clipped(name, LINE_CHARACTERS)})" for name in picture.too_rare]
+    labels = [*picture.classes, *(f"({name})" for name in picture.too_rare)]
+    if picture.words:
+        labels = []
+        for word, tag, synset in dict.fromkeys(picture.words):
+            if synset or tag.startswith("NN"):
+                name = synset.removesuffix(".n.01") or "no label"
+                line = name if name == word else f"{word} \N{RIGHTWARDS ARROW} {name}"
+                labels.append(f"({line})" if synset in picture.too_rare else line)
+    labels = [clipped(label, LINE_CHARACTERS) for label in labels]
     return Panel(image, words=[*lines, *(labels[:MAX_CLASSES] or ["no label"])])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
-LINE = 0.092  # height of a line of words, in inches
+LINE = 0.107  # height of a line of words, in inches
 GAP = 0.07  # between pictures, as a fraction of a picture's side
 LARGEST = 512  # pixels of a side; base64 may have 1,000 times as many characters
 Pixels = NDArray[np.uint8]
@@ -36,6 +36,7 @@ class Panel:
     pixels: Pixels | None
     boxes: Sequence[tuple[float, float, float, float, str]] = ()
     words: Sequence[str] = ()
+    is_bold: bool = False  # the words
 
 
 Row = tuple[str, Sequence[Panel | None]]  # its name, and a panel for each image
@@ -83,15 +84,15 @@ def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
         height = _height(panels, columns)
-        middle = 0.5 if height > 1 else (height - GAP) / 2
-        axes.text(-0.06, top - middle, name, ha="right", va="center", color=INK, fontsize=9)
+        middle, size = (0.5, 9) if height > 1 else ((height - GAP) / 2, 8)
+        axes.text(-0.06, top - middle, name, ha="right", va="center", color=INK, fontsize=size)
         for column, panel in enumerate(panels):
             if panel:
                 _draw_panel(axes, panel, column * (1 + GAP), top=top, line=_line(columns))
         top -= height
     axes.set_xlim(-0.1, (1 + GAP) * columns)
     axes.set_ylim(top, 0.02)
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", anchor="NW")  # else the layout takes the names for narrower
     axes.axis("off")
 
 
@@ -115,6 +116,7 @@ def _draw_panel(axes: "Axes", panel: Panel, left: float, top: float, line: float
             words,
             ha="left",
             va="center",
-            color=MUTED,
-            fontsize=6,
+            color=INK if panel.is_bold else MUTED,
+            fontsize=7,
+            fontweight="bold" if panel.is_bold else "normal",
         )

@@ -59,6 +59,7 @@ class Score:
     seconds: float
     final_loss: float
     correct: str = ""
+    predicted: Sequence[int] = ()  # the class of each test image; only on cached features
     broken: Sequence[BrokenImage] = ()
 
 
@@ -273,11 +274,12 @@ def fit_linear(
         schedule.step()
 
     with torch.inference_mode():
-        right = hits(classifier((test.values - mean) / deviation), test.labels)
+        scores = classifier((test.values - mean) / deviation)
+        right = hits(scores, test.labels)
     top1, top5 = right.double().mean(0).tolist()
     seconds = time.perf_counter() - began
-    correct = packed(right[:, 0].cpu().numpy())
-    return Score(top1, top5, seconds, final_loss=loss.item(), correct=correct)
+    correct, predicted = packed(right[:, 0].cpu().numpy()), scores.argmax(1).tolist()
+    return Score(top1, top5, seconds, loss.item(), correct=correct, predicted=predicted)
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:

@@ -1,0 +1,1 @@
+"""What an encoder makes of single images: predictions, nearest neighbours and a map."""

@@ -1,0 +1,118 @@
+"""Draws test images, and reads out what each encoder makes of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.gallery import result
+from bench.downstream.gallery.__main__ import Gallery
+from bench.downstream.gallery.result import EncoderScore, Picture
+from bench.downstream.probe.datasets import Split, load_tasks
+from bench.downstream.probe.features import extract
+from bench.downstream.probe.fit import fit_linear, random_head
+from catlip import streams
+from catlip.data.augment import centre_crop
+from catlip.program.broken import BrokenImages
+from catlip.program.pictures import encoded_image
+from catlip.recipes.transfer import STARTER_PROBE
+from catlip.record import Record
+from catlip.results.kind import without_none
+from catlip.training.distributed import find_place
+from catlip.words.wordnet import nouns
+
+PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
+SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
+MAP_CLASSES, MAP_POINTS = 10, 40  # points of each class
+
+
+def measure(config: Gallery) -> None:
+    # Of the starter's two tasks, the one with more images a class.
+    task = min(load_tasks(config.data), key=lambda task: task.num_classes)
+    draw = streams.generator(config.seed, streams.GALLERY)
+    train, test = (
+        split.take(np.sort(draw.permutation(len(split))[: config.max_images]))
+        for split in (task.train, task.test)
+    )
+    synsets = zip(nouns().offsets, nouns().names, strict=True)
+    words = {f"n{offset:08d}": name for offset, name in synsets}
+    names = [words.get(name, name).removesuffix(".n.01") for name in task.labels.names]
+    device = find_place(config.device).device
+    encoders = [load_encoder(spelling, config.seed, device) for spelling in config.encoders]
+    with Record(config.out, result.Gallery, config) as record:
+        features = [
+            [extract(one.module, one.preprocess, split, config) for split in (train, test)]
+            for one in encoders
+        ]
+        # Of the test images, those that all encoders can read.
+        numbers = reduce(np.intersect1d, [of_test.numbers for _, of_test in features])
+        labels = [names[label] for label in test.labels[numbers]]
+        mixed = draw.permutation(len(numbers)).tolist()
+        pictures = [picture(test, numbers[row], names) for row in mixed[:PICTURES]]
+        mapped = []
+        for label, _ in Counter(labels).most_common(MAP_CLASSES):
+            mapped += [row for row in mixed if labels[row] == label][:MAP_POINTS]
+        record.samples["labels"] = [labels[row] for row in mapped]
+
+        scores, broken = list[EncoderScore](), BrokenImages()
+        for i, (encoder, (known, tested)) in enumerate(zip(encoders, features, strict=True)):
+            broken.add([*known.broken.images(), *tested.broken.images()])
+            tested = tested.of(numbers)
+            head = random_head(encoder.num_features, task.num_classes, config.seed)
+            fitted = fit_linear(known, tested, head, "random", STARTER_PROBE, config.seed)
+            nearest = nearest_images(known.values, tested.values)
+            of_class = (known.labels[nearest] == tested.labels[:, None]).double().mean().item()
+            scores.append(EncoderScore(encoder.method, fitted.top1, of_class))
+            print(
+                f"{encoder.method:8} {task.name:10} linear classifier {fitted.top1:.3f}  nearest "
+                f"images of the same class {of_class:.3f}"
+            )
+            for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
+                one.predicted.append(names[fitted.predicted[row]])
+                near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
+                one.neighbours.append([picture(train, number, names) for number in near])
+            places = flat_map(tested.values[mapped])
+            record.samples[f"x_{i}"], record.samples[f"y_{i}"] = places.T.tolist()
+        record.samples["pictures"] = without_none(pictures)
+        broken.note(record)
+        record.measured(
+            result.Gallery(
+                broken=broken.counts(),
+                task=task.name,
+                num_classes=task.num_classes,
+                num_train=len(features[0][0]),
+                num_test=len(numbers),
+                encoders=scores,
+            )
+        )
+    print(f"wrote {config.out}")
+
+
+def picture(split: Split, number: int, names: Sequence[str]) -> Picture:
+    """The central square of an image, as this project's encoders see it."""
+    image = encoded_image(centre_crop(split.image_bytes(number), SIDE))
+    return Picture(key=split.keys[number], image=image, label=names[split.labels[number]])
+
+
+def nearest_images(train: Tensor, test: Tensor, count: int = NEIGHBOURS) -> Tensor:
+    """[n, count]: the rows of `train` with the highest cosine to each of `test`, highest first."""
+    known = F.normalize(train, dim=1)
+    batches = (F.normalize(rows, dim=1) for rows in test.split(1024))
+    return torch.cat([(rows @ known.T).topk(min(count, len(known))).indices for rows in batches])
+
+
+def flat_map(features: Tensor) -> NDArray[np.float64]:
+    """[n, 2]: two principal components of features as unit vectors, in units of the largest."""
+    centred = F.normalize(features.double().cpu(), dim=1)
+    centred -= centred.mean(dim=0)
+    directions = torch.linalg.svd(centred).Vh[:2]
+    # The sign of a component is arbitrary.
+    strongest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    places = centred @ (directions * strongest.sign()).T
+    return (places / places.abs().max().clamp_min(1e-12)).numpy().round(3)

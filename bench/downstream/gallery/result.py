@@ -1,0 +1,172 @@
+"""Test images with what each encoder makes of them; names of classes are untrusted text."""
+
+import textwrap
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from catlip.method_style import name_of
+from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.figures import INK, Figure
+from catlip.results.kind import Kind
+from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
+from catlip.results.run import Records, Run, Setting
+from catlip.results.select import MOST, by_scale, suffix
+from catlip.table import clipped, listed, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GALLERY = (
+    "python -m bench.downstream.gallery --data starter:data/starter --encoders "
+    "runs/starter/pretrain/catlip-seed0 runs/starter/pretrain/clip-seed0"
+)
+RIGHT, WRONG, ELLIPSIS = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{HORIZONTAL ELLIPSIS}"
+LINE_CHARACTERS, LINES = 13, 2  # below a picture
+MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders together
+MARKERS = "os^vDPX*ph"  # of the classes on a map
+
+
+@dataclass(frozen=True)
+class EncoderScore:
+    """As fractions over all test images: the accuracy of a linear classifier on its features, and
+    how many of the nearest training images are of the test image's class.
+    """
+
+    method: str
+    top1: float
+    neighbours_of_class: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image in base64, and its class; of a test image for each encoder the class that it
+    predicts and, for the first ones, the nearest training images.
+    """
+
+    key: str
+    image: str
+    label: str
+    predicted: list[str] = field(default_factory=list)
+    neighbours: list[list["Picture"]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery(Kind):
+    """A task, and its encoders in the order of all lists."""
+
+    kind = "gallery"
+    rows: ClassVar = {"pictures": Picture, "labels": str}
+
+    task: str
+    num_classes: int
+    num_train: int
+    num_test: int
+    encoders: list[EncoderScore]
+
+
+def section(main: Setting | None, records: Records) -> Section:
+    words = (
+        "Test images drawn at random, right and wrong alike. Pictures illustrate and prove "
+        "nothing: which encoder is better, the tables say."
+    )
+    blocks: list[Block] = []
+    galleries = [record for runs in by_scale(records, main, Gallery) for record in runs]
+    for i, record in enumerate(galleries[:MOST]):
+        if pictures_of(record):
+            figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
+            blocks += [*side_by_side(figures), *side_by_side(map_figures(record, suffix(i)))]
+    missing = to_fill("No gallery has been made.", GALLERY)
+    return Section("gallery", "What the encoders see", [Text(words), *(blocks or missing)])
+
+
+def pictures_of(record: Run[Gallery]) -> list[Picture]:
+    count = len(record.measured.encoders)
+    pictures = record.rows("pictures", Picture)[:MAX_PICTURES]
+    return [one for one in pictures if len(one.predicted) == len(one.neighbours) == count > 0]
+
+
+def prediction_figure(record: Run[Gallery], suffix: str) -> Figure:
+    """Rows of test images, and below each a row of predictions by each encoder."""
+    gallery, pictures, rows = record.measured, pictures_of(record), list[Row]()
+    for start in range(0, len(pictures), COLUMNS):
+        of_row = pictures[start : start + COLUMNS]
+        images = [Panel(decoded(one.image, "RGB"), words=lines(one.label)) for one in of_row]
+        rows.append(("truth", images))
+        for i, encoder in enumerate(gallery.encoders):
+            predicted = [marked(None, one.predicted[i], one.label) for one in of_row]
+            rows.append((clipped(name_of(encoder.method), 20), predicted))
+    right = [f"{shown(100 * one.top1, 1)} % ({name_of(one.method)})" for one in gallery.encoders]
+    caption = (
+        f"{clipped(gallery.task, 24)} ({shown(gallery.num_classes, 0)} classes), {record.scale} "
+        f"scale: {len(pictures)} test images drawn at random, their class, and what a linear "
+        f"classifier predicts: {RIGHT} right, {WRONG} wrong. Trained on features, computed once, "
+        f"of {shown(gallery.num_train, 0)} images, it is right on {listed(right)} of "
+        f"{shown(gallery.num_test, 0)} test images."
+    )
+    return panels_figure(f"gallery_predictions{suffix}", caption, rows)
+
+
+def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
+    """Of each image a row for each encoder: the image in a frame, and those nearest to it."""
+    encoders, rows = record.measured.encoders, list[Row]()
+    queries = [one for one in pictures_of(record) if any(one.neighbours)]
+    for one in queries[: NEIGHBOUR_ROWS // len(encoders)]:
+        image = decoded(one.image, "RGB")
+        height, width = (0, 0) if image is None else image.shape[:2]
+        query: Panel | None = Panel(image, [(2, 2, width - 2, height - 2, INK)], lines(one.label))
+        for encoder, neighbours in zip(encoders, one.neighbours, strict=True):
+            nearest = [
+                marked(decoded(near.image, "RGB"), near.label, one.label)
+                for near in neighbours[: COLUMNS - 1]
+            ]
+            rows.append((clipped(name_of(encoder.method), 20), [query, *nearest]))
+            query = None
+        rows.append(("", []))  # a gap
+    shares = [
+        f"{shown(100 * one.neighbours_of_class, 1)} % ({name_of(one.method)})" for one in encoders
+    ]
+    caption = (
+        "The first of these test images in a frame, and right of each the training images whose "
+        f"features have the highest cosine with its own: {RIGHT} of the same class, {WRONG} of "
+        f"another. Of the same class are, over all test images: {listed(shares)}."
+    )
+    return [panels_figure(f"gallery_neighbours{suffix}", caption, rows)] if rows else []
+
+
+def map_figures(record: Run[Gallery], suffix: str) -> list[Figure]:
+    figures = []
+    labels = [clipped(label, 18) for label in record.rows("labels", str)]
+    for i, encoder in enumerate(record.measured.encoders):
+        points = [*zip(labels, record.series(f"x_{i}"), record.series(f"y_{i}"), strict=False)]
+        caption = (
+            f"{name_of(encoder.method)}'s features of {shown(len(points), 0)} test images of the "
+            "most frequent classes, and each class's mean (large): two principal components of "
+            "unit vectors. Classes that overlap here may lie apart in other dimensions."
+        )
+        alt = f"Points in colours and markers for {listed(sorted({*labels}))}."
+        draw = partial(_draw_map, points=points)
+        figures.append(Figure(f"gallery_map_{i + 1}{suffix}", caption, alt, draw, height=3.6))
+    return figures
+
+
+def _draw_map(axes: "Axes", points: list[tuple[str, float, float]]) -> None:
+    classes = sorted({label for label, _, _ in points})
+    for i, (label, marker) in enumerate(zip(classes, MARKERS, strict=False)):
+        x, y = zip(*((x, y) for name, x, y in points if name == label), strict=True)
+        axes.scatter(x, y, 13, f"C{i}", marker=marker, alpha=0.6, linewidths=0)
+        x, y = sum(x) / len(x), sum(y) / len(y)
+        axes.scatter(x, y, 80, f"C{i}", marker=marker, edgecolors=INK, label=label, zorder=3)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[], xlabel="first component", ylabel="second component")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+
+
+def marked(image: Pixels | None, label: str, truth: str) -> Panel:
+    is_right = label == truth
+    return Panel(image, words=lines(f"{RIGHT if is_right else WRONG} {label}"), is_bold=is_right)
+
+
+def lines(words: str) -> list[str]:
+    words = clipped(words).replace("_", " ")
+    return textwrap.wrap(words, LINE_CHARACTERS, max_lines=LINES, placeholder=ELLIPSIS)

@@ -1,0 +1,128 @@
+"""Pictures of what encoders make of test images: drawn by the seed alone, predicted as the linear
+probe predicts, and with the training images that are really nearest.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from one_line import one_line_exit
+from small_data import ON_A_CPU, write_folders
+
+from bench.downstream.encoders.load import load_encoder
+from bench.downstream.gallery.__main__ import Gallery, main
+from bench.downstream.gallery.measure import flat_map, nearest_images
+from bench.downstream.linear_probe import RECIPES
+from bench.downstream.linear_probe import main as probe
+from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.features import extract
+from bench.downstream.probe.result import unpacked
+from catlip.cli import run
+from catlip.results.panels import decoded
+
+ENCODERS = ("random:hybrid_mini@32", "random:timm/test_resnet")
+NAMES = ("cat", "dog", "fish", "owl", "fox")
+
+
+def gallery(out: Path, data: str, encoders: tuple[str, ...] = ENCODERS, seed: int = 0) -> Any:
+    main(Gallery(encoders, data, out, seed=seed, **ON_A_CPU))
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory) -> str:
+    return write_folders(tmp_path_factory.mktemp("animals") / "data", NAMES)
+
+
+@pytest.fixture(scope="module")
+def record(animals, tmp_path_factory) -> Any:
+    return gallery(tmp_path_factory.mktemp("gallery") / "gallery.json", animals)
+
+
+def test_the_seed_alone_draws_the_images(record, animals, tmp_path) -> None:
+    assert gallery(tmp_path / "again.json", animals)["samples"] == record["samples"]
+    other = gallery(tmp_path / "other.json", animals, seed=1)
+    keys, others = (
+        [picture["key"] for picture in one["samples"]["pictures"]] for one in (record, other)
+    )
+    assert len({*keys}) == len(keys) == 15 < 20
+    assert keys != others
+
+
+def test_predictions_are_those_of_a_linear_probe_on_cached_features(
+    record, animals, tmp_path
+) -> None:
+    metrics, (task,) = record["metrics"], load_tasks(animals)
+    assert (metrics["task"], metrics["num_train"], metrics["num_test"]) == ("data", 20, 20)
+    for i, encoder in enumerate(ENCODERS):
+        out = tmp_path / f"{i}.json"
+        probe(replace(RECIPES["starter"], encoder=encoder, data=animals, out=out, **ON_A_CPU))
+        (classifier,) = json.loads(out.read_text())["samples"]["runs"]
+        assert metrics["encoders"][i]["top1"] == classifier["top1"]
+        correct = unpacked(classifier["correct"], 20)
+        for picture in record["samples"]["pictures"]:
+            assert picture["label"] == Path(picture["key"]).parent.name
+            is_right = picture["predicted"][i] == picture["label"]
+            assert is_right == correct[task.test.keys.index(picture["key"])]
+
+
+def test_the_nearest_training_images_are_shown(record, animals) -> None:
+    (task,), reading = load_tasks(animals), SimpleNamespace(**ON_A_CPU, max_broken=0)
+    pictures = record["samples"]["pictures"]
+    for i, spelling in enumerate(ENCODERS):
+        encoder = load_encoder(spelling, 0, torch.device("cpu"))
+        train, test = (
+            F.normalize(extract(encoder.module, encoder.preprocess, split, reading).values)
+            for split in (task.train, task.test)
+        )
+        for picture in pictures[:4]:
+            cosines = train @ test[task.test.keys.index(picture["key"])]
+            shown = [task.train.keys.index(near["key"]) for near in picture["neighbours"][i]]
+            expected = cosines.sort(descending=True).values[:4]
+            assert cosines[shown].tolist() == pytest.approx(expected.tolist())
+    assert not any(any(picture["neighbours"]) for picture in pictures[4:])
+
+
+def test_neighbours_are_by_cosine_and_not_by_distance() -> None:
+    train = torch.tensor([[9.0, 0.1], [0.5, 0.6], [-1.0, 0.0], [0.0, 3.0]])
+    found = nearest_images(train, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 3)
+    assert found.tolist() == [[0, 1, 3], [3, 1, 0]]
+    assert nearest_images(train, train).shape == (4, 4)  # there are only four
+
+
+def test_a_map_shows_the_directions_of_the_largest_variance() -> None:
+    draw = torch.Generator().manual_seed(0)
+    sizes = torch.tensor([0.02, 0.2, 0.02, 0.1, 0.02])
+    features = torch.randn(200, 5, generator=draw) * sizes + torch.tensor([5.0, 0, 0, 0, 0])
+    places = torch.from_numpy(flat_map(features))
+    assert places.abs().max() == 1
+    for column, dimension in ((0, 1), (1, 3)):
+        both = torch.stack([places[:, column], features[:, dimension].double()])
+        assert torch.corrcoef(both)[0, 1].abs() > 0.99
+    assert np.array_equal(flat_map(features), flat_map(3 * features))  # only directions count
+
+
+def test_pictures_are_small_and_a_broken_one_is_left_out(record, animals, tmp_path) -> None:
+    assert len(json.dumps(record)) < 400_000
+    images = [picture["image"] for picture in record["samples"]["pictures"]]
+    assert {decoded(image, "RGB").shape for image in images} == {(64, 64, 3)}
+    data = write_folders(tmp_path / "data", ("cat", "dog"))
+    (tmp_path / "data/val/dog/0.png").write_bytes(b"no picture")
+    other = gallery(tmp_path / "out.json", data)
+    assert other["metrics"]["num_test"] == 7
+    assert sum(other["metrics"]["broken"].values()) == 1
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_the_number_of_encoders_is_limited(count, animals, tmp_path, capsys, monkeypatch) -> None:
+    encoders = ["--encoders", *ENCODERS[:1] * count] if count else ["--encoders"]
+    words = ["x", *encoders, "--data", animals, "--out", str(tmp_path / "out.json")]
+    monkeypatch.setattr("sys.argv", words)
+    with one_line_exit(capsys, "one to four"):
+        run(Gallery, main)
