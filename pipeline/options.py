@@ -20,6 +20,7 @@ from typing import NoReturn
 from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
@@ -50,8 +51,9 @@ HELP = """\
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
-                   a folder or tars each (see README), or imagenet:/data/imagenet; without it,
-                   nothing is transferred
+                   a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
+                   wds:hf://datasets/clip-benchmark/wds_vtab-caltech101; without it, nothing is
+                   transferred
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -230,7 +232,7 @@ def _check_data(options: Options) -> None:
             layout = find_layout(options.probe)
         except InputError as error:
             raise InputError(f"--probe: {error}") from None
-        if not layout.root.is_dir():
+        if not (is_remote(layout.root) or layout.root.is_dir()):
             raise InputError(f"--probe {options.probe}: there is no folder {layout.root}")
     for name, folder, parts in (
         ("--coco", options.coco, COCO_FILES),

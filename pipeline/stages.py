@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from catlip.data.layout import INSTALLED as FASHION_MNIST
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
 from pipeline.step import Step, say
@@ -38,6 +39,8 @@ class Plan:
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = options.probe.partition(":")[2] or options.probe
+        if is_remote(self.probe_data):
+            self.probe_data += "/*/*.tar"
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
 
@@ -171,6 +174,18 @@ def transfer(plan: Plan) -> Iterator[Step]:
                 reads=plan.probe_data,
                 arguments=arguments,
             )
+        if plan.options.full and not plan.starter and program == "linear_probe":
+            for method, seed in product((*methods, "random"), seeds):
+                yield on_encoder(
+                    plan,
+                    program,
+                    method,
+                    seed=seed,
+                    data=probe,
+                    reads=plan.probe_data,
+                    arguments=("--protocol", "l2_sweep"),
+                    kind="l2_probe",
+                )
     for method, seed in product(methods, plan.few_seeds):
         yield on_encoder(plan, "readouts", method, seed=seed, data=probe, reads=plan.probe_data)
     if plan.options.full:
@@ -266,6 +281,7 @@ def on_encoder(
     reads: str,
     arguments: Sequence[str] = (),
     name: str = "",
+    kind: str = "",
     processes: int = 1,
 ) -> Step:
     """A transfer program on the encoder of a training, or on an untrained one (random).
@@ -279,9 +295,10 @@ def on_encoder(
     # An untrained encoder is drawn from the seed of the probe.
     if not trained and "--seed" not in arguments:
         arguments = (*arguments, "--seed", str(seed))
-    record = plan.record(program.removesuffix("s"), name)  # `readouts` write kind `readout`
+    step = kind or program
+    record = plan.record(step.removesuffix("s"), name)  # `readouts` write kind `readout`
     return Step(
-        f"{program}-{name}",
+        f"{step}-{name}",
         program=f"bench.downstream.{program}",
         arguments=("--encoder", encoder, "--data", data, *arguments),
         other_arguments=("--out", str(record), *plan.device),

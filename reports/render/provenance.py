@@ -21,7 +21,7 @@ from catlip.results.select import caveats, group_anchor
 from catlip.table import Cell, Table, clipped, shown
 
 # Kinds with one record for each method and seed.
-OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout")
+OF_A_METHOD = ("pretrain", "linear_probe", "l2_probe", "finetune", "readout")
 SHOWN_REVISIONS = 6
 SHOWN_VALUES, SHOWN_ROWS = 24, 3  # of each list of samples; the file holds the rest
 ROOM = 400_000  # characters of the page for whole records; a hundred records take half a million
