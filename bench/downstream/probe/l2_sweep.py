@@ -26,8 +26,8 @@ Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes],
 
 def choose_strength(train: Features, held_out: Features, num_classes: int, quiet: bool) -> float:
     """The strength with most held-out images right; of equals, the largest."""
-    found: dict[float, Classifier] = {}  # exponent -> the classifier, and how many are right
-    right: dict[float, int] = {}
+    found: dict[float, Classifier] = {}  # by exponent of ten
+    right: dict[float, int] = {}  # held-out images, likewise
     unit = train.values.double().var(0, correction=0).mean().clamp_min(1e-12).item()
     best = 0.0
     for step in progress((0.0, *STEPS), desc="L2 sweep", disable=quiet, leave=False):
@@ -50,7 +50,7 @@ def regress(
     the loss's second derivative along each, which the penalty takes back: the minimum is the same,
     and takes far fewer steps.
     """
-    labels, count = train.labels.clone(), len(train)  # one that was made for inference only
+    labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()
     mean = values.mean(0)
     variances, axes = torch.linalg.eigh((values - mean).T @ (values - mean) / count)
