@@ -15,6 +15,7 @@ from typing import NoReturn
 from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 
@@ -44,9 +45,10 @@ HELP = """\
                    photographs of CC3M (1.1 GB; with a GPU 100,000, 9 GB), and cc3m all (269 GB, of
                    which it keeps 70), into data/
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
-                   a folder or tars each (see README), or imagenet:/data/imagenet. Without it,
-                   photos takes Caltech-101 (0.63 GB), and other scales transfer nothing; photos
-                   also probes Debian's Fashion-MNIST if it is installed
+                   a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
+                   wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
+                   that (Caltech-101, 0.63 GB), and other scales transfer nothing; photos also
+                   probes Debian's Fashion-MNIST if it is installed
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -214,7 +216,8 @@ def _check_data(options: Options) -> None:
             f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
         )
     if options.probe:
-        if not (root := find_layout(options.probe).root).is_dir():
+        root = find_layout(options.probe).root
+        if not (is_remote(root) or root.is_dir()):
             raise InputError(f"--probe {options.probe}: there is no folder {root}")
     elif probe := PROBES.get(options.scale):
         options.probe = probe.url
