@@ -40,8 +40,9 @@ HELP = """\
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
-                   a folder or tars each (see README), or imagenet:/data/imagenet; without it,
-                   nothing is transferred
+                   a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
+                   wds:hf://datasets/clip-benchmark/wds_vtab-caltech101; without it, nothing is
+                   transferred
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -197,8 +198,10 @@ def _check_data(options: Options) -> None:
     first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
     if "://" not in first and not glob(first):
         raise InputError(f"--shards: nothing matches {first}")
-    if options.probe and not (root := find_layout(options.probe).root).is_dir():
-        raise InputError(f"--probe {options.probe}: there is no folder {root}")
+    if options.probe:
+        root = find_layout(options.probe).root
+        if not (is_remote(root) or root.is_dir()):
+            raise InputError(f"--probe {options.probe}: there is no folder {root}")
     for name, parts in DENSE_FILES.items():
         folder = getattr(options, name)
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]

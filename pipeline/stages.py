@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
 from pipeline.step import Step
@@ -37,6 +38,8 @@ class Plan:
         self.labels = self.runs / "labels"
         self.vocabulary = self.runs / "vocabulary.json"
         self.probe_data = options.probe.partition(":")[2] or options.probe
+        if is_remote(self.probe_data):
+            self.probe_data += "/*/*.tar"
         self.encoder = options.encoder or ("hybrid_mini" if self.small else "vit_b16")
         self.resolution = 48 if self.small else 224
 
@@ -170,6 +173,10 @@ def transfer(plan: Plan) -> Iterator[Step]:
         arguments = (*arguments, "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(plan, program, method, seed, probe, arguments)
+    if plan.options.full and not plan.starter:
+        for method, seed in product((*methods, "random"), plan.seeds):
+            sweep = ("--protocol", "l2_sweep")
+            yield on_encoder(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds):
         yield on_encoder(plan, "readouts", method, seed, probe)
     record = plan.runs / "gallery/gallery.json"
@@ -239,6 +246,7 @@ def on_encoder(
     arguments: Sequence[str] = (),
     *,
     name: str = "",
+    kind: str = "",
     processes: int = 1,
 ) -> Step:
     """A transfer program on the encoder of a training, or on an untrained one (random); `data` as
@@ -250,9 +258,10 @@ def on_encoder(
     # An untrained encoder is drawn from the seed of the probe.
     if not is_trained and "--seed" not in arguments:
         arguments = (*arguments, "--seed", str(seed))
-    record = plan.runs / program.removesuffix("s") / f"{name}.json"  # `readouts` write `readout`
+    what = kind or program
+    record = plan.runs / what.removesuffix("s") / f"{name}.json"  # `readouts` write `readout`
     return step(
-        f"{program}-{name}",
+        f"{what}-{name}",
         f"bench.downstream.{program}",
         ("--encoder", encoder, "--data", data[0], *arguments),
         ("--out", record, *plan.device),

@@ -92,6 +92,7 @@ def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> No
         ("--probe", "cifar:/nowhere", "'cifar:/nowhere' is neither"),
         ("--probe", "imagenet:/nowhere", "'imagenet:/nowhere' is neither"),
         ("--probe", "SHARDS", "no folder train"),
+        ("--probe", "wds:/nowhere", "no folder /nowhere"),
         ("--coco", "SHARDS", "instances_train2017.json"),
         ("--ade20k", "/nowhere", "no /nowhere"),
         ("--full", "", "--full is for"),
@@ -124,6 +125,15 @@ def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
     assert "random:hybrid_small@48" in printed
     assert f"--data {own['--probe']} " in printed
     assert "--threshold" not in "\n".join(dry_run(*photos))  # one that fits the data
+
+
+def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:
+    url = "hf://datasets/clip-benchmark/wds_vtab-caltech101"
+    photos = ("--scale", "photos", *given(own, "--shards"), "--probe", f"wds:{url}", "--full")
+    lines = [line for line in dry_run(*photos) if f"--data wds:{url} " in line]
+    swept = [line for line in lines if "--protocol l2_sweep" in line]
+    assert (len(lines), len(swept)) == (3 * 9 + 6 + 1, 9)
+    assert all("/photos/l2_probe/" in line for line in swept)
 
 
 def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path) -> None:

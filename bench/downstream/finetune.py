@@ -24,7 +24,7 @@ class Finetune(Sweep):
         --data places365:/data/places365
     """
 
-    protocol: ClassVar[str] = "finetune"
+    trained: ClassVar[str] = "finetune"
 
     out: Path = Path("runs/bench/finetune") / BY_NAME
 

@@ -2,18 +2,21 @@
 on?  (Section 4, Table 7a)
 
 As in the paper, the classifier is trained on augmented images that pass through the frozen encoder;
-on cached features it takes seconds instead of hours, but does not give the same number.
+on cached features it takes seconds instead of hours, but does not give the same number. Nor does
+the protocol of CLIP and CLIP_benchmark, whose records are a kind of their own, `l2_probe`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import tyro
 
 from bench.downstream.outputs import BY_NAME
 from bench.downstream.probe.config import Sweep
-from catlip.cli import run
+from bench.downstream.probe.result import L2Probe
+from bench.downstream.probe.result import LinearProbe as LinearProbeResult
+from catlip.cli import InputError, run
 from catlip.recipes.transfer import PROBES
 
 
@@ -28,15 +31,31 @@ class LinearProbe(Sweep):
         --encoder released:vit_b16 --data imagenet:DIR --fraction 0.01 0.1 1 \\
         --init random transfer --vocabulary datacomp_1_2B_vocab.pkl
 
+    python -m bench.downstream.linear_probe --protocol l2_sweep \\
+        --encoder runs/starter/pretrain/catlip-seed0 \\
+        --data wds:hf://datasets/clip-benchmark/wds_vtab-caltech101
+
     With cached features, a run is not resumed, and uses one device.
     """
 
-    protocol: ClassVar[str] = "probe"
+    trained: ClassVar[str] = "probe"
 
-    out: Path = Path("runs/bench/linear_probe") / BY_NAME
+    out: Path = Path("runs/bench/{kind}") / BY_NAME
+    protocol: Literal["recipe", "l2_sweep"] = "recipe"
+    """recipe: as the recipe says. l2_sweep: as CLIP and CLIP_benchmark, without the recipe:
+    logistic regression on cached features, its L2 strength chosen on val/, if there are val/ and
+    test/, else on a fifth of the training images; then trained on all of these."""
     cached_features: bool = False
     """Compute features once, without augmentation, at the encoder's own resolution, standardise
     them, and train on them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if tyro.MISSING not in (self.encoder, self.data):
+            kind = (L2Probe if self.by_l2_sweep else LinearProbeResult).kind
+            object.__setattr__(self, "out", Path(str(self.out).replace("{kind}", kind)))
+        if self.by_l2_sweep and "transfer" in self.init:
+            raise InputError("--protocol l2_sweep ends at its minimum from any start: no --init")
 
 
 def main(config: LinearProbe) -> None:

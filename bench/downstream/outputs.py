@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from catlip.cli import InputError
+from catlip.data.layout import WDS
 from catlip.record import plain, read_record, write_atomically
 from catlip.system.lock import only_writer
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 DataSpelling = Annotated[
     str,
     tyro.conf.arg(
-        help="starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, or any DIR with train/ and "
-        "val/ or test/."
+        help="starter:DIR, fashion_mnist:, imagenet:DIR, places365:DIR, any DIR with train/ and "
+        "val/ or test/, or wds:URL of such tars, as hf://datasets/clip-benchmark/wds_cifar10."
     ),
 ]
 BY_NAME = "{encoder}-{data}.json"
@@ -57,6 +58,8 @@ def data_name(spelling: str) -> str:
     if not colon:
         kind, folder = "folder", spelling
     name = Path(folder).resolve().name if folder else ""
+    if kind == WDS:
+        name = name.removeprefix(f"{WDS}_")
     return _slug(kind if name in ("", kind) else f"{kind}-{name}")
 
 

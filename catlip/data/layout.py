@@ -4,22 +4,28 @@ Needs nothing but Python, so that `run_all.sh` refuses a wrong `--probe` before 
 anything.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from catlip.program.errors import InputError
+from catlip.system.urls import is_remote
 
 STARTER_KINDS = ("starter", "starter-validation")
-KINDS = ("imagenet", "places365", "folder")
+PUBLISHED = ("imagenet", "places365")  # the labels of their test images are not public
+WDS = "wds"
+KINDS = (*PUBLISHED, "folder", WDS)
 FASHION_MNIST = "fashion_mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
-SPLITS = ("train",), ("val", "test")  # of the second, the first that is there
+TAR = ".tar"
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A labelled data set on disk; `splits` are train and test, each a folder or a tar, or empty
-    for kinds with files of their own.
+    """A labelled data set; `splits` are those of `find_splits`, or empty for kinds with files of
+    their own and for what is remote.
     """
 
     kind: str
@@ -28,7 +34,9 @@ class Layout:
 
 
 def find_layout(spelling: str) -> Layout:
-    """The data set that `imagenet:DIR`, `places365:DIR`, `starter:DIR`, `DIR` ... spells."""
+    """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR`, `wds:DIR`, `wds:URL` or
+    `DIR` spells, or one of the starter or Fashion-MNIST. Nothing remote is asked for.
+    """
     kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
         kind, colon, folder = "folder", "", spelling
@@ -42,11 +50,33 @@ def find_layout(spelling: str) -> Layout:
         raise InputError(
             f"{spelling!r} is neither a folder that is there nor one of {kinds}, {FASHION_MNIST}:"
         )
-    splits = []
-    for names in SPLITS:
-        paths = [path for name in names for path in (root / name, root / f"{name}.tar")]
-        splits += [path for path in paths if path.exists()][:1]
-        if not splits or splits[-1] not in paths:
-            wanted = " or ".join(names)
-            raise InputError(f"{root} has no folder {wanted} of images per class, nor such a .tar")
-    return Layout(kind, root, tuple(splits))
+    if kind == WDS and is_remote(root):
+        return Layout(kind, root)
+    if not root.is_dir():
+        raise InputError(f"{spelling}: there is no folder {root}")
+    names = {path.name for path in root.iterdir() if path.is_dir() != (path.suffix == TAR)}
+    if "test" in names and _is_unlabelled(root / "test"):
+        names.remove("test")
+    return Layout(kind, root, find_splits(kind, root, names))
+
+
+def _is_unlabelled(folder: Path) -> bool:
+    """Whether it has images, as ImageNet's test/, but neither folders of classes nor tars."""
+    with os.scandir(folder) as entries:
+        are_flat = [not (entry.is_dir() or entry.name.endswith(TAR)) for entry in entries]
+    return bool(are_flat) and all(are_flat)
+
+
+def find_splits(kind: str, root: Path, names: Iterable[str]) -> tuple[Path, ...]:
+    """What is trained on, what is tested on and, if there are all three, val, of the names of
+    folders and tars in `root`.
+    """
+    # Of a folder and a tar, the folder.
+    found = {name.removesuffix(TAR): root / name for name in sorted(names, reverse=True)}
+    train, val, test = map(found.get, SPLITS)
+    if kind in PUBLISHED and val:
+        test = None
+    if not train or not (val or test):
+        wanted = "val or test" if train else "train"
+        raise InputError(f"{root} has no folder {wanted} of images per class, nor such a {TAR}")
+    return tuple(path for path in (train, test, val) if path)

@@ -13,7 +13,7 @@ from catlip.table import Cell, Table
 
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
 # Kinds with one record for each method and seed.
-OF_A_METHOD = ("pretrain", "linear_probe", "finetune", "readout")
+OF_A_METHOD = ("pretrain", "linear_probe", "l2_probe", "finetune", "readout")
 ROOM = 400_000  # characters of the page for metrics and config
 
 

@@ -6,7 +6,15 @@ from itertools import product
 from typing import Any
 
 import pytest
-from report_support import REPOSITORY, figure, page_in, records_in, table, takes_its_flags
+from report_support import (
+    REPOSITORY,
+    claims_of,
+    figure,
+    page_in,
+    records_in,
+    table,
+    takes_its_flags,
+)
 
 from bench.downstream.probe.result import LinearProbe, runs_of
 from bench.downstream.probe.sections import (
@@ -21,7 +29,7 @@ from bench.downstream.probe.sections import (
 )
 from catlip.results.blocks import Command
 from catlip.results.run import Run
-from catlip.table import MISSING
+from catlip.table import MISSING, as_csv
 from reports.read.records import read_records
 from reports.sections import Page
 
@@ -118,6 +126,33 @@ def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     assert rows[CEILING] == [("80.5", "n = 1"), (MISSING, "")]
     assert "Guessing gives 25.0 % on 4 concepts and 50.0 % on 2 subgroups." in found.caption
     assert "starter scale" in found.title
+
+
+def test_an_l2_sweep_is_a_column_of_its_own_and_no_evidence_on_the_paper_s_protocol(
+    read, contents, write_record, tmp_path
+):
+    def judged(page: Page) -> list[str]:
+        found = (*claims_of(records_in(tmp_path)), page.headline)
+        return [as_csv(one) for one in found if one]
+
+    before = read()
+    verdicts, worth = judged(before), table(before, "worth")
+    for seed in (0, 1):
+        write_record("l2_probe", f"catlip-seed{seed}", **probe("catlip", seed, 60))
+        write_record("l2_probe", f"clip-seed{seed}", **probe("clip", seed, 20))
+    page = page_in(tmp_path)
+    found = table(page, "worth")
+    assert judged(page) == verdicts
+    swept = [i for i, name in enumerate(found.columns) if "LP by L2 sweep" in name]
+    assert len(swept) == 2
+    kept = {
+        line[0].text: [line[i].text for i in range(len(line)) if i not in swept]
+        for line in found.rows
+    }
+    for line in worth.rows:
+        assert kept[line[0].text] == [cell.text for cell in line]
+    rows = {line[0].text: line[swept[0]].text for line in found.rows if len(line) > 1}
+    assert (rows["CatLIP"], rows["CLIP"], rows[CEILING]) == ("60.5 ± 0.0", "20.5 ± 0.0", MISSING)
 
 
 def test_readouts_show_both_ways_of_classifying_without_training(read):

@@ -60,7 +60,7 @@ class OnTasks:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(OnTasks):
-    protocol: ClassVar[str]  # "probe" or "finetune"
+    trained: ClassVar[str]  # "probe" or "finetune"
 
     recipe: tyro.conf.OmitArgPrefixes[TransferRecipe]
     fraction: tuple[PositiveFraction, ...] = (1.0,)
@@ -79,4 +79,8 @@ class Sweep(OnTasks):
 
     @property
     def on_cached_features(self) -> bool:
-        return getattr(self, "cached_features", False)
+        return getattr(self, "cached_features", False) or self.by_l2_sweep
+
+    @property
+    def by_l2_sweep(self) -> bool:
+        return getattr(self, "protocol", "") == "l2_sweep"

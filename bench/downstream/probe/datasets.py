@@ -8,13 +8,17 @@ imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars 
                                 KEY.cls in train/ and val/; likewise places365:
 folder:/data/pets, /data/pets   the same of any data set, whose name is that of its folder. test/
                                 may stand for val/, and a tar for either; classnames.txt may name
-                                the classes of tars, one a line
+                                the classes of tars, one a line. Of train/, val/ and test/, val/ is
+                                for choosing
+wds:/data/wds_pets, wds:URL     the same as clip-benchmark has them, called pets; remote ones have
+                                tars, as wds:hf://datasets/clip-benchmark/wds_vtab-caltech101
 fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
                                 fashion_mnist:/data/fashion-mnist
 """
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -30,10 +34,23 @@ from torchvision.datasets import ImageFolder
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.layout import FASHION_MNIST, KINDS, STARTER_KINDS, Layout, find_layout
+from catlip.data.layout import (
+    FASHION_MNIST,
+    KINDS,
+    PUBLISHED,
+    STARTER_KINDS,
+    TAR,
+    WDS,
+    Layout,
+    find_layout,
+    find_splits,
+)
+from catlip.data.remote import names_in, read_file
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
 from catlip.data.starter.probe_tasks import load_task
+from catlip.record import Record
+from catlip.system.urls import is_remote
 from catlip.table import listed
 from catlip.vocabulary.label_sets import (
     LabelSet,
@@ -104,14 +121,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
+    """`val` is for choosing, where the data have it beside what is tested on; `note` says that."""
+
     name: str
     labels: LabelSet
     train: Split
     test: Split
+    val: Split | None = None
+    note: str = ""
 
     @property
     def num_classes(self) -> int:
         return len(self.labels.names)
+
+    def note_in(self, record: Record, say: bool = True) -> None:
+        """Enter the note in the record, and print it."""
+        if self.note:
+            record.notes.append(self.note)
+            if say:
+                print(self.note)
 
 
 def load_tasks(spelling: str) -> list[Task]:
@@ -148,7 +176,7 @@ def fashion_mnist(layout: Layout) -> list[Task]:
             raise InputError(f"{path} has {len(images)} images, but there are {len(labels)} labels")
         keys = [str(number) for number in range(len(images))]
         splits.append(Split(path, keys, labels, image_bytes=partial(_png, images)))
-    return [Task(FASHION_MNIST, label_set(FASHION_MNIST), *splits)]
+    return [Task(FASHION_MNIST, label_set(FASHION_MNIST), splits[0], splits[1])]
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -164,18 +192,23 @@ def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def folders_or_tars(layout: Layout) -> list[Task]:
     """A split is a folder with one of images for each class, or a tar, or a folder of tars."""
-    train = layout.splits[0]
-    if train.is_file() or any(train.glob("*.tar")):
-        splits = [tar_split(path) for path in layout.splits]
+    root = layout.root
+    files = names_in(root) if is_remote(root) else {*os.listdir(root)}
+    paths = layout.splits or find_splits(layout.kind, root, files)
+    if is_remote(root) or paths[0].is_file() or any(paths[0].glob("*.tar")):
+        splits = [tar_split(path) for path in paths]
         num_classes = 1 + max(int(split.labels.max()) for split in splits)
-        names = _names_of_numbers(layout, num_classes)
+        names = _names_of_numbers(layout, num_classes, CLASS_NAMES in files)
     else:
-        (names, train_split), (other_names, test_split) = map(folder_split, layout.splits)
-        if odd := sorted(set(names) ^ set(other_names)):
-            raise InputError(f"{layout.root}: classes of only one split: {listed(odd)}")
-        splits = [train_split, test_split]
-    name = name_on_page(layout.kind, layout.root, names)
-    return [Task(name, name_labels(layout.kind, names), *splits)]
+        folders = [folder_split(path) for path in paths]
+        names, splits = folders[0][0], [split for _, split in folders]
+        if odd := sorted({name for other, _ in folders for name in set(names) ^ set(other)}):
+            raise InputError(f"{root}: classes of only some splits: {listed(odd)}")
+    name = name_on_page(layout.kind, root, names)
+    tested = paths[1].name if paths[1].suffix == TAR else f"{paths[1].name}/"
+    note = "" if paths[1].stem == "val" else f"{name}: tested on {tested}"
+    val = splits[2] if len(splits) > 2 else None
+    return [Task(name, name_labels(layout.kind, names), splits[0], splits[1], val, note)]
 
 
 def folder_split(path: Path) -> tuple[list[str], Split]:
@@ -207,20 +240,20 @@ def _class_number(shard: Shard, number: int) -> int:
     return int(text)
 
 
-def _names_of_numbers(layout: Layout, num_classes: int) -> list[str]:
+def _names_of_numbers(layout: Layout, num_classes: int, are_listed: bool) -> list[str]:
     listing = layout.root / CLASS_NAMES
     if layout.kind == "imagenet":
         names = IMAGENET
     elif layout.kind == "places365":
         names = [name.replace("/", "-") for name in places_names(layout.root)]
-    elif listing.is_file():
-        names = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    elif are_listed:
+        names = read_file(listing).decode(errors="replace").splitlines()
     else:
         names = [str(number) for number in range(num_classes)]
     if num_classes > len(names):
         raise InputError(
             f"{layout.root} has class number {num_classes - 1}, but only {len(names)} classes have "
-            f"a name in {listing if layout.kind == 'folder' else layout.kind}"
+            f"a name in {layout.kind if layout.kind in PUBLISHED else listing}"
         )
     return names[:num_classes]
 
@@ -240,6 +273,8 @@ def name_on_page(kind: str, root: Path, names: Sequence[str]) -> str:
     if kind == "places365" and len(names) == PLACES:
         return kind
     name = re.sub(r"[^\w.+-]+", "-", root.resolve().name)
+    if kind == WDS:
+        name = name.removeprefix(f"{WDS}_")
     return f"{name}-folder" if name in TAKEN else name
 
 

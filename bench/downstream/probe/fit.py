@@ -3,7 +3,7 @@
 import itertools
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,6 +22,7 @@ from bench.downstream.outputs import scored
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import Split, Task
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
+from bench.downstream.probe.l2_sweep import HELD_OUT, choose_strength, hits_of, regress
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError
@@ -57,10 +58,11 @@ class Score:
     top1: float
     top5: float
     seconds: float
-    final_loss: float
+    final_loss: float = float("nan")
     correct: str = ""
     predicted: Sequence[int] = ()  # the class of each test image; only on cached features
     broken: Sequence[BrokenImage] = ()
+    l2: float | None = None  # the strength that was chosen
 
 
 @dataclass(frozen=True)
@@ -231,15 +233,42 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
     return replace(recipe, min_resolution=side, max_resolution=side, num_scales=1)
 
 
-def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe) -> Score:
-    """Train on features that are computed once, without augmentation."""
-    train, test = features(fit.task.train), features(fit.task.test)
-    broken = [*train.broken.images(), *test.broken.images()]
-    if fit.fraction < 1:
-        number = {key: number for number, key in enumerate(fit.task.train.keys)}
-        train = train.of(np.array([number[key] for key in fit.train.keys], dtype=np.int64))
-    score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
-    return replace(score, broken=broken)
+def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None) -> Score:
+    """Train on features that are computed once, without augmentation; without a recipe, by the
+    strength of L2 that is best on images held out.
+    """
+    whole, test = features(fit.task.train), features(fit.task.test)
+    broken = [*whole.broken.images(), *test.broken.images()]
+    numbers = {key: number for number, key in enumerate(fit.task.train.keys)}
+
+    def of(keys: Iterable[str]) -> Features:
+        return whole.of(np.array([numbers[key] for key in keys], dtype=np.int64))
+
+    train = whole if fit.fraction == 1 else of(fit.train.keys)
+    if recipe:
+        score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
+        return replace(score, broken=broken)
+    if fit.task.val:
+        part, held_out = train, features(fit.task.val)
+        broken += held_out.broken.images()
+    else:
+        kept = fit.train.subset(1 - HELD_OUT, fit.seed).keys
+        part, held_out = of(kept), of(set(fit.train.keys).difference(kept))
+    if not len(held_out):
+        raise InputError(
+            f"{fit.task.name} has too few images of each class to hold some out; give a larger "
+            "--fraction"
+        )
+    began, classes = time.perf_counter(), fit.task.num_classes
+    strength = choose_strength(part, held_out, classes, features.reading.quiet)
+    classifier = regress(train, strength, classes)
+    return replace(_score_of(hits_of(classifier, test), began), l2=strength, broken=broken)
+
+
+def _score_of(right: Tensor, began: float) -> Score:
+    top1, top5 = right.double().mean(0).tolist()
+    correct = packed(right[:, 0].cpu().numpy())
+    return Score(top1, top5, time.perf_counter() - began, correct=correct)
 
 
 def fit_linear(
@@ -275,11 +304,8 @@ def fit_linear(
 
     with torch.inference_mode():
         scores = classifier((test.values - mean) / deviation)
-        right = hits(scores, test.labels)
-    top1, top5 = right.double().mean(0).tolist()
-    seconds = time.perf_counter() - began
-    correct, predicted = packed(right[:, 0].cpu().numpy()), scores.argmax(1).tolist()
-    return Score(top1, top5, seconds, loss.item(), correct=correct, predicted=predicted)
+    score = _score_of(hits(scores, test.labels), began)
+    return replace(score, final_loss=loss.item(), predicted=scores.argmax(1).tolist())
 
 
 def _batches(count: int, batch: int, device: torch.device, seed: int) -> Iterator[Tensor]:

@@ -53,6 +53,7 @@ def read_out(config: Readouts) -> None:
         tasks: dict[str, TaskResult] = {}
         features = Extractor(encoder.module, encoder.preprocess, config)
         for task in load_tasks(config.data):
+            task.note_in(record)
             train, test = features(task.train), features(task.test)
             broken.add([*train.broken.images(), *test.broken.images()])
             broken.note(record)

@@ -33,6 +33,7 @@ TITLES = {
 }
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
+L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,7 @@ class Classifier:
     seconds: float
     # Whether the class of each readable test image came first, `packed`; empty in older records.
     correct: str = ""
+    l2: float | None = None  # the strength that an L2 sweep chose
 
     def __post_init__(self) -> None:
         check_fractions(fraction=self.fraction, top1=self.top1, top5=self.top5)
@@ -169,6 +171,12 @@ class LinearProbe(OnTasks):
     """Linear classifiers on a frozen encoder."""
 
     kind = "linear_probe"
+
+
+class L2Probe(OnTasks):
+    """Logistic regressions on a frozen encoder, their L2 strengths chosen on held-out images."""
+
+    kind = "l2_probe"
 
 
 class Finetune(OnTasks):

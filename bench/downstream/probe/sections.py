@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.downstream.probe.result import (
     Finetune,
+    L2Probe,
     LabelOrigin,
     LinearProbe,
     OnTasks,
@@ -66,7 +67,7 @@ def worth_section(main: Setting | None, records: Records, figures: Iterable[Bloc
         "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
     )
     blocks: list[Block] = [Text(words), *figures]
-    for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):
+    for i, of_scale in enumerate(by_scale(records, main, LinearProbe, L2Probe, Finetune)):
         blocks += worth_table(of_scale, suffix(i))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
@@ -83,8 +84,8 @@ def worth_table(records: Runs, suffix: str = "") -> list[Table]:
     """Linear-probe and fine-tuned accuracy of one root and scale, with all training data."""
     columns = {
         way: (of_way, "top1")
-        for way, kind in (("LP", LinearProbe.kind), ("FT", Finetune.kind))
-        if (of_way := [record for record in records if record.kind == kind])
+        for way, kind in (("LP", LinearProbe), ("LP by L2 sweep", L2Probe), ("FT", Finetune))
+        if (of_way := [record for record in records if record.kind == kind.kind])
     }
     caption = (
         "Top-1 with a linear probe (LP) and fine-tuned (FT). Mean ± sample standard deviation over "
@@ -93,6 +94,11 @@ def worth_table(records: Runs, suffix: str = "") -> list[Table]:
     )
     if any(record.setup.cached_features for record in records):
         caption += " Cached features are of images that, unlike the paper's, are not augmented."
+    if "LP by L2 sweep" in columns:
+        caption += (
+            " LP by L2 sweep is another protocol, that of CLIP: logistic regression on cached "
+            "features, its L2 strength chosen on held-out images. Compare only within a column."
+        )
     title = f"Table 1's form at {records[0].scale} scale"
     return accuracy_table(f"worth{suffix}", title, columns, caption)
 

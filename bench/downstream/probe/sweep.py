@@ -23,11 +23,14 @@ from bench.downstream.probe.fit import (
     train_classifier,
     transfer_head,
 )
+from bench.downstream.probe.l2_sweep import HELD_OUT
 from bench.downstream.probe.result import (
     CACHED_NOTE,
+    L2_NOTE,
     Classifier,
     Finetune,
     Init,
+    L2Probe,
     LinearProbe,
     TaskResult,
 )
@@ -43,12 +46,15 @@ def run_sweep(config: Sweep) -> None:
     """Train and test every classifier of the sweep, print, and write the record."""
     place = find_place(config.device)
     if config.dry_run:
-        print_transfer(config.recipe, config.protocol, place)
+        if config.by_l2_sweep:
+            raise InputError("--protocol l2_sweep has no recipe that --dry-run could print")
+        print_transfer(config.recipe, config.trained, place)
         return
     encoder = _load(config, place.device)
     if is_written(config.out, config, encoder.digest(), say=place.is_main):
         return
-    kind = LinearProbe if config.protocol == "probe" else Finetune
+    frozen: type[LinearProbe | L2Probe] = L2Probe if config.by_l2_sweep else LinearProbe
+    kind = frozen if config.trained == "probe" else Finetune
     record = Record(config.out, kind=kind, config=config)
     rows: list[Classifier] = []
     record.samples["runs"] = rows
@@ -58,6 +64,10 @@ def run_sweep(config: Sweep) -> None:
         fit = _fit_by(config, encoder, place, record=record)
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
+            task.note_in(record, say=place.is_main)
+            if config.by_l2_sweep:
+                part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
+                record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))
             for one in _fits(config, encoder, task, record=record):
                 score = fit(one)
                 broken.add(score.broken)
@@ -71,12 +81,14 @@ def run_sweep(config: Sweep) -> None:
                     num_train=len(one.train),
                     seconds=score.seconds,
                     correct=score.correct,
+                    l2=score.l2,
                 )
                 rows.append(row)
                 if place.is_main:
                     what = f"{100 * one.fraction:g} % of {task.name}, {one.init}, seed {one.seed}"
                     accuracies = f"top-1 {score.top1:.3f}  top-5 {score.top5:.3f}"
-                    print(f"{encoder.method:8} {what:40} {accuracies}", flush=True)
+                    chosen = f"  L2 {score.l2:.2g}" if score.l2 else ""
+                    print(f"{encoder.method:8} {what:40} {accuracies}{chosen}", flush=True)
             broken.note(record)
             key = (task.name, 1, "random")
             whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
@@ -151,11 +163,12 @@ def _fit_by(
     """The function that trains and scores one classifier."""
     if config.on_cached_features:
         if place.world_size > 1:
-            raise InputError("--cached-features takes one process")
+            raise InputError("cached features take one process")
         record.notes.append(CACHED_NOTE)
         features = Extractor(encoder.module, encoder.preprocess, config)
-        return lambda one: fit_on_features(one, features, config.recipe)
-    frozen, checkpoint = config.protocol == "probe", encoder.checkpoint
+        recipe_of = None if config.by_l2_sweep else config.recipe
+        return lambda one: fit_on_features(one, features, recipe_of)
+    frozen, checkpoint = config.trained == "probe", encoder.checkpoint
     recipe = fitting(config.recipe, encoder)
     if not frozen and len(recipe.sizes()) < len(config.recipe.sizes()):
         record.notes.append(
@@ -176,7 +189,7 @@ def _fit_by(
             identity[name] = getattr(checkpoint, name)
 
     def fit(one: Fit) -> Score:
-        notes = differences(config.recipe, config.protocol, config.recipe.num_steps(len(one.train)))
+        notes = differences(config.recipe, config.trained, config.recipe.num_steps(len(one.train)))
         record.notes += [note for note in notes if note not in record.notes]
         # Fine-tuning changes the encoder's weights, so each classifier gets a new copy.
         copy = encoder if frozen else _load(config, place.device)

@@ -54,5 +54,6 @@ def test_a_record_is_named_by_the_spellings_of_encoder_and_data() -> None:
         "folder:/data/pets/": "folder-pets",
         "/data/pets/": "folder-pets",
         "coco:data/starter-scenes/coco": "coco",
+        "wds:hf://datasets/clip-benchmark/wds_vtab-caltech101": "wds-vtab-caltech101",
     }.items():
         assert data_name(spelling) == name

@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -85,6 +86,22 @@ def test_tars_are_the_same_task_as_folders(images) -> None:
             assert len(set(sent.keys)) == 6
 
 
+def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(images) -> None:
+    root = images / "folders"
+    (root / "test").mkdir()
+    (root / "test/0.png").write_bytes(b"of no class")
+    (task,) = load_tasks(str(root))
+    assert (task.test.path, task.val, task.note) == (root / "val", None, "")
+    shutil.copytree(root / "train", root / "test", dirs_exist_ok=True)
+    (task,) = load_tasks(str(root))
+    assert task.val is not None
+    assert (task.test.path, task.val.path) == (root / "test", root / "val")
+    assert task.note == "folders: tested on test/"
+    shutil.rmtree(root / "val/1")
+    with pytest.raises(InputError, match=": 1"):
+        load_tasks(str(root))
+
+
 def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
     names = ("airfield", "apartment_building-outdoor", "restaurant_kitchen")
     (images / "cls/categories_places365.txt").write_text(
@@ -124,6 +141,7 @@ def test_a_folder_of_one_tar_a_split_with_names_of_its_classes(images) -> None:
         ("places365", "places365", [str(n) for n in range(365)], "places365"),
         ("folder", "concepts", ["cat"], "concepts-folder"),
         ("folder", "my pets!", ["cat"], "my-pets-"),
+        ("wds", "hf:/datasets/clip-benchmark/wds_vtab-caltech101", ["cat"], "vtab-caltech101"),
     ],
 )
 def test_only_the_classes_of_a_known_data_set_give_its_name(kind, folder, classes, name) -> None:

@@ -1,0 +1,147 @@
+"""The L2 sweep: its minimum is scikit-learn's, the strength is chosen on images held out, and data
+of a hub in clip-benchmark's layout are those of a folder.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hub import running_hub
+from one_line import one_line_error
+from sklearn.linear_model import LogisticRegression
+from small_data import ON_A_CPU, png
+
+from bench.downstream import linear_probe
+from bench.downstream.linear_probe import LinearProbe
+from bench.downstream.probe.features import Features
+from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
+from bench.downstream.probe.result import CACHED_NOTE
+from catlip.cli import InputError
+from catlip.data.shards import write_shard
+from catlip.recipes.transfer import STARTER_PROBE
+
+RANDOM = "random:hybrid_mini@32"
+CLASSES = ("cat", "dog", "golden retriever")
+COUNTS = {"train": 5, "val": 2, "test": 3}  # of each class
+
+
+def clouds(count: int, seed: int, spread: float = 1.0) -> Features:
+    """Five clouds of points that overlap; features of different sizes, far from zero."""
+    draw = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(5, 12))
+    labels = np.arange(count) % 5
+    values = (centres[labels] + spread * draw.normal(size=(count, 12))) * np.logspace(-1, 1, 12)
+    return Features(
+        torch.from_numpy(values + 7).float(), torch.from_numpy(labels), np.arange(count)
+    )
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e3])
+def test_the_minimum_is_that_of_scikit_learn_from_any_start(strength: float) -> None:
+    train = clouds(300, 1)
+    values = train.values.double().numpy()
+    known = LogisticRegression(C=1 / strength, tol=1e-9, max_iter=5000)
+    known.fit(values, train.labels.numpy())
+    other = regress(train, 100 * strength, 5)
+    for weight, bias in (regress(train, strength, 5), regress(train, strength, 5, other)):
+        probabilities = torch.softmax(train.values.double() @ weight + bias, 1)
+        np.testing.assert_allclose(probabilities, known.predict_proba(values), atol=2e-3)
+        np.testing.assert_allclose(weight.T, known.coef_, atol=2e-3 * abs(known.coef_).max())
+
+
+def test_the_strength_is_the_best_of_its_neighbours_and_depends_on_what_is_held_out() -> None:
+    train, held_out = clouds(150, 1, spread=2), clouds(2000, 2, spread=2)
+
+    def right(strength: float) -> int:
+        return int(hits_of(regress(train, strength, 5), held_out)[:, 0].sum())
+
+    chosen = choose_strength(train, held_out, 5, quiet=True)
+    tried = (1e-6, 1e-2, chosen / 10**0.125, chosen * 10**0.125, 1e6)
+    assert right(chosen) >= max(map(right, tried))
+    assert chosen > choose_strength(train, train, 5, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images in folders and, as clip-benchmark has them, in tars."""
+    root = tmp_path_factory.mktemp("pets")
+    for split, count in COUNTS.items():
+        samples = []
+        for label, number in itertools.product(range(len(CLASSES)), range(count)):
+            image = png(120 * label, 100 * count + number)
+            folder = root / "pets" / split / CLASSES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(image)
+            samples.append((f"{label}{number}", {"png": image, "cls": b"%d" % label}))
+        half = len(samples) // 2
+        for shard, part in enumerate((samples[:half], samples[half:])):
+            write_shard(root / "wds_pets" / split / f"{shard}.tar", part)
+        (root / "wds_pets" / split / "nshards.txt").write_text("2\n")
+    (root / "wds_pets" / "classnames.txt").write_text("\n".join(CLASSES))
+    return root
+
+
+def probed(data: object, out: Path, **options: Any) -> dict[str, Any]:
+    options = ON_A_CPU | {"protocol": "l2_sweep", "recipe": STARTER_PROBE} | options
+    linear_probe.main(LinearProbe(RANDOM, str(data), out=out, **options))
+    record: dict[str, Any] = json.loads(out.read_text())
+    return record
+
+
+def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row | {"seconds": 0} for row in record["samples"]["runs"]]
+
+
+def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets: Path, tmp_path: Path) -> None:
+    folder = probed(pets / "pets", tmp_path / "folder.json")
+    tars = probed(f"wds:{pets / 'wds_pets'}", tmp_path / "tars.json")
+    with running_hub() as hub:
+        hub.put_folder("clip-benchmark/wds_pets", pets / "wds_pets")
+        command = [sys.executable, "-m", "bench.downstream.linear_probe", "--encoder", RANDOM]
+        command += ["--protocol", "l2_sweep", "--device", "cpu", "--quiet", "--data"]
+        environment = os.environ | hub.environment | {"CATLIP_CACHE": str(tmp_path / "cache")}
+        environment["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *sys.path])
+
+        def start(data: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [*command, data], env=environment, cwd=tmp_path, capture_output=True, text=True
+            )
+
+        done = start("wds:hf://datasets/clip-benchmark/wds_pets")
+        one_line_error(start("wds:hf://datasets/clip-benchmark/wds_absent"), "wds_absent")
+    assert "pets: tested on test/\n" in done.stdout, done.stderr
+    written = "runs/bench/l2_probe/random-hybrid_mini@32-wds-pets.json"
+    remote = json.loads((tmp_path / written).read_text())
+    assert rows(remote) == rows(tars) == rows(folder)
+    for record in (remote, tars, folder):
+        assert record["kind"] == "l2_probe"
+        assert record["config"]["protocol"] == "l2_sweep"
+        assert record["metrics"]["pets_num_test"] == 9
+        assert record["notes"][0] == CACHED_NOTE
+        assert record["notes"][2] == "pets: tested on test/"
+        assert "chosen on val/" in record["notes"][3]
+        assert record["samples"]["runs"][0]["l2"] > 0
+    assert remote["metrics"] == tars["metrics"]
+
+
+def test_a_fifth_of_each_class_is_held_out_where_there_is_no_val(
+    cats_and_dogs: str, tmp_path: Path
+) -> None:
+    record = probed(cats_and_dogs, tmp_path / "l2.json", seeds=2)
+    assert record["metrics"]["data_top1"] == 1  # light and dark
+    assert [row["num_train"] for row in rows(record)] == [8, 8]
+    assert "20% of the training images of each class" in record["notes"][2]
+    for options, words in (
+        ({"fraction": (0.25,)}, "--fraction"),
+        ({"init": ("transfer",)}, "--init"),
+        ({"dry_run": True}, "--dry-run"),
+    ):
+        with pytest.raises(InputError, match=words):
+            probed(cats_and_dogs, tmp_path / "refused.json", **options)
