@@ -15,6 +15,7 @@ from typing import NoReturn
 from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
+from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
