@@ -90,7 +90,7 @@ def test_a_mistake_is_one_line_and_exit_2(arguments: list[str], says: str) -> No
         ("--shards", "SHARDS/{2..3}.tar", "2.tar"),
         ("--probe", "/nowhere", "'/nowhere' is neither a folder"),
         ("--probe", "cifar:/nowhere", "'cifar:/nowhere' is neither"),
-        ("--probe", "imagenet:/nowhere", "'imagenet:/nowhere' is neither"),
+        ("--probe", "imagenet:/nowhere", "no folder /nowhere"),
         ("--probe", "SHARDS", "no folder train"),
         ("--probe", "wds:/nowhere", "no folder /nowhere"),
         ("--coco", "SHARDS", "instances_train2017.json"),
