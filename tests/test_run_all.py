@@ -132,7 +132,7 @@ def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:
     photos = ("--scale", "photos", *given(own, "--shards"), "--probe", f"wds:{url}", "--full")
     lines = [line for line in dry_run(*photos) if f"--data wds:{url} " in line]
     swept = [line for line in lines if "--protocol l2_sweep" in line]
-    assert (len(lines), len(swept)) == (3 * 9 + 6 + 1, 9)
+    assert (len(lines), len(swept)) == (3 * 9 + 6 + 2, 9)
     assert all("/photos/l2_probe/" in line for line in swept)
 
 
