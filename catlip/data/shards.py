@@ -28,6 +28,8 @@ from catlip import streams
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote, size_in
 from catlip.data.tar_index import (
+    ABSENT,
+    EDITION,
     KINDS,
     captions_at,
     index_tar,
@@ -187,7 +189,8 @@ def _identity(path: Path) -> str:
 def _indexed(path: Path, identity: str) -> Shard:
     def make() -> bytes:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
-        head = {"identity": identity} | {name: index[name] for name in ("digest", "skipped")}
+        head = {"identity": identity, "edition": EDITION}
+        head |= {name: index[name] for name in ("digest", "skipped")}
         lines = {"keys": "\n".join(index["keys"]), "head": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
@@ -205,6 +208,10 @@ def read_index(path: Path, identity: str | None = None) -> Shard:
     head = json.loads(arrays.pop("head").tobytes())
     if identity and head["identity"] != identity:
         raise ValueError("the index of another version of the shard")
+    # Only of captions in a `.json`: no remote shard of `.txt` is fetched again to be counted.
+    in_json = (arrays["text"][:, 0] == ABSENT) & (arrays["meta"][:, 0] != ABSENT)
+    if head.pop("edition", 1) != EDITION and in_json.any():
+        raise ValueError("the index of an older edition")
     head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
     keys = arrays.pop("keys").tobytes().decode().split("\n")
     return Shard(keys, **arrays, **head, path=path)
