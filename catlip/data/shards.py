@@ -149,17 +149,22 @@ def open_shard(path: Path, identity: str | None = None) -> Shard:
 
 def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
     """Write `(key, {suffix: content})` samples as a tar, atomically. Returns their number."""
-    buffer, count = io.BytesIO(), 0
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, members in samples:
-            count += 1
-            for suffix, content in members.items():
-                member = tarfile.TarInfo(f"{key}.{suffix}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+    samples = list(samples)
+    parts: list[bytes] = []
+    size = 0
+    for key, members in samples:
+        for suffix, content in members.items():
+            member = tarfile.TarInfo(f"{key}.{suffix}")
+            member.size = len(content)
+            # Not `TarFile.addfile`, which takes three times as long for a small member.
+            header = member.tobuf(tarfile.USTAR_FORMAT, "utf-8")
+            parts += header, content, bytes(-len(content) % tarfile.BLOCKSIZE)
+            size += len(header) + len(content) + len(parts[-1])
+    end = 2 * tarfile.BLOCKSIZE
+    parts.append(bytes(end + -(size + end) % tarfile.RECORDSIZE))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
-    return count
+    write_atomically(path, b"".join(parts))
+    return len(samples)
 
 
 def status_of(path: Path) -> tuple[int, ...]:
