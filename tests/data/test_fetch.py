@@ -97,6 +97,32 @@ def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(
     assert hub.asked["cdn"] == 2 * len(paths)
 
 
+def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub: Hub, tmp_path: Path) -> None:
+    paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
+    hub.put_folder("buckets/some/photos", tmp_path, "in/")
+    for pattern in ("source", "source/*.tar", "source/cc3m-validation-{0000..0002}.tar"):
+        source = f"hf://buckets/some/photos/in/{pattern}"
+        fetched(hub, source, "--out", out, "--side", 96, "--yes", "--quiet").check_returncode()
+        assert hub.asked["cdn"] == len(paths)
+    assert [samples_of(out / path.name)[-1] for path in paths] == [samples_of(p)[-1] for p in paths]
+    name = "in/source/cc3m-validation-0000.tar"
+    ask = "from catlip.data.remote import *; p = Path(input()); print(identity_of(p), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{ask}; input(); print(identity_of(p))"],
+        env=os.environ | hub.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as asking:
+        assert asking.stdin
+        assert asking.stdout
+        print(f"hf://buckets/some/photos/{name}", file=asking.stdin, flush=True)
+        before = asking.stdout.readline()
+        hub.put("buckets/some/photos", name, paths[1].read_bytes())
+        after, _ = asking.communicate("\n")
+    assert before.split()[1] != after.split()[1]
+
+
 def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
     hub.sizes[SET] = {f"cc3m-train-{i:04}.tar": 461_000_000 + i for i in range(576)}
     hub.put("some/gated", "0.tar", b"content")
@@ -107,8 +133,10 @@ def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
         f"{SET}/cc3m-train-0576.tar": ["cc3m-train-0576.tar is not there"],
         "some/gated/0.tar": ["hf://datasets/some/gated", page, "HF_TOKEN"],
         "some/absent/*.tar": ["hf://datasets/some/absent", "HF_TOKEN"],
+        "buckets/some/absent/*.tar": [f"{hub.endpoint}/buckets/some/absent", "HF_TOKEN"],
     }.items():
-        done = fetched(hub, f"hf://datasets/{path}", "--out", tmp_path)
+        url = f"hf://{path}" if path.startswith("buckets/") else f"hf://datasets/{path}"
+        done = fetched(hub, url, "--out", tmp_path)
         one_line_error(done, *words)
         if "--yes" in words:
             assert "576 of 576 files to fetch, 266 GB" in done.stdout
