@@ -196,7 +196,7 @@ def _indexed(path: Path, identity: str) -> Shard:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
         head = {"identity": identity, "edition": EDITION}
         head |= {name: index[name] for name in ("digest", "skipped")}
-        lines = {"keys": "\n".join(index["keys"]), "head": json.dumps(head)}
+        lines = {"keys": "\n".join(index["keys"]), "about": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
 
@@ -208,9 +208,11 @@ def read_index(path: Path, identity: str | None = None) -> Shard:
     of an older edition, or of a file of another identity.
     """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
-    if not {"head", "keys", "num_captions", *KINDS} <= arrays.keys():
+    # Edition 1 has a "head", without which an older program makes the index again.
+    text = arrays.pop("about" if "about" in arrays else "head", None)
+    if text is None or not {"keys", "num_captions", *KINDS} <= arrays.keys():
         raise ValueError("an older index")
-    head = json.loads(arrays.pop("head").tobytes())
+    head = json.loads(text.tobytes())
     if identity and head["identity"] != identity:
         raise ValueError("the index of another version of the shard")
     # Only of captions in a `.json`: no remote shard of `.txt` is fetched again to be counted.
