@@ -186,10 +186,10 @@ def transfer(plan: Plan) -> Iterator[Step]:
         arguments = (*arguments, "--init", "random", "transfer")
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(plan, program, method, seed, probe, arguments)
-        if plan.options.full and not plan.starter and program == "linear_probe":
-            for method, seed in product((*methods, "random"), seeds):
-                sweep = ("--protocol", "l2_sweep")
-                yield on_encoder(plan, program, method, seed, probe, sweep, kind="l2_probe")
+    if plan.options.full and not plan.starter:
+        for method, seed in product((*methods, "random"), plan.seeds):
+            sweep = ("--protocol", "l2_sweep")
+            yield on_encoder(plan, "linear_probe", method, seed, probe, sweep, kind="l2_probe")
     for method, seed in product(methods, plan.few_seeds if plan.small else ()):
         yield on_encoder(plan, "readouts", method, seed, probe)
     if plan.options.scale == "photos" and FASHION_MNIST.is_dir():
@@ -278,10 +278,10 @@ def on_encoder(
     # An untrained encoder is drawn from the seed of the probe.
     if not is_trained and "--seed" not in arguments:
         arguments = (*arguments, "--seed", str(seed))
-    made = kind or program
-    record = plan.runs / made.removesuffix("s") / f"{name}.json"  # `readouts` write `readout`
+    what = kind or program
+    record = plan.runs / what.removesuffix("s") / f"{name}.json"  # `readouts` write `readout`
     return step(
-        f"{made}-{name}",
+        f"{what}-{name}",
         f"bench.downstream.{program}",
         ("--encoder", encoder, "--data", data[0], *arguments),
         ("--out", record, *plan.device),

@@ -37,7 +37,7 @@ from reports.results import numbers
 OF_EACH_RUN = {"started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s", "energy_j"}
 CONFOUNDS = {
     *("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe"),
-    *("method", "precision", "seed"),
+    *("method", "precision", "seed", "label_captions"),
 }
 # Columns of the frame that tell apart the numbers of one record.
 NAMED_BY = ("method", "task", "init", "fraction", "probe_seed", "threshold", "seed", "batch")

@@ -1,5 +1,5 @@
-"""A hub of data sets on this machine, as its client library asks it: the tree API in pages,
-/resolve/ with ranges by way of another host's address, a limit of requests, gated sets.
+"""A hub of data sets and buckets on this machine, as its client library asks it: the tree API in
+pages, /resolve/ with ranges by way of another host's address, a limit of requests, gated sets.
 """
 
 import json
@@ -16,10 +16,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 PAGE = 1000  # entries of a tree
 COMMIT = "c" * 40
+BUCKETS = "buckets/"
+ADDRESS = re.compile(r"(?:/api)?/(?:datasets/)?((?:buckets/)?[^/]+/[^/]+)(?:/([\w-]+)/?(.*))?")
 
 
 class Hub:
-    """Data sets of files in memory.
+    """Data sets of files in memory; a bucket is one whose name begins with "buckets/".
 
     Attributes:
         files: data set -> path -> content.
@@ -70,6 +72,8 @@ class Hub:
             lfs = {"oid": digest.hexdigest(), "size": size, "pointerSize": 134}
             oid = sha1(digest.digest()).hexdigest()
             entries[path] = {"type": "file", "oid": oid, "size": size, "lfs": lfs}
+            if data_set.startswith(BUCKETS):
+                entries[path] = {"type": "file", "size": size, "xetHash": digest.hexdigest()}
         return {path: entry | {"path": path} for path, entry in entries.items()}
 
 
@@ -115,20 +119,26 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                             hub.limit = None
                             self.send(429, b"", {"Retry-After": str(hub.wait_s)})
                             return
-                match = re.fullmatch(r"(?:/api)?/datasets/([^/]+/[^/]+)(?:/([\w-]+)/?(.*))?", path)
+                match = ADDRESS.fullmatch(path)
                 data_set, verb, rest = match.groups() if match else ("", "", "")
+                if not data_set.startswith(BUCKETS):  # there is a revision before the path
+                    rest = (rest or "").partition("/")[2]
                 if data_set not in {*hub.files, *hub.sizes}:
                     self.send(401, b"", {"X-Error-Code": "RepoNotFound"})
                 elif data_set in hub.gated and not self.headers["Authorization"]:
                     self.send(403, b"", {"X-Error-Code": "GatedRepo"})
                 elif verb == "resolve":
-                    self.resolve(data_set, rest.partition("/")[2])
+                    self.resolve(data_set, rest)
                 elif verb == "paths-info":
                     hub.asked["paths"] += 1
                     entries = hub.entries(data_set)
                     self.json([entries[path] for path in self.body["paths"] if path in entries])
                 elif verb == "tree":
-                    self.tree(data_set, rest.partition("/")[2], query, url.path)
+                    self.tree(data_set, rest, query, url.path)
+                elif data_set.startswith(BUCKETS):
+                    name, created = data_set.removeprefix(BUCKETS), "2026-01-01T00:00:00.000Z"
+                    about = {"id": name, "private": False, "createdAt": created}
+                    self.json(about | {"size": 0, "totalFiles": 0})
                 else:
                     hub.asked["info"] += 1
                     card = {"license": "cc-by-4.0"}
@@ -159,7 +169,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return
             entry = hub.entries(data_set)[name]
             about = {"X-Repo-Commit": COMMIT, "X-Linked-Size": str(entry["size"])}
-            about["X-Linked-ETag"] = about["ETag"] = f'"{entry["lfs"]["oid"]}"'
+            oid = entry["xetHash"] if data_set.startswith(BUCKETS) else entry["lfs"]["oid"]
+            about["X-Linked-ETag"] = about["ETag"] = f'"{oid}"'
             self.send(302, b"", {"Location": f"{hub.endpoint}/cdn/{data_set}//{name}", **about})
 
         def content(self, body: bytes) -> None:

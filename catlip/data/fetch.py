@@ -25,7 +25,7 @@ from catlip.cli import InputError, run
 from catlip.data.decode import FIRST_BYTES, PictureError, reduced
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import TABLES, TAR, expand, write_shard
-from catlip.data.tar_index import walk
+from catlip.data.tar_index import NUMBERED, walk
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sources import TarShard
 from catlip.program.progress import progress
@@ -36,7 +36,7 @@ from catlip.system.foreign import printable
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-EDITION = 1  # raised whenever the same file gives other shards than before
+EDITION = 2  # raised whenever the same file gives other shards than before
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 BATCH_ROWS = 100
@@ -69,7 +69,8 @@ class Fetch:
     side: Count = 256
     """Pixels of the shorter side to which larger images are reduced; others are copied."""
     text_column: str | None = None
-    """A table's column of captions (by default caption, captions, text, TEXT or texts)."""
+    """A table's column of captions (by default caption, captions, text, TEXT or texts, or else
+    caption_0, caption_1 and so on)."""
     rule: str | None = None
     """Label the captions as well, as `catlip.label --rule` does: "paper", "corenet" or
     "paper_multiword".
@@ -277,7 +278,9 @@ def _reduced(
 def _of_tar(path: Path) -> Iterator[Sample]:
     """The samples of a tar: members of one key, which follow each other."""
     with open(path, "rb") as file:
-        for key, members in itertools.groupby(walk(path, file), key=lambda member: member[1]):
+        # All headers first: it is faster, and a tar that is cut short costs no work.
+        every = list(walk(path, file))
+        for key, members in itertools.groupby(every, key=lambda member: member[1]):
             sample = {}
             for member, _, kind, fault in members:
                 suffix = member.name.rpartition("/")[2].partition(".")[2].lower()
@@ -288,12 +291,12 @@ def _of_tar(path: Path) -> Iterator[Sample]:
 
 def _of_table(path: Path, suffix: str, text_column: str | None) -> Iterator[Sample]:
     """The rows of a table that holds images; the key is the row's number."""
-    columns: tuple[str, str] | None = None
+    columns: tuple[str, dict[str, str]] | None = None
     for number, row in enumerate(_rows(path, suffix)):
         columns = columns or _columns(path, row, text_column)
-        image, caption = _image_in(row[columns[0]]), row[columns[1]]
+        image, captions = _image_in(row[columns[0]]), columns[1]
         kind = next((name for name, start in STARTS.items() if image.startswith(start)), "jpg")
-        described = json.dumps({"caption": caption}).encode()
+        described = json.dumps({key: row[name] for key, name in captions.items()}).encode()
         yield f"{number:09d}", {kind: (IMAGE, image), "json": ("meta", described)}
 
 
@@ -320,15 +323,22 @@ def _rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
             raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _columns(path: Path, row: dict[str, Any], text_column: str | None) -> tuple[str, str]:
-    """The column of images, known by what the first row has in it, and that of captions."""
+def _columns(
+    path: Path, row: dict[str, Any], text_column: str | None
+) -> tuple[str, dict[str, str]]:
+    """The column of images, known by what the first row has in it, and key in a `.json` -> column
+    of captions.
+    """
     starts = tuple(STARTS.values())
     images = [name for name, value in row.items() if _image_in(value).startswith(starts)]
-    captions = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
+    found = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
+    captions = {"caption": found[0]} if found else {}
+    if not found and not text_column:
+        captions = {name: name for name in row if NUMBERED.fullmatch(name)}
     if not images or not captions:
         missing = "captions; give --text-column" if images else "images (bytes, or base64 in text)"
         raise InputError(f"{path} has no column of {missing}; there are: {', '.join(row)[:300]}")
-    return images[0], captions[0]
+    return images[0], captions
 
 
 def _image_in(value: Any) -> bytes:

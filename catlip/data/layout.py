@@ -45,7 +45,7 @@ def find_layout(spelling: str) -> Layout:
         return Layout(kind, root if folder else INSTALLED)
     if kind in STARTER_KINDS and folder:
         return Layout(kind, root)
-    if kind not in KINDS or not folder or (kind == "folder" and not root.is_dir()):
+    if kind not in KINDS or not folder or not (colon or root.exists()):
         kinds = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
         raise InputError(
             f"{spelling!r} is neither a folder that is there nor one of {kinds}, {FASHION_MNIST}:"

@@ -51,8 +51,9 @@ def identity_of(path: Path) -> str:
     """Size and tag of the remote file as it is now."""
 
     def ask() -> str:
-        # hf gives the hash of a file only together with everything else that it knows.
-        more = {"expand_info": True} if _scheme(path) == HF else {}
+        # hf gives the hash of a file only together with everything else that it knows, and for one
+        # in a bucket what it knew before.
+        more = {"expand_info": True, "refresh": True} if _scheme(path) == HF else {}
         about = _driver(path).info(with_credentials(path), **more)
         if about.get("type") == "directory":
             raise FileNotFoundError(str(path))
@@ -162,7 +163,7 @@ def names_in(folder: Path) -> set[str]:
 
 def licence_of(folder: Path) -> str:
     """What the hub says of a data set's licence, as the end of a line; "" for other storages."""
-    if _scheme(folder) != HF or not (page := _page_of(folder)):
+    if _scheme(folder) != HF or "/datasets/" not in (page := _page_of(folder)):
         return ""
     from huggingface_hub import HfApi
 
@@ -172,12 +173,12 @@ def licence_of(folder: Path) -> str:
 
 
 def _page_of(path: str | Path) -> str:
-    """The page of the data set that a hub's file belongs to; "" if it is of no data set."""
+    """The page of the data set or bucket that a hub's file belongs to; "" if there is none."""
     from huggingface_hub import constants
 
     kind, _, rest = url_of(path).removeprefix(f"{HF}://").partition("/")
     repository = "/".join(rest.split("/")[:2]).partition("@")[0]
-    return f"{constants.ENDPOINT}/{kind}/{repository}" if kind == "datasets" else ""
+    return f"{constants.ENDPOINT}/{kind}/{repository}" if kind in ("datasets", "buckets") else ""
 
 
 class Ahead:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 
+EDITION = 2  # raised whenever the same `.json` gives other captions than before
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}
@@ -35,6 +36,7 @@ BUFFER_BYTES = 4096  # read at a time: some headers with the captions between th
 MAX_KIND_BYTES = {"image": 2**26, "text": 2**20, "meta": 2**20}
 DIGEST_DIGITS = 32
 NOT_UTF8 = "a name that is not UTF-8"
+NUMBERED = re.compile(r"caption_([0-9]{1,6})")
 SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that are not UTF-8
 
 
@@ -139,7 +141,7 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
 
     They are the lines of its `.txt` that are not blank, or the whole of it if the `.json` repeats
     it as `caption`: so img2dataset writes texts of the web, which have line breaks. Without a
-    `.txt` they are the `caption` of the `.json`, a string or a list.
+    `.txt` they are those of the `.json`.
     """
     whole, lines = None, []
     if text[0] != ABSENT:
@@ -148,13 +150,27 @@ def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> 
         if len(lines) < 2:
             return [whole]
     try:
-        caption = read_metadata(read_member(file, meta)).get("caption")
+        metadata = read_metadata(read_member(file, meta))
     except ValueError:
-        caption = None
+        metadata = {}
     if whole is not None:
-        return [whole] if caption == whole else [*lines]
-    listed = caption if isinstance(caption, list) else [caption]
-    return [str(each) for each in listed if each is not None] or [None]
+        return [whole] if metadata.get("caption") == whole else [*lines]
+    return _captions_in(metadata)
+
+
+def _captions_in(metadata: dict[str, object]) -> list[str | None]:
+    """`caption` or else `captions`, a string or a list; or else `caption_0`, `caption_1` and so on
+    in the order of their numbers. Of several, those that are blank do not count.
+    """
+    found = metadata.get("caption")
+    if found is None:
+        found = metadata.get("captions")
+    if found is None:
+        numbered = [(int(n[1]), name) for name in metadata if (n := NUMBERED.fullmatch(name))]
+        found = [metadata[name] for _, name in sorted(numbered)]
+    listed = found if isinstance(found, list) else [found]
+    texts = [str(each) for each in listed if each is not None]
+    return [*(text for text in texts if text.strip())] or [*texts[:1]] or [None]
 
 
 def nonblank_lines(text: str) -> list[str]:

@@ -37,6 +37,9 @@ class Recipe(MultiScaleRecipe):
     text_context: Count | None = field(default=None, metadata=LATER)
     """Tokens of a caption that methods with tokens read; None for what goes with the encoder: 24
     for the hybrids, whose starter captions are short, else 77."""
+    label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=LATER)
+    """Of an image with several captions, methods with labels learn the nouns of the one that is
+    drawn in each epoch, as methods with tokens read it, or those of all."""
 
 
 DATACOMP = Recipe(

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,32 @@ THREADS = 16  # the files may be on a network, where each takes a while
 
 
 class VocabularyLabels:
-    def __init__(self, labels_dir: Path, vocabulary: Vocabulary):
+    """The classes of the caption that was drawn or, if `captions` is "all", of all captions of an
+    image, each class once.
+    """
+
+    def __init__(
+        self,
+        labels_dir: Path,
+        vocabulary: Vocabulary,
+        captions: Literal["drawn", "all"] = "drawn",
+    ):
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary
+        self.captions = captions
         self._of = functools.lru_cache(maxsize=64)(self._encode)
 
-    def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary]]:
+    def __reduce__(self) -> tuple[type["VocabularyLabels"], tuple[Path, Vocabulary, str]]:
         # A worker reads labels of its own.
-        return VocabularyLabels, (self.labels_dir, self.vocabulary)
+        return VocabularyLabels, (self.labels_dir, self.vocabulary, self.captions)
 
     def __call__(
         self, captions: Sequence[tuple[Shard, int, int]]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Values [sum K] and offsets [n + 1] of n captions, see `LabelSource`."""
+        every = self.captions == "all"
         classes = [
-            self._of(shard)[shard.first_captions[number] + which]
+            self._of(shard)[number if every else shard.first_captions[number] + which]
             for shard, number, which in captions
         ]
         return np.concatenate(classes), np.cumsum([0, *map(len, classes)], dtype=np.int64)
@@ -84,9 +95,16 @@ class VocabularyLabels:
         return ""
 
     def _encode(self, shard: Shard) -> list[NDArray[np.int64]]:
+        """The classes of each caption, or of each sample."""
         labels = read_labels(shard, self.labels_dir, self.vocabulary.rule)
         self.vocabulary.check(labels)
-        values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
+        if self.captions == "all":
+            every = np.split(labels.values, labels.offsets[shard.first_captions[1:]])
+            distinct = [np.unique(synsets) for synsets in every]
+            offsets = np.cumsum([0, *map(len, distinct)])
+            values, offsets = self.vocabulary.encode(np.concatenate(distinct), offsets)
+        else:
+            values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
         return np.split(values, offsets[1:-1])
 
 

@@ -67,6 +67,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "weight_decay": "weight decay",
     "micro_batch": "batch",
     "crop_scale": "crop",
+    "label_captions": "captions that give the labels",
 }
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 

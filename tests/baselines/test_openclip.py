@@ -64,12 +64,15 @@ def test_a_recipe_starts_the_temperature_where_it_says(method) -> None:
     assert usual.logit_scale.exp().item() == pytest.approx(10 if method == "siglip" else 1 / 0.07)
 
 
-def test_a_bias_is_started_where_there_is_one_and_refused_elsewhere() -> None:
+def test_what_a_method_has_not_is_refused() -> None:
     assert started(build("siglip"), replace(STARTER, logit_bias=-3.0)).logit_bias.item() == -3
     with pytest.raises(InputError, match="--logit-bias"):
         started(build("clip"), replace(STARTER, logit_bias=-3.0))
     with pytest.raises(InputError, match="--temperature"):
         started(build("superclass"), replace(STARTER, temperature=0.05))
+    with pytest.raises(InputError, match="--label-captions"):
+        started(build("superclass"), replace(STARTER, label_captions="all"))
+    assert started(build("clip_catlip"), replace(STARTER, label_captions="all"))
 
 
 def test_a_tuned_method_has_a_starter_recipe_and_no_temperature_of_clip() -> None:

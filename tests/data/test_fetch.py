@@ -97,6 +97,32 @@ def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(
     assert hub.asked["cdn"] == 2 * len(paths)
 
 
+def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub: Hub, tmp_path: Path) -> None:
+    paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
+    hub.put_folder("buckets/some/photos", tmp_path, "in/")
+    for pattern in ("source", "source/*.tar", "source/cc3m-validation-{0000..0002}.tar"):
+        source = f"hf://buckets/some/photos/in/{pattern}"
+        fetched(hub, source, "--out", out, "--side", 96, "--yes", "--quiet").check_returncode()
+        assert hub.asked["cdn"] == len(paths)
+    assert [samples_of(out / path.name)[-1] for path in paths] == [samples_of(p)[-1] for p in paths]
+    name = "in/source/cc3m-validation-0000.tar"
+    ask = "from catlip.data.remote import *; p = Path(input()); print(identity_of(p), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{ask}; input(); print(identity_of(p))"],
+        env=os.environ | hub.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as asking:
+        assert asking.stdin
+        assert asking.stdout
+        print(f"hf://buckets/some/photos/{name}", file=asking.stdin, flush=True)
+        before = asking.stdout.readline()
+        hub.put("buckets/some/photos", name, paths[1].read_bytes())
+        after, _ = asking.communicate("\n")
+    assert before.split()[1] != after.split()[1]
+
+
 def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
     hub.sizes[SET] = {f"cc3m-train-{i:04}.tar": 461_000_000 + i for i in range(576)}
     hub.put("some/gated", "0.tar", b"content")
@@ -107,33 +133,39 @@ def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
         f"{SET}/cc3m-train-0576.tar": ["cc3m-train-0576.tar is not there"],
         "some/gated/0.tar": ["hf://datasets/some/gated", page, "HF_TOKEN"],
         "some/absent/*.tar": ["hf://datasets/some/absent", "HF_TOKEN"],
+        "buckets/some/absent/*.tar": [f"{hub.endpoint}/buckets/some/absent", "HF_TOKEN"],
     }.items():
-        done = fetched(hub, f"hf://datasets/{path}", "--out", tmp_path)
+        url = f"hf://{path}" if path.startswith("buckets/") else f"hf://datasets/{path}"
+        done = fetched(hub, url, "--out", tmp_path)
         one_line_error(done, *words)
         if "--yes" in words:
             assert "576 of 576 files to fetch, 266 GB" in done.stdout
     assert hub.asked["resolve"] == 0
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "tsv"])
+@pytest.mark.parametrize("kind", ["parquet", "numbered.parquet", "csv", "tsv"])
 def test_tables_of_images(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = [*crops_of_photographs(3), plain(), b"no image"]
     captions = ["a dog", "two\nlines", "a 'cat', \"sat\"", "", "a car"]
     table, texts = tmp_path / f"table.{kind}", {"id": list("abcde"), "caption": captions}
-    if kind == "parquet":
-        several = [[caption, "a second"] for caption in captions]
+    if "parquet" in kind:
+        several = {"captions": [[caption, "a second"] for caption in captions]}
+        if kind == "numbered.parquet":
+            several = {"caption_1": ["a second"] * 5, "caption_0": captions}
         cells = [{"bytes": image, "path": None} for image in images]
-        pd.DataFrame({"image": cells, "captions": several}).to_parquet(table)
+        pd.DataFrame({"image": cells} | several).to_parquet(table)
     else:
         coded = [base64.b64encode(image).decode() for image in images]
         frame = pd.DataFrame(texts | {"picture": coded})
         frame.to_csv(table, sep="," if kind == "csv" else "\t", index=False)
     main(Fetch((str(table),), tmp_path / "out", side=100, quiet=True))
     assert "1 left out: not a JPEG, PNG, WebP or GIF (first: 000000004" in capsys.readouterr().out
-    samples = samples_of(tmp_path / "out" / "table-00000.tar")
+    samples = samples_of(tmp_path / "out" / f"{table.stem}-00000.tar")
     assert [key for key, *_ in samples] == [f"{row:09}" for row in range(4)]
-    several = [[caption, "a second"] for caption in captions[:4]]
-    expected = several if kind == "parquet" else [[caption] for caption in captions[:4]]
+    expected = [[caption] for caption in captions[:4]]
+    if "parquet" in kind:  # of several captions, a blank one does not count
+        expected = [["a dog", "a second"], ["two\nlines", "a second"]]
+        expected += [[captions[2], "a second"], ["a second"]]
     assert [each for _, each, _ in samples] == expected
     assert [min(open_picture(image).size) for *_, image in samples] == [100, 100, 100, 20]
     with pytest.raises(InputError, match="no column of captions; give --text-column"):

@@ -134,9 +134,11 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     dog = next(synset for synset in vocabulary.synsets if synset.name == "dog.n.01")
     assert (counts.source.captions, dog.count) == (24 * 5 + 1, 2 * 24)
 
-    def drawn(first_step: int = 0, num_workers: int = 0, **fields) -> list[tuple[str, int]]:
+    def drawn(
+        first_step: int = 0, num_workers: int = 0, which: str = "drawn", **fields
+    ) -> list[tuple[str, int]]:
         """(key, which of LINES) of each image."""
-        labels = VocabularyLabels(tmp_path, vocabulary)
+        labels = VocabularyLabels(tmp_path, vocabulary, which)
         path = data_path([shard], steps=40, labels=labels, tokenize=tokenize, **fields)
         images = []
         for batch in path.batches(first_step, num_workers):
@@ -145,7 +147,11 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
             for i in range(len(batch)):
                 one, end = batch.labels.offsets[i : i + 2]
                 names = {vocabulary.synsets[j].offset for j in batch.labels.values[one:end]}
-                assert names == set(labeller(LINES[images[i - len(batch)][1]]))
+                key, line = images[i - len(batch)]
+                of_all = which == "all" and key != "alone"
+                named = LINES if of_all else [LINES[line]]
+                assert names == set().union(*map(labeller, named))
+                assert len(names) == end - one
         return images
 
     images = drawn()
@@ -154,6 +160,7 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     by_key = [{line for k, line in images if k == key} for key, _ in images[:25] if key != "alone"]
     assert min(map(len, by_key)) > 1  # an image has other captions in other epochs
     assert drawn(num_workers=1) == images
+    assert drawn(num_workers=1, which="all") == images  # the tokens are the same
     resumed = drawn(first_step=11)
     assert resumed == images[-len(resumed) :]
     ranks = [drawn(replicas=2, rank=rank, world_size=2) for rank in range(2)]

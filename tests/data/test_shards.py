@@ -53,6 +53,15 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         ({"json": b'{"caption": ["a dog", null, "a cat\\nhere"]}'}, ["a dog", "a cat\nhere"]),
         ({"json": b'{"caption": "a dog\\na cat"}'}, ["a dog\na cat"]),
         ({"json": b'{"caption": []}'}, [None]),
+        ({"json": b'{"caption": " ", "captions": ["a cat"]}'}, [" "]),
+        ({"json": b'{"caption": null, "captions": ["a dog", " ", "a cat"]}'}, ["a dog", "a cat"]),
+        ({"json": b'{"captions": "a dog"}'}, ["a dog"]),
+        (
+            {"json": b'{"caption_10": "c", "caption_2": "b", "caption_0": "a", "caption_1": null}'},
+            ["a", "b", "c"],
+        ),
+        ({"json": b'{"caption_0": "a", "caption_1": "b"}', "txt": b"a dog"}, ["a dog"]),
+        ({"json": b'{"caption_x": "a", "caption_' + b"1" * 5000 + b'": "b"}'}, [None]),
         # As img2dataset writes a text of the web that has a line break.
         ({"json": b'{"caption": "a dog\\na cat"}', "txt": b"a dog\na cat"}, ["a dog\na cat"]),
         ({"json": b'{"caption": "a dog"}', "txt": b"a dog\na cat"}, ["a dog", "a cat"]),
@@ -107,6 +116,7 @@ def test_the_second_opening_reads_the_index_and_a_damaged_index_is_made_again(
         assert open_shard(tmp_path / "0.tar").digest == first.digest
         assert index.read_bytes() == whole
     forget_open_shards()
+    monkeypatch.setattr(shards, "EDITION", tar_index.EDITION + 1)  # matters to a `.json` alone
     monkeypatch.setattr(shards, "index_tar", lambda *_: pytest.fail("walked the tar again"))
     again = open_shard(tmp_path / "0.tar")
     assert (again.keys, again.image.tolist()) == (first.keys, first.image.tolist())

@@ -304,7 +304,7 @@ def fit_linear(
 
     with torch.inference_mode():
         scores = classifier((test.values - mean) / deviation)
-        score = _score_of(hits(scores, test.labels), began)
+    score = _score_of(hits(scores, test.labels), began)
     return replace(score, final_loss=loss.item(), predicted=scores.argmax(1).tolist())
 
 
