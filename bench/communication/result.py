@@ -11,7 +11,7 @@ from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
 from catlip.results.run import Records, Run, Setting, interval, summary_cell
-from catlip.results.select import MOST, suffix, unique_runs, with_warning
+from catlip.results.select import MAX_SHOWN, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
@@ -89,7 +89,7 @@ class Communication(StepKind):
 
 def section(main: Setting | None, records: Records) -> Section:
     """What ranks send, from a few records."""
-    runs = unique_runs(records, Communication)[:MOST]
+    runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
         blocks += side_by_side(communication_figure(run, suffix(i)))

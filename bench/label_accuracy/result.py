@@ -10,7 +10,7 @@ from catlip.results.blocks import Block, Text, side_by_side, to_fill
 from catlip.results.figures import Figure, hide_rows
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import Records, Run, Setting, low_to_high
-from catlip.results.select import MOST, by_scale, rule_rank, rule_style, suffix
+from catlip.results.select import MAX_SHOWN, by_scale, rule_rank, rule_style, suffix
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class LabelAccuracy(Kind):
     def by_kind(self) -> dict[str, dict[str, Judged]]:
         """Kind of sentence -> rule, the known ones first -> how well it labels them."""
         kinds: dict[str, dict[str, Judged]] = {}
-        for rule in sorted(self.rules, key=rule_rank)[:MOST]:
+        for rule in sorted(self.rules, key=rule_rank)[:MAX_SHOWN]:
             for kind, judged in self.rules[rule].items():
                 kinds.setdefault(kind, {})[rule] = judged
         return kinds
@@ -81,7 +81,7 @@ def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
         "lower accuracy."
     )
-    runs = list(chain.from_iterable(by_scale(records, main, LabelAccuracy)))[:MOST]
+    runs = list(chain.from_iterable(by_scale(records, main, LabelAccuracy)))[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
         blocks += side_by_side(causes_figure(run, suffix(i)))

@@ -12,7 +12,7 @@ from typing import Any, Self
 from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind, Summary, without_none
 from catlip.results.run import TIMES, Records, Run, Setting, interval, summary_cell
-from catlip.results.select import MOST, by_scale, rule_rank, suffix, with_warning
+from catlip.results.select import MAX_SHOWN, by_scale, rule_rank, suffix, with_warning
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 SPEED = "python -m bench.labelling"
@@ -80,7 +80,7 @@ def labelling_section(main: Setting | None, records: Records) -> Section:
         "The same labels, made in several ways in turns on one core; then the whole command, by "
         "number of processes."
     )
-    runs = list(chain.from_iterable(by_scale(records, main, LabellingSpeed)))[:MOST]
+    runs = list(chain.from_iterable(by_scale(records, main, LabellingSpeed)))[:MAX_SHOWN]
     blocks: list[Block] = [
         with_warning(table, [run])
         for i, run in enumerate(runs)
@@ -93,7 +93,7 @@ def labelling_section(main: Setting | None, records: Records) -> Section:
 def speed_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
     """For each rule, the contenders on one core, then the whole command by number of processes."""
     anchor, rows = run.anchor, list[list[Cell]]()
-    for rule in sorted(run.measured.rules, key=rule_rank)[:MOST]:
+    for rule in sorted(run.measured.rules, key=rule_rank)[:MAX_SHOWN]:
         speed = run.measured.rules[rule]
         hours = shown(speed.core_hours_for_1_3e9_captions, 1)
         rows.append(

@@ -12,7 +12,7 @@ from catlip.method_style import name_of
 from catlip.results.blocks import Block, Command, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import TIMES, Records, Run, low_to_high
-from catlip.results.select import MOST, suffix, unique_runs
+from catlip.results.select import MAX_SHOWN, suffix, unique_runs
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 PLAN = "python -m bench.plan --model vit_b16 --images 12.8e9 --gpu h100 --gpus 64 --price 2.5"
@@ -139,7 +139,9 @@ def projection_section(records: Records) -> Section:
         "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
         "are not included."
     )
-    runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][:MOST]
+    runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][
+        :MAX_SHOWN
+    ]
     blocks: list[Block] = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
     blocks = blocks or to_fill("No projection was made.", PLAN)
     return Section("projection", "Many devices", [Text(words), *blocks])

@@ -19,7 +19,7 @@ from catlip.results.blocks import Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
 from catlip.results.run import TIMES, Records, Run, Setting, ratio_cell, summary_cell, times_cell
-from catlip.results.select import MOST, by_device, suffix, unique_runs, with_warning
+from catlip.results.select import MAX_SHOWN, by_device, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, number_cell, shown
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def section(main: Setting | None, records: Records) -> Section:
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
     first = main.step_time if main else None
-    drawn = sorted(timed, key=lambda run: run is not first)[:MOST]
+    drawn = sorted(timed, key=lambda run: run is not first)[:MAX_SHOWN]
     figures = []
     for i, run in enumerate(drawn):
         figures += phases_figure(run, f"step_phases{suffix(i)}")

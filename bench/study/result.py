@@ -24,7 +24,7 @@ from catlip.results.lines import (
     said,
 )
 from catlip.results.run import Records, Run, Setting
-from catlip.results.select import MOST, by_scale, suffix
+from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
 from catlip.vocabulary.result import LABEL_SETS
 
@@ -328,7 +328,7 @@ def threshold_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = []
     chosen = [record for scale in by_scale(records, main, Threshold) for record in scale]
-    for i, record in enumerate(chosen[:MOST]):
+    for i, record in enumerate(chosen[:MAX_SHOWN]):
         blocks += side_by_side(threshold_figures(record, suffix(i)))
         blocks += threshold_table(record, record.scale, suffix(i))
     blocks = blocks or to_fill("Not run.", THRESHOLDS)

@@ -22,7 +22,7 @@ from catlip.results.kind import Interval, Summary
 from catlip.results.run import TIMES, Records, Run, Setting, ends, ratio_cell, times_cell
 from catlip.results.select import (
     ENCODERS,
-    MOST,
+    MAX_SHOWN,
     architecture,
     suffix,
     unique_runs,
@@ -154,12 +154,12 @@ def section(main: Setting | None, records: Records) -> Section:
     """Every factor of a few records, and how much of the published ratio each part explains."""
     runs = unique_runs(records, Waterfall)
     blocks: list[Block] = []
-    for i, run in enumerate(runs[:MOST]):
+    for i, run in enumerate(runs[:MAX_SHOWN]):
         blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
         blocks += [with_warning(t, [run]) for t in waterfall_table(run, f"waterfall{suffix(i)}")]
     if not blocks:
         blocks = to_fill("No factor has been timed.", COMMAND)
-    elif any(run.is_cpu for run in runs[:MOST]):
+    elif any(run.is_cpu for run in runs[:MAX_SHOWN]):
         blocks.insert(0, Text(CPU_CAUTION))
     counted, projected = unique_runs(records, Analytic), unique_runs(records, Projection)
     if runs and counted and projected and (words := attribution(runs[0], counted[0], projected[0])):

@@ -34,7 +34,7 @@ class ByRule(Kind):
 K = TypeVar("K", bound=Kind)
 R = TypeVar("R", bound=ByRule)
 Key = TypeVar("Key")
-MOST = 3  # scales, rules of a scale, and records of a bench that are shown
+MAX_SHOWN = 3  # scales, rules of a scale, and records of a bench that are shown
 
 
 def unique_runs(records: Records, kind: type[K]) -> list[Run[K]]:
@@ -70,7 +70,7 @@ def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[li
         own = scales.setdefault(record.scale, [])
         if not own or own[0].root == record.root:
             own.append(record)
-    return list(scales.values())[:MOST]
+    return list(scales.values())[:MAX_SHOWN]
 
 
 def rule_of(run: Run[ByRule]) -> str:
@@ -84,11 +84,11 @@ def rule_rank(rule: str) -> tuple[int, str]:
 
 
 def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
-    """Rule -> its first record, for at most MOST rules, known rules first."""
+    """Rule -> its first record, for at most MAX_SHOWN rules, known rules first."""
     first: dict[str, Run[R]] = {}
     for record in records:
         first.setdefault(rule_of(record), record)
-    return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MOST]}
+    return {rule: first[rule] for rule in sorted(first, key=rule_rank)[:MAX_SHOWN]}
 
 
 def rule_style(rule: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from catlip.results.figures import INK, Figure
 from catlip.results.kind import Kind
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.results.run import Records, Run, Setting
-from catlip.results.select import MOST, by_scale, suffix
+from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import clipped, listed, shown
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = []
     galleries = [record for runs in by_scale(records, main, Gallery) for record in runs]
-    for i, record in enumerate(galleries[:MOST]):
+    for i, record in enumerate(galleries[:MAX_SHOWN]):
         if pictures_of(record):
             figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
             blocks += [*side_by_side(figures), *side_by_side(map_figures(record, suffix(i)))]
