@@ -38,7 +38,7 @@ HELP = """\
 
   --scale SCALE    starter (default: real drawings with captions, 2 CPU cores, under an
                    hour); photos (photographs with captions, of a hub or 5,000 to 500,000 of your
-                   own, a small encoder; half an hour for 8,000 on 2 cores, an hour on a GPU); cc3m
+                   own, a small encoder; a quarter of an hour for 8,000 on 2 cores); cc3m
                    or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
                    remote, as 's3://bucket/{00000..00331}.tar'. Without it, photos fetches 13,443
