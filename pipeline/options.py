@@ -25,6 +25,7 @@ SMALL_SCALES = ("starter", "photos")  # of a small encoder, for a CPU or a GPU
 # Seeds at a small scale: by default (all stages together are to take half an hour), with --full,
 # and with --study.
 SEEDS, SEEDS_OF_FULL, SEEDS_OF_A_STUDY = 2, 3, 10
+NO_PROBE = "none"
 USER_DATA = ("shards", "probe", "coco", "ade20k")
 DENSE_FILES = {
     "coco": ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
@@ -47,8 +48,8 @@ HELP = """\
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
                    a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
                    wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
-                   that (Caltech-101, 0.63 GB), and other scales transfer nothing; photos also
-                   probes Debian's Fashion-MNIST if it is installed
+                   that (Caltech-101, 0.63 GB), and other scales transfer nothing, as photos does
+                   with --probe none; photos also probes Debian's Fashion-MNIST if it is installed
   --coco DIR       COCO-2017, for multi-label classification and detection
   --ade20k DIR     ADEChallengeData2016, for segmentation
   --epochs N       train for N epochs, in place of the recipe's length
@@ -215,15 +216,17 @@ def _check_data(options: Options) -> None:
         raise InputError(
             f"--scale {options.scale} needs your data: --shards 'DIR/{{000..331}}.tar'"
         )
-    if options.probe:
+    if options.probe and options.probe != NO_PROBE:
         root = find_layout(options.probe).root
         if not (is_remote(root) or root.is_dir()):
             raise InputError(f"--probe {options.probe}: there is no folder {root}")
-    elif probe := PROBES.get(options.scale):
+    elif not options.probe and (probe := PROBES.get(options.scale)):
         options.probe = probe.url
         options.sources += [probe] if {"transfer", "study"} & {*options.stages} else []
     elif options.study:
         raise InputError("a study needs --probe DATA, for example imagenet:DIR")
+    else:
+        options.probe = ""
     for name, parts in DENSE_FILES.items():
         folder = getattr(options, name)
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]

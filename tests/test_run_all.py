@@ -239,6 +239,9 @@ def test_without_data_photographs_are_fetched_from_a_hub(
             printed = "\n".join(dry_run("--scale", scale, *given(own, given_)))
             assert ("catlip.data.fetch" in printed, CALTECH in printed) == (fetches, probes_caltech)
     assert "To be fetched" not in "\n".join(dry_run("--scale", scale, "--only", "pretrain"))
+    without = "\n".join(dry_run("--scale", scale, *given(own, "--shards"), "--probe", "none"))
+    assert "To be fetched" not in without
+    assert "bench.downstream" not in without
 
 
 def test_what_is_fetched_is_asked_about_once(tmp_path: Path, monkeypatch, capsys) -> None:
