@@ -217,17 +217,17 @@ def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
 
 def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """Write the shards of one file, and then its note."""
-    note_file = _note_file(config, wanted)
-    if (config.out / path.name).exists() and not note_file.exists():
-        raise InputError(f"{config.out / path.name} was not fetched; choose another --out")
+    note_file, suffix = _note_file(config, wanted), path.suffix.lower()
+    is_tar = suffix == TAR
+    first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
+    if first_shard.exists() and not note_file.exists():
+        raise InputError(f"{first_shard} was not fetched; choose another --out")
     write_atomically(note_file, json.dumps(wanted | {"shards": {}}).encode())
-    suffix = path.suffix.lower()
     copy = config.out / NOTES / f"{path.name}.part" if is_remote(path) else path
     counts, broken, shards = Counter[str](), dict[str, list[Any]](), {}
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        is_tar = suffix == TAR
         samples = _of_tar(copy) if is_tar else _of_table(copy, suffix, config.text_column)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):

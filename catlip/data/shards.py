@@ -157,7 +157,7 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
             member = tarfile.TarInfo(f"{key}.{suffix}")
             member.size = len(content)
             # Not `TarFile.addfile`, which takes three times as long for a small member.
-            header = member.tobuf(tarfile.USTAR_FORMAT, "utf-8")
+            header = member.tobuf(tarfile.PAX_FORMAT, "utf-8")  # a key may be long
             parts += header, content, bytes(-len(content) % tarfile.BLOCKSIZE)
             size += len(header) + len(content) + len(parts[-1])
     end = 2 * tarfile.BLOCKSIZE

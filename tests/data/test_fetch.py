@@ -1,11 +1,13 @@
 """Shards are fetched whole, once, with small images and their sources' captions and labels."""
 
 import base64
+import io
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,12 +204,27 @@ def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     assert contents(config.out) == contents(whole.out)
 
 
+@pytest.mark.parametrize("key", ["a" * 150, "фото/собака", "b" * 300])
+def test_keys_of_any_length_and_letters_are_kept(key: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for suffix, content in {"png": plain(), "txt": b"a dog"}.items():
+            member = tarfile.TarInfo(f"{key}.{suffix}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    main(Fetch((str(tmp_path / "0.tar"),), tmp_path / "out", quiet=True))
+    assert samples_of(tmp_path / "out" / "0.tar") == samples_of(tmp_path / "0.tar")
+
+
 def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
     (path, *_) = write_photographs(tmp_path)
     before = path.read_bytes()
     with pytest.raises(InputError, match="was not fetched; choose another --out"):
         main(Fetch((str(tmp_path),), tmp_path, quiet=True))
     assert path.read_bytes() == before
+    write_shard(tmp_path / "out" / "table-00000.tar", [("a", {"txt": b"the user's"})])
+    pd.DataFrame({"image": [plain()], "text": ["a dog"]}).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(InputError, match=r"table-00000\.tar was not fetched"):
+        main(Fetch((str(tmp_path / "table.parquet"),), tmp_path / "out", quiet=True))
     with pytest.raises(InputError, match="two sources are called cc3m-validation-0000"):
         main(Fetch((str(path), str(path)), tmp_path / "out", quiet=True))
     write_shard(tmp_path / "broken.tar", [("a", {"jpg": b"broken", "txt": b"a dog"})])
