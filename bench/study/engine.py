@@ -28,6 +28,7 @@ S = TypeVar("S", bound="Studied")
 T = TypeVar("T", bound="Training")
 
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
+PROBE = "probe.json"  # the record of the probe, in a training's folder
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 
 
@@ -141,6 +142,10 @@ def run_trainings(
             with Record(path, kind=kind, config=training) as record:
                 with redirect_stdout(io.StringIO()):  # what it prints is in the record
                     metrics = measure(training, folder)
+                probe = folder / PROBE
+                if probe.exists():  # a training that diverged was not probed
+                    # Each classifier and its bits: whether it was right on each test image.
+                    record.samples["runs"] = read_record(probe)["samples"]["runs"]
                 run = record.measured(metrics)
             shutil.rmtree(folder)
         elif is_done(path, training):
@@ -198,7 +203,7 @@ def train_and_probe(
         linear_probe.RECIPES[training.probe_recipe],
         encoder=str(run),
         data=training.probe,
-        out=folder / "probe.json",
+        out=folder / PROBE,
         cached_features=True,
         seeds=CLASSIFIERS,
         seed=training.seed,

@@ -108,18 +108,44 @@ class Trial(Studied):
         return sum(values) / len(values) if values else 0.0
 
 
-def tuning_table(trials: Iterable[Run[Trial]], name: str, title: str) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Finalist(Trial):
+    """One of the best trials' recipes, trained as long as in the end; several seeds of each."""
+
+    kind = "finalist"
+
+
+def by_trial(runs: Iterable[Run[Trial]]) -> dict[str, dict[int, list[Run[Trial]]]]:
+    """Method -> trial -> its runs, several if they are finalists."""
+    groups: dict[str, dict[int, list[Run[Trial]]]] = {}
+    for run in runs:
+        groups.setdefault(run.measured.method, {}).setdefault(run.measured.trial, []).append(run)
+    return groups
+
+
+def mean_score(runs: Iterable[Run[Trial]]) -> float:
+    return fmean(run.measured.score for run in runs)
+
+
+def best_trials(runs: Iterable[Run[Trial]], count: int) -> dict[str, list[int]]:
+    """Method -> the numbers of its best trials, the best first."""
+    return {
+        method: sorted(trials, key=lambda trial: mean_score(trials[trial]), reverse=True)[:count]
+        for method, trials in by_trial(runs).items()
+    }
+
+
+def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     """One row per method: how many trials it had, and the best one."""
-    by_method: dict[str, list[Run[Trial]]] = {}
-    for run in trials:
-        by_method.setdefault(run.measured.method, []).append(run)
     rows = []
-    for method, runs in by_method.items():
-        best = max(runs, key=lambda run: run.measured.score)
-        score = Cell(f"{100 * best.measured.score:.1f}", anchor=best.anchor)
-        drawn = ", ".join(f"{name} {value:.3g}" for name, value in best.measured.drawn.items())
-        rows.append([Cell(name_of(method)), Cell(str(len(runs))), score, Cell(drawn)])
-    columns = ["Method", "Trials", "Best, validation (%)", "Recipe of the best"]
+    for method, trials in by_trial(runs).items():
+        best = max(trials.values(), key=mean_score)
+        score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
+        measured = best[0].measured
+        drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
+        which = f"{measured.trial}: {drawn}"
+        rows.append([Cell(name_of(method)), Cell(str(len(trials))), score, Cell(which)])
+    columns = ["Method", "Trials", "Best, validation (%)", "Number and recipe of the best"]
     return Table(name, title, columns, rows=rows)
 
 
@@ -133,6 +159,9 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     for i, trials in enumerate(by_scale(records, main, Trial)):
         title = f"Trials, {trials[0].scale} scale"
         blocks.append(tuning_table(trials, f"tuning{suffix(i)}", title))
+    for i, finalists in enumerate(by_scale(records, main, Finalist)):
+        title = f"The best trials, trained as long as in the end, {finalists[0].scale} scale"
+        blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.study.engine import (
     StudyOfMethods,
@@ -17,10 +17,14 @@ from bench.study.engine import (
     train_and_probe,
 )
 from catlip.cli import InputError
-from catlip.program.ranges import Count, Seed
+from catlip.data.layout import VALIDATION, find_layout
+from catlip.program.ranges import Count, Natural, Seed
 from catlip.table import print_tables
 
-TEST_DATA = "starter:"  # the test images, which tuning must never see
+if TYPE_CHECKING:
+    from bench.study.result import Trial
+
+T = TypeVar("T", bound="Trial")
 
 
 def _log(low: float, high: float) -> Callable[[float], float]:
@@ -52,6 +56,10 @@ class Tuning(StudyOfMethods):
     python -m bench.study tuning --shards data/starter/pretrain --labels-dir runs/starter/labels \\
         --vocabulary runs/starter/vocabulary.json --probe starter-validation:data/starter
 
+    python -m bench.study tuning --shards '/data/mine/*.tar' --labels-dir runs/photos/labels \\
+        --vocabulary runs/photos/vocabulary.json --probe folder-validation:/data/pets \\
+        --recipe photos --finalists 4
+
     --probe holds validation data, never what the methods are compared on in the end.
     """
 
@@ -59,8 +67,16 @@ class Tuning(StudyOfMethods):
     """Number of trials of each method."""
     images: Count = 48_000
     """Images that each trial is trained on."""
+    encoder: str = ""
+    """Image encoder; by default the recipe's."""
+    finalists: Natural = 0
+    """How many of each method's best trials are trained once more, with --final-images."""
+    final_images: Count = 139_264
+    """Images that a finalist is trained on: as many as in the end."""
+    final_seeds: tuple[Seed, ...] = (0, 1)
+    """Seeds of the trainings of each finalist."""
     seed: Seed = 0
-    """Seed of the Sobol points, and of all trainings."""
+    """Seed of the Sobol points, and of all trials."""
     out: Path = Path("runs/starter/tuning")
     """Folder for the records, one per trial."""
 
@@ -77,13 +93,21 @@ class TrialTraining(Training):
         return f"{self.method}-{self.trial:02d}"
 
 
+@dataclass(frozen=True)
+class FinalTraining(TrialTraining):
+    @property
+    def name(self) -> str:
+        return f"{super().name}-final-seed{self.seed}"
+
+
 def main(config: Tuning) -> None:
     """Run the trials, write a record of each, and print what was found."""
-    from bench.study.result import Trial, tuning_table
+    from bench.study.result import Finalist, Trial, best_trials, tuning_table
 
-    if config.probe.startswith(TEST_DATA):
+    if not find_layout(config.probe).validation:
         raise InputError(
-            f"--probe {config.probe} holds the test images: tune on starter-validation:DIR"
+            f"--probe {config.probe} holds the test images: tune on validation data, as "
+            f"starter{VALIDATION}:DIR or folder{VALIDATION}:DIR"
         )
     config.check()
     trials = [
@@ -92,21 +116,42 @@ def main(config: Tuning) -> None:
         for method in config.methods
     ]
 
-    def measure(trial: TrialTraining, folder: Path) -> Trial:
-        """A training that diverges is an outcome, not an error."""
-        found: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
-        try:
-            pretrain, accuracies = train_and_probe(config, trial, folder)
-        except InputError as error:
-            if "finite" not in str(error):
-                raise
-            return Trial(**found, accuracies={}, failed=str(error))
-        seen, seconds = pretrain.images_seen, pretrain.train_seconds
-        return Trial(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
+    def measuring(kind: type[T]) -> Callable[[TrialTraining, Path], T]:
+        def measure(trial: TrialTraining, folder: Path) -> T:
+            """A training that diverges is an outcome, not an error."""
+            found: dict[str, Any] = {"method": trial.method, "trial": trial.trial}
+            found["drawn"] = trial.drawn
+            try:
+                pretrain, accuracies = train_and_probe(config, trial, folder)
+            except InputError as error:
+                if "finite" not in str(error):
+                    raise
+                return kind(**found, accuracies={}, failed=str(error))
+            seen, seconds = pretrain.images_seen, pretrain.train_seconds
+            return kind(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
 
-    runs = run_trainings(config, trials, Trial, measure)
+        return measure
+
+    runs = run_trainings(config, trials, Trial, measuring(Trial))
     title = f"Trials of each method's recipe, {config.images:,} images each"
-    print_tables([tuning_table(runs, "tuning", title)])
+    tables = [tuning_table(runs, "tuning", title)]
+    if config.finalists:
+        finalists = [
+            final_of(config, method, number, seed)
+            for method, numbers in best_trials(runs, config.finalists).items()
+            for number in numbers
+            for seed in config.final_seeds
+        ]
+        finals = run_trainings(config, finalists, Finalist, measuring(Finalist))
+        title = f"The best trials of each method, {config.final_images:,} images each"
+        tables.append(tuning_table(finals, "finalists", title))
+    print_tables(tables)
+
+
+def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:
+    """A trial's recipe over more images: the warm-up is the same share of it."""
+    trial = trial_of(replace(config, images=config.final_images), method, number)
+    return FinalTraining(**{**vars(trial), "seed": seed})
 
 
 def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
@@ -135,5 +180,7 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
+    if config.encoder:
+        recipe = replace(recipe, encoder=config.encoder)
     training = config.training(method, recipe, config.seed, config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

@@ -12,12 +12,13 @@ from pathlib import Path
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 
-STARTER_KINDS = ("starter", "starter-validation")
+STARTER = "starter"
 PUBLISHED = ("imagenet", "places365")  # the labels of their test images are not public
 WDS = "wds"
 KINDS = (*PUBLISHED, "folder", WDS)
 FASHION_MNIST = "fashion_mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
+VALIDATION = "-validation"  # after a kind: what is trained on, split in two
 TAR = ".tar"
 SPLITS = ("train", "val", "test")
 
@@ -25,39 +26,43 @@ SPLITS = ("train", "val", "test")
 @dataclass(frozen=True)
 class Layout:
     """A labelled data set; `splits` are those of `find_splits`, or empty for kinds with files of
-    their own and for what is remote.
+    their own and for what is remote. `validation`: what it is tested on is not to be read.
     """
 
     kind: str
     root: Path
     splits: tuple[Path, ...] = ()
+    validation: bool = False
 
 
 def find_layout(spelling: str) -> Layout:
     """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR`, `wds:DIR`, `wds:URL` or
-    `DIR` spells, or one of the starter or Fashion-MNIST. Nothing remote is asked for.
+    `DIR` spells, or one of the starter or Fashion-MNIST; after a kind, as `folder-validation:DIR`,
+    -validation asks for its validation data. Nothing remote is asked for.
     """
     kind, colon, folder = spelling.partition(":")
     if not colon or "/" in kind:  # a folder's path may hold a colon
         kind, colon, folder = "folder", "", spelling
+    validation = kind.endswith(VALIDATION)
+    kind = kind.removesuffix(VALIDATION)
     root = Path(folder)
     if kind == FASHION_MNIST and colon:
-        return Layout(kind, root if folder else INSTALLED)
-    if kind in STARTER_KINDS and folder:
-        return Layout(kind, root)
+        return Layout(kind, root if folder else INSTALLED, validation=validation)
+    if kind == STARTER and folder:
+        return Layout(kind, root, validation=validation)
     if kind not in KINDS or not folder or not (colon or root.exists()):
-        kinds = ", ".join(f"{kind}:DIR" for kind in (*STARTER_KINDS, *KINDS))
+        kinds = ", ".join(f"{kind}:DIR" for kind in (STARTER, *KINDS))
         raise InputError(
             f"{spelling!r} is neither a folder that is there nor one of {kinds}, {FASHION_MNIST}:"
         )
     if kind == WDS and is_remote(root):
-        return Layout(kind, root)
+        return Layout(kind, root, validation=validation)
     if not root.is_dir():
         raise InputError(f"{spelling}: there is no folder {root}")
     names = {path.name for path in root.iterdir() if path.is_dir() != (path.suffix == TAR)}
     if "test" in names and _is_unlabelled(root / "test"):
         names.remove("test")
-    return Layout(kind, root, find_splits(kind, root, names))
+    return Layout(kind, root, find_splits(kind, root, names), validation)
 
 
 def _is_unlabelled(folder: Path) -> bool:

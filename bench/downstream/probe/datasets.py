@@ -2,8 +2,6 @@
 
 starter:data/starter            two tasks, concepts and subgroups, on drawings of teams that
                                 pre-training never saw
-starter-validation:data/starter the same, trained on one of the probe's two training teams and
-                                tested on the other: for tuning
 imagenet:/data/imagenet         /data/imagenet/{train,val}/CLASS/IMAGE, or tars of KEY.jpg and
                                 KEY.cls in train/ and val/; likewise places365:
 folder:/data/pets, /data/pets   the same of any data set, whose name is that of its folder. test/
@@ -14,6 +12,10 @@ wds:/data/wds_pets, wds:URL     the same as clip-benchmark has them, called pets
                                 tars, as wds:hf://datasets/clip-benchmark/wds_vtab-caltech101
 fashion_mnist:                  Fashion-MNIST, where Debian's package installs it; or
                                 fashion_mnist:/data/fashion-mnist
+KIND-validation:...             for tuning, of any kind: what it is tested on is not read. Trained
+                                on a part of train/ and tested on val/, where there are val/ and
+                                test/, else on a fifth of train/; the starter is trained on one of
+                                its probe's two training teams and tested on the other
 """
 
 import gzip
@@ -38,7 +40,7 @@ from catlip.data.layout import (
     FASHION_MNIST,
     KINDS,
     PUBLISHED,
-    STARTER_KINDS,
+    STARTER,
     TAR,
     WDS,
     Layout,
@@ -67,6 +69,7 @@ STARTER_TASKS = ("concepts", "subgroups")
 TAKEN = {"imagenet", "places365", FASHION_MNIST, *STARTER_TASKS}  # names that are not a folder's
 WNID = re.compile(r"n\d{8}")
 IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
+HELD_OUT = 0.2  # of the training images of each class, where the data have no val/ beside test/
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 
 
@@ -148,10 +151,17 @@ def load_tasks(spelling: str) -> list[Task]:
     return SOURCES[layout.kind](layout)
 
 
+def held_out(train: Split, seed: int = 0) -> tuple[Split, Split]:
+    """Most training images of each class to choose by, and the others to choose on."""
+    kept = train.subset(1 - HELD_OUT, seed)
+    others = np.flatnonzero(~np.isin(train.keys, kept.keys))
+    return kept, train.take(others)
+
+
 def starter(layout: Layout) -> list[Task]:
     tasks = []
     for name in STARTER_TASKS:
-        task = load_task(layout.root, name, validation=layout.kind == "starter-validation")
+        task = load_task(layout.root, name, validation=layout.validation)
         train, test = (
             Split(
                 samples[0][0].path.parent,
@@ -167,8 +177,8 @@ def starter(layout: Layout) -> list[Task]:
 
 def fashion_mnist(layout: Layout) -> list[Task]:
     """Grey photographs of clothes, in four compressed idx files."""
-    splits = []
-    for name in ("train", "t10k"):
+    splits: list[Split] = []
+    for name in ("train",) if layout.validation else ("train", "t10k"):
         path = layout.root / f"{name}-images-idx3-ubyte.gz"
         images = _read_idx(path, (28, 28))
         labels = _read_idx(layout.root / f"{name}-labels-idx1-ubyte.gz", ()).astype(np.int64)
@@ -176,7 +186,8 @@ def fashion_mnist(layout: Layout) -> list[Task]:
             raise InputError(f"{path} has {len(images)} images, but there are {len(labels)} labels")
         keys = [str(number) for number in range(len(images))]
         splits.append(Split(path, keys, labels, image_bytes=partial(_png, images)))
-    return [Task(FASHION_MNIST, label_set(FASHION_MNIST), splits[0], splits[1])]
+    train, test = held_out(splits[0]) if layout.validation else splits
+    return [Task(FASHION_MNIST, label_set(FASHION_MNIST), train, test)]
 
 
 def _read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -195,6 +206,8 @@ def folders_or_tars(layout: Layout) -> list[Task]:
     root = layout.root
     files = names_in(root) if is_remote(root) else {*os.listdir(root)}
     paths = layout.splits or find_splits(layout.kind, root, files)
+    if layout.validation:
+        paths = (paths[0], *paths[2:])  # without what it is tested on
     if is_remote(root) or paths[0].is_file() or any(paths[0].glob("*.tar")):
         splits = [tar_split(path) for path in paths]
         num_classes = 1 + max(int(split.labels.max()) for split in splits)
@@ -205,10 +218,14 @@ def folders_or_tars(layout: Layout) -> list[Task]:
         if odd := sorted({name for other, _ in folders for name in set(names) ^ set(other)}):
             raise InputError(f"{root}: classes of only some splits: {listed(odd)}")
     name = name_on_page(layout.kind, root, names)
+    labels = name_labels(layout.kind, names)
+    if layout.validation:
+        train, test = splits if len(splits) > 1 else held_out(splits[0])
+        return [Task(name, labels, train, test)]
     tested = paths[1].name if paths[1].suffix == TAR else f"{paths[1].name}/"
     note = "" if paths[1].stem == "val" else f"{name}: tested on {tested}"
     val = splits[2] if len(splits) > 2 else None
-    return [Task(name, name_labels(layout.kind, names), splits[0], splits[1], val, note)]
+    return [Task(name, labels, splits[0], splits[1], val, note)]
 
 
 def folder_split(path: Path) -> tuple[list[str], Split]:
@@ -260,7 +277,7 @@ def _names_of_numbers(layout: Layout, num_classes: int, are_listed: bool) -> lis
 
 # Kind of a layout -> its reader
 SOURCES: dict[str, Callable[[Layout], list[Task]]] = {
-    **dict.fromkeys(STARTER_KINDS, starter),
+    STARTER: starter,
     **dict.fromkeys(KINDS, folders_or_tars),
     FASHION_MNIST: fashion_mnist,
 }

@@ -20,9 +20,9 @@ from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
 from bench.downstream.probe.config import TransferOptions
-from bench.downstream.probe.datasets import Split, Task
+from bench.downstream.probe.datasets import HELD_OUT, Split, Task
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
-from bench.downstream.probe.l2_sweep import HELD_OUT, choose_strength, hits_of, regress
+from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import Init, packed
 from catlip.categorical import sparse_binary_cross_entropy
 from catlip.cli import InputError

@@ -16,7 +16,6 @@ from catlip.program.progress import progress
 
 EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)  # of ten: the strengths that are tried first
 STEPS = (1.0, 0.5, 0.25, 0.125)  # decades to the neighbours that are tried next
-HELD_OUT = 0.2  # of the training images of each class, where the data have no val/ beside test/
 MAX_ITERATIONS = 1000
 MIN_GRADIENT = 1e-6  # of the mean over the images, below which the minimum is reached
 ROWS = 2**16  # images whose logits are in memory

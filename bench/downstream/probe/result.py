@@ -102,6 +102,7 @@ class Classifier:
     # Whether the class of each readable test image came first, `packed`; empty in older records.
     correct: str = ""
     l2: float | None = None  # the strength that an L2 sweep chose
+    num_test: int | None = None  # test images; None in older records
 
     def __post_init__(self) -> None:
         check_fractions(fraction=self.fraction, top1=self.top1, top5=self.top5)

@@ -11,7 +11,7 @@ from torch import nn
 from bench.downstream.encoders.load import LoadedEncoder, load_encoder
 from bench.downstream.outputs import is_written
 from bench.downstream.probe.config import Sweep
-from bench.downstream.probe.datasets import Task, load_tasks
+from bench.downstream.probe.datasets import HELD_OUT, Task, load_tasks
 from bench.downstream.probe.features import Extractor
 from bench.downstream.probe.fit import (
     Fit,
@@ -23,7 +23,6 @@ from bench.downstream.probe.fit import (
     train_classifier,
     transfer_head,
 )
-from bench.downstream.probe.l2_sweep import HELD_OUT
 from bench.downstream.probe.result import (
     CACHED_NOTE,
     L2_NOTE,
@@ -79,6 +78,7 @@ def run_sweep(config: Sweep) -> None:
                     top1=score.top1,
                     top5=score.top5,
                     num_train=len(one.train),
+                    num_test=len(task.test),
                     seconds=score.seconds,
                     correct=score.correct,
                     l2=score.l2,
