@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,6 +84,27 @@ class Study:
             if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
         return None
+
+    @cached_property
+    def num_samples(self) -> int:
+        from catlip.data.shard_set import open_shards
+        from catlip.data.shards import expand
+
+        return int(sum(open_shards(expand(self.shards), self.quiet).counts))
+
+    def of_length(self, base: "Recipe", images: int) -> "Recipe":
+        """The recipe with a schedule over `images` images, on average over the sizes that steps
+        draw. The warm-up of a longer one is the same share of it; of a shorter one it is as long,
+        but at most a fifth.
+        """
+        from catlip.data.sampler import steps_for
+
+        steps = steps_for(images, base.sizes(), base.num_devices)
+        whole = base.iterations or base.num_steps(self.num_samples)
+        warmup = min(base.warmup_iterations, steps // 5)
+        if steps > whole:
+            warmup = round(base.warmup_iterations * steps / whole)
+        return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 
     def training(self, method: str, recipe: "Recipe", seed: int, vocabulary: Path) -> "Training":
         """A method's training by a recipe, on this study's data."""
@@ -230,14 +252,3 @@ def _recipes(method: str) -> "dict[str, Recipe]":
     from catlip.recipes.pretrain import CATLIP
 
     return CATLIP if method == "catlip" else recipes_of(method)
-
-
-def of_length(base: "Recipe", images: int) -> "Recipe":
-    """The recipe with a schedule over `images` images, on average over the sizes that steps draw;
-    the warm-up is at most a fifth of the schedule.
-    """
-    from catlip.data.sampler import steps_for
-
-    steps = steps_for(images, base.sizes(), base.num_devices)
-    warmup = min(base.warmup_iterations, steps // 5)
-    return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)

@@ -11,7 +11,6 @@ import numpy as np
 from bench.study.engine import (
     StudyOfMethods,
     Training,
-    of_length,
     run_trainings,
     train_and_probe,
 )
@@ -104,7 +103,7 @@ def cells(config: Lengths) -> list[Cell]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
-        training = config.training(method, of_length(base, images), seed, config.vocabulary)
+        training = config.training(method, config.of_length(base, images), seed, config.vocabulary)
         training = replace(training, shards=spread(config.shards, fraction))
         trainings.append(Cell(**vars(training), images=images, fraction=fraction))
     return trainings

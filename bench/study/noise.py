@@ -18,7 +18,6 @@ import numpy as np
 from bench.study.engine import (
     StudyOfMethods,
     Training,
-    of_length,
     run_trainings,
     train_and_probe,
 )
@@ -91,7 +90,7 @@ def main(config: NoiseStudy) -> None:
         )
         for noise in config.noises
         for method in config.methods
-        for recipe in [of_length(config.base_recipe(method), config.images)]
+        for recipe in [config.of_length(config.base_recipe(method), config.images)]
         for seed in config.seeds
     ]
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`

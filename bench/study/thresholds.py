@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.study.engine import Study, Training, of_length, run_trainings, train_and_probe
+from bench.study.engine import Study, Training, run_trainings, train_and_probe
 from catlip.program.ranges import Natural, Seed
 from catlip.record import Record
 from catlip.table import print_tables
@@ -63,7 +63,7 @@ def main(config: Thresholds) -> None:
     config.check()
     recipe = config.base_recipe("catlip")
     if config.images:
-        recipe = of_length(recipe, config.images)
+        recipe = config.of_length(recipe, config.images)
     # The page does not read the folder of a record's name.
     path, folder = config.out / "threshold.json", config.out / "threshold"
     vocabularies = {t: folder / f"vocabulary-above-{t}.json" for t in config.thresholds}

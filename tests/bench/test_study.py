@@ -113,10 +113,18 @@ def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says
     assert written(of_lengths.out) == before
 
 
-def test_a_cell_is_annealed_over_its_own_length() -> None:
+def test_a_cell_is_annealed_over_its_own_length(monkeypatch) -> None:
+    monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     encoders = ("hybrid_micro", "hybrid_mini")
-    found = cells(Lengths(**ELSEWHERE, images=(1_000, 16_000), encoders=encoders, seeds=(3, 5)))
-    assert len(found) == 2 * 2 * 2 * 2 == len({cell.name for cell in found})
+    lengths = (1_000, 16_000, 512_000)
+    found = cells(Lengths(**ELSEWHERE, images=lengths, encoders=encoders, seeds=(3, 5)))
+    assert len(found) == 3 * 2 * 2 * 2 == len({cell.name for cell in found})
+    whole = CATLIP["starter"]
+    for recipe in (cell.recipe for cell in found if cell.method == "catlip"):
+        images = recipe.iterations * recipe.micro_batch
+        longer = max(1.0, images / (whole.epochs * STARTER_CAPTIONS))
+        share = min(0.2, longer * whole.warmup_iterations / recipe.iterations)
+        assert recipe.warmup_iterations / recipe.iterations == pytest.approx(share, rel=0.05)
     for cell in found:
         recipe = cell.recipe
         assert recipe.iterations * recipe.micro_batch == pytest.approx(cell.images, rel=0.05)
@@ -172,7 +180,7 @@ def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
     found = metrics(config.out / "catlip-00.json")
     assert {*found["accuracies"]} == {"concepts", "subgroups"}
     assert found["drawn"] == trial_of(config, "catlip", 0).drawn
-    with pytest.raises(InputError, match="starter-validation"):
+    with pytest.raises(InputError, match="folder-validation"):
         tuning.main(replace(config, probe="starter:data"))
 
 

@@ -104,7 +104,7 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
         runs.append(run_of(Trial(method="clip", trial=trial, **found), anchor=f"record-{trial}"))
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
-    assert row[-1].text == "max_lr 0.3"
+    assert row[-1].text == "1: max_lr 0.3"
 
 
 def test_what_a_noise_costs_is_paired_by_seed() -> None:

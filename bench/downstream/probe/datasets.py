@@ -152,9 +152,11 @@ def load_tasks(spelling: str) -> list[Task]:
 
 
 def held_out(train: Split, seed: int = 0) -> tuple[Split, Split]:
-    """Most training images of each class to choose by, and the others to choose on."""
+    """Most training images of each class, and those that are held out. Raises: InputError."""
     kept = train.subset(1 - HELD_OUT, seed)
     others = np.flatnonzero(~np.isin(train.keys, kept.keys))
+    if not len(others):
+        raise InputError(f"{train.path} has too few images of each class to hold some out")
     return kept, train.take(others)
 
 

@@ -20,7 +20,7 @@ from bench.downstream.encoders.load import LoadedEncoder
 from bench.downstream.encoders.preprocess import Preprocess
 from bench.downstream.outputs import scored
 from bench.downstream.probe.config import TransferOptions
-from bench.downstream.probe.datasets import HELD_OUT, Split, Task
+from bench.downstream.probe.datasets import Split, Task, held_out
 from bench.downstream.probe.features import Extractor, Features, extract_part, hits
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import Init, packed
@@ -249,18 +249,13 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
         score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
         return replace(score, broken=broken)
     if fit.task.val:
-        part, held_out = train, features(fit.task.val)
-        broken += held_out.broken.images()
+        part, judges = train, features(fit.task.val)
+        broken += judges.broken.images()
     else:
-        kept = fit.train.subset(1 - HELD_OUT, fit.seed).keys
-        part, held_out = of(kept), of(set(fit.train.keys).difference(kept))
-    if not len(held_out):
-        raise InputError(
-            f"{fit.task.name} has too few images of each class to hold some out; give a larger "
-            "--fraction"
-        )
+        kept, others = held_out(fit.train, fit.seed)
+        part, judges = of(kept.keys), of(others.keys)
     began, classes = time.perf_counter(), fit.task.num_classes
-    strength = choose_strength(part, held_out, classes, features.reading.quiet)
+    strength = choose_strength(part, judges, classes, features.reading.quiet)
     classifier = regress(train, strength, classes)
     return replace(_score_of(hits_of(classifier, test), began), l2=strength, broken=broken)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.downstream.probe import datasets
 from bench.downstream.probe.datasets import (
     CLASS_NAMES,
     IMAGENET,
@@ -100,6 +101,31 @@ def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(ima
     shutil.rmtree(root / "val/1")
     with pytest.raises(InputError, match=": 1"):
         load_tasks(str(root))
+
+
+@pytest.mark.parametrize("has_val", [False, True])
+@pytest.mark.parametrize("kind", ["folders", "cls"])
+def test_validation_data_are_of_train_or_val_and_the_test_images_are_not_opened(
+    images, monkeypatch, kind, has_val
+) -> None:
+    monkeypatch.setattr(datasets, "HELD_OUT", 0.5)  # one of two images a class
+    root = images / kind
+    if has_val:
+        shutil.copytree(root / "train", root / "test")
+    tested = root / ("test" if has_val else "val")
+    (whole,) = load_tasks(f"folder:{root}")
+    shutil.rmtree(tested)
+    tested.mkdir()
+    (tested / ("a.tar" if kind == "cls" else "a")).mkdir()  # neither a tar nor a class
+    (task,) = load_tasks(f"folder-validation:{root}")
+    chosen_on = [*task.test.keys]
+    if has_val:
+        assert chosen_on == [*whole.val.keys]
+        assert [*task.train.keys] == [*whole.train.keys]
+    else:
+        assert sorted([*task.train.keys, *chosen_on]) == sorted(whole.train.keys)
+        assert len(set(task.train.labels)) == len(set(task.test.labels)) == 3
+    assert (task.name, task.labels) == (whole.name, whole.labels)
 
 
 def test_folders_and_tars_of_places_have_the_same_names(images) -> None:
