@@ -19,7 +19,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +145,15 @@ class Record:
 def note_attention(kernels: Iterable[str]) -> None:
     if _making:
         _making[-1].attention.update(kernels)
+
+
+def note_data(digests: Mapping[str, Mapping[str, Any]]) -> None:
+    """Enter what the run reads in its record: split or task -> its digest, and what else tells one
+    edition of the data from another.
+    """
+    if _making:
+        environment = _making[-1].environment
+        environment["data"] = environment.get("data", {}) | digests
 
 
 def note_begun() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from catlip.cli import InputError, choose
 from catlip.program.ranges import Natural, Seed
-from catlip.record import Record, plain, read_record, write_atomically
+from catlip.record import Record, note_data, plain, read_record, write_atomically
 from catlip.results.run import Run, read_run
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
@@ -234,8 +234,11 @@ def train_and_probe(
         quiet=study.quiet,
     )
     linear_probe.main(probe)
-    pretrained = read_run(read_record(folder / f"{training.method}.json"), Pretrain)
-    probed = read_run(read_record(probe.out), LinearProbe).measured.accuracies()
+    records = [read_record(path) for path in (folder / f"{training.method}.json", probe.out)]
+    for record in records:
+        note_data(record["environment"].get("data", {}))
+    pretrained = read_run(records[0], Pretrain)
+    probed = read_run(records[1], LinearProbe).measured.accuracies()
     accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}
     return pretrained.measured, accuracies
 

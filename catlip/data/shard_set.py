@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from catlip.cli import InputError
 from catlip.data.remote import Ahead, identities_of, size_in, warn_if_above_cache
 from catlip.data.shards import OPEN_SHARDS, Shard, open_shard, read_index, status_of
+from catlip.data.starter import edition_of
 from catlip.data.tar_index import DIGEST_DIGITS
 from catlip.program.progress import progress
 from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
@@ -80,6 +81,13 @@ class ShardSet:
     def digest(self) -> str:
         """Of the content of all shards in their order, without their paths and names."""
         return sha256(self.digests.tobytes()).hexdigest()[:16]
+
+    def identity(self) -> dict[str, Any]:
+        """What a record says of the data. Costs no reading: the digests were computed when the
+        shards were indexed.
+        """
+        identity = {"digest": self.digest, "samples": int(self.counts.sum())}
+        return identity | edition_of(self.paths[0].parent)
 
     def skipped_by_cause(self) -> dict[str, int]:
         return {cause: count for cause, (count, _) in self.skipped.items()}

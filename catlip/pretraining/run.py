@@ -26,7 +26,7 @@ from catlip.pretraining.method import Method, augmented, started
 from catlip.pretraining.mirror import Mirror
 from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.program.broken import MAX_LISTED, read_broken, too_many
-from catlip.record import Record, plain
+from catlip.record import Record, note_data, plain
 from catlip.system.lock import only_writer
 from catlip.table import as_text
 from catlip.training.distributed import Place, barrier, choose_deterministic, find_place, in_turn
@@ -42,11 +42,14 @@ OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only la
 
 @dataclass(frozen=True)
 class Training:
-    """A training at its first step; its checkpoints and weights hold its `identity`."""
+    """A training at its first step; its checkpoints and weights hold its `identity`, its record
+    what it read.
+    """
 
     trainer: Trainer
     data: DataPath
     identity: dict[str, Any]
+    read: dict[str, Any]
 
     def batches(self, step: int, num_workers: int | None) -> Iterator[Batch]:
         pin_memory = self.trainer.place.device.type == "cuda"
@@ -138,7 +141,7 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
         implementation=Implementation(config.parallel, config.compile or pays),
         seed=config.seed,
     )
-    return Training(trainer, data, identity)
+    return Training(trainer, data, identity, shards.identity())
 
 
 def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror | None) -> None:
@@ -151,6 +154,7 @@ def _train(config: PretrainRun, training: Training, path: Path, mirror: Mirror |
     record = Record(path, Pretrain, settings)
     record.environment["ranks"] = place.world_size
     with record if place.is_main else nullcontext():
+        note_data({"pretrain": training.read})
         lines = train(
             trainer,
             lambda step: training.batches(step, config.num_workers),

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
+from bench.downstream.probe.datasets import load_tasks
 from bench.study import lengths, noise, thresholds, tuning
 from bench.study.engine import is_done
 from bench.study.lengths import Lengths, cells, spread
@@ -25,7 +26,9 @@ from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, trial_of
 from catlip import pretrain, vocabulary
 from catlip.cli import InputError
-from catlip.data.shards import open_shard, write_shard
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.starter.__main__ import EDITION
 from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 from catlip.vocabulary.counts import count
@@ -91,6 +94,23 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp
         name = f"{method}-hybrid_mini-64-seed0.json"
         assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
     assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
+
+
+def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:
+    shards = open_shards(expand(str(starter.shards)))
+    for path in of_lengths.out.iterdir():
+        data = json.loads(path.read_text())["environment"]["data"]
+        assert data["pretrain"] == {
+            "digest": shards.digest,
+            "samples": shards.counts.sum(),
+            "edition": EDITION,
+        }
+        for task in load_tasks(of_lengths.probe):
+            assert data[task.name] == {
+                "train": task.train.identity(),
+                "test": task.test.identity(),
+            }
+        assert data["concepts"]["test"]["edition"] == EDITION
 
 
 @pytest.mark.parametrize(

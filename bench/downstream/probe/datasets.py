@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ from catlip.data.layout import (
 from catlip.data.remote import names_in, read_file
 from catlip.data.shard_set import ShardSet, open_shards
 from catlip.data.shards import Shard, expand
+from catlip.data.starter import edition_of
 from catlip.data.starter.probe_tasks import load_task
-from catlip.record import Record
+from catlip.record import Record, note_data
 from catlip.system.urls import is_remote
 from catlip.table import listed
 from catlip.vocabulary.label_sets import (
@@ -70,6 +72,7 @@ TAKEN = {"imagenet", "places365", FASHION_MNIST, *STARTER_TASKS}  # names that a
 WNID = re.compile(r"n\d{8}")
 IMAGENET = [f"n{synset:08d}" for synset in imagenet_synsets()]
 HELD_OUT = 0.2  # of the training images of each class, where the data have no val/ beside test/
+DIGESTED = 64  # images of a split, evenly spaced, whose bytes are in its digest
 MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,000 classes
 
 
@@ -100,6 +103,18 @@ class Split:
         if labels.dtype != bool:
             return labels.astype(np.int64, copy=False), np.arange(len(labels) + 1)
         return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
+
+    def identity(self) -> dict[str, Any]:
+        """What a record says of the images: a digest of their names and labels, and of the bytes of
+        some of them, which costs little where there are a million.
+        """
+        names = [key.removeprefix(f"{self.path}/") for key in self.keys]
+        digest = sha256("\n".join(names).encode())
+        digest.update(self.labels.tobytes())
+        for number in np.linspace(0, len(self) - 1, min(len(self), DIGESTED)).astype(int).tolist():
+            digest.update(self.image_bytes(number))
+        identity = {"digest": digest.hexdigest()[:16], "samples": len(self)}
+        return identity | edition_of(self.path)
 
     def take(self, numbers: NDArray[np.int64]) -> "Split":
         keys = [self.keys[number] for number in numbers]
@@ -138,7 +153,8 @@ class Task:
         return len(self.labels.names)
 
     def note_in(self, record: Record, say: bool = True) -> None:
-        """Enter the note in the record, and print it."""
+        """Enter the note and the identity of the images in the record, and print the note."""
+        note_data({self.name: {"train": self.train.identity(), "test": self.test.identity()}})
         if self.note:
             record.notes.append(self.note)
             if say:

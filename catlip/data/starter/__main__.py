@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from catlip.cli import InputError, run
 from catlip.data.shards import write_shard
+from catlip.data.starter import MANIFEST
 from catlip.data.starter.emoji import (
     TEXT,
     Drawing,
@@ -46,7 +47,7 @@ SHARD_SAMPLES = 1000
 RENDER_SCALE = 1.5
 # Rendered drawings of larger images would take more than 2 GiB of memory.
 Size = Annotated[int, Range(at_least=16, at_most=160)]
-MANIFEST, CARD = "starter.json", "DATA_CARD.md"
+CARD = "DATA_CARD.md"
 UNFINISHED = ".unfinished"  # the folder of a build that is not whole
 
 

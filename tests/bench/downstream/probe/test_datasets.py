@@ -8,6 +8,7 @@ import itertools
 import pickle
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def test_a_fraction_is_of_every_class_part_of_any_larger_one_and_of_its_seed(lab
     for smaller, larger in itertools.pairwise(parts):
         assert set(smaller.keys) <= set(larger.keys)
     assert parts[-1] is whole
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": np.array([0, 1, 0])},
+        {"keys": ["a", "b", "d"]},
+        {"image_bytes": lambda i: b"last" if i == 2 else b"image"},
+    ],
+)
+def test_the_identity_of_images_is_of_names_labels_and_content_and_not_of_a_place(changed) -> None:
+    images = Split(Path("/one"), ["/one/a", "b", "c"], np.array([0, 1, 1]), lambda _: b"image")
+    moved = replace(images, path=Path("/other"), keys=["/other/a", "b", "c"])
+    assert moved.identity() == images.identity()
+    assert replace(images, **changed).identity()["digest"] != images.identity()["digest"]
 
 
 @pytest.fixture

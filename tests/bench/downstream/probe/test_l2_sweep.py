@@ -139,7 +139,7 @@ def test_a_fifth_of_each_class_is_held_out_where_there_is_no_val(
     assert [row["num_train"] for row in rows(record)] == [8, 8]
     assert "20% of the training images of each class" in record["notes"][2]
     for options, words in (
-        ({"fraction": (0.25,)}, "--fraction"),
+        ({"fraction": (0.25,)}, "too few images"),
         ({"init": ("transfer",)}, "--init"),
         ({"dry_run": True}, "--dry-run"),
     ):
