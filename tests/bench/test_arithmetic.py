@@ -194,7 +194,9 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
-    assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
+    assert ("counts" in what) == (
+        method in ("superclass", "superclip", "catlip_softmax", "clip_masked")
+    )
 
 
 @pytest.mark.parametrize(
