@@ -34,6 +34,7 @@ EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_mini", method) for method in methods.METHODS),
     *(("vit_tiny16", method) for method in ("catlip", "clip", "superclip")),
+    *(("cnn", method) for method in ("catlip", "clip")),
 ]
 EVERY_FORM = pytest.mark.parametrize(
     ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
@@ -60,7 +61,13 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
 
 @pytest.mark.parametrize(
     ("model", "resolution"),
-    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_mini", 64)],
+    [
+        ("vit_tiny16", 32),
+        ("vit_tiny16", 64),
+        ("vit_b16_conv", 32),
+        ("hybrid_mini", 64),
+        ("cnn", 64),
+    ],
 )
 @pytest.mark.parametrize(
     ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
