@@ -30,6 +30,7 @@ TEXT_TOWERS = {
     "hybrid_micro": TextTower(32, 2, 1, joint=64, context=24),
     "hybrid_mini": TextTower(64, 2, 1, joint=128, context=24),
     "hybrid_small": TextTower(128, 2, 2, joint=256, context=24),
+    "cnn": TextTower(128, 2, 2, joint=256, context=24),
     "vit_tiny16": TextTower(192, 12, 3, joint=192),
     "vit_small16": TextTower(384, 12, 6, joint=384),
     "vit_b16": TextTower(512, 12, 8),

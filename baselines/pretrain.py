@@ -33,14 +33,15 @@ class PretrainBaseline(LabelledRun):
     """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
 
 
-SAME_BUT_FOR_EXCHANGE = {"clip_nonlocal": "clip", "siglip_gather": "siglip"}
+# clip_masked is not tuned: with CLIP's recipes, the mask is all that differs.
+SAME_RECIPES = {"clip_nonlocal": "clip", "clip_masked": "clip", "siglip_gather": "siglip"}
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """A baseline's recipes by name: CLIP's, but without its temperature for other methods, and with
     a starter and photos of its own for a method that was tuned.
     """
-    method = SAME_BUT_FOR_EXCHANGE.get(method, method)
+    method = SAME_RECIPES.get(method, method)
     if method == "clip":
         return CLIP
     recipes = {name: replace(recipe, temperature=None) for name, recipe in CLIP.items()}

@@ -9,7 +9,8 @@ Pool = Literal["token", "avg"]
 @dataclass(frozen=True)
 class Architecture:
     """Shape of an encoder: what is transferred (`pool`) is the class token, as in the paper, or the
-    mean of all other tokens ("avg"); `stem` is a key of STEMS.
+    mean of all other tokens ("avg"); `stem` is a key of STEMS. Without blocks (`depth` 0), neither
+    tokens nor positions matter: a plain convolutional network is left.
     """
 
     width: int
@@ -24,6 +25,7 @@ ENCODERS = {
     "hybrid_micro": Architecture(64, 1, 1, stem="hybrid", pool="avg"),
     "hybrid_mini": Architecture(128, 1, 2, stem="hybrid", pool="avg"),
     "hybrid_small": Architecture(256, 1, 4, stem="hybrid", pool="avg"),
+    "cnn": Architecture(256, 0, 4, stem="hybrid", pool="avg"),
     "vit_tiny16": Architecture(192, 12, 3),
     "vit_small16": Architecture(384, 12, 6),
     "vit_b16": Architecture(768, 12, 12),

@@ -178,6 +178,7 @@ def build_encoder(
         class_token=pool == "token",
         # The last norm stays where the architecture has it, also if `pool` differs.
         fc_norm=shape.pool == "avg",
+        pos_embed="learn" if shape.depth else "none",
         dynamic_img_size=True,
         no_embed_class=shape.stem == "conv",  # the release adds no position to its class token
     )

@@ -30,6 +30,7 @@ KNOWN = {
     "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
+    "clip_masked": Shown("CLIP, shared nouns masked", "#6b4423", "d"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),
     "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
     "superclass": Shown("SuperClass", "#a34a83", "v"),

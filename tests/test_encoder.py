@@ -29,7 +29,7 @@ def test_parameters_of_the_whole_objective_are_those_of_the_release(name, publis
     assert sum(parameter.numel() for parameter in objective.parameters()) == published
 
 
-@pytest.mark.parametrize("name", ["hybrid_mini", "vit_tiny16", "vit_b16_conv"])
+@pytest.mark.parametrize("name", ["hybrid_mini", "cnn", "vit_tiny16", "vit_b16_conv"])
 def test_bytes_are_read_as_shares_of_one(name) -> None:
     patch = ENCODERS[name].patch
     torch.manual_seed(0)
@@ -40,6 +40,19 @@ def test_bytes_are_read_as_shares_of_one(name) -> None:
         assert features.shape == (2, encoder.num_features)
         torch.testing.assert_close(encoder(images.float() / 255), features)
         assert encoder(images[..., : 2 * patch, : 2 * patch]).shape == features.shape
+
+
+def test_the_cnn_has_neither_attention_nor_positions_and_pools_its_last_convolution() -> None:
+    encoder = build_encoder("cnn", 48).eval()
+    images = images_for("cnn")
+    pooled = encoder.fc_norm(encoder.patch_embed.proj(images).mean(dim=(2, 3)))
+    torch.testing.assert_close(encoder(images), pooled)
+    assert not [name for name, _ in encoder.named_parameters() if not is_of_a_cnn(name)]
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == 1_208_352
+
+
+def is_of_a_cnn(name: str) -> bool:
+    return name.startswith(("patch_embed.", "fc_norm."))
 
 
 def images_for(name: str, patches: int = 4) -> torch.Tensor:

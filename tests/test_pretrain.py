@@ -42,7 +42,10 @@ def undisturbed(succeed, starter, tmp_path_factory) -> dict[str, tuple[list[floa
 
 @pytest.mark.parametrize(
     "method",
-    ["catlip", "catlip_softmax", "clip", "clip_catlip", "siglip", "superclass", "superclip"],
+    [
+        *("catlip", "catlip_softmax", "clip", "clip_catlip", "clip_masked", "siglip"),
+        *("superclass", "superclip"),
+    ],
 )
 def test_a_run_learns(succeed, starter, tmp_path, method) -> None:
     longer = ("--encoder", "hybrid_micro", "--iterations", 60, "--micro-batch", 16)

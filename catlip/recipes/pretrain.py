@@ -17,8 +17,9 @@ class Recipe(MultiScaleRecipe):
     """Everything that determines a pre-training run, except the data, the method and the seed."""
 
     encoder: str = "vit_b16"
-    """Image encoder: hybrid_micro, hybrid_mini, hybrid_small, vit_tiny16, vit_small16, vit_b16,
-    vit_l16, vit_h16, or with the release's stem vit_b16_conv, vit_l16_conv, vit_h16_conv."""
+    """Image encoder: hybrid_micro, hybrid_mini, hybrid_small, cnn (without attention), vit_tiny16,
+    vit_small16, vit_b16, vit_l16, vit_h16, or with the release's stem vit_b16_conv, vit_l16_conv,
+    vit_h16_conv."""
     drop_path: PartialFraction = 0.0
     """Probability that the last block is skipped for an image; it rises linearly from 0."""
     patch_drop_rate: PartialFraction = field(default=0.0, metadata=LATER)

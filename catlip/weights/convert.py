@@ -128,6 +128,8 @@ def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
         arguments |= {"depth": shape.depth, "num_heads": shape.heads}
     if checkpoint.resolution != RESOLUTION:
         arguments["img_size"] = checkpoint.resolution
+    if not shape.depth:
+        arguments["pos_embed"] = "none"
     if shape.stem == "conv":
         arguments["no_embed_class"] = True
     if checkpoint.pool == "avg":

@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.clip import MAX_LOGIT_SCALE
 from baselines.openclip import END, START
 from bench.measuring import methods
-from catlip.data.loader import Batch
+from catlip.data.loader import Batch, RaggedLabels
 from catlip.objective import Objective
 
 B = 6
@@ -41,6 +41,19 @@ def contrast(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     """CLIP: the symmetric cross-entropy of the similarities."""
     similarity = cosines(objective, batch) / 0.07
     return (F.cross_entropy(similarity, RIGHT) + F.cross_entropy(similarity.T, RIGHT)) / 2
+
+
+def contrast_of_unlike(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CLIP over the pairs without a common noun: each other similarity is not there."""
+    rows = batch.labels.values.tensor_split(batch.labels.offsets[1:-1])
+    nouns = [set(labels.tolist()) for labels in rows]
+    similarity = cosines(objective, batch) / 0.07
+    loss = torch.zeros((), dtype=torch.float64)
+    for own in range(B):
+        unlike = [other for other in range(B) if other == own or not nouns[own] & nouns[other]]
+        for row in (similarity[own], similarity[:, own]):
+            loss += row[unlike].logsumexp(dim=0) - row[own]
+    return loss / (2 * B)
 
 
 def pairwise(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
@@ -100,6 +113,7 @@ def softmax(logits: Tensor, seen: list[set[int]]) -> Tensor:
 
 FORMULAS = {
     "clip": [contrast],
+    "clip_masked": [contrast_of_unlike],
     "siglip": [pairwise],
     "clip_catlip": [contrast, nouns],
     "superclip": [contrast, subwords],
@@ -141,3 +155,27 @@ def test_above_the_cap_the_temperature_stays_at_it_and_has_no_gradient() -> None
     assert losses[1] == losses[2] != losses[0]
     assert gradients[0] != 0
     assert gradients[2] == 0
+
+
+def test_masked_clip_is_clip_but_for_pairs_of_a_shared_noun_which_have_no_gradient() -> None:
+    batch, shared = batch_of(0), batch_of(0)
+    batch.labels = RaggedLabels(torch.arange(B), torch.arange(B + 1))
+    shared.labels = RaggedLabels(torch.tensor([4, 1, 4, 2, 3, 5]), torch.arange(B + 1))
+    one, other = build("clip"), build("clip_masked")
+    losses = one(batch), other(batch)
+    assert torch.equal(*losses)
+    for loss in losses:
+        loss.backward()
+    for found, expected in zip(other.parameters(), one.parameters(), strict=True):
+        assert torch.equal(found.grad, expected.grad)
+    other.forward(shared)
+    image = torch.eye(B, dtype=torch.float64, requires_grad=True)
+    text = torch.eye(B, dtype=torch.float64, requires_grad=True)
+    other.compare(image, text).backward()
+    for vectors in (
+        image,
+        text,
+    ):  # of unit vectors, the gradient of image i holds that of pair i, j
+        assert vectors.grad.nonzero().tolist() == [
+            [row, column] for row in range(B) for column in range(B) if {row, column} != {0, 2}
+        ]

@@ -23,6 +23,8 @@ TEXT = TextTower(width=48, depth=2, heads=2, joint=32, context=16)
 CASES: list[tuple[str, Parallel, int]] = [
     *((method, "ddp", 1) for method in BASELINES),
     *((method, "ddp", 2) for method in ("clip", "clip_catlip", "clip_nonlocal", "siglip")),
+    ("clip_masked", "ddp", 2),
+    ("clip_masked", "fsdp", 1),
     ("superclip", "ddp", 2),
     ("clip", "fsdp", 2),
     ("superclip", "fsdp", 2),

@@ -34,6 +34,7 @@ EVERY_METHOD = pytest.mark.parametrize("method", methods.METHODS)
 ALL_AND_A_PLAIN_ONE = [
     *(("hybrid_mini", method) for method in methods.METHODS),
     *(("vit_tiny16", method) for method in ("catlip", "clip", "superclip")),
+    *(("cnn", method) for method in ("catlip", "clip")),
 ]
 EVERY_FORM = pytest.mark.parametrize(
     ("attention", "checkpointing"), [("sdpa", False), ("naive", False), ("sdpa", True)]
@@ -60,7 +61,13 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
 
 @pytest.mark.parametrize(
     ("model", "resolution"),
-    [("vit_tiny16", 32), ("vit_tiny16", 64), ("vit_b16_conv", 32), ("hybrid_mini", 64)],
+    [
+        ("vit_tiny16", 32),
+        ("vit_tiny16", 64),
+        ("vit_b16_conv", 32),
+        ("hybrid_mini", 64),
+        ("cnn", 64),
+    ],
 )
 @pytest.mark.parametrize(
     ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
@@ -194,7 +201,9 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     assert sent(Factors(method), world_size=1) == []
     what = {found.what for found in sent(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
-    assert ("counts" in what) == (method in ("superclass", "superclip", "catlip_softmax"))
+    assert ("counts" in what) == (
+        method in ("superclass", "superclip", "catlip_softmax", "clip_masked")
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def place() -> Place:
         ("catlip", {"precision": "bf16", "checkpointing": True, "batch_size": 48}),
         ("clip", {"precision": "bf16", "checkpointing": True, "batch_size": 48}),
         ("clip", {"patch_drop_rate": 0.5}),
+        ("clip", {"model": "cnn", "batch_size": 32}),
         # The peak comes with all gradients made, and one block.
         ("catlip", {"model": "vit_tiny16", "resolution": 64, "batch_size": 64, **CHECKPOINTING}),
     ],

@@ -56,7 +56,7 @@ def in_timm(checkpoint: Checkpoint, **arguments) -> torch.nn.Module:
     return timm.create_model(name, **of_encoder, **arguments)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "conv_tiny"])
+@pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini", "cnn", "conv_tiny"])
 def test_timm_loads_a_run_strictly_and_computes_the_same(name, run_file, tmp_path) -> None:
     checkpoint = read_checkpoint(run_file(name))
     main(Convert(run_file(name), "timm", tmp_path / "timm.safetensors"))
