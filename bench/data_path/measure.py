@@ -163,7 +163,8 @@ def our_loader(
     shards = open_shards(expand(folder), quiet=True)
     plan = StepPlan([ImageSize(resolution, BATCH)], 1, num_batches, seed=0)
     order = SampleOrder(shards.counts, 0)
-    data = DataPath(shards, order, plan, augmentation=AUGMENTATION, seed=0)
+    # Every pass decodes: what is measured stands for a data set of many more images.
+    data = DataPath(shards, order, plan, augmentation=AUGMENTATION, seed=0, decoded_bytes=0)
     return data.batches(0, num_workers)
 
 

@@ -40,18 +40,28 @@ def draws_at(seed: int, position: int, count: int) -> NDArray[np.float64]:
 
 
 def random_crop(
-    encoded: bytes, resolution: int, augmentation: Augmentation, draws: NDArray[np.float64]
+    picture: bytes | NDArray[np.uint8],
+    resolution: int,
+    augmentation: Augmentation,
+    draws: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """A random crop of the picture, [resolution, resolution, 3] RGB, within two grey levels of
-    torchvision's resized_crop. `draws` are [DRAWS] numbers in [0, 1). Raises: PictureError.
+    """A random crop of a picture, encoded or [H, W, 3] RGB: [resolution, resolution, 3] RGB, within
+    two grey levels of torchvision's resized_crop. `draws` are [DRAWS] numbers in [0, 1).
+
+    Raises: PictureError.
     """
     # Not above: recipes, which hold an Augmentation, are read before torch is imported.
     import torch
     import torch.nn.functional as F
 
-    crop = cropped_pixels(
-        encoded, lambda width, height: crop_box(width, height, augmentation, draws=draws)
-    )
+    def choose_box(width: int, height: int) -> Box:
+        return crop_box(width, height, augmentation, draws=draws)
+
+    if isinstance(picture, bytes):
+        crop = cropped_pixels(picture, choose_box)
+    else:
+        left, top, right, bottom = choose_box(picture.shape[1], picture.shape[0])
+        crop = picture[top:bottom, left:right]
     # A view: its strides say "channels last", and nothing is copied.
     image = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
     image = F.interpolate(image, (resolution, resolution), mode="bilinear", antialias=True)

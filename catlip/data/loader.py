@@ -5,6 +5,7 @@ epoch, depend on the seed alone. An objective names the other fields that it nee
 are made.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
+from catlip.data.decoded import MAX_BYTES, DecodedPictures
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
@@ -90,7 +92,8 @@ LabelSource = Callable[
 @dataclass(frozen=True)
 class DataPath(Dataset[Batch]):
     """Everything that determines the batches of a run. A step's batch is split over `accumulation`
-    micro-steps, and each micro-step over ranks.
+    micro-steps, and each micro-step over ranks. Up to `decoded_bytes` of decoded pictures are kept,
+    on which the batches do not depend.
     """
 
     shards: Shards
@@ -104,6 +107,12 @@ class DataPath(Dataset[Batch]):
     labels: LabelSource | None = None
     tokenize: Callable[[list[str]], Tensor] | None = None
     max_broken: float = MAX_BROKEN
+    decoded_bytes: int = MAX_BYTES
+
+    @functools.cached_property
+    def _decoded(self) -> DecodedPictures:
+        comes_again = self.plan.starts[-1] >= 2 * self.order.total
+        return DecodedPictures(self.order.total, self.decoded_bytes if comes_again else 0)
 
     def batches(
         self, first_step: int, num_workers: int | None, pin_memory: bool = False
@@ -157,9 +166,10 @@ class DataPath(Dataset[Batch]):
         broken: dict[int, BrokenImage] = {}
         for i, (shard, number) in enumerate(samples):
             try:
-                pixels[i] = random_crop(
-                    shard.image_bytes(number), resolution, self.augmentation, draws=draws[i]
+                picture = self._decoded.get(
+                    (shard.path, number), functools.partial(shard.image_bytes, number)
                 )
+                pixels[i] = random_crop(picture, resolution, self.augmentation, draws=draws[i])
             except InputError:  # not the image's fault: a shard has changed, for example
                 raise
             except (ValueError, OSError) as error:

@@ -7,20 +7,24 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from one_line import one_line_exit
-from pictures import plain, write_pictures
+from pictures import crops_of_photographs, plain, write_pictures
 
 from baselines.openclip import CaptionTokenizer
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
+from catlip.data import decoded
 from catlip.data.augment import Augmentation
+from catlip.data.decode import Box, cropped_pixels
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
@@ -117,6 +121,37 @@ def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
     alone = images(0, 1, 4)
     four = list(zip(*(images(rank, 4, 1) for rank in range(4)), strict=True))
     assert all(torch.equal(torch.cat(ranks), step) for ranks, step in zip(four, alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("decoded_bytes", "steps", "decodings"),
+    [
+        (2**30, 60, 8),  # each once: they fit
+        (2**20, 60, 1),  # one shows that they do not fit, and then none is decoded to be kept
+        (2**30, 3, 0),  # less than two epochs
+        (0, 60, 0),
+    ],
+)
+def test_kept_pictures_give_the_same_images(
+    decoded_bytes, steps, decodings, tmp_path: Path, monkeypatch
+) -> None:
+    samples = [(f"{i}", {"jpg": jpg}) for i, jpg in enumerate(crops_of_photographs(7))]
+    broken = ("broken", {"jpg": b"broken"})
+    write_shard(tmp_path / "0.tar", [*samples, ("png", {"png": plain("blue", (300, 200))}), broken])
+    path = data_path([open_shard(tmp_path / "0.tar")], steps=steps, max_broken=0.5)
+    expected = digests(replace(path, decoded_bytes=0))
+    whole: list[bytes] = []
+
+    def counted(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
+        whole.append(encoded)
+        return cropped_pixels(encoded, choose_box)
+
+    monkeypatch.setattr(decoded, "cropped_pixels", counted)
+    kept = replace(path, decoded_bytes=decoded_bytes)
+    assert digests(kept) == expected
+    assert len([encoded for encoded in whole if encoded != b"broken"]) == decodings
+    assert digests(kept, num_workers=2) == expected
+    assert digests(kept, first_step=2) == expected[2:]
 
 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]
