@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catlip.data.layout import INSTALLED as FASHION_MNIST
+from catlip.data.layout import validation_of
 from catlip.system.urls import is_remote
 from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
@@ -391,12 +392,12 @@ def study(plan: Plan) -> Iterator[Step]:
         ("noise", ("noise", "robustness", "--images", middle, "--noises", *NOISES), ["*"]),
         ("thresholds", ("thresholds", "threshold", *prunings), []),
     ]
-    if plan.starter:  # at other scales the user has to say what validation data are
+    if plan.small:  # a trial of the other scales takes days
         parts.insert(0, ("tuning", ("tuning", "tuning", "--trials", TRIALS), ["*"]))
     for name, (program, kind, *arguments), patterns in parts:
         probe = options.probe
         if program == "tuning":
-            probe = probe.replace("starter:", "starter-validation:", 1)
+            probe = validation_of(probe)
         else:
             most = SEEDS_OF_LONGEST if name.startswith("long") else SEEDS
             arguments += ["--seeds", *map(str, plan.seeds[:most])]

@@ -183,14 +183,15 @@ def test_a_study_is_run_when_asked_for_with_ten_seeds(own) -> None:
     assert sum("-m catlip.pretrain " in line for line in lines) == 10
     studies = [line for line in lines if "-m bench.study " in line]
     assert len(studies) == 2 * 7 + 1
-    assert all(("study tuning" in line) == ("starter-validation:" in line) for line in studies)
+    assert all(("study tuning" in line) == ("-validation:" in line) for line in studies)
     of_the_study = dry_run("--only", "study")
     assert of_the_study == [line for line in lines if line in of_the_study]
     assert {*studies} <= {*of_the_study}
-    for scale, recipe in {"cc3m": "cc3m_b16", "photos": "photos"}.items():
+    for scale, recipe, parts in (("cc3m", "cc3m_b16", 6), ("photos", "photos", 7)):
         lines = dry_run("--scale", scale, *given(own, "--shards", "--probe"), "--only", "study")
-        assert len(lines) == 2 * 6 + 1
+        assert len(lines) == 2 * parts + 1
         assert all(f"--recipe {recipe}" in line for line in lines)
+        assert all(("study tuning" in line) == ("folder-validation:" in line) for line in lines)
 
 
 def test_only_and_from_choose_stages() -> None:

@@ -40,9 +40,7 @@ def find_layout(spelling: str) -> Layout:
     `DIR` spells, or one of the starter or Fashion-MNIST; after a kind, as `folder-validation:DIR`,
     -validation asks for its validation data. Nothing remote is asked for.
     """
-    kind, colon, folder = spelling.partition(":")
-    if not colon or "/" in kind:  # a folder's path may hold a colon
-        kind, colon, folder = "folder", "", spelling
+    kind, colon, folder = _parted(spelling)
     validation = kind.endswith(VALIDATION)
     kind = kind.removesuffix(VALIDATION)
     root = Path(folder)
@@ -63,6 +61,19 @@ def find_layout(spelling: str) -> Layout:
     if "test" in names and _is_unlabelled(root / "test"):
         names.remove("test")
     return Layout(kind, root, find_splits(kind, root, names), validation)
+
+
+def _parted(spelling: str) -> tuple[str, str, str]:
+    kind, colon, folder = spelling.partition(":")
+    if not colon or "/" in kind:  # a folder's path may hold a colon
+        return "folder", "", spelling
+    return kind, colon, folder
+
+
+def validation_of(spelling: str) -> str:
+    """The spelling of a data set's validation data."""
+    kind, _, folder = _parted(spelling)
+    return f"{kind}{VALIDATION}:{folder}"
 
 
 def _is_unlabelled(folder: Path) -> bool:
