@@ -1,8 +1,12 @@
-"""Which method suffers from noisy captions and lost samples?
+"""Does the answer depend on the data? Noisy captions, lost samples; and of the starter data also
+concepts that pre-training never shows, several captions of an image, and other teams to test on.
 
-For each noise, the shards are written with it and labelled, and the labels are pruned to a
+For each condition, the shards are written with it and labelled, and the labels are pruned to a
 vocabulary in the same way as for the given one; then each method trains on them. Several captions
 of an image are lines of one text: all of them get the noise, each for itself.
+
+Where a condition divides the test images, into concepts held out and seen or into teams, the record
+also has the accuracy of the same classifiers on each part.
 """
 
 import io
@@ -23,13 +27,17 @@ from bench.study.engine import (
 )
 from catlip import streams
 from catlip.cli import InputError, choose
-from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.tar_index import nonblank_lines
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
+from catlip.record import read_record
+from catlip.results.run import read_run
 from catlip.table import print_tables
 
 NONE = "none"
+STARTER = "starter:"
+DIVIDING = ("heldout", "teams")  # conditions that divide the starter's test images
 POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
@@ -52,7 +60,10 @@ class NoiseStudy(StudyOfMethods):
 
     noises: tuple[str, ...] = (NONE, "lost=0.4", "shuffled=0.2", "chatty=1")
     """none, or a noise and its fraction: lost= leaves out samples, as links rot, shuffled= gives
-    captions to other images, chatty= puts captions among the words of a post.
+    captions to other images, chatty= puts captions among the words of a post. Of the starter data:
+    heldout=0.33 leaves a third of the probe's concepts out of pre-training; captions=4 gives each
+    image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
+    these teams' drawings from pre-training, and tests on them.
     """
     images: Count = 64_000
     """How many images each training sees."""
@@ -76,11 +87,14 @@ class NoisyTraining(Training):
 
 def main(config: NoiseStudy) -> None:
     """Train and probe with every noise, write a record of each, and print what was found."""
-    from bench.study.result import Robustness, robustness_table
+    from bench.downstream.probe.result import Classifier, LinearProbe, unpacked
+    from bench.study.editions import accuracies_by_part, parts_of_test
+    from bench.study.result import Robustness, parts_table, robustness_table
     from catlip.vocabulary import Vocabulary
 
     for noise in config.noises:
-        read_noise(noise)
+        if read_noise(noise)[0] in DIVIDING and not config.probe.startswith(STARTER):
+            raise InputError(f"--noises {noise} needs the starter's probe: --probe {STARTER}DIR")
     config.check()
     trainings = [
         NoisyTraining(
@@ -97,7 +111,16 @@ def main(config: NoiseStudy) -> None:
 
     def measure(training: NoisyTraining, folder: Path) -> Robustness:
         data_settings = _noisy_data(config, training.noise, data)
-        pretrain, accuracies = train_and_probe(config, replace(training, **data_settings), folder)
+        changed = replace(training, **data_settings)
+        pretrain, accuracies = train_and_probe(config, changed, folder)
+        kind, value = read_noise(training.noise)
+        if kind in DIVIDING:
+            probe = read_run(read_record(folder / "probe.json"), LinearProbe)
+            root = Path(changed.probe.removeprefix(STARTER))
+            for task, parts in parts_of_test(root, kind, value).items():
+                rows = [row for row in probe.rows("runs", Classifier) if row.task == task]
+                correct = np.array([unpacked(row.correct, len(parts)) for row in rows])
+                accuracies |= accuracies_by_part(task, correct, parts)
         clean = Vocabulary.load(training.vocabulary)
         noisy = Vocabulary.load(data_settings["vocabulary"])
         kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}
@@ -105,7 +128,7 @@ def main(config: NoiseStudy) -> None:
             method=training.method,
             noise=training.noise,
             seed=training.seed,
-            samples=noisy.source.captions,
+            samples=round(pretrain.images_seen / pretrain.epochs_seen),
             classes=len(noisy),
             classes_kept=len(kept) / len(clean),
             images_seen=pretrain.images_seen,
@@ -115,13 +138,14 @@ def main(config: NoiseStudy) -> None:
 
     runs = run_trainings(config, trainings, Robustness, measure)
     shutil.rmtree(data, ignore_errors=True)
-    print_tables([robustness_table(runs)])
+    print_tables([robustness_table(runs), *parts_table(runs)])
 
 
 def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
     of another noise are removed.
     """
+    from bench.study.editions import read_teams, write_probe
     from catlip.label.__main__ import Label
     from catlip.label.__main__ import main as label_captions
     from catlip.vocabulary import Vocabulary
@@ -130,26 +154,48 @@ def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     if noise == NONE:
         return {"vocabulary": config.vocabulary}
     folder = data / noise
+    settings: dict[str, Any] = {}
+    if is_teams := noise.startswith("teams="):
+        settings["probe"] = f"{STARTER}{folder / 'probe'}"
     shards, labels, vocabulary = folder / "shards", folder / "labels", folder / "vocabulary.json"
     if not vocabulary.exists():
         shutil.rmtree(data, ignore_errors=True)
         clean = Vocabulary.load(config.vocabulary)
         write_noisy(expand(config.shards), shards, noise, quiet=config.quiet)
+        if is_teams:
+            root = Path(config.probe.removeprefix(STARTER))
+            teams = read_teams(noise.removeprefix("teams="))
+            write_probe(root, expand(config.shards), folder / "probe", teams)
+        kind, value = read_noise(noise)
+        # So that a class is as frequent among more captions: otherwise there would be more classes.
+        threshold = clean.threshold
+        if threshold is not None and kind == "captions":
+            threshold *= int(value)
         build = BuildVocabulary(
-            (labels,), vocabulary, threshold=clean.threshold, top_k=clean.top_k, quiet=True
+            (labels,), vocabulary, threshold=threshold, top_k=clean.top_k, quiet=True
         )
         with redirect_stdout(io.StringIO()):
             label_captions(Label((str(shards),), clean.rule, labels, quiet=True))
             build_from_labels(build)
-    return {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
+    settings |= {"shards": (str(shards),), "labels_dir": labels, "vocabulary": vocabulary}
+    return settings
 
 
 def read_noise(spelling: str) -> tuple[str, float]:
-    """`KIND=FRACTION`, or `none`, as kind and fraction. Raises: InputError."""
+    """`KIND=NUMBER`, `teams=NAMES` or `none`, as kind and number. Raises: InputError."""
+    from bench.study.editions import read_teams
+
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
-    choose("noise", kind, KINDS)
+    choose("noise", kind, {**KINDS, **dict.fromkeys(EDITIONS)})
+    if kind == "teams":
+        read_teams(number)
+        return kind, 0.0
+    if kind == "captions":
+        if not (number.isdecimal() and int(number) > 1):
+            raise InputError(f"--noises {spelling}: give how many, as captions=4")
+        return kind, float(number)
     try:
         fraction = float(number)
     except ValueError:
@@ -189,9 +235,25 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
 }
 
 
+EDITIONS = ("heldout", "captions", "teams")  # of the starter data
+
+
+def _changed(shard: Shard, noise: str, captions: Sequence[str], number: int) -> Captions:
+    """The captions of the shard of this number with a noise, or in an edition."""
+    from bench.study.editions import held_out, read_teams, several, without
+
+    kind, value = read_noise(noise)
+    if kind == "heldout":
+        return without(shard, captions, "name", held_out(value))
+    if kind == "teams":
+        return without(shard, captions, "source", read_teams(noise.removeprefix("teams=")))
+    if kind == "captions":
+        return several(shard, captions, int(value))
+    return KINDS[kind](captions, value, streams.generator(0, streams.NOISE, number))
+
+
 def write_noisy(shards: Sequence[Path], folder: Path, noise: str, *, quiet: bool) -> None:
     """Write the shards with noise, one file each; images stay as they are."""
-    kind, fraction = read_noise(noise)
     for number, path in enumerate(progress(shards, noise, disable=quiet, unit=" shards")):
         shard = open_shard(path)
         # Several captions of an image are a line each.
@@ -199,7 +261,7 @@ def write_noisy(shards: Sequence[Path], folder: Path, noise: str, *, quiet: bool
             "\n".join(" ".join(nonblank_lines(caption or "")) for caption in shard.captions(sample))
             for sample in range(len(shard))
         ]
-        changed = KINDS[kind](captions, fraction, streams.generator(0, streams.NOISE, number))
+        changed = _changed(shard, noise, captions, number)
         images = map(shard.image_bytes, range(len(shard)))
         samples = (
             (key, {SUFFIXES.get(image[:2], "jpg"): image, "txt": caption.encode()})

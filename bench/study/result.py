@@ -169,6 +169,7 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 # --- Noise ----------------------------------------------------------------------------------------
 
 NONE = "none"  # the name of no noise
+PART = ", "  # between a task and the part of its test images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +197,12 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     for run in runs:
         one = run.measured
         groups.setdefault((one.noise, one.method), {})[one.seed] = run
-        tasks |= dict.fromkeys(one.accuracies)
+        tasks |= dict.fromkeys(task for task in one.accuracies if PART not in task)
     rows = []
     for (noise, method), group in groups.items():
         first = next(iter(group.values()))
         clean = groups.get((NONE, method), {})
+        is_rotated = noise.startswith("teams=")  # tested on other images
         kept = f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes"
         row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
         row.append(Cell(shown(first.measured.classes, 0), kept))
@@ -209,7 +211,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
             shared = [seed for seed in top1 if seed in clean]
             changes = [top1[seed] - 100 * clean[seed].measured.accuracies[task] for seed in shared]
             row.append(quantity_cell(quantity_of(top1.values()), 1, first.anchor))
-            row.append(Cell() if noise == NONE else mean_and_ends(changes))
+            row.append(Cell() if noise == NONE or is_rotated else mean_and_ends(changes))
         rows.append(row)
     columns = ["Noise", "Method", "Samples", "Classes"]
     for task in tasks:
@@ -222,6 +224,25 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
+def parts_table(runs: Iterable[Run[Robustness]], name: str = "parts") -> list[Table]:
+    """One row per condition, part of its test images, and method; no table without parts."""
+    groups: dict[tuple[str, str, str], list[Run[Robustness]]] = {}
+    for run in runs:
+        for task in run.measured.accuracies:
+            if PART in task:
+                key = (run.measured.noise, task, run.measured.method)
+                groups.setdefault(key, []).append(run)
+    rows = []
+    for (noise, task, method), group in groups.items():
+        top1 = quantity_of(100 * run.measured.accuracies[task] for run in group)
+        row = [Cell(noise), Cell(task), Cell(name_of(method))]
+        rows.append([*row, quantity_cell(top1, 1, group[0].anchor)])
+    title = "Accuracy on parts of the test images"
+    columns = ["Condition", "Test images", "Method", "top-1 (%)"]
+    caption = "Mean ± sample standard deviation over n seeds, of the classifiers of the whole task."
+    return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
+
+
 def robustness_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Captions from the web are not lists of nouns, some belong to another image, and links "
@@ -230,6 +251,7 @@ def robustness_section(main: Setting | None, records: Records) -> Section:
     )
     scales = by_scale(records, main, Robustness)
     tables = [robustness_table(runs, f"robustness{suffix(i)}") for i, runs in enumerate(scales)]
+    tables += [t for i, runs in enumerate(scales) for t in parts_table(runs, f"parts{suffix(i)}")]
     blocks = tables or to_fill("Nothing was trained with noise.", NOISE)
     return Section("robustness", "Noise", [Text(words), *blocks])
 

@@ -18,17 +18,26 @@ from hypothesis import strategies as st
 from baselines.pretrain import recipes_of
 from bench.downstream.probe.datasets import load_tasks
 from bench.study import lengths, noise, thresholds, tuning
+from bench.study.editions import (
+    accuracies_by_part,
+    held_out,
+    parts_of_test,
+    read_teams,
+    write_probe,
+)
 from bench.study.engine import is_done
 from bench.study.lengths import Lengths, cells, spread
 from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
+from bench.study.noise import main as noise_study
 from bench.study.result import Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, trial_of
-from catlip import pretrain, vocabulary
+from catlip import data, pretrain, vocabulary
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
-from catlip.data.shards import expand, open_shard, write_shard
+from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.__main__ import EDITION
+from catlip.data.starter.probe_tasks import load_task
 from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 from catlip.vocabulary.counts import count
@@ -251,7 +260,10 @@ def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, se
         assert all(before in now for before, now in zip(CAPTIONS, after, strict=True))
 
 
-@pytest.mark.parametrize("spelling", ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2"])
+@pytest.mark.parametrize(
+    "spelling",
+    ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto"],
+)
 def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
     with pytest.raises(InputError):
         read_noise(spelling)
@@ -289,6 +301,83 @@ def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter,
     path.unlink()
     noise.main(config)
     assert metrics(path)["accuracies"] == lost["accuracies"], "made again from the same noise"
+
+
+# --- Editions of the starter data ----------------------------------------------------------------
+
+
+def of_edition(starter, folder: Path, noise: str) -> list[Shard]:
+    write_noisy(expand(str(starter.shards)), folder, noise, quiet=True)
+    return [open_shard(path) for path in expand(str(folder))]
+
+
+def keys_of(shards: list[Shard]) -> set[str]:
+    return {key for shard in shards for key in shard.keys}
+
+
+@pytest.mark.parametrize(
+    ("noise", "field", "left_out"),
+    [
+        ("heldout=0.5", "name", held_out(0.5)),
+        ("teams=openmoji+twemoji", "source", {"openmoji", "twemoji"}),
+    ],
+)
+def test_pre_training_shows_nothing_that_is_left_out(starter, tmp_path, noise, field, left_out):
+    kept, expected = keys_of(of_edition(starter, tmp_path, noise)), set()
+    for shard in map(open_shard, expand(str(starter.shards))):
+        for number, key in enumerate(shard.keys):
+            if not {entry[field] for entry in shard.metadata(number)["objects"]} & left_out:
+                expected.add(key)
+        assert kept & {*shard.keys} < {*shard.keys}
+    assert kept == expected
+
+
+def test_several_captions_are_a_line_each_and_name_what_is_there(starter, tmp_path) -> None:
+    (before,) = map(open_shard, expand(str(starter.shards)))
+    (after,) = of_edition(starter, tmp_path, "captions=4")
+    assert after.keys == before.keys
+    for number in range(len(after)):
+        captions = after.captions(number)
+        assert captions[0] == before.caption(number)
+        assert len({*captions}) == len(captions) <= 4
+        for entry in before.metadata(number)["objects"]:
+            assert all(entry["name"] in caption for caption in captions)
+    assert np.mean(after.num_captions) > 2
+
+
+def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_path) -> None:
+    teams = read_teams("openmoji+twemoji")
+    write_probe(starter.root, expand(str(starter.shards)), tmp_path / "probe", teams)
+    task, usual = (load_task(root, "concepts") for root in (tmp_path / "probe", starter.root))
+    assert {shard.metadata(number)["source"] for shard, number in task.test} == teams
+    assert len({shard.keys[number] for shard, number in task.test}) == len(task.test)
+    assert {shard.keys[n] for shard, n in usual.train} <= {shard.keys[n] for shard, n in task.train}
+    parts = parts_of_test(tmp_path / "probe", "teams", 0)["concepts"]
+    assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
+
+
+def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter) -> None:
+    order = Path(data.starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
+    assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
+    assert held_out(0.1) < held_out(0.33) == {*order[:144]}
+    parts = parts_of_test(starter.root, "heldout", 0.5)["concepts"]
+    correct = np.stack([parts == "seen", np.ones(len(parts), dtype=bool)])
+    found = accuracies_by_part("concepts", correct, parts)
+    assert found == {"concepts, held out": 0.5, "concepts, seen": 1.0}
+
+
+@pytest.mark.parametrize("noise", ["heldout=0.5", "teams=openmoji"])
+def test_parts_of_the_test_images_have_accuracies_in_the_record(starter, tmp_path, noise) -> None:
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
+    places["probe"] = f"starter:{starter.root}"
+    study = NoiseStudy(**places, noises=(noise,), images=64, seeds=(0,))
+    noise_study(study)
+    (path,) = study.out.glob("*.json")
+    accuracies = metrics(path)["accuracies"]
+    whole, parts = accuracies["concepts"], [v for k, v in accuracies.items() if "concepts, " in k]
+    assert min(parts) <= whole <= max(parts)
+    with pytest.raises(InputError, match="starter:DIR"):
+        noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
 # --- Thresholds -----------------------------------------------------------------------------------

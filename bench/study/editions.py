@@ -1,0 +1,123 @@
+"""Editions of the starter data: without concepts that the probe asks for, with several captions of
+an image, and with other teams of drawers on the test side.
+
+They are made from the shards of the data set itself, whose metadata name what is in each image.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catlip.cli import InputError
+from catlip.data import starter
+from catlip.data.shards import Shard, open_shard, write_shard
+from catlip.data.starter.emoji import Concept, read_concepts, read_sources
+from catlip.data.starter.probe_tasks import TASKS, load_task
+from catlip.data.starter.samples import drawing_caption, generator, scene_caption
+
+TRIES = 20  # random captions for each that is wanted: some concepts have no keyword to choose
+
+
+def held_out(fraction: float) -> frozenset[str]:
+    """The first of the probe's concepts in an order that was drawn once, with seed 0."""
+    names = Path(starter.__file__).with_name("heldout_concepts.txt").read_text().splitlines()
+    return frozenset(names[: round(fraction * len(names))])
+
+
+def read_teams(spelling: str) -> frozenset[str]:
+    """The sets of drawings of `NAME+NAME`, each of a team that drew nothing that the probe is
+    fitted to. Raises: InputError.
+    """
+    fitted = {source.authors for source in read_sources() if source.split == "probe-train"}
+    others = [s for s in read_sources() if s.split == "pretrain" and s.authors not in fitted]
+    teams, known = frozenset(spelling.split("+")), {source.name for source in others}
+    if not teams < known:
+        raise InputError(f"teams={spelling}: give one or more of {', '.join(sorted(known))}")
+    return teams
+
+
+def without(
+    shard: Shard, captions: Sequence[str], field: str, left_out: frozenset[str]
+) -> list[str | None]:
+    """The captions, None where an object of the image has one of these values of a field: its
+    `name`, or its `source`, the set of drawings.
+    """
+    return [
+        None if {entry[field] for entry in _metadata(shard, number)["objects"]} & left_out else text
+        for number, text in enumerate(captions)
+    ]
+
+
+def several(shard: Shard, captions: Sequence[str], count: int) -> list[str | None]:
+    """`count` captions of each image, or as many as differ, a line each; the first is its own."""
+    return [
+        "\n".join(_several(shard.keys[number], text, _metadata(shard, number), count=count))
+        for number, text in enumerate(captions)
+    ]
+
+
+def _several(key: str, caption: str, metadata: dict[str, Any], count: int) -> list[str]:
+    draw = generator(0, f"captions/{key}")
+    objects = metadata["objects"]
+    different = {caption: None}
+    for _ in range(TRIES * count):
+        if metadata["kind"] == "drawing":
+            text = drawing_caption(_concepts()[objects[0]["concept"]], draw)
+        else:
+            text = scene_caption([entry["name"] for entry in objects], draw)
+        different[text] = None
+        if len(different) == count:
+            break
+    return [*different]
+
+
+@functools.cache
+def _concepts() -> dict[str, Concept]:
+    return {concept.hexcode: concept for concept in read_concepts()}
+
+
+def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozenset[str]) -> None:
+    """The probe of the data set at `root`, tested on one image of each drawing of other teams, as
+    the shards for pre-training have it.
+    """
+    folder.mkdir(parents=True)
+    (folder / "probe-train").symlink_to((root / "probe-train").resolve())
+    samples = []
+    for shard in map(open_shard, shards):
+        for number, key in enumerate(shard.keys):
+            metadata = _metadata(shard, number)
+            if metadata.get("source") in teams and metadata["view"] == 0:
+                text = json.dumps(metadata).encode()
+                samples.append((key, {"png": shard.image_bytes(number), "json": text}))
+    write_shard(folder / "probe-test/00000.tar", samples)
+
+
+def parts_of_test(root: Path, condition: str, value: float) -> dict[str, NDArray[np.str_]]:
+    """Task -> the part to which each test image belongs: held out or seen, or its team."""
+    names = held_out(value) if condition == "heldout" else frozenset()
+    parts = {}
+    for task in TASKS:
+        metadata = [_metadata(shard, number) for shard, number in load_task(root, task).test]
+        of_concepts = ["held out" if entry["name"] in names else "seen" for entry in metadata]
+        of_teams = [entry["source"] for entry in metadata]
+        parts[task] = np.array(of_concepts if condition == "heldout" else of_teams)
+    return parts
+
+
+def accuracies_by_part(
+    task: str, correct: NDArray[np.bool_], parts: NDArray[np.str_]
+) -> dict[str, float]:
+    """`concepts, seen` -> the mean accuracy of classifiers, of `correct` [classifiers, N]."""
+    return {f"{task}, {part}": float(correct[:, parts == part].mean()) for part in np.unique(parts)}
+
+
+def _metadata(shard: Shard, number: int) -> dict[str, Any]:
+    metadata = shard.metadata(number)
+    if "objects" not in metadata:
+        raise InputError(f"{shard.path}: {shard.keys[number]} names no objects: no starter data")
+    return metadata
