@@ -42,7 +42,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 from catlip.vocabulary.counts import count
 
-COMMITTED = Path(__file__).parents[2] / "reports/records/starter/tuning"
+COMMITTED = Path(__file__).parents[2] / "reports/records"
 STARTER_CAPTIONS = 27_772
 ELSEWHERE: dict[str, Any] = {
     "shards": ("data",),
@@ -213,14 +213,22 @@ def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
         tuning.main(replace(config, probe="starter:data"))
 
 
+TUNED = {
+    "starter": ["catlip", "clip", "siglip", "superclass", "catlip_softmax", "clip_catlip"],
+    "photos": ["catlip", "clip"],
+}
+CAPTIONED = {"starter": STARTER_CAPTIONS, "photos": 8_091}  # images
+
+
 @pytest.mark.parametrize(
-    "method", ["catlip", "clip", "siglip", "superclass", "catlip_softmax", "clip_catlip"]
+    ("scale", "method"), [(scale, method) for scale in TUNED for method in TUNED[scale]]
 )
-def test_the_starters_recipe_is_the_best_of_the_committed_trials(method: str) -> None:
-    trials = [Trial.read(metrics(path)) for path in COMMITTED.glob(f"{method}-*.json")]
+def test_the_recipe_is_the_best_of_the_committed_trials(scale: str, method: str) -> None:
+    paths = (COMMITTED / scale / "tuning").glob(f"{method}-*.json")
+    trials = [Trial.read(metrics(path)) for path in paths]
     assert len(trials) == 16
     best = max(trials, key=lambda trial: trial.score).drawn
-    recipe = CATLIP["starter"] if method == "catlip" else recipes_of(method)["starter"]
+    recipe = CATLIP[scale] if method == "catlip" else recipes_of(method)[scale]
     chosen = {
         "max_lr": recipe.max_lr,
         "weight_decay": recipe.weight_decay,
@@ -229,7 +237,7 @@ def test_the_starters_recipe_is_the_best_of_the_committed_trials(method: str) ->
         "temperature": recipe.temperature,
         "logit_bias": recipe.logit_bias,
     }
-    steps = recipe.epochs * STARTER_CAPTIONS / recipe.micro_batch
+    steps = recipe.epochs * CAPTIONED[scale] / recipe.micro_batch
     assert recipe.warmup_iterations == pytest.approx(best.pop("warmup_share") * steps, rel=0.01)
     assert {name: chosen.pop(name) for name in best} == pytest.approx(best, rel=0.01)
     assert set(chosen.values()) <= {None}
