@@ -82,7 +82,8 @@ class NoisyTraining(Training):
 
     @property
     def name(self) -> str:
-        return f"{self.method}-{self.noise.replace('=', '-')}-seed{self.seed}"
+        noise = self.noise.replace("=", "-")
+        return f"{self.method}-{noise}-{self.images}-seed{self.seed}"
 
 
 def main(config: NoiseStudy) -> None:

@@ -299,8 +299,8 @@ def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter,
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     config = NoiseStudy(**places, noises=("none", "lost=0.5"), images=64, seeds=(0,))
     noise.main(config)
-    clean = metrics(config.out / "catlip-none-seed0.json")
-    path = config.out / "catlip-lost-0.5-seed0.json"
+    clean = metrics(config.out / "catlip-none-64-seed0.json")
+    path = config.out / "catlip-lost-0.5-64-seed0.json"
     lost = metrics(path)
     assert 0.3 * clean["samples"] < lost["samples"] < 0.7 * clean["samples"]
     assert lost["classes"] < clean["classes"]
