@@ -167,11 +167,11 @@ def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
             root = Path(config.probe.removeprefix(STARTER))
             teams = read_teams(noise.removeprefix("teams="))
             write_probe(root, expand(config.shards), folder / "probe", teams)
-        kind, value = read_noise(noise)
-        # So that a class is as frequent among more captions: otherwise there would be more classes.
         threshold = clean.threshold
-        if threshold is not None and kind == "captions":
-            threshold *= int(value)
+        if threshold and clean.source.captions and read_noise(noise)[0] in EDITIONS:
+            # A class is as frequent as it was: three teams of five would else leave half of them.
+            captions = sum(int(open_shard(path).num_captions.sum()) for path in expand(str(shards)))
+            threshold = round(threshold * captions / clean.source.captions)
         build = BuildVocabulary(
             (labels,), vocabulary, threshold=threshold, top_k=clean.top_k, quiet=True
         )
