@@ -7,6 +7,7 @@ import hashlib
 import json
 import tomllib
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -38,8 +39,9 @@ class Test:
 @dataclass(frozen=True)
 class Claim:
     """One claim of the paper in this project's words: where the paper makes it, what is measured
-    for it, a rule of `rules()` with its bound, the command that would decide it, and selections of
-    the table of results, by each of which it can be tested.
+    for it, a rule of `rules()` with its bound (at most the given `fraction` of what CLIP learnt),
+    the command that would decide it, and selections of the table of results, by each of which it
+    can be tested.
     """
 
     id: str
@@ -50,7 +52,12 @@ class Claim:
     rule: str
     bound: float
     settle: str
+    fraction: float | None = None
     tests: tuple[Test, ...] = ()
+
+    @property
+    def is_judged(self) -> bool:
+        return self.rule != "none"
 
 
 @cache
@@ -62,28 +69,54 @@ def claims() -> dict[str, Claim]:
     }
 
 
+@dataclass(frozen=True)
+class Judging:
+    """What all claims are judged by, beside the rule of each."""
+
+    least_pairs: int
+    tasks: str
+    family: str
+    learnt: str
+
+
+@dataclass(frozen=True)
+class Version:
+    digest: str
+    since: datetime
+
+
+@cache
+def judging() -> Judging:
+    return Judging(**_file()["judging"])
+
+
 def rules() -> dict[str, str]:
     return dict(_file()["rules"])
 
 
 def least_pairs() -> int:
-    return int(_file()["least_pairs"])
+    return judging().least_pairs
+
+
+def versions() -> list[Version]:
+    """Every version of the rules, the first first; the last is the file's own."""
+    return [Version(**version) for version in _file()["versions"]]
 
 
 def changes() -> str:
-    """What was changed after the committed records were made, and is not part of the digest."""
-    return str(_file()["changes"])
+    """What was changed after records were made that are judged by it."""
+    return str(_file()["history"]["changes"])
 
 
 @cache
 def digest() -> str:
-    """12 hexadecimal digits that change with the least number of pairs, a rule or a claim, but not
-    with topics, commands and tests, on which no verdict depends.
+    """12 hexadecimal digits that change with `judging()`, a rule or a claim, but not with topics,
+    commands and tests, on which no verdict depends.
     """
     judged = [asdict(claim) | {"topic": "", "settle": ""} for claim in claims().values()]
     for claim in judged:
         del claim["tests"]
-    content = json.dumps([least_pairs(), rules(), judged], sort_keys=True)
+    content = json.dumps([asdict(judging()), rules(), judged], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from bench.downstream.probe.result import texts_of
 from bench.memory.result import Memory
 from bench.study.result import Threshold, threshold_accuracies
 from catlip.cli import InputError
@@ -85,7 +86,8 @@ def frame_of(records: Records) -> "pd.DataFrame":
     Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
     the encoder; `images` is the length that the encoder's training was asked for, `images_seen`
     the one in whole steps. `correct` has, for each test image of a classifier's top-1, one bit
-    (`bench.downstream.probe.result.unpacked`). Runs that differ only in their seed have the same
+    (`bench.downstream.probe.result.unpacked`); of a mean over classifiers, the texts of all, with
+    spaces between them. Runs that differ only in their seed have the same
     `settings`.
     """
     import pandas as pd  # takes half a second
@@ -124,7 +126,9 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
     in its samples.
     """
     metrics = run.measured
-    yield from _below(dataclasses.asdict(metrics), {}, path=())
+    for row in _below(dataclasses.asdict(metrics), {}, path=()):
+        texts = texts_of(run, row["task"]) if row["metric"] == "top1" and "task" in row else []
+        yield row | ({"correct": " ".join(texts)} if all(texts) and texts else {})
     if "runs" in metrics.rows:
         classifiers: list[Any] = run.rows("runs", metrics.rows["runs"])
         for classifier in classifiers:

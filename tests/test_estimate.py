@@ -48,7 +48,36 @@ def test_a_verdict_on_a_difference_with_a_bound_of_one(low, high, word) -> None:
     ],
 )
 def test_a_rule_with_a_bound_of_one(rule, low, high, outcome) -> None:
-    assert estimate.outcome(rule, Estimate(0.0, low, high), 1.0) == outcome
+    middle = 0.0 if low is None else (low + high) / 2
+    assert estimate.outcome(rule, Estimate(middle, low, high), 1.0) == outcome
+
+
+@pytest.mark.parametrize("rule", ["above", "not worse", "not above", "alike"])
+@pytest.mark.parametrize("spread", [0.2, 1.0])
+def test_p_values_below_5_percent_say_what_the_interval_says(rule, spread) -> None:
+    values = [spread * place for place in (-2, -1, 0, 0, 1, 2)]
+    for move in np.linspace(-4, 4, 401):
+        moved = estimate.mean_difference([value + move for value in values])
+        low, high = moved.low, moved.high
+        holds, fails = {
+            "above": (low > 1, high < 1),
+            "not worse": (low > -1, high < 0),
+            "not above": (high < 1, low > 0),
+            "alike": (low > -1 and high < 1, low > 0 or high < 0),
+        }[rule]
+        word = estimate.HOLDS if holds else estimate.FAILS if fails else estimate.OPEN
+        assert estimate.outcome(rule, moved, 1.0) == word, move
+
+
+def test_holms_p_values_are_those_of_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    draw = np.random.default_rng(3)
+    for size in (1, 2, 13):
+        values = [*(draw.uniform(size=size) ** 3)]
+        expected = multipletests(values, method="holm")[1]
+        assert estimate.holm(values) == pytest.approx(expected)
+    assert estimate.holm([]) == []
 
 
 def test_fewer_than_six_pairs_have_no_interval() -> None:
@@ -67,14 +96,18 @@ def test_equal_methods_are_told_apart_in_at_most_a_twentieth_of_runs() -> None:
     assert false <= 0.05 * RUNS + 2 * (0.05 * 0.95 * RUNS) ** 0.5
 
 
-def test_the_power_is_how_often_such_a_difference_is_found() -> None:
+def test_the_smallest_effect_is_found_in_four_of_five_experiments() -> None:
     draw = np.random.default_rng(1)
-    found = [estimate.mean_difference((1.5 + draw.normal(size=6)).tolist()) for _ in range(RUNS)]
-    often = sum(one.low > 0 for one in found) / RUNS
     known = Estimate(0.0, -1.0, 1.0, error=1 / 6**0.5, freedom=5)
-    assert estimate.power(known, 1.5) == pytest.approx(often, abs=0.05)
-    assert estimate.power(known, 0.0) == pytest.approx(0.05)
-    assert estimate.power(Estimate(2.0, 1.0, 3.0), 1.0) is None
+    effect = estimate.smallest_effect(known)
+    found = [estimate.mean_difference((effect + draw.normal(size=6)).tolist()) for _ in range(RUNS)]
+    assert sum(one.low > 0 for one in found) / RUNS == pytest.approx(0.8, abs=0.04)
+    ratio = Estimate(2.0, 1.0, 4.0, error=1 / 6**0.5, freedom=5, is_ratio=True)
+    assert estimate.smallest_effect(ratio) == pytest.approx(math.exp(effect))
+    recorded = Estimate(2.0, 1.0, 3.0)  # a bench's own interval
+    assert estimate.smallest_effect(recorded) == pytest.approx((1.960 + 0.8416) / 1.960, rel=1e-3)
+    assert estimate.smallest_effect(Estimate(2.0, 2.0, 2.0)) is None
+    assert estimate.smallest_effect(Estimate(2.0)) is None
 
 
 def test_ratios_mirror_when_the_sides_change_places() -> None:

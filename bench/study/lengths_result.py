@@ -2,6 +2,7 @@
 with several encoders; and methods compared at equal cost, and by length, data and encoder.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.downstream.probe.result import score_of
 from bench.study.result import ENDS, LABELLED, Studied, draw_accuracies, mean_and_ends
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -71,8 +73,7 @@ class Curve:
         tasks: dict[str, dict[int, list[float]]] = {}
         for seed, row in self.rows.items():
             for task in row[0].measured.accuracies:
-                top1 = [100 * run.measured.accuracies[task] for run in row]
-                tasks.setdefault(task, {})[seed] = top1
+                tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
         return tasks
 
     @cached_property
@@ -131,7 +132,9 @@ def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> flo
     """
     if not costs[0] <= cost <= costs[-1]:
         return None
-    return float(np.interp(np.log(cost), np.log(costs), values))
+    place = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))
+    before, after = math.floor(place), math.ceil(place)
+    return values[before] + (place - before) * (values[after] - values[before])
 
 
 def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> float | None:
@@ -184,16 +187,14 @@ def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[
     for run in runs:
         one = run.measured
         of_how = cells.setdefault((one.encoder, one.fraction, one.images), {})
-        of_how[one.method, one.seed] = one.accuracies
+        of_how[one.method, one.seed] = {task: score_of(run, task) for task in one.accuracies}
     points: dict[How, dict[str, list[float]]] = {}
     for how, of_how in sorted(cells.items()):
         seeds = sorted(seed for method, seed in of_how if method == first)
         pairs = [(of_how[first, s], of_how[other, s]) for s in seeds if (other, s) in of_how]
         if pairs:
             tasks = [task for task in pairs[0][0] if all(task in top1 for p in pairs for top1 in p)]
-            points[how] = {
-                task: [100 * (one[task] - two[task]) for one, two in pairs] for task in tasks
-            }
+            points[how] = {task: [one[task] - two[task] for one, two in pairs] for task in tasks}
     return points
 
 

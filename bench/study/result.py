@@ -7,7 +7,7 @@ from itertools import count
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from bench.downstream.probe.result import check_fractions
+from bench.downstream.probe.result import check_fractions, score_of
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -41,7 +41,10 @@ THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"
 )
-ENDS = f"95 % interval over n seeds; their range for fewer than {least_pairs()}"
+ENDS = (
+    "95 % interval over n seeds, and over the test images where their number is named; the seeds' "
+    f"range for fewer than {least_pairs()}"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ def mean_and_ends(
     if mean is None:
         return Cell()
     low, high = (min(known), max(known)) if mean.low is None else (mean.low, mean.high)
-    ends = f"n = {len(known)}"
+    ends = f"n = {len(known)}" + (f", {mean.images:,} images" if mean.images else "")
     if len(known) > 1:
         ends = f"{shown(low, decimals)} to {shown(high, decimals)}, {ends}"
     return Cell(shown(mean.value, decimals), ends)
@@ -207,9 +210,9 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
         row.append(Cell(shown(first.measured.classes, 0), kept))
         for task in tasks:
-            top1 = {seed: 100 * run.measured.accuracies[task] for seed, run in group.items()}
+            top1 = {seed: score_of(run, task) for seed, run in group.items()}
             shared = [seed for seed in top1 if seed in clean]
-            changes = [top1[seed] - 100 * clean[seed].measured.accuracies[task] for seed in shared]
+            changes = [top1[seed] - score_of(clean[seed], task) for seed in shared]
             row.append(quantity_cell(quantity_of(top1.values()), 1, first.anchor))
             row.append(Cell() if noise == NONE or is_rotated else mean_and_ends(changes))
         rows.append(row)

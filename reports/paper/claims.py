@@ -1,25 +1,37 @@
 """Judges each of the paper's claims from our records, by the rules in catlip/claims.toml.
 
-The verdict is holds, does not hold, or cannot tell. Away from the paper's data, encoder and length
+The verdict is holds, does not hold, depends on the task, or cannot tell, and survives Holm's method
+over all claims with an interval. Away from the paper's data, encoder and length
 it is a verdict on an analogue of the claim, and named and counted as such. A claim without any
 comparison is not tested. Of several pieces of evidence, the nearest to the paper's scale counts.
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from catlip.claims import Claim, changes, claims, digest, least_pairs, rules
-from catlip.results.estimate import FAILS, HOLDS, OPEN, outcome, power, verdict
+from catlip.claims import Claim, changes, claims, judging, least_pairs, rules, versions
+from catlip.results.estimate import (
+    COVERAGE,
+    FAILS,
+    HOLDS,
+    OPEN,
+    holm,
+    outcome,
+    p_values,
+    smallest_effect,
+    verdict,
+)
 from catlip.results.run import Records, text
 from catlip.table import Cell, Table, shown, signed
 from reports.paper.evidence import Compared, Evidence, evidence, groups_of
 from reports.results import frame_of
 
-NOT_TESTED = "not tested"
+NOT_TESTED, MIXED = "not tested", "depends on the task"
 AT_THE_PAPERS = "at the paper's scale"
 BY_ANALOGUE = "by an analogue"
+NOT_JUDGED = "not judged, CLIP cannot be told from an untrained encoder"
 
 
 @dataclass(frozen=True)
@@ -27,16 +39,25 @@ class Verdict:
     """What the records say of one claim.
 
     Attributes:
-        outcome: HOLDS, FAILS, OPEN or NOT_TESTED.
+        outcome: HOLDS, FAILS, MIXED, OPEN or NOT_TESTED.
         evidence: compares nothing where no record is about the claim.
+        p: the p-value of its outcome, 1 for OPEN; None for what is not tested or only counted.
+        alone: its outcome without Holm's method.
     """
 
     outcome: str
     evidence: Evidence
+    p: float | None = None
+    alone: str = ""
 
     @property
     def is_analogue(self) -> bool:
         return self.outcome != NOT_TESTED and bool(self.evidence.caveats)
+
+    @property
+    def is_weakened(self) -> bool:
+        """Whether it was told by itself, and Holm's method leaves it open."""
+        return self.alone not in ("", self.outcome)
 
     def __str__(self) -> str:
         """For example `holds at starter scale`."""
@@ -46,43 +67,87 @@ class Verdict:
 
 
 def verdicts(records: Records) -> dict[str, Verdict]:
-    """Claim -> its verdict. Of the evidence that tested anything, the one with the fewest caveats
-    counts; of equals, the first.
+    """Claim -> its verdict, of the claims that have a rule. Of the evidence that tested anything,
+    the one with the fewest caveats counts; of equals, the first.
     """
     groups, frame = groups_of(records), frame_of(records)
-    return {
+    found = {
         claim.id: min(
-            (_judged(claim, one) for test in claim.tests for one in evidence(test, groups, frame)),
+            (judge(claim, one) for test in claim.tests for one in evidence(test, groups, frame)),
             key=lambda one: (one.outcome == NOT_TESTED, len(one.evidence.caveats)),
             default=Verdict(NOT_TESTED, Evidence(())),
         )
         for claim in claims().values()
+        if claim.is_judged
     }
+    family = {key: one.p for key, one in found.items() if one.p is not None}
+    for key, p in zip(family, holm([*family.values()]), strict=True):
+        survives = p < 1 - COVERAGE
+        found[key] = replace(found[key], outcome=found[key].alone if survives else OPEN)
+    return found
 
 
-def _judged(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict of one piece of evidence."""
-    if evidence.untested or not any(one.estimate for one in evidence.compared):
+def judge(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict of one piece of evidence, by itself."""
+    compared = [one for one in evidence.compared if one.is_judged]
+    if evidence.untested or not any(one.estimate for one in compared):
         return Verdict(NOT_TESTED, evidence)
-    outcomes = {*_outcomes(claim, evidence)}
-    return Verdict(outcomes.pop() if len(outcomes) == 1 else OPEN, evidence)
+    outcomes, holds, fails = [_outcome(claim, one) for one in compared], [], []
+    for one in compared:
+        both = p_values(claim.rule, one.estimate, _bound(claim, one)) if one.estimate else (1, 1)
+        holds.append(both[0])
+        fails.append(both[1])
+    found, p = OPEN, 1.0
+    if {*outcomes} == {HOLDS}:
+        found, p = HOLDS, max(holds)
+    elif {*outcomes} == {FAILS}:
+        found, p = FAILS, max(fails)
+    elif {*outcomes} >= {HOLDS, FAILS}:  # each may be the most extreme of several tasks
+        found, p = MIXED, min(1, len(compared) * max(min(holds), min(fails)))
+    if all(one.estimate is None or one.estimate.is_count for one in compared):
+        return Verdict(found, evidence, alone=found)
+    return Verdict(found, evidence, p, alone=found)
 
 
-def _outcomes(claim: Claim, evidence: Evidence) -> list[str]:
-    estimates = [one.estimate for one in evidence.compared]
-    return [outcome(claim.rule, one, claim.bound) if one else OPEN for one in estimates]
+def _outcome(claim: Claim, compared: Compared) -> str:
+    if not compared.is_judged:
+        return NOT_JUDGED
+    if compared.estimate is None:
+        return OPEN
+    return outcome(claim.rule, compared.estimate, _bound(claim, compared))
+
+
+def _bound(claim: Claim, compared: Compared) -> float:
+    learnt = compared.learnt
+    if claim.fraction is None or learnt is None or learnt.low is None:
+        return claim.bound
+    return min(claim.bound, claim.fraction * learnt.low)
 
 
 def counts_sentence(judged: Mapping[str, Verdict]) -> str:
-    """`As stated 1 holds; by an analogue 9 hold, 2 cannot tell; not tested 14.`"""
+    """`As stated 1 holds; by an analogue 9 hold, 2 cannot tell; not tested 14. After Holm's method
+    over 11 claims.`
+    """
     tested = [one for one in judged.values() if one.outcome != NOT_TESTED]
-    words = {HOLDS: (HOLDS, "hold"), FAILS: (FAILS, "do not hold"), OPEN: (OPEN, OPEN)}
+    words = {
+        HOLDS: (HOLDS, "hold"),
+        FAILS: (FAILS, "do not hold"),
+        MIXED: (MIXED, "depend on the task"),
+        OPEN: (OPEN, OPEN),
+    }
     said = []
     for title, is_analogue in (("As stated", False), (BY_ANALOGUE, True)):
         counts = Counter(one.outcome for one in tested if one.is_analogue == is_analogue)
         each = [f"{counts[key]} {words[key][counts[key] > 1]}" for key in words if counts[key]]
         said.append(f"{title} {', '.join(each) or 'none'}")
-    return f"{'; '.join(said)}; {NOT_TESTED} {len(judged) - len(tested)}."
+    tally = f"{'; '.join(said)}; {NOT_TESTED} {len(judged) - len(tested)}."
+    return f"{tally} {_after_holm(judged)}".strip()
+
+
+def _after_holm(judged: Mapping[str, Verdict]) -> str:
+    """`After Holm's method over 11 claims.`; empty for one or none."""
+    family = sum(one.p is not None for one in judged.values())
+    return f"After Holm's method over {family} claims." if family > 1 else ""
 
 
 def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table]:
@@ -90,13 +155,15 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
     rows: list[list[Cell]] = []
     for topic, own in groupby(claims().values(), key=lambda claim: claim.topic):
         rows.append([Cell(topic)])
-        rows += [_row(claim, judged[claim.id]) for claim in own]
+        rows += [_row(claim, judged[claim.id]) for claim in own if claim.is_judged]
     caption = (
-        'The verdict "holds", "does not hold" or "cannot tell" follows the rule in the table '
-        'below; several tasks must agree, or it is "cannot tell". One by an analogue is about the '
-        "data, encoder or length that it names, in place of the claim's own. Claims about GPUs are "
-        "tested on GPUs. Intervals are of 95 %, over the named pairs or seeds; "
-        f'fewer than {least_pairs()} have none. "Cannot tell" is neither for nor against a claim.'
+        f"The verdict follows the rule in the table below. {judging().tasks} {judging().family} "
+        f"{_after_holm(judged)} One by an analogue is about the data, encoder or length that it "
+        "names, in place of the claim's own. Claims about GPUs are tested on GPUs. Intervals are "
+        "of 95 %, each by itself, over the named pairs or seeds and, where these are named, over "
+        f'the test images; fewer than {least_pairs()} pairs have none. "Cannot tell" is neither '
+        "for nor against a claim; 80 % power: the smallest true difference that such an experiment "
+        "tells from none in 4 of 5 cases."
     )
     verdicts_table = Table(
         "claims",
@@ -112,64 +179,71 @@ def _rules_table(records: Records) -> Table:
     """What each claim is judged by, and how it would be settled at the paper's scale."""
     rows = []
     for claim in claims().values():
-        bound = "" if claim.rule == "none" else f"{claim.bound:g}"
+        bound = f"{claim.bound:g}" if claim.is_judged else ""
+        if claim.fraction:
+            bound += f"; {judging().learnt.format(fraction=claim.fraction)}"
         words = (claim.claim, claim.compared, rules()[claim.rule], bound, claim.settle)
         rows.append([*map(Cell, words)])
-    made = Counter(text(record.environment, "rules") for record in records.every)
-    own, nameless = made[digest()], made[""]
-    caption = (
-        f"The rules have the digest {digest()}; of {made.total()} records, {own} name it, "
-        f"{nameless} name none, and {made.total() - own - nameless} were made under other rules. "
-        f"{changes()}"
-    )
+    caption = f"{_when_made(records)} {changes()}"
     title = "The rules, and the commands that would settle each claim"
     columns = ["Claim", "Compared", "Rule", "Bound", "Command"]
     return Table("rules", title, columns, rows=rows, caption=caption, folded=True)
 
 
-def _row(claim: Claim, judged: Verdict) -> list[Cell]:
-    """A claim's row. A footnote says how often experiments of this size find a difference as large
-    as the bound.
+def _when_made(records: Records) -> str:
+    """Which records were made under which version of the rules, and how many were begun before
+    there were any.
     """
-    evidence, is_tested = judged.evidence, judged.outcome != NOT_TESTED
-    words = [""] * len(evidence.compared)
-    if is_tested and len({*_outcomes(claim, evidence)}) > 1:
-        words = _outcomes(claim, evidence)
-    said = [_said(claim, one, word) for one, word in zip(evidence.compared, words, strict=True)]
+    made = Counter(text(record.environment, "rules") for record in records.every)
+    first = versions()[0]
+    begun = (text(record.environment, "started") for record in records.every)
+    before = sum("" < at < f"{first.since:%Y-%m-%dT%H:%M:%S}" for at in begun)
+    counts = [
+        f"{made[version.digest]} name the rules of {version.since:%-d %B %Y} ({version.digest})"
+        for version in reversed(versions())
+    ]
+    were = " was" if before == 1 else "s were"
+    other = made.total() - made[""] - sum(made[version.digest] for version in versions())
+    counts += [f"{other} name others"] * bool(other)
+    return (
+        f"Of {made.total():,} records, {', '.join(counts)}, {made['']} name none. The first rules "
+        f"were written on {first.since:%-d %B %Y}: {before} record{were} begun before."
+    )
+
+
+def _row(claim: Claim, judged: Verdict) -> list[Cell]:
+    """A claim's row. A footnote says what Holm's method changed."""
+    evidence = judged.evidence
+    said = [_said(claim, one, judged) for one in evidence.compared]
     numbers = [f"{'; '.join(said)}."] if said else []
     numbers += filter(None, (evidence.said, evidence.untested))
-    found_by = {
-        one.what: f"{one.what} {100 * often:.0f} %"
-        for one in evidence.compared
-        if one.estimate and (often := power(one.estimate, claim.bound)) is not None
-    }
-    remark = (
-        f"Experiments of this size would find a true difference of {claim.bound:g} this often: "
-        f"{', '.join(found_by.values())}."
-    )
+    remarks = []
+    if judged.is_weakened:
+        remarks = [f"By itself, without Holm's method, it {judged.alone} (p = {judged.p:.2g})."]
     return [
         Cell(claim.claim, claim.source),
         Cell(
             str(judged),
             BY_ANALOGUE if judged.is_analogue else "",
             anchor=evidence.anchor,
-            remarks=(remark,) if is_tested and claim.bound and found_by else (),
+            remarks=tuple(remarks),
         ),
         Cell(" ".join(numbers)) if numbers else Cell(),
     ]
 
 
-def _said(claim: Claim, compared: Compared, word: str) -> str:
-    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`; `word` is the outcome of
-    this comparison, if others of the claim have another.
+def _said(claim: Claim, compared: Compared, judged: Verdict) -> str:
+    """`concepts: better, +9.4 points (7.8 to 11.1; 6 pairs, 435 images)`, with the outcome where
+    those of the claim's comparisons differ, and the smallest effect where one cannot tell.
     """
-    estimate, decimals = compared.estimate, compared.decimals
+    estimate, decimals, is_tested = compared.estimate, compared.decimals, bool(judged.alone)
+    found = _outcome(claim, compared)
+    differ = is_tested and any(_outcome(claim, one) != found for one in judged.evidence.compared)
+    word = found if differ or found == NOT_JUDGED else ""
     if estimate is None:
         return f"{compared.what}: no pairs, or not a number"
-    number = (shown if compared.unit == "times" else signed)(estimate.value, decimals)
-    if not word and claim.rule == "not worse":
-        word = verdict(estimate, claim.bound)
-    over = []
+    show = shown if compared.unit == "times" else signed
+    bound, over = _bound(claim, compared), []
     if estimate.low is not None:
         over.append(f"{shown(estimate.low, decimals)} to {shown(estimate.high, decimals)}")
     if estimate.pairs is not None:
@@ -177,6 +251,15 @@ def _said(claim: Claim, compared: Compared, word: str) -> str:
         over.append(f"{estimate.pairs} pair{'s' * (estimate.pairs != 1)}{few}")
     if estimate.images is not None:
         over[-1] += f", {estimate.images:,} images"
+    if estimate.clusters is not None:
+        over[-1] += f" in {estimate.clusters:,} groups"
+    if bound < claim.bound and compared.is_judged:
+        over.append(f"margin {shown(bound, decimals + 1)}")
+    is_open = is_tested and (found == OPEN or judged.is_weakened)
+    if is_open and (effect := smallest_effect(estimate)) is not None:
+        over.append(f"80 % power from {shown(effect, decimals)}")
+    if not word and claim.rule == "not worse" and not judged.is_weakened:
+        word = verdict(estimate, bound)
     word += ", " * bool(word)
     interval = f" ({'; '.join(over)})" if over and not estimate.is_count else ""
-    return f"{compared.what}: {word}{number} {compared.unit}{interval}"
+    return f"{compared.what}: {word}{show(estimate.value, decimals)} {compared.unit}{interval}"

@@ -20,9 +20,9 @@ from bench.downstream.probe.result import (
     OnTasks,
     Readout,
     agreed,
-    between_probes,
     by_importance,
     is_published,
+    scored,
     without_classes,
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
@@ -32,11 +32,12 @@ from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import (
     Estimate,
-    beats,
+    Score,
     between,
     counted,
     geometric_mean_ratio,
     mean_difference,
+    mean_of,
     of_interval,
 )
 from catlip.results.kind import Interval, Kind
@@ -78,13 +79,19 @@ PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"
 @dataclass(frozen=True)
 class Compared:
     """One comparison that a claim makes, such as a task; None if it could not be made: without
-    pairs, or from a NaN.
+    pairs, or from a NaN. `learnt` is how far CLIP is above an untrained encoder: a task on which
+    it cannot be told from one is not judged.
     """
 
     what: str
     estimate: Estimate | None
     unit: str = "points"
     decimals: int = 1
+    learnt: Estimate | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        return self.learnt is None or self.learnt.low is None or self.learnt.low > 0
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,11 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     rows = frame[frame.kind.isin(test.kinds) & frame.metric.isin(test.metrics)]
     for column, value in test.where.items():
         rows = rows[rows[column].isna() if value == "" else rows[column] == value]
-    rows = rows.assign(value=test.factor * rows.value)
+    import pandas as pd
+
+    runs = {run.path: run for group in groups for run in group.records}
+    scores = [test.factor * _score(row, runs[row.record]) for row in rows.itertuples()]
+    rows = rows.assign(value=test.factor * rows.value, score=pd.Series(scores, rows.index, object))
     if test.compare in COMPARISONS:
         yield from COMPARISONS[test.compare](test, groups, rows)
         return
@@ -204,14 +215,20 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
             yield Evidence(compared, "", caveats, _link(group, of_group), untested)
 
 
+def _score(row: Any, run: Run) -> Score:
+    """The value of a row of the table, with the test images behind it where the row has them."""
+    texts = row.correct.split() if isinstance(row.correct, str) else []
+    return scored(run, row.task, row.value, texts)
+
+
 def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:
-    """Means of the values in dictionaries inside dictionaries, by the values of these columns."""
+    """Means of the scores in dictionaries inside dictionaries, by the values of these columns."""
     tree: dict[Any, Any] = {}
-    for keys, value in rows.groupby([*columns], sort=False).value.mean().items():
+    for keys, scores in rows.groupby([*columns], sort=False).score:
         inner = tree
         for key in keys[:-1]:
             inner = inner.setdefault(key, {})
-        inner[keys[-1]] = value
+        inner[keys[-1]] = mean_of(scores)
     return tree
 
 
@@ -221,13 +238,14 @@ def paired(one: Pairs, other: Pairs) -> list[float]:
 
 
 def _link(group: Trained, rows: "pd.DataFrame") -> str:
-    used = [run for run in group.records if run.path in {*rows.record}]
+    paths = {*rows.record}
+    used = [run for run in group.records if run.path in paths]
     return link([run for run in used if run.method == "catlip"] or used)
 
 
 def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iterator[Evidence]:
     """CatLIP - CLIP by task or metric, over pairs with the same seed and the same recipe of
-    transfer. A method that does not beat an untrained encoder cannot be judged.
+    transfer, and CLIP - an untrained encoder.
     """
     rows = rows[rows.probe_seed.isna()]
     rows = rows.assign(pair=[*zip(rows.seed, rows.settings, strict=True)])
@@ -251,18 +269,12 @@ def _parity(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Iter
             if not pairs:
                 continue
             estimate = mean_difference([one - other for one, other in pairs])
-            if test.kinds == (LinearProbe.kind,):
-                probes = [r for r in of_kind(runs, LinearProbe) if key in r.measured.tasks]
-                one, other = ([r for r in probes if r.method == method] for method in PAIR)
-                estimate = between_probes(one, other, key) or estimate
             random = untrained[(untrained.task == key) | (untrained.metric == key)]
-            floor = [*random.groupby("seed").value.mean()]
-            sides = zip(PAIR, zip(*pairs, strict=True), strict=True)
-            near = [name_of(method) for method, side in sides if not beats(side, floor)]
-            if near and estimate:
-                estimate = Estimate(estimate.value, pairs=estimate.pairs)
-                title += f" ({' and '.join(near)} cannot be told from an untrained encoder)"
-            compared.append(Compared(title, estimate))
+            learnt = None
+            if floor := nested(random, "method", "seed").get("random"):
+                level = mean_of(floor.values())
+                learnt = mean_difference([other - level for _, other in pairs])
+            compared.append(Compared(title, estimate, learnt=learnt))
         if compared:
             yield Evidence(compared, "", group.caveats, anchor=_link(group, of_group))
 
@@ -449,14 +461,19 @@ def _gains(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compa
     """Transfer Init - random start: at the fewest images; there, minus at the most images; or of
     linear probes minus of fine-tuning, at the fewest that both have.
     """
-    keys = ["kind", "task", "fraction", "seed", "probe_seed"]
-    starts = rows.pivot_table("value", keys, "init", sort=False)
     compared: list[Compared] = []
-    if not {"transfer", "random"} <= {*starts}:
-        return compared, ""
-    gain = (starts["transfer"] - starts["random"]).dropna().rename("value").reset_index()
     for task, title in group.tasks.items():
-        by_kind = nested(gain[gain.task == task], "kind", "fraction", "seed")
+        by_kind: dict[str, dict[float, dict[int, float]]] = {}
+        of_task = rows[rows.task == task]
+        columns = ("kind", "fraction", "seed", "init", "probe_seed")
+        for kind, by_fraction in nested(of_task, *columns).items():
+            for fraction, by_seed in by_fraction.items():
+                gains = {
+                    seed: paired(starts.get("transfer", {}), starts.get("random", {}))
+                    for seed, starts in by_seed.items()
+                }
+                if own := {seed: mean_of(points) for seed, points in gains.items() if points}:
+                    by_kind.setdefault(kind, {})[fraction] = own
         if not {*test.kinds} <= by_kind.keys():
             continue
         shared = set.intersection(*({*by_kind[kind]} for kind in test.kinds))

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.downstream.probe.result import packed
 from bench.study.lengths_result import Scaling, at_cost, cost_of, scaling_tables
 from bench.study.result import Robustness, Trial, robustness_table, tuning_table
+from catlip.results.estimate import crossed
 from catlip.results.run import Config, Environment, Run
-from catlip.table import MISSING, Table
+from catlip.table import MISSING, Table, shown
+from reports.results import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
 COSTS = [8e3, 16e3, 32e3, 64e3, 128e3]
@@ -51,6 +54,30 @@ def measured(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
         accuracies={"concepts": top1},
     )
     return run_of(scaling)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_told) -> None:
+    """Two classifiers a training; the number of images follows from the accuracy."""
+    draw, runs = np.random.default_rng(0), []
+    differences = np.zeros((6, 21))
+    for method, sign in (("catlip", 1), ("clip", -1)):
+        for seed in range(6):
+            bits = draw.random((2, 21)) < 0.5
+            differences[seed] += sign * bits.mean(axis=0)
+            texts = [packed(one) for one in bits]
+            run = measured(method, 1_000, seed, float(bits.mean()))
+            samples = {"clusters_concepts": [*range(20), 19]}
+            samples |= {"correct": {"concepts": texts}} if is_told else {}
+            runs.append(replace(run, samples=samples))
+    (table,) = scaling_tables(runs)
+    cell = next(row[-1] for row in table.rows if row[3].text == "CLIP")
+    found = crossed(100 * differences, np.array([*range(20), 19]))
+    ends = f"{shown(found.low, 1)} to {shown(found.high, 1)}, n = 6, 21 images"
+    assert (cell.small == ends) == is_told
+    assert cell.small.endswith("n = 6") == (not is_told)
+    rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
+    assert all(("correct" in row) == is_told for row in rows)
 
 
 def grid(catlip: float, clip: float) -> list[Run[Scaling]]:

@@ -235,3 +235,4 @@ def test_a_class_is_what_both_sides_drew_and_faces_belong_to_no_task(tmp_path, m
     train = [("dog", animal), ("harp", music), ("violin", music), ("violin", music)]
     assert labelled(task, "train") == train
     assert labelled(task, "test") == [("cat", animal), ("dog", animal), ("violin", music)]
+    assert sorted(task.test_concepts) == [0, 1, 2]

@@ -139,7 +139,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """`val` is for choosing, where the data have it beside what is tested on; `note` says that."""
+    """`val` is for choosing, where the data have it beside what is tested on; `note` says that.
+    Test images with the same number in `clusters` were sampled together; None if each is its own.
+    """
 
     name: str
     labels: LabelSet
@@ -147,6 +149,7 @@ class Task:
     test: Split
     val: Split | None = None
     note: str = ""
+    clusters: NDArray[np.int64] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -189,7 +192,8 @@ def starter(layout: Layout) -> list[Task]:
             )
             for samples, labels in ((task.train, task.train_labels), (task.test, task.test_labels))
         )
-        tasks.append(Task(name, name_labels(name, task.class_names), train, test))
+        labels = name_labels(name, task.class_names)
+        tasks.append(Task(name, labels, train, test, clusters=task.test_concepts))
     return tasks
 
 

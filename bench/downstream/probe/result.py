@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
@@ -9,11 +10,10 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from catlip.claims import least_pairs
 from catlip.method_style import is_ours, name_of, ordered
-from catlip.results.estimate import Estimate, of_mean
+from catlip.results.estimate import Estimate, Score, mean_difference
 from catlip.results.kind import Kind
-from catlip.results.run import Run
+from catlip.results.run import Run, lookup
 from catlip.results.select import alike, link, over_seeds
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 
@@ -32,6 +32,7 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
 }
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
+CLUSTERS = "clusters_"  # in samples, before the name of a task
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
 
@@ -79,10 +80,12 @@ def packed(bits: NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
 
 
-def unpacked(text: str, count: int) -> NDArray[np.bool_]:
-    """The first `count` values that `packed` wrote. Raises: ValueError if there are fewer."""
+def unpacked(text: str, count: int | None = None) -> NDArray[np.bool_]:
+    """The first `count` values that `packed` wrote, or all with its zeros at the end. Raises:
+    ValueError if there are fewer.
+    """
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
-    if count > len(whole):
+    if count is not None and count > len(whole):
         raise ValueError(f"{len(whole)} bits are too few for {count} values")
     return whole[:count].astype(bool)
 
@@ -333,68 +336,85 @@ def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
     return list(runs.values())
 
 
-# Two methods compared over seeds of pre-training and test images, as crossed random effects: the
-# variance of the mean is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
-# Satterthwaite's degrees of freedom.
-
-
-def crossed(differences: NDArray[np.float64]) -> Estimate | None:
-    """The mean, in points, of [S, N] differences in correctness, each in [-1, 1]; None for too few
-    seeds or fewer than two images.
-    """
-    seeds, images = differences.shape
-    if seeds < least_pairs() or images < 2:
-        return None
-    mean = differences.mean()
-    of_seeds, of_images = differences.mean(axis=1) - mean, differences.mean(axis=0) - mean
-    rest = differences - mean - of_seeds[:, None] - of_images[None]
-    free = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
-    squares = np.array(
-        [images * (of_seeds**2).sum(), seeds * (of_images**2).sum(), (rest**2).sum()]
-    )
-    by_seed, by_image, by_rest = squares / free
-    parts = by_seed + by_image - by_rest
-    if parts <= max(by_seed, by_image):  # a variance estimated below 0 counts as 0
-        parts = max(by_seed, by_image)
-        freedom = free[0] if by_seed >= by_image else free[1]
-    else:
-        freedom = parts**2 / ((np.array([by_seed, by_image, by_rest]) ** 2) / free).sum()
-    error = float(np.sqrt(parts / (seeds * images)))
-    return of_mean(100 * float(mean), 100 * error, float(freedom), pairs=seeds, images=images)
-
-
 def between_probes(
     one: Sequence[Run[LinearProbe]],
     other: Sequence[Run[LinearProbe]],
     task: str,
     images: Sequence[int] | None = None,
 ) -> Estimate | None:
-    """The difference between the linear probes of two methods on all test images or on those at
-    the given positions, over the seeds that both have; None if a record has no bit for each test
-    image, or the test sets differ.
+    """The difference in points between the linear probes of two methods on all test images or on
+    those at the given positions, over the seeds that both have; None for too few seeds, if a
+    record has no bit for each test image, or if the test sets differ.
     """
     first, second = (
-        {r.measured.pretrain_seed: _correct(r, task) for r in records} for records in (one, other)
+        {r.measured.pretrain_seed: score_of(r, task) for r in records} for records in (one, other)
     )
     seeds = [seed for seed in first if seed in second and seed is not None]
-    sizes = {len(correct[seed]) for seed in seeds for correct in (first, second)}
-    if len(sizes) != 1 or 0 in sizes:
-        return None
-    differences = np.array([first[seed] - second[seed] for seed in seeds])
-    return crossed(differences if images is None else differences[:, images])
+    points = [first[seed] - second[seed] for seed in seeds]
+    if images is not None:
+        points = [score_on(point, images) for point in points]
+    difference = mean_difference(points)
+    return difference if difference and difference.images else None
 
 
-def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:
-    """[N] fraction of the classifiers with all data and a random start that were right on each
-    image; empty if that is not recorded.
+def score_of(run: Run[Any], task: str) -> Score:
+    """The top-1 accuracy in percent of an encoder's probe or of a study's training, with its parts
+    where the record has them.
     """
-    key = (task, 1, "random")
-    rows = record.rows("runs", Classifier)
-    texts = [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
-    count = record.measured.tasks[task].num_test
-    if count is None or not texts or not all(texts):
-        return np.empty(0)
+    of_tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
+    top1 = of_tasks[task].top1 if of_tasks else run.measured.accuracies[task]
+    return 100 * scored(run, task, math.nan if top1 is None else top1, texts_of(run, task))
+
+
+def texts_of(run: Run[Any], task: str) -> list[str]:
+    """The bits of each classifier with all data and a random start, `packed`, of a probe's or a
+    study's record; empty if that is not recorded.
+    """
+    if "runs" in run.measured.rows:
+        key = (task, 1, "random")
+        rows = run.rows("runs", Classifier)
+        return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
+    texts = lookup(run.samples, "correct", task)
+    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+
+
+def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
+    """The accuracy, a fraction, of the mean of some classifiers, whose parts are the fractions of
+    these classifiers that were right on each image; without parts if they are not recorded.
+    """
+    if not texts or not all(texts) or not accuracy > 0:
+        return Score(accuracy)
     try:
-        return np.mean([unpacked(text, count) for text in texts], axis=0)
-    except ValueError:  # images that could not be read have no bit
-        return np.empty(0)
+        right = np.mean([unpacked(text) for text in texts], axis=0)
+        count = round(right.sum() / accuracy)
+        if isinstance(run.measured, OnTasks) and task in run.measured.tasks:
+            count = run.measured.tasks[task].num_test or 0
+        clusters = clusters_of(run, task)
+    except (ValueError, OverflowError):
+        return Score(accuracy)
+    if not 0 < count <= len(right):  # images that could not be read have no bit
+        return Score(accuracy)
+    return Score(accuracy, right[:count], clusters if len(clusters) == count else None)
+
+
+def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
+    """A number for each test image, the same for images that were sampled together; empty if the
+    record does not tell. Records of the starter that are older tell it by the label's row.
+    """
+    numbers = run.samples.get(f"{CLUSTERS}{task}")
+    if isinstance(numbers, list) and all(isinstance(number, int) for number in numbers):
+        return np.array(numbers, dtype=np.int64)
+    concept_of: dict[int, int] = {}
+    if task in PLURALS and "origins_" in run.measured.rows:
+        for concept, row in enumerate(run.rows("origins_concepts", LabelOrigin)):
+            concept_of |= dict.fromkeys(row.test_images, concept)
+    return np.array([concept_of.get(image, -1) for image in range(len(concept_of))], np.int64)
+
+
+def score_on(score: Score, images: Sequence[int]) -> Score:
+    """The score on the images at these positions; without parts it stays as it is."""
+    if score.by_image is None:
+        return score
+    clusters = None if score.clusters is None else score.clusters[images]
+    by_image = score.by_image[images]
+    return Score(float(by_image.mean()), by_image, clusters)

@@ -25,6 +25,7 @@ from bench.downstream.probe.fit import (
 )
 from bench.downstream.probe.result import (
     CACHED_NOTE,
+    CLUSTERS,
     L2_NOTE,
     Classifier,
     Finetune,
@@ -64,6 +65,8 @@ def run_sweep(config: Sweep) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
             task.note_in(record, say=place.is_main)
+            if task.clusters is not None:
+                record.samples[f"{CLUSTERS}{task.name}"] = task.clusters.tolist()
             if config.by_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))

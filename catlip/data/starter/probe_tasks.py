@@ -28,13 +28,16 @@ Sample = tuple[Shard, int]
 
 @dataclass(frozen=True)
 class Task:
-    """Samples as (shard, number in it), and a label of each, its position in `class_names`."""
+    """Samples as (shard, number in it), and a label of each, its position in `class_names`. Test
+    images of one concept, several drawings by several teams, have one number in `test_concepts`.
+    """
 
     train: list[Sample]
     train_labels: NDArray[np.int64]
     test: list[Sample]
     test_labels: NDArray[np.int64]
     class_names: list[str]
+    test_concepts: NDArray[np.int64]
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
@@ -55,6 +58,11 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
             f"{root} has no class with a drawing in both probe splits; build it without --limit"
         )
     label_of = {name: label for label, name in enumerate(class_names)}
+    concepts = [
+        str(shard.metadata(number)[TASKS["concepts"]])
+        for (shard, number), name in test
+        if name in label_of
+    ]
     train, test = ([pair for pair in side if pair[1] in label_of] for side in (train, test))
     return Task(
         [sample for sample, _ in train],
@@ -62,6 +70,7 @@ def load_task(root: Path, task: str, validation: bool = False) -> Task:
         [sample for sample, _ in test],
         np.array([label_of[name] for _, name in test], dtype=np.int64),
         class_names,
+        np.unique(concepts, return_inverse=True)[1],
     )
 
 
