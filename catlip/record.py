@@ -156,6 +156,13 @@ def note_data(digests: Mapping[str, Mapping[str, Any]]) -> None:
         environment["data"] = environment.get("data", {}) | digests
 
 
+def note_samples(samples: Mapping[str, Iterable[Any]]) -> None:
+    """Add raw samples to those that the record has."""
+    if _making:
+        for name, values in samples.items():
+            _making[-1].samples.setdefault(name, []).extend(values)
+
+
 def note_begun() -> None:
     """The run of the record has begun to work: if it fails from now on, the partial stays."""
     if _making:

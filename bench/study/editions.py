@@ -109,13 +109,6 @@ def parts_of_test(root: Path, condition: str, value: float) -> dict[str, NDArray
     return parts
 
 
-def accuracies_by_part(
-    task: str, correct: NDArray[np.bool_], parts: NDArray[np.str_]
-) -> dict[str, float]:
-    """`concepts, seen` -> the mean accuracy of classifiers, of `correct` [classifiers, N]."""
-    return {f"{task}, {part}": float(correct[:, parts == part].mean()) for part in np.unique(parts)}
-
-
 def _metadata(shard: Shard, number: int) -> dict[str, Any]:
     metadata = shard.metadata(number)
     if "objects" not in metadata:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from catlip.cli import InputError, choose
 from catlip.program.ranges import Natural, Seed
-from catlip.record import Record, note_data, plain, read_record, write_atomically
+from catlip.record import Record, note_data, note_samples, plain, read_record, write_atomically
 from catlip.results.run import Run, read_run
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
@@ -29,7 +29,6 @@ S = TypeVar("S", bound="Studied")
 T = TypeVar("T", bound="Training")
 
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
-PROBE = "probe.json"  # the record of the probe, in a training's folder
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 
 
@@ -164,10 +163,6 @@ def run_trainings(
             with Record(path, kind=kind, config=training) as record:
                 with redirect_stdout(io.StringIO()):  # what it prints is in the record
                     metrics = measure(training, folder)
-                probe = folder / PROBE
-                if probe.exists():  # a training that diverged was not probed
-                    # Each classifier and its bits: whether it was right on each test image.
-                    record.samples["runs"] = read_record(probe)["samples"]["runs"]
                 run = record.measured(metrics)
             shutil.rmtree(folder)
         elif is_done(path, training):
@@ -200,7 +195,7 @@ def train_and_probe(
     import baselines.pretrain
     import catlip.pretrain
     from bench.downstream import linear_probe
-    from bench.downstream.probe.result import LinearProbe
+    from bench.downstream.probe.result import IMAGES, LinearProbe
     from catlip.pretraining.config import LabelledRun
     from catlip.pretraining.result import Pretrain
 
@@ -225,7 +220,7 @@ def train_and_probe(
         linear_probe.RECIPES[training.probe_recipe],
         encoder=str(run),
         data=training.probe,
-        out=folder / PROBE,
+        out=folder / "probe.json",
         cached_features=True,
         seeds=CLASSIFIERS,
         seed=training.seed,
@@ -237,6 +232,7 @@ def train_and_probe(
     records = [read_record(path) for path in (folder / f"{training.method}.json", probe.out)]
     for record in records:
         note_data(record["environment"].get("data", {}))
+    note_samples({name: records[1]["samples"].get(name, []) for name in ("runs", IMAGES)})
     pretrained = read_run(records[0], Pretrain)
     probed = read_run(records[1], LinearProbe).measured.accuracies()
     accuracies = {task: top1 for task, top1 in probed.items() if top1 is not None}

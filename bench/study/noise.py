@@ -31,7 +31,7 @@ from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.tar_index import nonblank_lines
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
-from catlip.record import read_record
+from catlip.record import note_samples, read_record
 from catlip.results.run import read_run
 from catlip.table import print_tables
 
@@ -88,8 +88,16 @@ class NoisyTraining(Training):
 
 def main(config: NoiseStudy) -> None:
     """Train and probe with every noise, write a record of each, and print what was found."""
-    from bench.downstream.probe.result import Classifier, LinearProbe, unpacked
-    from bench.study.editions import accuracies_by_part, parts_of_test
+    from bench.downstream.probe.result import (
+        IMAGES,
+        PART,
+        LinearProbe,
+        TestImages,
+        packed,
+        score_of,
+        score_on,
+    )
+    from bench.study.editions import parts_of_test
     from bench.study.result import Robustness, parts_table, robustness_table
     from catlip.vocabulary import Vocabulary
 
@@ -118,10 +126,14 @@ def main(config: NoiseStudy) -> None:
         if kind in DIVIDING:
             probe = read_run(read_record(folder / "probe.json"), LinearProbe)
             root = Path(changed.probe.removeprefix(STARTER))
-            for task, parts in parts_of_test(root, kind, value).items():
-                rows = [row for row in probe.rows("runs", Classifier) if row.task == task]
-                correct = np.array([unpacked(row.correct, len(parts)) for row in rows])
-                accuracies |= accuracies_by_part(task, correct, parts)
+            for whole, parts in parts_of_test(root, kind, value).items():
+                for part in np.unique(parts):
+                    task = f"{whole}{PART}{part}"
+                    of_part = score_on(
+                        score_of(probe, whole), np.flatnonzero(parts == part).tolist()
+                    )
+                    accuracies[task] = of_part / 100
+                    note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
         clean = Vocabulary.load(training.vocabulary)
         noisy = Vocabulary.load(data_settings["vocabulary"])
         kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}

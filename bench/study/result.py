@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.downstream.probe.result import check_fractions, score_of
+from bench.downstream.probe.result import (
+    IMAGES,
+    PART,
+    Classifier,
+    TestImages,
+    check_fractions,
+    score_of,
+)
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -50,6 +57,8 @@ ENDS = (
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
     """One training of a study, and the top-1 accuracies of probes of its encoder, by task."""
+
+    rows: ClassVar = {"runs": Classifier, IMAGES: TestImages}
 
     method: str
     accuracies: dict[str, float]
@@ -172,7 +181,6 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 # --- Noise ----------------------------------------------------------------------------------------
 
 NONE = "none"  # the name of no noise
-PART = ", "  # between a task and the part of its test images
 
 
 @dataclass(frozen=True, kw_only=True)

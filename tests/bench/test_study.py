@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
 from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.result import score_of
 from bench.study import lengths, noise, thresholds, tuning
 from bench.study.editions import (
-    accuracies_by_part,
     held_out,
     parts_of_test,
     read_teams,
@@ -29,7 +29,7 @@ from bench.study.engine import is_done
 from bench.study.lengths import Lengths, cells, spread
 from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
 from bench.study.noise import main as noise_study
-from bench.study.result import Trial
+from bench.study.result import Robustness, Trial
 from bench.study.thresholds import Thresholds
 from bench.study.tuning import RANGES, Tuning, trial_of
 from catlip import data, pretrain, vocabulary
@@ -40,6 +40,8 @@ from catlip.data.starter.__main__ import EDITION
 from catlip.data.starter.probe_tasks import load_task
 from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
+from catlip.record import read_record
+from catlip.results.run import read_run
 from catlip.vocabulary.counts import count
 
 COMMITTED = Path(__file__).parents[2] / "reports/records"
@@ -369,9 +371,7 @@ def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter
     assert order == np.random.default_rng(0).permutation(sorted(order)).tolist()
     assert held_out(0.1) < held_out(0.33) == {*order[:144]}
     parts = parts_of_test(starter.root, "heldout", 0.5)["concepts"]
-    correct = np.stack([parts == "seen", np.ones(len(parts), dtype=bool)])
-    found = accuracies_by_part("concepts", correct, parts)
-    assert found == {"concepts, held out": 0.5, "concepts, seen": 1.0}
+    assert {*parts} == {"held out", "seen"}
 
 
 @pytest.mark.parametrize("noise", ["heldout=0.5", "teams=openmoji"])
@@ -384,6 +384,11 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(starter, tmp_pat
     accuracies = metrics(path)["accuracies"]
     whole, parts = accuracies["concepts"], [v for k, v in accuracies.items() if "concepts, " in k]
     assert min(parts) <= whole <= max(parts)
+    run = read_run(read_record(path), Robustness)
+    scores = {task: score_of(run, task) for task in accuracies}
+    assert {task: score / 100 for task, score in scores.items()} == pytest.approx(accuracies)
+    by_part = [len(scores[task].by_image) for task in accuracies if "concepts, " in task]
+    assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
         noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
 

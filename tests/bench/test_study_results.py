@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.downstream.probe.result import packed
+from bench.downstream.probe.result import packed, packed_ids
 from bench.study.lengths_result import Scaling, at_cost, cost_of, scaling_tables
 from bench.study.result import Robustness, Trial, robustness_table, tuning_table
 from catlip.results.estimate import crossed
@@ -67,9 +67,12 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
             differences[seed] += sign * bits.mean(axis=0)
             texts = [packed(one) for one in bits]
             run = measured(method, 1_000, seed, float(bits.mean()))
-            samples = {"clusters_concepts": [*range(20), 19]}
-            samples |= {"correct": {"concepts": texts}} if is_told else {}
-            runs.append(replace(run, samples=samples))
+            row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
+            row |= {"top1": 0.5, "top5": 1.0, "num_train": 1, "seconds": 1.0}
+            told = [row | {"correct": text} for text in texts] if is_told else []
+            ids = packed_ids(np.array([*range(20), 19]))
+            images = [{"task": "concepts", "clusters": ids}]
+            runs.append(replace(run, samples={"runs": told, "images": images}))
     (table,) = scaling_tables(runs)
     cell = next(row[-1] for row in table.rows if row[3].text == "CLIP")
     found = crossed(100 * differences, np.array([*range(20), 19]))

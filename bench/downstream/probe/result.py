@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.results.estimate import Estimate, Score, mean_difference
 from catlip.results.kind import Kind
-from catlip.results.run import Run, lookup
+from catlip.results.run import Run
 from catlip.results.select import alike, link, over_seeds
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 
@@ -32,7 +32,8 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
 }
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
-CLUSTERS = "clusters_"  # in samples, before the name of a task
+IMAGES = "images"  # in samples: rows of TestImages
+PART = ", "  # between a task and the part of its test images
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
 
@@ -113,6 +114,27 @@ class Classifier:
             raise ValueError("a classifier was trained on no images")
 
 
+@dataclass(frozen=True)
+class TestImages:
+    """What is known of a task's test images: `clusters` has the same number for images that were
+    sampled together; for a part of a task, such as `concepts, seen`, the bits of `part` tell which
+    of the task's images it is.
+    """
+
+    task: str
+    clusters: str = ""  # `packed_ids`
+    part: str = ""  # `packed`
+
+
+def packed_ids(ids: NDArray[np.int64]) -> str:
+    """[n] numbers below 2**32 as base64."""
+    return base64.b64encode(ids.astype("<u4").tobytes()).decode()
+
+
+def unpacked_ids(text: str) -> NDArray[np.int64]:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<u4").astype(np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelOrigin:
     """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
@@ -140,7 +162,11 @@ class OnTasks(Transferred):
     `<task>_<field>`.
     """
 
-    rows: ClassVar[dict[str, type]] = {"runs": Classifier, "origins_": LabelOrigin}
+    rows: ClassVar[dict[str, type]] = {
+        "runs": Classifier,
+        "origins_": LabelOrigin,
+        IMAGES: TestImages,
+    }
 
     tasks: dict[str, TaskResult] = field(default_factory=dict)
 
@@ -361,6 +387,12 @@ def score_of(run: Run[Any], task: str) -> Score:
     """The top-1 accuracy in percent of an encoder's probe or of a study's training, with its parts
     where the record has them.
     """
+    for images in images_of(run):
+        if images.task == task and images.part:
+            whole = score_of(run, task.partition(PART)[0])
+            if whole.by_image is not None:
+                chosen = unpacked(images.part, len(whole.by_image))
+                return score_on(whole, np.flatnonzero(chosen).tolist())
     of_tasks = run.measured.tasks if isinstance(run.measured, OnTasks) else {}
     top1 = of_tasks[task].top1 if of_tasks else run.measured.accuracies[task]
     return 100 * scored(run, task, math.nan if top1 is None else top1, texts_of(run, task))
@@ -370,12 +402,9 @@ def texts_of(run: Run[Any], task: str) -> list[str]:
     """The bits of each classifier with all data and a random start, `packed`, of a probe's or a
     study's record; empty if that is not recorded.
     """
-    if "runs" in run.measured.rows:
-        key = (task, 1, "random")
-        rows = run.rows("runs", Classifier)
-        return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
-    texts = lookup(run.samples, "correct", task)
-    return [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+    rows = run.rows("runs", Classifier) if "runs" in run.measured.rows else []
+    key = (task, 1, "random")
+    return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]
 
 
 def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
@@ -397,13 +426,17 @@ def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> S
     return Score(accuracy, right[:count], clusters if len(clusters) == count else None)
 
 
+def images_of(run: Run[Any]) -> list[TestImages]:
+    return run.rows(IMAGES, TestImages) if IMAGES in run.measured.rows else []
+
+
 def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
     """A number for each test image, the same for images that were sampled together; empty if the
     record does not tell. Records of the starter that are older tell it by the label's row.
     """
-    numbers = run.samples.get(f"{CLUSTERS}{task}")
-    if isinstance(numbers, list) and all(isinstance(number, int) for number in numbers):
-        return np.array(numbers, dtype=np.int64)
+    for images in images_of(run):
+        if images.task == task and images.clusters:
+            return unpacked_ids(images.clusters)
     concept_of: dict[int, int] = {}
     if task in PLURALS and "origins_" in run.measured.rows:
         for concept, row in enumerate(run.rows("origins_concepts", LabelOrigin)):

@@ -25,7 +25,7 @@ from bench.downstream.probe.fit import (
 )
 from bench.downstream.probe.result import (
     CACHED_NOTE,
-    CLUSTERS,
+    IMAGES,
     L2_NOTE,
     Classifier,
     Finetune,
@@ -33,6 +33,8 @@ from bench.downstream.probe.result import (
     L2Probe,
     LinearProbe,
     TaskResult,
+    TestImages,
+    packed_ids,
 )
 from catlip.cli import InputError
 from catlip.dry_run import print_transfer
@@ -66,7 +68,8 @@ def run_sweep(config: Sweep) -> None:
         for task in load_tasks(config.data):
             task.note_in(record, say=place.is_main)
             if task.clusters is not None:
-                record.samples[f"{CLUSTERS}{task.name}"] = task.clusters.tolist()
+                ids = TestImages(task.name, clusters=packed_ids(task.clusters))
+                record.samples.setdefault(IMAGES, []).append(ids)
             if config.by_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))

@@ -20,6 +20,7 @@ from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe import fit
 from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.result import unpacked_ids
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
 from catlip.training.trainer import Trainer
@@ -203,15 +204,16 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
 
 def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
     record = sweep("cached", data=f"starter:{starter.root}")
+    ids = {row["task"]: row["clusters"] for row in record["samples"]["images"]}
     for task in load_tasks(f"starter:{starter.root}"):
-        numbers = record["samples"][f"clusters_{task.name}"]
+        numbers = unpacked_ids(ids[task.name])
         if task.name == "concepts":
             labels = task.test.labels
             same = labels[:, None] == labels
             assert np.array_equal(np.equal.outer(numbers, numbers), same)
             assert same.sum() > len(labels)  # several drawings of a concept
         assert len(numbers) == len(task.test)
-    assert not [name for name in sweep("cached", name="own")["samples"] if "clusters" in name]
+    assert "images" not in sweep("cached", name="own")["samples"]
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
