@@ -181,6 +181,8 @@ def is_done(path: Path, training: Training) -> bool:
     """Whether the record at `path` was made with the settings of this training."""
     config = read_record(path)["config"]
     wanted: dict[str, Any] = json.loads(json.dumps(plain(training)))
+    for settings in (config, wanted):
+        settings["recipe"].pop("about", None)  # words, which may have changed since
     return {name: config.get(name) for name in wanted} == wanted
 
 

@@ -58,7 +58,7 @@ def measured(method: str, images: int, seed: int, top1: float) -> Run[Scaling]:
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_told) -> None:
-    """Two classifiers a training; the number of images follows from the accuracy."""
+    """Two classifiers a training; the number of images is recorded."""
     draw, runs = np.random.default_rng(0), []
     differences = np.zeros((6, 21))
     for method, sign in (("catlip", 1), ("clip", -1)):
@@ -68,7 +68,7 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
             texts = [packed(one) for one in bits]
             run = measured(method, 1_000, seed, float(bits.mean()))
             row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0}
-            row |= {"top1": 0.5, "top5": 1.0, "num_train": 1, "seconds": 1.0}
+            row |= {"top1": 0.5, "top5": 1.0, "num_train": 1, "seconds": 1.0, "num_test": 21}
             told = [row | {"correct": text} for text in texts] if is_told else []
             ids = packed_ids(np.array([*range(20), 19]))
             images = [{"task": "concepts", "clusters": ids}]

@@ -411,19 +411,23 @@ def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> S
     """The accuracy, a fraction, of the mean of some classifiers, whose parts are the fractions of
     these classifiers that were right on each image; without parts if they are not recorded.
     """
-    if not texts or not all(texts) or not accuracy > 0:
+    if not texts or not all(texts):
         return Score(accuracy)
     try:
         right = np.mean([unpacked(text) for text in texts], axis=0)
-        count = round(right.sum() / accuracy)
-        if isinstance(run.measured, OnTasks) and task in run.measured.tasks:
-            count = run.measured.tasks[task].num_test or 0
+        count = _num_test(run, task) or 0
         clusters = clusters_of(run, task)
     except (ValueError, OverflowError):
         return Score(accuracy)
     if not 0 < count <= len(right):  # images that could not be read have no bit
         return Score(accuracy)
     return Score(accuracy, right[:count], clusters if len(clusters) == count else None)
+
+
+def _num_test(run: Run[Any], task: str) -> int | None:
+    if isinstance(run.measured, OnTasks):
+        return run.measured.tasks[task].num_test if task in run.measured.tasks else None
+    return next((row.num_test for row in run.rows("runs", Classifier) if row.task == task), None)
 
 
 def images_of(run: Run[Any]) -> list[TestImages]:
