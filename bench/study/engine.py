@@ -48,8 +48,8 @@ class Study:
     """How to probe, one of bench.downstream.linear_probe's recipes."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    num_workers: Natural = 1
-    """Processes that read and decode images."""
+    num_workers: Natural | None = None
+    """Processes that read and decode images; by default as in catlip.pretrain."""
     earlier: Path | None = None
     """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")

@@ -43,7 +43,9 @@ class Items(Generic[T]):
     torch learns of the death of a worker at once only if the worker is its child.
 
     Args:
-        num_workers: by default one, or with `pin_memory` all cores of this rank but one.
+        num_workers: by default one, or with `pin_memory` all cores of this rank but one. With a
+            single core there is none, which would only add the cost of handing over batches; but
+            one all the same where this core waits, for a GPU or for shards that are fetched.
         item_bytes: approximate size of the largest item.
         fetches: whether an item may need files that have to be fetched.
     """
@@ -61,7 +63,8 @@ class Items(Generic[T]):
         if num_workers is None:
             # The processor cores of this machine for each rank on it, but for the main process.
             cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-            num_workers = max(1, cores - 1) if pin_memory else 1
+            fewest = int(pin_memory or fetches)
+            num_workers = max(fewest, cores - 1 if pin_memory else min(1, cores - 1))
         fork = multiprocessing.get_start_method() == "fork"
         # What is read ahead is held in shared memory.
         ahead = min(MAX_AHEAD, AHEAD_BYTES // max(1, num_workers * item_bytes))

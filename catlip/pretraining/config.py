@@ -27,7 +27,7 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one; with a GPU, the number of cores per rank minus one."""
+    one, none on a single core; with a GPU, the number of cores per rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""

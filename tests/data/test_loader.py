@@ -274,6 +274,23 @@ def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) 
     assert worker.exitcode == 0
 
 
+@pytest.mark.parametrize(
+    ("cores", "options", "expected"),
+    [
+        (1, {}, 0),
+        (1, {"fetches": True}, 1),
+        (1, {"pin_memory": True}, 1),
+        (8, {}, 1),
+        (8, {"pin_memory": True}, 7),
+    ],
+)
+def test_a_single_core_reads_without_a_worker_unless_it_waits(
+    cores, options, expected, monkeypatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert Items(Numbers(), range(1), **options).loader.num_workers == expected
+
+
 class WithoutSharedMemory:
     """Tensors of a worker whose shared memory is full; a limit on file size has the same effect."""
 

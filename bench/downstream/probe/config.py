@@ -46,8 +46,8 @@ class OnTasks:
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(default_factory=TransferOptions)
     seed: Seed = 0
     """Seed of a random encoder, and of the first classifier."""
-    num_workers: Natural = 1
-    """Processes that decode images, per rank."""
+    num_workers: Natural | None = None
+    """Processes that decode images, per rank; by default as in catlip.pretrain."""
     max_broken: MaxBroken = MAX_BROKEN
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
