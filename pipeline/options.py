@@ -58,7 +58,7 @@ HELP = """\
   --encoder NAME   train this encoder, in place of the recipe's: hybrid_small, vit_small16 ...
   --full           starter, photos: three seeds, with every encoder fine-tuned and read out, not
                    only the first of each method; a probe of a published encoder; starter: also
-                   the three dense tasks, on generated scenes; takes an hour and a half more
+                   labels and masks of generated scenes; takes an hour and a half more
   --study          tune the methods alike, and train them at several lengths, on fractions of the
                    data, with several encoders and with noise; at starter scale 4 hours in all, with
                    ten seeds
