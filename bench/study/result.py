@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.downstream.probe.result import check_fractions
+from bench.downstream.probe.result import Classifier, check_fractions
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -47,6 +47,8 @@ ENDS = f"95 % interval over n seeds; their range for fewer than {least_pairs()}"
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
     """One training of a study, and the top-1 accuracies of probes of its encoder, by task."""
+
+    rows: ClassVar[dict[str, type]] = {"runs": Classifier}
 
     method: str
     accuracies: dict[str, float]

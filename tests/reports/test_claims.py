@@ -325,6 +325,7 @@ def cell(
     devices=("Device A",),
     scale="starter",
     task="concepts",
+    runs=(),
 ):
     """The seeds take turns on the devices; each device is ten times slower than the one before."""
     for seed in range(seeds):
@@ -337,6 +338,7 @@ def cell(
         metrics["accuracies"] = {task: accuracy + 0.001 * seed}
         name = f"{method}-{encoder}-{images}-{fraction}-{seed}"
         parts = {"metrics": metrics, "config": {"recipe": {"encoder": encoder}}}
+        parts["samples"] = {"runs": runs}
         environment = HEAD["environment"] | {"device": devices[place]}
         write_record("scaling", name, "runs", scale, environment=environment, **parts)
 
@@ -436,6 +438,33 @@ def test_thresholds(write_record, said):
     short = samples | {"images_seen": [1e6]}
     write_record("threshold", "t", "runs", "cc3m", metrics=none, samples=short, config=config)
     assert said()["large_thresholds"] == f"{HOLDS} after a shorter training"
+
+
+@pytest.mark.parametrize(("top1", "word"), [(0.571, HOLDS), (0.55, FAILS)])
+def test_of_the_starters_thresholds_the_two_nearest_to_the_claims_ratio_count(
+    write_record, said, top1, word
+):
+    levels = {8: six(0.57), 16: six(0.3), 32: six(top1), 64: six(0.3)}
+    samples = {
+        "threshold": [threshold for threshold in levels for _ in range(6)],
+        "seed": [*range(6)] * len(levels),
+        "concepts_top1": [value for values in levels.values() for value in values],
+    }
+    write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
+    assert said()["thresholds_alike"] == f"{word} at starter scale"
+
+
+@pytest.mark.parametrize(("small", "word"), [(0.3, HOLDS), (0.1, FAILS)])
+def test_in_a_study_encoders_are_compared_with_few_labels(write_record, said, small, word):
+    for encoder, few in (("hybrid_micro", 0.2), ("hybrid_small", small)):
+        runs = [
+            {"task": "concepts", "fraction": fraction, "init": "random", "seed": 0, "top1": top1}
+            for fraction, top1 in ((0.1, few), (1.0, 0.9 - few))
+        ]
+        cell(write_record, 0.9 - few, encoder=encoder, runs=runs)
+    assert said()["larger_with_few"] == f"{word} at starter scale"
+    other = FAILS if word == HOLDS else HOLDS  # with all labels
+    assert said()["larger_encoder"] == f"{other} at starter scale"
 
 
 def test_the_committed_records_say_nothing_at_the_papers_scale_but_a_count(monkeypatch):
