@@ -21,7 +21,7 @@ import tyro
 
 from bench.downstream.probe.result import texts_of
 from bench.memory.result import Memory
-from bench.study.result import Threshold, threshold_accuracies
+from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import Records, Run
@@ -134,6 +134,12 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
         for classifier in classifiers:
             columns = dataclasses.asdict(classifier)
             columns["probe_seed"] = columns.pop("seed")
+            if isinstance(metrics, Studied):
+                # In a study, `fraction` is that of the pre-training data, and the accuracy with
+                # all labels is among the metrics.
+                if columns.pop("fraction") < 1:
+                    yield columns | {"metric": "few_label_top1", "value": columns["top1"]}
+                continue
             yield columns | {"metric": "top1", "value": columns["top1"]}
             yield columns | {"metric": "top5", "value": columns["top5"], "correct": None}
     match metrics:

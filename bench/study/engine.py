@@ -29,6 +29,7 @@ S = TypeVar("S", bound="Studied")
 T = TypeVar("T", bound="Training")
 
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
+FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 
 
@@ -224,6 +225,7 @@ def train_and_probe(
         data=training.probe,
         out=folder / "probe.json",
         cached_features=True,
+        fraction=(FEW, 1.0),
         seeds=CLASSIFIERS,
         seed=training.seed,
         num_workers=study.num_workers,

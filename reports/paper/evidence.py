@@ -555,6 +555,10 @@ def _choose(test: Test, levels: Levels, sizes: Any) -> list[tuple[Any, Any]]:
         return [(1.0, min(levels))] if 1.0 in levels and len(levels) > 1 else []
     if test.levels == ("best", "largest"):
         return [(max(levels, key=lambda at: fmean(levels[at].values())), max(levels))]
+    if test.levels == ("fivefold", "lowest"):  # nearly: the recorded one nearest to five times
+        lowest = min(levels)
+        higher = [at for at in levels if at > lowest > 0]
+        return [(min(higher, key=lambda at: abs(at / lowest - 5)), lowest)] if higher else []
     one, other = test.levels
     return [(one, other)] if one in levels and other in levels else []
 
@@ -563,7 +567,7 @@ def _step_title(test: Test, kind: str, task: str, *, one: Any, other: Any) -> st
     match test.level:
         case "fraction":
             return f"{task}, all data against {100 * other:g} %"
-        case "threshold" if test.levels == ("best", "largest"):
+        case "threshold":
             return f"{task}, threshold {one:,g} against {other:,g}"
         case "encoder":
             small, large = (clipped(ENCODERS.get(name, name), 24) for name in (other, one))

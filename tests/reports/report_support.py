@@ -200,6 +200,7 @@ METRICS: dict[str, dict[str, Any]] = {
 ROWS: dict[str, dict[str, Any]] = {
     "linear_probe": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
     "finetune": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
+    "scaling": {"top5": 1.0, "num_train": 10, "seconds": 1.0},
 }
 NUM_CLASSES = 10
 

@@ -358,6 +358,7 @@ def cell(
     devices=("Device A",),
     scale="starter",
     task="concepts",
+    runs=(),
 ):
     """The seeds take turns on the devices; each device is ten times slower than the one before."""
     for seed in range(seeds):
@@ -370,6 +371,7 @@ def cell(
         metrics["accuracies"] = {task: accuracy + 0.001 * seed}
         name = f"{method}-{encoder}-{images}-{fraction}-{seed}"
         parts = {"metrics": metrics, "config": {"recipe": {"encoder": encoder}}}
+        parts["samples"] = {"runs": runs}
         environment = HEAD["environment"] | {"device": devices[place]}
         write_record("scaling", name, "runs", scale, environment=environment, **parts)
 
@@ -486,6 +488,33 @@ def test_the_page_says_which_records_were_begun_before_the_rules(write_training,
     )
     assert f"Of 4 records, {counts} 2026 ({first.digest}), 1 name others, 2 name none." in caption
     assert "The first rules were written on 26 November 2026: 1 record was begun before." in caption
+
+
+@pytest.mark.parametrize(("top1", "word"), [(0.571, HOLDS), (0.55, FAILS)])
+def test_of_the_starters_thresholds_the_two_nearest_to_the_claims_ratio_count(
+    write_record, said, top1, word
+):
+    levels = {8: six(0.57), 16: six(0.3), 32: six(top1), 64: six(0.3)}
+    samples = {
+        "threshold": [threshold for threshold in levels for _ in range(6)],
+        "seed": [*range(6)] * len(levels),
+        "concepts_top1": [value for values in levels.values() for value in values],
+    }
+    write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
+    assert said()["thresholds_alike"] == f"{word} at starter scale"
+
+
+@pytest.mark.parametrize(("small", "word"), [(0.3, HOLDS), (0.1, FAILS)])
+def test_in_a_study_encoders_are_compared_with_few_labels(write_record, said, small, word):
+    for encoder, few in (("hybrid_micro", 0.2), ("hybrid_small", small)):
+        runs = [
+            {"task": "concepts", "fraction": fraction, "init": "random", "seed": 0, "top1": top1}
+            for fraction, top1 in ((0.1, few), (1.0, 0.9 - few))
+        ]
+        cell(write_record, 0.9 - few, encoder=encoder, runs=runs)
+    assert said()["larger_with_few"] == f"{word} at starter scale"
+    other = FAILS if word == HOLDS else HOLDS  # with all labels
+    assert said()["larger_encoder"] == f"{other} at starter scale"
 
 
 def test_the_committed_records_say_nothing_at_the_papers_scale_but_a_count(monkeypatch):
