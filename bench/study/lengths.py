@@ -11,11 +11,12 @@ import numpy as np
 from bench.study.engine import (
     StudyOfMethods,
     Training,
+    known_methods,
     of_length,
     run_trainings,
     train_and_probe,
 )
-from catlip.program.ranges import Count, PositiveFraction, Seed
+from catlip.program.ranges import Count, Natural, PositiveFraction, Seed
 from catlip.table import print_tables
 
 
@@ -36,6 +37,10 @@ class Lengths(StudyOfMethods):
     """Image encoders; by default the recipe's. Each is trained by the recipe of its size, if there
     is one, as datacomp_l16 beside datacomp_b16; else by --recipe.
     """
+    text_width: Count | None = None
+    """Width of the text towers; by default the recipe's."""
+    text_layers: Natural | None = None
+    """Blocks of the text towers, 0 for a bag of words; by default the recipe's."""
     seeds: tuple[Seed, ...] = (0, 1, 2)
     """Seeds of the trainings and their probes."""
     out: Path = Path("runs/starter/scaling")
@@ -52,14 +57,19 @@ class Cell(Training):
     @property
     def name(self) -> str:
         fraction = "" if self.fraction == 1 else f"-of-{self.fraction:g}"
-        return f"{self.method}-{self.recipe.encoder}-{self.images}{fraction}-seed{self.seed}"
+        recipe = self.recipe
+        text = f"-text{recipe.text_width}" if recipe.text_width else ""
+        text += "" if recipe.text_layers is None else f"-{recipe.text_layers}blocks"
+        how = f"{recipe.encoder}{text}-{self.images}{fraction}"
+        return f"{self.method}-{how}-seed{self.seed}"
 
 
 def main(config: Lengths) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
+    from baselines.openclip import text_tower
     from bench.arithmetic.flops import step_flops
     from bench.measuring.factors import Factors
-    from bench.study.lengths_result import Scaling, scaling_tables
+    from bench.study.lengths_result import OtherText, Scaling, scaling_tables, text_table
     from catlip.vocabulary import Vocabulary
 
     config.check()
@@ -77,19 +87,39 @@ def main(config: Lengths) -> None:
         )
         return Scaling(
             method=cell.method,
-            encoder=cell.recipe.encoder,
+            encoder=recipe.encoder,
             fraction=cell.fraction,
             images=cell.images,
             seed=cell.seed,
             images_seen=pretrain.images_seen,
-            flops=step_flops(factors) * pretrain.iterations,
+            flops=(step_flops(factors) + more_text_flops(cell)) * pretrain.iterations,
             train_seconds=pretrain.train_seconds,
             final_loss=pretrain.final_loss,
             accuracies=accuracies,
         )
 
-    runs = run_trainings(config, trainings, Scaling, measure)
-    print_tables(scaling_tables(runs))
+    def measure_text(cell: Cell, folder: Path) -> OtherText:
+        text = text_tower(cell.recipe.encoder, vars(cell.recipe))
+        found = vars(measure(cell, folder))
+        return OtherText(**found, text_width=text.width, text_layers=text.depth)
+
+    if config.text_width is None and config.text_layers is None:
+        print_tables(scaling_tables(run_trainings(config, trainings, Scaling, measure)))
+    else:  # another kind: what compares methods by length expects the usual text towers
+        print_tables([text_table(run_trainings(config, trainings, OtherText, measure_text))])
+
+
+def more_text_flops(cell: Cell) -> int:
+    """FLOPs of a step with the recipe's text tower, less those with the encoder's usual one."""
+    from baselines.openclip import TwoTowers, text_tower
+    from bench.arithmetic.flops import text_products, training_flops
+
+    if not issubclass(known_methods()[cell.method], TwoTowers):
+        return 0
+    recipe = cell.recipe
+    towers = text_tower(recipe.encoder, vars(recipe)), text_tower(recipe.encoder)
+    flops, usual = (training_flops(text_products(tower)) for tower in towers)
+    return (flops - usual) * recipe.micro_batch * recipe.num_devices
 
 
 def cells(config: Lengths) -> list[Cell]:
@@ -104,6 +134,9 @@ def cells(config: Lengths) -> list[Cell]:
         if encoder:
             choose("encoder", encoder, ENCODERS)
             base = config.recipe_of_encoder(method, encoder) or replace(base, encoder=encoder)
+        for name in ("text_width", "text_layers"):
+            if getattr(config, name) is not None:
+                base = replace(base, **{name: getattr(config, name)})
         training = config.training(method, of_length(base, images), seed, config.vocabulary)
         training = replace(training, shards=spread(config.shards, fraction))
         trainings.append(Cell(**vars(training), images=images, fraction=fraction))

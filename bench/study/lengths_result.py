@@ -52,6 +52,16 @@ class Scaling(Studied):
     final_loss: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherText(Scaling):
+    """The same with a text tower of another shape than goes with the encoder."""
+
+    kind = "other_text"
+
+    text_width: int
+    text_layers: int
+
+
 Runs = Sequence[Run[Scaling]]
 
 
@@ -244,6 +254,29 @@ def _cells_table(runs: Runs, name: str) -> Table:
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
+def text_table(runs: Sequence[Run[OtherText]], name: str = "text_towers") -> Table:
+    """One row per text tower, encoder, length and method, over the seeds."""
+    tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
+    groups: dict[tuple[str, int, int, int, str], list[Run[OtherText]]] = {}
+    for run in runs:
+        cell = run.measured
+        how = (cell.encoder, cell.images, cell.text_layers, cell.text_width, cell.method)
+        groups.setdefault(how, []).append(run)
+    rows = []
+    for (encoder, images, layers, width, method), cells in sorted(groups.items()):
+        tower = f"{layers} blocks, {width} wide" if layers else f"bag of words, {width} wide"
+        tera = shown(cells[0].measured.flops / 1e12)
+        row = [*map(Cell, (encoder, f"{images:,}", tower, name_of(method), tera))]
+        for task in tasks:
+            top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
+            row.append(quantity_cell(top1, 1, cells[0].anchor))
+        rows.append(row)
+    columns = ["Encoder", "Images seen", "Text tower", "Method", "TFLOPs"]
+    columns += [f"{task}, top-1 (%)" for task in tasks]
+    caption = "Mean ± sample standard deviation over n seeds."
+    return Table(name, "Text towers of other shapes", columns, rows=rows, caption=caption)
+
+
 def _equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
     rows = []
     for other in others:
@@ -321,5 +354,7 @@ def scaling_section(main: Setting | None, records: Records) -> Section:
             figures = figures[1:]
         blocks += side_by_side(figures)
         blocks += [with_warning(t, runs) for t in scaling_tables(runs, f"scaling{suffix(i)}")]
+    for i, others in enumerate(by_scale(records, main, OtherText)):
+        blocks.append(with_warning(text_table(others, f"text_towers{suffix(i)}"), others))
     blocks = blocks or to_fill("No trainings of several lengths were compared.", LENGTHS)
     return Section("scaling", "Accuracy at equal cost", [Text(words), *blocks])

@@ -85,6 +85,22 @@ def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None
     assert again["flops"] > 64 * 3 * 16e6
 
 
+def test_another_text_tower_is_another_kind_of_record(of_lengths, tmp_path, capsys) -> None:
+    usual = metrics(of_lengths.out / "clip-hybrid_mini-64-seed0.json")
+    config = replace(of_lengths, methods=("clip",), out=tmp_path)
+    lengths.main(replace(config, text_layers=0))
+    lengths.main(replace(config, text_width=128))
+    assert "bag of words, 64 wide" in capsys.readouterr().out
+    bag = json.loads((tmp_path / "clip-hybrid_mini-0blocks-64-seed0.json").read_text())
+    wide = metrics(tmp_path / "clip-hybrid_mini-text128-64-seed0.json")
+    assert bag["kind"] == "other_text"
+    assert (bag["metrics"]["text_width"], bag["metrics"]["text_layers"]) == (64, 0)
+    assert (wide["text_width"], wide["text_layers"]) == (128, 2)
+    assert bag["metrics"]["flops"] < usual["flops"] < wide["flops"]
+    with pytest.raises(InputError, match="no text tower"):
+        lengths.main(replace(of_lengths, methods=("catlip",), text_layers=0, out=tmp_path))
+
+
 def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp_path) -> None:
     lengths.main(replace(of_lengths, out=tmp_path, earlier=of_lengths.out))
     for method in ("catlip", "clip"):

@@ -37,7 +37,6 @@ PLAIN_TEMPLATES = (
     lambda name: f"a picture of a {name}.",
     lambda name: f"a drawing of a {name}.",
 )
-POSITIONS = "text_encoder.positional_embedding"  # [context, width]
 
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
@@ -166,7 +165,7 @@ def _towers(checkpoint: Checkpoint) -> Any:
     from baselines.openclip import TwoTowers, text_tower
 
     rest = {name.removeprefix("objective."): tensor for name, tensor in checkpoint.rest.items()}
-    text = replace(text_tower(checkpoint.encoder_name), context=len(rest[POSITIONS]))
+    text = text_tower(checkpoint.encoder_name, checkpoint.config)
     towers = TwoTowers(checkpoint.build(), text)
     towers.load_state_dict(rest, strict=False)  # without the temperature of its loss
     return towers
