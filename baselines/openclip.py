@@ -2,7 +2,9 @@
 that CatLIP trains. CLIP and SigLIP differ in how `compare` makes a loss of the vectors of both.
 """
 
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -20,6 +22,7 @@ from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
 TEXT_VOCABULARY = 49_408  # CLIP's byte-pair tokens
+HEAD_WIDTH = 64  # of a head, as in all towers below
 START, END = 49_406, 49_407  # open and close a caption; zeros come after END
 
 
@@ -61,9 +64,7 @@ class TwoTowers(Objective):
 
     def set_text_tower(self, text: TextTower) -> None:
         self.text = text
-        self.text_encoder = TextTransformer(
-            text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
-        )
+        self.text_encoder = openclip_tower(text) if text.depth else bag_of_words(text)
 
     @classmethod
     def build(
@@ -164,8 +165,31 @@ class CaptionTokenizer:
         return self.tokenizer([clean(caption) for caption in captions])
 
 
-def text_tower(encoder: str) -> TextTower:
-    return choose("text tower for encoder", encoder, TEXT_TOWERS)
+def text_tower(encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
+    """The text tower that goes with the encoder, but for what `shape` says: fields of a recipe."""
+    text, shape = choose("text tower for encoder", encoder, TEXT_TOWERS), shape or {}
+    if width := shape.get("text_width"):
+        text = replace(text, width=width, heads=max(1, width // HEAD_WIDTH))
+    layers, context = shape.get("text_layers"), shape.get("text_context")
+    depth = text.depth if layers is None else layers
+    return replace(text, depth=depth, context=context or text.context)
+
+
+def openclip_tower(text: TextTower) -> TextTransformer:
+    return TextTransformer(
+        text.context, TEXT_VOCABULARY, text.width, text.heads, text.depth, output_dim=text.joint
+    )
+
+
+def bag_of_words(text: TextTower) -> nn.Sequential:
+    """A text tower without blocks: the mean of the embeddings of a caption's tokens, then the norm
+    and the projection of OpenCLIP's tower. Padding is left out, and with it "!", token 0 too.
+    """
+    words = nn.EmbeddingBag(TEXT_VOCABULARY, text.width, mode="mean", padding_idx=0)
+    projection = nn.Linear(text.width, text.joint, bias=False)
+    nn.init.normal_(words.weight, std=0.02)  # both as OpenCLIP's tower
+    nn.init.normal_(projection.weight, std=text.width**-0.5)
+    return nn.Sequential(words, nn.LayerNorm(text.width), projection)
 
 
 def ranks() -> dict[str, int]:

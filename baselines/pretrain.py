@@ -58,20 +58,18 @@ def method_of(config: PretrainBaseline) -> "Method":
 
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
-    text = text_tower(recipe.encoder)
-    context = recipe.text_context or text.context
+    text = text_tower(recipe.encoder, vars(recipe))
     classes = classes_of(config) if "labels" in method.needs else None
 
     def build() -> "Objective":
         base_rates = classes.base_rates if classes else None
         objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
-        if isinstance(objective, TwoTowers) and context != text.context:
-            objective.set_text_tower(replace(text, context=context))
+        if isinstance(objective, TwoTowers) and objective.text != text:
+            objective.set_text_tower(text)
         return objective
 
-    return Method(
-        build, classes, tokenize=CaptionTokenizer(context) if "tokens" in method.needs else None
-    )
+    tokenize = CaptionTokenizer(text.context) if "tokens" in method.needs else None
+    return Method(build, classes, tokenize=tokenize)
 
 
 def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:

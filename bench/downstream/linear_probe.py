@@ -54,7 +54,7 @@ class LinearProbe(Sweep):
         if tyro.MISSING not in (self.encoder, self.data):
             kind = (L2Probe if self.by_l2_sweep else LinearProbeResult).kind
             object.__setattr__(self, "out", Path(str(self.out).replace("{kind}", kind)))
-        if self.by_l2_sweep and "transfer" in self.init:
+        if self.by_l2_sweep and {*self.init} != {"random"}:
             raise InputError("--protocol l2_sweep ends at its minimum from any start: no --init")
 
 

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import tyro
 
 from bench.downstream.dense.config import Dense
 from bench.downstream.outputs import BY_NAME
 from bench.downstream.probe.config import TransferOptions
-from bench.downstream.probe.result import Init
 from catlip.cli import run
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 
@@ -32,7 +31,7 @@ class MultiLabel(Dense):
         default_factory=lambda: MULTILABELS["starter"]
     )
     out: Path = Path("runs/bench/multilabel") / BY_NAME
-    init: Init = "random"
+    init: Literal["random", "transfer"] = "random"
     """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
     transfer: tyro.conf.OmitArgPrefixes[TransferOptions] = field(
         default_factory=lambda: TransferOptions(bias="copy")

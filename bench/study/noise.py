@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,9 +35,14 @@ from catlip.record import note_samples, read_record
 from catlip.results.run import read_run
 from catlip.table import print_tables
 
+if TYPE_CHECKING:
+    from catlip.recipes.pretrain import Recipe
+
 NONE = "none"
 STARTER = "starter:"
-DIVIDING = ("heldout", "teams")  # conditions that divide the starter's test images
+EDITIONS = ("heldout", "captions", "teams")  # of the starter data
+DIVIDING = ("heldout", "teams")  # editions that divide the starter's test images
+TOWERS = ("text_width", "text_layers")  # fields of the recipe
 POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
@@ -63,7 +68,8 @@ class NoiseStudy(StudyOfMethods):
     captions to other images, chatty= puts captions among the words of a post. Of the starter data:
     heldout=0.33 leaves a third of the probe's concepts out of pre-training; captions=4 gives each
     image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
-    these teams' drawings from pre-training, and tests on them.
+    these teams' drawings from pre-training, and tests on them. Of methods with a text tower:
+    text_width=128, and text_layers=0 for a bag of words.
     """
     images: Count = 64_000
     """How many images each training sees."""
@@ -113,7 +119,7 @@ def main(config: NoiseStudy) -> None:
         )
         for noise in config.noises
         for method in config.methods
-        for recipe in [config.of_length(config.base_recipe(method), config.images)]
+        for recipe in [config.of_length(_recipe(config, method, noise), config.images)]
         for seed in config.seeds
     ]
     data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
@@ -154,6 +160,12 @@ def main(config: NoiseStudy) -> None:
     print_tables([robustness_table(runs), *parts_table(runs)])
 
 
+def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":
+    kind, value = read_noise(noise)
+    changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
+    return replace(config.base_recipe(method), **changes)
+
+
 def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
     of another noise are removed.
@@ -164,7 +176,7 @@ def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
     from catlip.vocabulary import Vocabulary
     from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
-    if noise == NONE:
+    if read_noise(noise)[0] in (NONE, *TOWERS):
         return {"vocabulary": config.vocabulary}
     folder = data / noise
     settings: dict[str, Any] = {}
@@ -201,13 +213,13 @@ def read_noise(spelling: str) -> tuple[str, float]:
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
-    choose("noise", kind, {**KINDS, **dict.fromkeys(EDITIONS)})
+    choose("noise", kind, {**KINDS, **dict.fromkeys((*EDITIONS, *TOWERS))})
     if kind == "teams":
         read_teams(number)
         return kind, 0.0
-    if kind == "captions":
-        if not (number.isdecimal() and int(number) > 1):
-            raise InputError(f"--noises {spelling}: give how many, as captions=4")
+    if kind in ("captions", *TOWERS):
+        if not number.isdecimal() or (kind == "captions" and int(number) < 2):
+            raise InputError(f"--noises {spelling}: give how many, as {kind}=4")
         return kind, float(number)
     try:
         fraction = float(number)
@@ -246,9 +258,6 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
     "shuffled": _shuffled,
     "chatty": _chatty,
 }
-
-
-EDITIONS = ("heldout", "captions", "teams")  # of the starter data
 
 
 def _changed(shard: Shard, noise: str, captions: Sequence[str], number: int) -> Captions:

@@ -87,6 +87,9 @@ def started(objective: Objective, recipe: Recipe) -> Objective:
     """The objective, with temperature and bias set to the recipe's initial values, if any."""
     if recipe.label_captions != "drawn" and "labels" not in objective.needs:
         raise InputError(f"--label-captions: {objective.label} has no nouns as labels")
+    for name in ("text_width", "text_layers"):
+        if getattr(recipe, name) is not None and objective.text is None:
+            raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no text tower")
     for name in ("temperature", "logit_bias"):
         if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")

@@ -7,7 +7,7 @@ of a recipe's steps at 40 % of an A100's 312 TFLOP/s in bf16.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from catlip.program.ranges import Count, PartialFraction, Positive
+from catlip.program.ranges import Count, Natural, PartialFraction, Positive
 from catlip.recipes.base import Initialization, MultiScaleRecipe
 from catlip.record import LATER
 
@@ -38,6 +38,10 @@ class Recipe(MultiScaleRecipe):
     text_context: Count | None = field(default=None, metadata=LATER)
     """Tokens of a caption that methods with tokens read; None for what goes with the encoder: 24
     for the hybrids, whose starter captions are short, else 77."""
+    text_width: Count | None = field(default=None, metadata=LATER)
+    """Width of the text tower, of which each head takes 64; None for what goes with the encoder."""
+    text_layers: Natural | None = field(default=None, metadata=LATER)
+    """Blocks of the text tower; 0 for a bag of words, the mean of the tokens' embeddings."""
     label_captions: Literal["drawn", "all"] = field(default="drawn", metadata=LATER)
     """Of an image with several captions, methods with labels learn the nouns of the one that is
     drawn in each epoch, as methods with tokens read it, or those of all."""

@@ -144,7 +144,10 @@ def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says
     assert written(of_lengths.out) == before
 
 
-def test_a_record_is_of_the_same_study_if_only_the_words_about_its_recipe_differ(tmp_path) -> None:
+def test_a_record_is_of_the_same_study_if_only_the_words_about_its_recipe_differ(
+    monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     cell = cells(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
     for name, recipe in (("words", replace(cell.recipe, about="")), ("rate", CATLIP["starter"])):
         with Record(tmp_path / f"{name}.json", "scaling", replace(cell, recipe=recipe)):
@@ -401,6 +404,18 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(starter, tmp_pat
     assert sum(by_part) == len(scores["concepts"].by_image)
     with pytest.raises(InputError, match="starter:DIR"):
         noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
+
+
+@pytest.mark.parametrize("tower", ["text_width=128", "text_layers=0"])
+def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
+    config = NoiseStudy(**places, noises=(tower,), images=64, seeds=(0,), methods=("clip",))
+    noise_study(config)
+    (path,) = config.out.glob("*.json")
+    field, _, value = tower.partition("=")
+    assert read_record(path)["config"]["recipe"][field] == int(value)
+    with pytest.raises(InputError, match="no text tower"):
+        noise_study(replace(config, methods=("catlip",)))
 
 
 # --- Thresholds -----------------------------------------------------------------------------------

@@ -67,7 +67,8 @@ class Sweep(OnTasks):
     """Fractions of the training images of each class, at least one image each; a smaller one is
     part of a larger one. If several give the same images, only the largest is trained on."""
     init: tuple[Init, ...] = ("random",)
-    """How the classifier starts: random, or transfer (Transfer Init, for encoders by CatLIP)."""
+    """How the classifier starts: random, transfer (Transfer Init, for encoders by CatLIP), or names
+    (the embeddings of the classes' names, for runs with a text tower)."""
     seeds: Count = 1
     """Classifiers per fraction and start; each seed chooses other images of a fraction."""
     compile: bool = False

@@ -269,14 +269,14 @@ def _score_of(right: Tensor, began: float) -> Score:
 def fit_linear(
     train: Features, test: Features, head: nn.Linear, init: Init, recipe: TransferRecipe, seed: int
 ) -> Score:
-    """Train a copy of `head` on standardised features, and test it. A transferred head is for
+    """Train a copy of `head` on standardised features, and test it. A head of pre-training is for
     features that are not standardised, so it is converted; a random one is not.
     """
     began = time.perf_counter()
     mean = train.values.mean(0)
     deviation = train.values.std(0, correction=0).clamp_min(MIN_DEVIATION)
     classifier = deepcopy(head)
-    if init == "transfer":
+    if init != "random":
         with torch.no_grad():
             classifier.bias.add_(classifier.weight @ mean.cpu())
             classifier.weight.mul_(deviation.cpu())

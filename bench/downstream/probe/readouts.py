@@ -5,8 +5,8 @@ CatLIP has no text tower, but its classifier has a row for each noun of its voca
 that Transfer Init would copy are used as a classifier; a label without a row is never predicted.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,12 +32,16 @@ from catlip.words.wordnet import nouns
 # Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
 TEMPERATURE = 0.07
 TEST_BATCH, TEXT_BATCH = 1024, 256
-PLAIN_TEMPLATES = (
-    lambda name: name,
-    lambda name: f"a picture of a {name}.",
-    lambda name: f"a drawing of a {name}.",
-)
-POSITIONS = "text_encoder.positional_embedding"  # [context, width]
+Template = Callable[[str], str]
+PLAIN_TEMPLATES = ("{}".format, "a picture of a {}.".format, "a drawing of a {}.".format)
+# What is chosen among, in words, and its templates; of several, a class has their mean.
+TEMPLATES: dict[str, Sequence[Template]] = {
+    "the bare name": PLAIN_TEMPLATES[:1],
+    "a picture of a NAME.": PLAIN_TEMPLATES[1:2],
+    "a drawing of a NAME.": PLAIN_TEMPLATES[2:],
+    "the mean of all three": PLAIN_TEMPLATES,
+}
+MAX_SCALE = 100.0  # of CLIP's temperature
 
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
@@ -62,7 +66,7 @@ def read_out(config: Readouts) -> None:
                 num_classes=task.num_classes, num_test=len(test), knn_top1=top1, knn_top5=top5
             )
             line = f"{encoder.method:8} {task.name:10} nearest neighbours {top1:.3f}"
-            if scores := zero_shot(config, encoder, task, record=record):
+            if scores := zero_shot(config, encoder, task, train=train, record=record):
                 top1, top5 = hits(scores(test.values), test.labels).double().mean(0).tolist()
                 result = replace(result, zero_shot_top1=top1, zero_shot_top5=top5)
                 line += f"  zero-shot {top1:.3f}"
@@ -101,11 +105,16 @@ def neighbour_hits(
 
 
 def zero_shot(
-    config: Readouts, encoder: LoadedEncoder, task: Task, record: Record
+    config: Readouts, encoder: LoadedEncoder, task: Task, *, train: Features, record: Record
 ) -> Scores | None:
     """Scores of a task's classes; None for an encoder that cannot classify zero-shot."""
     if not has_classifier(encoder):
-        return prompted_rows(encoder, config.encoder, task)
+        towers = towers_of(encoder, config.encoder)
+        if towers is None:
+            return None
+        rows, words = choose_prompts(towers, task, train)
+        record.notes.append(f"{task.name}: prompts are {words}")
+        return towers.cosines(rows)
     try:
         head, origins = transfer_head(
             encoder, config.encoder, task.labels, options=config.transfer, seed=config.seed
@@ -126,85 +135,122 @@ def zero_shot(
     return by_rows
 
 
-def prompted_rows(encoder: LoadedEncoder, spelling: str, task: Task) -> Scores | None:
-    """The cosines of an encoder's features with the prompts of each class, by the text tower of an
-    OpenCLIP model or of a run; None for an encoder without one.
+@dataclass(frozen=True)
+class Towers:
+    """How an encoder compares images with texts: tokens to [n, joint], and features [n, D] to
+    [n, joint]. Cosines times `scale` are the logits that it was trained with.
     """
+
+    tokenize: Callable[[list[str]], Tensor]
+    embed: Callable[[Tensor], Tensor]
     project: Callable[[Tensor], Tensor]
+    device: torch.device
+    scale: float = 1.0
+
+    def cosines(self, rows: Tensor) -> Scores:
+        """The scores of classes with these unit vectors [classes, joint]."""
+
+        @torch.inference_mode()
+        def scores(features: Tensor) -> Tensor:
+            return F.normalize(self.project(features), dim=1) @ rows.T
+
+        return scores
+
+
+def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
+    """Of an OpenCLIP model or of a run; None for an encoder without a text tower."""
     checkpoint, device = encoder.checkpoint, encoder.device
     if spelling.startswith("openclip:"):
         import open_clip
 
         name, _, tag = spelling.removeprefix("openclip:").partition("/")
         model = openclip_model(name, tag).to(device).eval()
-        tokenize = open_clip.get_tokenizer(name)
-        rows = embed_classes(model.encode_text, tokenize, task, device=device)
+        project: Callable[[Tensor], Tensor]
         projection = getattr(model.visual, "proj", None)
         if isinstance(projection, nn.Parameter):
             project = partial(torch.matmul, other=projection)
         else:
             project = getattr(model.visual, "head", None) or nn.Identity()  # of towers from timm
-    elif checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
+        return Towers(open_clip.get_tokenizer(name), model.encode_text, project, device)
+    if checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
         from baselines.openclip import CaptionTokenizer
 
-        towers = _towers(checkpoint).to(device).eval()
-        tokenize = CaptionTokenizer(towers.text.context)
-        rows = embed_classes(towers.text_encoder, tokenize, task, device=device)
-        project = towers.projection
-    else:
-        return None
-
-    @torch.inference_mode()
-    def cosines(features: Tensor) -> Tensor:
-        return F.normalize(project(features), dim=1) @ rows.T
-
-    return cosines
+        both, scale = _towers(checkpoint)
+        both.to(device).eval()
+        tokenize = CaptionTokenizer(both.text.context)
+        return Towers(tokenize, both.text_encoder, both.projection, device, scale=scale)
+    return None
 
 
-def _towers(checkpoint: Checkpoint) -> Any:
-    """Both towers of a run of this project, with their weights."""
+def choose_prompts(towers: Towers, task: Task, train: Features) -> tuple[Tensor, str]:
+    """The unit vectors [classes, joint] of a task's classes by the templates that are best on its
+    training images, and in words which these are. ImageNet has CLIP's templates.
+    """
+    if task.name == "imagenet":
+        from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+        return embed_classes(towers, task, OPENAI_IMAGENET_TEMPLATES), "CLIP's templates"
+    best, chosen = -1.0, (torch.empty(0), "")
+    tried = []
+    for words, templates in TEMPLATES.items():
+        rows = embed_classes(towers, task, templates)
+        top1 = hits(towers.cosines(rows)(train.values), train.labels)[:, 0].double().mean().item()
+        tried.append(f"{words} {100 * top1:.1f} %")
+        if top1 > best:
+            best, chosen = top1, (rows, words)
+    return chosen[0], f"{chosen[1]} (on the training images: {', '.join(tried)})"
+
+
+def names_head(
+    encoder: LoadedEncoder, spelling: str, task: Task, train: Features
+) -> tuple[nn.Linear, str]:
+    """A linear classifier of the embeddings of the classes' names, and the prompts in words. On an
+    image whose projection is of the mean length, its logits are those of the method's own loss.
+    """
+    towers = towers_of(encoder, spelling)
+    if towers is None or not isinstance(towers.project, nn.Linear):
+        raise InputError(f"{spelling} has no text tower, as a run of CLIP has one")
+    rows, words = choose_prompts(towers, task, train)
+    with torch.no_grad():
+        length = towers.project(train.values).norm(dim=1).mean()
+        head = nn.Linear(encoder.num_features, task.num_classes)
+        head.weight.copy_(towers.scale / length * rows @ towers.project.weight)
+        head.bias.zero_()
+    return head, words
+
+
+def _towers(checkpoint: Checkpoint) -> tuple[Any, float]:
+    """Both towers of a run of this project, with their weights; and the scale of their cosines."""
     from baselines.openclip import TwoTowers, text_tower
 
     rest = {name.removeprefix("objective."): tensor for name, tensor in checkpoint.rest.items()}
-    text = replace(text_tower(checkpoint.encoder_name), context=len(rest[POSITIONS]))
+    text = text_tower(checkpoint.encoder_name, checkpoint.config)
     towers = TwoTowers(checkpoint.build(), text)
     towers.load_state_dict(rest, strict=False)  # without the temperature of its loss
-    return towers
+    return towers, min(MAX_SCALE, rest["logit_scale"].exp().item())
 
 
 @torch.inference_mode()
-def embed_classes(
-    embed: Callable[[Tensor], Tensor],
-    tokenize: Callable[[list[str]], Tensor],
-    task: Task,
-    device: torch.device,
-) -> Tensor:
+def embed_classes(towers: Towers, task: Task, templates: Sequence[Template]) -> Tensor:
     """[classes, joint]: per class the mean of its prompts' unit vectors, as a unit vector."""
     rows = []
-    for prompts in class_prompts(task):
-        parts = tokenize(prompts).split(TEXT_BATCH)
-        vectors = F.normalize(torch.cat([embed(part.to(device)) for part in parts]), dim=1)
-        rows.append(F.normalize(vectors.mean(0), dim=0))
+    for name in class_names(task):
+        parts = towers.tokenize([template(name) for template in templates]).split(TEXT_BATCH)
+        embedded = torch.cat([towers.embed(part.to(towers.device)) for part in parts])
+        rows.append(F.normalize(F.normalize(embedded, dim=1).mean(0), dim=0))
     return torch.stack(rows)
 
 
-def class_prompts(task: Task) -> list[list[str]]:
-    """The prompts of each class: CLIP's 80 templates and OpenCLIP's names of classes for ImageNet,
-    three templates for any other task.
-    """
-    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES, OPENAI_IMAGENET_TEMPLATES
+def class_names(task: Task) -> list[str]:
+    """The names of classes in prompts: OpenCLIP's for ImageNet's synsets, else without marks."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
     known = dict(zip(IMAGENET, IMAGENET_CLASSNAMES, strict=True))
     synsets = set(nouns().offsets.tolist())
-    templates = OPENAI_IMAGENET_TEMPLATES if task.name == "imagenet" else PLAIN_TEMPLATES
-    prompts = []
+    names = []
     for label in task.labels.names:
         name = label
-        if label in known:
-            name = known[label]
-        elif WNID.fullmatch(label) and int(label[1:]) in synsets:
+        if WNID.fullmatch(label) and int(label[1:]) in synsets:
             name = nouns().name(int(label[1:])).partition(".")[0]
-        if label not in known:
-            name = name.replace("_", " ").replace("-", " ")
-        prompts.append([template(name) for template in templates])
-    return prompts
+        names.append(known.get(label) or name.replace("_", " ").replace("-", " "))
+    return names

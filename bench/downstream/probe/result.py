@@ -17,7 +17,7 @@ from catlip.results.run import Run
 from catlip.results.select import alike, link, over_seeds
 from catlip.table import Cell, Quantity, clipped, quantity_cell, shown
 
-Init = Literal["random", "transfer"]
+Init = Literal["random", "transfer", "names"]
 Way = Literal["prompts", "classifier rows"]  # of classifying zero-shot
 T = TypeVar("T")
 

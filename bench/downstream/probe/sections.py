@@ -276,7 +276,9 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
             line = line_of(method, points)
             if init == "transfer":
                 line = replace(line, how="Transfer Init", marker=TRANSFER_MARKER, dashed=True)
-            elif "transfer" in inits:
+            elif init == "names":
+                line = replace(line, how="from names", marker=TRANSFER_MARKER, dashed=True)
+            elif len(inits) > 1:
                 line = replace(line, how="random head")
             lines.append(line)
     return lines

@@ -23,6 +23,7 @@ from bench.downstream.probe.fit import (
     train_classifier,
     transfer_head,
 )
+from bench.downstream.probe.readouts import names_head
 from bench.downstream.probe.result import (
     CACHED_NOTE,
     IMAGES,
@@ -63,7 +64,8 @@ def run_sweep(config: Sweep) -> None:
     tasks: dict[str, TaskResult] = {}
     broken = BrokenImages()
     with record if place.is_main else nullcontext():
-        fit = _fit_by(config, encoder, place, record=record)
+        features = Extractor(encoder.module, encoder.preprocess, config)
+        fit = _fit_by(config, encoder, features, place=place, record=record)
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
             task.note_in(record, say=place.is_main)
@@ -73,7 +75,7 @@ def run_sweep(config: Sweep) -> None:
             if config.by_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))
-            for one in _fits(config, encoder, task, record=record):
+            for one in _fits(config, encoder, task, features=features, record=record):
                 score = fit(one)
                 broken.add(score.broken)
                 row = Classifier(
@@ -125,9 +127,11 @@ def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
     return load_encoder(config.encoder, config.seed, device, resolution=side, resize=resize)
 
 
-def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> Iterator[Fit]:
+def _fits(
+    config: Sweep, encoder: LoadedEncoder, task: Task, *, features: Extractor, record: Record
+) -> Iterator[Fit]:
     for seed in range(config.seed, config.seed + config.seeds):
-        heads = _heads(config, encoder, task, seed=seed, record=record)
+        heads = _heads(config, encoder, task, seed=seed, features=features, record=record)
         parts = {part: task.train.subset(part, seed) for part in sorted(config.fraction)}
         # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
@@ -138,9 +142,15 @@ def _fits(config: Sweep, encoder: LoadedEncoder, task: Task, record: Record) -> 
 
 
 def _heads(
-    config: Sweep, encoder: LoadedEncoder, task: Task, seed: int, record: Record
+    config: Sweep,
+    encoder: LoadedEncoder,
+    task: Task,
+    *,
+    seed: int,
+    features: Extractor,
+    record: Record,
 ) -> dict[Init, nn.Linear]:
-    """The initial head for each of `--init`, without transfer if nothing can be transferred."""
+    """The initial head for each of `--init` that the encoder can have."""
     heads: dict[Init, nn.Linear] = {}
     for init in config.init:
         if init == "random":
@@ -148,13 +158,18 @@ def _heads(
             heads[init] = random_head(encoder.num_features, task.num_classes, seed, how)
             continue
         try:
+            if init == "names":
+                train = features(task.train)
+                heads[init], words = names_head(encoder, config.encoder, task, train)
+                record.notes.append(f"{task.name}, seed {seed}: prompts are {words}")
+                continue
             heads[init], origins = transfer_head(
                 encoder, config.encoder, task.labels, options=config.transfer, seed=seed
             )
         except InputError as error:
             if len(config.init) == 1:
                 raise
-            record.notes.append(f"{task.name}, seed {seed}: random heads only: {error}")
+            record.notes.append(f"{task.name}, seed {seed}: no head by {init}: {error}")
         else:
             record.samples[f"origins_{task.name}"] = [
                 origin.row() | {"test_images": np.flatnonzero(task.test.labels == label)}
@@ -164,14 +179,13 @@ def _heads(
 
 
 def _fit_by(
-    config: Sweep, encoder: LoadedEncoder, place: Place, record: Record
+    config: Sweep, encoder: LoadedEncoder, features: Extractor, *, place: Place, record: Record
 ) -> Callable[[Fit], Score]:
     """The function that trains and scores one classifier."""
     if config.on_cached_features:
         if place.world_size > 1:
             raise InputError("cached features take one process")
         record.notes.append(CACHED_NOTE)
-        features = Extractor(encoder.module, encoder.preprocess, config)
         recipe_of = None if config.by_l2_sweep else config.recipe
         return lambda one: fit_on_features(one, features, recipe_of)
     frozen, checkpoint = config.trained == "probe", encoder.checkpoint

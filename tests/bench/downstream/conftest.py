@@ -89,6 +89,7 @@ def untrained(tmp_path: Path) -> Callable[..., Path]:
             text = replace(text_tower("hybrid_mini"), context=context)
             objective = BASELINES[method](build_encoder("hybrid_mini", 32), text)
         config = {"encoder": "hybrid_mini", "resolution": 32, "method": method, "seed": 0}
+        config["text_context"] = context
         (tmp_path / method).mkdir()
         save_weights(tmp_path / method / "weights.safetensors", objective.state_dict(), config)
         (tmp_path / f"{method}.json").write_text('{"kind": "pretrain", "metrics": {}}')

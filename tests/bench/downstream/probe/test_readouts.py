@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from small_data import ON_A_CPU, png, write_folders
+from torch import nn
 
 from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
@@ -19,10 +20,13 @@ from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.readouts import (
-    class_prompts,
+    PLAIN_TEMPLATES,
+    Towers,
+    choose_prompts,
     embed_classes,
+    names_head,
     neighbour_hits,
-    prompted_rows,
+    towers_of,
 )
 from bench.downstream.readouts import Readouts, main
 from catlip.encoder import build_encoder
@@ -99,7 +103,8 @@ def test_a_class_is_the_mean_of_its_prompts_as_unit_vectors() -> None:
         rows = [torch.arange(1.0, 5.0).roll(int(token)) * (token + 1) for token in tokens]
         return torch.stack(rows)
 
-    rows = embed_classes(embed, tokenize, task, CPU)
+    towers = Towers(tokenize, embed, nn.Identity(), CPU)
+    rows = embed_classes(towers, task, PLAIN_TEMPLATES)
     assert said[:3] == ["hot dog", "a picture of a hot dog.", "a drawing of a hot dog."]
     assert said[3] == "musical instrument"
     assert rows.norm(dim=1).tolist() == pytest.approx([1, 1])
@@ -116,10 +121,11 @@ def test_a_run_of_clip_compares_what_its_objective_would(untrained, cats_and_dog
     objective = BASELINES["clip"](build_encoder("hybrid_mini", 32), text).eval()
     encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
-    tokens = CaptionTokenizer(context)(class_prompts(task)[1])
+    tokens = CaptionTokenizer(context)([template("dog") for template in PLAIN_TEMPLATES])
     with torch.inference_mode():
         pixels, words = objective.unit_vectors(objective.image_encoder(image), tokens)
-        scores = prompted_rows(encoder, str(run), task)(encoder.module(image))
+        towers = towers_of(encoder, str(run))
+        scores = towers.cosines(embed_classes(towers, task, PLAIN_TEMPLATES))(encoder.module(image))
     torch.testing.assert_close(scores[0, 1], F.normalize(words.mean(0), dim=0) @ pixels[0])
 
 
@@ -132,14 +138,59 @@ def test_an_openclip_model_compares_what_it_would_itself(tmp_path, cats_and_dogs
     spelling = f"openclip:ViT-S-32/{tmp_path / 'model.pt'}"
     encoder, (task,) = load_encoder(spelling, 0, CPU), load_tasks(cats_and_dogs)
     image = encoder.preprocess(task.test.image_bytes(0))[None]
-    scores = prompted_rows(encoder, spelling, task)
+    towers = towers_of(encoder, spelling)
+    scores = towers.cosines(embed_classes(towers, task, PLAIN_TEMPLATES))
     with torch.inference_mode():
         mean, std = (
             torch.tensor(values)[:, None, None]
             for values in (encoder.preprocess.mean, encoder.preprocess.std)
         )
         pixels = F.normalize(model.encode_image((image / 255 - mean) / std), dim=1)
-        words = model.encode_text(open_clip.get_tokenizer("ViT-S-32")(class_prompts(task)[0]))
+        words = model.encode_text(
+            open_clip.get_tokenizer("ViT-S-32")([template("cat") for template in PLAIN_TEMPLATES])
+        )
         cat = F.normalize(F.normalize(words, dim=1).mean(0), dim=0)
         found = scores(encoder.module(image))[0, 0]
         torch.testing.assert_close(found, pixels[0] @ cat, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("right", "chosen"),
+    [(0, "the bare name"), (1, "a picture of a NAME."), (2, "a drawing of a NAME.")],
+)
+def test_the_prompts_are_those_that_classify_the_training_images_best(right, chosen) -> None:
+    task, (cat, dog) = task_of("folder", "cat", "dog"), torch.eye(2)
+
+    def tokenize(prompts: list[str]) -> torch.Tensor:
+        return torch.tensor(
+            [
+                ["cat" in prompt, template(prompt.split()[-1].strip(".")) == prompt]
+                for prompt in prompts
+                for template in PLAIN_TEMPLATES[right : right + 1]
+            ]
+        )
+
+    def embed(tokens: torch.Tensor) -> torch.Tensor:
+        """By the template that is right, what the images are; by any other, the opposite."""
+        return torch.stack([cat if is_cat == is_right else dog for is_cat, is_right in tokens])
+
+    train = features([[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    rows, words = choose_prompts(Towers(tokenize, embed, nn.Identity(), CPU), task, train)
+    assert words.startswith(chosen)
+    assert torch.equal(rows, torch.eye(2))
+
+
+def test_a_probe_started_at_names_classifies_as_zero_shot_does(untrained, cats_and_dogs) -> None:
+    run = untrained("clip")
+    encoder, (task,) = load_encoder(str(run), 0, CPU), load_tasks(cats_and_dogs)
+    train = Features(
+        *(torch.randn(8, encoder.num_features), torch.tensor([0, 1] * 4)), np.arange(8)
+    )
+    head, words = names_head(encoder, str(run), task, train)
+    towers = towers_of(encoder, str(run))
+    rows, other = choose_prompts(towers, task, train)
+    assert words == other
+    with torch.inference_mode():
+        lengths = towers.project(train.values).norm(dim=1, keepdim=True)
+        expected = towers.cosines(rows)(train.values) / 0.07 * lengths / lengths.mean()
+        torch.testing.assert_close(head(train.values), expected, rtol=1e-4, atol=1e-4)

@@ -196,7 +196,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
     rows = record["samples"]["runs"]
     assert [(row["init"], row["fraction"]) for row in rows] == [("random", 0.25), ("random", 1)]
     assert record["metrics"]["data_top1"] == rows[1]["top1"] == 1  # light and dark
-    assert any("random heads only" in note for note in record["notes"])
+    assert any("no head by transfer" in note for note in record["notes"])
     with pytest.raises(InputError, match=RANDOM):
         sweep("cached", name="other", init=("transfer",))
     assert "data_top1" not in sweep("cached", name="part", fraction=(0.25,))["metrics"]
@@ -214,6 +214,17 @@ def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, st
             assert same.sum() > len(labels)  # several drawings of a concept
         assert len(numbers) == len(task.test)
     assert "images" not in sweep("cached", name="own")["samples"]
+
+
+@pytest.mark.parametrize("way", ["cached", "finetune"])
+def test_a_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> None:
+    record = sweep(way, untrained("clip"), init=("random", "names"))
+    rows = record["samples"]["runs"]
+    assert [row["init"] for row in rows] == ["random", "names"]
+    assert record["metrics"]["data_top1"] == rows[0]["top1"]
+    assert any("prompts are" in note for note in record["notes"])
+    with pytest.raises(InputError, match="no text tower"):
+        sweep(way, untrained("superclass"), name="other", init=("names",))
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
