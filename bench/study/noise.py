@@ -138,7 +138,7 @@ def main(config: NoiseStudy) -> None:
                     of_part = score_on(
                         score_of(probe, whole), np.flatnonzero(parts == part).tolist()
                     )
-                    accuracies[task] = of_part / 100
+                    accuracies[task] = float(of_part) / 100
                     note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
         clean = Vocabulary.load(training.vocabulary)
         noisy = Vocabulary.load(data_settings["vocabulary"])
