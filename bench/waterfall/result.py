@@ -39,7 +39,8 @@ WORDS = (
     "attention, precision, image sizes and more. Here a training step goes from the released CLIP "
     "configuration to the released CatLIP one, one change at a time. Each change is timed before "
     "and after in turns; then all changes once more in reverse order, because the effect of one "
-    "may depend on those before it. Reading images and the number of epochs are not included."
+    "may depend on those before it: in that order CLIP has become CatLIP, which reads no captions, "
+    "before their padding is left out. Reading images and the number of epochs are not included."
 )
 ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
