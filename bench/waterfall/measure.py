@@ -189,7 +189,7 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
         Change("image sizes", "sampler", few, many),
         Change("images per device", "batch_size", batch_size, images),
         # Neither release does this: it splits the padding of captions from the rest of the method.
-        Change("captions without padding", "packed_captions", False, True),
+        Change(result.NO_PADDING, "packed_captions", False, True),
         Change("method", "method", "clip", "catlip_dense"),
         Change("crop", "", *crops, not_run=NO_CROP),
     ]

@@ -365,9 +365,10 @@ def cheaper(setting: Setting) -> Answer:
         timed += f"; {each} if CLIP does not compute the padding of captions"
     ratios = (ratio, of_larger, _trainings_ratio(setting))
     values = [one.value for one in ratios if one]
-    times = " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
-    without = " to ".join(dict.fromkeys(shown(one.value, 2) for _, one in reversed(packed)))
-    unpadded = f" ({without} without padded captions)" if packed else ""
+    times, unpadded = _least_to_most(values), ""
+    if packed:
+        steps = _least_to_most([one.value for _, one in packed])
+        unpadded = f" (a step without padded captions {steps})"
     if ratio.low is None or ratio.high is None:
         short = "Not yet known: the ratio of step times has no interval."
     elif ratio.low <= 1 <= ratio.high:
@@ -385,6 +386,11 @@ def cheaper(setting: Setting) -> Answer:
 
 def _step_ratio(record: Run[StepTime] | None, pair: str = PADDED_PAIR) -> Interval | None:
     return record.measured.ratios.get(pair) if record else None
+
+
+def _least_to_most(values: Sequence[float]) -> str:
+    """`1.2 to 1.5`, or one number if both are shown alike."""
+    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
 
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:
