@@ -77,7 +77,7 @@ def pack(tokens: Tensor) -> PackedCaptions:
 class PackedBlock(ResidualAttentionBlock):
     """OpenCLIP's block on the tokens [sum T, width] of packed captions, which come in place of an
     attention mask. Only attention itself pads them, to the longest of the batch: its two products
-    are a hundredth of a block's at such lengths, and every device has a fused kernel for that form.
+    are 1 to 4 % of a block's at such lengths, and every device has a fused kernel for that form.
     """
 
     def attention(
