@@ -35,10 +35,9 @@ class ContrastiveCategorical(Contrastive):
         return cls(image_encoder, text_tower(encoder_name), base_rates)
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:
-        assert batch.tokens is not None, "the loader makes what `needs` names"
         assert batch.labels is not None, "the loader makes what `needs` names"
-        features = self.image_encoder(batch.images)
-        pairs = self.unit_vectors(features, batch.tokens)
+        captions, features = self.captions(batch), self.image_encoder(batch.images)
+        pairs = self.unit_vectors(features, captions)
         loss = sparse_binary_cross_entropy(self.classifier(features), batch.labels)
         return *pairs, loss[None]
 

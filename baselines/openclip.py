@@ -4,13 +4,13 @@ that CatLIP trains. CLIP and SigLIP differ in how `compare` makes a loss of the 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from open_clip import SimpleTokenizer
-from open_clip.transformer import TextTransformer
+from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -45,6 +45,79 @@ TEXT_TOWERS = {
 }
 
 
+class PackedCaptions(NamedTuple):
+    """The tokens of B captions one after the other, without what pads them to the context.
+
+    Attributes:
+        tokens: [sum T].
+        positions: [sum T], of each token in its caption.
+        slots: [sum T], of each token in `padded`, flat.
+        ends: [B], where each caption ends among the tokens.
+        padded: [B, T of the longest]; a shape that compiled blocks can take as dynamic.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    slots: Tensor
+    ends: Tensor
+    padded: Tensor
+
+
+def pack(tokens: Tensor) -> PackedCaptions:
+    """Captions [B, context] without their padding; the host waits for the device to count it."""
+    lengths = tokens.argmax(dim=1) + 1  # END is the greatest token
+    padded = tokens[:, : int(lengths.max())]
+    positions = torch.arange(padded.shape[1], device=tokens.device).expand_as(padded)
+    slots = (positions < lengths[:, None]).flatten().nonzero().squeeze(1)
+    return PackedCaptions(
+        padded.flatten()[slots],
+        positions.flatten()[slots],
+        slots,
+        ends=lengths.cumsum(0) - 1,
+        padded=padded,
+    )
+
+
+class PackedBlock(ResidualAttentionBlock):
+    """OpenCLIP's block on the tokens [sum T, width] of packed captions, which come in place of an
+    attention mask. Only attention itself pads them, to the longest of the batch: its two products
+    are 1 to 4 % of a block's at such lengths, and every device has a fused kernel for that form.
+    """
+
+    def attention(
+        self,
+        q_x: Tensor,
+        k_x: Tensor | None = None,
+        v_x: Tensor | None = None,
+        attn_mask: PackedCaptions | None = None,
+    ) -> Tensor:
+        assert attn_mask is not None
+        attention, slots, (batch, longest) = self.attn, attn_mask.slots, attn_mask.padded.shape
+        packed = F.linear(q_x, attention.in_proj_weight, attention.in_proj_bias)
+        padded = packed.new_zeros(batch * longest, packed.shape[1]).index_copy(0, slots, packed)
+        query, key, value = (
+            part.view(batch, longest, attention.num_heads, -1).transpose(1, 2)
+            for part in padded.chunk(3, dim=1)
+        )
+        # No caption looks ahead, so none sees its padding.
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(batch * longest, -1)
+        return attention.out_proj(mixed.index_select(0, slots))
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """One graph for all steps, each of which has another number of tokens."""
+        super().compile(*args, **options | {"dynamic": True})
+
+
+class PackedTextTransformer(TextTransformer):
+    """OpenCLIP's text tower on packed captions."""
+
+    def forward(self, captions: PackedCaptions) -> Tensor:
+        x = self.token_embedding(captions.tokens) + self.positional_embedding[captions.positions]
+        x = self.transformer(x, attn_mask=captions)
+        return self.ln_final(x[captions.ends]) @ self.text_projection
+
+
 class TwoTowers(Objective):
     """An image encoder and OpenCLIP's text tower, and a loss that compares all images and captions
     of a step; the micro-batches of a step therefore belong in one call.
@@ -65,6 +138,15 @@ class TwoTowers(Objective):
     def set_text_tower(self, text: TextTower) -> None:
         self.text = text
         self.text_encoder = openclip_tower(text) if text.depth else bag_of_words(text)
+
+    def pack_captions(self) -> None:
+        """From now on, do not compute the padding of captions; the loss differs only by rounding.
+        The weights stay. A bag of words has no padding.
+        """
+        if isinstance(self.text_encoder, TextTransformer):
+            self.text_encoder.__class__ = PackedTextTransformer
+            for block in self.text_encoder.transformer.resblocks:
+                block.__class__ = PackedBlock
 
     @classmethod
     def build(
@@ -91,13 +173,23 @@ class TwoTowers(Objective):
         """Unit vectors [B, joint] of images and of captions. A method that has a further loss
         beside `compare` adds it as [1], mean per image.
         """
-        assert batch.tokens is not None, "the loader makes what `needs` names"
-        return self.unit_vectors(self.image_encoder(batch.images), batch.tokens)
+        captions = self.captions(batch)
+        return self.unit_vectors(self.image_encoder(batch.images), captions)
 
-    def unit_vectors(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors [B, joint] of features [B, num_features] and of tokens [B, context]."""
+    def captions(self, batch: Batch) -> Tensor | PackedCaptions:
+        """What the text tower reads. Call it before the image encoder: packing waits for the
+        device, which at that moment has little to do.
+        """
+        assert batch.tokens is not None, "the loader makes what `needs` names"
+        packed = isinstance(self.text_encoder, PackedTextTransformer)
+        return pack(batch.tokens) if packed else batch.tokens
+
+    def unit_vectors(
+        self, features: Tensor, captions: Tensor | PackedCaptions
+    ) -> tuple[Tensor, Tensor]:
+        """Unit vectors [B, joint] of features [B, num_features] and of captions."""
         image = F.normalize(self.projection(features), dim=-1)
-        text = F.normalize(self.text_encoder(tokens), dim=-1)
+        text = F.normalize(self.text_encoder(captions), dim=-1)
         return image, text
 
     def compare(self, image: Tensor, text: Tensor) -> Tensor:

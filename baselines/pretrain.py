@@ -1,14 +1,14 @@
 """Pre-train the same image encoder with a baseline, on the same data path, loop and recipes."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from baselines import method_names
-from catlip.cli import choose, one_of, run, take_option
+from catlip.cli import InputError, choose, one_of, run, take_option
 from catlip.pretraining.config import LabelledRun, PretrainRun
 from catlip.recipes.pretrain import CLIP, STARTERS, Recipe, for_photos
-from catlip.record import from_plain
+from catlip.record import LATER, from_plain
 
 if TYPE_CHECKING:  # the command line is read without torch
     from catlip.objective import Objective
@@ -31,6 +31,9 @@ class PretrainBaseline(LabelledRun):
 
     method: Annotated[str, one_of(method_names())] = "clip"
     """Method to train with; clip_nonlocal and siglip_gather exchange features in another way."""
+    packed_captions: bool = field(default=False, metadata=LATER)
+    """Do not compute the padding of captions in the text tower. Weights differ only by rounding,
+    and a run may go on with or without it."""
 
 
 # clip_masked is not tuned: with CLIP's recipes, the mask is all that differs.
@@ -60,12 +63,17 @@ def method_of(config: PretrainBaseline) -> "Method":
     recipe = config.recipe
     text = text_tower(recipe.encoder, vars(recipe))
     classes = classes_of(config) if "labels" in method.needs else None
+    if config.packed_captions and not issubclass(method, TwoTowers):
+        raise InputError(f"--packed-captions: {method.label} has no text tower")
 
     def build() -> "Objective":
         base_rates = classes.base_rates if classes else None
         objective = method.build(encoder_of(recipe), recipe.encoder, base_rates)
         if isinstance(objective, TwoTowers) and objective.text != text:
             objective.set_text_tower(text)
+        # A dry run has shapes without tokens, so nothing to tell apart from padding.
+        if config.packed_captions and not config.dry_run and isinstance(objective, TwoTowers):
+            objective.pack_captions()
         return objective
 
     tokenize = CaptionTokenizer(text.context) if "tokens" in method.needs else None

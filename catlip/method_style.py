@@ -89,10 +89,13 @@ def _shown(method: str) -> Shown:
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
-    """Each method once: the known ones in their fixed order, others by name, foreign ones last."""
+    """Each method once: the known ones in their fixed order, each with its variants, such as
+    `clip:packed`; others by name, foreign ones last.
+    """
     rank = {name: i for i, name in enumerate(KNOWN)}
     return sorted(
-        set(methods), key=lambda name: (not is_ours(name), rank.get(name, len(rank)), name)
+        set(methods),
+        key=lambda name: (not is_ours(name), rank.get(name.partition(":")[0], len(rank)), name),
     )
 
 

@@ -15,6 +15,7 @@ and 24 deep, it would be 1.19. With the image sizes of each method's released sa
 image with B and 1.30 with H. Operations do not explain the paper's 2.7 and 2.78 (Fig. 1c).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,7 @@ import torch
 
 from bench.measuring import methods
 from bench.measuring.factors import Factors
+from bench.measuring.methods import caption_lengths
 from catlip.costs import Matmul, StepShape, TextTower
 from catlip.data.sampler import ImageSize
 from catlip.encoder import ENCODERS, conv_width, hybrid_widths
@@ -39,11 +41,10 @@ def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -
     """
     objective = objective_of(factors)
     images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
-    once = training_flops(images)
-    if objective.text:
-        once += training_flops(text_products(objective.text))
-    heads = training_flops(objective.matmuls(step_shape(factors, world_size)))
-    flops = once * factors.batch_size + heads
+    flops = training_flops(images) * factors.batch_size
+    for text, captions in text_shapes(factors).items():
+        flops += training_flops(text_products(text)) * captions
+    flops += training_flops(objective.matmuls(step_shape(factors, world_size)))
     return flops + (recomputed_flops(factors) if recompute else 0)
 
 
@@ -59,9 +60,25 @@ def recomputed_flops(factors: Factors) -> int:
     again = shape.depth * block["scores"].flops if factors.attention == "sdpa" else 0
     if factors.checkpointing:
         again += shape.depth * (forward_flops(block.values()) - block["mlp_out"].flops)
-    if text := objective.text:  # its attention is always fused, and it is not checkpointed
-        again += text.depth * block_products(text.context, text.width, text.heads)["scores"].flops
-    return again * factors.batch_size + forward_flops(objective.recomputed(step_shape(factors)))
+    again *= factors.batch_size
+    for text, captions in text_shapes(factors).items():
+        # Attention is always fused here, and blocks are not checkpointed.
+        scores = block_products(text.context, text.width, text.heads)["scores"]
+        again += text.depth * scores.flops * captions
+    return again + forward_flops(objective.recomputed(step_shape(factors)))
+
+
+def text_shapes(factors: Factors) -> dict[TextTower, int]:
+    """The text tower as the captions of a batch meet it, and how many of them: without padding, its
+    context is a caption's length, for attention too, which pads them to the longest. Empty if the
+    method has no text tower.
+    """
+    text = objective_of(factors).text
+    if text is None:
+        return {}
+    tokens = factors.caption_tokens if factors.packed_captions else 0
+    lengths = Counter(caption_lengths(factors.batch_size, text.context, tokens))
+    return {replace(text, context=length): captions for length, captions in lengths.items()}
 
 
 def mean_flops_per_sample(

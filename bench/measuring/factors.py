@@ -35,6 +35,8 @@ class Factors:
     optimizer: AdamWForm = "fused"
     grad_norm: Literal["foreach", "loop"] = "foreach"  # loop asks the device once per parameter
     num_classes: int = 24_320  # the paper's
+    caption_tokens: float = 0.0  # of a caption, in the mean; 0 if each fills the context
+    packed_captions: bool = False  # do not compute what pads captions to the context
     parallel: Parallel = "ddp"
     seed: int = 0  # of the weights and of the synthetic batch
 

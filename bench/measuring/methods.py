@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.methods import BASELINES
-from baselines.openclip import END, START, text_tower
+from baselines.openclip import END, START, TwoTowers, text_tower
 from catlip.categorical import Categorical
+from catlip.cli import InputError
 from catlip.costs import FLOAT32, StepShape
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
@@ -17,6 +18,9 @@ from catlip.objective import Objective, shown_as
 
 CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
+# Tokens of a caption, START and END among them, in the mean: of the starter's names and keywords,
+# and of the sentences on the photographs of Flickr8k; by the context that goes with such captions.
+CAPTION_TOKENS = {24: 8.3, 77: 14.0}
 CHUNK_CLASSES = 4_096
 
 
@@ -56,17 +60,27 @@ METHODS: dict[str, type[Objective]] = {form.name: form for form in CATLIP_FORMS}
 
 
 def build(
-    method: str, model: str, resolution: int, num_classes: int, seed: int, **encoder: Any
+    method: str,
+    model: str,
+    resolution: int,
+    num_classes: int,
+    *,
+    seed: int,
+    packed_captions: bool = False,
+    **encoder: Any,
 ) -> Objective:
     """The objective, with `encoder` as options of `build_encoder`; the same seed gives every method
     the same encoder weights.
     """
     torch.manual_seed(seed)
-    return METHODS[method].build(
+    objective = METHODS[method].build(
         build_encoder(model, resolution, **encoder),
         model,
         base_rates=torch.full((num_classes,), LABELS_PER_CAPTION / num_classes),
     )
+    if packed_captions and isinstance(objective, TwoTowers):
+        objective.pack_captions()
+    return objective
 
 
 def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -81,6 +95,7 @@ def synthetic_batch(
     num_classes: int,
     *,
     seed: int,
+    caption_tokens: float = 0.0,
     device: torch.device = CPU,
 ) -> Batch:
     """Random images, labels and tokens, on the device, as the loader makes them for `model`."""
@@ -92,6 +107,26 @@ def synthetic_batch(
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)
     tokens = torch.randint(1, START, (batch_size, context), **there)
-    tokens[:, 0], tokens[:, -1] = START, END
+    ends = torch.tensor(caption_lengths(batch_size, context, caption_tokens))[:, None] - 1
+    positions, ends = torch.arange(context, device=device), ends.to(device)
+    tokens[:, 0] = START
+    tokens = tokens.masked_fill(positions == ends, END).masked_fill(positions > ends, 0)
     keys = [str(i) for i in range(batch_size)]
     return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens=tokens)
+
+
+def mean_caption_tokens(given: float, model: str) -> float:
+    """The mean length of synthetic captions that a user gives, or, for 0, the usual one."""
+    context = text_tower(model).context
+    if given and not 2 <= given <= context:
+        raise InputError(f"--caption-tokens {given:g}: give 2 to {context} for {model}")
+    return given or CAPTION_TOKENS[context]
+
+
+def caption_lengths(batch_size: int, context: int, mean: float) -> list[int]:
+    """Tokens of each caption of a synthetic batch, evenly spaced around the mean, from START and
+    END alone upwards; all `context` for a mean of 0.
+    """
+    mean = mean or context
+    reach = min(mean - 2, context - mean)
+    return [round(mean + reach * ((2 * i + 1) / batch_size - 1)) for i in range(batch_size)]

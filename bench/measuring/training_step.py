@@ -59,6 +59,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
         factors.resolution,
         num_classes=factors.num_classes,
         seed=factors.seed,
+        packed_captions=factors.packed_captions,
         attention=factors.attention,
         checkpointing=factors.checkpointing,
         patch_drop_rate=factors.patch_drop_rate,
@@ -90,6 +91,7 @@ def batch_of(factors: Factors, place: Place) -> Batch:
         factors.resolution,
         num_classes=factors.num_classes,
         seed=factors.seed + place.rank,
+        caption_tokens=factors.caption_tokens,
         device=place.device,
     )
 

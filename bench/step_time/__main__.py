@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.measuring.factors import MethodNames, Parallel, StepConfig
 from catlip.cli import run
-from catlip.program.ranges import Natural
+from catlip.program.ranges import Natural, NotNegative
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class StepTime(StepConfig):
 
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
+    python -m bench.step_time --model vit_b16 --packed-captions
     python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
     """
@@ -24,6 +25,12 @@ class StepTime(StepConfig):
     """Methods to time; the first is the denominator of every ratio."""
     batch_size: Natural = 0
     """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
+    packed_captions: bool = False
+    """Also time methods with a text tower without the padding of captions, in rows of their own."""
+    caption_tokens: NotNegative = 0.0
+    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for what goes
+    with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as in sentences on photos.
+    """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     compile: bool | None = None

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from baselines.openclip import CaptionTokenizer, text_tower
 from bench.arithmetic.devices import datasheet_tflops
-from bench.arithmetic.flops import step_flops
+from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import LABELS_PER_CAPTION, shown
+from bench.measuring.methods import LABELS_PER_CAPTION, mean_caption_tokens, shown
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build
 from bench.step_time import result
@@ -60,9 +60,22 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
         precision=config.precision or PRECISION[device.type],
         compile=device.type == "cuda" if config.compile is None else config.compile,
         num_steps=config.num_steps or NUM_STEPS[device.type],
+        caption_tokens=mean_caption_tokens(config.caption_tokens, config.model),
     )
-    steps = [factors_of(config, method) for method in config.methods]
+    steps = [*variants(config).values()]
     return replace(config, batch_size=config.batch_size or default_batch(steps, device))
+
+
+def variants(config: StepTime) -> dict[str, Factors]:
+    """What is timed: every method and, if wanted, each with a text tower once more without the
+    padding of captions.
+    """
+    found = {}
+    for method in config.methods:
+        found[method] = factors_of(config, method, packed_captions=False)
+        if config.packed_captions and objective_of(found[method]).text:
+            found[method + result.PACKED] = replace(found[method], packed_captions=True)
+    return found
 
 
 def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
@@ -92,7 +105,11 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
                 f"{config.model}, batch {config.batch_size}: out of memory; set --batch-size "
                 "(bench.memory --largest finds the largest)"
             ) from None
-        record.shown_as = shown(config.methods)
+        styles = shown(config.methods)
+        for variant in timed.keys() - styles.keys():
+            style = styles[variant.removesuffix(result.PACKED)]
+            styles[variant] = style | {"label": f"{style['label']}, captions packed"}
+        record.shown_as = styles
         record.samples = {
             f"{method}_{part}_ms": ms
             for method, each in timed.items()
@@ -107,7 +124,7 @@ def time_steps(config: StepTime, place: Place) -> list[Run[result.StepTime]]:
 def take_steps(config: StepTime, place: Place) -> dict[str, Timed]:
     """Take the steps of all methods, in turns."""
     watch = Stopwatch(place.device)
-    factors = {method: factors_of(config, method) for method in config.methods}
+    factors = variants(config)
     trainers = {method: build(each, place, watch.mark) for method, each in factors.items()}
     num_warmup = NUM_WARMUP[place.device.type]
     rounds = num_warmup + config.num_steps
@@ -187,9 +204,13 @@ def real_batches(
 def _summary(
     config: StepTime, timed: dict[str, Timed], ceiling: result.Ceiling, *, ranks: int
 ) -> result.StepTime:
-    first, *others = config.methods
+    first, *others = timed
     totals = {method: each.ms["total"] for method, each in timed.items()}
-    flops = {method: step_flops(factors_of(config, method), ranks) for method in config.methods}
+    computed = {
+        method: list(np.subtract(each.ms["total"], each.ms["optimizer"]))
+        for method, each in timed.items()
+    }
+    flops = {method: step_flops(each, ranks) for method, each in variants(config).items()}
     methods = {}
     for method, each in timed.items():
         summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items()}
@@ -209,6 +230,9 @@ def _summary(
         ceiling=ceiling,
         methods=methods,
         ratios={f"{m}/{first}": ratio(totals[m], totals[first]) for m in others},
+        ratios_without_optimizer={
+            f"{m}/{first}": ratio(computed[m], computed[first]) for m in others
+        },
         flops_ratios={f"{m}/{first}": flops[m] / flops[first] for m in others},
     )
 

@@ -18,7 +18,16 @@ from catlip.method_style import name_of, ordered
 from catlip.results.blocks import Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
-from catlip.results.run import TIMES, Records, Run, Setting, ratio_cell, summary_cell, times_cell
+from catlip.results.run import (
+    TIMES,
+    Records,
+    Run,
+    Setting,
+    interval,
+    ratio_cell,
+    summary_cell,
+    times_cell,
+)
 from catlip.results.select import MAX_SHOWN, by_device, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, number_cell, shown
 
@@ -31,6 +40,8 @@ WORDS = (
     "sections."
 )
 SAMPLES_OF_A_TRAINING = "13.1 billion images"
+PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
+PADDED_PAIR, PACKED_PAIR = "clip/catlip", f"clip{PACKED}/catlip"
 MIN_FRACTION = 0.001  # of a step; a shorter part is not drawn
 
 
@@ -77,7 +88,8 @@ class MethodSteps:
 @dataclass(frozen=True, kw_only=True)
 class StepTime(StepKind):
     """Steps of several methods, taken in turns in one process; the ratios' names are
-    `clip/catlip`, and those of FLOPs are counted, not measured.
+    `clip/catlip`, or `clip:packed/catlip` for captions without padding. Those of FLOPs are counted,
+    not measured.
     """
 
     kind = "step_time"
@@ -85,6 +97,7 @@ class StepTime(StepKind):
     ceiling: Ceiling | None = None
     methods: dict[str, MethodSteps]
     ratios: dict[str, Interval]
+    ratios_without_optimizer: dict[str, Interval] = field(default_factory=dict)
     flops_ratios: dict[str, float] = field(default_factory=dict)
 
 
@@ -104,7 +117,29 @@ def section(main: Setting | None, records: Records) -> Section:
         # Only the table of the first device has its caption.
         tables.append(with_warning(replace(table, caption="") if i else table, of_device))
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
-    return Section("step-time", title, [Text(WORDS), *caution, *side_by_side(figures), *tables])
+    fair = [Text(words) for run in timed if (words := avoidable(run))]
+    blocks = [Text(WORDS), *caution, *fair, *side_by_side(figures), *tables]
+    return Section("step-time", title, blocks)
+
+
+def avoidable(run: Run[StepTime]) -> str:
+    """A sentence on what an implementation of CLIP can avoid: the padding of captions, and an
+    optimizer that updates the whole token embedding; empty if the former was not timed.
+    """
+    every, computed = run.measured.ratios, run.measured.ratios_without_optimizer
+    pairs = (PADDED_PAIR, PACKED_PAIR)
+    if run.too_few or not {*pairs} <= every.keys() & computed.keys():
+        return ""
+    padded, packed, *without = (
+        f"{shown(ratio.value, 2)} ({interval(run, ratio)})"
+        for ratio in (of[pair] for of in (every, computed) for pair in pairs)
+    )
+    return (
+        f"{step_description(run)}: CLIP's step takes {padded} times as long as CatLIP's, and "
+        f"{packed} if its text tower does not compute padding. Without the optimizer, which "
+        "updates every row of the token embedding although a step uses few: "
+        f"{' and '.join(without)}."
+    )
 
 
 def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:

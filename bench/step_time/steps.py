@@ -39,6 +39,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
         clipped(setup.model or run.name, 40): True,
         f"batch {setup.batch_size}": setup.batch_size is not None,
         f"{setup.resolution} px": setup.resolution not in (None, USUAL_RESOLUTION),
+        f"captions of {setup.caption_tokens:g} tokens": setup.caption_tokens,
         "naive attention": setup.attention == "naive",
         f"{clipped(kernel, 24)} attention": kernel and setup.attention != "naive" and not changes,
         "checkpointing": setup.checkpointing,

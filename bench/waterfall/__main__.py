@@ -8,7 +8,7 @@ from typing import Literal
 
 from bench.measuring.factors import EncoderName
 from catlip.cli import run
-from catlip.program.ranges import Count, Natural
+from catlip.program.ranges import Count, Natural, NotNegative
 from catlip.record import LATER
 
 Order = Literal["forward", "reverse"]
@@ -34,6 +34,10 @@ class Waterfall:
     """Image side in pixels to which the released sizes are scaled; 0 for 224, and 96 on a CPU."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
+    caption_tokens: NotNegative = field(default=0.0, metadata=LATER)
+    """Tokens of a caption, its start and end among them, in the mean; 0 for what goes with the
+    encoder: 8.3 of 24, or 14 of 77.
+    """
     num_rounds: Natural = 0
     """Timed rounds of each pair; 0 for the fewest that give an interval (20 minutes on a CPU)."""
     num_sizes: Natural = 0

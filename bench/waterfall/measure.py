@@ -20,6 +20,7 @@ from bench.arithmetic.flops import mean_flops_per_sample
 from bench.arithmetic.memory import images_that_fit
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import Factors
+from bench.measuring.methods import mean_caption_tokens
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build, free_memory
 from bench.waterfall import result
@@ -96,6 +97,7 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
         model=model,
         batch_size=config.batch_size or batch_size,
         resolution=config.resolution or (RESOLUTION if gpu else 96),
+        caption_tokens=mean_caption_tokens(config.caption_tokens, model),
         num_rounds=config.num_rounds or FEWEST,
         num_sizes=config.num_sizes or (0 if gpu else 3),
         compile=gpu if config.compile is None else config.compile,
@@ -169,6 +171,7 @@ def released_clip(config: Waterfall, gpu: bool) -> Variant:
         optimizer="foreach",
         grad_norm="loop",
         num_classes=config.num_classes,
+        caption_tokens=config.caption_tokens,
     )
     return Variant(factors, released, config.num_sizes)
 
@@ -185,6 +188,8 @@ def release_changes(batch_size: int, gpu: bool) -> list[Change]:
         Change("precision", "precision", *precision, not_run=no_fp16),
         Change("image sizes", "sampler", few, many),
         Change("images per device", "batch_size", batch_size, images),
+        # Neither release does this: it splits the padding of captions from the rest of the method.
+        Change(result.NO_PADDING, "packed_captions", False, True),
         Change("method", "method", "clip", "catlip_dense"),
         Change("crop", "", *crops, not_run=NO_CROP),
     ]

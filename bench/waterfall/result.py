@@ -45,6 +45,7 @@ ORDERS = {"forward": "First to last", "reverse": "Last to first"}
 TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
 BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
+NO_PADDING = "captions without padding"  # a factor
 # Factors that operations and bytes sent do not explain.
 UNEXPLAINED = ("attention", "precision", "images per device")
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
@@ -317,6 +318,11 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         f"{intervals}. Between the two orders only the sequence of the changes differs. FLOPs are "
         "counted, not measured."
     )
+    if any(factor.name == NO_PADDING for factor in measured.release.factors):
+        caption += (
+            " From last to first, padding is left out after CLIP has become CatLIP, which reads no "
+            "captions: that ratio shows the error of the measurement."
+        )
     columns = ["Factor", "Change", *ORDERS.values(), "By FLOPs alone"]
     title = f"One factor at a time: {step_description(run)}"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []

@@ -58,6 +58,7 @@ class Config:
     batch_size: int | None = None
     resolution: int | None = None
     num_classes: int | None = None
+    caption_tokens: float = 0.0
     samples: float | None = None
     world_size: int | None = None
     precision: str = ""

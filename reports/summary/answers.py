@@ -17,7 +17,7 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.downstream.probe.sections import origins_of
-from bench.step_time.result import StepTime
+from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling, at_equal_cost, curves, differences
 from bench.study.result import Trial
@@ -357,9 +357,18 @@ def cheaper(setting: Setting) -> Answer:
     of_larger = _step_ratio(larger) if larger and not larger.too_few else None
     if larger and of_larger:
         timed += f", {shown(of_larger.value, 2)} ({interval(larger, of_larger)}) with ViT B/16"
+    packed = [
+        (run, one) for run in (record, larger) if run and (one := _step_ratio(run, PACKED_PAIR))
+    ]
+    if packed:
+        each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
+        timed += f"; {each} if CLIP does not compute the padding of captions"
     ratios = (ratio, of_larger, _trainings_ratio(setting))
     values = [one.value for one in ratios if one]
-    times = " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
+    times, unpadded = _least_to_most(values), ""
+    if packed:
+        steps = _least_to_most([one.value for _, one in packed])
+        unpadded = f" (a step without padded captions {steps})"
     if ratio.low is None or ratio.high is None:
         short = "Not yet known: the ratio of step times has no interval."
     elif ratio.low <= 1 <= ratio.high:
@@ -368,15 +377,20 @@ def cheaper(setting: Setting) -> Answer:
         short = f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
     elif record.is_cpu:
         papers = f"the paper's {PAPER_SPEED_UP} was not tested"
-        short = f"Yes: CLIP takes {times} times as long on a CPU; {papers}."
+        short = f"Yes: CLIP takes {times} times as long on a CPU{unpadded}; {papers}."
     else:
         papers = f"the paper claims {PAPER_SPEED_UP} at its scale"
-        short = f"Yes: CLIP takes {times} times as long here; {papers}."
+        short = f"Yes: CLIP takes {times} times as long here{unpadded}; {papers}."
     return Answer(question, short, [f"{timed}.", *sentences], sources=sources)
 
 
-def _step_ratio(record: Run[StepTime] | None) -> Interval | None:
-    return record.measured.ratios.get("clip/catlip") if record else None
+def _step_ratio(record: Run[StepTime] | None, pair: str = PADDED_PAIR) -> Interval | None:
+    return record.measured.ratios.get(pair) if record else None
+
+
+def _least_to_most(values: Sequence[float]) -> str:
+    """`1.2 to 1.5`, or one number if both are shown alike."""
+    return " to ".join(dict.fromkeys(shown(value, 1) for value in (min(values), max(values))))
 
 
 def _trainings_ratio(setting: Setting) -> Estimate | None:

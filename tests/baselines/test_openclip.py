@@ -1,12 +1,24 @@
 """Text tower and tokenizer are OpenCLIP's, on our captions; a baseline is an objective."""
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import partialmethod
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from baselines.methods import BASELINES
-from baselines.openclip import END, START, CaptionTokenizer, bag_of_words, text_tower
+from baselines.openclip import (
+    END,
+    START,
+    CaptionTokenizer,
+    TwoTowers,
+    bag_of_words,
+    text_tower,
+)
 from baselines.pretrain import PretrainBaseline, method_of, recipes_of
 from bench.measuring import methods
 from catlip.cli import InputError
@@ -14,6 +26,7 @@ from catlip.encoder import build_encoder
 from catlip.objective import Objective
 from catlip.pretraining.method import started
 from catlip.recipes.pretrain import STARTER
+from catlip.training.parallel import compile_blocks
 
 
 def test_the_published_text_towers_have_the_published_parameters() -> None:
@@ -111,6 +124,95 @@ def test_a_tuned_method_has_a_starter_recipe_and_no_temperature_of_clip() -> Non
         assert recipes_of(method)["starter"].temperature is None
     assert recipes_of("siglip")["cc3m_b16"].temperature is None
     assert recipes_of("siglip_gather") == recipes_of("siglip")
+
+
+CONTEXT = 24  # of the tower of hybrid_mini
+
+
+def captions(lengths: list[int]) -> Tensor:
+    """Captions of so many tokens, of few words, as the tokenizer makes them."""
+    tokens = torch.arange(len(lengths) * CONTEXT).reshape(-1, CONTEXT) % 7 + 1
+    for row, length in zip(tokens, lengths, strict=True):
+        row[0], row[length - 1] = START, END
+        row[length:] = 0
+    return tokens
+
+
+def loss_and_gradients(objective: Objective, lengths: list[int]) -> list[Tensor]:
+    batch = methods.synthetic_batch(len(lengths), "hybrid_mini", 16, num_classes=5, seed=0)
+    objective.zero_grad()
+    loss = objective(replace(batch, tokens=captions(lengths)))
+    loss.backward()
+    return [loss.detach(), *(parameter.grad for parameter in objective.parameters())]
+
+
+def both_ways(method: str = "clip") -> tuple[TwoTowers, TwoTowers]:
+    """A method that computes the padding of captions, and one with its weights that does not."""
+    padded = methods.build(method, "hybrid_mini", 16, num_classes=5, seed=0).eval()
+    packed = deepcopy(padded)
+    packed.pack_captions()
+    return padded, packed
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[TwoTowers, TwoTowers]:
+    return both_ways()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(2, CONTEXT), min_size=1, max_size=8))
+@example([2])  # one caption, without a word
+@example([2, 2, 2])
+@example([CONTEXT, 2])
+@example([CONTEXT] * 3)
+def test_captions_without_padding_have_the_same_loss_and_gradient(clips, lengths) -> None:
+    padded, packed = (loss_and_gradients(clip, lengths) for clip in clips)
+    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("method", ["siglip", "superclip", "clip_catlip"])
+def test_every_method_with_a_text_tower_can_leave_out_padding(method) -> None:
+    padded, packed = (loss_and_gradients(each, [3, 9, 5]) for each in both_ways(method))
+    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=2e-6)
+
+
+def test_padding_is_left_out_under_autocast_too(clips) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        padded, packed = (loss_and_gradients(clip, [3, 9, 5]) for clip in clips)
+    torch.testing.assert_close(packed, padded, rtol=0.1, atol=0.02)
+
+
+def test_compiled_blocks_without_padding_have_one_graph_for_all_lengths(monkeypatch) -> None:
+    # Without code generation, which takes minutes.
+    quick = partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
+    torch._dynamo.reset()
+    counted = torch._dynamo.utils.counters["stats"]
+    counted.clear()
+    padded, packed = both_ways()
+    compile_blocks(packed.text_encoder)
+    for lengths in ([3, 9, 5], [4, 4, 7, 2], [CONTEXT, 3, 3, 8, 2]):
+        found = [loss_and_gradients(each, lengths) for each in (packed, padded)]
+        torch.testing.assert_close(*found, rtol=1e-4, atol=2e-6)
+    assert counted["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize(("method", "has_text"), [("siglip", True), ("superclass", False)])
+def test_a_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) -> None:
+    config = PretrainBaseline(
+        STARTER, ("0.tar",), tmp_path / "run", method=method, packed_captions=True
+    )
+    if not has_text:
+        with pytest.raises(InputError, match="--packed-captions: SuperClass"):
+            method_of(config)
+        return
+    objective = method_of(config).build()
+    seen = []
+    block = objective.text_encoder.transformer.resblocks[0]
+    block.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    batch = methods.synthetic_batch(3, "hybrid_mini", 48, num_classes=5, seed=0)
+    objective(replace(batch, tokens=captions([3, 9, 5])))
+    assert seen == [(3 + 9 + 5, objective.text.width)]
 
 
 def build(method: str) -> Objective:

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from baselines.methods import BASELINES
-from baselines.openclip import TEXT_TOWERS, TextTower
+from baselines.openclip import START, TEXT_TOWERS, TextTower
 from bench.measuring import methods
+from bench.step_time.result import PACKED
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.training.distributed import Place, find_place
@@ -29,6 +30,8 @@ CASES: list[tuple[str, Parallel, int]] = [
     ("clip", "fsdp", 2),
     ("superclip", "fsdp", 2),
     ("superclass", "fsdp", 1),
+    *((f"clip{PACKED}", "ddp", count) for count in (1, 2)),
+    (f"clip{PACKED}", "fsdp", 2),
 ]
 
 
@@ -48,7 +51,7 @@ def spread(program, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]
 def test_ranks_and_micro_batches_give_the_loss_and_gradient_of_one_batch(
     spread, world_size, method, parallel, micro_batches
 ) -> None:
-    one_batch = load_file(spread[1] / f"{method}-ddp-1.safetensors")
+    one_batch = load_file(spread[1] / f"{method.removesuffix(PACKED)}-ddp-1.safetensors")
     name = f"{method}-{parallel}-{micro_batches}.safetensors"
     assert_same(load_file(spread[world_size] / name), one_batch)
 
@@ -72,14 +75,19 @@ def build(method: str) -> nn.Module:
     encoder = ImageEncoder(**shape, num_classes=0)
     base_rates = torch.full((NUM_CLASSES,), 0.3)
     with patch.dict(TEXT_TOWERS, small=TEXT):
-        return BASELINES[method].build(encoder, "small", base_rates)
+        objective = BASELINES[method.removesuffix(PACKED)].build(encoder, "small", base_rates)
+    if method.endswith(PACKED):
+        objective.pack_captions()
+    return objective
 
 
 def pairs() -> Batch:
-    """A fixed batch, of captions that share words."""
-    batch = methods.synthetic_batch(PAIRS, "vit_tiny16", 32, num_classes=NUM_CLASSES, seed=0)
-    few = batch.tokens[:, 1 : TEXT.context - 1] % 100
-    return replace(batch, tokens=torch.cat([batch.tokens[:, :1], few, batch.tokens[:, -1:]], dim=1))
+    """A fixed batch, of captions of 2 to 14 tokens that share words."""
+    batch = methods.synthetic_batch(
+        PAIRS, "vit_tiny16", 32, num_classes=NUM_CLASSES, seed=0, caption_tokens=8.0
+    )
+    tokens = batch.tokens[:, : TEXT.context]
+    return replace(batch, tokens=torch.where(tokens < START, tokens % 100, tokens))
 
 
 def split(batch: Batch, count: int) -> list[Batch]:

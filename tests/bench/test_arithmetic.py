@@ -59,6 +59,19 @@ def test_operations_are_those_that_pytorch_counts(method, attention, checkpointi
     assert step_flops(factors, recompute=True) == counted_flops(factors)
 
 
+def test_without_padding_only_the_tokens_of_captions_are_counted() -> None:
+    for method in ("clip", "superclip"):
+        shortest = replace(SMALL, method=method, packed_captions=True, caption_tokens=2.0)
+        assert step_flops(shortest, recompute=True) == counted_flops(shortest)
+    # The captions of one batch differ in length; attention alone pads them, to the longest.
+    mixed = replace(SMALL, method="clip", packed_captions=True, caption_tokens=8.0)
+    assert step_flops(mixed, recompute=True) == pytest.approx(counted_flops(mixed), rel=0.005)
+    catlip, clip = Factors("catlip"), Factors("clip", caption_tokens=14.0)
+    ratio = step_flops(replace(clip, packed_captions=True), 256) / step_flops(catlip, 256)
+    assert ratio == pytest.approx(1.033, abs=0.001)
+    assert step_flops(clip) == step_flops(replace(clip, caption_tokens=0.0))
+
+
 @pytest.mark.parametrize(
     ("model", "resolution"),
     [

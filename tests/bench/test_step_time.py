@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby, islice, repeat
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from one_line import one_line_error
@@ -14,6 +15,7 @@ from one_line import one_line_error
 from bench.arithmetic.devices import datasheet_tflops
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
+from bench.measuring.statistics import ratio
 from bench.measuring.training_step import PHASES, batch_of, build
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
@@ -84,6 +86,28 @@ def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:
         assert resolve(config, torch.device(device)).compile == bool(expected)
 
 
+def test_text_towers_are_also_timed_without_padding(timed) -> None:
+    record, printed = timed("--packed-captions", "--caption-tokens", 5)
+    metrics = record["metrics"]
+    assert [*metrics["methods"]] == ["catlip", "clip", "clip:packed"]
+    flops = metrics["flops_ratios"]
+    assert 1 < flops["clip:packed/catlip"] < flops["clip/catlip"]
+    without = metrics["ratios_without_optimizer"]["clip:packed/catlip"]["value"]
+    catlip, packed = (
+        np.sum([record["samples"][f"{method}_{part}_ms"] for part in PARTS[:-1]], axis=0)
+        for method in ("catlip", "clip:packed")
+    )
+    assert without == pytest.approx(ratio(packed, catlip).value)
+    assert "CLIP, captions packed" in printed
+    assert record["config"]["caption_tokens"] == 5
+
+
+def test_a_caption_has_its_two_ends_and_fits_the_context(program, tmp_path) -> None:
+    for tokens in (1, 25):
+        done = program("bench.step_time", *TINY, "--out", tmp_path, "--caption-tokens", tokens)
+        one_line_error(done, "2 to 24")
+
+
 def test_real_shards_are_timed_end_to_end(timed, starter) -> None:
     record, _ = timed("--data", starter.shards, "--workers", 0)
     assert "-data-" in record["name"]
@@ -114,7 +138,14 @@ def test_methods_are_those_of_the_command_line_and_start_from_the_same_encoder()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-SMALL = Factors(model="vit_tiny16", resolution=32, batch_size=3, precision="fp32", num_classes=50)
+SMALL = Factors(
+    model="vit_tiny16",
+    resolution=32,
+    batch_size=3,
+    precision="fp32",
+    num_classes=50,
+    caption_tokens=9.0,
+)
 BATCH = batch_of(SMALL, find_place("cpu"))
 
 
@@ -129,6 +160,7 @@ def small(**factors: object) -> Trainer:
     [
         *(("catlip", {"method": "catlip_dense"}), ("catlip", {"method": "catlip_chunked"})),
         *(("clip", {"attention": "naive"}), ("clip", {"checkpointing": True})),
+        ("clip", {"packed_captions": True}),
         ("catlip", {"optimizer": "foreach", "grad_norm": "loop"}),
     ],
     ids=str,

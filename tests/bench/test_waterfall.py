@@ -6,9 +6,11 @@ import dataclasses
 import gc
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.factors import Factors
 from bench.waterfall.__main__ import Waterfall as Config
 from bench.waterfall.measure import (
@@ -53,6 +55,16 @@ def test_each_step_changes_one_thing(changes: list[Change]) -> None:
         changed = sum(steps[0][name] != steps[1][name] for name in steps[0])
         assert changed == (not change.not_run), change.factor
         before = after
+
+
+def test_without_padding_clip_has_fewer_operations_and_catlip_the_same() -> None:
+    packed = next(change for change in RELEASE if change.field == "packed_captions")
+    method = next(change for change in RELEASE if change.field == "method")
+    clip = replace(START, step=replace(START.step, caption_tokens=8.3))
+    for start, fewer in ((clip, True), (method(clip), False)):
+        flops = [mean_flops_per_sample(v.step, v.sizes()) for v in (start, packed(start))]
+        assert (flops[0] > flops[1]) == fewer
+    assert apply_all(clip, RELEASE).step.packed_captions
 
 
 def test_on_a_cpu_precision_stays_and_the_released_sizes_are_scaled() -> None:

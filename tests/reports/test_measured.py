@@ -7,6 +7,7 @@ import math
 import pytest
 from report_support import records_in, steps
 
+from bench.step_time.result import StepTime, avoidable, step_table
 from catlip.results.run import TIMES
 from catlip.table import Quantity
 from reports.read.measured import Setting, settings
@@ -98,6 +99,30 @@ def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3 if low > 0.8 else 0.7, "low": low, "high": high})
     assert cheaper(read()[0]).short.startswith(short)
+
+
+def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
+    write_training, write_record, read, tmp_path
+):
+    write_training("catlip", 0, 10.0)
+    for model, padded, packed in (("tiny", 1.5, 1.3), ("vit_b16", 1.2, 1.04)):
+        of = {"clip/catlip": padded, "clip:packed/catlip": packed}
+        ratios = {pair: {"value": v, "low": v - 0.01, "high": v + 0.01} for pair, v in of.items()}
+        metrics = {
+            "methods": {"catlip": steps(), "clip": steps(), "clip:packed": steps()},
+            "ratios": ratios,
+            "ratios_without_optimizer": ratios,
+        }
+        config = {"model": model, "caption_tokens": 8.3}
+        write_record("step_time", model, metrics=metrics, config=config)
+    answer = cheaper(read()[0])
+    assert "1.2 to 1.5 times" in answer.short
+    assert "1.0 to 1.3)" in answer.short
+    assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) if CLIP" in answer.sentences[0]
+    tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
+    assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
+    assert "1.30 (1.29 to 1.31) if its text tower" in avoidable(tiny)
+    assert [row[1].text for row in step_table([tiny]).rows][1:] == ["CLIP", "clip:packed"]
 
 
 @pytest.mark.parametrize(
