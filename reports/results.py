@@ -36,7 +36,7 @@ COLUMNS = (
     *("root", "scale", "kind", "name", "method", "encoder", "seed", "images", "images_seen"),
     *("flops", "seconds", "device", "rule", "task", "init", "fraction", "threshold", "batch"),
     *("noise", "probe_seed"),
-    *("metric", "value", "correct", "settings", "record"),
+    *("metric", "value", "correct", "test_images", "settings", "record"),
 )
 # A dictionary in a field of this name has the values of a column as its keys.
 KEYED_BY = {
@@ -84,9 +84,9 @@ def frame_of(records: Records) -> "pd.DataFrame":
 
     Accuracies are fractions. `seed` is that of pre-training, `probe_seed` that of a classifier on
     the encoder; `images` is the length that the encoder's training was asked for, `images_seen`
-    the one in whole steps. `correct` has, for each test image of a classifier's top-1, one bit
-    (`bench.downstream.probe.result.unpacked`). Runs that differ only in their seed have the same
-    `settings`.
+    the one in whole steps. `correct` has, for each of a classifier's `test_images`, one bit
+    (`bench.downstream.probe.result.unpacked`): whether its top-1 is right. Runs that differ only in
+    their seed have the same `settings`.
     """
     import pandas as pd  # takes half a second
 
@@ -108,6 +108,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "images_seen": metrics.get("images_seen"),
             "flops": metrics.get("flops"),
             "seconds": metrics.get("train_seconds"),
+            "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
             "fraction": metrics.get("fraction"),
             "noise": metrics.get("noise"),
             "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
@@ -130,6 +131,11 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
         for classifier in classifiers:
             columns = dataclasses.asdict(classifier)
             columns["probe_seed"] = columns.pop("seed")
+            if "fraction" in run.metrics:  # a study's, of the data of pre-training
+                del columns["fraction"]
+            tasks = getattr(metrics, "tasks", {})  # of older records, whose rows have no num_test
+            of_task = tasks.get(classifier.task)
+            columns["test_images"] = classifier.num_test or (of_task and of_task.num_test)
             yield columns | {"metric": "top1", "value": columns["top1"]}
             yield columns | {"metric": "top5", "value": columns["top5"], "correct": None}
     match metrics:

@@ -2,7 +2,7 @@
 
 import base64
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -102,6 +102,7 @@ class Classifier:
     # Whether the class of each readable test image came first, `packed`; empty in older records.
     correct: str = ""
     l2: float | None = None  # the strength that an L2 sweep chose
+    num_test: int | None = None  # readable test images; None in older records
 
     def __post_init__(self) -> None:
         check_fractions(fraction=self.fraction, top1=self.top1, top5=self.top5)
@@ -397,3 +398,14 @@ def _correct(record: Run[LinearProbe], task: str) -> NDArray[np.float64]:
         return np.mean([unpacked(text, count) for text in texts], axis=0)
     except ValueError:  # images that could not be read have no bit
         return np.empty(0)
+
+
+def by_class(
+    records: Iterable[Run[LinearProbe]], task: str, classes: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
+    """Class -> mean accuracy in %, from the positions of its test images; empty without bits."""
+    of_encoders = [bits for record in records if (bits := _correct(record, task)).size]
+    if not of_encoders:
+        return {}
+    mean = np.mean(of_encoders, axis=0)
+    return {label: 100 * float(mean[[*images]].mean()) for label, images in classes.items()}
