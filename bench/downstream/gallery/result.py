@@ -165,8 +165,8 @@ def confusion_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
     alt = f"Bars of confusions. {'; '.join(said)}."
     draw = partial(_draw_confusions, confusions=confusions, methods=methods)
     height = 0.9 + 0.15 * (len(methods) + 1) * len(confusions)
-    figure = Figure(f"gallery_confusions{suffix}", caption, alt, draw=draw, height=height)
-    return [figure] if confusions else []
+    name = f"gallery_confusions{suffix}"
+    return [Figure(name, caption, alt, draw, height, width=6.2)] if confusions else []
 
 
 def _draw_confusions(axes: "Axes", confusions: Sequence[Confusion], methods: Sequence[str]) -> None:
