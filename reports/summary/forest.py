@@ -492,7 +492,7 @@ def forest_section(main: Setting | None, records: Records) -> Section:
         "Each row compares CatLIP with CLIP, or with the method that it names, in one experiment: "
         "trainings and tests that differ in nothing else, paired by seed."
     )
-    frame, blocks = frame_of(records), list[Block]()
+    frame, blocks, count = frame_of(records), list[Block](), 0
     scales = dict.fromkeys((run.root, run.scale) for run in records.every)
     if main:
         scales = dict.fromkeys([(main.root, main.scale), *scales])
@@ -500,8 +500,9 @@ def forest_section(main: Setting | None, records: Records) -> Section:
         of_scale = frame[(frame.root == root) & (frame.scale == scale)]
         paths = {*of_scale.record}
         runs = [run for run in records.every if run.path in paths]
-        if len(blocks) < MAX_SHOWN * 2 and (every := differences(of_scale, runs)):
-            blocks += _blocks(every, of_scale, runs, scale, suffix(len(blocks) // 2))
+        if count < MAX_SHOWN and (every := differences(of_scale, runs)):
+            blocks += _blocks(every, of_scale, runs, scale, suffix(count))
+            count += 1
     blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
 

@@ -132,3 +132,15 @@ def test_the_page_shows_them_with_their_numbers(study, tmp_path):
     assert "none: concepts +10.5 (9.9 to 11.1, n = 6)" in figure(page, "differences_1").alt
     (_, row) = table(page, "differences").rows
     assert [cell.full for cell in row] == ["none", "30.0, 19.5", "+10.5 (9.9 to 11.1, n = 6)"]
+
+
+def test_each_scale_has_figures_of_its_own(write_record, tmp_path):
+    for scale, tasks in (("starter", ("a", "b", "c", "d", "e")), ("photos", ("f",))):
+        for method in ("catlip", "clip"):
+            metrics = {"method": method, "pretrain_seed": 0} | {f"{t}_top1": 0.5 for t in tasks}
+            write_record("linear_probe", f"{method}-seed0", scale=scale, metrics=metrics)
+    page = page_in(tmp_path)
+    names = [one.name for one in page.figures if one.name.startswith("differences")]
+    assert sorted(names) == ["differences_1", "differences_1_2", "differences_2_2"]
+    tables = [table(page, name).columns for name in ("differences", "differences_2")]
+    assert sorted(map(len, tables)) == [3, 11]  # of every task
