@@ -110,6 +110,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "images_seen": metrics.get("images_seen"),
             "flops": metrics.get("flops"),
             "seconds": metrics.get("train_seconds"),
+            "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
             "fraction": metrics.get("fraction"),
             "noise": metrics.get("noise"),
             "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,

@@ -23,7 +23,7 @@ from bench.downstream.probe.sections import (
 from bench.label_accuracy.result import accuracy_blocks
 from bench.labelling.result import labelling_section
 from bench.plan.result import plan_section, projection_section
-from bench.study.lengths_result import Scaling, scaling_figures, scaling_section
+from bench.study.lengths_result import Scaling, scaling_figures
 from bench.study.result import robustness_section, threshold_section, tuning_section
 from bench.waterfall.result import Waterfall
 from catlip.label.result import audit_blocks
@@ -58,6 +58,7 @@ from reports.read.measured import Setting, settings
 from reports.render.provenance import records_section
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, cheaper, confounds, why
+from reports.summary.forest import forest_section
 from reports.summary.tables import headline, trainings
 
 RUN_ALL = "./run_all.sh"
@@ -122,9 +123,6 @@ def build_page(records: Records) -> Page:
         where = "a CPU" if is_cpu else main.device or "an unknown device"
         about = f"Our test on {where}, beside the paper's numbers."
     judged = verdicts(records)
-    # The accuracies stand at the top of the page, unless the accuracies at equal cost do.
-    is_below = main is not None and bool(scaling_figures(main.of(Scaling)))
-    accuracies = side_by_side(plots.accuracy_figure(main)) if main and is_below else []
     appendices = [
         Appendix(
             "claims-of-the-paper",
@@ -135,15 +133,15 @@ def build_page(records: Records) -> Page:
         Appendix(
             "transfer",
             "What the encoders are worth",
-            "Linear probes, fine-tuning, single images; labels, masks and boxes; few images, "
-            "long trainings, noise; tuning.",
+            "Every difference; probes, fine-tuning, single images; labels, masks and boxes; few "
+            "images, noise, tuning.",
             sections=[
-                worth_section(main, records, accuracies),
+                forest_section(main, records),
+                worth_section(main, records),
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),
                 transfer_init_section(main, records),
-                scaling_section(main, records),
                 robustness_section(main, records),
                 tuning_section(main, records),
                 _training(main),

@@ -56,7 +56,9 @@ ENDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Studied(Kind):
-    """One training of a study, and the top-1 accuracies of probes of its encoder, by task."""
+    """One training of a study, and the top-1 accuracies of probes of its encoder, by task, or by a
+    part of a task's test images, such as `concepts, held out`.
+    """
 
     rows: ClassVar = {"runs": Classifier, IMAGES: TestImages}
 
@@ -218,9 +220,15 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
         row.append(Cell(shown(first.measured.classes, 0), kept))
         for task in tasks:
-            top1 = {seed: score_of(run, task) for seed, run in group.items()}
-            shared = [seed for seed in top1 if seed in clean]
-            changes = [top1[seed] - score_of(clean[seed], task) for seed in shared]
+            top1, before = (
+                {
+                    seed: score_of(run, task)
+                    for seed, run in runs_of_noise.items()
+                    if task in run.measured.accuracies
+                }
+                for runs_of_noise in (group, clean)
+            )
+            changes = [top1[seed] - before[seed] for seed in top1 if seed in before]
             row.append(quantity_cell(quantity_of(top1.values()), 1, first.anchor))
             row.append(Cell() if noise == NONE or is_rotated else mean_and_ends(changes))
         rows.append(row)

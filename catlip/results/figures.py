@@ -76,7 +76,8 @@ class Figure:
     caption: str
     alt: str
     draw: Callable[["Axes"], None]
-    height: float = 3.2
+    height: float = 3.2  # inches
+    width: float = 5.2
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,12 @@ class Rendered:
     png: bytes
 
 
-def render(figure: Figure, width: float = 5.2) -> Rendered:
-    """Draw a figure; width and height in inches."""
+def render(figure: Figure) -> Rendered:
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(width, figure.height))
+        canvas = Canvas(figsize=(figure.width, figure.height))
         figure.draw(canvas.add_subplot())
         _lay_out(canvas)
         svg, png = io.StringIO(), io.BytesIO()
@@ -237,6 +237,14 @@ def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], 
     hide_rows(axes)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlabel(unit)
+
+
+def panels_of(axes: "Axes", columns: int, *, sharey: bool = False) -> "list[Axes]":
+    """Panels side by side in place of the axes, with the same x axis."""
+    canvas = axes.get_figure(root=True)
+    assert canvas
+    axes.remove()
+    return [*canvas.subplots(1, columns, squeeze=False, sharex=True, sharey=sharey)[0]]
 
 
 def hide_rows(axes: "Axes") -> None:

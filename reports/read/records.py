@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bench.study.result import Studied
+from bench.study.result import PART, Studied
 from catlip.cli import InputError
 from catlip.results.kind import Kind
 from catlip.results.run import Problem, Records, Run, cleaned, entries, read_run, slug, text
@@ -124,8 +124,9 @@ def _of_one_probe(records: Sequence[Run[Kind]]) -> tuple[list[Run[Kind]], list[P
     """
 
     def probe(record: Run[Kind]) -> tuple[tuple[str, str, str], frozenset[str]]:
-        tasks = record.measured.accuracies if isinstance(record.measured, Studied) else ()
-        return (record.root, record.scale, record.kind), frozenset(tasks)
+        names = record.measured.accuracies if isinstance(record.measured, Studied) else ()
+        tasks = frozenset(name.partition(PART)[0] for name in names)
+        return (record.root, record.scale, record.kind), tasks
 
     by_frequency = Counter(map(probe, records)).most_common()
     usual = dict(study_and_tasks for study_and_tasks, _ in reversed(by_frequency))

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery import result
 from bench.downstream.gallery.__main__ import Gallery
-from bench.downstream.gallery.result import EncoderScore, Picture
+from bench.downstream.gallery.result import Confusion, EncoderScore, Picture
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.fit import fit_linear, random_head
@@ -29,6 +29,7 @@ from catlip.words.wordnet import nouns
 
 PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
 SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
+CONFUSIONS = 20
 MAP_CLASSES, MAP_POINTS = 10, 40  # points of each class
 
 
@@ -61,6 +62,7 @@ def measure(config: Gallery) -> None:
         record.samples["labels"] = [labels[row] for row in mapped]
 
         scores, broken = list[EncoderScore](), BrokenImages()
+        confused: list[Counter[tuple[str, str]]] = []
         for i, (encoder, (known, tested)) in enumerate(zip(encoders, features, strict=True)):
             broken.add([*known.broken.images(), *tested.broken.images()])
             tested = tested.of(numbers)
@@ -73,13 +75,16 @@ def measure(config: Gallery) -> None:
                 f"{encoder.method:8} {task.name:10} linear classifier {fitted.top1:.3f}  nearest "
                 f"images of the same class {of_class:.3f}"
             )
+            predicted = [names[label] for label in fitted.predicted]
+            confused.append(Counter(zip(labels, predicted, strict=True)))
             for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
-                one.predicted.append(names[fitted.predicted[row]])
+                one.predicted.append(predicted[row])
                 near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
             places = flat_map(tested.values[mapped])
             record.samples[f"x_{i}"], record.samples[f"y_{i}"] = places.T.tolist()
         record.samples["pictures"] = without_none(pictures)
+        record.samples["confusions"] = without_none(confusions(labels, confused))
         broken.note(record)
         record.measured(
             result.Gallery(
@@ -92,6 +97,25 @@ def measure(config: Gallery) -> None:
             )
         )
     print(f"wrote {config.out}")
+
+
+def confusions(
+    labels: Sequence[str], confused: Sequence[Counter[tuple[str, str]]]
+) -> list[Confusion]:
+    """The most frequent of all encoders together, from (label, predicted) -> images of each."""
+    every = sum(confused, Counter[tuple[str, str]]())
+    wrong = [(pair, count) for pair, count in every.items() if pair[0] != pair[1]]
+    frequent = sorted(wrong, key=lambda item: (-item[1], item[0]))[:CONFUSIONS]
+    images = Counter(labels)
+    return [
+        Confusion(
+            label=label,
+            predicted=predicted,
+            images=images[label],
+            counts=[of_encoder[label, predicted] for of_encoder in confused],
+        )
+        for (label, predicted), _ in frequent
+    ]
 
 
 def picture(split: Split, number: int, names: Sequence[str]) -> Picture:

@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -455,3 +455,18 @@ def score_on(score: Score, images: Sequence[int]) -> Score:
     clusters = None if score.clusters is None else score.clusters[images]
     by_image = score.by_image[images]
     return Score(float(by_image.mean()), by_image, clusters)
+
+
+def by_class(
+    records: Iterable[Run[LinearProbe]], task: str, classes: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
+    """Class -> mean accuracy in %, from the positions of its test images; empty without bits."""
+    of_encoders = [
+        score.by_image
+        for record in records
+        if (score := score_of(record, task)).by_image is not None
+    ]
+    if not of_encoders:
+        return {}
+    mean = np.mean(of_encoders, axis=0)
+    return {label: 100 * float(mean[[*images]].mean()) for label, images in classes.items()}

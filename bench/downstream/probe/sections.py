@@ -4,9 +4,9 @@ and without training, with little data (the form of Figures 5 and 7), and what T
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import (
     Finetune,
@@ -17,6 +17,7 @@ from bench.downstream.probe.result import (
     Readout,
     SweepRun,
     accuracy_cell,
+    by_class,
     by_importance,
     method_cell,
     methods_of,
@@ -25,9 +26,9 @@ from bench.downstream.probe.result import (
     runs_of,
     task_title,
 )
-from catlip.method_style import is_ceiling, is_ours, ordered
+from catlip.method_style import colour_of, is_ceiling, is_ours, marker_of, name_of, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Figure
+from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
 from catlip.results.lines import (
     MAX_LINES,
     Line,
@@ -38,14 +39,16 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import alike, by_scale, link, means_by, suffix
-from catlip.table import Cell, Table, paper_name, quantity_cell, quantity_of, shown
+from catlip.table import Cell, Table, clipped, paper_name, quantity_cell, quantity_of, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Runs = Sequence[Run[OnTasks]]
+PAIR = ("catlip", "clip")
+MAX_CLASSES = 60  # of a figure that has a row for each
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
@@ -58,17 +61,18 @@ CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
 
-def worth_section(main: Setting | None, records: Records, figures: Iterable[Block] = ()) -> Section:
-    """Accuracy on new tasks, one row for each method; `figures` come before the tables."""
+def worth_section(main: Setting | None, records: Records) -> Section:
+    """Accuracy on new tasks, one row for each method."""
     words = (
         "Encoders are compared by their accuracy on tasks they were not trained for: with a linear "
         "classifier on frozen features (linear probe, LP), with the whole encoder trained further "
         "(fine-tuning, FT), and without training anything (zero-shot, nearest neighbours). The "
         "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
     )
-    blocks: list[Block] = [Text(words), *figures]
+    blocks: list[Block] = [Text(words)]
     for i, of_scale in enumerate(by_scale(records, main, LinearProbe, L2Probe, Finetune)):
         blocks += worth_table(of_scale, suffix(i))
+        blocks += side_by_side(class_figures(of_scale, suffix(i)))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
     if not records.of(Finetune):
@@ -101,6 +105,70 @@ def worth_table(records: Runs, suffix: str = "") -> list[Table]:
         )
     title = f"Table 1's form at {records[0].scale} scale"
     return accuracy_table(f"worth{suffix}", title, columns, caption)
+
+
+def class_figures(records: Runs, suffix: str = "") -> list[Figure]:
+    """Accuracy of CatLIP and CLIP on each class, of each task that has few classes."""
+    probes = of_kind(records, LinearProbe)
+    figures: list[Figure] = []
+    for task, (record, origins) in origins_of(probes).items():
+        images = {row.label: row.test_images for row in origins if row.test_images}
+        sides = []
+        for method in PAIR:
+            kept = alike([r for r in probes if r.method == method], probes, task)
+            sides.append(by_class(kept.records, task, images))
+        if all(sides) and len(images) <= MAX_CLASSES:
+            counts = {label: len(own) for label, own in images.items()}
+            name = f"class_accuracy_{len(figures) + 1}{suffix}"
+            title = f"{task_title([record], task)}, {record.scale} scale"
+            figures.append(_class_figure(name, title, counts, *sides))
+    return figures
+
+
+def _class_figure(
+    name: str,
+    title: str,
+    counts: Mapping[str, int],
+    catlip: Mapping[str, float],
+    clip: Mapping[str, float],
+) -> Figure:
+    labels = sorted(counts, key=lambda label: (clip[label] - catlip[label], label))
+    behind = [label for label in labels if catlip[label] < clip[label]]
+    level = sum(catlip[label] == clip[label] for label in labels)
+    largest = max(counts, key=lambda label: counts[label])
+    also = ", among them the largest" if largest in behind else ""
+    also += f"; the two are level in {level}" if level else ""
+    caption = (
+        f"Linear-probe accuracy on each class of {title}, means over seeds; in brackets, the test "
+        f"images of the class: of few, an accuracy is a rough one. CLIP leads in {len(behind)} of "
+        f"{len(labels)} classes{also}."
+    )
+    said = [
+        f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
+    ]
+    alt = f"Pairs of marks, CatLIP and CLIP in %. {'; '.join(said)}."
+
+    def draw(axes: "Axes") -> None:
+        panels = panels_of(axes, 2)
+        half = -(-len(labels) // 2)
+        for panel, own in zip(panels, (labels[:half], labels[half:]), strict=True):
+            rows = range(len(own))
+            ends = [[side[label] for label in own] for side in (catlip, clip)]
+            panel.hlines(rows, ends[0], ends[1], color=MUTED, linewidth=1)
+            for method, top1 in zip(PAIR, ends, strict=True):
+                style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
+                panel.plot(top1, rows, linestyle="", label=name_of(method), markersize=5, **style)
+            names = [f"{clipped(label, 24)} ({counts[label]})" for label in own]
+            panel.set_yticks(range(len(own)), names, fontsize=8)
+            panel.set_ylim(half - 0.4, -0.6)
+            panel.set_xlim(-3, 103)
+            panel.set_xlabel("top-1 (%)")
+            hide_rows(panel)
+        at: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+        panels[1].legend(**at, fontsize=8.5, frameon=False)
+
+    height = 0.7 + 0.165 * (len(labels) + 1) / 2
+    return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
 
 
 def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
@@ -170,33 +238,24 @@ def chance_of(records: Runs, task: str) -> float | None:
 
 TRANSFER_MARKER = "*"
 ASIDE = 1.025  # each line is moved aside by this factor from the line before it
-# Kind -> the paper's figure, and what ours shows.
-FORMS = {
-    "linear_probe": ("figure_5", "Linear-probe accuracy"),
-    "finetune": ("figure_7", "Fine-tuned accuracy"),
-}
 
 
 def few_labels_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Each point trains on a fraction of a task's training data, with the encoder frozen or "
-        "trained too, and is tested on all test images. A classifier starts at random or from the "
-        "rows of the same nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
+        "Each point trains a linear classifier on a fraction of a task's training data, and is "
+        "tested on all test images. A classifier starts at random or from the rows of the same "
+        "nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
     )
-    blocks: list[Block] = [Text(words)]
-    kinds: dict[type[OnTasks], str] = {LinearProbe: PROBE, Finetune: FINETUNE}
-    for kind, command in kinds.items():
-        figures: list[Figure] = []
-        for i, of_scale in enumerate(by_scale(records, main, kind)):
-            figures += fraction_figures(of_scale, suffix(i))
-        missing = f"No {WAYS[kind.kind].lower()} with less than all data was recorded."
-        blocks += side_by_side(figures) or to_fill(missing, command)
-    return Section("few-labels", "Little data", blocks)
+    figures: list[Figure] = []
+    for i, of_scale in enumerate(by_scale(records, main, LinearProbe)):
+        figures += fraction_figures(of_scale, suffix(i))
+    missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
+    return Section("few-labels", "Little data", [Text(words), *(side_by_side(figures) or missing)])
 
 
 def fraction_figures(records: Runs, suffix: str = "") -> list[Figure]:
     """A figure for each task, a line for each method and start of its classifier; the records are
-    of one kind, root and scale. Sanity ceilings are left out.
+    linear probes of one root and scale. Sanity ceilings are left out.
     """
     kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
@@ -218,15 +277,14 @@ def of_one_recipe(records: Runs) -> Runs:
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
-    form, accuracy = FORMS[records[0].kind]
     title, chance = task_title(records, task), chance_of(records, task)
     every = lines_of(runs)
     lines = every[:MAX_LINES]
     encoders = {(run.record.method, run.init, _encoder_key(run.record)) for run in runs}
     counts = Counter((method, init) for method, init, _ in encoders).values()
     caption = (
-        f"{accuracy} on {title} against the fraction of the training data, {records[0].scale} "
-        f"scale, in {paper_name(form)}'s form. Encoders in each mean: "
+        f"Linear-probe accuracy on {title} against the fraction of the training data, "
+        f"{records[0].scale} scale, in {paper_name('figure_5')}'s form. Encoders in each mean: "
         f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
         "moved aside a little to be seen."
     )
@@ -250,7 +308,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
         axes.set_ylabel(f"{title}, top-1 (%)")
         draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
-    name = f"{accuracy.split()[0].lower().replace('-', '_')}_by_share_{suffix}"
+    name = f"linear_probe_by_share_{suffix}"
     alt = (
         f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
     )

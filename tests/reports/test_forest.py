@@ -1,0 +1,146 @@
+"""Every difference is a row that follows from the records: paired by seed, with one interval."""
+
+import numpy as np
+import pytest
+from report_support import figure, page_in, records_in, table
+
+from bench.downstream.probe.result import between_probes, packed
+from catlip.results.estimate import Estimate
+from reports.results import frame_of
+from reports.summary.forest import Difference, differences, draws_of, rows_of, sign
+
+HELD_OUT = "concepts, held out"
+
+
+@pytest.fixture
+def every(tmp_path):
+    """(heading, name, task) -> its difference."""
+
+    def read() -> dict[tuple[str, str, str], Difference]:
+        records = records_in(tmp_path)
+        found = differences(frame_of(records), records.every)
+        return {(one.heading, one.name, one.task): one for one in found}
+
+    return read
+
+
+@pytest.fixture
+def study(write_record):
+    """Write a training with a condition of the data."""
+
+    def write(method: str, noise: str, seed: int, accuracies: dict[str, float]) -> None:
+        found = {"method": method, "noise": noise, "seed": seed, "accuracies": accuracies}
+        sizes = {"samples": 9, "classes": 9, "classes_kept": 1.0, "images_seen": 32_000.0}
+        write_record(
+            "robustness", f"{method}-{noise}-seed{seed}", metrics=found | sizes | {"final_loss": 1}
+        )
+
+    return write
+
+
+@pytest.fixture
+def probe(write_record):
+    """Write a linear probe with a bit for each of ten test images."""
+
+    def write(method: str, seed: int, bits: list[int], **recipe: object) -> None:
+        right = {"top1": float(np.mean(bits)), "correct": packed(np.array(bits, bool))}
+        row = {"task": "concepts", "fraction": 1.0, "init": "random", "seed": 0, **right}
+        metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": right["top1"]}
+        write_record(
+            "linear_probe",
+            f"{method}-{recipe.get('lr', '')}-seed{seed}",
+            metrics=metrics | {"concepts_num_test": len(bits)},
+            samples={"runs": [row]},
+            config={"recipe": recipe},
+        )
+
+    return write
+
+
+def test_a_condition_that_no_code_names_is_a_row(study, every):
+    for seed in range(6):
+        for method, top1 in (("catlip", 0.3), ("clip", 0.2)):
+            study(method, "none", seed, {"concepts": top1})
+            study(method, "heldout=0.33", seed, {HELD_OUT: top1, "concepts, seen": 2 * top1})
+        study("clip", "tower=256", seed, {"concepts": 0.25})  # of one method alone
+    points = {key: round(one.estimate.value, 6) for key, one in every().items()}
+    assert points == {
+        ("Condition of the data", "none", "concepts"): 10,
+        ("Condition of the data", "heldout=0.33, held out", "concepts"): 10,
+        ("Condition of the data", "heldout=0.33, seen", "concepts"): 20,
+        ("Condition of the data", "tower=256", "concepts"): 5,
+    }
+
+
+@pytest.mark.parametrize(("seeds", "low"), [(5, None), (6, pytest.approx(6.07, abs=0.01))])
+def test_few_pairs_have_a_range_and_no_interval(seeds, low, study, every):
+    for seed in range(seeds):
+        study("catlip", "none", seed, {"concepts": 0.3 + 0.01 * seed * (-1) ** seed})
+        study("clip", "none", seed, {"concepts": 0.2})
+    study("clip", "none", 99, {"concepts": 0.9})  # a seed that CatLIP lacks
+    (one,) = every().values()
+    assert len(one.points) == seeds
+    assert one.estimate.low == low
+    assert sign(one.estimate) == (None if seeds < 6 else 1)
+
+
+def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):
+    draw = np.random.default_rng(0)
+    for seed in range(6):
+        for method, share in (("catlip", 0.7), ("clip", 0.4), ("siglip", 0.4), ("random", 0.1)):
+            probe(method, seed, (draw.random(10) < share).astype(int).tolist())
+    probe("catlip", 0, [0] * 10, lr=9.0)  # of another recipe
+    found = every()
+    names = [("Linear probe", "all labels"), ("Linear probe, over other methods", "SigLIP")]
+    assert [key[:2] for key in found] == names
+    probes = [run for run in records_in(tmp_path).every if "9.0" not in run.name]
+    sides = ([run for run in probes if run.method == method] for method in ("catlip", "clip"))
+    estimate = found[(*names[0], "concepts")].estimate
+    assert estimate == between_probes(*sides, "concepts")
+    assert estimate.images == 10
+
+
+def test_a_length_stands_once_above_a_group_that_shares_it():
+    def row(heading: str, images: float) -> Difference:
+        one = Estimate(1.0)
+        return Difference(heading, "x", images, "t", [1], one, None, frozenset())
+
+    shared = [row("Few labels", 139e3), row("Condition of the data", 32e3)]
+    mixed = [row("Encoder", 32e3), row("Encoder", 128e3)]
+    assert [one.name for one in rows_of([*shared, *mixed], 139e3)] == [
+        *("Few labels", "x", "Condition of the data, 32,000 images", "x"),
+        *("Encoder", "x, 32,000 images", "x, 128,000 images"),
+    ]
+
+
+def test_draws_are_paired_by_trial_and_rate(write_record, tmp_path):
+    for method, trials in (("catlip", (0, 1, 2)), ("clip", (0, 1, 3))):
+        for trial in trials:
+            drawn = {"max_lr": 0.1 + (trial + (method == "clip" and trial == 1)) / 100}
+            top1 = {"concepts": 0.3 if method == "catlip" else 0.2}
+            metrics = {"method": method, "trial": trial, "drawn": drawn, "accuracies": top1}
+            write_record("tuning", f"{method}-{trial}", metrics=metrics | {"images_seen": 48e3})
+    draws = draws_of(frame_of(records_in(tmp_path)))
+    assert draws[["trial", "concepts_catlip", "concepts_clip"]].values.tolist() == [[0, 30, 20]]
+
+
+def test_the_page_shows_them_with_their_numbers(study, tmp_path):
+    for seed in range(6):
+        study("catlip", "none", seed, {"concepts": 0.3})
+        study("clip", "none", seed, {"concepts": 0.2 - 0.01 * (seed % 2)})
+    page = page_in(tmp_path)
+    assert "none: concepts +10.5 (9.9 to 11.1, n = 6)" in figure(page, "differences_1").alt
+    (_, row) = table(page, "differences").rows
+    assert [cell.full for cell in row] == ["none", "30.0, 19.5", "+10.5 (9.9 to 11.1, n = 6)"]
+
+
+def test_each_scale_has_figures_of_its_own(write_record, tmp_path):
+    for scale, tasks in (("starter", ("a", "b", "c", "d", "e")), ("photos", ("f",))):
+        for method in ("catlip", "clip"):
+            metrics = {"method": method, "pretrain_seed": 0} | {f"{t}_top1": 0.5 for t in tasks}
+            write_record("linear_probe", f"{method}-seed0", scale=scale, metrics=metrics)
+    page = page_in(tmp_path)
+    names = [one.name for one in page.figures if one.name.startswith("differences")]
+    assert sorted(names) == ["differences_1", "differences_1_2", "differences_2_2"]
+    tables = [table(page, name).columns for name in ("differences", "differences_2")]
+    assert sorted(map(len, tables)) == [3, 11]  # of every task
