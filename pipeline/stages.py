@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -350,66 +351,91 @@ LENGTHS = {
 FRACTIONS = ("0.125", "0.25", "0.5")
 PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
+# Of the starter, at the length of its own trainings: other data, and other text towers of CLIP.
+WHOLE = "139264"
+EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat")
+HELD_OUT = "heldout=0.33"
+TOWERS = ("text_layers=0", "text_width=128", "text_width=256")
+LONGER = ("256000", "512000")  # does the order of the methods stay?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
-TRIALS = "16"
+TRIALS, FINALISTS = "16", "4"
 
 
-def study(plan: Plan) -> Iterator[Step]:
-    """With --study: each method tuned alike, trained at several lengths, on fractions of the data,
-    by several encoders and with noise; CatLIP with several vocabularies.
+@dataclass(frozen=True)
+class Part:
+    """A part of the study: a command for each method, by default the options' methods; several
+    parts write to the folder of a kind, each records of these names.
     """
-    options = plan.options
-    if not options.study:
-        return
-    *short, longer, longest = LENGTHS[options.scale]
+
+    name: str
+    program: str
+    kind: str
+    arguments: Sequence[str]
+    records: Sequence[str]
+    seeds: int = SEEDS
+    methods: Sequence[str] = ()
+
+
+def parts_of(plan: Plan) -> Iterator[Part]:
+    *short, longer, longest = LENGTHS[plan.options.scale]
     middle = short[-1]
     usual, encoders = "vit_b16", ("vit_small16", "vit_l16")
     if plan.small:
         usual, encoders = "hybrid_mini", ("hybrid_micro", "hybrid_small")
-    of_usual, of_encoders = f"{usual}-{{}}-seed*", [f"{name}-{{}}-seed*" for name in encoders]
-    # Part, program and its kind of record, arguments, and names of records, several parts of which
-    # are in the same folder.
-    lengths = ("lengths", "scaling", "--images")
+        # A trial of the other scales takes days.
+        trials = ("--trials", TRIALS, "--finalists", FINALISTS)
+        yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0)
+
+    def lengths(
+        name: str, images: Sequence[str], names: Sequence[str], *more: str, seeds: int = SEEDS
+    ) -> Part:
+        records = [f"{one}-{length}-seed*" for one in names for length in images]
+        return Part(name, "lengths", "scaling", ("--images", *images, *more), records, seeds)
+
+    def conditions(name: str, images: str, *which: str, **options: Any) -> Part:
+        records = [f"{one.replace('=', '-')}-{images}-seed*" for one in which]
+        arguments = ("--images", images, "--noises", *which)
+        return Part(name, "noise", "robustness", arguments, records, **options)
+
+    few, sizes = SEEDS_OF_LONGEST, ("--encoders", *encoders)
+    yield lengths("lengths", short, [usual])
+    yield lengths("encoders", [middle], encoders, *sizes)
+    fractions = ("--images", middle, "--fractions", *FRACTIONS)
+    yield Part("fractions", "lengths", "scaling", fractions, ["*-of-*"])
+    yield lengths("long", [longer, longest], [usual], seeds=few)
+    yield lengths("long-encoders", [longest], encoders, *sizes, seeds=few)
+    yield conditions("noise", middle, *NOISES)
     prunings = ("--images", middle) if plan.small else ("--thresholds", *PAPER_THRESHOLDS)
-    parts: list[tuple[str, tuple[str, ...], list[str]]] = [
-        ("lengths", (*lengths, *short), [of_usual.format(images) for images in short]),
-        (
-            "encoders",
-            (*lengths, middle, "--encoders", *encoders),
-            [name.format(middle) for name in of_encoders],
-        ),
-        ("fractions", (*lengths, middle, "--fractions", *FRACTIONS), ["*-of-*"]),
-        (
-            "long",
-            (*lengths, longer, longest),
-            [of_usual.format(images) for images in (longer, longest)],
-        ),
-        (
-            "long-encoders",
-            (*lengths, longest, "--encoders", *encoders),
-            [name.format(longest) for name in of_encoders],
-        ),
-        ("noise", ("noise", "robustness", "--images", middle, "--noises", *NOISES), ["*"]),
-        ("thresholds", ("thresholds", "threshold", *prunings), []),
-    ]
-    if plan.small:  # a trial of the other scales takes days
-        parts.insert(0, ("tuning", ("tuning", "tuning", "--trials", TRIALS), ["*"]))
-    for name, (program, kind, *arguments), patterns in parts:
-        probe = options.probe
-        if program == "tuning":
+    yield Part("thresholds", "thresholds", "threshold", prunings, [])
+    if plan.starter:
+        yield conditions("held-out", WHOLE, HELD_OUT, seeds=10)
+        yield conditions("editions", WHOLE, *EDITIONS)
+        yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
+        yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
+        yield lengths("longer", LONGER, [usual], seeds=10)
+
+
+def study(plan: Plan) -> Iterator[Step]:
+    """With --study: each method tuned alike, trained at several lengths, on fractions of the data,
+    by several encoders and with noise; CatLIP with several vocabularies; and of the starter, what
+    could turn the answer.
+    """
+    options = plan.options
+    for part in parts_of(plan) if options.study else ():
+        arguments, probe = list(part.arguments), options.probe
+        if part.program == "tuning":
             probe = validation_of(probe)
         else:
-            most = SEEDS_OF_LONGEST if name.startswith("long") else SEEDS
-            arguments += ["--seeds", *map(str, plan.seeds[:most])]
+            arguments += ["--seeds", *map(str, plan.seeds[: part.seeds])]
         arguments += ["--probe", probe, "--probe-recipe", "starter" if plan.small else "table_7a"]
-        out = plan.runs / kind
-        earlier = Path("reports/records") / options.scale / kind
+        out = plan.runs / part.kind
+        earlier = Path("reports/records") / options.scale / part.kind
         other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
         reads = [options.shards, plan.labels, plan.probe_data]
-        common = [program, "--recipe", plan.recipe, "--shards", options.shards]
-        if program == "thresholds":
+        common = [part.program, "--recipe", plan.recipe, "--shards", options.shards]
+        if part.program == "thresholds":
             yield step(
-                f"study-{name}",
+                f"study-{part.name}",
                 "bench.study",
                 [*common, *arguments],
                 other,
@@ -419,15 +445,15 @@ def study(plan: Plan) -> Iterator[Step]:
                 beside=plan.beside,
             )
             continue
-        for method in options.methods:
+        for method in part.methods or options.methods:
             classes = ["--vocabulary", plan.vocabulary, "--methods", method]
             yield step(
-                f"study-{name}-{method}",
+                f"study-{part.name}-{method}",
                 "bench.study",
                 [*common, *classes, *arguments],
                 other,
                 reads=[*reads, plan.vocabulary],
-                makes=[out / f"{method}-{pattern}.json" for pattern in patterns],
+                makes=[out / f"{method}-{name}.json" for name in part.records],
                 methods=[method],
                 beside=plan.beside,
             )
