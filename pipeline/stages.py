@@ -183,8 +183,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
             programs["finetune"] = ("--recipe", "starter", "--fraction", "0.25", "1")
     for program, arguments in programs.items():
         seeds = plan.few_seeds if plan.small and program == "finetune" else plan.seeds
-        # An encoder without a classifier starts only at random.
-        arguments = (*arguments, "--init", "random", "transfer")
+        # Of these starts each encoder takes those that it has.
+        starts = ("names",) if program == "linear_probe" else ()
+        arguments = (*arguments, "--init", "random", "transfer", *starts)
         for method, seed in product((*methods, "random"), seeds):
             yield on_encoder(plan, program, method, seed, probe, arguments)
     if plan.options.full and not plan.starter:

@@ -131,7 +131,7 @@ def differences(frame: "pd.DataFrame", runs: Sequence[Run[Any]]) -> list[Differe
         frame.kind.isin(HEADING_OF)
         & frame.metric.isin(MEASURES)
         & frame.seed.notna()
-        & (frame.init != "transfer")
+        & ~frame.init.isin(["transfer", "names"])  # starts that only one of the methods has
     ]
     if rows.empty:
         return []
