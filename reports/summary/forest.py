@@ -97,6 +97,7 @@ class Difference:
         images: that each training saw, to three digits; 0 if unknown or of several lengths.
         points: of each pair.
         accuracies: of both methods, means in %.
+        apart: pairs whose sides ran on different processors or versions of torch.
         records: paths.
     """
 
@@ -108,6 +109,7 @@ class Difference:
     estimate: Estimate
     accuracies: tuple[float, float] | None
     records: frozenset[str]
+    apart: int = 0
 
 
 def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, float]:
@@ -123,6 +125,15 @@ def _score(run: Run[Any], row: Any) -> Score:
         return score_of(run, row.task)
     texts = row.correct.split() if isinstance(row.correct, str) else []
     return 100 * scored(run, row.task, row.value, texts)
+
+
+def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
+    """Seed -> processors and versions of torch."""
+    machines: dict[float, set[Any]] = {}
+    for row in rows.itertuples():
+        machine = runs[row.record].machine
+        machines.setdefault(row.seed, set()).add((machine.cpu, machine.packages.get("torch")))
+    return machines
 
 
 def differences(frame: "pd.DataFrame", runs: Sequence[Run[Any]]) -> list[Difference]:
@@ -176,6 +187,7 @@ def _difference(
     points = [one[seed] - other[seed] for seed in seeds]
     if not points:
         return None
+    machines = [_machines(side, runs) for side in sides]
     task, _, part = same.task.partition(PART)
     words = [name_of(method)] if is_other else []
     if heading == LENGTH and same.encoder != usual:
@@ -199,6 +211,7 @@ def _difference(
         estimate=mean_difference(points) or Estimate(fmean(points), pairs=len(points)),
         accuracies=(fmean(one[seed] for seed in seeds), fmean(other[seed] for seed in seeds)),
         records=frozenset(path for side in sides for path in side.record),
+        apart=sum(machines[0][seed] != machines[1][seed] for seed in seeds),
     )
 
 
@@ -289,6 +302,7 @@ def forest_figure(
     signs = [sign(one.estimate) for one in every]
     words = {1: "above 0", -1: "below 0", 0: "on both sides of 0"}
     counts = [f"{signs.count(key)} {where}" for key, where in words.items() if key in signs]
+    apart, pairs = sum(one.apart for one in every), sum(len(one.points) for one in every)
     sentences = [
         f"CatLIP minus CLIP, or minus the method that is named, in points, {scale} scale: "
         f"{len(every)} differences.",
@@ -296,6 +310,7 @@ def forest_figure(
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {least_pairs()} pairs, the range is drawn." if None in signs else "",
         OVER if counts else "",
+        f"In {apart} of {pairs} pairs the two sides ran on different processors." if apart else "",
         "Right: the mean, and the number n of seeds.",
     ]
     caption = " ".join(filter(None, sentences))
