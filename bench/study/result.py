@@ -185,6 +185,29 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 NONE = "none"  # the name of no noise
 
 
+IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
+    NONE: "captions as they are",
+    "lost": "{percent} % of the samples lost",
+    "shuffled": "{percent} % of the captions swapped",
+    "chatty": "{percent} % of the captions chatty",
+    "heldout": "trained without {percent} % of the concepts",
+    "captions": "{value} captions an image",
+    "teams": "tested on {value}",
+    "text_width": "text tower {value} wide",
+    "text_layers": "text tower of {value} blocks",
+}
+
+
+def in_words(noise: str) -> str:
+    """`lost=0.4` as `40 % of the samples lost`."""
+    kind, _, value = noise.partition("=")
+    try:
+        percent = f"{100 * float(value):.3g}"
+    except ValueError:
+        percent = value
+    return clipped(IN_WORDS.get(kind, noise).format(value=value, percent=percent), 40)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
     """One training on data with one noise (KIND=FRACTION, or `none`), and the probe of its encoder:
@@ -217,7 +240,7 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
         clean = groups.get((NONE, method), {})
         is_rotated = noise.startswith("teams=")  # tested on other images
         kept = f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes"
-        row = [Cell(noise), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
+        row = [Cell(in_words(noise)), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
         row.append(Cell(shown(first.measured.classes, 0), kept))
         for task in tasks:
             top1, before = (
@@ -254,7 +277,7 @@ def parts_table(runs: Iterable[Run[Robustness]], name: str = "parts") -> list[Ta
     rows = []
     for (noise, task, method), group in groups.items():
         top1 = quantity_of(100 * run.measured.accuracies[task] for run in group)
-        row = [Cell(noise), Cell(task), Cell(name_of(method))]
+        row = [Cell(in_words(noise)), Cell(task), Cell(name_of(method))]
         rows.append([*row, quantity_cell(top1, 1, group[0].anchor)])
     title = "Accuracy on parts of the test images"
     columns = ["Condition", "Test images", "Method", "top-1 (%)"]

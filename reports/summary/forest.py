@@ -22,7 +22,7 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.study.lengths_result import COSTS, LENGTHS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, Studied, Trial
+from bench.study.result import NONE, Studied, Trial, in_words
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, is_ours, marker_of, name_of, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -195,7 +195,7 @@ def _difference(
     elif heading == LENGTH and same.fraction < 1:
         heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
     elif heading == CONDITION:
-        words = [clipped(same.noise, 24), *words]
+        words = [in_words(same.noise), *words]
     elif heading == PROBE and is_other:
         heading = OTHERS
     elif heading in (PROBE, FINETUNED):

@@ -9,6 +9,7 @@ from catlip.results.estimate import Estimate
 from reports.results import frame_of
 from reports.summary.forest import Difference, differences, draws_of, rows_of, sign
 
+WITHOUT = "trained without 33 % of the concepts"
 HELD_OUT = "concepts, held out"
 
 
@@ -65,9 +66,9 @@ def test_a_condition_that_no_code_names_is_a_row(study, every):
         study("clip", "tower=256", seed, {"concepts": 0.25})  # of one method alone
     points = {key: round(one.estimate.value, 6) for key, one in every().items()}
     assert points == {
-        ("Condition of the data", "none", "concepts"): 10,
-        ("Condition of the data", "heldout=0.33, held out", "concepts"): 10,
-        ("Condition of the data", "heldout=0.33, seen", "concepts"): 20,
+        ("Condition of the data", "captions as they are", "concepts"): 10,
+        ("Condition of the data", f"{WITHOUT}, held out", "concepts"): 10,
+        ("Condition of the data", f"{WITHOUT}, seen", "concepts"): 20,
         ("Condition of the data", "tower=256", "concepts"): 5,
     }
 
@@ -129,9 +130,16 @@ def test_the_page_shows_them_with_their_numbers(study, tmp_path):
         study("catlip", "none", seed, {"concepts": 0.3})
         study("clip", "none", seed, {"concepts": 0.2 - 0.01 * (seed % 2)})
     page = page_in(tmp_path)
-    assert "none: concepts +10.5 (9.9 to 11.1, n = 6)" in figure(page, "differences_1").alt
+    assert (
+        "captions as they are: concepts +10.5 (9.9 to 11.1, n = 6)"
+        in figure(page, "differences_1").alt
+    )
     (_, row) = table(page, "differences").rows
-    assert [cell.full for cell in row] == ["none", "30.0, 19.5", "+10.5 (9.9 to 11.1, n = 6)"]
+    assert [cell.full for cell in row] == [
+        "captions as they are",
+        "30.0, 19.5",
+        "+10.5 (9.9 to 11.1, n = 6)",
+    ]
 
 
 def test_each_scale_has_figures_of_its_own(write_record, tmp_path):
