@@ -71,8 +71,8 @@ class Tuning(StudyOfMethods):
     """Image encoder; by default the recipe's."""
     finalists: Natural = 0
     """How many of each method's best trials are trained once more, with --final-images."""
-    final_images: Count = 139_264
-    """Images that a finalist is trained on: as many as in the end."""
+    final_images: Natural = 0
+    """Images that a finalist is trained on; 0: as many as with the recipe."""
     final_seeds: tuple[Seed, ...] = (0, 1)
     """Seeds of the trainings of each finalist."""
     seed: Seed = 0
@@ -143,14 +143,17 @@ def main(config: Tuning) -> None:
             for seed in config.final_seeds
         ]
         finals = run_trainings(config, finalists, Finalist, measuring(Finalist))
-        title = f"The best trials of each method, {config.final_images:,} images each"
+        title = "The best trials of each method, trained as long as in the end"
         tables.append(tuning_table(finals, "finalists", title))
     print_tables(tables)
 
 
 def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:
     """A trial's recipe over more images: the warm-up is the same share of it."""
-    trial = trial_of(replace(config, images=config.final_images), method, number)
+    base = config.base_recipe(method)
+    recipes = base.num_steps(config.num_samples) * base.micro_batch * base.num_devices
+    images = config.final_images or recipes
+    trial = trial_of(replace(config, images=images), method, number)
     return FinalTraining(**{**vars(trial), "seed": seed})
 
 

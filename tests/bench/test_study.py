@@ -212,17 +212,25 @@ def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
             assert recipe.warmup_iterations < recipe.iterations / 4
 
 
-def test_the_test_images_are_never_opened(starter, tmp_path) -> None:
-    """A small study of data whose test images are not there."""
+def test_the_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
+    """A small study of data whose test images are not there; its best trial is trained on."""
     shutil.copytree(starter.root, tmp_path / "data")
     shutil.rmtree(tmp_path / "data/probe-test")
     places = on(starter, tmp_path) | {"probe": f"starter-validation:{tmp_path}/data"}
     places |= {"vocabulary": starter.vocabulary, "methods": ("catlip",)}
-    config = Tuning(**places, trials=1, images=64)
+    config = Tuning(**places, trials=1, images=64, finalists=1, final_seeds=(0, 3))
+    monkeypatch.setattr(Tuning, "num_samples", 128 / CATLIP["starter"].epochs)
     tuning.main(config)
     found = metrics(config.out / "catlip-00.json")
     assert {*found["accuracies"]} == {"concepts", "subgroups"}
     assert found["drawn"] == trial_of(config, "catlip", 0).drawn
+    finals = [read_record(config.out / f"catlip-00-final-seed{seed}.json") for seed in (0, 3)]
+    assert [(one["kind"], one["config"]["seed"]) for one in finals] == [
+        ("finalist", 0),
+        ("finalist", 3),
+    ]
+    assert [one["metrics"]["images_seen"] for one in finals] == [128, 128]
+    assert finals[0]["metrics"]["drawn"] == found["drawn"]
     with pytest.raises(InputError, match="folder-validation"):
         tuning.main(replace(config, probe="starter:data"))
 
