@@ -2,18 +2,19 @@
 with several encoders; and methods compared at equal cost, and by length, data and encoder.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.study.result import ENDS, LABELLED, Studied, draw_accuracies, mean_and_ends
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import Figure
+from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
     MAX_LINES,
     Line,
@@ -201,7 +202,7 @@ def scaling_tables(runs: Runs, name: str = "scaling") -> list[Table]:
     """All cells; then, if there are several lengths and methods, the comparisons at equal cost."""
     tables = [_cells_table(runs, name)]
     if of_methods := curves(runs):
-        tables.append(_equal_cost_table(*of_methods, name=f"{name}_equal_cost"))
+        tables.append(equal_cost_table(*of_methods, name=f"{name}_equal_cost"))
     return [table for table in tables if table.rows]
 
 
@@ -244,7 +245,7 @@ def _cells_table(runs: Runs, name: str) -> Table:
     return Table(name, title, columns, rows=rows, caption=caption)
 
 
-def _equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
+def equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
     rows = []
     for other in others:
         methods = f"{name_of(first.method)} and {name_of(other.method)}"
@@ -264,18 +265,42 @@ def _equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
     return Table(name, "At equal cost", columns, rows=rows, caption=caption)
 
 
-def scaling_figures(
-    records: Sequence[Run[Scaling]], suffix: str = "", first: Sequence[str] = ()
-) -> list[Figure]:
-    """One figure for each task, those of `first` first; none if no method has several lengths."""
+def cost_panels(
+    records: Sequence[Run[Scaling]],
+    suffix: str = "",
+    first: Sequence[str] = (),
+    floor: Mapping[str, float] | None = None,
+) -> list[Block]:
+    """Accuracy against the operations of a training, a panel for each task, those of `first` first;
+    nothing if no method has several lengths. `floor` is the accuracy of random init by task, in %.
+    """
     of_methods = curves(records)
     names = [task for curve in of_methods for task in curve.top1]
     tasks = dict.fromkeys([*(task for task in first if task in names), *names])
-    return [_figure_of(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+    panels, how, floors = list[Figure](), "", floor or {}
+    for i, task in enumerate(tasks, 1):
+        lines = _lines(of_methods, task)
+        how = how_drawn(lines)
+        panels.append(
+            Figure(
+                f"scaling_{i}{suffix}",
+                "",
+                f"Accuracy on {task} by TFLOPs of training. "
+                f"{said(lines[:MAX_LINES], ' TFLOPs', brief)}.",
+                draw=partial(_draw, lines=lines[:MAX_LINES], title=task, floor=floors.get(task)),
+                height=0.82 * height_for(lines[:MAX_LINES]),
+            )
+        )
+    n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))
+    caption = (
+        "Accuracy against the operations of a training to the end of its schedule. A mark is a "
+        f"training, a line the mean of {n} seeds. {how}"
+    )
+    return side_by_side(panels, caption.strip())
 
 
-def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
-    every, seeds = [], set()
+def _lines(of_methods: Sequence[Curve], task: str) -> list[Line]:
+    lines = []
     for curve in of_methods:
         points = [
             (flops / 1e12, str(seed), top1)
@@ -283,43 +308,36 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
             for flops, top1 in zip(curve.costs("flops"), row, strict=True)
         ]
         if points:
-            every.append(line_of(curve.method, points))
-            seeds.add(len(curve.top1[task]))
-    lines = every[:MAX_LINES]
-    n = " or ".join(map(str, sorted(seeds)))
-    return Figure(
-        name,
-        f"Accuracy on {task} against the operations of a training to the end of its schedule. "
-        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(every)}".strip(),
-        f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
-        draw=partial(_draw, lines=lines, title=task),
-        height=0.82 * height_for(lines),
-    )
+            lines.append(line_of(curve.method, points))
+    return lines
 
 
-def _draw(axes: "Axes", lines: Sequence[Line], title: str) -> None:
+def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) -> None:
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
     axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_accuracies(axes, lines, {x: f"{x:.3g}" for x, _ in lines[0].points})
+    if floor is not None and math.isfinite(floor):
+        axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.4)
+        place = (axes.get_xlim()[1], floor)
+        how: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": "right"}
+        axes.annotate("random init", place, (-4, 2), color=MUTED, fontsize=9, **how)
+    draw_accuracies(axes, lines, {x: brief(x) for x, _ in lines[0].points})
 
 
 def scaling_section(main: Setting | None, records: Records) -> Section:
+    """Comparisons at equal cost; the main setting's figure stands at the top of the page."""
     words = (
-        "Methods that see the same number of images do not cost the same. Each point is a separate "
-        "training to the end of its schedule; trainings differ in length, fraction of the data and "
-        "encoder."
+        "Methods that see the same number of images do not cost the same. Each training ran to the "
+        "end of its schedule."
     )
     blocks: list[Block] = []
     for i, runs in enumerate(by_scale(records, main, Scaling)):
-        is_main = main is not None and (runs[0].root, runs[0].scale) == (main.root, main.scale)
-        figures = scaling_figures(runs, suffix(i), main.tasks if main and is_main else ())
-        if figures and is_main:
-            words += " The first task's figure is at the top of the page."
-            figures = figures[1:]
-        blocks += side_by_side(figures)
-        blocks += [with_warning(t, runs) for t in scaling_tables(runs, f"scaling{suffix(i)}")]
+        if main is None or (runs[0].root, runs[0].scale) != (main.root, main.scale):
+            blocks += cost_panels(runs, suffix(i))
+        if of_methods := curves(runs):
+            table = equal_cost_table(*of_methods, name=f"equal_cost{suffix(i)}")
+            blocks += [with_warning(table, runs)] if table.rows else []
     blocks = blocks or to_fill("No trainings of several lengths were compared.", LENGTHS)
     return Section("scaling", "Accuracy at equal cost", [Text(words), *blocks])
