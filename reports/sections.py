@@ -20,7 +20,7 @@ from bench.downstream.probe.sections import (
 )
 from bench.label_accuracy.result import accuracy_blocks
 from bench.plan.result import projection_section
-from bench.study.lengths_result import Scaling, cost_panels, scaling_section
+from bench.study.lengths_result import Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
@@ -44,7 +44,7 @@ from catlip.results.run import Records
 from catlip.results.select import broken_images
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
-from reports.paper.claims import Verdict, chips, claims_tables, counts_sentence, verdicts
+from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import (
     expected_on_cc3m,
     result_tables,
@@ -54,6 +54,7 @@ from reports.read.measured import Setting, settings
 from reports.render.provenance import made, records_section
 from reports.summary import plots
 from reports.summary.answers import about, advice, as_good, caveats, cheaper, why
+from reports.summary.chips import chips
 from reports.summary.pictures import pictures
 from reports.summary.tables import headline
 
@@ -159,7 +160,6 @@ def build_page(records: Records) -> Page:
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),
-                scaling_section(main, records),
                 robustness_section(main, records),
                 tuning_section(main, records),
                 _training(main),

@@ -59,7 +59,7 @@ def main(config: Lengths) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
     from bench.arithmetic.flops import step_flops
     from bench.measuring.factors import Factors
-    from bench.study.lengths_result import Scaling, scaling_tables
+    from bench.study.lengths_result import Scaling, scaling_table
     from catlip.vocabulary import Vocabulary
 
     config.check()
@@ -89,7 +89,7 @@ def main(config: Lengths) -> None:
         )
 
     runs = run_trainings(config, trainings, Scaling, measure)
-    print_tables(scaling_tables(runs))
+    print_tables([scaling_table(runs)])
 
 
 def cells(config: Lengths) -> list[Cell]:

@@ -1,19 +1,18 @@
 """Results of the study of lengths: trainings of several lengths, on several fractions of the data,
-with several encoders; and methods compared at equal cost, and by length, data and encoder.
+with several encoders; and methods compared at equal cost.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.study.result import ENDS, LABELLED, Studied, draw_accuracies, mean_and_ends
+from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.method_style import name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
+from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
     MAX_LINES,
@@ -24,8 +23,7 @@ from catlip.results.lines import (
     line_of,
     said,
 )
-from catlip.results.run import Records, Run, Setting, device_of, one_device
-from catlip.results.select import by_scale, suffix, with_warning
+from catlip.results.run import Run, device_of, one_device
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 
 if TYPE_CHECKING:
@@ -198,78 +196,32 @@ def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[
     return points
 
 
-def scaling_tables(runs: Runs, name: str = "scaling") -> list[Table]:
-    """All cells; then, if there are several lengths and methods, the comparisons at equal cost."""
-    tables = [_cells_table(runs, name)]
-    if of_methods := curves(runs):
-        tables.append(equal_cost_table(*of_methods, name=f"{name}_equal_cost"))
-    return [table for table in tables if table.rows]
-
-
-def _cells_table(runs: Runs, name: str) -> Table:
-    """One row per encoder, fraction, length and method, over the seeds; and what the first method
-    is ahead of the row's.
-    """
+def scaling_table(runs: Runs) -> Table:
+    """One row per encoder, fraction, length and method, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    first, *others = sorted({run.measured.method for run in runs})
-    ahead = {other: differences(runs, first, other) for other in others}
-    groups: dict[tuple[How, str], list[Run[Scaling]]] = {}
+    groups: dict[tuple[How, str], list[Scaling]] = {}
     for run in runs:
-        cell = run.measured
-        how = (cell.encoder, cell.fraction, cell.images)
-        groups.setdefault((how, cell.method), []).append(run)
+        one = run.measured
+        how = (one.encoder, one.fraction, one.images)
+        groups.setdefault((how, one.method), []).append(one)
     rows = []
-    for (how, method), cells in sorted(groups.items()):
-        encoder, fraction, images = how
-        tera = shown(cells[0].measured.flops / 1e12)
-        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method), tera]
-        row = [*map(Cell, texts)]
+    for ((encoder, fraction, images), method), cells in sorted(groups.items()):
+        texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
+        row = [*map(Cell, texts), Cell(shown(cells[0].flops / 1e12))]
         for task in tasks:
-            top1 = quantity_of(100 * run.measured.accuracies[task] for run in cells)
-            row.append(quantity_cell(top1, 1, cells[0].anchor))
-            if others:
-                points = ahead.get(method, {}).get(how, {})
-                row.append(mean_and_ends(points.get(task, [])))
+            top1 = quantity_of(100 * one.accuracies[task] for one in cells)
+            row.append(quantity_cell(top1, 1))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
-    for task in tasks:
-        columns.append(f"{task}, top-1 (%)")
-        columns += [f"{name_of(first)} minus it (points)"] if others else []
-    caption = (
-        "Every training ran to the end of its schedule. Mean ± sample standard deviation over n "
-        "seeds."
-    )
-    if others:
-        caption += f" Differences are paired by seed: mean ({ENDS})."
-    title = "Accuracy against length, data and encoder"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def equal_cost_table(first: Curve, *others: Curve, name: str) -> Table:
-    rows = []
-    for other in others:
-        methods = f"{name_of(first.method)} and {name_of(other.method)}"
-        for task, (cost, unit) in product(first.top1, COSTS.items()):
-            points, relative = at_equal_cost(first, other, task, cost)
-            if relative:
-                row = [Cell(methods), Cell(task), Cell(unit), mean_and_ends(points)]
-                rows.append([*row, mean_and_ends(relative, 2, ratio=True)])
-    columns = ["Methods", "Task", "Cost", "Difference at equal cost (points)"]
-    columns += ["Relative cost of the same accuracy"]
-    caption = (
-        f"Paired by seed: mean ({ENDS}). The difference is at the lower of both longest costs, "
-        "interpolated linearly between lengths on a logarithmic axis; the relative cost is the one "
-        "at which the first method reaches the second's final accuracy, divided by the second's. A "
-        "dash: a seed does not reach it, or reaches it already at the shortest length."
-    )
-    return Table(name, "At equal cost", columns, rows=rows, caption=caption)
+    columns += [f"{task}, top-1 (%)" for task in tasks]
+    return Table("scaling", "Accuracy against length, data and encoder", columns, rows=rows)
 
 
 def cost_panels(
     records: Sequence[Run[Scaling]],
     suffix: str = "",
     first: Sequence[str] = (),
-    floor: Mapping[str, float] | None = None,
+    floor: dict[str, float] | None = None,
 ) -> list[Block]:
     """Accuracy against the operations of a training, a panel for each task, those of `first` first;
     nothing if no method has several lengths. `floor` is the accuracy of random init by task, in %.
@@ -293,8 +245,7 @@ def cost_panels(
         )
     n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))
     caption = (
-        "Accuracy against the operations of a training to the end of its schedule. A mark is a "
-        f"training, a line the mean of {n} seeds. {how}"
+        f"A mark is a training to the end of its schedule, a line the mean of {n} seeds. {how}"
     )
     return side_by_side(panels, caption.strip())
 
@@ -316,7 +267,7 @@ def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) 
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
-    axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
+    axes.set_xlabel("10¹² FLOPs of a training (logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
     if floor is not None and math.isfinite(floor):
         axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.4)
@@ -324,20 +275,3 @@ def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) 
         how: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": "right"}
         axes.annotate("random init", place, (-4, 2), color=MUTED, fontsize=9, **how)
     draw_accuracies(axes, lines, {x: brief(x) for x, _ in lines[0].points})
-
-
-def scaling_section(main: Setting | None, records: Records) -> Section:
-    """Comparisons at equal cost; the main setting's figure stands at the top of the page."""
-    words = (
-        "Methods that see the same number of images do not cost the same. Each training ran to the "
-        "end of its schedule."
-    )
-    blocks: list[Block] = []
-    for i, runs in enumerate(by_scale(records, main, Scaling)):
-        if main is None or (runs[0].root, runs[0].scale) != (main.root, main.scale):
-            blocks += cost_panels(runs, suffix(i))
-        if of_methods := curves(runs):
-            table = equal_cost_table(*of_methods, name=f"equal_cost{suffix(i)}")
-            blocks += [with_warning(table, runs)] if table.rows else []
-    blocks = blocks or to_fill("No trainings of several lengths were compared.", LENGTHS)
-    return Section("scaling", "Accuracy at equal cost", [Text(words), *blocks])

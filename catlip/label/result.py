@@ -13,10 +13,6 @@ from catlip.results.select import ByRule
 from catlip.results.select import rule_rank as rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, share_cell
 
-AUDIT = (
-    "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
-    "runs/starter/labels"
-)
 LABEL = "a label"  # the verdict on a word that became a label
 MAX_VERDICTS = 8
 EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3

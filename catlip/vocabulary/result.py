@@ -43,7 +43,6 @@ STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 IMAGENET_CLASSES = 1000
-MAX_TICKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +228,7 @@ def tail_figure(
     )
     caption = (
         f"How often each synset occurs in the captions, at {scale} scale; a mark shows where the "
-        f"vocabulary is cut. {words}."
+        f"vocabulary is cut."
     )
     alt = f"Falling curves on a logarithmic scale. {words}."
 
@@ -286,7 +285,7 @@ def similarity_figure(
     words = ", ".join(summaries)
     caption = (
         "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
-        f"{rule} at {scale} scale. Found exactly: {words}."
+        f"{rule} at {scale} scale."
     )
     alt = f"Falling curves, one line per label set. Found exactly: {words}."
 
@@ -323,7 +322,7 @@ def samples_figure(
     )
     caption = (
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
-        f"every mark is one such class, the bar their median. {words}."
+        f"every mark is one such class, the bar their median."
     )
     alt = f"Marks on a logarithmic axis. {words}."
     height = 1.1 + 0.58 * len(counts)

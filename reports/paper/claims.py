@@ -6,12 +6,11 @@ comparison is not tested. Of several pieces of evidence, the nearest to the pape
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
 from catlip.claims import Claim, changes, claims, digest, least_pairs, rules
-from catlip.results.blocks import Block, Chip, Chips
 from catlip.results.estimate import FAILS, HOLDS, OPEN, outcome, power, verdict
 from catlip.results.run import Records, text
 from catlip.table import Cell, Table, shown, signed
@@ -21,34 +20,6 @@ from reports.results import frame_of
 NOT_TESTED = "not tested"
 AT_THE_PAPERS = "at the paper's scale"
 BY_ANALOGUE = "by an analogue"
-SHORT = {  # claim -> what the first screens call it
-    "probe_parity": "linear probes as good",
-    "finetune_parity": "fine-tuned as good",
-    "multilabel_parity": "as good on labels",
-    "segmentation_parity": "as good on masks",
-    "detection_parity": "as good on boxes",
-    "cheaper": "fewer GPU hours",
-    "speed_up": "2.7 times fewer",
-    "step": "a step is faster",
-    "parameters": "fewer parameters",
-    "memory": "less memory",
-    "batch": "a larger batch fits",
-    "loss_time": "the loss is faster",
-    "bytes": "less is sent",
-    "exposed": "less waiting",
-    "catlip_longer": "CatLIP improves with length",
-    "clip_plateaus": "CLIP does not",
-    "less_compute": "a quarter of the compute",
-    "transfer_init": "Transfer Init helps",
-    "gain_falls": "most with few images",
-    "tuned_gain": "less when fine-tuned",
-    "larger_data": "more data is better",
-    "larger_encoder": "larger encoders are better",
-    "loss_and_size": "and have a lower loss",
-    "loss_unsaturated": "the loss still falls",
-    "large_thresholds": "large thresholds cost",
-    "thresholds_alike": "thresholds alike",
-}
 
 
 @dataclass(frozen=True)
@@ -121,10 +92,11 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         rows.append([Cell(topic)])
         rows += [_row(claim, judged[claim.id]) for claim in own]
     caption = (
-        "A verdict follows its rule in the table below; several tasks must agree. One by an "
-        "analogue is about the data, encoder or length that it names, in place of the claim's own. "
-        f'Intervals are of 95 %; fewer than {least_pairs()} pairs have none. "Cannot tell" is '
-        "neither for nor against a claim."
+        'The verdict "holds", "does not hold" or "cannot tell" follows the rule in the table '
+        'below; several tasks must agree, or it is "cannot tell". One by an analogue is about the '
+        "data, encoder or length that it names, in place of the claim's own. Claims about GPUs are "
+        "tested on GPUs. Intervals are of 95 %, over the named pairs or seeds; "
+        f'fewer than {least_pairs()} have none. "Cannot tell" is neither for nor against a claim.'
     )
     verdicts_table = Table(
         "claims",
@@ -135,35 +107,6 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         as_list=True,
     )
     return [verdicts_table, _rules_table(records)]
-
-
-def chips(judged: Mapping[str, Verdict]) -> list[Block]:
-    """The verdicts in a few words: those at the paper's scale apart from those by an analogue."""
-    tested = {id: one for id, one in judged.items() if one.outcome != NOT_TESTED}
-    groups = []
-    for title, is_analogue in (("At the paper's scale", False), ("By an analogue", True)):
-        of_group = [
-            Chip(SHORT.get(id, id.replace("_", " ")), one.outcome, one.evidence.anchor)
-            for id, one in tested.items()
-            if one.is_analogue == is_analogue
-        ]
-        if is_analogue:
-            scales = dict.fromkeys(
-                caveat for one in tested.values() for caveat in one.evidence.caveats
-            )
-            title += f", {' or '.join(scales)}"
-        if of_group:
-            groups.append((f"{title} ({_counts(of_group)})", of_group))
-    return [Chips(groups)] if groups else []
-
-
-def _counts(of_group: Sequence[Chip]) -> str:
-    """`10 hold, 5 cannot tell`."""
-    counts = Counter(chip.outcome for chip in of_group)
-    return ", ".join(
-        f"{count} {'hold' if outcome == HOLDS and count > 1 else outcome}"
-        for outcome, count in counts.items()
-    )
 
 
 def _rules_table(records: Records) -> Table:

@@ -96,8 +96,8 @@ def about(setting: Setting) -> str:
     what += " paper's claims rest on"
     if setting.scale == "starter":
         what = (
-            f"{samples} captioned emoji drawings and scenes of them, {how}: a test of the "
-            "pipeline, not of the paper, whose claims rest on"
+            f"{samples} captioned emoji drawings and scenes, {how}: a test of the pipeline, "
+            "not of the paper, whose claims rest on"
         )
     return f"{what} {PAPERS_SCALE}. The order may change with scale."
 
@@ -139,14 +139,11 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
     probes = {m: records for m in PAIR if (records := setting.of(LinearProbe, m))}
-    sources = [(link(records), f"probes of {name_of(m)}") for m, records in probes.items()]
+    sources = [(link(records), name_of(m)) for m, records in probes.items()]
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         return Answer(question, _not_compared(setting), near, sources=sources)
-    sentences = [
-        f"{setting.title(one.task)}: {signed(one.difference.value, 1)} points ({_over(one)})."
-        for one in compared
-    ]
+    sentences = [f"{_over(setting, compared)}."]
     sentences += near
     if all(one.difference.low is None for one in compared):
         sentences += _of_larger_study(setting, others)
@@ -216,15 +213,16 @@ def ends(difference: Estimate) -> str:
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
 
 
-def _over(one: Compared) -> str:
-    """The interval and what it covers; with too few seeds, the difference in each of them."""
-    if interval_ends := ends(one.difference):
-        images = f", {one.difference.images:,} images" if one.difference.images else ""
-        return f"95 %: {interval_ends}; {one.difference.pairs} seeds{images}"
-    if len(one.points) == 1:
-        return "one seed"
-    *first, last = (signed(point, 1) for point in one.points)
-    return f"{', '.join(first)} and {last} in {len(one.points)} seeds"
+def _over(setting: Setting, compared: Sequence[Compared]) -> str:
+    """The interval on each task and what it covers; with too few seeds, the difference in each."""
+    words = []
+    for one in compared:
+        points = ends(one.difference) or " and ".join(signed(point, 1) for point in one.points)
+        words.append(f"{points} on {setting.name(one.task)}")
+    first = compared[0].difference
+    seeds = f"{first.pairs} seed{'s' * (first.pairs != 1)}"
+    images = f", {first.images:,} images" if first.images else ""
+    return f"{'95 %: ' * (first.low is not None)}{', '.join(words)}; {seeds}{images}"
 
 
 def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -318,7 +316,7 @@ def cheaper(setting: Setting) -> Answer:
     ratio = _step_ratio(record)
     sources = [(record.anchor, "step times")] if record else []
     trained = {m: runs for m in PAIR if (runs := setting.trainings(m))}
-    sources += [(link(runs), f"trainings of {name_of(m)}") for m, runs in trained.items()]
+    sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
@@ -477,13 +475,13 @@ def advice(setting: Setting) -> str:
         return ""
     judged |= _larger_words(setting)
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
-        advised = "suggests CatLIP if you need features and your captions name what is in the image"
+        advised = "suggests CatLIP for features, where captions name what is in the image"
     elif judged == {WORSE}:
         advised = "suggests CLIP, unless you cannot pay for it"
     else:
         advised = "does not decide which features are better"
     return (
-        f"So: this experiment {advised}. If you need text prompts, use CLIP. Before you rely on "
+        f"So: this {advised}. For text prompts use CLIP. Before you rely on "
         f"{shown(claimed_speed_up(), 1)} times, time your own steps."
     )
 
@@ -511,7 +509,7 @@ def _favours(setting: Setting) -> str:
             for task, (record, rows) in origins.items()
         ]
         favours = [f"{listed(counts)} that are classes it was trained on", *favours]
-    words = f"In CatLIP's favour: {' and '.join(favours)}."
+    words = f"In CatLIP's favour: {'; '.join(favours)}."
     elsewhere = []
     for task, (_, rows) in origins.items():
         images = [image for row in rows if row.kind != "exact" for image in row.test_images]
@@ -522,7 +520,7 @@ def _favours(setting: Setting) -> str:
                 f"{signed(difference.value, 1)} on {setting.name(task)} ({ends(difference)})"
             )
     if elsewhere:
-        words += f" Labels that are not CatLIP's classes: {', '.join(elsewhere)}."
+        words += f" Labels that are not its classes: {', '.join(elsewhere)}."
     return words
 
 
@@ -534,7 +532,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
-    recipes = f", and recipes differ in {listed(named)} ({tuned})" if named else ""
+    recipes = f"; recipes differ in {listed(named)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
     return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."
 

@@ -27,20 +27,15 @@ def headline(setting: Setting, name: str = "headline", title: str = "") -> Table
     columns += ["Step time of ViT B/16, relative"] if setting.larger_step_time else []
     rows = [_headline_row(setting, method) for method in setting.methods]
     record = setting.step_time
-    caption = "Mean ± sample standard deviation over the seeds. "
+    caption = "Linear probes: mean ± standard deviation over seeds. "
     if setting.scale == "starter":
-        caption += (
-            "Linear probes, tested on other teams' drawings; a concept is what one shows, a "
-            "subgroup its kind, such as food-fruit. "
-        )
-    elif setting.first_tasks:
-        caption += "Linear probes of frozen features. "
+        caption += "A subgroup is a kind of thing, such as food-fruit. "
     if others := len(setting.tasks) - len(setting.first_tasks):
         caption += f"{others} more task{'s' * (others > 1)} below, in Probes and fine-tuning. "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
-        caption += "Times beside busy programs are left out. "
+        caption += "No times beside busy programs. "
     if record:
-        caption += f"Step time: {step_description(record)}; below it its 95 % interval. "
+        caption += f"Steps, with 95 % intervals: {step_description(record)}. "
     where = f"{setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
     timed: list[Run] = [run for runs in setting.timed.values() for run in runs]
     table = Table(name, title or where, columns, rows=rows, caption=caption.strip())

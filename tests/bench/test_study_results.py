@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.study.lengths_result import Scaling, at_cost, cost_of, scaling_tables
+from bench.study.lengths_result import COSTS as UNITS
+from bench.study.lengths_result import (
+    Scaling,
+    at_cost,
+    at_equal_cost,
+    cost_of,
+    curves,
+    scaling_table,
+)
 from bench.study.result import Robustness, Trial, robustness_table, tuning_table
 from catlip.results.run import Config, Environment, Run
 from catlip.table import MISSING, Table
@@ -63,8 +71,10 @@ def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
     ]
 
 
-def tables_of(runs: list[Run[Scaling]]) -> dict[str, Table]:
-    return {table.name: table for table in scaling_tables(runs)}
+def at_each_cost(runs: list[Run[Scaling]]) -> list[tuple[list[float], list[float | None]]]:
+    """In images, FLOPs and seconds: differences in points, and relative costs."""
+    catlip, clip = curves(runs)
+    return [at_equal_cost(catlip, clip, "concepts", cost) for cost in UNITS]
 
 
 def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:
@@ -73,13 +83,11 @@ def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:
 
 
 def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
-    tables = tables_of(grid(0.04, 0.04))
-    equal = tables["scaling_equal_cost"]
-    assert column(equal, "Cost") == ["images", "FLOPs", "seconds"]
-    assert column(equal, "Difference at equal cost (points)") == ["0.0", "4.0", "4.0"]
-    assert column(equal, "Relative cost of the same accuracy") == ["1.00", "0.50", "0.50"]
-    differences = column(tables["scaling"], "CatLIP minus it (points)")
-    assert differences == [MISSING, "0.0"] * len(LENGTHS)
+    for (points, relative), (gap, times) in zip(
+        at_each_cost(grid(0.04, 0.04)), [(0, 1), (4, 0.5), (4, 0.5)], strict=True
+    ):
+        assert points == pytest.approx([gap] * 3)
+        assert relative == pytest.approx([times] * 3)
 
 
 def test_seconds_are_compared_within_each_device() -> None:
@@ -88,13 +96,20 @@ def test_seconds_are_compared_within_each_device() -> None:
     """
     moved = [elsewhere(run, 10) if run.measured.seed == 2 else run for run in grid(0.04, 0.02)]
     for runs in (grid(0.04, 0.02), moved):
-        row = tables_of(runs)["scaling_equal_cost"].rows[-1]
-        assert [cell.text for cell in row[2:]] == ["seconds", "10.0", "0.13"]
-        assert "n = 3" in row[3].small
+        points, relative = at_each_cost(runs)[-1]
+        assert points == pytest.approx([10] * 3)
+        assert relative == pytest.approx([0.125] * 3)
     mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
-    assert "n = 2" in tables_of(mixed)["scaling_equal_cost"].rows[-1][3].small
+    assert len(at_each_cost(mixed)[-1][0]) == 2
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
-    assert column(tables_of(apart)["scaling_equal_cost"], "Cost") == ["images", "FLOPs"]
+    assert [len(points) for points, _ in at_each_cost(apart)] == [3, 3, 0]
+
+
+def test_a_row_of_lengths_is_a_mean_over_seeds() -> None:
+    table = scaling_table(grid(0.04, 0.02))
+    assert column(table, "Images seen")[:3] == ["1,000", "1,000", "2,000"]
+    means = [row[-1].full for row in table.rows[:3]]
+    assert means == ["11.0 ± 1.0 (n = 3)", "11.0 ± 1.0 (n = 3)", "15.0 ± 1.0 (n = 3)"]
 
 
 def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:

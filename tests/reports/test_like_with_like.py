@@ -88,7 +88,7 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     probe("clip", 0, 0.2)
     assert setting().paired("concepts") == [pytest.approx(10.0)]
     answer = as_good(setting())
-    assert answer.sentences[0].endswith("+10.0 points (one seed).")
+    assert answer.sentences[0].endswith("+10.0 on concepts; 1 seed.")
     assert answer.short.endswith("an interval needs 6.")
 
 

@@ -220,6 +220,6 @@ def test_what_was_not_run_says_with_which_command_it_is():
         for block in section(None, empty).blocks
         if isinstance(block, Command)
     ]
-    assert commands == [PROBE, FINETUNE, READOUT, PROBE, FINETUNE]
+    assert commands == [PROBE, FINETUNE, READOUT, PROBE]
     for line in (PROBE, FINETUNE, READOUT):
         takes_its_flags(line, *(REPOSITORY / "bench/downstream").rglob("*.py"))

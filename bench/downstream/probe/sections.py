@@ -53,7 +53,6 @@ PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
 FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 
-WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -170,33 +169,24 @@ def chance_of(records: Runs, task: str) -> float | None:
 
 TRANSFER_MARKER = "*"
 ASIDE = 1.025  # each line is moved aside by this factor from the line before it
-# Kind -> the paper's figure, and what ours shows.
-FORMS = {
-    "linear_probe": ("figure_5", "Linear-probe accuracy"),
-    "finetune": ("figure_7", "Fine-tuned accuracy"),
-}
 
 
 def few_labels_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Each point trains on a fraction of a task's training data, with the encoder frozen or "
-        "trained too, and is tested on all test images. A classifier starts at random or from the "
-        "rows of the same nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
+        "Each point trains a linear classifier on a fraction of a task's training data, and is "
+        "tested on all test images. A classifier starts at random or from the rows of the same "
+        "nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
     )
-    blocks: list[Block] = [Text(words)]
-    kinds: dict[type[OnTasks], str] = {LinearProbe: PROBE, Finetune: FINETUNE}
-    for kind, command in kinds.items():
-        figures: list[Block] = []
-        for i, of_scale in enumerate(by_scale(records, main, kind)):
-            figures += fraction_panels(of_scale, suffix(i))
-        missing = f"No {WAYS[kind.kind].lower()} with less than all data was recorded."
-        blocks += figures or to_fill(missing, command)
-    return Section("few-labels", "Little data", blocks)
+    blocks: list[Block] = []
+    for i, of_scale in enumerate(by_scale(records, main, LinearProbe)):
+        blocks += fraction_panels(of_scale, suffix(i))
+    missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
+    return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
 
 def fraction_panels(records: Runs, suffix: str = "") -> list[Block]:
     """A panel for each task, a line for each method and start of its classifier; the records are
-    of one kind, root and scale. Sanity ceilings are left out.
+    linear probes of one root and scale. Sanity ceilings are left out.
     """
     kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
@@ -209,11 +199,10 @@ def fraction_panels(records: Runs, suffix: str = "") -> list[Block]:
             how = how_drawn(lines_of(of_task))
     if not panels:
         return []
-    form, accuracy = FORMS[kept[0].kind]
     counts = Counter(line[:3] for line in encoders).values()
     caption = (
-        f"{accuracy} against the fraction of the training data, {kept[0].scale} scale, in "
-        f"{paper_name(form)}'s form. Encoders in each mean: "
+        f"Linear-probe accuracy against the fraction of the training data, {kept[0].scale} scale, "
+        f"in {paper_name('figure_5')}'s form. Encoders in each mean: "
         f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
         f"moved aside a little to be seen. {how}"
     )
@@ -230,7 +219,6 @@ def of_one_recipe(records: Runs) -> Runs:
 
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
-    _, accuracy = FORMS[records[0].kind]
     title, chance = task_title(records, task), chance_of(records, task)
     every = lines_of(runs)
     lines = every[:MAX_LINES]
@@ -251,7 +239,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
         axes.set_ylabel(f"{title}, top-1 (%)")
         draw_lines(axes, lines, lambda fraction, steps: fraction * ASIDE**steps)
 
-    name = f"{accuracy.split()[0].lower().replace('-', '_')}_by_share_{suffix}"
+    name = f"linear_probe_by_share_{suffix}"
     alt = (
         f"Lines of accuracy by fraction of the training data. {said(lines, ' %', brief_fraction)}."
     )
