@@ -15,9 +15,6 @@ from catlip.table import Cell, Table, clipped, number_cell, share_cell
 
 LABEL = "a label"  # the verdict on a word that became a label
 MAX_VERDICTS = 8
-EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
-LINE_CHARACTERS = 18  # below a picture
-CAPTION_LINES, MAX_CLASSES = 5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
