@@ -10,6 +10,7 @@ import io
 import math
 import re
 import statistics
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from catlip.system.foreign import printable
 
 MISSING = "\N{EN DASH}"
 MAX_DECIMALS = 6
+MAX_NAME = 180  # characters of a file's name
 MAX_ROWS = 500  # of a table that is shown; its CSV has all
 # The characters that a formula of a spreadsheet begins with.
 FORMULA = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH COMMERCIAL AT}")
@@ -53,7 +55,8 @@ class Cell:
 class Table:
     """A table; `name` is the file stem of its CSV, and a row of one cell is a heading.
 
-    A folded table is long; the page shows it when the reader opens it.
+    A folded table is long; the page shows it when the reader opens it. A table `as_list` is a list
+    on the page, each row below the one before, so that it can be read on a phone.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     folded: bool = False
+    as_list: bool = False
     kind: str = field(default="table", init=False)
 
     @cached_property
@@ -167,7 +171,7 @@ def as_markdown(table: Table) -> str:
         cells = []
         for cell in row:
             text = escape_markdown(cell.text)
-            text = f"[{text}](#{cell.anchor})" if cell.anchor else text
+            text = f"[{text}]({records_file(cell.anchor)})" if cell.anchor else text
             text = f"**{text}** ≠" if cell.differs else text
             small = f" ({escape_markdown(cell.small)})" if cell.small else ""
             marks = ", ".join(map(str, table.marks(cell)))
@@ -181,6 +185,13 @@ def as_markdown(table: Table) -> str:
     notes = [f"{i}. {escape_sentence(note)}" for i, note in enumerate(table.footnotes, 1)]
     parts = ["\n".join(lines), "\n".join(notes), escape_sentence(table.caption)]
     return "\n\n".join(part for part in parts if part)
+
+
+def records_file(anchor: str) -> str:
+    """The file, beside the page, with the records that an anchor stands for."""
+    if len(anchor) > MAX_NAME:
+        anchor = f"{anchor[:MAX_NAME]}-{zlib.crc32(anchor.encode()):08x}"
+    return f"records/{anchor}.json"
 
 
 def as_csv(table: Table) -> str:

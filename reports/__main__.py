@@ -1,4 +1,4 @@
-"""`python -m reports`: turns records into one page. Its subcommands are `compare` and `frame`."""
+"""`python -m reports`: turns records into one page. Subcommands: `compare`, `frame`, `readme`."""
 
 import gc
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from catlip.cli import Program, run
 from catlip.system.lock import only_writer
 from reports.compare import Compare, compare
 from reports.read.records import read_records
+from reports.readme import Readme, write_readme
 from reports.results import WriteFrame, write_frame
 
 DEFAULT = (Path("runs"), Path("reports/records"))
@@ -21,10 +22,11 @@ class Report:
     python -m reports --records runs/starter/vocabulary/vocabulary-statistics.json --out report/
 
     Writes index.html (opens from disk, needs no network), report.md, tables/*.csv, figures/*.png
-    and *.svg.
+    and *.svg, and records/*.json, which the page's numbers lead to.
 
-    Two subcommands have a --help of their own: `compare` shows how two runs, or two folders of
-    runs, differ; `frame` writes every number of every record as one table for your own notebook.
+    Three subcommands have a --help of their own: `compare` shows how two runs, or two folders of
+    runs, differ; `frame` writes every number of every record as one table for your own notebook;
+    `readme` writes the results of the committed records into README.md.
     """
 
     records: tuple[Path, ...] = DEFAULT
@@ -63,5 +65,6 @@ if __name__ == "__main__":
     subcommands: dict[str, Program] = {
         "compare": (Compare, compare),
         "frame": (WriteFrame, write_frame),
+        "readme": (Readme, write_readme),
     }
     run(Report, main, subcommands=subcommands)

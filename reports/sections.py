@@ -4,7 +4,7 @@ A section that has nothing to show says which command would fill it. The same se
 as HTML and as markdown, so both have the same content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import bench.communication.result
@@ -12,29 +12,28 @@ import bench.downstream.gallery.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
-from bench.data_path.result import data_path_section
 from bench.downstream.dense.result import section as dense_section
 from bench.downstream.probe.result import LinearProbe
 from bench.downstream.probe.sections import (
     few_labels_section,
-    transfer_init_section,
     worth_section,
 )
 from bench.label_accuracy.result import accuracy_blocks
-from bench.labelling.result import labelling_section
-from bench.plan.result import plan_section, projection_section
-from bench.study.lengths_result import Scaling, scaling_figures
+from bench.plan.result import projection_section
+from bench.study.lengths_result import Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
-from bench.waterfall.result import Waterfall
-from catlip.label.result import audit_blocks
 from catlip.method_style import learn
 from catlip.pretraining.result import Pretrain
 from catlip.recipes.result import Recipes
 from catlip.results.blocks import (
     Answers,
     Block,
+    Chips,
     Command,
     Figures,
+    Picture,
+    Pictures,
+    Points,
     Section,
     Text,
     side_by_side,
@@ -42,24 +41,23 @@ from catlip.results.blocks import (
 )
 from catlip.results.figures import Figure
 from catlip.results.run import Records
-from catlip.results.select import broken_images, unique_runs
+from catlip.results.select import broken_images
 from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
-from reports.paper.claims import claims_tables, counts_sentence, verdicts
+from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import (
-    COMMANDS,
-    HOW,
     expected_on_cc3m,
-    figures_stated,
     result_tables,
 )
 from reports.paper.recipe_tables import differences, recipe_tables
 from reports.read.measured import Setting, settings
-from reports.render.provenance import records_section
+from reports.render.provenance import made, records_section
 from reports.summary import plots
-from reports.summary.answers import about, advice, as_good, cheaper, confounds, why
+from reports.summary.answers import about, advice, as_good, caveats, cheaper, why
+from reports.summary.chips import chips
 from reports.summary.forest import forest_section
-from reports.summary.tables import headline, trainings
+from reports.summary.pictures import pictures
+from reports.summary.tables import headline
 
 RUN_ALL = "./run_all.sh"
 WRITE_RECIPES = "python -m catlip.recipes --out runs/starter/recipes/recipes.json"
@@ -77,14 +75,17 @@ class Appendix:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: the line below the title, the headline table (None without a training or a
-    probe), the section that is always visible, and the appendices.
+    """The whole report: the line below the title, when and from which code its records were made,
+    the headline table (None without a training or a probe), the section that is always visible,
+    the appendices, and the records that its numbers lead to.
     """
 
     about: str
+    made: str
     headline: Table | None
     summary: Section
     appendices: Sequence[Appendix]
+    records: Records
 
     @property
     def sections(self) -> list[Section]:
@@ -104,6 +105,23 @@ class Page:
         groups = [block for block in self.blocks if isinstance(block, Figures)]
         return [figure for group in groups for figure in group.figures]
 
+    @property
+    def pictures(self) -> list[Picture]:
+        rows = [row for block in self.blocks if isinstance(block, Pictures) for row in block.rows]
+        return [picture for _, pictures in rows for picture in pictures]
+
+    @property
+    def anchors(self) -> list[str]:
+        """Of all records that a number leads to."""
+        cells = [cell for table in self.tables for row in table.rows for cell in row]
+        anchors = [cell.anchor for cell in cells]
+        for block in self.blocks:
+            if isinstance(block, Answers):
+                anchors += [anchor for one in block.answers for anchor, _ in one.sources]
+            elif isinstance(block, Chips):
+                anchors += [chip.anchor for _, group in block.groups for chip in group]
+        return [anchor for anchor in anchors if anchor]
+
 
 def build_page(records: Records) -> Page:
     """Build the whole report from the records and the published numbers."""
@@ -111,17 +129,21 @@ def build_page(records: Records) -> Page:
     # First the setting with trainings; without any, the first with probes, or else the first.
     every = sorted(settings(records), key=lambda s: (not s.of(Pretrain), not s.methods))
     main = next(iter(every), None)
-    table = headline(main) if main and main.methods else None
     others = [setting for setting in every[1:] if setting.methods]
-    about = (
-        "Nothing is trained or timed yet: below are the paper's results and the commands that "
-        "measure ours."
+    about, title = (
+        (
+            "Nothing is trained or timed yet: below are the paper's results and the commands that "
+            "measure ours."
+        ),
+        "",
     )
     if main:
         runs = [record for record in main.records if record.device == main.device]
         is_cpu = bool(runs) and all(record.is_cpu for record in runs)
         where = "a CPU" if is_cpu else main.device or "an unknown device"
         about = f"Our test on {where}, beside the paper's numbers."
+        title = f"Our test on {where}: all methods"
+    table = headline(main, title=title) if main and main.methods else None
     judged = verdicts(records)
     appendices = [
         Appendix(
@@ -133,15 +155,13 @@ def build_page(records: Records) -> Page:
         Appendix(
             "transfer",
             "What the encoders are worth",
-            "Every difference; probes, fine-tuning, single images; labels, masks and boxes; few "
-            "images, noise, tuning.",
+            "Every difference; probes; labels, masks, boxes; few images, noise, tuning.",
             sections=[
                 forest_section(main, records),
                 worth_section(main, records),
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
                 few_labels_section(main, records),
-                transfer_init_section(main, records),
                 robustness_section(main, records),
                 tuning_section(main, records),
                 _training(main),
@@ -150,13 +170,13 @@ def build_page(records: Records) -> Page:
         Appendix(
             "costs",
             "What they cost",
-            "A step's time, memory and communication; one factor at a time; the data path.",
+            "Time, memory and communication of a step; one factor at a time.",
             sections=cost_sections(main, records),
         ),
         Appendix(
             "captions",
             "Captions and vocabulary",
-            "What captions name, the labels that result, their accuracy, and labelling speed.",
+            "What captions name, and the labels that result.",
             sections=word_sections(main, records),
         ),
         Appendix(
@@ -168,11 +188,12 @@ def build_page(records: Records) -> Page:
         Appendix(
             "provenance",
             "Where every number came from",
-            f"{len(records.every):,} records: command, machine, settings and results.",
+            f"{len(records.every):,} records.",
             sections=[records_section(records)],
         ),
     ]
-    return Page(about, table, _summary(main, table, records, others=others), appendices)
+    summary = _summary(main, table, records, others=others, judged=judged)
+    return Page(about, made(records), table, summary, appendices, records)
 
 
 def cost_sections(main: Setting | None, records: Records) -> list[Section]:
@@ -183,26 +204,31 @@ def cost_sections(main: Setting | None, records: Records) -> list[Section]:
         bench.memory.result.section(main, records),
         bench.communication.result.section(main, records),
         projection_section(records),
-        plan_section(records),
-        data_path_section(records),
     ]
 
 
 def word_sections(main: Setting | None, records: Records) -> list[Section]:
     """All sections on captions."""
-    labels = [*accuracy_blocks(main, records), *audit_blocks(main, records)]
+    labels = accuracy_blocks(main, records)
     return [
         vocabulary_section(main, records),
         overlap_section(main, records),
         Section("labels", "Are the labels right?", labels),
-        labelling_section(main, records),
         threshold_section(main, records),
     ]
 
 
 def _summary(
-    main: Setting | None, table: Table | None, records: Records, others: Sequence[Setting]
+    main: Setting | None,
+    table: Table | None,
+    records: Records,
+    *,
+    others: Sequence[Setting],
+    judged: Mapping[str, Verdict],
 ) -> Section:
+    """Two screens: pictures, three answers, accuracy against cost; the methods, what could make all
+    this wrong, and the verdicts.
+    """
     title = "Is CatLIP as good as CLIP, and is it cheaper?"
     if main is None:
         words = (
@@ -211,30 +237,26 @@ def _summary(
             "needs no GPU."
         )
         return Section("summary", title, [Text(words), Command(RUN_ALL)])
-    said = about(main)
-    blocks: list[Block] = [Text(said)] if said else []
-    three = [as_good(main, others), cheaper(main), why(main, unique_runs(records, Waterfall))]
-    blocks += [Answers(three), *map(Text, filter(None, [advice(main), confounds(main)]))]
+    blocks: list[Block] = [Text(said)] if (said := about(main)) else []
+    blocks += pictures(main)
+    blocks.append(Answers([as_good(main, others), cheaper(main), why(main, records)]))
+    floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
+    by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
+    blocks += by_cost or side_by_side(plots.accuracy_figure(main))
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
     warnings = [*main.warnings, left_out] if left_out else main.warnings
     blocks += [Text(f"Beware: {warning}") for warning in warnings]
-    by_cost = scaling_figures(main.of(Scaling), first=main.tasks)[:1]
-    blocks += side_by_side(by_cost or plots.accuracy_figure(main))
-    return Section("summary", title, blocks)
+    if doubts := caveats(main):
+        blocks.append(Points("What could make this wrong", doubts))
+    blocks += [Text(said)] if (said := advice(main)) else []
+    return Section("summary", title, [*blocks, *chips(judged)])
 
 
 def _training(main: Setting | None) -> Section:
     if main is None or not main.of(Pretrain):
         return Section("loss", "Training", to_fill("No training has been recorded.", RUN_ALL))
-    words = (
-        "CatLIP's loss is a sum over classes, in nats per image; CLIP's is the contrastive loss of "
-        "a batch. They are different quantities and cannot be compared, so each has its own panel: "
-        "look at the shape, not at the level."
-    )
-    figures = side_by_side(plots.loss_figures(main))
-    blocks: list[Block] = [Text(words), *figures, trainings(main)]
-    return Section("loss", "Training", blocks)
+    return Section("loss", "Training", plots.loss_panels(main))
 
 
 def _elsewhere(others: Sequence[Setting]) -> list[Section]:
@@ -261,13 +283,10 @@ def _recipes(records: Records) -> Section:
 
 def _paper(records: Records) -> Section:
     words = (
-        "All rows as published, other people's systems included; a footnote says where the paper "
-        "contradicts itself or the release disagrees. Our columns hold encoders that were "
-        "pre-trained on the paper's data, and never a number from the starter data: mean ± sample "
-        "standard deviation over pre-trainings, with the device and a link to the records."
+        "As published; a footnote says where the paper contradicts itself, or the release it. "
+        "Our columns hold encoders that were pre-trained on the paper's data: mean ± sample "
+        "standard deviation over pre-trainings. The table of rules above has the commands."
     )
-    blocks: list[Block] = [Text(words), Text(HOW)]
-    for table in result_tables(records):
-        blocks += [table, *map(Command, COMMANDS[table.name])]
-    blocks += [*expected_on_cc3m(records), figures_stated()]
-    return Section("paper", "The paper's results: Tables 1 to 5, Figures 1 to 8", blocks)
+    blocks: list[Block] = [Text(words), *result_tables(records)]
+    blocks += expected_on_cc3m(records)
+    return Section("paper", "The paper's results: Tables 1 to 5", blocks)

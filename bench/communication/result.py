@@ -11,7 +11,7 @@ from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import Figure, Part, bars_figure, is_drawable
 from catlip.results.kind import Interval, Summary
 from catlip.results.run import Records, Run, Setting, interval, summary_cell
-from catlip.results.select import MAX_SHOWN, suffix, unique_runs, with_warning
+from catlip.results.select import MAX_SHOWN, suffix, unique_runs
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 COMMAND = "torchrun --nproc-per-node 2 -m bench.communication"
@@ -93,7 +93,6 @@ def section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, run in enumerate(runs):
         blocks += side_by_side(communication_figure(run, suffix(i)))
-        blocks.append(with_warning(exchange_table(run, suffix(i)), [run]))
     if not blocks:
         blocks = to_fill("What ranks send was not measured.", COMMAND)
     elif any(run.is_cpu for run in runs):

@@ -5,13 +5,10 @@ use.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catlip.results.blocks import Section, Text, to_fill
 from catlip.results.kind import FEWEST, Interval, Kind, Summary
-from catlip.results.run import Records, Run, ratio_cell, summary_cell
-from catlip.results.select import unique_runs, with_warning
+from catlip.results.run import Run, ratio_cell, summary_cell
 from catlip.table import Cell, Table, clipped, shown
 
-DATA_PATH = "python -m bench.data_path"
 MAX_ROWS = 16
 
 
@@ -39,18 +36,6 @@ class DataPath(Kind):
     ratios: dict[str, Interval]
     images: Images
     not_run: dict[str, str]
-
-
-def data_path_section(records: Records) -> Section:
-    """The record with the most comparisons."""
-    words = (
-        "How fast images arrive limits a training. Rates are of processor cores: how many cores a "
-        "GPU needs follows from its images per second."
-    )
-    runs = sorted(unique_runs(records, DataPath), key=lambda run: -len(run.measured.ratios))
-    tables = [with_warning(rates_table(run), [run]) for run in runs[:1]]
-    blocks = tables or to_fill("The data path was not timed.", DATA_PATH)
-    return Section("data-path", "Images", [Text(words), *blocks])
 
 
 def rates_table(run: Run[DataPath]) -> Table:

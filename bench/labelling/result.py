@@ -6,16 +6,13 @@ records are never divided.
 """
 
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Self
 
-from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind, Summary, without_none
-from catlip.results.run import TIMES, Records, Run, Setting, interval, summary_cell
-from catlip.results.select import MAX_SHOWN, by_scale, rule_rank, suffix, with_warning
+from catlip.results.run import TIMES, Run, interval, summary_cell
+from catlip.results.select import MAX_SHOWN, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
-SPEED = "python -m bench.labelling"
 CONTENDERS = {
     "ours": "ours",
     "nltk": "NLTK, written plainly",
@@ -73,21 +70,6 @@ class LabellingSpeed(Kind):
     def metrics(self) -> dict[str, Any]:
         rules: dict[str, Any] = without_none(self.rules)
         return rules
-
-
-def labelling_section(main: Setting | None, records: Records) -> Section:
-    words = (
-        "The same labels, made in several ways in turns on one core; then the whole command, by "
-        "number of processes."
-    )
-    runs = list(chain.from_iterable(by_scale(records, main, LabellingSpeed)))[:MAX_SHOWN]
-    blocks: list[Block] = [
-        with_warning(table, [run])
-        for i, run in enumerate(runs)
-        for table in speed_table(run, suffix(i))
-    ]
-    blocks = blocks or to_fill("Not run.", SPEED)
-    return Section("labelling-speed", "How fast captions are labelled", [Text(words), *blocks])
 
 
 def speed_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:

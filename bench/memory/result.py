@@ -11,9 +11,8 @@ from catlip.table import Cell, Table, number_cell, shown
 
 COMMAND = "python -m bench.memory --model vit_b16 --batch-sizes 4 8 16"
 WORDS = (
-    "The peak memory of a whole training step, what uses it, and what arithmetic predicts. Memory "
-    "decides how many images fit on a device. The parts do not include what libraries take for "
-    "themselves outside of tensors."
+    "The peak memory of a whole training step, and what arithmetic predicts. Memory decides how "
+    "many images fit on a device."
 )
 PARTS = {  # field of MemoryParts -> its name for readers
     "peak_gib": "Peak of the step",
@@ -118,7 +117,7 @@ def section(main: Setting | None, records: Records) -> Section:
         unique_runs(records, Memory),
         key=lambda run: architecture(run.setup.model) not in ENCODERS,
     )
-    blocks: list[Block] = [*memory_tables(runs[0])] if runs else []
+    blocks: list[Block] = [*memory_tables(runs[0])[:1]] if runs else []
     blocks = blocks or to_fill("The memory of a step was not measured.", COMMAND)
     return Section("memory", "Memory", [Text(WORDS), *blocks])
 

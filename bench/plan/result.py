@@ -4,12 +4,12 @@ a kind of record; `python -m bench.plan` writes all three.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bench.arithmetic.devices import Link
 from bench.step_time.result import SAMPLES_OF_A_TRAINING
 from catlip.method_style import name_of
-from catlip.results.blocks import Block, Command, Section, Text, to_fill
+from catlip.results.blocks import Command, Section, Text
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import TIMES, Records, Run, low_to_high
 from catlip.results.select import MAX_SHOWN, suffix, unique_runs
@@ -137,14 +137,13 @@ def projection_section(records: Records) -> Section:
     words = (
         "The paper trains on many GPUs. These numbers are computed from one device's step and the "
         "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
-        "are not included."
+        "are not included. The command plans a training of your own: hours, money and layout."
     )
     runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][
         :MAX_SHOWN
     ]
-    blocks: list[Block] = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
-    blocks = blocks or to_fill("No projection was made.", PLAN)
-    return Section("projection", "Many devices", [Text(words), *blocks])
+    blocks = [projection_table(run, suffix(i)) for i, run in enumerate(runs)]
+    return Section("projection", "Many devices", [Text(words), Command(PLAN), *blocks])
 
 
 def projection_table(run: Run[Projection], end: str = "") -> Table:
@@ -229,21 +228,6 @@ class Plan(Kind):
     images: float
     price: float = 0.0
     runs: list[PlannedRun]
-
-
-def plan_section(records: Records) -> Section:
-    """The plan with the most rows."""
-    words = (
-        "What a pre-training would take on your devices. The command knows more GPUs, image sizes "
-        "and links, and takes the rate of a step that you have timed."
-    )
-    blocks: list[Block] = [Text(words)]
-    if plans := unique_runs(records, Plan):
-        largest = max(plans, key=lambda run: len(run.measured.runs))
-        blocks += [Command(PLAN), replace(plan_table(largest), folded=True)]
-    else:
-        blocks += to_fill("No training was planned.", PLAN)
-    return Section("plan", "A training of your own", blocks)
 
 
 def plan_table(run: Run[Plan]) -> Table:

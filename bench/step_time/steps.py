@@ -11,9 +11,7 @@ from catlip.table import Cell, clipped, number_cell
 USUAL_RESOLUTION = 224
 MAX_METHODS = 12  # of a record, in a figure or table
 CPU_CAUTION = (
-    "Numbers marked (CPU) were measured on a CPU: they show that the program works and in which "
-    "direction a number goes. On a GPU, arithmetic, memory and waiting weigh differently, so "
-    "neither times nor ratios carry over."
+    "Numbers marked (CPU) were measured on a CPU: neither times nor ratios carry over to a GPU."
 )
 
 

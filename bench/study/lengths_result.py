@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.method_style import name_of
-from catlip.results.figures import Figure
+from catlip.results.blocks import Block, side_by_side
+from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
     MAX_LINES,
     Line,
@@ -216,18 +217,41 @@ def scaling_table(runs: Runs) -> Table:
     return Table("scaling", "Accuracy against length, data and encoder", columns, rows=rows)
 
 
-def scaling_figures(
-    records: Sequence[Run[Scaling]], suffix: str = "", first: Sequence[str] = ()
-) -> list[Figure]:
-    """One figure for each task, those of `first` first; none if no method has several lengths."""
+def cost_panels(
+    records: Sequence[Run[Scaling]],
+    suffix: str = "",
+    first: Sequence[str] = (),
+    floor: dict[str, float] | None = None,
+) -> list[Block]:
+    """Accuracy against the operations of a training, a panel for each task, those of `first` first;
+    nothing if no method has several lengths. `floor` is the accuracy of random init by task, in %.
+    """
     of_methods = curves(records)
     names = [task for curve in of_methods for task in curve.top1]
     tasks = dict.fromkeys([*(task for task in first if task in names), *names])
-    return [_figure_of(of_methods, task, f"scaling_{i}{suffix}") for i, task in enumerate(tasks, 1)]
+    panels, how, floors = list[Figure](), "", floor or {}
+    for i, task in enumerate(tasks, 1):
+        lines = _lines(of_methods, task)
+        how = how_drawn(lines)
+        panels.append(
+            Figure(
+                f"scaling_{i}{suffix}",
+                "",
+                f"Accuracy on {task} by TFLOPs of training. "
+                f"{said(lines[:MAX_LINES], ' TFLOPs', brief)}.",
+                draw=partial(_draw, lines=lines[:MAX_LINES], title=task, floor=floors.get(task)),
+                height=0.82 * height_for(lines[:MAX_LINES]),
+            )
+        )
+    n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))
+    caption = (
+        f"A mark is a training to the end of its schedule, a line the mean of {n} seeds. {how}"
+    )
+    return side_by_side(panels, caption.strip())
 
 
-def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
-    every, seeds = [], set()
+def _lines(of_methods: Sequence[Curve], task: str) -> list[Line]:
+    lines = []
     for curve in of_methods:
         points = [
             (flops / 1e12, str(seed), top1)
@@ -235,24 +259,19 @@ def _figure_of(of_methods: Sequence[Curve], task: str, name: str) -> Figure:
             for flops, top1 in zip(curve.costs("flops"), row, strict=True)
         ]
         if points:
-            every.append(line_of(curve.method, points))
-            seeds.add(len(curve.top1[task]))
-    lines = every[:MAX_LINES]
-    n = " or ".join(map(str, sorted(seeds)))
-    return Figure(
-        name,
-        f"Accuracy on {task} against the operations of a training to the end of its schedule. "
-        f"A mark is a training, a line the mean of {n} seeds. {how_drawn(every)}".strip(),
-        f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
-        draw=partial(_draw, lines=lines, title=task),
-        height=0.82 * height_for(lines),
-    )
+            lines.append(line_of(curve.method, points))
+    return lines
 
 
-def _draw(axes: "Axes", lines: Sequence[Line], title: str) -> None:
+def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) -> None:
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)
-    axes.set_xlabel("operations of the whole training (10¹² FLOPs, logarithmic)")
+    axes.set_xlabel("10¹² FLOPs of a training (logarithmic)")
     axes.set_ylabel(f"{title}, top-1 (%)")
-    draw_accuracies(axes, lines, {x: f"{x:.3g}" for x, _ in lines[0].points})
+    if floor is not None and math.isfinite(floor):
+        axes.axhline(floor, color=MUTED, linestyle=":", linewidth=1.4)
+        place = (axes.get_xlim()[1], floor)
+        how: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "ha": "right"}
+        axes.annotate("random init", place, (-4, 2), color=MUTED, fontsize=9, **how)
+    draw_accuracies(axes, lines, {x: brief(x) for x, _ in lines[0].points})

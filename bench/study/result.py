@@ -423,6 +423,5 @@ def threshold_section(main: Setting | None, records: Records) -> Section:
     chosen = [record for scale in by_scale(records, main, Threshold) for record in scale]
     for i, record in enumerate(chosen[:MAX_SHOWN]):
         blocks += side_by_side(threshold_figures(record, suffix(i)))
-        blocks += threshold_table(record, record.scale, suffix(i))
     blocks = blocks or to_fill("Not run.", THRESHOLDS)
     return Section("threshold", "Where to cut the vocabulary", [Text(words), *blocks])

@@ -13,7 +13,6 @@ from functools import cached_property, partial
 from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.plan.result import Analytic, Projection
 from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
 from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
@@ -26,7 +25,6 @@ from catlip.results.select import (
     architecture,
     suffix,
     unique_runs,
-    with_warning,
 )
 from catlip.table import Cell, Table, clipped, shown
 
@@ -46,8 +44,6 @@ TO_CATLIP = "From the released CLIP configuration to the released CatLIP one"
 BEYOND = "From there to what neither release does"
 NAMES = {"from": "before", "to": "after"}  # name in a record (`from` is a keyword) -> field
 NO_PADDING = "captions without padding"  # a factor
-# Factors that operations and bytes sent do not explain.
-UNEXPLAINED = ("attention", "precision", "images per device")
 PUBLISHED = "vit_b16"  # the encoder of the paper's 2.7x
 TICKS = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 BETWEEN = (0.7, 0.8, 0.9, 1.2, 1.5, 3)  # more ticks, where there is room for their labels
@@ -157,42 +153,11 @@ def section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, run in enumerate(runs[:MAX_SHOWN]):
         blocks += side_by_side(waterfall_figure(run, f"waterfall{suffix(i)}"))
-        blocks += [with_warning(t, [run]) for t in waterfall_table(run, f"waterfall{suffix(i)}")]
     if not blocks:
         blocks = to_fill("No factor has been timed.", COMMAND)
     elif any(run.is_cpu for run in runs[:MAX_SHOWN]):
         blocks.insert(0, Text(CPU_CAUTION))
-    counted, projected = unique_runs(records, Analytic), unique_runs(records, Projection)
-    if runs and counted and projected and (words := attribution(runs[0], counted[0], projected[0])):
-        blocks.insert(0, Text(words))
     return Section("waterfall", "One factor at a time", [Text(WORDS), *blocks])
-
-
-def attribution(
-    waterfall: Run[Waterfall], analytic: Run[Analytic], projection: Run[Projection]
-) -> str:
-    """How much of the published ratio each part explains; empty if a part is not known."""
-    flops = analytic.measured.flops_ratios.get("clip/catlip")
-    ratios = {ratio.layouts: ratio for ratio in projection.measured.paper_ratios}
-    published = waterfall.measured.published_ratio
-    if not flops or "as published" not in ratios:
-        return ""
-    sizes = analytic.measured.flops_ratio_with_own_sizes / flops
-    sent = ratios["as published"].communication
-    left = published / (flops * sizes * sent)
-    here = []
-    for factor in waterfall.measured.release.factors:
-        if factor.name in UNEXPLAINED:
-            mean = factor.mean
-            worth = "not run" if mean is None else f"{shown(mean, 2)} times (measured)"
-            here.append(f"{factor.name}, {factor.change}: {worth}")
-    return (
-        f"Of the published {shown(published, 1)}, the operations of a step explain "
-        f"{shown(flops, 2)} (arithmetic), the image sizes of each release {shown(sizes, 2)} "
-        f"(arithmetic), and the exchange on the published layouts {shown(sent, 2)} (projected). "
-        f"That leaves {shown(left, 2)} for kernels, precision and all else; here, on "
-        f"{waterfall.where}: {'; '.join(here)}."
-    )
 
 
 def waterfall_figure(run: Run[Waterfall], name: str) -> list[Figure]:

@@ -2,31 +2,19 @@
 a rule drops, and samples as training sees them. Captions are untrusted text.
 """
 
-import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import ClassVar
 
-from catlip.results.blocks import Block, Text, to_fill
-from catlip.results.figures import Figure
-from catlip.results.panels import Panel, Row, decoded, panels_figure
-from catlip.results.run import Records, Run, Setting
+from catlip.results.run import Run
 from catlip.results.select import RULES as RULES
-from catlip.results.select import ByRule, by_rule, by_scale, rule_of, suffix
+from catlip.results.select import ByRule
 from catlip.results.select import rule_rank as rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, share_cell
 
-AUDIT = (
-    "python -m catlip.label audit data/starter/pretrain --rule paper --labels-dir "
-    "runs/starter/labels"
-)
 LABEL = "a label"  # the verdict on a word that became a label
 MAX_VERDICTS = 8
-EXAMPLE_COLUMNS, EXAMPLE_ROWS = 4, 3
-LINE_CHARACTERS = 18  # below a picture
-CAPTION_LINES, MAX_CLASSES = 5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +96,6 @@ class LabelAudit(ByRule):
     words_by_verdict: dict[str, int]
 
 
-def audit_blocks(main: Setting | None, records: Records) -> list[Block]:
-    """The audits' part of the page, below the accuracy of labels."""
-    words = (
-        "What each rule drops most, and what it may keep wrongly, counted over the captions "
-        "themselves:"
-    )
-    tables: list[Block] = []
-    for i, runs in enumerate(by_scale(records, main, LabelAudit)):
-        tables += verdict_table(by_rule(runs), runs[0].scale, suffix(i))
-    if not tables:
-        return to_fill("What each rule drops most was not counted.", AUDIT)
-    return [Text(words), *tables]
-
-
 def verdict_table(
     audits: Mapping[str, Run[LabelAudit]], scale: str, suffix: str = ""
 ) -> list[Table]:
@@ -146,42 +120,3 @@ def verdict_table(
     title = f"What became of the captions' words, {scale} scale"
     columns = ["What", *(f"Rule {rule}" for rule in audits)]
     return [Table(f"words_by_verdict{suffix}", title, columns, rows=rows)]
-
-
-def example_figure(record: Run[Examples], suffix: str = "") -> list[Figure]:
-    """The samples of a record in rows of `EXAMPLE_COLUMNS`; no figure if none has an image."""
-    every = filter(None, map(_panel, record.rows("pictures", Example)))
-    panels = list(islice(every, EXAMPLE_COLUMNS * EXAMPLE_ROWS))
-    rows: list[Row] = [
-        ("", panels[i : i + EXAMPLE_COLUMNS]) for i in range(0, len(panels), EXAMPLE_COLUMNS)
-    ]
-    caption = (
-        f"Samples of the pre-training data, {record.scale} scale, evenly spread and not selected: "
-        f"each image, its caption, and the classes that rule {rule_of(record)} makes of it "
-        "(.n.01 is left out), after the noun if that differs; in brackets, labels too rare to be "
-        "classes."
-    )
-    return [panels_figure(f"examples{suffix}", caption, rows)] if rows else []
-
-
-def _panel(picture: Example) -> Panel | None:
-    image = decoded(picture.image, "RGB")
-    if image is None:
-        return None
-    lines = textwrap.wrap(
-        f"\N{LEFT DOUBLE QUOTATION MARK}{clipped(picture.caption, 200)}"
-        "\N{RIGHT DOUBLE QUOTATION MARK}",
-        LINE_CHARACTERS,
-        max_lines=CAPTION_LINES,
-        placeholder="\N{HORIZONTAL ELLIPSIS}",
-    )
-    labels = [*picture.classes, *(f"({name})" for name in picture.too_rare)]
-    if picture.words:
-        labels = []
-        for word, tag, synset in dict.fromkeys(picture.words):
-            if synset or tag.startswith("NN"):
-                name = synset.removesuffix(".n.01") or "no label"
-                line = name if name == word else f"{word} \N{RIGHTWARDS ARROW} {name}"
-                labels.append(f"({line})" if synset in picture.too_rare else line)
-    labels = [clipped(label, LINE_CHARACTERS) for label in labels]
-    return Panel(image, words=[*lines, *(labels[:MAX_CLASSES] or ["no label"])])

@@ -25,9 +25,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures that stand side by side where there is room."""
+    """Figures that stand side by side where there is room; with a `caption`, they are the panels of
+    one figure.
+    """
 
     figures: Sequence[Figure]
+    caption: str = ""
     kind = "figures"
 
 
@@ -50,33 +53,51 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class RecordView:
-    """A record as the page shows it; `content` is its metrics and config, if there is room."""
+class Picture:
+    """A picture as PNG, and the words below it: a line, and one in small type."""
 
-    anchor: str
-    path: str
-    command: str
-    where: str
-    remarks: Sequence[str]
-    content: str
+    name: str  # of its file
+    png: bytes
+    words: str
+    small: str = ""
 
 
 @dataclass(frozen=True)
-class RecordGroup:
-    """Records of the same root, scale, kind and method."""
+class Pictures:
+    """Rows of pictures, each with its title; beside each other where there is room."""
 
-    anchor: str
+    rows: Sequence[tuple[str, Sequence[Picture]]]
+    caption: str
+    kind = "pictures"
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A verdict in a few words. `outcome` is one of those in `catlip.results.estimate`."""
+
+    words: str
+    outcome: str
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Chips:
+    """Groups of verdicts, each with its title."""
+
+    groups: Sequence[tuple[str, Sequence[Chip]]]
+    kind = "chips"
+
+
+@dataclass(frozen=True)
+class Points:
+    """A title, and a few sentences as a list."""
+
     title: str
-    records: Sequence[RecordView]
+    sentences: Sequence[str]
+    kind = "points"
 
 
-@dataclass(frozen=True)
-class RecordList:
-    groups: Sequence[RecordGroup]
-    kind = "records"
-
-
-Block = Text | Command | Figures | Answers | RecordList | Table
+Block = Text | Command | Figures | Answers | Pictures | Chips | Points | Table
 
 
 @dataclass(frozen=True)
@@ -93,5 +114,5 @@ def to_fill(words: str, command: str) -> list[Block]:
     return [Text(f"{words} This fills the section:"), Command(command)]
 
 
-def side_by_side(figures: Sequence[Figure]) -> list[Block]:
-    return [Figures(figures)] if figures else []
+def side_by_side(figures: Sequence[Figure], caption: str = "") -> list[Block]:
+    return [Figures(figures, caption)] if figures else []

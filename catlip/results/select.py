@@ -282,10 +282,6 @@ def broken_words(record: Run[Kind]) -> str:
     return f"Broken images, left out: {listed(said)}." if said else ""
 
 
-def caveats(record: Run[Kind]) -> list[str]:
-    return [words for words in (record.machine.busy, broken_words(record)) if words]
-
-
 def busy_machines(records: Iterable[Run[Kind]], called: str = "records") -> str:
     """A sentence on the records whose times are in doubt; empty if there are none."""
     unique = {record.path: record for record in records}.values()

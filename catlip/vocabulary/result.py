@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from catlip.label.result import Examples, Labelling, example_figure
+from catlip.label.result import Labelling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import (
     THOUSANDS,
@@ -17,7 +17,6 @@ from catlip.results.figures import (
     hide_rows,
     label_points,
     series_style,
-    thinned,
     write_out_powers,
 )
 from catlip.results.run import Records, Run, Setting, of_kind
@@ -44,7 +43,6 @@ STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 IMAGENET_CLASSES = 1000
-MAX_TICKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +129,13 @@ class VocabularyStatistics(VocabularyCounts):
 
 def vocabulary_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
-    for i, examples in enumerate(by_scale(records, main, Examples)):
-        blocks += side_by_side(example_figure(examples[0], suffix(i)))
     kinds = (VocabularyStatistics, VocabularyCounts, Labelling)
     for i, labelled in enumerate(by_scale(records, main, *kinds)):
         scale, end = labelled[0].scale, suffix(i)
         statistics = by_rule(of_kind(labelled, VocabularyStatistics))
         vocabularies: dict[str, Run[VocabularyCounts]]
         vocabularies = {**by_rule(of_kind(labelled, VocabularyCounts)), **statistics}
-        figures = [*tail_figure(statistics, scale, end), *threshold_figure(statistics, scale, end)]
-        blocks += side_by_side(figures)
+        blocks += side_by_side(tail_figure(statistics, scale, end))
         table = labels_table(by_rule(of_kind(labelled, Labelling)), vocabularies, scale, suffix=end)
         if table.rows:
             blocks.append(table)
@@ -157,7 +152,6 @@ def overlap_section(main: Setting | None, records: Records) -> Section:
     for i, counted in enumerate(by_scale(records, main, VocabularyStatistics)):
         rules, scale = by_rule(counted), counted[0].scale
         blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
-        blocks += overlap_table(rules, scale, suffix(i))
     blocks = blocks or to_fill("Not run.", STATISTICS)
     return Section("overlap", "Labels of other data sets in the vocabulary", [Text(words), *blocks])
 
@@ -185,7 +179,6 @@ def labels_table(
             "captions": number_cell(labels.captions, 0, anchor),
             "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
             "captions without a label": share_cell(without, labels.captions, anchor),
-            "captions labelled per second": number_cell(labels.captions_per_s, 0, anchor),
         }
         add(rule, cells)
     for rule, vocabulary in vocabularies.items():
@@ -235,7 +228,7 @@ def tail_figure(
     )
     caption = (
         f"How often each synset occurs in the captions, at {scale} scale; a mark shows where the "
-        f"vocabulary is cut. {words}."
+        f"vocabulary is cut."
     )
     alt = f"Falling curves on a logarithmic scale. {words}."
 
@@ -262,47 +255,6 @@ def tail_figure(
         label_points(axes, names, gap=0.16)
 
     return [Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)] if tails else []
-
-
-def threshold_figure(
-    records: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
-) -> list[Figure]:
-    """How many synsets occur more often than a threshold (3(b)), a line for each rule."""
-    kept_above = {rule: record.measured.unique_synsets_above for rule, record in records.items()}
-    kept_above = {rule: kept for rule, kept in kept_above.items() if any(kept.values())}
-    words = "; ".join(
-        f"Rule {rule}: " + ", ".join(f"{n:,.0f} above {t:,}" for t, n in kept.items() if n)
-        for rule, kept in kept_above.items()
-    )
-    caption = f"How many synsets occur more often than a pruning threshold, at {scale} scale."
-    alt = f"Falling curves of synsets kept. {words}."
-
-    def draw(axes: "Axes") -> None:
-        thresholds = sorted({t for kept in kept_above.values() for t, n in kept.items() if n})
-        thresholds = [thresholds[i] for i in thinned(len(thresholds), MAX_TICKS)]
-        names: list[tuple[float, float, str, str]] = []
-        text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
-        for rule, kept in kept_above.items():
-            style = rule_style(rule)
-            colour = style["color"]
-            points = [(x, kept[t]) for x, t in enumerate(thresholds) if t in kept]
-            if not points:
-                continue
-            axes.plot(*zip(*points, strict=True), f"{style['marker']}-", color=colour, markersize=5)
-            if not names:  # only the first curve's numbers are written at its points
-                for x, n in points:
-                    axes.annotate(f"{n:,.0f}", (x, n), (3, 6), color=colour, **text)
-            names.append((*points[-1], rule, colour))
-        axes.set_xticks(range(len(thresholds)), [f"{threshold:,}" for threshold in thresholds])
-        axes.set_xlim(-0.3, len(thresholds) - 0.4)
-        axes.set_ylim(0, 1.15 * max(n for kept in kept_above.values() for n in kept.values()))
-        axes.set_xlabel("pruning threshold (occurrences)")
-        axes.yaxis.set_major_formatter(THOUSANDS)
-        axes.set_ylabel("synsets kept")
-        if len(names) > 1:
-            label_points(axes, names, gap=0.09)
-
-    return [Figure(f"vocabulary_thresholds{suffix}", caption, alt, draw=draw)] if kept_above else []
 
 
 def overlap_figures(
@@ -333,7 +285,7 @@ def similarity_figure(
     words = ", ".join(summaries)
     caption = (
         "Labels whose nearest class of the vocabulary has at least a given similarity, by rule "
-        f"{rule} at {scale} scale. Found exactly: {words}."
+        f"{rule} at {scale} scale."
     )
     alt = f"Falling curves, one line per label set. Found exactly: {words}."
 
@@ -370,7 +322,7 @@ def samples_figure(
     )
     caption = (
         f"Captions of each class that matches a label exactly, by rule {rule} at {scale} scale; "
-        f"every mark is one such class, the bar their median. {words}."
+        f"every mark is one such class, the bar their median."
     )
     alt = f"Marks on a logarithmic axis. {words}."
     height = 1.1 + 0.58 * len(counts)

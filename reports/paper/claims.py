@@ -171,6 +171,7 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
         ["Claim", "Verdict", "Numbers"],
         rows=rows,
         caption=caption,
+        as_list=True,
     )
     return [verdicts_table, _rules_table(records)]
 

@@ -52,38 +52,12 @@ MEASURED = {  # the paper's column -> our kind of record, and the task or measur
     "table_4": {"mIoU": ("segmentation", "mIoU")},  # the release's protocol
     "table_5": {"COCO AP box": ("detection", "box AP"), "COCO AP mask": ("detection", "mask AP")},
 }
-HOW = (
-    "Our columns are filled by the commands below a table; RUN is the folder of a pre-training, "
-    "such as `runs/cc3m/pretrain/catlip-seed0`, or `released:vit_b16`. `--data "
-    "places365:/data/places365` does the same on Places365."
-)
-_PRETRAIN = "./run_all.sh --scale {} --shards '/data/{}.tar' --probe imagenet:/data/imagenet"
-_TRANSFER = "python -m bench.downstream.{} --recipe {} --encoder RUN --data {}"
-_ON_GPUS = _TRANSFER.replace("python", "torchrun --nproc-per-node 8")
-_PROBE = _TRANSFER.format("linear_probe", "table_7a", "imagenet:/data/imagenet")
-_FINETUNE = _TRANSFER.format("finetune", "table_7b", "imagenet:/data/imagenet")
-# The commands that would measure our columns, one for each run.
-COMMANDS = {
-    "table_1": [
-        _PRETRAIN.format("cc3m", "cc3m/{00000..00331}"),
-        _PRETRAIN.format("datacomp", "datacomp/*"),
-        _PROBE,
-        _FINETUNE,
-    ],
-    "table_2": [_FINETUNE, _FINETUNE.replace("table_7b", "table_7b_512")],
-    "table_3": [_TRANSFER.format("multilabel", "table_7c", "coco:/data/coco")],
-    "table_4": [_ON_GPUS.format("segmentation", "table_7d", "ade20k:/data/ADEChallengeData2016")],
-    "table_5": [
-        _ON_GPUS.format("detection", f"table_7e_{size}16", "coco:/data/coco") for size in "blh"
-    ],
-}
-FIGURES = ("figure_1c", *(f"figure_{n}" for n in range(2, 9)))
 
 
 def result_tables(records: Records) -> list[Table]:
     """Tables 1 to 5: the paper's rows, the README's values and ours beside."""
     ours = Ours(records)
-    return [result_table(name, ours) for name in COMMANDS]
+    return [result_table(name, ours) for name in MEASURED]
 
 
 def result_table(name: str, ours: "Ours") -> Table:
@@ -118,17 +92,6 @@ def result_table(name: str, ours: "Ours") -> Table:
             rows.append([Cell(group)])
         rows.append([*cells_of_row])
     return Table(name, published.heading, titles, rows=rows)
-
-
-def figures_stated() -> Table:
-    """What the paper states of Figures 1(c) to 8, whose points are not published."""
-    rows = []
-    for name in FIGURES:
-        for c in read_published(name).cells:
-            stated = Cell(f"{c.value} {c.unit}".strip(), remarks=c.remarks)
-            rows.append([Cell(c.label), Cell(c.column), stated, Cell(c.source)])
-    title = "Figures 1(c) to 8: axes and quoted values"
-    return Table("figures_stated", title, ["Figure", "What", "Stated", "Source"], rows=rows)
 
 
 def expected_on_cc3m(records: Records) -> list[Table]:

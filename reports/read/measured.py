@@ -132,17 +132,6 @@ class Setting:
         """The trainings of a method that count, on this setting's device."""
         return [r for r in self.counted(method).records if r.device == self.device]
 
-    def peak_gib(self, method: str) -> tuple[Quantity | None, tuple[str, ...]]:
-        """Peak memory of a method's trainings over seeds, of the code revision that most of them
-        have; and a remark if trainings were left out.
-        """
-        trained = self.trainings(method)
-        revisions = Counter(record.machine.revision for record in trained).most_common()
-        kept = [r for r in trained if r.machine.revision == revisions[0][0]]
-        remark = "Peak memory: without trainings of another revision of the code."
-        peak = over_seeds(kept, lambda record: record.measured.peak_gib)
-        return peak, (remark,) if len(revisions) > 1 else ()
-
     @cached_property
     def timed(self) -> dict[str, list[Run[Pretrain]]]:
         """Method -> its trainings whose times count: those that no other busy program disturbed."""

@@ -1,7 +1,8 @@
 """Writes the report's files: one self-contained page, the same report as markdown, a CSV for each
-table, a PNG and an SVG for each figure.
+table, a PNG and an SVG for each figure, and the records that its numbers came from.
 """
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,16 @@ from markupsafe import Markup, escape
 
 from catlip.results.figures import Rendered, for_page, render
 from catlip.system.foreign import printable
-from catlip.table import MAX_ROWS, as_csv, as_markdown, escape_markdown, escape_sentence
+from catlip.table import (
+    MAX_ROWS,
+    MISSING,
+    as_csv,
+    as_markdown,
+    escape_markdown,
+    escape_sentence,
+    records_file,
+)
+from reports.render.provenance import record_files
 from reports.sections import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -29,6 +39,8 @@ def write_report(page: Page, out: Path) -> Path:
     texts |= {f"figures/{name}.svg": printable(rendered.svg) for name, rendered in drawn.items()}
     texts |= {"report.md": markdown(page), "index.html": html(page, drawn)}
     files = {f"figures/{name}.png": rendered.png for name, rendered in drawn.items()}
+    files |= {f"figures/{picture.name}.png": picture.png for picture in page.pictures}
+    files |= record_files(page.records, page.anchors)
     # A lone surrogate, which the name of a file may hold, becomes a question mark.
     files |= {name: text.encode("utf-8", "replace") for name, text in texts.items()}
     for name, content in files.items():
@@ -50,15 +62,26 @@ def html(page: Page, drawn: dict[str, Rendered]) -> str:
     style, *scripts = (
         Markup((TEMPLATES / file).read_text(encoding="utf-8")) for file in ("style.css", *SCRIPTS)
     )
-    template = _template("index.html", autoescape=True, code=code)
+    filters: dict[str, Any] = {"code": code}
+    filters["base64"] = lambda png: base64.b64encode(png).decode()
+    template = _template("index.html", autoescape=True, **filters)
     return printable(
-        template.render(page=page, svg=inline, style=style, scripts=scripts, most_rows=MAX_ROWS)
+        template.render(
+            page=page,
+            svg=inline,
+            style=style,
+            scripts=scripts,
+            most_rows=MAX_ROWS,
+            missing=MISSING,
+            records_file=records_file,
+        )
     )
 
 
 def markdown(page: Page) -> str:
     """The same report as markdown; figures are linked relative to it."""
     filters = {"table": as_markdown, "escape": escape_markdown, "sentence": escape_sentence}
+    filters["records_file"] = records_file
     text = printable(_template("report.md", autoescape=False, **filters).render(page=page))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -1,94 +1,51 @@
-"""Where every number came from: each record with its command and machine, in groups of those that
-one number may be averaged over; with metrics and config as far as the page has room.
-"""
+"""Where the numbers came from: the records, when they were made, and what was left out."""
 
 import json
-from itertools import chain, zip_longest
+from collections.abc import Iterable
+from pathlib import Path
 
-from catlip.method_style import name_of
-from catlip.results.blocks import Block, Command, RecordGroup, RecordList, RecordView, Section, Text
-from catlip.results.run import Records, Run, number
-from catlip.results.select import caveats, group_anchor
-from catlip.table import Cell, Table
+from catlip.results.blocks import Block, Command, Section, Text
+from catlip.results.run import Records, Run
+from catlip.results.select import group_anchor
+from catlip.table import Cell, Table, records_file
 
 COMPARE = "python -m reports compare runs/starter reports/records/starter"
-# Kinds with one record for each method and seed.
-OF_A_METHOD = ("pretrain", "linear_probe", "l2_probe", "finetune", "readout")
-ROOM = 400_000  # characters of the page for metrics and config
+
+
+def made(records: Records) -> str:
+    """`Last record: 2026-11-28, revision 8057568ede70`; empty if no record has a date."""
+    dated = [(r.machine.started[:10], r.machine.revision[:12]) for r in records.every]
+    day, revision = max(dated, default=("", ""))
+    return f"Last record: {day}{f', revision {revision}' if revision else ''}" if day else ""
 
 
 def records_section(records: Records) -> Section:
-    groups = record_groups(records)
-    whole = sum(bool(view.content) for group in groups for view in group.records)
     words = (
-        f"{len(records.every)} record{'s' * (len(records.every) != 1)} read from "
-        f"{', '.join(records.roots) or 'no folder'}. Metrics and config of {whole} of them are "
-        f"here, and all else is in the JSON at the path."
+        f"{len(records.every):,} records were read from {', '.join(records.roots) or 'no folder'}. "
+        "Each number leads to the JSON of the records that it was computed from, in `records/` "
+        "beside this page: command, machine, code, settings and results. This compares two folders "
+        "of records and lists what makes a comparison unfair:"
     )
-    blocks: list[Block] = [
-        Text(words),
-        Text("This compares two folders of records and lists what makes a comparison unfair:"),
-        Command(COMPARE),
-        RecordList(groups),
-    ]
+    blocks: list[Block] = [Text(words), Command(COMPARE)]
     if records.problems:
         rows = [[Cell(problem.path), Cell(problem.reason)] for problem in records.problems]
         blocks.append(Table("left_out", "Files that were left out", ["File", "Why"], rows=rows))
     return Section("records", "Records", blocks)
 
 
-def record_groups(records: Records) -> list[RecordGroup]:
-    """All records, in groups, in the order in which they were read. There is room for the content
-    of the first of every group, then for that of the second of every group, and so on.
-    """
-    groups: dict[str, list[Run]] = {}
+def record_files(records: Records, anchors: Iterable[str]) -> dict[str, bytes]:
+    """The files that anchors lead to: a record as it is, or several of a group, by their paths."""
+    by_anchor: dict[str, list[Run]] = {}
     for record in records.every:
-        groups.setdefault(group_anchor(record), []).append(record)
-    content: dict[str, str] = {}
-    room = ROOM
-    for record in filter(None, chain.from_iterable(zip_longest(*groups.values()))):
-        parts = {"metrics": record.metrics, "config": record.config}
-        written = json.dumps(parts, indent=1, ensure_ascii=False)
-        room -= len(written)
-        if room < 0:
-            break
-        content[record.path] = written
-    return [
-        RecordGroup(
-            anchor,
-            _title(group[0]),
-            [
-                RecordView(
-                    record.anchor,
-                    record.path,
-                    command=record.command,
-                    where=_where(record),
-                    remarks=[*caveats(record), *(f"Note: {note}" for note in record.notes)],
-                    content=content.get(record.path, ""),
-                )
-                for record in group
-            ],
-        )
-        for anchor, group in groups.items()
-    ]
-
-
-def _title(record: Run) -> str:
-    who = name_of(record.method) if record.kind in OF_A_METHOD else record.name
-    kind = record.kind.replace("_", " ")
-    return f"{record.root}/{record.scale}: {kind}{f', {who}' if who != kind else ''}"
-
-
-def _where(record: Run) -> str:
-    """Device, threads, torch, revision and maker on one line."""
-    threads = number(record.environment, "threads")
-    revision, dirty = record.machine.revision, " with local changes" * record.machine.dirty
-    words = [
-        record.device,
-        f"{threads:.0f} thread{'s' * (threads != 1)}" if threads is not None else "",
-        f"torch {torch}" if (torch := record.machine.packages.get("torch")) else "",
-        f"revision {revision}{dirty}" if revision else "",
-        record.machine.started,
-        f"made by {record.by}" if record.by else "",
-    ]
-    return ", ".join(filter(None, words))
+        by_anchor[record.anchor] = [record]
+        by_anchor.setdefault(group_anchor(record), []).append(record)
+    files = {}
+    for anchor in dict.fromkeys(anchors):
+        contents = {run.path: Path(run.path).read_bytes().strip() for run in by_anchor[anchor]}
+        if len(contents) == 1:
+            (content,) = contents.values()
+        else:
+            each = [json.dumps(path).encode() + b": " + of for path, of in contents.items()]
+            content = b"{\n" + b",\n".join(each) + b"\n}"
+        files[records_file(anchor)] = content + b"\n"
+    return files

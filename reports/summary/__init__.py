@@ -1,1 +1,1 @@
-"""The headline, the three questions, and the trainings."""
+"""The first two screens: pictures, the three questions, the methods, what could be wrong."""

@@ -1,5 +1,5 @@
 """Answers from one setting's records, in plain sentences: is CatLIP as good, is it cheaper, why,
-what should a reader do, and what else differs between the two?
+what should a reader do, and what could make all this wrong?
 
 Methods are said to differ only if the interval of their difference does not contain zero. The
 interval is over seeds and test images, or over seeds alone for records without a bit for each
@@ -17,9 +17,10 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.downstream.probe.sections import origins_of
+from bench.plan.result import Analytic, Projection
 from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
 from bench.step_time.steps import step_description
-from bench.study.lengths_result import Scaling, at_equal_cost, curves, differences
+from bench.study.lengths_result import Scaling, curves, differences
 from bench.study.result import Trial
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
@@ -39,18 +40,25 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.kind import Interval
-from catlip.results.run import Run, interval
-from catlip.results.select import by_rule, by_seed, differing_fields, link
+from catlip.results.run import TIMES, Records, Run, interval
+from catlip.results.select import (
+    architecture,
+    by_rule,
+    by_seed,
+    differing_fields,
+    is_whole,
+    link,
+    unique_runs,
+)
 from catlip.table import (
-    Quantity,
     clipped,
-    decimals_of,
     listed,
     mean_and_spread,
     shown,
     sign_of,
     signed,
 )
+from reports.paper.published import claimed_speed_up
 from reports.read.measured import MAX_FIRST, PAIR, Setting
 
 AHEAD, BEHIND, UNEVEN = (
@@ -58,7 +66,6 @@ AHEAD, BEHIND, UNEVEN = (
     "CLIP is ahead",
     "the seeds disagree",
 )  # with too few seeds for a verdict
-PAPER_SPEED_UP = "2.7"  # title and Figure 1(c): GPU hours of one epoch, CLIP over CatLIP
 PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
     "max_lr": "learning rate",
     "min_lr": "",
@@ -69,6 +76,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "crop_scale": "crop",
     "label_captions": "captions that give the labels",
 }
+PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
 
@@ -88,10 +96,10 @@ def about(setting: Setting) -> str:
     what += " paper's claims rest on"
     if setting.scale == "starter":
         what = (
-            f"{samples} captioned emoji drawings and scenes composed of them, {how}: a test of the "
-            "pipeline, not of the paper, whose claims rest on"
+            f"{samples} captioned emoji drawings and scenes, {how}: a test of the pipeline, "
+            "not of the paper, whose claims rest on"
         )
-    return f"{what} {PAPERS_SCALE}. The order of two methods may change with scale."
+    return f"{what} {PAPERS_SCALE}. The order may change with scale."
 
 
 @dataclass(frozen=True)
@@ -130,25 +138,13 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     """CatLIP against CLIP on the first tasks."""
     question = "Is CatLIP as good?"
     compared = compared_tasks(setting)
-    probes = {m: records for m in ("random", *PAIR) if (records := setting.of(LinearProbe, m))}
-    sources = [(link(records), f"probes of {name_of(m)}") for m, records in probes.items()]
-    if scaled := setting.of(Scaling, PAIR[0]):
-        sources.append((link(scaled), "trainings of several lengths"))
+    probes = {m: records for m in PAIR if (records := setting.of(LinearProbe, m))}
+    sources = [(link(records), name_of(m)) for m, records in probes.items()]
     near = [text for method in PAIR if (text := _not_above_random(setting, method))]
     if not compared:
         return Answer(question, _not_compared(setting), near, sources=sources)
-    sentences = []
-    for one in compared:
-        means = [
-            f"{name_of(method)} {_percent(quantity)}"
-            for method in PAIR
-            if (quantity := setting.accuracy(method, one.task))
-        ]
-        sentences.append(
-            f"{setting.title(one.task)}: {', '.join(means)}, "
-            f"{signed(one.difference.value, 1)} points ({_over(one)})."
-        )
-    sentences += near or filter(None, (_at_equal_time(setting), _with_larger(setting)))
+    sentences = [f"{_over(setting, compared)}."]
+    sentences += near
     if all(one.difference.low is None for one in compared):
         sentences += _of_larger_study(setting, others)
     return Answer(question, _as_good_in_short(setting, compared), sentences, sources=sources)
@@ -168,17 +164,17 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
     """The answer over all tasks; those without an interval count only if none has one."""
     judged = [one for one in compared if one.difference.low is not None] or compared
     few = any(one.difference.low is None for one in judged)
-    needed = f" An interval needs {least_pairs()} seeds." if few else ""
+    needed = f"; an interval needs {least_pairs()}" if few else ""
     words = {one.word for one in judged}
     if len(words) > 1:
         tasks_of: dict[str, list[str]] = {}
         for one in judged:
             tasks_of.setdefault(one.word, []).append(setting.name(one.task))
         each = "; ".join(f"{word} on {' and '.join(tasks)}" for word, tasks in tasks_of.items())
-        return f"It depends on the task: {each}.{needed}"
+        return f"It depends on the task: {each}{needed}."
     word = words.pop()
     if few:
-        return f"{_ahead(word, judged)}.{needed}"
+        return f"{_ahead(word, judged)}{needed}."
     where = "On these drawings" if setting.scale == "starter" else "Here"
     values = [one.difference.value for one in judged]
     means = " and ".join(dict.fromkeys(shown(abs(value), 1) for value in values))
@@ -189,7 +185,7 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         CANNOT_TELL: f"{where} the two cannot be told apart",
     }[word]
     if _larger_words(setting) - {word}:
-        return f"{answer}, but not with a larger encoder."
+        return f"{answer}; not with a larger encoder."
     is_easiest = setting.scale == "starter" and word == BETTER
     return f"{answer}: its easiest case." if is_easiest else f"{answer}."
 
@@ -217,15 +213,16 @@ def ends(difference: Estimate) -> str:
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
 
 
-def _over(one: Compared) -> str:
-    """The interval and what it covers; with too few seeds, the difference in each of them."""
-    if interval_ends := ends(one.difference):
-        images = f", {one.difference.images:,} images" if one.difference.images else ""
-        return f"95 %: {interval_ends}; {one.difference.pairs} seeds{images}"
-    if len(one.points) == 1:
-        return "one seed"
-    *first, last = (signed(point, 1) for point in one.points)
-    return f"{', '.join(first)} and {last} in {len(one.points)} seeds"
+def _over(setting: Setting, compared: Sequence[Compared]) -> str:
+    """The interval on each task and what it covers; with too few seeds, the difference in each."""
+    words = []
+    for one in compared:
+        points = ends(one.difference) or " and ".join(signed(point, 1) for point in one.points)
+        words.append(f"{points} on {setting.name(one.task)}")
+    first = compared[0].difference
+    seeds = f"{first.pairs} seed{'s' * (first.pairs != 1)}"
+    images = f", {first.images:,} images" if first.images else ""
+    return f"{'95 %: ' * (first.low is not None)}{', '.join(words)}; {seeds}{images}"
 
 
 def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
@@ -243,36 +240,21 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
     return []
 
 
-def _at_equal_time(setting: Setting) -> str:
-    """A sentence on accuracy after the same training time, from trainings of several lengths; empty
-    without them.
-    """
-    by_method = {curve.method: curve for curve in curves(setting.of(Scaling))}
-    if not by_method.keys() >= {*PAIR}:
-        return ""
-    catlip, clip = (by_method[method] for method in PAIR)
-    points_of = {
-        task: at_equal_cost(catlip, clip, task, "train_seconds")[0] for task in catlip.top1
-    }
-    words = _on_tasks(setting, points_of)
-    return f"At equal training time: {words}." if words else ""
-
-
 def _with_larger(setting: Setting) -> str:
     """A sentence on the difference with each larger encoder, after its longest and its shortest
     training; empty without any.
     """
     sentences = []
-    for (encoder, times), lengths in _larger_encoders(setting).items():
+    for (_, times), lengths in _larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         sentence = (
-            f"With {clipped(encoder, 24)}, of {shown(times, 1)} times the operations, after "
-            f"{longest:,} images: {_on_tasks(setting, late)}"
+            f"An encoder of {shown(times, 1)} times the operations: {_on_tasks(setting, late)}"
         )
         if shortest < longest:
-            means = [mean for points in early.values() if (mean := mean_difference(points))]
-            values = " and ".join(signed(mean.value, 1) for mean in means[:MAX_FIRST])
-            sentence += f"; after {shortest:,}: {values}"
+            sentence += (
+                f"; trained {shown(shortest / longest, 2)} times as long: "
+                f"{_on_tasks(setting, early)}"
+            )
         sentences.append(f"{sentence}.")
     return " ".join(sentences)
 
@@ -305,17 +287,10 @@ def _larger_words(setting: Setting) -> set[str]:
 
 
 def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str:
-    """The mean difference in points on each task, the first screen's tasks first, with its
-    interval.
-    """
-    words: list[str] = []
+    """`+9.9 / +12.2`: mean differences in points, the first screen's tasks first."""
     tasks = [task for task in setting.first_tasks if task in points_of] or [*points_of]
-    for task in tasks[:MAX_FIRST]:
-        if difference := mean_difference(points_of[task]):
-            unit = "" if words else " points"
-            over = f" ({ends(difference)})" if ends(difference) else ""
-            words.append(f"{signed(difference.value, 1)}{unit} on {setting.name(task)}{over}")
-    return ", ".join(words)
+    means = [mean for task in tasks[:MAX_FIRST] if (mean := mean_difference(points_of[task]))]
+    return " / ".join(signed(mean.value, 1) for mean in means)
 
 
 def _not_above_random(setting: Setting, method: str) -> str:
@@ -327,7 +302,7 @@ def _not_above_random(setting: Setting, method: str) -> str:
         )
         floor = setting.accuracy("random", task)
         if floor and trained and all(map(math.isfinite, trained)) and not beats(trained, untrained):
-            near.append(f"{setting.name(task)} ({_percent(floor)})")
+            near.append(f"{setting.name(task)} ({mean_and_spread(floor, 1)} %)")
     if not near:
         return ""
     return f"{name_of(method)} cannot be told from an untrained encoder on {' and '.join(near)}."
@@ -341,7 +316,7 @@ def cheaper(setting: Setting) -> Answer:
     ratio = _step_ratio(record)
     sources = [(record.anchor, "step times")] if record else []
     trained = {m: runs for m in PAIR if (runs := setting.trainings(m))}
-    sources += [(link(runs), f"trainings of {name_of(m)}") for m, runs in trained.items()]
+    sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
@@ -350,7 +325,7 @@ def cheaper(setting: Setting) -> Answer:
         short = f"Not yet known: step times have only {record.too_few}."
         return Answer(question, short, sentences, sources=sources)
     timed = (
-        f"CLIP's step time over CatLIP's: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
+        f"A step: {shown(ratio.value, 2)} ({interval(record, ratio)}) with "
         f"{clipped(record.setup.model or record.name, 40)}"
     )
     larger = setting.larger_step_time
@@ -374,13 +349,14 @@ def cheaper(setting: Setting) -> Answer:
     elif ratio.low <= 1 <= ratio.high:
         short = "No difference in step time can be told here."
     elif ratio.value < 1:
-        short = f"No: CLIP's step takes {shown(ratio.value, 2)} times as long as CatLIP's here."
+        short = f"No: CLIP's step takes {shown(ratio.value, 2)} times as long here."
     elif record.is_cpu:
-        papers = f"the paper's {PAPER_SPEED_UP} was not tested"
-        short = f"Yes: CLIP takes {times} times as long on a CPU{unpadded}; {papers}."
+        short = (
+            f"Yes: {times} times on CPUs{unpadded}; {shown(claimed_speed_up(), 1)} was not tested."
+        )
     else:
-        papers = f"the paper claims {PAPER_SPEED_UP} at its scale"
-        short = f"Yes: CLIP takes {times} times as long here{unpadded}; {papers}."
+        claimed = f"the paper claims {shown(claimed_speed_up(), 1)} at its scale"
+        short = f"Yes: {times} times here{unpadded}; {claimed}."
     return Answer(question, short, [f"{timed}.", *sentences], sources=sources)
 
 
@@ -412,12 +388,11 @@ def _whole_trainings(setting: Setting) -> str:
         return ""
     if fields := setting.unlike_trainings:
         return f"Whole trainings are not compared: they differ in {listed(fields)}."
-    words = f"Whole trainings, each at its own batch: CatLIP {seconds[0]} s, CLIP {seconds[1]} s"
     ratio = _trainings_ratio(setting)
     if ratio and ratio.low is not None:
         over = f"{shown(ratio.low, 2)} to {shown(ratio.high, 2)}; {ratio.pairs} pairs"
-        words += f", {shown(ratio.value, 2)} times ({over})"
-    return f"{words}."
+        return f"Whole trainings: {shown(ratio.value, 2)} ({over})."
+    return f"Whole trainings: {seconds[0]} s against {seconds[1]} s."
 
 
 def _labelling(setting: Setting) -> str:
@@ -427,56 +402,69 @@ def _labelling(setting: Setting) -> str:
     if record is None or not rate:
         return ""
     seconds = record.measured.captions / rate
-    return f"CatLIP also needs labels, once per data set: {shown(seconds)} s here."
+    return f"Labels, once: {shown(seconds)} s."
 
 
-def why(setting: Setting, waterfalls: Sequence[Run[Waterfall]] = ()) -> Answer:
-    """How much of the ratio of step times the FLOPs explain, which parts of a step make the
-    difference, and the largest factor that was measured on an accelerator.
+def why(setting: Setting, records: Records) -> Answer:
+    """What the paper's speed-up consists of, as far as arithmetic and a projection tell; how much
+    of the ratio of step times here the FLOPs explain; and the largest factor that was measured on
+    an accelerator.
     """
-    question = "Where does the difference in cost come from?"
-    record, sentences, sources = setting.step_time, [], []
+    sentences, sources = [], []
+    factors, origins = speed_up_factors(records)
+    sources += [(origin.anchor, origin.kind) for origin in origins]
+    record = setting.step_time
+    flops = record.measured.flops_ratios.get("clip/catlip") if record else None
+    ratio = _step_ratio(record) if record and not record.too_few else None
+    if record and flops and ratio:
+        sentences.append(
+            f"Here a step of CLIP has {shown(flops, 2)} times the matrix products; "
+            f"{shown(ratio.value / flops, 2)} is left for all else."
+        )
+        sources.append((record.anchor, "step times"))
     # A CPU's waterfall is not used: its tiny batch makes some factors look larger than they are.
     enough = [
         waterfall
-        for waterfall in waterfalls
+        for waterfall in unique_runs(records, Waterfall)
         if not waterfall.too_few and not waterfall.is_cpu
         if any(factor.mean for factor in waterfall.measured.release.factors)
     ]
     enough.sort(key=lambda waterfall: waterfall.device != setting.device)
     for waterfall in enough[:1]:
-        sentences, sources = [_factors(waterfall)], [(waterfall.anchor, "waterfall")]
-    if record is None or not record.measured.methods.keys() >= {*PAIR}:
-        short = "Not yet known: this needs both methods' step times on one device."
-        return Answer(question, short, sentences, sources=sources)
-    sources = [(record.anchor, "step times"), *sources]
-    if record.too_few:
-        short = f"Not yet known: step times have only {record.too_few}."
-        return Answer(question, short, sentences, sources=sources)
-    flops = record.measured.flops_ratios.get("clip/catlip")
-    ratio = record.measured.ratios.get("clip/catlip")
-    short = "Not yet known: the FLOPs of a step were not counted."
-    if flops and ratio is not None:
-        larger = setting.larger_step_time
-        papers = larger.measured.flops_ratios.get("clip/catlip") if larger else None
-        of_papers = f"; with ViT B/16, {shown(papers, 2)} of the paper's {PAPER_SPEED_UP}"
-        short = (
-            f"CLIP's step has {shown(flops, 2)} times the matrix products, which leaves "
-            f"{shown(ratio.value / flops, 2)} for all else{of_papers if papers else ''}."
-        )
-    return Answer(question, short, [_phases(record), *sentences], sources=sources)
+        sentences.append(_factors(waterfall))
+        sources.append((waterfall.anchor, "waterfall"))
+    short = "Not yet known: the operations of a step were not counted."
+    if factors:
+        product = f" {TIMES} ".join(f"{shown(value, 2)} {name}" for name, value in factors.items())
+        short = f"{product}."
+    return Answer(
+        f"Why {shown(claimed_speed_up(), 1)}?", short, sentences=sentences, sources=sources
+    )
 
 
-def _phases(record: Run[StepTime]) -> str:
-    catlip, clip = (record.measured.methods[method] for method in PAIR)
-    phases = []
-    for phase in ("forward", "loss", "backward", "optimizer"):
-        one, other = catlip.parts[phase], clip.parts[phase]
-        if one is not None and other is not None:
-            more = other.median - one.median
-            phases.append(f"{signed(more, max(1, decimals_of(clip.total_ms.median)))} ms {phase}")
-    totals = f"{shown(clip.total_ms.median)} against {shown(catlip.total_ms.median)} ms"
-    return f"CLIP's step takes {totals}: {', '.join(phases)}."
+def speed_up_factors(records: Records) -> tuple[dict[str, float], list[Run]]:
+    """The paper's speed-up as a product: what the operations of a step, the image sizes of each
+    release and the exchange between devices explain, each if a record has it, and what is left;
+    and these records.
+    """
+    factors: dict[str, float] = {}
+    origins: list[Run] = []
+    for counted in unique_runs(records, Analytic):
+        flops = counted.measured.flops_ratios.get("clip/catlip")
+        if flops and architecture(counted.setup.model) == PAPERS_SMALLEST:
+            factors["arithmetic"] = flops
+            factors["image sizes"] = counted.measured.flops_ratio_with_own_sizes / flops
+            origins.append(counted)
+            break
+    for projected in unique_runs(records, Projection):
+        ratios = {ratio.layouts: ratio for ratio in projected.measured.paper_ratios}
+        if "as published" in ratios and architecture(projected.setup.model) == PAPERS_SMALLEST:
+            factors["communication"] = ratios["as published"].communication
+            origins.append(projected)
+            break
+    if factors:
+        factors["unexplained"] = claimed_speed_up() / math.prod(factors.values())
+    return factors, origins
 
 
 def _factors(waterfall: Run[Waterfall]) -> str:
@@ -501,30 +489,58 @@ def advice(setting: Setting) -> str:
     ratio = _step_ratio(record) if record and not record.too_few else None
     if not judged or ratio is None or ratio.low is None:
         return ""
-    prompts = (
-        "if you need text prompts, use CLIP, because CatLIP has no text tower; before you rely on "
-        f"{PAPER_SPEED_UP} times, time your own steps"
-    )
     judged |= _larger_words(setting)
     if judged <= {BETTER, NOT_WORSE} and ratio.low > 1:
-        return (
-            "This experiment suggests CatLIP if you need features and your captions name what is "
-            f"in the image; {prompts}."
-        )
-    if judged == {WORSE}:
-        return f"This experiment suggests CLIP, unless you cannot pay for it; {prompts}."
-    return f"So: this experiment does not decide which features are better; {prompts}."
+        advised = "suggests CatLIP for features, where captions name what is in the image"
+    elif judged == {WORSE}:
+        advised = "suggests CLIP, unless you cannot pay for it"
+    else:
+        advised = "does not decide which features are better"
+    return (
+        f"So: this {advised}. For text prompts use CLIP. Before you rely on "
+        f"{shown(claimed_speed_up(), 1)} times, time your own steps."
+    )
 
 
-def _percent(quantity: Quantity) -> str:
-    return f"{mean_and_spread(quantity, 1)} %"
-
-
-def confounds(setting: Setting) -> str:
-    """All differences in one paragraph; empty if one of the two was not trained."""
+def caveats(setting: Setting) -> list[str]:
+    """What could make the answers wrong: what favours CatLIP, what else differs, and the scale;
+    nothing if one of the two was not trained.
+    """
     catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
     if catlip is None or clip is None:
-        return ""
+        return []
+    return [_favours(setting), _differs(setting, catlip, clip), _scale(setting, catlip)]
+
+
+def _favours(setting: Setting) -> str:
+    """What favours CatLIP, and whether it is ahead on labels that are not its classes."""
+    favours = ["biases that start from the class frequencies"]
+    every = origins_of(setting.of(LinearProbe))
+    origins = {task: every[task] for task in setting.first_tasks if task in every}
+    if setting.scale == "starter":
+        favours = ["captions that are names and keywords", *favours]
+    elif origins:
+        counts = [
+            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
+            for task, (record, rows) in origins.items()
+        ]
+        favours = [f"{listed(counts)} that are classes it was trained on", *favours]
+    words = f"In CatLIP's favour: {'; '.join(favours)}."
+    elsewhere = []
+    for task, (_, rows) in origins.items():
+        images = [image for row in rows if row.kind != "exact" for image in row.test_images]
+        one, other = (setting.probes(method, task).records for method in PAIR)
+        difference = between_probes(one, other, task, images) if images else None
+        if difference:
+            elsewhere.append(
+                f"{signed(difference.value, 1)} on {setting.name(task)} ({ends(difference)})"
+            )
+    if elsewhere:
+        words += f" Labels that are not its classes: {', '.join(elsewhere)}."
+    return words
+
+
+def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
     fields = differing_fields([catlip.recipe, clip.recipe])
     named = [name for field in fields if (name := PLAIN.get(field, field))]
     trials = Counter(trial.method for trial in setting.of(Trial))
@@ -532,33 +548,16 @@ def confounds(setting: Setting) -> str:
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
-    recipes = f", and recipes differ in {listed(named)} ({tuned})" if named else ""
+    recipes = f"; recipes differ in {listed(named)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
-    words = (
-        f"What else differs: CLIP trains a text tower of {shown(tower, 1)} M parameters{recipes}."
-    )
-    favours = ["its classifier's biases start from the class frequencies"]
-    every = origins_of(setting.of(LinearProbe))
-    origins = {task: every[task] for task in setting.first_tasks if task in every}
+    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."
+
+
+def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
+    """How far these trainings are from the paper's, and what a larger encoder changes."""
+    words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
+    if not is_whole(trained):
+        words += "; the paper's on CC3M take 25 to 100"
     if setting.scale == "starter":
-        favours = ["captions are names and keywords", *favours]
-        words += " Pre-training has drawings of all these concepts, by other teams."
-    elif origins:
-        counts = [
-            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
-            for task, (record, rows) in origins.items()
-        ]
-        favours = [f"{listed(counts)} are classes that it was trained on", *favours]
-    words += f" In CatLIP's favour: {'; '.join(favours)}."
-    elsewhere = []  # on test images whose labels are not classes of CatLIP
-    for task, (_, rows) in origins.items():
-        images = [image for row in rows if row.kind != "exact" for image in row.test_images]
-        one, other = (setting.probes(method, task).records for method in PAIR)
-        difference = between_probes(one, other, task, images) if images else None
-        if difference:
-            over = f"{ends(difference)}; {len(images)} images"
-            points = signed(difference.value, 1)
-            elsewhere.append(f"{points} points on {setting.name(task)} ({over})")
-    if elsewhere:
-        words += f" Labels that are not CatLIP's classes: {', '.join(elsewhere)}."
-    return words
+        words += "; pre-training has drawings of all test concepts, by other teams"
+    return " ".join(filter(None, (f"{words}.", _with_larger(setting))))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from catlip.claims import least_pairs
 from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
+from catlip.results.blocks import Block, side_by_side
 from catlip.results.estimate import mean_difference
 from catlip.results.figures import (
     MUTED,
@@ -92,8 +93,8 @@ def _draw_seeds(
     axes.annotate(mean_and_spread(quantity, 1), at, (10, 0), color=colour, **how)
 
 
-def loss_figures(setting: Setting) -> list[Figure]:
-    """One figure for each of the paper's two methods, because their losses have different units and
+def loss_panels(setting: Setting) -> list[Block]:
+    """A panel for each of the paper's two methods, because their losses have different units and
     cannot be compared.
     """
     figures = []
@@ -106,15 +107,17 @@ def loss_figures(setting: Setting) -> list[Figure]:
         said = "; ".join(
             f"{name} from {shown(c[0][1])} to {shown(c[-1][1])}" for name, c in curves.items()
         )
-        caption = (
-            f"Pre-training loss of {name_of(method)}, in Figure 8's form: one line per training."
-        )
+        caption = name_of(method)
         if len(runs) > MAX_CURVES:
-            caption += f" The first {MAX_CURVES} of {len(runs):,} trainings."
+            caption += f", the first {MAX_CURVES} of {len(runs):,} trainings"
         alt = f"Loss of {name_of(method)} against images seen: {said}."
         draw = partial(_draw_loss, method=method, curves=curves)
-        figures.append(Figure(f"loss_{slug(method)}", caption, alt, draw=draw))
-    return figures
+        figures.append(Figure(f"loss_{slug(method)}", f"{caption}.", alt, draw=draw))
+    return side_by_side(
+        figures,
+        "Pre-training loss in Figure 8's form: one line a training. The two are different "
+        "quantities: look at the shape, not at the level.",
+    )
 
 
 def _run_names(records: Sequence[Run]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The headline table of one setting, and the table of its trainings.
+"""The headline table of one setting.
 
 Each number is linked to the records it was computed from. What was not measured is a dash; no
 number is carried from one device, scale or root to another.
@@ -10,41 +10,35 @@ from dataclasses import replace
 from bench.step_time.result import StepTime, step_ratio_cell
 from bench.step_time.steps import step_description
 from catlip.method_style import name_of
-from catlip.pretraining.result import Pretrain, pretrain_table
 from catlip.results.run import Run
 from catlip.results.select import link, with_warning
 from catlip.table import Cell, Table, quantity_cell
 from reports.read.measured import Setting
 
 
-def headline(setting: Setting, name: str = "headline") -> Table:
-    """Accuracy and cost of each method in a setting, one row for each method."""
+def headline(setting: Setting, name: str = "headline", title: str = "") -> Table:
+    """Accuracy and cost of each method in a setting, one row for each method; it is called after
+    the setting if it has no `title`.
+    """
     columns = ["Method", "Seeds"]
     columns += [f"{setting.title(task)}, top-1 (%)" for task in setting.first_tasks]
     columns += ["Training time (s)"] if setting.timed else []
-    columns += ["Peak memory (GiB)", "Step time, relative"]
+    columns += ["Step time, relative"]
     columns += ["Step time of ViT B/16, relative"] if setting.larger_step_time else []
     rows = [_headline_row(setting, method) for method in setting.methods]
     record = setting.step_time
-    caption = "Mean ± sample standard deviation over the seeds. "
+    caption = "Linear probes: mean ± standard deviation over seeds. "
     if setting.scale == "starter":
-        caption += (
-            "Linear probes, tested on drawings by teams that no training saw; a concept is what a "
-            "drawing shows, a subgroup its kind, such as food-fruit. "
-        )
-    elif setting.first_tasks:
-        caption += "Linear probes of frozen features. "
+        caption += "A subgroup is a kind of thing, such as food-fruit. "
     if others := len(setting.tasks) - len(setting.first_tasks):
         caption += f"{others} more task{'s' * (others > 1)} below, in Probes and fine-tuning. "
     if any(setting.trainings(m) and m not in setting.timed for m in setting.methods):
-        caption += "Training times beside other programs are left out. "
+        caption += "No times beside busy programs. "
     if record:
-        caption += f"Step time: {step_description(record)}; below each ratio its 95 % interval. "
-    if setting.larger_step_time:
-        caption += "ViT B/16: at 224 pixels. "
-    title = f"Measured in {setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
+        caption += f"Steps, with 95 % intervals: {step_description(record)}. "
+    where = f"{setting.root}/{setting.scale} on {setting.device or 'an unknown device'}"
     timed: list[Run] = [run for runs in setting.timed.values() for run in runs]
-    table = Table(name, title, columns, rows=rows, caption=caption.strip())
+    table = Table(name, title or where, columns, rows=rows, caption=caption.strip())
     return with_warning(table, timed + ([record] if record else []))
 
 
@@ -58,8 +52,6 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
     anchor = link(setting.trainings(method))
     if setting.timed:
         row.append(_remarked(quantity_cell(setting.seconds(method), anchor=anchor), remarks))
-    peak, of_memory = setting.peak_gib(method)
-    row.append(_remarked(quantity_cell(peak, anchor=anchor), (*remarks, *of_memory)))
     larger: list[Run[StepTime] | None] = [setting.larger_step_time]
     for record in [setting.step_time, *filter(None, larger)]:
         row.append(step_ratio_cell(record, method) if record else Cell())
@@ -74,10 +66,3 @@ def _headline_row(setting: Setting, method: str) -> list[Cell]:
 
 def _remarked(cell: Cell, remarks: tuple[str, ...]) -> Cell:
     return replace(cell, remarks=remarks) if cell.quantity else cell
-
-
-def trainings(setting: Setting) -> Table:
-    """Every training of a setting, one row for each run."""
-    runs = [record for method in setting.methods for record in setting.of(Pretrain, method)]
-    title = f"Every training at {setting.scale} scale"
-    return with_warning(pretrain_table("trainings", title, runs), runs)

@@ -4,6 +4,7 @@ Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without the
 skipped.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from itertools import product
@@ -67,17 +68,26 @@ def test_the_page_fits_at_any_width_and_neither_complains_nor_asks_the_network(r
     assert {url for url in asked if not url.startswith("data:")} == {report.as_uri()}
 
 
-def test_a_number_opens_its_record_each_time_it_is_asked(report, tab):
+def test_the_mark_of_a_footnote_copies_apart_from_its_number(report, tab):
     tab.goto(report.as_uri())
-    link = tab.locator("#table-headline td a").first
-    target = tab.locator(f'[id="{link.get_attribute("href")[1:]}"]')
-    for _ in range(2):
-        link.click()
-        tab.wait_for_function("document.querySelector('details:target')?.open")
-        assert target.locator("pre.content").first.is_visible()
-        assert target.locator("pre.command").first.is_visible()
-        assert 0 <= target.bounding_box()["y"] < 800
-        target.evaluate("target => target.open = false")
+    marked = tab.locator("td:has(sup), tbody th:has(sup)").all_text_contents()
+    assert all(re.search(r" \[\d+\]", text) for text in marked)
+
+
+def test_a_link_into_a_closed_part_opens_it(report, tab):
+    tab.goto(f"{report.as_uri()}#table-claims")
+    assert tab.locator("#table-claims").is_visible()
+
+
+def test_two_screens_hold_600_words_and_the_page_8000(report, tab):
+    tab.goto(report.as_uri())
+    words = "part => part.innerText.split(/\\s+/).filter(word => /\\p{L}/u.test(word)).length"
+    screens = tab.locator("header, #summary")
+    assert sum(screens.nth(i).evaluate(words) for i in range(screens.count())) <= 600
+    tab.evaluate("document.querySelectorAll('details.appendix').forEach((d) => (d.open = true))")
+    assert tab.locator("body").evaluate("body => body.innerText.split(/\\s+/).length") <= 8000
+    assert tab.locator("main figure:not(.table)").count() <= 24
+    assert tab.locator("main figure.table").count() <= 32
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -10,7 +10,7 @@ from report_support import records_in
 
 from bench.downstream.probe.result import packed
 from reports.read.measured import settings
-from reports.summary.answers import confounds
+from reports.summary.answers import caveats
 
 IMAGES = 40
 
@@ -44,19 +44,19 @@ def said(write_record, tmp_path):
             samples = {"runs": [row]} | ({"origins_concepts": [dog, quark]} if known else {})
             write_record("linear_probe", name, scale=scale, metrics=probe, samples=samples)
         (setting,) = settings(records_in(tmp_path))
-        return confounds(setting)
+        return " ".join(caveats(setting))
 
     return write
 
 
 def test_what_differs_is_named_with_whom_it_favours(said):
     words = said()
-    assert "text tower of 2.0 M parameters, and recipes differ in learning rate" in words
+    assert "text tower of 2.0 M parameters; recipes differ in learning rate" in words
     assert "no record of tuning" in words
-    assert "In CatLIP's favour: 1 of 2 concepts are classes that it was trained on" in words
+    assert "In CatLIP's favour: 1 of 2 concepts that are classes it was trained on" in words
     assert "Labels that are not" not in words
-    assert "drawings of all these concepts" not in words
+    assert "drawings of all test concepts" not in words
 
 
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
-    assert "classes: 0.0 points on concepts (0.0 to 0.0; 20 images)" in said(test_images=[])
+    assert "classes: 0.0 on concepts (0.0 to 0.0)" in said(test_images=[])

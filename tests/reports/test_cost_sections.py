@@ -13,13 +13,11 @@ from report_support import (
     golden_record,
     page_in,
     records_in,
-    table,
     takes_its_flags,
     write,
 )
 
 from bench.communication import result as communication
-from bench.data_path.result import DATA_PATH
 from bench.memory import result as memory
 from bench.plan.result import PLAN
 from bench.step_time import result as step_time
@@ -30,8 +28,6 @@ from catlip.results.run import TIMES
 from catlip.table import Table
 from reports.read.records import read_records
 from reports.sections import cost_sections
-
-KINDS = ("step_time", "memory", "communication", "waterfall", "projection", "data_path")
 
 
 def row(found: Table, *start: str) -> list:
@@ -77,7 +73,7 @@ def test_a_phase_is_drawn_as_long_as_it_takes(golden, tmp_path):
 
 def test_what_is_sent_adds_up_over_collectives(page):
     assert "gradients by all-reduce 1,050 MB" in figure(page, "communication").alt
-    found = table(page, "communication")
+    found = communication.exchange_table(page.records.of(communication.Communication)[0])
     clip = row(found, "CLIP")
     assert (clip[1].text, clip[1].small) == ("1,060", "predicted 1,060")
     assert (clip[4].text, clip[4].small) == ("2.50", "1.20 to 3.90")
@@ -88,7 +84,7 @@ def test_what_is_sent_adds_up_over_collectives(page):
 
 
 def test_the_product_of_factors_stands_beside_what_was_measured_and_published(page):
-    found = table(page, "waterfall")
+    (found,) = waterfall.waterfall_table(page.records.of(waterfall.Waterfall)[0])
     titles = [row[0].text for row in found.rows]
     first = titles.index("product of the above")
     product, at_once, claim = found.rows[first : first + 3]
@@ -152,9 +148,7 @@ def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_p
         assert (Text(CPU_CAUTION) in found.blocks) is expected
 
 
-@pytest.mark.parametrize(
-    "kind", ["memory", "communication", "waterfall", "projection", "data_path"]
-)
+@pytest.mark.parametrize("kind", ["memory", "communication", "waterfall", "projection"])
 def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     write(tmp_path, golden_record(golden, kind) | {"metrics": {}})
     sections = cost_sections(None, records_in(tmp_path))
@@ -168,6 +162,6 @@ def test_what_was_not_run_says_with_which_command_it_is():
     lines = [
         block.line for section in sections for block in section.blocks if isinstance(block, Command)
     ]
-    assert lines == [*(result.COMMAND for result in commands), PLAN, PLAN, DATA_PATH]
+    assert lines == [*(result.COMMAND for result in commands), PLAN]
     for line in lines:
         takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")

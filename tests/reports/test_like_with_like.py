@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from report_support import claims_of, records_in, steps
 
-from bench.downstream.probe.sections import gain_table, gains_of
 from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
-from catlip.results.run import Run
+from catlip.results.run import Records, Run
 from catlip.table import Quantity
 from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
@@ -89,8 +88,8 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     probe("clip", 0, 0.2)
     assert setting().paired("concepts") == [pytest.approx(10.0)]
     answer = as_good(setting())
-    assert answer.sentences[0].endswith("+10.0 points (one seed).")
-    assert answer.short.endswith("An interval needs 6 seeds.")
+    assert answer.sentences[0].endswith("+10.0 on concepts; 1 seed.")
+    assert answer.short.endswith("an interval needs 6.")
 
 
 def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, setting):
@@ -133,25 +132,6 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert field in as_good(found).short
 
 
-def runs(gains_of_classifiers, task="concepts"):
-    return [
-        {"task": task, "fraction": 0.1, "init": init, "seed": seed, "top1": top1}
-        for seed, gain in enumerate(gains_of_classifiers)
-        for init, top1 in (("random", 0.3), ("transfer", 0.3 + gain))
-    ]
-
-
-def test_pairs_of_one_encoder_are_averaged_before_encoders_are_counted(write_record, of_kind):
-    for seed in range(2):
-        metrics = {"method": "catlip", "pretrain_seed": seed, "concepts_num_classes": 4}
-        parts = {"metrics": metrics, "samples": {"runs": runs([0.01, 0.02, 0.03])}}
-        write_record("linear_probe", f"catlip-seed{seed}", config={"recipe": RECIPE}, **parts)
-    (table,) = gain_table(of_kind("linear_probe"))
-    gain = table.rows[1][1]
-    assert gain.quantity == Quantity(pytest.approx(2.0), pytest.approx(0.0, abs=1e-9), 2)
-    assert len(gains_of(of_kind("linear_probe"), "linear_probe")) == 6
-
-
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
@@ -178,7 +158,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
     ]
     words += [
         text
-        for answer in (as_good(found), cheaper(found), why(found))
+        for answer in (as_good(found), cheaper(found), why(found, Records((), (), ())))
         for text in (answer.short, *answer.sentences)
     ]
     assert any("2.70" in word for word in words) == is_enough
@@ -204,6 +184,6 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     (table,) = waterfall_table(record)
     assert table.rows[1][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)
-    answer = why(Setting("runs", "starter", ()), [record])
+    answer = why(Setting("runs", "starter", ()), Records(("runs",), (record,), ()))
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)

@@ -1,16 +1,19 @@
 """Of very many records the page carries what it shows, and says where the rest is."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_support import records_in, table, undrawn_html
+from report_support import records_in
 
+from bench.downstream.probe.result import LinearProbe
 from catlip.results.run import Records
-from catlip.table import MAX_ROWS, as_csv, as_markdown
+from catlip.results.select import link
+from catlip.table import MAX_ROWS, Cell, Table, as_csv, as_markdown
 from reports.read.measured import settings
-from reports.sections import build_page
-from reports.summary.plots import MAX_CURVES, loss_figures
+from reports.render.provenance import record_files
+from reports.summary.plots import MAX_CURVES, loss_panels
 
 COUNT = MAX_ROWS + 20
 
@@ -27,19 +30,25 @@ def many(write_record: Callable[..., Path], tmp_path: Path) -> Records:
     return records_in(tmp_path)
 
 
-def test_a_long_table_is_cut_in_the_page_and_whole_as_csv(many):
-    page = build_page(many)
-    trainings = table(page, "trainings")
-    text = as_markdown(trainings)
-    assert len(trainings.rows) == COUNT
-    assert len(as_csv(trainings).splitlines()) == COUNT + 1
-    assert text.count("CatLIP, seed") == MAX_ROWS
-    assert f"{MAX_ROWS} of {COUNT} rows; [all of them as CSV](tables/trainings.csv)." in text
-    assert 'href="tables/trainings.csv"' in undrawn_html(page)
+def test_a_long_table_is_cut_in_the_page_and_whole_as_csv():
+    rows = [[Cell(f"row {number}")] * 2 for number in range(COUNT)]
+    long = Table("long", "Long", ["One", "Two"], rows=rows)
+    text = as_markdown(long)
+    assert len(as_csv(long).splitlines()) == COUNT + 1
+    assert text.count("row ") == 2 * MAX_ROWS
+    assert f"{MAX_ROWS} of {COUNT} rows; [all of them as CSV](tables/long.csv)." in text
 
 
 def test_figures_draw_so_many_curves_and_say_so(many):
     (setting,) = settings(many)
-    (loss,) = loss_figures(setting)
+    ((loss,),) = (block.figures for block in loss_panels(setting))
     assert loss.alt.count("seed ") == MAX_CURVES
-    assert f"The first {MAX_CURVES} of {COUNT} trainings." in loss.caption
+    assert f"the first {MAX_CURVES} of {COUNT} trainings." in loss.caption
+
+
+def test_a_mean_over_many_records_leads_to_one_file_of_all(many):
+    ((name, content),) = record_files(many, [link(many.of(LinearProbe))]).items()
+    found = json.loads(content)
+    assert name.endswith("-starter-linear_probe-catlip.json")
+    assert {record["kind"] for record in found.values()} == {"linear_probe"}
+    assert len(found) == COUNT

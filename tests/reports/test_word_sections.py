@@ -5,9 +5,7 @@ with its record.
 from report_support import golden_record, page_in, table, takes_its_flags, written
 
 from bench.label_accuracy.result import ACCURACY
-from bench.labelling.result import SPEED
 from bench.study.result import THRESHOLDS
-from catlip.label.result import AUDIT
 from catlip.results.blocks import Command
 from catlip.vocabulary.result import LABEL, STATISTICS, STEPS, overlap_table
 from reports.read.records import read_records
@@ -51,8 +49,6 @@ def test_what_was_not_run_says_with_which_command_it_is():
         LABEL,
         STATISTICS,
         ACCURACY,
-        AUDIT,
-        SPEED,
         THRESHOLDS,
     ]
     for line in lines:

@@ -19,5 +19,6 @@ if __name__ == "__main__":
     subprocess.run([sys.executable, *command], cwd=GOLDEN, check=True)
     (EXPECTED / "figures.txt").write_text(structures(EXPECTED / "figures"))
     shutil.rmtree(EXPECTED / "figures")
+    shutil.rmtree(EXPECTED / "records")
     (EXPECTED / "index.html").unlink()
     print(f"wrote {EXPECTED}")

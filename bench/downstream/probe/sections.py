@@ -26,7 +26,7 @@ from bench.downstream.probe.result import (
     runs_of,
     task_title,
 )
-from catlip.method_style import colour_of, is_ceiling, is_ours, marker_of, name_of, ordered
+from catlip.method_style import colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
 from catlip.results.lines import (
@@ -40,8 +40,8 @@ from catlip.results.lines import (
     said,
 )
 from catlip.results.run import Records, Run, Setting, of_kind
-from catlip.results.select import alike, by_scale, link, means_by, suffix
-from catlip.table import Cell, Table, clipped, paper_name, quantity_cell, quantity_of, shown
+from catlip.results.select import alike, by_scale, suffix
+from catlip.table import Cell, Table, clipped, paper_name, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,6 @@ PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
 FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 
-WAYS = {"linear_probe": "Linear probe", "finetune": "Fine-tuning"}
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -246,25 +245,36 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
         "tested on all test images. A classifier starts at random or from the rows of the same "
         "nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
     )
-    figures: list[Figure] = []
+    blocks: list[Block] = []
     for i, of_scale in enumerate(by_scale(records, main, LinearProbe)):
-        figures += fraction_figures(of_scale, suffix(i))
+        blocks += fraction_panels(of_scale, suffix(i))
     missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
-    return Section("few-labels", "Little data", [Text(words), *(side_by_side(figures) or missing)])
+    return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
 
-def fraction_figures(records: Runs, suffix: str = "") -> list[Figure]:
-    """A figure for each task, a line for each method and start of its classifier; the records are
+def fraction_panels(records: Runs, suffix: str = "") -> list[Block]:
+    """A panel for each task, a line for each method and start of its classifier; the records are
     linear probes of one root and scale. Sanity ceilings are left out.
     """
     kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
-    figures: list[Figure] = []
+    panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
     for task in by_importance((run.task for run in runs), kept):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
-            figures.append(_fraction_figure(kept, f"{len(figures) + 1}{suffix}", task, of_task))
-    return figures
+            panels.append(_fraction_figure(kept, f"{len(panels) + 1}{suffix}", task, of_task))
+            encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in of_task}
+            how = how_drawn(lines_of(of_task))
+    if not panels:
+        return []
+    counts = Counter(line[:3] for line in encoders).values()
+    caption = (
+        f"Linear-probe accuracy against the fraction of the training data, {kept[0].scale} scale, "
+        f"in {paper_name('figure_5')}'s form. Encoders in each mean: "
+        f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
+        f"moved aside a little to be seen. {how}"
+    )
+    return side_by_side(panels, caption.strip())
 
 
 def of_one_recipe(records: Runs) -> Runs:
@@ -280,18 +290,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     title, chance = task_title(records, task), chance_of(records, task)
     every = lines_of(runs)
     lines = every[:MAX_LINES]
-    encoders = {(run.record.method, run.init, _encoder_key(run.record)) for run in runs}
-    counts = Counter((method, init) for method, init, _ in encoders).values()
-    caption = (
-        f"Linear-probe accuracy on {title} against the fraction of the training data, "
-        f"{records[0].scale} scale, in {paper_name('figure_5')}'s form. Encoders in each mean: "
-        f"{' to '.join(map(str, sorted({min(counts), max(counts)})))}; every classifier is a mark, "
-        "moved aside a little to be seen."
-    )
-    if words := how_drawn(every):
-        caption += f" {words}"
-    if chance is not None:
-        caption += f" Guessing gives {shown(chance, 1)} %, dotted."
+    caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
 
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import NullLocator
@@ -342,72 +341,7 @@ def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
     return lines
 
 
-# Transfer Init
-
 PREFIX = "origins_"
-
-
-def transfer_init_section(main: Setting | None, records: Records) -> Section:
-    words = (
-        "The classifier row of each label starts from that of the nearest noun of pre-training. If "
-        "this helps, it should be where few images show what a class looks like. The two runs of a "
-        "pair differ only in the start."
-    )
-    blocks: list[Block] = []
-    for i, of_scale in enumerate(by_scale(records, main, LinearProbe, Finetune)):
-        blocks += gain_table(of_scale, suffix(i))
-    missing = to_fill("No classifier started from rows of pre-training.", PROBE)
-    return Section("transfer-init", "Transfer Init", [Text(words), *(blocks or missing)])
-
-
-def gains_of(records: Runs, kind: str) -> list[tuple[SweepRun, float]]:
-    """Each classifier that started from rows of pre-training, in the records of a kind, with its
-    gain over that of the same encoder, task, fraction and seed that started at random, in points.
-    """
-    gains = []
-    for record in of_one_recipe([record for record in records if record.kind == kind]):
-        runs = {(r.task, r.fraction, r.seed, r.init): r for r in runs_of(record)}
-        for (task, fraction, seed, init), run in runs.items():
-            at_random = runs.get((task, fraction, seed, "random"))
-            if init == "transfer" and at_random:
-                gains.append((run, run.top1 - at_random.top1))
-    return gains
-
-
-def gain_table(records: Runs, suffix: str = "") -> list[Table]:
-    """The mean gain by fraction of the training data, a group of rows for each method and task."""
-    by_kind = {kind: gains for kind in WAYS if (gains := gains_of(records, kind))}
-    groups: dict[tuple[str, str, float], dict[str, list[tuple[SweepRun, float]]]] = {}
-    for kind, gains in by_kind.items():
-        for run, points in gains:
-            group = groups.setdefault((run.record.method, run.task, run.fraction), {})
-            group.setdefault(kind, []).append((run, points))
-    rows: list[list[Cell]] = []
-    for method in ordered(method for method, _, _ in groups):
-        for task in by_importance((task for own, task, _ in groups if own == method), records):
-            rows.append([Cell(f"{method_cell(method).text}, {task_title(records, task)}")])
-            for fraction in sorted(f for m, t, f in groups if (m, t) == (method, task)):
-                group = groups[method, task, fraction]
-                images = next(iter(group.values()))[0][0].images
-                row = [Cell(f"{brief_fraction(fraction)} %", f"{shown(images, 0)} images")]
-                row += [_gain_cell(group.get(kind, [])) for kind in by_kind]
-                rows.append(row)
-    gain_titles = [f"{WAYS[kind]}: gain (points)" for kind in by_kind]
-    columns = ["Fraction of the training data", *gain_titles]
-    caption = (
-        "Top-1 accuracy with Transfer Init minus that with a random start, from the same encoder, "
-        "images and seed of the classifier. The pairs of an encoder are averaged first; then mean "
-        "± sample standard deviation over n encoders."
-    )
-    title = f"What Transfer Init adds, {records[0].scale} scale"
-    return [Table(f"transfer_gain{suffix}", title, columns, rows, caption=caption)] if rows else []
-
-
-def _gain_cell(gains: Sequence[tuple[SweepRun, float]]) -> Cell:
-    """The mean over encoders; pairs of one encoder are not independent, so they are averaged."""
-    means = means_by((run.record.seed, points) for run, points in gains).values()
-    records = list({run.record.path: run.record for run, _ in gains}.values())
-    return quantity_cell(quantity_of(means), 2, link(records))
 
 
 def origins_of(records: Runs) -> dict[str, tuple[Run[OnTasks], list[LabelOrigin]]]:

@@ -1,9 +1,8 @@
-// A number leads to its record: whatever folds the target of a link opens, and the target's own folded parts with it.
+// Whatever folds the target of a link opens.
 function openTarget(hash) {
   const target = document.getElementById(hash.slice(1));
   if (!target) return;
   for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
-  for (const part of target.querySelectorAll("details")) part.open = true;
   target.scrollIntoView();
 }
 addEventListener("hashchange", () => openTarget(location.hash));
@@ -13,7 +12,7 @@ addEventListener("click", ({ target }) => {
 });
 if (location.hash) openTarget(location.hash);
 
-// Paper cannot be unfolded: the appendices are open while it prints, but neither long tables nor records.
+// Paper cannot be unfolded: the appendices are open while it prints, but not long tables.
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details.appendix:not([open])")];

@@ -1,0 +1,100 @@
+"""`python -m reports readme`: the results in README.md, from the same records as the page."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.downstream.probe.result import between_probes
+from catlip.cli import InputError
+from catlip.method_style import name_of
+from catlip.results.run import Records
+from catlip.table import signed
+from reports.paper.claims import Verdict, verdicts
+from reports.read.measured import PAIR, Setting, settings
+from reports.read.records import read_records
+from reports.summary.answers import about, advice, as_good, caveats, cheaper, ends, why
+from reports.summary.tables import headline
+
+BEGIN = "<!-- Written by `python -m reports readme`: -->"
+END = "<!-- until here. -->"
+WIDTH = 130  # characters of a line
+
+
+@dataclass(frozen=True)
+class Readme:
+    """Write the results of the committed records into README.md.
+
+    python -m reports readme
+    """
+
+    records: tuple[Path, ...] = (Path("reports/records"),)
+    """Folders with records at any depth."""
+    out: Path = Path("README.md")
+    """The file whose part between two comments is replaced."""
+
+
+def write_readme(config: Readme) -> None:
+    before, inside, after = parts(config.out.read_text(encoding="utf-8"))
+    written = results(read_records(config.records))
+    config.out.write_text(before + written + after, encoding="utf-8")
+    print(f"{config.out}: {'as before' if written == inside else 'written again'}")
+
+
+def parts(text: str) -> tuple[str, str, str]:
+    """What stands before, between and after the two comments."""
+    if BEGIN not in text or END not in text:
+        raise InputError(f"the file lacks the comments {BEGIN} and {END}")
+    before, _, rest = text.partition(BEGIN)
+    inside, _, after = rest.partition(END)
+    return before + BEGIN, inside, END + after
+
+
+def results(records: Records) -> str:
+    """A table of the methods, the three answers, what makes the difference, and what could make
+    all of it wrong.
+    """
+    main = next(setting for setting in settings(records) if setting.is_answered)
+    table = headline(main)
+    kept = [i for i, column in enumerate(table.columns) if "top-1" in column or "Step" in column]
+    rows = [[row[i] for i in (0, *kept)] for row in table.rows]
+    grid = [[table.columns[i] for i in (0, *kept)], *([cell.full for cell in row] for row in rows)]
+    grid.insert(1, ["---"] * len(grid[0]))
+    lines = [f"| {' | '.join(cells)} |" for cells in grid]
+    answers = [as_good(main), cheaper(main), why(main, records)]
+    points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
+    points += [text for text in (_ingredients(main), _few_labels(verdicts(records))) if text]
+    points += [f"**Doubt:** {doubt}" for doubt in caveats(main)]
+    points += [advice(main)] if advice(main) else []
+    listed = [
+        textwrap.fill(point, WIDTH, initial_indent="- ", subsequent_indent="  ") for point in points
+    ]
+    return "\n" + "\n".join([textwrap.fill(about(main), WIDTH), "", *lines, "", *listed]) + "\n"
+
+
+def _ingredients(setting: Setting) -> str:
+    """Each other method minus CatLIP, on the tasks of the first screen, with intervals."""
+    ours = PAIR[0]
+    words = []
+    for method in setting.methods:
+        if method in ("random", *PAIR):
+            continue
+        points = []
+        for task in setting.first_tasks:
+            one, other = (setting.probes(name, task).records for name in (method, ours))
+            if difference := between_probes(one, other, task):
+                points.append(f"{signed(difference.value, 1)} ({ends(difference)})")
+        if points:
+            words.append(f"{name_of(method)} {' / '.join(points)}")
+    tasks = " / ".join(map(setting.name, setting.first_tasks))
+    return f"**Other methods minus {name_of(ours)}, {tasks}:** {'; '.join(words)}." if words else ""
+
+
+def _few_labels(judged: Mapping[str, Verdict]) -> str:
+    """What Transfer Init gains with the fewest images."""
+    gains = [
+        f"{signed(one.estimate.value, 1)} points on {one.what} ({ends(one.estimate)})"
+        for one in judged["transfer_init"].evidence.compared
+        if one.estimate
+    ]
+    return f"**Few labelled images?** Transfer Init gains {', '.join(gains)}." if gains else ""

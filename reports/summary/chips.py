@@ -1,0 +1,58 @@
+"""The verdicts on the paper's claims, in a few words each."""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import product
+
+from catlip.results.blocks import Block, Chip, Chips
+from catlip.results.estimate import FAILS, HOLDS
+from reports.paper.claims import AT_THE_PAPERS, NOT_TESTED, Verdict
+
+SHORT = {  # claim -> what the first screens call it
+    "probe_parity": "linear probes as good",
+    "finetune_parity": "fine-tuned as good",
+    "multilabel_parity": "as good on labels",
+    "segmentation_parity": "as good on masks",
+    "detection_parity": "as good on boxes",
+    "cheaper": "fewer GPU hours",
+    "speed_up": "2.7 times fewer",
+    "step": "a step is faster",
+    "parameters": "fewer parameters",
+    "memory": "less memory",
+    "batch": "a larger batch fits",
+    "loss_time": "the loss is faster",
+    "bytes": "less is sent",
+    "exposed": "less waiting",
+    "catlip_longer": "CatLIP improves with length",
+    "clip_plateaus": "CLIP does not",
+    "less_compute": "a quarter of the compute",
+    "transfer_init": "Transfer Init helps",
+    "gain_falls": "most with few images",
+    "tuned_gain": "less when fine-tuned",
+    "larger_data": "more data is better",
+    "larger_encoder": "larger encoders are better",
+    "loss_and_size": "and have a lower loss",
+    "loss_unsaturated": "the loss still falls",
+    "large_thresholds": "large thresholds cost",
+    "thresholds_alike": "thresholds alike",
+}
+
+
+def chips(judged: Mapping[str, Verdict]) -> list[Block]:
+    """Those at the paper's scale apart from those by an analogue, each group by its outcome."""
+    tested = {id: one for id, one in judged.items() if one.outcome != NOT_TESTED}
+    caveats = Counter(caveat for one in tested.values() for caveat in one.evidence.caveats)
+    titles = {False: AT_THE_PAPERS.capitalize(), True: "Analogue"}
+    if caveats:
+        titles[True] += f" {caveats.most_common(1)[0][0]}"
+    outcomes = dict.fromkeys((HOLDS, FAILS, *(one.outcome for one in tested.values())))
+    groups = []
+    for (is_analogue, title), outcome in product(titles.items(), outcomes):
+        of_group = [
+            Chip(SHORT.get(id, id.replace("_", " ")), outcome, one.evidence.anchor)
+            for id, one in tested.items()
+            if (one.is_analogue, one.outcome) == (is_analogue, outcome)
+        ]
+        if of_group:
+            groups.append((f"{title}: {outcome}", of_group))
+    return [Chips(groups)] if groups else []
