@@ -49,7 +49,7 @@ from reports.paper.paper_tables import (
     expected_on_cc3m,
     result_tables,
 )
-from reports.paper.recipe_tables import differences, recipe_tables
+from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
 from reports.read.measured import Setting, settings
 from reports.render.provenance import made, records_section
 from reports.summary import plots
@@ -278,7 +278,8 @@ def _recipes(records: Records) -> Section:
     blocks: list[Block] = [Text(words)]
     if not records.of(Recipes):
         blocks = to_fill("No record of our recipes was found.", WRITE_RECIPES)
-    return Section("recipes", "Recipes: the paper's Tables 6 and 7", [*blocks, *tables])
+    blocks += [without_equal_rows(table) for table in tables]
+    return Section("recipes", "Recipes: the paper's Tables 6 and 7", blocks)
 
 
 def _paper(records: Records) -> Section:

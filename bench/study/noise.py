@@ -104,7 +104,7 @@ def main(config: NoiseStudy) -> None:
         score_on,
     )
     from bench.study.editions import parts_of_test
-    from bench.study.result import Robustness, parts_table, robustness_table
+    from bench.study.result import Robustness, robustness_table
     from catlip.vocabulary import Vocabulary
 
     for noise in config.noises:
@@ -157,7 +157,7 @@ def main(config: NoiseStudy) -> None:
 
     runs = run_trainings(config, trainings, Robustness, measure)
     shutil.rmtree(data, ignore_errors=True)
-    print_tables([robustness_table(runs), *parts_table(runs)])
+    print_tables(robustness_table(runs))
 
 
 def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":

@@ -226,62 +226,46 @@ class Robustness(Studied):
     final_loss: float
 
 
-def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> Table:
-    """One row per noise and method: its accuracy, and what the noise changes, paired by seed."""
-    groups: dict[tuple[str, str], dict[int, Run[Robustness]]] = {}
+def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> list[Table]:
+    """One row per condition and method: what the condition changes, paired by seed. None without
+    trainings of the same length on the data as they are.
+    """
+    groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
         one = run.measured
-        groups.setdefault((one.noise, one.method), {})[one.seed] = run
+        images = float(f"{one.images_seen:.2g}")  # in whole steps, which differ by method
+        groups.setdefault((images, one.noise, one.method), {})[one.seed] = run
         tasks |= dict.fromkeys(task for task in one.accuracies if PART not in task)
     rows = []
-    for (noise, method), group in groups.items():
-        first = next(iter(group.values()))
-        clean = groups.get((NONE, method), {})
+    for (images, noise, method), group in groups.items():
+        clean = groups.get((images, NONE, method), {})
         is_rotated = noise.startswith("teams=")  # tested on other images
-        kept = f"{shown(100 * first.measured.classes_kept, 0)} % of the clean classes"
-        row = [Cell(in_words(noise)), Cell(name_of(method)), Cell(shown(first.measured.samples, 0))]
-        row.append(Cell(shown(first.measured.classes, 0), kept))
+        if noise == NONE or is_rotated or not clean:
+            continue
+        first = next(iter(group.values()))
+        kept = Cell(shown(100 * first.measured.classes_kept, 0), anchor=first.anchor)
+        row = [Cell(in_words(noise)), Cell(name_of(method)), kept]
         for task in tasks:
             top1, before = (
                 {
                     seed: score_of(run, task)
-                    for seed, run in runs_of_noise.items()
+                    for seed, run in side.items()
                     if task in run.measured.accuracies
                 }
-                for runs_of_noise in (group, clean)
+                for side in (group, clean)
             )
-            changes = [top1[seed] - before[seed] for seed in top1 if seed in before]
-            row.append(quantity_cell(quantity_of(top1.values()), 1, first.anchor))
-            row.append(Cell() if noise == NONE or is_rotated else mean_and_ends(changes))
+            row.append(
+                mean_and_ends([top1[seed] - before[seed] for seed in top1 if seed in before])
+            )
         rows.append(row)
-    columns = ["Noise", "Method", "Samples", "Classes"]
-    for task in tasks:
-        columns += [f"{task}, top-1 (%)", "change from none (points)"]
+    columns = ["Condition", "Method", "Classes kept (%)"]
+    columns += [f"{task}, change (points)" for task in tasks]
     caption = (
-        "Mean ± sample standard deviation over n seeds; change from none: mean difference from the "
-        f"same seed without noise ({ENDS}). CLIP does not use the classes."
+        "Change of the top-1 accuracy from the same seed without the condition: mean "
+        f"({ENDS}). CLIP does not use the classes."
     )
-    title = "Accuracy after training with noise"
-    return Table(name, title, columns, rows=rows, caption=caption)
-
-
-def parts_table(runs: Iterable[Run[Robustness]], name: str = "parts") -> list[Table]:
-    """One row per condition, part of its test images, and method; no table without parts."""
-    groups: dict[tuple[str, str, str], list[Run[Robustness]]] = {}
-    for run in runs:
-        for task in run.measured.accuracies:
-            if PART in task:
-                key = (run.measured.noise, task, run.measured.method)
-                groups.setdefault(key, []).append(run)
-    rows = []
-    for (noise, task, method), group in groups.items():
-        top1 = quantity_of(100 * run.measured.accuracies[task] for run in group)
-        row = [Cell(in_words(noise)), Cell(task), Cell(name_of(method))]
-        rows.append([*row, quantity_cell(top1, 1, group[0].anchor)])
-    title = "Accuracy on parts of the test images"
-    columns = ["Condition", "Test images", "Method", "top-1 (%)"]
-    caption = "Mean ± sample standard deviation over n seeds, of the classifiers of the whole task."
+    title = "What each condition of the data changes"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
@@ -292,8 +276,9 @@ def robustness_section(main: Setting | None, records: Records) -> Section:
         "the vocabulary is built from that data too."
     )
     scales = by_scale(records, main, Robustness)
-    tables = [robustness_table(runs, f"robustness{suffix(i)}") for i, runs in enumerate(scales)]
-    tables += [t for i, runs in enumerate(scales) for t in parts_table(runs, f"parts{suffix(i)}")]
+    tables = [
+        t for i, runs in enumerate(scales) for t in robustness_table(runs, f"robustness{suffix(i)}")
+    ]
     blocks = tables or to_fill("Nothing was trained with noise.", NOISE)
     return Section("robustness", "Noise", [Text(words), *blocks])
 

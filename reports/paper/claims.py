@@ -178,14 +178,17 @@ def claims_tables(records: Records, judged: Mapping[str, Verdict]) -> list[Table
 
 def _rules_table(records: Records) -> Table:
     """What each claim is judged by, and how it would be settled at the paper's scale."""
-    rows = []
+    rows, said = [], set[str]()
     for claim in claims().values():
         bound = f"{claim.bound:g}" if claim.is_judged else ""
         if claim.fraction:
             bound += f"; {judging().learnt.format(fraction=claim.fraction)}"
-        words = (claim.claim, claim.compared, rules()[claim.rule], bound, claim.settle)
+        command = "the same as above" if claim.settle in said else claim.settle
+        said.add(claim.settle)
+        words = (claim.claim, claim.compared, claim.rule, bound, command)
         rows.append([*map(Cell, words)])
-    caption = f"{_when_made(records)} {changes()}"
+    meanings = [f'"{rule.capitalize()}": {meaning}' for rule, meaning in rules().items()]
+    caption = f"{' '.join(meanings)} {_when_made(records)} {changes()}"
     title = "The rules, and the commands that would settle each claim"
     columns = ["Claim", "Compared", "Rule", "Bound", "Command"]
     return Table("rules", title, columns, rows=rows, caption=caption, folded=True)

@@ -7,6 +7,7 @@ as the memory of a GPU, is left empty.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from catlip.recipes.result import Recipes
@@ -132,6 +133,21 @@ def _beside(
             cells.append(_our_cell(label, ours[column], printed, anchor))
         rows.append(cells)
     return Table(published.name, published.heading, columns, rows=rows)
+
+
+def without_equal_rows(table: Table) -> Table:
+    """The table without the rows in which ours are the paper's and nothing is to be remarked."""
+    kept: list[Sequence[Cell]] = []
+    for row in table.rows:
+        is_heading = len(row) == 1
+        if is_heading and kept and len(kept[-1]) == 1:
+            kept.pop()  # a part without rows
+        if is_heading or any(c.differs or c.remarks or c.text == NOT_RUN for c in row):
+            kept.append(row)
+    if kept and len(kept[-1]) == 1:
+        kept.pop()
+    equal = sum(len(row) > 1 for row in table.rows) - sum(len(row) > 1 for row in kept)
+    return replace(table, rows=kept, caption=f"In {equal} more rows ours are the paper's.")
 
 
 def _our_cell(label: str, recipes: Sequence[Recipe], printed: str, anchor: str) -> Cell:

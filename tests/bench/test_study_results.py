@@ -20,7 +20,7 @@ from bench.study.lengths_result import (
 from bench.study.result import Robustness, Trial, robustness_table, tuning_table
 from catlip.results.estimate import crossed, mean_difference
 from catlip.results.run import Config, Environment, Run
-from catlip.table import MISSING, Table
+from catlip.table import Table
 from reports.results import numbers
 
 LENGTHS = (1_000, 2_000, 4_000, 8_000, 16_000)
@@ -80,7 +80,7 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
             told = [row | {"correct": text} for text in texts] if is_told else []
             ids = packed_ids(np.array([*range(20), 19]))
             images = [{"task": "concepts", "clusters": ids}]
-            runs.append(replace(run, samples={"runs": told, "images": images}))
+            runs.append(replace(run, samples={"runs": told, "test_images": images}))
     points = [
         score_of(runs[seed], "concepts") - score_of(runs[6 + seed], "concepts") for seed in range(6)
     ]
@@ -159,6 +159,6 @@ def test_what_a_noise_costs_is_paired_by_seed() -> None:
         for seed in seeds:
             found = {"final_loss": 1.0, "accuracies": {"concepts": top1 + seed / 10}}
             runs.append(run_of(Robustness(method="clip", noise=noise, seed=seed, **sizes, **found)))
-    clean, chatty = robustness_table(runs).rows
-    assert clean[5].text == MISSING
-    assert chatty[5].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"
+    longer = replace(runs[-1].measured, images_seen=128)  # of another length: no pair
+    ((chatty,),) = (table.rows for table in robustness_table([*runs, run_of(longer)]))
+    assert chatty[3].full == "\N{MINUS SIGN}10.0 (\N{MINUS SIGN}10.0 to \N{MINUS SIGN}10.0, n = 2)"

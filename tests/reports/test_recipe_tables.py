@@ -7,7 +7,7 @@ from report_support import records_in
 from catlip.recipes.__main__ import WriteRecipes
 from catlip.recipes.__main__ import main as write_recipes
 from catlip.table import Table
-from reports.paper.recipe_tables import differences, recipe_tables
+from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
 from reports.read.records import read_records
 
 PLACE = "runs/starter/recipes/recipes.json"
@@ -30,6 +30,9 @@ def test_our_recipes_are_the_papers_but_for_the_training_length_on_cc3m(tmp_path
     tables = recipe_tables(records_in(tmp_path))
     methods = ("CLIP", "CatLIP")
     assert marked(tables) == {("table_6a", "Max. Epochs", f"{name}: ours") for name in methods}
+    brief = without_equal_rows(tables[0])
+    assert [row[0].text for row in brief.rows] == ["Max. Epochs"]
+    assert brief.caption == f"In {len(tables[0].rows) - 1} more rows ours are the paper's."
     pretraining = {cell.text for table in tables[:2] for row in table.rows for cell in row}
     assert "not run" not in pretraining
 

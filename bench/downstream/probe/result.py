@@ -32,7 +32,7 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
 }
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
-IMAGES = "images"  # in samples: rows of TestImages
+IMAGES = "test_images"  # in samples: rows of TestImages
 PART = ", "  # between a task and the part of its test images
 CACHED_NOTE = "features without augmentation, computed once: not the protocol of Table 7(a)"
 L2_NOTE = "logistic regression, as CLIP's probes: the L2 strength was chosen on {}"
@@ -469,4 +469,4 @@ def by_class(
     if not of_encoders:
         return {}
     mean = np.mean(of_encoders, axis=0)
-    return {label: 100 * float(mean[[*images]].mean()) for label, images in classes.items()}
+    return {label: float(mean[[*images]].mean()) for label, images in classes.items()}

@@ -204,7 +204,7 @@ def test_without_a_classifier_only_random_heads_are_trained_and_the_record_says_
 
 def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, starter) -> None:
     record = sweep("cached", data=f"starter:{starter.root}")
-    ids = {row["task"]: row["clusters"] for row in record["samples"]["images"]}
+    ids = {row["task"]: row["clusters"] for row in record["samples"]["test_images"]}
     for task in load_tasks(f"starter:{starter.root}"):
         numbers = unpacked_ids(ids[task.name])
         if task.name == "concepts":
@@ -213,7 +213,7 @@ def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, st
             assert np.array_equal(np.equal.outer(numbers, numbers), same)
             assert same.sum() > len(labels)  # several drawings of a concept
         assert len(numbers) == len(task.test)
-    assert "images" not in sweep("cached", name="own")["samples"]
+    assert "test_images" not in sweep("cached", name="own")["samples"]
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
