@@ -247,7 +247,7 @@ def _summary(
     left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
     warnings = [*main.warnings, left_out] if left_out else main.warnings
     blocks += [Text(f"Beware: {warning}") for warning in warnings]
-    if doubts := caveats(main):
+    if doubts := caveats(main, others):
         blocks.append(Points("What could make this wrong", doubts))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.downstream.probe.result import (
+    PART,
     LinearProbe,
     between_probes,
+    score_of,
     task_title,
 )
 from bench.downstream.probe.sections import origins_of
@@ -21,7 +23,7 @@ from bench.plan.result import Analytic, Projection
 from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling, curves, differences
-from bench.study.result import Trial
+from bench.study.result import Robustness, Trial
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
@@ -40,7 +42,7 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.kind import Interval
-from catlip.results.run import TIMES, Records, Run, interval
+from catlip.results.run import TIMES, Records, Run, interval, of_kind
 from catlip.results.select import (
     architecture,
     by_rule,
@@ -76,6 +78,7 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "crop_scale": "crop",
     "label_captions": "captions that give the labels",
 }
+HELD_OUT = "heldout="  # a condition of a study
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -85,8 +88,7 @@ def about(setting: Setting) -> str:
     trained = setting.of(Pretrain)
     if not trained:
         return ""
-    run = trained[0].measured
-    samples = f"{run.images_seen / (run.epochs_seen or 1):,.0f}"
+    run, samples = trained[0].measured, _samples(trained[0])
     seeds = len({record.seed for record in trained})
     how = (
         f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
@@ -100,6 +102,11 @@ def about(setting: Setting) -> str:
             "not of the paper, whose claims rest on"
         )
     return f"{what} {PAPERS_SCALE}. The order may change with scale."
+
+
+def _samples(trained: Run[Pretrain]) -> str:
+    """How many images it was trained on."""
+    return f"{trained.measured.images_seen / (trained.measured.epochs_seen or 1):,.0f}"
 
 
 @dataclass(frozen=True)
@@ -502,14 +509,59 @@ def advice(setting: Setting) -> str:
     )
 
 
-def caveats(setting: Setting) -> list[str]:
-    """What could make the answers wrong: what favours CatLIP, what else differs, and the scale;
-    nothing if one of the two was not trained.
+def caveats(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
+    """What could make the answers wrong: what favours CatLIP and what other data say, what else
+    differs, and the scale; nothing if one of the two was not trained.
     """
     catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
     if catlip is None or clip is None:
         return []
-    return [_favours(setting), _differs(setting, catlip, clip), _scale(setting, catlip)]
+    favours = " ".join(filter(None, (_favours(setting), _on_other_data(setting, others))))
+    return [favours, _differs(setting, catlip, clip), _scale(setting, catlip)]
+
+
+def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
+    """CatLIP - CLIP at other scales, for instance on photographs."""
+    sentences = []
+    for other in others:
+        trained = other.of(Pretrain)
+        if other.scale == setting.scale or not trained:
+            continue
+        each = [
+            f"{signed(one.difference.value, 1)} on {other.name(one.task)} ({_ends_or_seeds(one)})"
+            for one in compared_tasks(other)
+        ]
+        if each:
+            what = f"{_samples(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
+            sentences.append(f"With {what}: {', '.join(each)}.")
+    return " ".join(sentences)
+
+
+def _ends_or_seeds(one: Compared) -> str:
+    return ends(one.difference) or f"{len(one.points)} seed{'s' * (len(one.points) != 1)}"
+
+
+def _held_out(setting: Setting) -> str:
+    """CatLIP - CLIP on test images whose concepts pre-training never showed; empty if that was not
+    studied.
+    """
+    studied = [run for run in setting.of(Robustness) if run.measured.noise.startswith(HELD_OUT)]
+    tasks = dict.fromkeys(task for run in studied for task in run.measured.accuracies)
+    each = []
+    for task in tasks:
+        whole, _, part = task.partition(PART)
+        one, other = (
+            {run.measured.seed: score_of(run, task) for run in of_kind(studied, Robustness, method)}
+            for method in PAIR
+        )
+        points = [one[seed] - other[seed] for seed in one if seed in other]
+        difference = mean_difference(points) if part == "held out" else None
+        if difference:
+            found = Compared(whole, points, difference, "")
+            each.append(
+                f"{signed(difference.value, 1)} on {setting.name(whole)} ({_ends_or_seeds(found)})"
+            )
+    return f"Concepts that pre-training did not show: {', '.join(each)}." if each else ""
 
 
 def _favours(setting: Setting) -> str:
@@ -560,4 +612,4 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
         words += "; the paper's on CC3M take 25 to 100"
     if setting.scale == "starter":
         words += "; pre-training has drawings of all test concepts, by other teams"
-    return " ".join(filter(None, (f"{words}.", _with_larger(setting))))
+    return " ".join(filter(None, (f"{words}.", _held_out(setting), _with_larger(setting))))
