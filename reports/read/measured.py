@@ -20,6 +20,7 @@ from bench.downstream.probe.result import (
     without_classes,
 )
 from bench.step_time.result import StepTime
+from catlip.label.result import Examples
 from catlip.method_style import is_ours, name_of, ordered
 from catlip.pretraining.result import Pretrain
 from catlip.results.kind import Kind
@@ -206,8 +207,8 @@ class Setting:
 
 def settings(records: Records) -> list[Setting]:
     """Every setting with a training, a probe or a timing, in the order of the roots as given. Of
-    one root, those come first that compare CatLIP and CLIP, and data of one's own before the
-    starter's.
+    one root, those come first that compare CatLIP and CLIP, then those with pictures of their data,
+    then data of one's own before the starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -219,5 +220,12 @@ def settings(records: Records) -> list[Setting]:
         if any(record.kind in ("pretrain", "linear_probe", "step_time") for record in runs)
     ]
     return sorted(
-        every, key=lambda s: (roots.index(s.root), not s.is_answered, s.scale == "starter", s.scale)
+        every,
+        key=lambda s: (
+            roots.index(s.root),
+            not s.is_answered,
+            not s.of(Examples),
+            s.scale == "starter",
+            s.scale,
+        ),
     )
