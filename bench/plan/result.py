@@ -135,9 +135,8 @@ class Projection(Kind):
 
 def projection_section(records: Records) -> Section:
     words = (
-        "The paper trains on many GPUs. These numbers are computed from one device's step and the "
-        "bandwidth of a link, not measured. Stragglers, failures and networks shared with others "
-        "are not included. The command plans a training of your own: hours, money and layout."
+        "The paper trains on many GPUs. These numbers are computed, not measured, without "
+        "stragglers and failures. The command plans a training of your own: hours, money, layout."
     )
     runs = [run for run in unique_runs(records, Projection) if run.measured.paper_layouts][
         :MAX_SHOWN
@@ -167,9 +166,9 @@ def projection_table(run: Run[Projection], end: str = "") -> Table:
     sources = dict.fromkeys(clipped(of.source, 160) for of in projection.compute.values())
     link = projection.link
     caption = (
-        f"Computed, not measured, from the rate of one device ({'; '.join(sources)}) and from "
-        f"links of {shown(link.node_gb_s)} GB/s in a node and {shown(link.network_gb_s)} GB/s "
-        f"between nodes ({clipped(link.source, 160)}). {ratios_in_words(run)}"
+        f"From the rate of one device ({'; '.join(sources)}) and links of {shown(link.node_gb_s)} "
+        f"GB/s in a node and {shown(link.network_gb_s)} GB/s between nodes "
+        f"({clipped(link.source, 160)}). {ratios_in_words(run)}"
     )
     title = "The paper's layouts, projected"
     return Table(f"projection{end}", title, columns, rows=rows, caption=caption.strip())

@@ -34,10 +34,8 @@ from catlip.table import Cell, Table, number_cell, shown
 T = TypeVar("T")
 COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
 WORDS = (
-    "One step of each method on the same synthetic batch, in turns in one process: forward, loss, "
-    "backward, optimizer. Images are already on the device and one device sends nothing, so this "
-    "is the cost of computing alone; reading images and exchanging between devices have their own "
-    "sections."
+    "One step of each method on the same synthetic batch, in turns in one process: the cost of "
+    "computing alone, without reading images and exchanging between devices."
 )
 SAMPLES_OF_A_TRAINING = "13.1 billion images"
 PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
@@ -172,12 +170,9 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
     columns += ["Relative step time", "Relative FLOPs", "Images/s", "Of the measured ceiling (%)"]
     columns += ["Of the datasheet (%)"]
     caption = (
-        "Medians, with the 5th to 95th percentile of single steps below the step time, and the 95 "
-        "% interval below a ratio. Within one record the methods took turns, so their ratio is "
-        "meaningful; do not divide numbers of different records. FLOPs are counted, not measured, "
-        "and without what is computed twice: the rest of the ratio of times is efficiency. The "
-        "ceiling is the median rate of a large matrix product on this device, in this precision; "
-        "below a percentage is the rate that it refers to."
+        "Medians; below a step time the 5th to 95th percentile of steps, below a ratio its 95 % "
+        "interval. A ratio is of one record, whose methods took turns. FLOPs are counted, without "
+        "what is computed twice. Ceiling: the median rate of a large matrix product here."
     )
     rows = []
     for run in runs:

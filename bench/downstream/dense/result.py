@@ -174,10 +174,8 @@ Runs = Sequence[Run[Dense]]
 
 def section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Tasks with several answers for each image: the encoder is trained further with a "
-        "linear classifier (multi-label), with DeepLabv3 of mmsegmentation, and as the backbone of "
-        "detectron2's Mask R-CNN. Within a task every encoder gets the same images in the same "
-        "order, the same recipe and the same number of steps."
+        "The encoder is trained further with a linear classifier (multi-label), DeepLabv3 of "
+        "mmsegmentation, or detectron2's Mask R-CNN; within a task all encoders alike."
     )
     blocks: list[Block] = [Text(words)]
     for i, runs in enumerate(by_scale(records, main, Multilabel, Segmentation, Detection)):

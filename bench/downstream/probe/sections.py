@@ -53,7 +53,6 @@ MAX_CLASSES = 60  # of a figure that has a row for each
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
 PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
-FINETUNE = f"python -m bench.downstream.finetune {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
 
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
@@ -63,19 +62,17 @@ ELSEWHERE = "Not trained here"
 def worth_section(main: Setting | None, records: Records) -> Section:
     """Accuracy on new tasks, one row for each method."""
     words = (
-        "Encoders are compared by their accuracy on tasks they were not trained for: with a linear "
-        "classifier on frozen features (linear probe, LP), with the whole encoder trained further "
-        "(fine-tuning, FT), and without training anything (zero-shot, nearest neighbours). The "
-        "paper's Table 1 is further below, at its own scale: do not compare it with these tables."
+        "A linear classifier on frozen features (linear probe, LP), the whole encoder trained "
+        "further (fine-tuning, FT), or nothing trained (zero-shot, nearest neighbours). The "
+        "paper's Table 1 is further below, at its own scale."
     )
     blocks: list[Block] = [Text(words)]
-    for i, of_scale in enumerate(by_scale(records, main, LinearProbe, L2Probe, Finetune)):
-        blocks += worth_table(of_scale, suffix(i))
-        blocks += side_by_side(class_figures(of_scale, suffix(i)))
+    # Of other scales the last appendix has a table.
+    for of_scale in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
+        blocks += worth_table(of_scale)
+        blocks += side_by_side(class_figures(of_scale))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
-    if not records.of(Finetune):
-        blocks += to_fill("Nothing was fine-tuned.", FINETUNE)
     for i, readouts in enumerate(by_scale(records, main, Readout)):
         blocks += readout_table(readouts, suffix(i))
     if not records.of(Readout):
@@ -83,7 +80,7 @@ def worth_section(main: Setting | None, records: Records) -> Section:
     return Section("worth", "Probes and fine-tuning", blocks)
 
 
-def worth_table(records: Runs, suffix: str = "") -> list[Table]:
+def worth_table(records: Runs) -> list[Table]:
     """Linear-probe and fine-tuned accuracy of one root and scale, with all training data."""
     columns = {
         way: (of_way, "top1")
@@ -91,22 +88,21 @@ def worth_table(records: Runs, suffix: str = "") -> list[Table]:
         if (of_way := [record for record in records if record.kind == kind.kind])
     }
     caption = (
-        "Top-1 with a linear probe (LP) and fine-tuned (FT). Mean ± sample standard deviation over "
-        "n seeds of pre-training; all training data, classifiers that start at random. Every "
-        "encoder sees images of its own size, which its record names."
+        "Top-1, mean ± sample standard deviation over n seeds of pre-training; all training data, "
+        "classifiers that start at random."
     )
     if any(record.setup.cached_features for record in records):
-        caption += " Cached features are of images that, unlike the paper's, are not augmented."
+        caption += " Features are cached: unlike the paper's, without augmentation."
     if "LP by L2 sweep" in columns:
         caption += (
             " LP by L2 sweep is another protocol, that of CLIP: logistic regression on cached "
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
     title = f"Table 1's form at {records[0].scale} scale"
-    return accuracy_table(f"worth{suffix}", title, columns, caption)
+    return accuracy_table("worth", title, columns, caption)
 
 
-def class_figures(records: Runs, suffix: str = "") -> list[Figure]:
+def class_figures(records: Runs) -> list[Figure]:
     """Accuracy of CatLIP and CLIP on each class, of each task that has few classes."""
     probes = of_kind(records, LinearProbe)
     figures: list[Figure] = []
@@ -118,7 +114,7 @@ def class_figures(records: Runs, suffix: str = "") -> list[Figure]:
             sides.append(by_class(kept.records, task, images))
         if all(sides) and len(images) <= MAX_CLASSES:
             counts = {label: len(own) for label, own in images.items()}
-            name = f"class_accuracy_{len(figures) + 1}{suffix}"
+            name = f"class_accuracy_{len(figures) + 1}"
             title = f"{task_title([record], task)}, {record.scale} scale"
             figures.append(_class_figure(name, title, counts, *sides))
     return figures
@@ -178,9 +174,8 @@ def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
     }
     caption = (
         "Top-1. Nearest neighbours: the training images with the most similar features vote. "
-        "Zero-shot: no image of the task is used. CLIP's text tower reads prompts with the class "
-        "names; CatLIP takes those rows of its pre-training classifier that Transfer Init would "
-        "start from, and never chooses a label without one."
+        "Zero-shot: CLIP's text tower reads prompts with the class names; CatLIP takes the rows of "
+        "its classifier that Transfer Init would start from, and never chooses a label without one."
     )
     title = f"Accuracy without training a classifier, {readouts[0].scale} scale"
     return accuracy_table(f"readouts{suffix}", title, columns, caption)
