@@ -156,8 +156,10 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
         best = max(trials.values(), key=mean_score)
         score = Cell(f"{100 * mean_score(best):.1f}", anchor=best[0].anchor)
         measured = best[0].measured
-        drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
-        which = f"{measured.trial}: {drawn}"
+        which = f"{measured.trial}"
+        if len(best) == 1:  # else of the table of trials
+            drawn = ", ".join(f"{name} {value:.3g}" for name, value in measured.drawn.items())
+            which += f": {drawn}"
         rows.append([Cell(name_of(method)), Cell(str(len(trials))), score, Cell(which)])
     columns = ["Method", "Trials", "Best, validation (%)", "Number and recipe of the best"]
     return Table(name, title, columns, rows=rows)

@@ -241,13 +241,13 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
         "nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
     )
     blocks: list[Block] = []
-    for i, of_scale in enumerate(by_scale(records, main, LinearProbe)):
-        blocks += fraction_panels(of_scale, suffix(i))
+    for of_scale in by_scale(records, main, LinearProbe)[:1]:  # of others the forest has the rows
+        blocks += fraction_panels(of_scale)
     missing = to_fill("No linear probe with less than all data was recorded.", PROBE)
     return Section("few-labels", "Little data", [Text(words), *(blocks or missing)])
 
 
-def fraction_panels(records: Runs, suffix: str = "") -> list[Block]:
+def fraction_panels(records: Runs) -> list[Block]:
     """A panel for each task, a line for each method and start of its classifier; the records are
     linear probes of one root and scale. Sanity ceilings are left out.
     """
@@ -257,7 +257,7 @@ def fraction_panels(records: Runs, suffix: str = "") -> list[Block]:
     for task in by_importance((run.task for run in runs), kept):
         of_task = [run for run in runs if run.task == task]
         if len({run.fraction for run in of_task}) > 1:
-            panels.append(_fraction_figure(kept, f"{len(panels) + 1}{suffix}", task, of_task))
+            panels.append(_fraction_figure(kept, str(len(panels) + 1), task, of_task))
             encoders |= {(task, r.record.method, r.init, _encoder_key(r.record)) for r in of_task}
             how = how_drawn(lines_of(of_task))
     if not panels:
