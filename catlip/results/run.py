@@ -23,7 +23,7 @@ NUMBERS = (float, int, bool)
 LONGEST = 400  # characters of a text in a table
 NAME = 60  # characters; a text up to this length is cached, for it is likely to recur
 # Keys of base64 texts, which are not cleaned: the bits of 50,000 test images take 8,336 characters.
-BASE64 = ("image", "mask", "truth", "predicted", "correct")
+BASE64 = ("image", "mask", "truth", "predicted", "correct", "clusters", "part")
 WITHOUT_EFFECT = ("seed", "about")  # fields of a recipe that may differ between runs of one recipe
 TIMES = "\N{MULTIPLICATION SIGN}"
 BUSY = 0.25  # other programs' processor time over the wall time; above it, times are in doubt

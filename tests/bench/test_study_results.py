@@ -19,7 +19,7 @@ from bench.study.lengths_result import (
 )
 from bench.study.result import Robustness, Trial, robustness_table, tuning_table
 from catlip.results.estimate import crossed, mean_difference
-from catlip.results.run import Config, Environment, Run
+from catlip.results.run import Config, Environment, Run, cleaned
 from catlip.table import Table
 from reports.results import numbers
 
@@ -89,6 +89,11 @@ def test_the_interval_is_over_images_too_where_the_records_have_their_bits(is_to
     assert found.images == (21 if is_told else None)
     rows = [row for run in runs for row in numbers(run) if row["metric"] == "top1"]
     assert all(("correct" in row) == is_told for row in rows)
+
+
+def test_what_is_told_of_many_test_images_is_read_whole() -> None:
+    samples = {"test_images": [{"task": "concepts", "clusters": "A" * 5_000, "part": "B" * 5_000}]}
+    assert cleaned(samples) == samples
 
 
 def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
