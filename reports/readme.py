@@ -54,7 +54,8 @@ def results(records: Records) -> str:
     """A table of the methods, the three answers, what makes the difference, and what could make
     all of it wrong.
     """
-    main = next(setting for setting in settings(records) if setting.is_answered)
+    every = settings(records)
+    main = next(setting for setting in every if setting.is_answered)
     table = headline(main)
     kept = [i for i, column in enumerate(table.columns) if "top-1" in column or "Step" in column]
     rows = [[row[i] for i in (0, *kept)] for row in table.rows]
@@ -64,7 +65,7 @@ def results(records: Records) -> str:
     answers = [as_good(main), cheaper(main), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
     points += [text for text in (_ingredients(main), _few_labels(verdicts(records))) if text]
-    points += [f"**Doubt:** {doubt}" for doubt in caveats(main)]
+    points += [f"**Doubt:** {doubt}" for doubt in caveats(main, every)]
     points += [advice(main)] if advice(main) else []
     listed = [
         textwrap.fill(point, WIDTH, initial_indent="- ", subsequent_indent="  ") for point in points
