@@ -192,7 +192,7 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     "lost": "{percent} % of the samples lost",
     "shuffled": "{percent} % of the captions swapped",
     "chatty": "{percent} % of the captions chatty",
-    "heldout": "trained without {percent} % of the concepts",
+    "heldout": "{percent} % of the concepts held out",
     "captions": "{value} captions an image",
     "teams": "tested on {value}",
     "text_width": "text tower {value} wide",

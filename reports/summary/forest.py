@@ -201,7 +201,9 @@ def _difference(
     elif heading in (PROBE, FINETUNED):
         heading = LABELS if heading == PROBE and same.fraction < 1 else heading
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
-    words += [word for word in (MEASURES[same.metric], part) if word]
+    words += [word for word in (MEASURES[same.metric],) if word]
+    if part:  # below the row of the whole task
+        words = [f"\N{EN DASH} {part}"]
     return Difference(
         heading,
         PART.join(words),
@@ -257,11 +259,14 @@ class Row:
 
 def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
     """The rows, each group below its heading; a length that a whole group shares stands there,
-    unless it is the usual one.
+    unless it is the usual one. Conditions are a group for each length.
     """
-    rows = []
-    for heading in dict.fromkeys(one.heading for one in every):
-        group = [one for one in every if one.heading == heading]
+    rows: list[Row] = []
+    of_group: dict[tuple[str, float], list[Difference]] = {}
+    for one in every:
+        shared = one.images if one.heading == CONDITION else 0.0
+        of_group.setdefault((one.heading, shared), []).append(one)
+    for (heading, _), group in of_group.items():
         lengths = {one.images for one in group}
         is_shared = len(lengths) == 1 and heading != LENGTH
         words = _images(group[0].images) if is_shared and not lengths <= {0, usual} else ""
@@ -355,7 +360,7 @@ def _draw(axes: "Axes", rows: Sequence[Row], titles: Mapping[str, str]) -> None:
             if one := row.of_task.get(task):
                 _draw_row(panel, y, one)
         panel.set_title(title, fontsize=10, weight="bold", loc="left")
-        panel.set_xlabel("CatLIP \N{MINUS SIGN} other (points)")
+        panel.set_xlabel("points")
         panel.locator_params(axis="x", nbins=6)
         hide_rows(panel)
     panels[0].set_xlim(low - 0.05 * wide, high + 0.3 * wide)

@@ -9,7 +9,6 @@ from catlip.results.estimate import Estimate
 from reports.results import frame_of
 from reports.summary.forest import Difference, differences, draws_of, rows_of, sign
 
-WITHOUT = "trained without 33 % of the concepts"
 HELD_OUT = "concepts, held out"
 
 
@@ -67,8 +66,8 @@ def test_a_condition_that_no_code_names_is_a_row(study, every):
     points = {key: round(one.estimate.value, 6) for key, one in every().items()}
     assert points == {
         ("Condition of the data", "captions as they are", "concepts"): 10,
-        ("Condition of the data", f"{WITHOUT}, held out", "concepts"): 10,
-        ("Condition of the data", f"{WITHOUT}, seen", "concepts"): 20,
+        ("Condition of the data", "\N{EN DASH} held out", "concepts"): 10,
+        ("Condition of the data", "\N{EN DASH} seen", "concepts"): 20,
         ("Condition of the data", "tower=256", "concepts"): 5,
     }
 
