@@ -29,7 +29,7 @@ from catlip.results.run import (
     times_cell,
 )
 from catlip.results.select import MAX_SHOWN, by_device, suffix, unique_runs, with_warning
-from catlip.table import Cell, Table, number_cell, shown
+from catlip.table import Cell, Table, clipped, number_cell, shown
 
 T = TypeVar("T")
 COMMAND = "python -m bench.step_time --model vit_b16 --out runs/starter/step_time"
@@ -133,17 +133,17 @@ def avoidable(run: Run[StepTime]) -> str:
         for ratio in (of[pair] for of in (every, computed) for pair in pairs)
     )
     return (
-        f"{step_description(run)}: CLIP's step takes {padded} times as long as CatLIP's, and "
-        f"{packed} if its text tower does not compute padding. Without the optimizer, which "
-        "updates every row of the token embedding although a step uses few: "
-        f"{' and '.join(without)}."
+        f"{clipped(run.setup.model, 24)}: CLIP's step takes {padded} times as long as CatLIP's, "
+        f"{packed} without the padding of captions; without the optimizer, which updates every "
+        f"token's embedding, {' and '.join(without)}."
     )
 
 
 def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:
     """Where the time of a step goes, for each method with valid times."""
     bars: dict[str, list[Part]] = {}
-    for method in shown_methods(run.measured.methods):
+    padded = [method for method in run.measured.methods if not method.endswith(PACKED)]
+    for method in shown_methods(padded):
         steps = run.measured.methods[method]
         needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)
         if all(is_drawable(ms.median) for ms in needed):
@@ -168,7 +168,9 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
         parts.insert(0, "waiting for data")
     columns = ["What", "Method", "Step (ms)", *(f"{part.capitalize()} (ms)" for part in parts)]
     columns += ["Relative step time", "Relative FLOPs", "Images/s", "Of the measured ceiling (%)"]
-    columns += ["Of the datasheet (%)"]
+    ceilings = [run.measured.ceiling for run in runs if run.measured.ceiling]
+    has_datasheet = any(ceiling.datasheet_tflops is not None for ceiling in ceilings)
+    columns += ["Of the datasheet (%)"] if has_datasheet else []
     caption = (
         "Medians; below a step time the 5th to 95th percentile of steps, below a ratio its 95 % "
         "interval. A ratio is of one record, whose methods took turns. FLOPs are counted, without "
@@ -194,10 +196,10 @@ def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:
                     times_cell(flops_ratio, run.anchor),
                     number_cell(steps.images_per_s, None, run.anchor),
                     percent_cell(steps.mfu, run.anchor, reached),
-                    percent_cell(steps.mfu_datasheet, run.anchor, promised),
+                    *([percent_cell(steps.mfu_datasheet, run.anchor, promised)] * has_datasheet),
                 ]
             )
-            what = "as above"
+            what, reached, promised = "as above", "", ""
     title = f"Time of one training step on {runs[0].where}"
     return Table(f"step_time{end}", title, columns, rows=rows, caption=caption)
 

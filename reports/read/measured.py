@@ -172,20 +172,27 @@ class Setting:
         return seed_differences(first, second, lambda r: in_percent(r, task))
 
     @cached_property
+    def _timed(self) -> list[Run[StepTime]]:
+        """Step times on this setting's device, then those on others of its type: a ratio is of one
+        record, which names its device.
+        """
+        on_cpu = {run.is_cpu for run in self.of(Pretrain)}
+        timed = [r for r in self.of(StepTime) if r.measured.methods]
+        alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
+        return sorted(alike, key=lambda run: run.device != self.device)
+
+    @property
     def step_time(self) -> Run[StepTime] | None:
-        """The record of step times on this setting's device."""
+        """The record of step times of this setting's encoder, or else of another."""
         encoder = next((r.setup.recipe.encoder for r in self.of(Pretrain)), "")
-        timed = [r for r in self.of(StepTime) if r.device == self.device and r.measured.methods]
-        return next((r for r in timed if r.setup.model == encoder), timed[0] if timed else None)
+        first = next(iter(self._timed), None)
+        return next((r for r in self._timed if r.setup.model == encoder), first)
 
     @property
     def larger_step_time(self) -> Run[StepTime] | None:
-        """The timing of the paper's smallest encoder, ViT B/16, on this setting's device, beside
-        that of a smaller encoder.
-        """
-        timed = [r for r in self.of(StepTime) if architecture(r.setup.model) == "vit_b16"]
-        here = (r for r in timed if r.device == self.device and r is not self.step_time)
-        return next(here, None)
+        """The timing of the paper's smallest encoder, ViT B/16, beside that of a smaller one."""
+        timed = (r for r in self._timed if architecture(r.setup.model) == "vit_b16")
+        return next((r for r in timed if r is not self.step_time), None)
 
     @cached_property
     def warnings(self) -> list[str]:

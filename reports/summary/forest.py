@@ -547,6 +547,8 @@ def _blocks(
         panels = {task: titles[task] for task in group}
         name = f"differences_{i}{suffix}"
         figures.append(forest_figure(name, of_group, panels, scale, usual=every[0].images))
-    further = [*figures[1:], *draws_figure(f"draws{suffix}", frame, titles, scale)]
+    further = figures[1:]
+    if not suffix:  # one scale is enough
+        further += draws_figure("draws", frame, titles, scale)
     table = forest_table(f"differences{suffix}", every, titles, runs)
     return [*side_by_side(figures[:1]), *side_by_side(further), table]

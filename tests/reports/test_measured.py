@@ -121,7 +121,7 @@ def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
     assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) if CLIP" in answer.sentences[0]
     tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
     assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
-    assert "1.30 (1.29 to 1.31) if its text tower" in avoidable(tiny)
+    assert "1.30 (1.29 to 1.31) without the padding" in avoidable(tiny)
     assert [row[1].text for row in step_table([tiny]).rows][1:] == ["CLIP", "clip:packed"]
 
 
