@@ -1,4 +1,4 @@
-"""A record says what a run took of the processors, what others took, and how much energy."""
+"""A record says what a run took of the processors, and what others took."""
 
 import subprocess
 import sys
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catlip.system import machine
-from catlip.system.machine import EnergyMeter, Usage
+from catlip.system.machine import Usage
 
 BURN = (
     "import time\nbegin = time.process_time()\nwhile time.process_time() - begin < {seconds}: pass"
@@ -51,23 +50,3 @@ def test_a_process_of_another_parent_counts_as_another() -> None:
     used = usage.so_far()
     assert used["other_cpu_s"] > 0.5
     assert used["cpu_s"] < 0.5
-
-
-def test_energy_is_that_of_all_packages_whose_counter_may_begin_again(
-    tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(machine, "RAPL", tmp_path)
-    counters = []  # of two packages, and of a part of the first
-    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "max_energy_range_uj").write_text("1000000\n")
-        counters.append(tmp_path / name / "energy_uj")
-        counters[-1].write_text("900000\n")
-    meter = EnergyMeter()
-    assert meter.joules() == {"processor": 0}
-    for counter, value in zip(counters, ("950000", "100000", "999999"), strict=True):
-        counter.write_text(value)  # the second went on from 0
-    assert meter.joules() == {"processor": pytest.approx(0.25)}
-    for counter in counters:
-        counter.unlink()  # where only root may read, or without a counter
-    assert EnergyMeter().joules() == {}
