@@ -11,6 +11,7 @@ from typing import Any
 
 from catlip.table import clipped
 
+PAIR = ("catlip", "clip")  # the methods that the page compares
 OTHER = "#7a6000"  # the colour of unknown methods
 OTHER_MARKER = "P"
 MARKERS = frozenset("os^vDPX*<>pdhH8")  # matplotlib's, filled

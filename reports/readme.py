@@ -7,17 +7,18 @@ from pathlib import Path
 
 from bench.downstream.probe.result import between_probes
 from catlip.cli import InputError
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.run import Records
 from catlip.table import signed
 from reports.paper.claims import Verdict, verdicts
-from reports.read.measured import PAIR, Setting, settings
+from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import about, advice, as_good, caveats, cheaper, ends, why
 from reports.summary.tables import headline
 
 BEGIN = "<!-- Written by `python -m reports readme`: -->"
 END = "<!-- until here. -->"
+README, RECORDS = Path("README.md"), Path("reports/records")
 WIDTH = 130  # characters of a line
 
 
@@ -28,17 +29,12 @@ class Readme:
     python -m reports readme
     """
 
-    records: tuple[Path, ...] = (Path("reports/records"),)
-    """Folders with records at any depth."""
-    out: Path = Path("README.md")
-    """The file whose part between two comments is replaced."""
-
 
 def write_readme(config: Readme) -> None:
-    before, inside, after = parts(config.out.read_text(encoding="utf-8"))
-    written = results(read_records(config.records))
-    config.out.write_text(before + written + after, encoding="utf-8")
-    print(f"{config.out}: {'as before' if written == inside else 'written again'}")
+    before, inside, after = parts(README.read_text(encoding="utf-8"))
+    written = results(read_records([RECORDS]))
+    README.write_text(before + written + after, encoding="utf-8")
+    print(f"{README}: {'as before' if written == inside else 'written again'}")
 
 
 def parts(text: str) -> tuple[str, str, str]:

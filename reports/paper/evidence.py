@@ -28,7 +28,7 @@ from bench.downstream.probe.result import (
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
 from bench.study.lengths_result import Scaling, cost_of
 from catlip.claims import Test, least_pairs
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import (
     Estimate,
@@ -71,7 +71,6 @@ SHORTER = "after a shorter training"
 ON_CPU = "Measured on a CPU, which tests no claim about GPUs."
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 MIN_BATCH = 256  # images on a device; the smallest in Table 6
-PAIR = ("catlip", "clip")
 EPOCHS = (25, 100)  # of the shortest and the longest training in Figure 4(a)
 PUBLISHED = {"multilabel": "COCO", "segmentation": "ADE20k", "detection": "COCO"}
 
@@ -195,7 +194,7 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     import pandas as pd
 
     runs = {run.path: run for group in groups for run in group.records}
-    scores = [test.factor * _score(row, runs[row.record]) for row in rows.itertuples()]
+    scores = [test.factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
     rows = rows.assign(value=test.factor * rows.value, score=pd.Series(scores, rows.index, object))
     if test.compare in COMPARISONS:
         yield from COMPARISONS[test.compare](test, groups, rows)
@@ -215,7 +214,7 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
             yield Evidence(compared, "", caveats, _link(group, of_group), untested)
 
 
-def _score(row: Any, run: Run) -> Score:
+def score_of_row(row: Any, run: Run) -> Score:
     """The value of a row of the table, with the test images behind it where the row has them."""
     texts = row.correct.split() if isinstance(row.correct, str) else []
     return scored(run, row.task, row.value, texts)

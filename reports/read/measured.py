@@ -21,7 +21,7 @@ from bench.downstream.probe.result import (
 )
 from bench.step_time.result import StepTime
 from catlip.label.result import Examples
-from catlip.method_style import is_ours, name_of, ordered
+from catlip.method_style import PAIR, is_ours, name_of, ordered
 from catlip.pretraining.result import Pretrain
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, of_kind
@@ -38,7 +38,6 @@ from catlip.results.select import (
 )
 from catlip.table import Quantity, listed, quantity_of
 
-PAIR = ("catlip", "clip")  # the methods that the page compares
 MAX_FIRST = 3  # tasks on the first screen
 K = TypeVar("K", bound=Kind)
 

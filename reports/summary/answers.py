@@ -27,7 +27,7 @@ from bench.study.result import Robustness, Trial
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Answer
 from catlip.results.estimate import (
@@ -61,7 +61,7 @@ from catlip.table import (
     signed,
 )
 from reports.paper.published import claimed_speed_up
-from reports.read.measured import MAX_FIRST, PAIR, Setting
+from reports.read.measured import MAX_FIRST, Setting
 
 AHEAD, BEHIND, UNEVEN = (
     "CatLIP is ahead",

@@ -18,13 +18,12 @@ from bench.downstream.probe.result import (
     LinearProbe,
     by_importance,
     score_of,
-    scored,
     task_title,
 )
 from bench.study.lengths_result import COSTS, LENGTHS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, Studied, Trial, in_words
+from bench.study.result import NONE, Trial, in_words
 from catlip.claims import least_pairs
-from catlip.method_style import colour_of, is_ours, marker_of, name_of, ordered
+from catlip.method_style import PAIR, colour_of, is_ours, marker_of, name_of, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
 from catlip.results.figures import (
@@ -38,7 +37,8 @@ from catlip.results.figures import (
 from catlip.results.run import Records, Run, of_kind
 from catlip.results.select import MAX_SHOWN, link, suffix
 from catlip.table import Cell, Table, clipped, listed, shown, signed
-from reports.read.measured import PAIR, Setting
+from reports.paper.evidence import score_of_row
+from reports.read.measured import Setting
 from reports.results import frame_of
 
 if TYPE_CHECKING:  # pandas and matplotlib take a while to import
@@ -121,10 +121,7 @@ def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float,
 
 
 def _score(run: Run[Any], row: Any) -> Score:
-    if isinstance(run.measured, Studied):
-        return score_of(run, row.task)
-    texts = row.correct.split() if isinstance(row.correct, str) else []
-    return 100 * scored(run, row.task, row.value, texts)
+    return score_of(run, row.task) if PART in row.task else 100 * score_of_row(row, run)
 
 
 def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from catlip.claims import least_pairs
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.estimate import mean_difference
@@ -25,7 +25,7 @@ from catlip.results.figures import (
 from catlip.results.run import Run, slug
 from catlip.results.select import ENCODERS, architecture
 from catlip.table import Quantity, clipped, mean_and_spread, shown
-from reports.read.measured import PAIR, Setting
+from reports.read.measured import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes

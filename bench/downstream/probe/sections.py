@@ -1,5 +1,5 @@
 """What the page shows of an encoder on new tasks: accuracy with all training data (Table 1's form)
-and without training, with little data (the form of Figures 5 and 7), and what Transfer Init adds.
+and without training, and with little data (the form of Figure 5).
 """
 
 import math
@@ -26,7 +26,7 @@ from bench.downstream.probe.result import (
     runs_of,
     task_title,
 )
-from catlip.method_style import colour_of, is_ceiling, is_ours, marker_of, name_of
+from catlip.method_style import PAIR, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
 from catlip.results.lines import (
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Runs = Sequence[Run[OnTasks]]
-PAIR = ("catlip", "clip")
 MAX_CLASSES = 60  # of a figure that has a row for each
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"

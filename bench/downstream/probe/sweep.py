@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import cache
 
 import numpy as np
 import torch
@@ -130,8 +131,10 @@ def _load(config: Sweep, device: torch.device) -> LoadedEncoder:
 def _fits(
     config: Sweep, encoder: LoadedEncoder, task: Task, *, features: Extractor, record: Record
 ) -> Iterator[Fit]:
+    # The same for every seed; None is computed if none is asked for.
+    named = cache(lambda: names_head(encoder, config.encoder, task, features(task.train)))
     for seed in range(config.seed, config.seed + config.seeds):
-        heads = _heads(config, encoder, task, seed=seed, features=features, record=record)
+        heads = _heads(config, encoder, task, seed=seed, named=named, record=record)
         parts = {part: task.train.subset(part, seed) for part in sorted(config.fraction)}
         # Several small fractions may all be one image of each class.
         distinct = {len(part): fraction for fraction, part in parts.items()}
@@ -147,7 +150,7 @@ def _heads(
     task: Task,
     *,
     seed: int,
-    features: Extractor,
+    named: Callable[[], tuple[nn.Linear, str]],
     record: Record,
 ) -> dict[Init, nn.Linear]:
     """The initial head for each of `--init` that the encoder can have."""
@@ -159,8 +162,7 @@ def _heads(
             continue
         try:
             if init == "names":
-                train = features(task.train)
-                heads[init], words = names_head(encoder, config.encoder, task, train)
+                heads[init], words = named()
                 record.notes.append(f"{task.name}, seed {seed}: prompts are {words}")
                 continue
             heads[init], origins = transfer_head(
