@@ -198,6 +198,9 @@ def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
     records = []
     for method, of_seeds in bits.items():
         for seed, right in enumerate(of_seeds):
+            of_other = {f"other_num_{what}": 4 for what in ("classes", "train", "test")}
+            of_other |= {"method": method, "pretrain_seed": seed}
+            records.append(record("linear_probe", f"{method}-seed{seed}-other", metrics=of_other))
             found = row("subgroups", 1.0, "random", 0, float(np.mean(right)), 40)
             found["correct"] = packed(np.array(right, bool))
             samples = {"runs": [found], "origins_subgroups": [origin | one for one in labels]}

@@ -103,9 +103,10 @@ def worth_table(records: Runs) -> list[Table]:
 
 def class_figures(records: Runs) -> list[Figure]:
     """Accuracy of CatLIP and CLIP on each class, of each task that has few classes."""
-    probes = of_kind(records, LinearProbe)
+    every = of_kind(records, LinearProbe)
     figures: list[Figure] = []
-    for task, (record, origins) in origins_of(probes).items():
+    for task, (record, origins) in origins_of(every).items():
+        probes = [probe for probe in every if task in probe.measured.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
         sides = []
         for method in PAIR:
