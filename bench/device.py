@@ -138,7 +138,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
         large = StepTime("vit_l16", batch_size=128, num_steps=20)
         huge = StepTime("vit_h16", batch_size=64, num_steps=20)
         from_shards = StepTime(data=config.data, workers=workers, compile=False)
-        forward = Waterfall(num_sizes=3, orders=("forward",))
+        forward = Waterfall(orders=("forward",))
         return [
             part("step time, B/16, four methods", 35, StepTime(methods=FOUR, compile=False)),
             part("step time, B/16, eager and compiled", 70, StepTime()),
@@ -148,7 +148,7 @@ def parts_of(config: Device, *, gpu: bool) -> list[Part]:
             part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
             part("step time from shards, B/16", 45, from_shards, missing=no_data),
             communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
-            part("waterfall, forward, 3 image sizes", 120, forward),
+            part("waterfall, forward", 120, forward),
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)

@@ -132,7 +132,7 @@ SMALLEST = {
         ranks=2,
     ),
     "bench.waterfall": Smallest(
-        "--model hybrid_mini --resolution 48 --batch-size 1 --num-rounds 1 --num-sizes 1 "
+        "--model hybrid_mini --resolution 48 --batch-size 1 --num-rounds 1 "
         f"--num-classes 50 --orders forward {QUIET}",
         "waterfall",
     ),

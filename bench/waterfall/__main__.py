@@ -28,10 +28,10 @@ class Waterfall:
     """Image encoder; by default vit_b16_conv on a GPU and vit_tiny16 on a CPU."""
     batch_size: Natural = 0
     """Images per device of the CLIP configuration; CatLIP's has four times as many. 0 for 256 on a
-    GPU, or fewer if CatLIP's do not fit, and for 32 on a CPU.
+    GPU, or fewer if CatLIP's do not fit, and for 8 on a CPU.
     """
-    resolution: Natural = 0
-    """Image side in pixels to which the released sizes are scaled; 0 for 224, and 96 on a CPU."""
+    resolution: Count = 224
+    """Image side in pixels to which the released sizes are scaled."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     caption_tokens: NotNegative = field(default=0.0, metadata=LATER)
@@ -40,8 +40,6 @@ class Waterfall:
     """
     num_rounds: Natural = 0
     """Timed rounds of each pair; 0 for the fewest that give an interval (20 minutes on a CPU)."""
-    num_sizes: Natural = 0
-    """Image sizes of each sampler in a round, evenly spaced; 0 for all, and 3 on a CPU."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
     """Orders in which the changes of a way are made."""
     compile: bool | None = None

@@ -35,8 +35,7 @@ from catlip.results.kind import FEWEST
 from catlip.results.run import Run
 from catlip.training.distributed import Place, barrier, find_place
 
-RELEASE = "datacomp_b16_release"
-RESOLUTION = CLIP[RELEASE].resolution
+RELEASE, RELEASED_MODEL = "datacomp_b16_release", "vit_b16_conv"
 PUBLISHED_RATIO = 2.7  # Figure 1(c), ViT-B/16
 NO_FP16 = "fp16 needs a GPU; fp32 throughout"
 NO_COMPILE = "not asked for: --compile takes minutes"
@@ -74,6 +73,7 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
                 world_size=place.world_size,
                 published_ratio=PUBLISHED_RATIO,
                 unit="ms_per_image",
+                released_flops_ratio=released_flops_ratio(config),
                 release=timer.way("release", start, release),
                 further=timer.way("further", apply_all(start, release), further),
             )
@@ -84,9 +84,9 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
 def resolve(config: Waterfall, device: torch.device) -> Waterfall:
     """The config with every default that depends on the device filled in."""
     gpu = device.type == "cuda"
-    model = config.model or ("vit_b16_conv" if gpu else "vit_tiny16")
+    model = config.model or (RELEASED_MODEL if gpu else "vit_tiny16")
     choose("encoder", model, ENCODERS)
-    batch_size = 32
+    batch_size = 8
     if gpu:
         # Two of CatLIP's steps without checkpointing, of four times as many images, fit at once.
         end = Factors("catlip", model, num_classes=config.num_classes)
@@ -96,37 +96,29 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
         config,
         model=model,
         batch_size=config.batch_size or batch_size,
-        resolution=config.resolution or (RESOLUTION if gpu else 96),
         caption_tokens=mean_caption_tokens(config.caption_tokens, model),
         num_rounds=config.num_rounds or FEWEST,
-        num_sizes=config.num_sizes or (0 if gpu else 3),
         compile=gpu if config.compile is None else config.compile,
     )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: the factors of a step, and the recipe of whose image sizes it uses
-    `num_sizes`, evenly spaced; 0 for all.
-    """
+    """A way to train: the factors of a step, and the recipe whose image sizes it uses."""
 
     step: Factors
     sampler: Recipe
-    num_sizes: int = 0
 
     def sizes(self) -> list[ImageSize]:
         """The image sizes, scaled to the step's resolution, with the batch size at each."""
         scale = self.step.resolution / self.sampler.resolution
-        sampler = replace(
+        return replace(
             self.sampler,
             resolution=self.step.resolution,
             min_resolution=round(scale * self.sampler.min_resolution),
             max_resolution=round(scale * self.sampler.max_resolution),
             micro_batch=self.step.batch_size,
-        )
-        sizes = sampler.sizes()
-        count = min(self.num_sizes, len(sizes)) or len(sizes)
-        return [sizes[number * len(sizes) // count] for number in range(count)]
+        ).sizes()
 
 
 @dataclass(frozen=True)
@@ -173,7 +165,7 @@ def released_clip(config: Waterfall, gpu: bool) -> Variant:
         num_classes=config.num_classes,
         caption_tokens=config.caption_tokens,
     )
-    return Variant(factors, released, config.num_sizes)
+    return Variant(factors, released)
 
 
 def release_changes(batch_size: int, gpu: bool) -> list[Change]:
@@ -210,6 +202,23 @@ def further_changes(compile: bool) -> list[Change]:
 def apply_all(start: Variant, changes: Sequence[Change]) -> Variant:
     """The variant at the end of the way."""
     return reduce(lambda variant, change: change(variant), changes, start)
+
+
+def flops_ratio(before: Variant, after: Variant, world_size: int = 1) -> float:
+    """What a change would give if time were FLOPs, those of recomputing included."""
+    first, then = (
+        mean_flops_per_sample(variant.step, variant.sizes(), world_size, recompute=True)
+        for variant in (before, after)
+    )
+    return first / then
+
+
+def released_flops_ratio(config: Waterfall) -> float:
+    """That of the two releases as they are, whatever is timed here."""
+    batch_size, resolution = CLIP[RELEASE].micro_batch, CLIP[RELEASE].resolution
+    config = replace(config, model=RELEASED_MODEL, batch_size=batch_size, resolution=resolution)
+    clip = released_clip(replace(config, caption_tokens=0.0), gpu=True)
+    return flops_ratio(clip, apply_all(clip, release_changes(batch_size, gpu=True)))
 
 
 class PairTimer:
@@ -253,13 +262,9 @@ class PairTimer:
             return result.Pair(not_run=f"out of memory at {sizes} images per device")
         self.record.samples[f"{name} before"], self.record.samples[f"{name} after"] = taken
         self.record.save()
-        flops = [
-            mean_flops_per_sample(v.step, v.sizes(), self.place.world_size, recompute=True)
-            for v in (before, after)
-        ]
         return result.Pair(
             ratio=ratio(*taken),
-            flops_ratio=flops[0] / flops[1],
+            flops_ratio=flops_ratio(before, after, self.place.world_size),
             ms_per_image_before=summarise(taken[0]),
             ms_per_image=summarise(taken[1]),
         )

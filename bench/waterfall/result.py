@@ -131,6 +131,7 @@ class Waterfall(StepKind):
     unit: str
     release: Way
     further: Way
+    released_flops_ratio: float | None = None  # of the two releases as they are
 
     @classmethod
     def read(cls, metrics: dict[str, Any]) -> Self:
@@ -269,12 +270,14 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
             rows.append([*row, *ratios, times_cell(factor.flops, run.anchor)])
         products = [times_cell(way.product(order), run.anchor) for order in ORDERS]
         total = ratio_cell(run, way.total.ratio)
-        rows.append([Cell("product of the above"), Cell(""), *products, Cell("")])
-        rows.append([Cell("first against last, in turns"), Cell(""), total, total, Cell("")])
+        flops = times_cell(way.total.flops_ratio, run.anchor)
+        rows.append([Cell("product of the above"), Cell(""), *products, flops])
+        rows.append([Cell("first against last, in turns"), Cell(""), total, total, flops])
         if way is measured.release:
             claim = times_cell(measured.published_ratio, "")
-            rows.append([Cell("the paper's claim, of whole trainings at its scale"), Cell("")])
-            rows[-1] += [claim, claim, Cell("")]
+            released = times_cell(measured.released_flops_ratio, run.anchor)
+            rows.append([Cell("both releases; times: the paper's claim, of whole trainings")])
+            rows[-1] += [Cell(""), claim, claim, released]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
         intervals = f"{run.too_few}: too few for intervals"

@@ -21,6 +21,7 @@ from bench.waterfall.measure import (
     further_changes,
     release_changes,
     released_clip,
+    released_flops_ratio,
 )
 from bench.waterfall.result import Waterfall
 from catlip.program.progress import progress
@@ -68,10 +69,14 @@ def test_without_padding_clip_has_fewer_operations_and_catlip_the_same() -> None
 
 
 def test_on_a_cpu_precision_stays_and_the_released_sizes_are_scaled() -> None:
-    small = released_clip(Config(MODEL, 32, 96, num_classes=50), gpu=False)
+    config = Config(MODEL, 32, 96, num_classes=50)
+    small = released_clip(config, gpu=False)
     assert apply_all(small, release_changes(32, gpu=False)).step.precision == "fp32"
     sizes = [(size.resolution, size.batch) for size in small.sizes()]
     assert sizes == [(64, 72), (96, 32), (128, 18)]
+    assert released_flops_ratio(replace(config, num_classes=24_320)) == pytest.approx(
+        1.405, abs=5e-4
+    )
 
 
 def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_path) -> None:
@@ -100,6 +105,7 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     assert all(len(samples) == 2 for samples in record.samples.values())
 
     whole = {"world_size": 1, "published_ratio": 2.7, "unit": "ms_per_image"}
+    whole["released_flops_ratio"] = 1.4
     measured = Waterfall(**whole, release=way, further=way)
     written = json.loads(json.dumps(measured.metrics()))
     assert written["release"]["orders"]["forward"][1]["from"] == "clip"
