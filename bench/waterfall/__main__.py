@@ -30,8 +30,8 @@ class Waterfall:
     """Images per device of the CLIP configuration; CatLIP's has four times as many. 0 for 256 on a
     GPU, or fewer if CatLIP's do not fit, and for 8 on a CPU.
     """
-    resolution: Count = 224
-    """Image side in pixels to which the released sizes are scaled."""
+    resolution: Natural = 0
+    """Image side in pixels to which the released sizes are scaled; 0 for 224, and 112 on a CPU."""
     num_classes: Count = 24_320
     """Size of CatLIP's vocabulary; the paper's is 24,320."""
     caption_tokens: NotNegative = field(default=0.0, metadata=LATER)

@@ -96,6 +96,7 @@ def resolve(config: Waterfall, device: torch.device) -> Waterfall:
         config,
         model=model,
         batch_size=config.batch_size or batch_size,
+        resolution=config.resolution or CLIP[RELEASE].resolution // (1 if gpu else 2),
         caption_tokens=mean_caption_tokens(config.caption_tokens, model),
         num_rounds=config.num_rounds or FEWEST,
         compile=gpu if config.compile is None else config.compile,

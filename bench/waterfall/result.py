@@ -276,7 +276,7 @@ def waterfall_table(run: Run[Waterfall], name: str = "waterfall") -> list[Table]
         if way is measured.release:
             claim = times_cell(measured.published_ratio, "")
             released = times_cell(measured.released_flops_ratio, run.anchor)
-            rows.append([Cell("both releases; times: the paper's claim, of whole trainings")])
+            rows.append([Cell("both releases: the paper's times, and FLOPs alone")])
             rows[-1] += [Cell(""), claim, claim, released]
     intervals = "below each ratio its 95 % interval"
     if run.too_few:
