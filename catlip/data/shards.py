@@ -41,7 +41,7 @@ from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
 
 TAR = ".tar"
-TABLES = (".parquet", ".csv", ".tsv")  # that may hold images: what catlip.data.fetch reads
+TABLE = ".parquet"  # may hold images: catlip.data.fetch reads them
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
@@ -121,7 +121,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if remote := is_remote(pattern):
             pattern = url_of(take_credentials(pattern))
-            is_folder = not (pattern.lower().endswith((TAR, *TABLES)) or glob.has_magic(pattern))
+            is_folder = not (pattern.lower().endswith((TAR, TABLE)) or glob.has_magic(pattern))
         else:
             is_folder = Path(pattern).is_dir()
         if is_folder:

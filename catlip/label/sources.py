@@ -313,7 +313,7 @@ def _cut_parquet(
 ) -> tuple[str, list[tuple[int, int]]]:
     import pyarrow as pa
 
-    with _open_parquet(path) as file:
+    with open_parquet(path) as file:
         schema, num_rows = file.schema_arrow, file.metadata.num_rows
     column = _choose_column(path, schema.names, text_column)
     stored = kind = schema.field(column).type
@@ -329,7 +329,7 @@ def _cut_parquet(
 def _parquet_captions(part: Part) -> Iterator[Caption]:
     import pyarrow as pa
 
-    with _open_parquet(part.path) as file:
+    with open_parquet(part.path) as file:
         # The row groups that hold the part's rows, and how many rows of the first come before.
         groups: list[int] = []
         skip, begin, left = 0, 0, part.num_rows
@@ -352,7 +352,7 @@ def _parquet_captions(part: Part) -> Iterator[Caption]:
 
 
 @contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
+def open_parquet(path: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
