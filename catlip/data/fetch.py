@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,13 +91,36 @@ def main(config: Fetch) -> None:
     if config.rule:
         labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
     identities = identities_of(paths)
-    wanted = {path: _note(config, path, identity) for path, identity in identities.items()}
+    # What the shards of a file depend on.
+    wanted = {
+        path: {
+            "edition": EDITION,
+            "source": url_of(path) if is_remote(path) else str(path.resolve()),
+            "identity": identity,
+            "side": config.side,
+            "quality": QUALITY,
+            "text_column": config.text_column,
+        }
+        for path, identity in identities.items()
+    }
     sizes = {path: size_in(identity) for path, identity in identities.items()}
     if todo := [path for path in paths if _done(config, wanted[path]) is None]:
         _ask(config, todo, sizes, len(paths))
-    with only_writer(config.out):
-        # What is there may still have to be labelled.
-        errors = _fetch_all(config, wanted, sizes) if todo or config.rule else []
+    # What is there may still have to be labelled.
+    files = [(path, wanted[path]) for path in (paths if config.rule else todo)]
+    errors: list[InputError] = []
+    (config.out / NOTES).mkdir(parents=True, exist_ok=True)
+    several = 2 if any(map(is_remote, paths)) else 1
+    workers = config.workers or len(os.sched_getaffinity(0)) * several
+    total = sum(sizes[path] for path, _ in files)
+    bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
+    with only_writer(config.out), bar, local(max(1, min(workers, len(files)))) as apply:
+        for (path, _), result in apply(functools.partial(fetch_file, config), files):
+            if isinstance(result, OSError):  # a full disk stops the others too
+                raise result
+            if isinstance(result, InputError):
+                errors.append(result)
+            bar.update(sizes[path])
     done = [_done(config, note) for note in wanted.values()]
     _print_summary(config, [note for note in done if note])
     if errors:
@@ -114,18 +136,6 @@ def _files(pattern: str) -> list[Path]:
         if path.suffix not in (TAR, TABLE):
             raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({TABLE})")
     return paths
-
-
-def _note(config: Fetch, path: Path, identity: str) -> dict[str, Any]:
-    """What the shards of a file depend on."""
-    return {
-        "edition": EDITION,
-        "source": url_of(path) if is_remote(path) else str(path.resolve()),
-        "identity": identity,
-        "side": config.side,
-        "quality": QUALITY,
-        "text_column": config.text_column,
-    }
 
 
 def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -152,11 +162,6 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
     )
     for folder in dict.fromkeys(path.parent for path in remote):
         print(f"  from {url_of(folder)}{licence_of(folder)}")
-    above = next(
-        folder for folder in (config.out, *config.out.absolute().parents) if folder.exists()
-    )
-    free = shutil.disk_usage(above).free
-    print(f"  {_gigabytes(free)} are free on the disk of {config.out}")
     if not remote or config.yes:
         return
     if not sys.stdin.isatty():
@@ -165,40 +170,8 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
         raise InputError("nothing was fetched")
 
 
-def _fetch_all(
-    config: Fetch, wanted: dict[Path, dict[str, Any]], sizes: dict[Path, int]
-) -> list[InputError]:
-    """Fetch these files, under a bar of their bytes. Returns the errors of those that failed."""
-    files = list(wanted.items())
-    (config.out / NOTES).mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0))
-    several = 2 if any(map(is_remote, wanted)) else 1
-    errors: list[InputError] = []
-    bar = progress(
-        desc="fetching",
-        total=sum(sizes.values()),
-        unit="B",
-        unit_scale=True,
-        disable=config.quiet,
-    )
-    with bar, local(min(config.workers or cores * several, len(files))) as apply:
-        images = 0
-        for (path, _), result in apply(functools.partial(fetch_file, config), files):
-            if isinstance(result, OSError):  # a full disk stops the others too
-                raise result
-            if isinstance(result, InputError):
-                errors.append(result)
-            else:
-                images += result
-            bar.set_postfix_str(f"{images:,} images")
-            bar.update(sizes[path])
-    return errors
-
-
-def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
-    """Write the shards of one file and their labels, as far as they are missing. Returns the number
-    of images.
-    """
+def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
+    """Write the shards of one file and their labels, as far as they are missing."""
     path, wanted = file
     note = _done(config, wanted) or _write_shards(config, path, wanted)
     if config.rule:
@@ -206,8 +179,6 @@ def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
             shard = TarShard(config.out / name)
             if not is_labelled(shard, config.labels_dir, config.rule):
                 label_source(shard, config.labels_dir, config.rule)
-    images: int = note["images"]
-    return images
 
 
 def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -321,21 +292,20 @@ def _image_in(value: Any) -> bytes:
 
 
 def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
-    total, broken = Counter[str](), dict[str, tuple[int, str]]()
-    for note in done:
-        total.update({name: note.get(name, 0) for name in ("images", "reduced")})
-        total["bytes"] += sum(note["shards"].values())
-        total["source"] += size_in(note["identity"])
-        total["shards"] += len(note["shards"])
-        for cause, (count, key) in note["broken"].items():
-            before, first = broken.get(cause, (0, f"{key} of {note['source']}"))
-            broken[cause] = before + count, first
+    images, small = (sum(note.get(name, 0) for note in done) for name in ("images", "reduced"))
+    sizes = [size for note in done for size in note["shards"].values()]
+    before = sum(size_in(note["identity"]) for note in done)
     print(
-        f"{total['images']:,} images in {total['shards']:,} shards, {_gigabytes(total['bytes'])} "
-        f"in place of {_gigabytes(total['source'])}; {total['reduced']:,} were reduced"
+        f"{images:,} images in {len(sizes):,} shards, {_gigabytes(sum(sizes))} in place of "
+        f"{_gigabytes(before)}; {small:,} were reduced"
     )
-    for cause, (count, first) in broken.items():
-        print(f"  {count:,} left out: {cause} (first: {printable(first)})")
+    broken, first = Counter[str](), dict[str, str]()
+    for note in done:
+        for cause, (count, key) in note["broken"].items():
+            broken[cause] += count
+            first.setdefault(cause, f"{key} of {note['source']}")
+    for cause, count in broken.items():
+        print(f"  {count:,} left out: {cause} (first: {printable(first[cause])})")
     print(f"shards: {config.out}")
     if config.rule:
         print(f"labels: {config.labels_dir or config.out}")
