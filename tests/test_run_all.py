@@ -269,16 +269,6 @@ def test_zero_shot_follows_each_training_at_the_paper_s_scale(own) -> None:
     assert names.count(readouts) == 2
 
 
-def test_remote_shards_are_all_that_web_scale_needs() -> None:
-    shards = "s3://bucket/cc3m-train-{0000..0575}.tar"
-    lines = dry_run("--scale", "cc3m", "--shards", shards)
-    assert sum(f"-m catlip.label '{shards}'" in line for line in lines) == 1
-    assert sum(f"--shards '{shards}'" in line for line in lines) == 2
-    assert not any("bench.downstream" in line for line in lines)
-    for part in ("--recipe cc3m_b16", "--threshold 500"):
-        assert part in "\n".join(lines)
-
-
 def clone(folder: Path, pythons: dict[str, str]) -> Path:
     """Copy what ./run_all.sh needs; returns a folder of these interpreters: name -> script."""
     programs = folder / "bin"
