@@ -480,5 +480,4 @@ STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
 
 
 def steps_of(stage: str, options: Options) -> list[Step]:
-    """The steps of a stage, in the order in which they run."""
     return list(STEPS[stage](Plan(options)))

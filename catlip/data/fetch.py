@@ -83,7 +83,6 @@ class Fetch:
 
 
 def main(config: Fetch) -> None:
-    """Fetch what is not there yet."""
     paths = list(itertools.chain.from_iterable(map(_files, config.sources)))
     names = Counter(path.stem for path in paths)
     if twice := next((name for name, count in names.items() if count > 1), None):

@@ -124,7 +124,6 @@ class Audit:
 
 
 def main(config: Label) -> None:
-    """Label what is not labelled yet, then sum up all labels in a record."""
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
     paths = [path if is_remote(path) else root / path for path in find(config.sources)]
@@ -289,7 +288,6 @@ def summarise(
 
 
 def explain(config: Explain) -> None:
-    """Print a line for each word of the caption."""
     words = Labeller(config.rule).explain(config.caption)
     width = max((len(word.token) for word in words), default=0)
     for word in words:
@@ -298,7 +296,6 @@ def explain(config: Explain) -> None:
 
 
 def audit(config: Audit) -> None:
-    """Look at the captions, write the record, print the beginning of each table."""
     paths = find(config.sources)
     sources = [source for path in paths for source in split(path, config.text_column)]
     record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")

@@ -191,7 +191,6 @@ def bars_figure(
 
 
 def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    """Draw bars of parts."""
     longest = max(sum(size for _, size in parts) for _, _, parts in bars)
     words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
     shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}

@@ -73,7 +73,6 @@ class TransferInit:
 
 
 def main(config: TransferInit) -> None:
-    """Find the classes, print the coverage, and write the record and, with weights, the head."""
     if config.out.suffix != ".safetensors":
         raise InputError(f"--out {config.out} must end in .safetensors")
     if len(set(config.labels)) < len(config.labels) or not config.labels:

@@ -133,7 +133,6 @@ def verify(config: "Verify") -> None:
 
 
 def read_run(path: Path) -> RecordedRun:
-    """Read a run from its folder, or from its record beside it."""
     folder = path.with_name(path.name.removesuffix(".json"))
     log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
     partial = record.with_name(f"{record.name}.partial")  # if there are both, it is the newer one

@@ -123,7 +123,6 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote."""
         try:
             content = read_file(path)
         except FileNotFoundError:

@@ -218,7 +218,6 @@ def statistics(
 
 
 def describe(vocabulary: Vocabulary) -> VocabularyCounts:
-    """The metrics of a record of kind `vocabulary`."""
     counts = vocabulary.counts()
     captions = counts.source.captions
     imagenet = set(imagenet_synsets())

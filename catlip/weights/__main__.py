@@ -58,7 +58,6 @@ class Show:
 
 
 def main(config: Convert) -> None:
-    """Read, convert and write; print what was dropped."""
     from catlip.weights.convert import convert  # torch takes seconds to load
 
     convert(config.file, config.to, config.out)

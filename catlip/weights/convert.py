@@ -58,7 +58,6 @@ def convert(source: Path, to: str, out: Path) -> None:
 
 
 def show(source: Path) -> None:
-    """Print what a file of weights, or the folder of a run, holds."""
     checkpoint = read_checkpoint(weights_file(source))
     config, classifier = checkpoint.config, checkpoint.classifier
     lines = {

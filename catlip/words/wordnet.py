@@ -76,7 +76,6 @@ class Nouns:
         return longest
 
     def name(self, synset: int) -> str:
-        """The canonical name of a synset."""
         if synset not in self._names:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
