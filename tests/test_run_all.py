@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from one_line import one_line_error
 
+import baselines
 from catlip.data.shards import write_shard
 from pipeline import __main__ as pipeline
 from pipeline.options import DENSE_FILES
@@ -108,7 +109,7 @@ def test_data_that_are_not_there_are_refused_at_once(own, option, value, says) -
 
 def test_a_method_in_a_folder_of_the_user_s_own_is_known(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "mine.py").write_text('class Toy(Objective):\n    name, label = "toy", "Toy"\n')
-    monkeypatch.setenv("CATLIP_METHODS", str(tmp_path))
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
     assert any("--method toy" in line for line in dry_run("--methods", "catlip,toy"))
 
 
