@@ -1,9 +1,8 @@
 """The methods that CatLIP is compared with, on the same batches, loop and recipes."""
 
-import ast
 import os
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import catlip  # noqa: F401  # sets how OpenMP waits, which must come before torch
@@ -16,23 +15,14 @@ for _folder in filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathse
     __path__.append(_folder)
 
 
-def method_names() -> Iterator[str]:
-    """The names of all methods, read from the sources: a command line is read without torch."""
-    paths = [path for folder in __path__ for path in Path(folder).glob("*.py")]
-    for path in sorted(paths, key=lambda path: path.stem):
-        for member in ast.parse(path.read_text()).body:
-            if isinstance(member, ast.ClassDef):
-                yield from filter(None, map(_name_stated_by, member.body))
-
-
-def _name_stated_by(statement: ast.stmt) -> str | None:
-    """X of `name = "X"`, or of `name, label, ... = "X", ...`."""
-    match statement:
-        case ast.Assign(targets=[ast.Name("name")], value=ast.Constant(str(name))):
-            return name
-        case ast.Assign(
-            targets=[ast.Tuple([ast.Name("name"), *_])],
-            value=ast.Tuple([ast.Constant(str(name)), *_]),
-        ):
-            return name
-    return None
+def method_names() -> dict[str, str]:
+    """The name of every method, with the module that has it, read from the sources: a command line
+    is read without torch.
+    """
+    stated = re.compile(r'^    name\b.* = "(\w+)"', re.MULTILINE)
+    return {
+        name: f"baselines.{file.stem}"
+        for folder in __path__
+        for file in sorted(Path(folder).glob("*.py"))
+        for name in stated.findall(file.read_text())
+    }

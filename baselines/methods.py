@@ -4,21 +4,17 @@ A new method is one file here, or in a folder that `CATLIP_METHODS` names (sever
 between them). Such folders hold only methods; CONTRIBUTING.md shows an example.
 """
 
-import importlib
-import pkgutil
+from importlib import import_module
 
-import baselines
+from baselines import method_names
 from catlip.objective import Objective
 
-NO_METHODS = ("idf", "methods", "openclip", "pretrain")  # modules of this package without methods
-
-
-# Every objective with a name, in the order of the modules' names and of their lines.
-BASELINES: dict[str, type[Objective]] = {}
-for _module in sorted(module.name for module in pkgutil.iter_modules(baselines.__path__)):
-    if _module not in NO_METHODS:
-        _source = importlib.import_module(f"baselines.{_module}")
-        for _member in vars(_source).values():
-            _is_objective = isinstance(_member, type) and issubclass(_member, Objective)
-            if _is_objective and _member.__module__ == _source.__name__ and _member.name:
-                BASELINES[_member.name] = _member
+# In the order of the modules' names and of their lines.
+BASELINES: dict[str, type[Objective]] = {
+    name: next(
+        member
+        for member in vars(import_module(module)).values()
+        if isinstance(member, type) and issubclass(member, Objective) and member.name == name
+    )
+    for name, module in method_names().items()
+}

@@ -158,15 +158,14 @@ class Labeller:
         joined, start = [], 0
         while start < len(words):
             end = min(start + self._longest.get(words[start], 1), len(words))
-            while end > start + 1 and not self._is_noun(words[start:end], tags[end - 1]):
+            while end > start + 1 and not (
+                tags[end - 1].startswith(NOUN)
+                and self._nouns.first_sense("_".join(words[start:end])) is not None
+            ):
                 end -= 1
             joined.append(("_".join(words[start:end]), tags[end - 1]))
             start = end
         return joined
-
-    def _is_noun(self, words: list[str], last_tag: str) -> bool:
-        """Whether a run of words is one noun of WordNet and ends in a word tagged as a noun."""
-        return last_tag.startswith(NOUN) and self._nouns.first_sense("_".join(words)) is not None
 
     def _explain(self, token: str, tag: str) -> Word:
         lemma = self._nouns.lemmatize(token)

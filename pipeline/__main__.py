@@ -1,13 +1,12 @@
 """The second half of `./run_all.sh`, in Python: check the options, then run the stages' steps."""
 
-import fcntl
-import os
 import shlex
 import sys
 from functools import partial
 from itertools import groupby
 
 from catlip.program.errors import InputError
+from catlip.system.lock import only_writer
 from pipeline import stages
 from pipeline.options import HELP, Options, announce, announcement, count_gpus, read_options
 from pipeline.programs import side_by_side, stopped_by_signals
@@ -57,17 +56,8 @@ def run(options: Options) -> None:
                 print(shlex.join(step.command(options.python)))
         return
     announce(options)
-    (options.runs / ".steps").mkdir(exist_ok=True)
-    lock = os.open(options.runs / ".steps" / "lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"another ./run_all.sh is running in {options.runs}; wait for it, or choose another "
-            "--out"
-        ) from None
     run_one = partial(run_step, runs=options.runs, python=options.python)
-    with stopped_by_signals():
+    with only_writer(options.runs / ".steps"), stopped_by_signals():
         for stage in wanted:
             # The steps of a later stage may follow from an earlier one's results.
             steps = stages.steps_of(stage, options)
@@ -77,7 +67,6 @@ def run(options: Options) -> None:
                 else:
                     for step in group:
                         run_one(step)
-    os.close(lock)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 import ast
 import functools
-import os
-import re
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +14,6 @@ MISSING = "missing"
 # At most this many remote shards, evenly spaced, are asked for their identity. A training itself
 # notices when a shard that it reads has changed.
 MAX_ASKED = 1000
-THREADS = 16  # that ask for identities
 
 
 def digest_of_data(pattern: str) -> str:
@@ -57,20 +53,6 @@ def digest_of_code(programs: Iterable[str]) -> str:
     return total.hexdigest()[:16]
 
 
-def baselines() -> dict[str, str]:
-    """The methods of `baselines/` and of the folders that CATLIP_METHODS names: name -> the module
-    that programs import by the method's name. CatLIP's is none of them.
-    """
-    folders = filter(None, os.environ.get("CATLIP_METHODS", "").split(os.pathsep))
-    named = re.compile(r'^    name\b.* = "(\w+)"', re.MULTILINE)
-    return {
-        name: f"baselines.{file.stem}"
-        for folder in (REPOSITORY / "baselines", *map(Path, folders))
-        for file in sorted(folder.glob("*.py"))
-        for name in named.findall(file.read_text())
-    }
-
-
 def _files(pattern: str) -> Iterator[tuple[str, Path]]:
     """The files, with names relative to the pattern; of a finished training, only its weights."""
     path = Path(pattern)
@@ -95,17 +77,15 @@ def _files(pattern: str) -> Iterator[tuple[str, Path]]:
 def _digest_of_remote(pattern: str) -> str:
     """Cached, so that each shard is asked once in a run: many steps read the same shards."""
     from catlip.cli import InputError
-    from catlip.data.remote import identity_of
+    from catlip.data.remote import identities_of
     from catlip.data.shards import expand
 
     try:
         paths = expand(pattern)
-        asked = paths[:: -(-len(paths) // MAX_ASKED)]
-        with ThreadPoolExecutor(THREADS) as pool:
-            identities = list(pool.map(identity_of, asked))
+        identities = identities_of(paths[:: -(-len(paths) // MAX_ASKED)])
     except InputError:
         return MISSING  # the program that reads them reports why
-    lines = [f"{path}\t{identity}" for path, identity in zip(asked, identities, strict=True)]
+    lines = [f"{path}\t{identity}" for path, identity in identities.items()]
     return sha256("\n".join([str(len(paths)), *lines]).encode()).hexdigest()[:16]
 
 

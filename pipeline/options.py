@@ -12,11 +12,11 @@ from glob import glob
 from pathlib import Path
 from typing import NoReturn
 
+from baselines import method_names
 from catlip.architectures import ENCODERS
 from catlip.data.layout import find_layout
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
-from pipeline.inputs import baselines
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
 
 STAGES = ("setup", "data", "label", "pretrain", "transfer", "dense", "bench", "study", "report")
@@ -177,7 +177,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     options.seeds = int(options.seeds or (few if options.small else 1))
     options.methods = [*dict.fromkeys(options.methods)]
     for method in options.methods:
-        _check_name("method", method, ["catlip", *baselines()])
+        _check_name("method", method, ["catlip", *method_names()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
     options.sources = []

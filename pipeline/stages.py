@@ -8,10 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from baselines import method_names
 from catlip.data.layout import INSTALLED as FASHION_MNIST
 from catlip.data.layout import validation_of
 from catlip.system.urls import is_remote
-from pipeline.inputs import baselines
 from pipeline.options import Options, count_gpus
 from pipeline.step import Step
 
@@ -333,7 +333,7 @@ def cost(
         arguments,
         ("--out", plan.runs / program, *plan.device),
         makes=[plan.runs / program],
-        methods=[*baselines()],
+        methods=[*method_names()],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
         processes=processes,
@@ -480,5 +480,4 @@ STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
 
 
 def steps_of(stage: str, options: Options) -> list[Step]:
-    """The steps of a stage, in the order in which they run."""
     return list(STEPS[stage](Plan(options)))

@@ -10,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.inputs import baselines, digest_of_code, digest_of_data
+from baselines import method_names
+from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.programs import Slot, run_command
 
 USER_ERROR = 2  # the exit code of our programs for what the user can correct
@@ -67,7 +68,7 @@ class Step:
         command = shlex.join([self.program, *self.arguments])
         for path in sorted(contents, key=len, reverse=True):
             command = command.replace(path, "INPUT")
-        modules = [baselines()[method] for method in self.methods if method in baselines()]
+        modules = [method_names()[name] for name in self.methods if name in method_names()]
         return {
             "command": command,
             "inputs": " ".join(contents.values()),

@@ -115,10 +115,6 @@ class FaultyServer:
                 with suppress(ConnectionError):  # of a client that has had enough
                     self.answer(fault)
 
-            def do_POST(self) -> None:  # a question of the hub
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer("")
-
             def answer(self, fault: str) -> None:
                 path, _, query = self.path.partition("?")
                 server.queries.add(query)

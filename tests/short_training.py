@@ -1,7 +1,9 @@
 """A pre-training of twelve steps on the CPU."""
 
+import json
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,12 @@ def command(method: str, starter: Any, out: Path, *extra: object) -> list[str]:
     labels = ("--vocabulary", starter.vocabulary, "--labels-dir", starter.labels)
     arguments = (*SHORT.split(), "--shards", starter.shards, "--out", out, *labels, *extra)
     return [*program, *map(str, arguments)]
+
+
+def outcome(out: Path) -> tuple[list[float], str]:
+    """Loss curve, bit for bit, and digest of the weights."""
+    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    return losses, sha256((out / "weights.safetensors").read_bytes()).hexdigest()
 
 
 def wait_for_lines(

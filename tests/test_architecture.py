@@ -15,7 +15,7 @@ FORBIDDEN = {
     "catlip/training": ("catlip.data", "catlip.encoder", *PRETRAINING),
     "baselines": ("bench", "reports"),
     "bench": ("reports",),
-    "pipeline": ("baselines", "bench", "reports", "torch", "numpy", "tyro"),
+    "pipeline": ("baselines.methods", "bench", "reports", "torch", "numpy", "tyro"),
     "reports": ("baselines", "torch", "catlip.training", "catlip.record"),
 }
 

@@ -2,7 +2,6 @@
 deleted.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -14,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from one_line import one_line_error
 
 import pipeline.inputs
 import pipeline.stages
-from baselines.methods import BASELINES
-from pipeline.__main__ import main
-from pipeline.inputs import baselines, digest_of_data
+from catlip.system.lock import only_writer
+from pipeline.inputs import digest_of_data
 from pipeline.options import read_options
 from pipeline.programs import Slot, side_by_side, slots
 from pipeline.stages import STEPS, Plan, pretrain
@@ -167,10 +166,6 @@ def options(*arguments: object) -> Plan:
     return Plan(read_options(["--dry-run", *map(str, arguments)]))
 
 
-def test_every_baseline_is_found_in_the_file_that_holds_it():
-    assert baselines() == {name: method.__module__ for name, method in BASELINES.items()}
-
-
 def test_the_code_of_a_method_counts_wherever_the_method_is_run() -> None:
     plan = options("--methods", "siglip", "--study")
     steps = [step for stage in STEPS for step in STEPS[stage](plan)]
@@ -192,12 +187,11 @@ def test_trainings_are_the_same_on_another_device_and_measurements_are_not() -> 
     assert hardware[0] != hardware[1]
 
 
-def test_two_at_once_in_one_folder_are_refused(tmp_path: Path, capsys) -> None:
-    (tmp_path / "starter" / ".steps").mkdir(parents=True)
-    with open(tmp_path / "starter" / ".steps" / "lock", "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        assert main(["--out", str(tmp_path), "--only", "label"]) == 2
-    assert "./run_all.sh" in capsys.readouterr().err
+def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "--out", str(tmp_path), "--only", "label"]
+    with only_writer(tmp_path / "starter" / ".steps"):
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    one_line_error(done, os.getpid(), "--out")
 
 
 @pytest.mark.parametrize(

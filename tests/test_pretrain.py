@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import short_training
 from one_line import one_line_error
 from PIL import Image
+from short_training import outcome
 
 from catlip.data.shards import write_shard
 from catlip.recipes.pretrain import STARTER
@@ -24,12 +24,6 @@ OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 
 
 def command(method: str, starter, out: Path, *extra: object) -> list[str]:
     return short_training.command(method, starter, out, "--log-every", 1, *extra)
-
-
-def outcome(out: Path) -> tuple[list[float], str]:
-    """Loss curve, bit for bit, and digest of the weights."""
-    record = json.loads(out.with_name(out.name + ".json").read_text())
-    return record["samples"]["loss"], sha256((out / "weights.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")

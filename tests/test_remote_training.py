@@ -2,7 +2,6 @@
 of their credentials anywhere.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -11,13 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from one_line import one_line_error
 from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_server, secrets_in
-from short_training import wait_for_lines
+from short_training import outcome, wait_for_lines
 
 from catlip.data.shards import expand, open_shard, write_shard
 from catlip.system.cache import cache_dir
@@ -39,12 +37,6 @@ class Local:
     labels: Path
     vocabulary: Path
     outcome: tuple[list[float], str]
-
-
-def outcome(out: Path) -> tuple[list[float], str]:
-    """Loss curve, bit for bit, and digest of the weights."""
-    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
-    return losses, sha256((out / "weights.safetensors").read_bytes()).hexdigest()
 
 
 def training(shards: object, labels: object, vocabulary: object, *, out: Path) -> list[str]:

@@ -87,7 +87,6 @@ class Scenes:
 
 
 def main(config: Scenes) -> None:
-    """Build the scenes, unless they are there already."""
     sources = read_sources()
     wanted: dict[str, Any] = {
         "edition": EDITION,

@@ -98,31 +98,17 @@ def reduced(encoded: bytes, side: int, quality: int) -> bytes:
 
     Raises: PictureError, also where the bytes would stay the same.
     """
-    import cv2
-
-    def size_of(width: int, height: int) -> tuple[int, int]:
-        scale = side / min(width, height)
-        return max(side, round(width * scale)), max(side, round(height * scale))
-
-    pixels = None
-    if frame := jpeg.find_frame(encoded):
-        if min(frame.width, frame.height) <= side:
-            cropped_pixels(encoded, lambda width, height: (0, 0, width, height))
-            return encoded
-        _check_size(frame.width, frame.height)
-        if frame.is_progressive:
-            _check_scans(encoded)
-        size = size_of(frame.width, frame.height)
-        pixels = jpeg.decode_small(encoded, frame, side)
-    if pixels is None:
-        picture = rgb(open_picture(encoded))
-        if min(picture.size) <= side:
-            return encoded
-        size = size_of(*picture.size)
-        return jpeg.encode(np.asarray(picture.resize(size, Image.Resampling.BILINEAR)), quality)
-    # At most twice as large by now: no pixel is missed.
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-    return jpeg.encode(small.astype(np.uint8, copy=False), quality)
+    picture = open_picture(encoded)
+    shorter = min(picture.size)
+    if shorter <= side:
+        rgb(picture)
+        return encoded
+    width, height = (max(side, round(length * side / shorter)) for length in picture.size)
+    picture.draft("RGB", (width, height))  # a JPEG is decoded at a half, a quarter or an eighth
+    content = io.BytesIO()
+    small = rgb(picture).resize((width, height), Image.Resampling.BILINEAR)
+    small.save(content, "JPEG", quality=quality)
+    return content.getvalue()
 
 
 def _check_size(width: int, height: int) -> None:

@@ -6,12 +6,10 @@ the unit of work: it is fetched whole into the output folder, rewritten, and not
 interrupted is done again from its beginning, so no shard is lost, doubled or cut.
 """
 
-import base64
 import functools
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,10 +22,10 @@ import tyro
 from catlip.cli import InputError, run
 from catlip.data.decode import FIRST_BYTES, PictureError, reduced
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
-from catlip.data.shards import TABLES, TAR, expand, write_shard
+from catlip.data.shards import TABLE, TAR, expand, write_shard
 from catlip.data.tar_index import NUMBERED, walk
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.sources import TarShard
+from catlip.label.sources import TarShard, open_parquet
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import write_atomically
@@ -36,13 +34,12 @@ from catlip.system.foreign import printable
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-EDITION = 2  # raised whenever the same file gives other shards than before
+EDITION = 2  # raised when the shards that were fetched before will not do any more
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 BATCH_ROWS = 100
 CAPTIONS = ("caption", "captions", "text", "TEXT", "texts")  # columns of a table
 IMAGE = "image"
-STARTS = dict(zip(("jpg", "png", "webp", "gif"), FIRST_BYTES, strict=True))
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
 
@@ -62,7 +59,7 @@ class Fetch:
 
     sources: tyro.conf.Positional[tuple[str, ...]]
     """Paths, folders, globs, braces or URLs of shards (.tar), or of tables that hold images
-    (.parquet, and .csv or .tsv with images in base64).
+    (.parquet).
     """
     out: Path = Path("data/fetched")
     """Folder of the shards that are written; each has the name of its source."""
@@ -86,7 +83,6 @@ class Fetch:
 
 
 def main(config: Fetch) -> None:
-    """Fetch what is not there yet."""
     paths = list(itertools.chain.from_iterable(map(_files, config.sources)))
     names = Counter(path.stem for path in paths)
     if twice := next((name for name, count in names.items() if count > 1), None):
@@ -94,13 +90,36 @@ def main(config: Fetch) -> None:
     if config.rule:
         labeller_of(config.rule)  # fetches the words once; refuses an unknown rule
     identities = identities_of(paths)
-    wanted = {path: _note(config, path, identity) for path, identity in identities.items()}
+    # What the shards of a file depend on.
+    wanted = {
+        path: {
+            "edition": EDITION,
+            "source": url_of(path) if is_remote(path) else str(path.resolve()),
+            "identity": identity,
+            "side": config.side,
+            "quality": QUALITY,
+            "text_column": config.text_column,
+        }
+        for path, identity in identities.items()
+    }
     sizes = {path: size_in(identity) for path, identity in identities.items()}
     if todo := [path for path in paths if _done(config, wanted[path]) is None]:
         _ask(config, todo, sizes, len(paths))
-    with only_writer(config.out):
-        # What is there may still have to be labelled.
-        errors = _fetch_all(config, wanted, sizes) if todo or config.rule else []
+    # What is there may still have to be labelled.
+    files = [(path, wanted[path]) for path in (paths if config.rule else todo)]
+    errors: list[InputError] = []
+    (config.out / NOTES).mkdir(parents=True, exist_ok=True)
+    several = 2 if any(map(is_remote, paths)) else 1
+    workers = config.workers or len(os.sched_getaffinity(0)) * several
+    total = sum(sizes[path] for path, _ in files)
+    bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
+    with only_writer(config.out), bar, local(max(1, min(workers, len(files)))) as apply:
+        for (path, _), result in apply(functools.partial(fetch_file, config), files):
+            if isinstance(result, OSError):  # a full disk stops the others too
+                raise result
+            if isinstance(result, InputError):
+                errors.append(result)
+            bar.update(sizes[path])
     done = [_done(config, note) for note in wanted.values()]
     _print_summary(config, [note for note in done if note])
     if errors:
@@ -110,27 +129,12 @@ def main(config: Fetch) -> None:
 
 def _files(pattern: str) -> list[Path]:
     if Path(pattern).is_dir() and not list(Path(pattern).glob(f"*{TAR}")):
-        found = [path for path in sorted(Path(pattern).iterdir()) if path.suffix.lower() in TABLES]
-        if not found:
-            raise InputError(f"no shard in {pattern}, and no table ({', '.join(TABLES)})")
-        return found
+        pattern = f"{pattern}/*{TABLE}"
     paths = expand(pattern)
     for path in paths:
-        if path.suffix.lower() not in (TAR, *TABLES):
-            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLES)})")
+        if path.suffix not in (TAR, TABLE):
+            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({TABLE})")
     return paths
-
-
-def _note(config: Fetch, path: Path, identity: str) -> dict[str, Any]:
-    """What the shards of a file depend on."""
-    return {
-        "edition": EDITION,
-        "source": url_of(path) if is_remote(path) else str(path.resolve()),
-        "identity": identity,
-        "side": config.side,
-        "quality": QUALITY,
-        "text_column": config.text_column,
-    }
 
 
 def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -157,11 +161,6 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
     )
     for folder in dict.fromkeys(path.parent for path in remote):
         print(f"  from {url_of(folder)}{licence_of(folder)}")
-    above = next(
-        folder for folder in (config.out, *config.out.absolute().parents) if folder.exists()
-    )
-    free = shutil.disk_usage(above).free
-    print(f"  {_gigabytes(free)} are free on the disk of {config.out}")
     if not remote or config.yes:
         return
     if not sys.stdin.isatty():
@@ -170,40 +169,8 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
         raise InputError("nothing was fetched")
 
 
-def _fetch_all(
-    config: Fetch, wanted: dict[Path, dict[str, Any]], sizes: dict[Path, int]
-) -> list[InputError]:
-    """Fetch these files, under a bar of their bytes. Returns the errors of those that failed."""
-    files = list(wanted.items())
-    (config.out / NOTES).mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0))
-    several = 2 if any(map(is_remote, wanted)) else 1
-    errors: list[InputError] = []
-    bar = progress(
-        desc="fetching",
-        total=sum(sizes.values()),
-        unit="B",
-        unit_scale=True,
-        disable=config.quiet,
-    )
-    with bar, local(min(config.workers or cores * several, len(files))) as apply:
-        images = 0
-        for (path, _), result in apply(functools.partial(fetch_file, config), files):
-            if isinstance(result, OSError):  # a full disk stops the others too
-                raise result
-            if isinstance(result, InputError):
-                errors.append(result)
-            else:
-                images += result
-            bar.set_postfix_str(f"{images:,} images")
-            bar.update(sizes[path])
-    return errors
-
-
-def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
-    """Write the shards of one file and their labels, as far as they are missing. Returns the number
-    of images.
-    """
+def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
+    """Write the shards of one file and their labels, as far as they are missing."""
     path, wanted = file
     note = _done(config, wanted) or _write_shards(config, path, wanted)
     if config.rule:
@@ -211,14 +178,11 @@ def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> int:
             shard = TarShard(config.out / name)
             if not is_labelled(shard, config.labels_dir, config.rule):
                 label_source(shard, config.labels_dir, config.rule)
-    images: int = note["images"]
-    return images
 
 
 def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """Write the shards of one file, and then its note."""
-    note_file, suffix = _note_file(config, wanted), path.suffix.lower()
-    is_tar = suffix == TAR
+    note_file, is_tar = _note_file(config, wanted), path.suffix == TAR
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():
         raise InputError(f"{first_shard} was not fetched; choose another --out")
@@ -228,7 +192,7 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _of_table(copy, suffix, config.text_column)
+        samples = _of_tar(copy) if is_tar else _of_table(copy, config.text_column)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
@@ -289,38 +253,17 @@ def _of_tar(path: Path) -> Iterator[Sample]:
             yield key, sample
 
 
-def _of_table(path: Path, suffix: str, text_column: str | None) -> Iterator[Sample]:
+def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
     """The rows of a table that holds images; the key is the row's number."""
     columns: tuple[str, dict[str, str]] | None = None
-    for number, row in enumerate(_rows(path, suffix)):
-        columns = columns or _columns(path, row, text_column)
-        image, captions = _image_in(row[columns[0]]), columns[1]
-        kind = next((name for name, start in STARTS.items() if image.startswith(start)), "jpg")
-        described = json.dumps({key: row[name] for key, name in captions.items()}).encode()
-        yield f"{number:09d}", {kind: (IMAGE, image), "json": ("meta", described)}
-
-
-def _rows(path: Path, suffix: str) -> Iterator[dict[str, Any]]:
-    if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(BATCH_ROWS):
-                    yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path} is not a whole Parquet file: {error}") from None
-    else:
-        import pandas as pd
-
-        separator = "," if suffix == ".csv" else "\t"
-        options = {"sep": separator, "dtype": str, "keep_default_na": False}
-        try:
-            for chunk in pd.read_csv(path, chunksize=BATCH_ROWS, **options):
-                yield from chunk.to_dict("records")
-        except ValueError as error:  # pandas' own errors are of this kind
-            raise InputError(f"{path} cannot be read: {error}") from None
+    with open_parquet(path) as file:
+        rows = (row for batch in file.iter_batches(BATCH_ROWS) for row in batch.to_pylist())
+        for number, row in enumerate(rows):
+            columns = columns or _columns(path, row, text_column)
+            image, captions = _image_in(row[columns[0]]), columns[1]
+            # What it is, is told by its first bytes when it is read, not by the name.
+            described = json.dumps({key: row[name] for key, name in captions.items()}).encode()
+            yield f"{number:09d}", {"jpg": (IMAGE, image), "json": ("meta", described)}
 
 
 def _columns(
@@ -329,46 +272,39 @@ def _columns(
     """The column of images, known by what the first row has in it, and key in a `.json` -> column
     of captions.
     """
-    starts = tuple(STARTS.values())
-    images = [name for name, value in row.items() if _image_in(value).startswith(starts)]
+    images = [name for name, value in row.items() if _image_in(value).startswith(FIRST_BYTES)]
     found = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
     captions = {"caption": found[0]} if found else {}
     if not found and not text_column:
         captions = {name: name for name in row if NUMBERED.fullmatch(name)}
     if not images or not captions:
-        missing = "captions; give --text-column" if images else "images (bytes, or base64 in text)"
+        missing = "captions; give --text-column" if images else "images"
         raise InputError(f"{path} has no column of {missing}; there are: {', '.join(row)[:300]}")
     return images[0], captions
 
 
 def _image_in(value: Any) -> bytes:
-    """The image that a cell holds, as the hub has it ({"bytes": ...}), or as bytes or base64."""
+    """The image that a cell holds, as the hub has it ({"bytes": ...}), or as bytes."""
     if isinstance(value, dict):
         value = value.get("bytes")
-    if isinstance(value, str):
-        try:
-            value = base64.b64decode(value, validate=True)
-        except ValueError:
-            value = b""
     return value if isinstance(value, bytes) else b""
 
 
 def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
-    total, broken = Counter[str](), dict[str, tuple[int, str]]()
-    for note in done:
-        total.update({name: note.get(name, 0) for name in ("images", "reduced")})
-        total["bytes"] += sum(note["shards"].values())
-        total["source"] += size_in(note["identity"])
-        total["shards"] += len(note["shards"])
-        for cause, (count, key) in note["broken"].items():
-            before, first = broken.get(cause, (0, f"{key} of {note['source']}"))
-            broken[cause] = before + count, first
+    images, small = (sum(note.get(name, 0) for note in done) for name in ("images", "reduced"))
+    sizes = [size for note in done for size in note["shards"].values()]
+    before = sum(size_in(note["identity"]) for note in done)
     print(
-        f"{total['images']:,} images in {total['shards']:,} shards, {_gigabytes(total['bytes'])} "
-        f"in place of {_gigabytes(total['source'])}; {total['reduced']:,} were reduced"
+        f"{images:,} images in {len(sizes):,} shards, {_gigabytes(sum(sizes))} in place of "
+        f"{_gigabytes(before)}; {small:,} were reduced"
     )
-    for cause, (count, first) in broken.items():
-        print(f"  {count:,} left out: {cause} (first: {printable(first)})")
+    broken, first = Counter[str](), dict[str, str]()
+    for note in done:
+        for cause, (count, key) in note["broken"].items():
+            broken[cause] += count
+            first.setdefault(cause, f"{key} of {note['source']}")
+    for cause, count in broken.items():
+        print(f"  {count:,} left out: {cause} (first: {printable(first[cause])})")
     print(f"shards: {config.out}")
     if config.rule:
         print(f"labels: {config.labels_dir or config.out}")

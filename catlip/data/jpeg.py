@@ -25,7 +25,6 @@ SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
 CONTEXT_ROWS = 2
 # A multiple of the height of any row of blocks: a lowered height cuts no row that the crop needs.
 BLOCK_ROWS = 32
-_room = np.empty(0, dtype=np.uint8)  # of `decode_small`
 
 
 @dataclass(frozen=True)
@@ -71,36 +70,3 @@ def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | 
         return simplejpeg.decode_jpeg(lowered, "RGB", strict=False)
     except ValueError:
         return None
-
-
-def decode_small(encoded: bytes, frame: Frame, side: int) -> NDArray[np.uint8] | None:
-    """The picture at a half, a quarter or an eighth of its size, if its shorter side then still has
-    at least `side` pixels, else whole, [h, w, 3] RGB. None when the decoder refuses the picture.
-    The next call overwrites the pixels: new memory for each picture would cost a twentieth more.
-
-    libjpeg-turbo knows all eighths, but only the halves are fast.
-    """
-    global _room
-    shorter = min(frame.width, frame.height)
-    part = next(part for part in (8, 4, 2, 1) if shorter >= side * part or part == 1)
-    width, height = -(-frame.width // part), -(-frame.height // part)
-    if len(_room) < 3 * width * height:
-        _room = np.empty(3 * width * height, dtype=np.uint8)
-    try:
-        return simplejpeg.decode_jpeg(
-            encoded,
-            "RGB",
-            min_width=width,
-            min_height=height,
-            buffer=_room,
-            fastupsample=True,  # colours, of which the smaller picture keeps half the pixels
-            strict=False,
-        )
-    except ValueError:
-        return None
-
-
-def encode(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """[h, w, 3] RGB as a JPEG that has half the resolution for colours."""
-    encoded: bytes = simplejpeg.encode_jpeg(pixels, quality, "RGB", "420")
-    return encoded

@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 
 from catlip import streams
 from catlip.cli import InputError
-from catlip.data.remote import find_remote, identity_of, open_remote, size_in
+from catlip.data.remote import find_remote, identity_of, open_remote
 from catlip.data.tar_index import (
-    ABSENT,
     EDITION,
     KINDS,
     captions_at,
@@ -41,7 +40,7 @@ from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
 
 TAR = ".tar"
-TABLES = (".parquet", ".csv", ".tsv")  # that may hold images: what catlip.data.fetch reads
+TABLE = ".parquet"  # may hold images: catlip.data.fetch reads them
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 
@@ -71,10 +70,6 @@ class Shard:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    @property
-    def num_bytes(self) -> int:
-        return size_in(self.identity) if is_remote(self.path) else self.path.stat().st_size
 
     def image_bytes(self, number: int) -> bytes:
         """The encoded image of sample `number`, empty when it has none."""
@@ -121,7 +116,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if remote := is_remote(pattern):
             pattern = url_of(take_credentials(pattern))
-            is_folder = not (pattern.lower().endswith((TAR, *TABLES)) or glob.has_magic(pattern))
+            is_folder = not (pattern.lower().endswith((TAR, TABLE)) or glob.has_magic(pattern))
         else:
             is_folder = Path(pattern).is_dir()
         if is_folder:
@@ -194,8 +189,7 @@ def _identity(path: Path) -> str:
 def _indexed(path: Path, identity: str) -> Shard:
     def make() -> bytes:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
-        head = {"identity": identity, "edition": EDITION}
-        head |= {name: index[name] for name in ("digest", "skipped")}
+        head = {"identity": identity, "digest": index["digest"], "skipped": index["skipped"]}
         lines = {"keys": "\n".join(index["keys"]), "about": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
@@ -205,20 +199,12 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
     """The shard as its stored index has it. Raises: FileNotFoundError; ValueError if the index is
-    of an older edition, or of a file of another identity.
+    of a file of another identity.
     """
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
-    # Edition 1 has a "head", without which an older program makes the index again.
-    text = arrays.pop("about" if "about" in arrays else "head", None)
-    if text is None or not {"keys", "num_captions", *KINDS} <= arrays.keys():
-        raise ValueError("an older index")
-    head = json.loads(text.tobytes())
+    head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:
         raise ValueError("the index of another version of the shard")
-    # Only of captions in a `.json`: no remote shard of `.txt` is fetched again to be counted.
-    in_json = (arrays["text"][:, 0] == ABSENT) & (arrays["meta"][:, 0] != ABSENT)
-    if head.pop("edition", 1) != EDITION and in_json.any():
-        raise ValueError("the index of an older edition")
     head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
     keys = arrays.pop("keys").tobytes().decode().split("\n")
     return Shard(keys, **arrays, **head, path=path)
@@ -227,7 +213,8 @@ def read_index(path: Path, identity: str | None = None) -> Shard:
 def _index_file(path: Path) -> Path:
     # Named after the path alone, so that the index of a changed shard replaces the old one.
     named = path if is_remote(path) else path.resolve()
-    return cache_dir("indexes") / f"{sha256(str(named).encode()).hexdigest()[:32]}.npz"
+    name = sha256(f"{EDITION} {named}".encode()).hexdigest()[:32]
+    return cache_dir("indexes") / f"{name}.npz"
 
 
 @functools.lru_cache(maxsize=OPEN_SHARDS)

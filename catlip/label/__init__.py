@@ -44,21 +44,20 @@ def label_source(source: Source, labels_dir: Path | None, rule: str) -> None:
 
 def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -> Labels:
     """The labels of (key, caption) pairs from any source; only the origin is not in their meta."""
-    digest, unlabelled, cut = sha256(), Counter[str](), 0
+    digest, unlabelled = sha256(), Counter[str]()
     first: dict[str, str] = {}
     values, counts = array("I"), array("I")
 
     def hashed() -> Iterable[tuple[str, Caption]]:
         for key, caption in samples:
             add_caption(digest, key, caption)
-            # One character more than is read: so a batch takes little memory.
-            yield key, caption[: MAX_CHARACTERS + 1] if isinstance(caption, str) else caption
+            # No more than is read: so a batch takes little memory.
+            yield key, caption[:MAX_CHARACTERS] if isinstance(caption, str) else caption
 
     stream = iter(hashed())
     while batch := list(islice(stream, BATCH_CAPTIONS)):
         texts = [caption if isinstance(caption, str) else None for _, caption in batch]
         for (key, caption), text, synsets in zip(batch, texts, labeller.batch(texts), strict=True):
-            cut += len(text or "") > MAX_CHARACTERS
             if not synsets:
                 cause = caption.cause if isinstance(caption, Unusable) else labeller.why_none(text)
                 unlabelled[cause] += 1
@@ -70,7 +69,6 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
         "captions_sha256": digest.hexdigest(),
         "unlabelled": dict(unlabelled),
         "first_unlabelled": first,
-        "cut": cut,
     }
     return Labels(np.array(values, dtype=np.uint32), np.cumsum([0, *counts], dtype=np.uint32), meta)
 

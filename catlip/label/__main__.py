@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -17,6 +17,8 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
+from catlip.label.audit import audit_captions, audit_tables, take_captions
+from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
     PLAN,
     Labels,
@@ -34,10 +36,8 @@ from catlip.record import Record
 from catlip.system.engines import Apply, local, on_ray, work_ahead
 from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
-from catlip.table import as_text
-
-if TYPE_CHECKING:
-    from catlip.label.result import Labelling
+from catlip.table import as_text, print_tables
+from catlip.vocabulary.result import labels_table
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,6 @@ class Audit:
 
 
 def main(config: Label) -> None:
-    """Label what is not labelled yet, then sum up all labels in a record."""
-    # Late: matplotlib takes a while to load.
-    from catlip.label.result import Labelling
-    from catlip.vocabulary.result import labels_table
-
     # A cluster's workers have working folders of their own.
     root = Path.cwd() if config.engine == "ray" else Path()
     paths = [path if is_remote(path) else root / path for path in find(config.sources)]
@@ -168,7 +163,12 @@ def main(config: Label) -> None:
                 write_beside_labels(labels_dir / f"{rule}{PLAN}", plan)
         else:
             _delete_stale(sources, rule)
-        checked = each("checking", check, _with_sidecar(sidecars, labels_dir))
+        if labels_dir and is_remote(labels_dir):  # listed once
+            names_there = names_in(labels_dir)
+            labelled = [source for source in sources if sidecars[source].name in names_there]
+        else:
+            labelled = [source for source in sources if sidecars[source].exists()]
+        checked = each("checking", check, labelled)
         done = {source for source, state in checked if state is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
@@ -222,14 +222,6 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
     return {source: sidecar for sidecar, source in taken.items()}
 
 
-def _with_sidecar(sidecars: Mapping[Source, Path], labels_dir: Path | None) -> list[Source]:
-    """The sources whose labels file exists; a remote folder is listed once."""
-    if labels_dir is None or not is_remote(labels_dir):
-        return [source for source, sidecar in sidecars.items() if sidecar.exists()]
-    names = names_in(labels_dir)
-    return [source for source, sidecar in sidecars.items() if sidecar.name in names]
-
-
 def _delete_stale(sources: Sequence[Source], rule: str) -> None:
     """Delete the labels, beside a table, of parts that it no longer has: it shrank, or its parts
     grew. In a folder of labels the plan leaves them out.
@@ -252,9 +244,8 @@ def _failure(errors: Sequence[InputError], num_others: int) -> InputError:
 
 def summarise(
     sidecars: Mapping[Source, Path], new: Set[Source], making: Making, seconds: float
-) -> "Labelling":
+) -> Labelling:
     """Metrics of the labels in `sidecars`, and of how fast the labels of `new` were made."""
-    from catlip.label.result import Labelling
 
     def read(sidecar: Path) -> Labels:
         labels = read_sidecar(sidecar)
@@ -297,7 +288,6 @@ def summarise(
 
 
 def explain(config: Explain) -> None:
-    """Print a line for each word of the caption."""
     words = Labeller(config.rule).explain(config.caption)
     width = max((len(word.token) for word in words), default=0)
     for word in words:
@@ -306,9 +296,16 @@ def explain(config: Explain) -> None:
 
 
 def audit(config: Audit) -> None:
-    from catlip.label.audit import audit
-
-    audit(config)
+    paths = find(config.sources)
+    sources = [source for path in paths for source in split(path, config.text_column)]
+    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
+    with Record(record_path, LabelAudit, config) as record:
+        captions = take_captions(sources)
+        bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
+        metrics, record.samples = audit_captions(bar, config.rule)
+        record.measured(metrics)
+    print_tables(audit_tables(metrics, record.samples))
+    print(f"record: {record_path}")
 
 
 if __name__ == "__main__":

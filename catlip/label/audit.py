@@ -9,20 +9,13 @@ at; see `TABLES`.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catlip.captions import NOUN, Labeller
-from catlip.label.result import LABEL, AuditedWord, LabelAudit, verdict_table
-from catlip.label.sidecar import labelling_record
-from catlip.label.sources import Source, find, split
-from catlip.program.progress import progress
-from catlip.record import Record
-from catlip.results.run import Run
-from catlip.table import Cell, Table, as_text, clipped, share_cell
+from catlip.label.result import LabelAudit
+from catlip.label.sources import Source
+from catlip.table import Cell, Table, clipped, number_cell, share_cell
 from catlip.words import wordnet_dir
-
-if TYPE_CHECKING:
-    from catlip.label.__main__ import Audit
 
 # Name in the record -> title, and the fields beside the word: of nouns by WordNet or the tagger
 # that gave no label; of labels of words that the tagger of rule "paper" does not tag as nouns; of
@@ -32,6 +25,8 @@ TABLES = {
     "not_nouns": ("Words that only rule {rule} takes for nouns", ("synset", "tag")),
     "many_senses": ("Nouns of which rule {rule} takes the first sense", ("synset", "senses")),
 }
+LABEL = "a label"  # the verdict on a word that became a label
+MAX_VERDICTS = 8
 MANY_SENSES = 5
 RECORDED_ROWS = 100
 SHOWN_ROWS = 15
@@ -40,22 +35,7 @@ MAX_SOURCES = 100  # to take captions from; with more, most of the time would go
 EXAMPLE_CHARACTERS = 100
 
 
-def audit(config: "Audit") -> None:
-    """Look at the captions, write the record, print the beginning of each table."""
-    paths = find(config.sources)
-    sources = [source for path in paths for source in split(path, config.text_column)]
-    record_path = labelling_record(paths, config.labels_dir, f"audit-{config.rule}")
-    with Record(record_path, LabelAudit, config) as record:
-        captions = take_captions(sources, MAX_CAPTIONS)
-        bar = progress(captions, "auditing", disable=config.quiet, unit=" captions")
-        metrics, record.samples = audit_captions(bar, config.rule)
-        run = record.measured(metrics)
-    for table in [*verdict_table({config.rule: run}, scale=""), *audit_tables(run, config.rule)]:
-        print(f"{table.title}\n{as_text(table)}\n")
-    print(f"record: {record_path}")
-
-
-def take_captions(sources: Sequence[Source], most: int) -> Iterator[str]:
+def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterator[str]:
     """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, about as many from
     each.
     """
@@ -118,17 +98,21 @@ def audit_captions(
     return metrics, tables
 
 
-def audit_tables(run: Run[LabelAudit], rule: str) -> list[Table]:
-    """The first rows of an audit's three tables of words."""
-    tables = []
+def audit_tables(audit: LabelAudit, words: dict[str, list[dict[str, Any]]]) -> list[Table]:
+    """What became of the captions' words, and the first rows of the three tables of words."""
+    rows = [[Cell("captions looked at"), number_cell(audit.captions, 0)]]
+    rows += [[Cell("their words"), number_cell(audit.words, 0)], [Cell("Of these words")]]
+    ranked = sorted(audit.words_by_verdict.items(), key=lambda item: item[0] != LABEL)
+    for verdict, count in ranked[:MAX_VERDICTS]:
+        rows.append([Cell(clipped(verdict)), share_cell(count, audit.words)])
+    title = "What became of the captions' words"
+    tables = [Table("words_by_verdict", title, ["What", f"Rule {audit.rule}"], rows=rows)]
     for name, (title, fields) in TABLES.items():
         rows = []
-        for word in run.rows(name, AuditedWord)[:SHOWN_ROWS]:
-            beside = [Cell(clipped(str(getattr(word, field)))) for field in fields]
-            captions = share_cell(word.captions, run.measured.captions)
-            rows.append(
-                [Cell(clipped(word.word, 30)), *beside, captions, Cell(clipped(word.example))]
-            )
+        for word in words[name][:SHOWN_ROWS]:
+            cells = [Cell(clipped(str(word[field]))) for field in ("word", *fields)]
+            captions = share_cell(word["captions"], audit.captions)
+            rows.append([*cells, captions, Cell(clipped(word["example"]))])
         columns = ["word", *fields, "captions", "example"]
-        tables.append(Table("label_audit", title.format(rule=rule), columns, rows=rows))
+        tables.append(Table("label_audit", title.format(rule=audit.rule), columns, rows=rows))
     return [table for table in tables if table.rows]

@@ -50,11 +50,6 @@ class Making:
     @classmethod
     def of(cls, meta: dict[str, Any]) -> "Making":
         """How the labels with this `meta` were made."""
-        if "edition" not in meta:
-            raise InputError(
-                f"the labels of {meta['shard']} are of an older version; run `python -m "
-                "catlip.label` again"
-            )
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
 
     def __str__(self) -> str:
@@ -70,9 +65,8 @@ class Labels:
         values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
         offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
         meta: how the labels were made: the fields of `Making`. From what: `captions_sha256`, and
-            the source's `origin`. And `unlabelled` (cause -> how many captions have no label),
-            `first_unlabelled` (cause -> the key of the first of them), `cut` (how many captions
-            were too long to be read whole).
+            the source's `origin`. And `unlabelled` (cause -> how many captions have no label) and
+            `first_unlabelled` (cause -> the key of the first of them).
     """
 
     values: NDArray[np.uint32]

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from catlip.cli import InputError
+from catlip.data.remote import size_in
 from catlip.data.shards import TAR, expand, open_shard
 from catlip.system.urls import is_remote
 
@@ -44,26 +45,6 @@ class Unusable:
 Caption = str | Unusable | None  # None: the row's place for a caption is empty
 
 
-class Source(Protocol):
-    """Captions that any process can label together; their labels are one file, whose name begins
-    with `name`.
-    """
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def name(self) -> str: ...
-    def origin(self) -> dict[str, Any]:
-        """What the labels belong to besides keys and captions: `shard`, the file's name; `size`,
-        its bytes; of a table `part`, its number; of a shard `content`, its digest, `skipped`
-        (cause -> how many samples, and the first), and `samples`, their number, if any of them has
-        several captions.
-        """
-
-    def samples(self) -> Iterator[tuple[str, Caption]]:
-        """(key, caption) of each caption of each sample."""
-
-
 @dataclass(frozen=True)
 class TarShard:
     """All samples of a tar shard."""
@@ -72,13 +53,18 @@ class TarShard:
 
     @property
     def name(self) -> str:
+        """How the name of the file of its labels begins."""
         return self.path.stem
 
     def origin(self) -> dict[str, Any]:
+        """What the labels belong to besides keys and captions: `shard`, the file's name; `size`,
+        its bytes; `content`, its digest; `skipped` (cause -> how many samples, and the first); and
+        `samples`, their number, if any of them has several captions.
+        """
         shard = open_shard(self.path)
         origin: dict[str, Any] = {
             "shard": self.path.name,
-            "size": shard.num_bytes,
+            "size": size_in(shard.identity) if is_remote(self.path) else self.path.stat().st_size,
             "content": shard.digest,
             "skipped": {cause: list(members) for cause, members in shard.skipped.items()},
         }
@@ -87,6 +73,7 @@ class TarShard:
         return origin
 
     def samples(self) -> Iterator[tuple[str, Caption]]:
+        """(key, caption) of each caption of each sample."""
         shard = open_shard(self.path)
         for number, key in enumerate(shard.keys):
             for caption in shard.captions(number):
@@ -132,6 +119,9 @@ class Part:
         with _reading(self.path):
             for row, caption in enumerate(captions, self.first_row):
                 yield str(row), caption
+
+
+Source = TarShard | Part  # captions that any process can label together; their labels are one file
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
@@ -313,7 +303,7 @@ def _cut_parquet(
 ) -> tuple[str, list[tuple[int, int]]]:
     import pyarrow as pa
 
-    with _open_parquet(path) as file:
+    with open_parquet(path) as file:
         schema, num_rows = file.schema_arrow, file.metadata.num_rows
     column = _choose_column(path, schema.names, text_column)
     stored = kind = schema.field(column).type
@@ -329,7 +319,7 @@ def _cut_parquet(
 def _parquet_captions(part: Part) -> Iterator[Caption]:
     import pyarrow as pa
 
-    with _open_parquet(part.path) as file:
+    with open_parquet(part.path) as file:
         # The row groups that hold the part's rows, and how many rows of the first come before.
         groups: list[int] = []
         skip, begin, left = 0, 0, part.num_rows
@@ -352,7 +342,7 @@ def _parquet_captions(part: Part) -> Iterator[Caption]:
 
 
 @contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
+def open_parquet(path: Path) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

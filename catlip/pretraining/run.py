@@ -224,7 +224,6 @@ def summary(
     samples: int,
     broken: dict[str, int],
 ) -> Pretrain:
-    """The metrics of a finished run, from the `lines` of its log."""
     objective = trainer.objective
     encoder = objective.get_submodule("image_encoder")
     last, tail = lines[-1], lines[-max(1, len(lines) // 20) :]

@@ -21,7 +21,6 @@ from catlip.table import clipped, shown
 if TYPE_CHECKING:  # matplotlib takes a second to import, and programs print tables without it
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure as Canvas
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 # Rules and label sets are not methods: the n-th has the colour and marker of the n-th of these.
@@ -90,28 +89,23 @@ class Rendered:
 
 def render(figure: Figure) -> Rendered:
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(figure.width, figure.height))
         figure.draw(canvas.add_subplot())
-        _lay_out(canvas)
+        # Laid out once for SVG and PNG.
+        dpi = canvas.dpi
+        FigureCanvasSVG(canvas)
+        canvas.set_dpi(FigureCanvasSVG.fixed_dpi)
+        ConstrainedLayoutEngine().execute(canvas)
+        canvas.set_dpi(dpi)
         svg, png = io.StringIO(), io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         canvas.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return Rendered(svg.getvalue().replace("'DejaVu Sans'", FONTS), png.getvalue())
-
-
-def _lay_out(canvas: "Canvas") -> None:
-    """Lay out a figure once for SVG and PNG."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    dpi = canvas.dpi
-    FigureCanvasSVG(canvas)
-    canvas.set_dpi(FigureCanvasSVG.fixed_dpi)
-    ConstrainedLayoutEngine().execute(canvas)
-    canvas.set_dpi(dpi)
 
 
 def for_page(svg: str, name: str) -> str:
@@ -197,7 +191,6 @@ def bars_figure(
 
 
 def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    """Draw bars of parts."""
     longest = max(sum(size for _, size in parts) for _, _, parts in bars)
     words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
     shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from catlip.claims import least_pairs
 from catlip.pretraining.result import Pretrain
+from catlip.results.figures import series_style
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, Setting, slug
 from catlip.table import Quantity, Table, clipped, listed, quantity_of, shown
@@ -92,8 +93,6 @@ def by_rule(records: Sequence[Run[R]]) -> dict[str, Run[R]]:
 
 
 def rule_style(rule: str) -> dict[str, str]:
-    from catlip.results.figures import series_style  # matplotlib takes a while to load
-
     return series_style(rule_rank(rule)[0])
 
 

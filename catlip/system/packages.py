@@ -79,7 +79,6 @@ def _npm() -> str:
 
 
 def _run(command: tuple[str, ...], wanted: str) -> None:
-    """Run a registry's client."""
     try:
         subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=True

@@ -139,8 +139,6 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
             f"ranks see different checkpoints in {folder}; put the run's folder on storage that "
             "all nodes share"
         )
-    if not paths and any(path.is_dir() for path in folder.glob("step-*")):
-        raise InputError(f"{folder} holds checkpoints of an older version, which are not read")
     damaged: list[str] = []
     for path in paths:
         try:
@@ -168,12 +166,12 @@ def load(path: Path, config: dict[str, Any], state: State) -> Head:
     head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)
     stored, expected = _flat(saved), _flat(state)
-    for name in sorted(stored.keys() | expected.keys()):
-        found, wanted = _described(stored.get(name)), _described(expected.get(name))
-        if found != wanted:
-            raise DamagedError(
-                f"{path} does not hold this run's state ({name}: {found} there, {wanted} expected)"
-            )
+    there, wanted = (
+        {(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+        for tensors in (stored, expected)
+    )
+    if unlike := sorted({name for name, *_ in there ^ wanted}):
+        raise DamagedError(f"{path} does not hold this run's state ({', '.join(unlike)[:200]})")
     for name, tensor in expected.items():
         value = stored[name]
         if isinstance(tensor, DTensor):
@@ -211,10 +209,6 @@ def read(path: Path) -> tuple[Head, State]:
 
 def _flat(state: State) -> dict[str, Tensor]:
     return {f"{part}/{name}": tensor for part in state for name, tensor in state[part].items()}
-
-
-def _described(tensor: Any) -> str:
-    return f"{tensor.dtype} {list(tensor.shape)}" if isinstance(tensor, Tensor) else repr(tensor)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:

@@ -98,10 +98,18 @@ class Log:
             "seconds": before["seconds"] + seconds,
             "broken": len(self.broken.met),
         }
-        self.lines.append(so_far | shown)
+        line = so_far | shown
+        self.lines.append(line)
         if self.place.is_main:
-            self._show(step, shown)
-        return self.lines[-1]
+            with naming(self.path), open(self.path, "a") as file:
+                file.write(json.dumps(line) + "\n")
+            with naming(self.path.parent):
+                for name, value in shown.items():
+                    self.board.add_scalar(name, value, step)
+                self.board.flush()  # what a kill loses would not be written by the resumed run
+            if self.wandb:
+                self.wandb.log({name: line[name] for name in line if name != "step"}, step=step)
+        return line
 
     def list_broken(self, step: int, recent: list[Progress]) -> None:
         """List the broken images of the `recent` steps, each once; all ranks call it."""
@@ -113,17 +121,6 @@ class Log:
             self.board.close()
             if self.wandb:
                 self.wandb.finish()
-
-    def _show(self, step: int, shown: dict[str, float]) -> None:
-        with naming(self.path), open(self.path, "a") as file:
-            file.write(json.dumps(self.lines[-1]) + "\n")
-        with naming(self.path.parent):
-            for name, value in shown.items():
-                self.board.add_scalar(name, value, step)
-            self.board.flush()  # what a kill loses would not be written by the resumed run
-        if self.wandb:
-            line = {name: value for name, value in self.lines[-1].items() if name != "step"}
-            self.wandb.log(line, step=step)
 
 
 def start_wandb(project: str, folder: Path, config: dict[str, Any]) -> Any:

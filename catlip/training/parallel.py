@@ -44,7 +44,8 @@ def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision
         return objective
     if parallel == "ddp":
         return DistributedDataParallel(objective, gradient_as_bucket_view=True)
-    share_replicated(objective.state_dict().values())
+    for tensor in objective.state_dict().values():
+        dist.broadcast(tensor, src=0)
     mesh = init_device_mesh(place.device.type, (place.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=AUTOCAST.get(precision), reduce_dtype=torch.float32)
     for block in blocks(objective):
@@ -95,13 +96,6 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """A sharded tensor gathered from all ranks, which must all call it; any other tensor itself."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def share_replicated(tensors: Iterable[Tensor]) -> None:
-    """Copy rank 0's values of tensors that are not sharded (running statistics) to all ranks."""
-    for tensor in tensors:
-        if not isinstance(tensor, DTensor) and dist.is_initialized():
-            dist.broadcast(tensor, src=0)
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

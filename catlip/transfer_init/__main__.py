@@ -73,7 +73,6 @@ class TransferInit:
 
 
 def main(config: TransferInit) -> None:
-    """Find the classes, print the coverage, and write the record and, with weights, the head."""
     if config.out.suffix != ".safetensors":
         raise InputError(f"--out {config.out} must end in .safetensors")
     if len(set(config.labels)) < len(config.labels) or not config.labels:
@@ -85,7 +84,34 @@ def main(config: TransferInit) -> None:
         vocabulary = Vocabulary.from_release(config.vocabulary, config.top_k)
     else:
         vocabulary = Vocabulary.load(config.vocabulary)
-    head = _head_file(config.weights, vocabulary, config) if config.weights else b""
+    head = b""
+    if config.weights:  # torch takes seconds to load; the coverage does not need it
+        from safetensors.torch import save
+
+        from catlip.transfer_init.head import transfer_rows
+        from catlip.weights.checkpoint import read_checkpoint, weights_file
+
+        checkpoint = read_checkpoint(weights_file(config.weights))
+        if set(checkpoint.classifier) != {"weight", "bias"}:
+            raise InputError(
+                f"{config.weights} has no classifier over a vocabulary, as catlip trains one"
+            )
+        check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
+        rows_of = transfer_rows(
+            checkpoint.classifier["weight"],
+            checkpoint.classifier["bias"],
+            vocabulary,
+            labels=label_sets[0],
+            alpha=config.alpha,
+            ties=config.ties,
+            bias_init=config.bias,
+            scale=config.scale,
+        )
+        table = json.dumps([origin.row() for origin in rows_of.origins])
+        head = save(
+            {"weight": rows_of.weight, "bias": rows_of.bias},
+            {"config": json.dumps(plain(config)), "table": table},
+        )
     rows, covered = [], {}
     with Record(config.out.with_suffix(".json"), kind="transfer_init", config=config) as record:
         for labels in label_sets:
@@ -103,36 +129,6 @@ def main(config: TransferInit) -> None:
     if head:
         print(f"wrote {config.out}")
     print(f"wrote {record.path}")
-
-
-def _head_file(weights: Path, vocabulary: Vocabulary, config: TransferInit) -> bytes:
-    """The head made from the classifier in the weights, as safetensors; the config and the table of
-    the labels are its metadata.
-    """
-    from safetensors.torch import save  # torch takes seconds to load; the coverage does not need it
-
-    from catlip.transfer_init.head import transfer_rows
-    from catlip.weights.checkpoint import read_checkpoint, weights_file
-
-    checkpoint = read_checkpoint(weights_file(weights))
-    if set(checkpoint.classifier) != {"weight", "bias"}:
-        raise InputError(f"{weights} has no classifier over a vocabulary, as catlip trains one")
-    check_trained_on(config.vocabulary, checkpoint.config.get("vocabulary"), "the weights were")
-    head = transfer_rows(
-        checkpoint.classifier["weight"],
-        checkpoint.classifier["bias"],
-        vocabulary,
-        labels=label_set(config.labels[0]),
-        alpha=config.alpha,
-        ties=config.ties,
-        bias_init=config.bias,
-        scale=config.scale,
-    )
-    table = [origin.row() for origin in head.origins]
-    return save(
-        {"weight": head.weight, "bias": head.bias},
-        {"config": json.dumps(plain(config)), "table": json.dumps(table)},
-    )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,11 @@ def transfer_rows(
         values.uniform_(-bound, bound, generator=generator)
     copied, copied_bias = _mixed(weight, origins), _mixed(bias[:, None], origins)
     if matched.any():
-        factor = _factor(copied[matched[:, 0]], scale, bound)
+        rows, factor = copied[matched[:, 0]], 1.0
+        if scale == "fresh":
+            factor = bound / math.sqrt(3) / rows.std().item()
+        elif scale == "unit":
+            factor = 1 / rows.norm(dim=1).mean().item()
         copied, copied_bias = copied * factor, copied_bias * factor
         mean_bias = copied_bias[matched].mean()
     else:
@@ -107,12 +111,3 @@ def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
     rows = values.detach()[class_ids].cpu().double() * weights[:, None]
     means = torch.zeros(len(origins), values.shape[1], dtype=torch.float64)
     return means.index_add_(0, torch.tensor(labels, dtype=torch.int64), rows)
-
-
-def _factor(rows: Tensor, scale: Scale, bound: float) -> float:
-    """The factor by which all copied rows are multiplied."""
-    if scale == "as_is":
-        return 1.0
-    if scale == "fresh":
-        return bound / math.sqrt(3) / rows.std().item()
-    return 1 / rows.norm(dim=1).mean().item()

@@ -49,7 +49,6 @@ class Verify:
 
 
 def main(config: Verify) -> None:
-    """Execute the steps, print the table and the verdict, and exit with 1 if anything differs."""
     from catlip.verify.replay import verify  # torch takes seconds to load
 
     verify(config)

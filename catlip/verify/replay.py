@@ -133,7 +133,6 @@ def verify(config: "Verify") -> None:
 
 
 def read_run(path: Path) -> RecordedRun:
-    """Read a run from its folder, or from its record beside it."""
     folder = path.with_name(path.name.removesuffix(".json"))
     log, record = folder / "log.jsonl", folder.with_name(f"{folder.name}.json")
     partial = record.with_name(f"{record.name}.partial")  # if there are both, it is the newer one
@@ -259,33 +258,24 @@ class Replay:
             recent.append(trainer.train_step(batches))
             stepped()
             if line := run.lines.get(trainer.step):
-                yield self._line(start, line, means(recent) | metrics_of(trainer.objective))
+                now = means(recent) | metrics_of(trainer.objective)
+                numbers: list[dict[str, Tensor]] = [{}, {}]
+                for name in now if self.tolerance is None else ("loss",):
+                    for tensors, side in zip(numbers, (line, now), strict=True):
+                        number = side.get(name, math.nan)
+                        tensors[name] = torch.tensor(number, dtype=torch.double)
+                yield self._tensors(start, "loss", *numbers)
                 recent = []
             if path := run.checkpoints.get(trainer.step):
-                yield self._checkpoint(start, path)
+                state, (_, saved) = trainer.state(), checkpoint.read(path)
+                # The optimizer's state is noise where gradients are small.
+                parts = state if self.tolerance is None else ("objective", "average")
+                there, here = (
+                    {f"{part}/{n}": value for part in parts for n, value in side[part].items()}
+                    for side in (saved, state)
+                )
+                yield self._tensors(start, path.name, there, here)
             yield from self._weights(start)
-
-    def _line(
-        self, start: int, line: Mapping[str, float], numbers: Mapping[str, float]
-    ) -> Comparison:
-        compared = Comparison(self.training.trainer.step, start, "loss")
-        if self.tolerance is None:
-            logged = {name: line.get(name) for name in numbers}
-            return replace(compared, differs=changes(logged, dict(numbers)))
-        logged_loss, loss = line.get("loss", math.nan), numbers["loss"]
-        return self._apart(compared, abs(loss - logged_loss) / abs(loss or 1.0))
-
-    def _checkpoint(self, start: int, path: Path) -> Comparison:
-        """Compare the whole state with the checkpoint; with a tolerance only the weights, since the
-        optimizer's state is noise where gradients are small.
-        """
-        now, (_, saved) = self.training.trainer.state(), checkpoint.read(path)
-        parts = now if self.tolerance is None else ("objective", "average")
-
-        def named(state: checkpoint.State) -> dict[str, Tensor]:
-            return {f"{part}/{n}": tensor for part in parts for n, tensor in state[part].items()}
-
-        return self._tensors(start, path.name, named(saved), named(now))
 
     def _weights(self, start: int) -> Iterator[Comparison]:
         """Compare the weights to transfer, if the run wrote them after this step."""
@@ -296,7 +286,7 @@ class Replay:
     def _tensors(
         self, start: int, what: str, saved: Mapping[str, Tensor], now: Mapping[str, Tensor]
     ) -> Comparison:
-        """Compare the tensors of a file with those of the replay."""
+        """Compare the tensors of a file, or numbers of the log, with those of the replay."""
         compared = Comparison(self.training.trainer.step, start, what)
         if saved.keys() != now.keys():
             names = listed(sorted(saved.keys() ^ now.keys()))
@@ -308,9 +298,6 @@ class Replay:
             return replace(compared, differs=words)
         norm = nn.utils.get_total_norm([one.double() for one, _ in pairs.values()])
         apart = nn.utils.get_total_norm([one.double() - other for one, other in pairs.values()])
-        return self._apart(compared, float(apart / norm))
-
-    def _apart(self, compared: Comparison, apart: float) -> Comparison:
-        assert self.tolerance is not None
-        differs = "" if apart <= self.tolerance else f"over {self.tolerance:g}"
-        return replace(compared, apart=apart, differs=differs)
+        distance = float(apart / norm)
+        differs = "" if distance <= self.tolerance else f"over {self.tolerance:g}"
+        return replace(compared, apart=distance, differs=differs)

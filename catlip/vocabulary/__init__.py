@@ -46,8 +46,6 @@ class Vocabulary:
         threshold, top_k: how the synsets were chosen; one of them is None.
         synsets: the classes, by descending count, ties by offset.
         pruned: the other synsets that occur, in the same order.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels (see `Counts`); None where
-            unknown.
     """
 
     rule: str
@@ -58,7 +56,6 @@ class Vocabulary:
     top_k: int | None
     synsets: tuple[Synset, ...] = field(repr=False)
     pruned: tuple[Synset, ...] = field(default=(), repr=False)
-    captions_by_labels: tuple[int, ...] | None = None
     edition: int = EDITION
 
     def __post_init__(self) -> None:
@@ -99,9 +96,7 @@ class Vocabulary:
         for synset in (*self.synsets, *self.pruned):
             nouns().name(synset.offset)
             by_synset[np.searchsorted(nouns().offsets, synset.offset)] = synset.count
-        return Counts(
-            by_synset, self.making, self.source, captions_by_labels=self.captions_by_labels
-        )
+        return Counts(by_synset, self.making, self.source)
 
     def check(self, labels: Labels) -> None:
         """Raises InputError when the labels were not made as those of the vocabulary were."""
@@ -128,7 +123,6 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read what `save` wrote."""
         try:
             content = read_file(path)
         except FileNotFoundError:
@@ -198,7 +192,6 @@ def build(counts: Counts, threshold: int | None = None, top_k: int | None = None
         top_k=top_k,
         synsets=tuple(ranked[:num_kept]),
         pruned=tuple(ranked[num_kept:]),
-        captions_by_labels=counts.captions_by_labels,
     )
 
 

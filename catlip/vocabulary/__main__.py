@@ -1,16 +1,36 @@
 """`python -m catlip.vocabulary`: builds a vocabulary from labels, merges several, or shows the
-statistics of one.
+statistics of one: the synsets in the captions, and how near the classes are to the labels of other
+data sets (Figures 2(b), 2(c), 3(a), 3(b)).
+
+A label of a target data set *matches* the class of highest path similarity to any of its synsets;
+Figure 2(b) counts the labels that match with at least a given similarity; Figure 2(c) shows how
+often the classes occur that match exactly.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tyro
 
 from catlip.cli import InputError, Program, run
+from catlip.data.remote import find_remote
+from catlip.label.sidecar import SUFFIX, planned
+from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
+from catlip.record import Record
+from catlip.system.urls import is_remote, with_urls
+from catlip.table import as_text
+from catlip.vocabulary import Vocabulary, build, result
+from catlip.vocabulary.counts import Counts, count, merge
+from catlip.vocabulary.label_sets import LabelSet, imagenet_synsets, label_set
+from catlip.vocabulary.result import SIMILARITIES, LabelCounts, Match, VocabularyCounts
+from catlip.words.similarity import all_nearest
+
+TAIL_POINTS = 500  # of the long tail, evenly spaced on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -77,32 +97,16 @@ class VocabularyStatistics:
 
 
 def build_from_labels(config: BuildVocabulary) -> None:
-    """Count, build, save, record, and print the ten most frequent classes."""
-    from catlip.program.progress import progress
-    from catlip.vocabulary.counts import count
-    from catlip.vocabulary.statistics import write_vocabulary
-
     _check_suffix(config.out)
     files = _label_files(config.labels, config.rule)
     counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
-    write_vocabulary(counts, config)
+    _write(counts, config)
 
 
 def merge_vocabularies(config: MergeVocabularies) -> None:
-    """Add up, build, save, record, and print the ten most frequent classes."""
-    from catlip.vocabulary import Vocabulary
-    from catlip.vocabulary.counts import merge
-    from catlip.vocabulary.statistics import write_vocabulary
-
     _check_suffix(config.out)
     counted = merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies)
-    write_vocabulary(counted, config)
-
-
-def show_statistics(config: VocabularyStatistics) -> None:
-    from catlip.vocabulary.statistics import show_statistics
-
-    show_statistics(config)
+    _write(counted, config)
 
 
 def _check_suffix(out: Path) -> None:
@@ -110,15 +114,29 @@ def _check_suffix(out: Path) -> None:
         raise InputError(f"--out {out} does not end in .json")
 
 
+def _write(counts: Counts, config: BuildVocabulary | MergeVocabularies) -> None:
+    """Build, save, record, and print the ten most frequent classes."""
+    vocabulary = build(counts, config.threshold, config.top_k)
+    vocabulary.save(config.out)
+    with Record(_record_path(config.out), VocabularyCounts, config) as record:
+        measured = record.measured(describe(vocabulary))
+    print(as_text(result.labels_table({}, {vocabulary.rule: measured}, scale="")))
+    print("\nThe most frequent classes, and the captions that name them")
+    for synset in vocabulary.synsets[:10]:
+        print(f"  {synset.count:>12,}  {synset.name}")
+    print(f"vocabulary: {config.out}\nrecord: {record.path}")
+
+
+def _record_path(vocabulary: Path, suffix: str = "") -> Path:
+    """Where the record of a vocabulary goes: into the folder vocabulary/ beside it."""
+    return vocabulary.parent / "vocabulary" / f"{vocabulary.stem}{suffix}.json"
+
+
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
     """The labels files in `places`, which are files and folders; only those of `rule` if given.
 
     The files of a folder are sorted; those that its last labelling did not name are left out.
     """
-    from catlip.data.remote import find_remote
-    from catlip.label.sidecar import SUFFIX, planned
-    from catlip.system.urls import is_remote, with_urls
-
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
     for place in places:
@@ -144,6 +162,101 @@ def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
             f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
         )
     return files
+
+
+def show_statistics(config: VocabularyStatistics) -> None:
+    label_sets = [label_set(spec) for spec in config.against]
+    if len({labels.name for labels in label_sets}) < len(label_sets):
+        raise InputError(f"--against {' '.join(config.against)} names a label set twice")
+    vocabulary = Vocabulary.load(config.vocabulary)
+    metrics, samples = statistics(vocabulary, label_sets)
+    path = _record_path(config.vocabulary, "-statistics")
+    with Record(path, result.VocabularyStatistics, config) as record:
+        record.samples |= samples
+        measured = record.measured(metrics)
+    runs = {vocabulary.rule: measured}
+    for table in (result.labels_table({}, runs, scale=""), *result.overlap_table(runs, scale="")):
+        print(f"{as_text(table)}\n")
+    print(f"record: {path}")
+    print(f"page and figures: python -m reports --records {path} --out {path.parent / 'report'}")
+
+
+def statistics(
+    vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
+) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
+    """The metrics and samples of a record: the samples are points of the long tail (rank 1 is the
+    most frequent synset), and the `Match` of each label of a set.
+    """
+    matches = {each.name: match(each, vocabulary) for each in label_sets}
+    labels = {}
+    for name, rows in matches.items():
+        exact = [one.samples for one in rows if one.similarity == 1]
+        labels[name] = LabelCounts(
+            labels=len(rows),
+            without_synset=sum(one.class_id is None for one in rows),
+            exact=len(exact),
+            median=float(np.median(exact)) if exact else None,
+        )
+    metrics = result.VocabularyStatistics(
+        **vars(describe(vocabulary)),
+        overlap={
+            name: {
+                least: sum(one.similarity >= float(least) for one in rows) for least in SIMILARITIES
+            }
+            for name, rows in matches.items()
+        },
+        labels=labels,
+    )
+    counts = [synset.count for synset in vocabulary.counts().ranked()]
+    ranks = np.unique(np.geomspace(1, len(counts), TAIL_POINTS).round().astype(int)).tolist()
+    samples = {
+        "tail_rank": ranks,
+        "tail_count": [counts[rank - 1] for rank in ranks],
+        **{f"matches_{name}": [asdict(row) for row in rows] for name, rows in matches.items()},
+    }
+    return metrics, samples
+
+
+def describe(vocabulary: Vocabulary) -> VocabularyCounts:
+    counts = vocabulary.counts()
+    captions = counts.source.captions
+    imagenet = set(imagenet_synsets())
+
+    def num_imagenet(synsets: Iterable[Any]) -> int:
+        return len(imagenet & {synset.offset for synset in synsets})
+
+    return VocabularyCounts(
+        rule=vocabulary.rule,
+        threshold=vocabulary.threshold,
+        top_k=vocabulary.top_k,
+        num_classes=len(vocabulary),
+        num_captions=captions,
+        captions_without_label=counts.source.without_label,
+        labels_per_caption=int(counts.by_synset.sum()) / captions if captions else None,
+        unique_synsets=int(np.count_nonzero(counts.by_synset)),
+        imagenet_classes_occurring=num_imagenet(counts.ranked()),
+        imagenet_classes=num_imagenet(vocabulary.synsets),
+    )
+
+
+def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
+    """The class that is nearest to each label.
+
+    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
+    """
+    flat = [synset for synsets in labels.synsets for synset in synsets]
+    nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
+    matches = []
+    for name, synsets in zip(labels.names, labels.synsets, strict=True):
+        if not synsets:
+            matches.append(Match(name, None, "", similarity=0.0, samples=0))
+            continue
+        candidates = [next(nearest) for _ in synsets]
+        similarity = max(each.similarity for each in candidates)
+        class_id = min(min(each.class_ids) for each in candidates if each.similarity == similarity)
+        best = vocabulary.synsets[class_id]
+        matches.append(Match(name, class_id, best.name, similarity=similarity, samples=best.count))
+    return matches
 
 
 if __name__ == "__main__":

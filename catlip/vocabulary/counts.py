@@ -14,7 +14,6 @@ from catlip.label.sidecar import Labels, Making, read_sidecar
 from catlip.system.engines import work_ahead
 from catlip.words.wordnet import nouns
 
-HISTOGRAM = 33  # entries of a histogram of labels: 0 to 31, and 32 or more
 DIGEST_DIGITS = 16  # of a sha256; enough to tell a million shards apart
 
 
@@ -28,12 +27,13 @@ class Synset(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """What was counted: how many captions (None where unknown), and a digest for each of its parts,
-    such as shards.
+    """What was counted: how many captions, a digest for each of its parts, such as shards, and how
+    many of the captions have no label; None where unknown.
     """
 
     captions: int | None
     parts: tuple[str, ...]
+    without_label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,11 @@ class Counts:
     Attributes:
         by_synset: [82,115] int64, in the order of `nouns().offsets`.
         making: how the labels were made.
-        captions_by_labels: how many captions have 0, 1, 2, ... labels, the last entry for all with
-            more; None where unknown.
     """
 
     by_synset: NDArray[np.int64]
     making: Making
     source: Source
-    captions_by_labels: tuple[int, ...] | None
 
     def ranked(self) -> list[Synset]:
         """The synsets that occur, by descending count, ties by offset."""
@@ -58,10 +55,6 @@ class Counts:
         order = occurring[np.lexsort((occurring, -self.by_synset[occurring]))]
         names, offsets = nouns().names, nouns().offsets
         return [Synset(int(offsets[row]), names[row], int(self.by_synset[row])) for row in order]
-
-    def num_above(self, threshold: int) -> int:
-        """How many synsets occur more often than `threshold`."""
-        return int((self.by_synset > threshold).sum())
 
 
 def count(paths: Iterable[Path]) -> Counts:
@@ -78,13 +71,9 @@ def _counted(path: Path, labels: Labels) -> Counts:
     rows = np.minimum(np.searchsorted(known, labels.values), len(known) - 1)
     if (known[rows] != labels.values).any():
         raise InputError(f"{path} has labels that are not synsets; delete it and label again")
-    of_captions = np.minimum(np.diff(labels.offsets), HISTOGRAM - 1)
-    return Counts(
-        np.bincount(rows, minlength=len(known)),
-        Making.of(meta),
-        Source(len(labels), (part,)),
-        captions_by_labels=tuple(np.bincount(of_captions, minlength=HISTOGRAM).tolist()),
-    )
+    without_label = int((np.diff(labels.offsets) == 0).sum())
+    source = Source(len(labels), (part,), without_label)
+    return Counts(np.bincount(rows, minlength=len(known)), Making.of(meta), source)
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
@@ -93,30 +82,30 @@ def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
     """
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
-    captions: int | None = 0
-    histogram: tuple[int, ...] | None = (0,) * HISTOGRAM
+    captions: list[int | None] = []
+    without_label: list[int | None] = []
     first: tuple[Path, Making] | None = None
     for path, counts in counted:
+        source = counts.source
         first = first or (path, counts.making)
         if counts.making != first[1]:
             raise InputError(
                 f"{path} was made by {counts.making}, {first[0]} by {first[1]}; all must be made "
                 "in the same way: give --rule"
             )
-        if again := parts & set(counts.source.parts):
+        if again := parts & set(source.parts):
             raise InputError(
-                f"{len(again)} of the {len(counts.source.parts)} parts of {path} are counted "
-                "already; give each once"
+                f"{len(again)} of the {len(source.parts)} parts of {path} are counted already; "
+                "give each once"
             )
-        parts |= set(counts.source.parts)
+        parts |= set(source.parts)
         by_synset += counts.by_synset
-        known, more = counts.source.captions, counts.captions_by_labels
-        captions = None if captions is None or known is None else captions + known
-        if histogram and more:
-            histogram = tuple(map(sum, zip(histogram, more, strict=True)))
-        else:
-            histogram = None
+        captions.append(source.captions)
+        without_label.append(source.without_label)
     if first is None:
         raise InputError("no labels given; run `python -m catlip.label` first")
-    source = Source(captions, tuple(sorted(parts)))
-    return Counts(by_synset, first[1], source, captions_by_labels=histogram)
+    total, without = (
+        None if None in numbers else sum(filter(None, numbers))
+        for numbers in (captions, without_label)
+    )
+    return Counts(by_synset, first[1], Source(total, tuple(sorted(parts)), without))

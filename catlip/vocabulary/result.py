@@ -5,7 +5,7 @@ rule, in the forms of the paper's Figures 2 and 3.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,7 +41,6 @@ LABEL_SETS = {
 STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
 
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
-THRESHOLDS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2500, 5000, 10_000)
 IMAGENET_CLASSES = 1000
 
 
@@ -64,7 +63,6 @@ class VocabularyCounts(ByRule):
 
     Attributes:
         threshold, top_k: how the classes were chosen; one of the two is None.
-        unique_synsets_above: threshold -> how many synsets occur more often.
         imagenet_classes_occurring, imagenet_classes: how many of ImageNet-1k's classes are among
             all synsets, and among the classes.
     """
@@ -76,7 +74,6 @@ class VocabularyCounts(ByRule):
     captions_without_label: int | None = None
     labels_per_caption: float | None = None
     unique_synsets: int
-    unique_synsets_above: dict[int, int] = field(default_factory=dict)
     imagenet_classes_occurring: int
     imagenet_classes: int | None = None
     threshold: int | None = None
@@ -150,8 +147,12 @@ def overlap_section(main: Setting | None, records: Records) -> Section:
     )
     blocks: list[Block] = []
     for i, counted in enumerate(by_scale(records, main, VocabularyStatistics)):
-        rules, scale = by_rule(counted), counted[0].scale
-        blocks += side_by_side(overlap_figures(rules, scale, suffix(i)))
+        figures, scale = [], counted[0].scale
+        for j, (rule, record) in enumerate(by_rule(counted).items()):
+            end = f"{suffix(i)}_rule_{j + 1}" if j else suffix(i)
+            figures += similarity_figure(record, rule, scale, suffix=end)
+            figures += samples_figure(record, rule, scale, suffix=end)
+        blocks += side_by_side(figures)
     blocks = blocks or to_fill("Not run.", STATISTICS)
     return Section("overlap", "Labels of other data sets in the vocabulary", [Text(words), *blocks])
 
@@ -166,40 +167,33 @@ def labels_table(
     numbers of its labels are taken from its vocabulary.
     """
     rows: dict[str, dict[str, Cell]] = {}
-
-    def add(rule: str, cells: dict[str, Cell]) -> None:
+    runs: list[tuple[str, Run[Any]]] = [*labelling.items(), *vocabularies.items()]
+    for rule, run in runs:
+        counts, anchor = run.measured, run.anchor
+        if isinstance(counts, Labelling):
+            captions, without = counts.captions, sum(counts.unlabelled.values()) or None
+        else:
+            captions, without = counts.num_captions, counts.captions_without_label
+        cells = {
+            "captions": number_cell(captions, 0, anchor),
+            "labels per caption": number_cell(counts.labels_per_caption, 2, anchor),
+            "captions without a label": share_cell(without, captions, anchor),
+        }
+        if isinstance(counts, VocabularyCounts):
+            how = "" if counts.top_k is None else f"the {shown(counts.top_k, 0)} most frequent"
+            if counts.threshold is not None:
+                how = f"over {shown(counts.threshold, 0)} times"
+            occurring, kept = counts.imagenet_classes_occurring, counts.imagenet_classes
+            among = "ImageNet-1k classes among"
+            cells |= {
+                "different synsets": number_cell(counts.unique_synsets, 0, anchor),
+                "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, small=how),
+                f"{among} all synsets": share_cell(occurring, IMAGENET_CLASSES, anchor),
+                f"{among} the classes": share_cell(kept, IMAGENET_CLASSES, anchor),
+            }
         for name, cell in cells.items():
             if cell.text != MISSING:
                 rows.setdefault(name, {}).setdefault(rule, cell)
-
-    for rule, run in labelling.items():
-        labels, anchor = run.measured, run.anchor
-        without = sum(labels.unlabelled.values()) if labels.unlabelled else None
-        cells = {
-            "captions": number_cell(labels.captions, 0, anchor),
-            "labels per caption": number_cell(labels.labels_per_caption, 2, anchor),
-            "captions without a label": share_cell(without, labels.captions, anchor),
-        }
-        add(rule, cells)
-    for rule, vocabulary in vocabularies.items():
-        counts, anchor = vocabulary.measured, vocabulary.anchor
-        how = "" if counts.top_k is None else f"the {shown(counts.top_k, 0)} most frequent"
-        if counts.threshold is not None:
-            how = f"over {shown(counts.threshold, 0)} times"
-        without, occurring = counts.captions_without_label, counts.imagenet_classes_occurring
-        among_classes = share_cell(counts.imagenet_classes, IMAGENET_CLASSES, anchor)
-        cells = {
-            "captions": number_cell(counts.num_captions, 0, anchor),
-            "labels per caption": number_cell(counts.labels_per_caption, 2, anchor),
-            "captions without a label": share_cell(without, counts.num_captions, anchor),
-            "different synsets": number_cell(counts.unique_synsets, 0, anchor),
-            "classes (synsets kept)": number_cell(counts.num_classes, 0, anchor, small=how),
-            "ImageNet-1k classes among all synsets": share_cell(
-                occurring, IMAGENET_CLASSES, anchor
-            ),
-            "ImageNet-1k classes among the classes": among_classes,
-        }
-        add(rule, cells)
     rules = sorted({*labelling, *vocabularies}, key=rule_rank)
     columns = ["What", *(f"Rule {rule}" for rule in rules)]
     title = f"Captions, labels and classes, {scale} scale"
@@ -255,18 +249,6 @@ def tail_figure(
         label_points(axes, names, gap=0.16)
 
     return [Figure(f"vocabulary_counts{suffix}", caption, alt, draw=draw)] if tails else []
-
-
-def overlap_figures(
-    records: Mapping[str, Run[VocabularyStatistics]], scale: str, suffix: str = ""
-) -> list[Figure]:
-    """For each rule, Figures 2(b) and 2(c)."""
-    figures = []
-    for i, (rule, record) in enumerate(records.items()):
-        end = f"{suffix}_rule_{i + 1}" if i else suffix
-        figures += similarity_figure(record, rule, scale, suffix=end)
-        figures += samples_figure(record, rule, scale, suffix=end)
-    return figures
 
 
 def similarity_figure(

@@ -7,9 +7,8 @@ import json
 import shlex
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,11 @@ from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
 from catlip.label.sidecar import Making, read_labels, sidecar_path
 from catlip.label.sources import TarShard
+from catlip.system.engines import work_ahead
 from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
 
 REMOTE_LOOKED_AT = 16
-THREADS = 16  # the files may be on a network, where each takes a while
 
 
 class VocabularyLabels:
@@ -65,9 +64,8 @@ class VocabularyLabels:
         step = -(-len(shards) // REMOTE_LOOKED_AT) if is_remote(self.labels_dir) else 1
         paths = shards.paths[::step]
         counts, digests = shards.counts[::step].tolist(), shards.digests[::step].tolist()
-        with ThreadPoolExecutor(THREADS) as pool:
-            faults = list(filter(None, pool.map(self._fault, paths, counts, digests)))
-        if faults:
+        made_from = zip(paths, counts, digests, strict=True)
+        if faults := [fault for _, fault in work_ahead(self._fault, made_from) if fault]:
             how = f"--rule {self.vocabulary.rule} --labels-dir {self.labels_dir}"
             raise InputError(
                 f"{len(faults):,} of {len(paths):,} shards have no usable labels; first error: "
@@ -75,13 +73,21 @@ class VocabularyLabels:
                 "and `python -m catlip.vocabulary` if the vocabulary is older than the labels"
             )
 
-    def _fault(self, path: Path, count: int, digest: bytes) -> str:
+    def _fault(self, shard: tuple[Path, int, bytes]) -> str:
         """Why the labels of a shard, which now has this number of samples and this digest, cannot
         be used; empty when they can.
         """
+        path, count, digest = shard
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:
-            meta, labelled = _read_head(sidecar)
+            # Only the smallest member of the file and the header of another are read.
+            with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
+                with file.open("meta.npy") as member:
+                    array = np.lib.format.read_array(member, allow_pickle=False)
+                with file.open("offsets.npy") as member:
+                    np.lib.format.read_magic(member)
+                    (length,), _, _ = np.lib.format.read_array_header_1_0(member)
+            meta, labelled = json.loads(array.tobytes()), length - 1
             content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
             making, made_from = Making.of(meta), (content.encode(), num_samples)
         except FileNotFoundError:
@@ -106,16 +112,3 @@ class VocabularyLabels:
         else:
             values, offsets = self.vocabulary.encode(labels.values, labels.offsets)
         return np.split(values, offsets[1:-1])
-
-
-def _read_head(sidecar: Path) -> tuple[dict[str, Any], int]:
-    """How the labels in a file were made, and of how many captions. Only the smallest member of the
-    file and the header of another are read.
-    """
-    with open_file(sidecar) as opened, zipfile.ZipFile(opened) as file:
-        with file.open("meta.npy") as member:
-            meta = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
-        with file.open("offsets.npy") as member:
-            np.lib.format.read_magic(member)
-            (length,), _, _ = np.lib.format.read_array_header_1_0(member)
-    return meta, length - 1

@@ -32,9 +32,9 @@ class Convert:
     likewise for the hybrid stem. Dropped weights are printed with the reason, and all of them are
     listed in the file's metadata.
 
-    huggingface: a folder with the same weights in model.safetensors, a config.json and a model
-    card. timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and
-    "hf-hub:" does once it is uploaded.
+    huggingface: a folder with the same weights in model.safetensors and a config.json.
+    timm.create_model("local-dir:FOLDER", pretrained=True) builds the model from it, and "hf-hub:"
+    does once it is uploaded.
     """
 
     file: tyro.conf.Positional[Path]
@@ -58,7 +58,6 @@ class Show:
 
 
 def main(config: Convert) -> None:
-    """Read, convert and write; print what was dropped."""
     from catlip.weights.convert import convert  # torch takes seconds to load
 
     convert(config.file, config.to, config.out)

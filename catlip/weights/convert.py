@@ -31,26 +31,6 @@ TIMM_NAMES = {
 }
 TIMM_BASE = "vit_base_patch16_224"
 
-CARD = """---
-library_name: timm
-pipeline_tag: image-feature-extraction
-tags: [image-feature-extraction, timm]
-license: other
-license_name: that-of-the-source
----
-# {encoder}, {method}
-
-An image encoder with a classifier over {classes} classes. Images: RGB, {resolution} x {resolution}
-{resize}, pixels in [0, 1] **without any mean or standard deviation**. These are the weights of
-{source} under other names: read its licence before you pass them on. Left out: {dropped}.
-
-```python
-import timm
-{imports}
-encoder = timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0{stem})
-```
-"""
-
 
 def convert(source: Path, to: str, out: Path) -> None:
     """Read, convert and write a file for timm or a folder for Hugging Face; print what was
@@ -71,7 +51,6 @@ def convert(source: Path, to: str, out: Path) -> None:
     if to == "huggingface":
         timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
         write_atomically(out / "config.json", timms)
-        write_atomically(out / "README.md", _card(checkpoint, dropped).encode())
     print(f"{checkpoint.encoder_name}: {parameter_count(tensors):,} parameters")
     for reason, names in dropped.items():
         print(f"dropped {len(names)}, {reason}: {listed(names, most=6)}")
@@ -79,7 +58,6 @@ def convert(source: Path, to: str, out: Path) -> None:
 
 
 def show(source: Path) -> None:
-    """Print what a file of weights, or the folder of a run, holds."""
     checkpoint = read_checkpoint(weights_file(source))
     config, classifier = checkpoint.config, checkpoint.classifier
     lines = {
@@ -162,25 +140,6 @@ def _timm_config(checkpoint: Checkpoint) -> dict[str, Any]:
             "classifier": "head",
         },
     }
-
-
-def _card(checkpoint: Checkpoint, dropped: Mapping[str, list[str]]) -> str:
-    shape, config = ENCODERS[checkpoint.encoder_name], checkpoint.config
-    source = "a run of CatLIP Bench"
-    if file := config.get("source"):
-        source = f"`{file['file']}` of the release, sha256 `{file['sha256']}`,"
-    has_own_stem = shape.stem != "patchify"  # no model of timm has it
-    return CARD.format(
-        encoder=checkpoint.encoder_name,
-        method=config.get("method", "catlip"),
-        classes=len(checkpoint.classifier.get("bias", ())),
-        resize=f"shorter side to {checkpoint.resize}, central crop" if checkpoint.resize else "",
-        resolution=checkpoint.resolution,
-        source=source,
-        dropped=", ".join(dropped) or "nothing",
-        imports="from catlip.encoder import STEMS\n" if has_own_stem else "",
-        stem=f', embed_layer=STEMS["{shape.stem}"]' if has_own_stem else "",
-    )
 
 
 def parameter_count(tensors: Mapping[str, Tensor]) -> int:

@@ -52,14 +52,12 @@ class Resource:
         place: where the files lie under a root of NLTK's data, and of the cache.
         files: their names.
         package: the package that has them, with its version; `from_package` fetches them.
-        is_sound: whether the files are the wanted ones.
     """
 
     place: str
     files: frozenset[str]
     package: str
     from_package: Callable[[], Files]
-    is_sound: Callable[[Files], bool]
 
 
 def wordnet_dir() -> Path:
@@ -95,7 +93,7 @@ def _installed(resource: Resource) -> Path:
         except InputError as error:
             reasons.append(str(error))
             continue
-        if files.keys() >= resource.files and resource.is_sound(files):
+        if files.keys() >= resource.files and (resource is not WORDNET or _is_wordnet_30(files)):
             install(folder, name, files)
             return folder
         if files:
@@ -207,10 +205,6 @@ def _aptagger() -> Files:
     return {f"{TAGGER}.{part}.json": json.dumps(value).encode() for part, value in parts.items()}
 
 
-def _llama_index() -> Files:
-    return _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT)
-
-
 def _is_wordnet_30(files: Files) -> bool:
     """Whether the noun files are complete and of version 3.0; other versions have other offsets."""
     data, index = files["data.noun"], files["index.noun"]
@@ -227,19 +221,16 @@ WORDNET = Resource(
     ),
     f"npm {WNDB[0]} {WNDB[1]}",
     _wndb,
-    _is_wordnet_30,
 )
 PERCEPTRON = Resource(
     f"taggers/{TAGGER}",
     frozenset(f"{TAGGER}.{part}.json" for part in ("weights", "tagdict", "classes")),
     APTAGGER,
     _aptagger,
-    lambda files: b'"bias"' in files[f"{TAGGER}.weights.json"],
 )
-PUNKT = Resource(
+PUNKT: Resource = Resource(
     "tokenizers/punkt_tab/english",
     frozenset(["abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"]),
     LLAMA_INDEX,
-    _llama_index,
-    lambda files: all(files.values()),
+    lambda: _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
 )

@@ -17,7 +17,6 @@ class Words:
 
 
 def main(config: Words) -> None:
-    """Fetch all and print their folders."""
     for folder in (wordnet_dir(), tagger_dir(), punkt_dir()):
         print(f"{folder}  (from {source_of(folder)})")
 

@@ -53,13 +53,23 @@ class Tagger:
     def __init__(self) -> None:
         arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
         self.source = source_of(tagger_dir())
-        self.classes, features, known, paired = (_texts(arrays[name]) for name in TABLES)
+        self.classes, features, known, paired = (
+            arrays[name].tobytes().decode().split("\n") for name in TABLES
+        )
         self._weights = arrays["weights"]
         known_tags = dict(zip(known, arrays["known_tags"].tolist(), strict=True))
         # Row 0 is all zeros.
         self._rows = {feature: row for row, feature in enumerate(features, start=1)}
         self._previous = [*self.classes, START, START2]  # what may stand before a word
-        self._by_tags = self._sum_tag_features()
+
+        def total(before: str, before_that: str) -> NDArray[np.float32]:
+            features = ("bias", *_tag_features(before, before_that))
+            return self._weights[[self._row(feature) for feature in features]].sum(axis=0)
+
+        # The bias, and the features of tags alone: [tag before, tag before that, class].
+        self._by_tags = np.array(
+            [[total(one, two) for two in self._previous] for one in self._previous]
+        )
         self._new_memo = functools.partial(
             _Memo, self._rows, self._previous, known_tags, frozenset(paired)
         )
@@ -86,7 +96,9 @@ class Tagger:
         # From a token's position among all tokens to its position in `words`.
         shift = 4 * np.arange(len(lengths)) + 2
         places = np.arange(lengths.sum()) + np.repeat(shift, lengths)
-        scores = self._sum_word_features(words, places)
+        scores = np.zeros((len(places), len(self.classes)), dtype=np.float32)
+        for column, (_, distance, _) in enumerate(WORD_FEATURES):
+            scores += self._weights[self._memo.word_rows[words[places + distance], column]]
         tokens = words[places]
         known = self._memo.known[tokens]
         tags = np.empty(len(places), dtype=np.int32)
@@ -110,23 +122,6 @@ class Tagger:
             tags[at] = np.where(known[at] == NO_TAG, best, known[at])
             previous, before = tags[at], previous
         return tags
-
-    def _sum_word_features(
-        self, words: NDArray[np.int32], places: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        scores = np.zeros((len(places), len(self.classes)), dtype=np.float32)
-        for column, (_, distance, _) in enumerate(WORD_FEATURES):
-            scores += self._weights[self._memo.word_rows[words[places + distance], column]]
-        return scores
-
-    def _sum_tag_features(self) -> NDArray[np.float32]:
-        """The bias, and the features of tags alone: [tag before, tag before that, class]."""
-
-        def total(before: str, before_that: str) -> NDArray[np.float32]:
-            features = ("bias", *_tag_features(before, before_that))
-            return self._weights[[self._row(feature) for feature in features]].sum(axis=0)
-
-        return np.array([[total(one, two) for two in self._previous] for one in self._previous])
 
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
@@ -275,7 +270,3 @@ def _packed_weights() -> bytes:
 
 def _lines(texts: Iterable[str]) -> NDArray[np.uint8]:
     return np.frombuffer("\n".join(texts).encode(), dtype=np.uint8)
-
-
-def _texts(lines: NDArray[np.uint8]) -> list[str]:
-    return lines.tobytes().decode().split("\n")

@@ -9,7 +9,6 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,6 @@ class Nouns:
         return longest
 
     def name(self, synset: int) -> str:
-        """The canonical name of a synset."""
         if synset not in self._names:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")
         return self._names[synset]
@@ -100,7 +98,10 @@ def _without_ending(forms: Sequence[str]) -> list[str]:
 @functools.cache
 def nouns() -> Nouns:
     """WordNet 3.0's nouns, from the cache or from its data files."""
-    return kept(wordnet_dir() / INDEX_FILE, _packed_nouns, _unpacked_nouns)
+    tables = kept(
+        wordnet_dir() / INDEX_FILE, _packed_nouns, lambda path: json.loads(path.read_bytes())
+    )
+    return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
 
 
 def _packed_nouns() -> bytes:
@@ -122,11 +123,6 @@ def _packed_nouns() -> bytes:
         "exceptions": {form: bases for form, *bases in map(str.split, _lines("noun.exc"))},
     }
     return json.dumps(tables).encode()
-
-
-def _unpacked_nouns(path: Path) -> Nouns:
-    tables = json.loads(path.read_bytes())
-    return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
 
 
 def _lines(name: str) -> list[str]:

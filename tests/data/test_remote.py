@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import multiprocessing
 import os
 import shutil
@@ -14,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote
 
-import fsspec
 import pytest
 from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
@@ -23,7 +21,7 @@ from catlip.cli import InputError
 from catlip.data import remote, shards
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
-from catlip.data.remote import CACHE_SIZE, identity_of, open_file, open_remote
+from catlip.data.remote import CACHE_SIZE, open_file, open_remote
 from catlip.data.sampler import WINDOW_SHARDS, ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_cache import LOCK, PART, FileCache
 from catlip.data.shard_set import ShardSet, open_shards
@@ -138,23 +136,6 @@ def test_a_file_is_written_over_and_deleted_and_an_absent_one_is_named_at_once(
     assert remote.names_in(path.parent) == remote.names_in(path.parent / "absent") == set()
     with pytest.raises(InputError, match="s3://nobucket/file"):
         remote.write_file(Path("s3://nobucket/file"), b"content")
-
-
-def test_a_file_of_the_hub_is_known_by_the_digest_of_its_content(
-    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": f"http://{http.place}"})
-    digest, size = sha256(CONTENT).hexdigest(), len(CONTENT)
-    stored = {"oid": digest, "size": size, "pointerSize": 130}
-    about = {"type": "file", "path": "0.tar", "size": size, "oid": "0" * 40, "lfs": stored}
-    repository = {"id": "a/b", "sha": "0" * 40, "siblings": [], "tags": []}
-    answers = {"": repository, "/tree/main": [about], "/paths-info/main": [about]}
-    for name, answer in answers.items():
-        http.put(f"/api/datasets/a/b{name}", json.dumps(answer).encode())
-    http.put("/datasets/a/b/resolve/main/0.tar", CONTENT)
-    (path,) = expand("hf://datasets/a/b/{0..0}.tar")
-    assert identity_of(path) == f"{size} {digest}"
-    assert read(str(path)) == remote.read_file(path) == CONTENT
 
 
 # Files that change

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from glosses import glosses
+from glosses import glosses, make_shard
 from remote_servers import BUCKET, S3Server, s3_server
 
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
-from catlip.data.shards import write_shard
 from catlip.label.__main__ import Label, main
 from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
@@ -46,11 +45,6 @@ def sources(tmp_path: Path) -> list[Path]:
     rows = [json.dumps({"text": text}) + "\n" for text in sentences[::400]]
     (tmp_path / "data" / "captions.jsonl").write_text("".join(rows))
     return [*paths, tmp_path / "data" / "captions.jsonl"]
-
-
-def make_shard(path: Path, captions: list[str]) -> Path:
-    write_shard(path, ((f"{n:05d}", {"txt": text.encode()}) for n, text in enumerate(captions)))
-    return path
 
 
 def label(sources: list[Path], labels_dir: Path, workers: int = 1) -> None:

@@ -1,6 +1,5 @@
 """What is written for timm and for the hub loads there, strictly, and computes the same."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -118,21 +117,16 @@ def test_a_folder_for_the_hub_builds_the_released_encoder(released_file, tmp_pat
     assert tuple(config["input_size"]) == (3, 224, 224)
     assert (config["interpolation"], config["crop_mode"]) == ("bilinear", "center")
     assert int(config["input_size"][1] / config["crop_pct"]) == 232
-    card = (hub / "README.md").read_text()
-    digest = read_checkpoint(path).config["source"]["sha256"]
-    assert digest in card
 
 
 @pytest.mark.parametrize("name", ["vit_tiny16", "hybrid_mini"])
-def test_a_folder_of_a_run_builds_with_the_code_on_its_card(name, run_file, tmp_path) -> None:
-    hub = tmp_path / "hub"
-    checkpoint = read_checkpoint(run_file(name))
+def test_a_folder_of_a_run_builds_the_run_s_encoder(name, run_file, tmp_path) -> None:
+    hub, checkpoint = tmp_path / "hub", read_checkpoint(run_file(name))
     main(Convert(run_file(name), "huggingface", hub))
-    code = re.search(r"```python\n(.*?)```", (hub / "README.md").read_text(), re.S)
-    scope: dict = {}
-    exec(code[1].replace("FOLDER", str(hub)), scope)
+    stem = {"embed_layer": STEMS["hybrid"]} if name == "hybrid_mini" else {}
+    encoder = timm.create_model(f"local-dir:{hub}", pretrained=True, num_classes=0, **stem)
     built = compute(checkpoint.build(), images(64))
-    torch.testing.assert_close(compute(scope["encoder"], images(64)), built)
+    torch.testing.assert_close(compute(encoder, images(64)), built)
     # The folder is read again like a file of weights.
     assert read_checkpoint(hub / "model.safetensors").encoder_name == name
     with pytest.raises(InputError, match=str(hub)):

@@ -82,18 +82,22 @@ def main(config: Starter) -> None:
         "arguments": {name: getattr(config, name) for name in ("size", "scenes", "seed", "limit")},
         "packages": {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]},
     }
-    if _is_complete(config.out, wanted):
+    manifest = config.out / MANIFEST
+    found = json.loads(manifest.read_text()) if manifest.exists() else {"shards": {}}
+    digests = {name: shard["sha256"] for name, shard in found["shards"].items()}
+    there = {str(path.relative_to(config.out)): _sha256(path) for path in _shards(config.out)}
+    if found.items() >= wanted.items() and digests == there:
         print(f"{config.out} is up to date")
         return
     with only_writer(config.out):
-        if (shards := _shards(config.out)) and not (config.out / MANIFEST).exists():
-            raise InputError(f"{shards[0]} is not of this program; choose another --out")
+        if there and not manifest.exists():
+            raise InputError(f"{config.out} has shards of another program; choose another --out")
         aside = config.out / UNFINISHED
         shutil.rmtree(aside, ignore_errors=True)  # of a build that was killed
-        manifest = wanted | _build(replace(config, out=aside), sources)
+        built = wanted | _build(replace(config, out=aside), sources)
         # The manifest first: from then on, the shards count as those of this program.
-        write_atomically(config.out / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
-        write_atomically(config.out / CARD, _card(sources, manifest).encode())
+        write_atomically(manifest, json.dumps(built, indent=1).encode() + b"\n")
+        write_atomically(config.out / CARD, _card(sources, built).encode())
         for path in _shards(config.out):
             path.unlink()
         for path in _shards(aside):
@@ -101,20 +105,9 @@ def main(config: Starter) -> None:
             target.parent.mkdir(exist_ok=True)
             path.rename(target)
         shutil.rmtree(aside)
-    for split, counts in manifest["counts"].items():
+    for split, counts in built["counts"].items():
         print(f"{split}: {sum(counts.values())} samples {counts}")
     print(f"written to {config.out}; described in {config.out / CARD}")
-
-
-def _is_complete(out: Path, wanted: dict[str, Any]) -> bool:
-    """Whether `out` holds a finished, unchanged build of what is wanted, and no other shards."""
-    if not (out / MANIFEST).exists():
-        return False
-    manifest = json.loads((out / MANIFEST).read_text())
-    digests = {name: shard["sha256"] for name, shard in manifest["shards"].items()}
-    return manifest.items() >= wanted.items() and digests == {
-        str(path.relative_to(out)): _sha256(path) for path in _shards(out)
-    }
 
 
 def _shards(out: Path) -> list[Path]:
