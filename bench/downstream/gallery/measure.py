@@ -7,7 +7,6 @@ from functools import reduce
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.downstream.encoders.load import load_encoder
@@ -30,7 +29,6 @@ from catlip.words.wordnet import nouns
 PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
 SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
 CONFUSIONS = 20
-MAP_CLASSES, MAP_POINTS = 10, 40  # points of each class
 
 
 def measure(config: Gallery) -> None:
@@ -56,14 +54,10 @@ def measure(config: Gallery) -> None:
         labels = [names[label] for label in test.labels[numbers]]
         mixed = draw.permutation(len(numbers)).tolist()
         pictures = [picture(test, numbers[row], names) for row in mixed[:PICTURES]]
-        mapped = []
-        for label, _ in Counter(labels).most_common(MAP_CLASSES):
-            mapped += [row for row in mixed if labels[row] == label][:MAP_POINTS]
-        record.samples["labels"] = [labels[row] for row in mapped]
 
         scores, broken = list[EncoderScore](), BrokenImages()
         confused: list[Counter[tuple[str, str]]] = []
-        for i, (encoder, (known, tested)) in enumerate(zip(encoders, features, strict=True)):
+        for encoder, (known, tested) in zip(encoders, features, strict=True):
             broken.add([*known.broken.images(), *tested.broken.images()])
             tested = tested.of(numbers)
             head = random_head(encoder.num_features, task.num_classes, config.seed)
@@ -81,8 +75,6 @@ def measure(config: Gallery) -> None:
                 one.predicted.append(predicted[row])
                 near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
-            places = flat_map(tested.values[mapped])
-            record.samples[f"x_{i}"], record.samples[f"y_{i}"] = places.T.tolist()
         record.samples["pictures"] = without_none(pictures)
         record.samples["confusions"] = without_none(confusions(labels, confused))
         broken.note(record)
@@ -129,14 +121,3 @@ def nearest_images(train: Tensor, test: Tensor, count: int = NEIGHBOURS) -> Tens
     known = F.normalize(train, dim=1)
     batches = (F.normalize(rows, dim=1) for rows in test.split(1024))
     return torch.cat([(rows @ known.T).topk(min(count, len(known))).indices for rows in batches])
-
-
-def flat_map(features: Tensor) -> NDArray[np.float64]:
-    """[n, 2]: two principal components of features as unit vectors, in units of the largest."""
-    centred = F.normalize(features.double().cpu(), dim=1)
-    centred -= centred.mean(dim=0)
-    directions = torch.linalg.svd(centred).Vh[:2]
-    # The sign of a component is arbitrary.
-    strongest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-    places = centred @ (directions * strongest.sign()).T
-    return (places / places.abs().max().clamp_min(1e-12)).numpy().round(3)

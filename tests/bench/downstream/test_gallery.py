@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,7 @@ from small_data import ON_A_CPU, write_folders
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery.__main__ import Gallery, main
-from bench.downstream.gallery.measure import flat_map, nearest_images
+from bench.downstream.gallery.measure import nearest_images
 from bench.downstream.linear_probe import RECIPES
 from bench.downstream.linear_probe import main as probe
 from bench.downstream.probe.datasets import load_tasks
@@ -109,18 +108,6 @@ def test_neighbours_are_by_cosine_and_not_by_distance() -> None:
     found = nearest_images(train, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 3)
     assert found.tolist() == [[0, 1, 3], [3, 1, 0]]
     assert nearest_images(train, train).shape == (4, 4)  # there are only four
-
-
-def test_a_map_shows_the_directions_of_the_largest_variance() -> None:
-    draw = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([0.02, 0.2, 0.02, 0.1, 0.02])
-    features = torch.randn(200, 5, generator=draw) * sizes + torch.tensor([5.0, 0, 0, 0, 0])
-    places = torch.from_numpy(flat_map(features))
-    assert places.abs().max() == 1
-    for column, dimension in ((0, 1), (1, 3)):
-        both = torch.stack([places[:, column], features[:, dimension].double()])
-        assert torch.corrcoef(both)[0, 1].abs() > 0.99
-    assert np.array_equal(flat_map(features), flat_map(3 * features))  # only directions count
 
 
 def test_pictures_are_small_and_a_broken_one_is_left_out(record, animals, tmp_path) -> None:
