@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from bench.step_time.steps import StepKind, shown_methods, step_description
-from catlip.method_style import name_of
+from bench.step_time.steps import StepKind, step_description
+from catlip.method_style import name_of, ordered
 from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.run import Records, Run, Setting, times_cell
 from catlip.results.select import ENCODERS, architecture, unique_runs
@@ -99,7 +99,7 @@ class Memory(StepKind):
     def methods(self) -> list[str]:
         """Every method that was tried at some batch size."""
         batches = self.by_size.values()
-        return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
+        return ordered(m for batch in batches for m in (*batch.methods, *batch.too_large))
 
     def largest_batch(self, method: str) -> LargestBatch | None:
         """The largest batch that fits; in older records, from the first batch size that has it."""
