@@ -1,7 +1,7 @@
 """Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from statistics import fmean
@@ -16,7 +16,7 @@ from bench.downstream.probe.result import (
     score_of,
 )
 from catlip.claims import least_pairs
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import geometric_mean_ratio, mean_difference
 from catlip.results.figures import Figure, series_style
@@ -32,7 +32,16 @@ from catlip.results.lines import (
 )
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
-from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
+from catlip.table import (
+    Cell,
+    Table,
+    clipped,
+    listed,
+    number_cell,
+    quantity_cell,
+    quantity_of,
+    shown,
+)
 from catlip.vocabulary.result import LABEL_SETS
 
 if TYPE_CHECKING:
@@ -165,6 +174,34 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     return Table(name, title, columns, rows=rows)
 
 
+def shared_draws(runs: Iterable[Run[Trial]]) -> str:
+    """How often CatLIP is above CLIP among the drawn recipes that both were trained with; empty if
+    they share none.
+    """
+    drawn = {
+        (one.method, one.trial, one.drawn["max_lr"]): one
+        for one in (run.measured for run in runs)
+        if one.accuracies
+    }
+    catlip, clip = PAIR
+    pairs = [
+        (one, drawn[clip, trial, rate])
+        for (method, trial, rate), one in drawn.items()
+        if method == catlip and (clip, trial, rate) in drawn
+    ]
+    if not pairs:
+        return ""
+    above = [
+        f"{sum(one.accuracies[task] > other.accuracies[task] for one, other in pairs)} by {task}"
+        for task in pairs[0][0].accuracies
+    ]
+    above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
+    return (
+        "With the same drawn recipe and one seed each, CatLIP is above CLIP in "
+        f"{listed(above)}, of {len(pairs)} trials."
+    )
+
+
 def tuning_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Which of two methods is better can depend on the learning rate. Each method gets the same "
@@ -174,7 +211,8 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, trials in enumerate(by_scale(records, main, Trial)):
         title = f"Trials, {trials[0].scale} scale"
-        blocks.append(tuning_table(trials, f"tuning{suffix(i)}", title))
+        table = tuning_table(trials, f"tuning{suffix(i)}", title)
+        blocks.append(replace(table, caption=shared_draws(trials)))
     for i, finalists in enumerate(by_scale(records, main, Finalist)):
         title = f"The best trials, trained as long as in the end, {finalists[0].scale} scale"
         blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))

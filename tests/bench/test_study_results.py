@@ -17,7 +17,7 @@ from bench.study.lengths_result import (
     curves,
     scaling_table,
 )
-from bench.study.result import Robustness, Trial, robustness_table, tuning_table
+from bench.study.result import Robustness, Trial, robustness_table, shared_draws, tuning_table
 from catlip.results.estimate import crossed, mean_difference
 from catlip.results.run import Config, Environment, Run, cleaned
 from catlip.table import Table
@@ -155,6 +155,18 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "1: max_lr 0.3"
+
+
+def test_draws_are_paired_by_trial_and_rate() -> None:
+    runs = []
+    for method, trials in (("catlip", (0, 1, 2)), ("clip", (0, 1, 3))):
+        for trial in trials:
+            rate = 0.1 + (trial + (method == "clip" and trial == 1)) / 100
+            top1 = {"concepts": 0.3 if method == "catlip" else 0.2}
+            found = {"drawn": {"max_lr": rate}, "accuracies": top1}
+            runs.append(run_of(Trial(method=method, trial=trial, **found)))
+    assert "in 1 by concepts, 1 by their mean, of 1 trials" in shared_draws(runs)
+    assert shared_draws(runs[:3]) == ""
 
 
 def test_what_a_noise_costs_is_paired_by_seed() -> None:
