@@ -45,7 +45,6 @@ from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import (
-    expected_on_cc3m,
     result_tables,
 )
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
@@ -286,6 +285,5 @@ def _paper(records: Records) -> Section:
         "Our columns hold encoders that were pre-trained on the paper's data: mean ± sample "
         "standard deviation over pre-trainings. The table of rules above has the commands."
     )
-    blocks: list[Block] = [Text(words), *result_tables(records)]
-    blocks += expected_on_cc3m(records)
-    return Section("paper", "The paper's results: Tables 1 to 5", blocks)
+    tables = result_tables(records)
+    return Section("paper", "The paper's results: Tables 1 to 5", [Text(words), *tables])

@@ -6,7 +6,6 @@ encoders that were pre-trained at the paper's scale and transferred at the paper
 The released weights, measured here, are the paper's own encoders and have their own column.
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +14,10 @@ from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmenta
 from bench.downstream.probe.result import (
     Finetune,
     LinearProbe,
-    Readout,
     Transferred,
     accuracy,
     accuracy_of,
 )
-from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import Records, Run
 from catlip.results.select import (
@@ -33,8 +30,8 @@ from catlip.results.select import (
     pretraining_of,
     pretrainings,
 )
-from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
-from reports.paper.published import FOLDER, GROUP, NOT_RUN, PublishedTable, read_published
+from catlip.table import Cell, Table, clipped, shown
+from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
 DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 MEASURED = {  # the paper's column -> our kind of record, and the task or measure
@@ -97,38 +94,6 @@ def result_table(name: str, ours: "Ours") -> Table:
         rows.append([*cells_of_row])
     others = f"{left_out} rows of other models stand in the paper." if left_out else ""
     return Table(name, published.heading, titles, rows=rows, caption=others)
-
-
-def expected_on_cc3m(records: Records) -> list[Table]:
-    """What trainings on CC3M reached elsewhere, beside ours, if there are any."""
-    known = pretrainings(records)
-    trained = [run for run in known.values() if run.scale == "cc3m"]
-    if not trained:
-        return []
-    with open(FOLDER / "cc3m_expected.csv", newline="", encoding="utf-8") as file:
-        titles, *published = csv.reader(file)
-    rows = [[*map(Cell, values[:-2]), Cell(values[-2], small=values[-1])] for values in published]
-    ours = Ours(records)
-    for method in ("clip", "catlip"):
-        runs = [run for run in trained if run.method == method and is_whole(run)]
-        zero_shot = [
-            100 * result.zero_shot_top1
-            for run in records.of(Readout)
-            if run.method == method and pretraining_of(run, known) in runs
-            for task, result in run.measured.tasks.items()
-            if task == "imagenet" and result.zero_shot_top1 is not None
-        ]
-        wanted = Wanted("", "imagenet", method, "cc3m", encoder="vit_b16", resolution=224)
-        epochs = quantity_of(run.measured.epochs_seen for run in runs)
-        cells = [Cell(name_of(method)), Cell("ViT-B/16"), quantity_cell(epochs, 0)]
-        cells.append(quantity_cell(quantity_of(zero_shot), 1))
-        for kind in (LinearProbe.kind, Finetune.kind):
-            cells.append(ours.trained_here(replace(wanted, kind=kind)))
-        rows.append([*cells, Cell("measured here")])
-    columns = ["Method", "Encoder", *(title.capitalize() for title in titles[2:-1])]
-    title = "Trainings on CC3M, ImageNet-1k top-1 (%)"
-    caption = "Expected from the literature; recipes differ. Zero-shot: CatLIP by its own rows."
-    return [Table("cc3m_expected", title, columns, rows=rows, caption=caption)]
 
 
 @dataclass(frozen=True)
