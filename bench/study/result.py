@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
@@ -355,14 +354,12 @@ class Threshold(Kind):
 
 
 def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
-    """Probe -> threshold -> seed -> top-1 accuracy in %. Repeated runs of a seed are averaged; if
-    the record has no seeds, its rows are numbered instead.
-    """
+    """Probe -> threshold -> seed -> top-1 accuracy in %; repeated runs of a seed are averaged."""
     thresholds, seeds = run.series("threshold"), run.series("seed")
     by_probe: dict[str, dict[float, dict[float, float]]] = {}
     for name in (name for name in run.samples if name.endswith("_top1")):
         levels: dict[float, dict[float, list[float]]] = {}
-        rows = zip(thresholds, seeds or count(), run.series(name), strict=False)
+        rows = zip(thresholds, seeds, run.series(name), strict=False)
         for threshold, seed, top1 in sorted(rows):
             if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
                 levels.setdefault(threshold, {}).setdefault(seed, []).append(100 * top1)

@@ -142,7 +142,7 @@ class Ours:
         known = pretrainings(records)
         runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
         for kind in DENSE:
-            runs += [run for run in records.of(kind) if not run.measured.overfit]
+            runs += records.of(kind)
         self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
 
     def trained_here(self, what: Wanted | None) -> Cell:

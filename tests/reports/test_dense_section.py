@@ -87,7 +87,6 @@ def test_what_is_no_picture_is_left_out(words):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"metrics": {"overfit": 10}},  # older trainings on the test images
         {"samples": {"classes": [7]}},
         {"samples": {"loss": [["a", "b"]]}},
         {"samples": {"pictures": [{"key": "7"} | PICTURES["detection"] | {"image": None}]}},
