@@ -67,23 +67,14 @@ class MethodExchange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkFit:
-    """Latency and bandwidth of the link between ranks, fitted to all-reduces of several sizes."""
-
-    latency_us: float
-    gb_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Communication(StepKind):
-    """What each method sends between `world_size` ranks, and the link between them."""
+    """What each method sends between `world_size` ranks."""
 
     kind = "communication"
 
     backend: str
     parallel: str
     methods: dict[str, MethodExchange]
-    link: LinkFit | None = None
 
 
 def section(main: Setting | None, records: Records) -> Section:
