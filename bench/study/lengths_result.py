@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
-COSTS = {"images_seen": "images", "flops": "FLOPs", "train_seconds": "seconds"}
+COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +146,12 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(
-    first: Curve, other: Curve, task: str, cost: str
-) -> tuple[list[float], list[float | None]]:
-    """For each seed whose costs, one of COSTS, can be compared (seconds only on the same device):
-    the difference of the two methods in points, at the lower of the two costs of their longest
-    trainings; and the cost at which the first reaches the other's final accuracy, over the other's.
+def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
+    """The difference of the two methods in points, for each seed whose costs, one of COSTS, can be
+    compared (seconds only on the same device): at the lower of the two costs of their longest
+    trainings.
     """
     points: list[float] = []
-    relative: list[float | None] = []
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
         device = first.devices[seed]
         if cost != "train_seconds":
@@ -163,14 +160,12 @@ def at_equal_cost(
             costs, other_costs = first.seconds[device], other.seconds[device]
         else:
             continue
-        top1, other_top1 = first.top1[task][seed], other.top1[task][seed]
         budget = min(costs[-1], other_costs[-1])
-        reached = at_cost(costs, top1, budget), at_cost(other_costs, other_top1, budget)
-        if reached[0] is not None and reached[1] is not None:
-            points.append(reached[0] - reached[1])
-        needed = cost_of(costs, top1, other_top1[-1])
-        relative.append(needed / other_costs[-1] if needed else None)
-    return points, relative
+        one = at_cost(costs, first.top1[task][seed], budget)
+        two = at_cost(other_costs, other.top1[task][seed], budget)
+        if one is not None and two is not None:
+            points.append(one - two)
+    return points
 
 
 # Encoder, fraction of the data, and images seen.

@@ -17,7 +17,7 @@ from bench.downstream.probe.result import (
 from catlip.claims import least_pairs
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import geometric_mean_ratio, mean_difference
+from catlip.results.estimate import mean_difference
 from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import (
@@ -81,25 +81,18 @@ class Studied(Kind):
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
 
 
-def mean_and_ends(
-    values: Sequence[float | None], decimals: int = 1, *, ratio: bool = False
-) -> Cell:
-    """The mean (for ratios the geometric mean) with its 95 % interval, or with the range of the
-    values if they are few; a dash if one is missing.
+def mean_and_ends(values: Sequence[float]) -> Cell:
+    """The mean with its 95 % interval, or with the range of the values if they are few; a dash
+    without any.
     """
-    known = [value for value in values if value is not None]
-    mean = (
-        (geometric_mean_ratio if ratio else mean_difference)(known)
-        if len(known) == len(values)
-        else None
-    )
+    mean = mean_difference(values)
     if mean is None:
         return Cell()
-    low, high = (min(known), max(known)) if mean.low is None else (mean.low, mean.high)
-    ends = f"n = {len(known)}" + (f", {mean.images:,} images" if mean.images else "")
-    if len(known) > 1:
-        ends = f"{shown(low, decimals)} to {shown(high, decimals)}, {ends}"
-    return Cell(shown(mean.value, decimals), ends)
+    low, high = (min(values), max(values)) if mean.low is None else (mean.low, mean.high)
+    ends = f"n = {len(values)}" + (f", {mean.images:,} images" if mean.images else "")
+    if len(values) > 1:
+        ends = f"{shown(low, 1)} to {shown(high, 1)}, {ends}"
+    return Cell(shown(mean.value, 1), ends)
 
 
 # --- Tuning ---------------------------------------------------------------------------------------

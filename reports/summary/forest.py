@@ -226,8 +226,8 @@ def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
     catlip, clip = (by_method[method] for method in PAIR)
     paths = [run.path for curve in (catlip, clip) for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
-        for task in catlip.top1 if cost != "images_seen" else ():
-            points, _ = at_equal_cost(catlip, clip, task, cost)
+        for task in catlip.top1:
+            points = at_equal_cost(catlip, clip, task, cost)
             if estimate := mean_difference(points):
                 yield Difference(
                     COST,
