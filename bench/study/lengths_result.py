@@ -16,7 +16,6 @@ from catlip.method_style import name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
-    MAX_LINES,
     Line,
     brief,
     height_for,
@@ -232,10 +231,9 @@ def cost_panels(
             Figure(
                 f"scaling_{i}{suffix}",
                 "",
-                f"Accuracy on {task} by TFLOPs of training. "
-                f"{said(lines[:MAX_LINES], ' TFLOPs', brief)}.",
-                draw=partial(_draw, lines=lines[:MAX_LINES], title=task, floor=floors.get(task)),
-                height=0.82 * height_for(lines[:MAX_LINES]),
+                f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+                draw=partial(_draw, lines=lines, title=task, floor=floors.get(task)),
+                height=0.82 * height_for(lines),
             )
         )
     n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))

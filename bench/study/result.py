@@ -21,7 +21,6 @@ from catlip.results.estimate import mean_difference
 from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import (
-    MAX_LINES,
     Line,
     draw_lines,
     height_for,
@@ -387,18 +386,17 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     """Accuracy against the pruning threshold, one line for each probe, in Figure 6's form; no
     figure without probes.
     """
-    every = []
+    lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
         marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
         means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
-        every.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
-    lines = every[:MAX_LINES]
+        lines.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
     if not lines:
         return []
     caption = (
         f"Linear-probe accuracy against the pruning threshold, at {record.scale} scale; every mark "
-        f"is a seed. {how_drawn(every)}"
+        f"is a seed. {how_drawn(lines)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}

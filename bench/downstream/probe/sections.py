@@ -30,7 +30,6 @@ from catlip.method_style import PAIR, is_ceiling, is_ours, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
-    MAX_LINES,
     Line,
     brief_fraction,
     draw_lines,
@@ -254,8 +253,7 @@ def of_one_recipe(records: Runs) -> Runs:
 
 def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[SweepRun]) -> Figure:
     title, chance = task_title(records, task), chance_of(records, task)
-    every = lines_of(runs)
-    lines = every[:MAX_LINES]
+    lines = lines_of(runs)
     caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
 
     def draw(axes: "Axes") -> None:
