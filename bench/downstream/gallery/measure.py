@@ -1,6 +1,5 @@
 """Draws test images, and reads out what each encoder makes of them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery import result
 from bench.downstream.gallery.__main__ import Gallery
-from bench.downstream.gallery.result import Confusion, EncoderScore, Picture
+from bench.downstream.gallery.result import EncoderScore, Picture
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.fit import fit_linear, random_head
@@ -28,7 +27,6 @@ from catlip.words.wordnet import nouns
 
 PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
 SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
-CONFUSIONS = 20
 
 
 def measure(config: Gallery) -> None:
@@ -51,12 +49,10 @@ def measure(config: Gallery) -> None:
         ]
         # Of the test images, those that all encoders can read.
         numbers = reduce(np.intersect1d, [of_test.numbers for _, of_test in features])
-        labels = [names[label] for label in test.labels[numbers]]
         mixed = draw.permutation(len(numbers)).tolist()
         pictures = [picture(test, numbers[row], names) for row in mixed[:PICTURES]]
 
         scores, broken = list[EncoderScore](), BrokenImages()
-        confused: list[Counter[tuple[str, str]]] = []
         for encoder, (known, tested) in zip(encoders, features, strict=True):
             broken.add([*known.broken.images(), *tested.broken.images()])
             tested = tested.of(numbers)
@@ -70,13 +66,11 @@ def measure(config: Gallery) -> None:
                 f"images of the same class {of_class:.3f}"
             )
             predicted = [names[label] for label in fitted.predicted]
-            confused.append(Counter(zip(labels, predicted, strict=True)))
             for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
                 one.predicted.append(predicted[row])
                 near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
         record.samples["pictures"] = without_none(pictures)
-        record.samples["confusions"] = without_none(confusions(labels, confused))
         broken.note(record)
         record.measured(
             result.Gallery(
@@ -89,25 +83,6 @@ def measure(config: Gallery) -> None:
             )
         )
     print(f"wrote {config.out}")
-
-
-def confusions(
-    labels: Sequence[str], confused: Sequence[Counter[tuple[str, str]]]
-) -> list[Confusion]:
-    """The most frequent of all encoders together, from (label, predicted) -> images of each."""
-    every = sum(confused, Counter[tuple[str, str]]())
-    wrong = [(pair, count) for pair, count in every.items() if pair[0] != pair[1]]
-    frequent = sorted(wrong, key=lambda item: (-item[1], item[0]))[:CONFUSIONS]
-    images = Counter(labels)
-    return [
-        Confusion(
-            label=label,
-            predicted=predicted,
-            images=images[label],
-            counts=[of_encoder[label, predicted] for of_encoder in confused],
-        )
-        for (label, predicted), _ in frequent
-    ]
 
 
 def picture(split: Split, number: int, names: Sequence[str]) -> Picture:

@@ -11,7 +11,7 @@ from catlip.results.kind import Kind
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
-from catlip.table import Cell, Table, clipped, listed, number_cell, shown
+from catlip.table import clipped, listed, shown
 
 GALLERY = (
     "python -m bench.downstream.gallery --data starter:data/starter --encoders "
@@ -20,7 +20,6 @@ GALLERY = (
 RIGHT, WRONG, ELLIPSIS = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{HORIZONTAL ELLIPSIS}"
 LINE_CHARACTERS, LINES = 13, 2  # below a picture
 MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders together
-MAX_CONFUSIONS = 12
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,11 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """How many test images of a class each encoder's classifier takes for one other class."""
-
-    label: str
-    predicted: str
-    images: int  # of the class
-    counts: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gallery(Kind):
     """A task, and its encoders in the order of all lists."""
 
     kind = "gallery"
-    rows: ClassVar = {"pictures": Picture, "confusions": Confusion}
+    rows: ClassVar = {"pictures": Picture}
 
     task: str
     num_classes: int
@@ -82,7 +71,6 @@ def section(main: Setting | None, records: Records) -> Section:
         if pictures_of(record):
             figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
             blocks += side_by_side(figures)
-            blocks += confusion_table(record, suffix(i))
     missing = to_fill("No gallery has been made.", GALLERY)
     return Section("gallery", "What the encoders see", [Text(words), *(blocks or missing)])
 
@@ -139,26 +127,6 @@ def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
         f"another. Of the same class are, over all test images: {listed(shares)}."
     )
     return [panels_figure(f"gallery_neighbours{suffix}", caption, rows)] if rows else []
-
-
-def confusion_table(record: Run[Gallery], suffix: str) -> list[Table]:
-    """The most frequent confusions of all encoders together, a column for each encoder."""
-    rows = [
-        [
-            Cell(clipped(one.label, 24), f"of {one.images}"),
-            Cell(clipped(one.predicted, 24)),
-            *(number_cell(count, 0, record.anchor) for count in one.counts),
-        ]
-        for one in record.rows("confusions", Confusion)[:MAX_CONFUSIONS]
-    ]
-    methods = [name_of(encoder.method) for encoder in record.measured.encoders]
-    caption = (
-        "Test images of one class that the same classifiers take for another, of "
-        f"{shown(record.measured.num_test, 0)} in all; below a class, how many test images it has."
-    )
-    columns, title = ["Class", "Taken for", *methods], "The most frequent confusions"
-    name = f"gallery_confusions{suffix}"
-    return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
 
 
 def marked(image: Pixels | None, label: str, truth: str) -> Panel:
