@@ -241,9 +241,8 @@ def _summary(
     floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
     blocks += cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
-    left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
-    warnings = [*main.warnings, left_out] if left_out else main.warnings
-    blocks += [Text(f"Beware: {warning}") for warning in warnings]
+    if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
+        blocks.append(Text(f"Beware: {left_out}"))
     if doubts := caveats(main, others):
         blocks.append(Points("What could make this wrong", doubts))
     blocks += [Text(said)] if (said := advice(main)) else []

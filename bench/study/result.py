@@ -186,10 +186,11 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
         f"{sum(one.accuracies[task] > other.accuracies[task] for one, other in pairs)} by {task}"
         for task in pairs[0][0].accuracies
     ]
-    above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
+    if len(above) > 1:
+        above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
     return (
-        "With the same drawn recipe and one seed each, CatLIP is above CLIP in "
-        f"{listed(above)}, of {len(pairs)} trials."
+        f"Of {len(pairs)} drawn recipes that both were trained with, one seed each, CatLIP is above "
+        f"CLIP in {listed(above)}."
     )
 
 
