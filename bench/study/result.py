@@ -189,8 +189,8 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     if len(above) > 1:
         above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
     return (
-        f"Of {len(pairs)} drawn recipes that both were trained with, one seed each, CatLIP is above "
-        f"CLIP in {listed(above)}."
+        f"Of {len(pairs)} drawn recipes that both were trained with, one seed each, CatLIP is "
+        f"above CLIP in {listed(above)}."
     )
 
 
