@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import bench.communication.result
 import bench.downstream.gallery.result
+import bench.label_accuracy.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
@@ -18,7 +19,6 @@ from bench.downstream.probe.sections import (
     few_labels_section,
     worth_section,
 )
-from bench.label_accuracy.result import accuracy_blocks
 from bench.plan.result import projection_section
 from bench.study.lengths_result import Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
@@ -169,13 +169,24 @@ def build_page(records: Records) -> Page:
             "costs",
             "What they cost",
             "Time, memory and communication of a step; one factor at a time.",
-            sections=cost_sections(main, records),
+            sections=[
+                bench.step_time.result.section(main, records),
+                bench.waterfall.result.section(main, records),
+                bench.memory.result.section(main, records),
+                bench.communication.result.section(main, records),
+                projection_section(records),
+            ],
         ),
         Appendix(
             "captions",
             "Captions and vocabulary",
             "What captions name, and the labels that result.",
-            sections=word_sections(main, records),
+            sections=[
+                vocabulary_section(main, records),
+                overlap_section(main, records),
+                bench.label_accuracy.result.section(main, records),
+                threshold_section(main, records),
+            ],
         ),
         Appendix(
             "published",
@@ -192,28 +203,6 @@ def build_page(records: Records) -> Page:
     ]
     summary = _summary(main, table, records, others=others, judged=judged)
     return Page(about, made(records), table, summary, appendices, records)
-
-
-def cost_sections(main: Setting | None, records: Records) -> list[Section]:
-    """All sections on cost."""
-    return [
-        bench.step_time.result.section(main, records),
-        bench.waterfall.result.section(main, records),
-        bench.memory.result.section(main, records),
-        bench.communication.result.section(main, records),
-        projection_section(records),
-    ]
-
-
-def word_sections(main: Setting | None, records: Records) -> list[Section]:
-    """All sections on captions."""
-    labels = accuracy_blocks(main, records)
-    return [
-        vocabulary_section(main, records),
-        overlap_section(main, records),
-        Section("labels", "Are the labels right?", labels),
-        threshold_section(main, records),
-    ]
 
 
 def _summary(

@@ -1,12 +1,11 @@
 """How often each labelling rule finds the class that a sentence is about."""
 
 from dataclasses import dataclass, field
-from itertools import chain
 
-from catlip.results.blocks import Block, Text, to_fill
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import Records, Run, Setting, low_to_high
-from catlip.results.select import MAX_SHOWN, by_scale, rule_rank, suffix
+from catlip.results.select import MAX_SHOWN, by_scale, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 ACCURACY = "python -m bench.label_accuracy"
@@ -63,21 +62,20 @@ class LabelAccuracy(Kind):
         return kinds
 
 
-def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
+def section(main: Setting | None, records: Records) -> Section:
     words = (
         "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
         "lower accuracy."
     )
-    runs = list(chain.from_iterable(by_scale(records, main, LabelAccuracy)))[:MAX_SHOWN]
     blocks: list[Block] = []
-    for i, run in enumerate(runs):
-        blocks += accuracy_table(run, suffix(i))
+    for runs in by_scale(records, main, LabelAccuracy)[:1]:  # the sentences are always the same
+        blocks += accuracy_table(runs[0])
     blocks = blocks or to_fill("How often labels are right was not measured.", ACCURACY)
-    return [Text(words), *blocks]
+    return Section("labels", "Are the labels right?", [Text(words), *blocks])
 
 
-def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
+def accuracy_table(run: Run[LabelAccuracy]) -> list[Table]:
     """How often the class is among the labels, by kind of sentence and rule."""
     measured, rows = run.measured, []
 
@@ -105,5 +103,5 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     )
     classes = shown(measured.classes, 0)
     title = f"How often the class is among the labels, {classes} ImageNet-1k classes"
-    table = Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)
+    table = Table("label_accuracy", title, columns, rows=rows, caption=caption)
     return [table] if rows else []

@@ -8,27 +8,18 @@ import math
 import pytest
 from matplotlib.figure import Figure as Canvas
 from report_support import (
-    REPOSITORY,
     figure,
     golden_record,
     page_in,
-    records_in,
     table,
-    takes_its_flags,
     write,
 )
 
-from bench.communication import result as communication
-from bench.memory import result as memory
-from bench.plan.result import PLAN
-from bench.step_time import result as step_time
 from bench.step_time.steps import CPU_CAUTION
 from bench.waterfall import result as waterfall
 from catlip.results.blocks import Answers, Command, Text
 from catlip.results.run import TIMES
 from catlip.table import Table
-from reports.read.records import read_records
-from reports.sections import cost_sections
 
 
 def row(found: Table, *start: str) -> list:
@@ -131,7 +122,7 @@ def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_p
     for device, expected in (("Example GPU", False), ("Example CPU", True)):
         # The record's environment names "Example CPU" as its processor.
         write(tmp_path, content, device=device)
-        sections = cost_sections(None, records_in(tmp_path))
+        sections = page_in(tmp_path).sections
         (found,) = [section for section in sections if section.anchor == kind]
         assert (Text(CPU_CAUTION) in found.blocks) is expected
 
@@ -139,17 +130,6 @@ def test_times_of_a_cpu_are_cautioned_against_where_a_gpu_is_meant(golden, tmp_p
 @pytest.mark.parametrize("kind", ["memory", "communication", "waterfall", "projection"])
 def test_a_record_that_holds_nothing_leaves_the_command(golden, tmp_path, kind):
     write(tmp_path, golden_record(golden, kind) | {"metrics": {}})
-    sections = cost_sections(None, records_in(tmp_path))
+    sections = page_in(tmp_path).sections
     (found,) = [section for section in sections if section.anchor == kind.replace("_", "-")]
     assert any(isinstance(block, Command) for block in found.blocks)
-
-
-def test_what_was_not_run_says_with_which_command_it_is():
-    sections = cost_sections(None, read_records([]))
-    commands = [step_time, waterfall, memory, communication]
-    lines = [
-        block.line for section in sections for block in section.blocks if isinstance(block, Command)
-    ]
-    assert lines == [*(result.COMMAND for result in commands), PLAN]
-    for line in lines:
-        takes_its_flags(line, REPOSITORY / "bench/measuring/factors.py")
