@@ -16,7 +16,6 @@ from small_data import ON_A_CPU, write_folders
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery.__main__ import Gallery, main
-from bench.downstream.gallery.measure import nearest_images
 from bench.downstream.linear_probe import RECIPES
 from bench.downstream.linear_probe import main as probe
 from bench.downstream.probe.datasets import load_tasks
@@ -86,13 +85,6 @@ def test_the_nearest_training_images_are_shown(record, animals) -> None:
             expected = cosines.sort(descending=True).values[:4]
             assert cosines[shown].tolist() == pytest.approx(expected.tolist())
     assert not any(any(picture["neighbours"]) for picture in pictures[4:])
-
-
-def test_neighbours_are_by_cosine_and_not_by_distance() -> None:
-    train = torch.tensor([[9.0, 0.1], [0.5, 0.6], [-1.0, 0.0], [0.0, 3.0]])
-    found = nearest_images(train, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 3)
-    assert found.tolist() == [[0, 1, 3], [3, 1, 0]]
-    assert nearest_images(train, train).shape == (4, 4)  # there are only four
 
 
 def test_pictures_are_small_and_a_broken_one_is_left_out(record, animals, tmp_path) -> None:
