@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import Records, Run, Setting, low_to_high
-from catlip.results.select import MAX_SHOWN, by_scale, rule_rank
+from catlip.results.select import by_scale, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 ACCURACY = "python -m bench.label_accuracy"
@@ -52,15 +52,6 @@ class LabelAccuracy(Kind):
     rules: dict[str, dict[str, Judged]]
     differences: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
-    @property
-    def by_kind(self) -> dict[str, dict[str, Judged]]:
-        """Kind of sentence -> rule, the known ones first -> how well it labels them."""
-        kinds: dict[str, dict[str, Judged]] = {}
-        for rule in sorted(self.rules, key=rule_rank)[:MAX_SHOWN]:
-            for kind, judged in self.rules[rule].items():
-                kinds.setdefault(kind, {})[rule] = judged
-        return kinds
-
 
 def section(main: Setting | None, records: Records) -> Section:
     words = (
@@ -83,7 +74,9 @@ def accuracy_table(run: Run[LabelAccuracy]) -> list[Table]:
         small = low_to_high(share.low, share.high, 1, times=100)
         return number_cell(100 * share.value, 1, run.anchor, small=small)
 
-    for kind, by_rule in measured.by_kind.items():
+    rules = sorted(measured.rules, key=rule_rank)
+    for kind in dict.fromkeys(kind for by_kind in measured.rules.values() for kind in by_kind):
+        by_rule = {r: measured.rules[r][kind] for r in rules if kind in measured.rules[r]}
         count = next(iter(by_rule.values())).prompts
         words = KINDS_OF_SENTENCE.get(kind, clipped(kind, 24))
         rows.append([Cell(f"{shown(count, 0)} {words}")])

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
@@ -171,10 +171,11 @@ def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[floa
 How = tuple[str, float, int]
 
 
-def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[float]]]:
-    """Top-1 of one method minus that of another in points: for each task of all these trainings,
-    one for each seed that both methods have. An encoder's longer trainings come later.
+def differences(runs: Runs) -> dict[How, dict[str, list[float]]]:
+    """Top-1 of CatLIP minus that of CLIP in points: for each task of all these trainings, one for
+    each seed that both methods have. An encoder's longer trainings come later.
     """
+    first, other = PAIR
     cells: dict[How, dict[tuple[str, int], dict[str, float]]] = {}
     for run in runs:
         one = run.measured

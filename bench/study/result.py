@@ -55,10 +55,6 @@ THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"
 )
-ENDS = (
-    "95 % interval over n seeds, and over the test images where their number is named; the seeds' "
-    f"range for fewer than {least_pairs()}"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,8 +290,9 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     columns = ["Condition", "Method", "Classes kept (%)"]
     columns += [f"{task}, change (points)" for task in tasks]
     caption = (
-        "Change of the top-1 accuracy from the same seed without the condition: mean "
-        f"({ENDS}). CLIP does not use the classes."
+        "Change of the top-1 accuracy from the same seed without the condition: mean (95 % "
+        "interval over n seeds, and over the test images where their number is named; the seeds' "
+        f"range for fewer than {least_pairs()}). CLIP does not use the classes."
     )
     title = "What each condition of the data changes"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []

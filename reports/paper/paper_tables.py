@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
+from bench.downstream.dense.result import TASKS
 from bench.downstream.probe.result import (
     Finetune,
     LinearProbe,
@@ -33,7 +33,6 @@ from catlip.results.select import (
 from catlip.table import Cell, Table, clipped, shown
 from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
-DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 MEASURED = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
@@ -141,7 +140,7 @@ class Ours:
     def __init__(self, records: Records):
         known = pretrainings(records)
         runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
-        for kind in DENSE:
+        for kind in TASKS:
             runs += records.of(kind)
         self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
 

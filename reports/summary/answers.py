@@ -250,7 +250,7 @@ def _larger_encoders(
     usual = next((curve.encoder for curve in curves(runs)), "")
     flops = {of.encoder: of.flops / (of.images_seen or 1) for of in (run.measured for run in runs)}
     larger: dict[tuple[str, float], dict[int, dict[str, list[float]]]] = {}
-    for (encoder, fraction, images), points in differences(runs, *PAIR).items():
+    for (encoder, fraction, images), points in differences(runs).items():
         if fraction == 1 and flops[encoder] > flops.get(usual, math.inf) > 0:
             times = flops[encoder] / flops[usual]
             larger.setdefault((encoder, times), {})[images] = points
