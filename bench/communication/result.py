@@ -144,7 +144,7 @@ def collectives_table(run: Run[Communication], end: str = "") -> Table:
             ]
             rows.append(row)
     title = f"Every collective of a step between {_ranks(run.measured)}"
-    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption)
+    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _ranks(metrics: Communication) -> str:
