@@ -153,9 +153,8 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
                 fall = fmean(loss[-2 * tenth : -tenth]) - fmean(loss[-tenth:])
                 yield {"metric": "loss_fall", "value": fall}
         case Memory():
-            for method in [*metrics.methods]:
-                if largest := metrics.largest_batch(method):
-                    yield {"method": method, "metric": "largest", "value": largest.images}
+            for method, largest in metrics.largest.items():
+                yield {"method": method, "metric": "largest", "value": largest.images}
         case Threshold():
             for task, levels in threshold_accuracies(run).items():
                 for threshold, by_seed in levels.items():

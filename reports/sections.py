@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import bench.communication.result
 import bench.downstream.gallery.result
+import bench.label_accuracy.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
@@ -18,7 +19,6 @@ from bench.downstream.probe.sections import (
     few_labels_section,
     worth_section,
 )
-from bench.label_accuracy.result import accuracy_blocks
 from bench.plan.result import projection_section
 from bench.study.lengths_result import Scaling, cost_panels
 from bench.study.result import robustness_section, threshold_section, tuning_section
@@ -36,7 +36,6 @@ from catlip.results.blocks import (
     Points,
     Section,
     Text,
-    side_by_side,
     to_fill,
 )
 from catlip.results.figures import Figure
@@ -46,7 +45,6 @@ from catlip.table import Table
 from catlip.vocabulary.result import overlap_section, vocabulary_section
 from reports.paper.claims import Verdict, claims_tables, counts_sentence, verdicts
 from reports.paper.paper_tables import (
-    expected_on_cc3m,
     result_tables,
 )
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
@@ -171,13 +169,24 @@ def build_page(records: Records) -> Page:
             "costs",
             "What they cost",
             "Time, memory and communication of a step; one factor at a time.",
-            sections=cost_sections(main, records),
+            sections=[
+                bench.step_time.result.section(main, records),
+                bench.waterfall.result.section(main, records),
+                bench.memory.result.section(main, records),
+                bench.communication.result.section(main, records),
+                projection_section(records),
+            ],
         ),
         Appendix(
             "captions",
             "Captions and vocabulary",
             "What captions name, and the labels that result.",
-            sections=word_sections(main, records),
+            sections=[
+                vocabulary_section(main, records),
+                overlap_section(main, records),
+                bench.label_accuracy.result.section(main, records),
+                threshold_section(main, records),
+            ],
         ),
         Appendix(
             "published",
@@ -194,28 +203,6 @@ def build_page(records: Records) -> Page:
     ]
     summary = _summary(main, table, records, others=others, judged=judged)
     return Page(about, made(records), table, summary, appendices, records)
-
-
-def cost_sections(main: Setting | None, records: Records) -> list[Section]:
-    """All sections on cost."""
-    return [
-        bench.step_time.result.section(main, records),
-        bench.waterfall.result.section(main, records),
-        bench.memory.result.section(main, records),
-        bench.communication.result.section(main, records),
-        projection_section(records),
-    ]
-
-
-def word_sections(main: Setting | None, records: Records) -> list[Section]:
-    """All sections on captions."""
-    labels = accuracy_blocks(main, records)
-    return [
-        vocabulary_section(main, records),
-        overlap_section(main, records),
-        Section("labels", "Are the labels right?", labels),
-        threshold_section(main, records),
-    ]
 
 
 def _summary(
@@ -241,12 +228,10 @@ def _summary(
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main), why(main, records)]))
     floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
-    by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
-    blocks += by_cost or side_by_side(plots.accuracy_figure(main))
+    blocks += cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
-    left_out = broken_images([*main.of(Pretrain), *main.of(LinearProbe)])
-    warnings = [*main.warnings, left_out] if left_out else main.warnings
-    blocks += [Text(f"Beware: {warning}") for warning in warnings]
+    if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
+        blocks.append(Text(f"Beware: {left_out}"))
     if doubts := caveats(main, others):
         blocks.append(Points("What could make this wrong", doubts))
     blocks += [Text(said)] if (said := advice(main)) else []
@@ -288,6 +273,5 @@ def _paper(records: Records) -> Section:
         "Our columns hold encoders that were pre-trained on the paper's data: mean ± sample "
         "standard deviation over pre-trainings. The table of rules above has the commands."
     )
-    blocks: list[Block] = [Text(words), *result_tables(records)]
-    blocks += expected_on_cc3m(records)
-    return Section("paper", "The paper's results: Tables 1 to 5", blocks)
+    tables = result_tables(records)
+    return Section("paper", "The paper's results: Tables 1 to 5", [Text(words), *tables])

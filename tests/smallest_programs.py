@@ -150,7 +150,7 @@ SMALLEST = {
         (LABELLED,),
     ),
     "bench.labelling": Smallest(
-        "--rules corenet --num-rounds 2 --round-captions 100 --scaling-captions 160 --quiet",
+        "--rules corenet --num-rounds 2 --round-captions 100 --quiet",
         "labelling_speed",
     ),
     "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),

@@ -13,10 +13,8 @@ with its counterparts on the m nodes. Left out are contention between jobs, stra
 of starting a kernel that is not in the latency.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
@@ -108,17 +106,3 @@ def scatter_ms(total_bytes: float, devices: int, link: Link) -> float:
     g, m = link.levels(devices)
     inside = (g - 1) * link.node_ms(total_bytes / g)
     return inside + (m - 1) * link.network_ms(total_bytes / (g * m))
-
-
-def fit(
-    sizes_bytes: Sequence[float], all_reduces_ms: Sequence[float], devices: int
-) -> tuple[float, float]:
-    """Latency (us) and bandwidth (GB/s) of a ring from all-reduces of several sizes, by least
-    squares of the relative error; neither below zero.
-    """
-    sizes, times = np.asarray(sizes_bytes, dtype=float), np.asarray(all_reduces_ms, dtype=float)
-    steps = 2 * (devices - 1)
-    columns = np.stack([np.full_like(times, steps / 1e3), steps / devices * sizes / 1e6], axis=1)
-    solved = np.linalg.lstsq(columns / times[:, None], np.ones_like(times), rcond=None)[0]
-    latency_us, ns_per_byte = solved.clip(min=0)
-    return float(latency_us), float(1 / ns_per_byte) if ns_per_byte > 0 else float("inf")

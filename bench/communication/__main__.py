@@ -47,8 +47,6 @@ def main(config: Communication) -> None:
     path, run, place = measure_all(config)
     if place.is_main:
         print_tables([exchange_table(run), collectives_table(run)])
-        if link := run.measured.link:
-            print(f"all-reduce fits {link.latency_us:.0f} us and {link.gb_s:.2f} GB/s")
         print(f"wrote {path}")
 
 

@@ -1,8 +1,7 @@
 """Each method's exchange between ranks: intercepted, timed, and the part for which a step waits.
 
 The collectives of a real step are compared with what `bench.arithmetic.exchanges.sent` says. Each
-is then timed bare, at the same size with nothing else going on; a link's latency and bandwidth are
-fitted to bare all-reduces.
+is then timed bare, at the same size with nothing else going on.
 
 DDP sends gradients while the backward pass still computes. The exposed time, for which the step
 waits, is the difference between the step and the same step under `no_sync` (which does not copy
@@ -26,7 +25,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.arithmetic.exchanges import fit, sent
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.memory import default_batch
 from bench.communication import result
 from bench.communication.__main__ import Communication
@@ -36,7 +35,6 @@ from bench.measuring.methods import shown
 from bench.measuring.statistics import difference, summarise
 from bench.measuring.training_step import Stopwatch, batch_of, build
 from catlip.cli import InputError
-from catlip.costs import FLOAT32
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
@@ -49,7 +47,6 @@ NUM_WARMUP = 3  # DDP finds its buckets in the first step, and uses them from th
 # Calls of a bare group of collectives in one sample. After a barrier the first call also waits for
 # the host to launch it; a single call would make a GPU's link look slower than it is.
 CALLS = {"cuda": 20, "cpu": 1}
-SWEEP_ELEMENTS = [2**10, 2**14, 2**18, 2**22, 2**24]  # float32: 4 KiB to 64 MiB
 OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
@@ -72,7 +69,6 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
             backend=dist.get_backend(),
             parallel=config.parallel,
             methods={},
-            link=measure_link(config.num_steps, place),
         )
         for method in progress(config.methods, desc=f"communication {step}", disable=hidden):
             factors = factors_of(config, method)
@@ -192,15 +188,6 @@ def time_bare(
         for run_group, samples in zip(runs, taken, strict=True):
             samples.append(timed_ms(run_group, place, CALLS[place.device.type]))
     return [slowest(samples[1:], place) for samples in taken]
-
-
-def measure_link(rounds: int, place: Place) -> result.LinkFit:
-    """The latency and bandwidth that fit bare all-reduces of several sizes."""
-    calls = [Collective("gradients", "all_reduce", n, torch.float32) for n in SWEEP_ELEMENTS]
-    taken = [summarise(samples) for samples in time_bare([[call] for call in calls], rounds, place)]
-    sizes = [FLOAT32 * elements for elements in SWEEP_ELEMENTS]
-    latency_us, gb_s = fit(sizes, [ms.median for ms in taken], place.world_size)
-    return result.LinkFit(latency_us=latency_us, gb_s=gb_s)
 
 
 def timed_ms(run: Callable[[], object], place: Place, calls: int = 1) -> float:

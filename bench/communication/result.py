@@ -5,10 +5,9 @@ much of that time a step waits.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.step_time.steps import CPU_CAUTION, StepKind, shown_methods, step_description
-from catlip.method_style import name_of
-from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import Figure, Part, bars_figure, is_drawable
+from bench.step_time.steps import CPU_CAUTION, StepKind, step_description
+from catlip.method_style import name_of, ordered
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Summary
 from catlip.results.run import Records, Run, Setting, interval, summary_cell
 from catlip.results.select import MAX_SHOWN, suffix, unique_runs
@@ -68,23 +67,14 @@ class MethodExchange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkFit:
-    """Latency and bandwidth of the link between ranks, fitted to all-reduces of several sizes."""
-
-    latency_us: float
-    gb_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Communication(StepKind):
-    """What each method sends between `world_size` ranks, and the link between them."""
+    """What each method sends between `world_size` ranks."""
 
     kind = "communication"
 
     backend: str
     parallel: str
     methods: dict[str, MethodExchange]
-    link: LinkFit | None = None
 
 
 def section(main: Setting | None, records: Records) -> Section:
@@ -92,29 +82,13 @@ def section(main: Setting | None, records: Records) -> Section:
     runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
-        blocks += side_by_side(communication_figure(run, suffix(i)))
+        if run.measured.methods:
+            blocks += [exchange_table(run, suffix(i)), collectives_table(run, suffix(i))]
     if not blocks:
         blocks = to_fill("What ranks send was not measured.", COMMAND)
     elif any(run.is_cpu for run in runs):
         blocks.insert(0, Text(CPU_CAUTION))
     return Section("communication", "Communication", [Text(WORDS), *blocks])
-
-
-def communication_figure(run: Run[Communication], end: str = "") -> list[Figure]:
-    """MB that a rank sends in a step, by method and kind of collective."""
-    bars: dict[str, list[Part]] = {}
-    for method in shown_methods(run.measured.methods):
-        sums: dict[str, float] = {}
-        for calls in run.measured.methods[method].collectives:
-            if is_drawable(calls.sent_mb):
-                sums[calls.label] = sums.get(calls.label, 0.0) + calls.sent_mb
-        if sums:
-            bars[method] = list(sums.items())
-    if not bars:
-        return []
-    caption = f"What a rank sends in a step, by purpose and collective ({step_description(run)})."
-    axis = "MB sent by a rank in a step"
-    return [bars_figure(f"communication{end}", caption, bars, unit="MB", axis=axis)]
 
 
 def exchange_table(run: Run[Communication], end: str = "") -> Table:
@@ -135,7 +109,7 @@ def exchange_table(run: Run[Communication], end: str = "") -> Table:
     )
     title = f"What exchange costs between {_ranks(run.measured)}, {step_description(run)}"
     rows = []
-    for method in shown_methods(run.measured.methods):
+    for method in ordered(run.measured.methods):
         costs, anchor = run.measured.methods[method], run.anchor
         exposed, predicted = costs.exposed_ms, f"predicted {shown(costs.predicted_sent_mb)}"
         waited = Cell()
@@ -153,11 +127,11 @@ def exchange_table(run: Run[Communication], end: str = "") -> Table:
     return Table(f"communication{end}", title, columns, rows=rows, caption=caption)
 
 
-def collectives_table(run: Run[Communication]) -> Table:
+def collectives_table(run: Run[Communication], end: str = "") -> Table:
     columns = ["Collective", "Type", "Calls per step", "Sent (MB)", "Alone (ms)", "Alone (GB/s)"]
     caption = "Alone is the same collective with nothing else running; GB/s are of what is sent."
     rows: list[Sequence[Cell]] = []
-    for method in shown_methods(run.measured.methods):
+    for method in ordered(run.measured.methods):
         rows.append([Cell(name_of(method))])
         for calls in run.measured.methods[method].collectives:
             row = [
@@ -166,11 +140,11 @@ def collectives_table(run: Run[Communication]) -> Table:
                 number_cell(calls.count, 0),
                 number_cell(calls.sent_mb),
                 summary_cell(calls.bare_ms),
-                number_cell(calls.sent_mb / calls.bare_ms.median),
+                number_cell(calls.sent_mb / alone if (alone := calls.bare_ms.median) else None),
             ]
             rows.append(row)
     title = f"Every collective of a step between {_ranks(run.measured)}"
-    return Table("collectives", title, columns, rows=rows, caption=caption)
+    return Table(f"collectives{end}", title, columns, rows=rows, caption=caption, folded=True)
 
 
 def _ranks(metrics: Communication) -> str:

@@ -12,9 +12,7 @@ import os
 import resource
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -42,7 +40,6 @@ from catlip.program.progress import progress
 from catlip.record import Record
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
-WholeDecoder = Callable[[bytes], Any]  # encoded -> a PIL image, or a tensor [3, H, W] of bytes
 
 AUGMENTATION = Augmentation()
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
@@ -50,11 +47,8 @@ BATCH = 64
 PASSES = 15  # over all photographs, of each loader in a round
 LOADER_ROUNDS = 3
 LOADER_NEEDS = ("open_clip", "open_clip_train", "webdataset")
-INSTALL = {
-    # Newer versions of webdataset break open_clip_train.
-    "open_clip's loader": "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'",
-    "torchvision": "pip install 'torchvision<0.30'",
-}
+# Newer versions of webdataset break open_clip_train.
+INSTALL = "pip install 'catlip-bench[clip]' 'webdataset>=0.2.5,<=0.2.86'"
 
 
 def measure(config: DataPathBench, images: list[bytes], record: Record) -> result.DataPath:
@@ -62,15 +56,13 @@ def measure(config: DataPathBench, images: list[bytes], record: Record) -> resul
     torch.set_num_threads(1)
     decoders = decoder_rates(config, images)
     loaders = loader_rates(config, images)
-    ratios = {f"ours/{name}": (decoders["ours"], decoders[name]) for name in decoders}
-    ratios.pop("ours/ours")
+    ratios = {"ours/pillow": (decoders["ours"], decoders["pillow"])}
     for workers in config.workers:
         ours, other = f"ours, {workers} workers", f"open_clip, {workers} workers"
         if other in loaders:
             ratios[f"{ours}/{other}"] = (loaders[ours], loaders[other])
-    not_run = {name: INSTALL[name] for name in PEERS if name not in decoders}
-    if not any(name.startswith("open_clip") for name in loaders):
-        not_run["open_clip's loader"] = INSTALL["open_clip's loader"]
+    has_peer = any(name.startswith("open_clip") for name in loaders)
+    not_run = {} if has_peer else {"open_clip's loader": INSTALL}
     record.samples |= {f"{name}, images/s": rates for name, rates in (decoders | loaders).items()}
     width, height = np.mean([open_picture(encoded).size for encoded in images], axis=0).tolist()
     return result.DataPath(
@@ -97,12 +89,10 @@ def read_images(config: DataPathBench) -> list[bytes]:
 def decoder_rates(config: DataPathBench, images: list[bytes]) -> dict[str, list[float]]:
     """Decoder -> images per second in each round; one round before them is not counted."""
     draws = draws_at(0, 0, len(images))
-    timed: dict[str, Decoder] = {"ours": partial(our_decoder, resolution=config.resolution)}
-    for name, decode_whole in PEERS.items():
-        peer = partial(whole_decoder, decode_whole=decode_whole, resolution=config.resolution)
-        with suppress(ImportError, RuntimeError, AttributeError):  # it no longer decodes
-            peer(images[0], draws[0])
-            timed[name] = peer
+    timed: dict[str, Decoder] = {
+        "ours": partial(our_decoder, resolution=config.resolution),
+        "pillow": partial(pillow, resolution=config.resolution),
+    }
     rates: dict[str, list[float]] = {name: [] for name in timed}
     rounds = range(config.rounds + 1)
     for number in progress(rounds, "decoding", unit="round", disable=config.quiet):
@@ -193,35 +183,15 @@ def our_decoder(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> 
     return random_crop(encoded, resolution, AUGMENTATION, draws=draws)
 
 
-def whole_decoder(
-    encoded: bytes, draws: NDArray[np.float64], decode_whole: WholeDecoder, resolution: int
-) -> NDArray[np.uint8]:
-    """A library decodes the whole picture; torchvision crops, resizes and flips that, as
+def pillow(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> NDArray[np.uint8]:
+    """Pillow decodes the whole picture; torchvision crops, resizes and flips that, as
     RandomResizedCrop in most training code.
     """
-    image = decode_whole(encoded)
-    height, width = F.get_size(image)
+    image: Any = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
+    width, height = image.size
     left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)
     size = [resolution, resolution]
     image = F.resized_crop(image, top, left, bottom - top, right - left, size, antialias=True)
     if draws[-1] < AUGMENTATION.flip:
         image = F.horizontal_flip(image)
-    return np.asarray(image if isinstance(image, Image.Image) else image.movedim(0, 2))
-
-
-def pillow(encoded: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
-
-
-def torchvision(encoded: bytes) -> torch.Tensor:
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    # Deprecated from 0.29 on.
-    warnings.filterwarnings("ignore", ".*(deprecated|TorchCodec)", module="torchvision")
-    decoded: torch.Tensor = decode_jpeg(
-        torch.frombuffer(bytearray(encoded), dtype=torch.uint8), ImageReadMode.RGB
-    )
-    return decoded
-
-
-PEERS: dict[str, WholeDecoder] = {"pillow": pillow, "torchvision": torchvision}
+    return np.asarray(image)

@@ -19,7 +19,6 @@ class Images:
     count: int
     mean_width: float
     mean_height: float
-    mean_kib: float | None = None  # in older records
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,4 @@
-"""How often a labelling rule finds the class that a sentence is known to be about, and why it
-misses the others. (Section 3.1)
-"""
+"""How often a labelling rule finds the class that a sentence is known to be about. (Section 3.1)"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from catlip.program.ranges import Natural
 
 @dataclass(frozen=True)
 class LabelAccuracy:
-    """Label sentences about known ImageNet classes, and count how often the class is found and why
-    it is missed.
+    """Label sentences about known ImageNet classes, and count how often the class is found.
 
     python -m bench.label_accuracy
     python -m bench.label_accuracy --rules paper_multiword --max-prompts 10000

@@ -1,20 +1,12 @@
-"""How often each labelling rule finds the class that a sentence is about, and why it misses it."""
+"""How often each labelling rule finds the class that a sentence is about."""
 
-import textwrap
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING
 
-from catlip.results.blocks import Block, Text, side_by_side, to_fill
-from catlip.results.figures import Figure, hide_rows
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Kind
 from catlip.results.run import Records, Run, Setting, low_to_high
-from catlip.results.select import MAX_SHOWN, by_scale, rule_rank, rule_style, suffix
+from catlip.results.select import by_scale, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ACCURACY = "python -m bench.label_accuracy"
 SHARES = {
@@ -26,9 +18,6 @@ KINDS_OF_SENTENCE = {
     "description": "descriptions, written by a language model",
     "template": "sentences of CLIP's templates",
 }
-# How many causes are drawn at most, and how frequent each must be, in % of the sentences.
-MAX_CAUSES, MIN_CAUSE = 8, 0.05
-CAUSE_WIDTH = 30  # characters of a line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +28,6 @@ class Judged:
         exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or is
             at most 1 or 2 steps from a label in WordNet's graph.
         classes_never_found: number of classes that are a label of none of their sentences.
-        causes: why a class was missed -> number of sentences.
     """
 
     prompts: int
@@ -47,7 +35,6 @@ class Judged:
     within_1_hop: Interval
     within_2_hops: Interval
     classes_never_found: int
-    causes: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +52,21 @@ class LabelAccuracy(Kind):
     rules: dict[str, dict[str, Judged]]
     differences: dict[str, dict[str, Interval]] = field(default_factory=dict)
 
-    @property
-    def by_kind(self) -> dict[str, dict[str, Judged]]:
-        """Kind of sentence -> rule, the known ones first -> how well it labels them."""
-        kinds: dict[str, dict[str, Judged]] = {}
-        for rule in sorted(self.rules, key=rule_rank)[:MAX_SHOWN]:
-            for kind, judged in self.rules[rule].items():
-                kinds.setdefault(kind, {})[rule] = judged
-        return kinds
 
-
-def accuracy_blocks(main: Setting | None, records: Records) -> list[Block]:
+def section(main: Setting | None, records: Records) -> Section:
     words = (
         "Every rule assumes that a noun is meant in its first sense. Here each rule labels "
         "sentences whose class is known. They are easy sentences: on captions from the web, expect "
         "lower accuracy."
     )
-    runs = list(chain.from_iterable(by_scale(records, main, LabelAccuracy)))[:MAX_SHOWN]
     blocks: list[Block] = []
-    for i, run in enumerate(runs):
-        blocks += side_by_side(causes_figure(run, suffix(i)))
-        blocks += accuracy_table(run, suffix(i))
+    for runs in by_scale(records, main, LabelAccuracy)[:1]:  # the sentences are always the same
+        blocks += accuracy_table(runs[0])
     blocks = blocks or to_fill("How often labels are right was not measured.", ACCURACY)
-    return [Text(words), *blocks]
+    return Section("labels", "Are the labels right?", [Text(words), *blocks])
 
 
-def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
+def accuracy_table(run: Run[LabelAccuracy]) -> list[Table]:
     """How often the class is among the labels, by kind of sentence and rule."""
     measured, rows = run.measured, []
 
@@ -98,7 +74,9 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
         small = low_to_high(share.low, share.high, 1, times=100)
         return number_cell(100 * share.value, 1, run.anchor, small=small)
 
-    for kind, by_rule in measured.by_kind.items():
+    rules = sorted(measured.rules, key=rule_rank)
+    for kind in dict.fromkeys(kind for by_kind in measured.rules.values() for kind in by_kind):
+        by_rule = {r: measured.rules[r][kind] for r in rules if kind in measured.rules[r]}
         count = next(iter(by_rule.values())).prompts
         words = KINDS_OF_SENTENCE.get(kind, clipped(kind, 24))
         rows.append([Cell(f"{shown(count, 0)} {words}")])
@@ -118,63 +96,5 @@ def accuracy_table(run: Run[LabelAccuracy], suffix: str = "") -> list[Table]:
     )
     classes = shown(measured.classes, 0)
     title = f"How often the class is among the labels, {classes} ImageNet-1k classes"
-    table = Table(f"label_accuracy{suffix}", title, columns, rows=rows, caption=caption)
+    table = Table("label_accuracy", title, columns, rows=rows, caption=caption)
     return [table] if rows else []
-
-
-def causes_figure(run: Run[LabelAccuracy], suffix: str = "") -> list[Figure]:
-    """Why the class is missed, in % of the first kind of sentences; the commonest causes first."""
-    by_rule = next(iter(run.measured.by_kind.values()), {})
-    causes: dict[str, dict[str, float]] = {}
-    for judged in by_rule.values():
-        for cause, count in judged.causes.items():
-            if 100 * count >= MIN_CAUSE * judged.prompts > 0:
-                causes.setdefault(cause, dict.fromkeys(by_rule, 0.0))
-    for cause, percents in causes.items():
-        for rule, judged in by_rule.items():
-            percents[rule] = 100 * judged.causes.get(cause, 0) / (judged.prompts or 1)
-    causes = dict(sorted(causes.items(), key=lambda item: (-max(item[1].values()), item[0])))
-    causes = {cause: causes[cause] for cause in list(causes)[:MAX_CAUSES]}
-    misses = [
-        f"{clipped(cause)}: "
-        + ", ".join(f"{clipped(rule, 24)} {shown(value, 1)} %" for rule, value in percents.items())
-        for cause, percents in causes.items()
-    ]
-    figure = Figure(
-        f"label_misses{suffix}",
-        "Why the class is missed, in % of all sentences; each miss is counted once, under its "
-        "nearest cause.",
-        f"Bars. {'; '.join(misses)}.",
-        draw=partial(_draw_causes, causes=causes, rules=list(by_rule)),
-        height=1.0 + len(causes) * (0.16 + 0.14 * len(by_rule)),
-    )
-    return [figure] if causes else []
-
-
-def _draw_causes(axes: "Axes", causes: dict[str, dict[str, float]], rules: list[str]) -> None:
-    width = 0.8 / len(rules)
-    top = max(max(by_rule.values()) for by_rule in causes.values())
-    for i, rule in enumerate(rules):
-        colour = rule_style(rule)["color"]
-        places = [y - 0.4 + (i + 0.5) * width for y in range(len(causes))]
-        values = [by_rule[rule] for by_rule in causes.values()]
-        axes.barh(places, values, 0.9 * width, color=colour)
-        for y, value in zip(places, values, strict=True):
-            if value:
-                x = value + 0.01 * top
-                axes.text(x, y, shown(value, 1), va="center", color=colour, fontsize=8)
-        axes.annotate(
-            clipped(rule, 24),
-            (0.97, 0.0),
-            (0, 14 * (len(rules) - i)),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            color=colour,
-        )
-    names = [textwrap.fill(clipped(cause), CAUSE_WIDTH) for cause in causes]
-    axes.set_yticks(range(len(causes)), names, fontsize=9)
-    axes.set_xlim(0, 1.12 * top)
-    axes.invert_yaxis()
-    hide_rows(axes)
-    axes.set_xlabel("sentences (%)")

@@ -1,6 +1,4 @@
-"""How fast captions become labels: per core beside NLTK and the release, and by the whole
-command.
-"""
+"""How fast captions become labels on one core, beside NLTK."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,8 @@ from catlip.program.ranges import Count
 
 @dataclass(frozen=True)
 class Labelling:
-    """Time the labelling of captions per core and over processes. The captions are 64,000
-    descriptions of ImageNet's classes.
+    """Time the labelling of captions on one core. The captions are 64,000 descriptions of
+    ImageNet's classes.
 
     python -m bench.labelling
     python -m bench.labelling --rules corenet
@@ -24,9 +22,7 @@ class Labelling:
     num_rounds: Count = 8
     """Rounds of labelling in turns."""
     round_captions: Count = 5_000
-    """Captions in a round, as in a shard; the slower contenders label the first tenth of them."""
-    scaling_captions: Count = 320_000
-    """Captions that the whole command labels, in 16 shards, with each number of processes."""
+    """Captions in a round, as in a shard; NLTK labels the first tenth of them."""
     out: Path = Path("runs/bench/labelling/labelling.json")
     """The record to write."""
     quiet: bool = False

@@ -8,7 +8,6 @@ from `catlip`; the rest is what a user would first write.
 import functools
 import re
 import warnings
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -122,16 +121,7 @@ def paper_multiword(caption: str) -> list[int]:
 
 def corenet(caption: str) -> list[int]:
     """Words whose first noun sense is named after them."""
-    return _named(word_tokenize(clean(caption)))
-
-
-def corenet_tagged(caption: str) -> list[int]:
-    """As `corenet`; tags are made and then ignored, as in the released code."""
-    return _named([word for word, _ in nltk.pos_tag(word_tokenize(clean(caption)))])
-
-
-def _named(words: Sequence[str]) -> list[int]:
-    synsets = (named_synset(lemmatize(word)) for word in words)
+    synsets = (named_synset(lemmatize(word)) for word in word_tokenize(clean(caption)))
     return sorted({synset.offset() for synset in synsets if synset})
 
 
@@ -142,14 +132,3 @@ def named_synset(lemma: str) -> Any:
     except (WordNetError, ValueError):
         return None
     return synset if synset.name() == f"{lemma}.n.01" else None
-
-
-def release(caption: str, vocabulary: Sequence[str]) -> list[int]:
-    """`corenet_tagged`, then every key is looked up in a list of classes, as the released loader
-    does for each sample.
-    """
-    synsets = corenet_tagged(caption)
-    for key in (f"n{synset}" for synset in synsets):
-        if key in vocabulary:
-            vocabulary.index(key)
-    return synsets

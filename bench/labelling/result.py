@@ -1,5 +1,5 @@
-"""How fast captions are labelled: on one core, against NLTK and the release; by the whole command;
-and extrapolated to 1.3 billion captions.
+"""How fast captions are labelled on one core, against NLTK, and extrapolated to 1.3 billion
+captions.
 
 Ratios are between contenders that took turns in one process on one device. Numbers of different
 records are never divided.
@@ -13,12 +13,7 @@ from catlip.results.run import TIMES, Run, interval, summary_cell
 from catlip.results.select import MAX_SHOWN, rule_rank
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
-CONTENDERS = {
-    "ours": "ours",
-    "nltk": "NLTK, written plainly",
-    "nltk_tagged": "NLTK, with tags that it does not use",
-    "release": "the released loader's look-up",
-}
+CONTENDERS = {"ours": "ours", "nltk": "NLTK, written plainly"}
 
 
 @dataclass(frozen=True)
@@ -29,25 +24,14 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processes:
-    """The whole command, by its number of processes; efficiency is relative to linear scaling."""
-
-    captions_per_s: dict[int, float]
-    efficiency: dict[int, float]
-
-
-@dataclass(frozen=True, kw_only=True)
 class RuleSpeed:
     """What was timed with one rule; ratios of times are named as in "nltk/ours"."""
 
     ours: Contender
     nltk: Contender | None = None
-    nltk_tagged: Contender | None = None
-    release: Contender | None = None
     ratios: dict[str, Interval] = field(default_factory=dict)
     captions_per_s_per_core: float
     core_hours_for_1_3e9_captions: float
-    processes: Processes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +56,8 @@ class LabellingSpeed(Kind):
         return rules
 
 
-def speed_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
-    """For each rule, the contenders on one core, then the whole command by number of processes."""
+def speed_table(run: Run[LabellingSpeed]) -> list[Table]:
+    """For each rule, the contenders on one core."""
     anchor, rows = run.anchor, list[list[Cell]]()
     for rule in sorted(run.measured.rules, key=rule_rank)[:MAX_SHOWN]:
         speed = run.measured.rules[rule]
@@ -95,13 +79,6 @@ def speed_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
                     Cell(times, interval(run, ratio), anchor) if ratio else Cell(),
                 ]
             )
-        if speed.processes:
-            for count, rate in sorted(speed.processes.captions_per_s.items()):
-                efficiency = speed.processes.efficiency.get(count) if count != 1 else None
-                small = f"{shown(100 * efficiency, 0)} % of linear" if efficiency else ""
-                program = f"ours, the whole command, {count} process{'es' * (count != 1)}"
-                rate_cell = number_cell(rate, 0, anchor, small=small)
-                rows.append([Cell(program), Cell(), rate_cell, Cell()])
     if not rows:
         return []
     columns = ["Program", "Time per caption (µs)", "Captions per second", "Ratio to ours"]
@@ -112,4 +89,4 @@ def speed_table(run: Run[LabellingSpeed], suffix: str = "") -> list[Table]:
         "fast."
     )
     title = f"Labelling captions, {run.device}"
-    return [Table(f"labelling_speed{suffix}", title, columns, rows=rows, caption=caption)]
+    return [Table("labelling_speed", title, columns, rows=rows, caption=caption)]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from bench.step_time.steps import StepKind, shown_methods, step_description
-from catlip.method_style import name_of
+from bench.step_time.steps import StepKind, step_description
+from catlip.method_style import name_of, ordered
 from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.run import Records, Run, Setting, times_cell
 from catlip.results.select import ENCODERS, architecture, unique_runs
@@ -57,12 +57,10 @@ class LargestBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodMemory:
-    """One method's step at one batch size; its largest batch is here only in older records."""
+    """One method's step at one batch size."""
 
     measured: MemoryParts
     predicted: PredictedMemory
-    largest_batch: int | None = None
-    largest_batch_predicted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +97,7 @@ class Memory(StepKind):
     def methods(self) -> list[str]:
         """Every method that was tried at some batch size."""
         batches = self.by_size.values()
-        return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
-
-    def largest_batch(self, method: str) -> LargestBatch | None:
-        """The largest batch that fits; in older records, from the first batch size that has it."""
-        for batch in self.by_size.values():
-            memory = batch.methods.get(method)
-            if memory and memory.largest_batch is not None:
-                guess = memory.largest_batch_predicted or 0
-                return LargestBatch(images=memory.largest_batch, predicted=guess)
-        return self.largest.get(method)
+        return ordered(m for batch in batches for m in (*batch.methods, *batch.too_large))
 
 
 def section(main: Setting | None, records: Records) -> Section:
@@ -153,7 +142,7 @@ def _peaks_table(run: Run[Memory]) -> Table:
         rows.append(row)
     row = [Cell("Largest batch that fits")]
     for method in methods:
-        if largest := metrics.largest_batch(method):
+        if largest := metrics.largest.get(method):
             small = f"predicted {shown(largest.predicted, 0)}"
             row.append(number_cell(largest.images, 0, anchor, small=small))
         else:

@@ -54,12 +54,6 @@ class Plan:
     """Least and greatest MFU, as fractions of the datasheet's peak, of a device that was not
     measured.
     """
-    memory_gb: NotNegative = 0.0
-    """Memory of a device; 0 for what its datasheet says."""
-    link: Path | None = None
-    """Record of bench.communication, whose latency and bandwidth are taken for all links; by
-    default the usual link of such a GPU.
-    """
     step_time: Path | None = None
     """Record of bench.step_time on one device; the plan is for such devices."""
     out: Path = Path("runs/bench/plan")

@@ -27,7 +27,6 @@ from bench.arithmetic.flops import (
     text_flops,
 )
 from bench.arithmetic.memory import activation_bytes, parameters, peak_bytes, state_bytes
-from bench.communication.result import Communication
 from bench.measuring import methods
 from bench.measuring.factors import FOUR, Factors, factors_of
 from bench.plan import result
@@ -134,32 +133,17 @@ def _slug(device: str) -> str:
 def machines(config: Plan) -> Iterator[Machine]:
     """The device of the step-time record, or each encoder on each GPU. Raises: InputError."""
     if config.step_time:
-        yield _machine(config, *measured_rates(config.step_time, config.methods))
+        yield _machine(*measured_rates(config.step_time, config.methods))
         return
     config = replace(config, methods=config.methods or FOUR)
     for model, gpu in itertools.product(config.models, config.gpu):
-        yield _machine(config, gpu.upper(), model, assumed_rates(config, gpu, model))
+        yield _machine(gpu.upper(), model, assumed_rates(config, gpu, model))
 
 
-def _machine(config: Plan, name: str, model: str, rates: dict[str, Rate]) -> Machine:
+def _machine(name: str, model: str, rates: dict[str, Rate]) -> Machine:
     gpu = gpu_of(name)
-    memory_gb = config.memory_gb or (gpu.memory_gb if gpu else math.inf)
-    link = gpu.link if gpu else Gpu.link
-    if config.link:  # one node whose links are all alike
-        _, communication = read(config.link, Communication)
-        fitted, ranks = communication.link, communication.world_size
-        if fitted is None or ranks is None:
-            raise InputError(f"{config.link} does not say how fast the link between its ranks is")
-        how = f"all-reduces of {ranks} ranks over {communication.backend}, {config.link.name}"
-        link = Link(
-            ranks,
-            fitted.gb_s,
-            fitted.latency_us,
-            network_gb_s=fitted.gb_s,
-            network_latency_us=fitted.latency_us,
-            source=f"measured: {how}",
-        )
-    return Machine(name, model, GIB * memory_gb, link=link, rates=rates)
+    memory_bytes = GIB * gpu.memory_gb if gpu else math.inf
+    return Machine(name, model, memory_bytes, link=gpu.link if gpu else Gpu.link, rates=rates)
 
 
 def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate]]:

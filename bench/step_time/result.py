@@ -10,13 +10,10 @@ from bench.step_time.steps import (
     CPU_CAUTION,
     StepKind,
     percent_cell,
-    shown_methods,
-    step_description,
     what_was_timed,
 )
 from catlip.method_style import name_of, ordered
-from catlip.results.blocks import Section, Text, side_by_side, to_fill
-from catlip.results.figures import Figure, Part, bars_figure, is_drawable
+from catlip.results.blocks import Block, Section, Text, to_fill
 from catlip.results.kind import Interval, Summary
 from catlip.results.run import (
     TIMES,
@@ -28,7 +25,7 @@ from catlip.results.run import (
     summary_cell,
     times_cell,
 )
-from catlip.results.select import MAX_SHOWN, by_device, suffix, unique_runs, with_warning
+from catlip.results.select import by_device, suffix, unique_runs, with_warning
 from catlip.table import Cell, Table, clipped, number_cell, shown
 
 T = TypeVar("T")
@@ -40,7 +37,6 @@ WORDS = (
 SAMPLES_OF_A_TRAINING = "13.1 billion images"
 PACKED = ":packed"  # after the name of a method whose text tower does not compute padding
 PADDED_PAIR, PACKED_PAIR = "clip/catlip", f"clip{PACKED}/catlip"
-MIN_FRACTION = 0.001  # of a step; a shorter part is not drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +96,10 @@ class StepTime(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """Where a step's time goes, drawn for a few records, and a table of each device."""
+    """A table of each device."""
     title, timed = "A training step", unique_runs(records, StepTime)
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
-    first = main.step_time if main else None
-    drawn = sorted(timed, key=lambda run: run is not first)[:MAX_SHOWN]
-    figures = []
-    for i, run in enumerate(drawn):
-        figures += phases_figure(run, f"step_phases{suffix(i)}")
     tables = []
     for i, of_device in enumerate(by_device(timed).values()):
         table = step_table(of_device, suffix(i))
@@ -116,7 +107,7 @@ def section(main: Setting | None, records: Records) -> Section:
         tables.append(with_warning(replace(table, caption="") if i else table, of_device))
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
     fair = [Text(words) for run in timed if (words := avoidable(run))]
-    blocks = [Text(WORDS), *caution, *fair, *side_by_side(figures), *tables]
+    blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables]
     return Section("step-time", title, blocks)
 
 
@@ -137,26 +128,6 @@ def avoidable(run: Run[StepTime]) -> str:
         f"{packed} without the padding of captions; without the optimizer, which updates every "
         f"token's embedding, {' and '.join(without)}."
     )
-
-
-def phases_figure(run: Run[StepTime], name: str = "step_phases") -> list[Figure]:
-    """Where the time of a step goes, for each method with valid times."""
-    bars: dict[str, list[Part]] = {}
-    padded = [method for method in run.measured.methods if not method.endswith(PACKED)]
-    for method in shown_methods(padded):
-        steps = run.measured.methods[method]
-        needed = (steps.forward_ms, steps.backward_ms, steps.optimizer_ms)
-        if all(is_drawable(ms.median) for ms in needed):
-            medians = [(part, ms.median) for part, ms in steps.parts.items() if ms]
-            least = MIN_FRACTION * steps.total_ms.median
-            bars[method] = [(part, ms) for part, ms in medians if is_drawable(ms) and ms >= least]
-    if not bars:
-        return []
-    caption = (
-        f"Where a step's time goes ({step_description(run)}): medians of each part, so they need "
-        "not add up exactly."
-    )
-    return [bars_figure(name, caption, bars, unit="ms", axis="ms")]
 
 
 def step_table(runs: Sequence[Run[StepTime]], end: str = "") -> Table:

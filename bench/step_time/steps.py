@@ -1,15 +1,12 @@
-"""How the kinds that measure training steps describe a step, and which methods they show."""
+"""How the kinds that measure training steps describe a step."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from catlip.method_style import ordered
 from catlip.results.kind import Kind
 from catlip.results.run import Run
 from catlip.table import Cell, clipped, number_cell
 
 USUAL_RESOLUTION = 224
-MAX_METHODS = 12  # of a record, in a figure or table
 CPU_CAUTION = (
     "Numbers marked (CPU) were measured on a CPU: neither times nor ratios carry over to a GPU."
 )
@@ -48,11 +45,6 @@ def what_was_timed(run: Run[StepKind]) -> str:
         f"torch {clipped(torch, 24)}": torch,
     }
     return ", ".join(word for word, given in words.items() if given)
-
-
-def shown_methods(methods: Iterable[str]) -> list[str]:
-    """The first MAX_METHODS methods, in the order that all tables have."""
-    return ordered(methods)[:MAX_METHODS]
 
 
 def percent_cell(fraction: float | None, anchor: str, small: str = "") -> Cell:

@@ -12,11 +12,10 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Figure
 from catlip.results.lines import (
-    MAX_LINES,
     Line,
     brief,
     height_for,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
-COSTS = {"images_seen": "images", "flops": "FLOPs", "train_seconds": "seconds"}
+COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +145,12 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(
-    first: Curve, other: Curve, task: str, cost: str
-) -> tuple[list[float], list[float | None]]:
-    """For each seed whose costs, one of COSTS, can be compared (seconds only on the same device):
-    the difference of the two methods in points, at the lower of the two costs of their longest
-    trainings; and the cost at which the first reaches the other's final accuracy, over the other's.
+def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
+    """The difference of the two methods in points, for each seed whose costs, one of COSTS, can be
+    compared (seconds only on the same device): at the lower of the two costs of their longest
+    trainings.
     """
     points: list[float] = []
-    relative: list[float | None] = []
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
         device = first.devices[seed]
         if cost != "train_seconds":
@@ -163,24 +159,23 @@ def at_equal_cost(
             costs, other_costs = first.seconds[device], other.seconds[device]
         else:
             continue
-        top1, other_top1 = first.top1[task][seed], other.top1[task][seed]
         budget = min(costs[-1], other_costs[-1])
-        reached = at_cost(costs, top1, budget), at_cost(other_costs, other_top1, budget)
-        if reached[0] is not None and reached[1] is not None:
-            points.append(reached[0] - reached[1])
-        needed = cost_of(costs, top1, other_top1[-1])
-        relative.append(needed / other_costs[-1] if needed else None)
-    return points, relative
+        one = at_cost(costs, first.top1[task][seed], budget)
+        two = at_cost(other_costs, other.top1[task][seed], budget)
+        if one is not None and two is not None:
+            points.append(one - two)
+    return points
 
 
 # Encoder, fraction of the data, and images seen.
 How = tuple[str, float, int]
 
 
-def differences(runs: Runs, first: str, other: str) -> dict[How, dict[str, list[float]]]:
-    """Top-1 of one method minus that of another in points: for each task of all these trainings,
-    one for each seed that both methods have. An encoder's longer trainings come later.
+def differences(runs: Runs) -> dict[How, dict[str, list[float]]]:
+    """Top-1 of CatLIP minus that of CLIP in points: for each task of all these trainings, one for
+    each seed that both methods have. An encoder's longer trainings come later.
     """
+    first, other = PAIR
     cells: dict[How, dict[tuple[str, int], dict[str, float]]] = {}
     for run in runs:
         one = run.measured
@@ -237,10 +232,9 @@ def cost_panels(
             Figure(
                 f"scaling_{i}{suffix}",
                 "",
-                f"Accuracy on {task} by TFLOPs of training. "
-                f"{said(lines[:MAX_LINES], ' TFLOPs', brief)}.",
-                draw=partial(_draw, lines=lines[:MAX_LINES], title=task, floor=floors.get(task)),
-                height=0.82 * height_for(lines[:MAX_LINES]),
+                f"Accuracy on {task} by TFLOPs of training. {said(lines, ' TFLOPs', brief)}.",
+                draw=partial(_draw, lines=lines, title=task, floor=floors.get(task)),
+                height=0.82 * height_for(lines),
             )
         )
     n = " or ".join(map(str, sorted({len(curve.rows) for curve in of_methods})))

@@ -1,9 +1,8 @@
 """Results of the studies of tuning, noise and thresholds (of lengths: lengths_result.py)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,13 +15,12 @@ from bench.downstream.probe.result import (
     score_of,
 )
 from catlip.claims import least_pairs
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import geometric_mean_ratio, mean_difference
+from catlip.results.estimate import mean_difference
 from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import (
-    MAX_LINES,
     Line,
     draw_lines,
     height_for,
@@ -32,7 +30,16 @@ from catlip.results.lines import (
 )
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
-from catlip.table import Cell, Table, clipped, number_cell, quantity_cell, quantity_of, shown
+from catlip.table import (
+    Cell,
+    Table,
+    clipped,
+    listed,
+    number_cell,
+    quantity_cell,
+    quantity_of,
+    shown,
+)
 from catlip.vocabulary.result import LABEL_SETS
 
 if TYPE_CHECKING:
@@ -47,10 +54,6 @@ NOISE = f"python -m bench.study noise {LABELLED} --probe starter:data/starter"
 THRESHOLDS = (
     "python -m bench.study thresholds --shards data/starter/pretrain --labels-dir "
     "runs/starter/labels --probe starter:data/starter --seeds 0 1"
-)
-ENDS = (
-    "95 % interval over n seeds, and over the test images where their number is named; the seeds' "
-    f"range for fewer than {least_pairs()}"
 )
 
 
@@ -73,25 +76,18 @@ class Studied(Kind):
         return ", ".join(f"{task} {100 * top1:.1f} %" for task, top1 in self.accuracies.items())
 
 
-def mean_and_ends(
-    values: Sequence[float | None], decimals: int = 1, *, ratio: bool = False
-) -> Cell:
-    """The mean (for ratios the geometric mean) with its 95 % interval, or with the range of the
-    values if they are few; a dash if one is missing.
+def mean_and_ends(values: Sequence[float]) -> Cell:
+    """The mean with its 95 % interval, or with the range of the values if they are few; a dash
+    without any.
     """
-    known = [value for value in values if value is not None]
-    mean = (
-        (geometric_mean_ratio if ratio else mean_difference)(known)
-        if len(known) == len(values)
-        else None
-    )
+    mean = mean_difference(values)
     if mean is None:
         return Cell()
-    low, high = (min(known), max(known)) if mean.low is None else (mean.low, mean.high)
-    ends = f"n = {len(known)}" + (f", {mean.images:,} images" if mean.images else "")
-    if len(known) > 1:
-        ends = f"{shown(low, decimals)} to {shown(high, decimals)}, {ends}"
-    return Cell(shown(mean.value, decimals), ends)
+    low, high = (min(values), max(values)) if mean.low is None else (mean.low, mean.high)
+    ends = f"n = {len(values)}" + (f", {mean.images:,} images" if mean.images else "")
+    if len(values) > 1:
+        ends = f"{shown(low, 1)} to {shown(high, 1)}, {ends}"
+    return Cell(shown(mean.value, 1), ends)
 
 
 # --- Tuning ---------------------------------------------------------------------------------------
@@ -165,6 +161,35 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
     return Table(name, title, columns, rows=rows)
 
 
+def shared_draws(runs: Iterable[Run[Trial]]) -> str:
+    """How often CatLIP is above CLIP among the drawn recipes that both were trained with; empty if
+    they share none.
+    """
+    drawn = {
+        (one.method, one.trial, one.drawn["max_lr"]): one
+        for one in (run.measured for run in runs)
+        if one.accuracies
+    }
+    catlip, clip = PAIR
+    pairs = [
+        (one, drawn[clip, trial, rate])
+        for (method, trial, rate), one in drawn.items()
+        if method == catlip and (clip, trial, rate) in drawn
+    ]
+    if not pairs:
+        return ""
+    above = [
+        f"{sum(one.accuracies[task] > other.accuracies[task] for one, other in pairs)} by {task}"
+        for task in pairs[0][0].accuracies
+    ]
+    if len(above) > 1:
+        above.append(f"{sum(one.score > other.score for one, other in pairs)} by their mean")
+    return (
+        f"Of {len(pairs)} drawn recipes that both were trained with, one seed each, CatLIP is "
+        f"above CLIP in {listed(above)}."
+    )
+
+
 def tuning_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Which of two methods is better can depend on the learning rate. Each method gets the same "
@@ -174,7 +199,8 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
     blocks: list[Block] = []
     for i, trials in enumerate(by_scale(records, main, Trial)):
         title = f"Trials, {trials[0].scale} scale"
-        blocks.append(tuning_table(trials, f"tuning{suffix(i)}", title))
+        table = tuning_table(trials, f"tuning{suffix(i)}", title)
+        blocks.append(replace(table, caption=shared_draws(trials)))
     for i, finalists in enumerate(by_scale(records, main, Finalist)):
         title = f"The best trials, trained as long as in the end, {finalists[0].scale} scale"
         blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
@@ -264,8 +290,9 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
     columns = ["Condition", "Method", "Classes kept (%)"]
     columns += [f"{task}, change (points)" for task in tasks]
     caption = (
-        "Change of the top-1 accuracy from the same seed without the condition: mean "
-        f"({ENDS}). CLIP does not use the classes."
+        "Change of the top-1 accuracy from the same seed without the condition: mean (95 % "
+        "interval over n seeds, and over the test images where their number is named; the seeds' "
+        f"range for fewer than {least_pairs()}). CLIP does not use the classes."
     )
     title = "What each condition of the data changes"
     return [Table(name, title, columns, rows=rows, caption=caption)] if rows else []
@@ -317,14 +344,12 @@ class Threshold(Kind):
 
 
 def threshold_accuracies(run: Run[Threshold]) -> dict[str, dict[float, dict[float, float]]]:
-    """Probe -> threshold -> seed -> top-1 accuracy in %. Repeated runs of a seed are averaged; if
-    the record has no seeds, its rows are numbered instead.
-    """
+    """Probe -> threshold -> seed -> top-1 accuracy in %; repeated runs of a seed are averaged."""
     thresholds, seeds = run.series("threshold"), run.series("seed")
     by_probe: dict[str, dict[float, dict[float, float]]] = {}
     for name in (name for name in run.samples if name.endswith("_top1")):
         levels: dict[float, dict[float, list[float]]] = {}
-        rows = zip(thresholds, seeds or count(), run.series(name), strict=False)
+        rows = zip(thresholds, seeds, run.series(name), strict=False)
         for threshold, seed, top1 in sorted(rows):
             if (threshold == 0 or 1 <= threshold < 1e12) and 0 <= top1 <= 1:
                 levels.setdefault(threshold, {}).setdefault(seed, []).append(100 * top1)
@@ -359,18 +384,17 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     """Accuracy against the pruning threshold, one line for each probe, in Figure 6's form; no
     figure without probes.
     """
-    every = []
+    lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
         marks = [(t, top1) for t, of_seed in levels.items() for top1 in of_seed.values()]
         means = means_of([(t, str(n), top1) for n, (t, top1) in enumerate(marks)])
-        every.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
-    lines = every[:MAX_LINES]
+        lines.append(Line(probe, "", style["color"], style["marker"], means=means, marks=marks))
     if not lines:
         return []
     caption = (
         f"Linear-probe accuracy against the pruning threshold, at {record.scale} scale; every mark "
-        f"is a seed. {how_drawn(every)}"
+        f"is a seed. {how_drawn(lines)}"
     )
     alt = f"Accuracy by threshold. {said(lines, '', lambda t: f'{t:,.0f}')}."
     classes = {float(t): left.get("classes") for t, left in record.measured.thresholds.items()}

@@ -8,15 +8,12 @@ the same records give the same bytes.
 
 import io
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, name_of, stated_colours
-from catlip.table import clipped, shown
+from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, stated_colours
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and programs print tables without it
     from matplotlib.axes import Axes
@@ -166,70 +163,6 @@ def label_points(
             arrowprops={**LEADER, "linestyle": leader, "color": colour},
             annotation_clip=False,
         )
-
-
-def is_drawable(value: float) -> bool:
-    """Whether a figure can show a value: above 0, and of a size that a measurement can have."""
-    return 1e-9 < value < 1e13
-
-
-Part = tuple[str, float]  # its name and its size
-
-
-def bars_figure(
-    name: str, caption: str, bars: dict[str, list[Part]], unit: str, axis: str
-) -> Figure:
-    """A figure with one stacked bar for each method, and the same numbers as alternative text."""
-    said, drawn = [], []
-    for method, parts in bars.items():
-        sizes = ", ".join(f"{word} {shown(size)} {unit}" for word, size in parts)
-        said.append(f"{clipped(name_of(method))}: {sizes}")
-        drawn.append((clipped(name_of(method), 24), colour_of(method), parts))
-    alt = f"Stacked bars. {'; '.join(said)}."
-    draw = partial(stacked_bars, bars=drawn, unit=axis)
-    return Figure(name, caption, alt, draw=draw, height=0.8 + 0.7 * len(bars))
-
-
-def stacked_bars(axes: "Axes", bars: Sequence[tuple[str, str, Sequence[Part]]], unit: str) -> None:
-    longest = max(sum(size for _, size in parts) for _, _, parts in bars)
-    words = list(dict.fromkeys(word for _, _, parts in bars for word, _ in parts))
-    shades = {word: 1 - 0.6 * i / max(1, len(words) - 1) for i, word in enumerate(words)}
-    for y, (_, colour, parts) in enumerate(bars):
-        left, narrow = 0.0, []
-        for word, size in parts:
-            shade = shades[word]
-            axes.barh(y, size, 0.56, left, color=colour, alpha=shade, edgecolor=PAPER)
-            label = f"{textwrap.fill(word, 13)}\n{shown(size)}"
-            if size > 0.019 * max(map(len, label.split("\n"))) * longest:
-                ink = PAPER if shade > 0.65 else INK
-                axes.text(
-                    left + size / 2,
-                    y,
-                    label,
-                    ha="center",
-                    va="center",
-                    color=ink,
-                    fontsize=8.5,
-                    linespacing=1.05,
-                )
-            else:
-                narrow.append(f"{word} {shown(size)}")
-            left += size
-        axes.annotate(
-            textwrap.fill(", ".join(narrow), 68),
-            (0, y + 0.3),
-            (2, -2),
-            textcoords="offset points",
-            va="top",
-            color=MUTED,
-            fontsize=8,
-        )
-    axes.set_yticks(range(len(bars)), [textwrap.fill(name, 14) for name, _, _ in bars])
-    axes.set_xlim(0, 1.02 * longest)
-    axes.set_ylim(len(bars) - 0.35, -0.4)
-    hide_rows(axes)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.set_xlabel(unit)
 
 
 def panels_of(axes: "Axes", columns: int, *, sharey: bool = False) -> "list[Axes]":

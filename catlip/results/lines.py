@@ -16,7 +16,6 @@ from catlip.table import clipped, shown
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
 
-MAX_LINES = 6  # of a figure
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
 
@@ -93,17 +92,11 @@ def draw_lines(
     label_points(axes, names, gap=NAME_HEIGHT / height_for(lines), leader=leader)
 
 
-def how_drawn(every: Sequence[Line]) -> str:
-    """Sentences for the caption of a figure that draws the first MAX_LINES of these lines: what
-    the bars are, and how many lines were left out.
-    """
-    lines = every[:MAX_LINES]
-    sentences = []
-    if any(mean.low is not None for line in lines for _, mean in line.means):
-        sentences.append(f"Bars are 95 % intervals, for means of {least_pairs()} values or more.")
-    if len(every) > len(lines):
-        sentences.append(f"The first {len(lines)} of {len(every)} lines.")
-    return " ".join(sentences)
+def how_drawn(lines: Sequence[Line]) -> str:
+    """For the caption of a figure that draws these lines: what the bars are."""
+    if all(mean.low is None for line in lines for _, mean in line.means):
+        return ""
+    return f"Bars are 95 % intervals, for means of {least_pairs()} values or more."
 
 
 def height_for(lines: Sequence[Line]) -> float:

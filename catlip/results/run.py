@@ -287,16 +287,6 @@ class Setting(Protocol):
     def root(self) -> str: ...
     @property
     def scale(self) -> str: ...
-    @property
-    def tasks(self) -> list[str]:
-        """The tasks that encoders were probed on, the most important first."""
-
-    @property
-    def step_time(self) -> "Run[Any] | None":
-        """The record of step times that it shows first."""
-
-    def of(self, kind: type[K]) -> "list[Run[K]]":
-        """Its records of a kind."""
 
 
 @dataclass(frozen=True)

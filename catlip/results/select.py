@@ -34,7 +34,6 @@ class ByRule(Kind):
 
 K = TypeVar("K", bound=Kind)
 R = TypeVar("R", bound=ByRule)
-Key = TypeVar("Key")
 MAX_SHOWN = 3  # scales, rules of a scale, and records of a bench that are shown
 
 
@@ -112,7 +111,11 @@ def by_seed(
     records: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
 ) -> dict[int | None, float]:
     """Seed -> the mean of a value over its runs. Runs that do not name their seed count as one."""
-    return means_by((record.seed, value(record)) for record in records)
+    groups: dict[int | None, list[float]] = {}
+    for record in records:
+        if (found := value(record)) is not None:
+            groups.setdefault(record.seed, []).append(found)
+    return {seed: sum(own) / len(own) for seed, own in groups.items()}
 
 
 def seed_differences(
@@ -123,15 +126,6 @@ def seed_differences(
     """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
     first, second = by_seed(one, value), by_seed(other, value)
     return [first[seed] - second[seed] for seed in first if seed is not None and seed in second]
-
-
-def means_by(values: Iterable[tuple[Key, float | None]]) -> dict[Key, float]:
-    """Key -> the mean of its values; None is left out."""
-    groups: dict[Key, list[float]] = {}
-    for key, value in values:
-        if value is not None:
-            groups.setdefault(key, []).append(value)
-    return {key: sum(own) / len(own) for key, own in groups.items()}
 
 
 def alike_in_images(one: float, other: float) -> bool:

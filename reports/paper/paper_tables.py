@@ -6,21 +6,18 @@ encoders that were pre-trained at the paper's scale and transferred at the paper
 The released weights, measured here, are the paper's own encoders and have their own column.
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.downstream.dense.result import Dense, Detection, Multilabel, Segmentation
+from bench.downstream.dense.result import TASKS
 from bench.downstream.probe.result import (
     Finetune,
     LinearProbe,
-    Readout,
     Transferred,
     accuracy,
     accuracy_of,
 )
-from catlip.method_style import name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.run import Records, Run
 from catlip.results.select import (
@@ -33,10 +30,9 @@ from catlip.results.select import (
     pretraining_of,
     pretrainings,
 )
-from catlip.table import Cell, Table, clipped, quantity_cell, quantity_of, shown
-from reports.paper.published import FOLDER, GROUP, NOT_RUN, PublishedTable, read_published
+from catlip.table import Cell, Table, clipped, shown
+from reports.paper.published import GROUP, NOT_RUN, PublishedTable, read_published
 
-DENSE: tuple[type[Dense], ...] = (Multilabel, Segmentation, Detection)
 MEASURED = {  # the paper's column -> our kind of record, and the task or measure
     "table_1": {
         "ImageNet-1k top-1, LP": ("linear_probe", "imagenet"),
@@ -99,38 +95,6 @@ def result_table(name: str, ours: "Ours") -> Table:
     return Table(name, published.heading, titles, rows=rows, caption=others)
 
 
-def expected_on_cc3m(records: Records) -> list[Table]:
-    """What trainings on CC3M reached elsewhere, beside ours, if there are any."""
-    known = pretrainings(records)
-    trained = [run for run in known.values() if run.scale == "cc3m"]
-    if not trained:
-        return []
-    with open(FOLDER / "cc3m_expected.csv", newline="", encoding="utf-8") as file:
-        titles, *published = csv.reader(file)
-    rows = [[*map(Cell, values[:-2]), Cell(values[-2], small=values[-1])] for values in published]
-    ours = Ours(records)
-    for method in ("clip", "catlip"):
-        runs = [run for run in trained if run.method == method and is_whole(run)]
-        zero_shot = [
-            100 * result.zero_shot_top1
-            for run in records.of(Readout)
-            if run.method == method and pretraining_of(run, known) in runs
-            for task, result in run.measured.tasks.items()
-            if task == "imagenet" and result.zero_shot_top1 is not None
-        ]
-        wanted = Wanted("", "imagenet", method, "cc3m", encoder="vit_b16", resolution=224)
-        epochs = quantity_of(run.measured.epochs_seen for run in runs)
-        cells = [Cell(name_of(method)), Cell("ViT-B/16"), quantity_cell(epochs, 0)]
-        cells.append(quantity_cell(quantity_of(zero_shot), 1))
-        for kind in (LinearProbe.kind, Finetune.kind):
-            cells.append(ours.trained_here(replace(wanted, kind=kind)))
-        rows.append([*cells, Cell("measured here")])
-    columns = ["Method", "Encoder", *(title.capitalize() for title in titles[2:-1])]
-    title = "Trainings on CC3M, ImageNet-1k top-1 (%)"
-    caption = "Expected from the literature; recipes differ. Zero-shot: CatLIP by its own rows."
-    return [Table("cc3m_expected", title, columns, rows=rows, caption=caption)]
-
-
 @dataclass(frozen=True)
 class Wanted:
     """What one of our cells measures: the accuracy, on a task or by a measure, of encoders that one
@@ -176,8 +140,8 @@ class Ours:
     def __init__(self, records: Records):
         known = pretrainings(records)
         runs: list[Run[Transferred]] = [*records.of(LinearProbe), *records.of(Finetune)]
-        for kind in DENSE:
-            runs += [run for run in records.of(kind) if not run.measured.overfit]
+        for kind in TASKS:
+            runs += records.of(kind)
         self._encoders = [(r, pretraining_of(r, known)) for r in runs if r.setup.init != "transfer"]
 
     def trained_here(self, what: Wanted | None) -> Cell:

@@ -21,7 +21,7 @@ from bench.downstream.probe.result import (
 )
 from bench.step_time.result import StepTime
 from catlip.label.result import Examples
-from catlip.method_style import PAIR, is_ours, name_of, ordered
+from catlip.method_style import PAIR, is_ours, ordered
 from catlip.pretraining.result import Pretrain
 from catlip.results.kind import Kind
 from catlip.results.run import Records, Run, of_kind
@@ -36,7 +36,7 @@ from catlip.results.select import (
     seed_differences,
     unlike,
 )
-from catlip.table import Quantity, listed, quantity_of
+from catlip.table import Quantity, quantity_of
 
 MAX_FIRST = 3  # tasks on the first screen
 K = TypeVar("K", bound=Kind)
@@ -192,23 +192,6 @@ class Setting:
         """The timing of the paper's smallest encoder, ViT B/16, beside that of a smaller one."""
         timed = (r for r in self._timed if architecture(r.setup.model) == "vit_b16")
         return next((r for r in timed if r is not self.step_time), None)
-
-    @cached_property
-    def warnings(self) -> list[str]:
-        """Sentences on what could mislead a reader of this setting's numbers."""
-        sentences = []
-        for method in self.methods:
-            trained = self.of(Pretrain, method)
-            if fields := unlike(trained):
-                sentences.append(
-                    f"Trainings of {name_of(method)} differ in {listed(fields)}, not only in the "
-                    f"seed; {len(self.counted(method).records)} of {len(trained)} trainings count."
-                )
-        for task in self.first_tasks:
-            if fields := self.unlike(task):
-                words = f"CatLIP and CLIP differ in {listed(fields)}"
-                sentences.append(f"{words}, so their accuracies are not compared.")
-        return list(dict.fromkeys(sentences))
 
 
 def settings(records: Records) -> list[Setting]:

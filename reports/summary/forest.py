@@ -21,9 +21,9 @@ from bench.downstream.probe.result import (
     task_title,
 )
 from bench.study.lengths_result import COSTS, LENGTHS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, Trial, in_words
+from bench.study.result import NONE, in_words
 from catlip.claims import least_pairs
-from catlip.method_style import PAIR, colour_of, is_ours, marker_of, name_of, ordered
+from catlip.method_style import PAIR, colour_of, is_ours, name_of, ordered
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
 from catlip.results.figures import (
@@ -32,7 +32,6 @@ from catlip.results.figures import (
     Figure,
     hide_rows,
     panels_of,
-    write_out_powers,
 )
 from catlip.results.run import Records, Run, of_kind
 from catlip.results.select import MAX_SHOWN, link, suffix
@@ -71,7 +70,6 @@ HEADING_OF = {  # kind -> the group of its experiments, if nothing in them is un
     **dict.fromkeys(DENSE, DENSE_TASKS),
 }
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
-RATE = "drawn.max_lr"
 OVER = "They cover seeds and, where records have a bit for each test image, images; else seeds."
 ROW = 0.185  # inches
 
@@ -228,8 +226,8 @@ def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
     catlip, clip = (by_method[method] for method in PAIR)
     paths = [run.path for curve in (catlip, clip) for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
-        for task in catlip.top1 if cost != "images_seen" else ():
-            points, _ = at_equal_cost(catlip, clip, task, cost)
+        for task in catlip.top1:
+            points = at_equal_cost(catlip, clip, task, cost)
             if estimate := mean_difference(points):
                 yield Difference(
                     COST,
@@ -441,65 +439,6 @@ def forest_table(
     return Table(name, title, columns, rows=rows, caption=caption, folded=True)
 
 
-# Shared draws of tuning
-
-
-def draws_of(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """A row for each draw that both methods were trained with: its learning rate, and the top-1
-    accuracies on validation data in %, named `<task>_<method>`; without trainings that diverged.
-    """
-    trials = frame[(frame.kind == Trial.kind) & frame.method.isin(PAIR)]
-    drawn = trials[trials.task.isna()].pivot_table("value", ["method", "record"], "metric")
-    top1 = trials[trials.metric == "top1"].pivot_table("value", "record", "task")
-    if not {*PAIR} <= {*drawn.index.get_level_values("method")}:
-        return drawn.iloc[:0]
-    sides = [drawn.loc[method, ["trial", RATE]].join(100 * top1, how="inner") for method in PAIR]
-    return sides[0].merge(sides[1], on=["trial", RATE], suffixes=[f"_{m}" for m in PAIR])
-
-
-def draws_figure(
-    name: str, frame: "pd.DataFrame", titles: Mapping[str, str], scale: str
-) -> list[Figure]:
-    """Both methods at each shared draw of tuning, against the learning rate."""
-    draws = draws_of(frame)
-    tasks = {task: title for task, title in titles.items() if f"{task}_{CLIP}" in draws}
-    if draws.empty:
-        return []
-    ahead = {task: draws[f"{task}_{CATLIP}"] - draws[f"{task}_{CLIP}"] for task in tasks}
-    if len(ahead) > 1:  # the trial that is best in it is chosen
-        ahead["their mean"] = sum(ahead.values()) / len(ahead)
-    above = [f"{(points > 0).sum()} of {len(draws)} by {task}" for task, points in ahead.items()]
-    images = frame[frame.kind == Trial.kind].images_seen.max()
-    caption = (
-        f"Tuning, {scale} scale: both methods with the same drawn recipe (learning rate, weight "
-        f"decay, warm-up, batch, crop), {_images(images)} and one seed each, judged on validation "
-        f"data. CatLIP is above CLIP at {listed(above)}."
-    )
-    alt = f"Pairs of marks by learning rate. CatLIP is above CLIP at {listed(above)}."
-    draw = partial(_draw_draws, draws=draws, titles=tasks)
-    return [Figure(name, caption, alt, draw=draw, height=3.4, width=3.5 * len(tasks))]
-
-
-def _draw_draws(axes: "Axes", draws: "pd.DataFrame", titles: Mapping[str, str]) -> None:
-    from matplotlib.ticker import LogLocator
-
-    panels = panels_of(axes, len(titles))
-    for panel, (task, title) in zip(panels, titles.items(), strict=True):
-        catlip, clip = (draws[f"{task}_{method}"] for method in PAIR)
-        panel.vlines(draws[RATE], clip, catlip, color=MUTED, linewidth=1)
-        for method, top1 in ((CATLIP, catlip), (CLIP, clip)):
-            style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
-            panel.plot(draws[RATE], top1, linestyle="", label=name_of(method), **style)
-        panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        write_out_powers(panel.xaxis)
-        panel.set_ylim(0, None)
-        panel.set_title(title, fontsize=10, weight="bold", loc="left")
-        panel.set_xlabel("largest learning rate (logarithmic)")
-    panels[0].set_ylabel("top-1, validation (%)")
-    panels[0].legend(frameon=False, fontsize=9)
-
-
 # The section
 
 
@@ -517,18 +456,14 @@ def forest_section(main: Setting | None, records: Records) -> Section:
         paths = {*of_scale.record}
         runs = [run for run in records.every if run.path in paths]
         if count < MAX_SHOWN and (every := differences(of_scale, runs)):
-            blocks += _blocks(every, of_scale, runs, scale, suffix(count))
+            blocks += _blocks(every, runs, scale, suffix(count))
             count += 1
     blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
 
 
 def _blocks(
-    every: Sequence[Difference],
-    frame: "pd.DataFrame",
-    runs: Sequence[Run[Any]],
-    scale: str,
-    suffix: str,
+    every: Sequence[Difference], runs: Sequence[Run[Any]], scale: str, suffix: str
 ) -> list[Block]:
     """The figures of one scale, and a table of their numbers."""
     probes = of_kind(runs, LinearProbe)
@@ -544,8 +479,5 @@ def _blocks(
         panels = {task: titles[task] for task in group}
         name = f"differences_{i}{suffix}"
         figures.append(forest_figure(name, of_group, panels, scale, usual=every[0].images))
-    further = figures[1:]
-    if not suffix:  # one scale is enough
-        further += draws_figure("draws", frame, titles, scale)
     table = forest_table(f"differences{suffix}", every, titles, runs)
-    return [*side_by_side(figures[:1]), *side_by_side(further), table]
+    return [*side_by_side(figures[:1]), *side_by_side(figures[1:]), table]

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.openclip import TwoTowers, text_tower
 from bench.arithmetic.devices import Link
-from bench.arithmetic.exchanges import exchange_ms, fit, sent
+from bench.arithmetic.exchanges import exchange_ms, sent
 from bench.arithmetic.flops import image_flops, mean_flops_per_sample, step_flops, text_flops
 from bench.arithmetic.memory import (
     USABLE,
@@ -238,12 +238,3 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
 def test_a_collective_by_hand(kind, megabytes, devices, milliseconds) -> None:
     exchange = Exchange("", kind, 1, payload_bytes=megabytes * MB, world_size=devices)
     assert exchange_ms(exchange, LINK) == pytest.approx(milliseconds)
-
-
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_fit_finds_the_latency_and_bandwidth_that_made_the_times(ranks) -> None:
-    link = replace(LINK, node_gb_s=1.5, node_latency_us=120)
-    sizes = [4_096, 65_536, MB, 64 * MB]
-    exchanges = [Exchange("", "all_reduce", 1, size, world_size=ranks) for size in sizes]
-    times = [exchange_ms(exchange, link) for exchange in exchanges]
-    assert fit(sizes, times, ranks) == pytest.approx((120, 1.5))

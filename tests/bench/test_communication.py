@@ -44,7 +44,6 @@ def test_a_run_records_what_ranks_send_and_how_long_it_takes(
     record = json.loads(path.read_text())
     metrics = record["metrics"]
     assert (metrics["world_size"], metrics["backend"]) == (ranks, "gloo")
-    assert metrics["link"]["gb_s"] > 0
     assert sorted(metrics["methods"]) == SENDERS
     for method, costs in metrics["methods"].items():
         found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0])

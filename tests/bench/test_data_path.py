@@ -11,7 +11,7 @@ from one_line import one_line_error
 
 from bench.data_path import measure
 from bench.data_path.__main__ import DataPathBench, main
-from bench.data_path.measure import PEERS, our_decoder, whole_decoder
+from bench.data_path.measure import our_decoder, pillow
 from catlip.data.augment import draws_at
 from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.results.run import TIMES
@@ -24,11 +24,6 @@ def test_a_run_writes_every_rate_each_ratio_with_its_interval_and_what_is_not_in
         "CATLIP_CACHE", str(tmp_path)
     )  # and set back, after the bench has set its own
     monkeypatch.setattr(measure, "LOADER_NEEDS", ("no_such_module",))
-
-    def missing(_: bytes) -> None:
-        raise ImportError
-
-    monkeypatch.setitem(measure.PEERS, "torchvision", missing)
     folder = tmp_path / "web"
     folder.mkdir()
     for path in sorted(BACKGROUNDS.glob("*.jpg"))[:5]:
@@ -47,7 +42,7 @@ def test_a_run_writes_every_rate_each_ratio_with_its_interval_and_what_is_not_in
     assert metrics["ratios"]["ours/pillow"]["value"] == pytest.approx(faster)
     assert f"{faster:.2f}{TIMES}" in capsys.readouterr().out
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
-    assert set(metrics["not_run"]) == {"torchvision", "open_clip's loader"}
+    assert set(metrics["not_run"]) == {"open_clip's loader"}
     assert metrics["images"]["count"] == 5
 
 
@@ -56,10 +51,9 @@ def test_an_empty_folder_is_one_line(program, tmp_path) -> None:
     one_line_error(done, tmp_path)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_every_decoder_takes_the_same_crop(peer) -> None:
+def test_both_decoders_take_the_same_crop() -> None:
     photograph = (BACKGROUNDS / "casa-mila.jpg").read_bytes()
     for draws in draws_at(5, 0, 8):
         ours = our_decoder(photograph, draws, 64).astype(int)
-        other = whole_decoder(photograph, draws, PEERS[peer], 64)
+        other = pillow(photograph, draws, 64)
         assert abs(ours - other).max() <= 2

@@ -2,13 +2,11 @@
 
 import json
 
-from bench.labelling import measure
 from bench.labelling.__main__ import Labelling, main
 from bench.labelling.result import CONTENDERS, LabellingSpeed
 
 
-def test_a_run_times_every_contender_on_equal_labels(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(measure, "over_processes", lambda *_: None)
+def test_a_run_times_every_contender_on_equal_labels(tmp_path) -> None:
     out = tmp_path / "labelling.json"
     main(Labelling(rules=("corenet",), out=out, num_rounds=1, round_captions=10, quiet=True))
     record = json.loads(out.read_text())

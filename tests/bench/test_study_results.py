@@ -17,7 +17,7 @@ from bench.study.lengths_result import (
     curves,
     scaling_table,
 )
-from bench.study.result import Robustness, Trial, robustness_table, tuning_table
+from bench.study.result import Robustness, Trial, robustness_table, shared_draws, tuning_table
 from catlip.results.estimate import crossed, mean_difference
 from catlip.results.run import Config, Environment, Run, cleaned
 from catlip.table import Table
@@ -106,8 +106,8 @@ def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
     ]
 
 
-def at_each_cost(runs: list[Run[Scaling]]) -> list[tuple[list[float], list[float | None]]]:
-    """In images, FLOPs and seconds: differences in points, and relative costs."""
+def at_each_cost(runs: list[Run[Scaling]]) -> list[list[float]]:
+    """Differences in points, at equal FLOPs and at equal seconds."""
     catlip, clip = curves(runs)
     return [at_equal_cost(catlip, clip, "concepts", cost) for cost in UNITS]
 
@@ -118,11 +118,7 @@ def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:
 
 
 def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
-    for (points, relative), (gap, times) in zip(
-        at_each_cost(grid(0.04, 0.04)), [(0, 1), (4, 0.5), (4, 0.5)], strict=True
-    ):
-        assert points == pytest.approx([gap] * 3)
-        assert relative == pytest.approx([times] * 3)
+    assert at_each_cost(grid(0.04, 0.04)) == [pytest.approx([4] * 3)] * 2
 
 
 def test_seconds_are_compared_within_each_device() -> None:
@@ -131,13 +127,11 @@ def test_seconds_are_compared_within_each_device() -> None:
     """
     moved = [elsewhere(run, 10) if run.measured.seed == 2 else run for run in grid(0.04, 0.02)]
     for runs in (grid(0.04, 0.02), moved):
-        points, relative = at_each_cost(runs)[-1]
-        assert points == pytest.approx([10] * 3)
-        assert relative == pytest.approx([0.125] * 3)
+        assert at_each_cost(runs)[-1] == pytest.approx([10] * 3)
     mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
-    assert len(at_each_cost(mixed)[-1][0]) == 2
+    assert len(at_each_cost(mixed)[-1]) == 2
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
-    assert [len(points) for points, _ in at_each_cost(apart)] == [3, 3, 0]
+    assert [len(points) for points in at_each_cost(apart)] == [3, 0]
 
 
 def test_a_row_of_lengths_is_a_mean_over_seeds() -> None:
@@ -155,6 +149,18 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "1: max_lr 0.3"
+
+
+def test_draws_are_paired_by_trial_and_rate() -> None:
+    runs = []
+    for method, trials in (("catlip", (0, 1, 2)), ("clip", (0, 1, 3))):
+        for trial in trials:
+            rate = 0.1 + (trial + (method == "clip" and trial == 1)) / 100
+            top1 = {"concepts": 0.3 if method == "catlip" else 0.2}
+            found = {"drawn": {"max_lr": rate}, "accuracies": top1}
+            runs.append(run_of(Trial(method=method, trial=trial, **found)))
+    assert "in 1 by concepts." in shared_draws(runs)
+    assert shared_draws(runs[:3]) == ""
 
 
 def test_what_a_noise_costs_is_paired_by_seed() -> None:

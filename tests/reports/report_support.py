@@ -260,13 +260,6 @@ def poisoned(tree: object) -> object:
     )
 
 
-def with_leaves(tree: object, strange: object) -> object:
-    """The same tree with every number and string replaced."""
-    if isinstance(tree, dict):
-        return {key: with_leaves(value, strange) for key, value in tree.items()}
-    return [with_leaves(value, strange) for value in tree] if isinstance(tree, list) else strange
-
-
 def can_be_shown(page: Page, are_drawn: bool = True) -> None:
     """Text and tables are written, and figures drawn where they are asked for."""
     assert markdown(page)

@@ -57,24 +57,6 @@ def test_images_of_a_cluster_count_as_one_draw() -> None:
     assert (by_cluster[0].images, by_cluster[0].clusters) == (sizes.sum(), 60)
 
 
-@pytest.mark.parametrize("sizes", [None, (1, 2, 6)])
-def test_the_standard_error_is_that_of_resampling_seeds_and_images(sizes) -> None:
-    """Owen's pigeonhole bootstrap, of seeds and of images or clusters."""
-    draw = np.random.default_rng(2)
-    seeds, units = 40, 200
-    clusters = np.repeat(np.arange(units), draw.choice(sizes or [1], size=units))
-    differences = simulated(draw, seed=0.05, seeds=seeds, images=units)[:, clusters]
-    found = crossed(differences, clusters if sizes else None)
-    means = []
-    for _ in range(1_000):
-        counts = np.bincount(draw.integers(units, size=units), minlength=units)[clusters]
-        drawn = differences[draw.integers(seeds, size=seeds)]
-        means.append((drawn * counts).sum() / (seeds * counts.sum()))
-    # The bootstrap of both at once overstates the variance by that of the rest, twice.
-    assert found.error == pytest.approx(np.std(means), rel=0.15)
-    assert found.value == pytest.approx(differences.mean())
-
-
 def test_the_standard_error_is_that_of_crossed_random_effects_by_restricted_likelihood() -> None:
     """For a balanced table whose variances are above 0 both are the same."""
     import pandas as pd

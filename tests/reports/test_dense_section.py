@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 from report_support import records_in
 
-from bench.downstream.dense.result import dense_table, picture_figures, section
+from bench.downstream.dense.result import dense_table, picture_figures
 from catlip.results.figures import render
 from catlip.results.panels import decoded
-from reports.read.records import read_records
 
 
 def coded(values: np.ndarray) -> str:
@@ -87,7 +86,6 @@ def test_what_is_no_picture_is_left_out(words):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"metrics": {"overfit": 10}},  # older trainings on the test images
         {"samples": {"classes": [7]}},
         {"samples": {"loss": [["a", "b"]]}},
         {"samples": {"pictures": [{"key": "7"} | PICTURES["detection"] | {"image": None}]}},
@@ -96,8 +94,3 @@ def test_what_is_no_picture_is_left_out(words):
 def test_a_record_that_cannot_be_shown_is_left_out(write_record, tmp_path, changes):
     write_record("detection", "catlip-seed0", **changes)
     assert records_in(tmp_path).every == ()
-
-
-def test_without_records_the_section_says_what_to_run(tmp_path):
-    blocks = section(None, read_records([tmp_path])).blocks
-    assert [b.line for b in blocks if b.kind == "command"] == ["./run_all.sh --full"]

@@ -112,8 +112,6 @@ def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
     assert good.sentences == [over]
     assert cheap.short == "Yes: 1.5 to 1.6 times here; the paper claims 2.7 at its scale."
     assert "1.17 times the matrix products; 1.37 is left" in why.sentences[0]
-    (figure,) = [figure for figure in page.figures if figure.name == "probe_accuracy"]
-    assert "CatLIP 44.0 ± 0.0 % on ImageNet-1k" in figure.alt
     words = words_of(page)
     assert "2,880,000 images with captions, 72,000,000 seen in a training" in words
     assert "85.8 M parameters, 6 seeds" in words
@@ -159,9 +157,7 @@ def test_two_seeds_of_the_starter_also_say_what_the_study_found(
         probe("catlip", {"concepts": [0.33, 0.36] * (seeds // 2)}, "starter", root=root)
         probe("clip", {"concepts": [0.24] * seeds}, "starter", root=root)
     answer = answers_of(build_page(read_records([Path("runs"), Path("study")])))[0]
-    assert answer.short == (
-        "CatLIP is ahead by 9.0 to 12.0 points in both seeds; an interval needs 6."
-    )
+    assert answer.short == "Not yet known: an interval needs 6 seeds."
     assert "+9.0 and +12.0 on concepts; 2 seeds" in answer.sentences[0]
     assert answer.sentences[-1].startswith("The 10 seeds of study/starter found +10.5 points on")
     alone = answers_of(build_page(read_records([Path("runs")])))[0]

@@ -7,7 +7,7 @@ from report_support import figure, page_in, records_in, table
 from bench.downstream.probe.result import between_probes, packed
 from catlip.results.estimate import Estimate
 from reports.results import frame_of
-from reports.summary.forest import Difference, differences, draws_of, rows_of, sign
+from reports.summary.forest import Difference, differences, rows_of, sign
 
 HELD_OUT = "concepts, held out"
 
@@ -111,17 +111,6 @@ def test_a_length_stands_once_above_a_group_that_shares_it():
         *("Few labels", "x", "Condition of the data, 32,000 images", "x"),
         *("Encoder", "x, 32,000 images", "x, 128,000 images"),
     ]
-
-
-def test_draws_are_paired_by_trial_and_rate(write_record, tmp_path):
-    for method, trials in (("catlip", (0, 1, 2)), ("clip", (0, 1, 3))):
-        for trial in trials:
-            drawn = {"max_lr": 0.1 + (trial + (method == "clip" and trial == 1)) / 100}
-            top1 = {"concepts": 0.3 if method == "catlip" else 0.2}
-            metrics = {"method": method, "trial": trial, "drawn": drawn, "accuracies": top1}
-            write_record("tuning", f"{method}-{trial}", metrics=metrics | {"images_seen": 48e3})
-    draws = draws_of(frame_of(records_in(tmp_path)))
-    assert draws[["trial", "concepts_catlip", "concepts_clip"]].values.tolist() == [[0, 30, 20]]
 
 
 def test_the_page_shows_them_with_their_numbers(study, tmp_path):

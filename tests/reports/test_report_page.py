@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from one_line import one_line_error
-from report_support import run_reports, structures
+from report_support import REPOSITORY, program_of, run_reports, structures, takes_its_flags
 
+from catlip.results.blocks import Command
+from reports.read.records import read_records
 from reports.render.page import write_report
+from reports.sections import build_page
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +129,12 @@ def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_reports(tmp_path, "--out", "file/report")
     one_line_error(done, "file/report")
+
+
+def test_a_page_without_records_has_the_commands_that_fill_it():
+    page = build_page(read_records([]))
+    lines = [block.line for block in page.blocks if isinstance(block, Command)]
+    assert len({*lines}) > 15
+    for line in lines:
+        if program_of(line):
+            takes_its_flags(line, *(REPOSITORY / "bench").rglob("*.py"))

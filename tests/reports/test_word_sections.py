@@ -2,14 +2,9 @@
 with its record.
 """
 
-from report_support import golden_record, page_in, table, takes_its_flags, written
+from report_support import golden_record, page_in, table, written
 
-from bench.label_accuracy.result import ACCURACY
-from bench.study.result import THRESHOLDS
-from catlip.results.blocks import Command
-from catlip.vocabulary.result import LABEL, STATISTICS, STEPS, overlap_table
-from reports.read.records import read_records
-from reports.sections import word_sections
+from catlip.vocabulary.result import STEPS, overlap_table
 
 
 def test_the_overlap_is_that_of_the_matches(golden, tmp_path):
@@ -40,16 +35,3 @@ def test_numbers_of_two_scales_never_share_a_table(golden, tmp_path):
         assert own <= cells
         assert not other & cells
         assert scale in found.title
-
-
-def test_what_was_not_run_says_with_which_command_it_is():
-    sections = word_sections(None, read_records([]))
-    lines = [b.line for section in sections for b in section.blocks if isinstance(b, Command)]
-    assert lines == [
-        LABEL,
-        STATISTICS,
-        ACCURACY,
-        THRESHOLDS,
-    ]
-    for line in lines:
-        takes_its_flags(line)

@@ -168,7 +168,6 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
         "encoder_digest": digest,
         "data": config.data,
         "seed": config.seed,
-        "overfit": 0,  # as earlier versions noted it in their scores, which are still read
         **task.identity(train, val),
     }
 

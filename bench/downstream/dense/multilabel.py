@@ -80,8 +80,6 @@ class MultiLabelTask(DenseTask):
             "transferred": config.encoder,
             "init": config.init,
             "transfer": str(config.transfer) if config.init == "transfer" else "",
-            # As earlier versions noted it in their scores, which are still read.
-            **{"crowds": True, "frozen": False},
         }
 
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:

@@ -85,12 +85,9 @@ class Dense(Transferred):
     final_loss: float
     train_images: int = 0  # listed, with those that cannot be used
     val_images: int = 0
-    overfit: int | None = None  # in older records
 
     def __post_init__(self) -> None:
         check_fractions(**self.accuracies())
-        if self.overfit:
-            raise ValueError("trained and tested on the same few images")
 
     def accuracies(self) -> dict[str, float | None]:
         return {measure: getattr(self, name) for measure, name in self.measures.items()}

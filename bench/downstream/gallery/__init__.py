@@ -1,1 +1,1 @@
-"""What an encoder makes of single images: predictions, nearest neighbours and a map."""
+"""What an encoder makes of single images: predictions and nearest neighbours."""

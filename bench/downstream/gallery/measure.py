@@ -1,19 +1,17 @@
 """Draws test images, and reads out what each encoder makes of them."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery import result
 from bench.downstream.gallery.__main__ import Gallery
-from bench.downstream.gallery.result import Confusion, EncoderScore, Picture
+from bench.downstream.gallery.result import EncoderScore, Picture
 from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import extract
 from bench.downstream.probe.fit import fit_linear, random_head
@@ -29,8 +27,6 @@ from catlip.words.wordnet import nouns
 
 PICTURES, QUERIES, NEIGHBOURS = 15, 4, 4  # the first pictures are queries
 SIDE = 64  # pixels of a picture: 2 to 3 kB in base64
-CONFUSIONS = 20
-MAP_CLASSES, MAP_POINTS = 10, 40  # points of each class
 
 
 def measure(config: Gallery) -> None:
@@ -53,17 +49,11 @@ def measure(config: Gallery) -> None:
         ]
         # Of the test images, those that all encoders can read.
         numbers = reduce(np.intersect1d, [of_test.numbers for _, of_test in features])
-        labels = [names[label] for label in test.labels[numbers]]
         mixed = draw.permutation(len(numbers)).tolist()
         pictures = [picture(test, numbers[row], names) for row in mixed[:PICTURES]]
-        mapped = []
-        for label, _ in Counter(labels).most_common(MAP_CLASSES):
-            mapped += [row for row in mixed if labels[row] == label][:MAP_POINTS]
-        record.samples["labels"] = [labels[row] for row in mapped]
 
         scores, broken = list[EncoderScore](), BrokenImages()
-        confused: list[Counter[tuple[str, str]]] = []
-        for i, (encoder, (known, tested)) in enumerate(zip(encoders, features, strict=True)):
+        for encoder, (known, tested) in zip(encoders, features, strict=True):
             broken.add([*known.broken.images(), *tested.broken.images()])
             tested = tested.of(numbers)
             head = random_head(encoder.num_features, task.num_classes, config.seed)
@@ -76,15 +66,11 @@ def measure(config: Gallery) -> None:
                 f"images of the same class {of_class:.3f}"
             )
             predicted = [names[label] for label in fitted.predicted]
-            confused.append(Counter(zip(labels, predicted, strict=True)))
             for place, (row, one) in enumerate(zip(mixed, pictures, strict=False)):
                 one.predicted.append(predicted[row])
                 near = known.numbers[nearest[row].cpu().numpy()] if place < QUERIES else []
                 one.neighbours.append([picture(train, number, names) for number in near])
-            places = flat_map(tested.values[mapped])
-            record.samples[f"x_{i}"], record.samples[f"y_{i}"] = places.T.tolist()
         record.samples["pictures"] = without_none(pictures)
-        record.samples["confusions"] = without_none(confusions(labels, confused))
         broken.note(record)
         record.measured(
             result.Gallery(
@@ -99,25 +85,6 @@ def measure(config: Gallery) -> None:
     print(f"wrote {config.out}")
 
 
-def confusions(
-    labels: Sequence[str], confused: Sequence[Counter[tuple[str, str]]]
-) -> list[Confusion]:
-    """The most frequent of all encoders together, from (label, predicted) -> images of each."""
-    every = sum(confused, Counter[tuple[str, str]]())
-    wrong = [(pair, count) for pair, count in every.items() if pair[0] != pair[1]]
-    frequent = sorted(wrong, key=lambda item: (-item[1], item[0]))[:CONFUSIONS]
-    images = Counter(labels)
-    return [
-        Confusion(
-            label=label,
-            predicted=predicted,
-            images=images[label],
-            counts=[of_encoder[label, predicted] for of_encoder in confused],
-        )
-        for (label, predicted), _ in frequent
-    ]
-
-
 def picture(split: Split, number: int, names: Sequence[str]) -> Picture:
     """The central square of an image, as this project's encoders see it."""
     image = encoded_image(centre_crop(split.image_bytes(number), SIDE))
@@ -129,14 +96,3 @@ def nearest_images(train: Tensor, test: Tensor, count: int = NEIGHBOURS) -> Tens
     known = F.normalize(train, dim=1)
     batches = (F.normalize(rows, dim=1) for rows in test.split(1024))
     return torch.cat([(rows @ known.T).topk(min(count, len(known))).indices for rows in batches])
-
-
-def flat_map(features: Tensor) -> NDArray[np.float64]:
-    """[n, 2]: two principal components of features as unit vectors, in units of the largest."""
-    centred = F.normalize(features.double().cpu(), dim=1)
-    centred -= centred.mean(dim=0)
-    directions = torch.linalg.svd(centred).Vh[:2]
-    # The sign of a component is arbitrary.
-    strongest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-    places = centred @ (directions * strongest.sign()).T
-    return (places / places.abs().max().clamp_min(1e-12)).numpy().round(3)

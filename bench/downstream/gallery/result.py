@@ -1,22 +1,17 @@
 """Test images with what each encoder makes of them; names of classes are untrusted text."""
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from catlip.method_style import colour_of, name_of
+from catlip.method_style import name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import INK, Figure, hide_rows, panels_of
+from catlip.results.figures import INK, Figure
 from catlip.results.kind import Kind
 from catlip.results.panels import Panel, Pixels, Row, decoded, panels_figure
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import clipped, listed, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 GALLERY = (
     "python -m bench.downstream.gallery --data starter:data/starter --encoders "
@@ -25,8 +20,6 @@ GALLERY = (
 RIGHT, WRONG, ELLIPSIS = "\N{CHECK MARK}", "\N{BALLOT X}", "\N{HORIZONTAL ELLIPSIS}"
 LINE_CHARACTERS, LINES = 13, 2  # below a picture
 MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders together
-MAX_CONFUSIONS = 12
-MARKERS = "os^vDPX*ph"  # of the classes on a map
 
 
 @dataclass(frozen=True)
@@ -54,21 +47,11 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """How many test images of a class each encoder's classifier takes for one other class."""
-
-    label: str
-    predicted: str
-    images: int  # of the class
-    counts: list[int]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gallery(Kind):
     """A task, and its encoders in the order of all lists."""
 
     kind = "gallery"
-    rows: ClassVar = {"pictures": Picture, "labels": str, "confusions": Confusion}
+    rows: ClassVar = {"pictures": Picture}
 
     task: str
     num_classes: int
@@ -88,8 +71,6 @@ def section(main: Setting | None, records: Records) -> Section:
         if pictures_of(record):
             figures = [prediction_figure(record, suffix(i)), *neighbour_figure(record, suffix(i))]
             blocks += side_by_side(figures)
-            further = [*confusion_figure(record, suffix(i)), *map_figure(record, suffix(i))]
-            blocks += side_by_side(further)
     missing = to_fill("No gallery has been made.", GALLERY)
     return Section("gallery", "What the encoders see", [Text(words), *(blocks or missing)])
 
@@ -146,82 +127,6 @@ def neighbour_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
         f"another. Of the same class are, over all test images: {listed(shares)}."
     )
     return [panels_figure(f"gallery_neighbours{suffix}", caption, rows)] if rows else []
-
-
-def confusion_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
-    """The most frequent confusions of all encoders together, a bar for each encoder."""
-    confusions = record.rows("confusions", Confusion)[:MAX_CONFUSIONS]
-    methods = [encoder.method for encoder in record.measured.encoders]
-    said = [
-        f"{clipped(one.label, 24)} taken for {clipped(one.predicted, 24)}: "
-        + ", ".join(f"{name_of(m)} {n}" for m, n in zip(methods, one.counts, strict=True))
-        for one in confusions
-    ]
-    caption = (
-        f"The most frequent confusions: test images of one class that the same classifiers take "
-        f"for another, of {shown(record.measured.num_test, 0)} in all. In brackets: how many test "
-        "images the first class has."
-    )
-    alt = f"Bars of confusions. {'; '.join(said)}."
-    draw = partial(_draw_confusions, confusions=confusions, methods=methods)
-    height = 0.9 + 0.15 * (len(methods) + 1) * len(confusions)
-    name = f"gallery_confusions{suffix}"
-    return [Figure(name, caption, alt, draw, height, width=6.2)] if confusions else []
-
-
-def _draw_confusions(axes: "Axes", confusions: Sequence[Confusion], methods: Sequence[str]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    width = 0.8 / len(methods)
-    for i, method in enumerate(methods):
-        rows = [row + width * (i - (len(methods) - 1) / 2) for row in range(len(confusions))]
-        counts = [one.counts[i] for one in confusions]
-        axes.barh(rows, counts, 0.9 * width, color=colour_of(method), label=name_of(method))
-    names = [
-        f"{clipped(one.label, 24)} ({one.images}) as {clipped(one.predicted, 24)}".replace("_", " ")
-        for one in confusions
-    ]
-    axes.set_yticks(range(len(names)), names, fontsize=8.5)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("test images")
-    axes.legend(loc="lower right", frameon=False, fontsize=8.5)
-    hide_rows(axes)
-
-
-def map_figure(record: Run[Gallery], suffix: str) -> list[Figure]:
-    """The same test images in each encoder's features, a panel for each encoder."""
-    labels = [clipped(label, 18) for label in record.rows("labels", str)]
-    maps = {}
-    for i, encoder in enumerate(record.measured.encoders):
-        places = zip(labels, record.series(f"x_{i}"), record.series(f"y_{i}"), strict=False)
-        maps[encoder.method] = [*places]
-    caption = (
-        f"Features of {shown(len(labels), 0)} test images of the most frequent classes, and each "
-        "class's mean (large): two principal components of unit vectors. Classes that overlap here "
-        "may lie apart in other dimensions."
-    )
-    names = listed([name_of(method) for method in maps])
-    alt = f"Maps by {names}: points in colours and markers for {listed(sorted({*labels}))}."
-    draw = partial(_draw_maps, maps=maps)
-    width = 1.6 + 2.3 * len(maps)
-    return [Figure(f"gallery_map{suffix}", caption, alt, draw, height=3.1, width=width)]
-
-
-def _draw_maps(axes: "Axes", maps: dict[str, list[tuple[str, float, float]]]) -> None:
-    panels = panels_of(axes, len(maps), sharey=True)
-    for panel, (method, points) in zip(panels, maps.items(), strict=True):
-        for i, (label, marker) in enumerate(
-            zip(sorted({label for label, _, _ in points}), MARKERS, strict=False)
-        ):
-            x, y = zip(*((x, y) for name, x, y in points if name == label), strict=True)
-            panel.scatter(x, y, 13, f"C{i}", marker=marker, alpha=0.6, linewidths=0)
-            x, y = sum(x) / len(x), sum(y) / len(y)
-            panel.scatter(x, y, 80, f"C{i}", marker=marker, edgecolors=INK, label=label, zorder=3)
-        panel.set(xticks=[], yticks=[], xlabel="first component", aspect="equal")
-        panel.set_title(name_of(method), fontsize=10, weight="bold", loc="left")
-    panels[0].set_ylabel("second component")
-    panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
 
 
 def marked(image: Pixels | None, label: str, truth: str) -> Panel:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +16,6 @@ from small_data import ON_A_CPU, write_folders
 
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.gallery.__main__ import Gallery, main
-from bench.downstream.gallery.measure import flat_map, nearest_images
 from bench.downstream.linear_probe import RECIPES
 from bench.downstream.linear_probe import main as probe
 from bench.downstream.probe.datasets import load_tasks
@@ -72,21 +70,6 @@ def test_predictions_are_those_of_a_linear_probe_on_cached_features(
             assert is_right == correct[task.test.keys.index(picture["key"])]
 
 
-def test_confusions_are_the_wrong_predictions_of_every_test_image(record) -> None:
-    """Those of all 20 images sum to what the classifiers got wrong."""
-    rows = record["samples"]["confusions"]
-    for i, encoder in enumerate(record["metrics"]["encoders"]):
-        wrong = sum(row["counts"][i] for row in rows)
-        assert wrong == round(20 * (1 - encoder["top1"]))
-    totals = [sum(row["counts"]) for row in rows]
-    assert totals == sorted(totals, reverse=True) != []
-    assert all(row["label"] != row["predicted"] and row["images"] == 4 for row in rows)
-    for picture in record["samples"]["pictures"]:
-        pairs = [(row["label"], row["predicted"]) for row in rows]
-        wrong = {(picture["label"], one) for one in picture["predicted"]}
-        assert {pair for pair in wrong if len({*pair}) > 1} <= {*pairs}
-
-
 def test_the_nearest_training_images_are_shown(record, animals) -> None:
     (task,), reading = load_tasks(animals), SimpleNamespace(**ON_A_CPU, max_broken=0)
     pictures = record["samples"]["pictures"]
@@ -102,25 +85,6 @@ def test_the_nearest_training_images_are_shown(record, animals) -> None:
             expected = cosines.sort(descending=True).values[:4]
             assert cosines[shown].tolist() == pytest.approx(expected.tolist())
     assert not any(any(picture["neighbours"]) for picture in pictures[4:])
-
-
-def test_neighbours_are_by_cosine_and_not_by_distance() -> None:
-    train = torch.tensor([[9.0, 0.1], [0.5, 0.6], [-1.0, 0.0], [0.0, 3.0]])
-    found = nearest_images(train, torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 3)
-    assert found.tolist() == [[0, 1, 3], [3, 1, 0]]
-    assert nearest_images(train, train).shape == (4, 4)  # there are only four
-
-
-def test_a_map_shows_the_directions_of_the_largest_variance() -> None:
-    draw = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([0.02, 0.2, 0.02, 0.1, 0.02])
-    features = torch.randn(200, 5, generator=draw) * sizes + torch.tensor([5.0, 0, 0, 0, 0])
-    places = torch.from_numpy(flat_map(features))
-    assert places.abs().max() == 1
-    for column, dimension in ((0, 1), (1, 3)):
-        both = torch.stack([places[:, column], features[:, dimension].double()])
-        assert torch.corrcoef(both)[0, 1].abs() > 0.99
-    assert np.array_equal(flat_map(features), flat_map(3 * features))  # only directions count
 
 
 def test_pictures_are_small_and_a_broken_one_is_left_out(record, animals, tmp_path) -> None:
