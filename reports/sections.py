@@ -36,6 +36,7 @@ from catlip.results.blocks import (
     Points,
     Section,
     Text,
+    side_by_side,
     to_fill,
 )
 from catlip.results.figures import Figure
@@ -228,7 +229,8 @@ def _summary(
     blocks += pictures(main)
     blocks.append(Answers([as_good(main, others), cheaper(main), why(main, records)]))
     floor = {task: random.mean for task in main.tasks if (random := main.accuracy("random", task))}
-    blocks += cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
+    by_cost = cost_panels(main.of(Scaling), first=main.tasks, floor=floor)
+    blocks += by_cost or side_by_side(plots.accuracy_figure(main))
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))

@@ -1,22 +1,30 @@
-"""The loss of one setting's trainings, in Figure 8's form."""
+"""The figures of one setting: probe accuracy, and loss in Figure 8's form.
+
+A figure without records is left out.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from catlip.claims import least_pairs
 from catlip.method_style import PAIR, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.blocks import Block, side_by_side
+from catlip.results.estimate import mean_difference
 from catlip.results.figures import (
     MUTED,
     Figure,
     colour_of,
+    hide_rows,
     label_points,
+    marker_of,
 )
 from catlip.results.run import Run, slug
 from catlip.results.select import ENCODERS, architecture
-from catlip.table import clipped, shown
+from catlip.table import Quantity, clipped, mean_and_spread, shown
 from reports.read.measured import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
@@ -25,6 +33,64 @@ if TYPE_CHECKING:  # matplotlib takes a second to import
 LOSS_UNITS = {"catlip": "loss (nats per image)", "clip": "contrastive loss (nats)"}
 MAX_CURVES = 12  # in a panel
 BINS = 120  # the points of a loss curve after averaging
+
+
+def accuracy_figure(setting: Setting) -> list[Figure]:
+    """Probe accuracy of each method on the first tasks; every seed is a dot."""
+    tasks = setting.first_tasks
+    methods = [m for m in setting.methods if any(setting.accuracy(m, task) for task in tasks)]
+    if not methods:
+        return []
+    said = []
+    for task, method in product(tasks, methods):
+        quantity = setting.accuracy(method, task)
+        words = f"{mean_and_spread(quantity, 1)} %" if quantity else "not run"
+        said.append(f"{name_of(method)} {words} on {setting.name(task)}")
+    caption = (
+        f"Linear-probe accuracy at {setting.scale} scale: each mark is a seed, the vertical bar "
+        f"the mean, the horizontal bar its 95 % interval; fewer than {least_pairs()} seeds have "
+        "none."
+    )
+    alt = f"Dot plot of linear-probe accuracy: {'; '.join(said)}."
+    draw = partial(_draw_accuracy, setting=setting, methods=methods)
+    height = 1.1 + 0.32 * len(tasks) * (len(methods) + 1)
+    return [Figure("probe_accuracy", caption, alt, draw=draw, height=height)]
+
+
+def _draw_accuracy(axes: "Axes", setting: Setting, methods: Sequence[str]) -> None:
+    rows: list[tuple[float, str]] = []
+    means, y = [1.0], 0.0
+    for task in setting.first_tasks:
+        axes.text(0, y, setting.title(task), weight="bold", va="center")
+        for method in methods:
+            y -= 1
+            rows.append((y, name_of(method)))
+            quantity = setting.accuracy(method, task)
+            if quantity is None or not math.isfinite(quantity.mean):
+                axes.text(0.5, y, "NaN" if quantity else "not run", color=MUTED, va="center")
+                continue
+            means.append(quantity.mean)
+            _draw_seeds(axes, method, quantity, [*setting.accuracies(method, task).values()], y)
+        y -= 1.2
+    axes.set_yticks([row[0] for row in rows], [row[1] for row in rows])
+    axes.set_ylim(y + 0.6, 0.6)
+    axes.set_xlim(0, 1.3 * max(means[1:] or means) or 1.0)
+    axes.set_xlabel("top-1 accuracy (%)")
+    hide_rows(axes)
+
+
+def _draw_seeds(
+    axes: "Axes", method: str, quantity: Quantity, seeds: Sequence[float], y: float
+) -> None:
+    mean, colour = mean_difference(seeds), colour_of(method)
+    if mean and mean.low is not None and mean.high is not None:
+        axes.plot([mean.low, mean.high], [y, y], color=colour, linewidth=4, alpha=0.8)
+    axes.plot(quantity.mean, y, "|", color=colour, markersize=17, markeredgewidth=2)
+    style: dict[str, Any] = {"color": colour, "markersize": 6, "alpha": 0.55, "markeredgewidth": 0}
+    axes.plot(seeds, [y] * len(seeds), marker_of(method), **style)
+    at = (max(*seeds, quantity.mean), y)
+    how: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+    axes.annotate(mean_and_spread(quantity, 1), at, (10, 0), color=colour, **how)
 
 
 def loss_panels(setting: Setting) -> list[Block]:

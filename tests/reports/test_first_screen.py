@@ -112,6 +112,8 @@ def test_records_of_cc3m_give_the_whole_first_screen(cc3m):
     assert good.sentences == [over]
     assert cheap.short == "Yes: 1.5 to 1.6 times here; the paper claims 2.7 at its scale."
     assert "1.17 times the matrix products; 1.37 is left" in why.sentences[0]
+    (figure,) = [figure for figure in page.figures if figure.name == "probe_accuracy"]
+    assert "CatLIP 44.0 ± 0.0 % on ImageNet-1k" in figure.alt
     words = words_of(page)
     assert "2,880,000 images with captions, 72,000,000 seen in a training" in words
     assert "85.8 M parameters, 6 seeds" in words

@@ -17,7 +17,7 @@ from report_support import (
 
 from bench.downstream.probe.result import LinearProbe, packed, runs_of
 from bench.downstream.probe.sections import (
-    class_tables,
+    class_figures,
     fraction_panels,
     lines_of,
 )
@@ -200,10 +200,9 @@ def test_a_class_has_the_mean_accuracy_of_its_own_images(record):
             records.append(
                 record("linear_probe", f"{method}-seed{seed}", metrics=metrics, samples=samples)
             )
-    (found,) = class_tables(records)
-    rows = [[cell.text for cell in row[:4]] for row in found.rows]
-    assert rows == [["few", "1", "100", "0"], ["many", "3", "50", "67"]]
-    assert "CLIP leads in 1 of 2 classes" in found.caption
+    (drawn,) = class_figures(records)
+    assert "few 100 and 0; many 50 and 67" in drawn.alt
+    assert "CLIP leads in 1 of 2 classes, among them the largest" in drawn.caption
 
 
 def test_fractions_that_hold_the_same_images_count_once_and_as_what_they_are(record):

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import (
     Finetune,
@@ -26,9 +26,9 @@ from bench.downstream.probe.result import (
     runs_of,
     task_title,
 )
-from catlip.method_style import PAIR, is_ceiling, is_ours, name_of
+from catlip.method_style import PAIR, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Figure
+from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
 from catlip.results.lines import (
     Line,
     brief_fraction,
@@ -40,13 +40,13 @@ from catlip.results.lines import (
 )
 from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import alike, by_scale, suffix
-from catlip.table import Cell, Table, clipped, number_cell, paper_name, shown, signed
+from catlip.table import Cell, Table, clipped, paper_name, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Runs = Sequence[Run[OnTasks]]
-MAX_CLASSES = 60  # of a table that has a row for each
+MAX_CLASSES = 60  # of a figure that has a row for each
 
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
@@ -68,7 +68,7 @@ def worth_section(main: Setting | None, records: Records) -> Section:
     # Of other scales the last appendix has a table.
     for of_scale in by_scale(records, main, LinearProbe, L2Probe, Finetune)[:1]:
         blocks += worth_table(of_scale)
-        blocks += class_tables(of_scale)
+        blocks += side_by_side(class_figures(of_scale))
     if not records.of(LinearProbe):
         blocks += to_fill("No linear probe has been recorded.", PROBE)
     for i, readouts in enumerate(by_scale(records, main, Readout)):
@@ -100,10 +100,10 @@ def worth_table(records: Runs) -> list[Table]:
     return accuracy_table("worth", title, columns, caption)
 
 
-def class_tables(records: Runs) -> list[Table]:
+def class_figures(records: Runs) -> list[Figure]:
     """Accuracy of CatLIP and CLIP on each class, of each task that has few classes."""
     every = of_kind(records, LinearProbe)
-    tables: list[Table] = []
+    figures: list[Figure] = []
     for task, (record, origins) in origins_of(every).items():
         probes = [probe for probe in every if task in probe.measured.tasks]
         images = {row.label: row.test_images for row in origins if row.test_images}
@@ -111,29 +111,58 @@ def class_tables(records: Runs) -> list[Table]:
         for method in PAIR:
             kept = alike([r for r in probes if r.method == method], probes, task)
             sides.append(by_class(kept.records, task, images))
-        if not all(sides) or len(images) > MAX_CLASSES:
-            continue
-        catlip, clip = sides
-        rows = [
-            [
-                Cell(clipped(label, 24)),
-                number_cell(len(images[label]), 0),
-                *(number_cell(side[label], 0) for side in sides),
-                Cell(signed(catlip[label] - clip[label], 0)),
-            ]
-            for label in sorted(images, key=lambda label: (clip[label] - catlip[label], label))
-        ]
-        behind = sum(catlip[label] < clip[label] for label in images)
-        level = sum(catlip[label] == clip[label] for label in images)
-        caption = (
-            "Linear probes, means over seeds; of few test images, an accuracy is a rough one. CLIP "
-            f"leads in {behind} of {len(images)} classes; the two are level in {level}."
-        )
-        title = f"Accuracy on each class of {task_title([record], task)}, {record.scale} scale"
-        columns = ["Class", "Test images", *(f"{name_of(m)} (%)" for m in PAIR), "Points"]
-        name = f"class_accuracy_{len(tables) + 1}"
-        tables.append(Table(name, title, columns, rows=rows, caption=caption, folded=True))
-    return tables
+        if all(sides) and len(images) <= MAX_CLASSES:
+            counts = {label: len(own) for label, own in images.items()}
+            name = f"class_accuracy_{len(figures) + 1}"
+            title = f"{task_title([record], task)}, {record.scale} scale"
+            figures.append(_class_figure(name, title, counts, *sides))
+    return figures
+
+
+def _class_figure(
+    name: str,
+    title: str,
+    counts: Mapping[str, int],
+    catlip: Mapping[str, float],
+    clip: Mapping[str, float],
+) -> Figure:
+    labels = sorted(counts, key=lambda label: (clip[label] - catlip[label], label))
+    behind = [label for label in labels if catlip[label] < clip[label]]
+    level = sum(catlip[label] == clip[label] for label in labels)
+    largest = max(counts, key=lambda label: counts[label])
+    also = ", among them the largest" if largest in behind else ""
+    also += f"; the two are level in {level}" if level else ""
+    caption = (
+        f"Linear-probe accuracy on each class of {title}, means over seeds; in brackets, the test "
+        f"images of the class: of few, an accuracy is a rough one. CLIP leads in {len(behind)} of "
+        f"{len(labels)} classes{also}."
+    )
+    said = [
+        f"{clipped(one, 24)} {shown(catlip[one], 0)} and {shown(clip[one], 0)}" for one in labels
+    ]
+    alt = f"Pairs of marks, CatLIP and CLIP in %. {'; '.join(said)}."
+
+    def draw(axes: "Axes") -> None:
+        panels = panels_of(axes, 2)
+        half = -(-len(labels) // 2)
+        for panel, own in zip(panels, (labels[:half], labels[half:]), strict=True):
+            rows = range(len(own))
+            ends = [[side[label] for label in own] for side in (catlip, clip)]
+            panel.hlines(rows, ends[0], ends[1], color=MUTED, linewidth=1)
+            for method, top1 in zip(PAIR, ends, strict=True):
+                style: dict[str, Any] = {"marker": marker_of(method), "color": colour_of(method)}
+                panel.plot(top1, rows, linestyle="", label=name_of(method), markersize=5, **style)
+            names = [f"{clipped(label, 24)} ({counts[label]})" for label in own]
+            panel.set_yticks(range(len(own)), names, fontsize=8)
+            panel.set_ylim(half - 0.4, -0.6)
+            panel.set_xlim(-3, 103)
+            panel.set_xlabel("top-1 (%)")
+            hide_rows(panel)
+        at: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+        panels[1].legend(**at, fontsize=8.5, frameon=False)
+
+    height = 0.7 + 0.165 * (len(labels) + 1) / 2
+    return Figure(name, caption, alt, draw=draw, height=height, width=7.4)
 
 
 def readout_table(readouts: Runs, suffix: str = "") -> list[Table]:
