@@ -154,7 +154,7 @@ def numbers(run: Run[Any]) -> Iterator[dict[str, Any]]:
                 yield {"metric": "loss_fall", "value": fall}
         case Memory():
             for method in [*metrics.methods]:
-                if largest := metrics.largest_batch(method):
+                if largest := metrics.largest.get(method):
                     yield {"method": method, "metric": "largest", "value": largest.images}
         case Threshold():
             for task, levels in threshold_accuracies(run).items():

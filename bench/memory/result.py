@@ -57,12 +57,10 @@ class LargestBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodMemory:
-    """One method's step at one batch size; its largest batch is here only in older records."""
+    """One method's step at one batch size."""
 
     measured: MemoryParts
     predicted: PredictedMemory
-    largest_batch: int | None = None
-    largest_batch_predicted: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +98,6 @@ class Memory(StepKind):
         """Every method that was tried at some batch size."""
         batches = self.by_size.values()
         return shown_methods(m for batch in batches for m in (*batch.methods, *batch.too_large))
-
-    def largest_batch(self, method: str) -> LargestBatch | None:
-        """The largest batch that fits; in older records, from the first batch size that has it."""
-        for batch in self.by_size.values():
-            memory = batch.methods.get(method)
-            if memory and memory.largest_batch is not None:
-                guess = memory.largest_batch_predicted or 0
-                return LargestBatch(images=memory.largest_batch, predicted=guess)
-        return self.largest.get(method)
 
 
 def section(main: Setting | None, records: Records) -> Section:
@@ -153,7 +142,7 @@ def _peaks_table(run: Run[Memory]) -> Table:
         rows.append(row)
     row = [Cell("Largest batch that fits")]
     for method in methods:
-        if largest := metrics.largest_batch(method):
+        if largest := metrics.largest.get(method):
             small = f"predicted {shown(largest.predicted, 0)}"
             row.append(number_cell(largest.images, 0, anchor, small=small))
         else:
