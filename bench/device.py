@@ -16,11 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ BEGIN = time.monotonic()
 START_S = 15.0  # in which a new process imports torch and starts the device, about
 MIN_S = 5.0  # less time is not worth a start; a part that can ends so long before it is cut off
 RESERVE_S = 10.0  # at the end, to kill what hangs, and to pack
-PATIENCE = 2  # times the expected seconds, after which a part is cut off
+PATIENCE = 2  # times the expected seconds that each part may take
 GRACE_S = 5.0  # after which a part that cannot be cut off is killed
 
 
@@ -86,13 +87,19 @@ def main(config: Device) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     worker, rows, log = Worker(), [], ""
     try:
-        ended, gpus = worker.run(partial(gpus_of, config.device), end)
+        seconds = max(MIN_S, end - time.monotonic())
+        ended, gpus = worker.run(partial(gpus_of, config.device), seconds)
         if not isinstance(gpus, list):
             raise InputError(ended.removeprefix("failed: InputError: "))
-        for part in parts_of(config, len(gpus)):
-            if config.only and not any(word in part.name for word in config.only):
-                continue
+        parts = [
+            part
+            for part in parts_of(config, len(gpus))
+            if not config.only or any(word in part.name for word in config.only)
+        ]
+        later = sum(part.seconds for part in parts if not part.missing)
+        for part in parts:
             left = end - time.monotonic()
+            later -= 0 if part.missing else part.seconds
             if part.missing:
                 ended = f"left out: {part.missing}"
             elif left < max(part.seconds, MIN_S):
@@ -102,19 +109,22 @@ def main(config: Device) -> None:
             elif config.dry_run:
                 ended, end = "fits", end - part.seconds
             else:
-                worker = worker if worker.process.is_alive() else Worker()
-                limit = time.monotonic() + START_S + PATIENCE * part.seconds
-                ended, details = worker.run(part.measure, min(limit, end))
+                worker = worker if worker.pid else Worker()
+                # On a slow device a part takes more, if what follows still fits.
+                seconds = min(left, max(START_S + PATIENCE * part.seconds, left - later))
+                ended, details = worker.run(part.measure, seconds)
                 log += f"{part.name}: {ended}\n{details or ''}"
                 pack(config.out, log)
             rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
     finally:
-        worker.end()
+        if worker.pid:
+            worker.end()
         archive = pack(config.out, log)  # after Ctrl-C with the partial record
     title = f"{config.budget} s on {', '.join(gpus) or 'a CPU'}"
     print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
     if archive:
-        print(f"wrote {archive}, with all records in {config.out}")
+        records = ", ".join(map(str, sorted(config.out.glob("*/*.json"))))
+        print(f"wrote {records}, and {archive} with all of them")
     elif not config.dry_run:
         raise InputError("nothing was measured; give a larger --budget, or other words for --only")
 
@@ -134,53 +144,38 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other,))
-        self.process.start()
-        other.close()
+        # CUDA does not survive a fork.
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.setsid)
+        self.pid = self.pool.submit(os.getpid).result()
 
-    def run(self, task: Callable[[], object], until: float) -> tuple[str, Any]:
+    def run(self, task: Callable[[], object], seconds: float) -> tuple[str, Any]:
         """How the task ended, and its result or traceback; unless well, this process ended too."""
-        ended, result = "", None
-        with suppress(BrokenPipeError, EOFError):
-            self.connection.send((task, until))
-            # What it has forked may keep its end of the pipe open.
-            while self.process.is_alive() and time.monotonic() < until + GRACE_S:
-                if self.connection.poll(0.1):
-                    ended, result = self.connection.recv()
-                    break
+        try:
+            future = self.pool.submit(run_in_time, task, seconds)
+            ended, result = future.result(seconds + GRACE_S)
+        except TimeoutError:
+            ended, result = "killed: it hung", None
+        except BrokenProcessPool:
+            ended, result = "failed: its process died", None
         if not ended.startswith("measured"):
-            self.process.join(1)  # its exit code comes after the end of the pipe
-            code = self.process.exitcode
-            ended = ended or (f"failed: its process died ({code})" if code else "killed: it hung")
             self.end()
         return ended, result
 
     def end(self) -> None:
-        assert self.process.pid, "it was started"
-        with suppress(ProcessLookupError):  # before it is a session of its own
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.join(GRACE_S)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.pid = 0
 
 
-def serve(connection: Connection) -> None:
-    os.setsid()
-    with suppress(EOFError):
-        while True:
-            connection.send(run_in_time(*connection.recv()))
-
-
-def run_in_time(task: Callable[[], object], until: float) -> tuple[str, Any]:
+def run_in_time(task: Callable[[], object], seconds: float) -> tuple[str, Any]:
     """How a task ended, and its result or traceback."""
     begin = time.monotonic()
     # A KeyboardInterrupt, because libraries catch other exceptions; Ctrl-C does not come here.
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, max(0.01, until - begin))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         # A part that notices in time that it will not end keeps what it has; else it is cut off.
-        with time_limit(until - begin - MIN_S):
+        with time_limit(seconds - MIN_S):
             result = task()
         ended = f"measured in {time.monotonic() - begin:.0f} s"
     except KeyboardInterrupt:
@@ -194,7 +189,13 @@ def run_in_time(task: Callable[[], object], until: float) -> tuple[str, Any]:
 
 def parts_of(config: Device, gpus: int) -> list[Part]:
     """The parts to measure, the most telling first; on a CPU (no `gpus`) all of them are small."""
-    part = partial(_part, config)
+
+    def part(name: str, seconds: int, bench: Any, how: Any = run_bench, missing: str = "") -> Part:
+        """The part that measures what `python -m bench.KIND` would with this config."""
+        flags = {"device": config.device, "quiet": config.quiet, "out": config.out / bench.out.name}
+        chosen = replace(bench, **{name: flags[name] for name in flags if hasattr(bench, name)})
+        return Part(name, seconds, partial(how, chosen), missing)
+
     no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
     pair = ("catlip", "clip")
     if gpus:
@@ -227,15 +228,6 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
         part("step time from shards, ViT-Tiny", 30, from_shards, missing=no_data),
         part("waterfall, hybrid", 240, Waterfall("hybrid_mini", batch_size=8)),
     ]
-
-
-def _part(
-    config: Device, name: str, seconds: float, bench: Any, how: Any = None, *, missing: str = ""
-) -> Part:
-    """The part that measures what `python -m bench.KIND` would with this config."""
-    flags = {"device": config.device, "quiet": config.quiet, "out": config.out / bench.out.name}
-    chosen = replace(bench, **{name: flags[name] for name in flags if hasattr(bench, name)})
-    return Part(name, seconds, partial(how or run_bench, chosen), missing)
 
 
 def gpus_of(device: str) -> list[str]:
@@ -279,8 +271,9 @@ def on_ranks(bench: Any, ranks: int) -> None:
 def run_rank(rank: int, bench: Any, ranks: str, port: str) -> None:
     import torch
 
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": ranks}
-    os.environ |= {"LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), ranks)
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
     torch.set_num_threads(1)
     run_bench(bench)
 

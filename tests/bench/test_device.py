@@ -94,8 +94,8 @@ FAILURES: dict[str, tuple[str, Callable[[], object]]] = {
     "exit": ("failed: SystemExit", partial(raises, SystemExit(3))),
     "memory": ("failed: MemoryError", partial(raises, MemoryError("out of memory"))),
     "sticky": ("failed: RuntimeError: an illegal memory access", breaks),
-    "killed": ("failed: its process died (-9)", partial(kills, os.getpid, signal.SIGKILL)),
-    "crashed": ("failed: its process died (-11)", partial(kills, os.getpid, signal.SIGSEGV)),
+    "killed": ("failed: its process died", partial(kills, os.getpid, signal.SIGKILL)),
+    "crashed": ("failed: its process died", partial(kills, os.getpid, signal.SIGSEGV)),
 }
 
 
@@ -111,6 +111,7 @@ def test_no_failure_of_a_part_costs_another_record_or_more_than_its_time(
     parts = [Part("first", 1, partial(writes, out, "first", "json.partial"))]
     for name, (_, fail) in failures.items():
         parts += [Part(name, 1, fail), Part(f"after {name}", 1, partial(writes, out, name))]
+    parts.append(Part("too long", 1_000, breaks))  # otherwise what hangs may take all that is left
     ended = measured(*parts, budget=200)
     for name, (expected, _) in failures.items():
         assert ended[name].startswith(expected)
@@ -167,7 +168,7 @@ def test_a_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
             time.sleep(0.1)
             rounds.append(number)
 
-    ended, _ = run_in_time(takes_turns, time.monotonic() + 7)
+    ended, _ = run_in_time(takes_turns, 7)
     assert "measured" in ended
     assert 1 < len(rounds) < 25
     assert len(list(in_time(range(1000)))) == 1000  # the limit is over
