@@ -1,24 +1,32 @@
 """Run the benches of cost on this device within a time budget, the most telling first.
 
-An accelerator is often rented for minutes: one process pays once for imports and for the device's
-start, and each record is written as soon as it is measured.
+An accelerator is often rented for minutes. One process pays once for imports and for the device's
+start, and measures part after part; this one waits for it, and never touches the device. So a part
+that hangs, dies or breaks the device costs its own time and one more start, and no other record.
 """
 
 import io
+import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
+import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bench.communication.__main__ import Communication
+from bench.data_path.__main__ import DataPathBench
 from bench.measuring.deadline import time_limit
 from bench.measuring.factors import FOUR
 from bench.memory.__main__ import Memory
@@ -28,12 +36,12 @@ from catlip.cli import InputError, run
 from catlip.program.ranges import Count
 from catlip.table import Cell, Table, print_tables, shown
 
-MIN_S = 5.0  # less time is not worth a start
-START_S = time.monotonic()  # before torch is imported
-
-
-class OutOfTimeError(Exception):
-    """The budget ended while a part was being measured."""
+BEGIN = time.monotonic()
+START_S = 15.0  # in which a new process imports torch and starts the device, about
+MIN_S = 5.0  # less time is not worth a start; a part that can ends so long before it is cut off
+RESERVE_S = 10.0  # at the end, to kill what hangs, and to pack
+PATIENCE = 2  # times the expected seconds that each part may take
+GRACE_S = 5.0  # after which a part that cannot be cut off is killed
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Part:
 
     name: str
     seconds: float  # on an H100 or on two cores of a CPU, about
-    measure: Callable[[float], object]  # is called with the seconds that are left
+    measure: Callable[[], object]  # is sent to another process
     missing: str = ""
 
 
@@ -53,7 +61,7 @@ class Device:
 
     python -m bench.device --budget 540 --data '/data/cc3m/{00000..00009}.tar'
     python -m bench.device --only memory waterfall
-    python -m bench.device --dry-run      # the plan, with expected seconds
+    python -m bench.device --dry-run      # what fits into the budget
     """
 
     budget: Count = 540
@@ -74,117 +82,200 @@ class Device:
 
 
 def main(config: Device) -> None:
-    """Measure part after part, say how each ended, and pack the records."""
-    from catlip.training.distributed import find_place
-
-    end = START_S + config.budget
-    device_type = find_place(config.device).device.type
-    title = "Plan" if config.dry_run else f"In {config.budget} s on {device_type}"
-    rows = []
-    for part in parts_of(config, gpu=device_type == "cuda"):
-        if config.only and not any(word in part.name for word in config.only):
-            continue
-        ended = part.missing or "planned"
-        if not config.dry_run:
-            ended = measure_in_time(part, end, quiet=config.quiet)
-        rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
+    """Measure part after part, say how each ended, and pack the records after each."""
+    end = BEGIN + config.budget - RESERVE_S
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    worker, rows, log = Worker(), [], ""
+    try:
+        seconds = max(MIN_S, end - time.monotonic())
+        ended, gpus = worker.run(partial(gpus_of, config.device), seconds)
+        if not isinstance(gpus, list):
+            raise InputError(ended.removeprefix("failed: InputError: "))
+        parts = [
+            part
+            for part in parts_of(config, len(gpus))
+            if not config.only or any(word in part.name for word in config.only)
+        ]
+        later = sum(part.seconds for part in parts if not part.missing)
+        for part in parts:
+            left = end - time.monotonic()
+            later -= 0 if part.missing else part.seconds
+            if part.missing:
+                ended = f"left out: {part.missing}"
+            elif left < max(part.seconds, MIN_S):
+                ended = f"left out: only {max(0, left):.0f} s were left"
+                if config.dry_run and part.seconds < config.budget - START_S - RESERVE_S:
+                    ended = "only if what is before it ends early"
+            elif config.dry_run:
+                ended, end = "fits", end - part.seconds
+            else:
+                worker = worker if worker.pid else Worker()
+                # On a slow device a part takes more, if what follows still fits.
+                seconds = min(left, max(START_S + PATIENCE * part.seconds, left - later))
+                ended, details = worker.run(part.measure, seconds)
+                log += f"{part.name}: {ended}\n{details or ''}"
+                pack(config.out, log)
+            rows.append([Cell(part.name), Cell(shown(part.seconds, 0)), Cell(ended)])
+    finally:
+        if worker.pid:
+            worker.end()
+        archive = pack(config.out, log)  # after Ctrl-C with the partial record
+    title = f"{config.budget} s on {', '.join(gpus) or 'a CPU'}"
     print_tables([Table("device", title, ["What", "Expected (s)", "How it ended"], rows=rows)])
-    if config.dry_run:
-        return
-    records = sorted(config.out.glob("*/*.json"))
-    if not records:
+    if archive:
+        print(f"wrote {', '.join(map(str, [*sorted(config.out.glob('*/*.json')), archive]))}")
+    elif not config.dry_run:
         raise InputError("nothing was measured; give a larger --budget, or other words for --only")
-    archive = shutil.make_archive(str(config.out), "gztar", config.out.parent, config.out.name)
-    print(f"wrote {', '.join(map(str, records))}, and {archive} with all of them")
 
 
-def measure_in_time(part: Part, end: float, *, quiet: bool) -> str:
-    """Measure a part unless the time is too short for it. Returns: how that ended."""
-    from bench.measuring.training_step import free_memory
+def pack(out: Path, log: str) -> Path | None:
+    """Replace the archive of the log and of all records; `.json.partial` is an unfinished one."""
+    if not log or not any(out.glob("*/*.json*")):
+        return None
+    (out / "parts.txt").write_text(log)
+    whole = shutil.make_archive(f"{out}.new", "gztar", out.parent, out.name)
+    return Path(whole).replace(f"{out}.tar.gz")
 
-    def cut_off(*_: object) -> None:
-        raise OutOfTimeError
 
+class Worker:
+    """A process that runs what it is given, until something does not end well: that may have left
+    the device broken. It and all that it starts are one session, which ends as a whole.
+    """
+
+    def __init__(self) -> None:
+        # CUDA does not survive a fork.
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.setsid)
+        self.pid = self.pool.submit(os.getpid).result()
+
+    def run(self, task: Callable[[], object], seconds: float) -> tuple[str, Any]:
+        """How the task ended, and its result or traceback; unless well, this process ended too."""
+        try:
+            future = self.pool.submit(run_in_time, task, seconds)
+            ended, result = future.result(seconds + GRACE_S)
+        except TimeoutError:
+            ended, result = "killed: it hung", None
+        except BrokenProcessPool:
+            ended, result = "failed: its process died", None
+        if not ended.startswith("measured"):
+            self.end()
+        return ended, result
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.pid = 0
+
+
+def run_in_time(task: Callable[[], object], seconds: float) -> tuple[str, Any]:
+    """How a task ended, and its result or traceback."""
     begin = time.monotonic()
-    left = end - begin
-    if part.missing:
-        return f"left out: {part.missing}"
-    if left < max(part.seconds, MIN_S):
-        return f"left out: only {max(0, left):.0f} s were left"
-    signal.signal(signal.SIGALRM, cut_off)
-    signal.setitimer(signal.ITIMER_REAL, left)
+    # A KeyboardInterrupt, because libraries catch other exceptions; Ctrl-C does not come here.
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         # A part that notices in time that it will not end keeps what it has; else it is cut off.
-        with time_limit(left - MIN_S), redirect_stdout(io.StringIO() if quiet else sys.stdout):
-            part.measure(left)
-        return f"measured in {time.monotonic() - begin:.0f} s"
-    except OutOfTimeError:
-        return "cut off: out of time"
-    except (InputError, RuntimeError, subprocess.SubprocessError) as error:
-        return f"failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        free_memory()  # the models of a part that failed
+        with time_limit(seconds - MIN_S):
+            result = task()
+        ended = f"measured in {time.monotonic() - begin:.0f} s"
+    except KeyboardInterrupt:
+        ended, result = "cut off: out of time", traceback.format_exc()
+    except BaseException as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        ended, result = f"failed: {type(error).__name__}: {first}", traceback.format_exc()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return ended, result
 
 
-def parts_of(config: Device, *, gpu: bool) -> list[Part]:
-    """The parts to measure, the most telling first; on a CPU all of them are small."""
-    import torch
+def parts_of(config: Device, gpus: int) -> list[Part]:
+    """The parts to measure, the most telling first; on a CPU (no `gpus`) all of them are small."""
 
-    part = partial(_part, config)
-    no_data = "" if config.data else "needs --data"
-    if gpu:
+    def part(name: str, seconds: int, bench: Any, how: Any = run_bench, missing: str = "") -> Part:
+        """The part that measures what `python -m bench.KIND` would with this config."""
+        flags = {"device": config.device, "quiet": config.quiet, "out": config.out / bench.out.name}
+        chosen = replace(bench, **{name: flags[name] for name in flags if hasattr(bench, name)})
+        return Part(name, seconds, partial(how, chosen), missing)
+
+    no_data, no_ranks = "" if config.data else "needs --data", "" if gpus > 1 else "needs two GPUs"
+    pair = ("catlip", "clip")
+    if gpus:
         workers = max(1, len(os.sched_getaffinity(0)) - 2)
-        large = StepTime("vit_l16", batch_size=128, num_steps=20)
-        huge = StepTime("vit_h16", batch_size=64, num_steps=20)
-        from_shards = StepTime(data=config.data, workers=workers, compile=False)
-        forward = Waterfall(orders=("forward",))
+        both, eager = StepTime(packed_captions=True), StepTime(num_steps=20, compile=False)
+        large, huge = (replace(both, model=m, num_steps=20) for m in ("vit_l16", "vit_h16"))
+        from_shards = replace(eager, data=config.data, workers=workers)
+        forward = Waterfall(batch_size=64, orders=("forward",), compile=False)
+        ranks = partial(on_ranks, ranks=gpus)
         return [
-            part("step time, B/16, four methods", 35, StepTime(methods=FOUR, compile=False)),
-            part("step time, B/16, eager and compiled", 70, StepTime()),
-            part("step time, L/16", 60, large),
-            part("step time, H/16", 75, huge),
-            part("memory and largest batch, B/16", 60, Memory(largest=True)),
-            part("memory, L/16", 40, Memory("vit_l16", batch_sizes=(128,))),
-            part("step time from shards, B/16", 45, from_shards, missing=no_data),
-            communication(config, 60, ranks=torch.cuda.device_count(), model="vit_b16"),
-            part("waterfall, forward", 120, forward),
+            part("step time, B/16", 20, eager),
+            part("step time, B/16, captions packed too, and compiled", 85, both),
+            part("waterfall, forward, all image sizes", 150, forward),
+            part("memory and largest batch, B/16", 40, Memory(largest=True)),
+            part("step time at the largest batch, B/16", 15, eager, at_largest),
+            part("step time from shards, B/16", 40, from_shards, missing=no_data),
+            part("images from a core", 40, DataPathBench(rounds=3, workers=(0, 2))),
+            part("step time, L/16", 45, replace(large, batch_size=128)),
+            part("step time, H/16", 60, replace(huge, batch_size=64)),
+            part("step time, B/16, four methods", 20, replace(eager, methods=FOUR)),
+            part("communication", 60, Communication(methods=pair), ranks, missing=no_ranks),
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
     from_shards = replace(small, data=config.data, workers=1)
+    ranks, two = partial(on_ranks, ranks=2), Communication("vit_tiny16", methods=pair)
     return [
         part("step time, ViT-Tiny, four methods", 12, replace(small, methods=FOUR)),
         part("memory, ViT-Tiny", 10, Memory("vit_tiny16", 96, batch_sizes=(8,))),
-        communication(config, 30, ranks=2, model="vit_tiny16"),
+        part("communication of 2 ranks", 30, two, ranks),
         part("step time, B/16", 60, StepTime(num_steps=6)),
         part("step time from shards, ViT-Tiny", 30, from_shards, missing=no_data),
         part("waterfall, hybrid", 240, Waterfall("hybrid_mini", batch_size=8)),
     ]
 
 
-def _part(config: Device, name: str, seconds: float, bench: Any, *, missing: str = "") -> Part:
-    """The part that measures what `python -m bench.KIND` would with this config."""
-    kind = bench.out.name
-    chosen = replace(bench, device=config.device, quiet=config.quiet, out=config.out / kind)
-    main = import_module(f"bench.{kind}.__main__").main
-    return Part(name, seconds, lambda _: main(chosen), missing)
+def gpus_of(device: str) -> list[str]:
+    import torch
+
+    from catlip.training.distributed import default_device, find_place
+
+    if device == "auto" and (reason := default_device()[1]):
+        raise InputError(f"{reason}; --device cpu measures the CPU")
+    number = torch.cuda.device_count() if find_place(device).device.type == "cuda" else 0
+    return [torch.cuda.get_device_name(i) for i in range(number)]
 
 
-def communication(config: Device, seconds: float, *, ranks: int, model: str) -> Part:
-    """The part that measures the collectives of a step, in processes of their own."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(ranks), "-m", "bench.communication", "--model", model]
-    command += ["--methods", "catlip", "clip", "--device", config.device]
-    command += ["--out", str(config.out / "communication"), "--quiet"]
+def run_bench(bench: Any) -> None:
+    from bench.measuring.training_step import free_memory
 
-    def measure(left: float) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=left)
-        if done.returncode:
-            raise InputError((done.stderr.splitlines() or ["a rank died"])[-1])
-        print(done.stdout)
+    free_memory()  # what the part before has left
+    with redirect_stdout(io.StringIO() if bench.quiet else sys.stdout):
+        import_module(type(bench).__module__).main(bench)
 
-    missing = "" if ranks > 1 else "needs two GPUs"
-    return Part(f"communication of {ranks} ranks", seconds, measure, missing)
+
+def at_largest(bench: StepTime) -> None:
+    """Time each method by itself at nearly the largest batch that was found, if one was."""
+    for path in (bench.out.parent / "memory").glob("vit_b16-*.json"):
+        for method, found in json.loads(path.read_text())["metrics"]["largest"].items():
+            nearly = 8 * int(0.95 * found["images"] / 8)  # memory has gaps
+            run_bench(replace(bench, methods=(method,), batch_size=nearly))
+
+
+def on_ranks(bench: Any, ranks: int) -> None:
+    """Run a bench on several ranks. Not by torchrun: its ranks are sessions of their own, and would
+    run on beside the next part if this one was killed.
+    """
+    from torch.multiprocessing import spawn
+
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    spawn(run_rank, (bench, str(ranks), str(port)), nprocs=ranks)
+
+
+def run_rank(rank: int, bench: Any, ranks: str, port: str) -> None:
+    import torch
+
+    os.environ |= dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank))
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), ranks)
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    torch.set_num_threads(1)
+    run_bench(bench)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -224,9 +225,15 @@ def from_plain(value: Any, of: type[T]) -> T:
         raise InputError(f"not the config of this program: {error}") from None
 
 
-def build_name(device_type: str) -> str:
-    """torch's version and the device type, for the name of a record: `torch2.13.0-cuda`."""
-    return f"torch{importlib.metadata.version('torch').split('+')[0]}-{device_type}"
+def build_name(device: Any) -> str:
+    """torch's version and the card, for the name of a record: `torch2.15.0-h100-80gb-hbm3`."""
+    name = device.type
+    if name == "cuda":
+        import torch
+
+        card = torch.cuda.get_device_name(device)
+        name = re.sub(r"[^a-z0-9]+", "-", card.lower().removeprefix("nvidia ")).strip("-")
+    return f"torch{importlib.metadata.version('torch').split('+')[0]}-{name}"
 
 
 def read_record(path: Path) -> dict[str, Any]:

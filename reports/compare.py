@@ -34,7 +34,7 @@ from reports.read.records import read_records
 from reports.results import numbers
 
 # These fields of the environment differ between almost any two runs.
-OF_EACH_RUN = {"started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s", "energy_j"}
+OF_EACH_RUN = {"started", "load_start", "load_end", "wall_s", "cpu_s", "other_cpu_s"}
 CONFOUNDS = {
     *("data", "shards", "sources", "labels", "labels_dir", "vocabulary", "probe"),
     *("method", "precision", "seed", "label_captions"),

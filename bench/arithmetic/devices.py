@@ -51,25 +51,32 @@ PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=
 @dataclass(frozen=True)
 class Gpu:
     """One GPU by its datasheet: the vendor's GB of memory; dense TFLOP/s by precision, fp32
-    without tensor cores; and how it is usually connected.
+    without tensor cores; how it is usually connected; and what its driver calls it, if not by the
+    name that it has here.
     """
 
     memory_gb: float
     tflops: dict[str, float]
     link: Link = PCIE_NODES
+    names: tuple[str, ...] = ()
 
 
-# Of two names that begin alike, the longer comes first.
+HOPPER = {"bf16": 989.0, "fp16": 989.0, "fp32": 67.0}
+NVL = {"bf16": 835.0, "fp16": 835.0, "fp32": 60.0}
+AMPERE = {"bf16": 312.0, "fp16": 312.0, "fp32": 19.5}
 GPUS: dict[str, Gpu] = {
-    "H200": Gpu(141, {"bf16": 989, "fp16": 989, "fp32": 67}, H100_NODES),
+    "H200": Gpu(141, HOPPER, H100_NODES),
+    "H200 NVL": Gpu(141, NVL),
+    "H100": Gpu(80, HOPPER, H100_NODES, names=("H100 80GB HBM3",)),
     "H100 PCIe": Gpu(80, {"bf16": 756, "fp16": 756, "fp32": 51}),
-    "H100 NVL": Gpu(94, {"bf16": 835, "fp16": 835, "fp32": 60}),
-    "H100": Gpu(80, {"bf16": 989, "fp16": 989, "fp32": 67}, H100_NODES),
-    "A100": Gpu(80, {"bf16": 312, "fp16": 312, "fp32": 19.5}, A100_NODES),
+    "H100 NVL": Gpu(94, NVL),
+    "A100": Gpu(80, AMPERE, A100_NODES, names=("A100-SXM4-80GB",)),
+    "A100 40GB": Gpu(40, AMPERE, A100_NODES, names=("A100-SXM4-40GB",)),
+    "A100 PCIe": Gpu(80, AMPERE, names=("A100 80GB PCIe",)),
     "A10G": Gpu(24, {"bf16": 70, "fp16": 70, "fp32": 35}),
     "L40S": Gpu(48, {"bf16": 362, "fp16": 362, "fp32": 91.6}),
     "L4": Gpu(24, {"bf16": 121, "fp16": 121, "fp32": 30.3}),
-    "V100": Gpu(32, {"fp16": 125, "fp32": 15.7}),
+    "V100": Gpu(32, {"fp16": 125, "fp32": 15.7}, names=("V100-SXM2-32GB",)),
     "T4": Gpu(16, {"fp16": 65, "fp32": 8.1}),
     "RTX 4090": Gpu(24, {"bf16": 165, "fp16": 165, "fp32": 82.6}),
     "RTX 3090": Gpu(24, {"bf16": 71, "fp16": 71, "fp32": 35.6}),
@@ -77,9 +84,12 @@ GPUS: dict[str, Gpu] = {
 
 
 def gpu_of(device: str) -> Gpu | None:
-    """The GPU that a device's name holds, in either case; None for any other device."""
-    for name, gpu in GPUS.items():
-        if re.search(rf"\b{name}\b", device, re.IGNORECASE):
+    """The GPU of that name, here or of its driver, in either case; None for any other, such as a
+    slice of a GPU, whose ceiling is only known when it is measured.
+    """
+    name = re.sub(r"^(nvidia |tesla |geforce )*", "", device.lower())
+    for known, gpu in GPUS.items():
+        if name in (known.lower(), *map(str.lower, gpu.names)):
             return gpu
     return None
 

@@ -59,7 +59,7 @@ def measure_all(config: Communication) -> tuple[Path, Run[result.Communication],
     warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, place = resolve(config)
     step = f"{config.model}-b{config.batch_size}-{config.precision}-{config.parallel}"
-    name = f"{step}-n{place.world_size}-{build_name(place.device.type)}"
+    name = f"{step}-n{place.world_size}-{build_name(place.device)}"
     record = Record(config.out / f"{name}.json", kind=result.Communication, config=config)
     hidden = config.quiet or not place.is_main
     with record if place.is_main else nullcontext():

@@ -53,17 +53,18 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
     """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
     called with each of PHASES when it ends; with "forward" after every part with parameters.
     """
-    objective = methods.build(
-        factors.method,
-        factors.model,
-        factors.resolution,
-        num_classes=factors.num_classes,
-        seed=factors.seed,
-        packed_captions=factors.packed_captions,
-        attention=factors.attention,
-        checkpointing=factors.checkpointing,
-        patch_drop_rate=factors.patch_drop_rate,
-    )
+    with place.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
+        objective = methods.build(
+            factors.method,
+            factors.model,
+            factors.resolution,
+            num_classes=factors.num_classes,
+            seed=factors.seed,
+            packed_captions=factors.packed_captions,
+            attention=factors.attention,
+            checkpointing=factors.checkpointing,
+            patch_drop_rate=factors.patch_drop_rate,
+        )
     for child in objective.children():
         if list(child.parameters()):
             child.register_forward_hook(lambda *_: mark("forward"))

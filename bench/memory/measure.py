@@ -47,7 +47,7 @@ def measure_all(config: Memory) -> tuple[Path, Run[result.Memory]]:
     config = resolve(config, place)
     variant = "-checkpointing" if config.checkpointing else ""
     step = f"{config.model}-b{'-'.join(map(str, config.batch_sizes))}-{config.precision}{variant}"
-    path = config.out / f"{step}-{build_name(place.device.type)}.json"
+    path = config.out / f"{step}-{build_name(place.device)}.json"
     with Record(path, kind=result.Memory, config=config) as record:
         record.shown_as = shown(config.methods)
         batches = _measure_batches(config, place, record)
@@ -182,7 +182,12 @@ def moments_of(trainer: Trainer) -> list[Tensor]:
 def _largest(config: Memory, method: str, place: Place) -> result.LargestBatch:
     """The largest batch that fits, found by trying, and as predicted."""
     budget = budget_bytes(config, place.device)
-    room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
+    room = budget
+    if not config.budget_gib:  # what the allocator keeps for later is free too
+        cached = torch.cuda.memory_reserved(place.device) - torch.cuda.memory_allocated(
+            place.device
+        )
+        room = torch.cuda.mem_get_info(place.device)[0] + cached
 
     def is_predicted_to_fit(images: int) -> bool:
         step = factors_of(config, method, batch_size=images)

@@ -32,7 +32,7 @@ from bench.measuring.factors import FOUR, Factors, factors_of
 from bench.plan import result
 from bench.plan.__main__ import Plan
 from bench.plan.layouts import FittedLayout, Rate, best_layout, lay_out
-from bench.step_time.result import StepTime
+from bench.step_time.result import PACKED, StepTime
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -140,26 +140,26 @@ def machines(config: Plan) -> Iterator[Machine]:
         yield _machine(gpu.upper(), model, assumed_rates(config, gpu, model))
 
 
-def _machine(name: str, model: str, rates: dict[str, Rate]) -> Machine:
+def _machine(name: str, model: str, rates: dict[str, Rate], memory_gb: float = math.inf) -> Machine:
     gpu = gpu_of(name)
-    memory_bytes = GIB * gpu.memory_gb if gpu else math.inf
+    memory_bytes = GIB * (gpu.memory_gb if gpu else memory_gb)
     return Machine(name, model, memory_bytes, link=gpu.link if gpu else Gpu.link, rates=rates)
 
 
-def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate]]:
-    """The device, the encoder and the rates of a record of bench.step_time. Their range is that of
-    single steps, from the 5th to the 95th percentile; that of ratios is the record's interval if it
+def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate], float]:
+    """The device, the encoder, the rates and the memory of a record of bench.step_time. Rates range
+    as single steps do, from the 5th to the 95th percentile; ratios, as the record's interval if it
     has one. Raises: InputError.
     """
     record, timed = read(path, StepTime)
-    wanted = wanted or tuple(timed.methods)
+    wanted = wanted or tuple(method for method in timed.methods if not method.endswith(PACKED))
     if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
     if missing := [method for method in wanted if method not in timed.methods]:
         raise InputError(f"{path} has no times of {', '.join(missing)}; set --methods")
     device, rates = record["environment"]["device"], {}
     for method in wanted:
-        factors = factors_of(SimpleNamespace(**record["config"]), method)
+        factors = factors_of(SimpleNamespace(**record["config"]), method, packed_captions=False)
         ms, optimizer_ms = timed.methods[method].total_ms, timed.methods[method].optimizer_ms.median
         rates[method] = Rate(
             factors,
@@ -172,7 +172,8 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
         if ratio and ratio.low is not None and ratio.high is not None:
             ends = ratio.low / ratio.value, ratio.high / ratio.value
             rates[method] = replace(rates[method], ratios=ends)
-    return device, record["config"]["model"], rates
+    memory_gb = record["environment"].get("device_memory_gib", math.inf)  # none of a CPU
+    return device, record["config"]["model"], rates, memory_gb
 
 
 def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:

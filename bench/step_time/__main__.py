@@ -48,7 +48,7 @@ class StepTime(StepConfig):
     num_steps: Natural = 0
     """Timed steps of each method; 0 for 50 on a GPU and 8 on a CPU."""
     out: Path = Path("runs/bench/step_time")
-    """Folder for the record, named by model, batch, precision, options, torch and device."""
+    """Folder for the record, named by model, batch, precision, options, torch and card."""
 
 
 def main(config: StepTime) -> None:

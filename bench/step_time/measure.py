@@ -32,6 +32,7 @@ from catlip.program.progress import progress
 from catlip.record import Record, build_name
 from catlip.results.run import Run
 from catlip.training.distributed import Place, barrier
+from catlip.training.parallel import blocks
 
 PARTS = ("data_wait", *PHASES)
 NOTES = (
@@ -55,15 +56,19 @@ class Timed:
 
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in."""
+    wanted = device.type == "cuda" if config.compile is None else config.compile
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
-        compile=device.type == "cuda" if config.compile is None else config.compile,
         num_steps=config.num_steps or NUM_STEPS[device.type],
         caption_tokens=mean_caption_tokens(config.caption_tokens, config.model),
     )
     steps = [*variants(config).values()]
-    return replace(config, batch_size=config.batch_size or default_batch(steps, device))
+    return replace(
+        config,
+        batch_size=config.batch_size or default_batch(steps, device),
+        compile=wanted and any(blocks(objective_of(step)) for step in steps),
+    )
 
 
 def variants(config: StepTime) -> dict[str, Factors]:
@@ -239,6 +244,7 @@ def _summary(
 
 def _name(config: StepTime, place: Place) -> str:
     options = {
+        "_".join(config.methods): config.methods != StepTime.methods,
         "checkpointing": config.checkpointing,
         "compile": config.compile,
         "data": bool(config.data),
@@ -247,4 +253,4 @@ def _name(config: StepTime, place: Place) -> str:
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)
     step = f"{config.model}-b{config.batch_size}-{config.precision}{chosen}"
-    return f"{step}-{build_name(place.device.type)}"
+    return f"{step}-{build_name(place.device)}"

@@ -58,7 +58,7 @@ def measure_all(config: Waterfall) -> tuple[Path, Run[result.Waterfall], Place]:
     release = release_changes(config.batch_size, gpu)
     further = further_changes(bool(config.compile))
     ranks = f"-n{place.world_size}" if place.world_size > 1 else ""
-    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device.type)}"
+    name = f"{config.model}-b{config.batch_size}{ranks}-{build_name(place.device)}"
     record = Record(config.out / f"{name}.json", kind=result.Waterfall, config=config)
     record.notes += NOTES
     to_run = sum(not change.not_run for change in (*release, *further))

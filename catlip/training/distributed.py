@@ -2,11 +2,14 @@
 
 import atexit
 import ctypes
+import functools
 import gc
 import os
 import platform
 import resource
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,7 +53,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     """
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    kind = default_device()[0] if device == "auto" else device
     if not kind.startswith(("cpu", "cuda")):
         raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:N")
     if kind.startswith("cuda") and not torch.cuda.is_available():
@@ -69,6 +72,24 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
     if world_size > 1 and not dist.is_initialized():
         _join(chosen, world_size, timeout)
     return Place(int(os.environ.get("RANK", 0)), world_size, chosen)
+
+
+@functools.cache
+def default_device() -> tuple[str, str]:
+    """cuda where torch can compute on it, else cpu, and then why an accelerator that is there is
+    left alone; that is printed, once.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # torch warns of a driver that is too old
+        if torch.cuda.is_available():
+            return "cuda", ""
+    reason = " ".join(str(warning.message).partition(" (Triggered")[0] for warning in caught)
+    for name, part in (("mps", torch.backends.mps), ("xpu", torch.xpu)):
+        if not reason and part.is_available():
+            reason = f"this project has no support for {name}"
+    if reason:
+        print(f"computing on the CPU: {reason}", file=sys.stderr)
+    return "cpu", reason
 
 
 def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> None:

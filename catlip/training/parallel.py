@@ -129,10 +129,10 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
     return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
 
 
-def compile_blocks(module: nn.Module) -> None:
-    """Compile the blocks in place. Blocks that are alike share their graphs; each image size has
-    its own: a graph for all would depend on the order of the sizes, and so on where a run was
-    stopped.
+def compile_blocks(module: nn.Module) -> bool:
+    """Compile the blocks in place; whether there are any. Blocks that are alike share their graphs;
+    each image size has its own: a graph for all would depend on the order of the sizes, and so on
+    where a run was stopped.
     """
     compiled = blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))
@@ -142,6 +142,7 @@ def compile_blocks(module: nn.Module) -> None:
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     for block in compiled:
         block.compile(dynamic=False)
+    return bool(compiled)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

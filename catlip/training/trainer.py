@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,7 +54,8 @@ class Implementation:
 
     Attributes:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
-        compile: compile the transformer blocks, once for each image size.
+        compile: compile the transformer blocks, once for each image size; False in a Trainer whose
+            objective has no stack of blocks.
         optimizer: see `adamw`.
         norm: computes the 2-norm of the whole gradient.
     """
@@ -100,7 +101,7 @@ class Trainer:
             warn_if_emulated(device, recipe.precision)
         self.objective.to(device)
         if form.compile:
-            compile_blocks(self.objective)
+            self.implementation = replace(form, compile=compile_blocks(self.objective))
         self.replica = distribute(
             self.objective, self.place, form.parallel, precision=recipe.precision
         )

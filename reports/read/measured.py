@@ -172,12 +172,13 @@ class Setting:
 
     @cached_property
     def _timed(self) -> list[Run[StepTime]]:
-        """Step times on this setting's device, then those on others of its type: a ratio is of one
-        record, which names its device.
+        """Step times on this setting's device, then those on others of its type, the newest first:
+        a ratio is of one record, which names its device.
         """
         on_cpu = {run.is_cpu for run in self.of(Pretrain)}
         timed = [r for r in self.of(StepTime) if r.measured.methods]
         alike = [r for r in timed if not on_cpu or r.is_cpu in on_cpu]
+        alike.sort(key=lambda run: run.machine.started, reverse=True)
         return sorted(alike, key=lambda run: run.device != self.device)
 
     @property

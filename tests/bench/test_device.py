@@ -1,68 +1,183 @@
-"""What is measured in a budget of seconds, and what is said of the rest."""
+"""What is measured in a budget of seconds, whatever happens to a part; what is said of the rest."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
 import tarfile
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from bench import device
-from bench.device import Device, Part, measure_in_time, parts_of
+from bench.device import Device, Part, parts_of, run_in_time
 from bench.measuring.deadline import in_time
 from catlip.cli import InputError
 
-
-def ended(part: Part, left: float) -> str:
-    return measure_in_time(part, time.monotonic() + left, quiet=True)
+broken = False  # whether an error has left this process unable to compute, as CUDA's can
 
 
-def fails(left: float) -> None:
-    raise InputError("no such encoder")
+def writes(out: Path, name: str, ending: str = "json") -> None:
+    if broken:
+        raise RuntimeError("an illegal memory access was encountered")
+    (out / "steps").mkdir(parents=True, exist_ok=True)
+    (out / "steps" / f"{name}.{ending}").write_text("{}")
 
 
-def test_a_part_is_measured_if_the_time_is_enough_and_what_fails_is_said() -> None:
-    done: list[float] = []
-    part = Part("steps", 60, done.append)
-    assert "left out" in ended(part, 50)
-    assert not done
-    assert "measured" in ended(part, 70)
-    assert done == [pytest.approx(70, abs=1)]
-    assert "no such encoder" in ended(Part("steps", 1, fails), 60)
-    assert "two GPUs" in ended(Part("ranks", 1, fails, missing="needs two GPUs"), 60)
+def breaks() -> None:
+    global broken
+    broken = True
+    raise RuntimeError("an illegal memory access was encountered")
 
 
-def test_a_part_that_takes_longer_than_expected_is_cut_off_when_the_budget_ends() -> None:
-    begin = time.monotonic()
-    assert "cut off" in ended(Part("steps", 1, lambda _: time.sleep(10)), 5.2)
-    assert time.monotonic() - begin < 8
+def raises(error: BaseException) -> None:
+    raise error
+
+
+def hangs(deaf: bool, pid: Path) -> None:
+    """With a child, as the ranks of a communication."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    pid.write_text(str(child.pid))
+    if deaf:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(600)
+
+
+def kills(process: Callable[[], int], number: int) -> None:
+    os.kill(process(), number)
+    time.sleep(600)
+
+
+def no_gpus(device: str) -> list[str]:
+    if device == "cuda":
+        raise InputError("torch sees no CUDA device")
+    return []
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
+    """Runs these parts; returns how each ended."""
+    tables = []
+    monkeypatch.setattr(device, "gpus_of", no_gpus)
+    monkeypatch.setattr(device, "print_tables", tables.extend)
+    monkeypatch.setattr(device, "START_S", 3.0)
+
+    def run(*parts: Part, **options: object) -> dict[str, str]:
+        monkeypatch.setattr(device, "parts_of", lambda *_: list(parts))
+        monkeypatch.setattr(device, "BEGIN", time.monotonic())
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            device.main(Device(device="cpu", out=tmp_path / "device", quiet=True, **options))
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return {name.text: ended.text for name, _, ended in tables[-1].rows}
+
+    return run
+
+
+def packed(folder: Path) -> set[str]:
+    with tarfile.open(folder / "device.tar.gz") as archive:
+        return {Path(name).name for name in archive.getnames() if ".json" in name}
+
+
+FAILURES: dict[str, tuple[str, Callable[[], object]]] = {
+    "input": (
+        "failed: InputError: no such encoder",
+        partial(raises, InputError("no such encoder")),
+    ),
+    "import": ("failed: ImportError", partial(raises, ImportError("triton"))),
+    "assertion": ("failed: AssertionError", partial(raises, AssertionError())),
+    "exit": ("failed: SystemExit", partial(raises, SystemExit(3))),
+    "memory": ("failed: MemoryError", partial(raises, MemoryError("out of memory"))),
+    "sticky": ("failed: RuntimeError: an illegal memory access", breaks),
+    "killed": ("failed: its process died", partial(kills, os.getpid, signal.SIGKILL)),
+    "crashed": ("failed: its process died", partial(kills, os.getpid, signal.SIGSEGV)),
+}
+
+
+def test_no_failure_of_a_part_costs_another_record_or_more_than_its_time(
+    measured, tmp_path
+) -> None:
+    begin, out, pids = time.monotonic(), tmp_path / "device", []
+    hanging = {"hanging": "cut off", "deaf": "killed: it hung"}
+    failures = dict(FAILURES)
+    for name, ended in hanging.items():
+        pids.append(tmp_path / name)
+        failures[name] = ended, partial(hangs, name == "deaf", pids[-1])
+    parts = [Part("first", 1, partial(writes, out, "first", "json.partial"))]
+    for name, (_, fail) in failures.items():
+        parts += [Part(name, 1, fail), Part(f"after {name}", 1, partial(writes, out, name))]
+    parts.append(Part("too long", 1_000, breaks))  # otherwise what hangs may take all that is left
+    ended = measured(*parts, budget=200)
+    for name, (expected, _) in failures.items():
+        assert ended[name].startswith(expected)
+        assert ended[f"after {name}"].startswith("measured")
+    assert packed(tmp_path) == {"first.json.partial", *(f"{name}.json" for name in failures)}
+    assert "in raises" in (out / "parts.txt").read_text()  # where it failed
+    for pid in pids:
+        assert not Path(f"/proc/{pid.read_text()}").exists()
+    assert time.monotonic() - begin < 200
+
+
+def test_a_part_that_hangs_when_the_budget_ends_is_killed_before(measured, monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "RESERVE_S", 30.0)
+    begin, out = time.monotonic(), tmp_path / "device"
+    hang = Part("hanging", 10, partial(hangs, True, tmp_path / "pid"))
+    ended = measured(Part("steps", 1, partial(writes, out, "steps")), hang, hang, budget=45)
+    assert [how.split(":")[0] for how in ended.values()] == ["measured in 0 s", "left out"]
+    assert time.monotonic() - begin < 45
+    assert packed(tmp_path) == {"steps.json"}
+
+
+def test_sigterm_ends_it_with_what_it_has(measured, tmp_path) -> None:
+    out = tmp_path / "device"
+    partial_record = Part("steps", 1, partial(writes, out, "steps", "json.partial"))
+    with pytest.raises(KeyboardInterrupt):
+        measured(partial_record, Part("ends", 60, partial(kills, os.getppid, signal.SIGTERM)))
+    assert packed(tmp_path) == {"steps.json.partial"}
+
+
+def test_the_plan_says_what_fits(measured, tmp_path) -> None:
+    never = partial(raises, AssertionError())
+    seconds = {"one": 50, "two": 40, "long": 200, "missing": 1, "three": 30}
+    parts = [Part(n, s, never, "needs --data" * (n == "missing")) for n, s in seconds.items()]
+    ended = measured(*parts, budget=120, dry_run=True)
+    assert ended["one"] == ended["two"] == "fits"
+    assert "only if" in ended["three"]
+    assert ended["missing"] == "left out: needs --data"
+    assert re.match(r"left out: only \d+ s were left", ended["long"])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="nothing was measured"):
+        measured(*parts[2:], budget=30)
+
+
+def test_a_device_that_is_not_there_is_named(measured) -> None:
+    with pytest.raises(InputError, match="no CUDA device"):
+        device.main(Device(device="cuda"))
 
 
 def test_a_part_that_would_end_too_late_keeps_the_rounds_that_it_has() -> None:
     rounds: list[int] = []
 
-    def takes_turns(left: float) -> None:
+    def takes_turns() -> None:
         for number in in_time(range(1000)):
             time.sleep(0.1)
             rounds.append(number)
 
-    assert "measured" in ended(Part("steps", 1, takes_turns), 7)
+    ended, _ = run_in_time(takes_turns, 7)
+    assert "measured" in ended
     assert 1 < len(rounds) < 25
     assert len(list(in_time(range(1000)))) == 1000  # the limit is over
 
 
-def test_the_archive_has_the_records(tmp_path, monkeypatch) -> None:
-    def measure(left: float) -> None:
-        (tmp_path / "device" / "steps").mkdir(parents=True)
-        (tmp_path / "device" / "steps" / "0.json").write_text("{}")
-
-    monkeypatch.setattr(device, "parts_of", lambda *_, **__: [Part("steps", 0, measure)])
-    device.main(Device(budget=10**6, device="cpu", out=tmp_path / "device", quiet=True))
-    with tarfile.open(tmp_path / "device.tar.gz") as packed:
-        assert "device/steps/0.json" in packed.getnames()
-
-
-@pytest.mark.parametrize("gpu", [False, True])
-def test_every_part_has_its_bench_and_data_is_asked_for(gpu, tmp_path) -> None:
-    parts = parts_of(Device(out=tmp_path), gpu=gpu)
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_every_part_has_its_bench_and_data_is_asked_for(gpus, tmp_path) -> None:
+    parts = parts_of(Device(out=tmp_path), gpus)
     assert len({part.name for part in parts}) == len(parts)
-    assert [part.missing for part in parts if "shards" in part.name] == ["needs --data"]
+    missing = {"needs --data"} | ({"needs two GPUs"} if gpus == 1 else set())
+    assert {part.missing for part in parts} == {"", *missing}
     assert sum(part.seconds for part in parts) < 12 * 60

@@ -108,6 +108,14 @@ def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     assert catlip.ratio == Interval(1.0)
 
 
+def test_a_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
+    record = json.loads(STEP_TIME.read_text())
+    card = {"device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "device_memory_gib": 9.5}
+    (tmp_path / "slice.json").write_text(json.dumps(record | {"environment": card}))
+    (machine,) = machines(Plan(step_time=tmp_path / "slice.json"))
+    assert machine.memory_bytes == 9.5 * GIB
+
+
 def test_an_assumed_rate_has_the_range_that_was_assumed() -> None:
     config = Plan(methods=TWO, gpus=(1,), global_batch=64, mfu=(0.2, 0.4))
     (machine,) = machines(config)

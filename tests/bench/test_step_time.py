@@ -20,6 +20,7 @@ from bench.measuring.training_step import PHASES, batch_of, build
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
 from bench.step_time.measure import PARTS, resolve
+from catlip.record import build_name
 from catlip.results.run import TIMES
 from catlip.system import machine
 from catlip.training.distributed import find_place
@@ -184,6 +185,26 @@ def test_a_step_is_marked_where_its_parts_end() -> None:
     assert tuple(part for part, _ in groupby(marks)) == PHASES
 
 
-def test_datasheets_are_of_the_card() -> None:
-    found = [datasheet_tflops(f"NVIDIA {card}", "bf16") for card in ("H100 PCIe", "L4", "L40")]
-    assert found == [756, 121, None]
+@pytest.mark.parametrize(
+    ("card", "slug", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-80gb-hbm3", 989),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "h100-80gb-hbm3-mig-1g-10gb", None),
+        ("NVIDIA H100 PCIe", "h100-pcie", 756),
+        ("NVIDIA H200", "h200", 989),
+        ("NVIDIA H200 NVL", "h200-nvl", 835),
+        ("NVIDIA L40", "l40", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "geforce-rtx-4090-laptop-gpu", None),
+    ],
+)
+def test_records_and_datasheets_are_of_the_card(monkeypatch, card, slug, tflops) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: card)
+    assert build_name(torch.device("cuda")).endswith(f"-{slug}")
+    assert datasheet_tflops(card, "bf16") == tflops
+
+
+def test_compiling_is_recorded_where_something_is_compiled() -> None:
+    for model, expected in (("hybrid_mini", False), ("vit_tiny16", True)):
+        assert small(model=model, compile=True).implementation.compile == expected
+        config = replace(CONFIG, model=model, methods=("catlip",), resolution=32)
+        assert resolve(config, torch.device("cuda")).compile == expected

@@ -71,14 +71,16 @@ def test_times_come_from_one_device(write_training, read):
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
 
 
-def test_the_step_time_in_the_headline_is_of_this_device_and_this_encoder(
+def test_the_step_time_in_the_headline_is_the_newest_of_this_device_and_encoder(
     write_training, write_timing, read
 ):
     write_training("catlip", 0, 10.0)
     write_training("clip", 0, 10.0)
     write_timing("a-gpu", "tiny", {"value": 9.0, "low": 8.9, "high": 9.1}, environment=GPU)
     write_timing("b-large", "large", {"value": 3.0, "low": 2.9, "high": 3.1})
-    write_timing("c-tiny", "tiny", {"value": 1.3, "low": 1.2, "high": 1.4})
+    write_timing("b-old", "tiny", {"value": 2.0, "low": 1.9, "high": 2.1})
+    newest = {"device": "Device A", "device_count": 1, "started": "2026-11-28T20:00:00+00:00"}
+    write_timing("c-tiny", "tiny", {"value": 1.3, "low": 1.2, "high": 1.4}, environment=newest)
     (setting,) = read()
     catlip, clip = headline(setting).rows
     assert (catlip[-1].text, clip[-1].text) == (f"1{TIMES}", f"1.30{TIMES}")

@@ -1,6 +1,7 @@
 """Sharded is replicated, for methods that the loop does not know."""
 
 import json
+import warnings
 from functools import partialmethod
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from bench.measuring import methods
+from catlip.training.distributed import default_device
 from catlip.training.parallel import blocks, compile_blocks
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
@@ -48,6 +50,24 @@ def test_blocks_are_found_in_the_towers_of_any_method(method, model, count) -> N
     found = blocks(objective)
     assert len(found) == count
     assert {type(block).__name__ for block in found} <= {"Block", "ResidualAttentionBlock"}
+
+
+@pytest.mark.parametrize("why", ["", "The NVIDIA driver on your system is too old", "mps"])
+def test_why_an_accelerator_is_left_alone_is_said_once(monkeypatch, capsys, why) -> None:
+    def is_available() -> bool:
+        if "driver" in why:
+            warnings.warn(f"{why} (Triggered internally at CUDAFunctions.cpp)", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: why == "mps")
+    default_device.cache_clear()
+    for _ in range(2):
+        device, reason = default_device()
+        assert device == "cpu"
+        assert reason.endswith(why)
+    assert capsys.readouterr().err.count("computing on the CPU") == bool(why)
+    default_device.cache_clear()
 
 
 def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
