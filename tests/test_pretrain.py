@@ -8,15 +8,18 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import short_training
+import torch
 from one_line import one_line_error
 from PIL import Image
 from short_training import outcome
 
 from catlip.data.shards import write_shard
+from catlip.pretraining.run import pretrain
 from catlip.recipes.pretrain import STARTER
 
 OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
@@ -59,6 +62,24 @@ def test_the_run_depends_on_its_seed_and_not_on_workers_and_deterministic_kernel
     assert outcome(tmp_path / "run") == undisturbed["catlip"]
     succeed(*command("catlip", starter, tmp_path / "other", *options, "--seed", 1))
     assert outcome(tmp_path / "other")[0] != undisturbed["catlip"][0]
+
+
+def test_deterministic_kernels_are_chosen_before_the_device_starts(monkeypatch) -> None:
+    class StartedError(Exception):
+        pass
+
+    def start(device: str) -> None:
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+        raise StartedError
+
+    monkeypatch.setattr("catlip.pretraining.run.find_place", start)
+    monkeypatch.setattr(os, "environ", {})
+    try:
+        with pytest.raises(StartedError):
+            pretrain(SimpleNamespace(deterministic=True, device="cuda"), method=None)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(

@@ -67,6 +67,8 @@ class Tuning(StudyOfMethods):
     """Number of trials of each method."""
     images: Count = 48_000
     """Images that each trial is trained on."""
+    encoder: str = ""
+    """Image encoder; by default the recipe's."""
     finalists: Natural = 0
     """How many of each method's best trials are trained once more, with --final-images."""
     final_images: Natural = 0
@@ -181,5 +183,7 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         temperature=drawn.get("temperature"),
         logit_bias=drawn.get("logit_bias"),
     )
+    if config.encoder:
+        recipe = replace(recipe, encoder=config.encoder)
     training = config.training(method, recipe, config.seed, config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

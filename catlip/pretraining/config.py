@@ -36,7 +36,7 @@ class PretrainRun:
     training has at least 1,000 steps per size and TORCH_COMPILE_DISABLE=1 is not set."""
     deterministic: bool = False
     """Use only deterministic kernels: a run that was stopped and resumed then gives the same bits
-    as an uninterrupted one, on a GPU too. bench.step_time measures what this costs."""
+    as an uninterrupted one, on a GPU too, where a step may take longer."""
     log_every: Count = 20
     """Optimizer steps per line of the log."""
     checkpoint_every: Count | None = None

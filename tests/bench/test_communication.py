@@ -11,8 +11,8 @@ from itertools import repeat
 import pytest
 import torch
 import torch.distributed as dist
+from fake_ranks import all_reduced, fake_ranks
 from one_line import one_line_error
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from bench.arithmetic.exchanges import sent
 from bench.communication.collectives import Listener, bare
@@ -69,19 +69,10 @@ def test_a_run_records_what_ranks_send_and_how_long_it_takes(
 
 @pytest.fixture
 def place(request, monkeypatch):
-    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=request.param)
     # torch and open_clip exchange in another way over gloo.
     monkeypatch.setattr(dist, "get_backend", lambda group=None: dist.Backend.NCCL)
-    yield Place(0, request.param, torch.device("cpu"))
-    dist.destroy_process_group()
-
-
-def all_reduced(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """What DDP does with a bucket; the fake group's own answer is none that it takes."""
-    dist.all_reduce(bucket.buffer())
-    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-    done.set_result(bucket.buffer())
-    return done
+    with fake_ranks(request.param):
+        yield Place(0, request.param, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("place", [8, 64, 256], indirect=True)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from bench.measuring import methods
+from catlip.architectures import ENCODERS, Architecture
+from catlip.training import parallel
 from catlip.training.distributed import default_device
 from catlip.training.parallel import blocks, compile_blocks
 
@@ -90,3 +93,22 @@ def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
         gradients.append([parameter.grad for parameter in objective.parameters()])
     assert counted["unique_graphs"] == 3  # one for each size: the blocks are alike
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+def test_blocks_that_drop_paths_have_graphs_of_their_own_up_to_a_limit_that_is_an_error(
+    monkeypatch,
+) -> None:
+    quick = partialmethod(nn.Module.compile, backend="aot_eager")
+    monkeypatch.setattr(nn.Module, "compile", quick)
+    monkeypatch.setattr(parallel, "MAX_GRAPHS", 2)  # of each block
+    torch._dynamo.reset()
+    counted = torch._dynamo.utils.counters["stats"]
+    counted.clear()
+    monkeypatch.setitem(ENCODERS, "vit_mini16", Architecture(width=64, depth=2, heads=2))
+    objective = methods.build("catlip", "vit_mini16", 32, 5, seed=0, drop_path=0.5)
+    compile_blocks(objective)
+    for size in (32, 48):
+        objective(methods.synthetic_batch(2, "vit_tiny16", size, num_classes=5, seed=0))
+    assert counted["unique_graphs"] == 4
+    with pytest.raises(FailOnRecompileLimitHit):  # they would run uncompiled
+        objective(methods.synthetic_batch(2, "vit_tiny16", 64, num_classes=5, seed=0))

@@ -1,0 +1,217 @@
+"""What has to hold on a GPU, as far as a device that computes nothing can show it: programs run to
+their record, and memory, copies and waits are as they should be. `test_null_device.py` starts
+pytest on this file.
+"""
+
+import ctypes
+import json
+import os
+import time
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+import short_training
+import torch
+from fake_ranks import all_reduced, fake_ranks
+
+from baselines import openclip
+from bench.measuring import methods
+from bench.measuring.factors import METHOD_NAMES, Factors
+from bench.measuring.training_step import batch_of, build, free_memory
+from bench.memory import __main__ as memory
+from bench.step_time import __main__ as step_time
+from bench.step_time import measure as step_measure
+from bench.waterfall import __main__ as waterfall
+from bench.waterfall import measure, result
+from catlip.cli import InputError
+from catlip.matmul import matmul_flops_per_s
+from catlip.objective import Objective
+from catlip.pretraining.method import augmented
+from catlip.program.progress import progress
+from catlip.recipes.pretrain import CATLIP
+from catlip.record import Record
+from catlip.training.distributed import Place, find_place
+from catlip.training.loop import on_device
+
+SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
+STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
+TINY = Factors("catlip", "vit_tiny16", 32, 4, num_classes=50)
+
+
+def counted(name: str) -> int:
+    return ctypes.c_ulonglong.in_dll(ctypes.CDLL(None), f"null_{name}").value
+
+
+def metrics(folder: Path, name: str = "*.json"):
+    """Of the one record there."""
+    (path,) = folder.rglob(name)
+    return json.loads(path.read_text())["metrics"]
+
+
+@pytest.fixture(scope="session")
+def place() -> Place:
+    return find_place("cuda")
+
+
+@pytest.fixture(scope="session")
+def of_all_processes() -> Path:
+    """Where the starter data already is."""
+    return Path(os.environ["STARTER"])
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Without the seconds of multiplying matrices, and with captions whose lengths need not be
+    counted on the device.
+    """
+
+    def pack(tokens: torch.Tensor) -> openclip.PackedCaptions:
+        packed = real_pack(torch.arange(tokens.shape[1]).expand(tokens.shape))
+        return openclip.PackedCaptions(*(part.to(tokens.device) for part in packed))
+
+    real_pack = openclip.pack
+    monkeypatch.setattr(openclip, "pack", pack)
+    monkeypatch.setattr(step_measure, "matmul_flops_per_s", lambda *_: [1e14, 1e14])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"methods": METHOD_NAMES},
+        {"methods": ("clip",), "packed_captions": True, "precision": "fp16"},
+        {"methods": ("clip",), "model": "vit_tiny16", "checkpointing": True},
+    ],
+    ids=str,
+)
+def test_steps_are_timed_beside_both_peaks(tmp_path, quick, capsys, options) -> None:
+    step_time.main(replace(STEPS, out=tmp_path, **options))
+    timed = metrics(tmp_path)["methods"]
+    assert timed.keys() >= set(options["methods"])
+    for method in timed.values():
+        assert method["total_ms"]["n"] == 2
+        assert method["mfu"] == pytest.approx(method["tflops"] / 100)
+        assert method["mfu_datasheet"] == pytest.approx(method["tflops"] / 835)  # of the NVL
+    assert "datasheet" in capsys.readouterr().out
+
+
+def test_compiled_steps_are_timed(tmp_path, quick) -> None:
+    step_time.main(replace(STEPS, model=TINY.model, compile=True, methods=("clip",), out=tmp_path))
+    clip = metrics(tmp_path, "*-compile-*")["methods"]["clip"]
+    assert clip["first_ms"] > 20 * clip["total_ms"]["median"]
+
+
+def test_a_device_is_warmed_up_before_its_peak_is_measured(place) -> None:
+    begin = time.perf_counter()
+    matmul_flops_per_s(place.device, "bf16")
+    assert time.perf_counter() - begin > 2.9
+
+
+def test_default_batches_fit_and_a_larger_one_is_refused(tmp_path, quick) -> None:
+    usual = step_time.StepTime(num_steps=2, compile=False, quiet=True, out=tmp_path)
+    step_time.main(usual)
+    (path,) = tmp_path.iterdir()
+    assert "-b128-" in path.name
+    with pytest.raises(InputError, match="out of memory"):
+        step_time.main(replace(usual, batch_size=256))
+
+
+def test_the_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -> None:
+    model = memory.Memory("vit_tiny16", batch_sizes=(8192,), largest=True, quiet=True, out=tmp_path)
+    memory.main(model)
+    found = metrics(tmp_path)
+    assert found["batches"]["8192"]["too_large"].keys() == {"catlip", "clip"}
+    for method in found["largest"].values():
+        assert method["images"] == pytest.approx(method["predicted"], rel=0.05)
+        assert method["images"] % 8 == 0
+
+
+def test_the_waterfall_is_timed(tmp_path, quick) -> None:
+    small = {"num_rounds": 1, "num_sizes": 1, "orders": ("forward",), "compile": False}
+    config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
+    waterfall.main(config)
+    steps = metrics(tmp_path)["release"]["orders"]["forward"]
+    assert [step["factor"] for step in steps if "not_run" in step] == ["crop"]
+
+
+def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
+    place, tmp_path, quick
+) -> None:
+    config = measure.resolve(waterfall.Waterfall(num_rounds=1), place.device)
+    start = measure.released_clip(config, gpu=True)
+    changes = measure.release_changes(config.batch_size, gpu=True)
+    changes += measure.further_changes(compile=False)
+    pair = [measure.apply_all(start, changes[:count]) for count in (-2, -1)]
+    assert [variant.step.checkpointing for variant in pair] == [True, False]
+    larger = [replace(variant, step=replace(variant.step, batch_size=2048)) for variant in pair]
+    with progress(disable=True) as bar:
+        record = Record(tmp_path / "pairs.json", result.Waterfall, {})
+        timer = measure.PairTimer(config, place, record, bar)
+        assert timer.pair("largest", *pair).not_run is None
+        free_memory()
+        before = torch.cuda.memory_reserved()
+        assert "out of memory" in timer.pair("larger", *larger).not_run
+    assert torch.cuda.memory_reserved() <= before
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
+    place, method, monkeypatch
+) -> None:
+    plain = methods.build
+
+    def build_augmented(*arguments, **options) -> Objective:
+        return augmented(plain(*arguments, **options), CATLIP["datacomp_b16"])
+
+    monkeypatch.setattr(methods, "build", build_augmented)
+    factors = replace(TINY, method=method)
+    trainer, batch = build(factors, place), batch_of(factors, place)
+    trainer.train_step(repeat(batch))
+    waits, copies = counted("waits"), counted("copies_to_device")
+    trainer.train_step(repeat(batch))
+    assert (counted("waits") - waits, counted("copies_to_device") - copies) == (1, 1)
+
+
+def test_synthetic_images_are_made_on_the_device(place) -> None:
+    before = counted("bytes_to_device")
+    images = batch_of(Factors(batch_size=64), place).images
+    assert images.is_cuda
+    assert counted("bytes_to_device") - before < images.nbytes / 100
+
+
+def test_the_next_batch_is_copied_ahead_and_aside(place) -> None:
+    batch = batch_of(TINY, find_place("cpu")).pin_memory()
+    copies, aside = counted("copies_to_device"), counted("copies_aside")
+    assert next(on_device(repeat(batch, 3), place.device)).images.is_cuda
+    of_two = 2 * 4  # images, tokens, values and offsets of labels
+    assert counted("copies_to_device") - copies == counted("copies_aside") - aside == of_two
+
+
+@pytest.mark.parametrize(("parallel", "steps"), [("ddp", 1), ("fsdp", 2)])
+def test_eight_ranks_step(place, parallel, steps, monkeypatch) -> None:
+    """DDP reads back what ranks tell each other of parameters and, after a step, of buckets."""
+    check = "torch.nn.parallel.distributed._verify_param_shape_across_processes"
+    monkeypatch.setattr(check, lambda *_: True)
+    with fake_ranks(8):
+        eight = replace(place, world_size=8)
+        factors = replace(TINY, method="clip", parallel=parallel)
+        trainer, batch = build(factors, eight), batch_of(factors, eight)
+        if parallel == "ddp":
+            trainer.replica.register_comm_hook(None, all_reduced)
+        for _ in range(steps):
+            trainer.train_step(repeat(batch))
+        assert trainer.step == steps
+
+
+@pytest.mark.parametrize("method", ["catlip", "clip"])
+def test_a_training_goes_on_after_an_error_that_ended_its_device(
+    program, succeed, starter, tmp_path, method
+) -> None:
+    options = ("--device", "cuda", "--checkpoint-every", 4, "--num-workers", 1)
+    command = short_training.command(method, starter, tmp_path / "run", *options)
+    assert program(*command, NULL_GPU_FAIL_AT="4000").returncode
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+    succeed(*command)
+    assert metrics(tmp_path, "run.json")["iterations"] == 12
+    assert metrics(tmp_path, "run.json")["peak_gib"] > 0
