@@ -159,7 +159,9 @@ def test_two_seeds_of_the_starter_also_say_what_the_study_found(
         probe("catlip", {"concepts": [0.33, 0.36] * (seeds // 2)}, "starter", root=root)
         probe("clip", {"concepts": [0.24] * seeds}, "starter", root=root)
     answer = answers_of(build_page(read_records([Path("runs"), Path("study")])))[0]
-    assert answer.short == "Not yet known: an interval needs 6 seeds."
+    assert answer.short == (
+        "CatLIP is ahead by 9.0 to 12.0 points in both seeds; an interval needs 6."
+    )
     assert "+9.0 and +12.0 on concepts; 2 seeds" in answer.sentences[0]
     assert answer.sentences[-1].startswith("The 10 seeds of study/starter found +10.5 points on")
     alone = answers_of(build_page(read_records([Path("runs")])))[0]

@@ -89,7 +89,7 @@ def test_a_pair_is_a_seed_and_not_a_run(probe, setting):
     assert setting().paired("concepts") == [pytest.approx(10.0)]
     answer = as_good(setting())
     assert answer.sentences[0].endswith("+10.0 on concepts; 1 seed.")
-    assert answer.short.endswith("an interval needs 6 seeds.")
+    assert answer.short.endswith("an interval needs 6.")
 
 
 def test_runs_of_another_recipe_are_left_out_with_the_fields_that_differ(probe, setting):

@@ -134,7 +134,24 @@ def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
         ([0.28] * 6, [0.30] * 6, "Here it is worse, by 2.0 points."),
         ([0.30] * 6, [0.305] * 6, "Here it is not worse."),
         ([0.30, 0.28] * 3, [0.29] * 6, "Here the two cannot be told apart."),
-        ([0.30] * 5, [0.28] * 5, "Not yet known: an interval needs 6 seeds."),
+        (
+            [0.30] * 5,
+            [0.28] * 5,
+            "CatLIP is ahead by 2.0 points in all 5 seeds",
+        ),
+        (
+            [0.33, 0.36],
+            [0.24, 0.24],
+            "CatLIP is ahead by 9.0 to 12.0 points in both seeds",
+        ),
+        (
+            [0.24, 0.24],
+            [0.36, 0.33],
+            "CLIP is ahead by 9.0 to 12.0 points in both seeds",
+        ),
+        ([0.33, 0.23], [0.24, 0.24], "The seeds disagree: CatLIP minus CLIP is "),
+        ([0.2400, 0.2402], [0.24, 0.24], "The two are level in both seeds"),
+        ([0.33], [0.24], "CatLIP is ahead by 9.0 points in one seed"),
         ([0.30], [], "Not yet known: this needs a linear probe of CLIP."),
         ([math.nan], [0.24], "Not compared"),
     ],
@@ -146,6 +163,8 @@ def test_a_difference_is_only_called_one_with_an_interval_that_says_so(
     write_probes("clip", clip, scale="mine")
     answer = as_good(read()[0])
     assert answer.short.startswith(short)
+    has_few = 0 < len(clip) < 6 and not math.isnan(catlip[0])
+    assert answer.short.endswith("; an interval needs 6.") == has_few
 
 
 def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read):
