@@ -24,7 +24,7 @@ from bench.memory.result import Memory
 from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.pretraining.result import Pretrain
-from catlip.results.run import Records, Run
+from catlip.results.run import Records, Run, as_number
 from catlip.results.select import ByRule, pretraining_of, pretrainings, rule_of
 from catlip.vocabulary.result import VocabularyStatistics
 from reports.read.records import read_records
@@ -98,6 +98,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
     for run in every:
         training: Run[Any] = pretraining_of(run, known) or run
         metrics = training.metrics
+        seen = as_number(metrics.get("images_seen"))
         head = {
             "root": run.root,
             "scale": training.scale,
@@ -106,12 +107,12 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "method": run.method,
             "encoder": (metrics.get("encoder") or training.setup.recipe.encoder or run.setup.model),
             "seed": run.seed,
-            "images": metrics.get("images") or metrics.get("images_seen"),
-            "images_seen": metrics.get("images_seen"),
-            "flops": metrics.get("flops"),
-            "seconds": metrics.get("train_seconds"),
+            "images": as_number(metrics.get("images")) or seen,
+            "images_seen": seen,
+            "flops": as_number(metrics.get("flops")),
+            "seconds": as_number(metrics.get("train_seconds")),
             "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
-            "fraction": metrics.get("fraction"),
+            "fraction": as_number(metrics.get("fraction")),
             "noise": metrics.get("noise"),
             "rule": rule_of(run) if isinstance(run.measured, ByRule) else None,
             "device": run.where,
