@@ -38,6 +38,8 @@ from catlip.training.loop import on_device
 SMALL = {"resolution": 32, "num_classes": 50, "device": "cuda", "quiet": True}
 STEPS = step_time.StepTime("hybrid_mini", batch_size=4, num_steps=2, compile=False, **SMALL)
 TINY = Factors("catlip", "vit_tiny16", 32, 4, num_classes=50)
+# Of truncated normals; torch compiles it with NVRTC, which ends the process here.
+torch.Tensor.erfinv_ = lambda self: self  # type: ignore[method-assign,assignment]
 
 
 def counted(name: str) -> int:
@@ -128,7 +130,7 @@ def test_the_largest_batch_is_found_where_the_given_one_does_not_fit(tmp_path) -
 
 
 def test_the_waterfall_is_timed(tmp_path, quick) -> None:
-    small = {"num_rounds": 1, "num_sizes": 1, "orders": ("forward",), "compile": False}
+    small = {"num_rounds": 1, "orders": ("forward",), "compile": False}
     config = waterfall.Waterfall("hybrid_mini", batch_size=2, **SMALL, **small, out=tmp_path)
     waterfall.main(config)
     steps = metrics(tmp_path)["release"]["orders"]["forward"]

@@ -30,7 +30,6 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_the_cases_pass_on_a_null_device(library: Path, starter, of_all_processes: Path) -> None:
     folder = library.parent
     device = {
