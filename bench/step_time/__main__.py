@@ -35,7 +35,8 @@ class StepTime(StepConfig):
     """Compute each image block's activations again in the backward pass."""
     keep_products: bool = False
     """With --checkpointing, keep the results of matrix products and of attention, and compute only
-    the rest again; nobody has measured it on a GPU yet.
+    the rest again. The host takes longer to queue a step that is not compiled. Nobody has measured
+    it on a GPU yet.
     """
     compile: bool | None = None
     """Also time with compiled transformer blocks, in a record of its own, and say how long
