@@ -51,7 +51,8 @@ class Stopwatch:
 
 def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked) -> Trainer:
     """The trainer with these factors, at the beginning of a run by the default recipe. `mark` is
-    called with each of PHASES when it ends; with "forward" after every part with parameters.
+    called with each of PHASES when it ends; with "forward" after every part with parameters, or,
+    where the whole is one graph, after the loss.
     """
     with place.device:  # a CPU takes ten seconds to draw the weights of a ViT-H
         objective = methods.build(
@@ -63,11 +64,16 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
             packed_captions=factors.packed_captions,
             attention=factors.attention,
             checkpointing=factors.checkpointing,
+            keep_products=factors.keep_products,
             patch_drop_rate=factors.patch_drop_rate,
         )
     for child in objective.children():
-        if list(child.parameters()):
+        if list(child.parameters()) and not factors.whole_graph:
             child.register_forward_hook(lambda *_: mark("forward"))
+
+    def whole_mark(part: str) -> None:
+        mark("forward" if part == "loss" else part)
+
     return Trainer(
         objective,
         Optimization(precision=factors.precision),
@@ -76,11 +82,12 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
         implementation=Implementation(
             parallel=factors.parallel,
             compile=factors.compile,
+            whole_graph=factors.whole_graph,
             optimizer=factors.optimizer,
             norm=norm_by_loop if factors.grad_norm == "loop" else gradient_norm,
         ),
         seed=factors.seed,
-        mark=mark,
+        mark=whole_mark if factors.whole_graph else mark,
     )
 
 

@@ -33,9 +33,18 @@ class StepTime(StepConfig):
     """
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
+    keep_products: bool = False
+    """With --checkpointing, keep the results of matrix products and of attention, and compute only
+    the rest again. The host takes longer to queue a step that is not compiled. Nobody has measured
+    it on a GPU yet.
+    """
     compile: bool | None = None
     """Also time with compiled transformer blocks, in a record of its own, and say how long
     compiling took; by default on a GPU only.
+    """
+    whole_graph: bool = False
+    """Also time with the whole forward pass and the loss compiled, in a record of its own; nobody
+    has measured it on a GPU yet.
     """
     parallel: Parallel = "ddp"
     """Under torchrun: ddp, or fsdp."""
@@ -52,7 +61,7 @@ class StepTime(StepConfig):
 
 
 def main(config: StepTime) -> None:
-    """Measure, compare, print, and write one record for each way, eager or compiled."""
+    """Measure, compare, print, and write one record for each way to compile."""
     from bench.measuring.training_step import free_memory
     from bench.step_time.measure import resolve, time_steps
     from bench.step_time.result import step_table
@@ -62,15 +71,18 @@ def main(config: StepTime) -> None:
     place = find_place(config.device)
     config = resolve(config, place.device)
     runs = []
-    for compiled in (False, True) if config.compile else (False,):
-        runs += time_steps(replace(config, compile=compiled), place)
+    ways = [(False, False)]
+    ways += [(True, False)] if config.compile else []
+    ways += [(True, True)] if config.whole_graph else []
+    for compiled, whole in ways:
+        runs += time_steps(replace(config, compile=compiled, whole_graph=whole), place)
         free_memory()  # two ways at once may not fit on a device
     if runs:
         print_tables([step_table(runs)])
-    if len(runs) == 2:
-        eager, both = (run.measured.methods for run in runs)
-        for method, steps in both.items():
-            seconds = ((steps.first_ms or 0.0) - (eager[method].first_ms or 0.0)) / 1e3
+    for timed in runs[1:]:
+        for method, steps in timed.measured.methods.items():
+            eager = runs[0].measured.methods[method]
+            seconds = ((steps.first_ms or 0.0) - (eager.first_ms or 0.0)) / 1e3
             print(f"compiling {method} took {shown(seconds)} s")
     for timed in runs:
         if timed.machine.busy:

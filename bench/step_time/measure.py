@@ -218,7 +218,8 @@ def _summary(
     flops = {method: step_flops(each, ranks) for method, each in variants(config).items()}
     methods = {}
     for method, each in timed.items():
-        summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items()}
+        # In a whole graph, the loss has no time of its own.
+        summaries = {f"{part}_ms": summarise(ms) for part, ms in each.ms.items() if any(ms)}
         step_ms, promised = summaries["total_ms"].median, ceiling.datasheet_tflops
         tflops = flops[method] / step_ms / 1e9
         methods[method] = result.MethodSteps(
@@ -246,7 +247,9 @@ def _name(config: StepTime, place: Place) -> str:
     options = {
         "_".join(config.methods): config.methods != StepTime.methods,
         "checkpointing": config.checkpointing,
-        "compile": config.compile,
+        "keep-products": config.keep_products,
+        "compile": config.compile and not config.whole_graph,
+        "whole-graph": config.whole_graph,
         "data": bool(config.data),
         f"{place.world_size}x{config.parallel}": place.world_size > 1,
         f"{config.resolution}px": config.resolution != StepTime.resolution,

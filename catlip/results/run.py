@@ -64,8 +64,10 @@ class Config:
     precision: str = ""
     attention: str = ""
     checkpointing: bool = False
+    keep_products: bool = False
     patch_drop_rate: float = 0.0
     compile: bool = False
+    whole_graph: bool = False
     deterministic: bool = False
     device: str = ""
     data: str | None = None

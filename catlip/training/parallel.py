@@ -9,7 +9,7 @@ handles the difference. 0-D parameters, which FSDP2 cannot shard, are whole on e
 
 import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -106,6 +106,22 @@ def mean_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
+def begin_reading(numbers: Tensor) -> Callable[[], list[float]]:
+    """Start to copy numbers to the host. The result waits for that copy, and on a CUDA device not
+    for what was queued after it.
+    """
+    if numbers.device.type != "cuda":
+        return numbers.tolist
+    copy, copied = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
+    copied.record()
+
+    def read() -> list[float]:
+        copied.synchronize()
+        return copy.tolist()
+
+    return read
+
+
 def _scalars(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.ndim == 0]
 
@@ -129,12 +145,12 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
     return device.type == "cuda" and num_steps >= PAYING_STEPS * num_sizes
 
 
-def compile_blocks(module: nn.Module) -> bool:
-    """Compile the blocks in place; whether there are any. Blocks that are alike share their graphs;
-    each image size has its own: a graph for all would depend on the order of the sizes, and so on
-    where a run was stopped.
+def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
+    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Blocks
+    that are alike share their graphs; each image size has its own: a graph for all would depend on
+    the order of the sizes, and so on where a run was stopped.
     """
-    compiled = blocks(module)
+    compiled = [module] if whole else blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))
     torch._dynamo.config.recompile_limit = most
     torch._dynamo.config.accumulated_recompile_limit = most

@@ -29,6 +29,7 @@ from catlip.training.log import Progress
 from catlip.training.parallel import (
     Parallel,
     autocast,
+    begin_reading,
     compile_blocks,
     distribute,
     finish_gradients,
@@ -56,12 +57,14 @@ class Implementation:
         parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
         compile: compile the transformer blocks, once for each image size; False in a Trainer whose
             objective has no stack of blocks.
+        whole_graph: compile the objective's forward pass with its loss in place of its blocks.
         optimizer: see `adamw`.
         norm: computes the 2-norm of the whole gradient.
     """
 
     parallel: Parallel = "ddp"
     compile: bool = False
+    whole_graph: bool = False
     optimizer: AdamWForm = "fused"
     norm: Callable[[Iterable[nn.Parameter]], Tensor] = gradient_norm
 
@@ -101,7 +104,8 @@ class Trainer:
             warn_if_emulated(device, recipe.precision)
         self.objective.to(device)
         if form.compile:
-            self.implementation = replace(form, compile=compile_blocks(self.objective))
+            compiled = compile_blocks(self.objective, form.whole_graph)
+            self.implementation = replace(form, compile=compiled)
         self.replica = distribute(
             self.objective, self.place, form.parallel, precision=recipe.precision
         )
@@ -110,6 +114,7 @@ class Trainer:
         self._watched = False
         self.optimizer = adamw(self.objective, recipe, form.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self._skips_on_device = form.optimizer == "fused" and not self.scaler.is_enabled()
         self.average: WeightAverage | None = None
         if recipe.ema_decay:
             self.average = WeightAverage(self.objective, recipe.ema_decay, recipe.ema_rising)
@@ -119,9 +124,9 @@ class Trainer:
     ) -> Progress:
         """One optimizer step over the next `accumulation` batches.
 
-        The host waits for the device once, for the loss and the gradient's norm. If one of them is
-        not finite on any rank, InputError is raised on all, and the weights are those before the
-        step.
+        The host waits for the device once, for the loss and the gradient's norm; with the fused
+        optimizer, it queues that first. If one of them is not finite on any rank, InputError is
+        raised on all, and the weights are those before the step.
 
         Args:
             asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
@@ -148,14 +153,28 @@ class Trainer:
         mean_loss = torch.stack(losses).mean()
         asks = mean_loss.new_full((), float(asks_to_save()))
         of_all = mean_over_ranks(torch.stack([mean_loss, asks]))
-        loss, asking, grad_norm = torch.stack([*of_all, self._clip()]).tolist()
-        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.scaler.is_enabled()):
-            refuse_step(self.step, self.place, losses, keys=keys, grad_norm=grad_norm)
+        numbers = torch.stack([*of_all, self._clip()])
+        read = begin_reading(numbers)
+
+        def checked() -> list[float]:
+            loss, asking, norm = read()
+            if not math.isfinite(loss) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+                refuse_step(self.step, self.place, losses, keys=keys, grad_norm=norm)
+            return [loss, asking, norm]
+
+        if self._skips_on_device:
+            # What GradScaler sets: the kernel then changes nothing, so it need not wait for the
+            # host to look, and the host looks while it runs.
+            finite = numbers.isfinite().all()
+            self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
+        else:
+            checked()
         rate = learning_rate(self.step, self.num_steps, self.optimization)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        loss, asking, grad_norm = checked()
         if self.average:
             self.average.update(self.step)
         self.step += 1
@@ -171,6 +190,10 @@ class Trainer:
         )
 
     def loss(self, *batches: Any) -> Tensor:
+        if self.implementation.whole_graph:
+            for batch in batches:
+                if batch.labels is not None:  # each batch has another number of them
+                    torch._dynamo.maybe_mark_dynamic(batch.labels.values, 0)
         with (
             autocast(self.place.device, self.optimization.precision),
             watched(self.objective, not self._watched),

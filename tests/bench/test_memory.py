@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from bench.arithmetic.memory import peak_bytes, state_bytes
 from bench.measuring.factors import METHOD_NAMES, Factors
+from bench.measuring.training_step import batch_of, build
 from bench.memory import result
 from bench.memory.__main__ import Memory, main
-from bench.memory.measure import MULTIPLE, attempt, largest_batch, measure
+from bench.memory.measure import MULTIPLE, attempt, largest_batch, measure, peak_of
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB
@@ -52,6 +53,17 @@ def test_the_peak_is_predicted_and_holds_all_that_stays(place, method, how) -> N
     state = state_bytes(factors)
     for part in ("parameters", "gradients", "optimizer", "average"):
         assert getattr(found, f"{part}_gib") * GIB == pytest.approx(state[part], rel=1e-4)
+
+
+@pytest.mark.parametrize("how", [{}, {"attention": "naive"}, {"precision": "bf16"}], ids=str)
+def test_the_peak_with_products_kept_is_predicted(place, how) -> None:
+    model = {"model": "vit_tiny16", "resolution": 64, "batch_size": 96, "num_classes": 500}
+    factors = replace(SMALL, checkpointing=True, keep_products=True, **model | how)
+    trainer, batch = build(factors, place), batch_of(factors, place)
+    trainer.train_step(iter([batch]))
+    predicted = peak_bytes(factors, device_type="cpu")
+    assert predicted == pytest.approx(peak_of(trainer, batch), rel=0.03)
+    assert predicted < 0.9 * peak_bytes(replace(factors, checkpointing=False), device_type="cpu")
 
 
 def test_checkpointing_keeps_less_of_the_image_encoder_and_all_of_the_text(place) -> None:

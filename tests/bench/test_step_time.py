@@ -163,6 +163,7 @@ def small(**factors: object) -> Trainer:
         *(("clip", {"attention": "naive"}), ("clip", {"checkpointing": True})),
         ("clip", {"packed_captions": True}),
         ("catlip", {"optimizer": "foreach", "grad_norm": "loop"}),
+        ("catlip", {"checkpointing": True, "keep_products": True}),
     ],
     ids=str,
 )

@@ -11,11 +11,15 @@ from torch import nn
 from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from bench.measuring import methods
+from bench.measuring.factors import Factors
+from bench.measuring.training_step import build
 from catlip.architectures import ENCODERS, Architecture
+from catlip.data.loader import RaggedLabels
 from catlip.training import parallel
-from catlip.training.distributed import default_device
+from catlip.training.distributed import default_device, find_place
 from catlip.training.parallel import blocks, compile_blocks
 
+ONE_RANK = find_place("cpu")
 TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 """Of the first loss and gradient norm; later ones amplify it, losses 3 and norms 10 times."""
 
@@ -73,8 +77,16 @@ def test_why_an_accelerator_is_left_alone_is_said_once(monkeypatch, capsys, why)
     default_device.cache_clear()
 
 
-def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
-    monkeypatch,
+@pytest.mark.parametrize(
+    ("method", "model", "whole"),
+    [
+        ("catlip", "vit_tiny16", False),
+        ("catlip", "hybrid_mini", True),
+        ("clip", "hybrid_mini", True),
+    ],
+)
+def test_what_is_compiled_has_a_graph_for_each_size_and_the_same_gradient(
+    monkeypatch, method, model, whole
 ) -> None:
     # Without code generation, which takes minutes.
     quick = partialmethod(nn.Module.compile, backend="aot_eager")
@@ -84,14 +96,15 @@ def test_compiled_blocks_share_a_graph_for_each_size_and_give_the_same_gradient(
     counted = torch._dynamo.utils.counters["stats"]
     counted.clear()
     for compiled in (False, True):
-        objective = methods.build("catlip", "vit_tiny16", 32, num_classes=5, seed=0)
-        if compiled:
-            compile_blocks(objective)
-        for size in (32, 48, 32, 64, 48):
-            batch = methods.synthetic_batch(2, "vit_tiny16", size, num_classes=5, seed=size)
-            objective(batch).backward()
-        gradients.append([parameter.grad for parameter in objective.parameters()])
-    assert counted["unique_graphs"] == 3  # one for each size: the blocks are alike
+        how = {"compile": compiled, "whole_graph": compiled and whole}
+        trainer = build(Factors(method, model, 32, 2, "fp32", num_classes=9, **how), ONE_RANK)
+        for step, size in enumerate((32, 48, 32, 64, 48), 2):
+            batch = methods.synthetic_batch(2, model, size, num_classes=9, seed=size)
+            # Each batch has another number of labels.
+            batch.labels = RaggedLabels(torch.arange(step), torch.tensor([0, 0, step]))
+            trainer.loss(batch).backward()
+        gradients.append([parameter.grad for parameter in trainer.objective.parameters()])
+    assert counted["unique_graphs"] == 3  # one for each size, whatever the blocks and labels
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
