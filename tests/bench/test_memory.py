@@ -62,7 +62,7 @@ def test_the_peak_with_products_kept_is_predicted(place, how) -> None:
     trainer, batch = build(factors, place), batch_of(factors, place)
     trainer.train_step(iter([batch]))
     predicted = peak_bytes(factors, device_type="cpu")
-    assert predicted == pytest.approx(peak_of(trainer, batch), rel=0.03)
+    assert predicted == pytest.approx(peak_of(trainer, batch), rel=0.05)
     assert predicted < 0.9 * peak_bytes(replace(factors, checkpointing=False), device_type="cpu")
 
 
