@@ -78,7 +78,10 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "crop_scale": "crop",
     "label_captions": "captions that give the labels",
 }
-HELD_OUT = "heldout="  # a condition of a study
+UNDER = {  # conditions of a study, a part of the test images, and words
+    ("heldout=", "held out"): "Concepts that pre-training did not show",
+    ("teams=", ""): "Tested on two other teams, with the {samples} images of the rest for training",
+}
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -541,27 +544,29 @@ def _ends_or_seeds(one: Compared) -> str:
     return ends(one.difference) or f"{len(one.points)} seed{'s' * (len(one.points) != 1)}"
 
 
-def _held_out(setting: Setting) -> str:
-    """CatLIP - CLIP on test images whose concepts pre-training never showed; empty if that was not
-    studied.
+def _under(setting: Setting, condition: str, part: str, words: str) -> str:
+    """CatLIP - CLIP under a condition of a study, on the test images of a part that it made, or on
+    all; empty if that was not studied.
     """
-    studied = [run for run in setting.of(Robustness) if run.measured.noise.startswith(HELD_OUT)]
+    studied = [run for run in setting.of(Robustness) if run.measured.noise.startswith(condition)]
     tasks = dict.fromkeys(task for run in studied for task in run.measured.accuracies)
     each = []
     for task in tasks:
-        whole, _, part = task.partition(PART)
+        whole, _, of = task.partition(PART)
+        if of != part:
+            continue
         one, other = (
             {run.measured.seed: score_of(run, task) for run in of_kind(studied, Robustness, method)}
             for method in PAIR
         )
         points = [one[seed] - other[seed] for seed in one if seed in other]
-        difference = mean_difference(points) if part == "held out" else None
-        if difference:
+        if difference := mean_difference(points):
             found = Compared(whole, points, difference, "")
             each.append(
                 f"{signed(difference.value, 1)} on {setting.name(whole)} ({_ends_or_seeds(found)})"
             )
-    return f"Concepts that pre-training did not show: {', '.join(each)}." if each else ""
+    samples = studied[0].measured.samples if studied else 0
+    return f"{words.format(samples=f'{samples:,}')}: {', '.join(each)}." if each else ""
 
 
 def _favours(setting: Setting) -> str:
@@ -612,4 +617,5 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
         words += "; the paper's on CC3M take 25 to 100"
     if setting.scale == "starter":
         words += "; pre-training has drawings of all test concepts, by other teams"
-    return " ".join(filter(None, (f"{words}.", _held_out(setting), _with_larger(setting))))
+    conditions = (_under(setting, *which, words) for which, words in UNDER.items())
+    return " ".join(filter(None, (f"{words}.", *conditions, _with_larger(setting))))
