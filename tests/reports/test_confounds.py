@@ -60,3 +60,16 @@ def test_what_differs_is_named_with_whom_it_favours(said):
 
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
     assert "classes: 0.0 on concepts (0.0 to 0.0)" in said(test_images=[])
+
+
+def test_held_out_concepts_and_other_teams_are_said(said, write_record):
+    tasks = {"heldout=0.3": "concepts, held out", "teams=a+b": "concepts"}
+    for (noise, task), method, seed in product(tasks.items(), ("catlip", "clip"), range(2)):
+        metrics = {"method": method, "seed": seed, "noise": noise, "samples": 7, "classes": 2}
+        metrics |= {"classes_kept": 1.0, "images_seen": 10.0, "final_loss": 1.0}
+        metrics["accuracies"] = {task: 0.5 if method == "catlip" else 0.4}
+        name = f"{method}-{noise}-seed{seed}"
+        write_record("robustness", name, scale="mine", metrics=metrics)
+    words = said()
+    assert "did not show: +10.0 on concepts (2 seeds)." in words
+    assert "with the 7 images of the rest for training: +10.0 on concepts (2 seeds)." in words
