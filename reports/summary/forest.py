@@ -190,7 +190,7 @@ def _difference(
     elif heading == LENGTH and same.fraction < 1:
         heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
     elif heading == CONDITION:
-        words = [in_words(same.noise), *words]
+        words = words if is_other and same.noise == NONE else [in_words(same.noise), *words]
     elif heading == PROBE and is_other:
         heading = OTHERS
     elif heading in (PROBE, FINETUNED):
