@@ -10,7 +10,7 @@ import tyro
 
 from catlip.captions import Labeller
 from catlip.cli import run
-from catlip.data.decode import cropped_pixels
+from catlip.data.decode import whole_pixels
 from catlip.data.shards import Shard, expand, open_shard
 from catlip.program.pictures import chosen, encoded_image
 from catlip.program.ranges import Count
@@ -75,9 +75,7 @@ def _example(shard: Shard, number: int, labeller: Labeller, classes: Set[str]) -
     names = [nouns().name(offset) for offset in labeller(caption)]
     image = None
     with suppress(ValueError):
-        image = encoded_image(
-            cropped_pixels(shard.image_bytes(number), lambda width, height: (0, 0, width, height))
-        )
+        image = encoded_image(whole_pixels(shard.image_bytes(number)))
     return Example(
         key=shard.keys[number],
         caption=caption[:MAX_CHARACTERS],
