@@ -109,7 +109,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "images": metrics.get("images") or metrics.get("images_seen"),
             "images_seen": metrics.get("images_seen"),
             "flops": metrics.get("flops"),
-            "seconds": metrics.get("train_seconds"),
+            "seconds": None if run.machine.beside else metrics.get("train_seconds"),
             "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
             "fraction": metrics.get("fraction"),
             "noise": metrics.get("noise"),
