@@ -68,7 +68,7 @@ class Record:
         attention: kernels of scaled-dot-product attention that ran.
     """
 
-    def __init__(self, path: Path, kind: str | type[Kind], config: Any):
+    def __init__(self, path: Path, kind: str | type[Kind], config: Any, command: str = ""):
         if path.suffix != ".json":
             raise InputError(f"the name of a record must end in .json: {path}")
         self.path = path
@@ -84,7 +84,7 @@ class Record:
             "schema": SCHEMA,
             "kind": kind if isinstance(kind, str) else kind.kind,
             "name": path.stem,
-            "command": shlex.join([*module_name().split(), *sys.argv[1:]]),
+            "command": command or command_line(),
             "config": plain(config),
             "environment": self.environment,
         }
@@ -141,6 +141,16 @@ class Record:
         measured = {"metrics": self.metrics, "samples": self.samples, "notes": self.notes}
         shown_as = {"shown_as": self.shown_as} if self.shown_as else {}
         return self._head | measured | shown_as
+
+
+def command_line() -> str:
+    return shlex.join([*module_name().split(), *sys.argv[1:]])
+
+
+def note_beside(trainings: int) -> None:
+    """So many others run beside this one on its device, and are part of its times."""
+    if _making and trainings:
+        _making[-1].environment["beside"] = trainings
 
 
 def note_attention(kernels: Iterable[str]) -> None:

@@ -110,7 +110,7 @@ def frame_of(records: Records) -> "pd.DataFrame":
             "images": as_number(metrics.get("images")) or seen,
             "images_seen": seen,
             "flops": as_number(metrics.get("flops")),
-            "seconds": as_number(metrics.get("train_seconds")),
+            "seconds": None if run.machine.beside else as_number(metrics.get("train_seconds")),
             "init": run.setup.init if isinstance(run.setup.init, str) and run.setup.init else None,
             "fraction": as_number(metrics.get("fraction")),
             "noise": metrics.get("noise"),

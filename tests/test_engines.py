@@ -47,6 +47,30 @@ def test_a_bug_is_not_taken_for_a_user_s_error_and_a_worker_that_dies_is_one_lin
         list(apply(die, range(4)))
 
 
+KILLED = """
+import time
+from catlip.system.engines import local
+if __name__ == "__main__":
+    with local(2) as apply:
+        print("begun", flush=True)
+        list(apply(time.sleep, [600, 600]))
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path: Path):
+    (tmp_path / "program.py").write_text(KILLED)
+    # The pipe closes when the last process has ended that writes into it.
+    with subprocess.Popen([sys.executable, tmp_path / "program.py"], stdout=-1) as program:
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children")
+        for _ in range(600):
+            if len(children.read_text().split()) >= 3:  # and the resource tracker
+                break
+            time.sleep(0.1)
+        program.kill()
+        output, _ = program.communicate(timeout=60)
+    assert output == b"begun\n"
+
+
 def test_threads_work_together_in_order_and_only_a_little_ahead():
     begun, all_have_begun = [], threading.Barrier(THREADS, timeout=60)
 

@@ -1,23 +1,35 @@
 """The engine of all studies. A study is a list of trainings; each is a pre-training and a linear
 probe of its encoder, and writes one record. What has its record is not done again; what was
-interrupted goes on.
+interrupted goes on. On a GPU, which a small encoder leaves idle most of the time, several
+trainings run side by side.
 """
 
 import io
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from catlip.cli import InputError, choose
-from catlip.program.ranges import Natural, Seed
-from catlip.record import Record, note_data, note_samples, plain, read_record, write_atomically
+from catlip.program.ranges import Count, Natural, Seed
+from catlip.record import (
+    Record,
+    command_line,
+    note_beside,
+    note_data,
+    note_samples,
+    plain,
+    read_record,
+    write_atomically,
+)
 from catlip.results.run import Run, read_run
+from catlip.system.engines import local
 
 if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
     from bench.study.result import Studied
@@ -26,11 +38,16 @@ if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not ne
     from catlip.recipes.pretrain import Recipe
 
 S = TypeVar("S", bound="Studied")
+U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
 
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
 FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
+# A training that takes more of a GPU's memory than this occupies it alone.
+SMALL = 1 / 16
+# Memory of a process on a GPU beside the step and the pictures: its context and libraries.
+CONTEXT_BYTES = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +68,9 @@ class Study:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images; by default as in catlip.pretrain."""
+    workers: Count | None = None
+    """Trainings at a time; by default one, and on a GPU as many as its memory and the processor's
+    cores allow, if they are small."""
     earlier: Path | None = None
     """Folder of earlier records; a training that has a record there is not done again."""
     out: Path = Path("runs/starter/study")
@@ -147,35 +167,122 @@ class Training:
 
 
 def run_trainings(
-    study: Study, trainings: Sequence[T], kind: type[S], measure: Callable[[T, Path], S]
+    study: U,
+    trainings: Sequence[T],
+    kind: type[S],
+    measure: Callable[[U, T, Path], S],
+    prepare: Callable[[], object] = lambda: None,
 ) -> list[Run[S]]:
     """The record of each training: the one at --out, or that of --earlier, or a new one of what
     `measure` returns, which may fill the folder that it is given. Raises: InputError.
+
+    Args:
+        measure: a function of a module, as other processes call it.
+        prepare: called before, if a record is missing.
     """
-    runs = []
-    for number, training in enumerate(trainings, 1):
-        path = study.out / f"{training.name}.json"
-        earlier = study.earlier / path.name if study.earlier else path
-        if not path.exists() and earlier.exists() and is_done(earlier, training):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, earlier.read_bytes())
-        if not path.exists():
-            folder = path.with_suffix("")
-            with Record(path, kind=kind, config=training) as record:
-                with redirect_stdout(io.StringIO()):  # what it prints is in the record
-                    metrics = measure(training, folder)
-                run = record.measured(metrics)
-            shutil.rmtree(folder)
-        elif is_done(path, training):
-            run = read_run(read_record(path), kind)
-        else:
-            raise InputError(f"{path} is of another study; give another --out, or remove it")
+    missing, done = [], 0
+
+    def tell(training: T) -> None:
         if not study.quiet:
-            place = f"{number} of {len(trainings)}"
+            run = read_run(read_record(path_of(study, training)), kind)
+            place = f"{done} of {len(trainings)}"
             print(f"{place}, {training.name}: {run.measured.outcome}", flush=True)
-        runs.append(run)
-    print(f"{len(runs)} records in {study.out}")
-    return runs
+
+    for training in trainings:
+        if has_record(study, training):
+            done += 1
+            tell(training)
+        else:
+            missing.append(training)
+    if missing:
+        prepare()
+    workers = min(study.workers or workers_for(study, missing), len(missing)) or 1
+    if workers > 1:
+        if not study.quiet:
+            print(f"{len(missing)} trainings, {workers} at a time", flush=True)
+        cores = len(os.sched_getaffinity(0))
+        readers = max(1, cores // workers - 1) if study.num_workers is None else study.num_workers
+        study = replace(study, num_workers=readers)
+        note_beside(workers - 1)
+    one = partial(run_training, study, kind, measure, workers - 1, command_line())
+    with local(workers) as apply:
+        for training, error in apply(one, missing):
+            if error:
+                raise InputError(f"{training.name}: {error}") from error
+            done += 1
+            tell(training)
+    print(f"{len(trainings)} records in {study.out}")
+    return [read_run(read_record(path_of(study, training)), kind) for training in trainings]
+
+
+def run_training(
+    study: U,
+    kind: type[S],
+    measure: Callable[[U, T, Path], S],
+    beside: int,
+    command: str,
+    training: T,
+) -> None:
+    """Write the record of a training, `beside` others on the same device."""
+    path = path_of(study, training)
+    folder = path.with_suffix("")
+    quiet = replace(study, quiet=study.quiet or beside > 0)
+    try:
+        with Record(path, kind=kind, config=training, command=command) as record:
+            note_beside(beside)
+            with redirect_stdout(io.StringIO()):  # what it prints is in the record
+                record.measured(measure(quiet, training, folder))
+    except Exception as error:
+        error.add_note(f"in the training {training.name}")
+        raise
+    shutil.rmtree(folder)
+
+
+def path_of(study: Study, training: Training) -> Path:
+    return study.out / f"{training.name}.json"
+
+
+def has_record(study: Study, training: Training) -> bool:
+    """Whether the training has its record, which may be that of --earlier. Raises: InputError."""
+    path = path_of(study, training)
+    earlier = study.earlier / path.name if study.earlier else path
+    if not path.exists() and earlier.exists() and is_done(earlier, training):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, earlier.read_bytes())
+    if path.exists() and not is_done(path, training):
+        raise InputError(f"{path} is of another study; give another --out, or remove it")
+    return path.exists()
+
+
+def workers_for(study: Study, trainings: Sequence[Training]) -> int:
+    """How many of these trainings to run at a time: on a GPU, as many as have two cores each, for a
+    process that launches kernels and one that reads, and memory.
+    """
+    import torch
+
+    from bench.arithmetic.memory import peak_bytes
+    from bench.measuring.factors import factors_of
+    from catlip.data.decoded import HELD
+    from catlip.training.distributed import find_place
+
+    device = find_place(study.device).device
+    if device.type != "cuda" or not trainings:
+        return 1
+    steps = {
+        factors_of(
+            training.recipe,
+            training.method,
+            model=training.recipe.encoder,
+            batch_size=training.recipe.micro_batch,
+        )
+        for training in trainings
+    }
+    largest = max(map(peak_bytes, steps))
+    memory = torch.cuda.get_device_properties(device).total_memory
+    if largest > SMALL * memory:
+        return 1
+    fitting = int(memory / (largest + HELD * memory + CONTEXT_BYTES))
+    return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
 
 
 def is_done(path: Path, training: Training) -> bool:

@@ -5,6 +5,7 @@ training to the end of its schedule. Vary one factor per command, all into the s
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from bench.study.engine import (
 )
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
+
+if TYPE_CHECKING:
+    from bench.study.lengths_result import Scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,39 +60,40 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     """Train and probe, write a record of each cell, and print what was found."""
-    from bench.arithmetic.flops import step_flops
-    from bench.measuring.factors import Factors
     from bench.study.lengths_result import Scaling, scaling_table
-    from catlip.vocabulary import Vocabulary
 
     config.check()
-    trainings = cells(config)
-
-    def measure(cell: Cell, folder: Path) -> Scaling:
-        pretrain, accuracies = train_and_probe(config, cell, folder)
-        recipe = cell.recipe
-        factors = Factors(
-            method=cell.method,
-            model=recipe.encoder,
-            resolution=recipe.resolution,
-            batch_size=recipe.micro_batch * recipe.num_devices,
-            num_classes=len(Vocabulary.load(cell.vocabulary)),
-        )
-        return Scaling(
-            method=cell.method,
-            encoder=cell.recipe.encoder,
-            fraction=cell.fraction,
-            images=cell.images,
-            seed=cell.seed,
-            images_seen=pretrain.images_seen,
-            flops=step_flops(factors) * pretrain.iterations,
-            train_seconds=pretrain.train_seconds,
-            final_loss=pretrain.final_loss,
-            accuracies=accuracies,
-        )
-
-    runs = run_trainings(config, trainings, Scaling, measure)
+    runs = run_trainings(config, cells(config), Scaling, measure)
     print_tables([scaling_table(runs)])
+
+
+def measure(config: Lengths, cell: Cell, folder: Path) -> "Scaling":
+    from bench.arithmetic.flops import step_flops
+    from bench.measuring.factors import Factors
+    from bench.study.lengths_result import Scaling
+    from catlip.vocabulary import Vocabulary
+
+    pretrain, accuracies = train_and_probe(config, cell, folder)
+    recipe = cell.recipe
+    factors = Factors(
+        method=cell.method,
+        model=recipe.encoder,
+        resolution=recipe.resolution,
+        batch_size=recipe.micro_batch * recipe.num_devices,
+        num_classes=len(Vocabulary.load(cell.vocabulary)),
+    )
+    return Scaling(
+        method=cell.method,
+        encoder=cell.recipe.encoder,
+        fraction=cell.fraction,
+        images=cell.images,
+        seed=cell.seed,
+        images_seen=pretrain.images_seen,
+        flops=step_flops(factors) * pretrain.iterations,
+        train_seconds=pretrain.train_seconds,
+        final_loss=pretrain.final_loss,
+        accuracies=accuracies,
+    )
 
 
 def cells(config: Lengths) -> list[Cell]:

@@ -75,9 +75,14 @@ class Curve:
 
     @cached_property
     def devices(self) -> dict[int, str]:
-        """Seed -> the device of all its trainings; "" if they ran on several."""
+        """Seed -> the device of all its trainings; "" if they ran on several, or if others ran
+        beside one of them: their seconds are no cost.
+        """
         return {
-            seed: device_of(row[0]) if one_device(row) else "" for seed, row in self.rows.items()
+            seed: device_of(row[0])
+            if one_device(row) and not any(run.machine.beside for run in row)
+            else ""
+            for seed, row in self.rows.items()
         }
 
     @cached_property

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from catlip.results.run import read_run
 from catlip.table import print_tables
 
 if TYPE_CHECKING:
+    from bench.study.result import Robustness
     from catlip.recipes.pretrain import Recipe
 
 NONE = "none"
@@ -94,18 +96,7 @@ class NoisyTraining(Training):
 
 def main(config: NoiseStudy) -> None:
     """Train and probe with every noise, write a record of each, and print what was found."""
-    from bench.downstream.probe.result import (
-        IMAGES,
-        PART,
-        LinearProbe,
-        TestImages,
-        packed,
-        score_of,
-        score_on,
-    )
-    from bench.study.editions import parts_of_test
     from bench.study.result import Robustness, robustness_table
-    from catlip.vocabulary import Vocabulary
 
     for noise in config.noises:
         if read_noise(noise)[0] in DIVIDING and not config.probe.startswith(STARTER):
@@ -122,42 +113,56 @@ def main(config: NoiseStudy) -> None:
         for recipe in [config.of_length(_recipe(config, method, noise), config.images)]
         for seed in config.seeds
     ]
-    data = config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
-
-    def measure(training: NoisyTraining, folder: Path) -> Robustness:
-        data_settings = _noisy_data(config, training.noise, data)
-        changed = replace(training, **data_settings)
-        pretrain, accuracies = train_and_probe(config, changed, folder)
-        kind, value = read_noise(training.noise)
-        if kind in DIVIDING:
-            probe = read_run(read_record(folder / "probe.json"), LinearProbe)
-            root = Path(changed.probe.removeprefix(STARTER))
-            for whole, parts in parts_of_test(root, kind, value).items():
-                for part in np.unique(parts):
-                    task = f"{whole}{PART}{part}"
-                    of_part = score_on(
-                        score_of(probe, whole), np.flatnonzero(parts == part).tolist()
-                    )
-                    accuracies[task] = float(of_part) / 100
-                    note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
-        clean = Vocabulary.load(training.vocabulary)
-        noisy = Vocabulary.load(data_settings["vocabulary"])
-        kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}
-        return Robustness(
-            method=training.method,
-            noise=training.noise,
-            seed=training.seed,
-            samples=round(pretrain.images_seen / pretrain.epochs_seen),
-            classes=len(noisy),
-            classes_kept=len(kept) / len(clean),
-            images_seen=pretrain.images_seen,
-            final_loss=pretrain.final_loss,
-            accuracies=accuracies,
-        )
-
-    runs = run_trainings(config, trainings, Robustness, measure)
-    shutil.rmtree(data, ignore_errors=True)
+    runs = []
+    for noise in config.noises:
+        of_noise = [training for training in trainings if training.noise == noise]
+        prepare = partial(_noisy_data, config, noise)
+        runs += run_trainings(config, of_noise, Robustness, measure, prepare)
+    shutil.rmtree(_folder_of_data(config), ignore_errors=True)
     print_tables(robustness_table(runs))
+
+
+def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> "Robustness":
+    from bench.downstream.probe.result import (
+        IMAGES,
+        PART,
+        LinearProbe,
+        TestImages,
+        packed,
+        score_of,
+        score_on,
+    )
+    from bench.study.editions import parts_of_test
+    from bench.study.result import Robustness
+    from catlip.vocabulary import Vocabulary
+
+    data_settings = _noisy_data(config, training.noise)
+    changed = replace(training, **data_settings)
+    pretrain, accuracies = train_and_probe(config, changed, folder)
+    kind, value = read_noise(training.noise)
+    if kind in DIVIDING:
+        probe = read_run(read_record(folder / "probe.json"), LinearProbe)
+        root = Path(changed.probe.removeprefix(STARTER))
+        for whole, parts in parts_of_test(root, kind, value).items():
+            for part in np.unique(parts):
+                task = f"{whole}{PART}{part}"
+                of_part = score_on(score_of(probe, whole), np.flatnonzero(parts == part).tolist())
+                accuracies[task] = float(of_part) / 100
+                note_samples({IMAGES: [TestImages(task, part=packed(parts == part))]})
+    clean = Vocabulary.load(training.vocabulary)
+    noisy = Vocabulary.load(data_settings["vocabulary"])
+    kept = {one.offset for one in clean.synsets} & {one.offset for one in noisy.synsets}
+    return Robustness(
+        method=training.method,
+        noise=training.noise,
+        seed=training.seed,
+        samples=round(pretrain.images_seen / pretrain.epochs_seen),
+        classes=len(noisy),
+        classes_kept=len(kept) / len(clean),
+        images_seen=pretrain.images_seen,
+        final_loss=pretrain.final_loss,
+        accuracies=accuracies,
+    )
 
 
 def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":
@@ -166,9 +171,13 @@ def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":
     return replace(config.base_recipe(method), **changes)
 
 
-def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
-    """The shards, labels and vocabulary with a noise, made in `data` if they are not there; those
-    of another noise are removed.
+def _folder_of_data(config: NoiseStudy) -> Path:
+    return config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
+
+
+def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
+    """The shards, labels and vocabulary with a noise, made if they are not there; those of another
+    noise are removed.
     """
     from bench.study.editions import read_teams, write_probe
     from catlip.label.__main__ import Label
@@ -178,6 +187,7 @@ def _noisy_data(config: NoiseStudy, noise: str, data: Path) -> dict[str, Any]:
 
     if read_noise(noise)[0] in (NONE, *TOWERS):
         return {"vocabulary": config.vocabulary}
+    data = _folder_of_data(config)
     folder = data / noise
     settings: dict[str, Any] = {}
     if is_teams := noise.startswith("teams="):

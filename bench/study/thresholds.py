@@ -77,17 +77,6 @@ def main(config: Thresholds) -> None:
         for seed, threshold in product(config.seeds, config.thresholds)
     ]
 
-    def measure(training: PrunedTraining, folder: Path) -> "ThresholdTraining":
-        pretrain, accuracies = train_and_probe(config, training, folder)
-        return ThresholdTraining(
-            method="catlip",
-            threshold=training.threshold,
-            seed=training.seed,
-            train_seconds=pretrain.train_seconds,
-            images_seen=pretrain.images_seen,
-            accuracies=accuracies,
-        )
-
     # The reports know the trainings' encoder and length from the recipe.
     with Record(path, Threshold, {**vars(config), "recipe": recipe}) as record:
         runs = run_trainings(replace(config, out=folder), trainings, ThresholdTraining, measure)
@@ -108,6 +97,20 @@ def main(config: Thresholds) -> None:
         run = record.measured(Threshold(thresholds=summary))
     print_tables(threshold_table(run, config.out.resolve().parent.name))
     print(f"wrote {path}")
+
+
+def measure(config: Thresholds, training: PrunedTraining, folder: Path) -> "ThresholdTraining":
+    from bench.study.result import ThresholdTraining
+
+    pretrain, accuracies = train_and_probe(config, training, folder)
+    return ThresholdTraining(
+        method="catlip",
+        threshold=training.threshold,
+        seed=training.seed,
+        train_seconds=pretrain.train_seconds,
+        images_seen=pretrain.images_seen,
+        accuracies=accuracies,
+    )
 
 
 def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, float]]:

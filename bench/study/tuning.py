@@ -6,6 +6,7 @@ same points of a Sobol sequence, in the same order.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -116,23 +117,7 @@ def main(config: Tuning) -> None:
         for method in config.methods
     ]
 
-    def measuring(kind: type[T]) -> Callable[[TrialTraining, Path], T]:
-        def measure(trial: TrialTraining, folder: Path) -> T:
-            """A training that diverges is an outcome, not an error."""
-            found: dict[str, Any] = {"method": trial.method, "trial": trial.trial}
-            found["drawn"] = trial.drawn
-            try:
-                pretrain, accuracies = train_and_probe(config, trial, folder)
-            except InputError as error:
-                if "finite" not in str(error):
-                    raise
-                return kind(**found, accuracies={}, failed=str(error))
-            seen, seconds = pretrain.images_seen, pretrain.train_seconds
-            return kind(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
-
-        return measure
-
-    runs = run_trainings(config, trials, Trial, measuring(Trial))
+    runs = run_trainings(config, trials, Trial, partial(measure, Trial))
     title = f"Trials of each method's recipe, {config.images:,} images each"
     tables = [tuning_table(runs, "tuning", title)]
     if config.finalists:
@@ -142,10 +127,23 @@ def main(config: Tuning) -> None:
             for number in numbers
             for seed in config.final_seeds
         ]
-        finals = run_trainings(config, finalists, Finalist, measuring(Finalist))
+        finals = run_trainings(config, finalists, Finalist, partial(measure, Finalist))
         title = "The best trials of each method, trained as long as in the end"
         tables.append(tuning_table(finals, "finalists", title))
     print_tables(tables)
+
+
+def measure(kind: type[T], config: Tuning, trial: TrialTraining, folder: Path) -> T:
+    """A training that diverges is an outcome, not an error."""
+    found: dict[str, Any] = {"method": trial.method, "trial": trial.trial, "drawn": trial.drawn}
+    try:
+        pretrain, accuracies = train_and_probe(config, trial, folder)
+    except InputError as error:
+        if "finite" not in str(error):
+            raise
+        return kind(**found, accuracies={}, failed=str(error))
+    seen, seconds = pretrain.images_seen, pretrain.train_seconds
+    return kind(**found, accuracies=accuracies, images_seen=seen, train_seconds=seconds)
 
 
 def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:

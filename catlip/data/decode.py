@@ -93,6 +93,11 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
     return np.array(rgb(picture).crop(choose_box(*picture.size)))
 
 
+def whole_pixels(encoded: bytes) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB. Raises: PictureError."""
+    return cropped_pixels(encoded, lambda width, height: (0, 0, width, height))
+
+
 def reduced(encoded: bytes, side: int, quality: int) -> bytes:
     """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from catlip.cli import InputError
 from catlip.data.augment import Augmentation, draws_at, random_crop
-from catlip.data.decoded import MAX_BYTES, DecodedPictures
+from catlip.data.decoded import MAX_BYTES, DecodedPictures, HeldPictures
 from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.data.shard_set import ShardSet
 from catlip.data.shards import Shard
@@ -93,7 +93,7 @@ LabelSource = Callable[
 class DataPath(Dataset[Batch]):
     """Everything that determines the batches of a run. A step's batch is split over `accumulation`
     micro-steps, and each micro-step over ranks. Up to `decoded_bytes` of decoded pictures are kept,
-    on which the batches do not depend.
+    or all are `held` on the device; the batches do not depend on it.
     """
 
     shards: Shards
@@ -108,6 +108,7 @@ class DataPath(Dataset[Batch]):
     tokenize: Callable[[list[str]], Tensor] | None = None
     max_broken: float = MAX_BROKEN
     decoded_bytes: int = MAX_BYTES
+    held: HeldPictures | None = None
 
     @functools.cached_property
     def _decoded(self) -> DecodedPictures:
@@ -119,6 +120,8 @@ class DataPath(Dataset[Batch]):
     ) -> Iterator[Batch]:
         """The micro-batches of this rank, from `first_step` on, the same with any workers."""
         seen, broken = 0, BrokenImages()
+        if self.held and num_workers is None:
+            num_workers = 1  # which only chooses crops
         items = Items(
             self,
             range(first_step * self.accumulation, len(self.plan) * self.accumulation),
@@ -127,24 +130,35 @@ class DataPath(Dataset[Batch]):
             item_bytes=max(3 * size.batch * size.resolution**2 for size in self.plan.sizes),
             fetches=isinstance(self.shards, ShardSet) and self.shards.remote,
         )
-        for batch in items:
+        for number, batch in enumerate(items, first_step * self.accumulation):
             seen += len(batch)
             if broken.add(batch.broken):
                 broken.check(seen, self.max_broken)
+            if self.held:
+                resolution = self.plan[number // self.accumulation].resolution
+                batch.images = self.held.crop(batch.images, resolution)
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
-        """Micro-batch `number` of this rank, built whole inside one worker."""
+        """Micro-batch `number` of this rank, built whole inside one worker; of held pictures, with
+        crops in place of images.
+        """
         number, micro_step = divmod(number, self.accumulation)
         step = self.plan[number]
         start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])
         if isinstance(self.shards, ShardSet):
             self.shards.expect(*self.order.windows_at(start))
         positions = np.arange(start, start + step.batch)
-        located = zip(*self.order(positions), strict=True)
-        samples = [(self.shards[shard], int(number)) for shard, number in located]
+        located = self.order(positions)
+        samples = [
+            (self.shards[shard], int(number)) for shard, number in zip(*located, strict=True)
+        ]
         draws = draws_at(self.seed, start, step.batch)
-        images, samples, broken = self._images(samples, step.resolution, draws)
+        broken: list[BrokenImage] = []
+        if self.held:
+            images = self.held.choose(*located, self.augmentation, draws=draws)
+        else:
+            images, samples, broken = self._images(samples, step.resolution, draws)
         batch = Batch(images, [shard.keys[number] for shard, number in samples], broken=broken)
         captions = [
             (shard, number, shard.drawn(number, self.seed, int(position) // self.order.total))

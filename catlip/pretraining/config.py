@@ -27,7 +27,8 @@ class PretrainRun:
     """auto, cpu, cuda or cuda:N."""
     num_workers: Natural | None = None
     """Processes that read and decode images, per rank; the batches do not depend on it. By default
-    one, none on a single core; with a GPU, the number of cores per rank minus one."""
+    one, none on a single core; with a GPU that does not hold all pictures, the number of cores per
+    rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from catlip.cli import InputError
+from catlip.data.decoded import HELD, hold
 from catlip.data.loader import Batch, DataPath, Shards
 from catlip.data.sampler import SampleOrder
 from catlip.data.shard_set import ShardSet, open_shards
@@ -111,6 +112,10 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
     labels = classes.labels if classes else None
     if isinstance(labels, VocabularyLabels) and place.is_main:
         labels.check(shards, config.shards)
+    held = None
+    if place.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(place.device).total_memory
+        held = hold(shards, place.device, int(HELD * memory), config.quiet)
     order = SampleOrder(shards.counts, config.seed)
     data = DataPath(
         shards,
@@ -124,6 +129,7 @@ def prepare(config: PretrainRun, method: Method, place: Place) -> Training:
         labels=labels,
         tokenize=method.tokenize,
         max_broken=config.max_broken,
+        held=held,
     )
     torch.manual_seed(config.seed)
     objective = augmented(started(method.build(), recipe), recipe)

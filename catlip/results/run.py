@@ -97,12 +97,15 @@ class Environment:
     packages: dict[str, str] = field(default_factory=dict)
     wall_s: float | None = None
     other_cpu_s: float | None = None
+    beside: int = 0  # trainings of the same study that ran on the device at the same time
 
     @property
     def busy(self) -> str:
-        """A sentence, if other programs took so much processor time during the run that its times
-        are in doubt; empty for older records, which do not hold that time.
+        """A sentence, if trainings ran side by side, or other programs took so much processor time
+        during the run, that its times are in doubt; older records do not hold that time.
         """
+        if self.beside:
+            return f"Its times are those of a device shared with {self.beside} other trainings."
         other, wall = self.other_cpu_s, self.wall_s
         if other is None or wall is None or not (wall > 0 and other > BUSY * wall):
             return ""

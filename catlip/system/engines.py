@@ -27,6 +27,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from multiprocessing import resource_tracker
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from catlip.cli import USER_ERRORS, InputError
@@ -60,7 +61,9 @@ def local(workers: int) -> Iterator[Apply]:
     if workers == 1:
         yield _in_turn
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    method = multiprocessing.get_start_method()
+    pool = ProcessPoolExecutor(workers, spawn, initializer=_begin_worker, initargs=(method,))
 
     def submit(function: Callable[[Any], Any], item: Any) -> Any:
         # A terminal interrupts the whole group of processes; a worker would print a traceback.
@@ -83,6 +86,20 @@ def local(workers: int) -> Iterator[Apply]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker(start_method: str) -> None:
+    """Start processes as the parent does, which for this one was another way. Stop as by a
+    cluster's signal when the parent is killed: this worker would wait for items for ever.
+    """
+    multiprocessing.set_start_method(start_method, force=True)
+
+    def watch() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

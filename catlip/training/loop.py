@@ -123,7 +123,7 @@ def _write_weights(trainer: Trainer, path: Path, log: Log, config: dict[str, Any
 
 def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     """The batches, on the device. For a GPU, each batch is copied on a separate stream, from pinned
-    memory, while the GPU works on the batch before.
+    memory, or cropped from the pictures there, while the GPU works on the batch before.
     """
     if device.type != "cuda":
         for batch in batches:
@@ -132,8 +132,8 @@ def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
     aside = torch.cuda.Stream(device)
 
     def copied() -> Any:
-        batch = next(batches, None)
         with torch.cuda.stream(aside):
+            batch = next(batches, None)
             return None if batch is None else batch.to(device)
 
     following = copied()

@@ -9,10 +9,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ from bench.study.editions import (
     read_teams,
     write_probe,
 )
-from bench.study.engine import is_done
+from bench.study.engine import is_done, workers_for
 from bench.study.lengths import Lengths, cells, spread
 from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
 from bench.study.noise import main as noise_study
@@ -43,6 +45,7 @@ from catlip.pretrain import PretrainCatLIP
 from catlip.recipes.pretrain import CATLIP
 from catlip.record import Record, read_record
 from catlip.results.run import read_run
+from catlip.training.distributed import Place
 from catlip.vocabulary.counts import count
 
 COMMITTED = Path(__file__).parents[2] / "reports/records"
@@ -106,6 +109,48 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp
         name = f"{method}-hybrid_mini-64-seed0.json"
         assert (tmp_path / name).read_bytes() == (of_lengths.out / name).read_bytes()
     assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
+
+
+def test_trainings_side_by_side_give_the_same_and_their_times_are_marked(
+    of_lengths, tmp_path, capsys
+) -> None:
+    lengths.main(replace(of_lengths, out=tmp_path, workers=2, quiet=False))
+    assert "2 trainings, 2 at a time" in capsys.readouterr().out
+    for path in of_lengths.out.iterdir():
+        alone, beside = read_record(path), read_record(tmp_path / path.name)
+        assert beside["metrics"]["accuracies"] == alone["metrics"]["accuracies"]
+        assert beside["metrics"]["final_loss"] == pytest.approx(alone["metrics"]["final_loss"])
+        assert beside["command"] == alone["command"]
+        assert (alone["environment"].get("beside"), beside["environment"]["beside"]) == (None, 1)
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_failure_names_its_training(of_lengths, tmp_path) -> None:
+    config = replace(of_lengths, out=tmp_path, labels_dir=tmp_path / "none")
+    with pytest.raises(InputError, match=r"^catlip-hybrid_mini-64-seed0: .*no usable labels"):
+        lengths.main(config)
+
+
+@pytest.mark.parametrize(
+    ("device", "encoder", "gib", "cores", "workers"),
+    [
+        ("cpu", "hybrid_mini", 80, 16, 1),
+        ("cuda", "hybrid_mini", 80, 16, 8),
+        ("cuda", "hybrid_mini", 80, 64, 13),
+        ("cuda", "hybrid_mini", 8, 16, 5),
+        ("cuda", "hybrid_mini", 80, 1, 1),
+        ("cuda", "vit_h16", 80, 16, 1),
+    ],
+)
+def test_small_trainings_share_a_gpu(device, encoder, gib, cores, workers, monkeypatch) -> None:
+    place = Place(0, 1, torch.device(device))
+    monkeypatch.setattr("catlip.training.distributed.find_place", lambda _: place)
+    properties = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
+    config = Lengths(**ELSEWHERE, encoders=(encoder,), images=(1_000,))
+    assert workers_for(config, cells(config)) == workers
 
 
 def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None:

@@ -130,6 +130,8 @@ def test_seconds_are_compared_within_each_device() -> None:
         assert at_each_cost(runs)[-1] == pytest.approx([10] * 3)
     mixed = [*grid(0.04, 0.02)[:-1], elsewhere(grid(0.04, 0.02)[-1], 10)]
     assert len(at_each_cost(mixed)[-1]) == 2
+    beside = replace(mixed[0], machine=Environment(device="Example CPU", beside=1))
+    assert len(at_each_cost([beside, *grid(0.04, 0.02)[1:]])[-1]) == 2, "of a shared device"
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
     assert [len(points) for points in at_each_cost(apart)] == [3, 0]
 

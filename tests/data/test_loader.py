@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,14 +17,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from one_line import one_line_exit
-from pictures import crops_of_photographs, plain, write_pictures
+from pictures import crops_of_photographs, photograph, plain, save, write_pictures
+from PIL import Image
 
 from baselines.openclip import CaptionTokenizer
 from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data import decoded
 from catlip.data.augment import Augmentation
-from catlip.data.decode import Box, cropped_pixels
+from catlip.data.decode import whole_pixels
+from catlip.data.decoded import hold
 from catlip.data.loader import DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
@@ -86,6 +88,9 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     lazy = DataPath(every, path.order, path.plan, path.augmentation, path.seed, **fields)
     assert digests(lazy, num_workers=1) == here
     assert all(digests(path, first_step=step) == here[step:] for step in (1, 4))
+    held = replace(lazy, held=hold(every, torch.device("cpu"), 2**30))
+    assert digests(held, num_workers=1) == here
+    assert digests(held, first_step=4) == here[4:]
 
 
 def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(
@@ -142,16 +147,54 @@ def test_kept_pictures_give_the_same_images(
     expected = digests(replace(path, decoded_bytes=0))
     whole: list[bytes] = []
 
-    def counted(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
+    def counted(encoded: bytes) -> NDArray[np.uint8]:
         whole.append(encoded)
-        return cropped_pixels(encoded, choose_box)
+        return whole_pixels(encoded)
 
-    monkeypatch.setattr(decoded, "cropped_pixels", counted)
+    monkeypatch.setattr(decoded, "whole_pixels", counted)
     kept = replace(path, decoded_bytes=decoded_bytes)
     assert digests(kept) == expected
     assert len([encoded for encoded in whole if encoded != b"broken"]) == decodings
     assert digests(kept, num_workers=2) == expected
     assert digests(kept, first_step=2) == expected[2:]
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "resolutions"),
+    [
+        (Augmentation(), (32, 48)),
+        (Augmentation((0.9, 1.0), flip=0.0), (97,)),
+        (Augmentation((0.01, 0.1), (0.2, 5.0)), (16, 224)),
+    ],
+)
+def test_pictures_held_on_a_device_give_the_same_images(
+    augmentation, resolutions, tmp_path: Path, monkeypatch
+) -> None:
+    """Bit by bit: of pictures of several sizes in two shards, in one part or image by image."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 90, 130, 3), dtype=np.uint8)
+    pictures = [noise[0], noise[1, :50, :61], np.repeat(noise[2, 40:], 2, axis=0)]
+    samples = [(f"{i}", {"png": save(Image.fromarray(p), "PNG")}) for i, p in enumerate(pictures)]
+    write_shard(tmp_path / "0.tar", samples)
+    write_shard(tmp_path / "1.tar", [("photograph", {"png": save(photograph().resize((99, 64)))})])
+    shards = open_shards(expand(str(tmp_path)))
+    plan = StepPlan([ImageSize(side, 5) for side in resolutions], 2, 4, seed=0)
+    path = DataPath(shards, SampleOrder(shards.counts, 0), plan, augmentation, 0, accumulation=2)
+    held = replace(path, held=hold(shards, torch.device("cpu"), 2**30))
+    assert held.held
+    assert digests(held) == digests(path)
+    monkeypatch.setattr(decoded, "AT_ONCE_BYTES", 1)
+    assert digests(held, first_step=2) == digests(path)[4:]
+
+
+@pytest.mark.parametrize(
+    ("broken", "box", "is_held"), [(0, 20 * 20, True), (0, 20 * 20 - 1, False), (1, 20 * 20, False)]
+)
+def test_all_pictures_are_held_or_none(broken, box, is_held, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "0.tar", 10, broken=range(broken))
+    shards = open_shards([tmp_path / "0.tar"])
+    held = hold(shards, torch.device("cpu"), 10 * 3 * box)
+    assert (held is not None) == is_held
+    assert hold(shards, torch.device("cpu"), 10 * 3 * box) is held, "decoded once in a process"
 
 
 LINES = ["a dog on a couch", "a cat", "no noun: of it all", "two birds and a dog", "a red car"]

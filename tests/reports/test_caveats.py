@@ -40,7 +40,10 @@ def page_of(
 TIMED = ("headline", "step_time")
 
 
-@pytest.mark.parametrize(("environment", "is_warned"), [(QUIET, False), (BUSY, True), (OLD, False)])
+@pytest.mark.parametrize(
+    ("environment", "is_warned"),
+    [(QUIET, False), (BUSY, True), (OLD, False), (OLD | {"beside": 3}, True)],
+)
 def test_tables_of_times_warn_where_the_machine_was_busy(page_of, environment, is_warned):
     page = page_of(environment)
     captions = {table.name: table.caption for table in page.tables}

@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as vision
 
 from catlip.data.augment import centre_crop
-from catlip.data.decode import cropped_pixels
+from catlip.data.decode import whole_pixels
 from catlip.encoder import unit_range
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -81,7 +81,7 @@ def resize_and_crop(resize: int, resolution: int) -> Preprocess:
 
 
 def rgb_picture(encoded: bytes) -> Image.Image:
-    return Image.fromarray(cropped_pixels(encoded, lambda width, height: (0, 0, width, height)))
+    return Image.fromarray(whole_pixels(encoded))
 
 
 # Functions of the module instead of closures: only these can be sent to spawned worker processes.
