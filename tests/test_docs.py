@@ -42,6 +42,7 @@ def test_the_notebook_runs_and_agrees_with_the_page(monkeypatch) -> None:
             exec("".join(cell["source"]), names)
     assert names["table"]["mean"].round(1).to_dict() == {
         "cifar10": 2.2,
+        "fashion_mnist": 0.5,
         "concepts": 10.0,
         "subgroups": 11.0,
     }

@@ -39,7 +39,7 @@ class Waterfall:
     encoder: 8.3 of 24, or 14 of 77.
     """
     num_rounds: Natural = 0
-    """Timed rounds of each pair; 0 for the fewest that give an interval (20 minutes on a CPU)."""
+    """Timed rounds of each pair; 0 for the fewest that give an interval (15 minutes on a CPU)."""
     orders: tuple[Order, ...] = field(default=("forward", "reverse"), metadata=LATER)
     """Orders in which the changes of a way are made."""
     compile: bool | None = None

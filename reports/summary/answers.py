@@ -79,8 +79,8 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "label_captions": "captions that give the labels",
 }
 UNDER = {  # conditions of a study, a part of the test images, and words
-    ("heldout=", "held out"): "Concepts that pre-training did not show",
-    ("teams=", ""): "Tested on two other teams, with the {samples} images of the rest for training",
+    ("heldout=", "held out"): "Concepts left out of pre-training",
+    ("teams=", ""): "Drawings of two other teams, {samples} others for training",
 }
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
@@ -347,7 +347,7 @@ def cheaper(setting: Setting) -> Answer:
     ]
     if packed:
         each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
-        timed += f"; {each} if CLIP does not compute the padding of captions"
+        timed += f"; {each} without padded captions"
     ratios = (ratio, of_larger, _trainings_ratio(setting))
     values = [one.value for one in ratios if one]
     times, unpadded = _least_to_most(values), ""

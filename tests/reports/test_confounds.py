@@ -71,5 +71,5 @@ def test_held_out_concepts_and_other_teams_are_said(said, write_record):
         name = f"{method}-{noise}-seed{seed}"
         write_record("robustness", name, scale="mine", metrics=metrics)
     words = said()
-    assert "did not show: +10.0 on concepts (2 seeds)." in words
-    assert "with the 7 images of the rest for training: +10.0 on concepts (2 seeds)." in words
+    assert "left out of pre-training: +10.0 on concepts (2 seeds)." in words
+    assert "7 others for training: +10.0 on concepts (2 seeds)." in words

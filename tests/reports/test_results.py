@@ -35,6 +35,7 @@ def test_a_difference_of_methods_is_four_lines(frame):
 def test_bits_have_the_mean_of_their_accuracy(frame):
     """Of one classifier, and of the mean over several."""
     rows = frame[frame.correct.notna() & (frame.task == "concepts")]
+    rows = rows[~rows.noise.fillna("").str.startswith("teams=")]  # those have other test images
     assert {*rows.probe_seed.isna()} == {True, False}
     for row in rows.groupby(["kind", rows.probe_seed.isna()]).head(20).itertuples():
         bits = [unpacked(text, 645) for text in row.correct.split()]
