@@ -120,7 +120,7 @@ def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
     answer = cheaper(read()[0])
     assert "1.2 to 1.5 times" in answer.short
     assert "1.0 to 1.3)" in answer.short
-    assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) if CLIP" in answer.sentences[0]
+    assert "1.30 (1.29 to 1.31) and 1.04 (1.03 to 1.05) without" in answer.sentences[0]
     tiny = next(run for run in records_in(tmp_path).of(StepTime) if run.setup.model == "tiny")
     assert "1.50 (1.49 to 1.51) times" in avoidable(tiny)
     assert "1.30 (1.29 to 1.31) without the padding" in avoidable(tiny)
