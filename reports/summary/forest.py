@@ -198,7 +198,7 @@ def _difference(
         words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
     words += [word for word in (MEASURES[same.metric],) if word]
     if part:  # below the row of the whole task
-        words = [f"\N{EN DASH} {part}"]
+        words = [f"\N{EN DASH} {part}", *([name_of(method)] if is_other else [])]
     return Difference(
         heading,
         PART.join(words),

@@ -63,11 +63,14 @@ def test_a_condition_that_no_code_names_is_a_row(study, every):
             study(method, "none", seed, {"concepts": top1})
             study(method, "heldout=0.33", seed, {HELD_OUT: top1, "concepts, seen": 2 * top1})
         study("clip", "tower=256", seed, {"concepts": 0.25})  # of one method alone
+        study("siglip", "heldout=0.33", seed, {HELD_OUT: 0.1, "concepts, seen": 0.1})
     points = {key: round(one.estimate.value, 6) for key, one in every().items()}
     assert points == {
         ("Condition of the data", "captions as they are", "concepts"): 10,
         ("Condition of the data", "\N{EN DASH} held out", "concepts"): 10,
         ("Condition of the data", "\N{EN DASH} seen", "concepts"): 20,
+        ("Condition of the data", "\N{EN DASH} held out, SigLIP", "concepts"): 20,
+        ("Condition of the data", "\N{EN DASH} seen, SigLIP", "concepts"): 50,
         ("Condition of the data", "tower=256", "concepts"): 5,
     }
 
