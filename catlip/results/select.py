@@ -129,8 +129,10 @@ def seed_differences(
 
 
 def alike_in_images(one: float, other: float) -> bool:
-    """Whether two trainings saw the same number of images, up to rounding to whole steps."""
-    return math.isclose(one, other, rel_tol=1e-3)
+    """Whether two trainings saw the same number of images, up to rounding to whole steps: these are
+    half a percent of one epoch over a few thousand images.
+    """
+    return math.isclose(one, other, rel_tol=1e-2)
 
 
 def group_anchor(record: Run) -> str:

@@ -28,7 +28,7 @@ class Optimization:
     min_lr: NotNegative = 1e-5
     """Learning rate at the end of training."""
     warmup_iterations: Natural = 10_000
-    """Optimizer steps of linear warm-up."""
+    """Optimizer steps of linear warm-up, at most a fifth of the run's."""
     per_epoch: bool = False
     """Change learning rate and RangeAugment's target once an epoch, as the release fine-tunes."""
     betas: tuple[PartialFraction, PartialFraction] = (0.9, 0.999)
@@ -99,7 +99,7 @@ def adamw(
 
 def learning_rate(step: int, num_steps: int, optimization: Optimization) -> float:
     """Linear warm-up, then half a cosine; with `per_epoch` a staircase along it."""
-    warmup = min(optimization.warmup_iterations, num_steps - 1)
+    warmup = min(optimization.warmup_iterations, num_steps // 5)
     if step < warmup:
         return WARMUP_FROM + (optimization.max_lr - WARMUP_FROM) * step / warmup
     if optimization.per_epoch:

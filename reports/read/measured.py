@@ -155,7 +155,7 @@ class Setting:
         ]
         seen = [run.measured.images_seen for run in (*catlip, *clip)]
         if len(seen) == 2 and not alike_in_images(*seen):
-            fields.append("images_seen")
+            fields.append("the number of images seen")
         return fields
 
     def unlike(self, task: str) -> list[str]:

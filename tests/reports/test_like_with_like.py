@@ -127,7 +127,7 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     found = setting()
     assert found.unlike_trainings
     assert found.paired("concepts") == []
-    field = "images_seen" if "images" in other else next(iter(other))
+    field = "number of images seen" if "images" in other else next(iter(other))
     assert field in as_good(found).short
 
 

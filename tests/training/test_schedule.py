@@ -22,9 +22,12 @@ def test_the_warm_up_begins_at_a_millionth_and_ends_after_its_last_step() -> Non
     assert learning_rate(10_000, 200_000, recipe) == pytest.approx(1e-3, rel=1e-12)
 
 
-def test_a_run_shorter_than_the_warm_up_still_reaches_the_full_rate() -> None:
+def test_a_run_shorter_than_the_warm_up_cools_for_four_fifths() -> None:
     recipe = CATLIP["starter"]
-    assert max(learning_rate(step, 5, recipe) for step in range(5)) == recipe.max_lr
+    for steps in (5, 250):
+        rates = [learning_rate(step, steps, recipe) for step in range(steps)]
+        assert rates.index(max(rates)) == steps // 5
+        assert max(rates) == recipe.max_lr
 
 
 def test_released_fine_tuning_has_one_rate_an_epoch() -> None:
