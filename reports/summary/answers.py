@@ -328,8 +328,12 @@ def cheaper(setting: Setting) -> Answer:
     trained = {m: runs for m in PAIR if (runs := setting.trainings(m))}
     sources += [(link(runs), name_of(m)) for m, runs in trained.items()]
     sentences = [text for text in (_whole_trainings(setting), _labelling(setting)) if text]
+    of_trainings = _trainings_ratio(setting)
     if record is None or ratio is None:
         short = "Not yet known: this needs both methods' step times on one device."
+        if of_trainings and of_trainings.low is not None:
+            times = f"{shown(of_trainings.value, 2)} times as long here; steps were not timed."
+            short = _not_cheaper(of_trainings, "training") or f"Yes: CLIP's training takes {times}"
         return Answer(question, short, sentences, sources=sources)
     if record.too_few:
         short = f"Not yet known: step times have only {record.too_few}."
@@ -348,26 +352,29 @@ def cheaper(setting: Setting) -> Answer:
     if packed:
         each = " and ".join(f"{shown(one.value, 2)} ({interval(run, one)})" for run, one in packed)
         timed += f"; {each} without padded captions"
-    ratios = (ratio, of_larger, _trainings_ratio(setting))
-    values = [one.value for one in ratios if one]
+    values = [one.value for one in (ratio, of_larger, of_trainings) if one]
     times, unpadded = _least_to_most(values), ""
     if packed:
         steps = _least_to_most([one.value for _, one in packed])
         unpadded = f" (a step without padded captions {steps})"
-    if ratio.low is None or ratio.high is None:
-        short = "Not yet known: the ratio of step times has no interval."
-    elif ratio.low <= 1 <= ratio.high:
-        short = "No difference in step time can be told here."
-    elif ratio.value < 1:
-        short = f"No: CLIP's step takes {shown(ratio.value, 2)} times as long here."
-    elif record.is_cpu:
-        short = (
-            f"Yes: {times} times on CPUs{unpadded}; {shown(claimed_speed_up(), 1)} was not tested."
-        )
-    else:
-        claimed = f"the paper claims {shown(claimed_speed_up(), 1)} at its scale"
-        short = f"Yes: {times} times here{unpadded}; {claimed}."
+    if not (short := _not_cheaper(ratio, "step")):
+        claimed = shown(claimed_speed_up(), 1)
+        where, beside = "here", f"the paper claims {claimed} at its scale"
+        if record.is_cpu:
+            where, beside = "on CPUs", f"{claimed} was not tested"
+        short = f"Yes: {times} times {where}{unpadded}; {beside}."
     return Answer(question, short, [f"{timed}.", *sentences], sources=sources)
+
+
+def _not_cheaper(ratio: Interval | Estimate, what: str) -> str:
+    """Empty if CLIP's time over CatLIP's is above one."""
+    if ratio.low is None or ratio.high is None:
+        return f"Not yet known: the ratio of {what} times has no interval."
+    if ratio.low <= 1 <= ratio.high:
+        return f"No difference in {what} time can be told here."
+    if ratio.value < 1:
+        return f"No: CLIP's {what} takes {shown(ratio.value, 2)} times as long here."
+    return ""
 
 
 def _step_ratio(record: Run[StepTime] | None, pair: str = PADDED_PAIR) -> Interval | None:

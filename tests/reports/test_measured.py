@@ -103,6 +103,22 @@ def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(
     assert cheaper(read()[0]).short.startswith(short)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "short"),
+    [
+        ([13.0, 13.1] * 3, "Yes: CLIP's training takes 1.30"),
+        ([7.0, 7.1] * 3, "No: CLIP's training takes 0.7"),
+        ([9.0, 11.0] * 3, "No difference in training time"),
+        ([13.0] * 5, "Not yet known"),
+    ],
+)
+def test_whole_trainings_answer_where_no_step_was_timed(write_training, read, seconds, short):
+    for seed, of_clip in enumerate(seconds):
+        write_training("catlip", seed, 10.0)
+        write_training("clip", seed, of_clip)
+    assert cheaper(read()[0]).short.startswith(short)
+
+
 def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
     write_training, write_record, read, tmp_path
 ):
