@@ -414,6 +414,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
         yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
         yield lengths("longer", LONGER, [usual], seeds=10)
+        other = ("--trials", TRIALS, "--encoder", "cnn")
+        yield Part("tuning-cnn", "tuning", "tuning-cnn", other, ["*"], seeds=0)
+        yield lengths("cnn", [WHOLE], ["cnn"], "--encoders", "cnn")
 
 
 def study(plan: Plan) -> Iterator[Step]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -45,6 +46,7 @@ from catlip.vocabulary.result import LABEL_SETS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+T = TypeVar("T", bound="Trial")
 LABELLED = (
     "--shards data/starter/pretrain --labels-dir runs/starter/labels --vocabulary "
     "runs/starter/vocabulary.json"
@@ -190,6 +192,15 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
     )
 
 
+def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
+    """Words for scale and encoder -> its trials."""
+    groups: dict[str, list[Run[T]]] = {}
+    for run in chain.from_iterable(scales):
+        encoder = clipped(run.setup.recipe.encoder, 40)
+        groups.setdefault(f"{run.scale} scale, {encoder}", []).append(run)
+    return groups
+
+
 def tuning_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Which of two methods is better can depend on the learning rate. Each method gets the same "
@@ -197,12 +208,11 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
         "number of this page uses."
     )
     blocks: list[Block] = []
-    for i, trials in enumerate(by_scale(records, main, Trial)):
-        title = f"Trials, {trials[0].scale} scale"
-        table = tuning_table(trials, f"tuning{suffix(i)}", title)
+    for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):
+        table = tuning_table(trials, f"tuning{suffix(i)}", f"Trials, {of}")
         blocks.append(replace(table, caption=shared_draws(trials)))
-    for i, finalists in enumerate(by_scale(records, main, Finalist)):
-        title = f"The best trials, trained as long as in the end, {finalists[0].scale} scale"
+    for i, (of, finalists) in enumerate(_by_encoder(by_scale(records, main, Finalist)).items()):
+        title = f"The best trials, trained as long as in the end, {of}"
         blocks.append(tuning_table(finalists, f"finalists{suffix(i)}", title))
     blocks = blocks or to_fill("No recipe was tuned.", TUNING)
     return Section("tuning", "Tuning", [Text(words), *blocks])

@@ -255,10 +255,10 @@ def _with_larger(setting: Setting) -> str:
     training; empty without any.
     """
     sentences = []
-    for (_, times), lengths in _larger_encoders(setting).items():
+    for (name, times), lengths in _larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
         sentence = (
-            f"An encoder of {shown(times, 1)} times the operations: {_on_tasks(setting, late)}"
+            f"Encoder {name}, {shown(times, 1)} times the operations: {_on_tasks(setting, late)}"
         )
         if shortest < longest:
             sentence += (
@@ -607,7 +607,9 @@ def _favours(setting: Setting) -> str:
 def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
     fields = differing_fields([catlip.recipe, clip.recipe])
     named = [name for field in fields if (name := PLAIN.get(field, field))]
-    trials = Counter(trial.method for trial in setting.of(Trial))
+    encoder = catlip.setup.recipe.encoder
+    tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
+    trials = Counter(trial.method for trial in tried)
     of_catlip, of_clip = (trials[method] for method in PAIR)
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:

@@ -424,7 +424,7 @@ def test_a_verdict_that_a_larger_encoder_changes_says_so(
     (setting,) = settings(records_in(tmp_path))
     assert as_good(setting).short.endswith(short)
     assert caveats(setting)[-1].endswith(
-        f"An encoder of 2.0 times the operations: {points}; trained 0.12 times as long: 0.0."
+        f"hybrid_small, 2.0 times the operations: {points}; trained 0.12 times as long: 0.0."
     )
 
 

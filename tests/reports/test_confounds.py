@@ -9,6 +9,8 @@ import pytest
 from report_support import records_in
 
 from bench.downstream.probe.result import packed
+from bench.study.result import tuning_section
+from catlip.table import Table
 from reports.read.measured import settings
 from reports.summary.answers import caveats
 
@@ -56,6 +58,20 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     assert "In CatLIP's favour: 1 of 2 concepts that are classes it was trained on" in words
     assert "Labels that are not" not in words
     assert "drawings of all test concepts" not in words
+
+
+def test_trials_of_another_encoder_are_counted_apart(said, write_record, tmp_path):
+    for encoder, trial, method in product(("", "cnn"), range(2), ("catlip", "clip")):
+        metrics = {"method": method, "trial": trial, "drawn": {"max_lr": 0.1}}
+        metrics |= {"accuracies": {"concepts": 0.1}}
+        recipe = {"recipe": {"encoder": encoder, "max_lr": 0.1}}
+        write_record(
+            "tuning", f"{encoder}{method}-{trial}", scale="mine", metrics=metrics, config=recipe
+        )
+    assert "each method's best of 2 trials" in said()
+    tables = [t for t in tuning_section(None, records_in(tmp_path)).blocks if isinstance(t, Table)]
+    assert [[row[1].text for row in table.rows] for table in tables] == [["2", "2"]] * 2
+    assert tables[1].title.endswith("cnn")
 
 
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
