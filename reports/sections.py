@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import bench.communication.result
 import bench.downstream.gallery.result
-import bench.label_accuracy.result
 import bench.memory.result
 import bench.step_time.result
 import bench.waterfall.result
@@ -185,7 +184,6 @@ def build_page(records: Records) -> Page:
             sections=[
                 vocabulary_section(main, records),
                 overlap_section(main, records),
-                bench.label_accuracy.result.section(main, records),
                 threshold_section(main, records),
             ],
         ),

