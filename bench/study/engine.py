@@ -41,7 +41,7 @@ S = TypeVar("S", bound="Studied")
 U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
 
-ENCODER = re.compile("_([blh]16|cnn)(?=_|$)")  # in the name of a recipe
+SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
 FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
 # A training that takes more of a GPU's memory than this occupies it alone.
@@ -97,11 +97,11 @@ class Study:
         return choose("recipe", self.recipe, _recipes(method))
 
     def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
-        """The recipe that differs from the study's in the encoder, as datacomp_l16 from
+        """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
         datacomp_b16; None if the method has none.
         """
         for name, recipe in _recipes(method).items():
-            if recipe.encoder == encoder and ENCODER.sub("", name) == ENCODER.sub("", self.recipe):
+            if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
         return None
 
