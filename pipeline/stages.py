@@ -299,7 +299,9 @@ def on_encoder(
 def bench(plan: Plan) -> Iterator[Step]:
     """What a step costs on this machine."""
     small = ("--model", "vit_tiny16") if plan.small else ()
-    compared = ("--methods", *plan.options.methods, "--packed-captions")
+    # CLIP's step takes as long as its captions.
+    captions = () if plan.starter else ("--captions", plan.options.shards)
+    compared = ("--methods", *plan.options.methods, "--packed-captions", *captions)
     yield cost(plan, "step_time", ("--model", "vit_b16", *compared))
     if plan.small:
         num_classes = "1097"  # the starter's; of the vocabulary where there is one
@@ -308,6 +310,7 @@ def bench(plan: Plan) -> Iterator[Step]:
         as_trained = (
             *("--model", plan.encoder, "--resolution", plan.resolution, "--batch-size", "64"),
             *("--num-steps", "40", "--num-classes", num_classes, *compared),
+            *(() if plan.starter else ("--text-context", "32")),
         )
         yield cost(plan, "step_time", as_trained, name=f"step_time_{plan.options.scale}")
     yield cost(plan, "memory", small)

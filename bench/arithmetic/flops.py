@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -173,14 +174,15 @@ def text_products(text: TextTower) -> list[Matmul]:
 
 
 @cache
-def _objective(method: str, model: str, resolution: int, num_classes: int) -> Objective:
+def _objective(**shape: Any) -> Objective:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return methods.build(method, model, resolution, num_classes, seed=0)
+        return methods.build(**shape, seed=0)
 
 
 def objective_of(factors: Factors) -> Objective:
     """The objective with shapes but without memory, on torch's meta device; it is built once."""
-    return _objective(factors.method, factors.model, factors.resolution, factors.num_classes)
+    shape = ("method", "model", "resolution", "num_classes", "text_context")
+    return _objective(**{name: getattr(factors, name) for name in shape})
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:

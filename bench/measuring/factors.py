@@ -35,6 +35,7 @@ class Factors:
     optimizer: AdamWForm = "fused"
     grad_norm: Literal["foreach", "loop"] = "foreach"  # loop asks the device once per parameter
     num_classes: int = 24_320  # the paper's
+    text_context: int = 0  # tokens of the text tower; 0 for what goes with the encoder
     caption_tokens: float = 0.0  # of a caption, in the mean; 0 if each fills the context
     packed_captions: bool = False  # do not compute what pads captions to the context
     parallel: Parallel = "ddp"

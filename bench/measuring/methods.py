@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
 # Tokens of a caption, START and END among them, in the mean: of the starter's names and keywords,
 # and of the sentences on the photographs of Flickr8k; by the context that goes with such captions.
-CAPTION_TOKENS = {24: 8.3, 77: 14.0}
+SENTENCE_TOKENS = 14.0
+CAPTION_TOKENS = {24: 8.3, 77: SENTENCE_TOKENS}
 CHUNK_CLASSES = 4_096
 
 
@@ -66,6 +67,7 @@ def build(
     num_classes: int,
     *,
     seed: int,
+    text_context: int = 0,
     packed_captions: bool = False,
     **encoder: Any,
 ) -> Objective:
@@ -78,8 +80,11 @@ def build(
         model,
         base_rates=torch.full((num_classes,), LABELS_PER_CAPTION / num_classes),
     )
-    if packed_captions and isinstance(objective, TwoTowers):
-        objective.pack_captions()
+    if isinstance(objective, TwoTowers):
+        if text_context:
+            objective.set_text_tower(text_tower(model, {"text_context": text_context}))
+        if packed_captions:
+            objective.pack_captions()
     return objective
 
 
@@ -95,11 +100,12 @@ def synthetic_batch(
     num_classes: int,
     *,
     seed: int,
+    text_context: int = 0,
     caption_tokens: float = 0.0,
     device: torch.device = CPU,
 ) -> Batch:
     """Random images, labels and tokens, on the device, as the loader makes them for `model`."""
-    context = text_tower(model).context
+    context = text_context or text_tower(model).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}
     images = torch.randint(256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, **there)
@@ -115,12 +121,12 @@ def synthetic_batch(
     return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens=tokens)
 
 
-def mean_caption_tokens(given: float, model: str) -> float:
+def mean_caption_tokens(given: float, model: str, text_context: int = 0) -> float:
     """The mean length of synthetic captions that a user gives, or, for 0, the usual one."""
-    context = text_tower(model).context
+    context = text_context or text_tower(model).context
     if given and not 2 <= given <= context:
         raise InputError(f"--caption-tokens {given:g}: give 2 to {context} for {model}")
-    return given or CAPTION_TOKENS[context]
+    return given or min(context, CAPTION_TOKENS.get(context, SENTENCE_TOKENS))
 
 
 def caption_lengths(batch_size: int, context: int, mean: float) -> list[int]:

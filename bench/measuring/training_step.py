@@ -61,6 +61,7 @@ def build(factors: Factors, place: Place, mark: Callable[[str], None] = unmarked
             factors.resolution,
             num_classes=factors.num_classes,
             seed=factors.seed,
+            text_context=factors.text_context,
             packed_captions=factors.packed_captions,
             attention=factors.attention,
             checkpointing=factors.checkpointing,
@@ -99,6 +100,7 @@ def batch_of(factors: Factors, place: Place) -> Batch:
         factors.resolution,
         num_classes=factors.num_classes,
         seed=factors.seed + place.rank,
+        text_context=factors.text_context,
         caption_tokens=factors.caption_tokens,
         device=place.device,
     )

@@ -16,7 +16,7 @@ class StepTime(StepConfig):
 
     python -m bench.step_time --model vit_l16 --batch-size 128 --compile --device cuda
     python -m bench.step_time --model vit_b16 --methods catlip clip siglip superclass
-    python -m bench.step_time --model vit_b16 --packed-captions
+    python -m bench.step_time --model vit_b16 --packed-captions --captions '/data/mine/*.tar'
     python -m bench.step_time --model vit_tiny16 --resolution 96 --data data/starter/pretrain
     torchrun --nproc-per-node 8 -m bench.step_time --model vit_b16
     """
@@ -27,10 +27,15 @@ class StepTime(StepConfig):
     """Images per step and device; 0 for 4 on a CPU, and for 256 or what fits on a GPU."""
     packed_captions: bool = False
     """Also time methods with a text tower without the padding of captions, in rows of their own."""
+    text_context: Natural = 0
+    """Tokens of a caption that text towers read; 0 for what goes with the encoder."""
     caption_tokens: NotNegative = 0.0
-    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for what goes
-    with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as in sentences on photos.
+    """Tokens of a synthetic caption, its start and end among them, in the mean; 0 for those of
+    --captions, or what goes with the encoder: 8.3 of 24, as in the starter data, or 14 of 77, as in
+    sentences on photos.
     """
+    captions: str = ""
+    """Shards or tables; synthetic captions are as long as 10,000 of theirs in the mean."""
     checkpointing: bool = False
     """Compute each image block's activations again in the backward pass."""
     keep_products: bool = False

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
 from catlip.data.shard_set import open_shards
 from catlip.data.shards import Shard, expand
+from catlip.label.audit import take_captions
+from catlip.label.sources import find, split
 from catlip.matmul import matmul_flops_per_s
 from catlip.program.progress import progress
 from catlip.record import Record, build_name
@@ -40,6 +43,7 @@ NOTES = (
     "one loader makes labels and tokens for all methods, whichever steps next",
 )
 NUM_STEPS = {"cuda": 50, "cpu": 8}
+CAPTIONS = 10_000  # whose lengths are counted
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
 
 
@@ -57,11 +61,14 @@ class Timed:
 def resolve(config: StepTime, device: torch.device) -> StepTime:
     """The config with every default that depends on the device filled in."""
     wanted = device.type == "cuda" if config.compile is None else config.compile
+    tokens = config.caption_tokens
+    if config.captions and not tokens:
+        tokens = tokens_of(config.captions, context_of(config))
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
         num_steps=config.num_steps or NUM_STEPS[device.type],
-        caption_tokens=mean_caption_tokens(config.caption_tokens, config.model),
+        caption_tokens=mean_caption_tokens(tokens, config.model, config.text_context),
     )
     steps = [*variants(config).values()]
     return replace(
@@ -69,6 +76,21 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
         batch_size=config.batch_size or default_batch(steps, device),
         compile=wanted and any(blocks(objective_of(step)) for step in steps),
     )
+
+
+def context_of(step: StepTime | Factors) -> int:
+    return step.text_context or text_tower(step.model).context
+
+
+def tokens_of(captions: str, context: int) -> float:
+    """The mean length in tokens of captions of shards or tables; those that are cut count so."""
+    sources = [source for path in find([captions]) for source in split(path)]
+    tokenize = CaptionTokenizer(context)
+    # END is the greatest token.
+    lengths = [tokenize([text]).argmax().item() + 1 for text in take_captions(sources, CAPTIONS)]
+    if not lengths:
+        raise InputError(f"--captions {captions}: no captions")
+    return round(fmean(lengths), 1)
 
 
 def variants(config: StepTime) -> dict[str, Factors]:
@@ -201,7 +223,7 @@ def real_batches(
         rank=place.rank,
         world_size=place.world_size,
         labels=partial(even_labels, num_classes=factors.num_classes),
-        tokenize=CaptionTokenizer(text_tower(factors.model).context),
+        tokenize=CaptionTokenizer(context_of(factors)),
     )
     return data.batches(0, workers, pin_memory=place.device.type == "cuda")
 

@@ -80,6 +80,7 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> "Scaling":
         model=recipe.encoder,
         resolution=recipe.resolution,
         batch_size=recipe.micro_batch * recipe.num_devices,
+        text_context=recipe.text_context or 0,
         num_classes=len(Vocabulary.load(cell.vocabulary)),
     )
     return Scaling(

@@ -13,6 +13,7 @@ import torch
 from one_line import one_line_error
 
 from bench.arithmetic.devices import datasheet_tflops
+from bench.arithmetic.flops import step_flops
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.statistics import ratio
@@ -101,6 +102,20 @@ def test_text_towers_are_also_timed_without_padding(timed) -> None:
     assert without == pytest.approx(ratio(packed, catlip).value)
     assert "CLIP, captions packed" in printed
     assert record["config"]["caption_tokens"] == 5
+
+
+def test_captions_of_ones_own_say_how_long_synthetic_ones_are(timed, tmp_path) -> None:
+    table = tmp_path.with_suffix(".csv")
+    table.write_text("caption\na dog\n" + "word " * 40)
+    options = ("--methods", "clip", "--captions", table, "--text-context", 32)
+    record, printed = timed(*options)
+    assert record["config"]["caption_tokens"] == (4 + 32) / 2
+    assert "captions of 18 tokens" in printed
+    step = Factors("clip", "hybrid_mini", 32, text_context=32, batch_size=8)
+    tokens = batch_of(step, find_place("cpu")).tokens
+    assert tokens is not None
+    assert tokens.shape == (8, 32)
+    assert step_flops(step) > step_flops(replace(step, text_context=24))
 
 
 def test_a_caption_has_its_two_ends_and_fits_the_context(program, tmp_path) -> None:
