@@ -36,8 +36,8 @@ class ContrastiveCategorical(Contrastive):
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:
         assert batch.labels is not None, "the loader makes what `needs` names"
-        captions, features = self.captions(batch), self.image_encoder(batch.images)
-        pairs = self.unit_vectors(features, captions)
+        features = self.image_encoder(batch.images)
+        pairs = self.unit_vectors(features, self.captions(batch))
         loss = sparse_binary_cross_entropy(self.classifier(features), batch.labels)
         return *pairs, loss[None]
 

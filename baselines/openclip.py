@@ -63,19 +63,17 @@ class PackedCaptions(NamedTuple):
     padded: Tensor
 
 
-def pack(tokens: Tensor) -> PackedCaptions:
-    """Captions [B, context] without their padding; the host waits for the device to count it."""
-    lengths = tokens.argmax(dim=1) + 1  # END is the greatest token
-    padded = tokens[:, : int(lengths.max())]
-    positions = torch.arange(padded.shape[1], device=tokens.device).expand_as(padded)
-    slots = (positions < lengths[:, None]).flatten().nonzero().squeeze(1)
-    return PackedCaptions(
-        padded.flatten()[slots],
-        positions.flatten()[slots],
-        slots,
-        ends=lengths.cumsum(0) - 1,
-        padded=padded,
-    )
+def pack(tokens: Tensor, lengths: list[int]) -> PackedCaptions:
+    """Captions [B, context] without their padding. The host, which knows their lengths, does not
+    wait for the device.
+    """
+    padded = tokens[:, : max(lengths)]
+    counts = tokens.argmax(dim=1) + 1  # of the tokens to END, the greatest one
+    after = counts.cumsum(0)
+    rows = torch.repeat_interleave(counts, output_size=sum(lengths))
+    positions = torch.arange(len(rows), device=tokens.device) - (after - counts)[rows]
+    slots = rows * padded.shape[1] + positions
+    return PackedCaptions(padded.flatten()[slots], positions, slots, ends=after - 1, padded=padded)
 
 
 class PackedBlock(ResidualAttentionBlock):
@@ -173,16 +171,13 @@ class TwoTowers(Objective):
         """Unit vectors [B, joint] of images and of captions. A method that has a further loss
         beside `compare` adds it as [1], mean per image.
         """
-        captions = self.captions(batch)
-        return self.unit_vectors(self.image_encoder(batch.images), captions)
+        return self.unit_vectors(self.image_encoder(batch.images), self.captions(batch))
 
     def captions(self, batch: Batch) -> Tensor | PackedCaptions:
-        """What the text tower reads. Call it before the image encoder: packing waits for the
-        device, which at that moment has little to do.
-        """
+        """What the text tower reads."""
         assert batch.tokens is not None, "the loader makes what `needs` names"
         packed = isinstance(self.text_encoder, PackedTextTransformer)
-        return pack(batch.tokens) if packed else batch.tokens
+        return pack(batch.tokens, batch.lengths) if packed else batch.tokens
 
     def unit_vectors(
         self, features: Tensor, captions: Tensor | PackedCaptions

@@ -47,9 +47,8 @@ class Superclip(Contrastive):
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:
         assert batch.tokens is not None, "the loader makes what `needs` names"
-        captions = self.captions(batch)
         features, patches = self.image_encoder(batch.images, patches=True)
-        pairs = self.unit_vectors(features, captions)
+        pairs = self.unit_vectors(features, self.captions(batch))
         logits = self.subwords(patches.mean(dim=1))
         subwords, present = distinct_subwords(batch.tokens)
         loss = sparse_cross_entropy(logits, subwords, self.idf.weights(subwords, present))

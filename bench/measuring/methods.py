@@ -46,7 +46,8 @@ class DenseCategorical(Categorical):
         assert batch.labels is not None, "the loader makes what `needs` names"
         logits = self.classifier(self.image_encoder(batch.images)).float()
         target = torch.zeros_like(logits)
-        # A number on the device: one of Python's would be copied there in each forward pass.
+        # A number on the device: torch 2.15 fills with one of Python's there as well, but earlier
+        # versions copied it there in each forward pass.
         target[batch.labels.rows(), batch.labels.values] = target.new_ones(())
         return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
 
@@ -113,12 +114,14 @@ def synthetic_batch(
     labels = torch.rand(batch_size, num_classes, **there).topk(each).indices
     offsets = torch.arange(0, each * batch_size + 1, each, device=device)
     tokens = torch.randint(1, START, (batch_size, context), **there)
-    ends = torch.tensor(caption_lengths(batch_size, context, caption_tokens))[:, None] - 1
-    positions, ends = torch.arange(context, device=device), ends.to(device)
+    lengths = caption_lengths(batch_size, context, caption_tokens)
+    positions = torch.arange(context, device=device)
+    ends = torch.tensor(lengths, device=device)[:, None] - 1
     tokens[:, 0] = START
     tokens = tokens.masked_fill(positions == ends, END).masked_fill(positions > ends, 0)
     keys = [str(i) for i in range(batch_size)]
-    return Batch(images, keys, RaggedLabels(labels.flatten(), offsets), tokens=tokens)
+    ragged = RaggedLabels(labels.flatten(), offsets)
+    return Batch(images, keys, ragged, tokens=tokens, lengths=lengths)
 
 
 def mean_caption_tokens(given: float, model: str, text_context: int = 0) -> float:

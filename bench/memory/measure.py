@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from catlip.results.run import Run
 from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
 
+T = TypeVar("T")
 NUM_WARMUP = 2  # the optimizer's state is made in the first step
 NUM_REPEATS = 2  # shows that the figure is the same each time
 MULTIPLE = 8  # the largest batch is looked for among multiples of this
@@ -99,7 +101,7 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
         predicted = result.PredictedMemory(
             peak_gib=peak_bytes(factors, device_type=place.device.type) / GIB
         )
-        attempted = attempt(factors, place, budget_bytes(config, place.device))
+        attempted = attempt(measure, factors, place, budget=budget_bytes(config, place.device))
         if attempted is None:
             batches[size].too_large[method] = predicted.peak_gib
             continue
@@ -112,18 +114,25 @@ def _measure_batches(config: Memory, place: Place, record: Record) -> dict[int, 
     return batches
 
 
-def attempt(factors: Factors, place: Place, budget: float) -> tuple[MemoryParts, list[int]] | None:
-    """`measure`, or None if a step does not fit; what the step held is free again.
+def attempt(
+    take: Callable[[Factors, Place], tuple[T, list[int]]],
+    factors: Factors,
+    place: Place,
+    *,
+    budget: float,
+) -> tuple[T, list[int]] | None:
+    """What `take` returns of steps and of their peaks in bytes, or None if they do not fit; what
+    they held is free again.
 
     On a CPU, a step that is predicted not to fit is not tried: a machine without free memory stops
     answering.
     """
-    metrics = None
+    taken = None
     if place.device.type == "cuda" or peak_bytes(factors, device_type="cpu") <= budget:
         with suppress(torch.OutOfMemoryError):
-            metrics = measure(factors, place)
+            taken = take(factors, place)
     free_memory()  # after the block above: until its end, the error's frames hold their tensors
-    return metrics if metrics and metrics[0].peak_gib * GIB <= budget else None
+    return taken if taken and max(taken[1]) <= budget else None
 
 
 def measure(factors: Factors, place: Place) -> tuple[MemoryParts, list[int]]:
@@ -180,24 +189,33 @@ def moments_of(trainer: Trainer) -> list[Tensor]:
 
 
 def _largest(config: Memory, method: str, place: Place) -> result.LargestBatch:
-    """The largest batch that fits, found by trying, and as predicted."""
+    """The largest batch that fits, found by trying with one model, and as predicted."""
     budget = budget_bytes(config, place.device)
-    room = budget
-    if not config.budget_gib:  # what the allocator keeps for later is free too
-        cached = torch.cuda.memory_reserved(place.device) - torch.cuda.memory_allocated(
-            place.device
-        )
-        room = torch.cuda.mem_get_info(place.device)[0] + cached
+    free_memory()  # what an earlier search has left in the allocator
+    room = budget if config.budget_gib else torch.cuda.mem_get_info(place.device)[0]
+    step = factors_of(config, method, batch_size=1)
+    trainer: Trainer | None = None
 
-    def is_predicted_to_fit(images: int) -> bool:
-        step = factors_of(config, method, batch_size=images)
-        return peak_bytes(step, device_type=place.device.type) <= room
+    def take(factors: Factors, place: Place) -> tuple[None, list[int]]:
+        nonlocal trainer
+        trainer = trainer or build(step, place)
+        batch = batch_of(factors, place)
+        try:
+            return None, [peak_of(trainer, batch) for _ in range(NUM_WARMUP)]
+        finally:
+            trainer.optimizer.zero_grad()
 
     def fits(images: int) -> bool:
-        return attempt(factors_of(config, method, batch_size=images), place, budget) is not None
+        factors = replace(step, batch_size=images)
+        return attempt(take, factors, place, budget=budget) is not None
+
+    def is_predicted_to_fit(images: int) -> bool:
+        factors = replace(step, batch_size=images)
+        return peak_bytes(factors, device_type=place.device.type) <= room
 
     predicted = largest_batch(is_predicted_to_fit)
-    largest = largest_batch(fits, start=predicted, multiple=MULTIPLE)
+    # One image first makes the optimizer's whole state; a step out of memory would make a part.
+    largest = largest_batch(fits, start=predicted, multiple=MULTIPLE) if fits(1) else 0
     return result.LargestBatch(images=largest, predicted=predicted)
 
 

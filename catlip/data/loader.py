@@ -47,14 +47,15 @@ class RaggedLabels:
 @dataclass
 class Batch:
     """One micro-batch of one device: images [B, 3, H, W] uint8 and, if the objective needs them,
-    labels and the tokens of the captions, [B, 77] int64. Another sample of the batch stands in for
-    each broken one.
+    labels and the tokens of the captions, [B, 77] int64, whose lengths stay on the host. Another
+    sample of the batch stands in for each broken one.
     """
 
     images: Tensor
     keys: list[str]
     labels: RaggedLabels | None = None
     tokens: Tensor | None = None
+    lengths: list[int] = field(default_factory=list)  # of captions, without padding
     broken: list[BrokenImage] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -171,6 +172,8 @@ class DataPath(Dataset[Batch]):
             batch.tokens = self.tokenize(
                 [shard.caption(number, which) or "" for shard, number, which in captions]
             )
+            # What ends a caption is the greatest token.
+            batch.lengths = (batch.tokens.argmax(dim=1) + 1).tolist()
         return batch
 
     def _images(

@@ -141,7 +141,7 @@ def captions(lengths: list[int]) -> Tensor:
 def loss_and_gradients(objective: Objective, lengths: list[int]) -> list[Tensor]:
     batch = methods.synthetic_batch(len(lengths), "hybrid_mini", 16, num_classes=5, seed=0)
     objective.zero_grad()
-    loss = objective(replace(batch, tokens=captions(lengths)))
+    loss = objective(replace(batch, tokens=captions(lengths), lengths=lengths))
     loss.backward()
     return [loss.detach(), *(parameter.grad for parameter in objective.parameters())]
 
@@ -211,7 +211,7 @@ def test_a_training_leaves_out_padding_if_told_so(method, has_text, tmp_path) ->
     block = objective.text_encoder.transformer.resblocks[0]
     block.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
     batch = methods.synthetic_batch(3, "hybrid_mini", 48, num_classes=5, seed=0)
-    objective(replace(batch, tokens=captions([3, 9, 5])))
+    objective(replace(batch, tokens=captions([3, 9, 5]), lengths=[3, 9, 5]))
     assert seen == [(3 + 9 + 5, objective.text.width)]
 
 

@@ -94,8 +94,9 @@ def split(batch: Batch, count: int) -> list[Batch]:
     size, per_image = len(batch) // count, methods.LABELS_PER_CAPTION
     values, offsets = batch.labels.values.split(size * per_image), batch.labels.offsets[: size + 1]
     labels = [RaggedLabels(each, offsets) for each in values]
-    parts = zip(batch.images.split(size), labels, batch.tokens.split(size), strict=True)
-    return [Batch(part[0], [""] * size, labels=part[1], tokens=part[2]) for part in parts]
+    lengths = [batch.lengths[i : i + size] for i in range(0, len(batch), size)]
+    parts = zip(batch.images.split(size), labels, batch.tokens.split(size), lengths, strict=True)
+    return [Batch(images, [""] * size, *captions) for images, *captions in parts]
 
 
 def compute(place: Place, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The memory of a step is measured whole and by part, and what is predicted is what is found."""
 
 import json
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,12 @@ from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build
 from bench.memory import result
 from bench.memory.__main__ import Memory, main
-from bench.memory.measure import MULTIPLE, attempt, largest_batch, measure, peak_of
+from bench.memory.measure import MULTIPLE, _largest, attempt, largest_batch, measure, peak_of
 from bench.memory.tensors import SavedTensors
 from catlip.cli import InputError
 from catlip.costs import GIB
 from catlip.training.distributed import Place, find_place
+from catlip.training.trainer import Trainer
 
 SMALL = Factors("catlip", "hybrid_mini", 48, 16, "fp32", num_classes=2_000)
 CHECKPOINTING = {"checkpointing": True, "num_classes": 500}
@@ -99,27 +101,61 @@ def test_the_largest_batch_is_found_from_anywhere_and_nothing_is_tried_twice(
     assert len(tried) == len(set(tried)) <= 30
 
 
-def test_an_attempt_out_of_memory_frees_what_it_held(place, monkeypatch) -> None:
+def test_an_attempt_out_of_memory_frees_what_it_held(place) -> None:
     held: list[int] = []
 
     class Greedy:
-        def __init__(self, factors, place):
+        def __init__(self):
             held.append(id(self))
-
-        def train_step(self, batches):
-            raise torch.OutOfMemoryError("CUDA out of memory")
 
         def __del__(self):
             held.remove(id(self))
 
-    monkeypatch.setattr("bench.memory.measure.build", Greedy)
-    assert attempt(SMALL, place, budget=float("inf")) is None
+    def take(factors, place):
+        _ = Greedy()
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert attempt(take, SMALL, place, budget=math.inf) is None
     assert held == []
+
+
+@pytest.mark.parametrize("most", [0, 5, 83])
+def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
+    place, tmp_path, monkeypatch, most
+) -> None:
+    """With a device that runs out of memory in the backward pass of more than so many images."""
+    trainers, gradients = [], []
+
+    def build_one(*arguments) -> Trainer:
+        trainer = build(*arguments)
+        trainers.append(trainer)
+        backward = trainer._backward
+
+        def limited(batches, micro_step):
+            loss = backward(batches, micro_step)
+            if len(batches[0]) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return loss
+
+        def batch(factors, place):
+            parameters = trainer.objective.parameters()
+            gradients.extend(p.grad for p in parameters if p.grad is not None)
+            return batch_of(factors, place)
+
+        monkeypatch.setattr(trainer, "_backward", limited)
+        monkeypatch.setattr("bench.memory.measure.batch_of", batch)
+        return trainer
+
+    monkeypatch.setattr("bench.memory.measure.build", build_one)
+    config = Memory("hybrid_micro", 32, num_classes=50, precision="fp32", budget_gib=0.02)
+    assert _largest(config, "catlip", place).images == (most // MULTIPLE * MULTIPLE or most)
+    assert len(trainers) == 1
+    assert not gradients
 
 
 def test_on_a_cpu_nothing_is_tried_that_will_not_fit(place, monkeypatch) -> None:
     monkeypatch.setattr("bench.memory.measure.build", None)  # calling it would fail
-    assert attempt(SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
+    assert attempt(measure, SMALL, place, budget=peak_bytes(SMALL, device_type="cpu") - 1) is None
 
 
 def test_a_run_records_every_batch_and_the_largest_that_fits_the_budget(

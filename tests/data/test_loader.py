@@ -220,6 +220,7 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
         path = data_path([shard], steps=40, labels=labels, tokenize=tokenize, **fields)
         images = []
         for batch in path.batches(first_step, num_workers):
+            assert batch.lengths == batch.tokens.count_nonzero(dim=1).tolist()
             lines = [(batch.tokens[i] == tokenize(LINES)).all(1) for i in range(len(batch))]
             images += zip(batch.keys, [int(line.nonzero()) for line in lines], strict=True)
             for i in range(len(batch)):

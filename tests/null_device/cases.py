@@ -16,7 +16,6 @@ import short_training
 import torch
 from fake_ranks import all_reduced, fake_ranks
 
-from baselines import openclip
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.training_step import batch_of, build, free_memory
@@ -65,16 +64,7 @@ def of_all_processes() -> Path:
 
 @pytest.fixture
 def quick(monkeypatch) -> None:
-    """Without the seconds of multiplying matrices, and with captions whose lengths need not be
-    counted on the device.
-    """
-
-    def pack(tokens: torch.Tensor) -> openclip.PackedCaptions:
-        packed = real_pack(torch.arange(tokens.shape[1]).expand(tokens.shape))
-        return openclip.PackedCaptions(*(part.to(tokens.device) for part in packed))
-
-    real_pack = openclip.pack
-    monkeypatch.setattr(openclip, "pack", pack)
+    """Without the seconds of multiplying matrices."""
     monkeypatch.setattr(step_measure, "matmul_flops_per_s", lambda *_: [1e14, 1e14])
 
 
@@ -157,9 +147,10 @@ def test_the_largest_pair_of_the_waterfall_fits_and_a_larger_one_leaves_nothing(
     assert torch.cuda.memory_reserved() <= before
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
-    place, method, monkeypatch
+    place, method, packed, monkeypatch
 ) -> None:
     plain = methods.build
 
@@ -167,7 +158,7 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
         return augmented(plain(*arguments, **options), CATLIP["datacomp_b16"])
 
     monkeypatch.setattr(methods, "build", build_augmented)
-    factors = replace(TINY, method=method)
+    factors = replace(TINY, method=method, packed_captions=packed)
     trainer, batch = build(factors, place), batch_of(factors, place)
     trainer.train_step(repeat(batch))
     waits, copies = counted("waits"), counted("copies_to_device")
