@@ -505,7 +505,8 @@ def _steps(test: Test, groups: Sequence[Trained], rows: "pd.DataFrame") -> Itera
         titles = {task: title for group in own for task, title in group.tasks.items()}
         sizes = used.groupby(test.level).flops.mean()
         compared = []
-        values = nested(used.fillna({"task": ""}), "kind", "task", test.level, "seed")
+        used = used.assign(task=used.task.astype(object).fillna(""))  # float if all are missing
+        values = nested(used, "kind", "task", test.level, "seed")
         for kind, by_task in values.items():
             for task, levels in by_task.items():
                 for one, other in _choose(test, levels, sizes):
