@@ -52,7 +52,8 @@ class StepTime(StepConfig):
     has measured it on a GPU yet.
     """
     parallel: Parallel = "ddp"
-    """Under torchrun: ddp, or fsdp."""
+    """ddp, or fsdp: also of one process, whose blocks then keep weights and activations in 16 bits.
+    """
     data: str = ""
     """Image-caption shards to load batches from, end to end; by default one synthetic batch stays
     on the device.

@@ -273,7 +273,7 @@ def _name(config: StepTime, place: Place) -> str:
         "compile": config.compile and not config.whole_graph,
         "whole-graph": config.whole_graph,
         "data": bool(config.data),
-        f"{place.world_size}x{config.parallel}": place.world_size > 1,
+        f"{place.world_size}x{config.parallel}": place.world_size > 1 or config.parallel == "fsdp",
         f"{config.resolution}px": config.resolution != StepTime.resolution,
     }
     chosen = "".join(f"-{name}" for name, given in options.items() if given)

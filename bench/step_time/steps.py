@@ -43,6 +43,7 @@ def what_was_timed(run: Run[StepKind]) -> str:
         "one graph": setup.whole_graph,
         "with data loading": setup.data,
         f"{ranks} ranks": ranks > 1,
+        "FSDP2": setup.parallel == "fsdp",
         clipped(setup.precision, 12): setup.precision,
         f"torch {clipped(torch, 24)}": torch,
     }

@@ -31,7 +31,8 @@ class PretrainRun:
     rank minus one."""
     max_broken: MaxBroken = MAX_BROKEN
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """With several processes: ddp, or fsdp, which shards weights and optimizer over them."""
+    """ddp, or fsdp, which shards weights and optimizer over processes, and keeps weights and
+    activations of blocks in 16 bits."""
     compile: bool = False
     """Compile the transformer blocks, once for each image size. On a GPU this is done anyway if the
     training has at least 1,000 steps per size and TORCH_COMPILE_DISABLE=1 is not set."""

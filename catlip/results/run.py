@@ -67,6 +67,7 @@ class Config:
     keep_products: bool = False
     patch_drop_rate: float = 0.0
     compile: bool = False
+    parallel: str = ""
     whole_graph: bool = False
     deterministic: bool = False
     device: str = ""

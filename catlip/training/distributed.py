@@ -113,6 +113,13 @@ def _join(device: torch.device, world_size: int, timeout: timedelta | None) -> N
     dist.init_process_group(**options)
 
 
+def join_alone(device: torch.device) -> None:
+    """A process group of this process alone, which FSDP2 needs."""
+    atexit.register(_leave)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+
+
 def _leave() -> None:
     """Leave the group while Python still runs: a thread of it that drops a tensor after Python has
     ended aborts the process, although its work is done (pytorch pull request 179291).

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from catlip.training.distributed import Place
+from catlip.training.distributed import Place, join_alone
 
 Parallel = Literal["ddp", "fsdp"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,15 +35,18 @@ PAYING_STEPS = 1_000
 
 
 def distribute(objective: nn.Module, place: Place, parallel: Parallel, precision: str) -> nn.Module:
-    """The module to call in place of `objective`; with one process, the objective itself.
+    """The module to call in place of `objective`; with one process and DDP, the objective itself.
 
     All ranks start from rank 0's weights. FSDP2 gathers the blocks in `precision`, so activations
-    between them have it too; gradients are reduced, and weights stored, in float32.
+    between them have it too, also those of one process; gradients are reduced, and weights stored,
+    in float32.
     """
-    if place.world_size == 1:
-        return objective
     if parallel == "ddp":
+        if place.world_size == 1:
+            return objective
         return DistributedDataParallel(objective, gradient_as_bucket_view=True)
+    if not dist.is_initialized():
+        join_alone(place.device)
     for tensor in objective.state_dict().values():
         dist.broadcast(tensor, src=0)
     mesh = init_device_mesh(place.device.type, (place.world_size,))

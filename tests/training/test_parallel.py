@@ -25,18 +25,19 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 5e-3, "fp16": 1e-3}
 
 
 @pytest.mark.parametrize(
-    ("method", "model", "precision"),
+    ("ranks", "method", "model", "precision"),
     [
-        ("catlip", "vit_tiny16", "fp32"),
-        ("clip", "hybrid_mini", "bf16"),
-        pytest.param("clip", "vit_tiny16", "fp32", marks=pytest.mark.slow),
-        pytest.param("catlip", "vit_tiny16", "bf16", marks=pytest.mark.slow),
-        pytest.param("catlip", "hybrid_mini", "fp16", marks=pytest.mark.slow),
+        (2, "catlip", "vit_tiny16", "fp32"),
+        (2, "clip", "hybrid_mini", "bf16"),
+        (1, "catlip", "vit_tiny16", "bf16"),
+        pytest.param(2, "clip", "vit_tiny16", "fp32", marks=pytest.mark.slow),
+        pytest.param(2, "catlip", "vit_tiny16", "bf16", marks=pytest.mark.slow),
+        pytest.param(2, "catlip", "hybrid_mini", "fp16", marks=pytest.mark.slow),
     ],
 )
-def test_sharded_training_is_replicated_training(program, method, model, precision) -> None:
+def test_sharded_training_is_replicated_training(program, ranks, method, model, precision) -> None:
     parity = Path(__file__).with_name("parity.py")
-    done = program(parity, method, model, precision, ranks=2)
+    done = program(parity, method, model, precision, ranks=ranks)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     steps = zip(found["fsdp"], found["ddp"], strict=True)
