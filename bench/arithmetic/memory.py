@@ -43,6 +43,7 @@ BLOCK_NUMBERS, PRODUCT_NUMBERS = 14, 10
 # Numbers that the text tower keeps in addition on a GPU, where torch's attention makes its result
 # contiguous.
 ATTENTION_COPY = 1
+AUGMENTED_COPIES = 5  # of the float32 pixels, which a step keeps for RangeAugment; as measured
 # Usable part of a device's memory: the driver, NCCL and the gaps between blocks of the allocator
 # take the rest.
 USABLE = 0.9
@@ -140,7 +141,8 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
     )
     pixels = 3 * batch * factors.resolution**2
     stays = state["parameters"] + state["buffers"] + state["optimizer"] + state["average"]
-    return stays + pixels + max(moments)
+    augmented = factors.range_augment * AUGMENTED_COPIES * FLOAT32 * pixels
+    return stays + pixels + augmented + max(moments)
 
 
 def block_bytes(

@@ -57,7 +57,9 @@ def test_the_peak_is_predicted_and_holds_all_that_stays(place, method, how) -> N
         assert getattr(found, f"{part}_gib") * GIB == pytest.approx(state[part], rel=1e-4)
 
 
-@pytest.mark.parametrize("how", [{}, {"attention": "naive"}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{}, {"attention": "naive"}, {"precision": "bf16"}, {"range_augment": True}], ids=str
+)
 def test_the_peak_with_products_kept_is_predicted(place, how) -> None:
     model = {"model": "vit_tiny16", "resolution": 64, "batch_size": 96, "num_classes": 500}
     factors = replace(SMALL, checkpointing=True, keep_products=True, **model | how)

@@ -23,10 +23,12 @@ from bench.waterfall.measure import (
     released_clip,
     released_flops_ratio,
 )
-from bench.waterfall.result import Waterfall
+from bench.waterfall.result import Waterfall, waterfall_table
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record
+from catlip.results.run import TIMES
+from catlip.table import shown
 from catlip.training.distributed import find_place
 from catlip.training.trainer import Trainer
 
@@ -42,6 +44,7 @@ def test_the_way_begins_and_ends_at_the_released_configurations() -> None:
         released = recipe["datacomp_b16_release"]
         step = variant.step
         assert (step.method, step.batch_size) == (method, released.micro_batch)
+        assert step.range_augment
         for name in ("attention", "precision", "checkpointing"):
             assert getattr(step, name) == getattr(released, name)
         assert variant.sizes() == released.sizes()
@@ -81,8 +84,9 @@ def test_on_a_cpu_precision_stays_and_the_released_sizes_are_scaled() -> None:
 
 def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_path) -> None:
     factors = Factors("clip", "vit_tiny16", 48, 2, "fp32", checkpointing=True, num_classes=50)
-    start = Variant(factors, CATLIP["starter"])
+    start = Variant(replace(factors, range_augment=True), CATLIP["starter"])
     changes = [
+        Change("RangeAugment", "range_augment", True, False),
         Change("checkpointing", "checkpointing", True, False),
         Change("method", "method", "clip", "catlip"),
         Change("precision", "precision", "fp32", "fp16", not_run="not here"),
@@ -94,19 +98,24 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     assert not [found for found in gc.get_objects() if isinstance(found, Trainer)]
     forward, reverse = way.orders["forward"], way.orders["reverse"]
     assert [step.factor for step in forward] == [step.factor for step in reverse[::-1]]
-    assert forward[2].not_run == reverse[0].not_run == "not here"
-    for pair in (*forward[:2], *reverse[1:], way.total):
+    assert forward[3].not_run == reverse[0].not_run == "not here"
+    for pair in (*forward[:3], *reverse[1:], way.total):
         assert pair.ratio.low <= pair.ratio.value <= pair.ratio.high
-    for order in (forward[:2], reverse[1:]):
+    for order in (forward[:3], reverse[1:]):
         assert math.prod(step.flops_ratio for step in order) == pytest.approx(way.total.flops_ratio)
     # A text tower as large as the image's, and a third of a step computed again.
     assert way.total.flops_ratio > 1.5
-    assert len(record.samples) == 10
+    assert len(record.samples) == 14
     assert all(len(samples) == 2 for samples in record.samples.values())
 
     whole = {"world_size": 1, "published_ratio": 2.7, "unit": "ms_per_image"}
     whole["released_flops_ratio"] = 1.4
     measured = Waterfall(**whole, release=way, further=way)
     written = json.loads(json.dumps(measured.metrics()))
-    assert written["release"]["orders"]["forward"][1]["from"] == "clip"
+    assert written["release"]["orders"]["forward"][2]["from"] == "clip"
     assert Waterfall.read(written) == measured
+    with record:
+        (table,) = waterfall_table(record.measured(measured))
+    ratios = [f"{shown(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
+    row = ["RangeAugment", "on to off", *ratios, f"1.00{TIMES}"]
+    assert row in [[cell.text for cell in row] for row in table.rows]
