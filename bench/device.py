@@ -215,6 +215,7 @@ def parts_of(config: Device, gpus: int) -> list[Part]:
             part("step time, L/16", 45, replace(large, batch_size=128)),
             part("step time, H/16", 60, replace(huge, batch_size=64)),
             part("step time, B/16, four methods", 20, replace(eager, methods=FOUR)),
+            part("step time, B/16, blocks in 16 bits", 20, replace(eager, parallel="fsdp")),
             part("communication", 60, Communication(methods=pair), ranks, missing=no_ranks),
         ]
     small = StepTime("vit_tiny16", 96, batch_size=8, num_steps=8)
