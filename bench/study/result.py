@@ -193,12 +193,12 @@ def shared_draws(runs: Iterable[Run[Trial]]) -> str:
 
 
 def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
-    """Words for scale and encoder -> its trials."""
+    """Words for scale and encoder -> its trials, the most first."""
     groups: dict[str, list[Run[T]]] = {}
     for run in chain.from_iterable(scales):
         encoder = clipped(run.setup.recipe.encoder, 40)
         groups.setdefault(f"{run.scale} scale, {encoder}", []).append(run)
-    return groups
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
 def tuning_section(main: Setting | None, records: Records) -> Section:
