@@ -1,8 +1,8 @@
 """`python -m reports readme`: the results in README.md, from the same records as the page."""
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.downstream.probe.result import between_probes
@@ -10,7 +10,7 @@ from catlip.cli import InputError
 from catlip.method_style import PAIR, name_of
 from catlip.results.run import Records
 from catlip.table import signed
-from reports.paper.claims import Verdict, verdicts
+from reports.paper.claims import verdicts
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import about, advice, as_good, caveats, cheaper, ends, why
@@ -60,7 +60,7 @@ def results(records: Records) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in grid]
     answers = [as_good(main), cheaper(main), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
-    points += [text for text in (_ingredients(main), _few_labels(verdicts(records))) if text]
+    points += [text for text in (_ingredients(main), _few_labels(every, records)) if text]
     points += [f"**Doubt:** {doubt}" for doubt in caveats(main, every)]
     points += [advice(main)] if advice(main) else []
     listed = [
@@ -87,11 +87,13 @@ def _ingredients(setting: Setting) -> str:
     return f"**Other methods minus {name_of(ours)}, {tasks}:** {'; '.join(words)}." if words else ""
 
 
-def _few_labels(judged: Mapping[str, Verdict]) -> str:
-    """What Transfer Init gains with the fewest images."""
+def _few_labels(every: Sequence[Setting], records: Records) -> str:
+    """What Transfer Init gains with the fewest images, at each scale."""
     gains = [
         f"{signed(one.estimate.value, 1)} points on {one.what} ({ends(one.estimate)})"
-        for one in judged["transfer_init"].evidence.compared
+        for setting in every
+        for one in verdicts(replace(records, every=setting.records))["transfer_init"]
+        .evidence.compared
         if one.estimate
     ]
     return f"**Few labelled images?** Transfer Init gains {', '.join(gains)}." if gains else ""
