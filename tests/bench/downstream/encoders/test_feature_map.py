@@ -1,6 +1,4 @@
-"""The feature map: the encoder's own tokens, at its stride or half of it, globally or within
-windows.
-"""
+"""The feature map: the encoder's tokens, at its stride or half of it, globally or in windows."""
 
 import pytest
 import torch
