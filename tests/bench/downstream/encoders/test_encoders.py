@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from pictures import save
 from PIL import Image
 from safetensors.torch import save_file
 from small_data import png
@@ -40,9 +41,7 @@ def _a_small_released_encoder(monkeypatch) -> None:
 def picture() -> bytes:
     """A PNG wider than high, with something in it everywhere."""
     grid = np.random.default_rng(0).integers(256, size=(13, 19, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grid).resize((380, 260), Image.Resampling.BICUBIC).save(file, "PNG")
-    return file.getvalue()
+    return save(Image.fromarray(grid).resize((380, 260), Image.Resampling.BICUBIC), "PNG")
 
 
 def objective(seed: int) -> torch.nn.Module:
