@@ -11,8 +11,6 @@ from bench.label_accuracy.prompts import KINDS, Prompt, read_prompts
 from bench.label_accuracy.result import SHARES
 from bench.labelling import nltk_rules
 
-RULES = ("paper", "corenet", "paper_multiword")
-
 
 @pytest.fixture(scope="module")
 def prompts() -> list[Prompt]:
