@@ -92,8 +92,9 @@ def _few_labels(every: Sequence[Setting], records: Records) -> str:
     gains = [
         f"{signed(one.estimate.value, 1)} points on {one.what} ({ends(one.estimate)})"
         for setting in every
-        for one in verdicts(replace(records, every=setting.records))["transfer_init"]
-        .evidence.compared
+        for one in verdicts(replace(records, every=setting.records))[
+            "transfer_init"
+        ].evidence.compared
         if one.estimate
     ]
     return f"**Few labelled images?** Transfer Init gains {', '.join(gains)}." if gains else ""

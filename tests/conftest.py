@@ -1,7 +1,6 @@
 """Real inputs shared by the tests: the words, and a small starter data set, labelled."""
 
 import gc
-import io
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from pictures import save
 from PIL import Image
 from program_server import LONGEST_S, ProgramServer
 
@@ -41,9 +41,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Runs `python -m module arguments`, or a file, on so many ranks; spared the seconds that
-    importing torch takes.
-    """
+    """Runs `python -m module arguments`, or a file, on so many ranks, without importing torch."""
     server, folder = ProgramServer(), tmp_path_factory.mktemp("printed")
     output, errors = folder / "output", folder / "errors"
     where = {"cwd": REPOSITORY, "output": output, "errors": errors}
@@ -95,9 +93,7 @@ class Starter:
 
 @pytest.fixture(scope="session")
 def starter(succeed: Program, of_all_processes: Path) -> Starter:
-    """A small starter data set, made by the commands that make the large one; one for all the
-    processes of a test run.
-    """
+    """A small starter data set by the usual commands; one for all processes of a test run."""
     folder = of_all_processes / "starter"
     made = Starter(folder / "data", folder / "labels", folder / "vocabulary.json")
     with FileLock(f"{folder}.lock"):
@@ -118,10 +114,7 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for shard in range(2):
         samples = []
         for number in range(12):
-            picture = io.BytesIO()
-            Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8)).save(
-                picture, "PNG"
-            )
-            samples.append((f"{shard}{number:03}", {"png": picture.getvalue(), "txt": b"noise"}))
+            noise = Image.fromarray(draw.integers(256, size=(30, 26, 3), dtype=np.uint8))
+            samples.append((f"{shard}{number:03}", {"png": save(noise, "PNG"), "txt": b"noise"}))
         write_shard(folder / f"{shard:05}.tar", samples)
     return folder

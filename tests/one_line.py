@@ -9,9 +9,7 @@ import pytest
 
 
 def one_line_error(done: subprocess.CompletedProcess[str], *parts: object) -> None:
-    """The program ended with exit code 2 and one line on stderr, or with tyro's box of a wrong
-    flag; it holds each of the parts.
-    """
+    """Exit code 2 and one line on stderr, or tyro's box of a wrong flag, with each of the parts."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     line = re.sub(r"[│╭╮╰╯─\s]+", " ", done.stderr)

@@ -1,9 +1,7 @@
-"""Runs programs as `python -m MODULE ARGUMENTS` or `python FILE ARGUMENTS` does, on one rank or
-several, in processes forked from one that has imported the large libraries.
+"""Runs programs as `python -m MODULE` or `python FILE` does, on one rank or several, in processes
+forked from one that has imported the large libraries, but nothing of this project.
 
-The server reads a request a line on stdin, as JSON, and answers each with the exit code. Nothing of
-this project is imported before the fork, so that a program's own imports are a part of what is
-tried; the libraries take seconds each time, and are not.
+A request is a line of JSON on stdin; each is answered with the exit code.
 """
 
 import contextlib
@@ -67,9 +65,7 @@ class ProgramServer:
         longest_s: int = LONGEST_S,
         ranks: int = 1,
     ) -> int:
-        """Run a program on so many ranks, with what it prints in two files and these variables
-        besides those of the server. Returns: its exit code.
-        """
+        """Run a program, with what it prints in two files; its exit code."""
         request = {"module": module, "arguments": arguments}
         request |= {"cwd": str(cwd), "output": str(output), "errors": str(errors)}
         request |= {"environment": dict(environment), "longest_s": longest_s, "ranks": ranks}

@@ -1,8 +1,6 @@
-"""Every program of this project at its smallest: its arguments, the record that it writes, and what
-has to be there before.
+"""Every program at its smallest: its arguments, its record, and what has to be there before.
 
-The programs run in one folder, as a user's in a clone, so that one takes what another made. A new
-program needs an entry here.
+They run in one folder, so that one takes what another made. A new program needs an entry here.
 """
 
 import shlex
@@ -150,13 +148,9 @@ SMALLEST = {
         (LABELLED,),
     ),
     "bench.labelling": Smallest(
-        "--rules corenet --num-rounds 2 --round-captions 100 --quiet",
-        "labelling_speed",
+        "--rules corenet --num-rounds 2 --round-captions 100 --quiet", "labelling_speed"
     ),
-    "bench.data_path": Smallest(
-        "--num-images 8 --rounds 1 --workers 0 --quiet",
-        "data_path",
-    ),
+    "bench.data_path": Smallest("--num-images 8 --rounds 1 --workers 0 --quiet", "data_path"),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports": Smallest("--records runs --out report"),
     "pipeline": Smallest("--only report --out more-runs --quiet"),

@@ -1,6 +1,4 @@
-"""Imports point one way: reports read records only; bench -> baselines -> catlip; data and training
-know no method.
-"""
+"""Imports point one way: bench -> baselines -> catlip; reports read records only."""
 
 import ast
 from pathlib import Path

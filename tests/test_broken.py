@@ -1,6 +1,5 @@
 """What cannot be read is counted by cause, survives a resume, and too much ends a run."""
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -33,12 +32,8 @@ def test_ten_are_never_too_many_unless_none_is_allowed(count, seen, fraction, is
 
 def test_a_resumed_run_knows_what_it_met_before_its_checkpoint(tmp_path: Path) -> None:
     log = BrokenLog(tmp_path, 0, writes=True)
-    assert not list(tmp_path.iterdir())
     log.add(5, some(2))
     log.add(10, some(3))
-    assert [
-        json.loads(line)["step"] for line in (tmp_path / "broken.jsonl").read_text().splitlines()
-    ] == [5, 5, 10]
     with open(tmp_path / "broken.jsonl", "a") as file:
         file.write('{"step": 10, "key": "half a li')  # a kill
     resumed = BrokenLog(tmp_path, 5, writes=True)

@@ -73,9 +73,7 @@ def linear_classifier(
     scale=st.sampled_from([0.1, 3.0, 30.0]),
     seed=st.integers(0, 99),
 )
-def test_chunks_have_the_value_and_the_gradients_of_the_dense_formula(
-    label_sets, chunk, scale, seed
-) -> None:
+def test_chunks_have_value_and_gradients_of_the_dense_formula(label_sets, chunk, scale, seed):
     features, weight, bias = inputs = linear_classifier(label_sets, 12, 5, seed)
     ours = chunked_binary_cross_entropy(features, weight * scale, bias, ragged(label_sets), chunk)
     theirs = dense_formula(F.linear(features, weight * scale, bias), label_sets)

@@ -1,6 +1,4 @@
-"""Command lines: flags reach their fields, and what a user gets wrong ends as exit code 2 with a
-message that says what, before any work is done.
-"""
+"""Command lines: flags reach their fields, and a mistake is one line and exit code 2."""
 
 import dataclasses
 import importlib
@@ -52,9 +50,7 @@ def read(monkeypatch, *arguments: str, main: Any = None) -> PretrainCatLIP:
         ("", (0, 5)),
     ],
 )
-def test_a_length_that_is_given_takes_the_place_of_the_recipes_other(
-    monkeypatch, arguments, length
-) -> None:
+def test_a_length_that_is_given_replaces_the_recipes_other(monkeypatch, arguments, length) -> None:
     recipe = read(monkeypatch, *arguments.split()).recipe
     assert (recipe.iterations, recipe.epochs) == length
 
@@ -82,7 +78,6 @@ def test_the_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> N
     [
         ("--iterations 5 --epochs 3", "--iterations or --epochs"),
         ("--recipe imagenet", "starter, photos, cc3m_b16"),
-        ("--precision fp8", "fp32, bf16, fp16"),
         ("--max-broken 2", "--max-broken 2.0"),
         ("--seed -1", "--seed -1"),
         ("--flip 7", "--flip 7.0"),
@@ -91,8 +86,6 @@ def test_the_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> N
         ("--ema-decay 1", "--ema-decay 1.0"),
         ("--max-lr inf", "--max-lr inf"),
         ("--recipe cc3m_b16 --betas 0.9 nan", "--betas nan"),
-        ("--num-worker 3", "--num-workers"),
-        ("--seed x", "--seed"),
         ("--mirror runs/copy", "file://"),
         ("--per-epoch --iterations 9", "--per-epoch"),
         ("--shards x", "--vocabulary"),
@@ -100,9 +93,7 @@ def test_the_help_has_every_recipe_encoder_and_setting(monkeypatch, capsys) -> N
         ("--out file/run", "file"),
     ],
 )
-def test_a_wrong_command_line_says_what_is_wrong(
-    monkeypatch, capsys, tmp_path, arguments, error
-) -> None:
+def test_a_wrong_command_line_says_what_is_wrong(monkeypatch, capsys, tmp_path, arguments, error):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with one_line_exit(capsys, error):
@@ -141,9 +132,7 @@ def test_a_dry_run_of_a_transfer_needs_no_data(monkeypatch, capsys, tmp_path, na
     ("recipe", "steps", "parameters"),
     [("datacomp_h16_release", "200,000", "663,152,646"), ("cc3m_b16", "25 epochs", "")],
 )
-def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(
-    monkeypatch, capsys, tmp_path, recipe, steps, parameters
-) -> None:
+def test_a_dry_run_needs_no_data(monkeypatch, capsys, tmp_path, recipe, steps, parameters) -> None:
     monkeypatch.chdir(tmp_path)
     read(monkeypatch, "--recipe", recipe, "--dry-run", "--device", "cpu", main=main)
     lines = capsys.readouterr().out.splitlines()
@@ -154,9 +143,7 @@ def test_a_dry_run_of_pre_training_needs_no_data_and_no_memory(
 
 
 @pytest.mark.parametrize("name", ["made", "made/below"])
-def test_a_file_that_cannot_be_opened_is_one_line_that_names_it(
-    monkeypatch, capsys, tmp_path, name
-) -> None:
+def test_a_file_that_cannot_be_opened_is_named(monkeypatch, capsys, tmp_path, name) -> None:
     path = tmp_path / "made"
     path.mkdir() if name == "made" else path.touch()
     monkeypatch.setattr(sys, "argv", ["prog"])

@@ -1,6 +1,4 @@
-"""README and docs: their numbers are those of the committed records, their links lead somewhere,
-and the notebook runs.
-"""
+"""README and docs: their numbers are the records', links lead somewhere, the notebook runs."""
 
 import json
 import re

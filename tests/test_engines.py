@@ -90,9 +90,7 @@ def test_threads_work_together_in_order_and_only_a_little_ahead():
 
 
 def test_ray_does_the_same_and_outlives_workers_and_machines():
-    """In a process of its own: whatever is forked after Ray was used there dies of a segmentation
-    fault, as a loader's workers would.
-    """
+    """In a process of its own: what is forked after Ray was used dies of a segmentation fault."""
     pytest.importorskip("ray")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(

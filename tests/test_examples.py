@@ -1,6 +1,4 @@
-"""Samples for people to look at: the very images, captions and classes of training, and none that
-breaks the command.
-"""
+"""Samples for people to look at are the very images, captions and classes of training."""
 
 import numpy as np
 
@@ -57,9 +55,7 @@ def test_of_several_captions_one_is_shown(starter, tmp_path):
     assert len({picture["caption"] for picture in pictures} & set(captions)) > 2
 
 
-def test_samples_without_a_readable_image_are_noted_and_captions_printed_without_control_characters(
-    starter, tmp_path, capsys
-):
+def test_broken_images_are_noted_and_control_characters_not_printed(starter, tmp_path, capsys):
     caption = "a \x1b[31mdog\x9b \u202eand\r a cat"
     samples = [("a", {"png": b"no picture", "txt": caption.encode()}), ("b", {"txt": b""})]
     record = examples(starter, tmp_path, 9, samples)  # more than there are

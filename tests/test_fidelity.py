@@ -47,9 +47,7 @@ def test_a_warm_up_that_is_cut_short_is_told() -> None:
         ("clip", "datacomp_b16", "datacomp_b16_release", 3),
     ],
 )
-def test_the_release_s_recipe_differs_less_from_it_than_the_paper_s(
-    method, paper, release, fewer
-) -> None:
+def test_the_release_s_recipe_differs_less_from_it_than_the_paper_s(method, paper, release, fewer):
     of_paper, of_release = (
         set(differences(ALL[method][name], method)) for name in (paper, release)
     )

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from catlip.training.checkpoint import save, save_weights
 
 @contextmanager
 def held_by_another(folder: Path, with_worker: bool = False):
-    """A process that has the lock; `with_worker` it has forked another, as data loading does. Its
-    id.
-    """
+    """A process that has the lock, and with_worker has forked another, as loading does; its id."""
     ready, tell = os.pipe()
     child = os.fork()
     if not child:
@@ -76,9 +73,7 @@ def fetch(folder: Path) -> None:
         (".writing.tmp", lambda folder: save(folder, 0, {}, {}), False),
     ],
 )
-def test_a_link_in_a_shared_folder_does_not_lead_to_another_file(
-    link: str, write: Callable[[Path], object], refused: bool, tmp_path: Path
-) -> None:
+def test_a_link_in_a_shared_folder_does_not_lead_to_another_file(link, write, refused, tmp_path):
     folder, target = tmp_path / "shared", tmp_path / "private"
     folder.mkdir()
     target.write_text("kept")

@@ -14,15 +14,9 @@ BURN = (
 )
 
 
-def burn(seconds: float) -> None:
-    begin = time.process_time()
-    while time.process_time() - begin < seconds:
-        pass
-
-
 def test_the_time_of_a_run_is_that_of_the_process_and_its_children_ended_or_not() -> None:
     usage = Usage()
-    burn(0.2)
+    exec(BURN.format(seconds=0.2))
     subprocess.run([sys.executable, "-c", BURN.format(seconds=0.3)], check=True)
     waiting = BURN.format(seconds=0.3) + "\nprint()\ninput()"
     child = subprocess.Popen([sys.executable, "-c", waiting], stdin=-1, stdout=-1)

@@ -27,9 +27,7 @@ def forget() -> Any:
         ("catlip:raw", TOY, ("Toy", "#ab12cd", "X")),
     ],
 )
-def test_a_method_is_shown_as_its_records_state_where_that_can_be_drawn(
-    method: str, stated: Any, shown: tuple[str, ...]
-) -> None:
+def test_a_method_is_shown_as_its_records_state_where_that_can_be_drawn(method, stated, shown):
     learn([{method: stated}])
     assert (name_of(method), colour_of(method), marker_of(method)) == shown
     learn([])

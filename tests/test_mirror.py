@@ -10,9 +10,7 @@ from catlip.pretraining.mirror import INDEX, Mirror
 
 
 class Run:
-    """A folder with checkpoints and a log, and its mirror, whose name has characters that are
-    wildcards elsewhere.
-    """
+    """A run's folder and its mirror, whose name has characters that are wildcards elsewhere."""
 
     def __init__(self, folder: Path, *steps: int):
         self.folder, self.elsewhere = folder, folder.parent / "else[where]? *"

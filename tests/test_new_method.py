@@ -122,9 +122,7 @@ def test_its_costs_are_counted_timed_and_predicted(done: Done) -> None:
     assert costs["squared"] == costs["catlip"]
 
 
-def test_the_page_shows_its_label_and_records_hold_its_colour(
-    done: Done, program: Callable
-) -> None:
+def test_the_page_shows_its_label_and_records_hold_its_colour(done, program) -> None:
     page = done.folder / "page"
     assert program("reports", "--records", done.folder / "runs", "--out", page).returncode == 0
     assert "Squared error" in (page / "report.md").read_text()

@@ -1,6 +1,4 @@
-"""Packages are fetched by their registries' own clients; here from local files, so that no test
-needs a network.
-"""
+"""Packages are fetched by their registries' own clients; here from local files."""
 
 import json
 import tarfile

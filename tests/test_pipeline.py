@@ -1,6 +1,4 @@
-"""The steps of run_all.sh: when one is skipped, when it runs again, and that nothing is ever
-deleted.
-"""
+"""The steps of run_all.sh: when one is skipped or runs again, and that nothing is deleted."""
 
 import os
 import shutil
@@ -83,9 +81,7 @@ def moved() -> list[Path]:
         ({"hardware": "8 GPUs", "updates": ("hardware",)}, 2, False),
     ],
 )
-def test_a_step_runs_again_where_what_determines_its_result_has_changed(
-    stub: Step, changes: dict, runs: int, aside: bool
-) -> None:
+def test_a_step_runs_again_where_what_determines_its_result_has_changed(stub, changes, runs, aside):
     """What an older version made is moved aside, unless the program itself keeps what it can."""
     run(stub)
     Path("copy").write_bytes(Path("data").read_bytes())
@@ -132,9 +128,7 @@ def test_an_interrupted_step_goes_on_and_one_of_an_older_version_does_not(stub: 
     assert (moved()[0] / "log").read_text() == "ran ran "
 
 
-def test_small_data_count_by_content_and_large_data_by_size_and_time(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_small_data_count_by_content_and_large_data_by_size_and_time(tmp_path, monkeypatch) -> None:
     shards = tmp_path / "shards"
     shards.mkdir()
     for number in range(2):
@@ -197,9 +191,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "slot"), [(signal.SIGTERM, None), (signal.SIGINT, Slot(frozenset({0})))]
 )
-def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(
-    stub: Step, slot: Slot | None, number: int
-) -> None:
+def test_what_stops_the_pipeline_stops_its_program_and_what_that_started(stub, slot, number):
     Path("sleeps.py").write_text(
         "import time, pathlib\npathlib.Path('began').touch()\ntime.sleep(60)"
     )
@@ -243,9 +235,7 @@ def test_a_signal_between_programs_stops_the_pipeline(stub: Step) -> None:
     assert process.wait(timeout=20) == 128 + signal.SIGHUP
 
 
-def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(
-    stub: Step, capfd
-) -> None:
+def test_steps_side_by_side_have_cores_of_their_own_and_print_in_one_piece(stub, capfd) -> None:
     Path("stub.py").write_text(
         "import os, pathlib, sys, time\n"
         "name = sys.argv[1]\n"

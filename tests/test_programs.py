@@ -1,8 +1,4 @@
-"""Every program runs to its end, at its smallest, and what it records is read by the page.
-
-What one program makes the next one takes, and each runs once, also where several test processes
-share the work.
-"""
+"""Every program runs to its end, at its smallest, and what it records is read by the page."""
 
 import fcntl
 import json
@@ -107,9 +103,7 @@ def test_the_page_reads_all_that_the_programs_recorded(ran: Programs) -> None:
 
 
 def commands() -> list[str]:
-    """The commands of ours in README and docs, in run_all.sh's examples, on the page without and
-    with records, and among those that would settle a claim.
-    """
+    """The commands of README, docs, run_all.sh, the page, and those that would settle a claim."""
     from catlip.results.blocks import Command
     from reports.read.records import read_records
     from reports.sections import build_page
@@ -120,6 +114,8 @@ def commands() -> list[str]:
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
     text = "".join(page.read_text() for page in pages).replace("\\\n", " ")
     lines = "".join(re.findall(r"```(?:bash|sh)\n(.*?)```", text, re.DOTALL)).splitlines()
+    pipeline = [sys.executable, "-m", "pipeline", "--dry-run", "--full", "--study", "--seeds", "1"]
+    lines += subprocess.check_output(pipeline, cwd=REPOSITORY, text=True).splitlines()
     ours = re.compile(r"-m (catlip|baselines|bench|reports)\b")
     return sorted({line for line in (*lines, *shown, *settling()) if ours.search(line)})
 
@@ -141,7 +137,7 @@ def test_run_all_knows_the_options_of_commands_that_settle_claims() -> None:
 
 
 def test_every_command_that_is_suggested_can_be_read(monkeypatch) -> None:
-    """README and page name programs and flags that are there."""
+    """README, page and run_all.sh name programs and flags that are there."""
     real_run, found = cli.run, commands()
     assert len(found) > 40
     read: list[object] = []
@@ -153,7 +149,7 @@ def test_every_command_that_is_suggested_can_be_read(monkeypatch) -> None:
     monkeypatch.setattr(cli, "run", only_read)
     for line in found:
         words = shlex.split(line, comments=True)
-        module, *arguments = words[words.index("-m") + 1 :]
+        module, *arguments = words[len(words) - words[::-1].index("-m") :]  # the last one's
         read.clear()
         monkeypatch.setattr(sys, "argv", [module, *arguments])
         try:

@@ -1,11 +1,8 @@
 """Progress: a bar on a terminal, readable lines in a log file, nothing when quiet."""
 
 import re
-from pathlib import Path
 
 from catlip.program.progress import progress
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 def test_off_a_terminal_two_thousand_updates_are_one_line(capsys) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.measuring import methods
 from catlip.data.loader import Batch
 from catlip.objective import Objective
-from catlip.range_augment import Augmented, Draws, RangeAugment, draw, target_mse
+from catlip.range_augment import Augmented, Draws, RangeAugment, draw
 
 NAMES = ("brightness", "contrast", "noise")
 
@@ -93,14 +93,6 @@ def test_ranges_stay_within_their_bounds_whatever_is_learnt(raw) -> None:
             parameter.fill_(raw)
     bounds = [0.1, 1.1, 0.1, 1.1, 0, 1e-4] if raw < 0 else [0.9, 10, 0.9, 10, 5e-5, 1]
     assert ends_of(augment) == pytest.approx(bounds, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("progress", "expected"),
-    [(0, 40), (0.1, 34.7), (0.25, 28.1), (0.5, 23.0), (0.75, 20.7), (1, 20)],
-)
-def test_the_target_falls_along_a_cosine_of_the_error(progress, expected) -> None:
-    assert decibels(target_mse(progress, 40, 20)) == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -58,9 +58,7 @@ def end_with(record: Record, error: BaseException, begin: Callable[[Record], obj
         (InputError("the loss is not finite"), Record.save, True),
     ],
 )
-def test_a_run_that_fails_leaves_a_partial_if_it_had_begun_and_never_a_record(
-    tmp_path: Path, error: BaseException, begin: Callable[[Record], object], is_left: bool
-) -> None:
+def test_a_run_that_fails_leaves_a_partial_if_it_had_begun(tmp_path, error, begin, is_left) -> None:
     with Record(tmp_path / "good.json", "kind", {}) as good:
         good.metrics["run"] = 1
     before = good.path.read_bytes()

@@ -1,6 +1,4 @@
-"""A training on remote shards is that on the same shards of a disk, stopped or not, and writes none
-of their credentials anywhere.
-"""
+"""A training on remote shards is that on a disk, stopped or not, and writes no credential."""
 
 import os
 import shutil
@@ -81,9 +79,7 @@ def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
     return s3.environment | cache
 
 
-def test_a_run_whose_server_dies_and_whose_disk_is_lost_ends_as_one_that_was_left_alone(
-    succeed, local: Local, s3: S3Server, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_dead_server_and_a_lost_disk_change_no_outcome(succeed, local, s3, environment, tmp_path):
     out, mirror = tmp_path / "run", f"s3://{BUCKET}/runs/lost"
     storage = (f"s3://{BUCKET}/{name}" for name in (SET, "labels", "vocabulary.json"))
     command = [*training(*storage, out=out), "--mirror", mirror]
@@ -118,9 +114,7 @@ def test_a_run_whose_server_dies_and_whose_disk_is_lost_ends_as_one_that_was_lef
     assert {name for name in there if "step-" in name} == {f"/checkpoints/{c}" for c in checkpoints}
 
 
-def test_a_run_left_alone_is_that_on_a_disk_and_no_credential_is_written_anywhere(
-    program, succeed, local: Local, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:
     secrets = ("hidden-word", "hidden-signature", SECRET_KEY)
     with faulty_server() as server:
         server.put_folder(local.shards, "set")

@@ -1,7 +1,6 @@
 """What is submitted to a cluster: the scripts start what they say, and requeue what was stopped.
 
-No SLURM and no Docker is needed. The scripts run with stand-ins on PATH that record how they were
-called; the stand-in for srun can also run its command here.
+Stand-ins on PATH record how they were called; that for srun can also run its command here.
 """
 
 import contextlib
@@ -18,12 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from short_training import wait_for_lines
 
 from catlip.training.preempt import EXIT_CODE
 
 REPOSITORY = Path(__file__).parent.parent
 SCRIPTS = REPOSITORY / "scripts"
-SBATCH = sorted(SCRIPTS.glob("*.sbatch"))
+SCRIPTS_OF_BASH = [*sorted(SCRIPTS.glob("*.sbatch")), REPOSITORY / "run_all.sh"]
+SCRIPTS_OF_BASH += [REPOSITORY / ".ci/run"]
 LONGEST_S = 240
 # Each call is a line of calls.txt, its words between bars.
 RECORD = 'printf "%s\\n" "$(printf "%s|" "${0##*/}" "$@")" >>"$CALLS"'
@@ -82,16 +83,17 @@ def waiting_job(
         end_group(job)
 
 
-@pytest.mark.parametrize("script", SBATCH, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS_OF_BASH, ids=lambda path: path.name)
 def test_a_script_is_bash_without_a_fault(script: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if shellcheck := shutil.which("shellcheck", path=path):
         done = subprocess.run([shellcheck, script], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
-    head = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
-    assert "#SBATCH --requeue" in head
-    assert any(line.startswith("#SBATCH --signal=B:USR1@") for line in head)
+    if script.suffix == ".sbatch":
+        lines = script.read_text().splitlines()
+        assert "#SBATCH --requeue" in lines
+        assert any(line.startswith("#SBATCH --signal=B:USR1@") for line in lines)
 
 
 def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
@@ -113,9 +115,7 @@ def test_a_training_starts_one_torchrun_on_each_node(tmp_path: Path) -> None:
     assert ["requeue", "4711"] not in cluster.called("scontrol")
 
 
-def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
-    small_shards: Path, tmp_path: Path
-) -> None:
+def test_a_real_training_is_stopped_requeued_and_goes_on(small_shards, tmp_path) -> None:
     cluster = Cluster(tmp_path, nodes=1, srun=RUN_HERE, scontrol="echo 127.0.0.1")
     recipe = "--method clip --epochs 0 --iterations 60 --micro-batch 2 --device cpu --quiet"
     arguments = [*recipe.split(), "--log-every", "1", "--shards", small_shards, "--out", "run"]
@@ -123,12 +123,9 @@ def test_a_real_training_is_stopped_by_the_script_s_signal_requeued_and_goes_on(
     environment = cluster.environment | {"PROGRAM": "baselines.pretrain"}
     where = {"env": environment, "cwd": tmp_path, "stderr": subprocess.PIPE, "text": True}
     job = subprocess.Popen(script, **where, start_new_session=True)
-    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + LONGEST_S
+    log = tmp_path / "run" / "log.jsonl"
     try:
-        while not (log.exists() and log.read_text()):
-            assert job.poll() is None, job.communicate()[1]
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for_lines(log, 1, job, longest_s=LONGEST_S)
         job.send_signal(signal.SIGUSR1)
         errors = job.communicate(timeout=LONGEST_S)[1]
     finally:

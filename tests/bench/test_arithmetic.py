@@ -1,6 +1,4 @@
-"""The arithmetic of a step agrees with what PyTorch counts, holds and keeps on real objectives, and
-that of collectives with cases computed by hand.
-"""
+"""The arithmetic of a step is what PyTorch counts and keeps; of collectives, cases by hand."""
 
 from dataclasses import replace
 
@@ -88,9 +86,7 @@ def test_without_padding_only_the_tokens_of_captions_are_counted() -> None:
 @pytest.mark.parametrize(
     ("checkpointing", "patch_drop_rate"), [(False, 0.0), (True, 0.0), (True, 0.3)]
 )
-def test_operations_are_counted_for_every_stem_and_size(
-    model, resolution, checkpointing, patch_drop_rate
-) -> None:
+def test_operations_of_every_stem_and_size(model, resolution, checkpointing, patch_drop_rate):
     how = {"checkpointing": checkpointing, "patch_drop_rate": patch_drop_rate}
     factors = replace(SMALL, model=model, resolution=resolution, **how)
     assert step_flops(factors, recompute=True) == counted_flops(factors)
@@ -151,9 +147,7 @@ def test_the_state_is_that_of_the_real_step(method, model) -> None:
     ],
 )
 @EVERY_FORM
-def test_what_autograd_keeps_is_predicted_by_part(
-    model, method, precision, patch_drop_rate, attention, checkpointing
-) -> None:
+def test_what_autograd_keeps(model, method, precision, patch_drop_rate, attention, checkpointing):
     resolution = 64 if patch_drop_rate else 48
     factors = Factors(
         *(method, model, resolution, 4, precision, attention, checkpointing, patch_drop_rate),

@@ -1,6 +1,5 @@
-"""Ranks send what arithmetic says: a few over gloo, as the program is run, and many by the code
-that NCCL runs. torch's fake process group issues every collective and sends nothing, so one process
-is enough for the many.
+"""Ranks send what arithmetic says: a few over gloo, and many by the code that NCCL runs, in one
+process: torch's fake process group issues every collective and sends nothing.
 """
 
 import json
@@ -33,9 +32,7 @@ TINY = (*TINY, "--num-steps", 3, "--quiet", "--device", "cpu")
     # A ring of two ranks is no ring.
     [(2, "ddp", "fp32"), (2, "fsdp", "bf16"), (3, "ddp", "fp32")],
 )
-def test_a_run_records_what_ranks_send_and_how_long_it_takes(
-    succeed, tmp_path, ranks, parallel, precision
-) -> None:
+def test_a_run_records_what_ranks_send(succeed, tmp_path, ranks, parallel, precision) -> None:
     options = (*TINY, "--parallel", parallel, "--precision", precision, "--out", tmp_path)
     done = succeed("bench.communication", *options, ranks=ranks)
     assert done.stdout.count("wrote ") == 1
@@ -75,7 +72,7 @@ def place(request, monkeypatch):
         yield Place(0, request.param, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("place", [8, 64, 256], indirect=True)
+@pytest.mark.parametrize("place", [8, 256], indirect=True)
 @pytest.mark.parametrize("method", SENDERS)
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_many_ranks_send_what_arithmetic_says(place, method, parallel) -> None:
@@ -103,9 +100,7 @@ def test_many_ranks_send_what_arithmetic_says(place, method, parallel) -> None:
 
 
 @pytest.mark.parametrize("place", [8], indirect=True)
-def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round(
-    place,
-) -> None:
+def test_without_exchange_a_step_sends_embeddings_only_and_goes_first_in_every_other_round(place):
     factors = Factors("clip", "hybrid_micro", 32, 2, "fp32", num_classes=50)
     trainer, heard = build(factors, place), []
     trainer.replica.register_comm_hook(None, all_reduced)

@@ -1,6 +1,4 @@
-"""The bench compares the same crops of the same photographs, and writes down what it did and what
-it could not.
-"""
+"""The bench compares the same crops of the same photographs, and records what it could not do."""
 
 import json
 import shutil
@@ -17,9 +15,7 @@ from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.results.run import TIMES
 
 
-def test_a_run_writes_every_rate_each_ratio_with_its_interval_and_what_is_not_installed(
-    tmp_path, monkeypatch, capsys
-) -> None:
+def test_a_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv(
         "CATLIP_CACHE", str(tmp_path)
     )  # and set back, after the bench has set its own

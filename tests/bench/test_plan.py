@@ -1,6 +1,4 @@
-"""Layouts that fit and keep the batch, plans from a measured rate by hand, and the program as it is
-run.
-"""
+"""Layouts fit and keep the batch; plans from a measured rate by hand; the program as it is run."""
 
 import json
 from dataclasses import replace

@@ -1,6 +1,4 @@
-"""A study trains what its list says, once; what is finished is kept, and no other study mixes with
-it.
-"""
+"""A study trains what its list says, once; what is finished is kept, and no other mixes with it."""
 
 import json
 import re
@@ -22,12 +20,7 @@ from baselines.pretrain import recipes_of
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import score_of
 from bench.study import lengths, noise, thresholds, tuning
-from bench.study.editions import (
-    held_out,
-    parts_of_test,
-    read_teams,
-    write_probe,
-)
+from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
 from bench.study.lengths import Lengths, cells, spread
 from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
@@ -111,9 +104,7 @@ def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp
     assert not is_done(tmp_path / name, replace(cells(of_lengths)[1], shards=("others",)))
 
 
-def test_trainings_side_by_side_give_the_same_and_their_times_are_marked(
-    of_lengths, tmp_path, capsys
-) -> None:
+def test_trainings_side_by_side_give_the_same(of_lengths, tmp_path, capsys) -> None:
     lengths.main(replace(of_lengths, out=tmp_path, workers=2, quiet=False))
     assert "2 trainings, 2 at a time" in capsys.readouterr().out
     for path in of_lengths.out.iterdir():
@@ -163,10 +154,7 @@ def test_a_record_tells_which_data_it_was_made_from(of_lengths, starter) -> None
             "edition": EDITION,
         }
         for task in load_tasks(of_lengths.probe):
-            assert data[task.name] == {
-                "train": task.train.identity(),
-                "test": task.test.identity(),
-            }
+            assert data[task.name] == {"train": task.train.identity(), "test": task.test.identity()}
         assert data["concepts"]["test"]["edition"] == EDITION
 
 
@@ -190,9 +178,7 @@ def test_a_mistake_is_found_before_anything_is_trained(of_lengths, changes, says
     assert written(of_lengths.out) == before
 
 
-def test_a_record_is_of_the_same_study_if_only_the_words_about_its_recipe_differ(
-    monkeypatch, tmp_path
-) -> None:
+def test_words_about_a_recipe_do_not_make_another_study(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
     cell = cells(Lengths(**ELSEWHERE, images=(1_000,), methods=("clip",), seeds=(0,)))[0]
     for name, recipe in (("words", replace(cell.recipe, about="")), ("rate", CATLIP["starter"])):

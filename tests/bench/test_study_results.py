@@ -122,9 +122,7 @@ def test_methods_that_reach_the_same_differ_by_what_they_cost() -> None:
 
 
 def test_seconds_are_compared_within_each_device() -> None:
-    """Seeds that ran on a machine of a tenth of the speed change nothing at equal seconds, and a
-    seed that changed the machine is left out; methods on two devices are not compared.
-    """
+    """A slower machine changes nothing; a seed that changed it is left out."""
     moved = [elsewhere(run, 10) if run.measured.seed == 2 else run for run in grid(0.04, 0.02)]
     for runs in (grid(0.04, 0.02), moved):
         assert at_each_cost(runs)[-1] == pytest.approx([10] * 3)

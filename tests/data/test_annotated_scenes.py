@@ -11,15 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from catlip.cli import InputError
-from catlip.data.annotated_scenes import (
-    SIDES,
-    Plan,
-    Scenes,
-    choose,
-    main,
-    make,
-    read_classes,
-)
+from catlip.data.annotated_scenes import SIDES, Plan, Scenes, choose, main, make, read_classes
 from catlip.data.starter.emoji import read_sources
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, Sprite
 
@@ -54,9 +46,7 @@ def classes():
 
 
 @pytest.mark.parametrize("side", ["train", "val"])
-def test_pycocotools_reads_it_and_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(
-    built, side
-):
+def test_pycocotools_finds_boxes_areas_and_masks_to_be_those_of_the_pixels(built, side):
     coco = COCO(str(built / "coco" / "annotations" / f"instances_{side}2017.json"))
     folder = SIDES[side].ade20k, SIDES[side].prefix
     assert len(coco.getImgIds()) == {"train": 60, "val": 30}[side]

@@ -69,9 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.tar"))}
 
 
-def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(hub, tmp_path) -> None:
     paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
     hub.put_folder(SET, tmp_path / "source")
     hub.limit = 8  # requests, after which there is a 429
@@ -145,9 +143,7 @@ def test_what_a_hub_does_not_give_is_one_line(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_tables_of_images(
-    numbered: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_of_images(numbered, tmp_path, capsys) -> None:
     images = [*crops_of_photographs(3), plain(), b"no image"]
     captions = ["a dog", "two\nlines", "a 'cat', \"sat\"", "", "a car"]
     table = tmp_path / "table.parquet"
@@ -226,9 +222,7 @@ def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
         main(Fetch((str(tmp_path / "broken.tar"),), tmp_path / "out", quiet=True))
 
 
-def test_a_server_that_asks_to_wait_is_obeyed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_asks_to_wait_is_obeyed(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(remote, "DELAYS_S", (0.01,))
     (path, *_) = write_photographs(tmp_path / "source")
     with faulty_server() as server:

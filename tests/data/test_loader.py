@@ -93,9 +93,7 @@ def test_batches_are_the_same_whatever_reads_them_from_any_step(starter, labels,
     assert digests(held, first_step=4) == here[4:]
 
 
-def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(
-    shards, labels
-) -> None:
+def test_images_do_not_depend_on_the_method_and_labels_are_those_of_the_captions(shards, labels):
     labeller, labelled = Labeller("paper"), 0
     class_of = {s.offset: number for number, s in enumerate(labels.vocabulary.synsets)}
     captions = {shard.keys[i]: shard.caption(i) for shard in shards for i in range(len(shard))}
@@ -137,9 +135,7 @@ def test_ranks_and_micro_steps_share_out_the_same_images(shards) -> None:
         (0, 60, 0),
     ],
 )
-def test_kept_pictures_give_the_same_images(
-    decoded_bytes, steps, decodings, tmp_path: Path, monkeypatch
-) -> None:
+def test_kept_pictures_give_the_same_images(decoded_bytes, steps, decodings, tmp_path, monkeypatch):
     samples = [(f"{i}", {"jpg": jpg}) for i, jpg in enumerate(crops_of_photographs(7))]
     broken = ("broken", {"jpg": b"broken"})
     write_shard(tmp_path / "0.tar", [*samples, ("png", {"png": plain("blue", (300, 200))}), broken])
@@ -167,9 +163,7 @@ def test_kept_pictures_give_the_same_images(
         (Augmentation((0.01, 0.1), (0.2, 5.0)), (16, 224)),
     ],
 )
-def test_pictures_held_on_a_device_give_the_same_images(
-    augmentation, resolutions, tmp_path: Path, monkeypatch
-) -> None:
+def test_pictures_on_a_device_give_the_same(augmentation, resolutions, tmp_path, monkeypatch):
     """Bit by bit: of pictures of several sizes in two shards, in one part or image by image."""
     noise = np.random.default_rng(0).integers(0, 256, (3, 90, 130, 3), dtype=np.uint8)
     pictures = [noise[0], noise[1, :50, :61], np.repeat(noise[2, 40:], 2, axis=0)]
@@ -246,9 +240,7 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     assert Counter(ranks[0] + ranks[1]) == Counter(drawn(replicas=2, accumulation=2))
 
 
-def test_broken_samples_are_replaced_by_a_neighbour_and_named_and_too_many_end_the_run(
-    tmp_path: Path,
-) -> None:
+def test_broken_samples_are_replaced_by_a_neighbour_and_named_and_too_many_end_the_run(tmp_path):
     shards = [open_shard(write_pictures(tmp_path / "0.tar", 100, broken=range(0, 100, 4)))]
     with pytest.raises(InputError, match=r"0\.tar:\d+"):
         list(data_path(shards, steps=60).batches(0, 0))
@@ -283,9 +275,7 @@ class Dying:
         raise AssertionError
 
 
-def test_an_error_in_a_worker_is_the_same_error_and_its_death_is_one_line(
-    shards, monkeypatch, capsys
-) -> None:
+def test_an_error_in_a_worker_is_the_same_and_its_death_is_one_line(shards, monkeypatch, capsys):
     with pytest.raises(InputError, match=r"^shard 0\.tar changed$"):
         list(data_path(shards, labels=Failing()).batches(0, 1))
     monkeypatch.setattr("sys.argv", ["program"])
@@ -328,9 +318,7 @@ def test_a_worker_outlives_a_cluster_s_signals_and_ends_by_its_parent_s(method) 
         (8, {"pin_memory": True}, 7),
     ],
 )
-def test_a_single_core_reads_without_a_worker_unless_it_waits(
-    cores, options, expected, monkeypatch
-) -> None:
+def test_a_single_core_reads_without_a_worker(cores, options, expected, monkeypatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert Items(Numbers(), range(1), **options).loader.num_workers == expected
 

@@ -1,6 +1,4 @@
-"""Strangers' pictures start no program, keep no decoder busy, and have the stored pixels; crops are
-as torchvision draws them, from the position alone.
-"""
+"""Pictures of strangers run nothing and have the stored pixels; crops are torchvision's."""
 
 import io
 import time
@@ -138,9 +136,7 @@ def test_sixteen_bits_are_scaled_to_eight_and_a_turn_of_the_camera_is_not_made(r
 )
 @example(0, (300, 200), 32 / 200, "RGB", {"quality": 90, "subsampling": "4:2:0"})  # a whole block
 @settings(max_examples=100)
-def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(
-    number, size, share, mode, options
-) -> None:
+def test_the_rows_are_those_of_a_whole_decode_bit_for_bit(number, size, share, mode, options):
     encoded = save(photograph(number).crop((0, 0, *size)).convert(mode), **options)
     expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     frame = find_frame(encoded)
@@ -196,9 +192,7 @@ def test_crops_are_distributed_as_torchvision_draws_them(width: int, height: int
     assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
-def test_crops_of_photographs_are_torchvisions_within_two_grey_levels_with_either_decoder(
-    monkeypatch,
-) -> None:
+def test_crops_are_torchvisions_within_two_grey_levels_with_either_decoder(monkeypatch) -> None:
     augmentation, photographs = Augmentation(), crops_of_photographs(40)
     monkeypatch.setattr(decode, "open_picture", lambda _: pytest.fail("left to Pillow"))
     for resolution in (128, 224, 320):

@@ -82,9 +82,7 @@ def digests(shard_set: ShardSet, workers: int, first_step: int = 0) -> list[str]
 # Names
 
 
-def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
-    s3: S3Server, http: FaultyServer
-) -> None:
+def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(s3, http) -> None:
     for name in ("1.tar", "0.tar", "notes.txt"):
         s3.put(f"listed/{name}", b"content")
     named = [Path(f"s3://{BUCKET}/listed/{number}.tar") for number in (0, 1)]
@@ -101,9 +99,7 @@ def test_folders_and_globs_are_listed_and_paths_that_expand_gave_expand_again(
 
 
 @pytest.mark.parametrize("faults", [["whole"], ["stall"], ["cut", "503", "cut"]])
-def test_what_fails_in_the_middle_is_asked_for_again(
-    http: FaultyServer, monkeypatch: pytest.MonkeyPatch, faults: list[str]
-) -> None:
+def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) -> None:
     monkeypatch.setattr(remote, "STALLED_S", 1)
     url, http.faults = http.put("/0.tar", CONTENT), ["", *faults]
     with ThreadPoolExecutor(4) as threads:  # of which one fetches the file
@@ -118,9 +114,7 @@ def test_what_fails_in_the_middle_is_asked_for_again(
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
-def test_a_file_is_written_over_and_deleted_and_an_absent_one_is_named_at_once(
-    storage: str, s3: S3Server, tmp_path: Path
-) -> None:
+def test_a_file_is_written_over_and_deleted_and_an_absent_one_named(storage, s3, tmp_path) -> None:
     source, path = tmp_path / "source", Path(storage.format(tmp_path=tmp_path) + "/new/file")
     for content in (CONTENT, b"other"):
         source.write_bytes(content)
@@ -141,9 +135,7 @@ def test_a_file_is_written_over_and_deleted_and_an_absent_one_is_named_at_once(
 # Files that change
 
 
-def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(
-    s3: S3Server, tmp_path: Path
-) -> None:
+def test_a_shard_that_has_changed_is_noticed_where_it_is_opened(s3, tmp_path) -> None:
     paths = write_shards(tmp_path / "data", 2)
     s3.put_folder(tmp_path / "data", "changing")
     pattern = f"s3://{BUCKET}/changing/{{0000..0001}}.tar"
@@ -257,9 +249,7 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
 # Training
 
 
-def test_order_crops_and_resume_are_those_of_a_disk(
-    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_crops_and_resume_are_those_of_a_disk(s3, tmp_path, monkeypatch) -> None:
     paths = write_shards(tmp_path / "data", WINDOW_SHARDS + 6)
     size = sum(path.stat().st_size for path in paths)
     s3.put_folder(tmp_path / "data", "set")
@@ -275,9 +265,7 @@ def test_order_crops_and_resume_are_those_of_a_disk(
     assert sum(path.stat().st_size for path in cached(tmp_path)) <= size / 2
 
 
-def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
-    http: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_window_is_fetched_ahead_and_evicts_nothing(http, tmp_path, monkeypatch) -> None:
     files = write_shards(tmp_path, 2 * WINDOW_SHARDS)
     for path in files:
         http.put(f"/{path.name}", path.read_bytes())
@@ -305,9 +293,7 @@ def test_the_next_window_is_fetched_ahead_and_puts_out_nothing_of_this_one(
 # Credentials
 
 
-def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
-    http: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(http, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     http.put("/a/0.tar", CONTENT)
     named = f"http://ann:hidden-word@{http.place}/a/{{0..1}}.tar?sig=hidden%2Fsignature"
@@ -324,9 +310,7 @@ def test_credentials_leave_the_name_and_come_back_for_the_driver_alone(
     assert SECRET_KEY not in without_credentials(message)
 
 
-def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_urls(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_urls(monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ.copy())
     hub = "hf://datasets/pixparse/cc3m-wds@main/cc3m-train-{0000..0575}.tar"
     for text in (
@@ -344,9 +328,7 @@ def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_u
 
 
 @pytest.mark.parametrize("odd", ["'", '"', " ", "@", ":", "%2F", "%3F"])
-def test_a_password_of_other_characters_leaves_the_name_and_reaches_the_server(
-    odd: str, http: FaultyServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_of_other_characters_reaches_the_server_alone(odd, http, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     http.put("/d@v1/a%200.tar", b"content")
     argument = f"--shards=http://ann:hid{odd}den@{http.place}/d@v1/a 0.tar"
@@ -369,9 +351,7 @@ def test_a_password_of_other_characters_leaves_the_name_and_reaches_the_server(
         ("http://host.com?sig=a@word", "http://word/x"),
     ],
 )
-def test_credentials_go_only_to_the_host_and_folder_that_they_were_given_for(
-    named: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_go_only_to_their_host_and_folder(named, elsewhere, monkeypatch) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
     stripped = take_credentials(named)
     assert "word" not in stripped

@@ -38,9 +38,7 @@ COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(any)
     counts=COUNTS, seed=st.integers(0, 3), micro_steps=st.integers(1, 3), ranks=st.integers(1, 4)
 )
 @settings(max_examples=40)
-def test_all_ranks_together_see_each_sample_of_an_epoch_once(
-    counts, seed, micro_steps, ranks
-) -> None:
+def test_all_ranks_together_see_each_sample_of_an_epoch_once(counts, seed, micro_steps, ranks):
     order = SampleOrder(counts, seed, window=2)
     sizes = [ImageSize(16, 6), ImageSize(24, 3)]
     plan = StepPlan(sizes, micro_steps * ranks, num_steps=order.total, seed=seed)

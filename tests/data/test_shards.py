@@ -68,9 +68,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         ({"txt": b"a dog\na cat", "cls": b"7"}, ["7"]),
     ],
 )
-def test_a_sample_has_none_one_or_several_captions(
-    tmp_path: Path, members: dict[str, bytes], captions: list[str | None]
-) -> None:
+def test_a_sample_has_none_one_or_several_captions(tmp_path, members, captions) -> None:
     shard = shard_of(tmp_path / "0.tar", {"a": members, "b": {"txt": b"a bird"}})
     assert shard.captions(0) == captions
     assert shard.num_captions.tolist() == [len(captions), 1]
@@ -103,9 +101,7 @@ def test_patterns_expand_and_a_missing_shard_is_named(tmp_path: Path) -> None:
 # The index and the digest
 
 
-def test_the_second_opening_reads_the_index_and_a_damaged_index_is_made_again(
-    tmp_path: Path, cache: Path, monkeypatch
-) -> None:
+def test_the_index_is_read_and_made_again_when_damaged(tmp_path, cache, monkeypatch) -> None:
     samples = {"a": {"png": b"1" * 2000, "txt": b"one"}, "b": {"txt": b"two"}}
     first = shard_of(tmp_path / "0.tar", samples)
     (index,) = (cache / "indexes").iterdir()
@@ -151,9 +147,7 @@ A, B = (
         A | {"txt": A["txt"][:3000] + b"bit" + A["txt"][3003:]},
     ],
 )
-def test_the_digest_is_that_of_captions_images_and_names_wherever_they_lie(
-    tmp_path: Path, other: dict[str, bytes]
-) -> None:
+def test_the_digest_is_that_of_captions_images_and_names_wherever_they_lie(tmp_path, other) -> None:
     digest = shard_of(tmp_path / "0.tar", {"a": A, "b": B}).digest
     assert shard_of(tmp_path / "other" / "moved.tar", {"a": A, "b": B}).digest == digest
     assert shard_of(tmp_path / "1.tar", {"a": other, "b": B}).digest != digest
@@ -258,9 +252,7 @@ def test_shards_and_counts_are_those_of_opening_each(tmp_path: Path, number: int
         open_shards(paths, quiet=True)
 
 
-def test_a_second_start_opens_nothing_and_a_changed_shard_is_counted_again(
-    tmp_path: Path, cache: Path, monkeypatch
-) -> None:
+def test_a_second_start_opens_nothing_but_a_changed_shard(tmp_path, cache, monkeypatch) -> None:
     paths, counted = write_shards(tmp_path, [2, 3, 4]), []
     first = open_shards(paths)
     content_of = shard_set.content_of

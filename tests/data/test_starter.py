@@ -21,12 +21,7 @@ from catlip.data.starter.__main__ import CARD, MANIFEST, UNFINISHED, Starter, ma
 from catlip.data.starter.emoji import read_concepts, read_sources, render
 from catlip.data.starter.probe_tasks import load_task
 from catlip.data.starter.samples import SPLITS, with_article
-from catlip.data.starter.scenes import (
-    HELD_OUT_PHOTOS,
-    MAX_COVERED,
-    Sprite,
-    compose,
-)
+from catlip.data.starter.scenes import HELD_OUT_PHOTOS, MAX_COVERED, Sprite, compose
 
 SMALL = Starter(size=32, scenes=60, seed=3, limit=40, workers=1, quiet=True)
 

@@ -167,18 +167,13 @@ def test_the_record_counts_captions_without_a_label_by_cause(tmp_path):
     assert metrics["captions_per_s"] > 0
 
 
-def until_labels_are_in(labels_dir, process):
-    """Wait for the first file."""
-    while not list(labels_dir.glob("*.npz")):
-        assert process.poll() is None
-        time.sleep(0.01)
-
-
 def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     shards = [make_shard(tmp_path / f"{n}.tar", glosses()[n::120]) for n in range(8)]
     options = ("--labels-dir", tmp_path / "labels", "--workers", 1)
     process = subprocess.Popen(command(*shards, *options))
-    until_labels_are_in(tmp_path / "labels", process)
+    while not list((tmp_path / "labels").glob("*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done = list((tmp_path / "labels").glob("*.npz"))

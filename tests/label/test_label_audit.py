@@ -34,8 +34,7 @@ def test_the_released_rule_drops_nouns_of_other_names_and_keeps_adjectives():
 
 
 @pytest.mark.parametrize(
-    ("num_files", "most", "expected"),
-    [(3, 5, [2, 2, 1]), (250, 100, [2] * 16 + [1] * 68)],
+    ("num_files", "most", "expected"), [(3, 5, [2, 2, 1]), (250, 100, [2] * 16 + [1] * 68)]
 )
 def test_captions_are_taken_evenly_from_not_too_many_files(tmp_path, num_files, most, expected):
     for number in range(num_files):

@@ -69,9 +69,7 @@ def contents(s3: S3Server, url: Path) -> dict[str, bytes]:
     }
 
 
-def test_remote_labels_are_those_of_a_folder_and_what_is_missing_or_broken_is_made_again(
-    s3: S3Server, sources: list[Path], url: Path, tmp_path: Path
-) -> None:
+def test_remote_labels_are_those_of_a_folder_and_lost_ones_made_again(s3, sources, url, tmp_path):
     label(sources, url, workers=2)
     assert contents(s3, url) == local_labels(sources, tmp_path / "labels")
     make_shard(sources[1], ["a dog on a couch"])
@@ -89,9 +87,7 @@ def test_a_bucket_that_is_not_there_is_an_error_and_leaves_no_record(sources: li
     assert not list(Path("runs").rglob("*.*"))
 
 
-def test_vocabulary_and_training_read_remote_labels_as_those_of_a_folder(
-    sources: list[Path], url: Path, tmp_path: Path
-) -> None:
+def test_vocabulary_and_training_read_remote_labels_as_those_of_a_folder(sources, url, tmp_path):
     shards, folder = open_shards(sources[:2]), tmp_path / "labels"
     samples = [(shards[number], sample, 0) for number in (1, 0) for sample in (0, 3, 5)]
     read = []

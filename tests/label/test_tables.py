@@ -61,9 +61,7 @@ def folder(tmp_path_factory):
 @settings(max_examples=60)
 @given(texts=st.lists(TEXTS | WORDS, min_size=1, max_size=12), part_rows=st.integers(1, 13))
 @example(texts=["a dog", '"a\ncat"', "\r\n", "", '",\t"'], part_rows=2)
-def test_labels_are_those_of_a_shard_whatever_the_kind_and_the_parts(
-    folder, labeller, texts, part_rows
-):
+def test_labels_are_those_of_a_shard_whatever_the_kind(folder, labeller, texts, part_rows):
     """Keys and captions, too: the digest is made of them."""
     shard = folder / "0.tar"
     captions = [json.dumps({"caption": text}).encode() for text in texts]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_support import HEAD, SIDES, completed
+from report_support import GOLDEN, HEAD, SIDES, completed
 
 from reports.read.records import read_records
 from reports.sections import Page, build_page
@@ -20,15 +20,12 @@ PUBLISHED = {
     "segmentation": {"num_classes": 150, "num_val": 2000},
     "detection": {"num_classes": 80, "num_val": 5000},
 }
-GOLDEN = Path(__file__).parent / "golden"
 WriteRecord = Callable[..., Path]
 
 
 @pytest.fixture
 def write_record(tmp_path: Path) -> WriteRecord:
-    """Write `ROOT/<scale>/<kind>/<name>.json` under the test's folder; keywords replace parts of
-    the head, and what its metrics and rows lack is added.
-    """
+    """Write `ROOT/<scale>/<kind>/<name>.json`; keywords replace parts, what is lacking is added."""
 
     def write(
         kind: str, name: str, root: str = "runs", scale: str = "starter", **parts: Any
@@ -72,15 +69,9 @@ def write_training(write_record: WriteRecord) -> Callable[..., None]:
 
 
 @pytest.fixture
-def golden() -> Path:
-    """The folder of fixed records and of the report that they must give."""
-    return GOLDEN
-
-
-@pytest.fixture
-def page(golden: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     """The page of the fixed records."""
-    monkeypatch.chdir(golden)
+    monkeypatch.chdir(GOLDEN)
     return build_page(read_records([Path("records")]))
 
 

@@ -1,7 +1,6 @@
 """What tests of the report share: records on disk, toys and traps; tables of a page."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import os
@@ -9,25 +8,25 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from bench.downstream.dense.result import Detection
-from catlip.results.figures import Figure, Rendered, render
+from catlip.results.figures import Figure, render
 from catlip.results.run import Records, Run
 from catlip.table import Table, as_csv
 from reports.paper.claims import claims_tables, verdicts
 from reports.read.records import read_record, read_records
-from reports.render.page import html, markdown
+from reports.render.page import markdown
 from reports.sections import Page, build_page
 
 REPOSITORY = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_RECORDS = [
     path
-    for path in sorted((Path(__file__).parent / "golden/records").glob("*/*/*.json"))
+    for path in sorted((GOLDEN / "records").glob("*/*/*.json"))
     if path.name not in ("cut-short.json", "foreign.json")
 ]
 
@@ -66,12 +65,6 @@ def figure(page: Page, name: str) -> Figure:
     return found
 
 
-def undrawn_html(page: Page) -> str:
-    """The page with its figures left undrawn."""
-    nothing = Rendered(svg="<svg></svg>", png=b"")
-    return html(page, {figure.name: nothing for figure in page.figures})
-
-
 def records_in(tmp_path: Path) -> Records:
     """What a test has written."""
     return read_records([tmp_path / "runs"])
@@ -82,7 +75,7 @@ def page_in(tmp_path: Path) -> Page:
     return build_page(records_in(tmp_path))
 
 
-def golden_record(golden: Path, kind: str) -> dict[str, Any]:
+def golden_record(kind: str) -> dict[str, Any]:
     """What the first golden record of this kind holds."""
     contents = (json.loads(path.read_text()) for path in GOLDEN_RECORDS)
     return next(content for content in contents if content["kind"] == kind)
@@ -108,32 +101,6 @@ def written(tmp_path: Path, content: dict[str, Any], scale: str = "starter") -> 
     return read_record(tmp_path / "runs", write(tmp_path, content, scale))
 
 
-def program_of(command: str) -> ModuleSpec | None:
-    """The module that a command line runs with `python -m`; None for a script of the repository.
-
-    Raises: AssertionError if there is no such module or script.
-    """
-    words = command.split()
-    if "-m" not in words:
-        assert (REPOSITORY / words[0]).exists(), command
-        return None
-    spec = importlib.util.find_spec(words[words.index("-m") + 1])
-    assert spec, f"{command}: there is no such program"
-    return spec
-
-
-def takes_its_flags(command: str, *shared: Path) -> None:
-    """The program of the command has a field of each flag, in its own files or in shared ones."""
-    spec = program_of(command)
-    assert spec
-    folders = spec.submodule_search_locations or ()
-    own = [Path(spec.origin or ""), *(path for at in folders for path in Path(at).rglob("*.py"))]
-    text = "\n".join(path.read_text() for path in (*own, *shared))
-    flags = [word for word in command.partition(" -m ")[2].split() if word.startswith("--")]
-    for flag in flags:
-        assert f"    {flag[2:].replace('-', '_')}: " in text, (command, flag)
-
-
 def structure(svg: str) -> str:
     """How many parts of each kind an SVG of matplotlib's has, and its words in their order."""
     kinds = Counter(re.findall(r'<g id="([A-Za-z0-9]*[A-Za-z])_\d+">', svg))
@@ -156,7 +123,7 @@ def run_reports(cwd: Path, *arguments: object, code: str = "") -> subprocess.Com
     command = [sys.executable, *(["-c", code] if code else ["-m", "reports"]), *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )
 
 

@@ -1,7 +1,6 @@
 """The page in a browser: it fits, folds open, and asks the network for nothing.
 
-Needs Debian's Chromium (`apt-get install chromium`) and Playwright; without them these tests are
-skipped.
+Skipped without Debian's Chromium (`apt-get install chromium`) and Playwright.
 """
 
 import re

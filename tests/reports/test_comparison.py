@@ -1,6 +1,4 @@
-"""`python -m reports compare`: what differs is shown, with how sure it is and what else may be the
-reason.
-"""
+"""`python -m reports compare`: what differs, how sure it is, and what else may be the reason."""
 
 import math
 
@@ -66,9 +64,7 @@ def test_confounds_come_before_other_settings_and_numbers_have_difference_and_ra
 
 
 @pytest.mark.parametrize("devices", [("A100", "H100"), ("", "")])
-def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_is_given(
-    write_record, devices
-):
+def test_numbers_of_different_or_unnamed_devices_share_no_ratio(write_record, devices):
     sides = [
         {"environment": {"device": device}, "metrics": {"train_seconds": 5.0 + i}}
         for i, device in enumerate(devices)
@@ -78,9 +74,7 @@ def test_numbers_of_different_or_unnamed_devices_share_no_ratio_and_the_reason_i
     assert "No ratios: the records are from different devices" in part.tables[-1].caption
 
 
-def test_seeds_of_two_folders_are_paired_and_averaged_and_six_have_an_interval(
-    write_record, tmp_path
-):
+def test_seeds_of_two_folders_are_paired_and_six_have_an_interval(write_record, tmp_path):
     for seed in range(6):
         for root, value in (("a", 10.0), ("b", 11.0 + seed % 2)):
             metrics = {"train_seconds": value, "seed": seed, "final_loss": math.nan}

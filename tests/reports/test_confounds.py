@@ -1,6 +1,4 @@
-"""What differs between CatLIP and CLIP beside the objective, and CatLIP on labels that it did not
-learn as classes.
-"""
+"""What differs between CatLIP and CLIP beside the objective, and labels that are no classes."""
 
 from itertools import product
 
@@ -19,9 +17,7 @@ IMAGES = 40
 
 @pytest.fixture
 def said(write_record, tmp_path):
-    """Of six seeds; CatLIP is right on the first half, of labels that are its classes, CLIP on
-    nothing, and both on a tenth of the rest.
-    """
+    """CatLIP is right on the half whose labels are its classes, both on a tenth of the rest."""
 
     def write(scale="mine", **origin):
         half = IMAGES // 2

@@ -20,9 +20,7 @@ SEEDS, IMAGES, RUNS, STUDIES = 6, 435, 1_000, 200
 
 
 def simulated(draw, *, mean=0.0, seed=0.01, image=0.15, seeds=SEEDS, images=IMAGES):
-    """Differences in correctness of two methods: -1, 0 or 1, with an effect of each seed and
-    image.
-    """
+    """Differences in correctness: -1, 0 or 1, with an effect of each seed and image."""
     effect = mean + seed * draw.normal(size=(seeds, 1)) + image * draw.normal(size=(1, images))
     return np.clip(np.round(effect + 0.4 * draw.normal(size=(seeds, images))), -1, 1)
 
@@ -93,9 +91,7 @@ def clips_own(task: str):
 
 
 def imitated(draw, accuracies, seeds):
-    """[seeds, N] bits of new seeds of the same method: each image is as hard, and each seed as good
-    or bad, as the records have it.
-    """
+    """[seeds, N] bits of new seeds: each image as hard, each seed as good, as in the records."""
     right, (count, images) = accuracies.sum(axis=0), accuracies.shape
     limits = norm.ppf((right + 0.5) / (count + 1))
     by_chance = accuracies.var(axis=0, ddof=1).mean() / images

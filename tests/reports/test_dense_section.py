@@ -1,11 +1,11 @@
 """The section on labels, masks and boxes: what each method reaches, and what was predicted."""
 
 import base64
-import io
 from itertools import product
 
 import numpy as np
 import pytest
+from pictures import save
 from PIL import Image
 from report_support import records_in
 
@@ -15,9 +15,7 @@ from catlip.results.panels import decoded
 
 
 def coded(values: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(save(Image.fromarray(values), "PNG")).decode()
 
 
 IMAGE = coded(np.full((12, 12, 3), 90, dtype=np.uint8))

@@ -138,9 +138,7 @@ def test_the_most_important_tasks_come_first_and_the_rest_stand_below(probe, tmp
     assert all(task in below for task in (*many, "alone"))
 
 
-def test_data_of_ones_own_comes_before_the_starter_and_a_comparison_before_half_of_one(
-    probe, write_training, tmp_path
-):
+def test_data_of_ones_own_come_first_and_half_a_comparison_last(probe, write_training, tmp_path):
     for scale in ("starter", "mine", "begun"):
         write_training("catlip", scale=scale)
         probe("catlip", {"concepts": [0.3]}, scale)
@@ -151,9 +149,7 @@ def test_data_of_ones_own_comes_before_the_starter_and_a_comparison_before_half_
     assert page_in(tmp_path).headline.title == "Our test on Device A: all methods"
 
 
-def test_two_seeds_of_the_starter_also_say_what_the_study_found(
-    probe, write_training, tmp_path, monkeypatch
-):
+def test_two_seeds_also_say_what_the_study_found(probe, write_training, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for root, seeds in (("runs", 2), ("study", 10)):
         probe("catlip", {"concepts": [0.33, 0.36] * (seeds // 2)}, "starter", root=root)

@@ -11,14 +11,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from report_support import (
-    ANY_JSON,
-    ATTACK,
-    GOLDEN_RECORDS,
-    can_be_shown,
-    names_of_files,
-    poisoned,
-)
+from report_support import ANY_JSON, ATTACK, GOLDEN_RECORDS, can_be_shown, names_of_files, poisoned
 
 from catlip.cli import InputError
 from catlip.record import read_record
@@ -50,9 +43,7 @@ def alarm():
 
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize(("kind", "reason"), REASONS.items())
-def test_a_trap_is_listed_with_its_reason_and_the_rest_is_read(
-    write_record, tmp_path, kind, reason
-):
+def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, reason):
     good = write_record("pretrain", "catlip-seed0")
     path = good.with_name("trap.json")
     if kind == "pipe":
@@ -72,9 +63,7 @@ def test_a_trap_is_listed_with_its_reason_and_the_rest_is_read(
 
 
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
-def test_a_record_deeper_than_functions_may_call_themselves_ends_nothing(
-    write_record, tmp_path, part
-):
+def test_a_record_deeper_than_recursion_ends_nothing(write_record, tmp_path, part):
     good = write_record("pretrain", "catlip-seed0")
     deep = write_record("pretrain", "clip-seed0", **{part: {"x": ["DEEP"]}})
     nested = '{"x":' * 3_000 + "1" + "}" * 3_000
@@ -113,9 +102,7 @@ def copied(tmp_path, change) -> Path:
     return tmp_path / "runs"
 
 
-def test_no_word_of_a_record_is_markdown_or_html_or_a_path_or_steers_a_terminal(
-    write_record, tmp_path, capsys
-):
+def test_no_word_is_markdown_or_html_or_a_path_or_steers_a_terminal(write_record, tmp_path, capsys):
     def attacked(record):
         record |= {part: poisoned(record[part]) for part in ("config", "metrics", "samples")}
         record["environment"] |= {"device": f"D {ATTACK}", "packages": {ATTACK: ATTACK}}

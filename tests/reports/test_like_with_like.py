@@ -1,6 +1,4 @@
-"""n counts seeds, only like runs are compared, nothing below what is shown is a difference, few
-rounds give no ratio.
-"""
+"""n counts seeds, only like runs are compared, and few rounds give no ratio."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,9 +10,8 @@ from report_support import claims_of, records_in, steps
 from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
-from catlip.results.run import Records, Run
+from catlip.results.run import Records
 from catlip.table import Quantity
-from reports.kinds import KINDS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.summary.answers import as_good, cheaper, why
@@ -58,17 +55,7 @@ def setting(tmp_path) -> Callable[[], Setting]:
     return read
 
 
-@pytest.fixture
-def of_kind(tmp_path) -> Callable[[str], list[Run]]:
-    def read(kind: str) -> list[Run]:
-        return records_in(tmp_path).of(KINDS[kind])
-
-    return read
-
-
-def test_n_is_the_number_of_seeds_and_repeated_runs_of_a_seed_are_averaged_first(
-    probe, training, setting
-):
+def test_n_counts_seeds_and_repeated_runs_of_a_seed_are_averaged(probe, training, setting):
     for name, top1, seconds in (("catlip-a", 0.1, 10.0), ("catlip-b", 0.3, 30.0)):
         probe("catlip", 0, top1, name=name)
         training("catlip", 0, seconds, name=name)
@@ -131,17 +118,15 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert field in as_good(found).short
 
 
-def test_repeated_seeds_of_a_threshold_are_one_point(write_record, of_kind):
+def test_repeated_seeds_of_a_threshold_are_one_point(write_record, tmp_path):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
-    ((_, levels),) = threshold_accuracies(of_kind("threshold")[0]).items()
+    ((_, levels),) = threshold_accuracies(records_in(tmp_path).every[0]).items()
     assert levels == {8: {0: pytest.approx(20.0), 1: pytest.approx(40.0)}}
 
 
 @pytest.mark.parametrize(("rounds", "is_enough"), [(2, False), (5, False), (6, True)])
-def test_a_ratio_from_few_timed_steps_is_no_ratio(
-    training, write_record, setting, rounds, is_enough
-):
+def test_few_timed_steps_give_no_ratio(training, write_record, setting, rounds, is_enough):
     times = {f"{m}_total_ms": [float(k + 1)] * rounds for k, m in enumerate(("catlip", "clip"))}
     metrics = {"methods": dict.fromkeys(("catlip", "clip"), steps())}
     metrics["ratios"] = {"clip/catlip": {"value": 2.7, "low": 2.6, "high": 2.8}}
@@ -168,9 +153,7 @@ def test_a_ratio_from_few_timed_steps_is_no_ratio(
 
 
 @pytest.mark.parametrize(("rounds", "interval"), [(3, "no interval"), (6, "1.10 to 1.30")])
-def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
-    write_record, of_kind, rounds, interval
-):
+def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path, rounds, interval):
     ratio = {"value": 1.2, "low": 1.1, "high": 1.3}
     step = {"factor": "attention", "from": "naive", "to": "sdpa", "ratio": ratio}
     metrics = {
@@ -179,7 +162,7 @@ def test_a_waterfall_of_few_rounds_has_no_intervals_and_names_no_largest_factor(
     samples = {f"release forward attention {side}": [1.0] * rounds for side in ("before", "after")}
     environment = {"device": "GPU", "cpu": "CPU"}
     write_record("waterfall", "w", metrics=metrics, samples=samples, environment=environment)
-    (record,) = of_kind("waterfall")
+    (record,) = records_in(tmp_path).every
     (table,) = waterfall_table(record)
     assert table.rows[1][2].small == interval
     assert record.measured.release.factors[0].mean == pytest.approx(1.2)

@@ -1,6 +1,4 @@
-"""Means, spreads, ratios and the sentences on them: what may be averaged, compared and
-concluded.
-"""
+"""Means, spreads and ratios: what may be averaged, compared and concluded."""
 
 import math
 
@@ -71,9 +69,7 @@ def test_times_come_from_one_device(write_training, read):
     assert setting.seconds("catlip") == Quantity(50.0, None, 1)
 
 
-def test_the_step_time_in_the_headline_is_the_newest_of_this_device_and_encoder(
-    write_training, write_timing, read
-):
+def test_the_headline_has_the_newest_step_time_of_its_device(write_training, write_timing, read):
     write_training("catlip", 0, 10.0)
     write_training("clip", 0, 10.0)
     write_timing("a-gpu", "tiny", {"value": 9.0, "low": 8.9, "high": 9.1}, environment=GPU)
@@ -95,9 +91,7 @@ def test_the_step_time_in_the_headline_is_the_newest_of_this_device_and_encoder(
         (0.6, 0.8, "No: CLIP's step takes 0.70"),
     ],
 )
-def test_cheaper_is_concluded_only_when_the_interval_leaves_one_out(
-    write_training, write_timing, read, low, high, short
-):
+def test_cheaper_needs_an_interval_above_one(write_training, write_timing, read, low, high, short):
     write_training("catlip", 0, 10.0)
     write_timing("a", "tiny", {"value": 1.3 if low > 0.8 else 0.7, "low": low, "high": high})
     assert cheaper(read()[0]).short.startswith(short)
@@ -119,9 +113,7 @@ def test_whole_trainings_answer_where_no_step_was_timed(write_training, read, se
     assert cheaper(read()[0]).short.startswith(short)
 
 
-def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
-    write_training, write_record, read, tmp_path
-):
+def test_a_step_without_padding_is_named_too(write_training, write_record, read, tmp_path):
     write_training("catlip", 0, 10.0)
     for model, padded, packed in (("tiny", 1.5, 1.3), ("vit_b16", 1.2, 1.04)):
         of = {"clip/catlip": padded, "clip:packed/catlip": packed}
@@ -150,21 +142,9 @@ def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
         ([0.28] * 6, [0.30] * 6, "Here it is worse, by 2.0 points."),
         ([0.30] * 6, [0.305] * 6, "Here it is not worse."),
         ([0.30, 0.28] * 3, [0.29] * 6, "Here the two cannot be told apart."),
-        (
-            [0.30] * 5,
-            [0.28] * 5,
-            "CatLIP is ahead by 2.0 points in all 5 seeds",
-        ),
-        (
-            [0.33, 0.36],
-            [0.24, 0.24],
-            "CatLIP is ahead by 9.0 to 12.0 points in both seeds",
-        ),
-        (
-            [0.24, 0.24],
-            [0.36, 0.33],
-            "CLIP is ahead by 9.0 to 12.0 points in both seeds",
-        ),
+        ([0.30] * 5, [0.28] * 5, "CatLIP is ahead by 2.0 points in all 5 seeds"),
+        ([0.33, 0.36], [0.24, 0.24], "CatLIP is ahead by 9.0 to 12.0 points in both seeds"),
+        ([0.24, 0.24], [0.36, 0.33], "CLIP is ahead by 9.0 to 12.0 points in both seeds"),
         ([0.33, 0.23], [0.24, 0.24], "The seeds disagree: CatLIP minus CLIP is "),
         ([0.2400, 0.2402], [0.24, 0.24], "The two are level in both seeds"),
         ([0.33], [0.24], "CatLIP is ahead by 9.0 points in one seed"),
@@ -172,9 +152,7 @@ def test_a_step_without_padded_captions_is_named_beside_the_padded_one(
         ([math.nan], [0.24], "Not compared"),
     ],
 )
-def test_a_difference_is_only_called_one_with_an_interval_that_says_so(
-    write_probes, read, catlip, clip, short
-):
+def test_only_an_interval_makes_a_difference(write_probes, read, catlip, clip, short):
     write_probes("catlip", catlip, scale="mine")
     write_probes("clip", clip, scale="mine")
     answer = as_good(read()[0])
@@ -192,9 +170,7 @@ def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, 
     assert "CLIP cannot" not in sentences.replace("CatLIP cannot", "")
 
 
-def test_a_loss_curve_leaves_out_what_is_not_finite_and_keeps_the_mean_of_the_rest(
-    write_record, tmp_path
-):
+def test_a_loss_curve_leaves_out_what_is_not_finite(write_record, tmp_path):
     samples = {
         "images_seen": list(range(1000)),
         "loss": [float("nan") if i == 3 else 2.0 for i in range(1000)],

@@ -1,6 +1,4 @@
-"""Our columns in the paper's Tables 1 to 5: a run at the paper's scale fills its own cell, and
-nothing else fills any.
-"""
+"""A run at the paper's scale fills its own cell of the paper's tables, and nothing else does."""
 
 import pytest
 from report_support import records_in
@@ -9,9 +7,7 @@ from reports.paper.paper_tables import result_tables
 
 
 def filled(tmp_path):
-    """Every cell of ours that holds a number: (table, row's label, column) -> text and small
-    print.
-    """
+    """Every cell of ours that holds a number: (table, row's label, column) -> cell."""
     found = {}
     for table in result_tables(records_in(tmp_path)):
         for row in table.rows:
@@ -27,9 +23,7 @@ def texts(found):
 
 
 @pytest.mark.parametrize(("scale", "row"), [("cc3m", "CC3M"), ("datacomp", "DataComp-1.3B")])
-def test_a_probe_at_the_papers_scale_fills_its_cell_of_table_1_and_no_other(
-    transfer, tmp_path, scale, row
-):
+def test_a_probe_at_the_papers_scale_fills_its_cell_alone(transfer, tmp_path, scale, row):
     for seed in range(2):
         transfer("linear_probe", "catlip", scale, {"imagenet_top1": 0.58 + 0.01 * seed}, seed)
         transfer("linear_probe", "clip", scale, {"imagenet_top1": 0.5}, seed)

@@ -1,6 +1,4 @@
-"""The paper's numbers: complete, each with its source, the same in two readings, and annotated
-where sources disagree.
-"""
+"""The paper's numbers: complete, each with its source, and the same in two readings."""
 
 from pathlib import Path
 

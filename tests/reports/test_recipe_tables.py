@@ -1,6 +1,4 @@
-"""Tables 6 and 7 from our recipes: equal to the paper's, or the difference is marked at its
-cell.
-"""
+"""Tables 6 and 7 from our recipes: equal to the paper's, or marked at the cell."""
 
 from report_support import records_in
 

@@ -24,14 +24,6 @@ def test_every_record_with_numbers_is_there(frame):
     assert frame.metric.notna().all()
 
 
-def test_a_difference_of_methods_is_four_lines(frame):
-    top1 = frame.query("kind == 'linear_probe' and metric == 'top1' and fraction == 1")
-    means = top1.query("init == 'random'").pivot_table("value", ["task", "seed"], "method")
-    points = 100 * (means["catlip"] - means["clip"]).groupby("task").mean()
-    expected = {"cifar10": 2.2, "fashion_mnist": 0.5, "concepts": 10.0, "subgroups": 11.0}
-    assert points.round(1).to_dict() == expected
-
-
 def test_bits_have_the_mean_of_their_accuracy(frame):
     """Of one classifier, and of the mean over several."""
     rows = frame[frame.correct.notna() & (frame.task == "concepts")]

@@ -1,26 +1,14 @@
-"""The sections on what an encoder is worth: the right numbers, and sentences that say no more than
-the pairs do.
-"""
+"""The sections on what an encoder is worth: the right numbers, and no more than the pairs say."""
 
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from report_support import (
-    claims_of,
-    figure,
-    page_in,
-    records_in,
-    table,
-)
+from report_support import claims_of, figure, page_in, records_in, table
 
 from bench.downstream.probe.result import LinearProbe, packed, runs_of
-from bench.downstream.probe.sections import (
-    class_figures,
-    fraction_panels,
-    lines_of,
-)
+from bench.downstream.probe.sections import class_figures, fraction_panels, lines_of
 from catlip.results.run import Run
 from catlip.table import MISSING, as_csv
 from reports.sections import Page
@@ -46,9 +34,7 @@ def sizes() -> dict[str, int]:
 
 
 def probe(method: str, seed: int | None, base: float, gain: float = 0.0) -> dict[str, Any]:
-    """A record's parts: accuracies of `base` points per hundred, a point more for each classifier
-    seed, half with 10 %.
-    """
+    """Accuracies of `base` points, a point more for each classifier seed, half with 10 %."""
     inits = {"random": 0.0} | ({"transfer": gain} if gain else {})
     rows = [
         row(task, fraction, init, k, (base * part + k + more) / 100, images)
@@ -120,9 +106,7 @@ def test_table_1s_form_has_probes_and_fine_tuning_of_each_method(read):
     assert "starter scale" in found.title
 
 
-def test_an_l2_sweep_is_a_column_of_its_own_and_no_evidence_on_the_paper_s_protocol(
-    read, contents, write_record, tmp_path
-):
+def test_an_l2_sweep_is_a_column_of_its_own_and_no_evidence(read, contents, write_record, tmp_path):
     def judged(page: Page) -> list[str]:
         found = (*claims_of(records_in(tmp_path)), page.headline)
         return [as_csv(one) for one in found if one]

@@ -6,11 +6,9 @@ python tests/reports/write_golden.py
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-from report_support import structures
+from report_support import GOLDEN, structures
 
-GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = GOLDEN / "expected"
 
 if __name__ == "__main__":

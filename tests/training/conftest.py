@@ -1,34 +1,23 @@
 """Small runs as processes, on one rank or two."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from program_server import LONGEST_S
 
-HERE = Path(__file__).parent
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def small_run(program: Launch, small_shards: Path, tmp_path: Path) -> Launch:
-    """Starts small_run.py on these shards, in `run` unless told another folder; by torchrun with
-    these options when there are any.
-    """
+    """Starts small_run.py on these shards, in `run` unless told another folder."""
 
     def start(
-        *arguments: object,
-        out: str = "run",
-        torchrun: tuple[object, ...] = (),
-        longest_s: int = LONGEST_S,
+        *arguments: object, out: str = "run", longest_s: int = LONGEST_S
     ) -> subprocess.CompletedProcess[str]:
         words = ("--shards", small_shards, "--out", tmp_path / out, *arguments)
-        if torchrun:
-            launcher = ["-m", "torch.distributed.run", "--standalone", *torchrun]
-            command = [sys.executable, *launcher, HERE / "small_run.py", *words]
-            return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
         offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
         return program("tests.training.small_run", *words, longest_s=longest_s, **offline)
 

@@ -1,6 +1,4 @@
-"""Resumed is uninterrupted, bit for bit, wherever and by whatever it was stopped, for any ranks and
-workers; and what goes wrong on one rank stops all at once, and costs nothing that was saved.
-"""
+"""Resumed is uninterrupted, bit for bit; what goes wrong on one rank stops all ranks."""
 
 import json
 import re
@@ -46,9 +44,7 @@ EVERY_WAY = [
         *(pytest.param(*way, marks=pytest.mark.slow) for way in EVERY_WAY),
     ],
 )
-def test_stopped_and_resumed_is_uninterrupted(
-    small_run, ranks, parallel, accumulation, num_workers, stops, count
-) -> None:
+def test_stopped_and_resumed(small_run, ranks, parallel, accumulation, num_workers, stops, count):
     options = ("--ranks", ranks, "--parallel", parallel, "--num-workers", num_workers)
     done = small_run(*options, "--replicas", ranks * accumulation, *stops, longest_s=3600)
     assert check(done)["stopped"] == count
@@ -71,17 +67,6 @@ def test_a_sharded_run_goes_on_on_one_rank_and_a_whole_one_sharded(small_run, fi
         assert line == pytest.approx(expected, rel=1e-3)
 
 
-def test_torchrun_restarts_a_run_of_which_a_rank_was_killed(small_run) -> None:
-    run = ("--num-steps", 10, "--checkpoint-every", 3)
-    whole = small_run(*run, "--ranks", 2, out="whole")
-    done = small_run(
-        *run, "--fault", "dies:1:7", torchrun=("--nproc-per-node", 2, "--max-restarts", 1)
-    )
-    assert whole.returncode == done.returncode == 0, done.stderr
-    assert "exitcode: -9" in done.stderr
-    assert json.loads(done.stdout) == json.loads(whole.stdout)
-
-
 CPU = Place(0, 1, torch.device("cpu"))
 
 
@@ -92,9 +77,7 @@ def resumed(out) -> Trainer:
 
 
 @pytest.mark.parametrize(("parallel", "fault"), [("ddp", "nan"), ("fsdp", "inf")])
-def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
-    small_run, tmp_path, parallel, fault
-) -> None:
+def test_a_loss_that_is_not_finite_on_one_rank_stops_both(small_run, tmp_path, parallel, fault):
     done = small_run("--ranks", 2, "--parallel", parallel, "--fault", f"{fault}:1:6", longest_s=120)
     assert done.returncode == 2, done.stderr
     messages = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -106,9 +89,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_before_the_optimizer(
     assert resumed(tmp_path / "run").step == 6
 
 
-def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(
-    small_run, tmp_path
-) -> None:
+def test_a_disk_that_is_full_for_one_rank_keeps_the_previous_checkpoint(small_run, tmp_path):
     done = small_run("--ranks", 2, "--parallel", "fsdp", "--fault", "full:0:4", longest_s=120)
     assert done.returncode == 2
     messages = [line for line in done.stderr.splitlines() if "checkpoint of step" in line]
@@ -129,7 +110,7 @@ def test_a_data_worker_that_dies_is_an_error(small_run, ranks) -> None:
 
 HERE = Path(__file__).parent
 NEVER = ("--checkpoint-every", 100)  # what is saved is saved for the signal
-LONGEST_S = 120
+LONGEST_S = 600  # on a busy machine
 TORCHRUN_ENDS = (1, -signal.SIGABRT)
 """Its rendezvous has a thread that now and then is still there when it ends: it aborts, after all
 ranks have ended. 1 of 22 on two busy cores, torch 2.15."""
@@ -143,9 +124,7 @@ ranks have ended. 1 of 22 on two busy cores, torch 2.15."""
         ("SIGTERM:1:6", ("--ranks", 2, "--parallel", "fsdp")),
     ],
 )
-def test_a_signal_to_one_rank_stops_all_after_that_step_and_the_run_ends_as_if_never_stopped(
-    small_run, signalled, options
-) -> None:
+def test_a_signal_to_one_rank_stops_all_and_changes_no_outcome(small_run, signalled, options):
     """Step 7 is between two lines of the log, which has one every five."""
     done = small_run(*options, *NEVER, "--num-steps", 12, "--fault", signalled, "--compare")
     assert done.returncode == 0, done.stderr
@@ -155,19 +134,17 @@ def test_a_signal_to_one_rank_stops_all_after_that_step_and_the_run_ends_as_if_n
     assert done.stderr.count(said) == 1, done.stderr
 
 
-def test_torchrun_passes_sigterm_on_and_waits_for_the_checkpoint(
-    small_shards, small_run, tmp_path
-) -> None:
+def test_torchrun_restarts_a_run_and_passes_sigterm_on(small_shards, small_run, tmp_path) -> None:
     """It signals the whole group of each rank, and so the processes that read images too."""
-    options = ("--num-steps", 12, "--num-workers", 1, *NEVER)
+    options = ("--num-steps", 16, "--num-workers", 1, "--checkpoint-every", 3)
     out = tmp_path / "run" / "cut"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    run = ["--shards", small_shards, "--out", out, "--step-s", 0.4, *options]
-    command = [*map(str, [*launch, HERE / "small_run.py", *run])]
+    launch += ["--max-restarts", 1, HERE / "small_run.py", "--fault", "dies:1:4", "--step-s", 0.4]
+    command = [*map(str, [*launch, "--shards", small_shards, "--out", out, *options])]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        log, end = out / "log.jsonl", time.monotonic() + LONGEST_S
-        while not (log.exists() and log.read_text()):
+        end = time.monotonic() + LONGEST_S
+        while not (out / "checkpoints/step-00000006.pt").exists():  # after the restart
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -176,9 +153,10 @@ def test_torchrun_passes_sigterm_on_and_waits_for_the_checkpoint(
     finally:
         process.kill()
     assert process.returncode in TORCHRUN_ENDS, f"say in the README how torchrun ends:\n{errors}"
+    assert "exitcode: -9" in errors, errors
     assert "which is saved" in errors, errors
-    (saved,) = [path.stem for path in out.glob("checkpoints/*")]
-    assert "step-00000005" < saved < "step-00000012"
+    saved = max(path.stem for path in out.glob("checkpoints/*"))
+    assert "step-00000006" < saved < "step-00000016"
     done = small_run(*options, "--ranks", 2, "--compare")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["same"]

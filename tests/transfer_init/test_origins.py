@@ -2,20 +2,11 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from catlip.transfer_init import coverage, find_origins
 from catlip.vocabulary.label_sets import LabelSet, label_set, synsets_of
-from catlip.words.similarity import all_nearest
-from catlip.words.wordnet import nouns
 
-OFFSETS = nouns().offsets.tolist()
-ANY = st.sampled_from(OFFSETS)
-ENDS = ("dog", "hound", "fish")
-CLOSE = st.sampled_from([n for n in OFFSETS if nouns().name(n).split(".")[0].endswith(ENDS)])
 SETS = ("imagenet", "coco", "ade20k")
 
 # Against every class that the released rule can reach, which are all of the form NAME.n.01. One
@@ -73,7 +64,6 @@ def test_labels_looked_up_by_hand(by_label, row):
 
 
 def test_the_whole_label_sets_against_all_reachable_classes(full):
-    """395 and 971 labels of ImageNet are in tests/words/test_similarity.py, too."""
     kinds = {}
     for name in SETS:
         counts = coverage(find_origins(label_set(name), full))
@@ -83,20 +73,6 @@ def test_the_whole_label_sets_against_all_reachable_classes(full):
         "coco": [54, 25, 0, 1, 80],
         "ade20k": [96, 51, 0, 3, 150],
     }
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(st.one_of(CLOSE, ANY), max_size=5),
-    st.lists(st.one_of(CLOSE, ANY), min_size=1, max_size=40, unique=True),
-)
-def test_all_nearest_are_those_that_one_class_at_a_time_gives(targets, classes):
-    alone = [[one.similarity for one in all_nearest(targets, [each])] for each in classes]
-    best = np.max(alone, axis=0) if targets else []
-    for i, found in enumerate(all_nearest(targets, classes)):
-        assert found.similarity == best[i]
-        tied = [class_id for class_id in range(len(classes)) if alone[class_id][i] == best[i]]
-        assert list(found.class_ids) == sorted(tied, key=lambda class_id: classes[class_id])
 
 
 def test_of_ties_the_most_frequent_is_taken_and_of_equals_the_first_offset(small, synset):

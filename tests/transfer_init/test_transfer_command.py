@@ -58,9 +58,7 @@ def test_coverage_of_several_label_sets_is_printed_and_recorded_without_torch(vo
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_a_head_is_written_with_its_table_and_loads_into_a_linear_layer(
-    program, run_folder, vocabulary, tmp_path
-):
+def test_a_head_with_its_table_loads_into_a_linear_layer(program, run_folder, vocabulary, tmp_path):
     out = tmp_path / "heads/coco.safetensors"
     options = ("--vocabulary", vocabulary, "--labels", "coco", "--out", out)
     done = program(MODULE, run_folder, *options)

@@ -59,9 +59,7 @@ def vocabulary():
         ({CAT: 3, DOG: 9}, {"threshold": 2}, [DOG, CAT]),  # what is advised below
     ],
 )
-def test_the_most_frequent_or_those_above_the_threshold_are_kept_and_ties_are_by_offset(
-    times, choice, classes
-):
+def test_the_most_frequent_or_those_above_the_threshold_are_kept(times, choice, classes):
     assert offsets_of(build(counts_of(times), **choice)) == classes
 
 
@@ -169,9 +167,7 @@ def test_counting_adds_up_the_labels_of_all_shards(tmp_path):
 
 
 @pytest.mark.parametrize("no_synset", [3, 99_999_999])
-def test_labels_that_are_no_synsets_are_refused_and_another_part_is_other_captions(
-    tmp_path, no_synset
-):
+def test_labels_that_are_no_synsets_are_refused(tmp_path, no_synset):
     a, b = tmp_path / "a", tmp_path / "b"
     write_sidecar(a, labels_of([[CAT]]))
     write_sidecar(b, labels_of([[CAT]], part=1))

@@ -1,8 +1,6 @@
 """The release's checkpoints made by hand, and its encoder read by hand, from its description alone.
 
-Names and shapes are written out here once more, and the forward pass works on them directly:
-nothing of catlip is used, so that a wrong name, shape or order in catlip.weights or catlip.encoder
-shows.
+Nothing of catlip is used, so that a wrong name, shape or order in catlip.weights shows.
 """
 
 from collections import OrderedDict

@@ -39,9 +39,7 @@ def parameters(shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 @pytest.mark.parametrize(("task", "encoder", "num_classes", "published"), PUBLISHED)
-def test_every_released_layout_is_understood_name_by_name(
-    task, encoder, num_classes, published
-) -> None:
+def test_every_released_layout_is_understood_name_by_name(task, encoder, num_classes, published):
     shapes = release.checkpoint_shapes(task, *release.SIZES[encoder], num_classes)
     assert published in (None, parameters(shapes))
     weights = on_meta(shapes)
@@ -59,9 +57,7 @@ def test_every_released_layout_is_understood_name_by_name(
     ("task", "out_proj"), [(task, "out_proj_attn") for task in TASKS] + [("clip", "out_proj")]
 )
 @pytest.mark.parametrize("size", [(224, 224), (96, 256)])
-def test_the_encoder_computes_what_the_description_says(
-    task, out_proj, size, released_file
-) -> None:
+def test_the_encoder_computes_what_the_description_says(task, out_proj, size, released_file):
     path = released_file(task, out_proj=out_proj)
     weights = {name: each.double() for name, each in torch.load(path, weights_only=True).items()}
     generator = torch.Generator().manual_seed(1)
@@ -106,9 +102,7 @@ def spoil(name: str, value: torch.Tensor | None):
         ("transformer.0.pre_norm_mha.0.weight", torch.ones(128, dtype=torch.int64)),
     ],
 )
-def test_a_weight_too_few_too_many_or_of_another_shape_is_named(
-    task, name, value, released_file
-) -> None:
+def test_a_weight_too_few_too_many_or_of_another_shape_is_named(task, name, value, released_file):
     path = released_file(task, spoil(release.PREFIXES[task] + name, value))
     with pytest.raises(InputError, match=re.escape(name)):
         read_checkpoint(path)

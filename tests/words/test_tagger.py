@@ -49,9 +49,7 @@ def test_tags_do_not_change_when_the_memo_starts_again(tagger, monkeypatch):
 
 
 def test_classes_that_tie_are_told_apart_as_nltk_does(tmp_path, monkeypatch):
-    """With weights of a few tenths ties are frequent, and 0.1 + 0.2 beats 0.3: NLTK's rounding
-    decides, then the last name.
-    """
+    """Ties are frequent, and 0.1 + 0.2 beats 0.3: NLTK's rounding decides, then the last name."""
     random, words, classes = Random(5), list("abcde"), ["CC", "JJ", "NN", "VB"]
     contexts = [*words, *classes, "-START-", "-START2-", "-END-", "-END2-", "T--", "D--"]
     names = {name for name, _, _ in WORD_FEATURES} | {"i-1 tag", "i-2 tag"}

@@ -1,6 +1,4 @@
-"""Small inputs of the transfer benches: two classes of pictures, recipes of seconds, runs to
-transfer.
-"""
+"""Small inputs of the transfer benches: pictures, recipes of seconds, runs to transfer."""
 
 import json
 from collections.abc import Callable

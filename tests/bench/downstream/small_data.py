@@ -1,12 +1,10 @@
-"""What the tests of the transfer benches are made of: pictures that any features tell apart, and
-vocabularies.
-"""
+"""Pictures that any features tell apart, and vocabularies."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import save
 from PIL import Image
 
 from catlip.vocabulary import Source, Synset, Vocabulary
@@ -18,15 +16,11 @@ ON_A_CPU: dict[str, Any] = {"num_workers": 0, "device": "cpu", "quiet": True}
 def png(level: int, seed: int, size: tuple[int, int] = (40, 50)) -> bytes:
     """A picture of this grey level, with some noise."""
     noise = np.random.default_rng(seed).integers(-20, 21, size=(*size, 3))
-    file = io.BytesIO()
-    Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
+    return save(Image.fromarray((level + noise).clip(0, 255).astype(np.uint8)), "PNG")
 
 
 def write_folders(root: Path, names: tuple[str, ...], count: int = 4) -> str:
-    """A folder of images per class, each class of a grey level of its own; the spelling of that
-    data set.
-    """
+    """A folder per class, each of a grey level of its own; the spelling of that data set."""
     for split in ("train", "val"):
         for number, name in enumerate(names):
             folder = root / split / name

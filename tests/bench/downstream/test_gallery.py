@@ -1,6 +1,4 @@
-"""Pictures of what encoders make of test images: drawn by the seed alone, predicted as the linear
-probe predicts, and with the training images that are really nearest.
-"""
+"""Pictures of what encoders make of test images: predictions as probed, and real neighbours."""
 
 import json
 from dataclasses import replace
@@ -53,9 +51,7 @@ def test_the_seed_alone_draws_the_images(record, animals, tmp_path) -> None:
     assert keys != others
 
 
-def test_predictions_are_those_of_a_linear_probe_on_cached_features(
-    record, animals, tmp_path
-) -> None:
+def test_predictions_are_those_of_a_linear_probe_on_cached_features(record, animals, tmp_path):
     metrics, (task,) = record["metrics"], load_tasks(animals)
     assert (metrics["task"], metrics["num_train"], metrics["num_test"]) == ("data", 20, 20)
     for i, encoder in enumerate(ENCODERS):

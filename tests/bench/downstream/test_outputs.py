@@ -1,6 +1,4 @@
-"""Each encoder and data set has a record of its own, and none is replaced by that of another
-run.
-"""
+"""Each encoder and data set has a record of its own, and none replaces another's."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +15,7 @@ from catlip.record import read_record
 ONE, OTHER = "random:hybrid_mini@32", "random:vit_tiny16@32"
 
 
-def test_two_encoders_and_two_data_sets_have_their_records_and_another_config_is_refused(
-    cats_and_dogs, tmp_path, monkeypatch
-) -> None:
+def test_each_encoder_and_data_set_has_its_record(cats_and_dogs, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     pets = write_folders(tmp_path / "pets", ("cat", "dog"))
     configs = [

@@ -1,6 +1,4 @@
-"""Data sets in the layouts of ADE20k and COCO, of coloured squares on grey, so that the colours say
-what the labels are; and each dense task at its smallest.
-"""
+"""Data sets like ADE20k and COCO, of squares in the colours of their labels; smallest runs."""
 
 import io
 import json

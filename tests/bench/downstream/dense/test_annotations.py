@@ -1,6 +1,4 @@
-"""Annotation files of COCO and ADE20k: what they mean, and which images and objects are used where
-something is wrong with them.
-"""
+"""Annotations of COCO and ADE20k: what they mean, and what is left out where they are wrong."""
 
 import json
 from pathlib import Path
@@ -115,13 +113,7 @@ def test_what_cannot_be_decoded_is_left_out_and_counted(coco) -> None:
 # ADE20k
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"{HEADER}\n1\t0\t0\t0\t0\twall\n3\t0\t0\t0\t0\tsky\n",
-        "",
-    ],
-)
+@pytest.mark.parametrize("text", [f"{HEADER}\n1\t0\t0\t0\t0\twall\n3\t0\t0\t0\t0\tsky\n", ""])
 def test_a_list_of_classes_that_is_none_is_refused(ade, text) -> None:
     (ade / "objectInfo150.txt").write_text(text)
     with pytest.raises(InputError, match="objectInfo150"):

@@ -1,6 +1,4 @@
-"""The runs of all dense tasks: they learn, resume exactly, are not repeated, and say in one line
-what they cannot do.
-"""
+"""Runs of all dense tasks learn, resume exactly, and refuse what they cannot do."""
 
 import itertools
 import json
@@ -108,9 +106,7 @@ def stopping_bar(first: int, stop: Any) -> MagicMock:
 
 @pytest.mark.parametrize("signalled", [False, True])
 @pytest.mark.parametrize("name", BY_LIBRARIES)
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(
-    name, signalled, data, tmp_path, monkeypatch, capfd
-) -> None:
+def test_a_stopped_run_ends_as_another(name, signalled, data, tmp_path, monkeypatch, capfd) -> None:
     """By a kill, or by SIGTERM, after which it saves. Each step has two micro-batches."""
     task, out = TASKS[name], tmp_path / "stopped.json"
     random = {"range_augment": (40.0, 20.0), "drop_path": 0.2, "grad_clip": 1.0}

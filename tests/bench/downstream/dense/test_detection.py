@@ -1,6 +1,4 @@
-"""Detection: Mask R-CNN's parts and rates, what it sees of images, and what its scores make of
-right, wrong and missing answers.
-"""
+"""Detection: Mask R-CNN's parts and rates, what it sees of images, and its scores."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Segmentation: the model is the paper's, its data and training are the recipe's, and its score is
-what it says.
-"""
+"""Segmentation: the paper's model, the recipe's data and training, and the score."""
 
 import math
 from dataclasses import replace
@@ -17,15 +15,7 @@ pytest.importorskip("mmseg", reason="pip install 'catlip-bench[segmentation]'")
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
 from PIL import Image
-from small_dense import (
-    COLOURS,
-    GREY,
-    SEGMENTATION,
-    TASKS,
-    files,
-    write_ade20k,
-    write_scene,
-)
+from small_dense import COLOURS, GREY, SEGMENTATION, TASKS, files, write_ade20k, write_scene
 
 from bench.downstream.dense import segmentation
 from bench.downstream.dense.annotations import read_ade20k
@@ -176,9 +166,7 @@ def test_each_layer_learns_at_its_own_rate_and_only_matrices_decay():
     assert expected.items() <= found.items()
 
 
-def test_rates_and_weights_change_by_the_step_however_many_micro_batches_it_takes(
-    root, tmp_path, monkeypatch
-):
+def test_rates_and_weights_change_by_the_step_not_the_micro_batch(root, tmp_path, monkeypatch):
     rates, progress, heads = [], [], []
 
     class WatchedSteps(segmentation.Steps):

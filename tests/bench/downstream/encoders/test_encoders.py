@@ -1,6 +1,4 @@
-"""Any encoder opens by its spelling, sees pictures as its makers prepared them, and computes what
-it does there.
-"""
+"""Any encoder opens by its spelling, and computes what its makers' code does on their pixels."""
 
 import io
 from pathlib import Path
@@ -10,6 +8,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from pictures import save
 from PIL import Image
 from safetensors.torch import save_file
 from small_data import png
@@ -42,9 +41,7 @@ def _a_small_released_encoder(monkeypatch) -> None:
 def picture() -> bytes:
     """A PNG wider than high, with something in it everywhere."""
     grid = np.random.default_rng(0).integers(256, size=(13, 19, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grid).resize((380, 260), Image.Resampling.BICUBIC).save(file, "PNG")
-    return file.getvalue()
+    return save(Image.fromarray(grid).resize((380, 260), Image.Resampling.BICUBIC), "PNG")
 
 
 def objective(seed: int) -> torch.nn.Module:
@@ -60,11 +57,11 @@ def objective(seed: int) -> torch.nn.Module:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run whose averaged weights have seed 2 and whose raw ones have seed 1."""
-    folder = tmp_path / "run"
-    raw, average = (objective(seed).state_dict() for seed in (1, 2))
-    state = {"objective": raw, "average": average, "optimizer": {}, "scaler": {}}
-    checkpoint.save(folder / "checkpoints", 3, state, CONFIG)
+    """A run whose averaged weights have seed 2 and whose last raw ones have seed 1."""
+    folder, average = tmp_path / "run", objective(2).state_dict()
+    for step, seed in ((3, 3), (20, 1)):
+        state = {"objective": objective(seed).state_dict(), "average": average}
+        checkpoint.save(folder / "checkpoints", step, state, CONFIG)
     save_weights(folder / "weights.safetensors", average, CONFIG)
     return folder
 
@@ -100,15 +97,9 @@ def own_features(seed: int, pixels: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("spelling", "seed", "method"),
-    [
-        ("{}", 2, "catlip"),
-        ("{}:raw", 1, "catlip:raw"),
-        ("{}/weights.safetensors", 2, "catlip"),
-    ],
+    [("{}", 2, "catlip"), ("{}:raw", 1, "catlip:raw"), ("{}/weights.safetensors", 2, "catlip")],
 )
-def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(
-    spelling, seed, method, run, picture
-) -> None:
+def test_a_run_gives_its_average_or_its_raw_weights(spelling, seed, method, run, picture) -> None:
     encoder = open_encoder(spelling.format(run))
     pixels = torch.from_numpy(centre_crop(picture, 224)).permute(2, 0, 1)
     assert torch.equal(encoder.preprocess(picture), pixels)
@@ -117,9 +108,7 @@ def test_a_run_gives_its_average_or_its_raw_weights_on_its_own_crops(
 
 
 @pytest.mark.parametrize(("resolution", "resize", "side"), [(0, 232, 224), (160, 160, 160)])
-def test_a_released_file_sees_what_the_release_evaluated_on(
-    resolution, resize, side, released, picture
-) -> None:
+def test_a_released_file_sees_the_release_s_pixels(resolution, resize, side, released, picture):
     encoder = open_encoder(f"released:tiny:{released}", resolution=resolution)
     resized = vision.resize(Image.open(io.BytesIO(picture)), resize)
     left, top = ((extent - side) // 2 for extent in resized.size)  # the release floors
@@ -140,9 +129,7 @@ def test_what_was_converted_keeps_its_preprocessing(released, tmp_path, picture)
     assert found.method == "released:conv_tiny"
 
 
-def test_the_released_file_is_fetched_once_from_where_it_is_published(
-    released, tmp_path, monkeypatch, picture
-) -> None:
+def test_the_released_file_is_fetched_once(released, tmp_path, monkeypatch, picture) -> None:
     monkeypatch.setattr(load, "ADDRESS", f"{released.parent.as_uri()}/")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     first = open_encoder("released:tiny")
@@ -202,6 +189,7 @@ def test_an_image_tower_of_openclip_computes_what_it_projects_on_its_pixels(name
     ("spelling", "resolution", "says"),
     [
         ("runs/none", 0, r"runs/none/weights\.safetensors"),
+        ("runs/none:raw", 0, "runs/none/checkpoints"),
         ("random:conv_tiny", 0, "size in pixels"),
         ("random:vit_tiny16@32", 100, "100 .*vit_tiny16"),
         ("random:timm/vit_teeny_patch16_224", 0, "vit_teeny_patch16_224"),
@@ -234,9 +222,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(spelling, resolution, says, r
         ("random:openclip/RN50", 96, 1024, False),
     ],
 )
-def test_an_encoder_takes_images_of_its_size_and_others_where_it_says_so(
-    spelling, resolution, features, any_size, make_run
-) -> None:
+def test_other_sizes_are_taken_where_it_says_so(spelling, resolution, features, any_size, make_run):
     encoder = load_encoder(spelling.format(run=make_run()), 0, CPU, resolution)
     image = encoder.preprocess(png(100, 0, (300, 260)))
     assert image.shape == (3, encoder.resolution, encoder.resolution)

@@ -1,6 +1,4 @@
-"""The feature map: the encoder's own tokens, at its stride or half of it, globally or within
-windows.
-"""
+"""The feature map: the encoder's tokens, at its stride or half of it, globally or in windows."""
 
 import pytest
 import torch
@@ -49,9 +47,7 @@ def test_the_map_has_a_vector_for_each_stride_of_an_image_of_any_size(spelling, 
 
 @torch.inference_mode()
 def test_a_halved_stride_has_the_weights_of_the_whole_one():
-    """Every second token in both directions of a patchify stem sees what one of the whole stride
-    sees, shifted by a quarter.
-    """
+    """Every second token sees what one of the whole stride does, shifted by a quarter."""
     plain, halved = (
         FeatureMap(open_encoder(VIT), output_stride=stride).vit.patch_embed for stride in (16, 8)
     )

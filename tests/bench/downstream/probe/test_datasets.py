@@ -1,6 +1,4 @@
-"""Data sets: fractions of them, folders and tars of the same images, Fashion-MNIST, and the synsets
-that class names mean.
-"""
+"""Data sets: fractions, folders and tars, Fashion-MNIST, and the synsets of class names."""
 
 import gzip
 import io
@@ -121,9 +119,7 @@ def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(ima
 
 @pytest.mark.parametrize("has_val", [False, True])
 @pytest.mark.parametrize("kind", ["folders", "cls"])
-def test_validation_data_are_of_train_or_val_and_the_test_images_are_not_opened(
-    images, monkeypatch, kind, has_val
-) -> None:
+def test_test_images_are_not_opened_for_validation(images, monkeypatch, kind, has_val) -> None:
     monkeypatch.setattr(datasets, "HELD_OUT", 0.5)  # one of two images a class
     root = images / kind
     if has_val:

@@ -1,6 +1,4 @@
-"""Features are the encoder's, accuracies those of torchmetrics, and a picture that cannot be read
-is named and left out.
-"""
+"""Features are the encoder's, accuracies torchmetrics'; broken pictures are left out by name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +19,6 @@ from bench.downstream.probe.datasets import Split
 from bench.downstream.probe.features import BATCH, Extractor, extract, hits
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN
-
-CPU = torch.device("cpu")
 
 
 class Mean(nn.Module):

@@ -1,6 +1,4 @@
-"""Training a classifier: the loss, which weights learn and how fast, which are left alone; and that
-a classifier finds what there is in features, and nothing where there is nothing.
-"""
+"""Training a classifier: its loss, which weights learn and how fast, and what it finds."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -53,9 +51,7 @@ def batch_of(count: int = 4, side: int = 32) -> Batch:
 
 
 @pytest.mark.parametrize(("smoothing", "frozen"), [(0.0, False), (0.1, True)])
-def test_the_loss_is_torch_s_cross_entropy_of_the_head_s_logits(
-    tiny_recipe, vit_two, smoothing, frozen
-) -> None:
+def test_the_loss_is_torch_s_cross_entropy(tiny_recipe, vit_two, smoothing, frozen) -> None:
     made = classification(vit_two, replace(tiny_recipe, label_smoothing=smoothing), frozen)
     batch = batch_of()
     logits = made.head(made.image_encoder(batch.images))
@@ -94,9 +90,7 @@ def test_an_encoder_without_one_row_of_blocks_has_no_layers_to_decay(tiny_recipe
 
 
 @pytest.mark.parametrize(("frozen", "ranges"), [(True, ()), (False, ()), (False, (40.0, 20.0))])
-def test_a_probe_leaves_the_encoder_as_it_is_and_fine_tuning_does_not(
-    cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges
-) -> None:
+def test_a_probe_leaves_the_encoder_as_it_is(cats_and_dogs, tiny_recipe, tmp_path, frozen, ranges):
     recipe = replace(tiny_recipe, range_augment=ranges)
     encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
     before, head = encoder.digest(), random_head(encoder.num_features, 2, 0)
@@ -154,9 +148,7 @@ def test_separable_features_are_separated_whatever_their_sizes() -> None:
     assert fitted(train, test).top1 == 1
 
 
-def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not() -> (
-    None
-):
+def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not():
     train, head = clusters(400, 1), random_head(32, 20, 0)
     stretch = torch.linspace(0.1, 3, 32)
     with torch.no_grad():  # the right classifier of the stretched features, far from their mean
@@ -176,9 +168,7 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
     ("changes", "steps"),
     [({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
 )
-def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(
-    changes, steps, monkeypatch
-) -> None:
+def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch):
     rates = []
     original = torch.optim.AdamW.step
 

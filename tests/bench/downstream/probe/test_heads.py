@@ -1,6 +1,4 @@
-"""Where classifiers start: at random, or at the rows of the encoder's own classifier over the right
-vocabulary.
-"""
+"""Where classifiers start: at random, or at rows of the encoder's own classifier."""
 
 import json
 from dataclasses import replace
@@ -13,10 +11,7 @@ from small_data import vocabulary_of
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.config import TransferOptions
 from bench.downstream.probe.datasets import name_labels
-from bench.downstream.probe.fit import (
-    has_classifier,
-    transfer_head,
-)
+from bench.downstream.probe.fit import has_classifier, transfer_head
 from catlip.cli import InputError
 from catlip.transfer_init.head import transfer_rows
 from catlip.vocabulary import Vocabulary
@@ -60,10 +55,7 @@ def test_every_option_reaches_the_head(make_run) -> None:
         assert not torch.equal(head.weight, plain)
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    ["random:timm/test_vit", "clip", "superclass", "superclip"],
-)
+@pytest.mark.parametrize("spelling", ["random:timm/test_vit", "clip", "superclass", "superclip"])
 def test_an_encoder_without_a_vocabulary_has_nothing_to_transfer(spelling, untrained) -> None:
     spelling = spelling if ":" in spelling else str(untrained(spelling))
     assert not has_classifier(load_encoder(spelling, 0, CPU))

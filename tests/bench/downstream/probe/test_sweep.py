@@ -1,11 +1,8 @@
-"""Linear probes and fine-tuning as programs: whatever stops them or however many ranks share the
-work, they end alike; nothing is trained twice; and the record says what was done.
-"""
+"""Probes and fine-tuning end alike however stopped or shared, and train nothing twice."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,6 @@ from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
 from catlip.training.trainer import Trainer
 
-HERE = Path(__file__).parent
 CPU = torch.device("cpu")
 RANDOM = "random:hybrid_mini@32"
 FIT = "data-1-random-seed0"  # a run's name
@@ -65,9 +61,7 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
 
 
-def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
-    succeed, sweep, cats_and_dogs, tiny_recipe, tmp_path
-) -> None:
+def test_two_ranks_are_one_that_accumulates(succeed, sweep, cats_and_dogs, tiny_recipe, tmp_path):
     recipe = replace(
         tiny_recipe,
         micro_batch=2,
@@ -100,9 +94,7 @@ def test_two_ranks_are_one_that_accumulates_with_learnt_augmentation_too(
     assert second == first
 
 
-def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refused(
-    sweep, tiny_recipe, tmp_path, monkeypatch
-) -> None:
+def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
     first = sweep("finetune")
     run = tmp_path / "sweep" / FIT
     for name in ("score.json", "weights.safetensors", "log.jsonl"):
@@ -119,9 +111,7 @@ def test_a_finished_run_is_not_trained_again_and_one_of_another_recipe_is_refuse
     assert (tmp_path / "sweep.json").read_bytes() == before
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not_bit_for_bit(
-    sweep, tiny_recipe, tmp_path, monkeypatch
-) -> None:
+def test_a_stopped_run_ends_as_another_bit_for_bit(sweep, tiny_recipe, tmp_path, monkeypatch):
     whole = sweep("finetune", name="whole")
     original = Trainer.train_step
 
