@@ -2,23 +2,33 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.downstream.probe.result import between_probes
 from catlip.cli import InputError
 from catlip.method_style import PAIR, name_of
+from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
-from reports.paper.claims import verdicts
+from reports.paper.evidence import nested, score_of_row
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
+from reports.results import frame_of
 from reports.summary.answers import about, advice, as_good, caveats, cheaper, ends, why
 from reports.summary.tables import headline
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BEGIN = "<!-- Written by `python -m reports readme`: -->"
 END = "<!-- until here. -->"
 README, RECORDS = Path("README.md"), Path("reports/records")
+STARTS = (
+    ("catlip", "transfer", "Transfer Init"),
+    ("clip", "names", "CLIP's classifier from the embeddings of names"),
+)
 WIDTH = 130  # characters of a line
 
 
@@ -60,7 +70,7 @@ def results(records: Records) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in grid]
     answers = [as_good(main), cheaper(main), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
-    points += [text for text in (_ingredients(main), _few_labels(every, records)) if text]
+    points += [text for text in (_ingredients(main), _few_labels(every, frame_of(records))) if text]
     points += [f"**Doubt:** {doubt}" for doubt in caveats(main, every)]
     points += [advice(main)] if advice(main) else []
     listed = [
@@ -87,14 +97,33 @@ def _ingredients(setting: Setting) -> str:
     return f"**Other methods minus {name_of(ours)}, {tasks}:** {'; '.join(words)}." if words else ""
 
 
-def _few_labels(every: Sequence[Setting], records: Records) -> str:
-    """What Transfer Init gains with the fewest images, at each scale."""
-    gains = [
-        f"{signed(one.estimate.value, 1)} points on {one.what} ({ends(one.estimate)})"
-        for setting in every
-        for one in verdicts(replace(records, every=setting.records))[
-            "transfer_init"
-        ].evidence.compared
-        if one.estimate
-    ]
-    return f"**Few labelled images?** Transfer Init gains {', '.join(gains)}." if gains else ""
+def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
+    """What classifiers gain with the fewest images where they start from CatLIP's rows, or from
+    CLIP's embeddings of the names.
+    """
+    words = []
+    probes = frame[(frame.kind == "linear_probe") & (frame.metric == "top1")]
+    for method, start, what in STARTS:
+        rows = probes[(probes.method == method) & probes.probe_seed.notna()]
+        gains = [
+            f"{signed(gain.value, 1)} points on {setting.name(task)} ({ends(gain)})"
+            for setting in every
+            for task in setting.first_tasks
+            if (gain := _gain(setting, rows, task, start))
+        ]
+        words += [f"{what} gains {', '.join(gains)}."] if gains else []
+    return f"**Few labelled images?** {' '.join(words)}" if words else ""
+
+
+def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
+    """Over a random start, with the fewest images that both have."""
+    import pandas as pd
+
+    runs = {run.path: run for run in setting.records}
+    own = rows[rows.record.isin(runs) & (rows.task == task) & rows.init.isin([start, "random"])]
+    scores = [100 * score_of_row(row, runs[row.record]) for row in own.itertuples()]
+    scored = own.assign(score=pd.Series(scores, own.index, object))  # else they become floats
+    for _, seeds in sorted(nested(scored, "fraction", "seed", "init").items()):
+        if points := [by[start] - by["random"] for by in seeds.values() if len(by) == 2]:
+            return mean_difference(points)
+    return None
