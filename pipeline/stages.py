@@ -59,10 +59,13 @@ def step(
     arguments: Iterable[object] = (),
     other: Iterable[object] = (),
     *,
+    out: Path | None = None,
     reads: Iterable[object] = (),
     **more: Any,
 ) -> Step:
-    """A step whose arguments may be paths."""
+    """A step whose arguments may be paths, and whose result goes to `out`."""
+    if out:
+        other, more = ("--out", out, *other), {"makes": [out], **more}
     words = [[*map(str, group)] for group in (arguments, other, reads)]
     return Step(name, program, words[0], other_arguments=words[1], reads=words[2], **more)
 
@@ -72,18 +75,12 @@ def data(plan: Plan) -> Iterator[Step]:
     updates = ("code", "command")
     if plan.starter:
         place = Path("data/starter")
-        other = ("--out", place, *plan.quiet)
-        yield step("data", "catlip.data.starter", other=other, makes=[place], updates=updates)
+        yield step("data", "catlip.data.starter", other=plan.quiet, out=place, updates=updates)
     for source in plan.options.sources:
         if source.folder:
-            yield step(
-                "fetch",
-                "catlip.data.fetch",
-                (source.url, "--side", source.side),
-                ("--out", source.folder, "--yes", *plan.quiet),
-                makes=[Path(source.folder)],
-                updates=updates,
-            )
+            what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
+            place = Path(source.folder)
+            yield step("fetch", "catlip.data.fetch", what, how, out=place, updates=updates)
 
 
 def label(plan: Plan) -> Iterator[Step]:
@@ -103,31 +100,14 @@ def label(plan: Plan) -> Iterator[Step]:
     # At photos scale, by default, the program chooses one that fits the number of captions.
     default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
     threshold = plan.options.threshold or default
+    counted = (labels, *(("--threshold", threshold) if threshold else ()))
     yield step(
-        "vocabulary",
-        "catlip.vocabulary",
-        (labels, *(("--threshold", threshold) if threshold else ())),
-        ("--out", vocabulary, *plan.quiet),
-        reads=[labels],
-        makes=[vocabulary],
+        "vocabulary", "catlip.vocabulary", counted, plan.quiet, out=vocabulary, reads=[labels]
     )
-    statistics = plan.runs / "vocabulary/vocabulary-statistics.json"
-    yield step(
-        "statistics",
-        "catlip.vocabulary",
-        ("stats", vocabulary),
-        reads=[vocabulary],
-        makes=[statistics],
-    )
-    examples = plan.runs / "examples/examples.json"
-    yield step(
-        "examples",
-        "catlip.examples",
-        (shards, "--vocabulary", vocabulary),
-        ("--out", examples),
-        reads=[shards, vocabulary],
-        makes=[examples],
-    )
+    stats, made = ("stats", vocabulary), [plan.runs / "vocabulary/vocabulary-statistics.json"]
+    yield step("statistics", "catlip.vocabulary", stats, reads=[vocabulary], makes=made)
+    drawn, record = (shards, "--vocabulary", vocabulary), plan.runs / "examples/examples.json"
+    yield step("examples", "catlip.examples", drawn, out=record, reads=[shards, vocabulary])
     yield step("audit", "catlip.label", ("audit", shards), to_labels, reads=[shards])
 
 
@@ -152,7 +132,8 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             folder.name,
             "catlip.pretrain" if method == "catlip" else "baselines.pretrain",
             arguments,
-            ("--out", folder, *plan.device),
+            plan.device,
+            out=folder,
             reads=reads,
             makes=[folder / "weights.safetensors", record],
             owns=[folder, record],
@@ -207,9 +188,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
         "gallery",
         "bench.downstream.gallery",
         ("--encoders", *encoders, "--data", plan.options.probe),
-        ("--out", record, *plan.device),
+        plan.device,
+        out=record,
         reads=[plan.probe_data, *encoders],
-        makes=[record],
     )
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
@@ -217,9 +198,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
             "ceiling",
             "bench.downstream.linear_probe",
             ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", plan.options.probe),
-            ("--out", record, *plan.device),
+            plan.device,
+            out=record,
             reads=[plan.probe_data],
-            makes=[record],
             beside=plan.beside,
         )
 
@@ -228,14 +209,9 @@ def dense(plan: Plan) -> Iterator[Step]:
     """Multi-label classification, segmentation and detection, if there is data for them."""
     options = plan.options
     if plan.starter and options.coco:
-        place = Path("data/starter-scenes")
-        yield step(
-            "scenes",
-            "catlip.data.annotated_scenes",
-            other=("--out", place, *plan.quiet),
-            makes=[place],
-            updates=("code", "command"),
-        )
+        place, updates = Path("data/starter-scenes"), ("code", "command")
+        program = "catlip.data.annotated_scenes"
+        yield step("scenes", program, other=plan.quiet, out=place, updates=updates)
     tasks = {
         "multilabel": ("table_7c", "coco", options.coco),
         "segmentation": ("table_7d", "ade20k", options.ade20k),
@@ -287,9 +263,9 @@ def on_encoder(
         f"{what}-{name}",
         f"bench.downstream.{program}",
         ("--encoder", encoder, "--data", data[0], *arguments),
-        ("--out", record, *plan.device),
+        plan.device,
+        out=record,
         reads=[data[1], encoder] if is_trained else [data[1]],
-        makes=[record],
         owns=[record, record.with_suffix("")],
         processes=processes,
         beside=plan.beside,
@@ -331,8 +307,8 @@ def cost(
         name or program,
         f"bench.{program}",
         arguments,
-        ("--out", plan.runs / program, *plan.device),
-        makes=[plan.runs / program],
+        plan.device,
+        out=plan.runs / program,
         methods=[*method_names()],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
@@ -468,14 +444,8 @@ def report(plan: Plan) -> Iterator[Step]:
 
 
 STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
-    "data": data,
-    "label": label,
-    "pretrain": pretrain,
-    "transfer": transfer,
-    "dense": dense,
-    "bench": bench,
-    "study": study,
-    "report": report,
+    stage.__name__: stage
+    for stage in (data, label, pretrain, transfer, dense, bench, study, report)
 }
 
 

@@ -296,11 +296,7 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[result.Planned
     layouts: dict[str, FittedLayout] = {}
     for method, rate in machine.rates.items():
         layout = best_layout(
-            rate,
-            devices,
-            config.global_batch,
-            link=machine.link,
-            memory_bytes=machine.memory_bytes,
+            rate, devices, config.global_batch, link=machine.link, memory_bytes=machine.memory_bytes
         )
         if layout is not None:
             layouts[method] = layout

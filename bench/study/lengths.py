@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.study.engine import (
-    StudyOfMethods,
-    Training,
-    run_trainings,
-    train_and_probe,
-)
+from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
 

@@ -15,14 +15,7 @@ from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Figure
-from catlip.results.lines import (
-    Line,
-    brief,
-    height_for,
-    how_drawn,
-    line_of,
-    said,
-)
+from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
 from catlip.results.run import Run, device_of, one_device
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 

@@ -20,12 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.study.engine import (
-    StudyOfMethods,
-    Training,
-    run_trainings,
-    train_and_probe,
-)
+from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard, write_shard

@@ -20,14 +20,7 @@ from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import mean_difference
 from catlip.results.figures import Figure, series_style
 from catlip.results.kind import Kind
-from catlip.results.lines import (
-    Line,
-    draw_lines,
-    height_for,
-    how_drawn,
-    means_of,
-    said,
-)
+from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import (

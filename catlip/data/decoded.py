@@ -66,10 +66,7 @@ class HeldPictures:
     """
 
     def __init__(
-        self,
-        pictures: list[NDArray[np.uint8]],
-        begins: NDArray[np.int64],
-        device: torch.device,
+        self, pictures: list[NDArray[np.uint8]], begins: NDArray[np.int64], device: torch.device
     ):
         self.sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
         self.begins = begins

@@ -119,9 +119,7 @@ def by_seed(
 
 
 def seed_differences(
-    one: Iterable[Run[K]],
-    other: Iterable[Run[K]],
-    value: Callable[[Run[K]], float | None],
+    one: Iterable[Run[K]], other: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
 ) -> list[float]:
     """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
     first, second = by_seed(one, value), by_seed(other, value)

@@ -32,10 +32,7 @@ class VocabularyLabels:
     """
 
     def __init__(
-        self,
-        labels_dir: Path,
-        vocabulary: Vocabulary,
-        captions: Literal["drawn", "all"] = "drawn",
+        self, labels_dir: Path, vocabulary: Vocabulary, captions: Literal["drawn", "all"] = "drawn"
     ):
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary

@@ -85,12 +85,7 @@ class MultiLabelTask(DenseTask):
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
         training = Training(
-            config.folder,
-            self.recipe,
-            identity,
-            seed=config.seed,
-            place=self.place,
-            options=config,
+            config.folder, self.recipe, identity, seed=config.seed, place=self.place, options=config
         )
         results: Results = {**train_weights(training, model, as_split(split))}
         if self.place.is_main:

@@ -107,11 +107,7 @@ class Multilabel(Dense):
     task, title = "multi-label classification", "Labels"
     measures: ClassVar = {"mAP": "map_macro", "micro mAP": "map_micro"}
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {
-        **SAMPLES,
-        "origins": LabelOrigin,
-        "pictures": LabelsPicture,
-    }
+    rows: ClassVar[dict[str, type]] = {**SAMPLES, "origins": LabelOrigin, "pictures": LabelsPicture}
 
     map_macro: float
     map_micro: float

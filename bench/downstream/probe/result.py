@@ -26,11 +26,7 @@ CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
 # Data sets that a user may not have; no verdict depends on them.
 NOT_JUDGED = frozenset({"fashion_mnist"})
-TITLES = {
-    "imagenet": "ImageNet-1k",
-    "places365": "Places365",
-    "fashion_mnist": "Fashion-MNIST",
-}
+TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
 PART = ", "  # between a task and the part of its test images
