@@ -159,9 +159,7 @@ def note_attention(kernels: Iterable[str]) -> None:
 
 
 def note_data(digests: Mapping[str, Mapping[str, Any]]) -> None:
-    """Enter what the run reads in its record: split or task -> its digest, and what else tells one
-    edition of the data from another.
-    """
+    """Enter what the run reads: split or task -> its digest, and what tells its edition."""
     if _making:
         environment = _making[-1].environment
         environment["data"] = environment.get("data", {}) | digests

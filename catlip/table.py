@@ -252,9 +252,7 @@ def escape_markdown(words: str) -> str:
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page, which may hold words from a record, as markdown; `backticked` words
-    stay code.
-    """
+    """A sentence, which may hold a record's words, as markdown; `backticked` words stay code."""
     escaped = ""
     for i, part in enumerate(re.split(r"`([^`]+)`", words)):
         if i % 2:

@@ -248,9 +248,7 @@ def on_encoder(
     kind: str = "",
     processes: int = 1,
 ) -> Step:
-    """A transfer program on the encoder of a training, or on an untrained one (random); `data` as
-    the program takes it, and its path.
-    """
+    """A transfer program on an encoder, trained or not; `data` as it takes them, and their path."""
     name = name or f"{method}-seed{seed}"
     encoder = plan.trained(method, seed)
     is_trained = method != "random"

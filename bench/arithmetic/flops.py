@@ -165,9 +165,7 @@ def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) ->
 
 
 def text_products(text: TextTower) -> list[Matmul]:
-    """The products of one caption in the text tower, padded to its context; only one token is
-    projected.
-    """
+    """The products of one caption, padded to the context; only one token is projected."""
     block = block_products(text.context, text.width, text.heads)
     return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 

@@ -50,9 +50,7 @@ MAX_IMAGES = 256  # of a bench whose user gives no batch size
 
 
 def parameters(factors: Factors) -> dict[str, int]:
-    """How many parameters, by part: image_encoder, text_tower (with its projection), head
-    (classifier, or image projection and scale).
-    """
+    """How many parameters, by part; the head is a classifier, or image projection and scale."""
     counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
     for name, parameter in objective_of(factors).named_parameters():
         counts[TOWERS.get(name.split(".")[0], "head")] += parameter.numel()
@@ -120,9 +118,7 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
         again -= batch * block_bytes(factors, tokens, shape, device_type, products=True)
 
     def working(tokens: int, width: int, naive_heads: int = 0) -> int:
-        """In the middle of a block's backward pass: gradients of the residual stream, and of the
-        MLP's hidden layer or of attention.
-        """
+        """Gradients in the middle of a block: of the residual stream, and of its largest part."""
         hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
         return batch * tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
 
@@ -197,9 +193,7 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
 
 
 def stem_numbers(factors: Factors) -> int:
-    """Numbers that a stem keeps of one image: the pixels, and around each norm of a convolution's
-    output.
-    """
+    """Numbers that a stem keeps of one image: pixels, and around each convolution's norm."""
     shape, side = ENCODERS[factors.model], factors.resolution
     pixels = 3 * side**2
     if shape.stem == "patchify":
@@ -242,9 +236,7 @@ def in_turns_bytes(steps: Sequence[Factors]) -> float:
 
 
 def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:
-    """The batch with which these steps can take turns on a device: `most`, halved until they fit;
-    at least 1.
-    """
+    """The batch with which these steps can take turns: `most`, halved until they fit."""
     images = most
     while images > 1 and (
         in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes

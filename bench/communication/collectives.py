@@ -107,9 +107,7 @@ def _what(kind: str) -> str:
 
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
-    """A function that performs these collectives one after another, each at its size and type, with
-    nothing else going on, in one piece of memory.
-    """
+    """A function that performs these collectives one after another, in one piece of memory."""
     n = place.world_size
     gathered = ("all_gather", "scatter")  # the parts of all ranks
     size = max(each.elements * (n if each.kind in gathered else 1) for each in collectives)

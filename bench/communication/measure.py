@@ -159,9 +159,7 @@ def measure(
 def time_steps(
     step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of whole steps, of the slowest rank: "step" and, with DDP only,
-    "step_without_exchange", in turns.
-    """
+    """Milliseconds of steps on the slowest rank; with DDP, also without exchange, in turns."""
     taken: dict[str, list[float]] = {"step": []}
     if isinstance(replica, DistributedDataParallel):
         taken["step_without_exchange"] = []
@@ -179,9 +177,7 @@ def time_steps(
 def time_bare(
     groups: Sequence[Sequence[Collective]], rounds: int, place: Place
 ) -> list[list[float]]:
-    """Milliseconds of each group's calls, one after another, on the slowest rank. Groups take
-    turns; the first round is not counted.
-    """
+    """Milliseconds of each group's calls on the slowest rank; groups take turns."""
     runs = [bare(group, place) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
     for _ in range(1 + rounds):

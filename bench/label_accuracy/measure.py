@@ -43,9 +43,7 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.
 
 
 def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
-    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1
-    + steps).
-    """
+    """Label -> its steps in WordNet's graph to the nearest of `synsets`."""
     targets = sorted(set(labels))
     nearest = all_nearest(targets, sorted(synsets))
     return {
@@ -57,9 +55,7 @@ def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
 def fill(
     record: Record, prompts: Sequence[Prompt], sentences: pd.DataFrame
 ) -> result.LabelAccuracy:
-    """The metrics, by rule and kind of sentence. Also writes the counts of each class into the
-    record's samples.
-    """
+    """The metrics, by rule and kind of sentence; the record's samples get counts of each class."""
     classes = list(dict.fromkeys(prompt.name for prompt in prompts))
     rules = list(dict.fromkeys(sentences.rule))
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}

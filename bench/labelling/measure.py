@@ -31,9 +31,7 @@ LabelAll = Callable[[Sequence[str]], Labels]
 
 
 def descriptions() -> list[str]:
-    """The descriptions among the prompts, shuffled: in their own order, sentences about one class
-    repeat its words.
-    """
+    """The descriptions, shuffled: in their own order they repeat the words of a class."""
     texts = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
 
@@ -84,9 +82,7 @@ def contenders(rule: str) -> dict[str, LabelAll]:
 def one_round(
     labellers: dict[str, LabelAll], captions: Sequence[str], folder: Path
 ) -> dict[str, float]:
-    """Microseconds a caption, from text to labels file; ours labels all, the others the first
-    tenth.
-    """
+    """Microseconds a caption, from text to labels file; the others label the first tenth."""
     taken, values = {}, {}
     few = captions[: max(1, len(captions) // PEERS_SHARE)]
     for name, label in labellers.items():

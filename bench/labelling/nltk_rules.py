@@ -26,9 +26,7 @@ MARKUP = re.compile("<.*?>")
 
 @functools.cache
 def wordnet() -> WordNetCorpusReader:
-    """NLTK's reader of WordNet; also points NLTK's tagger and sentence model to the same files as
-    this project's.
-    """
+    """NLTK's reader of WordNet; also points NLTK to the same files as this project's."""
     for folder in (wordnet_dir(), tagger_dir(), punkt_dir().parent):
         root = str(folder.parent.parent)
         if root not in nltk.data.path:
@@ -62,9 +60,7 @@ def lemmatize(word: str) -> str:
 
 
 def clean(caption: str) -> str:
-    """Decode percent escapes, turn plus signs into spaces, remove tags and repeated spaces, repair
-    the text with ftfy, lower the case.
-    """
+    """Percent escapes, plus signs, tags, repeated spaces, ftfy's repairs, lower case."""
     text = MARKUP.sub("", unquote(caption).replace("+", " ")).strip("\n")
     return ftfy.fix_text(SPACES.sub(" ", text)).strip().lower()
 

@@ -60,9 +60,7 @@ NOTES = [
 
 @dataclass(frozen=True)
 class Machine:
-    """Devices of one kind, on which an encoder would be trained, and the rate of each method on
-    them; ratios are to the first.
-    """
+    """Devices of one kind for an encoder, and each method's rate; ratios are to the first."""
 
     name: str
     model: str

@@ -30,9 +30,7 @@ def held_out(fraction: float) -> frozenset[str]:
 
 
 def read_teams(spelling: str) -> frozenset[str]:
-    """The sets of drawings of `NAME+NAME`, each of a team that drew nothing that the probe is
-    fitted to. Raises: InputError.
-    """
+    """The sets of drawings of `NAME+NAME`, of teams that the probe is not fitted to."""
     fitted = {source.authors for source in read_sources() if source.split == "probe-train"}
     others = [s for s in read_sources() if s.split == "pretrain" and s.authors not in fitted]
     teams, known = frozenset(spelling.split("+")), {source.name for source in others}

@@ -110,9 +110,7 @@ def cells(config: Lengths) -> list[Cell]:
 
 
 def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
-    """That fraction of the shards, at least one, evenly spaced; if all, the patterns as the user
-    wrote them.
-    """
+    """That fraction of the shards, evenly spaced; if all, the patterns as the user wrote them."""
     from catlip.data.shards import expand
 
     if fraction == 1:

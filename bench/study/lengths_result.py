@@ -122,9 +122,7 @@ def curves(runs: Runs) -> list[Curve]:
 
 
 def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
-    """The value at `cost`, interpolated linearly in the logarithm of the ascending `costs`; None
-    outside of their range.
-    """
+    """The value at `cost`, interpolated in the logarithm of `costs`; None outside of these."""
     if not costs[0] <= cost <= costs[-1]:
         return None
     place = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))

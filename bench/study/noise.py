@@ -171,9 +171,7 @@ def _folder_of_data(config: NoiseStudy) -> Path:
 
 
 def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
-    """The shards, labels and vocabulary with a noise, made if they are not there; those of another
-    noise are removed.
-    """
+    """The data with a noise, made if they are not there; those of another noise are removed."""
     from bench.study.editions import read_teams, write_probe
     from catlip.label.__main__ import Label
     from catlip.label.__main__ import main as label_captions

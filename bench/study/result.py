@@ -70,9 +70,7 @@ class Studied(Kind):
 
 
 def mean_and_ends(values: Sequence[float]) -> Cell:
-    """The mean with its 95 % interval, or with the range of the values if they are few; a dash
-    without any.
-    """
+    """The mean with its 95 % interval, or the range of a few values; a dash without any."""
     mean = mean_difference(values)
     if mean is None:
         return Cell()
@@ -155,9 +153,7 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
 
 
 def shared_draws(runs: Iterable[Run[Trial]]) -> str:
-    """How often CatLIP is above CLIP among the drawn recipes that both were trained with; empty if
-    they share none.
-    """
+    """How often CatLIP is above CLIP among recipes that both were trained with; may be empty."""
     drawn = {
         (one.method, one.trial, one.drawn["max_lr"]): one
         for one in (run.measured for run in runs)
@@ -374,9 +370,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
 
 
 def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
-    """Accuracy against the pruning threshold, one line for each probe, in Figure 6's form; no
-    figure without probes.
-    """
+    """Accuracy by pruning threshold, a line for each probe, in Figure 6's form, if there is one."""
     lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)

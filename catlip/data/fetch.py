@@ -269,9 +269,7 @@ def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
 def _columns(
     path: Path, row: dict[str, Any], text_column: str | None
 ) -> tuple[str, dict[str, str]]:
-    """The column of images, known by what the first row has in it, and key in a `.json` -> column
-    of captions.
-    """
+    """The column of images, told by the first row, and key in a `.json` -> column of captions."""
     images = [name for name, value in row.items() if _image_in(value).startswith(FIRST_BYTES)]
     found = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
     captions = {"caption": found[0]} if found else {}

@@ -84,9 +84,7 @@ def _is_unlabelled(folder: Path) -> bool:
 
 
 def find_splits(kind: str, root: Path, names: Iterable[str]) -> tuple[Path, ...]:
-    """What is trained on, what is tested on and, if there are all three, val, of the names of
-    folders and tars in `root`.
-    """
+    """What to train on, what to test on and, if there are all three, val, of these names."""
     # Of a folder and a tar, the folder.
     found = {name.removesuffix(TAR): root / name for name in sorted(names, reverse=True)}
     train, val, test = map(found.get, SPLITS)

@@ -140,9 +140,7 @@ class DataPath(Dataset[Batch]):
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
-        """Micro-batch `number` of this rank, built whole inside one worker; of held pictures, with
-        crops in place of images.
-        """
+        """Micro-batch `number` of this rank; of held pictures, with crops in place of images."""
         number, micro_step = divmod(number, self.accumulation)
         step = self.plan[number]
         start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])

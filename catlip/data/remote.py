@@ -182,9 +182,7 @@ def _page_of(path: str | Path) -> str:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process. An error is left to
-    the code that reads the file.
-    """
+    """Fetches files that will be read soon, in threads; their errors are left to who reads."""
 
     def __init__(self) -> None:
         self.process = os.getpid()  # a forked process has not these threads

@@ -191,9 +191,7 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError if the index is
-    of a file of another identity.
-    """
+    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError of another."""
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:

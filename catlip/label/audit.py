@@ -36,9 +36,7 @@ EXAMPLE_CHARACTERS = 100
 
 
 def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterator[str]:
-    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, about as many from
-    each.
-    """
+    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, evenly."""
     chosen = sources[:: -(-len(sources) // MAX_SOURCES)]
     share, rest = divmod(most, len(chosen))
     for number, source in enumerate(chosen):

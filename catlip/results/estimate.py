@@ -235,9 +235,7 @@ def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]
 
 
 def _tail(estimate: Estimate, limit: float, sign: int) -> float:
-    """One-sided p-value against `limit` of an estimate above it (sign 1) or below it (-1); 1
-    without an interval.
-    """
+    """One-sided p-value of an estimate above `limit` (sign 1) or below it (-1)."""
     from scipy.stats import t
 
     value, low, high = estimate.value, estimate.low, estimate.high
@@ -262,9 +260,7 @@ def outcome(rule: str, estimate: Estimate, bound: float) -> str:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: with those up to 5 %, the chance of any false statement in the
-    whole family is at most 5 %.
-    """
+    """Holm's adjusted p-values: up to 5 %, any false statement has a chance of at most 5 %."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, (len(p_values) - rank) * p_values[i])

@@ -44,9 +44,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Summary:
-    """Repeated measurements, summarised: median, 5th and 95th percentile in their unit, coefficient
-    of variation, and number of measurements.
-    """
+    """Measurements: median, 5th and 95th percentile, coefficient of variation, number."""
 
     median: float
     p5: float | None = None
@@ -65,9 +63,7 @@ class Interval:
 
 
 def without_none(value: Any) -> Any:
-    """Dataclasses as dictionaries, without fields that hold their default of None or of an empty
-    container.
-    """
+    """Dataclasses as dictionaries, without fields that hold a None or empty default."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: without_none(getattr(value, field.name))

@@ -29,9 +29,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Panel:
-    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and
-    lines of words below.
-    """
+    """An image or none, boxes on it (left, top, right, bottom, colour), and words below."""
 
     pixels: Pixels | None
     boxes: Sequence[tuple[float, float, float, float, str]] = ()

@@ -304,9 +304,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Records:
-    """All records under the roots (as given), in the order of the roots and then of the
-    paths.
-    """
+    """All records under the roots (as given), in the order of roots and then of paths."""
 
     roots: tuple[str, ...]
     every: tuple[Run[Kind], ...]

@@ -54,9 +54,7 @@ def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
 
 
 def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Run[K]]]:
-    """The records of these kinds, one list for each scale; the main setting's scale and root come
-    first.
-    """
+    """The records of these kinds, a list for each scale; the main setting's come first."""
     chosen = [record for kind in kinds for record in records.of(kind)]
     if main:
         chosen.sort(
@@ -145,9 +143,7 @@ def link(records: Sequence[Run]) -> str:
 
 @dataclass(frozen=True)
 class Alike(Generic[K]):
-    """Runs that may be averaged, and remarks for the reader on runs that were left out or differ;
-    both may be empty.
-    """
+    """Runs that may be averaged, and remarks on runs that were left out or differ."""
 
     records: list[Run[K]]
     remarks: tuple[str, ...] = ()

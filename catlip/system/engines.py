@@ -199,9 +199,7 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 @contextmanager
 def stops_held() -> Iterator[None]:
-    """Delay the signals STOPS until the end of the block; processes started in it never receive
-    them unless they unblock them.
-    """
+    """Delay the signals STOPS until the block ends; processes started in it do not get them."""
     if multiprocessing.get_start_method() != "fork":
         # Spawning a process also starts the resource tracker, which would unblock SIGTERM.
         resource_tracker.ensure_running()

@@ -60,9 +60,7 @@ def tree_s(root: int) -> float:
 
 
 def busy_s() -> float | None:
-    """Seconds that the processors of this process have worked since the machine started; None
-    without /proc/stat.
-    """
+    """Seconds that this process's processors have worked; None without /proc/stat."""
     try:
         lines = (PROC / "stat").read_text().splitlines()
     except OSError:

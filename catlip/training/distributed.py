@@ -76,9 +76,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
 
 @functools.cache
 def default_device() -> tuple[str, str]:
-    """cuda where torch can compute on it, else cpu, and then why an accelerator that is there is
-    left alone; that is printed, once.
-    """
+    """cuda where torch can compute on it, else cpu, and why; that is printed, once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # torch warns of a driver that is too old
         if torch.cuda.is_available():

@@ -107,9 +107,7 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def begin_reading(numbers: Tensor) -> Callable[[], list[float]]:
-    """Start to copy numbers to the host. The result waits for that copy, and on a CUDA device not
-    for what was queued after it.
-    """
+    """Start to copy numbers to the host; the result waits for the copy, not for what follows it."""
     if numbers.device.type != "cuda":
         return numbers.tolist
     copy, copied = numbers.to("cpu", non_blocking=True), torch.cuda.Event()

@@ -65,9 +65,7 @@ class Origin:
 
     @property
     def kind(self) -> Kind:
-        """exact or near for a label of one synset, mean for a label of several, and random when no
-        class reaches alpha.
-        """
+        """Of a label of one synset exact or near, of several mean; random without a class."""
         if not self.matched:
             return "random"
         if len(self.parts) > 1:

@@ -168,9 +168,7 @@ class Vocabulary:
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:
-    """The synsets that occur more than `threshold` times, or the `top_k` most frequent; with
-    neither, those above `fitting_threshold`.
-    """
+    """The synsets above `threshold`, or the `top_k` first, or those above `fitting_threshold`."""
     if threshold is not None and top_k is not None:
         raise InputError("give --threshold or --top-k, not both")
     if threshold is None and top_k is None:

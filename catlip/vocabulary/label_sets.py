@@ -27,9 +27,7 @@ VARIETY = re.compile(r"[\s_]*[/(].*")
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of a data set; for each of its names, the synsets that the name consists of, which
-    are empty if WordNet has none.
-    """
+    """The labels of a data set; for each name its synsets, which may be none."""
 
     name: str
     names: tuple[str, ...]
@@ -80,9 +78,7 @@ def synsets_of(name: str) -> tuple[int, ...]:
 
 
 def imagenet_synsets() -> list[int]:
-    """The synsets of ImageNet-1k's classes, in the order of its class ids, from timm's list (which
-    does not load torch).
-    """
+    """ImageNet-1k's synsets by class id, from timm's list (which does not load torch)."""
     package = importlib.util.find_spec("timm")
     assert package is not None, "timm is a dependency"
     listing = Path(str(package.origin)).parent / "data/_info/imagenet_synsets.txt"

@@ -68,9 +68,7 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop; None when the central square is
-        resized at once, as in this project.
-        """
+        """Pixels of the shorter side before the central crop; None where there is no such step."""
         return self.config.get("resize")
 
     def build(self) -> ImageEncoder:
@@ -82,9 +80,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
-    weights themselves.
-    """
+    """The checkpoint in a file; of a trainer's file the averaged weights, or the raw ones."""
     tensors, config = open_weights(path, raw)
     try:
         if config:

@@ -33,9 +33,7 @@ TIMM_BASE = "vit_base_patch16_224"
 
 
 def convert(source: Path, to: str, out: Path) -> None:
-    """Read, convert and write a file for timm or a folder for Hugging Face; print what was
-    dropped.
-    """
+    """Read, convert and write a file for timm or a folder for the hub; print what was dropped."""
     file = weights_file(source)
     if to == "timm" and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")

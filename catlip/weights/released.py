@@ -76,9 +76,7 @@ BLOCK = {
 
 
 class Entry(NamedTuple):
-    """The part of a checkpoint that a released weight belongs to, its name and shape there, and its
-    shape in the release.
-    """
+    """The part that a released weight belongs to, its name and shape there, and the release's."""
 
     part: Part
     name: str

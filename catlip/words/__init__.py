@@ -106,9 +106,7 @@ def _installed(resource: Resource) -> Path:
 
 
 def install(folder: Path, source: str, files: Files) -> None:
-    """Write files and source into a temporary folder, and rename it; another process may have done
-    so first.
-    """
+    """Write files and source aside and rename the folder, unless another process was faster."""
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True, exist_ok=True)

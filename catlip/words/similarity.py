@@ -33,9 +33,7 @@ class NearestClasses:
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
-    """For each target, all classes of highest path similarity, as from NLTK's `path_similarity` of
-    all pairs.
-    """
+    """For each target, all classes of the highest of NLTK's `path_similarity`."""
     parents, children = _edges()
     class_ids = {row: class_id for class_id, row in enumerate(_rows(classes))}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset

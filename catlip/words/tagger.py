@@ -238,9 +238,7 @@ def _tag_features(before: str, before_that: str) -> tuple[str, str, str]:
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: weights in thousandths, a row per feature, a column per class;
-    text as lines.
-    """
+    """The JSON files as npz: weights in thousandths, a row per feature; text as lines."""
     weights, known, classes = (
         json.loads((tagger_dir() / f"{TAGGER}.{part}.json").read_bytes())
         for part in ("weights", "tagdict", "classes")

@@ -68,9 +68,7 @@ def _require(spelling: str, root: Path, needed: list[Path], unpack: str) -> None
 
 
 def _look_at_all(look: Callable[[Any], T], images: list[Any]) -> list[T]:
-    """What `look` finds for each image: each rank looks at a part of them, in threads, and all
-    ranks get all.
-    """
+    """What `look` finds for each image: each rank looks at a part, and all ranks get all."""
     rank, ranks = rank_of_ranks()
     with ThreadPoolExecutor() as pool:
         of_rank = list(pool.map(look, images[rank::ranks]))

@@ -226,9 +226,7 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 
 class TrainingImages(Stream):
-    """Images in detectron2's form, flipped and resized at random; those of a step are for squares
-    of one `side`.
-    """
+    """Images in detectron2's form, flipped, and resized at random to the step's `side`."""
 
     def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
         images = d2.get_detection_dataset_dicts(name, filter_empty=True)

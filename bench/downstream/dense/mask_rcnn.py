@@ -150,8 +150,6 @@ class MaskRCNN(GeneralizedRCNN):
         )
 
     def decays(self, name: str) -> bool:
-        """The pyramid's transposed convolutions have no weight decay, as in the release; the mask
-        head's has it.
-        """
+        """As in the release, the pyramid's transposed convolutions have no weight decay."""
         module = self.get_submodule(name.rpartition(".")[0])
         return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))

@@ -142,9 +142,7 @@ class Segment(DenseTask):
 
     @torch.inference_mode()
     def test(self, model: Any, split: Split) -> Results:
-        """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all
-        ranks get the same.
-        """
+        """What SceneIoU returns by protocol, and the "pictures" of `fixed`, on all ranks."""
         model.eval()
         side = self.recipe.resolution  # of the square, of the shorter side, and of the window
         results: Results = {}

@@ -116,9 +116,7 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """The stride of the stem: the patch, or half of it, for which the first convolution's is
-    halved.
-    """
+    """The stride: the patch, or half of it, for which the first convolution's is halved."""
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):
         return patch

@@ -78,9 +78,7 @@ def packed(bits: NDArray[np.bool_]) -> str:
 
 
 def unpacked(text: str, count: int | None = None) -> NDArray[np.bool_]:
-    """The first `count` values that `packed` wrote, or all with its zeros at the end. Raises:
-    ValueError if there are fewer.
-    """
+    """The first `count` values that `packed` wrote, or all. Raises: ValueError for fewer."""
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     if count is not None and count > len(whole):
         raise ValueError(f"{len(whole)} bits are too few for {count} values")
@@ -154,9 +152,7 @@ _OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=
 
 @dataclass(frozen=True, kw_only=True)
 class OnTasks(Transferred):
-    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
-    `<task>_<field>`.
-    """
+    """An encoder on several tasks. In a file, a task's fields are metrics `<task>_<field>`."""
 
     rows: ClassVar[dict[str, type]] = {
         "runs": Classifier,
@@ -344,9 +340,7 @@ class SweepRun:
 
 
 def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
-    """The classifiers of a record, each once; of several fractions that hold the same images, only
-    the smallest.
-    """
+    """The classifiers of a record, each once; of equal sets of images the smallest fraction."""
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
         result = record.measured.tasks.get(row.task)
@@ -380,9 +374,7 @@ def between_probes(
 
 
 def score_of(run: Run[Any], task: str) -> Score:
-    """The top-1 accuracy in percent of an encoder's probe or of a study's training, with its parts
-    where the record has them.
-    """
+    """The top-1 accuracy in percent, of a probe or a study's training, with its recorded parts."""
     for images in images_of(run):
         if images.task == task and images.part:
             whole = score_of(run, task.partition(PART)[0])

@@ -313,9 +313,7 @@ def _encoder_key(record: Run) -> str:
 
 
 def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
-    """One line for each method and start, through the means over encoders; every classifier is a
-    mark.
-    """
+    """A line for each method and start, of means over encoders; every classifier is a mark."""
     lines = []
     for method in methods_of(run.record for run in runs):
         of_method = [run for run in runs if run.record.method == method]

@@ -125,9 +125,7 @@ def in_processes(count: int) -> Iterator[Map]:
 
 
 def render(svg: str, size: int) -> NDArray[np.uint8]:
-    """An SVG, fitted into a square of `size` pixels, as straight-alpha RGBA [h, w, 4] cut to what
-    is visible, [0, 0, 4] if nothing is.
-    """
+    """An SVG in a square of `size` pixels, as straight-alpha RGBA cut to what is visible."""
     png = resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size, skip_system_fonts=True)
     image = Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA")
     return np.array(image.crop(image.getchannel("A").getbbox() or (0, 0, 0, 0)))

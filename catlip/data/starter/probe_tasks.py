@@ -41,9 +41,7 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """A task of TASKS on the starter data set at `root`, or its validation task, for which the
-    drawings of the test teams are not opened.
-    """
+    """A task of TASKS; for its validation task the test teams' drawings are not opened."""
     class_field = choose("probe task", task, TASKS)
     if validation:
         fitted, tested = VALIDATION_TEAMS
