@@ -183,9 +183,6 @@ def build_encoder(
         raise InputError(
             f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels"
         )
-    for option, fraction in (("drop_path", drop_path), ("patch_drop_rate", patch_drop_rate)):
-        if not 0 <= fraction < 1:
-            raise InputError(f"{option} {fraction} is out of range: give at least 0 and below 1")
     pool = pool or shape.pool
     family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
     encoder = family(

@@ -149,7 +149,10 @@ def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[st
     as single steps do, from the 5th to the 95th percentile; ratios, as the record's interval if it
     has one. Raises: InputError.
     """
-    record, timed = read(path, StepTime)
+    record = read_record(path)
+    if record["kind"] != StepTime.kind or not record["metrics"]:
+        raise InputError(f"{path} is not a finished record of {StepTime.kind}")
+    timed = StepTime.read(record["metrics"])
     wanted = wanted or tuple(method for method in timed.methods if not method.endswith(PACKED))
     if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
@@ -190,14 +193,6 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
         )
         for method in config.methods
     }
-
-
-def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
-    """A finished record of that kind, and its metrics. Raises: InputError."""
-    record = read_record(path)
-    if record["kind"] != kind.kind or not record["metrics"]:
-        raise InputError(f"{path} is not a finished record of {kind.kind}")
-    return record, kind.read(record["metrics"])
 
 
 def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,10 @@ from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
-from catlip.results.figures import MUTED, Figure
+from catlip.results.figures import MUTED, Axes, Figure
 from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
 from catlip.results.run import Run, device_of, one_device
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
 COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
@@ -253,7 +250,7 @@ def _lines(of_methods: Sequence[Curve], task: str) -> list[Line]:
     return lines
 
 
-def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) -> None:
+def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) -> None:
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,6 @@ from catlip.table import print_tables
 
 if TYPE_CHECKING:
     from bench.study.result import Robustness
-    from catlip.recipes.pretrain import Recipe
 
 NONE = "none"
 STARTER = "starter:"
@@ -97,20 +97,17 @@ def main(config: NoiseStudy) -> None:
         if read_noise(noise)[0] in DIVIDING and not config.probe.startswith(STARTER):
             raise InputError(f"--noises {noise} needs the starter's probe: --probe {STARTER}DIR")
     config.check()
-    trainings = [
-        NoisyTraining(
-            **vars(config.training(method, recipe, seed, config.vocabulary)),
-            noise=noise,
-            images=config.images,
-        )
-        for noise in config.noises
-        for method in config.methods
-        for recipe in [config.of_length(_recipe(config, method, noise), config.images)]
-        for seed in config.seeds
-    ]
+    trainings: dict[str, list[NoisyTraining]] = {noise: [] for noise in config.noises}
+    for noise, method in product(config.noises, config.methods):
+        kind, value = read_noise(noise)
+        changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
+        recipe = config.of_length(replace(config.base_recipe(method), **changes), config.images)
+        for seed in config.seeds:
+            training = config.training(method, recipe, seed, config.vocabulary)
+            own = NoisyTraining(**vars(training), noise=noise, images=config.images)
+            trainings[noise].append(own)
     runs = []
-    for noise in config.noises:
-        of_noise = [training for training in trainings if training.noise == noise]
+    for noise, of_noise in trainings.items():
         prepare = partial(_noisy_data, config, noise)
         runs += run_trainings(config, of_noise, Robustness, measure, prepare)
     shutil.rmtree(_folder_of_data(config), ignore_errors=True)
@@ -158,12 +155,6 @@ def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> "Robus
         final_loss=pretrain.final_loss,
         accuracies=accuracies,
     )
-
-
-def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":
-    kind, value = read_noise(noise)
-    changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
-    return replace(config.base_recipe(method), **changes)
 
 
 def _folder_of_data(config: NoiseStudy) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -18,7 +18,7 @@ from catlip.claims import least_pairs
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import mean_difference
-from catlip.results.figures import Figure, series_style
+from catlip.results.figures import Axes, Figure, series_style
 from catlip.results.kind import Kind
 from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
 from catlip.results.run import Records, Run, Setting
@@ -34,9 +34,6 @@ from catlip.table import (
     shown,
 )
 from catlip.vocabulary.result import LABEL_SETS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LABELLED = (
     "--shards data/starter/pretrain --labels-dir runs/starter/labels --vocabulary "
@@ -390,9 +387,7 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]
 
 
-def _draw_thresholds(
-    axes: "Axes", lines: Sequence[Line], classes: dict[float, float | None]
-) -> None:
+def _draw_thresholds(axes: Axes, lines: Sequence[Line], classes: dict[float, float | None]) -> None:
     thresholds = sorted({t for line in lines for t, _ in line.points})
     if thresholds[0] == 0:
         axes.set_xscale("symlog", linthresh=min((t for t in thresholds if t > 0), default=1.0))
@@ -403,7 +398,7 @@ def _draw_thresholds(
     draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
 
 
-def draw_accuracies(axes: "Axes", lines: Sequence[Line], ticks: dict[float, str]) -> None:
+def draw_accuracies(axes: Axes, lines: Sequence[Line], ticks: dict[float, str]) -> None:
     """Draw lines of accuracies in % from 0, above these labelled ticks."""
     from matplotlib.ticker import NullLocator
 

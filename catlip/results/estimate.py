@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,13 +219,7 @@ def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]
     """The two-sided p-values of "holds" and of "does not hold" by a rule of claims.toml. At 5 %
     they say what the 95 % interval says; `holm` compares them with less.
     """
-
-    def above(limit: float) -> float:
-        return _tail(estimate, limit, sign=1)
-
-    def below(limit: float) -> float:
-        return _tail(estimate, limit, sign=-1)
-
+    above, below = partial(_tail, estimate, sign=1), partial(_tail, estimate, sign=-1)
     holds, fails = {
         "above": (above(bound), below(bound)),
         "not worse": (above(-bound), below(0)),

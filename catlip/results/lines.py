@@ -5,16 +5,12 @@ and 7.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, mean_difference
-from catlip.results.figures import label_points
+from catlip.results.figures import Axes, label_points
 from catlip.table import clipped, shown
-
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.axes import Axes
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
@@ -65,7 +61,7 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 
 
 def draw_lines(
-    axes: "Axes", lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
     """Draw the lines; the axes' scales and limits must be set already."""
     names = []

@@ -92,10 +92,9 @@ class Vocabulary:
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
+        every = (*self.synsets, *self.pruned)
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-        for synset in (*self.synsets, *self.pruned):
-            nouns().name(synset.offset)
-            by_synset[np.searchsorted(nouns().offsets, synset.offset)] = synset.count
+        by_synset[nouns().rows([one.offset for one in every])] = [one.count for one in every]
         return Counts(by_synset, self.making, self.source)
 
     def check(self, labels: Labels) -> None:

@@ -14,11 +14,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from catlip.cli import InputError
 from catlip.words import wordnet_dir
-from catlip.words.wordnet import VERSION, nouns
+from catlip.words.wordnet import nouns
 
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
@@ -35,7 +32,7 @@ class NearestClasses:
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
     """For each target, all classes of the highest of NLTK's `path_similarity`."""
     parents, children = _edges()
-    class_ids = {row: class_id for class_id, row in enumerate(_rows(classes))}
+    class_ids = {row: class_id for class_id, row in enumerate(nouns().rows(classes).tolist())}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
 
     @functools.cache
@@ -46,7 +43,7 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestC
         return frozenset().union(*map(nearest_below, nearer))
 
     results = []
-    for target in _rows(targets):
+    for target in nouns().rows(targets).tolist():
         steps = {
             row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
         }
@@ -70,15 +67,6 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
         }
         steps |= dict.fromkeys(frontier, depth)
     return steps
-
-
-def _rows(synsets: Sequence[int]) -> list[int]:
-    """The rows of synsets in `nouns().offsets`."""
-    known, wanted = nouns().offsets, np.asarray(synsets, dtype=np.int64)
-    rows = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    if len(unknown := wanted[known[rows] != wanted]):
-        raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
-    return list(rows.tolist())
 
 
 @functools.cache

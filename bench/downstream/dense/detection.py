@@ -58,7 +58,7 @@ from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
 from catlip.fidelity import warmup_steps
 from catlip.program.broken import MAX_BROKEN, cause_of
-from catlip.program.pictures import chosen, encoded_image, encoded_mask, scale_of
+from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
 from catlip.program.progress import Bar, progress
 from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
@@ -399,7 +399,7 @@ class Scores(COCOEvaluator):
             left, top, width, height = item["bbox"]
             box = [float(side) * scale for side in (left, top, left + width, top + height)]
             class_id = split.class_ids[item["category_id"]]
-            return {"class": class_id, "box": box, "mask": encoded_mask(mask.astype(bool))}
+            return {"class": class_id, "box": box, "mask": encoded_map(mask.astype(bool))}
 
         pixels = np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
         return {

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.downstream.probe.result import (
     Finetune,
@@ -28,7 +28,7 @@ from bench.downstream.probe.result import (
 )
 from catlip.method_style import PAIR, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
+from catlip.results.figures import MUTED, Axes, Figure, hide_rows, panels_of
 from catlip.results.lines import (
     Line,
     brief_fraction,
@@ -41,9 +41,6 @@ from catlip.results.lines import (
 from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import alike, by_scale, suffix
 from catlip.table import Cell, Table, clipped, paper_name, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each
@@ -142,7 +139,7 @@ def _class_figure(
     ]
     alt = f"Pairs of marks, CatLIP and CLIP in %. {'; '.join(said)}."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         panels = panels_of(axes, 2)
         half = -(-len(labels) // 2)
         for panel, own in zip(panels, (labels[:half], labels[half:]), strict=True):
@@ -285,7 +282,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     lines = lines_of(runs)
     caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         from matplotlib.ticker import NullLocator
 
         fractions = sorted({x for line in lines for x, _ in line.points})
