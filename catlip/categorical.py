@@ -24,12 +24,9 @@ EXACT_SOFTPLUS = 40.0
 class Categorical(Objective):
     """An image encoder, a linear classifier over the vocabulary, and binary cross-entropy.
 
-    Args:
-        base_rates: [V] float in (0, 1), the fraction of training captions with each class. The bias
-            starts at its log-odds, so that the first loss is that of a model that knows the
-            frequency of each noun, instead of V ln 2.
-        chunk_classes: classes whose logits are in memory at a time; 0 for all of them, which is a
-            little faster.
+    The bias starts at the log-odds of `base_rates` [V], the fraction of captions with each class:
+    the first loss is that of a model that knows each noun's frequency, instead of V ln 2. With
+    `chunk_classes`, only so many classes have logits in memory, which is a little slower.
     """
 
     name, label, colour, marker = "catlip", "CatLIP", "#0067a5", "o"
@@ -81,11 +78,8 @@ def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`),
-    in float32 or wider.
-
-    The loss of an absent class is softplus(z), that of a present class softplus(z) - z. So one
-    dense softplus and one gather give the same value as a dense [B, V] target would. An image may
-    have no class, but none twice.
+    in float32 or wider: softplus(z) of an absent class, and softplus(z) - z of a present one, so no
+    dense [B, V] target is needed. An image has no class twice.
     """
     wide = _wide(logits)
     present = wide[labels.rows(), labels.values].sum()
@@ -95,11 +89,8 @@ def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
 def chunked_binary_cross_entropy(
     features: Tensor, weight: Tensor, bias: Tensor, labels: RaggedLabels, chunk: int
 ) -> Tensor:
-    """`sparse_binary_cross_entropy(F.linear(features, weight, bias), labels)`, without holding the
-    [B, V] logits.
-
-    Classes are taken `chunk` at a time, and their logits are computed again in the backward pass:
-    four matrix products instead of three, and memory for a few times B x chunk numbers.
+    """The same of F.linear(features, weight, bias), `chunk` classes at a time. Logits are computed
+    again in the backward pass: four matrix products, and memory for a few times B x chunk numbers.
     """
     if torch.is_autocast_enabled(features.device.type):
         features = features.to(torch.get_autocast_dtype(features.device.type))

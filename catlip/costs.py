@@ -8,9 +8,8 @@ GIB = 2**30  # bytes
 
 @dataclass(frozen=True)
 class StepShape:
-    """The training step of one device: its batch, the number of ranks, the bytes of a number in
-    matrix products (2 under autocast, else 4), and "cuda" or "cpu", whose kernels and collectives
-    differ.
+    """The training step of one device: its batch, the ranks, the bytes of a number in matrix
+    products (2 under autocast, else 4), and "cuda" or "cpu".
     """
 
     batch_size: int
@@ -46,10 +45,7 @@ class TextTower:
 
 @dataclass(frozen=True)
 class Matmul:
-    """`count` products of a [rows, inner] and an [inner, columns] matrix.
-
-    The rows of a convolution are its output pixels.
-    """
+    """`count` products of [rows, inner] and [inner, columns]; of a convolution, rows are pixels."""
 
     rows: int
     inner: int

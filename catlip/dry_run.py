@@ -35,12 +35,8 @@ CPU_ATTENTION: dict[Any, Any] = {
 def describe(
     recipe: Recipe, objective: Objective, batch: Batch, *, num_samples: int, place: Place
 ) -> str:
-    """The resolved recipe, what a step costs, and what differs from the release, as text.
-
-    Args:
-        objective: on the device "meta", in training mode.
-        batch: a few images at the base resolution, with what the objective needs.
-        num_samples: samples in the data set; 0 if unknown.
+    """The resolved recipe, what a step of the objective (on "meta", in training mode) costs, and
+    what differs from the release, as text; `num_samples` is 0 if unknown.
     """
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     encoder = sum(p.numel() for p in objective.get_submodule("image_encoder").parameters())

@@ -36,10 +36,7 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 
 class ImageEncoder(VisionTransformer):
-    """timm's ViT without a head: one vector for each image.
-
-    Pixels are in [0, 1]; no mean or deviation is subtracted.
-    """
+    """timm's ViT without a head: a vector for each image of pixels in [0, 1], not normalised."""
 
     def forward(  # type: ignore[override]
         self, images: Tensor, patches: bool = False
@@ -85,10 +82,8 @@ def unit_range(images: Tensor) -> Tensor:
 
 
 def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
-    """Position embeddings [1, N, D] for `count` tokens, interpolated linearly in flattened order.
-
-    If the width of the grid changes, this mixes neighbours of different columns; the released
-    weights were trained in this way.
+    """Position embeddings [1, N, D] for `count` tokens, interpolated in flattened order, which
+    mixes neighbours of different columns: so the released weights were trained.
     """
     if positions.shape[1] == count:
         return positions
@@ -165,18 +160,12 @@ def build_encoder(
     """The encoder `name`, freshly initialised, with position embeddings for `resolution` pixels,
     which are resampled for images of another size in whole patches.
 
-    Args:
-        pool: what is transferred, if not the architecture's `pool`; "avg" has no class token.
-        attention: "sdpa" (PyTorch's fused kernels), or "naive", which writes out every attention
-            matrix (its softmax is float32 under autocast on a GPU, bfloat16 on a CPU).
-        drop_path: probability that the last block is skipped for an image in training; it rises
-            linearly from 0 at the first block.
-        patch_drop_rate: fraction of the patch tokens that are removed before the blocks in
-            training, at random for each image, as in FLIP (Li et al. 2023); the class token stays.
-        checkpointing: keep only the input of each block, and compute the rest again in the backward
-            pass.
-        keep_products: with checkpointing, also keep the results of the matrix products and of fused
-            attention, so that only what is cheap is computed again.
+    `pool` is the architecture's by default; "avg" has no class token. "naive" attention writes out
+    every attention matrix (its softmax is float32 under autocast on a GPU, bfloat16 on a CPU).
+    `drop_path` is the last block's rate, which rises linearly from 0 at the first.
+    `patch_drop_rate` drops patch tokens in training, as FLIP (Li et al. 2023). `checkpointing`
+    keeps only each block's input, and with `keep_products` also the results of matrix products and
+    fused attention.
     """
     shape = choose("encoder", name, ENCODERS)
     if resolution % shape.patch:
@@ -214,11 +203,8 @@ def build_encoder(
 
 
 def encoder_as_release(encoder: ImageEncoder) -> None:
-    """Initialise an encoder as the release does: `--initialization release`.
-
-    Its configuration files name other rules, which its code does not apply: it draws all linear
-    layers by Xavier's uniform rule with zero biases, and class token and positions from a normal
-    distribution.
+    """Initialise an encoder as the release does: by Xavier's uniform rule with zero biases, and
+    class token and positions normally. Its configurations name rules that its code does not apply.
     """
     linear_as_release(encoder)
     if encoder.cls_token is not None:

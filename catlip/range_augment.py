@@ -37,14 +37,9 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one batch of B images, of which each operation changes n.
-
-    Attributes:
-        order: names of the operations, in the order in which they are applied.
-        chosen: each operation's images, [n] int64.
-        where: each operation's magnitudes, [n] in [0, 1): 0 is the low end of the range, 1 the
-            high.
-        noise: [n, 3, H, W].
+    """The random numbers of one batch, of which each operation changes n images: the operations in
+    order, and of each its images, its magnitudes (0 for the low end of the range, 1 for the high),
+    and noise [n, 3, H, W].
     """
 
     order: list[str]
@@ -54,9 +49,8 @@ class Draws:
 
 
 def draw(images: Tensor) -> Draws:
-    """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation,
-    from torch's generator of their device. Only the order, which is needed on the CPU, comes from
-    the CPU's generator: nothing waits for the device.
+    """The random numbers for half of `images` [B, 3, H, W] per operation, from their device's
+    generator. Only the order, which the CPU needs, is drawn there: nothing waits for the device.
     """
     names, half = list(BOUNDS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]
@@ -66,13 +60,9 @@ def draw(images: Tensor) -> Draws:
 
 
 class RangeAugment(nn.Module):
-    """Changes brightness, contrast and noise by learnable ranges, whose six ends are 0-D
-    parameters; in evaluation mode, nothing.
-
-    Args:
-        psnr: target in dB at the start and at the end of training; 40 to 10 for detection.
-    Attributes:
-        psnr_db: 0-D, of the last augmented batch; reading its value waits for the device.
+    """Changes brightness, contrast and noise by learnable ranges of six 0-D ends; in evaluation
+    mode, nothing. `psnr` is the target in dB at start and end of training (40 to 10 for detection),
+    `psnr_db` that of the last batch, whose reading waits for the device.
     """
 
     def __init__(self, psnr: tuple[float, float] = (40.0, 20.0)):
@@ -87,9 +77,8 @@ class RangeAugment(nn.Module):
         self.psnr_db = torch.tensor(math.nan)
 
     def forward(self, images: Tensor, progress: float) -> tuple[Tensor, Tensor]:
-        """Augmented images [B, 3, H, W] in [0, 1], float32 or wider, and the scalar loss of their
-        distance from the target PSNR at `progress`, the fraction of the training steps that are
-        done.
+        """Augmented images in [0, 1], float32 or wider, and the loss of their distance from the
+        target PSNR at `progress`, the fraction of the training steps that are done.
         """
         if not self.training:
             return images, torch.zeros((), device=images.device)

@@ -57,14 +57,9 @@ _making: list["Record"] = []  # records whose `with` blocks have not ended, the 
 
 
 class Record:
-    """A run's config, environment, metrics and raw samples; the name is the stem of the path.
-
-    Attributes:
-        samples: name -> list of raw values (per step, per seed).
-        notes: sentences a reader of the numbers must know.
-        shown_as: method -> its label, colour and marker in the reports.
-        begun: whether the run has begun to work, so that the partial stays if it fails.
-        attention: kernels of scaled-dot-product attention that ran.
+    """A run's config, environment, metrics and raw samples (name -> list); the name is the stem of
+    the path. `notes` are sentences for readers, `shown_as` methods' styles; `begun` keeps the
+    partial of a failed run; `attention` lists kernels.
     """
 
     def __init__(self, path: Path, kind: str | type[Kind], config: Any, command: str = ""):

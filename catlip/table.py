@@ -53,10 +53,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading.
-
-    A folded table is long; the page shows it when the reader opens it. A table `as_list` is a list
-    on the page, each row below the one before, so that it can be read on a phone.
+    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading. The page
+    shows a folded one on demand, and one `as_list` as a list, to be read on a phone.
     """
 
     name: str

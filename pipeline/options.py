@@ -119,12 +119,10 @@ class Options(argparse.Namespace):
 
     @property
     def small(self) -> bool:
-        """Whether the scale is one of a small encoder."""
         return self.scale in SMALL_SCALES
 
     @property
     def runs(self) -> Path:
-        """The folder of everything that this scale makes."""
         return self.out / self.scale
 
 

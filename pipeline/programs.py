@@ -30,11 +30,8 @@ class Slot:
 
 
 def run_command(command: Sequence[str], slot: Slot | None = None) -> int:
-    """Run a command to its end, and return its exit code.
-
-    Args:
-        slot: run it there, beside other programs. It then shows lines of progress instead of bars,
-            and its output appears in one piece at its end.
+    """Run a command to its end, and return its exit code. In a slot, beside others, it shows lines
+    of progress instead of bars, and its output in one piece at its end.
     """
     if stopped.is_set():
         return -signal.SIGTERM
@@ -99,10 +96,8 @@ def slots(gpus: int, programs: int) -> list[Slot]:
 
 
 def side_by_side(run: Callable[..., None], items: Sequence[Any], gpus: int = 0) -> None:
-    """Call `run(item, slot=...)` for each item, as many at a time as there are slots.
-
-    Raises: the error of a call that fails, once the calls beside it have ended; no further call
-        begins.
+    """Call `run(item, slot=...)` for each item, as many at a time as there are slots. An error is
+    raised once the calls beside it have ended; no further call begins.
     """
     free: SimpleQueue[Slot] = SimpleQueue()
     places = slots(gpus, len(items))

@@ -271,7 +271,6 @@ def on_encoder(
 
 
 def bench(plan: Plan) -> Iterator[Step]:
-    """What a step costs on this machine."""
     small = ("--model", "vit_tiny16") if plan.small else ()
     compared = ("--methods", *plan.options.methods, "--packed-captions")
     yield cost(plan, "step_time", ("--model", "vit_b16", *compared))

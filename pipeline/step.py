@@ -90,10 +90,7 @@ class StepFailedError(Exception):
 
 
 def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -> None:
-    """Run a step, in a part of the machine or in all of it, unless it is done.
-
-    Raises: StepFailedError.
-    """
+    """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError."""
     stamp = runs / ".steps" / f"{step.name}.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(stamp.read_text()) if stamp.exists() else {}

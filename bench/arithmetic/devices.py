@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Link:
-    """How devices are connected; bandwidths are what one device sends while it receives as much.
-
-    The alpha-beta model: a message of S bytes takes alpha + S / beta.
+    """How devices are connected; bandwidths are what one device sends while it receives as much. A
+    message of S bytes takes alpha + S / beta.
     """
 
     node_devices: int
@@ -50,9 +49,8 @@ PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU by its datasheet: the vendor's GB of memory; dense TFLOP/s by precision, fp32
-    without tensor cores; how it is usually connected; and what its driver calls it, if not by the
-    name that it has here.
+    """One GPU by its datasheet: GB of memory; dense TFLOP/s by precision, fp32 without tensor
+    cores; how it is usually connected; and the driver's names for it, if others.
     """
 
     memory_gb: float

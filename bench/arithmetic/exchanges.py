@@ -29,11 +29,8 @@ DDP_BUCKETS = [2**20, 25 * 2**20]
 
 
 def sent(factors: Factors, world_size: int, device_type: str = "cuda") -> list[Exchange]:
-    """What each rank sends in a training step, without the mean of the loss over ranks, which only
-    the log needs.
-
-    Args:
-        device_type: "cuda" (NCCL) or "cpu" (gloo).
+    """What each rank sends in a training step on "cuda" (NCCL) or "cpu" (gloo), without the mean of
+    the loss, which only the log needs.
     """
     if world_size == 1:
         return []

@@ -35,9 +35,8 @@ MLP_RATIO = 4  # both towers
 
 
 def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """FLOPs of one of `world_size` devices in one training step: forward and backward, heads and
-    similarities included, without the optimizer; with `recompute`, also what the backward pass
-    computes again, which model FLOPs utilisation (MFU) leaves out.
+    """FLOPs of one of `world_size` devices in one training step, without the optimizer; with
+    `recompute`, also what the backward pass computes again, which MFU leaves out.
     """
     objective = objective_of(factors)
     images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
@@ -70,9 +69,8 @@ def recomputed_flops(factors: Factors) -> int:
 
 
 def text_shapes(factors: Factors) -> dict[TextTower, int]:
-    """The text tower as the captions of a batch meet it, and how many of them: without padding, its
-    context is a caption's length, for attention too, which pads them to the longest. Empty if the
-    method has no text tower.
+    """The text tower as captions meet it, and how many: without padding, its context is a caption's
+    length. Empty if the method has no text tower.
     """
     text = objective_of(factors).text
     if text is None:
@@ -182,7 +180,6 @@ def objective_of(factors: Factors) -> Objective:
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
-    """The shape of the step whose costs a method states."""
     return StepShape(
         factors.batch_size, world_size, product_bytes(factors), device_type=device_type
     )

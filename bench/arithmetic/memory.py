@@ -58,11 +58,8 @@ def parameters(factors: Factors) -> dict[str, int]:
 
 
 def state_bytes(factors: Factors) -> dict[str, int]:
-    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
-    the averaged weights.
-
-    All of it is float32, except counters. `buffers` are masks and running statistics; the average
-    holds the persistent ones.
+    """What a process holds between steps, unsharded, as float32; the average holds the persistent
+    ones of the buffers, which are masks and running statistics.
     """
     objective = objective_of(factors)
     one = FLOAT32 * sum(parameters(factors).values())
@@ -78,9 +75,8 @@ def state_bytes(factors: Factors) -> dict[str, int]:
 def activation_bytes(
     factors: Factors, world_size: int = 1, device_type: str = "cuda"
 ) -> dict[str, float]:
-    """What autograd keeps on one device between the forward and the backward pass, without the
-    batch and the parameters: bytes by part, where `logits` are heads, embeddings, logits and
-    targets. A contrastive loss holds the embeddings of all devices, and similarities to them.
+    """Bytes by part that autograd keeps on one device, without batch and parameters; `logits` are
+    heads, embeddings (a contrastive loss's of all devices), logits and targets.
     """
     objective, shape = objective_of(factors), ENCODERS[factors.model]
     heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
@@ -209,14 +205,12 @@ def stem_numbers(factors: Factors) -> int:
 
 
 def block_weights(width: int) -> int:
-    """Weights of a block's products."""
     return (4 + 2 * MLP_RATIO) * width**2
 
 
 def device_bytes(factors: Factors, devices: int) -> float:
-    """The most bytes that one of `devices` devices holds in a whole step. With FSDP a device keeps
-    1 / devices of the parameters, the optimizer state and the averaged weights; what it gathers for
-    a block is not counted.
+    """The most bytes that one of `devices` devices holds in a whole step. With FSDP it keeps a part
+    of parameters and state; what it gathers for a block is not counted.
     """
     peak = peak_bytes(factors, devices)
     if factors.parallel == "ddp":

@@ -51,10 +51,7 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
 def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
-    """Measure all methods on all ranks; the first rank writes the record.
-
-    Returns: its path, the run, and the place of this rank.
-    """
+    """Measure all methods; the first rank writes the record. Returns: path, run, and this rank."""
     deprecated_names = "open_clip.loss|torch.distributed"
     warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, place = resolve(config)
@@ -104,12 +101,7 @@ def resolve(config: Communication) -> tuple[Communication, Place]:
 def measure(
     factors: Factors, place: Place, *, rounds: int
 ) -> tuple[result.MethodExchange, dict[str, list[float]]]:
-    """A method's metrics and its raw samples; all ranks must call this.
-
-    Args:
-        rounds: number of timed steps with exchange, of timed steps without, and of repetitions of
-            bare collectives.
-    """
+    """A method's metrics and its raw samples, of `rounds` each; all ranks must call this."""
     trainer = build(factors, place)
     step = partial(trainer.train_step, repeat(batch_of(factors, place)))
     for _ in range(NUM_WARMUP):

@@ -24,12 +24,8 @@ WORDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveCalls:
-    """The calls in one step that have the same purpose (gradients, parameters, features, counts,
-    buffers or norm), kind and dtype.
-
-    Attributes:
-        sent_mb: what each rank sends if the ranks form a ring.
-        bare_ms: time of the same calls with nothing else going on.
+    """The calls in one step that have the same purpose, kind and dtype: what each rank sends in a
+    ring, and their time with nothing else going on.
     """
 
     what: str
@@ -48,13 +44,9 @@ class CollectiveCalls:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodExchange:
-    """What one rank sends in a step of one method, and how long the step waits for it.
-
-    Attributes:
-        step_without_exchange_ms: of a step that does the same work without exchanging gradients and
-            buffers. FSDP cannot do so, and lacks this field and those below.
-        exposed_ms: step_ms less step_without_exchange_ms.
-        blocking_ms: the bare time of everything but gradients and buffers, which nothing hides.
+    """What one rank sends in a step of one method, and how long the step waits for it. FSDP cannot
+    step without exchange, and lacks this and the fields below. Exposed is the difference of both;
+    blocking the bare time of what nothing hides.
     """
 
     collectives: list[CollectiveCalls]
@@ -78,7 +70,6 @@ class Communication(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """What ranks send, from a few records."""
     runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
@@ -92,7 +83,6 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def exchange_table(run: Run[Communication], end: str = "") -> Table:
-    """A step with and without the exchange."""
     columns = [
         "Method",
         "Sent (MB)",

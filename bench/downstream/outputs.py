@@ -93,9 +93,8 @@ def _identity(config: Any, digest: Any) -> dict[str, Any]:
 def scored(
     folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`, read if it is finished; all ranks call this. Otherwise
-    `measure` trains and tests, its score is written with the fields that `determined` it, and the
-    checkpoints are deleted.
+    """The score of the run in `folder`, if it is finished; else of `measure`, which is written with
+    what `determined` it, and the checkpoints are deleted. All ranks call this.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another

@@ -36,11 +36,8 @@ def wordnet() -> WordNetCorpusReader:
 
 
 def lemmatize(word: str) -> str:
-    """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this
-    reader.
-
-    Later versions of NLTK remove one ending of a word. 3.8.1 goes on with what is left until it
-    meets a noun or no ending.
+    """NLTK 3.8.1's lemmatizer, to which the paper's code is pinned. Later versions remove one
+    ending of a word; it goes on with what is left until it meets a noun or no ending.
     """
     forms = wordnet()._morphy(word, "n")
     if forms or word in wordnet()._exception_map["n"]:

@@ -44,15 +44,9 @@ BACKWARD_SHARE = 2 / 3  # of compute: the backward pass of a matrix product is t
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast one device gets through the FLOPs of a method's step.
-
-    Attributes:
-        factors: those of the step whose rate it is.
-        flops_per_ms: the rate. It is constant, so half of the batch takes half of this time; a real
-            device is slower than that on small batches.
-        optimizer_ms: time of the optimizer in a step, whatever the batch.
-        times: the range of a step's time, where 1 is the middle.
-        ratios: the same for the ratio of its step to the first method's.
+    """How fast one device gets through the FLOPs of a method's step, of these `factors`, and the
+    optimizer's time whatever the batch. The rate is constant: a real device is slower on small
+    batches. Ranges are of a step's time, and of its ratio to the first method's.
     """
 
     factors: Factors

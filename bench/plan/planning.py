@@ -70,10 +70,7 @@ class Machine:
 
 
 def plan(config: Plan) -> None:
-    """Compute, print the tables and write the records.
-
-    Raises: InputError for a name that is not known, and for a run that fits on no device.
-    """
+    """Compute, print the tables and write the records. Raises: InputError."""
     chosen = list(machines(config))
     runs: list[result.PlannedRun] = []
     for machine, number in itertools.product(chosen, config.gpus):
@@ -145,9 +142,8 @@ def _machine(name: str, model: str, rates: dict[str, Rate], memory_gb: float = m
 
 
 def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate], float]:
-    """The device, the encoder, the rates and the memory of a record of bench.step_time. Rates range
-    as single steps do, from the 5th to the 95th percentile; ratios, as the record's interval if it
-    has one. Raises: InputError.
+    """Device, encoder, rates and memory of a record of bench.step_time. Rates range as single steps
+    do, from the 5th to the 95th percentile. Raises: InputError.
     """
     record = read_record(path)
     if record["kind"] != StepTime.kind or not record["metrics"]:

@@ -39,12 +39,8 @@ class MethodCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class Analytic(Kind):
-    """The costs of several methods.
-
-    Attributes:
-        flops_ratios: `clip/catlip` -> operations per image of CLIP over those of CatLIP.
-        flops_ratio_with_own_sizes: the ratio of CLIP to CatLIP, each with the image sizes and
-            number of devices that it was published with.
+    """The costs of several methods; ratios (`clip/catlip`) are of operations per image, the last
+    with the image sizes and devices that each was published with.
     """
 
     kind = "analytic"
@@ -195,9 +191,8 @@ def ratios_in_words(run: Run[Projection]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One method on a number of devices, in steps of `accumulation` micro-batches; memory and MB
-    sent in a step are of one device. `exposed_ms` of a step a device waits for others; `ratio` is
-    of device-hours to those of the first method; `source` is that of the rate.
+    """One method on a number of devices; memory and MB sent are of one device, `exposed_ms` is
+    waiting, `ratio` of device-hours to the first method's, `source` that of the rate.
     """
 
     model: str

@@ -16,8 +16,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import baselines.pretrain
+import catlip.pretrain
+from bench.downstream import linear_probe
+from bench.downstream.probe.result import IMAGES, LinearProbe
+from bench.study.result import Studied
 from catlip.cli import InputError, choose
+from catlip.data.sampler import steps_for
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand
+from catlip.pretraining.config import LabelledRun
+from catlip.pretraining.result import Pretrain
 from catlip.program.ranges import Count, Natural, Seed
+from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import (
     Record,
     command_line,
@@ -31,13 +42,10 @@ from catlip.record import (
 from catlip.results.run import Run, read_run
 from catlip.system.engines import local
 
-if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
-    from bench.study.result import Studied
+if TYPE_CHECKING:  # torch takes seconds, which --help does not need
     from catlip.objective import Objective
-    from catlip.pretraining.result import Pretrain
-    from catlip.recipes.pretrain import Recipe
 
-S = TypeVar("S", bound="Studied")
+S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
 
@@ -80,23 +88,22 @@ class Study:
 
     def check(self) -> None:
         """Refuse now what would otherwise fail after a training. Raises: InputError."""
-        from bench.downstream.linear_probe import RECIPES
-        from bench.downstream.probe.datasets import load_tasks
+        from bench.downstream.probe.datasets import load_tasks  # torch takes seconds to load
 
         for field in fields(self):
             values = getattr(self, field.name)
             is_given = isinstance(values, tuple) and field.default != values
             if is_given and (not values or len(set(values)) < len(values)):
                 raise InputError(f"--{field.name}: give one or more, each once")
-        choose("probe recipe", self.probe_recipe, RECIPES)
+        choose("probe recipe", self.probe_recipe, linear_probe.RECIPES)
         load_tasks(self.probe)
 
-    def base_recipe(self, method: str) -> "Recipe":
+    def base_recipe(self, method: str) -> Recipe:
         """The method's recipe of the study's name. Raises: InputError for an unknown name."""
         choose("method", method, known_methods())
         return choose("recipe", self.recipe, _recipes(method))
 
-    def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
+    def recipe_of_encoder(self, method: str, encoder: str) -> Recipe | None:
         """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
         datacomp_b16; None if the method has none.
         """
@@ -107,18 +114,12 @@ class Study:
 
     @cached_property
     def num_samples(self) -> int:
-        from catlip.data.shard_set import open_shards
-        from catlip.data.shards import expand
-
         return int(sum(open_shards(expand(self.shards), self.quiet).counts))
 
-    def of_length(self, base: "Recipe", images: int) -> "Recipe":
-        """The recipe with a schedule over `images` images, on average over the sizes that steps
-        draw. The warm-up of a longer one is the same share of it; of a shorter one it is as long,
-        but at most a fifth.
+    def of_length(self, base: Recipe, images: int) -> Recipe:
+        """The recipe with a schedule over `images` images. The warm-up of a longer one is the same
+        share of it; of a shorter one it is as long, but at most a fifth.
         """
-        from catlip.data.sampler import steps_for
-
         steps = steps_for(images, base.sizes(), base.num_devices)
         whole = base.iterations or base.num_steps(self.num_samples)
         warmup = min(base.warmup_iterations, steps // 5)
@@ -126,8 +127,7 @@ class Study:
             warmup = round(base.warmup_iterations * steps / whole)
         return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 
-    def training(self, method: str, recipe: "Recipe", seed: int, vocabulary: Path) -> "Training":
-        """A method's training by a recipe, on this study's data."""
+    def training(self, method: str, recipe: Recipe, seed: int, vocabulary: Path) -> "Training":
         return Training(
             method,
             recipe,
@@ -153,7 +153,7 @@ class Training:
     """What determines a training of a study and its probe: the config of its record."""
 
     method: str
-    recipe: "Recipe"
+    recipe: Recipe
     shards: tuple[str, ...]
     vocabulary: Path
     labels_dir: Path
@@ -173,12 +173,8 @@ def run_trainings(
     measure: Callable[[U, T, Path], S],
     prepare: Callable[[], object] = lambda: None,
 ) -> list[Run[S]]:
-    """The record of each training: the one at --out, or that of --earlier, or a new one of what
-    `measure` returns, which may fill the folder that it is given. Raises: InputError.
-
-    Args:
-        measure: a function of a module, as other processes call it.
-        prepare: called before, if a record is missing.
+    """The record of each training: that of --out or --earlier, or a new one of what `measure`
+    returns, a module's function that may fill its folder. `prepare` is called if one is missing.
     """
     missing, done = [], 0
 
@@ -296,19 +292,10 @@ def is_done(path: Path, training: Training) -> bool:
 
 def train_and_probe(
     study: Study, training: Training, folder: Path
-) -> "tuple[Pretrain, dict[str, float]]":
-    """Pre-train in `folder`, or go on there, and probe the encoder. Returns: what the training
-    measured; and task -> top-1 accuracy, the mean of several classifiers.
-
-    Raises: InputError, also where the training diverges.
+) -> tuple[Pretrain, dict[str, float]]:
+    """Pre-train in `folder`, or go on there, and probe the encoder: what the training measured, and
+    task -> mean top-1 accuracy. Raises: InputError, also where it diverges.
     """
-    import baselines.pretrain
-    import catlip.pretrain
-    from bench.downstream import linear_probe
-    from bench.downstream.probe.result import IMAGES, LinearProbe
-    from catlip.pretraining.config import LabelledRun
-    from catlip.pretraining.result import Pretrain
-
     run = folder / training.method
     common = LabelledRun(
         training.recipe,
@@ -357,8 +344,5 @@ def known_methods() -> "dict[str, type[Objective]]":
     return {"catlip": Categorical, **BASELINES}
 
 
-def _recipes(method: str) -> "dict[str, Recipe]":
-    from baselines.pretrain import recipes_of
-    from catlip.recipes.pretrain import CATLIP
-
-    return CATLIP if method == "catlip" else recipes_of(method)
+def _recipes(method: str) -> dict[str, Recipe]:
+    return CATLIP if method == "catlip" else baselines.pretrain.recipes_of(method)

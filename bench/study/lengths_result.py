@@ -139,9 +139,8 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
 
 
 def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
-    """The difference of the two methods in points, for each seed whose costs, one of COSTS, can be
-    compared (seconds only on the same device): at the lower of the two costs of their longest
-    trainings.
+    """The difference of two methods in points, for each seed whose costs can be compared (seconds
+    only on one device): at the lower cost of their longest trainings.
     """
     points: list[float] = []
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):

@@ -17,23 +17,42 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bench.downstream.probe.result import (
+    IMAGES,
+    PART,
+    LinearProbe,
+    TestImages,
+    packed,
+    score_of,
+    score_on,
+)
+from bench.study.editions import (
+    held_out,
+    parts_of_test,
+    read_teams,
+    several,
+    without,
+    write_probe,
+)
 from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
+from bench.study.result import Robustness, robustness_table
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.tar_index import nonblank_lines
+from catlip.label.__main__ import Label
+from catlip.label.__main__ import main as label_captions
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.record import note_samples, read_record
 from catlip.results.run import read_run
 from catlip.table import print_tables
-
-if TYPE_CHECKING:
-    from bench.study.result import Robustness
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
 NONE = "none"
 STARTER = "starter:"
@@ -78,8 +97,6 @@ class NoiseStudy(StudyOfMethods):
 
 @dataclass(frozen=True)
 class NoisyTraining(Training):
-    """What determines one training."""
-
     noise: str
     images: int
 
@@ -90,9 +107,6 @@ class NoisyTraining(Training):
 
 
 def main(config: NoiseStudy) -> None:
-    """Train and probe with every noise, write a record of each, and print what was found."""
-    from bench.study.result import Robustness, robustness_table
-
     for noise in config.noises:
         if read_noise(noise)[0] in DIVIDING and not config.probe.startswith(STARTER):
             raise InputError(f"--noises {noise} needs the starter's probe: --probe {STARTER}DIR")
@@ -114,20 +128,7 @@ def main(config: NoiseStudy) -> None:
     print_tables(robustness_table(runs))
 
 
-def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> "Robustness":
-    from bench.downstream.probe.result import (
-        IMAGES,
-        PART,
-        LinearProbe,
-        TestImages,
-        packed,
-        score_of,
-        score_on,
-    )
-    from bench.study.editions import parts_of_test
-    from bench.study.result import Robustness
-    from catlip.vocabulary import Vocabulary
-
+def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robustness:
     data_settings = _noisy_data(config, training.noise)
     changed = replace(training, **data_settings)
     pretrain, accuracies = train_and_probe(config, changed, folder)
@@ -163,12 +164,6 @@ def _folder_of_data(config: NoiseStudy) -> Path:
 
 def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
     """The data with a noise, made if they are not there; those of another noise are removed."""
-    from bench.study.editions import read_teams, write_probe
-    from catlip.label.__main__ import Label
-    from catlip.label.__main__ import main as label_captions
-    from catlip.vocabulary import Vocabulary
-    from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
-
     if read_noise(noise)[0] in (NONE, *TOWERS):
         return {"vocabulary": config.vocabulary}
     data = _folder_of_data(config)
@@ -202,8 +197,6 @@ def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
 
 def read_noise(spelling: str) -> tuple[str, float]:
     """`KIND=NUMBER`, `teams=NAMES` or `none`, as kind and number. Raises: InputError."""
-    from bench.study.editions import read_teams
-
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
@@ -256,8 +249,6 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
 
 def _changed(shard: Shard, noise: str, captions: Sequence[str], number: int) -> Captions:
     """The captions of the shard of this number with a noise, or in an edition."""
-    from bench.study.editions import held_out, read_teams, several, without
-
     kind, value = read_noise(noise)
     if kind == "heldout":
         return without(shard, captions, "name", held_out(value))

@@ -224,9 +224,8 @@ def in_words(noise: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
-    """One training on data with one noise (KIND=FRACTION, or `none`), and the probe of its encoder:
-    how many samples the noise leaves, how many classes the vocabulary made from its captions has,
-    and which fraction of the clean vocabulary's classes is among these.
+    """One training with a noise (KIND=FRACTION, or `none`): how many samples it leaves, the classes
+    of its vocabulary, and which fraction of the clean classes is among these.
     """
 
     kind = "robustness"

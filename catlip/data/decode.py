@@ -100,7 +100,6 @@ def whole_pixels(encoded: bytes) -> NDArray[np.uint8]:
 
 def reduced(encoded: bytes, side: int, quality: int) -> bytes:
     """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
-
     Raises: PictureError, also where the bytes would stay the same.
     """
     picture = open_picture(encoded)

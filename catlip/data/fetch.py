@@ -181,7 +181,6 @@ def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
 
 
 def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Write the shards of one file, and then its note."""
     note_file, is_tar = _note_file(config, wanted), path.suffix == TAR
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():

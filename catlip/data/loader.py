@@ -46,9 +46,8 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if the objective needs them,
-    labels and the tokens of the captions, [B, 77] int64. Another sample of the batch stands in for
-    each broken one.
+    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if needed, labels and tokens
+    [B, 77] int64. Another sample stands in for each broken one.
     """
 
     images: Tensor
@@ -91,9 +90,8 @@ LabelSource = Callable[
 
 @dataclass(frozen=True)
 class DataPath(Dataset[Batch]):
-    """Everything that determines the batches of a run. A step's batch is split over `accumulation`
-    micro-steps, and each micro-step over ranks. Up to `decoded_bytes` of decoded pictures are kept,
-    or all are `held` on the device; the batches do not depend on it.
+    """Everything that determines the batches of a run. Up to `decoded_bytes` of decoded pictures
+    are kept, or all are `held` on the device; the batches do not depend on it.
     """
 
     shards: Shards

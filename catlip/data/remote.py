@@ -70,9 +70,8 @@ def _identity(about: dict[str, Any]) -> str:
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for local ones, size and time.
-
-    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
+    """The identity of each file; for local ones, size and time. Remote files are asked for in
+    threads; those of the hub by folder, because it limits questions.
     """
     identities = {}
     for path in paths:
@@ -90,7 +89,6 @@ def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def size_in(identity: str) -> int:
-    """The size in bytes of the file of this identity."""
     return int(identity.partition(" ")[0])
 
 

@@ -63,11 +63,8 @@ class Step:
 
 
 class StepPlan:
-    """The image size and the stream positions of every optimizer step.
-
-    Args:
-        sizes: each step draws one of these sizes uniformly, the same on all ranks.
-        replicas: devices times micro-steps; each takes one batch of the drawn size per step.
+    """The size and the stream positions of every optimizer step, which draws one of the sizes;
+    replicas are devices times micro-steps, each with a batch of that size.
     """
 
     def __init__(self, sizes: Sequence[ImageSize], replicas: int, num_steps: int, seed: int):
@@ -91,10 +88,8 @@ def steps_for(num_samples: float, sizes: Sequence[ImageSize], replicas: int) -> 
 
 
 class SampleOrder:
-    """Position in the endless stream -> (shard number, sample number).
-
-    Shards are shuffled each epoch, then samples within a window of consecutive shards. Only the
-    counts [S] of the shards and the permutation of one window are ever in memory.
+    """Position in the endless stream -> (shard number, sample number). Shards are shuffled each
+    epoch, then samples within a window of consecutive shards, of which only one is in memory.
     """
 
     def __init__(

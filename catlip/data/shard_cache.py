@@ -157,9 +157,8 @@ class FileCache:
 
 
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it did.
-
-    This lock also keeps out other threads of this process, which a POSIX lock does not.
+    """Whether an open file could be locked; with `wait` it can. Unlike a POSIX lock, this one also
+    keeps out other threads of this process.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

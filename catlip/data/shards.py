@@ -41,14 +41,9 @@ OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows 
 class Shard:
     """A tar whose samples can be read.
 
-    Attributes:
-        keys: [N], in the order of the tar.
-        image, text, meta: [N, 2] int64, offset and size in bytes of the image, of the `.txt` (or
-            `.cls`) and of the `.json` member; -1 where absent.
-        num_captions: [N] int64, how many captions each sample has (see `captions_at`).
-        skipped: cause -> how many samples were left out, and the first member among them.
-        identity: changes when the file does (its path, size, times or inode; if remote, its size or
-            ETag).
+    `image`, `text` (`.txt` or `.cls`) and `meta` (`.json`) are [N, 2] int64, offset and size in
+    bytes, -1 where absent; `num_captions` [N] is of `captions_at`; `skipped`: cause -> number of
+    samples, and their first member; `identity` changes when the file does.
     """
 
     keys: list[str]
@@ -101,9 +96,7 @@ class Shard:
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
-
-    Only remote folders and globs cause a request: whether a remote shard exists is known when it is
-    opened.
+    Only remote folders and globs cause a request: any other shard is asked for when it is opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -128,9 +121,8 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
 
 
 def open_shard(path: Path, identity: str | None = None) -> Shard:
-    """The shard at `path`, its index read from the cache or built and cached. If the identity of a
-    remote shard is not given, its storage is asked. Raises: InputError when the shard is missing,
-    not a tar, cut short, empty, or hostile.
+    """The shard at `path`, its index cached; a remote one is asked for its identity if that is not
+    given. Raises: InputError if it is missing, no tar, cut short, empty, or hostile.
     """
     return _indexed(path, identity or _identity(path))
 
@@ -156,11 +148,9 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path) -> tuple[int, ...]:
-    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
-
-    For a remote shard they are those of its stored index, and zeros if there is none: a training
-    does not ask the storage about all shards when it starts. A remote shard that has changed is
-    noticed when it is opened.
+    """Stat fields that detect a changed shard: size, two times, and inode. Those of a remote shard
+    are of its stored index, or zeros: a training does not ask the storage about all shards when it
+    starts, and notices a change when it opens one.
     """
     remote = is_remote(path)
     try:

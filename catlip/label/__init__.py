@@ -74,9 +74,8 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 
 
 def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
-    """Whether the source has labels that the same rule and words made from the same captions.
-
-    The captions of a shard are compared by its digest; those of a table are read.
+    """Whether the same rule and words made the source's labels from the same captions: those of a
+    shard are compared by its digest, those of a table are read.
     """
     try:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta

@@ -12,15 +12,8 @@ from catlip.results.select import rule_rank as rule_rank
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling(ByRule):
-    """Labels of captions. The oldest records lack `sources` and `captions_labelled_now`.
-
-    Attributes:
-        sources: number of shards and of parts of tables.
-        unlabelled, first_unlabelled: cause -> number of captions without a label, and the first.
-        skipped, first_skipped: cause -> number of samples without a readable caption, and the
-            first.
-        captions_labelled_now, captions_per_s: number of captions that no earlier run had labelled,
-            and the rate; None without any.
+    """Labels of captions, of which the oldest records lack some fields. Causes have a number of
+    captions or samples, and a first; the rate is of captions that no earlier run had labelled.
     """
 
     kind = "labelling"
@@ -38,9 +31,8 @@ class Labelling(ByRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample: its caption, the classes that the caption names, and its image in base64 (None if
-    it cannot be read). Of each word (not in older records) the part of speech and the synset, which
-    are "" if there is none.
+    """A sample: caption, the classes that it names, and image in base64 (None if broken). Of each
+    word part of speech and synset ("" for none); older records have none.
     """
 
     key: str

@@ -49,7 +49,6 @@ class Making:
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> "Making":
-        """How the labels with this `meta` were made."""
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
 
     def __str__(self) -> str:
@@ -61,12 +60,9 @@ class Making:
 class Labels:
     """The synsets of the captions of one source.
 
-    Attributes:
-        values: [sum K] uint32, WordNet 3.0 noun offsets; ascending within a caption, each once.
-        offsets: [N+1] uint32; caption n has `values[offsets[n]:offsets[n + 1]]`.
-        meta: how the labels were made: the fields of `Making`. From what: `captions_sha256`, and
-            the source's `origin`. And `unlabelled` (cause -> how many captions have no label) and
-            `first_unlabelled` (cause -> the key of the first of them).
+    `values` [sum K] are WordNet 3.0 noun offsets, ascending in a caption, which has those from its
+    one of `offsets` [N + 1] to the next. `meta` has the fields of `Making`, `captions_sha256`, the
+    source's `origin`, and by cause how many captions have no label and the first one's key.
     """
 
     values: NDArray[np.uint32]
@@ -110,10 +106,7 @@ def write_beside_labels(path: Path, content: bytes) -> None:
 
 
 def read_sidecar(path: Path) -> Labels:
-    """The labels in a sidecar file, which may be remote.
-
-    Raises: InputError when it is damaged or cut short, FileNotFoundError.
-    """
+    """The labels in a file, or behind a URL. Raises: InputError if damaged, FileNotFoundError."""
     content = read_file(path)
     try:
         arrays = unpacked(io.BytesIO(content))

@@ -57,9 +57,8 @@ class TarShard:
         return self.path.stem
 
     def origin(self) -> dict[str, Any]:
-        """What the labels belong to besides keys and captions: `shard`, the file's name; `size`,
-        its bytes; `content`, its digest; `skipped` (cause -> how many samples, and the first); and
-        `samples`, their number, if any of them has several captions.
+        """What the labels belong to: file name, size, digest, samples skipped (cause -> how many,
+        and the first) and, if some have several captions, the number of samples.
         """
         shard = open_shard(self.path)
         origin: dict[str, Any] = {
@@ -89,13 +88,8 @@ class TarShard:
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows of a table.
-
-    Attributes:
-        number, first_row: of the part, and of its first row, in the table, from 0; headers and
-            empty lines do not count as rows.
-        offset: position of its first byte in a text table; 0 in Parquet.
-        column: the column of captions: its number in CSV and TSV, else its name.
+    """Consecutive rows of a table, counted from 0 without header and empty lines; `offset` is the
+    first byte in a text table, `column` the captions' number in CSV and TSV, else their name.
     """
 
     path: Path
@@ -125,11 +119,9 @@ Source = TarShard | Part  # captions that any process can label together; their 
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
-    """The shards and tables of paths, folders, globs and braces.
-
-    A folder stands for its tars. If it has none, it stands for its tables of one kind, the first of
-    `TABLE_KINDS` that it has. Tables beside tars are left out: often they repeat the captions of
-    the tars.
+    """The shards and tables of paths, folders, globs and braces. A folder stands for its tars or
+    else for its tables of the first of `TABLE_KINDS`: those beside tars often repeat their
+    captions.
     """
     paths: list[Path] = []
     for pattern in patterns:
@@ -161,11 +153,8 @@ def is_table(path: Path) -> bool:
 def split(
     path: Path, text_column: str | None = None, part_rows: int = PART_ROWS
 ) -> Sequence[Source]:
-    """The sources in a file: itself if it is a tar, else its parts.
-
-    Args:
-        text_column: the name of the captions' column; for a CSV or TSV file without a header row,
-            its number, from 0. When None, the first of `TEXT_COLUMNS` that the table has.
+    """The sources in a file: itself if it is a tar, else its parts. `text_column` is a name or,
+    without a header row, a number from 0; by default the first of `TEXT_COLUMNS`.
     """
     if not is_table(path):
         return [TarShard(path)]

@@ -24,9 +24,8 @@ UNKNOWN_LABELS_PER_CAPTION = 3  # about as many as a DataComp caption has
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a method that classifies: the fraction of captions that name each ([V]
-    float32), the vocabulary as part of what determines a run, and the labels of samples (None in a
-    dry run).
+    """The classes of a method that classifies: the fraction of captions that name each ([V]), the
+    vocabulary's part of the run's identity, and labels of samples (None in a dry run).
     """
 
     base_rates: Tensor

@@ -11,15 +11,9 @@ from catlip.table import Cell, Table, number_cell
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Kind):
-    """The metrics of a finished training.
-
-    Attributes:
-        final_loss: mean over the last twentieth of the log, in the unit of the method's loss.
-        epochs_seen: images seen, divided by the number of samples in the shards.
-        train_seconds: seconds of training, summed over all starts of the run.
-        data_wait_share: fraction of the time in which the device waited for a batch.
-        parameters_total, parameters_image: number of trained parameters, in all and in the image
-            encoder.
+    """The metrics of a finished training: `final_loss` is a mean over the last twentieth of the
+    log, in the method's unit, `train_seconds` of all starts, `data_wait_share` what the device
+    waited.
     """
 
     kind = "pretrain"

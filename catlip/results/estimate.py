@@ -18,10 +18,9 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 
 class Score(float):
-    """An accuracy, or a difference of accuracies, that knows its parts: the value of each test
-    image, whose mean it is, and which images were sampled together, such as drawings of one
-    concept. Arithmetic keeps the parts, so that every comparison is over the images too; a sum
-    with a score of other images, or without parts, has none.
+    """An accuracy, or a difference of such, with the value of each test image and which of them
+    were sampled together. Arithmetic keeps these parts, so that comparisons are over images too; a
+    sum with a score of other images, or without parts, has none.
     """
 
     by_image: NDArray[np.float64] | None
@@ -93,9 +92,8 @@ class Estimate:
 
 
 def mean_difference(differences: Sequence[float]) -> Estimate | None:
-    """The mean of one difference per pair; None without pairs, or if one is not finite. The
-    interval is over pairs and test images if all are scores of the same images, else over the
-    pairs alone.
+    """The mean of one difference per pair; None if there is none that is finite. The interval is
+    over pairs and, if all are scores of the same images, over test images.
     """
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
@@ -164,7 +162,6 @@ def _with_interval(estimate: Estimate) -> Estimate:
 
 
 def geometric_mean_ratio(ratios: Sequence[float]) -> Estimate | None:
-    """The geometric mean of one ratio per pair."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
     logarithm = mean_difference([math.log(ratio) for ratio in ratios])

@@ -12,10 +12,8 @@ KINDS: dict[str, type["Kind"]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """The metrics of a record. Each subclass is one kind, and its fields are the metrics.
-
-    Fields that older records lack, or that a run may not have measured, have a default. Fields that
-    are None are left out of the file.
+    """The metrics of a record. Each subclass is one kind, and its fields are the metrics; those
+    that are None are left out of the file, and those that a record may lack have a default.
     """
 
     kind: ClassVar[str] = ""

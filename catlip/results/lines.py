@@ -18,11 +18,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a figure: its name and style, the means, and the marks that the means are of.
-
-    Attributes:
-        how: what distinguishes it from another line of the same name; may be empty.
-        dashed: whether it is the second line in its method's colour.
+    """One line of a figure: name, `how` it differs from one of the same name, style, means and
+    their marks; the second line in its method's colour is `dashed`.
     """
 
     name: str

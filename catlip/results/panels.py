@@ -75,7 +75,6 @@ def _height(panels: Sequence[Panel | None], columns: int) -> float:
 
 
 def _draw(axes: Axes, rows: Sequence[Row]) -> None:
-    """Draw rows of panels, each with its name at the left."""
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
         height = _height(panels, columns)

@@ -117,13 +117,8 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Generic[K]):
-    """One run: what it measured, how, and where.
-
-    Attributes:
-        samples: name -> raw values, as the record holds them.
-        anchor: where the page shows its record; empty outside of a page, as are those below.
-        root: the folder it was found under, as given; `path` includes it.
-        by: who made it; "" if the record does not say.
+    """One run: what it measured, how, and where, with the raw `samples`. Outside of a page `anchor`
+    and what follows are empty; `root` is the folder as given, which `path` includes.
     """
 
     name: str
@@ -181,7 +176,6 @@ class Run(Generic[K]):
         return json.dumps(self.settings, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`."""
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
@@ -221,7 +215,6 @@ class Run(Generic[K]):
 
 
 def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
-    """The run of a record's JSON."""
     return Run(
         name=record["name"],
         measured=kind.read(record["metrics"]),

@@ -46,7 +46,6 @@ def unique_runs(records: Records, kind: type[K]) -> list[Run[K]]:
 
 
 def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
-    """Device -> its records."""
     devices: dict[str, list[Run[K]]] = {}
     for record in records:
         devices.setdefault(record.where, []).append(record)

@@ -54,10 +54,7 @@ class Apply(Protocol):
 
 @contextmanager
 def local(workers: int) -> Iterator[Apply]:
-    """Work in `workers` processes; in this process if `workers` is 1.
-
-    After an error, the items in work are finished first; after an interrupt, they are stopped.
-    """
+    """Work in `workers` processes, or in this one. After an error, items in work are finished."""
     if workers == 1:
         yield _in_turn
         return
@@ -104,10 +101,7 @@ def _begin_worker(start_method: str) -> None:
 
 @contextmanager
 def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """Work as tasks of the Ray cluster at `address`, whose workers get these environment variables.
-
-    A task whose worker or machine dies is repeated elsewhere.
-    """
+    """Work as tasks of the Ray cluster at `address`, repeated elsewhere if a machine dies."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

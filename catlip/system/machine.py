@@ -15,10 +15,8 @@ BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq and softirq among the columns 
 
 
 class Usage:
-    """Measures from its creation on.
-
-    The run is this process with its children; under torchrun, all processes that torchrun started
-    on this machine. Other processes count only on the processors that this process may use.
+    """Measures from its creation on. The run is this process with its children, or under torchrun
+    all processes of it here; others count only on processors that this process may use.
     """
 
     def __init__(self) -> None:

@@ -45,11 +45,8 @@ class Place:
 
 
 def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
-    """The device and rank of this process; joins the process group if torchrun started several.
-
-    Args:
-        device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-        timeout: of one collective; torch's by default, 10 minutes or more.
+    """The device ("auto" is a GPU where there is one) and rank of this process; joins the process
+    group if torchrun started several. `timeout` is of one collective, by default torch's.
     """
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))

@@ -45,14 +45,9 @@ def means(recent: Sequence[Progress]) -> dict[str, float]:
 
 
 class Log:
-    """The log of a run, written by rank 0; the other ranks only keep its lines.
-
-    Args:
-        step: of the checkpoint from which the run goes on; later lines are dropped.
-        lines: up to `step`, as the checkpoint holds them.
-    Attributes:
-        lines: of the whole run, from its first step.
-        broken: the images of the whole run that could not be read, on all ranks.
+    """The log of a run from its first step, written by rank 0, and the images that could not be
+    read, on all ranks. `lines` are those up to `step`, of the checkpoint from which the run goes
+    on; later ones are dropped.
     """
 
     def __init__(

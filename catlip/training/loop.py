@@ -45,15 +45,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Run `trainer` to its last step, from the last checkpoint in `folder` if there is one.
 
-    Args:
-        batches: given a first step, the micro-batches from there on.
-        config: what determines the run; a checkpoint made under another one is refused.
-        checkpoint_every: in optimizer steps; None for CHECKPOINT_EVERY.
-        wandb: a Weights & Biases project to log to as well.
-        snapshots: number of evenly spaced steps, the last one included, at which the weights to
-            transfer are written.
-        after_checkpoint: called when a checkpoint is written, in the thread that writes.
-    Returns: the lines of the log, from the first step on.
+    `batches` gives the micro-batches from a step on. A checkpoint of another `config` is refused.
+    The weights to transfer are written at `snapshots` evenly spaced steps, of which the last is the
+    end. `after_checkpoint` is called in the thread that writes one. Returns: the lines of the log.
     Exits: `preempt.EXIT_CODE`, after a checkpoint, when a signal tells the run to stop.
     """
     snapshot_steps = {round(trainer.num_steps * part / snapshots) for part in range(1, snapshots)}
@@ -146,12 +140,8 @@ def on_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 class CheckpointWriter:
-    """Writes a run's checkpoints in a thread, one at a time, so that no step waits for a disk.
-
-    An error of the thread is raised by the next `wait`, or at the end of the `with` block.
-
-    Args:
-        after: called when one is written, in the thread.
+    """Writes a run's checkpoints in a thread, one at a time, so that no step waits for a disk, and
+    calls `after`. An error is raised by the next `wait`, or at the end of the `with` block.
     """
 
     def __init__(self, after: Callable[[], object] = nothing):

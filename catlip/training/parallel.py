@@ -125,9 +125,8 @@ def _scalars(module: nn.Module) -> list[nn.Parameter]:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of a module: the members of each outermost stack.
-
-    A stack is an nn.ModuleList or nn.Sequential of at least two modules of one class with weights.
+    """The blocks of a module: the members of each outermost nn.ModuleList or nn.Sequential of at
+    least two modules of one class with weights.
     """
     members = list(module.children())
     alike = (
@@ -144,9 +143,8 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
 
 
 def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
-    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Blocks
-    that are alike share their graphs; each image size has its own: a graph for all would depend on
-    the order of the sizes, and so on where a run was stopped.
+    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Each
+    image size has a graph: one for all would depend on the order of sizes.
     """
     compiled = [module] if whole else blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))

@@ -71,15 +71,11 @@ class Trained(Protocol):
 def adamw(
     objective: Trained, recipe: Optimization, form: AdamWForm = "fused"
 ) -> "torch.optim.AdamW":
-    """AdamW for an objective: weight decay of parameters of two dimensions or more for which the
-    objective's `decays` is true, and learning rates multiplied by its `lr_scale`.
+    """AdamW for an objective: weight decay of parameters of two dimensions or more that it
+    `decays`, and learning rates multiplied by its `lr_scale`.
 
     This is the release's rule for biases and norms, and OpenCLIP's for the temperature; the release
-    also decays 0-D parameters.
-
-    Args:
-        form: one kernel for all parameters ("fused"), one per operation ("foreach"), or one per
-            operation and parameter ("loop"). The result is the same.
+    also decays 0-D parameters. The `form` ("loop" is an operation per parameter) changes no result.
     """
     import torch
 

@@ -51,15 +51,9 @@ from catlip.training.schedule import (
 
 @dataclass(frozen=True)
 class Implementation:
-    """How a step is computed; the result depends on it only by rounding.
-
-    Attributes:
-        parallel: "ddp", or "fsdp" to shard weights, gradients and optimizer over ranks.
-        compile: compile the transformer blocks, once for each image size; False in a Trainer whose
-            objective has no stack of blocks.
-        whole_graph: compile the objective's forward pass with its loss in place of its blocks.
-        optimizer: see `adamw`.
-        norm: computes the 2-norm of the whole gradient.
+    """How a step is computed; the result depends on it only by rounding. Compiled are the blocks,
+    once for each image size, or with `whole_graph` the forward pass with its loss; `compile` is
+    False in a Trainer whose objective has no blocks.
     """
 
     parallel: Parallel = "ddp"
@@ -126,11 +120,8 @@ class Trainer:
 
         The host waits for the device once, for the loss and the gradient's norm; with the fused
         optimizer, it queues that first. If one of them is not finite on any rank, InputError is
-        raised on all, and the weights are those before the step.
-
-        Args:
-            asks_to_save: whether this rank asks all ranks for a checkpoint after this step; the
-                answer is exchanged together with the loss.
+        raised on all, and the weights are those before the step. Whether this rank `asks_to_save`
+        after this step is exchanged together with the loss.
         """
         begin = time.perf_counter()
         wait, images = 0.0, 0
@@ -219,9 +210,8 @@ class Trainer:
         lines: Iterable[checkpoint.Numbers] = (),
         unlogged: Iterable[Progress] = (),
     ) -> Callable[[], Path] | None:
-        """Copy the state for a checkpoint in `folder`; all ranks call it.
-
-        Returns: writes it, on any thread. None on a rank that has nothing to write.
+        """Copy the state for a checkpoint; all ranks call it. Returns: writes it, on any thread;
+        None on a rank that has nothing to write.
         """
         history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
         is_main = self.place.is_main
@@ -232,10 +222,7 @@ class Trainer:
         return write if is_main else None
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
-
-        Returns: what its log needs; it is empty without a checkpoint.
-        """
+        """Load the newest checkpoint that is not damaged; what its log needs, empty without one."""
         history = checkpoint.resume(folder, lambda path: self.load(path, config))
         return history or checkpoint.History()
 

@@ -103,13 +103,9 @@ class Origin:
 def find_origins(
     labels: LabelSet, vocabulary: Vocabulary, alpha: float = ALPHA, ties: Ties = "frequent"
 ) -> tuple[Origin, ...]:
-    """The classes that stand for each label, in the order of the labels; no weights are needed.
-
-    Args:
-        alpha: least path similarity of a class that may stand for a synset; 1 takes exact matches
-            only.
-        ties: if several classes are equally near, "frequent" takes the class that most captions
-            name (then the lowest offset), and "mean" takes all of them.
+    """The classes that stand for each label. An `alpha` of 1 takes exact matches only; of several
+    classes that are equally near, "frequent" takes the one that most captions name (then the lowest
+    offset), and "mean" takes all.
     """
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))

@@ -157,11 +157,8 @@ def read_run(path: Path) -> RecordedRun:
 
 def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
     """First and last step of the spans to replay: from the seed (0) and from every checkpoint, at
-    most `steps` steps each.
-
-    A span ends at the last step within these, up to the next checkpoint, for which the run has
-    something to compare. A span of 0 steps is a checkpoint that has a file of weights of the same
-    step.
+    most `steps` steps each, up to the last one that has something to compare, before the next
+    checkpoint. One of 0 steps is a checkpoint beside weights of its step.
     """
     starts = [0, *run.checkpoints]
     ends = [*starts[1:], max([*run.lines, *starts])]
@@ -240,10 +237,8 @@ class Replay:
     num_workers: int | None
 
     def compare(self, start: int, end: int, stepped: Callable[[], object]) -> Iterator[Comparison]:
-        """Execute the steps of a span; all ranks call it. `stepped` is called after each step.
-
-        A training is at its first step until a checkpoint is loaded, and the first span is the one
-        from the seed.
+        """Execute the steps of a span, and call `stepped` after each; all ranks call it. The first
+        span is that from the seed: no checkpoint has been loaded.
         """
         run, trainer = self.run, self.training.trainer
         recent: list[Progress] = []

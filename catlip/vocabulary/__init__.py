@@ -37,15 +37,9 @@ Wnid = Annotated[str, msgspec.Meta(pattern="^n[0-9]{1,8}$")]
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synsets as classes; a class id is a position in `synsets`.
-
-    Attributes:
-        rule, wordnet, tagger, edition: how the captions were labelled; labels made otherwise are
-            refused.
-        source: what was counted.
-        threshold, top_k: how the synsets were chosen; one of them is None.
-        synsets: the classes, by descending count, ties by offset.
-        pruned: the other synsets that occur, in the same order.
+    """Synsets as classes, by descending count, ties by offset; a class id is a position in them.
+    Pruned are the others that occur. Labels made otherwise are refused; one of `threshold` and
+    `top_k` is None.
     """
 
     rule: str

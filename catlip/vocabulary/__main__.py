@@ -133,9 +133,8 @@ def _record_path(vocabulary: Path, suffix: str = "") -> Path:
 
 
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
-    """The labels files in `places`, which are files and folders; only those of `rule` if given.
-
-    The files of a folder are sorted; those that its last labelling did not name are left out.
+    """The labels files in files and folders, of `rule` if given; those of a folder are sorted,
+    without those that its last labelling did not name.
     """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
@@ -240,10 +239,7 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class that is nearest to each label.
-
-    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
-    """
+    """The class nearest to each label, or to any of its synsets; ties go to the lowest id."""
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     matches = []

@@ -38,12 +38,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Counts:
-    """How often each synset occurs.
-
-    Attributes:
-        by_synset: [82,115] int64, in the order of `nouns().offsets`.
-        making: how the labels were made.
-    """
+    """How often each synset occurs, [82,115] in the order of `nouns().offsets`."""
 
     by_synset: NDArray[np.int64]
     making: Making

@@ -57,12 +57,7 @@ class LabelCounts:
 @dataclass(frozen=True, kw_only=True)
 class VocabularyCounts(ByRule):
     """Counts of the synsets in captions, and of the classes that a vocabulary keeps; None if
-    unknown.
-
-    Attributes:
-        threshold, top_k: how the classes were chosen; one of the two is None.
-        imagenet_classes_occurring, imagenet_classes: how many of ImageNet-1k's classes are among
-            all synsets, and among the classes.
+    unknown, as one of `threshold` and `top_k` always is.
     """
 
     kind = "vocabulary"
@@ -80,10 +75,7 @@ class VocabularyCounts(ByRule):
 
 @dataclass(frozen=True)
 class Match:
-    """A label and the class nearest to it; a label without a synset has no class and similarity 0.
-
-    `samples` is the number of captions that name the class.
-    """
+    """A label and its nearest class, with its captions; without a synset, none at similarity 0."""
 
     label: str
     class_id: int | None
@@ -94,12 +86,8 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyStatistics(VocabularyCounts):
-    """A vocabulary beside the labels of other data sets.
-
-    Attributes:
-        overlap: label set -> similarity "0.1" to "1.0" -> number of labels whose nearest class is
-            at least that similar.
-        labels: label set -> its counts.
+    """A vocabulary beside the labels of other data sets: label set -> its counts, and -> similarity
+    "0.1" to "1.0" -> number of labels whose nearest class is at least that similar.
     """
 
     kind = "vocabulary_statistics"

@@ -36,19 +36,11 @@ Kind = Literal["ours", "released", "timm"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by the part that they belong to, under this project's names.
+    """Weights by the part that they belong to, under this project's names; `rest` under the file's.
 
-    Attributes:
-        kind: the layout of the file.
-        encoder_name: of catlip.encoder.ENCODERS.
-        resolution: pixels of the images that its positions are for.
-        pool: "avg" for an encoder without a class token.
-        encoder: the state dict of `build_encoder(encoder_name, resolution, pool=pool)`.
-        classifier: "weight" [V, D] and "bias" [V]; for CLIP "proj" [D, joint width]; empty without
-            a classifier.
-        range_augment: the state dict of `catlip.range_augment.RangeAugment`, or empty.
-        rest: everything else, under the names of the file.
-        config: how the weights were made: encoder, resolution, method, seed, ...
+    `encoder` is the state dict of `build_encoder(encoder_name, resolution, pool=pool)`; a
+    classifier has "weight" [V, D] and "bias" [V], that of CLIP "proj" [D, joint width]. `kind` is
+    the layout of the file, and `config` tells how the weights were made.
     """
 
     kind: Kind

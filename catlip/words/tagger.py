@@ -45,10 +45,7 @@ WORD_FEATURES = (
 
 
 class Tagger:
-    """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights.
-
-    `source` says which weights these are: "nltk" or "textblob-aptagger 0.2.0".
-    """
+    """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights, which `source` names."""
 
     def __init__(self) -> None:
         arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
@@ -126,9 +123,8 @@ class Tagger:
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
     ) -> int:
-        """The class with the largest sum, among those with the largest `total`.
-
-        Sums are float64 in NLTK's order; of equal sums, the last class by name wins.
+        """Of the classes with the largest `total`, that of the largest sum in float64 and NLTK's
+        order; of equal sums, the last by name.
         """
         middle = int(around[2])
         word_rows = [
@@ -150,14 +146,9 @@ class Tagger:
 
 
 class _Memo:
-    """What has been looked up for each word so far, by the word's number.
-
-    Attributes:
-        known: [words] the tag that the tag dictionary fixes, or NO_TAG.
-        word_rows: [words, WORD_FEATURES] rows of the weights for the word as a feature of itself
-            and of its neighbours.
-        with_previous: [words, tags] rows of the weights for the word together with the tag before
-            it.
+    """What has been looked up for each word so far, by the word's number: the tag that the
+    dictionary fixes, or NO_TAG; and the rows of the weights for the word as a feature, and for it
+    together with each tag before it.
     """
 
     def __init__(

@@ -26,15 +26,9 @@ ENDINGS = [rule.split(":") for rule in RULES.split()]
 
 @dataclass(frozen=True)
 class Nouns:
-    """WordNet's nouns.
-
-    Attributes:
-        first_senses: lemma (lower case, words joined by "_") -> synset of its first sense; 117,798
-            lemmas.
-        offsets: [82,115] int64, every noun synset, ascending.
-        names: the canonical name of each of `offsets`: its first lemma and that lemma's sense
-            number, such as "dog.n.01".
-        exceptions: irregular form -> base forms.
+    """WordNet's nouns: lemma (lower case, words joined by "_") -> synset of its first sense,
+    117,798 of them; every noun synset, ascending, [82,115] int64, and their names, of the first
+    lemma and its sense number ("dog.n.01"); irregular form -> base forms.
     """
 
     first_senses: dict[str, int]

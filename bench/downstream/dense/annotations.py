@@ -94,9 +94,8 @@ def read_coco(
     max_broken: float = MAX_BROKEN,
     fault_of: Callable[[Path, Entry], str] | None = None,
 ) -> CocoSplit:
-    """A split of COCO-2017, or of anything laid out like it, without images that are missing or
-    empty, or of which `fault_of` says what is wrong. Names and ids of the categories come from the
-    annotation file.
+    """A split of COCO-2017, or of anything laid out like it, without images that are missing,
+    empty, or of which `fault_of` says what is wrong.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     _require("coco", root, [path, folder], "COCO-2017's images and annotations")

@@ -175,9 +175,8 @@ TASK = Detect
 
 
 def read_masks(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """The images that can be read, with the objects that have a mask; those to train on have an
-    object. Every image is decoded once: one with a fault would otherwise stop the run later, or be
-    read wrongly in a test.
+    """The images that can be read, with the objects that have a mask. Every image is decoded once:
+    a fault would else stop the run later, or be read wrongly in a test.
     """
     found = read_coco(root, split, max_broken, fault_of=_fault)
     listed = list(chain.from_iterable(found.annotations))

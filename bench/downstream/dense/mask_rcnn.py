@@ -114,9 +114,8 @@ class LevelAbove(LastLevelMaxPool):
 
 
 class MaskRCNN(GeneralizedRCNN):
-    """detectron2's Mask R-CNN, with RangeAugment in training, with a learning rate factor for each
-    parameter, and for squares whose size differs from batch to batch (`side` pixels if the images
-    do not say another). `progress`, the fraction of the steps that are done, is set before each.
+    """detectron2's Mask R-CNN, with RangeAugment in training, a learning rate factor for each
+    parameter, and squares of each batch's size. `progress` is set before each step.
     """
 
     def __init__(

@@ -78,10 +78,8 @@ MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,0
 
 @dataclass(frozen=True)
 class Split:
-    """Encoded images and their classes; the data path takes it in place of a shard.
-
-    `labels` are [N] positions in the task's class names; or [N, C] bool, where an image can be of
-    several classes. `image_bytes` gives the encoded image of a number; it is sent to workers.
+    """Encoded images and their classes, in place of a shard. `labels` are [N] positions in the
+    class names, or [N, C] bool; `image_bytes` is sent to workers.
     """
 
     path: Path

@@ -43,11 +43,8 @@ def choose_strength(train: Features, held_out: Features, num_classes: int, quiet
 def regress(
     train: Features, strength: float, num_classes: int, start: Classifier | None = None
 ) -> Classifier:
-    """The classifier of the minimum, which does not depend on the start.
-
-    Inside, features are centred, turned to their principal axes and divided by about the root of
-    the loss's second derivative along each, which the penalty takes back: the minimum is the same,
-    and takes far fewer steps.
+    """The classifier of the minimum, whatever the start. Inside, features are centred, turned to
+    their principal axes and scaled by the loss's curvature, which takes far fewer steps.
     """
     labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()

@@ -46,7 +46,6 @@ Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
 def read_out(config: Readouts) -> None:
-    """Read out, print, write the record."""
     encoder = load_encoder(config.encoder, config.seed, find_place(config.device).device)
     if is_written(config.out, config, encoder.digest()):
         return

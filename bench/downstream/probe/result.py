@@ -110,9 +110,8 @@ class Classifier:
 
 @dataclass(frozen=True)
 class TestImages:
-    """What is known of a task's test images: `clusters` has the same number for images that were
-    sampled together; for a part of a task, such as `concepts, seen`, the bits of `part` tell which
-    of the task's images it is.
+    """A task's test images: `clusters` has the same number for those sampled together; for a part
+    of a task (`concepts, seen`), the bits of `part` tell which images it is.
     """
 
     task: str
@@ -131,10 +130,8 @@ def unpacked_ids(text: str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOrigin:
-    """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
-
-    `similarities` and `classes` are of the nearest classes of each synset; `similarity` is a mean.
-    `test_images` are the positions of its images in the test set, empty in older records.
+    """A row of `origins_<task>`: where Transfer Init takes a label's row from. `similarity` is a
+    mean; `test_images` are the positions of its images, empty in older records.
     """
 
     label: str
@@ -358,9 +355,8 @@ def between_probes(
     task: str,
     images: Sequence[int] | None = None,
 ) -> Estimate | None:
-    """The difference in points between the linear probes of two methods on all test images or on
-    those at the given positions, over the seeds that both have; None for too few seeds, if a
-    record has no bit for each test image, or if the test sets differ.
+    """The difference in points between two methods' probes, on all test images or some, over common
+    seeds; None for too few seeds, missing bits, or other test sets.
     """
     first, second = (
         {r.measured.pretrain_seed: score_of(r, task) for r in records} for records in (one, other)

@@ -55,7 +55,6 @@ ELSEWHERE = "Not trained here"
 
 
 def worth_section(main: Setting | None, records: Records) -> Section:
-    """Accuracy on new tasks, one row for each method."""
     words = (
         "A linear classifier on frozen features (linear probe, LP), the whole encoder trained "
         "further (fine-tuning, FT), or nothing trained (zero-shot, nearest neighbours). The "

@@ -138,9 +138,8 @@ def _identity(drawing: Drawing) -> dict[str, str]:
 
 
 def drawing_caption(concept: Concept, rng: np.random.Generator) -> str:
-    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4).
-
-    Keywords that only repeat words of the name are left out; the others come in random order.
+    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4),
+    in random order, without those that only repeat words of the name.
     """
     words = set(concept.name.lower().split())
     keywords = [tag for tag in concept.tags if not set(tag.lower().split()) <= words]

@@ -53,11 +53,8 @@ class Placement(Generic[T]):
 def compose(
     background: Pixels, sprites: Sequence[Sprite[T]], rng: Generator, size: tuple[float, float]
 ) -> tuple[Pixels, list[Placement[T]]]:
-    """Paste sprites on a background [H, W, 3] at random places, later ones over earlier ones.
-
-    Args:
-        size: range of a sprite's longer side relative to the shorter side of the image.
-    Returns: the image, and a placement for each sprite that could be placed, in the same order.
+    """Paste sprites on a background [H, W, 3] at random places, their longer sides in the range
+    `size` of its shorter one. Returns: the image, and a placement for each that found room.
     """
     image = background.copy()
     owner = np.full(image.shape[:2], -1)
