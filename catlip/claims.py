@@ -108,9 +108,7 @@ def changes() -> str:
 
 @cache
 def digest() -> str:
-    """12 hexadecimal digits that change with `judging()`, a rule or a claim, but not with topics,
-    commands and tests, on which no verdict depends.
-    """
+    """12 hexadecimal digits that change with all that verdicts depend on, and nothing else."""
     judged = [asdict(claim) | {"topic": "", "settle": ""} for claim in claims().values()]
     for claim in judged:
         del claim["tests"]

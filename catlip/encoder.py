@@ -64,9 +64,7 @@ class ReleaseEncoder(ImageEncoder):
 
 
 class KeepingBlock(Block):
-    """A block that keeps PRODUCTS of its forward pass, and computes the rest again in the backward
-    pass; their results are the same, to the bit.
-    """
+    """A block that keeps PRODUCTS, and computes the rest again; results are equal to the bit."""
 
     def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
         contexts = partial(create_selective_checkpoint_contexts, PRODUCTS)

@@ -193,9 +193,7 @@ def records_file(anchor: str) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV. A column of quantities becomes three: the mean, its spread and n; remarks
-    are the last column. No cell can run as a formula in a spreadsheet.
-    """
+    """The table as CSV: a quantity in three columns, and no cell that could run as a formula."""
     head: list[str] = []
     split = []
     for i, column in enumerate(table.columns):

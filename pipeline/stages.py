@@ -146,9 +146,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """How good the encoders are: probes and fine-tuning on fractions of the data, and readouts
-    without training. No step if there is no data for them.
-    """
+    """How good the encoders are: probes, fine-tuning, readouts; no step without data for them."""
     probe = (plan.options.probe, plan.probe_data)
     if not plan.options.probe:
         return
@@ -407,29 +405,23 @@ def study(plan: Plan) -> Iterator[Step]:
         other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
         reads = [options.shards, plan.labels, plan.probe_data]
         common = [part.program, "--recipe", plan.recipe, "--shards", options.shards]
+        name, more = f"study-{part.name}", {"other": other, "beside": plan.beside}
         if part.program == "thresholds":
-            yield step(
-                f"study-{part.name}",
-                "bench.study",
-                [*common, *arguments],
-                other,
-                reads=reads,
-                makes=[out / "threshold.json"],
-                owns=[out / "threshold.json", out / "threshold"],
-                beside=plan.beside,
-            )
+            made = [out / "threshold.json"]
+            owned = [*made, out / "threshold"]
+            words = [*common, *arguments]
+            yield step(name, "bench.study", words, reads=reads, makes=made, owns=owned, **more)
             continue
         for method in part.methods or options.methods:
             classes = ["--vocabulary", plan.vocabulary, "--methods", method]
             yield step(
-                f"study-{part.name}-{method}",
+                f"{name}-{method}",
                 "bench.study",
                 [*common, *classes, *arguments],
-                other,
                 reads=[*reads, plan.vocabulary],
-                makes=[out / f"{method}-{name}.json" for name in part.records],
+                makes=[out / f"{method}-{one}.json" for one in part.records],
                 methods=[method],
-                beside=plan.beside,
+                **more,
             )
 
 

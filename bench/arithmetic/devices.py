@@ -82,9 +82,7 @@ GPUS: dict[str, Gpu] = {
 
 
 def gpu_of(device: str) -> Gpu | None:
-    """The GPU of that name, here or of its driver, in either case; None for any other, such as a
-    slice of a GPU, whose ceiling is only known when it is measured.
-    """
+    """The GPU of that name, or of its driver's; None for any other, such as a slice of one."""
     name = re.sub(r"^(nvidia |tesla |geforce )*", "", device.lower())
     for known, gpu in GPUS.items():
         if name in (known.lower(), *map(str.lower, gpu.names)):

@@ -5,9 +5,6 @@ size, one for the gradient of each operand, but pixels need no gradient. So a st
 passes less one of the first convolution. What is not a product (norms, GELU, softmax, the
 optimizer) is left out, as in every published count.
 
-    step_flops(Factors(method="clip"), world_size=256)      # what MFU takes
-    step_flops(factors, recompute=True)                     # what the device really does
-
 At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of
 CatLIP with ViT-B/16 (1.66 if the loss is not local), 1.109 times with L, and 1.053 with H, which
 the reference release pairs with the text tower of L; with OpenCLIP's text tower for H, 1,024 wide

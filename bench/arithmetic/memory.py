@@ -12,8 +12,6 @@ Under autocast the 16-bit copy of each weight of a matrix product is kept as wel
 batch. Checkpointing keeps the 4 d bytes of each block's input; with `keep_products` also the
 results of the products and of attention, 10 d numbers: 24 d bytes in bf16 and 44 d in fp32. Less
 than 1 % is left out: statistics of norms, numbers of tokens and labels, copies of masks.
-
-    activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
 from collections.abc import Sequence
@@ -142,9 +140,7 @@ def block_bytes(
     device_type: str,
     products: bool = False,
 ) -> int:
-    """Bytes kept of one sample in one block, or with `products` only of its input and of the
-    results of its products; the text tower's attention is always fused.
-    """
+    """Bytes kept of one sample in one block; with `products` only its input and their results."""
     wide = product_bytes(factors)
     if factors.attention == "sdpa" or isinstance(shape, TextTower):
         row = FLOAT32  # the logarithm of the softmax's sum
@@ -221,9 +217,7 @@ def device_bytes(factors: Factors, devices: int) -> float:
 
 
 def in_turns_bytes(steps: Sequence[Factors]) -> float:
-    """The most bytes held while these steps take turns on one device: the state of all, their last
-    gradients included, and what one of them takes beyond its own state.
-    """
+    """The most bytes held while these steps take turns: the state of all, and one's work."""
     states = [sum(state_bytes(step).values()) for step in steps]
     working = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
     return sum(states) + max(0.0, working)

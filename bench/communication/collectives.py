@@ -1,9 +1,5 @@
 """Collectives: those that a training step really issues, and what each costs by itself.
 
-    with Listener() as listener:
-        step(batch)
-    listener.calls  # [Collective("buffers", "broadcast", ...), ...]
-
 Whether a loss in Python or DDP's reducer in C++ asks for a collective, torch sends it through its
 dispatcher as an operator of the namespace `c10d`, with every backend. A dispatch mode sees them
 all, in order, with their tensors; autograd takes the mode along to the threads of a backward pass.

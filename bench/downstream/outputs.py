@@ -5,9 +5,9 @@ given. A record or a score of the same run is kept, that of another run is refus
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -19,6 +19,7 @@ from catlip.system.lock import only_writer
 if TYPE_CHECKING:
     from catlip.training.distributed import Place
 
+C = TypeVar("C")
 DataSpelling = Annotated[
     str,
     tyro.conf.arg(
@@ -36,6 +37,14 @@ WITHOUT_EFFECT = (
     *("overfit", "crowds"),  # of older records
     "recipe",  # whose fields are compared one by one
 )
+
+
+def by_recipe(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
+    """Name of a recipe -> the config with it, of an encoder and data that are to be given."""
+    return {
+        name: config(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
+        for name, recipe in recipes.items()
+    }
 
 
 def filled_in(out: Path, data: str, encoder: str) -> Path:

@@ -94,9 +94,7 @@ class ProjectedCompute:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A method on a number of devices, as published or as another method was (`as clip`);
-    `exposed_ms` of a step a device waits for others.
-    """
+    """A method on devices, as published or `as clip`; `exposed_ms` is waiting for others."""
 
     method: str
     devices: int

@@ -104,9 +104,7 @@ class Study:
         return choose("recipe", self.recipe, _recipes(method))
 
     def recipe_of_encoder(self, method: str, encoder: str) -> Recipe | None:
-        """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
-        datacomp_b16; None if the method has none.
-        """
+        """The recipe of that encoder's size, as datacomp_l16 beside datacomp_b16, if any."""
         for name, recipe in _recipes(method).items():
             if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
@@ -251,9 +249,7 @@ def has_record(study: Study, training: Training) -> bool:
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:
-    """How many of these trainings to run at a time: on a GPU, as many as have two cores each, for a
-    process that launches kernels and one that reads, and memory.
-    """
+    """How many to run at a time: on a GPU, as many as have two cores each, and memory."""
     import torch
 
     from bench.arithmetic.memory import peak_bytes

@@ -93,9 +93,7 @@ class Curve:
 
 
 def curves(runs: Runs) -> list[Curve]:
-    """The curve of each method, with the encoder that has the most lengths; a method has none
-    unless one of its seeds has all of at least two lengths.
-    """
+    """The curve of each method that has one, with the encoder that has the most lengths."""
     whole = [run for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for run in whole:

@@ -30,14 +30,7 @@ from bench.downstream.probe.result import (
     score_of,
     score_on,
 )
-from bench.study.editions import (
-    held_out,
-    parts_of_test,
-    read_teams,
-    several,
-    without,
-    write_probe,
-)
+from bench.study.editions import held_out, parts_of_test, read_teams, several, without, write_probe
 from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
 from bench.study.result import Robustness, robustness_table
 from catlip import streams

@@ -83,9 +83,7 @@ def mean_and_ends(values: Sequence[float]) -> Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
-    """One training by a recipe of which some fields were drawn, judged on validation data; if it
-    diverged, `failed` says why there is no accuracy.
-    """
+    """One training by a recipe with drawn fields, on validation data; `failed` if it diverged."""
 
     kind = "tuning"
 
@@ -240,9 +238,7 @@ class Robustness(Studied):
 
 
 def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> list[Table]:
-    """One row per condition and method: what the condition changes, paired by seed. None without
-    trainings of the same length on the data as they are.
-    """
+    """A row per condition and method: what the condition changes, paired by seed."""
     groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:

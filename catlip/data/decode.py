@@ -78,9 +78,7 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
-    """The pixels in the box that `choose_box(width, height)` gives, [h, w, 3] RGB, the same from
-    either decoder. Raises: PictureError.
-    """
+    """The pixels in the chosen box, [h, w, 3] RGB, of either decoder. Raises: PictureError."""
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
         if frame.is_progressive:

@@ -215,9 +215,7 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
 def _reduced(
     samples: Iterable[Sample], side: int, counts: Counter[str], broken: dict[str, list[Any]]
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples as they are written, with small images. Those without an image that can be read
-    are left out and counted by cause, with the key of the first.
-    """
+    """The samples with small images; those without one are left out and counted by cause."""
     for key, members in samples:
         written, images = {}, 0
         try:

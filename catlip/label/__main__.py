@@ -223,9 +223,7 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
 
 
 def _delete_stale(sources: Sequence[Source], rule: str) -> None:
-    """Delete the labels, beside a table, of parts that it no longer has: it shrank, or its parts
-    grew. In a folder of labels the plan leaves them out.
-    """
+    """Delete the labels, beside a table, of parts that it no longer has."""
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
         for number in itertools.count(part.number + 1):

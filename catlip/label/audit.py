@@ -1,7 +1,5 @@
 """Counts over real captions what a labelling rule drops most, and what it may keep wrongly.
 
-    python -m catlip.label audit captions.parquet --rule corenet
-
 Three tables of words by their base form, each with the number of captions and one caption to look
 at; see `TABLES`.
 """

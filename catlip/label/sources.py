@@ -258,9 +258,7 @@ def _json(line: str) -> Any:
 
 
 def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
-    """The rows from a byte on, without empty lines, each with the byte at which the next begins:
-    lists of fields in CSV and TSV, else lines.
-    """
+    """The rows from a byte on, as fields or lines, each with the byte where the next begins."""
     file.seek(offset)
 
     def read_lines() -> Iterator[str]:

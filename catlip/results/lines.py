@@ -4,6 +4,7 @@ and 7.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from catlip.claims import least_pairs
@@ -112,6 +113,4 @@ def brief(x: float, digits: int = 3) -> str:
     return f"{x:,.0f}" if x >= 10 ** (digits - 1) - 0.5 else f"{x:.{digits}g}"
 
 
-def brief_fraction(fraction: float) -> str:
-    """A fraction of the data, in %, with two digits where it is small: 0.5, 5, 50, 100."""
-    return brief(fraction, 2)
+brief_fraction = partial(brief, digits=2)  # of the data, in %: 0.5, 5, 50, 100

@@ -48,9 +48,7 @@ def panels_figure(name: str, caption: str, rows: Sequence[Row]) -> Figure:
 
 
 def decoded(words: Any, mode: str) -> Pixels | None:
-    """Decode a base64 picture to uint8: [H, W, 3] for mode RGB, [H, W] for mode L, and [H, W] of 0
-    and 1 for mode 1. None if it is no picture, or too large.
-    """
+    """A base64 picture as uint8, [H, W, 3] or [H, W]; None if it is none, or too large."""
     if not isinstance(words, str) or len(words) > 1000 * LARGEST:
         return None
     try:

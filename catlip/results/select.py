@@ -246,9 +246,7 @@ def is_whole(pretraining: Run[Pretrain]) -> bool:
 
 
 def is_enough(images: float, scale: str) -> bool:
-    """Whether a training on this number of images, repetitions counted, is long enough for the
-    paper's scale; False for a scale that is not the paper's.
-    """
+    """Whether so many images are enough for the paper's scale; False for any other scale."""
     least = LEAST_IMAGES.get(scale)
     return least is not None and images >= NEARLY * least
 

@@ -1,9 +1,4 @@
-"""How busy the machine was during a run: wall time, and processor time of the run and of others.
-
-usage = Usage()
-...
-usage.so_far()  # {"wall_s": 12.1, "cpu_s": 20.3, "other_cpu_s": 1.2}
-"""
+"""How busy the machine was during a run: wall time, and processor time of the run and of others."""
 
 import os
 import time

@@ -1,13 +1,5 @@
 """Transfer Init: new classifiers from the pre-trained rows of their nouns (Section 4.2).
 
-    # Which classes stand for which label; needs no torch.
-    origins = find_origins(label_set("imagenet"), vocabulary)
-    # The rows themselves, by catlip.transfer_init.head.
-    head = transfer_rows(weight, bias, vocabulary, label_set("coco"))
-
-    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
-        --labels imagenet coco ade20k
-
 A label is one synset or several ("restaurant_kitchen"). Each synset is matched with the class of
 the same synset, or else with the most similar class by WordNet's path similarity, if the similarity
 is at least alpha. The label's row is the mean over its matched synsets; if no synset has a match
@@ -42,9 +34,7 @@ Scale = Literal["as_is", "fresh", "unit"]
 
 @dataclass(frozen=True)
 class Part:
-    """One of a label's synsets, and the classes whose rows are averaged for it: none when the
-    similarity of the nearest class does not reach alpha.
-    """
+    """One of a label's synsets, and the classes for it: none if no similarity reaches alpha."""
 
     synset: str
     similarity: float

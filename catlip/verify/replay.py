@@ -178,9 +178,7 @@ def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
 
 
 def other_rounding(run: RecordedRun, config: PretrainRun, place: Place) -> str:
-    """Why rounding may differ between this program, with the threads that are set now, and the run,
-    in words; "" if it does not.
-    """
+    """Why rounding may differ from the run's, with the threads that are set now; "" if not."""
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
     names = ("cpu", "cpu_instructions") if was_on_cpu else ("device", "cuda", "cudnn")

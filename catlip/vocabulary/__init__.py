@@ -1,10 +1,6 @@
 """The vocabulary: the synsets that are frequent enough in the captions to be classes (Section 3.2,
 "Synset vocabulary").
 
-    python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
-    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
-
 Synsets in captions have a long tail, so they are kept only if they occur often: more than a
 threshold (the paper's V_tau), or the top k (its released code). They are ordered by descending
 count, ties by offset; a synset's position is its class id. The pruned synsets stay in the file

@@ -183,9 +183,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics and samples of a record: the samples are points of the long tail (rank 1 is the
-    most frequent synset), and the `Match` of each label of a set.
-    """
+    """The metrics, and as samples points of the long tail and the `Match` of each label."""
     matches = {each.name: match(each, vocabulary) for each in label_sets}
     labels = {}
     for name, rows in matches.items():

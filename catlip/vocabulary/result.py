@@ -149,9 +149,7 @@ def labels_table(
     scale: str,
     suffix: str = "",
 ) -> Table:
-    """Captions, labels and classes, one column per rule. If a rule has no run of labelling, the
-    numbers of its labels are taken from its vocabulary.
-    """
+    """A column per rule; without a run of labelling, its numbers are the vocabulary's."""
     rows: dict[str, dict[str, Cell]] = {}
     runs: list[tuple[str, Run[Any]]] = [*labelling.items(), *vocabularies.items()]
     for rule, run in runs:

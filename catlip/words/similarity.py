@@ -1,7 +1,5 @@
 """The similarity of two synsets in WordNet, and the classes nearest to a label (Section 3.1).
 
-    all_nearest([3636248], classes)     # the best classes for a lamp, and their similarity
-
 The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
 from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
 instance hypernyms ("is an instance of"). A thousand labels and 24,320 classes are 24 million pairs,

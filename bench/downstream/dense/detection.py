@@ -362,9 +362,7 @@ def schedule(recipe: DetectionRecipe, num_steps: int) -> ParamScheduler:
 
 
 class Scores(COCOEvaluator):
-    """detectron2's evaluator of COCO, with scores that are fractions in [0, 1], or None where no
-    test image has such an object; and with pictures.
-    """
+    """detectron2's evaluator of COCO, with fractions (None without such an object) and pictures."""
 
     def __init__(self, name: str):
         super().__init__(name, tasks=tuple(KINDS), use_fast_impl=False)

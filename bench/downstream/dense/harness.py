@@ -93,9 +93,7 @@ class DenseTask(ABC):
 
     @abstractmethod
     def test(self, model: Any, split: Any) -> Results:
-        """The score, on the main rank; all ranks call this, each for its part of the images. It may
-        have "broken", the images that training and testing could not read.
-        """
+        """The score, on the main rank, perhaps with "broken" images; each rank tests a part."""
 
     def bar(self, num_steps: int, first: int) -> Bar:
         name = self.config.out.stem
@@ -147,9 +145,7 @@ def _load_task(kind: str) -> type[DenseTask]:
 
 
 def _measure(task: DenseTask, record: Record, digest: str) -> Any:
-    """Train and test, or read the score of the finished run. Returns the metrics, which only the
-    main rank has, and notes samples and broken images in the record.
-    """
+    """Train and test, or read the score; only the main rank has the metrics."""
     config, recipe, place, broken = task.config, task.recipe, task.place, BrokenImages()
 
     def leave_out(images: Sequence[BrokenImage]) -> None:

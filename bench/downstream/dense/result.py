@@ -115,9 +115,7 @@ class Multilabel(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
-    """Mean intersection over union and pixel accuracies, of images resized to a square, and with a
-    sliding window, which some older records lack.
-    """
+    """Mean IoU and pixel accuracies, of images resized to a square, and with a sliding window."""
 
     kind = "segmentation"
     task, title = "segmentation", "Label maps"
@@ -135,9 +133,7 @@ class Segmentation(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Dense):
-    """COCO's average precision of boxes and of masks: over all overlaps, at two of them, and by the
-    size of objects; None if there is nothing of that size.
-    """
+    """COCO's average precision of boxes and of masks; None if there is nothing of that size."""
 
     kind = "detection"
     task, title = "detection", "Boxes, masks"

@@ -348,9 +348,7 @@ def optim_wrapper(
 
 
 class SceneIoU(IoUMetric):
-    """mmsegmentation's IoU, as fractions that are not rounded, and with the IoU of each class: None
-    for a class that is neither there nor predicted.
-    """
+    """mmsegmentation's IoU as fractions, also of each class: None for one that is nowhere."""
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> Results:
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))

@@ -103,9 +103,7 @@ class Split:
         return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
     def identity(self) -> dict[str, Any]:
-        """What a record says of the images: a digest of their names and labels, and of the bytes of
-        some of them, which costs little where there are a million.
-        """
+        """What a record says of the images: a digest of names, labels, and some of the bytes."""
         names = [key.removeprefix(f"{self.path}/") for key in self.keys]
         digest = sha256("\n".join(names).encode())
         digest.update(self.labels.tobytes())
@@ -120,9 +118,7 @@ class Split:
         return Split(self.path, keys, self.labels[numbers], image_bytes)
 
     def subset(self, fraction: float, seed: int) -> "Split":
-        """The given fraction of the images of every class, at least one of each. With the same
-        seed, the subset of a smaller fraction is part of that of a larger one.
-        """
+        """That fraction of every class; with the same seed, it is part of any larger fraction."""
         if fraction == 1:
             return self
         draw = streams.generator(seed, streams.SUBSETS)

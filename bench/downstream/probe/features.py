@@ -52,9 +52,7 @@ def extract(
     reading: Any,  # the program's config: num_workers, quiet, max_broken
     known: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Features:
-    """The features of the images of a split that can be read, in its order. An image whose key is
-    `known` with its features [D] is not encoded again.
-    """
+    """The features of a split's readable images, in its order; those `known` by key are kept."""
     hidden = reading.quiet or (dist.is_initialized() and dist.get_rank() > 0)
     device = next(module.parameters()).device
     rows = {number: known[key] for number, key in enumerate(split.keys) if key in known}

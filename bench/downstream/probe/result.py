@@ -239,9 +239,7 @@ def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list
 
 
 def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """`435 concepts` or `cifar10 (10 classes)`, with the number of classes from the records;
-    `ImageNet-1k` only if it has as many classes as that data set.
-    """
+    """`435 concepts`, `cifar10 (10 classes)`, or `ImageNet-1k` if it has all of its classes."""
     if is_published(records, task):
         return TITLES[task]
     name, classes = clipped(task, 24), num_classes(records, task)
@@ -383,9 +381,7 @@ def score_of(run: Run[Any], task: str) -> Score:
 
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
-    """The bits of each classifier with all data and a random start, `packed`, of a probe's or a
-    study's record; empty if that is not recorded.
-    """
+    """The bits of each classifier with all data and a random start, if they are recorded."""
     rows = run.rows("runs", Classifier) if "runs" in run.measured.rows else []
     key = (task, 1, "random")
     return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]

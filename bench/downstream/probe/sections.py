@@ -243,9 +243,7 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
 
 
 def fraction_panels(records: Runs) -> list[Block]:
-    """A panel for each task, a line for each method and start of its classifier; the records are
-    linear probes of one root and scale. Sanity ceilings are left out.
-    """
+    """A panel for each task, a line for each method and start; without sanity ceilings."""
     kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
     panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
