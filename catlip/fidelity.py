@@ -12,7 +12,6 @@ from typing import Any
 LEAST_SHARE = 10
 # All other methods are methods of pre-training.
 TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
-
 Recipe = Any  # an ImageRecipe; its module imports more than a report should need
 
 

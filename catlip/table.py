@@ -156,9 +156,7 @@ def number_cell(
     value: float | None, decimals: int | None = None, anchor: str = "", small: str = ""
 ) -> Cell:
     """A single number, or a dash without link where it is missing."""
-    if value is None:
-        return Cell()
-    return Cell(shown(value, decimals), small, anchor)
+    return Cell() if value is None else Cell(shown(value, decimals), small, anchor)
 
 
 def as_markdown(table: Table) -> str:

@@ -405,7 +405,8 @@ def study(plan: Plan) -> Iterator[Step]:
         other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
         reads = [options.shards, plan.labels, plan.probe_data]
         common = [part.program, "--recipe", plan.recipe, "--shards", options.shards]
-        name, more = f"study-{part.name}", {"other": other, "beside": plan.beside}
+        name = f"study-{part.name}"
+        more: dict[str, Any] = {"other": other, "beside": plan.beside}
         if part.program == "thresholds":
             made = [out / "threshold.json"]
             owned = [*made, out / "threshold"]

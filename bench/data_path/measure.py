@@ -40,7 +40,6 @@ from catlip.program.progress import progress
 from catlip.record import Record
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
-
 AUGMENTATION = Augmentation()
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64

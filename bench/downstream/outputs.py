@@ -117,8 +117,7 @@ def scored(
     with only_writer(folder, place.is_main):
         score = measure()
         if place.is_main:
-            content = {"identity": determined, "score": score}
-            write_atomically(path, json.dumps(content).encode())
+            write_atomically(path, json.dumps({"identity": determined, "score": score}).encode())
             for name in TEMPORARY:
                 shutil.rmtree(folder / name, ignore_errors=True)
         barrier()

@@ -26,7 +26,6 @@ DATACOMP_CAPTIONS = 1.3e9
 # are new to it.
 WARM_UP_CAPTIONS = 20_000
 PEERS_SHARE = 10
-
 LabelAll = Callable[[Sequence[str]], Labels]
 
 

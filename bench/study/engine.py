@@ -48,7 +48,6 @@ if TYPE_CHECKING:  # torch takes seconds, which --help does not need
 S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
-
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
 FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result

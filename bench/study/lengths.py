@@ -55,8 +55,7 @@ class Cell(Training):
 
 def main(config: Lengths) -> None:
     config.check()
-    runs = run_trainings(config, cells(config), Scaling, measure)
-    print_tables([scaling_table(runs)])
+    print_tables([scaling_table(run_trainings(config, cells(config), Scaling, measure))])
 
 
 def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:

@@ -187,15 +187,13 @@ def scaling_table(runs: Runs) -> Table:
     groups: dict[tuple[How, str], list[Scaling]] = {}
     for run in runs:
         one = run.measured
-        how = (one.encoder, one.fraction, one.images)
-        groups.setdefault((how, one.method), []).append(one)
+        groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)
     rows = []
     for ((encoder, fraction, images), method), cells in sorted(groups.items()):
         texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
         row = [*map(Cell, texts), Cell(shown(cells[0].flops / 1e12))]
         for task in tasks:
-            top1 = quantity_of(100 * one.accuracies[task] for one in cells)
-            row.append(quantity_cell(top1, 1))
+            row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in cells), 1))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
     columns += [f"{task}, top-1 (%)" for task in tasks]

@@ -58,7 +58,6 @@ POSTS = (
 )
 # First bytes of an image -> suffix; else JPEG.
 SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
-
 Captions = list[str | None]  # None where the sample is lost
 
 

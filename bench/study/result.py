@@ -195,8 +195,6 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 # --- Noise ----------------------------------------------------------------------------------------
 
 NONE = "none"  # the name of no noise
-
-
 IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     NONE: "captions as they are",
     "lost": "{percent} % of the samples lost",

@@ -19,14 +19,12 @@ from PIL import EpsImagePlugin, Image, ImageFile, UnidentifiedImageError
 from catlip.data import jpeg
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
-
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
 # Each scan of a progressive JPEG, even one of 20 bytes, visits every block again; 10 are usual.
 MAX_SCANS = 100
-
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
 EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts no program either

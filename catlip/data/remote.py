@@ -43,7 +43,6 @@ TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, DISK = "hf", "file"
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
-
 T = TypeVar("T")
 
 
@@ -83,8 +82,7 @@ def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
         for about in _with_retries(folder, listed):
             path = Path(url_of(_driver(folder).unstrip_protocol(about["name"])))
             identities[path] = _identity(about)
-    others = [path for path in paths if path not in identities]
-    identities |= dict(work_ahead(identity_of, others))
+    identities |= dict(work_ahead(identity_of, [path for path in paths if path not in identities]))
     return {path: identities[path] for path in paths}
 
 

@@ -28,7 +28,6 @@ CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
-
 Fill = Callable[[io.FileIO], None]  # writes the content of a file
 
 

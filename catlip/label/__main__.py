@@ -168,8 +168,7 @@ def main(config: Label) -> None:
             labelled = [source for source in sources if sidecars[source].name in names_there]
         else:
             labelled = [source for source in sources if sidecars[source].exists()]
-        checked = each("checking", check, labelled)
-        done = {source for source, state in checked if state is True}
+        done = {source for source, state in each("checking", check, labelled) if state is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")

@@ -93,8 +93,7 @@ def started(objective: Objective, recipe: Recipe) -> Objective:
         if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")
     if recipe.temperature is not None:
-        scale = -math.log(recipe.temperature)
-        nn.init.constant_(objective.get_parameter("logit_scale"), scale)
+        nn.init.constant_(objective.get_parameter("logit_scale"), -math.log(recipe.temperature))
     if recipe.logit_bias is not None:
         nn.init.constant_(objective.get_parameter("logit_bias"), recipe.logit_bias)
     return objective

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from catlip.record import write_atomically
 
 HINT = "set CATLIP_CACHE to a writable folder with free space"
-
 T = TypeVar("T")
 
 

@@ -39,7 +39,6 @@ THREADS = 16  # most of which wait for a network
 RAY_RETRIES = 10  # of an item whose worker or machine died
 # Items that the cluster holds for each of its processors, so that no processor waits for an item.
 RAY_QUEUE = 2
-
 T = TypeVar("T")
 R = TypeVar("R")
 

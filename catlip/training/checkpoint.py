@@ -33,7 +33,6 @@ from catlip.training.parallel import whole
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 BLOCK_BYTES = 2**20  # read at a time to check a sum
-
 T = TypeVar("T")
 State = dict[str, dict[str, Tensor]]
 Numbers = dict[str, Any]  # by name

@@ -27,7 +27,6 @@ A_LONG_WAIT = timedelta(days=1)
 LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
 THREADS = "threads.txt"  # in a run's folder
 ALL_THREADS = torch.get_num_threads()
-
 T = TypeVar("T")
 
 

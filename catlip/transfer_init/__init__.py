@@ -24,7 +24,6 @@ from catlip.words.wordnet import nouns
 # the paper says "all".
 ALPHA = 0.3
 EXACT = 1.0
-
 Kind = Literal["exact", "near", "mean", "random"]
 Ties = Literal["frequent", "mean"]
 # Bias and scale of the head: see catlip.transfer_init.head.

@@ -255,8 +255,7 @@ class Replay:
                 numbers: list[dict[str, Tensor]] = [{}, {}]
                 for name in now if self.tolerance is None else ("loss",):
                     for tensors, side in zip(numbers, (line, now), strict=True):
-                        number = side.get(name, math.nan)
-                        tensors[name] = torch.tensor(number, dtype=torch.double)
+                        tensors[name] = torch.tensor(side.get(name, math.nan), dtype=torch.double)
                 yield self._tensors(start, "loss", *numbers)
                 recent = []
             if path := run.checkpoints.get(trainer.step):

@@ -99,14 +99,12 @@ class VocabularyStatistics:
 def build_from_labels(config: BuildVocabulary) -> None:
     _check_suffix(config.out)
     files = _label_files(config.labels, config.rule)
-    counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
-    _write(counts, config)
+    _write(count(progress(files, "counting", disable=config.quiet, unit=" files")), config)
 
 
 def merge_vocabularies(config: MergeVocabularies) -> None:
     _check_suffix(config.out)
-    counted = merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies)
-    _write(counted, config)
+    _write(merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies), config)
 
 
 def _check_suffix(out: Path) -> None:

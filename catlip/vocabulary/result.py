@@ -37,7 +37,6 @@ LABEL_SETS = {
 }
 # Least similarity, 1 / (1 + steps) rounded down -> how a column calls it.
 STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
-
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 IMAGENET_CLASSES = 1000
 

@@ -30,7 +30,6 @@ CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 # release resizes to the size of the crop.
 RESIZE = 232
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-
 Kind = Literal["ours", "released", "timm"]
 
 

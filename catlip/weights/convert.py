@@ -44,8 +44,7 @@ def convert(source: Path, to: str, out: Path) -> None:
     tensors, dropped = to_timm(checkpoint)
     written.parent.mkdir(parents=True, exist_ok=True)
     # With the config, this project can read the file again.
-    config = {**checkpoint.config, "layout": "timm", "dropped": dropped}
-    save_weights(written, tensors, config)
+    save_weights(written, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
     if to == "huggingface":
         timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
         write_atomically(out / "config.json", timms)

@@ -24,7 +24,6 @@ ZIP = b"PK\x03\x04"
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
-
 Shapes = dict[str, tuple[int, ...]]
 
 

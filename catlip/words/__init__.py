@@ -34,12 +34,10 @@ APTAGGER_WHEEL = "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067d
 APTAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
 LLAMA_INDEX = "llama-index-core 0.14.25"  # its wheel contains NLTK's sentence models
 LLAMA_INDEX_WHEEL = "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1"
-
 PARTS = ("noun", "verb", "adj", "adv")
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence text
 DOWNLOAD_TIMEOUT_S = 60
-
 Files = Mapping[str, bytes]
 
 
@@ -154,8 +152,7 @@ def _zipped(path: Path, resource: Resource) -> Files:
 
 def _wndb() -> Files:
     """WordNet from the npm package: Princeton's archive, and the exception lists beside it."""
-    package = fetch_npm(*WNDB, WNDB_TARBALL)
-    outer = _tar_members(package.read_bytes())
+    outer = _tar_members(fetch_npm(*WNDB, WNDB_TARBALL).read_bytes())
     files = _tar_members(outer["WNdb-3.0.tar.gz"])
     files |= {name: content for name, content in outer.items() if name.endswith(".exc")}
     # NLTK wants a name for each of the 45 lexicographer files; they are not in the archive, and

@@ -38,12 +38,10 @@ PLAIN_LAST = re.compile(_START + r"""(?:(\.)([")]?)|([")]?)([.,:;?!]?))""")
 CONTRACTED = re.compile("cannot|gimme|gonna|gotta|lemme|wanna")
 # NLTK 3.8.1 splits an apostrophe off a single letter only, as in "fo'c'sle".
 APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
-
 MEMO_ENTRIES = 1 << 16
 # Where Punkt decides whether a sentence ends: a stop before another mark, or before a space and a
 # word.
 POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[!?]|\s+\S)""")
-
 T = TypeVar("T")
 
 

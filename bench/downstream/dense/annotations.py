@@ -30,7 +30,6 @@ from catlip.training.distributed import of_all_ranks, rank_of_ranks
 SplitName = Literal["train", "val"]
 Entry = dict[str, Any]  # an image, category or annotation, as in COCO's file
 T = TypeVar("T")
-
 MAX_UNKNOWN = 0.01  # largest fraction of pixels whose ids no class has
 UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises for a file it cannot read
 ADE_FOLDERS = {"train": "training", "val": "validation"}

@@ -306,8 +306,7 @@ class DetectionTrainer(SimpleTrainer):
         if recipe.grad_clip:
             self.scaler.unscale_(self.optimizer)
             parameters = list(self.detector.parameters())
-            norm = gradient_norm(parameters)
-            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
+            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, gradient_norm(parameters))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.iter)

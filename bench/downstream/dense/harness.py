@@ -102,8 +102,7 @@ class DenseTask(ABC):
     def finish(self, model: nn.Module, average: WeightAverage, identity: dict[str, Any]) -> None:
         model.load_state_dict(average.values)
         if self.place.is_main:
-            path = self.config.folder / "weights.safetensors"
-            save_weights(path, model.state_dict(), identity)
+            save_weights(self.config.folder / "weights.safetensors", model.state_dict(), identity)
 
 
 def run_task(config: Dense) -> None:
@@ -171,8 +170,7 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
         use_threads(config.folder, place)
         processes = {"processes": place.world_size} if task.fixed_processes else {}
         _claim(config.folder, identity | processes, place)
-        trained = task.train(model, train, identity)
-        return trained | task.test(model, val)
+        return task.train(model, train, identity) | task.test(model, val)
 
     score = scored(config.folder, identity, place, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}

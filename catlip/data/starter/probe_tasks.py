@@ -22,7 +22,6 @@ from catlip.data.shards import Shard, expand, open_shard
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
 VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # the team to fit to, and the team to test on
 TASKS = {"concepts": "name", "subgroups": "subgroup"}  # task -> field of the metadata
-
 Sample = tuple[Shard, int]
 
 

@@ -30,7 +30,6 @@ VIEWS = {"pretrain": 4, "probe-train": 4, "probe-test": 1}
 DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
 SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
-
 THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
 # Subgroups of the group travel-places.
 THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})
