@@ -33,6 +33,7 @@ class LabelAccuracy:
 
 
 def main(config: LabelAccuracy) -> None:
+    """Measure, print, write the record."""
     from bench.label_accuracy import result
     from bench.label_accuracy.measure import fill, measure
     from bench.label_accuracy.prompts import draw_prompts

@@ -7,7 +7,7 @@ captions of web images: most name their class outright.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import pandas as pd
@@ -33,10 +33,7 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.
     classes = [list(group) for _, group in itertools.groupby(prompts, key=attrgetter("name"))]
     for group in progress(classes, "labelling", disable=quiet, unit=" classes"):
         labels = [labeller.batch([prompt.text for prompt in group]) for labeller in labellers]
-        targets = sorted(set(itertools.chain.from_iterable(itertools.chain(*labels))))
-        nearest = all_nearest(targets, sorted(group[0].synsets))
-        # Path similarity is 1 / (1 + steps).
-        hops = {t: round(1 / n.similarity) - 1 for t, n in zip(targets, nearest, strict=True)}
+        hops = hops_to(group[0].synsets, itertools.chain.from_iterable(itertools.chain(*labels)))
         for labeller, given in zip(labellers, labels, strict=True):
             for prompt, synsets in zip(group, given, strict=True):
                 steps = min((hops[synset] for synset in synsets), default=NO_LABEL)
@@ -45,10 +42,24 @@ def measure(rules: Sequence[str], prompts: Sequence[Prompt], quiet: bool) -> pd.
     return pd.DataFrame(rows, columns=["rule", "kind", "name", *COUNTED])
 
 
+def hops_to(synsets: Iterable[int], labels: Iterable[int]) -> dict[int, int]:
+    """Label -> its steps in WordNet's graph to the nearest of `synsets`; path similarity is 1 / (1
+    + steps).
+    """
+    targets = sorted(set(labels))
+    nearest = all_nearest(targets, sorted(synsets))
+    return {
+        target: round(1 / best.similarity) - 1
+        for target, best in zip(targets, nearest, strict=True)
+    }
+
+
 def fill(
     record: Record, prompts: Sequence[Prompt], sentences: pd.DataFrame
 ) -> result.LabelAccuracy:
-    """The metrics, by rule and kind of sentence; the record's samples get counts of each class."""
+    """The metrics, by rule and kind of sentence. Also writes the counts of each class into the
+    record's samples.
+    """
     classes = list(dict.fromkeys(prompt.name for prompt in prompts))
     rules = list(dict.fromkeys(sentences.rule))
     judged: dict[str, dict[str, Judged]] = {rule: {} for rule in rules}

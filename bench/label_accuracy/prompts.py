@@ -27,8 +27,14 @@ KINDS = ("description", "template")
 
 @dataclass(frozen=True)
 class Prompt:
-    """A sentence about one class, of a kind: the class's name in the list that CLIP is prompted
-    with, and its synset; two for "missile" and "sunglasses", each the name of two classes.
+    """A sentence about one class.
+
+    Attributes:
+        text: as published, without the spaces around it.
+        kind: "description" or "template".
+        name: the class's name in the list that CLIP is prompted with.
+        synsets: the class in WordNet 3.0; two for "missile" and "sunglasses", each the name of two
+            classes.
     """
 
     text: str
@@ -47,8 +53,11 @@ def draw_prompts(count: int) -> list[Prompt]:
 
 
 def read_prompts() -> list[Prompt]:
-    """All prompts, class by class, of 998 names for ImageNet's 1,000 classes. Sentences of several
-    classes (such as "I don't know.") are left out. Raises: InputError.
+    """All prompts, class by class: 998 names for ImageNet's 1,000 classes, a sentence at most once.
+
+    Sentences that stand under several classes (such as "I don't know.") have no known class and are
+    left out.
+    Raises: InputError when the package cannot be fetched.
     """
     sentences, templates = _read("cupl_prompts"), _read("en_zeroshot_classification_templates")
     # Names come in the order of ImageNet's class ids.

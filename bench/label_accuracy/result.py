@@ -22,8 +22,12 @@ KINDS_OF_SENTENCE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """How well one rule labels the sentences of one kind: fractions whose class is a label, or at
-    most 1 or 2 steps from one in WordNet's graph; and classes that no sentence has.
+    """How well one rule labels the sentences of one kind.
+
+    Attributes:
+        exact, within_1_hop, within_2_hops: fractions of the sentences whose class is a label, or is
+            at most 1 or 2 steps from a label in WordNet's graph.
+        classes_never_found: number of classes that are a label of none of their sentences.
     """
 
     prompts: int
@@ -35,8 +39,11 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAccuracy(Kind):
-    """Rule -> kind of sentence -> how well it is labelled; and "corenet - paper" -> kind -> the
-    difference of the exact fractions.
+    """How well each rule labels sentences about known classes.
+
+    Attributes:
+        rules: rule -> kind of sentence -> how well it is labelled.
+        differences: "corenet - paper" -> kind of sentence -> difference of the exact fractions.
     """
 
     kind = "label_accuracy"

@@ -30,7 +30,9 @@ LabelAll = Callable[[Sequence[str]], Labels]
 
 
 def descriptions() -> list[str]:
-    """The descriptions, shuffled: in their own order they repeat the words of a class."""
+    """The descriptions among the prompts, shuffled: in their own order, sentences about one class
+    repeat its words.
+    """
     texts = [prompt.text for prompt in read_prompts() if prompt.kind == "description"]
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
 

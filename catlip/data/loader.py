@@ -46,8 +46,9 @@ class RaggedLabels:
 
 @dataclass
 class Batch:
-    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if needed, labels and tokens
-    [B, 77] int64. Another sample stands in for each broken one.
+    """One micro-batch of one device: images [B, 3, H, W] uint8 and, if the objective needs them,
+    labels and the tokens of the captions, [B, 77] int64. Another sample of the batch stands in for
+    each broken one.
     """
 
     images: Tensor
