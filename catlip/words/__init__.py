@@ -18,7 +18,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from catlip.cli import InputError
@@ -51,6 +50,21 @@ class Resource:
     files: frozenset[str]
     package: str
     from_package: Callable[[], Files]
+
+
+def wordnet_dir() -> Path:
+    """The folder of WordNet 3.0's files, fetched if they are missing."""
+    return _installed(WORDNET)
+
+
+def tagger_dir() -> Path:
+    """The folder of the part-of-speech tagger's weights, tag dictionary and classes, as JSON."""
+    return _installed(PERCEPTRON)
+
+
+def punkt_dir() -> Path:
+    """The folder of Punkt's English sentence model; every source has the same files."""
+    return _installed(PUNKT)
 
 
 def source_of(folder: Path) -> str:
@@ -207,8 +221,4 @@ PUNKT: Resource = Resource(
     frozenset(["abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"]),
     LLAMA_INDEX,
     lambda: _zipped(fetch_wheel(LLAMA_INDEX.replace(" ", "=="), LLAMA_INDEX_WHEEL), PUNKT),
-)
-# Each gives the folder of its files, which are fetched if they are missing. The tagger's are JSON.
-wordnet_dir, tagger_dir, punkt_dir = (
-    partial(_installed, resource) for resource in (WORDNET, PERCEPTRON, PUNKT)
 )
