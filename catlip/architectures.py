@@ -8,9 +8,8 @@ Pool = Literal["token", "avg"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of an encoder: what is transferred (`pool`) is the class token, as in the paper, or the
-    mean of all other tokens ("avg"); `stem` is a key of STEMS. Without blocks (`depth` 0), neither
-    tokens nor positions matter: a plain convolutional network is left.
+    """Shape of an encoder: the class token is transferred (`pool`), or the mean of all other tokens
+    ("avg"). Without blocks, a plain convolutional network is left.
     """
 
     width: int

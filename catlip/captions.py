@@ -45,9 +45,8 @@ SPACES = re.compile(r" {2,}")
 
 
 def clean(caption: object) -> str:
-    """The text of a caption as labels and text encoders read it, in lower case, of at most
-    `MAX_CHARACTERS` of the original: decode percent signs, replace "+" by a space, remove HTML
-    tags, strip line ends, merge runs of spaces, ftfy's repairs, lower case.
+    """A caption as labels and text encoders read it, of at most `MAX_CHARACTERS`: percent signs
+    decoded, "+" as a space, without tags and runs of spaces, repaired, in lower case.
     """
     if isinstance(caption, bytes):
         caption = caption[: 4 * MAX_CHARACTERS].decode("utf-8", "replace")
@@ -62,9 +61,8 @@ def clean(caption: object) -> str:
 
 @dataclass(frozen=True)
 class Word:
-    """One word of a caption with its part of speech ("" if the rule uses none), its base form and
-    the name of its first noun sense ("" if it has none); whether that is a label of the caption,
-    and if not, why.
+    """One word of a caption: part of speech ("" if the rule uses none), base form, name of its
+    first noun sense ("" without one), whether that is a label, and if not, why.
     """
 
     token: str
@@ -151,10 +149,7 @@ class Labeller:
         return sorted(offset for offset in named if offset is not None)
 
     def _joined(self, words: list[str], tags: list[str]) -> list[tuple[str, str]]:
-        """(word, tag) pairs; a run of words that is one noun of WordNet is joined to one word.
-
-        The longest run that ends in a word tagged as a noun is taken.
-        """
+        """(word, tag) pairs; the longest run of words that is one noun of WordNet is one word."""
         joined, start = [], 0
         while start < len(words):
             end = min(start + self._longest.get(words[start], 1), len(words))

@@ -81,11 +81,8 @@ def linear_classifier(width: int, bias: Tensor) -> nn.Linear:
 
 def sparse_binary_cross_entropy(logits: Tensor, labels: RaggedLabels) -> Tensor:
     """Binary cross-entropy summed over classes, averaged over images (the release's `batch_mean`),
-    in float32 or wider.
-
-    The loss of an absent class is softplus(z), that of a present class softplus(z) - z. So one
-    dense softplus and one gather give the same value as a dense [B, V] target would. An image may
-    have no class, but none twice.
+    in float32 or wider: softplus(z) of an absent class, and softplus(z) - z of a present one, so no
+    dense [B, V] target is needed. An image has no class twice.
     """
     wide = _wide(logits)
     present = wide[labels.rows(), labels.values].sum()

@@ -38,10 +38,8 @@ class Test:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper in this project's words: where the paper makes it, what is measured
-    for it, a rule of `rules()` with its bound (at most the given `fraction` of what CLIP learnt),
-    the command that would decide it, and selections of the table of results, by each of which it
-    can be tested.
+    """One claim of the paper: where it is made, what is measured for it, a rule of `rules()` with
+    its bound (at most `fraction` of what CLIP learnt), the deciding command, and its tests.
     """
 
     id: str
@@ -110,9 +108,7 @@ def changes() -> str:
 
 @cache
 def digest() -> str:
-    """12 hexadecimal digits that change with `judging()`, a rule or a claim, but not with topics,
-    commands and tests, on which no verdict depends.
-    """
+    """12 hexadecimal digits that change with all that verdicts depend on, and nothing else."""
     judged = [asdict(claim) | {"topic": "", "settle": ""} for claim in claims().values()]
     for claim in judged:
         del claim["tests"]

@@ -92,9 +92,8 @@ def run(
 
 
 def check_out(config: Any) -> None:
-    """Raises InputError, before any work, when the config's `out` cannot be written.
-
-    The default shows whether a file or a folder is meant: that of a file has a suffix.
+    """Raises InputError, before any work, when the config's `out` cannot be written. Whether a file
+    or a folder is meant, the default shows: that of a file has a suffix.
     """
     out = getattr(config, "out", None)
     if not isinstance(out, Path) or getattr(config, "dry_run", False):

@@ -8,9 +8,8 @@ GIB = 2**30  # bytes
 
 @dataclass(frozen=True)
 class StepShape:
-    """The training step of one device: its batch, the number of ranks, the bytes of a number in
-    matrix products (2 under autocast, else 4), and "cuda" or "cpu", whose kernels and collectives
-    differ.
+    """The training step of one device: its batch, the ranks, the bytes of a number in matrix
+    products (2 under autocast, else 4), and "cuda" or "cpu".
     """
 
     batch_size: int
@@ -23,9 +22,7 @@ class StepShape:
         return self.batch_size * self.ranks
 
     def logits_bytes(self, width: int, classes: int) -> int:
-        """Bytes that autograd keeps for a linear classifier, apart from its input: the float32
-        logits and, under autocast, the 16-bit copy of the weight.
-        """
+        """Bytes kept for a linear classifier: logits and, under autocast, a copy of the weight."""
         return FLOAT32 * self.batch_size * classes + self.copies_bytes(width * classes)
 
     def copies_bytes(self, weights: int) -> int:
@@ -46,10 +43,7 @@ class TextTower:
 
 @dataclass(frozen=True)
 class Matmul:
-    """`count` products of a [rows, inner] and an [inner, columns] matrix.
-
-    The rows of a convolution are its output pixels.
-    """
+    """`count` products of [rows, inner] and [inner, columns]; of a convolution, rows are pixels."""
 
     rows: int
     inner: int
@@ -83,9 +77,7 @@ class Exchange:
 
     @property
     def sent_bytes(self) -> float:
-        """The bytes that leave a rank when the collective runs round a ring; the mean for a
-        broadcast, because the last rank passes nothing on.
-        """
+        """The bytes that leave a rank in a ring; of a broadcast, the mean over ranks."""
         n, payload = self.world_size, self.payload_bytes
         return {
             "all_reduce": 2 * (n - 1) / n * payload,

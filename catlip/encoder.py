@@ -36,10 +36,7 @@ NORM_EPS = 1e-6  # the release's LayerNorm, and timm's default for ViT
 
 
 class ImageEncoder(VisionTransformer):
-    """timm's ViT without a head: one vector for each image.
-
-    Pixels are in [0, 1]; no mean or deviation is subtracted.
-    """
+    """timm's ViT without a head: a vector for each image of pixels in [0, 1], not normalised."""
 
     def forward(  # type: ignore[override]
         self, images: Tensor, patches: bool = False
@@ -67,9 +64,7 @@ class ReleaseEncoder(ImageEncoder):
 
 
 class KeepingBlock(Block):
-    """A block that keeps PRODUCTS of its forward pass, and computes the rest again in the backward
-    pass; their results are the same, to the bit.
-    """
+    """A block that keeps PRODUCTS, and computes the rest again; results are equal to the bit."""
 
     def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
         contexts = partial(create_selective_checkpoint_contexts, PRODUCTS)
@@ -85,10 +80,8 @@ def unit_range(images: Tensor) -> Tensor:
 
 
 def resize_along_tokens(positions: Tensor, count: int) -> Tensor:
-    """Position embeddings [1, N, D] for `count` tokens, interpolated linearly in flattened order.
-
-    If the width of the grid changes, this mixes neighbours of different columns; the released
-    weights were trained in this way.
+    """Position embeddings [1, N, D] for `count` tokens, interpolated in flattened order, which
+    mixes neighbours of different columns: so the released weights were trained.
     """
     if positions.shape[1] == count:
         return positions
@@ -183,9 +176,6 @@ def build_encoder(
         raise InputError(
             f"resolution {resolution} is not a multiple of {name}'s patch, {shape.patch} pixels"
         )
-    for option, fraction in (("drop_path", drop_path), ("patch_drop_rate", patch_drop_rate)):
-        if not 0 <= fraction < 1:
-            raise InputError(f"{option} {fraction} is out of range: give at least 0 and below 1")
     pool = pool or shape.pool
     family = ReleaseEncoder if shape.stem == "conv" else ImageEncoder
     encoder = family(
@@ -217,11 +207,8 @@ def build_encoder(
 
 
 def encoder_as_release(encoder: ImageEncoder) -> None:
-    """Initialise an encoder as the release does: `--initialization release`.
-
-    Its configuration files name other rules, which its code does not apply: it draws all linear
-    layers by Xavier's uniform rule with zero biases, and class token and positions from a normal
-    distribution.
+    """Initialise an encoder as the release does: by Xavier's uniform rule with zero biases, and
+    class token and positions normally. Its configurations name rules that its code does not apply.
     """
     linear_as_release(encoder)
     if encoder.cls_token is not None:

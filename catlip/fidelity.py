@@ -12,7 +12,6 @@ from typing import Any
 LEAST_SHARE = 10
 # All other methods are methods of pre-training.
 TRANSFER = ("probe", "finetune", "multilabel", "segmentation", "detection")
-
 Recipe = Any  # an ImageRecipe; its module imports more than a report should need
 
 
@@ -23,8 +22,7 @@ def warmup_steps(recipe: Recipe, num_steps: int) -> int:
 
 def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> list[str]:
     """The differences from the release in a training by `recipe`; [] for this project's recipes.
-
-    Methods of pre-training are named as in records, those of transfer as in TRANSFER.
+    Methods are named as in records, those of transfer as in TRANSFER.
     """
     if recipe.source == "own":
         return []

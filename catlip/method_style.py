@@ -90,9 +90,7 @@ def _shown(method: str) -> Shown:
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
-    """Each method once: the known ones in their fixed order, each with its variants, such as
-    `clip:packed`; others by name, foreign ones last.
-    """
+    """Each method once: known ones in order, with variants; others by name, foreign ones last."""
     rank = {name: i for i, name in enumerate(KNOWN)}
     return sorted(
         set(methods),

@@ -51,7 +51,6 @@ def method_of(config: PretrainCatLIP) -> "Method":
 
 
 def recorded(settings: dict[str, Any]) -> tuple[PretrainRun, "Method"]:
-    """The run that the config of a record describes."""
     config = from_plain(settings, PretrainCatLIP)
     return config, method_of(config)
 

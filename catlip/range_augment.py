@@ -54,9 +54,8 @@ class Draws:
 
 
 def draw(images: Tensor) -> Draws:
-    """The random numbers for `images` [B, 3, H, W], in their dtype, for half of them per operation,
-    from torch's generator of their device. Only the order, which is needed on the CPU, comes from
-    the CPU's generator: nothing waits for the device.
+    """The random numbers for half of `images` [B, 3, H, W] per operation, from their device's
+    generator. Only the order, which the CPU needs, is drawn there: nothing waits for the device.
     """
     names, half = list(BOUNDS), max(1, len(images) // 2)
     order = [names[i] for i in torch.randperm(len(names), device="cpu").tolist()]

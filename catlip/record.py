@@ -24,7 +24,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
@@ -112,12 +111,7 @@ class Record:
             self.begun = True
             self._write(self.partial)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         _making.remove(self)
         self.environment |= self._usage.so_far()
         if torch := sys.modules.get("torch"):
@@ -159,9 +153,7 @@ def note_attention(kernels: Iterable[str]) -> None:
 
 
 def note_data(digests: Mapping[str, Mapping[str, Any]]) -> None:
-    """Enter what the run reads in its record: split or task -> its digest, and what else tells one
-    edition of the data from another.
-    """
+    """Enter what the run reads: split or task -> its digest, and what tells its edition."""
     if _making:
         environment = _making[-1].environment
         environment["data"] = environment.get("data", {}) | digests

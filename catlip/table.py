@@ -53,10 +53,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading.
-
-    A folded table is long; the page shows it when the reader opens it. A table `as_list` is a list
-    on the page, each row below the one before, so that it can be read on a phone.
+    """A table; `name` is the file stem of its CSV, and a row of one cell is a heading. The page
+    shows a folded one on demand, and one `as_list` as a list, to be read on a phone.
     """
 
     name: str
@@ -158,9 +156,7 @@ def number_cell(
     value: float | None, decimals: int | None = None, anchor: str = "", small: str = ""
 ) -> Cell:
     """A single number, or a dash without link where it is missing."""
-    if value is None:
-        return Cell()
-    return Cell(shown(value, decimals), small, anchor)
+    return Cell() if value is None else Cell(shown(value, decimals), small, anchor)
 
 
 def as_markdown(table: Table) -> str:
@@ -195,9 +191,7 @@ def records_file(anchor: str) -> str:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV. A column of quantities becomes three: the mean, its spread and n; remarks
-    are the last column. No cell can run as a formula in a spreadsheet.
-    """
+    """The table as CSV: a quantity in three columns, and no cell that could run as a formula."""
     head: list[str] = []
     split = []
     for i, column in enumerate(table.columns):
@@ -252,9 +246,7 @@ def escape_markdown(words: str) -> str:
 
 
 def escape_sentence(words: str) -> str:
-    """A sentence of the page, which may hold words from a record, as markdown; `backticked` words
-    stay code.
-    """
+    """A sentence, which may hold a record's words, as markdown; `backticked` words stay code."""
     escaped = ""
     for i, part in enumerate(re.split(r"`([^`]+)`", words)):
         if i % 2:

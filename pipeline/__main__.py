@@ -14,10 +14,8 @@ from pipeline.step import StepFailedError, run_step
 
 
 def main(arguments: list[str]) -> int:
-    """Run or show the steps; returns the exit code.
-
-    `--stages` as the first argument prints the wanted stages, if the other arguments are valid:
-    run_all.sh calls it before it installs anything.
+    """Run or show the steps; returns the exit code. With `--stages` first, print the wanted stages
+    if the other arguments are valid: run_all.sh asks so before it installs anything.
     """
     if any("://" in argument for argument in arguments):
         from catlip.system.urls import take_credentials

@@ -37,9 +37,7 @@ def digest_of_data(pattern: str) -> str:
 
 
 def digest_of_code(programs: Iterable[str]) -> str:
-    """A digest of the code of programs and of all that they import from this repository, without
-    comments and docstrings.
-    """
+    """A digest of programs' code and all that they import here, without comments."""
     seen: set[Path] = set()
     todo = [file for program in programs for file in _sources(program)]
     while todo:

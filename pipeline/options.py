@@ -119,12 +119,10 @@ class Options(argparse.Namespace):
 
     @property
     def small(self) -> bool:
-        """Whether the scale is one of a small encoder."""
         return self.scale in SMALL_SCALES
 
     @property
     def runs(self) -> Path:
-        """The folder of everything that this scale makes."""
         return self.out / self.scale
 
 
@@ -201,9 +199,7 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _check_data(options: Options) -> None:
-    """Whether the data of a user are there; the first step looks into the shards. In place of what
-    is not given, what is fetched.
-    """
+    """Whether a user's data are there; in place of what is not given, what is fetched."""
     source = SHARDS.get((options.scale, count_gpus(options.device) > 0))
     if options.shards:
         first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)

@@ -86,9 +86,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def slots(gpus: int, programs: int) -> list[Slot]:
-    """The machine in as many parts as there are GPUs or, without several, cores; at most one for
-    each program.
-    """
+    """The machine in as many parts as several GPUs or else cores, but no more than programs."""
     cores = sorted(os.sched_getaffinity(0))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     if len(visible) < gpus:

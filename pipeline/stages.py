@@ -59,10 +59,13 @@ def step(
     arguments: Iterable[object] = (),
     other: Iterable[object] = (),
     *,
+    out: Path | None = None,
     reads: Iterable[object] = (),
     **more: Any,
 ) -> Step:
-    """A step whose arguments may be paths."""
+    """A step whose arguments may be paths, and whose result goes to `out`."""
+    if out:
+        other, more = ("--out", out, *other), {"makes": [out], **more}
     words = [[*map(str, group)] for group in (arguments, other, reads)]
     return Step(name, program, words[0], other_arguments=words[1], reads=words[2], **more)
 
@@ -72,18 +75,12 @@ def data(plan: Plan) -> Iterator[Step]:
     updates = ("code", "command")
     if plan.starter:
         place = Path("data/starter")
-        other = ("--out", place, *plan.quiet)
-        yield step("data", "catlip.data.starter", other=other, makes=[place], updates=updates)
+        yield step("data", "catlip.data.starter", other=plan.quiet, out=place, updates=updates)
     for source in plan.options.sources:
         if source.folder:
-            yield step(
-                "fetch",
-                "catlip.data.fetch",
-                (source.url, "--side", source.side),
-                ("--out", source.folder, "--yes", *plan.quiet),
-                makes=[Path(source.folder)],
-                updates=updates,
-            )
+            what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
+            place = Path(source.folder)
+            yield step("fetch", "catlip.data.fetch", what, how, out=place, updates=updates)
 
 
 def label(plan: Plan) -> Iterator[Step]:
@@ -103,31 +100,14 @@ def label(plan: Plan) -> Iterator[Step]:
     # At photos scale, by default, the program chooses one that fits the number of captions.
     default = {"starter": "16", "photos": ""}.get(plan.options.scale, "500")
     threshold = plan.options.threshold or default
+    counted = (labels, *(("--threshold", threshold) if threshold else ()))
     yield step(
-        "vocabulary",
-        "catlip.vocabulary",
-        (labels, *(("--threshold", threshold) if threshold else ())),
-        ("--out", vocabulary, *plan.quiet),
-        reads=[labels],
-        makes=[vocabulary],
+        "vocabulary", "catlip.vocabulary", counted, plan.quiet, out=vocabulary, reads=[labels]
     )
-    statistics = plan.runs / "vocabulary/vocabulary-statistics.json"
-    yield step(
-        "statistics",
-        "catlip.vocabulary",
-        ("stats", vocabulary),
-        reads=[vocabulary],
-        makes=[statistics],
-    )
-    examples = plan.runs / "examples/examples.json"
-    yield step(
-        "examples",
-        "catlip.examples",
-        (shards, "--vocabulary", vocabulary),
-        ("--out", examples),
-        reads=[shards, vocabulary],
-        makes=[examples],
-    )
+    stats, made = ("stats", vocabulary), [plan.runs / "vocabulary/vocabulary-statistics.json"]
+    yield step("statistics", "catlip.vocabulary", stats, reads=[vocabulary], makes=made)
+    drawn, record = (shards, "--vocabulary", vocabulary), plan.runs / "examples/examples.json"
+    yield step("examples", "catlip.examples", drawn, out=record, reads=[shards, vocabulary])
     yield step("audit", "catlip.label", ("audit", shards), to_labels, reads=[shards])
 
 
@@ -152,7 +132,8 @@ def pretrain(plan: Plan) -> Iterator[Step]:
             folder.name,
             "catlip.pretrain" if method == "catlip" else "baselines.pretrain",
             arguments,
-            ("--out", folder, *plan.device),
+            plan.device,
+            out=folder,
             reads=reads,
             makes=[folder / "weights.safetensors", record],
             owns=[folder, record],
@@ -165,9 +146,7 @@ def pretrain(plan: Plan) -> Iterator[Step]:
 
 
 def transfer(plan: Plan) -> Iterator[Step]:
-    """How good the encoders are: probes and fine-tuning on fractions of the data, and readouts
-    without training. No step if there is no data for them.
-    """
+    """How good the encoders are: probes, fine-tuning, readouts; no step without data for them."""
     probe = (plan.options.probe, plan.probe_data)
     if not plan.options.probe:
         return
@@ -207,9 +186,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
         "gallery",
         "bench.downstream.gallery",
         ("--encoders", *encoders, "--data", plan.options.probe),
-        ("--out", record, *plan.device),
+        plan.device,
+        out=record,
         reads=[plan.probe_data, *encoders],
-        makes=[record],
     )
     if plan.options.full:
         record = plan.runs / "ceiling/efficientnet_lite0.json"
@@ -217,9 +196,9 @@ def transfer(plan: Plan) -> Iterator[Step]:
             "ceiling",
             "bench.downstream.linear_probe",
             ("--encoder", "timm:tf_efficientnet_lite0:wheel", "--data", plan.options.probe),
-            ("--out", record, *plan.device),
+            plan.device,
+            out=record,
             reads=[plan.probe_data],
-            makes=[record],
             beside=plan.beside,
         )
 
@@ -228,14 +207,9 @@ def dense(plan: Plan) -> Iterator[Step]:
     """Multi-label classification, segmentation and detection, if there is data for them."""
     options = plan.options
     if plan.starter and options.coco:
-        place = Path("data/starter-scenes")
-        yield step(
-            "scenes",
-            "catlip.data.annotated_scenes",
-            other=("--out", place, *plan.quiet),
-            makes=[place],
-            updates=("code", "command"),
-        )
+        place, updates = Path("data/starter-scenes"), ("code", "command")
+        program = "catlip.data.annotated_scenes"
+        yield step("scenes", program, other=plan.quiet, out=place, updates=updates)
     tasks = {
         "multilabel": ("table_7c", "coco", options.coco),
         "segmentation": ("table_7d", "ade20k", options.ade20k),
@@ -272,9 +246,7 @@ def on_encoder(
     kind: str = "",
     processes: int = 1,
 ) -> Step:
-    """A transfer program on the encoder of a training, or on an untrained one (random); `data` as
-    the program takes it, and its path.
-    """
+    """A transfer program on an encoder, trained or not; `data` as it takes them, and their path."""
     name = name or f"{method}-seed{seed}"
     encoder = plan.trained(method, seed)
     is_trained = method != "random"
@@ -287,9 +259,9 @@ def on_encoder(
         f"{what}-{name}",
         f"bench.downstream.{program}",
         ("--encoder", encoder, "--data", data[0], *arguments),
-        ("--out", record, *plan.device),
+        plan.device,
+        out=record,
         reads=[data[1], encoder] if is_trained else [data[1]],
-        makes=[record],
         owns=[record, record.with_suffix("")],
         processes=processes,
         beside=plan.beside,
@@ -297,7 +269,6 @@ def on_encoder(
 
 
 def bench(plan: Plan) -> Iterator[Step]:
-    """What a step costs on this machine."""
     small = ("--model", "vit_tiny16") if plan.small else ()
     # CLIP's step takes as long as its captions.
     captions = () if plan.starter else ("--captions", plan.options.shards)
@@ -334,8 +305,8 @@ def cost(
         name or program,
         f"bench.{program}",
         arguments,
-        ("--out", plan.runs / program, *plan.device),
-        makes=[plan.runs / program],
+        plan.device,
+        out=plan.runs / program,
         methods=[*method_names()],
         hardware=f"{plan.gpus} GPUs",
         updates=("hardware",),
@@ -440,29 +411,24 @@ def study(plan: Plan) -> Iterator[Step]:
         other = ("--labels-dir", plan.labels, "--out", out, "--earlier", earlier, *plan.device)
         reads = [options.shards, plan.labels, plan.probe_data]
         common = [part.program, "--recipe", plan.recipe, "--shards", options.shards]
+        name = f"study-{part.name}"
+        more: dict[str, Any] = {"other": other, "beside": plan.beside}
         if part.program == "thresholds":
-            yield step(
-                f"study-{part.name}",
-                "bench.study",
-                [*common, *arguments],
-                other,
-                reads=reads,
-                makes=[out / "threshold.json"],
-                owns=[out / "threshold.json", out / "threshold"],
-                beside=plan.beside,
-            )
+            made = [out / "threshold.json"]
+            owned = [*made, out / "threshold"]
+            words = [*common, *arguments]
+            yield step(name, "bench.study", words, reads=reads, makes=made, owns=owned, **more)
             continue
         for method in part.methods or options.methods:
             classes = ["--vocabulary", plan.vocabulary, "--methods", method]
             yield step(
-                f"study-{part.name}-{method}",
+                f"{name}-{method}",
                 "bench.study",
                 [*common, *classes, *arguments],
-                other,
                 reads=[*reads, plan.vocabulary],
-                makes=[out / f"{method}-{name}.json" for name in part.records],
+                makes=[out / f"{method}-{one}.json" for one in part.records],
                 methods=[method],
-                beside=plan.beside,
+                **more,
             )
 
 
@@ -474,14 +440,8 @@ def report(plan: Plan) -> Iterator[Step]:
 
 
 STEPS: dict[str, Callable[[Plan], Iterator[Step]]] = {
-    "data": data,
-    "label": label,
-    "pretrain": pretrain,
-    "transfer": transfer,
-    "dense": dense,
-    "bench": bench,
-    "study": study,
-    "report": report,
+    stage.__name__: stage
+    for stage in (data, label, pretrain, transfer, dense, bench, study, report)
 }
 
 

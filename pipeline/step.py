@@ -90,10 +90,7 @@ class StepFailedError(Exception):
 
 
 def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -> None:
-    """Run a step, in a part of the machine or in all of it, unless it is done.
-
-    Raises: StepFailedError.
-    """
+    """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError."""
     stamp = runs / ".steps" / f"{step.name}.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(stamp.read_text()) if stamp.exists() else {}
@@ -112,7 +109,11 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
         elif before["done"]:
             say(f"{step.name}: {lost[0]} is gone, so it runs again")
         if not set(changed) <= set(step.updates):
-            _move_aside(step.owns or results.union(_matches(step.makes)))
+            for path in sorted(step.owns or results.union(_matches(step.makes))):
+                if path.exists():  # the reports do not read records of such a name
+                    older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
+                    path.rename(older)
+                    say(f"moved the results of an older version of this step to {older}")
 
     def write(**state: Any) -> None:
         temporary = stamp.with_suffix(".tmp")
@@ -136,15 +137,6 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     kept = [file for file in files_before if (runs / file).exists()]
     write(done=True, files=sorted({*names, *kept}))
     say(f"{step.name}: done in {time.time() - began:.0f} s")
-
-
-def _move_aside(paths: Iterable[Path]) -> None:
-    """Rename existing paths to NAME.old-DATE; the reports do not read such records."""
-    for path in sorted(paths):
-        if path.exists():
-            older = path.with_name(f"{path.name}.old-{datetime.now():%Y%m%d-%H%M%S}")
-            path.rename(older)
-            say(f"moved the results of an older version of this step to {older}")
 
 
 def say(line: str) -> None:

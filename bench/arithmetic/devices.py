@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Link:
-    """How devices are connected; bandwidths are what one device sends while it receives as much.
-
-    The alpha-beta model: a message of S bytes takes alpha + S / beta.
+    """How devices are connected; bandwidths are what one device sends while it receives as much. A
+    message of S bytes takes alpha + S / beta.
     """
 
     node_devices: int
@@ -50,9 +49,8 @@ PCIE_NODES = Link(8, 25, 10, network_gb_s=1.5625, network_latency_us=20, source=
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU by its datasheet: the vendor's GB of memory; dense TFLOP/s by precision, fp32
-    without tensor cores; how it is usually connected; and what its driver calls it, if not by the
-    name that it has here.
+    """One GPU by its datasheet: GB of memory; dense TFLOP/s by precision, fp32 without tensor
+    cores; how it is usually connected; and the driver's names for it, if others.
     """
 
     memory_gb: float
@@ -84,9 +82,7 @@ GPUS: dict[str, Gpu] = {
 
 
 def gpu_of(device: str) -> Gpu | None:
-    """The GPU of that name, here or of its driver, in either case; None for any other, such as a
-    slice of a GPU, whose ceiling is only known when it is measured.
-    """
+    """The GPU of that name, or of its driver's; None for any other, such as a slice of one."""
     name = re.sub(r"^(nvidia |tesla |geforce )*", "", device.lower())
     for known, gpu in GPUS.items():
         if name in (known.lower(), *map(str.lower, gpu.names)):

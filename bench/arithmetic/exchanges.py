@@ -4,9 +4,6 @@ With ViT-B/16, 256 images on each of 256 GPUs, gradients are 1,192 MB for CLIP a
 CLIP's embeddings add 535 MB; 16-bit numbers would be 267. A GPU's autocast computes `F.normalize`
 in float32, and its result is gathered.
 
-for exchange in sent(Factors(method="clip"), world_size=256):
-    print(exchange.what, exchange.sent_bytes / 1e6, "MB", exchange_ms(exchange, link), "ms")
-
 `bench.communication` compares the bytes with a real step. Collectives run round rings, in two
 levels if there are several nodes: the g devices of a node divide the work, and each forms a ring
 with its counterparts on the m nodes. Left out are contention between jobs, stragglers, and any cost

@@ -6,9 +6,6 @@ passes less one of the first convolution. What is not a product (norms, GELU, so
 optimizer) is left out, as in every published count; so is the gradient of the pixels that
 RangeAugment needs, 0.2 % of a step of ViT-B/16.
 
-    step_flops(Factors(method="clip"), world_size=256)      # what MFU takes
-    step_flops(factors, recompute=True)                     # what the device really does
-
 At 224 pixels and 65,536 pairs in steps of 256 a device, CLIP takes 1.173 times the operations of
 CatLIP with ViT-B/16 (1.66 if the loss is not local), 1.109 times with L, and 1.053 with H, which
 the reference release pairs with the text tower of L; with OpenCLIP's text tower for H, 1,024 wide
@@ -37,9 +34,8 @@ MLP_RATIO = 4  # both towers
 
 
 def step_flops(factors: Factors, world_size: int = 1, recompute: bool = False) -> int:
-    """FLOPs of one of `world_size` devices in one training step: forward and backward, heads and
-    similarities included, without the optimizer; with `recompute`, also what the backward pass
-    computes again, which model FLOPs utilisation (MFU) leaves out.
+    """FLOPs of one of `world_size` devices in one training step, without the optimizer; with
+    `recompute`, also what the backward pass computes again, which MFU leaves out.
     """
     objective = objective_of(factors)
     images = image_products(factors.model, factors.resolution, factors.patch_drop_rate)
@@ -72,9 +68,8 @@ def recomputed_flops(factors: Factors) -> int:
 
 
 def text_shapes(factors: Factors) -> dict[TextTower, int]:
-    """The text tower as the captions of a batch meet it, and how many of them: without padding, its
-    context is a caption's length, for attention too, which pads them to the longest. Empty if the
-    method has no text tower.
+    """The text tower as captions meet it, and how many: without padding, its context is a caption's
+    length. Empty if the method has no text tower.
     """
     text = objective_of(factors).text
     if text is None:
@@ -167,9 +162,7 @@ def image_products(model: str, resolution: int, patch_drop_rate: float = 0.0) ->
 
 
 def text_products(text: TextTower) -> list[Matmul]:
-    """The products of one caption in the text tower, padded to its context; only one token is
-    projected.
-    """
+    """The products of one caption, padded to the context; only one token is projected."""
     block = block_products(text.context, text.width, text.heads)
     return [*text.depth * list(block.values()), Matmul(1, text.width, text.joint)]
 
@@ -187,7 +180,6 @@ def objective_of(factors: Factors) -> Objective:
 
 
 def step_shape(factors: Factors, world_size: int = 1, device_type: str = "cuda") -> StepShape:
-    """The shape of the step whose costs a method states."""
     return StepShape(
         factors.batch_size, world_size, product_bytes(factors), device_type=device_type
     )

@@ -12,8 +12,6 @@ Under autocast the 16-bit copy of each weight of a matrix product is kept as wel
 batch. Checkpointing keeps the 4 d bytes of each block's input; with `keep_products` also the
 results of the products and of attention, 10 d numbers: 24 d bytes in bf16 and 44 d in fp32. Less
 than 1 % is left out: statistics of norms, numbers of tokens and labels, copies of masks.
-
-    activation_bytes(Factors(method="clip", batch_size=256), world_size=256)
 """
 
 from collections.abc import Sequence
@@ -51,9 +49,7 @@ MAX_IMAGES = 256  # of a bench whose user gives no batch size
 
 
 def parameters(factors: Factors) -> dict[str, int]:
-    """How many parameters, by part: image_encoder, text_tower (with its projection), head
-    (classifier, or image projection and scale).
-    """
+    """How many parameters, by part; the head is a classifier, or image projection and scale."""
     counts = {"image_encoder": 0, "text_tower": 0, "head": 0}
     for name, parameter in objective_of(factors).named_parameters():
         counts[TOWERS.get(name.split(".")[0], "head")] += parameter.numel()
@@ -61,11 +57,8 @@ def parameters(factors: Factors) -> dict[str, int]:
 
 
 def state_bytes(factors: Factors) -> dict[str, int]:
-    """What a process holds between steps, unsharded: parameters, gradients, AdamW's two moments,
-    the averaged weights.
-
-    All of it is float32, except counters. `buffers` are masks and running statistics; the average
-    holds the persistent ones.
+    """What a process holds between steps, unsharded, as float32; the average holds the persistent
+    ones of the buffers, which are masks and running statistics.
     """
     objective = objective_of(factors)
     one = FLOAT32 * sum(parameters(factors).values())
@@ -81,9 +74,8 @@ def state_bytes(factors: Factors) -> dict[str, int]:
 def activation_bytes(
     factors: Factors, world_size: int = 1, device_type: str = "cuda"
 ) -> dict[str, float]:
-    """What autograd keeps on one device between the forward and the backward pass, without the
-    batch and the parameters: bytes by part, where `logits` are heads, embeddings, logits and
-    targets. A contrastive loss holds the embeddings of all devices, and similarities to them.
+    """Bytes by part that autograd keeps on one device, without batch and parameters; `logits` are
+    heads, embeddings (a contrastive loss's of all devices), logits and targets.
     """
     objective, shape = objective_of(factors), ENCODERS[factors.model]
     heads = objective.kept_bytes(step_shape(factors, world_size, device_type))
@@ -121,9 +113,7 @@ def peak_bytes(factors: Factors, world_size: int = 1, device_type: str = "cuda")
         again -= batch * block_bytes(factors, tokens, shape, device_type, products=True)
 
     def working(tokens: int, width: int, naive_heads: int = 0) -> int:
-        """In the middle of a block's backward pass: gradients of the residual stream, and of the
-        MLP's hidden layer or of attention.
-        """
+        """Gradients in the middle of a block: of the residual stream, and of its largest part."""
         hidden = max(MLP_RATIO * width, 2 * naive_heads * tokens)
         return batch * tokens * (FLOAT32 * width + product_bytes(factors) * hidden)
 
@@ -152,9 +142,7 @@ def block_bytes(
     device_type: str,
     products: bool = False,
 ) -> int:
-    """Bytes kept of one sample in one block, or with `products` only of its input and of the
-    results of its products; the text tower's attention is always fused.
-    """
+    """Bytes kept of one sample in one block; with `products` only its input and their results."""
     wide = product_bytes(factors)
     if factors.attention == "sdpa" or isinstance(shape, TextTower):
         row = FLOAT32  # the logarithm of the softmax's sum
@@ -199,9 +187,7 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
 
 
 def stem_numbers(factors: Factors) -> int:
-    """Numbers that a stem keeps of one image: the pixels, and around each norm of a convolution's
-    output.
-    """
+    """Numbers that a stem keeps of one image: pixels, and around each convolution's norm."""
     shape, side = ENCODERS[factors.model], factors.resolution
     pixels = 3 * side**2
     if shape.stem == "patchify":
@@ -217,14 +203,12 @@ def stem_numbers(factors: Factors) -> int:
 
 
 def block_weights(width: int) -> int:
-    """Weights of a block's products."""
     return (4 + 2 * MLP_RATIO) * width**2
 
 
 def device_bytes(factors: Factors, devices: int) -> float:
-    """The most bytes that one of `devices` devices holds in a whole step. With FSDP a device keeps
-    1 / devices of the parameters, the optimizer state and the averaged weights; what it gathers for
-    a block is not counted.
+    """The most bytes that one of `devices` devices holds in a whole step. With FSDP it keeps a part
+    of parameters and state; what it gathers for a block is not counted.
     """
     peak = peak_bytes(factors, devices)
     if factors.parallel == "ddp":
@@ -235,18 +219,14 @@ def device_bytes(factors: Factors, devices: int) -> float:
 
 
 def in_turns_bytes(steps: Sequence[Factors]) -> float:
-    """The most bytes held while these steps take turns on one device: the state of all, their last
-    gradients included, and what one of them takes beyond its own state.
-    """
+    """The most bytes held while these steps take turns: the state of all, and one's work."""
     states = [sum(state_bytes(step).values()) for step in steps]
     working = max(peak_bytes(step) - state for step, state in zip(steps, states, strict=True))
     return sum(states) + max(0.0, working)
 
 
 def images_that_fit(steps: Sequence[Factors], memory_bytes: float, most: int = MAX_IMAGES) -> int:
-    """The batch with which these steps can take turns on a device: `most`, halved until they fit;
-    at least 1.
-    """
+    """The batch with which these steps can take turns: `most`, halved until they fit."""
     images = most
     while images > 1 and (
         in_turns_bytes([replace(step, batch_size=images) for step in steps]) > USABLE * memory_bytes

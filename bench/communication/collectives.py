@@ -1,9 +1,5 @@
 """Collectives: those that a training step really issues, and what each costs by itself.
 
-    with Listener() as listener:
-        step(batch)
-    listener.calls  # [Collective("buffers", "broadcast", ...), ...]
-
 Whether a loss in Python or DDP's reducer in C++ asks for a collective, torch sends it through its
 dispatcher as an operator of the namespace `c10d`, with every backend. A dispatch mode sees them
 all, in order, with their tensors; autograd takes the mode along to the threads of a backward pass.
@@ -107,9 +103,7 @@ def _what(kind: str) -> str:
 
 
 def bare(collectives: Sequence[Collective], place: Place) -> Callable[[], None]:
-    """A function that performs these collectives one after another, each at its size and type, with
-    nothing else going on, in one piece of memory.
-    """
+    """A function that performs these collectives one after another, in one piece of memory."""
     n = place.world_size
     gathered = ("all_gather", "scatter")  # the parts of all ranks
     size = max(each.elements * (n if each.kind in gathered else 1) for each in collectives)

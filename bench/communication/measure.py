@@ -51,10 +51,7 @@ OVERLAPPED = ("gradients", "buffers")  # what DDP leaves out under no_sync
 
 
 def measure_all(config: Communication) -> tuple[Path, Run[result.Communication], Place]:
-    """Measure all methods on all ranks; the first rank writes the record.
-
-    Returns: its path, the run, and the place of this rank.
-    """
+    """Measure all methods; the first rank writes the record. Returns: path, run, and this rank."""
     deprecated_names = "open_clip.loss|torch.distributed"
     warnings.filterwarnings("ignore", category=FutureWarning, module=deprecated_names)
     config, place = resolve(config)
@@ -159,9 +156,7 @@ def measure(
 def time_steps(
     step: Callable[[], object], replica: nn.Module, place: Place, *, rounds: int
 ) -> dict[str, list[float]]:
-    """Milliseconds of whole steps, of the slowest rank: "step" and, with DDP only,
-    "step_without_exchange", in turns.
-    """
+    """Milliseconds of steps on the slowest rank; with DDP, also without exchange, in turns."""
     taken: dict[str, list[float]] = {"step": []}
     if isinstance(replica, DistributedDataParallel):
         taken["step_without_exchange"] = []
@@ -179,9 +174,7 @@ def time_steps(
 def time_bare(
     groups: Sequence[Sequence[Collective]], rounds: int, place: Place
 ) -> list[list[float]]:
-    """Milliseconds of each group's calls, one after another, on the slowest rank. Groups take
-    turns; the first round is not counted.
-    """
+    """Milliseconds of each group's calls on the slowest rank; groups take turns."""
     runs = [bare(group, place) for group in groups]
     taken: list[list[float]] = [[] for _ in groups]
     for _ in range(1 + rounds):

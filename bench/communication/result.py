@@ -78,7 +78,6 @@ class Communication(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """What ranks send, from a few records."""
     runs = unique_runs(records, Communication)[:MAX_SHOWN]
     blocks: list[Block] = []
     for i, run in enumerate(runs):
@@ -92,7 +91,6 @@ def section(main: Setting | None, records: Records) -> Section:
 
 
 def exchange_table(run: Run[Communication], end: str = "") -> Table:
-    """A step with and without the exchange."""
     columns = [
         "Method",
         "Sent (MB)",

@@ -35,7 +35,6 @@ class DataPathBench:
 
 
 def main(config: DataPathBench) -> None:
-    """Measure, print, write the record."""
     from bench.data_path import result
     from bench.data_path.measure import measure, read_images
     from catlip.record import Record

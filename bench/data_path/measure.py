@@ -40,7 +40,6 @@ from catlip.program.progress import progress
 from catlip.record import Record
 
 Decoder = Callable[[bytes, NDArray[np.float64]], object]
-
 AUGMENTATION = Augmentation()
 SHARDS = 4  # so that each of a few workers of open_clip's loader has one
 BATCH = 64
@@ -184,9 +183,7 @@ def our_decoder(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> 
 
 
 def pillow(encoded: bytes, draws: NDArray[np.float64], resolution: int) -> NDArray[np.uint8]:
-    """Pillow decodes the whole picture; torchvision crops, resizes and flips that, as
-    RandomResizedCrop in most training code.
-    """
+    """Pillow decodes the whole picture; torchvision crops, as in most training code."""
     image: Any = Image.open(io.BytesIO(encoded), formats=FORMATS).convert("RGB")
     width, height = image.size
     left, top, right, bottom = crop_box(width, height, AUGMENTATION, draws=draws)

@@ -23,9 +23,8 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class DataPath(Kind):
-    """Rates in images per second of processor time, of decoders and of loaders (`open_clip, 2
-    workers`); how many times faster ours is (`ours/pillow`, `ours, 2 workers/open_clip, 2
-    workers`); and how to install what could not be run.
+    """Images per second of processor time of decoders and of loaders (`open_clip, 2 workers`); how
+    many times faster ours is; and how to install what could not be run.
     """
 
     kind = "data_path"

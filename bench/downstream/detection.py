@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME
+from bench.downstream.dense.config import Dense, main
+from bench.downstream.outputs import BY_NAME, by_recipe
 from catlip.cli import run
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 
@@ -31,16 +31,7 @@ class Detection(Dense):
     out: Path = Path("runs/bench/detection") / BY_NAME
 
 
-def main(config: Detection) -> None:
-    from bench.downstream.dense.harness import run_task
-
-    run_task(config)
-
-
-RECIPES = {
-    name: Detection(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
-    for name, recipe in DETECTIONS.items()
-}
+RECIPES = by_recipe(Detection, DETECTIONS)
 
 if __name__ == "__main__":
     run(Detection, main, RECIPES)

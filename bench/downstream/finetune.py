@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import tyro
-
-from bench.downstream.outputs import BY_NAME
-from bench.downstream.probe.config import Sweep
+from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.probe.config import Sweep, main
 from catlip.cli import run
 from catlip.recipes.transfer import FINETUNES
 
@@ -29,16 +27,7 @@ class Finetune(Sweep):
     out: Path = Path("runs/bench/finetune") / BY_NAME
 
 
-def main(config: Finetune) -> None:
-    from bench.downstream.probe.sweep import run_sweep
-
-    run_sweep(config)
-
-
-RECIPES = {
-    name: Finetune(recipe=recipe, encoder=tyro.MISSING, data=tyro.MISSING)
-    for name, recipe in FINETUNES.items()
-}
+RECIPES = by_recipe(Finetune, FINETUNES)
 
 if __name__ == "__main__":
     run(Finetune, main, RECIPES)

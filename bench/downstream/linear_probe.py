@@ -6,14 +6,14 @@ on cached features it takes seconds instead of hours, but does not give the same
 the protocol of CLIP and CLIP_benchmark, whose records are a kind of their own, `l2_probe`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import tyro
 
-from bench.downstream.outputs import BY_NAME
-from bench.downstream.probe.config import Sweep
+from bench.downstream.outputs import BY_NAME, by_recipe
+from bench.downstream.probe.config import Sweep, main
 from bench.downstream.probe.result import L2Probe
 from bench.downstream.probe.result import LinearProbe as LinearProbeResult
 from catlip.cli import InputError, run
@@ -58,18 +58,8 @@ class LinearProbe(Sweep):
             raise InputError("--protocol l2_sweep ends at its minimum from any start: no --init")
 
 
-def main(config: LinearProbe) -> None:
-    from bench.downstream.probe.sweep import run_sweep
-
-    run_sweep(config)
-
-
-RECIPES = {
-    name: LinearProbe(
-        recipe=recipe, encoder=tyro.MISSING, data=tyro.MISSING, cached_features=name == "starter"
-    )
-    for name, recipe in PROBES.items()
-}
+RECIPES = by_recipe(LinearProbe, PROBES)
+RECIPES["starter"] = replace(RECIPES["starter"], cached_features=True)
 
 if __name__ == "__main__":
     run(LinearProbe, main, RECIPES)

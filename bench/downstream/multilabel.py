@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import tyro
 
-from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME
+from bench.downstream.dense.config import Dense, main
+from bench.downstream.outputs import BY_NAME, by_recipe
 from bench.downstream.probe.config import TransferOptions
 from catlip.cli import run
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
@@ -40,16 +40,7 @@ class MultiLabel(Dense):
     """Compile the transformer blocks, once for each image size."""
 
 
-def main(config: MultiLabel) -> None:
-    from bench.downstream.dense.harness import run_task
-
-    run_task(config)
-
-
-RECIPES = {
-    name: MultiLabel(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
-    for name, recipe in MULTILABELS.items()
-}
+RECIPES = by_recipe(MultiLabel, MULTILABELS)
 
 if __name__ == "__main__":
     run(MultiLabel, main, RECIPES)

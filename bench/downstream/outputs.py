@@ -5,9 +5,9 @@ given. A record or a score of the same run is kept, that of another run is refus
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
@@ -19,6 +19,7 @@ from catlip.system.lock import only_writer
 if TYPE_CHECKING:
     from catlip.training.distributed import Place
 
+C = TypeVar("C")
 DataSpelling = Annotated[
     str,
     tyro.conf.arg(
@@ -36,6 +37,14 @@ WITHOUT_EFFECT = (
     *("overfit", "crowds"),  # of older records
     "recipe",  # whose fields are compared one by one
 )
+
+
+def by_recipe(config: Callable[..., C], recipes: Mapping[str, Any]) -> dict[str, C]:
+    """Name of a recipe -> the config with it, of an encoder and data that are to be given."""
+    return {
+        name: config(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
+        for name, recipe in recipes.items()
+    }
 
 
 def filled_in(out: Path, data: str, encoder: str) -> Path:
@@ -93,9 +102,8 @@ def _identity(config: Any, digest: Any) -> dict[str, Any]:
 def scored(
     folder: Path, determined: dict[str, Any], place: "Place", measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """The score of the run in `folder`, read if it is finished; all ranks call this. Otherwise
-    `measure` trains and tests, its score is written with the fields that `determined` it, and the
-    checkpoints are deleted.
+    """The score of the run in `folder`, if it is finished; else of `measure`, which is written with
+    what `determined` it, and the checkpoints are deleted. All ranks call this.
     """
     from catlip.training.distributed import barrier
     from catlip.training.folder import refuse_another
@@ -109,8 +117,7 @@ def scored(
     with only_writer(folder, place.is_main):
         score = measure()
         if place.is_main:
-            content = {"identity": determined, "score": score}
-            write_atomically(path, json.dumps(content).encode())
+            write_atomically(path, json.dumps({"identity": determined, "score": score}).encode())
             for name in TEMPORARY:
                 shutil.rmtree(folder / name, ignore_errors=True)
         barrier()

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import tyro
 
-from bench.downstream.dense.config import Dense
-from bench.downstream.outputs import BY_NAME
+from bench.downstream.dense.config import Dense, main
+from bench.downstream.outputs import BY_NAME, by_recipe
 from catlip.cli import run
 from catlip.recipes.dense import SEGMENTATIONS, SegmentationRecipe
 
@@ -31,16 +31,7 @@ class Segmentation(Dense):
     out: Path = Path("runs/bench/segmentation") / BY_NAME
 
 
-def main(config: Segmentation) -> None:
-    from bench.downstream.dense.harness import run_task
-
-    run_task(config)
-
-
-RECIPES = {
-    name: Segmentation(encoder=tyro.MISSING, data=tyro.MISSING, recipe=recipe)
-    for name, recipe in SEGMENTATIONS.items()
-}
+RECIPES = by_recipe(Segmentation, SEGMENTATIONS)
 
 if __name__ == "__main__":
     run(Segmentation, main, RECIPES)

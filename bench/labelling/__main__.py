@@ -34,7 +34,6 @@ class Labelling:
 
 
 def main(config: Labelling) -> None:
-    """Measure, print, write the record after each rule."""
     from dataclasses import replace
 
     from bench.labelling import measure, result

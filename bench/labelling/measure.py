@@ -31,7 +31,6 @@ WHEEL_SHA256 = "6fbfd39b454a036a628b7e227b3d4050015009afe418583f21f27886c74e4998
 # are new to it.
 WARM_UP_CAPTIONS = 20_000
 PEERS_SHARE = 10
-
 LabelAll = Callable[[Sequence[str]], Labels]
 
 
@@ -101,9 +100,7 @@ def contenders(rule: str) -> dict[str, LabelAll]:
 def one_round(
     labellers: dict[str, LabelAll], captions: Sequence[str], folder: Path
 ) -> dict[str, float]:
-    """Microseconds a caption, from text to labels file; ours labels all, the others the first
-    tenth.
-    """
+    """Microseconds a caption, from text to labels file; the others label the first tenth."""
     taken, values = {}, {}
     few = captions[: max(1, len(captions) // PEERS_SHARE)]
     for name, label in labellers.items():

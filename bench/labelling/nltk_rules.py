@@ -26,9 +26,7 @@ MARKUP = re.compile("<.*?>")
 
 @functools.cache
 def wordnet() -> WordNetCorpusReader:
-    """NLTK's reader of WordNet; also points NLTK's tagger and sentence model to the same files as
-    this project's.
-    """
+    """NLTK's reader of WordNet; also points NLTK to the same files as this project's."""
     for folder in (wordnet_dir(), tagger_dir(), punkt_dir().parent):
         root = str(folder.parent.parent)
         if root not in nltk.data.path:
@@ -38,11 +36,8 @@ def wordnet() -> WordNetCorpusReader:
 
 
 def lemmatize(word: str) -> str:
-    """`WordNetLemmatizer().lemmatize` of NLTK 3.8.1, to which the paper's code is pinned, on this
-    reader.
-
-    Later versions of NLTK remove one ending of a word. 3.8.1 goes on with what is left until it
-    meets a noun or no ending.
+    """NLTK 3.8.1's lemmatizer, to which the paper's code is pinned. Later versions remove one
+    ending of a word; it goes on with what is left until it meets a noun or no ending.
     """
     forms = wordnet()._morphy(word, "n")
     if forms or word in wordnet()._exception_map["n"]:
@@ -62,9 +57,7 @@ def lemmatize(word: str) -> str:
 
 
 def clean(caption: str) -> str:
-    """Decode percent escapes, turn plus signs into spaces, remove tags and repeated spaces, repair
-    the text with ftfy, lower the case.
-    """
+    """Percent escapes, plus signs, tags, repeated spaces, ftfy's repairs, lower case."""
     text = MARKUP.sub("", unquote(caption).replace("+", " ")).strip("\n")
     return ftfy.fix_text(SPACES.sub(" ", text)).strip().lower()
 

@@ -57,7 +57,6 @@ class LabellingSpeed(Kind):
 
 
 def speed_table(run: Run[LabellingSpeed]) -> list[Table]:
-    """For each rule, the contenders on one core."""
     anchor, rows = run.anchor, list[list[Cell]]()
     for rule in sorted(run.measured.rules, key=rule_rank)[:MAX_SHOWN]:
         speed = run.measured.rules[rule]

@@ -72,7 +72,6 @@ class Plan:
 
 
 def main(config: Plan) -> None:
-    """Compute, print the tables and write the records."""
     from bench.plan.planning import plan
 
     plan(config)

@@ -76,9 +76,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class FittedLayout:
-    """A layout of `accumulation` micro-batches with these factors, and what its step takes;
-    `sent_bytes` are those of one device.
-    """
+    """A layout of `accumulation` micro-batches, and its step; bytes are those of one device."""
 
     factors: Factors
     devices: int
@@ -111,9 +109,7 @@ class FittedLayout:
 def best_layout(
     rate: Rate, devices: int, global_batch: int, *, link: Link, memory_bytes: float
 ) -> FittedLayout | None:
-    """The simplest layout that is as good as the fastest (AS_GOOD); None if not even one image fits
-    into the memory of a device.
-    """
+    """The simplest layout as good as the fastest (AS_GOOD); None if not one image fits."""
     per_device, fitting = max(1, global_batch // devices), []
     for parallel, checkpointing in itertools.product(get_args(Parallel), (False, True)):
         images = 0 if parallel == "fsdp" and devices == 1 else per_device

@@ -60,9 +60,7 @@ NOTES = [
 
 @dataclass(frozen=True)
 class Machine:
-    """Devices of one kind, on which an encoder would be trained, and the rate of each method on
-    them; ratios are to the first.
-    """
+    """Devices of one kind for an encoder, and each method's rate; ratios are to the first."""
 
     name: str
     model: str
@@ -72,10 +70,7 @@ class Machine:
 
 
 def plan(config: Plan) -> None:
-    """Compute, print the tables and write the records.
-
-    Raises: InputError for a name that is not known, and for a run that fits on no device.
-    """
+    """Compute, print the tables and write the records. Raises: InputError."""
     chosen = list(machines(config))
     runs: list[result.PlannedRun] = []
     for machine, number in itertools.product(chosen, config.gpus):
@@ -147,11 +142,13 @@ def _machine(name: str, model: str, rates: dict[str, Rate], memory_gb: float = m
 
 
 def measured_rates(path: Path, wanted: Sequence[str]) -> tuple[str, str, dict[str, Rate], float]:
-    """The device, the encoder, the rates and the memory of a record of bench.step_time. Rates range
-    as single steps do, from the 5th to the 95th percentile; ratios, as the record's interval if it
-    has one. Raises: InputError.
+    """Device, encoder, rates and memory of a record of bench.step_time. Rates range as single steps
+    do, from the 5th to the 95th percentile. Raises: InputError.
     """
-    record, timed = read(path, StepTime)
+    record = read_record(path)
+    if record["kind"] != StepTime.kind or not record["metrics"]:
+        raise InputError(f"{path} is not a finished record of {StepTime.kind}")
+    timed = StepTime.read(record["metrics"])
     wanted = wanted or tuple(method for method in timed.methods if not method.endswith(PACKED))
     if (ranks := timed.world_size or 1) != 1:
         raise InputError(f"{path} is of {ranks} ranks; a plan needs a record of one")
@@ -192,14 +189,6 @@ def assumed_rates(config: Plan, gpu: str, model: str) -> dict[str, Rate]:
         )
         for method in config.methods
     }
-
-
-def read(path: Path, kind: type[K]) -> tuple[dict[str, Any], K]:
-    """A finished record of that kind, and its metrics. Raises: InputError."""
-    record = read_record(path)
-    if record["kind"] != kind.kind or not record["metrics"]:
-        raise InputError(f"{path} is not a finished record of {kind.kind}")
-    return record, kind.read(record["metrics"])
 
 
 def analytic(config: Plan, machine: Machine, devices: int) -> result.Analytic:
@@ -296,11 +285,7 @@ def planned(config: Plan, machine: Machine, devices: int) -> list[result.Planned
     layouts: dict[str, FittedLayout] = {}
     for method, rate in machine.rates.items():
         layout = best_layout(
-            rate,
-            devices,
-            config.global_batch,
-            link=machine.link,
-            memory_bytes=machine.memory_bytes,
+            rate, devices, config.global_batch, link=machine.link, memory_bytes=machine.memory_bytes
         )
         if layout is not None:
             layouts[method] = layout

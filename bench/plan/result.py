@@ -98,9 +98,7 @@ class ProjectedCompute:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A method on a number of devices, as published or as another method was (`as clip`);
-    `exposed_ms` of a step a device waits for others.
-    """
+    """A method on devices, as published or `as clip`; `exposed_ms` is waiting for others."""
 
     method: str
     devices: int
@@ -195,9 +193,8 @@ def ratios_in_words(run: Run[Projection]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One method on a number of devices, in steps of `accumulation` micro-batches; memory and MB
-    sent in a step are of one device. `exposed_ms` of a step a device waits for others; `ratio` is
-    of device-hours to those of the first method; `source` is that of the rate.
+    """One method on a number of devices; memory and MB sent are of one device, `exposed_ms` is
+    waiting, `ratio` of device-hours to the first method's, `source` that of the rate.
     """
 
     model: str

@@ -20,7 +20,6 @@ class Studies:
 
 
 def main(config: Studies) -> None:
-    """List the studies."""
     for name in subcommands:
         print(f"python -m bench.study {name} --help")
 

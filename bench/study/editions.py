@@ -44,9 +44,7 @@ def read_teams(spelling: str) -> frozenset[str]:
 def without(
     shard: Shard, captions: Sequence[str], field: str, left_out: frozenset[str]
 ) -> list[str | None]:
-    """The captions, None where an object of the image has one of these values of a field: its
-    `name`, or its `source`, the set of drawings.
-    """
+    """The captions, None where an object has one of these values of `name` or `source`."""
     return [
         None if {entry[field] for entry in _metadata(shard, number)["objects"]} & left_out else text
         for number, text in enumerate(captions)
@@ -82,9 +80,7 @@ def _concepts() -> dict[str, Concept]:
 
 
 def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozenset[str]) -> None:
-    """The probe of the data set at `root`, tested on one image of each drawing of other teams, as
-    the shards for pre-training have it.
-    """
+    """The probe of the data at `root`, tested on one image of each drawing of other teams."""
     folder.mkdir(parents=True)
     (folder / "probe-train").symlink_to((root / "probe-train").resolve())
     samples = []

@@ -16,8 +16,19 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import baselines.pretrain
+import catlip.pretrain
+from bench.downstream import linear_probe
+from bench.downstream.probe.result import IMAGES, LinearProbe
+from bench.study.result import Studied
 from catlip.cli import InputError, choose
+from catlip.data.sampler import steps_for
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand
+from catlip.pretraining.config import LabelledRun
+from catlip.pretraining.result import Pretrain
 from catlip.program.ranges import Count, Natural, Seed
+from catlip.recipes.pretrain import CATLIP, Recipe
 from catlip.record import (
     Record,
     command_line,
@@ -31,16 +42,12 @@ from catlip.record import (
 from catlip.results.run import Run, read_run
 from catlip.system.engines import local
 
-if TYPE_CHECKING:  # torch and matplotlib take seconds, which --help does not need
-    from bench.study.result import Studied
+if TYPE_CHECKING:  # torch takes seconds, which --help does not need
     from catlip.objective import Objective
-    from catlip.pretraining.result import Pretrain
-    from catlip.recipes.pretrain import Recipe
 
-S = TypeVar("S", bound="Studied")
+S = TypeVar("S", bound=Studied)
 U = TypeVar("U", bound="Study")
 T = TypeVar("T", bound="Training")
-
 SIZE = re.compile("_[blh]16(?=_|$)")  # of the encoder, in the name of a recipe
 FEW = 0.1  # of the training images of each class: probes of few labels, beside those of all
 CLASSIFIERS = 3  # probes of each encoder, whose mean is the result
@@ -80,26 +87,23 @@ class Study:
 
     def check(self) -> None:
         """Refuse now what would otherwise fail after a training. Raises: InputError."""
-        from bench.downstream.linear_probe import RECIPES
-        from bench.downstream.probe.datasets import load_tasks
+        from bench.downstream.probe.datasets import load_tasks  # torch takes seconds to load
 
         for field in fields(self):
             values = getattr(self, field.name)
             is_given = isinstance(values, tuple) and field.default != values
             if is_given and (not values or len(set(values)) < len(values)):
                 raise InputError(f"--{field.name}: give one or more, each once")
-        choose("probe recipe", self.probe_recipe, RECIPES)
+        choose("probe recipe", self.probe_recipe, linear_probe.RECIPES)
         load_tasks(self.probe)
 
-    def base_recipe(self, method: str) -> "Recipe":
+    def base_recipe(self, method: str) -> Recipe:
         """The method's recipe of the study's name. Raises: InputError for an unknown name."""
         choose("method", method, known_methods())
         return choose("recipe", self.recipe, _recipes(method))
 
-    def recipe_of_encoder(self, method: str, encoder: str) -> "Recipe | None":
-        """The recipe that differs from the study's in the encoder's size, as datacomp_l16 from
-        datacomp_b16; None if the method has none.
-        """
+    def recipe_of_encoder(self, method: str, encoder: str) -> Recipe | None:
+        """The recipe of that encoder's size, as datacomp_l16 beside datacomp_b16, if any."""
         for name, recipe in _recipes(method).items():
             if recipe.encoder == encoder and SIZE.sub("", name) == SIZE.sub("", self.recipe):
                 return recipe
@@ -107,18 +111,12 @@ class Study:
 
     @cached_property
     def num_samples(self) -> int:
-        from catlip.data.shard_set import open_shards
-        from catlip.data.shards import expand
-
         return int(sum(open_shards(expand(self.shards), self.quiet).counts))
 
-    def of_length(self, base: "Recipe", images: int) -> "Recipe":
-        """The recipe with a schedule over `images` images, on average over the sizes that steps
-        draw. The warm-up of a longer one is the same share of it; of a shorter one it is as long,
-        but at most a fifth.
+    def of_length(self, base: Recipe, images: int) -> Recipe:
+        """The recipe with a schedule over `images` images. The warm-up of a longer one is the same
+        share of it; of a shorter one it is as long, but at most a fifth.
         """
-        from catlip.data.sampler import steps_for
-
         steps = steps_for(images, base.sizes(), base.num_devices)
         whole = base.iterations or base.num_steps(self.num_samples)
         warmup = min(base.warmup_iterations, steps // 5)
@@ -126,8 +124,7 @@ class Study:
             warmup = round(base.warmup_iterations * steps / whole)
         return replace(base, epochs=0.0, iterations=steps, warmup_iterations=warmup)
 
-    def training(self, method: str, recipe: "Recipe", seed: int, vocabulary: Path) -> "Training":
-        """A method's training by a recipe, on this study's data."""
+    def training(self, method: str, recipe: Recipe, seed: int, vocabulary: Path) -> "Training":
         return Training(
             method,
             recipe,
@@ -153,7 +150,7 @@ class Training:
     """What determines a training of a study and its probe: the config of its record."""
 
     method: str
-    recipe: "Recipe"
+    recipe: Recipe
     shards: tuple[str, ...]
     vocabulary: Path
     labels_dir: Path
@@ -255,9 +252,7 @@ def has_record(study: Study, training: Training) -> bool:
 
 
 def workers_for(study: Study, trainings: Sequence[Training]) -> int:
-    """How many of these trainings to run at a time: on a GPU, as many as have two cores each, for a
-    process that launches kernels and one that reads, and memory.
-    """
+    """How many to run at a time: on a GPU, as many as have two cores each, and memory."""
     import torch
 
     from bench.arithmetic.memory import peak_bytes
@@ -296,19 +291,10 @@ def is_done(path: Path, training: Training) -> bool:
 
 def train_and_probe(
     study: Study, training: Training, folder: Path
-) -> "tuple[Pretrain, dict[str, float]]":
-    """Pre-train in `folder`, or go on there, and probe the encoder. Returns: what the training
-    measured; and task -> top-1 accuracy, the mean of several classifiers.
-
-    Raises: InputError, also where the training diverges.
+) -> tuple[Pretrain, dict[str, float]]:
+    """Pre-train in `folder`, or go on there, and probe the encoder: what the training measured, and
+    task -> mean top-1 accuracy. Raises: InputError, also where it diverges.
     """
-    import baselines.pretrain
-    import catlip.pretrain
-    from bench.downstream import linear_probe
-    from bench.downstream.probe.result import IMAGES, LinearProbe
-    from catlip.pretraining.config import LabelledRun
-    from catlip.pretraining.result import Pretrain
-
     run = folder / training.method
     common = LabelledRun(
         training.recipe,
@@ -357,8 +343,5 @@ def known_methods() -> "dict[str, type[Objective]]":
     return {"catlip": Categorical, **BASELINES}
 
 
-def _recipes(method: str) -> "dict[str, Recipe]":
-    from baselines.pretrain import recipes_of
-    from catlip.recipes.pretrain import CATLIP
-
-    return CATLIP if method == "catlip" else recipes_of(method)
+def _recipes(method: str) -> dict[str, Recipe]:
+    return CATLIP if method == "catlip" else baselines.pretrain.recipes_of(method)

@@ -5,21 +5,18 @@ training to the end of its schedule. Vary one factor per command, all into the s
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.study.engine import (
-    StudyOfMethods,
-    Training,
-    run_trainings,
-    train_and_probe,
-)
+from bench.measuring.factors import Factors
+from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
+from bench.study.lengths_result import Scaling, scaling_table
+from catlip.architectures import ENCODERS
+from catlip.cli import choose
+from catlip.data.shards import expand
 from catlip.program.ranges import Count, PositiveFraction, Seed
 from catlip.table import print_tables
-
-if TYPE_CHECKING:
-    from bench.study.lengths_result import Scaling
+from catlip.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +44,6 @@ class Lengths(StudyOfMethods):
 
 @dataclass(frozen=True)
 class Cell(Training):
-    """What determines one cell."""
-
     images: int
     fraction: float
 
@@ -59,19 +54,12 @@ class Cell(Training):
 
 
 def main(config: Lengths) -> None:
-    """Train and probe, write a record of each cell, and print what was found."""
-    from bench.study.lengths_result import Scaling, scaling_table
-
     config.check()
-    runs = run_trainings(config, cells(config), Scaling, measure)
-    print_tables([scaling_table(runs)])
+    print_tables([scaling_table(run_trainings(config, cells(config), Scaling, measure))])
 
 
-def measure(config: Lengths, cell: Cell, folder: Path) -> "Scaling":
-    from bench.arithmetic.flops import step_flops
-    from bench.measuring.factors import Factors
-    from bench.study.lengths_result import Scaling
-    from catlip.vocabulary import Vocabulary
+def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
+    from bench.arithmetic.flops import step_flops  # torch takes seconds to load
 
     pretrain, accuracies = train_and_probe(config, cell, folder)
     recipe = cell.recipe
@@ -99,9 +87,6 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> "Scaling":
 
 def cells(config: Lengths) -> list[Cell]:
     """All combinations, the shortest trainings first. Raises: InputError."""
-    from catlip.cli import choose
-    from catlip.encoder import ENCODERS
-
     trainings = []
     every = product(sorted(config.images), config.fractions, config.encoders or ("",))
     for (images, fraction, encoder), method, seed in product(every, config.methods, config.seeds):
@@ -116,11 +101,7 @@ def cells(config: Lengths) -> list[Cell]:
 
 
 def spread(shards: tuple[str, ...], fraction: float) -> tuple[str, ...]:
-    """That fraction of the shards, at least one, evenly spaced; if all, the patterns as the user
-    wrote them.
-    """
-    from catlip.data.shards import expand
-
+    """That fraction of the shards, evenly spaced; if all, the patterns as the user wrote them."""
     if fraction == 1:
         return shards
     paths = [str(path) for path in expand(shards)]

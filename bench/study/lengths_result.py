@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +14,10 @@ from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
-from catlip.results.figures import MUTED, Figure
-from catlip.results.lines import (
-    Line,
-    brief,
-    height_for,
-    how_drawn,
-    line_of,
-    said,
-)
+from catlip.results.figures import MUTED, Axes, Figure
+from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
 from catlip.results.run import Run, device_of, one_device
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
 COSTS = {"flops": "FLOPs", "train_seconds": "seconds"}
@@ -103,9 +93,7 @@ class Curve:
 
 
 def curves(runs: Runs) -> list[Curve]:
-    """The curve of each method, with the encoder that has the most lengths; a method has none
-    unless one of its seeds has all of at least two lengths.
-    """
+    """The curve of each method that has one, with the encoder that has the most lengths."""
     whole = [run for run in runs if run.measured.fraction == 1]
     lengths: dict[str, set[int]] = {}
     for run in whole:
@@ -129,9 +117,7 @@ def curves(runs: Runs) -> list[Curve]:
 
 
 def at_cost(costs: Sequence[float], values: Sequence[float], cost: float) -> float | None:
-    """The value at `cost`, interpolated linearly in the logarithm of the ascending `costs`; None
-    outside of their range.
-    """
+    """The value at `cost`, interpolated in the logarithm of `costs`; None outside of these."""
     if not costs[0] <= cost <= costs[-1]:
         return None
     place = float(np.interp(np.log(cost), np.log(costs), range(len(costs))))
@@ -151,9 +137,8 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
 
 
 def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
-    """The difference of the two methods in points, for each seed whose costs, one of COSTS, can be
-    compared (seconds only on the same device): at the lower of the two costs of their longest
-    trainings.
+    """The difference of two methods in points, for each seed whose costs can be compared (seconds
+    only on one device): at the lower cost of their longest trainings.
     """
     points: list[float] = []
     for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
@@ -202,15 +187,13 @@ def scaling_table(runs: Runs) -> Table:
     groups: dict[tuple[How, str], list[Scaling]] = {}
     for run in runs:
         one = run.measured
-        how = (one.encoder, one.fraction, one.images)
-        groups.setdefault((how, one.method), []).append(one)
+        groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)
     rows = []
     for ((encoder, fraction, images), method), cells in sorted(groups.items()):
         texts = [encoder, f"{100 * fraction:g} %", f"{images:,}", name_of(method)]
         row = [*map(Cell, texts), Cell(shown(cells[0].flops / 1e12))]
         for task in tasks:
-            top1 = quantity_of(100 * one.accuracies[task] for one in cells)
-            row.append(quantity_cell(top1, 1))
+            row.append(quantity_cell(quantity_of(100 * one.accuracies[task] for one in cells), 1))
         rows.append(row)
     columns = ["Encoder", "Fraction of the data", "Images seen", "Method", "TFLOPs"]
     columns += [f"{task}, top-1 (%)" for task in tasks]
@@ -262,7 +245,7 @@ def _lines(of_methods: Sequence[Curve], task: str) -> list[Line]:
     return lines
 
 
-def _draw(axes: "Axes", lines: Sequence[Line], title: str, floor: float | None) -> None:
+def _draw(axes: Axes, lines: Sequence[Line], title: str, floor: float | None) -> None:
     points = [point for line in lines for point in line.marks]
     axes.set_xscale("log")
     axes.set_xlim(min(x for x, _ in points) / 1.1, max(x for x, _ in points) * 1.1)

@@ -15,30 +15,37 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from bench.study.engine import (
-    StudyOfMethods,
-    Training,
-    run_trainings,
-    train_and_probe,
+from bench.downstream.probe.result import (
+    IMAGES,
+    PART,
+    LinearProbe,
+    TestImages,
+    packed,
+    score_of,
+    score_on,
 )
+from bench.study.editions import held_out, parts_of_test, read_teams, several, without, write_probe
+from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
+from bench.study.result import Robustness, robustness_table
 from catlip import streams
 from catlip.cli import InputError, choose
 from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.tar_index import nonblank_lines
+from catlip.label.__main__ import Label
+from catlip.label.__main__ import main as label_captions
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Seed
 from catlip.record import note_samples, read_record
 from catlip.results.run import read_run
 from catlip.table import print_tables
-
-if TYPE_CHECKING:
-    from bench.study.result import Robustness
-    from catlip.recipes.pretrain import Recipe
+from catlip.vocabulary import Vocabulary
+from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
 
 NONE = "none"
 STARTER = "starter:"
@@ -51,7 +58,6 @@ POSTS = (
 )
 # First bytes of an image -> suffix; else JPEG.
 SUFFIXES = {b"\x89P": "png", b"RI": "webp", b"GI": "gif"}
-
 Captions = list[str | None]  # None where the sample is lost
 
 
@@ -83,8 +89,6 @@ class NoiseStudy(StudyOfMethods):
 
 @dataclass(frozen=True)
 class NoisyTraining(Training):
-    """What determines one training."""
-
     noise: str
     images: int
 
@@ -95,47 +99,28 @@ class NoisyTraining(Training):
 
 
 def main(config: NoiseStudy) -> None:
-    """Train and probe with every noise, write a record of each, and print what was found."""
-    from bench.study.result import Robustness, robustness_table
-
     for noise in config.noises:
         if read_noise(noise)[0] in DIVIDING and not config.probe.startswith(STARTER):
             raise InputError(f"--noises {noise} needs the starter's probe: --probe {STARTER}DIR")
     config.check()
-    trainings = [
-        NoisyTraining(
-            **vars(config.training(method, recipe, seed, config.vocabulary)),
-            noise=noise,
-            images=config.images,
-        )
-        for noise in config.noises
-        for method in config.methods
-        for recipe in [config.of_length(_recipe(config, method, noise), config.images)]
-        for seed in config.seeds
-    ]
+    trainings: dict[str, list[NoisyTraining]] = {noise: [] for noise in config.noises}
+    for noise, method in product(config.noises, config.methods):
+        kind, value = read_noise(noise)
+        changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
+        recipe = config.of_length(replace(config.base_recipe(method), **changes), config.images)
+        for seed in config.seeds:
+            training = config.training(method, recipe, seed, config.vocabulary)
+            own = NoisyTraining(**vars(training), noise=noise, images=config.images)
+            trainings[noise].append(own)
     runs = []
-    for noise in config.noises:
-        of_noise = [training for training in trainings if training.noise == noise]
+    for noise, of_noise in trainings.items():
         prepare = partial(_noisy_data, config, noise)
         runs += run_trainings(config, of_noise, Robustness, measure, prepare)
     shutil.rmtree(_folder_of_data(config), ignore_errors=True)
     print_tables(robustness_table(runs))
 
 
-def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> "Robustness":
-    from bench.downstream.probe.result import (
-        IMAGES,
-        PART,
-        LinearProbe,
-        TestImages,
-        packed,
-        score_of,
-        score_on,
-    )
-    from bench.study.editions import parts_of_test
-    from bench.study.result import Robustness
-    from catlip.vocabulary import Vocabulary
-
+def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> Robustness:
     data_settings = _noisy_data(config, training.noise)
     changed = replace(training, **data_settings)
     pretrain, accuracies = train_and_probe(config, changed, folder)
@@ -165,26 +150,12 @@ def measure(config: NoiseStudy, training: NoisyTraining, folder: Path) -> "Robus
     )
 
 
-def _recipe(config: NoiseStudy, method: str, noise: str) -> "Recipe":
-    kind, value = read_noise(noise)
-    changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
-    return replace(config.base_recipe(method), **changes)
-
-
 def _folder_of_data(config: NoiseStudy) -> Path:
     return config.out / "-".join(("data", *config.methods))  # so that two commands can share `out`
 
 
 def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
-    """The shards, labels and vocabulary with a noise, made if they are not there; those of another
-    noise are removed.
-    """
-    from bench.study.editions import read_teams, write_probe
-    from catlip.label.__main__ import Label
-    from catlip.label.__main__ import main as label_captions
-    from catlip.vocabulary import Vocabulary
-    from catlip.vocabulary.__main__ import BuildVocabulary, build_from_labels
-
+    """The data with a noise, made if they are not there; those of another noise are removed."""
     if read_noise(noise)[0] in (NONE, *TOWERS):
         return {"vocabulary": config.vocabulary}
     data = _folder_of_data(config)
@@ -218,8 +189,6 @@ def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
 
 def read_noise(spelling: str) -> tuple[str, float]:
     """`KIND=NUMBER`, `teams=NAMES` or `none`, as kind and number. Raises: InputError."""
-    from bench.study.editions import read_teams
-
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
@@ -272,8 +241,6 @@ KINDS: dict[str, Callable[[Sequence[str], float, np.random.Generator], Captions]
 
 def _changed(shard: Shard, noise: str, captions: Sequence[str], number: int) -> Captions:
     """The captions of the shard of this number with a noise, or in an edition."""
-    from bench.study.editions import held_out, read_teams, several, without
-
     kind, value = read_noise(noise)
     if kind == "heldout":
         return without(shard, captions, "name", held_out(value))

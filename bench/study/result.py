@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from bench.downstream.probe.result import (
     IMAGES,
@@ -19,16 +19,9 @@ from catlip.claims import least_pairs
 from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.estimate import mean_difference
-from catlip.results.figures import Figure, series_style
+from catlip.results.figures import Axes, Figure, series_style
 from catlip.results.kind import Kind
-from catlip.results.lines import (
-    Line,
-    draw_lines,
-    height_for,
-    how_drawn,
-    means_of,
-    said,
-)
+from catlip.results.lines import Line, draw_lines, height_for, how_drawn, means_of, said
 from catlip.results.run import Records, Run, Setting
 from catlip.results.select import MAX_SHOWN, by_scale, suffix
 from catlip.table import (
@@ -42,9 +35,6 @@ from catlip.table import (
     shown,
 )
 from catlip.vocabulary.result import LABEL_SETS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 T = TypeVar("T", bound="Trial")
 LABELLED = (
@@ -79,9 +69,7 @@ class Studied(Kind):
 
 
 def mean_and_ends(values: Sequence[float]) -> Cell:
-    """The mean with its 95 % interval, or with the range of the values if they are few; a dash
-    without any.
-    """
+    """The mean with its 95 % interval, or the range of a few values; a dash without any."""
     mean = mean_difference(values)
     if mean is None:
         return Cell()
@@ -97,9 +85,7 @@ def mean_and_ends(values: Sequence[float]) -> Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Studied):
-    """One training by a recipe of which some fields were drawn, judged on validation data; if it
-    diverged, `failed` says why there is no accuracy.
-    """
+    """One training by a recipe with drawn fields, on validation data; `failed` if it diverged."""
 
     kind = "tuning"
 
@@ -164,9 +150,7 @@ def tuning_table(runs: Iterable[Run[Trial]], name: str, title: str) -> Table:
 
 
 def shared_draws(runs: Iterable[Run[Trial]]) -> str:
-    """How often CatLIP is above CLIP among the drawn recipes that both were trained with; empty if
-    they share none.
-    """
+    """How often CatLIP is above CLIP among recipes that both were trained with; may be empty."""
     drawn = {
         (one.method, one.trial, one.drawn["max_lr"]): one
         for one in (run.measured for run in runs)
@@ -221,8 +205,6 @@ def tuning_section(main: Setting | None, records: Records) -> Section:
 # --- Noise ----------------------------------------------------------------------------------------
 
 NONE = "none"  # the name of no noise
-
-
 IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     NONE: "captions as they are",
     "lost": "{percent} % of the samples lost",
@@ -248,9 +230,8 @@ def in_words(noise: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Robustness(Studied):
-    """One training on data with one noise (KIND=FRACTION, or `none`), and the probe of its encoder:
-    how many samples the noise leaves, how many classes the vocabulary made from its captions has,
-    and which fraction of the clean vocabulary's classes is among these.
+    """One training with a noise (KIND=FRACTION, or `none`): how many samples it leaves, the classes
+    of its vocabulary, and which fraction of the clean classes is among these.
     """
 
     kind = "robustness"
@@ -265,9 +246,7 @@ class Robustness(Studied):
 
 
 def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") -> list[Table]:
-    """One row per condition and method: what the condition changes, paired by seed. None without
-    trainings of the same length on the data as they are.
-    """
+    """A row per condition and method: what the condition changes, paired by seed."""
     groups: dict[tuple[float, str, str], dict[int, Run[Robustness]]] = {}
     tasks: dict[str, None] = {}
     for run in runs:
@@ -391,9 +370,7 @@ def threshold_table(run: Run[Threshold], scale: str, suffix: str = "") -> list[T
 
 
 def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
-    """Accuracy against the pruning threshold, one line for each probe, in Figure 6's form; no
-    figure without probes.
-    """
+    """Accuracy by pruning threshold, a line for each probe, in Figure 6's form, if there is one."""
     lines = []
     for i, (probe, levels) in enumerate(threshold_accuracies(record).items()):
         style = series_style(i)
@@ -413,9 +390,7 @@ def threshold_figures(record: Run[Threshold], suffix: str = "") -> list[Figure]:
     return [Figure(f"threshold{suffix}", caption.strip(), alt, draw=draw, height=height)]
 
 
-def _draw_thresholds(
-    axes: "Axes", lines: Sequence[Line], classes: dict[float, float | None]
-) -> None:
+def _draw_thresholds(axes: Axes, lines: Sequence[Line], classes: dict[float, float | None]) -> None:
     thresholds = sorted({t for line in lines for t, _ in line.points})
     if thresholds[0] == 0:
         axes.set_xscale("symlog", linthresh=min((t for t in thresholds if t > 0), default=1.0))
@@ -426,7 +401,7 @@ def _draw_thresholds(
     draw_accuracies(axes, lines, {t: f"{t:,.0f}\n{shown(classes.get(t), 0)}" for t in thresholds})
 
 
-def draw_accuracies(axes: "Axes", lines: Sequence[Line], ticks: dict[float, str]) -> None:
+def draw_accuracies(axes: Axes, lines: Sequence[Line], ticks: dict[float, str]) -> None:
     """Draw lines of accuracies in % from 0, above these labelled ticks."""
     from matplotlib.ticker import NullLocator
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.study.engine import Study, Training, run_trainings, train_and_probe
+from bench.study.result import Threshold, ThresholdTraining, threshold_table
+from catlip.data.shards import expand, open_shard
+from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
+from catlip.label.sources import TarShard
 from catlip.program.ranges import Natural, Seed
 from catlip.record import Record
 from catlip.table import print_tables
-
-if TYPE_CHECKING:
-    from bench.study.result import ThresholdTraining
+from catlip.vocabulary import build, vocabulary_identity
+from catlip.vocabulary.counts import count
 
 SAMPLES = ("threshold", "seed", "train_seconds", "images_seen")  # of each training
 
@@ -56,10 +58,6 @@ class PrunedTraining(Training):
 
 
 def main(config: Thresholds) -> None:
-    """Prune, train, probe, summarise."""
-    from bench.study.result import Threshold, ThresholdTraining, threshold_table
-    from catlip.vocabulary import vocabulary_identity
-
     config.check()
     recipe = config.base_recipe("catlip")
     if config.images:
@@ -99,9 +97,7 @@ def main(config: Thresholds) -> None:
     print(f"wrote {path}")
 
 
-def measure(config: Thresholds, training: PrunedTraining, folder: Path) -> "ThresholdTraining":
-    from bench.study.result import ThresholdTraining
-
+def measure(config: Thresholds, training: PrunedTraining, folder: Path) -> ThresholdTraining:
     pretrain, accuracies = train_and_probe(config, training, folder)
     return ThresholdTraining(
         method="catlip",
@@ -114,17 +110,9 @@ def measure(config: Thresholds, training: PrunedTraining, folder: Path) -> "Thre
 
 
 def prune(config: Thresholds, paths: Mapping[int, Path]) -> dict[int, dict[str, float]]:
-    """Write the vocabulary of each threshold. Returns: threshold -> what it leaves of the synsets,
-    and of the labels of all captions.
-
-    Raises: InputError at a shard whose labels are missing or made from another version of it.
+    """Write the vocabulary of each threshold. Returns: threshold -> what it leaves. Raises:
+    InputError for labels that are missing or of another version of a shard.
     """
-    from catlip.data.shards import expand, open_shard
-    from catlip.label.sidecar import read_labels, read_sidecar, sidecar_path
-    from catlip.label.sources import TarShard
-    from catlip.vocabulary import build
-    from catlip.vocabulary.counts import count
-
     sidecars = []
     for shard in expand(config.shards):
         read_labels(open_shard(shard), config.labels_dir, config.rule)  # checks them

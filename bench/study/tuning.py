@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from bench.study.engine import (
     StudyOfMethods,
@@ -17,15 +17,13 @@ from bench.study.engine import (
     run_trainings,
     train_and_probe,
 )
+from bench.study.result import Finalist, Trial, best_trials, tuning_table
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.table import print_tables
 
-if TYPE_CHECKING:
-    from bench.study.result import Trial
-
-T = TypeVar("T", bound="Trial")
+T = TypeVar("T", bound=Trial)
 
 
 def _log(low: float, high: float) -> Callable[[float], float]:
@@ -84,8 +82,6 @@ class Tuning(StudyOfMethods):
 
 @dataclass(frozen=True)
 class TrialTraining(Training):
-    """What determines one trial."""
-
     trial: int
     drawn: dict[str, float]
 
@@ -102,9 +98,6 @@ class FinalTraining(TrialTraining):
 
 
 def main(config: Tuning) -> None:
-    """Run the trials, write a record of each, and print what was found."""
-    from bench.study.result import Finalist, Trial, best_trials, tuning_table
-
     if not find_layout(config.probe).validation:
         raise InputError(
             f"--probe {config.probe} holds the test images: tune on validation data, as "

@@ -285,8 +285,7 @@ def _write(config: Scenes, name: str, classes: Classes, in_parallel: Map) -> Non
         for number, (subgroup, group) in enumerate(classes.groups.items(), 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    path = coco_annotations / f"instances_{side.coco}.json"
-    write_atomically(path, json.dumps(content).encode())
+    write_atomically(coco_annotations / f"instances_{side.coco}.json", json.dumps(content).encode())
 
 
 if __name__ == "__main__":

@@ -45,10 +45,8 @@ def random_crop(
     augmentation: Augmentation,
     draws: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
-    """A random crop of a picture, encoded or [H, W, 3] RGB: [resolution, resolution, 3] RGB, within
-    two grey levels of torchvision's resized_crop. `draws` are [DRAWS] numbers in [0, 1).
-
-    Raises: PictureError.
+    """A random crop of a picture, encoded or [H, W, 3] RGB, within two grey levels of torchvision's
+    resized_crop; `draws` are [DRAWS] in [0, 1). Raises: PictureError.
     """
     # Not above: recipes, which hold an Augmentation, are read before torch is imported.
     import torch

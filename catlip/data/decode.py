@@ -19,14 +19,12 @@ from PIL import EpsImagePlugin, Image, ImageFile, UnidentifiedImageError
 from catlip.data import jpeg
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
-
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
 # Each scan of a progressive JPEG, even one of 20 bytes, visits every block again; 10 are usual.
 MAX_SCANS = 100
-
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
 EpsImagePlugin.gs_binary = False  # a library that opens a picture itself starts no program either
@@ -78,9 +76,7 @@ def rgb(picture: Image.Image) -> Image.Image:
 
 
 def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDArray[np.uint8]:
-    """The pixels in the box that `choose_box(width, height)` gives, [h, w, 3] RGB, the same from
-    either decoder. Raises: PictureError.
-    """
+    """The pixels in the chosen box, [h, w, 3] RGB, of either decoder. Raises: PictureError."""
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
         if frame.is_progressive:
@@ -100,7 +96,6 @@ def whole_pixels(encoded: bytes) -> NDArray[np.uint8]:
 
 def reduced(encoded: bytes, side: int, quality: int) -> bytes:
     """The picture as a JPEG whose shorter side has `side` pixels; as it is if that has no more.
-
     Raises: PictureError, also where the bytes would stay the same.
     """
     picture = open_picture(encoded)

@@ -25,10 +25,8 @@ LARGEST_WEIGHT, MAX_BITS = 2**15 - 0.5, 22
 
 class DecodedPictures:
     """The pictures of `count` samples, or none if they would take more than `max_bytes`, judged by
-    the mean size of those decoded so far.
-
-    It is all or none: a part of a large data set would cost memory and save little. Each worker has
-    its own, as any worker may read any sample, and so only a part of `max_bytes`.
+    their mean size: a part of a large data set would cost memory and save little. Each worker may
+    read any sample, and so has its own, and only a part of `max_bytes`.
     """
 
     def __init__(self, count: int, max_bytes: int = MAX_BYTES):
@@ -66,10 +64,7 @@ class HeldPictures:
     """
 
     def __init__(
-        self,
-        pictures: list[NDArray[np.uint8]],
-        begins: NDArray[np.int64],
-        device: torch.device,
+        self, pictures: list[NDArray[np.uint8]], begins: NDArray[np.int64], device: torch.device
     ):
         self.sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
         self.begins = begins
@@ -150,10 +145,8 @@ _latest: dict[tuple[str, torch.device, int], HeldPictures | None] = {}
 def hold(
     shards: ShardSet, device: torch.device, max_bytes: int, quiet: bool = True
 ) -> HeldPictures | None:
-    """The pictures of the shards on the device; None if one of them is broken, or if they would
-    take more than `max_bytes`, each as much as the largest.
-
-    The latest are kept, for the next training of this process.
+    """The pictures of the shards on the device, kept for the next training of this process; None if
+    one is broken, or if all, as large as the largest, exceed `max_bytes`.
     """
     key = shards.digest, device, max_bytes
     if key not in _latest:

@@ -181,7 +181,6 @@ def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
 
 
 def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Write the shards of one file, and then its note."""
     note_file, is_tar = _note_file(config, wanted), path.suffix == TAR
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():
@@ -216,9 +215,7 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
 def _reduced(
     samples: Iterable[Sample], side: int, counts: Counter[str], broken: dict[str, list[Any]]
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples as they are written, with small images. Those without an image that can be read
-    are left out and counted by cause, with the key of the first.
-    """
+    """The samples with small images; those without one are left out and counted by cause."""
     for key, members in samples:
         written, images = {}, 0
         try:
@@ -269,9 +266,7 @@ def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
 def _columns(
     path: Path, row: dict[str, Any], text_column: str | None
 ) -> tuple[str, dict[str, str]]:
-    """The column of images, known by what the first row has in it, and key in a `.json` -> column
-    of captions.
-    """
+    """The column of images, told by the first row, and key in a `.json` -> column of captions."""
     images = [name for name, value in row.items() if _image_in(value).startswith(FIRST_BYTES)]
     found = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
     captions = {"caption": found[0]} if found else {}

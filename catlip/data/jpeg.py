@@ -38,10 +38,8 @@ class Frame:
 
 
 def find_frame(encoded: bytes) -> Frame | None:
-    """The frame of a whole JPEG of 8 bits and of one or three components; None for any other.
-
-    Only segments that every decoder reads in the same way are skipped, so that the decoder finds
-    this frame and no other.
+    """The frame of a whole JPEG of 8 bits and of one or three components; None for any other. Skips
+    only segments that every decoder reads alike, so that it finds this frame too.
     """
     if simplejpeg is None or not (encoded.startswith(START) and encoded.endswith(END)):
         return None

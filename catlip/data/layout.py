@@ -36,9 +36,8 @@ class Layout:
 
 
 def find_layout(spelling: str) -> Layout:
-    """The data set that `imagenet:DIR`, `places365:DIR`, `folder:DIR`, `wds:DIR`, `wds:URL` or
-    `DIR` spells, or one of the starter or Fashion-MNIST; after a kind, as `folder-validation:DIR`,
-    -validation asks for its validation data. Nothing remote is asked for.
+    """The data set that `KIND:DIR`, `wds:URL` or `DIR` spells; after a kind, as in
+    `folder-validation:DIR`, its validation data. Nothing remote is asked for.
     """
     kind, colon, folder = _parted(spelling)
     validation = kind.endswith(VALIDATION)
@@ -71,7 +70,6 @@ def _parted(spelling: str) -> tuple[str, str, str]:
 
 
 def validation_of(spelling: str) -> str:
-    """The spelling of a data set's validation data."""
     kind, _, folder = _parted(spelling)
     return f"{kind}{VALIDATION}:{folder}"
 
@@ -84,9 +82,7 @@ def _is_unlabelled(folder: Path) -> bool:
 
 
 def find_splits(kind: str, root: Path, names: Iterable[str]) -> tuple[Path, ...]:
-    """What is trained on, what is tested on and, if there are all three, val, of the names of
-    folders and tars in `root`.
-    """
+    """What to train on, what to test on and, if there are all three, val, of these names."""
     # Of a folder and a tar, the folder.
     found = {name.removesuffix(TAR): root / name for name in sorted(names, reverse=True)}
     train, val, test = map(found.get, SPLITS)

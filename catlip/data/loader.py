@@ -92,9 +92,8 @@ LabelSource = Callable[
 
 @dataclass(frozen=True)
 class DataPath(Dataset[Batch]):
-    """Everything that determines the batches of a run. A step's batch is split over `accumulation`
-    micro-steps, and each micro-step over ranks. Up to `decoded_bytes` of decoded pictures are kept,
-    or all are `held` on the device; the batches do not depend on it.
+    """Everything that determines the batches of a run. Up to `decoded_bytes` of decoded pictures
+    are kept, or all are `held` on the device; the batches do not depend on it.
     """
 
     shards: Shards
@@ -141,9 +140,7 @@ class DataPath(Dataset[Batch]):
             yield batch
 
     def __getitem__(self, number: int) -> Batch:
-        """Micro-batch `number` of this rank, built whole inside one worker; of held pictures, with
-        crops in place of images.
-        """
+        """Micro-batch `number` of this rank; of held pictures, with crops in place of images."""
         number, micro_step = divmod(number, self.accumulation)
         step = self.plan[number]
         start = int(step.begins(self.accumulation, self.world_size)[micro_step, self.rank])

@@ -43,7 +43,6 @@ TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
 HF, DISK = "hf", "file"
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
-
 T = TypeVar("T")
 
 
@@ -70,9 +69,8 @@ def _identity(about: dict[str, Any]) -> str:
 
 
 def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """The identity of each file; for local ones, size and time.
-
-    Remote files are asked for in threads; those of the hub by folder, because it limits questions.
+    """The identity of each file; for local ones, size and time. Remote files are asked for in
+    threads; those of the hub by folder, because it limits questions.
     """
     identities = {}
     for path in paths:
@@ -84,13 +82,11 @@ def identities_of(paths: Sequence[Path]) -> dict[Path, str]:
         for about in _with_retries(folder, listed):
             path = Path(url_of(_driver(folder).unstrip_protocol(about["name"])))
             identities[path] = _identity(about)
-    others = [path for path in paths if path not in identities]
-    identities |= dict(work_ahead(identity_of, others))
+    identities |= dict(work_ahead(identity_of, [path for path in paths if path not in identities]))
     return {path: identities[path] for path in paths}
 
 
 def size_in(identity: str) -> int:
-    """The size in bytes of the file of this identity."""
     return int(identity.partition(" ")[0])
 
 
@@ -182,9 +178,7 @@ def _page_of(path: str | Path) -> str:
 
 
 class Ahead:
-    """Fetches remote files that will be read soon, in threads of this process. An error is left to
-    the code that reads the file.
-    """
+    """Fetches files that will be read soon, in threads; their errors are left to who reads."""
 
     def __init__(self) -> None:
         self.process = os.getpid()  # a forked process has not these threads

@@ -28,7 +28,6 @@ CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PART = ".part"  # ends the name of a file that is being fetched
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
-
 Fill = Callable[[io.FileIO], None]  # writes the content of a file
 
 
@@ -157,9 +156,8 @@ class FileCache:
 
 
 def _lock(file: io.FileIO, wait: bool) -> bool:
-    """Lock an open file, unless it is locked and `wait` is false. Returns: whether it did.
-
-    This lock also keeps out other threads of this process, which a POSIX lock does not.
+    """Whether an open file could be locked; with `wait` it can. Unlike a POSIX lock, this one also
+    keeps out other threads of this process.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -83,9 +83,7 @@ class ShardSet:
         return sha256(self.digests.tobytes()).hexdigest()[:16]
 
     def identity(self) -> dict[str, Any]:
-        """What a record says of the data. Costs no reading: the digests were computed when the
-        shards were indexed.
-        """
+        """What a record says of the data, computed when the shards were indexed."""
         identity = {"digest": self.digest, "samples": int(self.counts.sum())}
         return identity | edition_of(self.paths[0].parent)
 

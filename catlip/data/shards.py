@@ -27,14 +27,7 @@ from numpy.typing import NDArray
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.remote import find_remote, identity_of, open_remote
-from catlip.data.tar_index import (
-    EDITION,
-    KINDS,
-    captions_at,
-    index_tar,
-    read_member,
-    read_metadata,
-)
+from catlip.data.tar_index import EDITION, KINDS, captions_at, index_tar, read_member, read_metadata
 from catlip.record import write_atomically
 from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
@@ -108,9 +101,7 @@ class Shard:
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:
     """Shard paths of brace (`{00000..00331}.tar`), glob and plain patterns, sorted in each pattern.
-
-    Only remote folders and globs cause a request: whether a remote shard exists is known when it is
-    opened.
+    Only remote folders and globs cause a request: any other shard is asked for when it is opened.
     """
     paths: list[Path] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -135,9 +126,8 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
 
 
 def open_shard(path: Path, identity: str | None = None) -> Shard:
-    """The shard at `path`, its index read from the cache or built and cached. If the identity of a
-    remote shard is not given, its storage is asked. Raises: InputError when the shard is missing,
-    not a tar, cut short, empty, or hostile.
+    """The shard at `path`, its index cached; a remote one is asked for its identity if that is not
+    given. Raises: InputError if it is missing, no tar, cut short, empty, or hostile.
     """
     return _indexed(path, identity or _identity(path))
 
@@ -163,11 +153,9 @@ def write_shard(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> 
 
 
 def status_of(path: Path) -> tuple[int, ...]:
-    """Stat fields that detect a changed shard: size, two times in nanoseconds, and inode.
-
-    For a remote shard they are those of its stored index, and zeros if there is none: a training
-    does not ask the storage about all shards when it starts. A remote shard that has changed is
-    noticed when it is opened.
+    """Stat fields that detect a changed shard: size, two times, and inode. Those of a remote shard
+    are of its stored index, or zeros: a training does not ask the storage about all shards when it
+    starts, and notices a change when it opens one.
     """
     remote = is_remote(path)
     try:
@@ -198,9 +186,7 @@ def _indexed(path: Path, identity: str) -> Shard:
 
 
 def read_index(path: Path, identity: str | None = None) -> Shard:
-    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError if the index is
-    of a file of another identity.
-    """
+    """The shard as its stored index has it. Raises: FileNotFoundError; ValueError of another."""
     arrays: dict[str, Any] = {**unpacked(_index_file(path))}
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:

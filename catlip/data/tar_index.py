@@ -41,10 +41,8 @@ SURROGATES = re.compile("[\ud800-\udfff]")  # what tarfile reads of bytes that a
 
 
 def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
-    """The fields of `catlip.data.shards.Shard`, but for its path and identity, of a tar, which may
-    be open already as `raw`.
-
-    Raises: InputError when it may not be read, is not a tar, or is cut short, empty or hostile.
+    """The fields of `catlip.data.shards.Shard`, but for path and identity, of a tar, which may be
+    open as `raw`. Raises: InputError when it is not a whole tar, empty or hostile.
     """
     try:
         raw = raw or io.FileIO(path)
@@ -89,9 +87,8 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
 
 
 def walk(path: Path, file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, str, str, str]]:
-    """Each member that is part of a sample, with the sample's key, the member's kind (of `KINDS`)
-    and why it is left out ("" when it is not). Raises: InputError when the tar is cut short or
-    hostile.
+    """Each member that is part of a sample, with the sample's key, its kind (of `KINDS`) and why it
+    is left out, or "". Raises: InputError for a tar that is cut short or hostile.
     """
     size, count = os.fstat(file.fileno()).st_size, 0
     try:
@@ -137,11 +134,9 @@ def _sampled(file: int, member: tarfile.TarInfo, kind: str) -> bytes:
 
 
 def captions_at(file: int, text: NDArray[np.int64], meta: NDArray[np.int64]) -> list[str | None]:
-    """The captions of a sample whose members lie at these spans, one or more; [None] of none.
-
-    They are the lines of its `.txt` that are not blank, or the whole of it if the `.json` repeats
-    it as `caption`: so img2dataset writes texts of the web, which have line breaks. Without a
-    `.txt` they are those of the `.json`.
+    """The captions of a sample at these spans; [None] of none. They are the lines of its `.txt`, or
+    the whole of it if the `.json` repeats it (so img2dataset writes texts with line breaks), or
+    those of the `.json`.
     """
     whole, lines = None, []
     if text[0] != ABSENT:

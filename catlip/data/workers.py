@@ -111,10 +111,8 @@ class _Attempts(Dataset[T | InputError | OSError]):
 
 
 class _Sharing(pickle.Pickler):
-    """Moves all tensors of what it pickles to shared memory.
-
-    Left to torch, a thread would print a traceback if that is full, and the main process would wait
-    until its timeout.
+    """Moves all tensors of what it pickles to shared memory. If that is full, a thread of torch's
+    would print a traceback, and the main process wait until its timeout.
     """
 
     def persistent_id(self, value: Any) -> str | None:
@@ -141,10 +139,8 @@ def _begin_worker(worker: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent sends a stop signal; ignore such signals from others.
-
-    A cluster and torchrun signal all processes of a job. The training then takes a last step, for
-    which it needs its workers.
+    """End this worker when its parent sends a stop signal, not when others do: a cluster signals
+    all processes, and the training needs its workers for a last step.
     """
     while signal.sigwaitinfo(STOPS).si_pid != os.getppid():
         pass

@@ -1,9 +1,6 @@
 """Labels captions: finds the synsets of every caption of shards and tables, and writes them beside
 the captions, or into a folder or to a URL.
 
-    python -m catlip.label 'cc3m/{00000..00331}.tar' --rule paper --labels-dir runs/cc3m/labels
-    python -m catlip.label captions.parquet --text-column caption
-
 A shard, or a part of a table, is a unit of work that depends on nothing else, so any number of
 processes, on one machine or on many, may share the work. What is already labelled is kept; a
 labelling that was stopped continues where it stopped.
@@ -74,9 +71,8 @@ def label_captions(samples: Iterable[tuple[str, Caption]], labeller: Labeller) -
 
 
 def is_labelled(source: Source, labels_dir: Path | None, rule: str) -> bool:
-    """Whether the source has labels that the same rule and words made from the same captions.
-
-    The captions of a shard are compared by its digest; those of a table are read.
+    """Whether the same rule and words made the source's labels from the same captions: those of a
+    shard are compared by its digest, those of a table are read.
     """
     try:
         meta = read_sidecar(sidecar_path(source, labels_dir, rule)).meta

@@ -168,8 +168,7 @@ def main(config: Label) -> None:
             labelled = [source for source in sources if sidecars[source].name in names_there]
         else:
             labelled = [source for source in sources if sidecars[source].exists()]
-        checked = each("checking", check, labelled)
-        done = {source for source, state in checked if state is True}
+        done = {source for source, state in each("checking", check, labelled) if state is True}
         todo = [source for source in sources if source not in done]
         if not todo and not errors and record_path.exists():
             print(f"nothing to do: all {len(sources)} are labelled in {folder} ({record_path})")
@@ -223,9 +222,7 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
 
 
 def _delete_stale(sources: Sequence[Source], rule: str) -> None:
-    """Delete the labels, beside a table, of parts that it no longer has: it shrank, or its parts
-    grew. In a folder of labels the plan leaves them out.
-    """
+    """Delete the labels, beside a table, of parts that it no longer has."""
     last_parts = {source.path: source for source in sources if isinstance(source, Part)}
     for part in last_parts.values():
         for number in itertools.count(part.number + 1):

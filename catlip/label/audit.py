@@ -1,7 +1,5 @@
 """Counts over real captions what a labelling rule drops most, and what it may keep wrongly.
 
-    python -m catlip.label audit captions.parquet --rule corenet
-
 Three tables of words by their base form, each with the number of captions and one caption to look
 at; see `TABLES`.
 """
@@ -36,9 +34,7 @@ EXAMPLE_CHARACTERS = 100
 
 
 def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterator[str]:
-    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, about as many from
-    each.
-    """
+    """At most `most` captions: the first ones of up to `MAX_SOURCES` sources, evenly."""
     chosen = sources[:: -(-len(sources) // MAX_SOURCES)]
     share, rest = divmod(most, len(chosen))
     for number, source in enumerate(chosen):

@@ -38,9 +38,8 @@ class Labelling(ByRule):
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample: its caption, the classes that the caption names, and its image in base64 (None if
-    it cannot be read). Of each word (not in older records) the part of speech and the synset, which
-    are "" if there is none.
+    """A sample: caption, the classes that it names, and image in base64 (None if broken). Of each
+    word part of speech and synset ("" for none); older records have none.
     """
 
     key: str

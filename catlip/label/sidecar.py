@@ -49,7 +49,6 @@ class Making:
 
     @classmethod
     def of(cls, meta: dict[str, Any]) -> "Making":
-        """How the labels with this `meta` were made."""
         return cls(meta["rule"], meta["wordnet"], meta["tagger"], meta["edition"])
 
     def __str__(self) -> str:
@@ -110,10 +109,7 @@ def write_beside_labels(path: Path, content: bytes) -> None:
 
 
 def read_sidecar(path: Path) -> Labels:
-    """The labels in a sidecar file, which may be remote.
-
-    Raises: InputError when it is damaged or cut short, FileNotFoundError.
-    """
+    """The labels in a file, or behind a URL. Raises: InputError if damaged, FileNotFoundError."""
     content = read_file(path)
     try:
         arrays = unpacked(io.BytesIO(content))

@@ -57,9 +57,8 @@ class TarShard:
         return self.path.stem
 
     def origin(self) -> dict[str, Any]:
-        """What the labels belong to besides keys and captions: `shard`, the file's name; `size`,
-        its bytes; `content`, its digest; `skipped` (cause -> how many samples, and the first); and
-        `samples`, their number, if any of them has several captions.
+        """What the labels belong to: file name, size, digest, samples skipped (cause -> how many,
+        and the first) and, if some have several captions, the number of samples.
         """
         shard = open_shard(self.path)
         origin: dict[str, Any] = {
@@ -125,11 +124,9 @@ Source = TarShard | Part  # captions that any process can label together; their 
 
 
 def find(patterns: Sequence[str]) -> list[Path]:
-    """The shards and tables of paths, folders, globs and braces.
-
-    A folder stands for its tars. If it has none, it stands for its tables of one kind, the first of
-    `TABLE_KINDS` that it has. Tables beside tars are left out: often they repeat the captions of
-    the tars.
+    """The shards and tables of paths, folders, globs and braces. A folder stands for its tars or
+    else for its tables of the first of `TABLE_KINDS`: those beside tars often repeat their
+    captions.
     """
     paths: list[Path] = []
     for pattern in patterns:
@@ -269,9 +266,7 @@ def _json(line: str) -> Any:
 
 
 def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
-    """The rows from a byte on, without empty lines, each with the byte at which the next begins:
-    lists of fields in CSV and TSV, else lines.
-    """
+    """The rows from a byte on, as fields or lines, each with the byte where the next begins."""
     file.seek(offset)
 
     def read_lines() -> Iterator[str]:

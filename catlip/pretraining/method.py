@@ -24,9 +24,8 @@ UNKNOWN_LABELS_PER_CAPTION = 3  # about as many as a DataComp caption has
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a method that classifies: the fraction of captions that name each ([V]
-    float32), the vocabulary as part of what determines a run, and the labels of samples (None in a
-    dry run).
+    """The classes of a method that classifies: the fraction of captions that name each ([V]), the
+    vocabulary's part of the run's identity, and labels of samples (None in a dry run).
     """
 
     base_rates: Tensor
@@ -94,8 +93,7 @@ def started(objective: Objective, recipe: Recipe) -> Objective:
         if getattr(recipe, name) is not None and name not in objective.starts:
             raise InputError(f"--{name.replace('_', '-')}: {objective.label} has no such parameter")
     if recipe.temperature is not None:
-        scale = -math.log(recipe.temperature)
-        nn.init.constant_(objective.get_parameter("logit_scale"), scale)
+        nn.init.constant_(objective.get_parameter("logit_scale"), -math.log(recipe.temperature))
     if recipe.logit_bias is not None:
         nn.init.constant_(objective.get_parameter("logit_bias"), recipe.logit_bias)
     return objective

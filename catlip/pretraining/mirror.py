@@ -78,8 +78,7 @@ class Mirror:
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and path.suffix != ".tmp" and path.name != LOCK:
                 about = path.stat()
-                name = path.relative_to(self.folder).as_posix()
-                files[name] = (about.st_size, about.st_mtime_ns)
+                files[path.relative_to(self.folder).as_posix()] = (about.st_size, about.st_mtime_ns)
         return files
 
 

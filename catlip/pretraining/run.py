@@ -43,9 +43,7 @@ OF_LABELS = ("vocabulary", "num_classes", "labels_dir")  # settings that only la
 
 @dataclass(frozen=True)
 class Training:
-    """A training at its first step; its checkpoints and weights hold its `identity`, its record
-    what it read.
-    """
+    """A training at its first step; `identity` goes to its files, what it `read` to the record."""
 
     trainer: Trainer
     data: DataPath

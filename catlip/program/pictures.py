@@ -29,14 +29,9 @@ def encoded_image(pixels: NDArray[np.uint8]) -> str:
     return _encoded(pixels, Image.Resampling.LANCZOS, "JPEG", quality=QUALITY)
 
 
-def encoded_map(values: NDArray[np.uint8]) -> str:
-    """[H, W] class ids as a PNG in base64."""
+def encoded_map(values: NDArray[np.uint8] | NDArray[np.bool_]) -> str:
+    """[H, W] class ids, or bool at one bit per pixel, as a PNG in base64."""
     return _encoded(values, Image.Resampling.NEAREST, "PNG", optimize=True)
-
-
-def encoded_mask(mask: NDArray[np.bool_]) -> str:
-    """[H, W] bool as a PNG of one bit per pixel in base64."""
-    return _encoded(mask, Image.Resampling.NEAREST, "PNG", optimize=True)
 
 
 def _encoded(pixels: NDArray[Any], filter: Image.Resampling, kind: str, **options: object) -> str:

@@ -25,9 +25,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures that stand side by side where there is room; with a `caption`, they are the panels of
-    one figure.
-    """
+    """Figures side by side where there is room; with a `caption`, the panels of one figure."""
 
     figures: Sequence[Figure]
     caption: str = ""
@@ -36,9 +34,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, its answer in a few words, the sentences behind it, and the records they rest on
-    as (anchor, name).
-    """
+    """A question, its short answer, the sentences behind it, and records as (anchor, name)."""
 
     question: str
     short: str

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,9 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 
 class Score(float):
-    """An accuracy, or a difference of accuracies, that knows its parts: the value of each test
-    image, whose mean it is, and which images were sampled together, such as drawings of one
-    concept. Arithmetic keeps the parts, so that every comparison is over the images too; a sum
-    with a score of other images, or without parts, has none.
+    """An accuracy, or a difference of such, with the value of each test image and which of them
+    were sampled together. Arithmetic keeps these parts, so that comparisons are over images too; a
+    sum with a score of other images, or without parts, has none.
     """
 
     by_image: NDArray[np.float64] | None
@@ -92,9 +92,8 @@ class Estimate:
 
 
 def mean_difference(differences: Sequence[float]) -> Estimate | None:
-    """The mean of one difference per pair; None without pairs, or if one is not finite. The
-    interval is over pairs and test images if all are scores of the same images, else over the
-    pairs alone.
+    """The mean of one difference per pair; None if there is none that is finite. The interval is
+    over pairs and, if all are scores of the same images, over test images.
     """
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
@@ -163,7 +162,6 @@ def _with_interval(estimate: Estimate) -> Estimate:
 
 
 def geometric_mean_ratio(ratios: Sequence[float]) -> Estimate | None:
-    """The geometric mean of one ratio per pair."""
     if not all(0 < ratio < math.inf for ratio in ratios):
         return None
     logarithm = mean_difference([math.log(ratio) for ratio in ratios])
@@ -218,13 +216,7 @@ def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]
     """The two-sided p-values of "holds" and of "does not hold" by a rule of claims.toml. At 5 %
     they say what the 95 % interval says; `holm` compares them with less.
     """
-
-    def above(limit: float) -> float:
-        return _tail(estimate, limit, sign=1)
-
-    def below(limit: float) -> float:
-        return _tail(estimate, limit, sign=-1)
-
+    above, below = partial(_tail, estimate, sign=1), partial(_tail, estimate, sign=-1)
     holds, fails = {
         "above": (above(bound), below(bound)),
         "not worse": (above(-bound), below(0)),
@@ -235,9 +227,7 @@ def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]
 
 
 def _tail(estimate: Estimate, limit: float, sign: int) -> float:
-    """One-sided p-value against `limit` of an estimate above it (sign 1) or below it (-1); 1
-    without an interval.
-    """
+    """One-sided p-value of an estimate above `limit` (sign 1) or below it (-1)."""
     from scipy.stats import t
 
     value, low, high = estimate.value, estimate.low, estimate.high
@@ -262,9 +252,7 @@ def outcome(rule: str, estimate: Estimate, bound: float) -> str:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: with those up to 5 %, the chance of any false statement in the
-    whole family is at most 5 %.
-    """
+    """Holm's adjusted p-values: up to 5 %, any false statement has a chance of at most 5 %."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, (len(p_values) - rank) * p_values[i])

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from catlip.method_style import KNOWN, OTHER, colour_of, marker_of, stated_colours
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and programs print tables without it
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
+else:
+    Axes = Axis = Any
 
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59616b", "#dfe3e8", "#ffffff"
 # Rules and label sets are not methods: the n-th has the colour and marker of the n-th of these.
@@ -71,7 +73,7 @@ class Figure:
     name: str
     caption: str
     alt: str
-    draw: Callable[["Axes"], None]
+    draw: Callable[[Axes], None]
     height: float = 3.2  # inches
     width: float = 5.2
 
@@ -130,7 +132,7 @@ def series_style(index: int) -> dict[str, str]:
     return {"color": colour_of(method), "marker": marker_of(method)}
 
 
-def write_out_powers(axis: "Axis") -> None:
+def write_out_powers(axis: Axis) -> None:
     """Write the ticks of a logarithmic axis as 1, 1,000, 10 M."""
     from matplotlib.ticker import NullFormatter
 
@@ -141,7 +143,7 @@ def write_out_powers(axis: "Axis") -> None:
 
 
 def label_points(
-    axes: "Axes", points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], gap: float, leader: str = "-"
 ) -> None:
     """Label points in a column at the right edge, each label with a thin line to its point."""
     points = sorted(points, key=lambda point: point[1])
@@ -165,7 +167,7 @@ def label_points(
         )
 
 
-def panels_of(axes: "Axes", columns: int, *, sharey: bool = False) -> "list[Axes]":
+def panels_of(axes: Axes, columns: int, *, sharey: bool = False) -> list[Axes]:
     """Panels side by side in place of the axes, with the same x axis."""
     canvas = axes.get_figure(root=True)
     assert canvas
@@ -173,7 +175,7 @@ def panels_of(axes: "Axes", columns: int, *, sharey: bool = False) -> "list[Axes
     return [*canvas.subplots(1, columns, squeeze=False, sharex=True, sharey=sharey)[0]]
 
 
-def hide_rows(axes: "Axes") -> None:
+def hide_rows(axes: Axes) -> None:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 

@@ -12,10 +12,8 @@ KINDS: dict[str, type["Kind"]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """The metrics of a record. Each subclass is one kind, and its fields are the metrics.
-
-    Fields that older records lack, or that a run may not have measured, have a default. Fields that
-    are None are left out of the file.
+    """The metrics of a record. Each subclass is one kind, and its fields are the metrics; those
+    that are None are left out of the file, and those that a record may lack have a default.
     """
 
     kind: ClassVar[str] = ""
@@ -44,9 +42,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Summary:
-    """Repeated measurements, summarised: median, 5th and 95th percentile in their unit, coefficient
-    of variation, and number of measurements.
-    """
+    """Measurements: median, 5th and 95th percentile, coefficient of variation, number."""
 
     median: float
     p5: float | None = None
@@ -65,9 +61,7 @@ class Interval:
 
 
 def without_none(value: Any) -> Any:
-    """Dataclasses as dictionaries, without fields that hold their default of None or of an empty
-    container.
-    """
+    """Dataclasses as dictionaries, without fields that hold a None or empty default."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: without_none(getattr(value, field.name))

@@ -4,17 +4,14 @@ and 7.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of, marker_of, name_of
 from catlip.results.estimate import Estimate, mean_difference
-from catlip.results.figures import label_points
+from catlip.results.figures import Axes, label_points
 from catlip.table import clipped, shown
-
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.axes import Axes
 
 NAME_HEIGHT = 0.54  # inches between the names of two lines
 Point = tuple[float, float]
@@ -65,7 +62,7 @@ def means_of(points: Sequence[tuple[float, str, float]]) -> list[tuple[float, Es
 
 
 def draw_lines(
-    axes: "Axes", lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
+    axes: Axes, lines: Sequence[Line], moved: Callable[[float, float], float], leader: str = "-"
 ) -> None:
     """Draw the lines; the axes' scales and limits must be set already."""
     names = []
@@ -119,6 +116,4 @@ def brief(x: float, digits: int = 3) -> str:
     return f"{x:,.0f}" if x >= 10 ** (digits - 1) - 0.5 else f"{x:.{digits}g}"
 
 
-def brief_fraction(fraction: float) -> str:
-    """A fraction of the data, in %, with two digits where it is small: 0.5, 5, 50, 100."""
-    return brief(fraction, 2)
+brief_fraction = partial(brief, digits=2)  # of the data, in %: 0.5, 5, 50, 100

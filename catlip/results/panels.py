@@ -9,16 +9,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from catlip.results.figures import INK, MUTED, PAPER, Figure
-
-if TYPE_CHECKING:  # matplotlib takes a second to import
-    from matplotlib.axes import Axes
+from catlip.results.figures import INK, MUTED, PAPER, Axes, Figure
 
 WIDTH = 4.1  # inches of all pictures of a row, without the gaps
 LINE = 0.107  # height of a line of words, in inches
@@ -29,9 +26,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Panel:
-    """One cell of a figure: an image or none, boxes on it (left, top, right, bottom, colour), and
-    lines of words below.
-    """
+    """An image or none, boxes on it (left, top, right, bottom, colour), and words below."""
 
     pixels: Pixels | None
     boxes: Sequence[tuple[float, float, float, float, str]] = ()
@@ -79,8 +74,7 @@ def _height(panels: Sequence[Panel | None], columns: int) -> float:
     return float(any(panel.pixels is not None for panel in there)) + _line(columns) * lines + GAP
 
 
-def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
-    """Draw rows of panels, each with its name at the left."""
+def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     columns, top = max(len(panels) for _, panels in rows), 0.0
     for name, panels in rows:
         height = _height(panels, columns)
@@ -96,7 +90,7 @@ def _draw(axes: "Axes", rows: Sequence[Row]) -> None:
     axes.axis("off")
 
 
-def _draw_panel(axes: "Axes", panel: Panel, left: float, top: float, line: float) -> None:
+def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, line: float) -> None:
     from matplotlib.patches import Rectangle
 
     if panel.pixels is not None:

@@ -182,7 +182,6 @@ class Run(Generic[K]):
         return json.dumps(self.settings, sort_keys=True)
 
     def series(self, name: str) -> list[float]:
-        """The raw values recorded under `name`."""
         values = self.samples.get(name)
         if not isinstance(values, list):
             return []
@@ -222,7 +221,6 @@ class Run(Generic[K]):
 
 
 def read_run(record: dict[str, Any], kind: type[K]) -> Run[K]:
-    """The run of a record's JSON."""
     return Run(
         name=record["name"],
         measured=kind.read(record["metrics"]),
@@ -305,9 +303,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Records:
-    """All records under the roots (as given), in the order of the roots and then of the
-    paths.
-    """
+    """All records under the roots (as given), in the order of roots and then of paths."""
 
     roots: tuple[str, ...]
     every: tuple[Run[Kind], ...]

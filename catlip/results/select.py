@@ -46,7 +46,6 @@ def unique_runs(records: Records, kind: type[K]) -> list[Run[K]]:
 
 
 def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
-    """Device -> its records."""
     devices: dict[str, list[Run[K]]] = {}
     for record in records:
         devices.setdefault(record.where, []).append(record)
@@ -54,9 +53,7 @@ def by_device(records: Iterable[Run[K]]) -> dict[str, list[Run[K]]]:
 
 
 def by_scale(records: Records, main: Setting | None, *kinds: type[K]) -> list[list[Run[K]]]:
-    """The records of these kinds, one list for each scale; the main setting's scale and root come
-    first.
-    """
+    """The records of these kinds, a list for each scale; the main setting's come first."""
     chosen = [record for kind in kinds for record in records.of(kind)]
     if main:
         chosen.sort(
@@ -119,9 +116,7 @@ def by_seed(
 
 
 def seed_differences(
-    one: Iterable[Run[K]],
-    other: Iterable[Run[K]],
-    value: Callable[[Run[K]], float | None],
+    one: Iterable[Run[K]], other: Iterable[Run[K]], value: Callable[[Run[K]], float | None]
 ) -> list[float]:
     """`one` - `other` of a value, for each seed that both have; runs of a seed are averaged."""
     first, second = by_seed(one, value), by_seed(other, value)
@@ -149,9 +144,7 @@ def link(records: Sequence[Run]) -> str:
 
 @dataclass(frozen=True)
 class Alike(Generic[K]):
-    """Runs that may be averaged, and remarks for the reader on runs that were left out or differ;
-    both may be empty.
-    """
+    """Runs that may be averaged, and remarks on runs that were left out or differ."""
 
     records: list[Run[K]]
     remarks: tuple[str, ...] = ()
@@ -255,9 +248,7 @@ def is_whole(pretraining: Run[Pretrain]) -> bool:
 
 
 def is_enough(images: float, scale: str) -> bool:
-    """Whether a training on this number of images, repetitions counted, is long enough for the
-    paper's scale; False for a scale that is not the paper's.
-    """
+    """Whether so many images are enough for the paper's scale; False for any other scale."""
     least = LEAST_IMAGES.get(scale)
     return least is not None and images >= NEARLY * least
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from catlip.record import write_atomically
 
 HINT = "set CATLIP_CACHE to a writable folder with free space"
-
 T = TypeVar("T")
 
 
@@ -29,9 +28,7 @@ def cache_dir(name: str) -> Path:
 
 
 def kept(path: Path, make: Callable[[], bytes], read: Callable[[Path], T]) -> T:
-    """The value that `read` gives for a file of the cache; if there is none, or `read` refuses it,
-    `make` gives the content of a new one.
-    """
+    """What `read` gives for a file; if there is none, or it is refused, `make` makes it anew."""
     try:
         return read(path)
     except (FileNotFoundError, ValueError):
@@ -59,9 +56,7 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 
 
 def unpacked(path: Path | BinaryIO) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file. Raises: ValueError if it is damaged, OSError if it cannot be
-    opened.
-    """
+    """The arrays of an npz file. Raises: ValueError if damaged, OSError if it cannot be opened."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

@@ -39,7 +39,6 @@ THREADS = 16  # most of which wait for a network
 RAY_RETRIES = 10  # of an item whose worker or machine died
 # Items that the cluster holds for each of its processors, so that no processor waits for an item.
 RAY_QUEUE = 2
-
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -54,10 +53,7 @@ class Apply(Protocol):
 
 @contextmanager
 def local(workers: int) -> Iterator[Apply]:
-    """Work in `workers` processes; in this process if `workers` is 1.
-
-    After an error, the items in work are finished first; after an interrupt, they are stopped.
-    """
+    """Work in `workers` processes, or in this one. After an error, items in work are finished."""
     if workers == 1:
         yield _in_turn
         return
@@ -104,10 +100,7 @@ def _begin_worker(start_method: str) -> None:
 
 @contextmanager
 def on_ray(address: str, environment: Mapping[str, str]) -> Iterator[Apply]:
-    """Work as tasks of the Ray cluster at `address`, whose workers get these environment variables.
-
-    A task whose worker or machine dies is repeated elsewhere.
-    """
+    """Work as tasks of the Ray cluster at `address`, repeated elsewhere if a machine dies."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -199,9 +192,7 @@ def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
 
 @contextmanager
 def stops_held() -> Iterator[None]:
-    """Delay the signals STOPS until the end of the block; processes started in it never receive
-    them unless they unblock them.
-    """
+    """Delay the signals STOPS until the block ends; processes started in it do not get them."""
     if multiprocessing.get_start_method() != "fork":
         # Spawning a process also starts the resource tracker, which would unblock SIGTERM.
         resource_tracker.ensure_running()

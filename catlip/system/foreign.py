@@ -32,10 +32,8 @@ class UnreadableError(ValueError):
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:
-    """The contents of a regular file, or its first `most` bytes.
-
-    A pipe would block, and a device may never end, so neither is read. Raises: UnreadableError when
-    it is not a regular file, is empty or is larger than LARGEST_FILE.
+    """The contents of a regular file, or its first `most` bytes: a pipe would block, a device may
+    never end. Raises: UnreadableError if it is none, empty or larger than LARGEST_FILE.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

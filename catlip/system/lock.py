@@ -40,8 +40,7 @@ def only_writer(folder: Path, wanted: bool = True) -> Iterator[None]:
 
 def _acquire(folder: Path) -> int | None:
     """The descriptor of the locked file; None, with a warning, if the file system has no locks.
-
-    A POSIX lock, unlike flock's, is not inherited by the data workers of a killed run.
+    Unlike flock's, data workers of a killed run do not inherit it.
     """
     while True:
         lock = open_no_link(folder / NAME)
@@ -66,10 +65,8 @@ def _acquire(folder: Path) -> int | None:
 
 
 def open_no_link(path: Path) -> int:
-    """The descriptor of a file to read and write, which is made if it is missing.
-
-    A link is refused with an InputError: where others may write into the folder, it could lead to
-    any file of this user, which would be overwritten.
+    """The descriptor of a file to read and write, made if missing. A link is refused with an
+    InputError: it could lead to any file of this user, which would be overwritten.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)

@@ -1,9 +1,4 @@
-"""How busy the machine was during a run: wall time, and processor time of the run and of others.
-
-usage = Usage()
-...
-usage.so_far()  # {"wall_s": 12.1, "cpu_s": 20.3, "other_cpu_s": 1.2}
-"""
+"""How busy the machine was during a run: wall time, and processor time of the run and of others."""
 
 import os
 import time
@@ -15,10 +10,8 @@ BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq and softirq among the columns 
 
 
 class Usage:
-    """Measures from its creation on.
-
-    The run is this process with its children; under torchrun, all processes that torchrun started
-    on this machine. Other processes count only on the processors that this process may use.
+    """Measures from its creation on. The run is this process with its children, or under torchrun
+    all processes of it here; others count only on processors that this process may use.
     """
 
     def __init__(self) -> None:
@@ -60,9 +53,7 @@ def tree_s(root: int) -> float:
 
 
 def busy_s() -> float | None:
-    """Seconds that the processors of this process have worked since the machine started; None
-    without /proc/stat.
-    """
+    """Seconds that this process's processors have worked; None without /proc/stat."""
     try:
         lines = (PROC / "stat").read_text().splitlines()
     except OSError:

@@ -26,18 +26,14 @@ NPM_RETRY = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 
 
 def fetch_npm(name: str, version: str, digest: str) -> Path:
-    """The tarball of an npm package such as "@iconify-json/noto", with this sha256, from the cache
-    or by `npm pack`, which runs no scripts.
-    """
+    """The tarball of an npm package, from the cache or by `npm pack`, which runs no scripts."""
     package = f"{name}@{version}"
     options = ("--ignore-scripts", "--loglevel=error", *NPM_RETRY, "--pack-destination")
     return _cached(package, digest, lambda: (_npm(), "pack", package, *options))
 
 
 def fetch_wheel(requirement: str, digest: str) -> Path:
-    """The wheel of a Python package such as "textblob-aptagger==0.2.0", with this sha256, from the
-    cache or by `pip download`, without dependencies.
-    """
+    """The wheel of "NAME==VERSION", from the cache or by `pip download` without dependencies."""
     options = ("--quiet", "--no-deps", "--only-binary=:all:", "--dest")
     return _cached(requirement, digest, lambda: (*PIP, "download", requirement, *options))
 

@@ -29,7 +29,6 @@ MIN_SECRET = 6  # characters; a shorter value would be found in innocent words
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path or pattern is a URL."""
     return SCHEME.match(str(path)) is not None
 
 
@@ -55,9 +54,8 @@ def with_urls(text: str) -> str:
 
 
 def take_credentials(argument: str) -> str:
-    """The argument with its URL stripped of its credentials, which this process then holds.
-
-    They apply to this URL and what lies in it as a folder, or to the folder of a pattern.
+    """The argument without the credentials of its URL, which this process then holds for it and
+    what lies in it as a folder, or for the folder of a pattern.
     """
     begin = SCHEME.search(argument)
     if not begin or not argument.startswith("/", begin.end()):

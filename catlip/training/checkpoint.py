@@ -33,7 +33,6 @@ from catlip.training.parallel import whole
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 BLOCK_BYTES = 2**20  # read at a time to check a sum
-
 T = TypeVar("T")
 State = dict[str, dict[str, Tensor]]
 Numbers = dict[str, Any]  # by name
@@ -63,10 +62,8 @@ class Head:
 def save(
     folder: Path, step: int, state: State, config: dict[str, Any], history: History = History()
 ) -> Path:
-    """Write `state` after `step` optimizer steps, and its `config`, as one file; keep the newest
-    KEEP.
-
-    Raises: OSError when it cannot be written whole; older checkpoints are then untouched.
+    """Write `state` after `step` steps, and its `config`, as one file; keep the newest KEEP.
+    Raises: OSError when it cannot be written whole; earlier ones are then untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
@@ -108,9 +105,8 @@ def moments_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def copied(state: State, wanted: bool) -> State:
-    """A copy in main memory if it is wanted; all ranks call it if the state is sharded.
-
-    Tensors are gathered one at a time: a GPU has no room for all of them.
+    """A copy in main memory if wanted, a tensor at a time, as a GPU has no room for all that is
+    gathered; all ranks call it if the state is sharded.
     """
     copies: State = {part: {} for part in state}
     for part, tensors in state.items():
@@ -159,9 +155,8 @@ def resume(folder: Path, load: Callable[[Path], T]) -> T | None:
 
 @torch.no_grad()
 def load(path: Path, config: dict[str, Any], state: State) -> Head:
-    """Fill the tensors of `state` from the checkpoint at `path`; all ranks call it.
-
-    Raises: DamagedError, on all ranks, when it cannot be read or does not hold this state.
+    """Fill `state` from the checkpoint at `path`; all ranks call it. Raises: DamagedError, on all
+    ranks, when it cannot be read or does not hold this state.
     """
     head, saved = read(path)
     refuse_another(path.parent.parent, head.config, config)

@@ -27,7 +27,6 @@ A_LONG_WAIT = timedelta(days=1)
 LET_GO_S = 0.1  # the time in which a thread of gloo drops its tensors after an exchange
 THREADS = "threads.txt"  # in a run's folder
 ALL_THREADS = torch.get_num_threads()
-
 T = TypeVar("T")
 
 
@@ -76,9 +75,7 @@ def find_place(device: str = "auto", timeout: timedelta | None = None) -> Place:
 
 @functools.cache
 def default_device() -> tuple[str, str]:
-    """cuda where torch can compute on it, else cpu, and then why an accelerator that is there is
-    left alone; that is printed, once.
-    """
+    """cuda where torch can compute on it, else cpu, and why; that is printed, once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # torch warns of a driver that is too old
         if torch.cuda.is_available():

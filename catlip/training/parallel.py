@@ -110,9 +110,7 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def begin_reading(numbers: Tensor) -> Callable[[], list[float]]:
-    """Start to copy numbers to the host. The result waits for that copy, and on a CUDA device not
-    for what was queued after it.
-    """
+    """Start to copy numbers to the host; the result waits for the copy, not for what follows it."""
     if numbers.device.type != "cuda":
         return numbers.tolist
     copy, copied = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
@@ -130,9 +128,8 @@ def _scalars(module: nn.Module) -> list[nn.Parameter]:
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
-    """The blocks of a module: the members of each outermost stack.
-
-    A stack is an nn.ModuleList or nn.Sequential of at least two modules of one class with weights.
+    """The blocks of a module: the members of each outermost nn.ModuleList or nn.Sequential of at
+    least two modules of one class with weights.
     """
     members = list(module.children())
     alike = (
@@ -149,9 +146,8 @@ def compiling_pays(device: torch.device, num_steps: int, num_sizes: int) -> bool
 
 
 def compile_blocks(module: nn.Module, whole: bool = False) -> bool:
-    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Blocks
-    that are alike share their graphs; each image size has its own: a graph for all would depend on
-    the order of the sizes, and so on where a run was stopped.
+    """Compile the blocks in place, or with `whole` the module itself; whether there is any. Each
+    image size has a graph: one for all would depend on the order of sizes.
     """
     compiled = [module] if whole else blocks(module)
     most = MAX_GRAPHS * max(1, len(compiled))

@@ -219,9 +219,8 @@ class Trainer:
         lines: Iterable[checkpoint.Numbers] = (),
         unlogged: Iterable[Progress] = (),
     ) -> Callable[[], Path] | None:
-        """Copy the state for a checkpoint in `folder`; all ranks call it.
-
-        Returns: writes it, on any thread. None on a rank that has nothing to write.
+        """Copy the state for a checkpoint; all ranks call it. Returns: writes it, on any thread;
+        None on a rank that has nothing to write.
         """
         history = checkpoint.History(list(lines), [progress.numbers() for progress in unlogged])
         is_main = self.place.is_main
@@ -232,10 +231,7 @@ class Trainer:
         return write if is_main else None
 
     def resume(self, folder: Path, config: dict[str, Any]) -> checkpoint.History:
-        """Load the newest checkpoint in `folder` that is not damaged, if there is one.
-
-        Returns: what its log needs; it is empty without a checkpoint.
-        """
+        """Load the newest checkpoint that is not damaged; what its log needs, empty without one."""
         history = checkpoint.resume(folder, lambda path: self.load(path, config))
         return history or checkpoint.History()
 

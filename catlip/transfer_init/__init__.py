@@ -1,13 +1,5 @@
 """Transfer Init: new classifiers from the pre-trained rows of their nouns (Section 4.2).
 
-    # Which classes stand for which label; needs no torch.
-    origins = find_origins(label_set("imagenet"), vocabulary)
-    # The rows themselves, by catlip.transfer_init.head.
-    head = transfer_rows(weight, bias, vocabulary, label_set("coco"))
-
-    python -m catlip.transfer_init --vocabulary runs/starter/vocabulary.json \\
-        --labels imagenet coco ade20k
-
 A label is one synset or several ("restaurant_kitchen"). Each synset is matched with the class of
 the same synset, or else with the most similar class by WordNet's path similarity, if the similarity
 is at least alpha. The label's row is the mean over its matched synsets; if no synset has a match
@@ -32,7 +24,6 @@ from catlip.words.wordnet import nouns
 # the paper says "all".
 ALPHA = 0.3
 EXACT = 1.0
-
 Kind = Literal["exact", "near", "mean", "random"]
 Ties = Literal["frequent", "mean"]
 # Bias and scale of the head: see catlip.transfer_init.head.
@@ -42,9 +33,7 @@ Scale = Literal["as_is", "fresh", "unit"]
 
 @dataclass(frozen=True)
 class Part:
-    """One of a label's synsets, and the classes whose rows are averaged for it: none when the
-    similarity of the nearest class does not reach alpha.
-    """
+    """One of a label's synsets, and the classes for it: none if no similarity reaches alpha."""
 
     synset: str
     similarity: float
@@ -65,9 +54,7 @@ class Origin:
 
     @property
     def kind(self) -> Kind:
-        """exact or near for a label of one synset, mean for a label of several, and random when no
-        class reaches alpha.
-        """
+        """Of a label of one synset exact or near, of several mean; random without a class."""
         if not self.matched:
             return "random"
         if len(self.parts) > 1:

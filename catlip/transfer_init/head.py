@@ -95,10 +95,8 @@ def transfer_rows(
 
 
 def _mixed(values: Tensor, origins: Sequence[Origin]) -> Tensor:
-    """The weighted mean of rows of `values` [V, D] for each label, [n, D] float64 on the CPU.
-
-    On the CPU the order of the sums is fixed. A single row of weight 1 is unchanged when it is
-    rounded back; the row of a random label is zero.
+    """The weighted mean of rows of `values` [V, D] for each label, [n, D] float64, zero for a
+    random one; on the CPU, where the order of sums is fixed.
     """
     labels, classes, fractions = [], [], []
     for label_id, origin in enumerate(origins):

@@ -157,11 +157,8 @@ def read_run(path: Path) -> RecordedRun:
 
 def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
     """First and last step of the spans to replay: from the seed (0) and from every checkpoint, at
-    most `steps` steps each.
-
-    A span ends at the last step within these, up to the next checkpoint, for which the run has
-    something to compare. A span of 0 steps is a checkpoint that has a file of weights of the same
-    step.
+    most `steps` steps each, up to the last one that has something to compare, before the next
+    checkpoint. One of 0 steps is a checkpoint beside weights of its step.
     """
     starts = [0, *run.checkpoints]
     ends = [*starts[1:], max([*run.lines, *starts])]
@@ -181,9 +178,7 @@ def spans_of(run: RecordedRun, steps: int) -> list[tuple[int, int]]:
 
 
 def other_rounding(run: RecordedRun, config: PretrainRun, place: Place) -> str:
-    """Why rounding may differ between this program, with the threads that are set now, and the run,
-    in words; "" if it does not.
-    """
+    """Why rounding may differ from the run's, with the threads that are set now; "" if not."""
     then, now = run.record["environment"], environment()
     was_on_cpu = str(run.record["config"].get("device")).startswith("cpu") or "cuda" not in then
     names = ("cpu", "cpu_instructions") if was_on_cpu else ("device", "cuda", "cudnn")
@@ -240,10 +235,8 @@ class Replay:
     num_workers: int | None
 
     def compare(self, start: int, end: int, stepped: Callable[[], object]) -> Iterator[Comparison]:
-        """Execute the steps of a span; all ranks call it. `stepped` is called after each step.
-
-        A training is at its first step until a checkpoint is loaded, and the first span is the one
-        from the seed.
+        """Execute the steps of a span, and call `stepped` after each; all ranks call it. The first
+        span is that from the seed: no checkpoint has been loaded.
         """
         run, trainer = self.run, self.training.trainer
         recent: list[Progress] = []
@@ -262,8 +255,7 @@ class Replay:
                 numbers: list[dict[str, Tensor]] = [{}, {}]
                 for name in now if self.tolerance is None else ("loss",):
                     for tensors, side in zip(numbers, (line, now), strict=True):
-                        number = side.get(name, math.nan)
-                        tensors[name] = torch.tensor(number, dtype=torch.double)
+                        tensors[name] = torch.tensor(side.get(name, math.nan), dtype=torch.double)
                 yield self._tensors(start, "loss", *numbers)
                 recent = []
             if path := run.checkpoints.get(trainer.step):

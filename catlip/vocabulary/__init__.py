@@ -1,10 +1,6 @@
 """The vocabulary: the synsets that are frequent enough in the captions to be classes (Section 3.2,
 "Synset vocabulary").
 
-    python -m catlip.vocabulary runs/cc3m/labels --threshold 500 --out runs/cc3m/vocabulary.json
-    python -m catlip.vocabulary merge part1.json part2.json --threshold 500 --out vocabulary.json
-    python -m catlip.vocabulary stats runs/cc3m/vocabulary.json --against imagenet coco
-
 Synsets in captions have a long tail, so they are kept only if they occur often: more than a
 threshold (the paper's V_tau), or the top k (its released code). They are ordered by descending
 count, ties by offset; a synset's position is its class id. The pruned synsets stay in the file
@@ -92,10 +88,9 @@ class Vocabulary:
 
     def counts(self) -> Counts:
         """The counts that the vocabulary was chosen from."""
+        every = (*self.synsets, *self.pruned)
         by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
-        for synset in (*self.synsets, *self.pruned):
-            nouns().name(synset.offset)
-            by_synset[np.searchsorted(nouns().offsets, synset.offset)] = synset.count
+        by_synset[nouns().rows([one.offset for one in every])] = [one.count for one in every]
         return Counts(by_synset, self.making, self.source)
 
     def check(self, labels: Labels) -> None:
@@ -168,9 +163,7 @@ class Vocabulary:
 
 
 def build(counts: Counts, threshold: int | None = None, top_k: int | None = None) -> Vocabulary:
-    """The synsets that occur more than `threshold` times, or the `top_k` most frequent; with
-    neither, those above `fitting_threshold`.
-    """
+    """The synsets above `threshold`, or the `top_k` first, or those above `fitting_threshold`."""
     if threshold is not None and top_k is not None:
         raise InputError("give --threshold or --top-k, not both")
     if threshold is None and top_k is None:

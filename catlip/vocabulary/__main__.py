@@ -99,14 +99,12 @@ class VocabularyStatistics:
 def build_from_labels(config: BuildVocabulary) -> None:
     _check_suffix(config.out)
     files = _label_files(config.labels, config.rule)
-    counts = count(progress(files, "counting", disable=config.quiet, unit=" files"))
-    _write(counts, config)
+    _write(count(progress(files, "counting", disable=config.quiet, unit=" files")), config)
 
 
 def merge_vocabularies(config: MergeVocabularies) -> None:
     _check_suffix(config.out)
-    counted = merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies)
-    _write(counted, config)
+    _write(merge((path, Vocabulary.load(path).counts()) for path in config.vocabularies), config)
 
 
 def _check_suffix(out: Path) -> None:
@@ -133,9 +131,8 @@ def _record_path(vocabulary: Path, suffix: str = "") -> Path:
 
 
 def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
-    """The labels files in `places`, which are files and folders; only those of `rule` if given.
-
-    The files of a folder are sorted; those that its last labelling did not name are left out.
+    """The labels files in files and folders, of `rule` if given; those of a folder are sorted,
+    without those that its last labelling did not name.
     """
     pattern = f"*.{rule}{SUFFIX}" if rule else f"*{SUFFIX}"
     files: list[Path] = []
@@ -184,9 +181,7 @@ def show_statistics(config: VocabularyStatistics) -> None:
 def statistics(
     vocabulary: Vocabulary, label_sets: Sequence[LabelSet]
 ) -> tuple[result.VocabularyStatistics, dict[str, list[Any]]]:
-    """The metrics and samples of a record: the samples are points of the long tail (rank 1 is the
-    most frequent synset), and the `Match` of each label of a set.
-    """
+    """The metrics, and as samples points of the long tail and the `Match` of each label."""
     matches = {each.name: match(each, vocabulary) for each in label_sets}
     labels = {}
     for name, rows in matches.items():
@@ -240,10 +235,7 @@ def describe(vocabulary: Vocabulary) -> VocabularyCounts:
 
 
 def match(labels: LabelSet, vocabulary: Vocabulary) -> list[Match]:
-    """The class that is nearest to each label.
-
-    For a label of several synsets, the best match of any of them; ties go to the lowest class id.
-    """
+    """The class nearest to each label, or to any of its synsets; ties go to the lowest id."""
     flat = [synset for synsets in labels.synsets for synset in synsets]
     nearest = iter(all_nearest(flat, [synset.offset for synset in vocabulary.synsets]))
     matches = []

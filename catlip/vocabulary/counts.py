@@ -27,9 +27,7 @@ class Synset(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """What was counted: how many captions, a digest for each of its parts, such as shards, and how
-    many of the captions have no label; None where unknown.
-    """
+    """Captions that were counted, a digest of each part, and those without a label, if known."""
 
     captions: int | None
     parts: tuple[str, ...]
@@ -77,9 +75,7 @@ def _counted(path: Path, labels: Labels) -> Counts:
 
 
 def merge(counted: Iterable[tuple[Path, Counts]]) -> Counts:
-    """The sum of the counts in files, equal to counting all their captions at once. A number that
-    is unknown in one of them is unknown in the sum.
-    """
+    """The sum of the counts in files; a number that is unknown in one is unknown in the sum."""
     by_synset = np.zeros(len(nouns().offsets), dtype=np.int64)
     parts: set[str] = set()
     captions: list[int | None] = []

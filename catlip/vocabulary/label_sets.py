@@ -27,9 +27,7 @@ VARIETY = re.compile(r"[\s_]*[/(].*")
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels of a data set; for each of its names, the synsets that the name consists of, which
-    are empty if WordNet has none.
-    """
+    """The labels of a data set; for each name its synsets, which may be none."""
 
     name: str
     names: tuple[str, ...]
@@ -63,11 +61,9 @@ def label_set(spec: str) -> LabelSet:
 
 
 def synsets_of(name: str) -> tuple[int, ...]:
-    """The synsets that a label's name consists of; each noun has its first sense, as in a caption.
-
-    If the whole name is a noun of WordNet, it gives one synset ("swimming_pool"). Otherwise its
-    longest part that is a noun gives one, and the words on both sides of that part are treated in
-    the same way ("restaurant_kitchen"). If a word belongs to no noun, there are no synsets at all
+    """The synsets that a label's name consists of, by their first senses: one of the whole name if
+    that is a noun ("swimming_pool"), else that of its longest part that is one, and likewise of the
+    words on both sides ("restaurant_kitchen"). If a word belongs to no noun, there are none
     ("archaeological_excavation"). Varieties ("church/outdoor", "crane (bird)") are left out.
     """
     whole = "_".join(re.split(r"[\s_]+", VARIETY.sub("", name.strip().lower())))
@@ -80,9 +76,7 @@ def synsets_of(name: str) -> tuple[int, ...]:
 
 
 def imagenet_synsets() -> list[int]:
-    """The synsets of ImageNet-1k's classes, in the order of its class ids, from timm's list (which
-    does not load torch).
-    """
+    """ImageNet-1k's synsets by class id, from timm's list (which does not load torch)."""
     package = importlib.util.find_spec("timm")
     assert package is not None, "timm is a dependency"
     listing = Path(str(package.origin)).parent / "data/_info/imagenet_synsets.txt"
@@ -90,9 +84,8 @@ def imagenet_synsets() -> list[int]:
 
 
 def _parts(words: Sequence[str]) -> list[int | None]:
-    """The synsets of the parts of a name, in order; None for a word that is in no part.
-
-    The longest part is chosen first; of equally long parts, the leftmost.
+    """The synsets of the parts of a name, the longest of them chosen first, of equally long ones
+    the leftmost; None for a word that is in no part.
     """
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):
@@ -103,10 +96,8 @@ def _parts(words: Sequence[str]) -> list[int | None]:
 
 
 def places_names(place: Path) -> list[str]:
-    """The names of Places365's categories, in which a variety follows a slash.
-
-    They are read from the list of categories, or from the folders in train/, whose names have a
-    hyphen in place of the slash.
+    """The names of Places365's categories, in which a variety follows a slash: from their list, or
+    from the folders in train/, whose names have a hyphen there.
     """
     listing = place / PLACES_FILE if place.is_dir() else place
     if listing.is_file():

@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from catlip.label.result import Labelling
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
 from catlip.results.figures import (
     THOUSANDS,
+    Axes,
     Figure,
     hide_rows,
     label_points,
@@ -22,9 +23,6 @@ from catlip.results.figures import (
 from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import ByRule, by_rule, by_scale, rule_rank, rule_style, suffix
 from catlip.table import MISSING, Cell, Table, number_cell, share_cell, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LABEL = "python -m catlip.label data/starter/pretrain --rule paper --labels-dir runs/starter/labels"
 STATISTICS = (
@@ -39,7 +37,6 @@ LABEL_SETS = {
 }
 # Least similarity, 1 / (1 + steps) rounded down -> how a column calls it.
 STEPS = {"1.0": "Exactly", "0.5": "Within 1 step", "0.3": "Within 2 steps", "0.2": "Within 4 steps"}
-
 SIMILARITIES = tuple(f"{tenths / 10:.1f}" for tenths in range(1, 11))
 IMAGENET_CLASSES = 1000
 
@@ -82,10 +79,7 @@ class VocabularyCounts(ByRule):
 
 @dataclass(frozen=True)
 class Match:
-    """A label and the class nearest to it; a label without a synset has no class and similarity 0.
-
-    `samples` is the number of captions that name the class.
-    """
+    """A label and its nearest class, with its captions; without a synset, none at similarity 0."""
 
     label: str
     class_id: int | None
@@ -163,9 +157,7 @@ def labels_table(
     scale: str,
     suffix: str = "",
 ) -> Table:
-    """Captions, labels and classes, one column per rule. If a rule has no run of labelling, the
-    numbers of its labels are taken from its vocabulary.
-    """
+    """A column per rule; without a run of labelling, its numbers are the vocabulary's."""
     rows: dict[str, dict[str, Cell]] = {}
     runs: list[tuple[str, Run[Any]]] = [*labelling.items(), *vocabularies.items()]
     for rule, run in runs:
@@ -226,7 +218,7 @@ def tail_figure(
     )
     alt = f"Falling curves on a logarithmic scale. {words}."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         names = []
         for rule, tail in tails.items():
             style, last, kept = rule_style(rule), tail[-1][0], records[rule].measured.num_classes
@@ -271,7 +263,7 @@ def similarity_figure(
     )
     alt = f"Falling curves, one line per label set. Found exactly: {words}."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         ends = []
         for name, curve in curves.items():
             style = _style(name)
@@ -309,7 +301,7 @@ def samples_figure(
     alt = f"Marks on a logarithmic axis. {words}."
     height = 1.1 + 0.58 * len(counts)
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         mark: dict[str, Any] = {"markersize": 13, "markeredgewidth": 1, "alpha": 0.55}
         text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
         for y, (name, captions) in enumerate(counts.items()):

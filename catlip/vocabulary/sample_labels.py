@@ -27,15 +27,10 @@ REMOTE_LOOKED_AT = 16
 
 
 class VocabularyLabels:
-    """The classes of the caption that was drawn or, if `captions` is "all", of all captions of an
-    image, each class once.
-    """
+    """The classes of the drawn caption or, if `captions` is "all", of all of an image."""
 
     def __init__(
-        self,
-        labels_dir: Path,
-        vocabulary: Vocabulary,
-        captions: Literal["drawn", "all"] = "drawn",
+        self, labels_dir: Path, vocabulary: Vocabulary, captions: Literal["drawn", "all"] = "drawn"
     ):
         self.labels_dir = labels_dir
         self.vocabulary = vocabulary
@@ -74,9 +69,7 @@ class VocabularyLabels:
             )
 
     def _fault(self, shard: tuple[Path, int, bytes]) -> str:
-        """Why the labels of a shard, which now has this number of samples and this digest, cannot
-        be used; empty when they can.
-        """
+        """Why a shard's labels do not fit its number of samples and digest; empty if they do."""
         path, count, digest = shard
         sidecar = sidecar_path(TarShard(path), self.labels_dir, self.vocabulary.rule)
         try:

@@ -30,7 +30,6 @@ CLASSIFIER = {("classifier", name) for name in ("weight", "bias", "proj")}
 # release resizes to the size of the crop.
 RESIZE = 232
 AVERAGED, RAW = "average", "objective"  # a trainer's two sets of weights
-
 Kind = Literal["ours", "released", "timm"]
 
 
@@ -68,9 +67,7 @@ class Checkpoint:
 
     @property
     def resize(self) -> int | None:
-        """Pixels of the shorter side before the central crop; None when the central square is
-        resized at once, as in this project.
-        """
+        """Pixels of the shorter side before the central crop; None where there is no such step."""
         return self.config.get("resize")
 
     def build(self) -> ImageEncoder:
@@ -82,9 +79,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, raw: bool = False) -> Checkpoint:
-    """The checkpoint in a file; of a trainer's file the moving average of the weights, or the raw
-    weights themselves.
-    """
+    """The checkpoint in a file; of a trainer's file the averaged weights, or the raw ones."""
     tensors, config = open_weights(path, raw)
     try:
         if config:
@@ -120,9 +115,7 @@ def read_run(folder: Path, raw: bool = False) -> Checkpoint:
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in the folder of a finished run, or in one that `catlip.weights` wrote;
-    a path that is not a folder is returned unchanged.
-    """
+    """The file of weights in a folder of a run or of `catlip.weights`; else the path itself."""
     if not path.is_dir():
         return path
     for name in ("weights.safetensors", "model.safetensors"):

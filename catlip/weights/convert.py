@@ -33,9 +33,7 @@ TIMM_BASE = "vit_base_patch16_224"
 
 
 def convert(source: Path, to: str, out: Path) -> None:
-    """Read, convert and write a file for timm or a folder for Hugging Face; print what was
-    dropped.
-    """
+    """Read, convert and write a file for timm or a folder for the hub; print what was dropped."""
     file = weights_file(source)
     if to == "timm" and out.suffix != ".safetensors":
         raise InputError(f"--out {out} does not end in .safetensors, as --to timm needs")
@@ -46,8 +44,7 @@ def convert(source: Path, to: str, out: Path) -> None:
     tensors, dropped = to_timm(checkpoint)
     written.parent.mkdir(parents=True, exist_ok=True)
     # With the config, this project can read the file again.
-    config = {**checkpoint.config, "layout": "timm", "dropped": dropped}
-    save_weights(written, tensors, config)
+    save_weights(written, tensors, {**checkpoint.config, "layout": "timm", "dropped": dropped})
     if to == "huggingface":
         timms = json.dumps(_timm_config(checkpoint), indent=2).encode() + b"\n"
         write_atomically(out / "config.json", timms)
@@ -78,9 +75,7 @@ def show(source: Path) -> None:
 
 
 def to_timm(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-    """The state dict of timm's VisionTransformer, its head included; and reason -> this project's
-    names of the weights that are not in it.
-    """
+    """The state dict of timm's model with its head; and reason -> names that are not in it."""
     tensors, dropped = dict(checkpoint.encoder), {}
     if "weight" in checkpoint.classifier:
         tensors |= {f"head.{name}": tensor for name, tensor in checkpoint.classifier.items()}
@@ -94,9 +89,7 @@ def to_timm(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], dict[str, list[s
 
 
 def timm_model(checkpoint: Checkpoint) -> tuple[str, dict[str, Any]]:
-    """The name of timm's model for this encoder, and its arguments for `timm.create_model`; another
-    stem than `patchify` also needs `embed_layer`, which no file can hold.
-    """
+    """timm's model of this shape, and arguments for it; other stems also need `embed_layer`."""
     shape = ENCODERS[checkpoint.encoder_name]
     arguments: dict[str, Any] = {}
     name = TIMM_NAMES.get((shape.width, shape.depth, shape.heads, shape.patch))

@@ -24,14 +24,11 @@ ZIP = b"PK\x03\x04"
 HEADER_AT = 8
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
-
 Shapes = dict[str, tuple[int, ...]]
 
 
 def read_file(path: Path) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The tensors by name of safetensors, or the dictionary that torch.save has saved; and the
-    config that this project wrote into it, or {}.
-    """
+    """Tensors by name, or what torch.save has saved; and this project's config in it, or {}."""
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:

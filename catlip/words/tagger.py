@@ -45,10 +45,7 @@ WORD_FEATURES = (
 
 
 class Tagger:
-    """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights.
-
-    `source` says which weights these are: "nltk" or "textblob-aptagger 0.2.0".
-    """
+    """Penn Treebank tags, equal to `nltk.pos_tag` with the same weights, which `source` names."""
 
     def __init__(self) -> None:
         arrays = kept(tagger_dir() / TABLES_FILE, _packed_weights, unpacked)
@@ -126,9 +123,8 @@ class Tagger:
     def _break_tie(
         self, around: NDArray[np.int32], previous: int, before: int, total: NDArray[np.float32]
     ) -> int:
-        """The class with the largest sum, among those with the largest `total`.
-
-        Sums are float64 in NLTK's order; of equal sums, the last class by name wins.
+        """Of the classes with the largest `total`, that of the largest sum in float64 and NLTK's
+        order; of equal sums, the last by name.
         """
         middle = int(around[2])
         word_rows = [
@@ -238,9 +234,7 @@ def _tag_features(before: str, before_that: str) -> tuple[str, str, str]:
 
 
 def _packed_weights() -> bytes:
-    """The JSON files as an npz file: weights in thousandths, a row per feature, a column per class;
-    text as lines.
-    """
+    """The JSON files as npz: weights in thousandths, a row per feature; text as lines."""
     weights, known, classes = (
         json.loads((tagger_dir() / f"{TAGGER}.{part}.json").read_bytes())
         for part in ("weights", "tagdict", "classes")

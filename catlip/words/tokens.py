@@ -38,12 +38,10 @@ PLAIN_LAST = re.compile(_START + r"""(?:(\.)([")]?)|([")]?)([.,:;?!]?))""")
 CONTRACTED = re.compile("cannot|gimme|gonna|gotta|lemme|wanna")
 # NLTK 3.8.1 splits an apostrophe off a single letter only, as in "fo'c'sle".
 APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
-
 MEMO_ENTRIES = 1 << 16
 # Where Punkt decides whether a sentence ends: a stop before another mark, or before a space and a
 # word.
 POSSIBLE_END = re.compile(r"""[.?!](?=[)";}\]*:@'({\[!?]|\s+\S)""")
-
 T = TypeVar("T")
 
 
@@ -84,10 +82,7 @@ def inner_word(word: str) -> tuple[str, ...] | None:
 
 
 def last_word(word: str) -> tuple[str, ...] | None:
-    """The tokens of an ordinary word at the end of a sentence, where a full stop is split off.
-
-    None for a word that is not ordinary.
-    """
+    """As `inner_word`, at the end of a sentence, where a full stop is split off."""
     if tokens := _plain_word(word, PLAIN_LAST):
         return tokens
     return tuple(nltk_tokenizer().tokenize(f"x {word}")[1:]) if ORDINARY.fullmatch(word) else None
@@ -105,10 +100,8 @@ def _plain_word(word: str, pattern: re.Pattern[str]) -> tuple[str, ...] | None:
 
 @functools.cache
 def nltk_tokenizer() -> Any:
-    """The word tokenizer of the installed NLTK, with the rules of 3.8.1.
-
-    Later versions also split at en and em dashes and split an apostrophe off the whole word after
-    it, and they merge spaces before they look for clitics.
+    """NLTK's word tokenizer with the rules of 3.8.1. Later versions also split at en and em dashes,
+    split apostrophes off whole words, and merge spaces before they look for clitics.
     """
     from nltk.tokenize.destructive import NLTKWordTokenizer
 

@@ -75,6 +75,14 @@ class Nouns:
                 longest[first] = max(longest.get(first, 0), 1 + len(more))
         return longest
 
+    def rows(self, synsets: Sequence[int]) -> NDArray[np.int64]:
+        """The positions of synsets in `offsets`. Raises: InputError for a number that is none."""
+        wanted = np.asarray(synsets, dtype=np.int64)
+        rows = np.minimum(np.searchsorted(self.offsets, wanted), len(self.offsets) - 1)
+        if len(unknown := wanted[self.offsets[rows] != wanted]):
+            raise InputError(f"{unknown[0]} is not a noun synset of WordNet {VERSION}")
+        return rows
+
     def name(self, synset: int) -> str:
         if synset not in self._names:
             raise InputError(f"{synset} is not a noun synset of WordNet {VERSION}")

@@ -30,7 +30,6 @@ from catlip.training.distributed import of_all_ranks, rank_of_ranks
 SplitName = Literal["train", "val"]
 Entry = dict[str, Any]  # an image, category or annotation, as in COCO's file
 T = TypeVar("T")
-
 MAX_UNKNOWN = 0.01  # largest fraction of pixels whose ids no class has
 UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises for a file it cannot read
 ADE_FOLDERS = {"train": "training", "val": "validation"}
@@ -68,9 +67,7 @@ def _require(spelling: str, root: Path, needed: list[Path], unpack: str) -> None
 
 
 def _look_at_all(look: Callable[[Any], T], images: list[Any]) -> list[T]:
-    """What `look` finds for each image: each rank looks at a part of them, in threads, and all
-    ranks get all.
-    """
+    """What `look` finds for each image: each rank looks at a part, and all ranks get all."""
     rank, ranks = rank_of_ranks()
     with ThreadPoolExecutor() as pool:
         of_rank = list(pool.map(look, images[rank::ranks]))
@@ -96,9 +93,8 @@ def read_coco(
     max_broken: float = MAX_BROKEN,
     fault_of: Callable[[Path, Entry], str] | None = None,
 ) -> CocoSplit:
-    """A split of COCO-2017, or of anything laid out like it, without images that are missing or
-    empty, or of which `fault_of` says what is wrong. Names and ids of the categories come from the
-    annotation file.
+    """A split of COCO-2017, or of anything laid out like it, without images that are missing,
+    empty, or of which `fault_of` says what is wrong.
     """
     path, folder = root / "annotations" / f"instances_{split}2017.json", root / f"{split}2017"
     _require("coco", root, [path, folder], "COCO-2017's images and annotations")

@@ -76,10 +76,7 @@ def segmentor(
 
 @MODELS.register_module()
 class EncoderBackbone(nn.Module):
-    """A feature map as mmsegmentation wants it: a tuple of one [B, D, H / stride, W / stride].
-
-    It has no `init_weights`, so nothing initialises it again.
-    """
+    """A feature map as mmsegmentation wants it: a tuple of one; nothing initialises it again."""
 
     def __init__(self, features: FeatureMap):
         super().__init__()
@@ -91,10 +88,8 @@ class EncoderBackbone(nn.Module):
 
 @MODELS.register_module()
 class DeepLabV3Head(ASPPHead):
-    """mmsegmentation's head, but with a 1 x 1 convolution that merges the branches (Chen et al.
-    2017, and the release).
-
-    mmsegmentation's own, of 3 x 3, would have 10,485,760 parameters more at 512 channels.
+    """mmsegmentation's head, but the branches are merged by a 1 x 1 convolution (Chen et al. 2017,
+    and the release). One of 3 x 3 would have 10,485,760 parameters more at 512 channels.
     """
 
     def __init__(self, initialization: Initialization, **options: Any):

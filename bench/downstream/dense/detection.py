@@ -58,7 +58,7 @@ from catlip.data.decode import open_picture
 from catlip.data.sampler import StepPlan
 from catlip.fidelity import warmup_steps
 from catlip.program.broken import MAX_BROKEN, cause_of
-from catlip.program.pictures import chosen, encoded_image, encoded_mask, scale_of
+from catlip.program.pictures import chosen, encoded_image, encoded_map, scale_of
 from catlip.program.progress import Bar, progress
 from catlip.recipes.dense import DetectionRecipe
 from catlip.record import note_begun
@@ -175,9 +175,8 @@ TASK = Detect
 
 
 def read_masks(root: Path, split: SplitName, max_broken: float = MAX_BROKEN) -> CocoSplit:
-    """The images that can be read, with the objects that have a mask; those to train on have an
-    object. Every image is decoded once: one with a fault would otherwise stop the run later, or be
-    read wrongly in a test.
+    """The images that can be read, with the objects that have a mask. Every image is decoded once:
+    a fault would else stop the run later, or be read wrongly in a test.
     """
     found = read_coco(root, split, max_broken, fault_of=_fault)
     listed = list(chain.from_iterable(found.annotations))
@@ -226,9 +225,7 @@ def register(split: CocoSplit, path: Path, is_main: bool) -> str:
 
 
 class TrainingImages(Stream):
-    """Images in detectron2's form, flipped and resized at random; those of a step are for squares
-    of one `side`.
-    """
+    """Images in detectron2's form, flipped, and resized at random to the step's `side`."""
 
     def __init__(self, name: str, recipe: DetectionRecipe, plan: StepPlan, seed: int):
         images = d2.get_detection_dataset_dicts(name, filter_empty=True)
@@ -309,8 +306,7 @@ class DetectionTrainer(SimpleTrainer):
         if recipe.grad_clip:
             self.scaler.unscale_(self.optimizer)
             parameters = list(self.detector.parameters())
-            norm = gradient_norm(parameters)
-            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
+            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, gradient_norm(parameters))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.iter)
@@ -401,7 +397,7 @@ class Scores(COCOEvaluator):
             left, top, width, height = item["bbox"]
             box = [float(side) * scale for side in (left, top, left + width, top + height)]
             class_id = split.class_ids[item["category_id"]]
-            return {"class": class_id, "box": box, "mask": encoded_mask(mask.astype(bool))}
+            return {"class": class_id, "box": box, "mask": encoded_map(mask.astype(bool))}
 
         pixels = np.asarray(rgb_picture((split.folder / image["file_name"]).read_bytes()))
         return {

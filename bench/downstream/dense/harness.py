@@ -93,9 +93,7 @@ class DenseTask(ABC):
 
     @abstractmethod
     def test(self, model: Any, split: Any) -> Results:
-        """The score, on the main rank; all ranks call this, each for its part of the images. It may
-        have "broken", the images that training and testing could not read.
-        """
+        """The score, on the main rank, perhaps with "broken" images; each rank tests a part."""
 
     def bar(self, num_steps: int, first: int) -> Bar:
         name = self.config.out.stem
@@ -104,8 +102,7 @@ class DenseTask(ABC):
     def finish(self, model: nn.Module, average: WeightAverage, identity: dict[str, Any]) -> None:
         model.load_state_dict(average.values)
         if self.place.is_main:
-            path = self.config.folder / "weights.safetensors"
-            save_weights(path, model.state_dict(), identity)
+            save_weights(self.config.folder / "weights.safetensors", model.state_dict(), identity)
 
 
 def run_task(config: Dense) -> None:
@@ -147,9 +144,7 @@ def _load_task(kind: str) -> type[DenseTask]:
 
 
 def _measure(task: DenseTask, record: Record, digest: str) -> Any:
-    """Train and test, or read the score of the finished run. Returns the metrics, which only the
-    main rank has, and notes samples and broken images in the record.
-    """
+    """Train and test, or read the score; only the main rank has the metrics."""
     config, recipe, place, broken = task.config, task.recipe, task.place, BrokenImages()
 
     def leave_out(images: Sequence[BrokenImage]) -> None:
@@ -175,8 +170,7 @@ def _measure(task: DenseTask, record: Record, digest: str) -> Any:
         use_threads(config.folder, place)
         processes = {"processes": place.world_size} if task.fixed_processes else {}
         _claim(config.folder, identity | processes, place)
-        trained = task.train(model, train, identity)
-        return trained | task.test(model, val)
+        return task.train(model, train, identity) | task.test(model, val)
 
     score = scored(config.folder, identity, place, measure=train_and_test)
     samples = {name: value for name, value in score.items() if isinstance(value, list)}

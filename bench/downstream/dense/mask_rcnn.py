@@ -114,9 +114,8 @@ class LevelAbove(LastLevelMaxPool):
 
 
 class MaskRCNN(GeneralizedRCNN):
-    """detectron2's Mask R-CNN, with RangeAugment in training, with a learning rate factor for each
-    parameter, and for squares whose size differs from batch to batch (`side` pixels if the images
-    do not say another). `progress`, the fraction of the steps that are done, is set before each.
+    """detectron2's Mask R-CNN, with RangeAugment in training, a learning rate factor for each
+    parameter, and squares of each batch's size. `progress` is set before each step.
     """
 
     def __init__(
@@ -150,8 +149,6 @@ class MaskRCNN(GeneralizedRCNN):
         )
 
     def decays(self, name: str) -> bool:
-        """The pyramid's transposed convolutions have no weight decay, as in the release; the mask
-        head's has it.
-        """
+        """As in the release, the pyramid's transposed convolutions have no weight decay."""
         module = self.get_submodule(name.rpartition(".")[0])
         return not (name.startswith("backbone.simfp") and isinstance(module, nn.ConvTranspose2d))

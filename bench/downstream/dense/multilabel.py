@@ -64,8 +64,7 @@ class MultiLabelTask(DenseTask):
     def build(self, names: list[str]) -> Classification:
         config, encoder, seed = self.config, self.encoder, self.config.seed
         if config.init == "random":
-            initialization = config.recipe.initialization
-            head = random_head(encoder.num_features, len(names), seed, initialization)
+            head = random_head(encoder.num_features, len(names), seed, config.recipe.initialization)
         else:
             # For COCO's own names the senses chosen by hand, for others the first noun sense.
             coco = label_set("coco")
@@ -85,12 +84,7 @@ class MultiLabelTask(DenseTask):
     def train(self, model: Classification, split: CocoSplit, identity: dict[str, Any]) -> Results:
         config = self.config
         training = Training(
-            config.folder,
-            self.recipe,
-            identity,
-            seed=config.seed,
-            place=self.place,
-            options=config,
+            config.folder, self.recipe, identity, seed=config.seed, place=self.place, options=config
         )
         results: Results = {**train_weights(training, model, as_split(split))}
         if self.place.is_main:

@@ -107,11 +107,7 @@ class Multilabel(Dense):
     task, title = "multi-label classification", "Labels"
     measures: ClassVar = {"mAP": "map_macro", "micro mAP": "map_micro"}
     published = (80, 5000)  # COCO-2017
-    rows: ClassVar[dict[str, type]] = {
-        **SAMPLES,
-        "origins": LabelOrigin,
-        "pictures": LabelsPicture,
-    }
+    rows: ClassVar[dict[str, type]] = {**SAMPLES, "origins": LabelOrigin, "pictures": LabelsPicture}
 
     map_macro: float
     map_micro: float
@@ -119,9 +115,7 @@ class Multilabel(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Dense):
-    """Mean intersection over union and pixel accuracies, of images resized to a square, and with a
-    sliding window, which some older records lack.
-    """
+    """Mean IoU and pixel accuracies, of images resized to a square, and with a sliding window."""
 
     kind = "segmentation"
     task, title = "segmentation", "Label maps"
@@ -139,9 +133,7 @@ class Segmentation(Dense):
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Dense):
-    """COCO's average precision of boxes and of masks: over all overlaps, at two of them, and by the
-    size of objects; None if there is nothing of that size.
-    """
+    """COCO's average precision of boxes and of masks; None if there is nothing of that size."""
 
     kind = "detection"
     task, title = "detection", "Boxes, masks"

@@ -74,8 +74,7 @@ class Segment(DenseTask):
         warnings.filterwarnings("ignore", "When align_corners=True")
 
     def read(self, split: SplitName) -> Split:
-        root = folder_of(self.config.data, "ade20k")
-        return read_ade20k(root, split, self.config.max_broken)
+        return read_ade20k(folder_of(self.config.data, "ade20k"), split, self.config.max_broken)
 
     def build(self, names: list[str]) -> EncoderSegmentor:
         torch.manual_seed(self.config.seed)
@@ -142,9 +141,7 @@ class Segment(DenseTask):
 
     @torch.inference_mode()
     def test(self, model: Any, split: Split) -> Results:
-        """What SceneIoU returns, as NAME_fixed and NAME_slide, and the "pictures" of `fixed`; all
-        ranks get the same.
-        """
+        """What SceneIoU returns by protocol, and the "pictures" of `fixed`, on all ranks."""
         model.eval()
         side = self.recipe.resolution  # of the square, of the shorter side, and of the window
         results: Results = {}
@@ -350,9 +347,7 @@ def optim_wrapper(
 
 
 class SceneIoU(IoUMetric):
-    """mmsegmentation's IoU, as fractions that are not rounded, and with the IoU of each class: None
-    for a class that is neither there nor predicted.
-    """
+    """mmsegmentation's IoU as fractions, also of each class: None for one that is nowhere."""
 
     def compute_metrics(self, results: list[tuple[Tensor, ...]]) -> Results:
         areas = (torch.stack(parts).double().sum(dim=0) for parts in zip(*results, strict=True))

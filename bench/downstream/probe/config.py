@@ -85,3 +85,9 @@ class Sweep(OnTasks):
     @property
     def by_l2_sweep(self) -> bool:
         return getattr(self, "protocol", "") == "l2_sweep"
+
+
+def main(config: Sweep) -> None:
+    from bench.downstream.probe.sweep import run_sweep
+
+    run_sweep(config)

@@ -78,10 +78,8 @@ MAX_DIGITS = 5  # of a class number; the largest public data sets have some 20,0
 
 @dataclass(frozen=True)
 class Split:
-    """Encoded images and their classes; the data path takes it in place of a shard.
-
-    `labels` are [N] positions in the task's class names; or [N, C] bool, where an image can be of
-    several classes. `image_bytes` gives the encoded image of a number; it is sent to workers.
+    """Encoded images and their classes, in place of a shard. `labels` are [N] positions in the
+    class names, or [N, C] bool; `image_bytes` is sent to workers.
     """
 
     path: Path
@@ -105,9 +103,7 @@ class Split:
         return np.nonzero(labels)[1], np.concatenate([[0], np.cumsum(labels.sum(axis=1))])
 
     def identity(self) -> dict[str, Any]:
-        """What a record says of the images: a digest of their names and labels, and of the bytes of
-        some of them, which costs little where there are a million.
-        """
+        """What a record says of the images: a digest of names, labels, and some of the bytes."""
         names = [key.removeprefix(f"{self.path}/") for key in self.keys]
         digest = sha256("\n".join(names).encode())
         digest.update(self.labels.tobytes())
@@ -122,13 +118,10 @@ class Split:
         return Split(self.path, keys, self.labels[numbers], image_bytes)
 
     def subset(self, fraction: float, seed: int) -> "Split":
-        """The given fraction of the images of every class, at least one of each. With the same
-        seed, the subset of a smaller fraction is part of that of a larger one.
-        """
+        """That fraction of every class; with the same seed, it is part of any larger fraction."""
         if fraction == 1:
             return self
-        draw = streams.generator(seed, streams.SUBSETS)
-        mixed = draw.permutation(len(self))
+        mixed = streams.generator(seed, streams.SUBSETS).permutation(len(self))
         # Class by class, in random order within each.
         order = mixed[np.argsort(self.labels[mixed], kind="stable")]
         sizes = np.unique(self.labels, return_counts=True)[1]

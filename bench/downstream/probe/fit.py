@@ -234,9 +234,7 @@ def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
 
 
 def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None) -> Score:
-    """Train on features that are computed once, without augmentation; without a recipe, by the
-    strength of L2 that is best on images held out.
-    """
+    """Train on features computed once; without a recipe, by the best L2 on held-out images."""
     whole, test = features(fit.task.train), features(fit.task.test)
     broken = [*whole.broken.images(), *test.broken.images()]
     numbers = {key: number for number, key in enumerate(fit.task.train.keys)}

@@ -19,7 +19,6 @@ STEPS = (1.0, 0.5, 0.25, 0.125)  # decades to the neighbours that are tried next
 MAX_ITERATIONS = 1000
 MIN_GRADIENT = 1e-6  # of the mean over the images, below which the minimum is reached
 ROWS = 2**16  # images whose logits are in memory
-
 Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes], float64
 
 
@@ -43,11 +42,8 @@ def choose_strength(train: Features, held_out: Features, num_classes: int, quiet
 def regress(
     train: Features, strength: float, num_classes: int, start: Classifier | None = None
 ) -> Classifier:
-    """The classifier of the minimum, which does not depend on the start.
-
-    Inside, features are centred, turned to their principal axes and divided by about the root of
-    the loss's second derivative along each, which the penalty takes back: the minimum is the same,
-    and takes far fewer steps.
+    """The classifier of the minimum, whatever the start. Inside, features are centred, turned to
+    their principal axes and scaled by the loss's curvature, which takes far fewer steps.
     """
     labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()

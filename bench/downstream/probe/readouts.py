@@ -26,7 +26,6 @@ from catlip.cli import InputError
 from catlip.program.broken import BrokenImages
 from catlip.record import Record
 from catlip.training.distributed import find_place
-from catlip.weights.checkpoint import Checkpoint
 from catlip.words.wordnet import nouns
 
 # Of a neighbour's vote; this and k = 20: Wu et al. 2018 and DINO (Caron et al. 2021).
@@ -42,12 +41,10 @@ TEMPLATES: dict[str, Sequence[Template]] = {
     "the mean of all three": PLAIN_TEMPLATES,
 }
 MAX_SCALE = 100.0  # of CLIP's temperature
-
 Scores = Callable[[Tensor], Tensor]  # features [n, D] -> scores [n, classes]
 
 
 def read_out(config: Readouts) -> None:
-    """Read out, print, write the record."""
     encoder = load_encoder(config.encoder, config.seed, find_place(config.device).device)
     if is_written(config.out, config, encoder.digest()):
         return
@@ -173,11 +170,15 @@ def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
             project = getattr(model.visual, "head", None) or nn.Identity()  # of towers from timm
         return Towers(open_clip.get_tokenizer(name), model.encode_text, project, device)
     if checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
-        from baselines.openclip import CaptionTokenizer
+        from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
 
-        both, scale = _towers(checkpoint)
+        rest = {name.removeprefix("objective."): rest for name, rest in checkpoint.rest.items()}
+        text = text_tower(checkpoint.encoder_name, checkpoint.config)
+        both: Any = TwoTowers(checkpoint.build(), text)
+        both.load_state_dict(rest, strict=False)  # without the temperature of its loss
         both.to(device).eval()
-        tokenize = CaptionTokenizer(both.text.context)
+        scale = min(MAX_SCALE, rest["logit_scale"].exp().item())
+        tokenize = CaptionTokenizer(text.context)
         return Towers(tokenize, both.text_encoder, both.projection, device, scale=scale)
     return None
 
@@ -217,17 +218,6 @@ def names_head(
         head.weight.copy_(towers.scale / length * rows @ towers.project.weight)
         head.bias.zero_()
     return head, words
-
-
-def _towers(checkpoint: Checkpoint) -> tuple[Any, float]:
-    """Both towers of a run of this project, with their weights; and the scale of their cosines."""
-    from baselines.openclip import TwoTowers, text_tower
-
-    rest = {name.removeprefix("objective."): tensor for name, tensor in checkpoint.rest.items()}
-    text = text_tower(checkpoint.encoder_name, checkpoint.config)
-    towers = TwoTowers(checkpoint.build(), text)
-    towers.load_state_dict(rest, strict=False)  # without the temperature of its loss
-    return towers, min(MAX_SCALE, rest["logit_scale"].exp().item())
 
 
 @torch.inference_mode()

@@ -26,11 +26,7 @@ CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
 # Data sets that a user may not have; no verdict depends on them.
 NOT_JUDGED = frozenset({"fashion_mnist"})
-TITLES = {
-    "imagenet": "ImageNet-1k",
-    "places365": "Places365",
-    "fashion_mnist": "Fashion-MNIST",
-}
+TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
 PART = ", "  # between a task and the part of its test images
@@ -82,9 +78,7 @@ def packed(bits: NDArray[np.bool_]) -> str:
 
 
 def unpacked(text: str, count: int | None = None) -> NDArray[np.bool_]:
-    """The first `count` values that `packed` wrote, or all with its zeros at the end. Raises:
-    ValueError if there are fewer.
-    """
+    """The first `count` values that `packed` wrote, or all. Raises: ValueError for fewer."""
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
     if count is not None and count > len(whole):
         raise ValueError(f"{len(whole)} bits are too few for {count} values")
@@ -116,9 +110,8 @@ class Classifier:
 
 @dataclass(frozen=True)
 class TestImages:
-    """What is known of a task's test images: `clusters` has the same number for images that were
-    sampled together; for a part of a task, such as `concepts, seen`, the bits of `part` tell which
-    of the task's images it is.
+    """A task's test images: `clusters` has the same number for those sampled together; for a part
+    of a task (`concepts, seen`), the bits of `part` tell which images it is.
     """
 
     task: str
@@ -137,10 +130,8 @@ def unpacked_ids(text: str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOrigin:
-    """Where Transfer Init takes a label's row of the classifier from: a row of `origins_<task>`.
-
-    `similarities` and `classes` are of the nearest classes of each synset; `similarity` is a mean.
-    `test_images` are the positions of its images in the test set, empty in older records.
+    """A row of `origins_<task>`: where Transfer Init takes a label's row from. `similarity` is a
+    mean; `test_images` are the positions of its images, empty in older records.
     """
 
     label: str
@@ -158,9 +149,7 @@ _OF_TASK = sorted((field.name for field in dataclasses.fields(TaskResult)), key=
 
 @dataclass(frozen=True, kw_only=True)
 class OnTasks(Transferred):
-    """An encoder on several tasks. In a file, each field of a task is a metric of its own, named
-    `<task>_<field>`.
-    """
+    """An encoder on several tasks. In a file, a task's fields are metrics `<task>_<field>`."""
 
     rows: ClassVar[dict[str, type]] = {
         "runs": Classifier,
@@ -250,9 +239,7 @@ def by_importance(tasks: Iterable[str], records: Sequence[Run[OnTasks]]) -> list
 
 
 def task_title(records: Sequence[Run[OnTasks]], task: str) -> str:
-    """`435 concepts` or `cifar10 (10 classes)`, with the number of classes from the records;
-    `ImageNet-1k` only if it has as many classes as that data set.
-    """
+    """`435 concepts`, `cifar10 (10 classes)`, or `ImageNet-1k` if it has all of its classes."""
     if is_published(records, task):
         return TITLES[task]
     name, classes = clipped(task, 24), num_classes(records, task)
@@ -348,9 +335,7 @@ class SweepRun:
 
 
 def runs_of(record: Run[OnTasks]) -> list[SweepRun]:
-    """The classifiers of a record, each once; of several fractions that hold the same images, only
-    the smallest.
-    """
+    """The classifiers of a record, each once; of equal sets of images the smallest fraction."""
     runs: dict[tuple[str, float, str, int], SweepRun] = {}
     for row in sorted(record.rows("runs", Classifier), key=lambda row: row.fraction):
         result = record.measured.tasks.get(row.task)
@@ -368,9 +353,8 @@ def between_probes(
     task: str,
     images: Sequence[int] | None = None,
 ) -> Estimate | None:
-    """The difference in points between the linear probes of two methods on all test images or on
-    those at the given positions, over the seeds that both have; None for too few seeds, if a
-    record has no bit for each test image, or if the test sets differ.
+    """The difference in points between two methods' probes, on all test images or some, over common
+    seeds; None for too few seeds, missing bits, or other test sets.
     """
     first, second = (
         {r.measured.pretrain_seed: score_of(r, task) for r in records} for records in (one, other)
@@ -384,9 +368,7 @@ def between_probes(
 
 
 def score_of(run: Run[Any], task: str) -> Score:
-    """The top-1 accuracy in percent of an encoder's probe or of a study's training, with its parts
-    where the record has them.
-    """
+    """The top-1 accuracy in percent, of a probe or a study's training, with its recorded parts."""
     for images in images_of(run):
         if images.task == task and images.part:
             whole = score_of(run, task.partition(PART)[0])
@@ -399,9 +381,7 @@ def score_of(run: Run[Any], task: str) -> Score:
 
 
 def texts_of(run: Run[Any], task: str) -> list[str]:
-    """The bits of each classifier with all data and a random start, `packed`, of a probe's or a
-    study's record; empty if that is not recorded.
-    """
+    """The bits of each classifier with all data and a random start, if they are recorded."""
     rows = run.rows("runs", Classifier) if "runs" in run.measured.rows else []
     key = (task, 1, "random")
     return [row.correct for row in rows if (row.task, row.fraction, row.init) == key]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.downstream.probe.result import (
     Finetune,
@@ -28,7 +28,7 @@ from bench.downstream.probe.result import (
 )
 from catlip.method_style import PAIR, colour_of, is_ceiling, is_ours, marker_of, name_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.figures import MUTED, Figure, hide_rows, panels_of
+from catlip.results.figures import MUTED, Axes, Figure, hide_rows, panels_of
 from catlip.results.lines import (
     Line,
     brief_fraction,
@@ -42,23 +42,17 @@ from catlip.results.run import Records, Run, Setting, of_kind
 from catlip.results.select import alike, by_scale, suffix
 from catlip.table import Cell, Table, clipped, paper_name, shown
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Runs = Sequence[Run[OnTasks]]
 MAX_CLASSES = 60  # of a figure that has a row for each
-
 ENCODER = "--encoder runs/starter/pretrain/catlip-seed0 --data starter:data/starter"
 FRACTIONS = "--fraction 0.05 0.1 0.25 0.5 1 --init random transfer"
 PROBE = f"python -m bench.downstream.linear_probe {ENCODER} {FRACTIONS}"
 READOUT = f"python -m bench.downstream.readouts {ENCODER}"
-
 CEILINGS = "Sanity ceilings: encoders that other people pre-trained"
 ELSEWHERE = "Not trained here"
 
 
 def worth_section(main: Setting | None, records: Records) -> Section:
-    """Accuracy on new tasks, one row for each method."""
     words = (
         "A linear classifier on frozen features (linear probe, LP), the whole encoder trained "
         "further (fine-tuning, FT), or nothing trained (zero-shot, nearest neighbours). The "
@@ -96,8 +90,7 @@ def worth_table(records: Runs) -> list[Table]:
             " LP by L2 sweep is another protocol, that of CLIP: logistic regression on cached "
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
-    title = f"Table 1's form at {records[0].scale} scale"
-    return accuracy_table("worth", title, columns, caption)
+    return accuracy_table("worth", f"Table 1's form at {records[0].scale} scale", columns, caption)
 
 
 def class_figures(records: Runs) -> list[Figure]:
@@ -142,7 +135,7 @@ def _class_figure(
     ]
     alt = f"Pairs of marks, CatLIP and CLIP in %. {'; '.join(said)}."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         panels = panels_of(axes, 2)
         half = -(-len(labels) // 2)
         for panel, own in zip(panels, (labels[:half], labels[half:]), strict=True):
@@ -247,9 +240,7 @@ def few_labels_section(main: Setting | None, records: Records) -> Section:
 
 
 def fraction_panels(records: Runs) -> list[Block]:
-    """A panel for each task, a line for each method and start of its classifier; the records are
-    linear probes of one root and scale. Sanity ceilings are left out.
-    """
+    """A panel for each task, a line for each method and start; without sanity ceilings."""
     kept = [record for record in of_one_recipe(records) if not is_ceiling(record.method)]
     runs = [run for record in kept for run in runs_of(record) if not math.isnan(run.top1)]
     panels, how, encoders = list[Figure](), "", set[tuple[str, str, str, str]]()
@@ -285,7 +276,7 @@ def _fraction_figure(records: Runs, suffix: str, task: str, runs: Sequence[Sweep
     lines = lines_of(runs)
     caption = "" if chance is None else f"Guessing gives {shown(chance, 1)} %, dotted."
 
-    def draw(axes: "Axes") -> None:
+    def draw(axes: Axes) -> None:
         from matplotlib.ticker import NullLocator
 
         fractions = sorted({x for line in lines for x, _ in line.points})
@@ -313,9 +304,7 @@ def _encoder_key(record: Run) -> str:
 
 
 def lines_of(runs: Sequence[SweepRun]) -> list[Line]:
-    """One line for each method and start, through the means over encoders; every classifier is a
-    mark.
-    """
+    """A line for each method and start, of means over encoders; every classifier is a mark."""
     lines = []
     for method in methods_of(run.record for run in runs):
         of_method = [run for run in runs if run.record.method == method]

@@ -152,9 +152,7 @@ def _build(config: Starter, sources: Sequence[Source]) -> dict[str, Any]:
 def _sprites(
     drawings: dict[Drawing, str], config: Starter, in_parallel: Map
 ) -> list[Sprite[Drawing]]:
-    """The rendered drawings. Where a team uses one picture for several concepts, only the first
-    concept keeps it.
-    """
+    """The rendered drawings; of concepts with the same picture, only the first keeps it."""
     sides = [round(config.size * RENDER_SCALE)] * len(drawings)
     rendered = in_parallel(render, drawings.values(), sides)
     bar = progress(rendered, "render", len(drawings), unit="drawing", disable=config.quiet)

@@ -22,7 +22,6 @@ from catlip.data.shards import Shard, expand, open_shard
 LEFT_OUT_GROUPS = frozenset({"smileys-emotion", "people-body"})
 VALIDATION_TEAMS = ("noto-v1", "emojione-v1")  # the team to fit to, and the team to test on
 TASKS = {"concepts": "name", "subgroups": "subgroup"}  # task -> field of the metadata
-
 Sample = tuple[Shard, int]
 
 
@@ -41,9 +40,7 @@ class Task:
 
 
 def load_task(root: Path, task: str, validation: bool = False) -> Task:
-    """A task of TASKS on the starter data set at `root`, or its validation task, for which the
-    drawings of the test teams are not opened.
-    """
+    """A task of TASKS; for its validation task the test teams' drawings are not opened."""
     class_field = choose("probe task", task, TASKS)
     if validation:
         fitted, tested = VALIDATION_TEAMS

@@ -30,7 +30,6 @@ VIEWS = {"pretrain": 4, "probe-train": 4, "probe-test": 1}
 DRAWING_SIZE = (0.7, 1.0)  # longer side of a lone drawing, relative to the image
 SCENE_SIZE = (0.3, 0.6)  # longer side of an object in a scene
 SCENE_OBJECTS = 4  # at most
-
 THING_GROUPS = frozenset({"animals-nature", "food-drink", "activities", "objects"})
 # Subgroups of the group travel-places.
 THING_SUBGROUPS = frozenset({"transport-ground", "transport-water", "transport-air", "sky-weather"})
@@ -138,9 +137,8 @@ def _identity(drawing: Drawing) -> dict[str, str]:
 
 
 def drawing_caption(concept: Concept, rng: np.random.Generator) -> str:
-    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4).
-
-    Keywords that only repeat words of the name are left out; the others come in random order.
+    """The name alone (1 in 4), before one to three keywords (2 in 4), or among up to six (1 in 4),
+    in random order, without those that only repeat words of the name.
     """
     words = set(concept.name.lower().split())
     keywords = [tag for tag in concept.tags if not set(tag.lower().split()) <= words]

@@ -22,12 +22,10 @@ BACKGROUNDS = Path(__file__).with_name("backgrounds")
 HELD_OUT_PHOTOS = frozenset({"blue-periwinkle", "lake-sherburne", "roman-colosseum"})
 PHOTOS = tuple(sorted(path.stem for path in BACKGROUNDS.glob("*.jpg")))
 TRAINING_PHOTOS = tuple(name for name in PHOTOS if name not in HELD_OUT_PHOTOS)
-
 CROP_SIZE = (0.3, 1.0)  # side of a photo's crop, relative to its short side
 TRIES = 20  # random places for a sprite, before it is left out
 MAX_COVERED = 0.25  # overlap of two boxes, as a fraction of the smaller: both stay recognisable
 OPAQUE = 128  # a pixel belongs to the last sprite whose alpha there is at least this
-
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, right, bottom; right and bottom are exclusive
