@@ -251,22 +251,18 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
 
 
 def _with_larger(setting: Setting) -> str:
-    """A sentence on the difference with each larger encoder, after its longest and its shortest
-    training; empty without any.
+    """The difference with each larger encoder, after its longest and its shortest training; empty
+    without any.
     """
-    sentences = []
+    words = []
     for (name, times), lengths in _larger_encoders(setting).items():
         (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
-        sentence = (
-            f"Encoder {name}, {shown(times, 1)} times the operations: {_on_tasks(setting, late)}"
-        )
+        word = f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {_on_tasks(setting, late)}"
         if shortest < longest:
-            sentence += (
-                f"; trained {shown(shortest / longest, 2)} times as long: "
-                f"{_on_tasks(setting, early)}"
-            )
-        sentences.append(f"{sentence}.")
-    return " ".join(sentences)
+            times_as_long = f"{shown(shortest / longest, 2)} times as long"
+            word += f", trained {times_as_long} {_on_tasks(setting, early)}"
+        words.append(word)
+    return f"Encoders of more operations: {'; '.join(words)}." if words else ""
 
 
 def _larger_encoders(

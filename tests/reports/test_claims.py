@@ -10,6 +10,7 @@ from report_support import HEAD, REPOSITORY, claims_of, golden_record, records_i
 
 from catlip.claims import claims, digest, versions
 from catlip.results.estimate import FAILS, HOLDS, OPEN
+from catlip.results.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records
@@ -391,7 +392,7 @@ def test_a_verdict_that_a_larger_encoder_changes(write_record, both, tmp_path, c
     (setting,) = settings(records_in(tmp_path))
     assert as_good(setting).short.endswith(short)
     assert caveats(setting)[-1].endswith(
-        f"hybrid_small, 2.0 times the operations: {points}; trained 0.12 times as long: 0.0."
+        f": hybrid_small (2.0{TIMES}) {points}, trained 0.12 times as long 0.0."
     )
 
 
