@@ -27,7 +27,7 @@ END = "<!-- until here. -->"
 README, RECORDS = Path("README.md"), Path("reports/records")
 STARTS = (
     ("catlip", "transfer", "Transfer Init"),
-    ("clip", "names", "CLIP's classifier from the embeddings of names"),
+    ("clip", "names", "CLIP's classifier from its embeddings of the names"),
 )
 WIDTH = 130  # characters of a line
 
@@ -101,18 +101,17 @@ def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
     """What classifiers gain with the fewest images where they start from CatLIP's rows, or from
     CLIP's embeddings of the names.
     """
-    words = []
     probes = frame[(frame.kind == "linear_probe") & (frame.metric == "top1")]
+    tasks = [(setting, task) for setting in every for task in setting.first_tasks]
+    words = []
     for method, start, what in STARTS:
         rows = probes[(probes.method == method) & probes.probe_seed.notna()]
-        gains = [
-            f"{signed(gain.value, 1)} points on {setting.name(task)} ({ends(gain)})"
-            for setting in every
-            for task in setting.first_tasks
-            if (gain := _gain(setting, rows, task, start))
-        ]
-        words += [f"{what} gains {', '.join(gains)}."] if gains else []
-    return f"**Few labelled images?** {' '.join(words)}" if words else ""
+        gains = [_gain(setting, rows, task, start) for setting, task in tasks]
+        if any(gains):
+            shown = " / ".join(signed(one.value, 1) if one else "\N{EN DASH}" for one in gains)
+            words.append(f"{what} {shown}")
+    names = " / ".join(setting.name(task) for setting, task in tasks)
+    return f"**Gain with the fewest labels, {names}:** {'; '.join(words)}." if words else ""
 
 
 def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
