@@ -96,8 +96,10 @@ class StepTime(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """A table of each device."""
+    """A table of each device, the main scale's steps first, and a sentence on steps of the first."""
     title, timed = "A training step", unique_runs(records, StepTime)
+    scale = main.scale if main else ""
+    timed.sort(key=lambda run: (run.is_cpu, run.scale != scale))
     if not timed:
         return Section("step-time", title, to_fill("No step has been timed.", COMMAND))
     tables = []
@@ -106,7 +108,8 @@ def section(main: Setting | None, records: Records) -> Section:
         # Only the table of the first device has its caption.
         tables.append(with_warning(replace(table, caption="") if i else table, of_device))
     caution = [Text(CPU_CAUTION)] if any(run.is_cpu for run in timed) else []
-    fair = [Text(words) for run in timed if (words := avoidable(run))]
+    own = [run for run in timed if run.scale == timed[0].scale]
+    fair = [Text(words) for run in own if (words := avoidable(run))]
     blocks: list[Block] = [Text(WORDS), *caution, *fair, *tables]
     return Section("step-time", title, blocks)
 

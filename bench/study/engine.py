@@ -269,6 +269,8 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
             training.method,
             model=training.recipe.encoder,
             batch_size=training.recipe.micro_batch,
+            text_context=training.recipe.text_context or 0,
+            range_augment=bool(training.recipe.range_augment),
         )
         for training in trainings
     }

@@ -187,9 +187,8 @@ def _by_encoder(scales: Iterable[list[Run[T]]]) -> dict[str, list[Run[T]]]:
 
 def tuning_section(main: Setting | None, records: Records) -> Section:
     words = (
-        "Which of two methods is better can depend on the learning rate. Each method gets the same "
-        "trials from the same ranges: short trainings, judged on validation data that no other "
-        "number of this page uses."
+        "Each method gets the same trials from the same ranges: short trainings, judged on "
+        "validation data that no other number of this page uses."
     )
     blocks: list[Block] = []
     for i, (of, trials) in enumerate(_by_encoder(by_scale(records, main, Trial)).items()):

@@ -39,9 +39,8 @@ CASES: list[tuple[str, Parallel, int]] = [
 def spread(program, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """What one to three ranks computed: two of a ring exchange once, three both ways."""
     folders = {ranks: tmp_path_factory.mktemp(f"{ranks}-ranks") for ranks in (1, 2, 3)}
-    compute(find_place("cpu"), folders[1])
-    for world_size in (2, 3):
-        done = program(__file__, folders[world_size], ranks=world_size)
+    for world_size, folder in folders.items():
+        done = program(__file__, folder, ranks=world_size)
         assert done.returncode == 0, done.stderr
     return folders
 
