@@ -96,7 +96,7 @@ class StepTime(StepKind):
 
 
 def section(main: Setting | None, records: Records) -> Section:
-    """A table of each device, the main scale's steps first, and a sentence on steps of the first."""
+    """A table of each device, the main scale's steps first, and sentences on these."""
     title, timed = "A training step", unique_runs(records, StepTime)
     scale = main.scale if main else ""
     timed.sort(key=lambda run: (run.is_cpu, run.scale != scale))
