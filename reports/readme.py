@@ -12,7 +12,7 @@ from catlip.method_style import PAIR, name_of
 from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
-from reports.paper.evidence import nested, score_of_row
+from reports.paper.evidence import nested, with_scores
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.results import frame_of
@@ -116,13 +116,10 @@ def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:
 
 def _gain(setting: Setting, rows: "pd.DataFrame", task: str, start: str) -> Estimate | None:
     """Over a random start, with the fewest images that both have."""
-    import pandas as pd
-
     runs = {run.path: run for run in setting.records}
     own = rows[rows.record.isin(runs) & (rows.task == task) & rows.init.isin([start, "random"])]
-    scores = [100 * score_of_row(row, runs[row.record]) for row in own.itertuples()]
-    scored = own.assign(score=pd.Series(scores, own.index, object))  # else they become floats
-    for _, seeds in sorted(nested(scored, "fraction", "seed", "init").items()):
+    scores = nested(with_scores(own, runs), "fraction", "seed", "init")
+    for _, seeds in sorted(scores.items()):
         if points := [by[start] - by["random"] for by in seeds.values() if len(by) == 2]:
             return mean_difference(points)
     return None

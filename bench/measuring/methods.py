@@ -11,7 +11,7 @@ from baselines.methods import BASELINES
 from baselines.openclip import END, START, TwoTowers, text_tower
 from catlip.categorical import Categorical
 from catlip.cli import InputError
-from catlip.costs import FLOAT32, StepShape
+from catlip.costs import FLOAT32, StepShape, TextTower
 from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder, build_encoder
 from catlip.objective import Objective, shown_as
@@ -19,9 +19,8 @@ from catlip.objective import Objective, shown_as
 CPU = torch.device("cpu")
 LABELS_PER_CAPTION = 3
 # Tokens of a caption, START and END among them, in the mean: of the starter's names and keywords,
-# and of the sentences on the photographs of Flickr8k; by the context that goes with such captions.
-SENTENCE_TOKENS = 14.0
-CAPTION_TOKENS = {24: 8.3, 77: SENTENCE_TOKENS}
+# by the context that goes with them, and of the sentences on the photographs of Flickr8k.
+CAPTION_TOKENS, SENTENCE_TOKENS = {24: 8.3}, 14.0
 CHUNK_CLASSES = 4_096
 
 
@@ -83,10 +82,15 @@ def build(
     )
     if isinstance(objective, TwoTowers):
         if text_context:
-            objective.set_text_tower(text_tower(model, {"text_context": text_context}))
+            objective.set_text_tower(tower_of_context(model, text_context))
         if packed_captions:
             objective.pack_captions()
     return objective
+
+
+def tower_of_context(model: str, text_context: int) -> TextTower:
+    """The text tower that goes with the encoder; with another context unless that is 0."""
+    return text_tower(model, {"text_context": text_context})
 
 
 def shown(names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -106,7 +110,7 @@ def synthetic_batch(
     device: torch.device = CPU,
 ) -> Batch:
     """Random images, labels and tokens, on the device, as the loader makes them for `model`."""
-    context = text_context or text_tower(model).context
+    context = tower_of_context(model, text_context).context
     generator = torch.Generator(device).manual_seed(seed)
     there: dict[str, Any] = {"device": device, "generator": generator}
     images = torch.randint(256, (batch_size, 3, resolution, resolution), dtype=torch.uint8, **there)
@@ -126,7 +130,7 @@ def synthetic_batch(
 
 def mean_caption_tokens(given: float, model: str, text_context: int = 0) -> float:
     """The mean length of synthetic captions that a user gives, or, for 0, the usual one."""
-    context = text_context or text_tower(model).context
+    context = tower_of_context(model, text_context).context
     if given and not 2 <= given <= context:
         raise InputError(f"--caption-tokens {given:g}: give 2 to {context} for {model}")
     return given or min(context, CAPTION_TOKENS.get(context, SENTENCE_TOKENS))

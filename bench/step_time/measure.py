@@ -11,18 +11,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from baselines.openclip import CaptionTokenizer, text_tower
+from baselines.openclip import CaptionTokenizer
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import objective_of, step_flops
 from bench.arithmetic.memory import default_batch
 from bench.measuring.deadline import in_time
 from bench.measuring.factors import PRECISION, Factors, factors_of
-from bench.measuring.methods import LABELS_PER_CAPTION, mean_caption_tokens, shown
+from bench.measuring.methods import (
+    LABELS_PER_CAPTION,
+    mean_caption_tokens,
+    shown,
+    tower_of_context,
+)
 from bench.measuring.statistics import ratio, summarise
 from bench.measuring.training_step import PHASES, Stopwatch, batch_of, build
 from bench.step_time import result
 from bench.step_time.__main__ import StepTime
 from catlip.cli import InputError
+from catlip.costs import TextTower
 from catlip.data.augment import Augmentation
 from catlip.data.loader import Batch, DataPath
 from catlip.data.sampler import ImageSize, SampleOrder, StepPlan
@@ -43,8 +49,8 @@ NOTES = (
     "one loader makes labels and tokens for all methods, whichever steps next",
 )
 NUM_STEPS = {"cuda": 50, "cpu": 8}
-CAPTIONS = 10_000  # whose lengths are counted
 NUM_WARMUP = {"cuda": 10, "cpu": 2}
+CAPTIONS = 10_000  # whose lengths are counted
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     wanted = device.type == "cuda" if config.compile is None else config.compile
     tokens = config.caption_tokens
     if config.captions and not tokens:
-        tokens = tokens_of(config.captions, context_of(config))
+        tokens = tokens_of(config.captions, tower_of_context(config.model, config.text_context))
     config = replace(
         config,
         precision=config.precision or PRECISION[device.type],
@@ -78,14 +84,10 @@ def resolve(config: StepTime, device: torch.device) -> StepTime:
     )
 
 
-def context_of(step: StepTime | Factors) -> int:
-    return step.text_context or text_tower(step.model).context
-
-
-def tokens_of(captions: str, context: int) -> float:
+def tokens_of(captions: str, text: TextTower) -> float:
     """The mean length in tokens of captions of shards or tables; those that are cut count so."""
     sources = [source for path in find([captions]) for source in split(path)]
-    tokenize = CaptionTokenizer(context)
+    tokenize = CaptionTokenizer(text.context)
     # END is the greatest token.
     lengths = [tokenize([text]).argmax().item() + 1 for text in take_captions(sources, CAPTIONS)]
     if not lengths:
@@ -223,7 +225,7 @@ def real_batches(
         rank=place.rank,
         world_size=place.world_size,
         labels=partial(even_labels, num_classes=factors.num_classes),
-        tokenize=CaptionTokenizer(context_of(factors)),
+        tokenize=CaptionTokenizer(tower_of_context(factors.model, factors.text_context).context),
     )
     return data.batches(0, workers, pin_memory=place.device.type == "cuda")
 

@@ -20,6 +20,7 @@ import baselines.pretrain
 import catlip.pretrain
 from bench.downstream import linear_probe
 from bench.downstream.probe.result import IMAGES, LinearProbe
+from bench.measuring.factors import Factors, factors_of
 from bench.study.result import Studied
 from catlip.cli import InputError, choose
 from catlip.data.sampler import steps_for
@@ -256,30 +257,25 @@ def workers_for(study: Study, trainings: Sequence[Training]) -> int:
     import torch
 
     from bench.arithmetic.memory import peak_bytes
-    from bench.measuring.factors import factors_of
     from catlip.data.decoded import HELD
     from catlip.training.distributed import find_place
 
     device = find_place(study.device).device
     if device.type != "cuda" or not trainings:
         return 1
-    steps = {
-        factors_of(
-            training.recipe,
-            training.method,
-            model=training.recipe.encoder,
-            batch_size=training.recipe.micro_batch,
-            text_context=training.recipe.text_context or 0,
-            range_augment=bool(training.recipe.range_augment),
-        )
-        for training in trainings
-    }
+    steps = {step_of(training, batch_size=training.recipe.micro_batch) for training in trainings}
     largest = max(map(peak_bytes, steps))
     memory = torch.cuda.get_device_properties(device).total_memory
     if largest > SMALL * memory:
         return 1
     fitting = int(memory / (largest + HELD * memory + CONTEXT_BYTES))
     return max(1, min(len(os.sched_getaffinity(0)) // 2, fitting))
+
+
+def step_of(training: Training, **others: Any) -> Factors:
+    recipe = training.recipe
+    others |= {"model": recipe.encoder, "range_augment": bool(recipe.range_augment)}
+    return factors_of(recipe, training.method, text_context=recipe.text_context or 0, **others)
 
 
 def is_done(path: Path, training: Training) -> bool:

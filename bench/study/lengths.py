@@ -8,8 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measuring.factors import Factors
-from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
+from bench.study.engine import (
+    StudyOfMethods,
+    Training,
+    run_trainings,
+    step_of,
+    train_and_probe,
+)
 from bench.study.lengths_result import Scaling, scaling_table
 from catlip.architectures import ENCODERS
 from catlip.cli import choose
@@ -63,14 +68,8 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
 
     pretrain, accuracies = train_and_probe(config, cell, folder)
     recipe = cell.recipe
-    factors = Factors(
-        method=cell.method,
-        model=recipe.encoder,
-        resolution=recipe.resolution,
-        batch_size=recipe.micro_batch * recipe.num_devices,
-        text_context=recipe.text_context or 0,
-        num_classes=len(Vocabulary.load(cell.vocabulary)),
-    )
+    images = recipe.micro_batch * recipe.num_devices
+    step = step_of(cell, batch_size=images, num_classes=len(Vocabulary.load(cell.vocabulary)))
     return Scaling(
         method=cell.method,
         encoder=cell.recipe.encoder,
@@ -78,7 +77,7 @@ def measure(config: Lengths, cell: Cell, folder: Path) -> Scaling:
         images=cell.images,
         seed=cell.seed,
         images_seen=pretrain.images_seen,
-        flops=step_flops(factors) * pretrain.iterations,
+        flops=step_flops(step) * pretrain.iterations,
         train_seconds=pretrain.train_seconds,
         final_loss=pretrain.final_loss,
         accuracies=accuracies,

@@ -191,11 +191,9 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     rows = frame[frame.kind.isin(test.kinds) & frame.metric.isin(test.metrics)]
     for column, value in test.where.items():
         rows = rows[rows[column].isna() if value == "" else rows[column] == value]
-    import pandas as pd
 
     runs = {run.path: run for group in groups for run in group.records}
-    scores = [test.factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
-    rows = rows.assign(value=test.factor * rows.value, score=pd.Series(scores, rows.index, object))
+    rows = with_scores(rows, runs, test.factor).assign(value=test.factor * rows.value)
     if test.compare in COMPARISONS:
         yield from COMPARISONS[test.compare](test, groups, rows)
         return
@@ -218,6 +216,16 @@ def score_of_row(row: Any, run: Run) -> Score:
     """The value of a row of the table, with the test images behind it where the row has them."""
     texts = row.correct.split() if isinstance(row.correct, str) else []
     return scored(run, row.task, row.value, texts)
+
+
+def with_scores(
+    rows: "pd.DataFrame", runs: Mapping[str, Run[Any]], factor: float = 100
+) -> "pd.DataFrame":
+    """The rows with a column of their scores; `runs` by path."""
+    import pandas as pd
+
+    scores = [factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
+    return rows.assign(score=pd.Series(scores, rows.index, object))  # else they become floats
 
 
 def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:

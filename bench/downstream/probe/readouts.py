@@ -172,7 +172,7 @@ def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
     if checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
         from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
 
-        rest = {name.removeprefix("objective."): rest for name, rest in checkpoint.rest.items()}
+        rest = {name.removeprefix("objective."): each for name, each in checkpoint.rest.items()}
         text = text_tower(checkpoint.encoder_name, checkpoint.config)
         both: Any = TwoTowers(checkpoint.build(), text)
         both.load_state_dict(rest, strict=False)  # without the temperature of its loss
