@@ -205,11 +205,13 @@ def verdict(difference: Estimate, bound: float) -> str:
 
 
 def beats(values: Sequence[float], floor: Sequence[float]) -> bool:
-    """Whether the interval of the mean over seeds lies above the mean of `floor`."""
+    """Whether the interval of the mean over seeds lies above the mean of `floor`; of few seeds, the
+    mean itself.
+    """
     if not floor:
         return True
     above = mean_difference([value - mean_of(floor) for value in values])
-    return above is None or above.low is None or above.low > 0
+    return above is None or (above.value if above.low is None else above.low) > 0
 
 
 def p_values(rule: str, estimate: Estimate, bound: float) -> tuple[float, float]:

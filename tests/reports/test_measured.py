@@ -161,9 +161,10 @@ def test_only_an_interval_makes_a_difference(write_probes, read, catlip, clip, s
     assert answer.short.endswith("; an interval needs 6.") == has_few
 
 
-def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read):
+@pytest.mark.parametrize("catlip", [[0.08, 0.12] * 3, [0.09]])
+def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read, catlip):
     write_probes("random", [0.10] * 6)
-    write_probes("catlip", [0.08, 0.12] * 3)
+    write_probes("catlip", catlip)
     write_probes("clip", [0.30] * 6)
     sentences = " ".join(as_good(read()[0]).sentences)
     assert "CatLIP cannot be told from an untrained encoder" in sentences
