@@ -276,10 +276,10 @@ def _padded(words: list[str], width: int) -> list[str]:
 MAX_NAMES = 12  # in a line
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names from files on one line: the first MAX_NAMES, and how many more there are."""
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(clipped(name) for name in names[:MAX_NAMES]) + more
+def listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
+    """Names from files on one line: the first `most`, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(clipped(name) for name in names[:most]) + more
 
 
 def paper_name(name: str) -> str:

@@ -12,11 +12,19 @@ from catlip.method_style import PAIR, name_of
 from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
-from reports.paper.evidence import nested, with_scores
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
-from reports.results import frame_of
-from reports.summary.answers import about, advice, as_good, caveats, cheaper, ends, why
+from reports.results import frame_of, nested, with_scores
+from reports.summary.answers import (
+    about,
+    advice,
+    as_good,
+    caveats,
+    caveats_title,
+    cheaper,
+    ends,
+    why,
+)
 from reports.summary.tables import headline
 
 if TYPE_CHECKING:
@@ -71,12 +79,16 @@ def results(records: Records) -> str:
     answers = [as_good(main), cheaper(main), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
     points += [text for text in (_ingredients(main), _few_labels(every, frame_of(records))) if text]
-    points += [f"**Doubt:** {doubt}" for doubt in caveats(main, every)]
-    points += [advice(main)] if advice(main) else []
-    listed = [
-        textwrap.fill(point, WIDTH, initial_indent="- ", subsequent_indent="  ") for point in points
-    ]
+    doubts = caveats(main, every)
+    points += [f"**{caveats_title(main)}**"] * bool(doubts)
+    listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in doubts]
+    listed += [_bullet(said)] if (said := advice(main)) else []
     return "\n" + "\n".join([textwrap.fill(about(main), WIDTH), "", *lines, "", *listed]) + "\n"
+
+
+def _bullet(words: str, indent: int = 0) -> str:
+    space = " " * indent
+    return textwrap.fill(words, WIDTH, initial_indent=f"{space}- ", subsequent_indent=f"{space}  ")
 
 
 def _ingredients(setting: Setting) -> str:

@@ -11,7 +11,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from bench.downstream.probe.result import texts_of
+from bench.downstream.probe.result import scored, texts_of
 from bench.memory.result import Memory
 from bench.study.result import Studied, Threshold, threshold_accuracies
 from catlip.cli import InputError
 from catlip.pretraining.result import Pretrain
+from catlip.results.estimate import Score, mean_of
 from catlip.results.run import Records, Run, as_number
 from catlip.results.select import ByRule, pretraining_of, pretrainings, rule_of
 from catlip.vocabulary.result import VocabularyStatistics
@@ -182,3 +183,30 @@ def _below(tree: Any, columns: dict[str, Any], path: tuple[str, ...]) -> Iterato
             yield from _below(value, columns, (*path, str(i)))
     elif isinstance(tree, int | float) and not isinstance(tree, bool):
         yield columns | {"metric": ".".join(path), "value": float(tree)}
+
+
+def score_of_row(row: Any, run: Run) -> Score:
+    """The value of a row of the table, with the test images behind it where the row has them."""
+    texts = row.correct.split() if isinstance(row.correct, str) else []
+    return scored(run, row.task, row.value, texts)
+
+
+def with_scores(
+    rows: "pd.DataFrame", runs: Mapping[str, Run[Any]], factor: float = 100
+) -> "pd.DataFrame":
+    """The rows with a column of their scores; `runs` by path."""
+    import pandas as pd
+
+    scores = [factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
+    return rows.assign(score=pd.Series(scores, rows.index, object))  # else they become floats
+
+
+def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:
+    """Means of the scores in dictionaries inside dictionaries, by the values of these columns."""
+    tree: dict[Any, Any] = {}
+    for keys, scores in rows.groupby([*columns], sort=False).score:
+        inner = tree
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+        inner[keys[-1]] = mean_of(scores)
+    return tree

@@ -51,7 +51,7 @@ from reports.paper.recipe_tables import differences, recipe_tables, without_equa
 from reports.read.measured import Setting, settings
 from reports.render.provenance import made, records_section
 from reports.summary import plots
-from reports.summary.answers import about, advice, as_good, caveats, cheaper, why
+from reports.summary.answers import about, advice, as_good, caveats, caveats_title, cheaper, why
 from reports.summary.chips import chips
 from reports.summary.forest import forest_section
 from reports.summary.pictures import pictures
@@ -155,7 +155,7 @@ def build_page(records: Records) -> Page:
             "What the encoders are worth",
             "Every difference; probes; labels, masks, boxes; few images, noise, tuning.",
             sections=[
-                forest_section(main, records),
+                forest_section(every),
                 worth_section(main, records),
                 bench.downstream.gallery.result.section(main, records),
                 dense_section(main, records),
@@ -233,7 +233,7 @@ def _summary(
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
     if doubts := caveats(main, others):
-        blocks.append(Points("What could make this wrong", doubts))
+        blocks.append(Points(caveats_title(main), doubts))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])
 

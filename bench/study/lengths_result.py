@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Axes, Figure
 from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
@@ -157,34 +157,10 @@ def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[floa
     return points
 
 
-# Encoder, fraction of the data, and images seen.
-How = tuple[str, float, int]
-
-
-def differences(runs: Runs) -> dict[How, dict[str, list[float]]]:
-    """Top-1 of CatLIP minus that of CLIP in points: for each task of all these trainings, one for
-    each seed that both methods have. An encoder's longer trainings come later.
-    """
-    first, other = PAIR
-    cells: dict[How, dict[tuple[str, int], dict[str, float]]] = {}
-    for run in runs:
-        one = run.measured
-        of_how = cells.setdefault((one.encoder, one.fraction, one.images), {})
-        of_how[one.method, one.seed] = {task: score_of(run, task) for task in one.accuracies}
-    points: dict[How, dict[str, list[float]]] = {}
-    for how, of_how in sorted(cells.items()):
-        seeds = sorted(seed for method, seed in of_how if method == first)
-        pairs = [(of_how[first, s], of_how[other, s]) for s in seeds if (other, s) in of_how]
-        if pairs:
-            tasks = [task for task in pairs[0][0] if all(task in top1 for p in pairs for top1 in p)]
-            points[how] = {task: [one[task] - two[task] for one, two in pairs] for task in tasks}
-    return points
-
-
 def scaling_table(runs: Runs) -> Table:
     """One row per encoder, fraction, length and method, over the seeds."""
     tasks = dict.fromkeys(task for run in runs for task in run.measured.accuracies)
-    groups: dict[tuple[How, str], list[Scaling]] = {}
+    groups: dict[tuple[tuple[str, float, int], str], list[Scaling]] = {}
     for run in runs:
         one = run.measured
         groups.setdefault(((one.encoder, one.fraction, one.images), one.method), []).append(one)

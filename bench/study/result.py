@@ -214,6 +214,7 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     "teams": "tested on {value}",
     "text_width": "text tower {value} wide",
     "text_layers": "text tower of {value} blocks",
+    "text_layers=0": "bag of words as text tower",
 }
 
 
@@ -224,7 +225,8 @@ def in_words(noise: str) -> str:
         percent = f"{100 * float(value):.3g}"
     except ValueError:
         percent = value
-    return clipped(IN_WORDS.get(kind, noise).format(value=value, percent=percent), 40)
+    words = IN_WORDS.get(noise, IN_WORDS.get(kind, noise))
+    return clipped(words.format(value=value, percent=percent), 40)
 
 
 @dataclass(frozen=True, kw_only=True)

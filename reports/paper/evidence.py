@@ -22,7 +22,6 @@ from bench.downstream.probe.result import (
     agreed,
     by_importance,
     is_published,
-    scored,
     without_classes,
 )
 from bench.step_time.steps import USUAL_RESOLUTION, step_description
@@ -32,7 +31,6 @@ from catlip.method_style import PAIR, name_of
 from catlip.pretraining.result import Pretrain
 from catlip.results.estimate import (
     Estimate,
-    Score,
     between,
     counted,
     geometric_mean_ratio,
@@ -60,6 +58,7 @@ from catlip.results.select import (
     pretrainings,
 )
 from catlip.table import clipped, shown
+from reports.results import nested, with_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,33 +209,6 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
             caveats = (f"on {SCALES[group.scale]}",)  # these claims are about CC3M
         if compared:
             yield Evidence(compared, "", caveats, _link(group, of_group), untested)
-
-
-def score_of_row(row: Any, run: Run) -> Score:
-    """The value of a row of the table, with the test images behind it where the row has them."""
-    texts = row.correct.split() if isinstance(row.correct, str) else []
-    return scored(run, row.task, row.value, texts)
-
-
-def with_scores(
-    rows: "pd.DataFrame", runs: Mapping[str, Run[Any]], factor: float = 100
-) -> "pd.DataFrame":
-    """The rows with a column of their scores; `runs` by path."""
-    import pandas as pd
-
-    scores = [factor * score_of_row(row, runs[row.record]) for row in rows.itertuples()]
-    return rows.assign(score=pd.Series(scores, rows.index, object))  # else they become floats
-
-
-def nested(rows: "pd.DataFrame", *columns: str) -> dict[Any, Any]:
-    """Means of the scores in dictionaries inside dictionaries, by the values of these columns."""
-    tree: dict[Any, Any] = {}
-    for keys, scores in rows.groupby([*columns], sort=False).score:
-        inner = tree
-        for key in keys[:-1]:
-            inner = inner.setdefault(key, {})
-        inner[keys[-1]] = mean_of(scores)
-    return tree
 
 
 def paired(one: Pairs, other: Pairs) -> list[float]:

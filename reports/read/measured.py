@@ -37,6 +37,7 @@ from catlip.results.select import (
     unlike,
 )
 from catlip.table import Quantity, quantity_of
+from reports.read.differences import HEADING_OF, Difference, differences
 
 MAX_FIRST = 3  # tasks on the first screen
 K = TypeVar("K", bound=Kind)
@@ -89,9 +90,14 @@ class Setting:
         return without_classes(self.of(LinearProbe), task)
 
     @cached_property
+    def differences(self) -> list[Difference]:
+        """CatLIP minus each other method in every experiment, in the order of the page."""
+        return differences(self.records)
+
+    @cached_property
     def device(self) -> str:
-        """The device that most trainings ran on, or most timings if there are no trainings."""
-        runs: list[Run] = [*self.of(Pretrain)] or [*self.of(StepTime)]
+        """The device that most trainings ran on; without any, most timings, or else most runs."""
+        runs: list[Run] = [*self.of(Pretrain)] or [*self.of(StepTime)] or [*self.records]
         return Counter(r.device for r in runs).most_common(1)[0][0] if runs else ""
 
     def accuracy(self, method: str, task: str) -> Quantity | None:
@@ -196,9 +202,9 @@ class Setting:
 
 
 def settings(records: Records) -> list[Setting]:
-    """Every setting with a training, a probe or a timing, in the order of the roots as given. Of
-    one root, those come first that compare CatLIP and CLIP, then those with pictures of their data,
-    then data of one's own before the starter's.
+    """Every setting with a training, a test or a timing, in the order of the roots as given. Of
+    one root, those come first that compare CatLIP and CLIP, then those with pictures of their
+    data, then data of one's own before the starter's.
     """
     roots = list(dict.fromkeys(r.root for r in records.every))
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -207,7 +213,7 @@ def settings(records: Records) -> list[Setting]:
     every = [
         Setting(root, scale, tuple(runs))
         for (root, scale), runs in groups.items()
-        if any(record.kind in ("pretrain", "linear_probe", "step_time") for record in runs)
+        if any(record.kind in ("pretrain", "step_time", *HEADING_OF) for record in runs)
     ]
     return sorted(
         every,

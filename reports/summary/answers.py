@@ -8,22 +8,20 @@ image. A ratio is given only with its interval. What was not run is named as not
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.downstream.probe.result import (
-    PART,
     LinearProbe,
     between_probes,
-    score_of,
     task_title,
 )
 from bench.downstream.probe.sections import origins_of
 from bench.plan.result import Analytic, Projection
 from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
 from bench.step_time.steps import step_description
-from bench.study.lengths_result import Scaling, curves, differences
-from bench.study.result import Robustness, Trial
+from bench.study.lengths_result import Scaling
+from bench.study.result import Trial, in_words
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
@@ -42,7 +40,7 @@ from catlip.results.estimate import (
     verdict,
 )
 from catlip.results.kind import Interval
-from catlip.results.run import TIMES, Records, Run, interval, of_kind
+from catlip.results.run import TIMES, Records, Run, interval
 from catlip.results.select import (
     architecture,
     by_rule,
@@ -61,6 +59,7 @@ from catlip.table import (
     signed,
 )
 from reports.paper.published import claimed_speed_up
+from reports.read.differences import ENCODER, LENGTH, Difference
 from reports.read.measured import MAX_FIRST, Setting
 
 AHEAD, BEHIND, UNEVEN = (
@@ -78,10 +77,10 @@ PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is 
     "crop_scale": "crop",
     "label_captions": "captions that give the labels",
 }
-UNDER = {  # conditions of a study, a part of the test images, and words
-    ("heldout=", "held out"): "Concepts left out of pre-training",
-    ("teams=", ""): "Drawings of two other teams, {samples} others for training",
-}
+UNDER = (  # conditions of a study, a part of the test images, and words
+    ("heldout=", "held out", "Concepts left out of pre-training"),
+    ("teams=", "", "Drawings of two other teams"),
+)
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -223,6 +222,12 @@ def ends(difference: Estimate) -> str:
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
 
 
+def _points(difference: Estimate) -> str:
+    """`+10.0 (+8.1 to +12.0)`; with too few seeds for an interval, their number."""
+    few = f"{difference.pairs} seed{'s' * (difference.pairs != 1)}"
+    return f"{signed(difference.value, 1)} ({ends(difference) or few})"
+
+
 def _over(setting: Setting, compared: Sequence[Compared]) -> str:
     """The interval on each task and what it covers; with too few seeds, the difference in each."""
     words = []
@@ -267,36 +272,37 @@ def _with_larger(setting: Setting) -> str:
 
 def _larger_encoders(
     setting: Setting,
-) -> dict[tuple[str, float], dict[int, dict[str, list[float]]]]:
-    """The differences CatLIP - CLIP of each encoder that is larger than the one with the most
-    lengths, on all data: (encoder, operations over those of that encoder) -> images -> task ->
-    points.
+) -> dict[tuple[str, float], dict[float, list[Difference]]]:
+    """The differences with each encoder that is larger than the usual one, on all data: (encoder,
+    operations over those of the usual one) -> images seen -> differences.
     """
-    runs = setting.of(Scaling)
-    usual = next((curve.encoder for curve in curves(runs)), "")
-    flops = {of.encoder: of.flops / (of.images_seen or 1) for of in (run.measured for run in runs)}
-    larger: dict[tuple[str, float], dict[int, dict[str, list[float]]]] = {}
-    for (encoder, fraction, images), points in differences(runs).items():
-        if fraction == 1 and flops[encoder] > flops.get(usual, math.inf) > 0:
-            times = flops[encoder] / flops[usual]
-            larger.setdefault((encoder, times), {})[images] = points
+    runs = [run.measured for run in setting.of(Scaling)]
+    flops = {one.encoder: one.flops / (one.images_seen or 1) for one in runs}
+    usual = next((one.same.encoder for one in setting.differences if one.heading == LENGTH), "")
+    larger: dict[tuple[str, float], dict[float, list[Difference]]] = {}
+    for one in setting.differences:
+        same = one.same
+        if one.heading == ENCODER and flops[same.encoder] > flops.get(usual, math.inf) > 0:
+            times = flops[same.encoder] / flops[usual]
+            larger.setdefault((same.encoder, times), {}).setdefault(same.images, []).append(one)
     return larger
 
 
 def _larger_words(setting: Setting) -> set[str]:
     bound = claims()["probe_parity"].bound
     longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
-    estimates = filter(
-        None, (mean_difference(points) for tasks in longest for points in tasks.values())
-    )
+    estimates = [one.estimate for found in longest for one in found]
     return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
-def _on_tasks(setting: Setting, points_of: Mapping[str, Sequence[float]]) -> str:
-    """`+9.9 / +12.2`: mean differences in points, the first screen's tasks first."""
-    tasks = [task for task in setting.first_tasks if task in points_of] or [*points_of]
-    means = [mean for task in tasks[:MAX_FIRST] if (mean := mean_difference(points_of[task]))]
-    return " / ".join(signed(mean.value, 1) for mean in means)
+def _on_tasks(setting: Setting, found: Sequence[Difference], with_ends: bool = False) -> str:
+    """`+9.9 / +12.2`: the differences in points, on the first screen's tasks, or on others."""
+    of_task = {one.task: one for one in found}
+    tasks = [task for task in setting.first_tasks if task in of_task] or [*of_task]
+    words = []
+    for one in (of_task[task] for task in tasks[:MAX_FIRST]):
+        words.append(_points(one.estimate) if with_ends else signed(one.estimate.value, 1))
+    return " / ".join(words)
 
 
 def _not_above_random(setting: Setting, method: str) -> str:
@@ -515,6 +521,12 @@ def advice(setting: Setting) -> str:
     )
 
 
+def caveats_title(setting: Setting) -> str:
+    """What `caveats` are about, and the order of their numbers."""
+    tasks = " / ".join(map(setting.name, setting.first_tasks))
+    return "What could make this wrong" + (f": CatLIP minus CLIP on {tasks}" if tasks else "")
+
+
 def caveats(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
     """What could make the answers wrong: what favours CatLIP and what other data say, what else
     differs, and the scale; nothing if one of the two was not trained.
@@ -534,8 +546,7 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
         if other.scale == setting.scale or not trained:
             continue
         each = [
-            f"{signed(one.difference.value, 1)} on {other.name(one.task)} ({_ends_or_seeds(one)})"
-            for one in compared_tasks(other)
+            f"{_points(one.difference)} on {other.name(one.task)}" for one in compared_tasks(other)
         ]
         if each:
             what = f"{_samples(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
@@ -543,33 +554,17 @@ def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
     return " ".join(sentences)
 
 
-def _ends_or_seeds(one: Compared) -> str:
-    return ends(one.difference) or f"{len(one.points)} seed{'s' * (len(one.points) != 1)}"
-
-
 def _under(setting: Setting, condition: str, part: str, words: str) -> str:
-    """CatLIP - CLIP under a condition of a study, on the test images of a part that it made, or on
-    all; empty if that was not studied.
+    """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
+    a part that it made, or on all; empty if that was not studied.
     """
-    studied = [run for run in setting.of(Robustness) if run.measured.noise.startswith(condition)]
-    tasks = dict.fromkeys(task for run in studied for task in run.measured.accuracies)
-    each = []
-    for task in tasks:
-        whole, _, of = task.partition(PART)
-        if of != part:
-            continue
-        one, other = (
-            {run.measured.seed: score_of(run, task) for run in of_kind(studied, Robustness, method)}
-            for method in PAIR
-        )
-        points = [one[seed] - other[seed] for seed in one if seed in other]
-        if difference := mean_difference(points):
-            found = Compared(whole, points, difference, "")
-            each.append(
-                f"{signed(difference.value, 1)} on {setting.name(whole)} ({_ends_or_seeds(found)})"
-            )
-    samples = studied[0].measured.samples if studied else 0
-    return f"{words.format(samples=f'{samples:,}')}: {', '.join(each)}." if each else ""
+    found = [
+        one
+        for one in setting.differences
+        if one.same.noise.startswith(condition) and one.part == part and one.method == PAIR[1]
+    ]
+    longest = [one for one in found if one.same.images == max(one.same.images for one in found)]
+    return f"{words}: {_on_tasks(setting, longest, with_ends=True)}." if longest else ""
 
 
 def _favours(setting: Setting) -> str:
@@ -592,11 +587,9 @@ def _favours(setting: Setting) -> str:
         one, other = (setting.probes(method, task).records for method in PAIR)
         difference = between_probes(one, other, task, images) if images else None
         if difference:
-            elsewhere.append(
-                f"{signed(difference.value, 1)} on {setting.name(task)} ({ends(difference)})"
-            )
+            elsewhere.append(_points(difference))
     if elsewhere:
-        words += f" Labels that are not its classes: {', '.join(elsewhere)}."
+        words += f" Labels that are not its classes: {' / '.join(elsewhere)}."
     return words
 
 
@@ -610,17 +603,44 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
-    recipes = f"; recipes differ in {listed(named)} ({tuned})" if named else ""
+    recipes = f"; recipes differ in {listed(named, 4)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
-    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}."
+    others = _with_towers(setting)
+    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}.{others}"
+
+
+def _with_towers(setting: Setting) -> str:
+    """The differences where CLIP has another text tower; empty if that was not studied."""
+    towers: dict[str, list[Difference]] = {}
+    for one in setting.differences:
+        if one.same.noise.startswith(("text_layers=", "text_width=")):
+            towers.setdefault(one.same.noise, []).append(one)
+    each = [f"{in_words(noise)} {_on_tasks(setting, of)}" for noise, of in towers.items()]
+    return f" With another: {'; '.join(each)}." if each else ""
 
 
 def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
-    """How far these trainings are from the paper's, and what a larger encoder changes."""
+    """How far these trainings are from the paper's, and what a longer one, other data and a larger
+    encoder change.
+    """
     words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
     if not is_whole(trained):
         words += "; the paper's on CC3M take 25 to 100"
-    if setting.scale == "starter":
+    conditions = [_under(setting, *condition) for condition in UNDER]
+    if setting.scale == "starter" and not any(conditions):
         words += "; pre-training has drawings of all test concepts, by other teams"
-    conditions = (_under(setting, *which, words) for which, words in UNDER.items())
-    return " ".join(filter(None, (f"{words}.", *conditions, _with_larger(setting))))
+    longer = _longer(setting, trained.measured.images_seen)
+    return " ".join(filter(None, (f"{words}.", longer, *conditions, _with_larger(setting))))
+
+
+def _longer(setting: Setting, images: float) -> str:
+    """The difference after the longest training of the study, if it saw more images than these."""
+    lengths: dict[float, list[Difference]] = {}
+    for one in setting.differences:
+        if one.heading == LENGTH:
+            lengths.setdefault(one.same.images, []).append(one)
+    times = max(lengths, default=0) / (images or 1)
+    if times < 1.1:
+        return ""
+    longest = _on_tasks(setting, lengths[max(lengths)], with_ends=True)
+    return f"Trained {shown(times, 1)} times as long: {longest}."

@@ -1,31 +1,18 @@
-"""Every difference between CatLIP and another method: a row an experiment, a panel a task, and one
-kind of interval.
-
-An experiment is what both methods share, such as the length of training, the encoder and the
-condition of the data. Experiments are found in the columns of the table of results, so that a new
-length or condition is a new row; only the groups and their order stand here.
+"""A forest plot of every difference between CatLIP and another method: a row an experiment, a panel
+a task; and its numbers as a table.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from bench.downstream.dense.result import SLIDING, TASKS
-from bench.downstream.probe.result import (
-    PART,
-    LinearProbe,
-    by_importance,
-    score_of,
-    task_title,
-)
-from bench.study.lengths_result import COSTS, LENGTHS, Scaling, at_equal_cost, curves
-from bench.study.result import NONE, in_words
+from bench.downstream.probe.result import PART, LinearProbe, by_importance, task_title
+from bench.study.lengths_result import LENGTHS
 from catlip.claims import least_pairs
-from catlip.method_style import PAIR, colour_of, is_ours, name_of, ordered
+from catlip.method_style import colour_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
+from catlip.results.estimate import Estimate
 from catlip.results.figures import (
     MUTED,
     PAPER,
@@ -33,212 +20,18 @@ from catlip.results.figures import (
     hide_rows,
     panels_of,
 )
-from catlip.results.run import Records, Run, of_kind
+from catlip.results.run import Run
 from catlip.results.select import MAX_SHOWN, link, suffix
 from catlip.table import Cell, Table, clipped, listed, shown, signed
-from reports.paper.evidence import score_of_row
+from reports.read.differences import CATLIP, CLIP, CONDITION, LENGTH, Difference
 from reports.read.measured import Setting
-from reports.results import frame_of
 
-if TYPE_CHECKING:  # pandas and matplotlib take a while to import
-    import pandas as pd
+if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes
 
-CATLIP, CLIP = PAIR
-DENSE = {task.kind: task.measures for task in TASKS}
-MEASURES = {  # metric of an accuracy -> its name; the usual one has none
-    "top1": "",
-    "knn_top1": "nearest neighbours",
-    "zero_shot_top1": "zero-shot",
-    **{metric: name for of in DENSE.values() for name, metric in of.items() if name != SLIDING},
-}
-PROBE, OTHERS = "Linear probe", "Linear probe, over other methods"
-COST, LENGTH = "Equal cost of training", "Length of training"
-ENCODER, DATA, CONDITION = "Encoder", "Fraction of the data", "Condition of the data"
-LABELS, FINETUNED, UNTRAINED = "Few labels", "Fine-tuned", "No classifier trained"
-DENSE_TASKS = "Labels, masks and boxes"
-HEADINGS = (
-    *(PROBE, OTHERS, COST, LENGTH, ENCODER, DATA, CONDITION),
-    *(LABELS, UNTRAINED, FINETUNED, DENSE_TASKS),
-)
-HEADING_OF = {  # kind -> the group of its experiments, if nothing in them is unusual
-    "linear_probe": PROBE,
-    "finetune": FINETUNED,
-    "readout": UNTRAINED,
-    "scaling": LENGTH,
-    "robustness": CONDITION,
-    **dict.fromkeys(DENSE, DENSE_TASKS),
-}
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
 OVER = "They cover seeds and, where records have a bit for each test image, images; else seeds."
 ROW = 0.185  # inches
-
-
-class Experiment(NamedTuple):
-    """What both methods share; `fraction` is that of the data of a study, else that of labels."""
-
-    kind: str
-    metric: str
-    encoder: str
-    images: float
-    fraction: float
-    noise: str
-    task: str
-
-
-@dataclass(frozen=True)
-class Difference:
-    """CatLIP - another method on one task.
-
-    Attributes:
-        heading, name: its row; the same experiment on other tasks has the same.
-        images: that each training saw, to three digits; 0 if unknown or of several lengths.
-        points: of each pair.
-        accuracies: of both methods, means in %.
-        apart: pairs whose sides ran on different processors or versions of torch.
-        records: paths.
-    """
-
-    heading: str
-    name: str
-    images: float
-    task: str
-    points: Sequence[float]
-    estimate: Estimate
-    accuracies: tuple[float, float] | None
-    records: frozenset[str]
-    apart: int = 0
-
-
-def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, float]:
-    """Seed -> mean accuracy in %; `runs` by path."""
-    return {
-        seed: mean_of([_score(runs[row.record], row) for row in of_seed.itertuples()])
-        for seed, of_seed in rows.groupby("seed")
-    }
-
-
-def _score(run: Run[Any], row: Any) -> Score:
-    return score_of(run, row.task) if PART in row.task else 100 * score_of_row(row, run)
-
-
-def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
-    """Seed -> processors and versions of torch."""
-    machines: dict[float, set[Any]] = {}
-    for row in rows.itertuples():
-        machine = runs[row.record].machine
-        machines.setdefault(row.seed, set()).add((machine.cpu, machine.packages.get("torch")))
-    return machines
-
-
-def differences(frame: "pd.DataFrame", runs: Sequence[Run[Any]]) -> list[Difference]:
-    """All differences of one scale, in the order of the page."""
-    rows = frame[
-        frame.kind.isin(HEADING_OF)
-        & frame.metric.isin(MEASURES)
-        & frame.seed.notna()
-        & ~frame.init.isin(["transfer", "names"])  # starts that only one of the methods has
-    ]
-    if rows.empty:
-        return []
-    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "noise": "", "task": ""})
-    rows = rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
-    usual = rows.encoder.mode()[0]
-    sizes = (frame.flops / frame.images_seen).groupby(frame.encoder).mean()
-    cells: dict[Experiment, dict[str, pd.DataFrame]] = {}
-    for (*same, method), cell in rows.groupby([*Experiment._fields, "method"], sort=False):
-        recipe = cell.groupby("settings", sort=False).seed.nunique().idxmax()
-        cells.setdefault(Experiment(*same), {})[method] = cell[cell.settings == recipe]
-    found, by_path = [], {run.path: run for run in runs}
-    for same, methods in cells.items():
-        # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
-        one = methods.get(CATLIP, cells.get(same._replace(noise=NONE), {}).get(CATLIP))
-        for method in ordered(methods):
-            sides = (one, methods[method])
-            difference = one is not None and _difference(same, method, sides, usual, by_path)
-            if difference:
-                found.append((_sort_key(same, sizes), difference))
-    ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
-    ranked += _at_equal_cost(of_kind(runs, Scaling))
-    return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
-
-
-def _difference(
-    same: Experiment,
-    method: str,
-    sides: Sequence["pd.DataFrame"],
-    usual: str,
-    runs: Mapping[str, Run[Any]],
-) -> Difference | None:
-    """None for methods that are not compared in such an experiment, or without a shared seed."""
-    heading = HEADING_OF[same.kind]
-    is_other = method != CLIP
-    if method in (CATLIP, "random") or not is_ours(method):
-        return None
-    if is_other and (heading not in (PROBE, CONDITION) or same.fraction < 1):
-        return None
-    one, other = (scores_of(side, runs) for side in sides)
-    seeds = sorted(one.keys() & other.keys())
-    points = [one[seed] - other[seed] for seed in seeds]
-    if not points:
-        return None
-    machines = [_machines(side, runs) for side in sides]
-    task, _, part = same.task.partition(PART)
-    words = [name_of(method)] if is_other else []
-    if heading == LENGTH and same.encoder != usual:
-        heading, words = ENCODER, [clipped(same.encoder, 24)]
-    elif heading == LENGTH and same.fraction < 1:
-        heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
-    elif heading == CONDITION:
-        words = words if is_other and same.noise == NONE else [in_words(same.noise), *words]
-    elif heading == PROBE and is_other:
-        heading = OTHERS
-    elif heading in (PROBE, FINETUNED):
-        heading = LABELS if heading == PROBE and same.fraction < 1 else heading
-        words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
-    words += [word for word in (MEASURES[same.metric],) if word]
-    if part:  # below the row of the whole task
-        words = [f"\N{EN DASH} {part}", *([name_of(method)] if is_other else [])]
-    return Difference(
-        heading,
-        PART.join(words),
-        same.images,
-        task=task,
-        points=points,
-        estimate=mean_difference(points) or Estimate(fmean(points), pairs=len(points)),
-        accuracies=(fmean(one[seed] for seed in seeds), fmean(other[seed] for seed in seeds)),
-        records=frozenset(path for side in sides for path in side.record),
-        apart=sum(machines[0][seed] != machines[1][seed] for seed in seeds),
-    )
-
-
-def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
-    at = (sizes.get(same.encoder, 0.0), same.fraction, same.images)
-    condition = (same.noise != NONE, same.noise, same.task.partition(PART)[2])
-    return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
-
-
-def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
-    """At the lower cost of the two longest trainings, interpolated between lengths."""
-    by_method = {curve.method: curve for curve in curves(runs)}
-    if not by_method.keys() >= {*PAIR}:
-        return
-    catlip, clip = (by_method[method] for method in PAIR)
-    paths = [run.path for curve in (catlip, clip) for row in curve.rows.values() for run in row]
-    for cost, unit in COSTS.items():
-        for task in catlip.top1:
-            points = at_equal_cost(catlip, clip, task, cost)
-            if estimate := mean_difference(points):
-                yield Difference(
-                    COST,
-                    f"equal {unit}",
-                    0.0,
-                    task=task,
-                    points=points,
-                    estimate=estimate,
-                    accuracies=None,
-                    records=frozenset(paths),
-                )
 
 
 # The figure
@@ -259,16 +52,16 @@ def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
     rows: list[Row] = []
     of_group: dict[tuple[str, float], list[Difference]] = {}
     for one in every:
-        shared = one.images if one.heading == CONDITION else 0.0
+        shared = one.same.images if one.heading == CONDITION else 0.0
         of_group.setdefault((one.heading, shared), []).append(one)
     for (heading, _), group in of_group.items():
-        lengths = {one.images for one in group}
+        lengths = {one.same.images for one in group}
         is_shared = len(lengths) == 1 and heading != LENGTH
-        words = _images(group[0].images) if is_shared and not lengths <= {0, usual} else ""
+        words = _images(group[0].same.images) if is_shared and not lengths <= {0, usual} else ""
         rows.append(Row(PART.join(filter(None, (heading, words))), {}))
         by_name: dict[str, dict[str, Difference]] = {}
         for one in group:
-            length = _images(one.images) if one.images and not is_shared else ""
+            length = _images(one.same.images) if one.same.images and not is_shared else ""
             name = PART.join(filter(None, (one.name, length))) or "alike"
             by_name.setdefault(name, {})[one.task] = one
         rows += [Row(name, of_task) for name, of_task in by_name.items()]
@@ -413,7 +206,7 @@ def forest_table(
 ) -> Table:
     """The numbers of the figures; `runs` are all of the scale."""
     rows, by_path = [], {run.path: run for run in runs}
-    for row in rows_of(every, every[0].images):
+    for row in rows_of(every, every[0].same.images):
         cells = [Cell(row.name)]
         for task in titles if row.of_task else ():
             if one := row.of_task.get(task):
@@ -442,31 +235,20 @@ def forest_table(
 # The section
 
 
-def forest_section(main: Setting | None, records: Records) -> Section:
+def forest_section(settings: Sequence[Setting]) -> Section:
     words = (
         "Each row compares CatLIP with CLIP, or with the method that it names, in one experiment: "
         "trainings and tests that differ in nothing else, paired by seed."
     )
-    frame, blocks, count = frame_of(records), list[Block](), 0
-    scales = dict.fromkeys((run.root, run.scale) for run in records.every)
-    if main:
-        scales = dict.fromkeys([(main.root, main.scale), *scales])
-    for root, scale in scales:
-        of_scale = frame[(frame.root == root) & (frame.scale == scale)]
-        paths = {*of_scale.record}
-        runs = [run for run in records.every if run.path in paths]
-        if count < MAX_SHOWN and (every := differences(of_scale, runs)):
-            blocks += _blocks(every, runs, scale, suffix(count))
-            count += 1
+    compared = [setting for setting in settings if setting.differences][:MAX_SHOWN]
+    blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]
     blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
 
 
-def _blocks(
-    every: Sequence[Difference], runs: Sequence[Run[Any]], scale: str, suffix: str
-) -> list[Block]:
+def _blocks(setting: Setting, suffix: str) -> list[Block]:
     """The figures of one scale, and a table of their numbers."""
-    probes = of_kind(runs, LinearProbe)
+    every, probes = setting.differences, setting.of(LinearProbe)
     tasks = by_importance((one.task for one in every if one.task), probes)
     titles = {task: task_title(probes, task) for task in tasks}
     if any(not one.task for one in every):
@@ -478,6 +260,7 @@ def _blocks(
         of_group = [one for one in every if one.task in group]
         panels = {task: titles[task] for task in group}
         name = f"differences_{i}{suffix}"
-        figures.append(forest_figure(name, of_group, panels, scale, usual=every[0].images))
-    table = forest_table(f"differences{suffix}", every, titles, runs)
+        usual = every[0].same.images
+        figures.append(forest_figure(name, of_group, panels, setting.scale, usual))
+    table = forest_table(f"differences{suffix}", every, titles, setting.records)
     return [*side_by_side(figures[:1]), *side_by_side(figures[1:]), table]

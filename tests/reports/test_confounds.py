@@ -71,17 +71,25 @@ def test_trials_of_another_encoder_are_counted_apart(said, write_record, tmp_pat
 
 
 def test_labels_that_are_no_classes_are_compared_where_the_records_know_their_images(said):
-    assert "classes: 0.0 on concepts (0.0 to 0.0)" in said(test_images=[])
+    assert "classes: 0.0 (0.0 to 0.0)" in said(test_images=[])
 
 
-def test_held_out_concepts_and_other_teams_are_said(said, write_record):
-    tasks = {"heldout=0.3": "concepts, held out", "teams=a+b": "concepts"}
+def test_other_data_towers_and_lengths_are_said(said, write_record):
+    tasks = {"heldout=0.3": "concepts, held out", "teams=a+b": "concepts", "none": "concepts"}
+    tasks |= {"text_layers=0": "concepts"}
     for (noise, task), method, seed in product(tasks.items(), ("catlip", "clip"), range(2)):
+        if noise == "text_layers=0" and method == "catlip":
+            continue  # it has no text tower
         metrics = {"method": method, "seed": seed, "noise": noise, "samples": 7, "classes": 2}
         metrics |= {"classes_kept": 1.0, "images_seen": 10.0, "final_loss": 1.0}
         metrics["accuracies"] = {task: 0.5 if method == "catlip" else 0.4}
         name = f"{method}-{noise}-seed{seed}"
         write_record("robustness", name, scale="mine", metrics=metrics)
+        metrics |= {"encoder": "", "fraction": 1.0, "images": 25, "images_seen": 25.0}
+        metrics |= {"flops": 1.0, "train_seconds": 1.0, "accuracies": {"concepts": 0.3}}
+        write_record("scaling", f"{method}-seed{seed}", scale="mine", metrics=metrics)
     words = said()
-    assert "left out of pre-training: +10.0 on concepts (2 seeds)." in words
-    assert "7 others for training: +10.0 on concepts (2 seeds)." in words
+    assert "left out of pre-training: +10.0 (2 seeds)." in words
+    assert "Drawings of two other teams: +10.0 (2 seeds)." in words
+    assert "With another: bag of words as text tower +10.0" in words
+    assert "Trained 2.5 times as long: 0.0 (2 seeds)." in words

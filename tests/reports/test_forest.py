@@ -6,8 +6,8 @@ from report_support import page_in, records_in, table
 
 from bench.downstream.probe.result import between_probes, packed
 from catlip.results.estimate import Estimate
-from reports.results import frame_of
-from reports.summary.forest import Difference, differences, rows_of, sign
+from reports.read.differences import Difference, Experiment, differences
+from reports.summary.forest import rows_of, sign
 
 HELD_OUT = "concepts, held out"
 
@@ -17,8 +17,7 @@ def every(tmp_path):
     """(heading, name, task) -> its difference."""
 
     def read() -> dict[tuple[str, str, str], Difference]:
-        records = records_in(tmp_path)
-        found = differences(frame_of(records), records.every)
+        found = differences(records_in(tmp_path).every)
         return {(one.heading, one.name, one.task): one for one in found}
 
     return read
@@ -106,7 +105,8 @@ def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):
 def test_a_length_stands_once_above_a_group_that_shares_it():
     def row(heading: str, images: float) -> Difference:
         one = Estimate(1.0)
-        return Difference(heading, "x", images, "t", [1], one, None, frozenset())
+        same = Experiment("scaling", "top1", "", images, 1, "", "t")
+        return Difference(heading, "x", same, "clip", [1], one, None, frozenset())
 
     shared = [row("Few labels", 139e3), row("Condition of the data", 32e3)]
     mixed = [row("Encoder", 32e3), row("Encoder", 128e3)]

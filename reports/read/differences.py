@@ -1,0 +1,228 @@
+"""Every difference between CatLIP and another method: paired by seed, with one kind of interval.
+
+An experiment is what both methods share, such as the length of training, the encoder and the
+condition of the data. Experiments are found in the columns of the table of results, so that a new
+length or condition is a new difference; only the groups and their order stand here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.downstream.dense.result import SLIDING, TASKS
+from bench.downstream.probe.result import PART, score_of
+from bench.study.lengths_result import COSTS, Scaling, at_equal_cost, curves
+from bench.study.result import NONE, in_words
+from catlip.method_style import PAIR, is_ours, name_of, ordered
+from catlip.results.estimate import Estimate, Score, mean_difference, mean_of
+from catlip.results.run import Records, Run, of_kind
+from catlip.table import clipped
+from reports.results import frame_of, score_of_row
+
+if TYPE_CHECKING:  # pandas takes a while to import
+    import pandas as pd
+
+CATLIP, CLIP = PAIR
+DENSE = {task.kind: task.measures for task in TASKS}
+MEASURES = {  # metric of an accuracy -> its name; the usual one has none
+    "top1": "",
+    "knn_top1": "nearest neighbours",
+    "zero_shot_top1": "zero-shot",
+    **{metric: name for of in DENSE.values() for name, metric in of.items() if name != SLIDING},
+}
+PROBE, OTHERS = "Linear probe", "Linear probe, over other methods"
+COST, LENGTH = "Equal cost of training", "Length of training"
+ENCODER, DATA, CONDITION = "Encoder", "Fraction of the data", "Condition of the data"
+LABELS, FINETUNED, UNTRAINED = "Few labels", "Fine-tuned", "No classifier trained"
+DENSE_TASKS = "Labels, masks and boxes"
+HEADINGS = (
+    *(PROBE, OTHERS, COST, LENGTH, ENCODER, DATA, CONDITION),
+    *(LABELS, UNTRAINED, FINETUNED, DENSE_TASKS),
+)
+HEADING_OF = {  # kind -> the group of its experiments, if nothing in them is unusual
+    "linear_probe": PROBE,
+    "finetune": FINETUNED,
+    "readout": UNTRAINED,
+    "scaling": LENGTH,
+    "robustness": CONDITION,
+    **dict.fromkeys(DENSE, DENSE_TASKS),
+}
+
+
+class Experiment(NamedTuple):
+    """What both methods share: the `images` that a training saw to three digits, 0 if unknown or of
+    several lengths; `fraction` is that of the data of a study, else that of labels.
+    """
+
+    kind: str
+    metric: str
+    encoder: str
+    images: float
+    fraction: float
+    noise: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """CatLIP - another method on one task.
+
+    Attributes:
+        heading, name: its row; the same experiment on other tasks has the same.
+        points: of each pair.
+        accuracies: of both methods, means in %.
+        apart: pairs whose sides ran on different processors or versions of torch.
+        records: paths.
+    """
+
+    heading: str
+    name: str
+    same: Experiment
+    method: str
+    points: Sequence[float]
+    estimate: Estimate
+    accuracies: tuple[float, float] | None
+    records: frozenset[str]
+    apart: int = 0
+
+    @property
+    def task(self) -> str:
+        return self.same.task.partition(PART)[0]
+
+    @property
+    def part(self) -> str:
+        """The part of the task's test images, such as `held out`; empty for all."""
+        return self.same.task.partition(PART)[2]
+
+
+def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, float]:
+    """Seed -> mean accuracy in %; `runs` by path."""
+    return {
+        seed: mean_of([_score(runs[row.record], row) for row in of_seed.itertuples()])
+        for seed, of_seed in rows.groupby("seed")
+    }
+
+
+def _score(run: Run[Any], row: Any) -> Score:
+    return score_of(run, row.task) if PART in row.task else 100 * score_of_row(row, run)
+
+
+def _machines(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, set[Any]]:
+    """Seed -> processors and versions of torch."""
+    machines: dict[float, set[Any]] = {}
+    for row in rows.itertuples():
+        machine = runs[row.record].machine
+        machines.setdefault(row.seed, set()).add((machine.cpu, machine.packages.get("torch")))
+    return machines
+
+
+def differences(runs: Sequence[Run[Any]]) -> list[Difference]:
+    """All differences of the records of one scale, in the order of the page."""
+    frame = frame_of(Records((), tuple(runs), ()))
+    rows = frame[
+        frame.kind.isin(HEADING_OF)
+        & frame.metric.isin(MEASURES)
+        & frame.seed.notna()
+        & ~frame.init.isin(["transfer", "names"])  # starts that only one of the methods has
+    ]
+    if rows.empty:
+        return []
+    rows = rows.fillna({"encoder": "", "images": 0, "fraction": 1, "noise": "", "task": ""})
+    rows = rows.assign(images=rows.images.map(lambda images: float(f"{images:.3g}")))
+    usual = rows.encoder.mode()[0]
+    sizes = (frame.flops / frame.images_seen).groupby(frame.encoder).mean().fillna(0)
+    cells: dict[Experiment, dict[str, pd.DataFrame]] = {}
+    for (*same, method), cell in rows.groupby([*Experiment._fields, "method"], sort=False):
+        recipe = cell.groupby("settings", sort=False).seed.nunique().idxmax()
+        cells.setdefault(Experiment(*same), {})[method] = cell[cell.settings == recipe]
+    found, by_path = [], {run.path: run for run in runs}
+    for same, methods in cells.items():
+        # A condition of one method alone, such as another text tower, leaves CatLIP as it was.
+        one = methods.get(CATLIP, cells.get(same._replace(noise=NONE), {}).get(CATLIP))
+        for method in ordered(methods):
+            sides = (one, methods[method])
+            difference = one is not None and _difference(same, method, sides, usual, by_path)
+            if difference:
+                found.append((_sort_key(same, sizes), difference))
+    ranked = [difference for _, difference in sorted(found, key=lambda pair: pair[0])]
+    ranked += _at_equal_cost(of_kind(runs, Scaling))
+    return sorted(ranked, key=lambda one: HEADINGS.index(one.heading))
+
+
+def _difference(
+    same: Experiment,
+    method: str,
+    sides: Sequence["pd.DataFrame"],
+    usual: str,
+    runs: Mapping[str, Run[Any]],
+) -> Difference | None:
+    """None for methods that are not compared in such an experiment, or without a shared seed."""
+    heading = HEADING_OF[same.kind]
+    is_other = method != CLIP
+    if method in (CATLIP, "random") or not is_ours(method):
+        return None
+    if is_other and (heading not in (PROBE, CONDITION) or same.fraction < 1):
+        return None
+    one, other = (scores_of(side, runs) for side in sides)
+    seeds = sorted(one.keys() & other.keys())
+    points = [one[seed] - other[seed] for seed in seeds]
+    if not points:
+        return None
+    machines = [_machines(side, runs) for side in sides]
+    words = [name_of(method)] if is_other else []
+    if heading == LENGTH and same.encoder != usual:
+        heading, words = ENCODER, [clipped(same.encoder, 24)]
+    elif heading == LENGTH and same.fraction < 1:
+        heading, words = DATA, [f"{100 * same.fraction:.3g} %"]
+    elif heading == CONDITION:
+        words = words if is_other and same.noise == NONE else [in_words(same.noise), *words]
+    elif heading == PROBE and is_other:
+        heading = OTHERS
+    elif heading in (PROBE, FINETUNED):
+        heading = LABELS if heading == PROBE and same.fraction < 1 else heading
+        words = ["all labels" if same.fraction == 1 else f"{100 * same.fraction:.3g} %"]
+    words += [word for word in (MEASURES[same.metric],) if word]
+    if part := same.task.partition(PART)[2]:  # below the row of the whole task
+        words = [f"\N{EN DASH} {part}", *([name_of(method)] if is_other else [])]
+    return Difference(
+        heading,
+        PART.join(words),
+        same,
+        method,
+        points=points,
+        estimate=mean_difference(points) or Estimate(fmean(points), pairs=len(points)),
+        accuracies=(fmean(one[seed] for seed in seeds), fmean(other[seed] for seed in seeds)),
+        records=frozenset(path for side in sides for path in side.record),
+        apart=sum(machines[0][seed] != machines[1][seed] for seed in seeds),
+    )
+
+
+def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
+    at = (sizes.get(same.encoder, 0.0), same.fraction, same.images)
+    condition = (same.noise != NONE, same.noise, same.task.partition(PART)[2])
+    return ([*HEADING_OF].index(same.kind), *at, condition, [*MEASURES].index(same.metric))
+
+
+def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
+    """At the lower cost of the two longest trainings, interpolated between lengths."""
+    by_method = {curve.method: curve for curve in curves(runs)}
+    if not by_method.keys() >= {*PAIR}:
+        return
+    catlip, clip = (by_method[method] for method in PAIR)
+    paths = [run.path for curve in (catlip, clip) for row in curve.rows.values() for run in row]
+    for cost, unit in COSTS.items():
+        for task in catlip.top1:
+            points = at_equal_cost(catlip, clip, task, cost)
+            if estimate := mean_difference(points):
+                same = Experiment("scaling", "top1", catlip.encoder, 0, 1, "", task)
+                yield Difference(
+                    COST,
+                    f"equal {unit}",
+                    same,
+                    CLIP,
+                    points=points,
+                    estimate=estimate,
+                    accuracies=None,
+                    records=frozenset(paths),
+                )
