@@ -6,25 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.downstream.probe.result import between_probes
 from catlip.cli import InputError
-from catlip.method_style import PAIR, name_of
+from catlip.method_style import name_of
 from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
+from reports.read.differences import OTHERS
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.results import frame_of, nested, with_scores
-from reports.summary.answers import (
-    about,
-    advice,
-    as_good,
-    caveats,
-    caveats_title,
-    cheaper,
-    ends,
-    why,
-)
+from reports.summary import doubts
+from reports.summary.answers import about, advice, as_good, cheaper, on_tasks, why
 from reports.summary.tables import headline
 
 if TYPE_CHECKING:
@@ -79,9 +71,9 @@ def results(records: Records) -> str:
     answers = [as_good(main), cheaper(main), why(main, records)]
     points = [f"**{one.question}** {one.short} {' '.join(one.sentences)}" for one in answers]
     points += [text for text in (_ingredients(main), _few_labels(every, frame_of(records))) if text]
-    doubts = caveats(main, every)
-    points += [f"**{caveats_title(main)}**"] * bool(doubts)
-    listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in doubts]
+    wrong = doubts.doubts(main, every)
+    points += [f"**{doubts.title(main)}**"] * bool(wrong)
+    listed = [_bullet(point) for point in points] + [_bullet(doubt, 2) for doubt in wrong]
     listed += [_bullet(said)] if (said := advice(main)) else []
     return "\n" + "\n".join([textwrap.fill(about(main), WIDTH), "", *lines, "", *listed]) + "\n"
 
@@ -92,21 +84,14 @@ def _bullet(words: str, indent: int = 0) -> str:
 
 
 def _ingredients(setting: Setting) -> str:
-    """Each other method minus CatLIP, on the tasks of the first screen, with intervals."""
-    ours = PAIR[0]
-    words = []
-    for method in setting.methods:
-        if method in ("random", *PAIR):
-            continue
-        points = []
-        for task in setting.first_tasks:
-            one, other = (setting.probes(name, task).records for name in (method, ours))
-            if difference := between_probes(one, other, task):
-                points.append(f"{signed(difference.value, 1)} ({ends(difference)})")
-        if points:
-            words.append(f"{name_of(method)} {' / '.join(points)}")
+    """CatLIP minus each other method, on the tasks of the first screen."""
+    every = [d for d in setting.differences if d.heading == OTHERS and d.same.metric == "top1"]
+    words = [
+        f"{name_of(method)} {on_tasks(setting, [one for one in every if one.method == method])}"
+        for method in dict.fromkeys(one.method for one in every)
+    ]
     tasks = " / ".join(map(setting.name, setting.first_tasks))
-    return f"**Other methods minus {name_of(ours)}, {tasks}:** {'; '.join(words)}." if words else ""
+    return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
 
 
 def _few_labels(every: Sequence[Setting], frame: "pd.DataFrame") -> str:

@@ -50,8 +50,8 @@ from reports.paper.paper_tables import (
 from reports.paper.recipe_tables import differences, recipe_tables, without_equal_rows
 from reports.read.measured import Setting, settings
 from reports.render.provenance import made, records_section
-from reports.summary import plots
-from reports.summary.answers import about, advice, as_good, caveats, caveats_title, cheaper, why
+from reports.summary import doubts, plots
+from reports.summary.answers import about, advice, as_good, cheaper, why
 from reports.summary.chips import chips
 from reports.summary.forest import forest_section
 from reports.summary.pictures import pictures
@@ -232,8 +232,8 @@ def _summary(
     blocks += [table] if table else to_fill("No training or probe has been recorded.", RUN_ALL)
     if left_out := broken_images([*main.of(Pretrain), *main.of(LinearProbe)]):
         blocks.append(Text(f"Beware: {left_out}"))
-    if doubts := caveats(main, others):
-        blocks.append(Points(caveats_title(main), doubts))
+    if points := doubts.doubts(main, others):
+        blocks.append(Points(doubts.title(main), points))
     blocks += [Text(said)] if (said := advice(main)) else []
     return Section("summary", title, [*blocks, *chips(judged)])
 

@@ -1,5 +1,5 @@
 """Answers from one setting's records, in plain sentences: is CatLIP as good, is it cheaper, why,
-what should a reader do, and what could make all this wrong?
+and what should a reader do?
 
 Methods are said to differ only if the interval of their difference does not contain zero. The
 interval is over seeds and test images, or over seeds alone for records without a bit for each
@@ -7,21 +7,14 @@ image. A ratio is given only with its interval. What was not run is named as not
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.downstream.probe.result import (
-    LinearProbe,
-    between_probes,
-    task_title,
-)
-from bench.downstream.probe.sections import origins_of
+from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.plan.result import Analytic, Projection
 from bench.step_time.result import PACKED_PAIR, PADDED_PAIR, StepTime
 from bench.step_time.steps import step_description
 from bench.study.lengths_result import Scaling
-from bench.study.result import Trial, in_words
 from bench.waterfall.result import TO_CATLIP, Waterfall
 from catlip.claims import claims, least_pairs
 from catlip.label.result import Labelling
@@ -45,8 +38,6 @@ from catlip.results.select import (
     architecture,
     by_rule,
     by_seed,
-    differing_fields,
-    is_whole,
     link,
     unique_runs,
 )
@@ -67,20 +58,6 @@ AHEAD, BEHIND, UNEVEN = (
     "CLIP is ahead",
     "the seeds disagree",
 )  # with too few seeds for a verdict
-PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
-    "max_lr": "learning rate",
-    "min_lr": "",
-    "warmup_iterations": "warm-up",
-    "betas": "Adam's betas",
-    "weight_decay": "weight decay",
-    "micro_batch": "batch",
-    "crop_scale": "crop",
-    "label_captions": "captions that give the labels",
-}
-UNDER = (  # conditions of a study, a part of the test images, and words
-    ("heldout=", "held out", "Concepts left out of pre-training"),
-    ("teams=", "", "Drawings of two other teams"),
-)
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -90,7 +67,7 @@ def about(setting: Setting) -> str:
     trained = setting.of(Pretrain)
     if not trained:
         return ""
-    run, samples = trained[0].measured, _samples(trained[0])
+    run, samples = trained[0].measured, samples_of(trained[0])
     seeds = len({record.seed for record in trained})
     how = (
         f"an encoder of {shown(run.parameters_image / 1e6, 1)} M parameters, {seeds} "
@@ -106,7 +83,7 @@ def about(setting: Setting) -> str:
     return f"{what} {PAPERS_SCALE}. The order may change with scale."
 
 
-def _samples(trained: Run[Pretrain]) -> str:
+def samples_of(trained: Run[Pretrain]) -> str:
     """How many images it was trained on."""
     return f"{trained.measured.images_seen / (trained.measured.epochs_seen or 1):,.0f}"
 
@@ -124,7 +101,11 @@ class Compared:
 
 
 def compared_tasks(setting: Setting) -> list[Compared]:
-    """The first tasks that both methods have, with the same recipe and at least one seed."""
+    """The first tasks that both methods have, with the same recipe and at least one seed; without
+    probes of their own, those of the study's longest trainings.
+    """
+    if not setting.of(LinearProbe):
+        return [_compared(one.task, one.points, one.estimate) for one in longest_training(setting)]
     compared = []
     for task in setting.first_tasks:
         points = setting.paired(task)
@@ -132,15 +113,25 @@ def compared_tasks(setting: Setting) -> list[Compared]:
         # Over seeds and test images if the records hold a bit for each image, else over seeds.
         difference = between_probes(one, other, task) if points else None
         difference = difference or mean_difference(points)
-        if difference is None:
-            continue
-        if difference.low is not None:
-            word = verdict(difference, claims()["probe_parity"].bound)
-        else:
-            signs = {*map(sign_of, points)}
-            word = AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
-        compared.append(Compared(task, points, difference, word))
+        if difference:
+            compared.append(_compared(task, points, difference))
     return compared
+
+
+def _compared(task: str, points: Sequence[float], difference: Estimate) -> Compared:
+    if difference.low is not None:
+        word = verdict(difference, claims()["probe_parity"].bound)
+    else:
+        signs = {*map(sign_of, points)}
+        word = AHEAD if signs == {1} else BEHIND if signs == {-1} else UNEVEN
+    return Compared(task, points, difference, word)
+
+
+def longest_training(setting: Setting) -> list[Difference]:
+    """The differences after the longest training of the study, on all data."""
+    lengths = [one for one in setting.differences if one.heading == LENGTH]
+    images = max((one.same.images for one in lengths), default=0)
+    return [one for one in lengths if one.same.images == images]
 
 
 def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
@@ -222,7 +213,7 @@ def ends(difference: Estimate) -> str:
     return f"{signed(difference.low, 1)} to {signed(difference.high, 1)}"
 
 
-def _points(difference: Estimate) -> str:
+def with_ends(difference: Estimate) -> str:
     """`+10.0 (+8.1 to +12.0)`; with too few seeds for an interval, their number."""
     few = f"{difference.pairs} seed{'s' * (difference.pairs != 1)}"
     return f"{signed(difference.value, 1)} ({ends(difference) or few})"
@@ -255,22 +246,7 @@ def _of_larger_study(setting: Setting, others: Sequence[Setting]) -> list[str]:
     return []
 
 
-def _with_larger(setting: Setting) -> str:
-    """The difference with each larger encoder, after its longest and its shortest training; empty
-    without any.
-    """
-    words = []
-    for (name, times), lengths in _larger_encoders(setting).items():
-        (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
-        word = f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {_on_tasks(setting, late)}"
-        if shortest < longest:
-            times_as_long = f"{shown(shortest / longest, 2)} times as long"
-            word += f", trained {times_as_long} {_on_tasks(setting, early)}"
-        words.append(word)
-    return f"Encoders of more operations: {'; '.join(words)}." if words else ""
-
-
-def _larger_encoders(
+def larger_encoders(
     setting: Setting,
 ) -> dict[tuple[str, float], dict[float, list[Difference]]]:
     """The differences with each encoder that is larger than the usual one, on all data: (encoder,
@@ -290,18 +266,20 @@ def _larger_encoders(
 
 def _larger_words(setting: Setting) -> set[str]:
     bound = claims()["probe_parity"].bound
-    longest = [lengths[max(lengths)] for lengths in _larger_encoders(setting).values()]
+    longest = [lengths[max(lengths)] for lengths in larger_encoders(setting).values()]
     estimates = [one.estimate for found in longest for one in found]
     return {verdict(one, bound) for one in estimates if one.low is not None}
 
 
-def _on_tasks(setting: Setting, found: Sequence[Difference], with_ends: bool = False) -> str:
-    """`+9.9 / +12.2`: the differences in points, on the first screen's tasks, or on others."""
+def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False) -> str:
+    """`+9.9 (+8.1 to +12.0) / +12.2 (+9.9 to +13.0)`: the differences in points, on the first
+    screen's tasks, or on others; without ends if `brief`.
+    """
     of_task = {one.task: one for one in found}
     tasks = [task for task in setting.first_tasks if task in of_task] or [*of_task]
     words = []
     for one in (of_task[task] for task in tasks[:MAX_FIRST]):
-        words.append(_points(one.estimate) if with_ends else signed(one.estimate.value, 1))
+        words.append(signed(one.estimate.value, 1) if brief else with_ends(one.estimate))
     return " / ".join(words)
 
 
@@ -519,128 +497,3 @@ def advice(setting: Setting) -> str:
         f"So: this {advised}. For text prompts use CLIP. Before you rely on "
         f"{shown(claimed_speed_up(), 1)} times, time your own steps."
     )
-
-
-def caveats_title(setting: Setting) -> str:
-    """What `caveats` are about, and the order of their numbers."""
-    tasks = " / ".join(map(setting.name, setting.first_tasks))
-    return "What could make this wrong" + (f": CatLIP minus CLIP on {tasks}" if tasks else "")
-
-
-def caveats(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
-    """What could make the answers wrong: what favours CatLIP and what other data say, what else
-    differs, and the scale; nothing if one of the two was not trained.
-    """
-    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
-    if catlip is None or clip is None:
-        return []
-    favours = " ".join(filter(None, (_favours(setting), _on_other_data(setting, others))))
-    return [favours, _differs(setting, catlip, clip), _scale(setting, catlip)]
-
-
-def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
-    """CatLIP - CLIP at other scales, for instance on photographs."""
-    sentences = []
-    for other in others:
-        trained = other.of(Pretrain)
-        if other.scale == setting.scale or not trained:
-            continue
-        each = [
-            f"{_points(one.difference)} on {other.name(one.task)}" for one in compared_tasks(other)
-        ]
-        if each:
-            what = f"{_samples(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
-            sentences.append(f"With {what}: {', '.join(each)}.")
-    return " ".join(sentences)
-
-
-def _under(setting: Setting, condition: str, part: str, words: str) -> str:
-    """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
-    a part that it made, or on all; empty if that was not studied.
-    """
-    found = [
-        one
-        for one in setting.differences
-        if one.same.noise.startswith(condition) and one.part == part and one.method == PAIR[1]
-    ]
-    longest = [one for one in found if one.same.images == max(one.same.images for one in found)]
-    return f"{words}: {_on_tasks(setting, longest, with_ends=True)}." if longest else ""
-
-
-def _favours(setting: Setting) -> str:
-    """What favours CatLIP, and whether it is ahead on labels that are not its classes."""
-    favours = ["biases that start from the class frequencies"]
-    every = origins_of(setting.of(LinearProbe))
-    origins = {task: every[task] for task in setting.first_tasks if task in every}
-    if setting.scale == "starter":
-        favours = ["captions that are names and keywords", *favours]
-    elif origins:
-        counts = [
-            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
-            for task, (record, rows) in origins.items()
-        ]
-        favours = [f"{listed(counts)} that are classes it was trained on", *favours]
-    words = f"In CatLIP's favour: {'; '.join(favours)}."
-    elsewhere = []
-    for task, (_, rows) in origins.items():
-        images = [image for row in rows if row.kind != "exact" for image in row.test_images]
-        one, other = (setting.probes(method, task).records for method in PAIR)
-        difference = between_probes(one, other, task, images) if images else None
-        if difference:
-            elsewhere.append(_points(difference))
-    if elsewhere:
-        words += f" Labels that are not its classes: {' / '.join(elsewhere)}."
-    return words
-
-
-def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
-    fields = differing_fields([catlip.recipe, clip.recipe])
-    named = [name for field in fields if (name := PLAIN.get(field, field))]
-    encoder = catlip.setup.recipe.encoder
-    tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
-    trials = Counter(trial.method for trial in tried)
-    of_catlip, of_clip = (trials[method] for method in PAIR)
-    tuned = f"the best of {of_catlip} and of {of_clip} trials"
-    if of_catlip == of_clip:
-        tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
-    recipes = f"; recipes differ in {listed(named, 4)} ({tuned})" if named else ""
-    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
-    others = _with_towers(setting)
-    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}.{others}"
-
-
-def _with_towers(setting: Setting) -> str:
-    """The differences where CLIP has another text tower; empty if that was not studied."""
-    towers: dict[str, list[Difference]] = {}
-    for one in setting.differences:
-        if one.same.noise.startswith(("text_layers=", "text_width=")):
-            towers.setdefault(one.same.noise, []).append(one)
-    each = [f"{in_words(noise)} {_on_tasks(setting, of)}" for noise, of in towers.items()]
-    return f" With another: {'; '.join(each)}." if each else ""
-
-
-def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
-    """How far these trainings are from the paper's, and what a longer one, other data and a larger
-    encoder change.
-    """
-    words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
-    if not is_whole(trained):
-        words += "; the paper's on CC3M take 25 to 100"
-    conditions = [_under(setting, *condition) for condition in UNDER]
-    if setting.scale == "starter" and not any(conditions):
-        words += "; pre-training has drawings of all test concepts, by other teams"
-    longer = _longer(setting, trained.measured.images_seen)
-    return " ".join(filter(None, (f"{words}.", longer, *conditions, _with_larger(setting))))
-
-
-def _longer(setting: Setting, images: float) -> str:
-    """The difference after the longest training of the study, if it saw more images than these."""
-    lengths: dict[float, list[Difference]] = {}
-    for one in setting.differences:
-        if one.heading == LENGTH:
-            lengths.setdefault(one.same.images, []).append(one)
-    times = max(lengths, default=0) / (images or 1)
-    if times < 1.1:
-        return ""
-    longest = _on_tasks(setting, lengths[max(lengths)], with_ends=True)
-    return f"Trained {shown(times, 1)} times as long: {longest}."

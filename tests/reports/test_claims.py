@@ -14,7 +14,8 @@ from catlip.results.run import TIMES
 from reports.paper.claims import MIXED, NOT_TESTED, counts_sentence, verdicts
 from reports.read.measured import settings
 from reports.read.records import read_records
-from reports.summary.answers import as_good, caveats
+from reports.summary.answers import as_good
+from reports.summary.doubts import doubts
 
 NAN = math.nan
 AT_THE_PAPERS = f"{HOLDS} at the paper's scale"
@@ -391,7 +392,7 @@ def test_a_verdict_that_a_larger_encoder_changes(write_record, both, tmp_path, c
     write_record("pretrain", "clip-seed0", metrics={"method": "clip", "seed": 0})
     (setting,) = settings(records_in(tmp_path))
     assert as_good(setting).short.endswith(short)
-    assert caveats(setting)[-1].endswith(
+    assert doubts(setting)[-1].endswith(
         f": hybrid_small (2.0{TIMES}) {points}, trained 0.12 times as long 0.0."
     )
 

@@ -10,7 +10,7 @@ from bench.downstream.probe.result import packed
 from bench.study.result import tuning_section
 from catlip.table import Table
 from reports.read.measured import settings
-from reports.summary.answers import caveats
+from reports.summary.doubts import doubts
 
 IMAGES = 40
 
@@ -42,7 +42,7 @@ def said(write_record, tmp_path):
             samples = {"runs": [row]} | ({"origins_concepts": [dog, quark]} if known else {})
             write_record("linear_probe", name, scale=scale, metrics=probe, samples=samples)
         (setting,) = settings(records_in(tmp_path))
-        return " ".join(caveats(setting))
+        return " ".join(doubts(setting))
 
     return write
 

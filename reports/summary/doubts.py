@@ -1,0 +1,182 @@
+"""What could make the answers wrong: what favours CatLIP, what else differs, and the scale; with
+the difference that was measured where that is otherwise.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.downstream.probe.result import LinearProbe, between_probes, task_title
+from bench.downstream.probe.sections import origins_of
+from bench.study.result import Trial, in_words
+from catlip.method_style import PAIR
+from catlip.pretraining.result import Pretrain
+from catlip.results.run import TIMES, Run
+from catlip.results.select import differing_fields, is_whole
+from catlip.table import clipped, listed, shown
+from reports.read.differences import Difference
+from reports.read.measured import Setting
+from reports.summary.answers import (
+    compared_tasks,
+    larger_encoders,
+    longest_training,
+    on_tasks,
+    samples_of,
+    with_ends,
+)
+
+PLAIN = {  # recipe fields that each method chooses for itself, in words; "" is not named
+    "max_lr": "learning rate",
+    "min_lr": "",
+    "warmup_iterations": "warm-up",
+    "betas": "Adam's betas",
+    "weight_decay": "weight decay",
+    "micro_batch": "batch",
+    "crop_scale": "crop",
+    "label_captions": "captions that give the labels",
+}
+UNDER = (  # conditions of a study, a part of the test images, and words
+    ("heldout=", "held out", "Concepts left out of pre-training"),
+    ("teams=", "", "Drawings of two other teams"),
+)
+
+
+def title(setting: Setting) -> str:
+    """What `doubts` are about, and the order of their numbers."""
+    tasks = " / ".join(map(setting.name, setting.first_tasks))
+    return "What could make this wrong" + (f": CatLIP minus CLIP on {tasks}" if tasks else "")
+
+
+def doubts(setting: Setting, others: Sequence[Setting] = ()) -> list[str]:
+    """What could make the answers wrong: what favours CatLIP and what other data say, what else
+    differs, and the scale; nothing if one of the two was not trained.
+    """
+    catlip, clip = (next(iter(setting.of(Pretrain, method)), None) for method in PAIR)
+    if catlip is None or clip is None:
+        return []
+    favours = " ".join(filter(None, (_favours(setting), _on_other_data(setting, others))))
+    return [favours, _differs(setting, catlip, clip), _scale(setting, catlip)]
+
+
+def _on_other_data(setting: Setting, others: Sequence[Setting]) -> str:
+    """CatLIP - CLIP at other scales, for instance on photographs."""
+    sentences = []
+    for other in others:
+        trained = other.of(Pretrain)
+        if other.scale == setting.scale or not trained:
+            continue
+        each = [
+            f"{with_ends(one.difference)} on {other.name(one.task)}"
+            for one in compared_tasks(other)
+        ]
+        if each:
+            what = f"{samples_of(trained[0])} captioned images of scale {clipped(other.scale, 24)}"
+            sentences.append(f"With {what}: {', '.join(each)}.")
+    return " ".join(sentences)
+
+
+def _under(setting: Setting, condition: str, part: str, words: str) -> str:
+    """CatLIP - CLIP under a condition of a study, after its longest training, on the test images of
+    a part that it made, or on all; empty if that was not studied.
+    """
+    found = [
+        one
+        for one in setting.differences
+        if one.same.noise.startswith(condition) and one.part == part and one.method == PAIR[1]
+    ]
+    longest = [one for one in found if one.same.images == max(one.same.images for one in found)]
+    return f"{words}: {on_tasks(setting, longest)}." if longest else ""
+
+
+def _favours(setting: Setting) -> str:
+    """What favours CatLIP, and whether it is ahead on labels that are not its classes."""
+    favours = ["biases that start from the class frequencies"]
+    every = origins_of(setting.of(LinearProbe))
+    origins = {task: every[task] for task in setting.first_tasks if task in every}
+    if setting.scale == "starter":
+        favours = ["captions that are names and keywords", *favours]
+    elif origins:
+        counts = [
+            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
+            for task, (record, rows) in origins.items()
+        ]
+        favours = [f"{listed(counts)} that are classes it was trained on", *favours]
+    words = f"In CatLIP's favour: {'; '.join(favours)}."
+    elsewhere = []
+    for task, (_, rows) in origins.items():
+        images = [image for row in rows if row.kind != "exact" for image in row.test_images]
+        one, other = (setting.probes(method, task).records for method in PAIR)
+        difference = between_probes(one, other, task, images) if images else None
+        if difference:
+            elsewhere.append(with_ends(difference))
+    if elsewhere:
+        words += f" Labels that are not its classes: {' / '.join(elsewhere)}."
+    return words
+
+
+def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> str:
+    fields = differing_fields([catlip.recipe, clip.recipe])
+    named = [name for field in fields if (name := PLAIN.get(field, field))]
+    encoder = catlip.setup.recipe.encoder
+    tried = [trial for trial in setting.of(Trial) if trial.setup.recipe.encoder == encoder]
+    trials = Counter(trial.method for trial in tried)
+    of_catlip, of_clip = (trials[method] for method in PAIR)
+    tuned = f"the best of {of_catlip} and of {of_clip} trials"
+    if of_catlip == of_clip:
+        tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
+    recipes = f"; recipes differ in {listed(named, 4)} ({tuned})" if named else ""
+    tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
+    others = _with_towers(setting)
+    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}.{others}"
+
+
+def _with_towers(setting: Setting) -> str:
+    """The differences where CLIP has another text tower; empty if that was not studied."""
+    towers: dict[str, list[Difference]] = {}
+    for one in setting.differences:
+        if one.same.noise.startswith(("text_layers=", "text_width=")):
+            towers.setdefault(one.same.noise, []).append(one)
+    each = [
+        f"{in_words(noise)} {on_tasks(setting, of, brief=True)}" for noise, of in towers.items()
+    ]
+    return f" With another: {'; '.join(each)}." if each else ""
+
+
+def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
+    """How far these trainings are from the paper's, and what a longer one, other data and a larger
+    encoder change.
+    """
+    words = f"Trainings end at {shown(trained.measured.epochs_seen, 1)} epochs"
+    if not is_whole(trained):
+        words += "; the paper's on CC3M take 25 to 100"
+    conditions = [_under(setting, *condition) for condition in UNDER]
+    if setting.scale == "starter" and not any(conditions):
+        words += "; pre-training has drawings of all test concepts, by other teams"
+    longer = _longer(setting, trained.measured.images_seen)
+    return " ".join(filter(None, (f"{words}.", longer, *conditions, _with_larger(setting))))
+
+
+def _longer(setting: Setting, images: float) -> str:
+    """The difference after the longest training of the study, if it saw more images than these."""
+    longest = longest_training(setting)
+    times = longest[0].same.images / (images or 1) if longest else 0
+    if times < 1.1:
+        return ""
+    points = on_tasks(setting, longest)
+    return f"Trained {shown(times, 1)} times as long: {points}."
+
+
+def _with_larger(setting: Setting) -> str:
+    """The difference with each larger encoder, after its longest and its shortest training; empty
+    without any.
+    """
+    words = []
+    for (name, times), lengths in larger_encoders(setting).items():
+        (shortest, early), (longest, late) = min(lengths.items()), max(lengths.items())
+        word = (
+            f"{clipped(name, 24)} ({shown(times, 1)}{TIMES}) {on_tasks(setting, late, brief=True)}"
+        )
+        if shortest < longest:
+            times_as_long = f"{shown(shortest / longest, 2)} times as long"
+            word += f", trained {times_as_long} {on_tasks(setting, early, brief=True)}"
+        words.append(word)
+    return f"Encoders of more operations: {'; '.join(words)}." if words else ""
