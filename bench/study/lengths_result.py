@@ -12,11 +12,11 @@ import numpy as np
 
 from bench.downstream.probe.result import score_of
 from bench.study.result import LABELLED, Studied, draw_accuracies
-from catlip.method_style import name_of
+from catlip.method_style import PAIR, name_of
 from catlip.results.blocks import Block, side_by_side
 from catlip.results.figures import MUTED, Axes, Figure
 from catlip.results.lines import Line, brief, height_for, how_drawn, line_of, said
-from catlip.results.run import Run, device_of, one_device
+from catlip.results.run import Run, device_of
 from catlip.table import Cell, Table, quantity_cell, quantity_of, shown
 
 LENGTHS = f"python -m bench.study lengths {LABELLED} --probe starter:data/starter"
@@ -63,31 +63,9 @@ class Curve:
                 tasks.setdefault(task, {})[seed] = [score_of(run, task) for run in row]
         return tasks
 
-    @cached_property
-    def devices(self) -> dict[int, str]:
-        """Seed -> the device of all its trainings; "" if they ran on several, or if others ran
-        beside one of them: their seconds are no cost.
-        """
-        return {
-            seed: device_of(row[0])
-            if one_device(row) and not any(run.machine.beside for run in row)
-            else ""
-            for seed, row in self.rows.items()
-        }
-
-    @cached_property
-    def seconds(self) -> dict[str, list[float]]:
-        """Device -> [lengths], means over the seeds that ran on it."""
-        return {
-            device: self.costs("train_seconds", device)
-            for device in self.devices.values()
-            if device
-        }
-
-    def costs(self, cost: str, device: str = "") -> list[float]:
-        """[lengths], means over the seeds, or over those that ran on the device."""
-        rows = [row for seed, row in self.rows.items() if device in ("", self.devices[seed])]
-        costs = [[getattr(run.measured, cost) for run in row] for row in rows]
+    def costs(self, cost: str) -> list[float]:
+        """[lengths], means over the seeds."""
+        costs = [[getattr(run.measured, cost) for run in row] for row in self.rows.values()]
         lengths: list[float] = np.mean(costs, axis=0).tolist()
         return lengths
 
@@ -136,24 +114,35 @@ def cost_of(costs: Sequence[float], values: Sequence[float], value: float) -> fl
     return float(np.exp(np.interp(value, values[ends], np.log(costs[ends]))))
 
 
-def at_equal_cost(first: Curve, other: Curve, task: str, cost: str) -> list[float]:
-    """The difference of two methods in points, for each seed whose costs can be compared (seconds
-    only on one device): at the lower cost of their longest trainings.
+def at_equal_cost(runs: Runs, cost: str) -> dict[str, list[float]]:
+    """Task -> CatLIP - CLIP in points at the lower cost of their longest trainings, a seed each;
+    seconds are compared within each device that no other training shared.
     """
-    points: list[float] = []
-    for seed in sorted(first.top1[task].keys() & other.top1.get(task, {}).keys()):
-        device = first.devices[seed]
-        if cost != "train_seconds":
-            costs, other_costs = first.costs(cost), other.costs(cost)
-        elif device and device == other.devices[seed]:
-            costs, other_costs = first.seconds[device], other.seconds[device]
-        else:
+    points: dict[str, list[float]] = {}
+    groups: dict[str, list[Run[Scaling]]] = {"": [*runs]}
+    if cost == "train_seconds":
+        usual = {curve.encoder for curve in curves(runs)}
+        alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
+        groups = {
+            where: [r for r in alone if device_of(r) == where] for where in map(device_of, alone)
+        }
+    for group in groups.values():
+        of_method = {curve.method: curve for curve in curves(group)}
+        if not of_method.keys() >= {*PAIR}:
             continue
+        one, other = (of_method[method] for method in PAIR)
+        costs, other_costs = one.costs(cost), other.costs(cost)
         budget = min(costs[-1], other_costs[-1])
-        one = at_cost(costs, first.top1[task][seed], budget)
-        two = at_cost(other_costs, other.top1[task][seed], budget)
-        if one is not None and two is not None:
-            points.append(one - two)
+        for task, by_seed in one.top1.items():
+            for seed, row in other.top1.get(task, {}).items():
+                if seed not in by_seed:
+                    continue
+                first, second = (
+                    at_cost(costs, by_seed[seed], budget),
+                    at_cost(other_costs, row, budget),
+                )
+                if first is not None and second is not None:
+                    points.setdefault(task, []).append(first - second)
     return points
 
 

@@ -409,27 +409,25 @@ def _too_short(group: Trained, *images: float) -> str:
 
 def _sooner(test: Test, group: Trained, rows: "pd.DataFrame") -> tuple[list[Compared], str]:
     """The training time of CLIP's best training over the time that CatLIP needs for the same
-    accuracy on the same device, paired by seed. If CatLIP never reaches it with a seed, its longest
-    training counts as having just reached it.
+    accuracy, paired by seed; of each device the seeds with all lengths that were trained there. If
+    CatLIP never reaches it with a seed, its longest training counts as having just reached it.
     """
     compared = []
     for task, title in group.tasks.items():
-        of_task = rows[rows.task == task]
-        lengths = of_task.groupby("method").images.nunique()
+        of_task = rows[(rows.task == task) & (rows.seconds > 0)].sort_values("images")
         ratios, devices = [], dict[str, None]()
-        if any(lengths.get(method, 0) < 2 for method in PAIR):
-            continue
-        for _, of_seed in of_task.groupby("seed", sort=False):
-            of_seed = of_seed[of_seed.seconds > 0].sort_values("images")
+        for (device, _), of_seed in of_task.groupby(["device", "seed"], sort=False):
+            on_device = of_task[of_task.device == device]
+            lengths = on_device.groupby("method").images.nunique()
             catlip, clip = (of_seed[of_seed.method == method] for method in PAIR)
-            is_whole = (len(catlip), len(clip)) == tuple(lengths[method] for method in PAIR)
-            if is_whole and len({*catlip.device, *clip.device}) == 1:
+            counts = len(catlip), len(clip)
+            if min(counts) > 1 and counts == tuple(lengths[method] for method in PAIR):
                 best = clip.loc[clip.value.idxmax()]
                 seconds, top1 = [*catlip.seconds], [*catlip.value]
                 at_once = top1[0] >= best.value
                 needed = seconds[0] if at_once else cost_of(seconds, top1, best.value)
                 ratios.append(best.seconds / (needed or seconds[-1]))
-                devices[clipped(best.device)] = None
+                devices[clipped(device)] = None
         if ratios:
             what = f"CLIP's best on {title}, on {' and '.join(devices)}"
             compared.append(Compared(what, geometric_mean_ratio(ratios), "times", decimals=2))

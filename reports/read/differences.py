@@ -206,16 +206,12 @@ def _sort_key(same: Experiment, sizes: "pd.Series[float]") -> tuple[Any, ...]:
 
 def _at_equal_cost(runs: Sequence[Run[Scaling]]) -> Iterator[Difference]:
     """At the lower cost of the two longest trainings, interpolated between lengths."""
-    by_method = {curve.method: curve for curve in curves(runs)}
-    if not by_method.keys() >= {*PAIR}:
-        return
-    catlip, clip = (by_method[method] for method in PAIR)
-    paths = [run.path for curve in (catlip, clip) for row in curve.rows.values() for run in row]
+    both = [curve for curve in curves(runs) if curve.method in PAIR]
+    paths = [run.path for curve in both for row in curve.rows.values() for run in row]
     for cost, unit in COSTS.items():
-        for task in catlip.top1:
-            points = at_equal_cost(catlip, clip, task, cost)
+        for task, points in at_equal_cost(runs, cost).items():
             if estimate := mean_difference(points):
-                same = Experiment("scaling", "top1", catlip.encoder, 0, 1, "", task)
+                same = Experiment("scaling", "top1", both[0].encoder, 0, 1, "", task)
                 yield Difference(
                     COST,
                     f"equal {unit}",

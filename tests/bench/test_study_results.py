@@ -14,7 +14,6 @@ from bench.study.lengths_result import (
     at_cost,
     at_equal_cost,
     cost_of,
-    curves,
     scaling_table,
 )
 from bench.study.result import Robustness, Trial, robustness_table, shared_draws, tuning_table
@@ -108,8 +107,7 @@ def grid(catlip: float, clip: float) -> list[Run[Scaling]]:
 
 def at_each_cost(runs: list[Run[Scaling]]) -> list[list[float]]:
     """Differences in points, at equal FLOPs and at equal seconds."""
-    catlip, clip = curves(runs)
-    return [at_equal_cost(catlip, clip, "concepts", cost) for cost in UNITS]
+    return [at_equal_cost(runs, cost).get("concepts", []) for cost in UNITS]
 
 
 def elsewhere(run: Run[Scaling], times: float = 1.0) -> Run[Scaling]:
@@ -130,6 +128,8 @@ def test_seconds_are_compared_within_each_device() -> None:
     assert len(at_each_cost(mixed)[-1]) == 2
     beside = replace(mixed[0], machine=Environment(device="Example CPU", beside=1))
     assert len(at_each_cost([beside, *grid(0.04, 0.02)[1:]])[-1]) == 2, "of a shared device"
+    longer = [elsewhere(measured(m, 32_000, s, 0.9)) for m in ("catlip", "clip") for s in range(3)]
+    assert at_each_cost([*grid(0.04, 0.02), *longer])[-1] == pytest.approx([10] * 3)
     apart = [run if run.measured.method == "catlip" else elsewhere(run) for run in grid(0.04, 0.04)]
     assert [len(points) for points in at_each_cost(apart)] == [3, 0]
 
