@@ -67,7 +67,7 @@ OfKind = TypeVar("OfKind", bound=Kind)
 Pairs = Mapping[Any, float]  # what is paired, such as a seed -> value
 Levels = Mapping[Any, Pairs]  # a level of the compared column -> its values
 SHORTER = "after a shorter training"
-ON_CPU = "Measured on a CPU, which tests no claim about GPUs."
+ON_CPU = "Not on a GPU."
 CLASSES = 24_320  # the release's vocabulary of DataComp-1.3B, and the default of every bench
 MIN_BATCH = 256  # images on a device; the smallest in Table 6
 EPOCHS = (25, 100)  # of the shortest and the longest training in Figure 4(a)

@@ -121,7 +121,7 @@ def test_an_attempt_out_of_memory_frees_what_it_held(place) -> None:
     assert held == []
 
 
-@pytest.mark.parametrize("most", [0, 5, 83])
+@pytest.mark.parametrize("most", [0, 83])
 def test_the_largest_batch_is_looked_for_with_one_model_that_holds_no_batch(
     place, tmp_path, monkeypatch, most
 ) -> None:
