@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from baselines import method_names
 from catlip.architectures import ENCODERS
-from catlip.data.layout import find_layout
+from catlip.data.layout import TABLES, find_layout
 from catlip.program.errors import InputError
 from catlip.system.urls import is_remote
 from pipeline.sources import EPOCHS, PROBES, SHARDS, Source, plan_of_cc3m
@@ -42,9 +42,10 @@ HELP = """\
                    own, a small encoder; a quarter of an hour for 8,000 on 2 cores); cc3m
                    or datacomp (the paper's recipes; cc3m also prints hours and what to expect)
   --shards SHARDS  your image-caption shards, for example '/data/cc3m/{00000..00331}.tar', or
-                   remote, as 's3://bucket/{00000..00331}.tar'. Without it, photos fetches 13,443
-                   photographs of CC3M (1.1 GB; with a GPU 100,000, 9 GB), and cc3m all (269 GB, of
-                   which it keeps 70), into data/
+                   remote, as 's3://bucket/{00000..00331}.tar'; or a table of your images' files and
+                   captions (.csv, .tsv, .parquet), which become shards in data/. Without it,
+                   photos fetches 13,443 photographs of CC3M (1.1 GB; with a GPU 100,000, 9 GB), and
+                   cc3m all (269 GB, of which it keeps 70), into data/
   --probe DATA     your labelled images, to transfer to: a folder with train/ and val/ or test/, of
                    a folder or tars each (see README), or imagenet:/data/imagenet, or remote, as
                    wds:hf://datasets/clip-benchmark/wds_vtab-caltech101. Without it, photos takes
@@ -116,6 +117,7 @@ class Options(argparse.Namespace):
     quiet: bool
     yes: bool
     sources: list[Source]  # what is fetched from a hub
+    table: str  # of the user's images, which becomes shards first; empty if they are shards
 
     @property
     def small(self) -> bool:
@@ -178,7 +180,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         _check_name("method", method, ["catlip", *method_names()])
     if options.encoder:
         _check_name("encoder", options.encoder, ENCODERS)
-    options.sources = []
+    options.sources, options.table = [], ""
     if options.scale == "starter":
         options.shards, options.probe = "data/starter/pretrain", "starter:data/starter"
         if options.full or options.only == "dense":
@@ -205,6 +207,8 @@ def _check_data(options: Options) -> None:
         first = re.sub(r"\{([^{},.]*)[^{}]*\}", r"\1", options.shards)
         if "://" not in first and not glob(first):
             raise InputError(f"--shards: nothing matches {first}")
+        if Path(first).suffix in TABLES:
+            options.table, options.shards = options.shards, f"data/{Path(first).stem}-shards/*.tar"
     elif source:
         options.shards = f"{source.folder}/*.tar"
         options.sources += [source] if "data" in options.stages else []

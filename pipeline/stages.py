@@ -81,6 +81,17 @@ def data(plan: Plan) -> Iterator[Step]:
             what, how = (source.url, "--side", source.side), ("--yes", *plan.quiet)
             place = Path(source.folder)
             yield step("fetch", "catlip.data.fetch", what, how, out=place, updates=updates)
+    if table := plan.options.table:
+        what, place = (table, "--side", 128 if plan.small else 256), Path(plan.options.shards)
+        yield step(
+            "fetch",
+            "catlip.data.fetch",
+            what,
+            plan.quiet,
+            out=place.parent,
+            reads=[table],
+            updates=(*updates, "inputs"),
+        )
 
 
 def label(plan: Plan) -> Iterator[Step]:

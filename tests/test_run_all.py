@@ -128,6 +128,15 @@ def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
     assert "--threshold" not in "\n".join(dry_run(*photos))  # one that fits the data
 
 
+def test_a_table_of_files_becomes_shards_first(own, tmp_path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("file,caption\n0.jpg,a dog\n")
+    lines = dry_run("--scale", "photos", "--shards", table, *given(own, "--probe"))
+    (made,) = [line for line in lines if "data.fetch" in line]
+    assert made.endswith(f"catlip.data.fetch {table} --side 128 --out data/mine-shards")
+    assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
+
+
 def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:
     url = "hf://datasets/clip-benchmark/wds_vtab-caltech101"
     photos = ("--scale", "photos", *given(own, "--shards"), "--probe", f"wds:{url}", "--full")

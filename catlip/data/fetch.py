@@ -1,4 +1,5 @@
-"""Shards from a hub, a bucket, a server or a disk, with large images made small.
+"""Shards from a hub, a bucket, a server or a disk, or from files that a table names, with large
+images made small.
 
 A training reads images at some 224 pixels; those of the web are several times as large. CC3M, for
 example, has 269 GB, and some 65 GB when its images are 256 pixels on the shorter side. A file is
@@ -6,6 +7,7 @@ the unit of work: it is fetched whole into the output folder, rewritten, and not
 interrupted is done again from its beginning, so no shard is lost, doubled or cut.
 """
 
+import csv
 import functools
 import itertools
 import json
@@ -21,11 +23,12 @@ import tyro
 
 from catlip.cli import InputError, run
 from catlip.data.decode import FIRST_BYTES, PictureError, reduced
+from catlip.data.layout import TABLES
 from catlip.data.remote import get_file, identities_of, licence_of, size_in
-from catlip.data.shards import TABLE, TAR, expand, write_shard
+from catlip.data.shards import TAR, expand, write_shard
 from catlip.data.tar_index import NUMBERED, walk
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.sources import TarShard, open_parquet
+from catlip.label.sources import DELIMITERS, PARQUET, TarShard, open_parquet
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import write_atomically
@@ -55,11 +58,13 @@ class Fetch:
     python -m catlip.data.fetch 'hf://datasets/pixparse/cc3m-wds/cc3m-train-*.tar' --out data/cc3m
 
     python -m catlip.data.fetch 's3://bucket/mine/*.tar' more.parquet --out data/mine --rule paper
+
+    python -m catlip.data.fetch photographs/captions.csv --out data/mine
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Paths, folders, globs, braces or URLs of shards (.tar), or of tables that hold images
-    (.parquet).
+    """Paths, folders, globs, braces or URLs of shards (.tar), or of tables (.parquet, .csv, .tsv)
+    that hold images, or name their files beside the table or in a folder there.
     """
     out: Path = Path("data/fetched")
     """Folder of the shards that are written; each has the name of its source."""
@@ -128,12 +133,13 @@ def main(config: Fetch) -> None:
 
 
 def _files(pattern: str) -> list[Path]:
-    if Path(pattern).is_dir() and not list(Path(pattern).glob(f"*{TAR}")):
-        pattern = f"{pattern}/*{TABLE}"
+    if Path(pattern).is_dir():
+        kinds = (kind for kind in (TAR, *TABLES) if next(Path(pattern).glob(f"*{kind}"), None))
+        pattern = f"{pattern}/*{next(kinds, TAR)}"
     paths = expand(pattern)
     for path in paths:
-        if path.suffix not in (TAR, TABLE):
-            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({TABLE})")
+        if path.suffix not in (TAR, *TABLES):
+            raise InputError(f"{path} is neither a shard ({TAR}) nor a table ({', '.join(TABLES)})")
     return paths
 
 
@@ -145,6 +151,15 @@ def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return note if sizes and sizes == note["shards"] and wanted.items() <= note.items() else None
+
+
+def _noted(note_file: Path, key: str) -> Iterable[str]:
+    """Names of shards in a note, if there is one."""
+    try:
+        names: Iterable[str] = json.loads(note_file.read_text()).get(key, ())
+    except (FileNotFoundError, ValueError):
+        return ()
+    return names
 
 
 def _note_file(config: Fetch, wanted: dict[str, Any]) -> Path:
@@ -185,13 +200,15 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():
         raise InputError(f"{first_shard} was not fetched; choose another --out")
-    write_atomically(note_file, json.dumps(wanted | {"shards": {}}).encode())
+    stale = {*_noted(note_file, "shards"), *_noted(note_file, "stale")}  # of an earlier edition
+    begun = wanted | {"shards": {}, "stale": sorted(stale)}
+    write_atomically(note_file, json.dumps(begun).encode())
     copy = config.out / NOTES / f"{path.name}.part" if is_remote(path) else path
     counts, broken, shards = Counter[str](), dict[str, list[Any]](), {}
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _of_table(copy, config.text_column)
+        samples = _of_tar(copy) if is_tar else _of_table(copy, path.suffix, config.text_column)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
@@ -207,6 +224,8 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
             copy.unlink(missing_ok=True)
     if not shards:
         raise InputError(f"{wanted['source']} holds no image that can be read")
+    for name in stale - shards.keys():
+        (config.out / name).unlink(missing_ok=True)
     note = wanted | {"shards": shards, **counts, "broken": broken}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
     return note
@@ -223,6 +242,7 @@ def _reduced(
                 if kind != IMAGE:
                     written[suffix] = content
                     continue
+                counts["read"] += len(content)
                 small = reduced(content, side, QUALITY)
                 written[suffix if small is content else "jpg"] = small
                 images += 1
@@ -250,36 +270,77 @@ def _of_tar(path: Path) -> Iterator[Sample]:
             yield key, sample
 
 
-def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
-    """The rows of a table that holds images; the key is the row's number."""
-    columns: tuple[str, dict[str, str]] | None = None
-    with open_parquet(path) as file:
-        rows = (row for batch in file.iter_batches(BATCH_ROWS) for row in batch.to_pylist())
-        for number, row in enumerate(rows):
-            columns = columns or _columns(path, row, text_column)
-            image, captions = _image_in(row[columns[0]]), columns[1]
-            # What it is, is told by its first bytes when it is read, not by the name.
-            described = json.dumps({key: row[name] for key, name in captions.items()}).encode()
-            yield f"{number:09d}", {"jpg": (IMAGE, image), "json": ("meta", described)}
+def _of_table(path: Path, kind: str, text_column: str | None) -> Iterator[Sample]:
+    """The images of a table; the key is the number of the first row."""
+    rows = enumerate(_rows(path, kind))
+    head = list(itertools.islice(rows, BATCH_ROWS))
+    column, folder, captions = _columns(path, [row for _, row in head], text_column)
+
+    def image_of(numbered: tuple[int, dict[str, Any]]) -> Any:
+        number, row = numbered
+        return row[column] if folder else number
+
+    # Rows of one file that follow each other have its captions, as Flickr8k's five sentences.
+    for _, group in itertools.groupby(itertools.chain(head, rows), key=image_of):
+        (number, row), *more = group
+        described: dict[str, Any] = {key: row[name] for key, name in captions.items()}
+        if more:
+            texts = [each[name] for _, each in ((number, row), *more) for name in captions.values()]
+            described = {"captions": [text for text in texts if text]}
+        image = _image_in(row[column], folder)
+        # What it is, is told by its first bytes when it is read, not by the name.
+        members = {"jpg": (IMAGE, image), "json": ("meta", json.dumps(described).encode())}
+        yield f"{number:09d}", members
+
+
+def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
+    if kind == PARQUET:
+        with open_parquet(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                yield from batch.to_pylist()
+        return
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as text:
+        try:
+            yield from csv.DictReader(text, delimiter=DELIMITERS[kind])
+        except csv.Error as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _columns(
-    path: Path, row: dict[str, Any], text_column: str | None
-) -> tuple[str, dict[str, str]]:
-    """The column of images, told by the first row, and key in a `.json` -> column of captions."""
-    images = [name for name, value in row.items() if _image_in(value).startswith(FIRST_BYTES)]
-    found = [name for name in ((text_column,) if text_column else CAPTIONS) if name in row]
-    captions = {"caption": found[0]} if found else {}
-    if not found and not text_column:
-        captions = {name: name for name in row if NUMBERED.fullmatch(name)}
-    if not images or not captions:
-        missing = "captions; give --text-column" if images else "images"
-        raise InputError(f"{path} has no column of {missing}; there are: {', '.join(row)[:300]}")
-    return images[0], captions
+    path: Path, rows: Sequence[dict[str, Any]], text_column: str | None
+) -> tuple[str, Path | None, dict[str, str]]:
+    """The column of images and, if it names files, their folder, by the first rows with an image;
+    and key in a `.json` -> column of captions.
+    """
+    names, folders = (
+        [*rows[0]] if rows else [],
+        [path.parent, *filter(Path.is_dir, path.parent.iterdir())],
+    )
+    found = (
+        (name, folder)
+        for row in rows
+        for name in names
+        for folder in (None, *sorted(folders))
+        if _image_in(row[name], folder).startswith(FIRST_BYTES)
+    )
+    column, folder = next(found, ("", None))
+    given = [name for name in ((text_column,) if text_column else CAPTIONS) if name in names]
+    captions = {"caption": given[0]} if given else {}
+    if not given and not text_column:
+        captions = {name: name for name in names if NUMBERED.fullmatch(name)}
+    if not column or not captions:
+        missing = "captions; give --text-column" if column else "images, or of files of images"
+        raise InputError(f"{path} has no column of {missing}; there are: {', '.join(names)[:300]}")
+    return column, folder, captions
 
 
-def _image_in(value: Any) -> bytes:
-    """The image that a cell holds, as the hub has it ({"bytes": ...}), or as bytes."""
+def _image_in(value: Any, folder: Path | None) -> bytes:
+    """The image that a cell holds, as the hub has it ({"bytes": ...}) or as bytes; or whose file in
+    the folder it names. Empty if there is none.
+    """
+    if folder:
+        named = os.path.join(folder, value) if isinstance(value, str) else ""
+        return Path(named).read_bytes() if os.path.isfile(named) else b""
     if isinstance(value, dict):
         value = value.get("bytes")
     return value if isinstance(value, bytes) else b""
@@ -288,7 +349,7 @@ def _image_in(value: Any) -> bytes:
 def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
     images, small = (sum(note.get(name, 0) for note in done) for name in ("images", "reduced"))
     sizes = [size for note in done for size in note["shards"].values()]
-    before = sum(size_in(note["identity"]) for note in done)
+    before = sum(note.get("read", size_in(note["identity"])) for note in done)
     print(
         f"{images:,} images in {len(sizes):,} shards, {_gigabytes(sum(sizes))} in place of "
         f"{_gigabytes(before)}; {small:,} were reduced"
@@ -306,6 +367,8 @@ def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
 
 
 def _gigabytes(size: float) -> str:
+    if size < 1e7:
+        return f"{size / 1e6:.2f} MB"
     return f"{size / 1e9:.2f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
 
 

@@ -20,6 +20,7 @@ FASHION_MNIST = "fashion_mnist"
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")  # by Debian's package
 VALIDATION = "-validation"  # after a kind: what is trained on, split in two
 TAR = ".tar"
+TABLES = (".parquet", ".csv", ".tsv")  # of images, or of their files, with captions
 SPLITS = ("train", "val", "test")
 
 

@@ -33,7 +33,7 @@ from catlip.system.cache import cache_dir, kept, packed, unpacked
 from catlip.system.urls import is_remote, take_credentials, url_of
 
 TAR = ".tar"
-TABLE = ".parquet"  # may hold images: catlip.data.fetch reads them
+TABLE = ".parquet"  # of a hub: catlip.data.fetch reads them
 OPEN_SHARDS = 64  # indexes and files that a process holds; two shuffle windows touch half as many
 
 

@@ -164,6 +164,44 @@ def test_tables_of_images(numbered, tmp_path, capsys) -> None:
         main(Fetch((str(table),), tmp_path / "other", text_column="absent", quiet=True))
 
 
+@pytest.mark.parametrize(("kind", "folder"), [(".csv", ""), (".tsv", "Images"), (".parquet", "b")])
+def test_tables_that_name_files(kind, folder, tmp_path, capsys, monkeypatch) -> None:
+    """Rows of one file that follow each other are one image; the first file need not be there."""
+    monkeypatch.setattr("catlip.data.fetch.SHARD_ROWS", 2)
+    (tmp_path / folder / "deep").mkdir(parents=True)
+    pictures = dict(zip(("deep/0.jpg", "1.jpg", "2.jpg"), crops_of_photographs(3), strict=True))
+    for name, content in pictures.items():
+        (tmp_path / folder / name).write_bytes(content)
+    rows = [("none.jpg", "a car"), ("deep/0.jpg", 'a dog, "sat"'), ("deep/0.jpg", "a cat")]
+    rows += [("1.jpg", "a tree"), ("2.jpg", "a bus")]
+    table = tmp_path / f"mine{kind}"
+
+    def write(count: int) -> None:
+        frame = pd.DataFrame(rows[:count], columns=["file", "caption"])
+        if kind == ".parquet":
+            frame.to_parquet(table)
+        else:
+            frame.to_csv(table, sep="\t" if kind == ".tsv" else ",", index=False)
+
+    def found() -> list[tuple[list[str | None], bytes]]:
+        main(Fetch((str(table),), tmp_path / "out", side=999, quiet=True))
+        paths = sorted((tmp_path / "out").glob("*.tar"))
+        return [(texts, image) for path in paths for _, texts, image in samples_of(path)]
+
+    write(5)
+    captions = [['a dog, "sat"', "a cat"], ["a tree"], ["a bus"]]
+    assert found() == list(zip(captions, pictures.values(), strict=True))
+    assert "1 left out" in capsys.readouterr().out
+    write(4)
+    assert [texts for texts, _ in found()] == captions[:2]
+    assert len([*(tmp_path / "out").glob("*.tar")]) == 1, "of the longer table"
+    table.unlink()
+    rows[:] = [("none.jpg", "a car")]
+    write(1)
+    with pytest.raises(InputError, match="no column of images, or of files of images"):
+        found()
+
+
 def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     write_photographs(tmp_path / "source", each=1)
     config = Fetch((str(tmp_path / "source"),), tmp_path / "out", side=96, workers=1, quiet=True)
