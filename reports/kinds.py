@@ -9,7 +9,6 @@ import bench.data_path.result
 import bench.downstream.dense.result
 import bench.downstream.gallery.result
 import bench.downstream.probe.result
-import bench.labelling.result
 import bench.memory.result
 import bench.plan.result
 import bench.step_time.result

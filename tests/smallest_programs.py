@@ -147,9 +147,6 @@ SMALLEST = {
         "threshold",
         (LABELLED,),
     ),
-    "bench.labelling": Smallest(
-        "--rules corenet --num-rounds 2 --round-captions 100 --quiet", "labelling_speed"
-    ),
     "bench.data_path": Smallest("--num-images 8 --rounds 1 --workers 0 --quiet", "data_path"),
     "reports compare": Smallest(f"{CATLIP}.json {CLIP}.json", after=(TRAINED, CLIP_TRAINED)),
     "reports": Smallest("--records runs --out report"),

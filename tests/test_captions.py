@@ -1,11 +1,11 @@
 """Captions to synsets: equal to plain NLTK code on real sentences, and never a crash."""
 
+import nltk_rules as oracle
 import pytest
 from glosses import glosses
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.labelling import nltk_rules as oracle
 from catlip.captions import MAX_CHARACTERS, Labeller, clean
 from catlip.vocabulary.label_sets import imagenet_synsets
 from catlip.words.wordnet import nouns

@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nltk_rules import wordnet
 
-from bench.labelling.nltk_rules import wordnet
 from catlip.words.similarity import all_nearest
 from catlip.words.wordnet import nouns
 

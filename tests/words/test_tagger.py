@@ -4,13 +4,13 @@ import json
 from random import Random
 
 import nltk
+import nltk_rules as oracle
 import pytest
 from glosses import glosses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tag.perceptron import PerceptronTagger
 
-from bench.labelling import nltk_rules as oracle
 from catlip.captions import clean
 from catlip.words import TAGGER, install
 from catlip.words import tagger as module

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+import nltk_rules as oracle
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.labelling import nltk_rules as oracle
 from catlip.words.tokens import sentences, tokenize
 
 # Words that NLTK splits, and parts of them.

@@ -6,10 +6,10 @@ import shutil
 import zipfile
 
 import nltk
+import nltk_rules as oracle
 import pytest
 from one_line import one_line_error
 
-from bench.labelling import nltk_rules as oracle
 from catlip import words
 from catlip.cli import InputError
 from catlip.words import TAGGER, WORDNET, source_of, tagger_dir, wordnet_dir

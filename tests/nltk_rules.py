@@ -1,5 +1,5 @@
 """The labelling rules as plain NLTK code, written from their description alone: this project's
-labelling is timed and tested against it.
+labelling is tested against it.
 
 Only the folders of the words' data and the rules of NLTK 3.8.1 that later versions changed come
 from `catlip`; the rest is what a user would first write.
