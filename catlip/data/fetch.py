@@ -301,7 +301,7 @@ def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
         return
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as text:
         try:
-            yield from csv.DictReader(text, delimiter=DELIMITERS[kind])
+            yield from csv.DictReader(text, restkey="", delimiter=DELIMITERS[kind])
         except csv.Error as error:
             raise InputError(f"{path} cannot be read: {error}") from None
 
@@ -312,15 +312,13 @@ def _columns(
     """The column of images and, if it names files, their folder, by the first rows with an image;
     and key in a `.json` -> column of captions.
     """
-    names, folders = (
-        [*rows[0]] if rows else [],
-        [path.parent, *filter(Path.is_dir, path.parent.iterdir())],
-    )
+    names = [*rows[0]] if rows else []
+    beside = sorted(filter(Path.is_dir, path.parent.iterdir()))
     found = (
         (name, folder)
         for row in rows
         for name in names
-        for folder in (None, *sorted(folders))
+        for folder in (None, path.parent, *beside)
         if _image_in(row[name], folder).startswith(FIRST_BYTES)
     )
     column, folder = next(found, ("", None))
