@@ -171,7 +171,8 @@ def _as_good_in_short(setting: Setting, compared: Sequence[Compared]) -> str:
         for one in judged:
             tasks_of.setdefault(one.word, []).append(setting.name(one.task))
         each = "; ".join(f"{word} on {' and '.join(tasks)}" for word, tasks in tasks_of.items())
-        return f"It depends on the task: {each}{needed}."
+        as_good = words <= {BETTER, NOT_WORSE}
+        return f"{'At least as good' if as_good else 'It depends on the task'}: {each}{needed}."
     word = words.pop()
     if few:
         return f"{_ahead(word, judged)}{needed}."

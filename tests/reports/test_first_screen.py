@@ -164,13 +164,18 @@ def test_two_seeds_also_say_what_the_study_found(probe, write_training, tmp_path
     assert not any("study" in sentence for sentence in alone.sentences)
 
 
-def test_tasks_that_disagree_are_named(probe, tmp_path):
-    probe("catlip", {"cifar10": [0.6] * 6, "garden": [0.30, 0.28] * 3})
+@pytest.mark.parametrize(
+    ("garden", "short"),
+    [
+        ([0.30, 0.28], "It depends on the task: better on cifar10; cannot tell on garden."),
+        ([0.291, 0.289], "At least as good: better on cifar10; not worse on garden."),
+    ],
+)
+def test_tasks_that_disagree_are_named(garden, short, probe, tmp_path):
+    probe("catlip", {"cifar10": [0.6] * 6, "garden": garden * 3})
     probe("clip", {"cifar10": [0.5] * 6, "garden": [0.29] * 6})
     (setting,) = settings(read_records([tmp_path / "runs"]))
-    assert as_good(setting).short == (
-        "It depends on the task: better on cifar10; cannot tell on garden."
-    )
+    assert as_good(setting).short == short
 
 
 @pytest.mark.parametrize(

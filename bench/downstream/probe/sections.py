@@ -229,8 +229,8 @@ ASIDE = 1.025  # each line is moved aside by this factor from the line before it
 def few_labels_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Each point trains a linear classifier on a fraction of a task's training data, and is "
-        "tested on all test images. A classifier starts at random or from the rows of the same "
-        "nouns in CatLIP's classifier (Transfer Init), which CLIP does not have."
+        "tested on all test images. It starts at random, from CatLIP's rows of the same nouns "
+        "(Transfer Init), or from CLIP's embeddings of the names."
     )
     blocks: list[Block] = []
     for of_scale in by_scale(records, main, LinearProbe)[:1]:  # of others the forest has the rows
