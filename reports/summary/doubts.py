@@ -5,7 +5,7 @@ the difference that was measured where that is otherwise.
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.downstream.probe.result import LinearProbe, between_probes, task_title
+from bench.downstream.probe.result import LinearProbe, between_probes
 from bench.downstream.probe.sections import origins_of
 from bench.study.result import Trial, in_words
 from catlip.method_style import PAIR
@@ -95,10 +95,10 @@ def _favours(setting: Setting) -> str:
     if setting.scale == "starter":
         favours = ["captions that are names and keywords", *favours]
     elif origins:
-        counts = [
-            f"{sum(row.kind == 'exact' for row in rows)} of {task_title([record], task)}"
-            for task, (record, rows) in origins.items()
-        ]
+        counts = []
+        for task, (_, rows) in origins.items():
+            exact = sum(row.kind == "exact" for row in rows)
+            counts.append(f"{exact} of {len(rows)} labels of {setting.name(task)}")
         favours = [f"{listed(counts)} that are classes it was trained on", *favours]
     words = f"In CatLIP's favour: {'; '.join(favours)}."
     elsewhere = []

@@ -51,7 +51,9 @@ def test_what_differs_is_named_with_whom_it_favours(said):
     words = said()
     assert "text tower of 2.0 M parameters; recipes differ in learning rate" in words
     assert "no record of tuning" in words
-    assert "In CatLIP's favour: 1 of 2 concepts that are classes it was trained on" in words
+    assert (
+        "In CatLIP's favour: 1 of 2 labels of concepts that are classes it was trained on" in words
+    )
     assert "Labels that are not" not in words
     assert "drawings of all test concepts" not in words
 
