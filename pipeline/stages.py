@@ -341,8 +341,8 @@ NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 WHOLE = "139264"
 EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat")
 HELD_OUT = "heldout=0.33"
-TOWERS = ("text_layers=0", "text_width=128", "text_width=256")
-LONGER = ("256000", "512000")  # does the order of the methods stay?
+TOWERS = ("text_layers=0", "text_width=128")
+LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?
 SEEDS, SEEDS_OF_LONGEST = 6, 3
 TRIALS, FINALISTS = "16", "4"
 
@@ -373,10 +373,11 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield Part("tuning", "tuning", "tuning", trials, ["*"], seeds=0)
 
     def lengths(
-        name: str, images: Sequence[str], names: Sequence[str], *more: str, seeds: int = SEEDS
+        name: str, images: Sequence[str], names: Sequence[str], *more: str, **options: Any
     ) -> Part:
         records = [f"{one}-{length}-seed*" for one in names for length in images]
-        return Part(name, "lengths", "scaling", ("--images", *images, *more), records, seeds)
+        arguments = ("--images", *images, *more)
+        return Part(name, "lengths", "scaling", arguments, records, **options)
 
     def conditions(name: str, images: str, *which: str, **options: Any) -> Part:
         records = [f"{one.replace('=', '-')}-{images}-seed*" for one in which]
@@ -398,7 +399,9 @@ def parts_of(plan: Plan) -> Iterator[Part]:
         yield conditions("editions", WHOLE, *EDITIONS)
         yield conditions("masked", WHOLE, "none", methods=["clip_masked"])
         yield conditions("towers", WHOLE, *TOWERS, methods=["clip"])
-        yield lengths("longer", LONGER, [usual], seeds=10)
+        yield lengths("longer", [LONGER], [usual], seeds=10)
+        smaller = encoders[0]
+        yield lengths("few", [LONGER], [smaller], "--encoders", smaller, methods=["catlip"])
         other = ("--trials", TRIALS, "--encoder", "cnn")
         yield Part("tuning-cnn", "tuning", "tuning-cnn", other, ["*"], seeds=0)
         yield lengths("cnn", [WHOLE], ["cnn"], "--encoders", "cnn")

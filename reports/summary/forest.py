@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # matplotlib takes a while to import
     from matplotlib.axes import Axes
 
 MAX_PANELS, MAX_TASKS = 2, 4  # tasks of a figure, and of all; the table has every task
-OVER = "They cover seeds and, where records have a bit for each test image, images; else seeds."
 ROW = 0.185  # inches
 
 
@@ -102,9 +101,7 @@ def forest_figure(
         f"Trainings saw {_images(usual)} where no other number stands." if usual else "",
         f"95 % intervals: {listed(counts)}." if counts else "",
         f"Of fewer than {least_pairs()} pairs, the range is drawn." if None in signs else "",
-        OVER if counts else "",
         f"In {apart} of {pairs} pairs the two sides ran on different processors." if apart else "",
-        "Right: the mean, and the number n of seeds.",
     ]
     caption = " ".join(filter(None, sentences))
     said = []
@@ -238,7 +235,9 @@ def forest_table(
 def forest_section(settings: Sequence[Setting]) -> Section:
     words = (
         "Each row compares CatLIP with CLIP, or with the method that it names, in one experiment: "
-        "trainings and tests that differ in nothing else, paired by seed."
+        "trainings and tests that differ in nothing else, paired by seed. Right: the mean, and the "
+        "number n of seeds. Intervals are over seeds and, where records have a bit for each test "
+        "image, over images."
     )
     compared = [setting for setting in settings if setting.differences][:MAX_SHOWN]
     blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]
