@@ -11,7 +11,7 @@ from catlip.method_style import name_of
 from catlip.results.estimate import Estimate, mean_difference
 from catlip.results.run import Records
 from catlip.table import signed
-from reports.read.differences import OTHERS
+from reports.read.differences import OTHERS, Difference, sign
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
 from reports.results import frame_of, nested, with_scores
@@ -84,12 +84,18 @@ def _bullet(words: str, indent: int = 0) -> str:
 
 
 def _ingredients(setting: Setting) -> str:
-    """CatLIP minus each other method, on the tasks of the first screen."""
-    every = [d for d in setting.differences if d.heading == OTHERS and d.same.metric == "top1"]
-    words = [
-        f"{name_of(method)} {on_tasks(setting, [one for one in every if one.method == method])}"
-        for method in dict.fromkeys(one.method for one in every)
-    ]
+    """CatLIP minus each other method, on the tasks of the first screen; those apart with which no
+    interval lies beyond 0.
+    """
+    of_method: dict[str, list[Difference]] = {}
+    for one in setting.differences:
+        if one.heading == OTHERS and one.same.metric == "top1":
+            of_method.setdefault(one.method, []).append(one)
+    told, untold = [], []
+    for method, found in of_method.items():
+        words = f"{name_of(method)} {on_tasks(setting, found, brief=True)}"
+        (told if any(sign(one.estimate) for one in found) else untold).append(words)
+    words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
     tasks = " / ".join(map(setting.name, setting.first_tasks))
     return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
 

@@ -96,6 +96,13 @@ class Difference:
         return self.same.task.partition(PART)[2]
 
 
+def sign(estimate: Estimate) -> int | None:
+    """1 or -1 if the interval lies above or below 0, 0 if it contains 0; None without one."""
+    if estimate.low is None or estimate.high is None:
+        return None
+    return (estimate.low > 0) - (estimate.high < 0)
+
+
 def scores_of(rows: "pd.DataFrame", runs: Mapping[str, Run[Any]]) -> dict[float, float]:
     """Seed -> mean accuracy in %; `runs` by path."""
     return {

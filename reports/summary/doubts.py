@@ -123,7 +123,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     tuned = f"the best of {of_catlip} and of {of_clip} trials"
     if of_catlip == of_clip:
         tuned = f"each method's best of {of_clip} trials" if of_clip else "no record of tuning"
-    recipes = f"; recipes differ in {listed(named, 4)} ({tuned})" if named else ""
+    recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
     others = _with_towers(setting)
     return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}.{others}"

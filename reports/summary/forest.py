@@ -12,7 +12,6 @@ from bench.study.lengths_result import LENGTHS
 from catlip.claims import least_pairs
 from catlip.method_style import colour_of
 from catlip.results.blocks import Block, Section, Text, side_by_side, to_fill
-from catlip.results.estimate import Estimate
 from catlip.results.figures import (
     MUTED,
     PAPER,
@@ -23,7 +22,7 @@ from catlip.results.figures import (
 from catlip.results.run import Run
 from catlip.results.select import MAX_SHOWN, link, suffix
 from catlip.table import Cell, Table, clipped, listed, shown, signed
-from reports.read.differences import CATLIP, CLIP, CONDITION, LENGTH, Difference
+from reports.read.differences import CATLIP, CLIP, CONDITION, LENGTH, Difference, sign
 from reports.read.measured import Setting
 
 if TYPE_CHECKING:  # matplotlib takes a while to import
@@ -69,13 +68,6 @@ def rows_of(every: Sequence[Difference], usual: float) -> list[Row]:
 
 def _images(images: float) -> str:
     return f"{images:,.0f} images"
-
-
-def sign(estimate: Estimate) -> int | None:
-    """1 or -1 if the interval lies above or below 0, 0 if it contains 0; None without one."""
-    if estimate.low is None or estimate.high is None:
-        return None
-    return (estimate.low > 0) - (estimate.high < 0)
 
 
 KEY = {
