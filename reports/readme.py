@@ -91,10 +91,10 @@ def _ingredients(setting: Setting) -> str:
     for one in setting.differences:
         if one.heading == OTHERS and one.same.metric == "top1":
             of_method.setdefault(one.method, []).append(one)
-    told, untold = [], []
+    told, untold = list[str](), list[str]()
     for method, found in of_method.items():
-        words = f"{name_of(method)} {on_tasks(setting, found, brief=True)}"
-        (told if any(sign(one.estimate) for one in found) else untold).append(words)
+        points = f"{name_of(method)} {on_tasks(setting, found, brief=True)}"
+        (told if any(sign(one.estimate) for one in found) else untold).append(points)
     words = told + [f"no difference can be told: {'; '.join(untold)}"] * bool(untold)
     tasks = " / ".join(map(setting.name, setting.first_tasks))
     return f"**CatLIP minus other methods, {tasks}:** {'; '.join(words)}." if words else ""
