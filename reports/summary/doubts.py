@@ -126,7 +126,7 @@ def _differs(setting: Setting, catlip: Run[Pretrain], clip: Run[Pretrain]) -> st
     recipes = f"; recipes differ in {listed(named, 3)} ({tuned})" if named else ""
     tower = (clip.measured.parameters_total - clip.measured.parameters_image) / 1e6
     others = _with_towers(setting)
-    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{recipes}.{others}"
+    return f"CLIP also trains a text tower of {shown(tower, 1)} M parameters{others}{recipes}."
 
 
 def _with_towers(setting: Setting) -> str:
@@ -138,7 +138,7 @@ def _with_towers(setting: Setting) -> str:
     each = [
         f"{in_words(noise)} {on_tasks(setting, of, brief=True)}" for noise, of in towers.items()
     ]
-    return f" With another: {'; '.join(each)}." if each else ""
+    return f" (with another: {', '.join(each)})" if each else ""
 
 
 def _scale(setting: Setting, trained: Run[Pretrain]) -> str:

@@ -93,5 +93,5 @@ def test_other_data_towers_and_lengths_are_said(said, write_record):
     words = said()
     assert "left out of pre-training: +10.0 (2 seeds)." in words
     assert "Drawings of two other teams: +10.0 (2 seeds)." in words
-    assert "With another: bag of words as text tower +10.0" in words
+    assert "(with another: bag of words as text tower +10.0)" in words
     assert "Trained 2.5 times as long: 0.0 (2 seeds)." in words
