@@ -291,8 +291,8 @@ def robustness_table(runs: Iterable[Run[Robustness]], name: str = "robustness") 
 def robustness_section(main: Setting | None, records: Records) -> Section:
     words = (
         "Captions from the web are not lists of nouns, some belong to another image, and links "
-        "break. Each method is trained on the same data with a part of it lost or made worse, and "
-        "the vocabulary is built from that data too."
+        "break. Each method is trained on data that were changed so, and the vocabulary is built "
+        "from them."
     )
     scales = by_scale(records, main, Robustness)
     tables = [

@@ -90,6 +90,12 @@ def worth_table(records: Runs) -> list[Table]:
             " LP by L2 sweep is another protocol, that of CLIP: logistic regression on cached "
             "features, its L2 strength chosen on held-out images. Compare only within a column."
         )
+    guesses = [
+        f"{shown(chance, 1)} % on {task_title(records, task)}"
+        for task in by_importance((task for run in records for task in run.measured.tasks), records)
+        if (chance := chance_of(records, task))
+    ]
+    caption += f" Guessing gives {' and '.join(guesses)}." if guesses else ""
     return accuracy_table("worth", f"Table 1's form at {records[0].scale} scale", columns, caption)
 
 
@@ -204,13 +210,6 @@ def accuracy_table(
         if heading and group:
             rows.append([Cell(heading)])
         rows += group
-    guesses = [
-        f"{shown(chance, 1)} % on {task_title(records, task)}"
-        for task in tasks
-        if (chance := chance_of(records, task))
-    ]
-    if guesses:
-        caption += f" Guessing gives {' and '.join(guesses)}."
     return [Table(name, title, ["Method", *titles], rows=rows, caption=caption)] if rows else []
 
 
