@@ -58,6 +58,7 @@ AHEAD, BEHIND, UNEVEN = (
     "CLIP is ahead",
     "the seeds disagree",
 )  # with too few seeds for a verdict
+UNTRAINED = "an untrained encoder"
 PAPERS_SMALLEST = "vit_b16"  # the encoder of the paper's speed-up
 PAPERS_SCALE = "up to 1.3 billion photos and encoders of 86 to 632 million parameters"
 
@@ -140,14 +141,22 @@ def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:
     compared = compared_tasks(setting)
     probes = {m: records for m in PAIR if (records := setting.of(LinearProbe, m))}
     sources = [(link(records), name_of(m)) for m, records in probes.items()]
-    near = [text for method in PAIR if (text := _not_above_random(setting, method))]
+    near_random = [_near_random(setting, method) for method in PAIR]
+    near = [
+        f"{name_of(method)} cannot be told from {UNTRAINED} on {' and '.join(of.values())}."
+        for method, of in zip(PAIR, near_random, strict=True)
+        if of
+    ]
     if not compared:
         return Answer(question, _not_compared(setting), near, sources=sources)
     sentences = [f"{_over(setting, compared)}."]
     sentences += near
     if all(one.difference.low is None for one in compared):
         sentences += _of_larger_study(setting, others)
-    return Answer(question, _as_good_in_short(setting, compared), sentences, sources=sources)
+    short = _as_good_in_short(setting, compared)
+    if all({one.task for one in compared} <= {*of} for of in near_random):
+        short = f"Not yet known: neither method can be told from {UNTRAINED}."
+    return Answer(question, short, sentences, sources=sources)
 
 
 def _not_compared(setting: Setting) -> str:
@@ -284,19 +293,19 @@ def on_tasks(setting: Setting, found: Sequence[Difference], brief: bool = False)
     return " / ".join(words)
 
 
-def _not_above_random(setting: Setting, method: str) -> str:
-    """A sentence on the first tasks on which a method does not beat an untrained encoder."""
-    near = []
+def _near_random(setting: Setting, method: str) -> dict[str, str]:
+    """The first tasks on which a method does not beat an untrained encoder -> their names, with
+    that encoder's accuracy.
+    """
+    near = {}
     for task in setting.first_tasks:
         trained, untrained = (
             [*setting.accuracies(one, task).values()] for one in (method, "random")
         )
         floor = setting.accuracy("random", task)
         if floor and trained and all(map(math.isfinite, trained)) and not beats(trained, untrained):
-            near.append(f"{setting.name(task)} ({mean_and_spread(floor, 1)} %)")
-    if not near:
-        return ""
-    return f"{name_of(method)} cannot be told from an untrained encoder on {' and '.join(near)}."
+            near[task] = f"{setting.name(task)} ({mean_and_spread(floor, 1)} %)"
+    return near
 
 
 def cheaper(setting: Setting) -> Answer:

@@ -164,6 +164,14 @@ def test_two_seeds_also_say_what_the_study_found(probe, write_training, tmp_path
     assert not any("study" in sentence for sentence in alone.sentences)
 
 
+@pytest.mark.parametrize(("clip", "short"), [(0.1, "Not yet known: neither"), (0.3, "CLIP is")])
+def test_what_learnt_nothing_is_not_compared(clip, short, probe, tmp_path):
+    for method, top1 in (("catlip", 0.1), ("clip", clip), ("random", 0.12)):
+        probe(method, {"garden": [top1, top1 + 0.01]})
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert as_good(setting).short.startswith(short)
+
+
 @pytest.mark.parametrize(
     ("garden", "short"),
     [
