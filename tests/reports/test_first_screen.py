@@ -1,6 +1,7 @@
 """The first screen answers for whatever data the records are of: tables, cards, figure, caveat."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,17 @@ def test_two_seeds_also_say_what_the_study_found(probe, write_training, tmp_path
     assert answer.sentences[-1].startswith("The 10 seeds of study/starter found +10.5 points on")
     alone = answers_of(build_page(read_records([Path("runs")])))[0]
     assert not any("study" in sentence for sentence in alone.sentences)
+
+
+def test_a_study_alone_answers_by_its_longest_trainings(write_record, tmp_path):
+    for method, seed, images in product(("catlip", "clip"), range(6), (1_000, 2_000)):
+        metrics = {"method": method, "encoder": "e", "fraction": 1.0, "images": images}
+        metrics |= {"seed": seed, "images_seen": images, "flops": 1.0, "train_seconds": 1.0}
+        top1 = 0.3 if (method == "catlip") == (images == 2_000) else 0.2
+        metrics |= {"final_loss": 1.0, "accuracies": {"garden": top1}}
+        write_record("scaling", f"{method}-{images}-seed{seed}", scale="mine", metrics=metrics)
+    (setting,) = settings(read_records([tmp_path / "runs"]))
+    assert as_good(setting).short == "Here it is better, by 10.0 points."
 
 
 @pytest.mark.parametrize(("clip", "short"), [(0.1, "Not yet known: neither"), (0.3, "CLIP is")])
