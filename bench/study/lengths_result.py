@@ -123,9 +123,8 @@ def at_equal_cost(runs: Runs, cost: str) -> dict[str, list[float]]:
     if cost == "train_seconds":
         usual = {curve.encoder for curve in curves(runs)}
         alone = [r for r in runs if r.measured.encoder in usual and not r.machine.beside]
-        groups = {
-            where: [r for r in alone if device_of(r) == where] for where in map(device_of, alone)
-        }
+        devices = {*map(device_of, alone)} - {""}
+        groups = {where: [r for r in alone if device_of(r) == where] for where in sorted(devices)}
     for group in groups.values():
         of_method = {curve.method: curve for curve in curves(group)}
         if not of_method.keys() >= {*PAIR}:

@@ -7,7 +7,6 @@ the unit of work: it is fetched whole into the output folder, rewritten, and not
 interrupted is done again from its beginning, so no shard is lost, doubled or cut.
 """
 
-import csv
 import functools
 import itertools
 import json
@@ -28,7 +27,7 @@ from catlip.data.remote import get_file, identities_of, licence_of, size_in
 from catlip.data.shards import TAR, expand, write_shard
 from catlip.data.tar_index import NUMBERED, walk
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.sources import DELIMITERS, PARQUET, TarShard, open_parquet
+from catlip.label.sources import PARQUET, TarShard, open_parquet, text_rows
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import write_atomically
@@ -145,21 +144,22 @@ def _files(pattern: str) -> list[Path]:
 
 def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """What was made of a file, None if that is not all there."""
+    note = _read_note(_note_file(config, wanted))
+    shards = note.get("shards", {})
     try:
-        note: dict[str, Any] = json.loads(_note_file(config, wanted).read_text())
-        sizes = {name: (config.out / name).stat().st_size for name in note["shards"]}
-    except (FileNotFoundError, ValueError):
+        sizes = {name: (config.out / name).stat().st_size for name in shards}
+    except FileNotFoundError:
         return None
-    return note if sizes and sizes == note["shards"] and wanted.items() <= note.items() else None
+    return note if sizes and sizes == shards and wanted.items() <= note.items() else None
 
 
-def _noted(note_file: Path, key: str) -> Iterable[str]:
-    """Names of shards in a note, if there is one."""
+def _read_note(note_file: Path) -> dict[str, Any]:
+    """Empty if there is none, or none that is whole."""
     try:
-        names: Iterable[str] = json.loads(note_file.read_text()).get(key, ())
+        note: dict[str, Any] = json.loads(note_file.read_text())
     except (FileNotFoundError, ValueError):
-        return ()
-    return names
+        return {}
+    return note
 
 
 def _note_file(config: Fetch, wanted: dict[str, Any]) -> Path:
@@ -200,15 +200,16 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     first_shard = config.out / (path.name if is_tar else f"{path.stem}-00000{TAR}")
     if first_shard.exists() and not note_file.exists():
         raise InputError(f"{first_shard} was not fetched; choose another --out")
-    stale = {*_noted(note_file, "shards"), *_noted(note_file, "stale")}  # of an earlier edition
+    earlier = _read_note(note_file)
+    stale = {*earlier.get("shards", ()), *earlier.get("stale", ())}
     begun = wanted | {"shards": {}, "stale": sorted(stale)}
     write_atomically(note_file, json.dumps(begun).encode())
-    copy = config.out / NOTES / f"{path.name}.part" if is_remote(path) else path
+    copy = config.out / NOTES / f"part-{path.name}" if is_remote(path) else path
     counts, broken, shards = Counter[str](), dict[str, list[Any]](), {}
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _of_table(copy, path.suffix, config.text_column)
+        samples = _of_tar(copy) if is_tar else _of_table(copy, config.text_column)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
@@ -270,9 +271,9 @@ def _of_tar(path: Path) -> Iterator[Sample]:
             yield key, sample
 
 
-def _of_table(path: Path, kind: str, text_column: str | None) -> Iterator[Sample]:
+def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
     """The images of a table; the key is the number of the first row."""
-    rows = enumerate(_rows(path, kind))
+    rows = enumerate(_rows(path))
     head = list(itertools.islice(rows, BATCH_ROWS))
     column, folder, captions = _columns(path, [row for _, row in head], text_column)
 
@@ -293,17 +294,17 @@ def _of_table(path: Path, kind: str, text_column: str | None) -> Iterator[Sample
         yield f"{number:09d}", members
 
 
-def _rows(path: Path, kind: str) -> Iterator[dict[str, Any]]:
-    if kind == PARQUET:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table by the names of its columns; what a row lacks is None."""
+    if path.suffix == PARQUET:
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
                 yield from batch.to_pylist()
         return
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as text:
-        try:
-            yield from csv.DictReader(text, restkey="", delimiter=DELIMITERS[kind])
-        except csv.Error as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
+    fields = text_rows(path)
+    names = next(fields, [])
+    for row in fields:
+        yield dict(itertools.zip_longest(names, row[: len(names)]))
 
 
 def _columns(

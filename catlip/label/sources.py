@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from catlip.cli import InputError
+from catlip.data.layout import TABLES
 from catlip.data.remote import size_in
 from catlip.data.shards import TAR, expand, open_shard
 from catlip.system.urls import is_remote
@@ -25,7 +26,7 @@ PART_ROWS = 50_000  # some seconds of work under the rules that tag
 TEXT_COLUMNS = ("caption", "text", "TEXT", "texts")  # tried when no column is named
 PARQUET = ".parquet"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-TABLE_KINDS = (PARQUET, *DELIMITERS, ".jsonl")
+TABLE_KINDS = (*TABLES, ".jsonl")
 LOOK_ROWS = 1000  # rows of a JSON lines file that are searched for the names of columns
 BATCH_ROWS = 8192
 READ_BYTES = 1 << 20  # of a Parquet column at a time; that of a whole row group may be large
@@ -288,6 +289,14 @@ def _rows(file: BinaryIO, path: Path, offset: int) -> Iterator[tuple[Any, int]]:
         for line in read_lines():
             if line.strip():
                 yield line, offset
+
+
+def text_rows(path: Path) -> Iterator[list[str]]:
+    """The fields of each row of a CSV or TSV table, the header's first. Raises: InputError."""
+    with _reading(path), open(path, "rb") as file:
+        offset = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        for fields, _ in _rows(file, path, offset):
+            yield fields
 
 
 # Parquet. pyarrow takes long to load: only a Parquet table loads it.

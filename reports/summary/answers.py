@@ -130,9 +130,13 @@ def _compared(task: str, points: Sequence[float], difference: Estimate) -> Compa
 
 def longest_training(setting: Setting) -> list[Difference]:
     """The differences after the longest training of the study, on all data."""
-    lengths = [one for one in setting.differences if one.heading == LENGTH]
-    images = max((one.same.images for one in lengths), default=0)
-    return [one for one in lengths if one.same.images == images]
+    return longest([one for one in setting.differences if one.heading == LENGTH])
+
+
+def longest(found: Sequence[Difference]) -> list[Difference]:
+    """Those whose trainings saw the most images."""
+    images = max((one.same.images for one in found), default=0)
+    return [one for one in found if one.same.images == images]
 
 
 def as_good(setting: Setting, others: Sequence[Setting] = ()) -> Answer:

@@ -13,11 +13,12 @@ from catlip.pretraining.result import Pretrain
 from catlip.results.run import TIMES, Run
 from catlip.results.select import differing_fields, is_whole
 from catlip.table import clipped, listed, shown
-from reports.read.differences import Difference
+from reports.read.differences import CLIP, Difference
 from reports.read.measured import Setting
 from reports.summary.answers import (
     compared_tasks,
     larger_encoders,
+    longest,
     longest_training,
     on_tasks,
     samples_of,
@@ -81,10 +82,9 @@ def _under(setting: Setting, condition: str, part: str, words: str) -> str:
     found = [
         one
         for one in setting.differences
-        if one.same.noise.startswith(condition) and one.part == part and one.method == PAIR[1]
+        if one.same.noise.startswith(condition) and one.part == part and one.method == CLIP
     ]
-    longest = [one for one in found if one.same.images == max(one.same.images for one in found)]
-    return f"{words}: {on_tasks(setting, longest)}." if longest else ""
+    return f"{words}: {on_tasks(setting, longest(found))}." if found else ""
 
 
 def _favours(setting: Setting) -> str:
@@ -157,12 +157,11 @@ def _scale(setting: Setting, trained: Run[Pretrain]) -> str:
 
 def _longer(setting: Setting, images: float) -> str:
     """The difference after the longest training of the study, if it saw more images than these."""
-    longest = longest_training(setting)
-    times = longest[0].same.images / (images or 1) if longest else 0
+    found = longest_training(setting)
+    times = found[0].same.images / (images or 1) if found else 0
     if times < 1.1:
         return ""
-    points = on_tasks(setting, longest)
-    return f"Trained {shown(times, 1)} times as long: {points}."
+    return f"Trained {shown(times, 1)} times as long: {on_tasks(setting, found)}."
 
 
 def _with_larger(setting: Setting) -> str:

@@ -5,6 +5,7 @@ a task; and its numbers as a table.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bench.downstream.probe.result import PART, LinearProbe, by_importance, task_title
@@ -231,7 +232,7 @@ def forest_section(settings: Sequence[Setting]) -> Section:
         "number n of seeds. Intervals are over seeds and, where records have a bit for each test "
         "image, over images."
     )
-    compared = [setting for setting in settings if setting.differences][:MAX_SHOWN]
+    compared = islice((setting for setting in settings if setting.differences), MAX_SHOWN)
     blocks = [block for i, one in enumerate(compared) for block in _blocks(one, suffix(i))]
     blocks = blocks or to_fill("CatLIP and CLIP have no seed in common.", LENGTHS)
     return Section("differences", "Every difference", [Text(words), *blocks])
