@@ -7,12 +7,15 @@ OpenCLIP's.
     python -m baselines.pretrain --method clip
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 
-from baselines.openclip import TwoTowers, ranks
+from baselines.openclip import TwoTowers, ranks, text_tower
 from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
 from catlip.encoder import ImageEncoder
 
@@ -75,3 +78,13 @@ class NonlocalContrastive(Contrastive):
 
     name, label = "clip_nonlocal", "CLIP, loss not local"
     local_loss = False
+
+
+class BagOfWordsContrastive(Contrastive):
+    """CLIP whose text tower has no blocks: the mean of a caption's words, in any order."""
+
+    name, label, colour, marker = "clip_bag", "CLIP, bag of words", "#d4782a", "X"
+
+    @classmethod
+    def tower(cls, encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
+        return text_tower(encoder, {**(shape or {}), "text_layers": 0})

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from baselines.clip import Contrastive
-from baselines.openclip import text_tower
 from catlip.categorical import linear_classifier, sparse_binary_cross_entropy
 from catlip.costs import FLOAT32, StepShape, TextTower
 from catlip.data.loader import Batch
@@ -32,7 +31,7 @@ class ContrastiveCategorical(Contrastive):
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
         assert base_rates is not None, "a method that needs labels gets their base rates"
-        return cls(image_encoder, text_tower(encoder_name), base_rates)
+        return cls(image_encoder, cls.tower(encoder_name), base_rates)
 
     def embed(self, batch: Batch) -> tuple[Tensor, ...]:
         assert batch.labels is not None, "the loader makes what `needs` names"

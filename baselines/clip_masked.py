@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.clip import MAX_LOGIT_SCALE, Contrastive
-from baselines.openclip import text_tower
 from catlip.costs import Exchange, Matmul, StepShape, TextTower
 from catlip.data.loader import Batch
 from catlip.encoder import ImageEncoder
@@ -38,7 +37,7 @@ class MaskedContrastive(Contrastive):
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
         assert base_rates is not None, "a method that needs labels gets their base rates"
-        return cls(image_encoder, text_tower(encoder_name), len(base_rates))
+        return cls(image_encoder, cls.tower(encoder_name), len(base_rates))
 
     def forward(self, *batches: Batch) -> Tensor:
         self.classes = torch.cat([self.classes_of(batch) for batch in batches])

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from catlip.captions import clean
 from catlip.cli import choose
 from catlip.costs import FLOAT32, Exchange, Matmul, StepShape, TextTower
-from catlip.data.loader import Batch
+from catlip.data.loader import Batch, RaggedLabels
 from catlip.encoder import ImageEncoder
 from catlip.objective import Objective
 
@@ -126,6 +126,11 @@ class TwoTowers(Objective):
     whole_step = True
     text: TextTower
 
+    @classmethod
+    def tower(cls, encoder: str, shape: Mapping[str, Any] | None = None) -> TextTower:
+        """`text_tower`, but for what the method itself says of it."""
+        return text_tower(encoder, shape)
+
     def __init__(self, image_encoder: ImageEncoder, text: TextTower):
         super().__init__()
         self.image_encoder = image_encoder
@@ -150,7 +155,7 @@ class TwoTowers(Objective):
     def build(
         cls, image_encoder: ImageEncoder, encoder_name: str, base_rates: Tensor | None
     ) -> Self:
-        return cls(image_encoder, text_tower(encoder_name))
+        return cls(image_encoder, cls.tower(encoder_name))
 
     def forward(self, *batches: Batch) -> Tensor:
         """The loss, mean per pair, of all micro-batches of a step as if they were one batch.
@@ -173,14 +178,14 @@ class TwoTowers(Objective):
         """
         return self.unit_vectors(self.image_encoder(batch.images), self.captions(batch))
 
-    def captions(self, batch: Batch) -> Tensor | PackedCaptions:
+    def captions(self, batch: Batch) -> Tensor | PackedCaptions | RaggedLabels:
         """What the text tower reads."""
         assert batch.tokens is not None, "the loader makes what `needs` names"
         packed = isinstance(self.text_encoder, PackedTextTransformer)
         return pack(batch.tokens, batch.lengths) if packed else batch.tokens
 
     def unit_vectors(
-        self, features: Tensor, captions: Tensor | PackedCaptions
+        self, features: Tensor, captions: Tensor | PackedCaptions | RaggedLabels
     ) -> tuple[Tensor, Tensor]:
         """Unit vectors [B, joint] of features [B, num_features] and of captions."""
         image = F.normalize(self.projection(features), dim=-1)
@@ -268,11 +273,16 @@ def openclip_tower(text: TextTower) -> TextTransformer:
     )
 
 
-def bag_of_words(text: TextTower) -> nn.Sequential:
+def bag_of_words(text: TextTower, num_nouns: int = 0) -> nn.Sequential:
     """A text tower without blocks: the mean of the embeddings of a caption's tokens, then the norm
-    and the projection of OpenCLIP's tower. Padding is left out, and with it "!", token 0 too.
+    and the projection of OpenCLIP's tower. Padding is left out, and with it "!", token 0 too. With
+    `num_nouns`, of a caption's nouns in place of its tokens.
     """
-    words = nn.EmbeddingBag(TEXT_VOCABULARY, text.width, mode="mean", padding_idx=0)
+    words = (
+        nn.EmbeddingBag(num_nouns, text.width, mode="mean")
+        if num_nouns
+        else nn.EmbeddingBag(TEXT_VOCABULARY, text.width, mode="mean", padding_idx=0)
+    )
     projection = nn.Linear(text.width, text.joint, bias=False)
     nn.init.normal_(words.weight, std=0.02)  # both as OpenCLIP's tower
     nn.init.normal_(projection.weight, std=text.width**-0.5)

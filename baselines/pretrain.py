@@ -56,12 +56,13 @@ def recipes_of(method: str) -> dict[str, Recipe]:
 
 def method_of(config: PretrainBaseline) -> "Method":
     from baselines.methods import BASELINES
-    from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
+    from baselines.openclip import CaptionTokenizer, TwoTowers
     from catlip.pretraining.method import Method, classes_of, encoder_of
 
     method = choose("method", config.method, BASELINES)
     recipe = config.recipe
-    text = text_tower(recipe.encoder, vars(recipe))
+    towers = method if issubclass(method, TwoTowers) else TwoTowers
+    text = towers.tower(recipe.encoder, vars(recipe))
     classes = classes_of(config) if "labels" in method.needs else None
     if config.packed_captions and not issubclass(method, TwoTowers):
         raise InputError(f"--packed-captions: {method.label} has no text tower")

@@ -36,7 +36,12 @@ class Superclass(Objective):
         if self.training:
             self.idf.count(classes, present)
         logits = self.classifier(self.image_encoder(batch.images))
-        return sparse_cross_entropy(logits, classes, self.idf.weights(classes, present))
+        weights = self.idf.weights(classes, present)
+        return sparse_cross_entropy(self.compared(logits, classes), classes, weights)
+
+    def compared(self, logits: Tensor, classes: RaggedLabels) -> Tensor:
+        """The logits [B, V] that the softmax compares; -inf for a class that it leaves out."""
+        return logits
 
     def classes_in(self, batch: Batch) -> tuple[RaggedLabels, Tensor]:
         """The classes of each caption, and [sum K] bool: which of them count."""

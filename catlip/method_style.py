@@ -31,12 +31,15 @@ KNOWN = {
     "catlip_dense": Shown("CatLIP, dense targets", "#0067a5", "o"),
     "clip": Shown("CLIP", "#b34700", "s"),
     "clip_nonlocal": Shown("CLIP, loss not local", "#b34700", "s"),
+    "clip_bag": Shown("CLIP, bag of words", "#d4782a", "X"),
+    "clip_nouns": Shown("CLIP on nouns", "#8d5524", "<"),
     "clip_masked": Shown("CLIP, shared nouns masked", "#6b4423", "d"),
     "siglip": Shown("SigLIP", "#007a5a", "^"),
     "siglip_gather": Shown("SigLIP, gathering", "#007a5a", "^"),
     "superclass": Shown("SuperClass", "#a34a83", "v"),
     "superclip": Shown("SuperCLIP", "#b8174f", "*"),
     "catlip_softmax": Shown("CatLIP, softmax", "#5b3fa0", "p"),
+    "batch_nouns": Shown("CatLIP, softmax in the batch", "#3c7a89", ">"),
     "clip_catlip": Shown("CLIP + CatLIP", "#4d6600", "h"),
 }
 # How the names of two groups of encoders begin: those that other people pre-trained; and all that

@@ -82,7 +82,7 @@ def build(
     )
     if isinstance(objective, TwoTowers):
         if text_context:
-            objective.set_text_tower(tower_of_context(model, text_context))
+            objective.set_text_tower(objective.tower(model, {"text_context": text_context}))
         if packed_captions:
             objective.pack_captions()
     return objective

@@ -18,6 +18,9 @@ from catlip.record import LATER
 class TransferRecipe(MultiScaleRecipe):
     """How to train a classifier on an encoder."""
 
+    min_steps: Natural = field(default=0, metadata=LATER)
+    """Least number of steps on cached features: epochs of few images are few steps, after which a
+    classifier that starts at random is not trained."""
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a
     short run on little data stays at the initial weights, which Transfer Init changes."""
@@ -161,6 +164,7 @@ STARTER_PROBE = replace(
     STARTER_FINETUNE,
     about="The starter's drawings in seconds, from cached features without augmentation.",
     epochs=30,
+    min_steps=300,
     max_lr=1e-3,
     min_lr=0.0,
     warmup_iterations=0,

@@ -96,6 +96,29 @@ def noun_classes(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
     return softmax(logits, sets)
 
 
+def nouns_of_the_batch(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CatLIP with SuperClass's softmax over the classes that occur in the batch alone."""
+    logits = objective.classifier(objective.image_encoder(batch.images))
+    occurring = sorted(set(batch.labels.values.tolist()))
+    column = {noun: number for number, noun in enumerate(occurring)}
+    sets = [
+        {column.get(noun, len(column) + noun) for noun in labels.tolist()}
+        for each in (earlier.labels, batch.labels)
+        for labels in each.values.tensor_split(each.offsets[1:-1])
+    ]
+    return softmax(logits[:, occurring], sets)
+
+
+def contrast_of_nouns(objective: Objective, earlier: Batch, batch: Batch) -> Tensor:
+    """CLIP whose caption is the mean of its nouns' vectors, normed and projected."""
+    nouns, norm, projection = objective.text_encoder
+    rows = batch.labels.values.tensor_split(batch.labels.offsets[1:-1])
+    text = projection(norm(torch.stack([nouns.weight[labels].mean(dim=0) for labels in rows])))
+    image = objective.projection(objective.image_encoder(batch.images))
+    similarity = F.cosine_similarity(image[:, None], text[None], dim=-1) / 0.07
+    return (F.cross_entropy(similarity, RIGHT) + F.cross_entropy(similarity.T, RIGHT)) / 2
+
+
 def subwords_of(batch: Batch) -> list[set[int]]:
     return [{*caption} - {START, END} for caption in batch.tokens.tolist()]
 
@@ -113,12 +136,15 @@ def softmax(logits: Tensor, seen: list[set[int]]) -> Tensor:
 
 FORMULAS = {
     "clip": [contrast],
+    "clip_bag": [contrast],
+    "clip_nouns": [contrast_of_nouns],
     "clip_masked": [contrast_of_unlike],
     "siglip": [pairwise],
     "clip_catlip": [contrast, nouns],
     "superclip": [contrast, subwords],
     "superclass": [subword_classes],
     "catlip_softmax": [noun_classes],
+    "batch_nouns": [nouns_of_the_batch],
 }
 
 

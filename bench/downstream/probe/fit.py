@@ -285,7 +285,9 @@ def fit_linear(
         classifier.parameters(), lr=recipe.max_lr, weight_decay=recipe.weight_decay, fused=True
     )
     batch = recipe.micro_batch * recipe.num_devices
-    num_steps = recipe.iterations or max(1, round(recipe.epochs * -(-len(features) // batch)))
+    num_steps = recipe.iterations or max(
+        1, recipe.min_steps, round(recipe.epochs * -(-len(features) // batch))
+    )
     schedule = CosineAnnealingLR(optimizer, num_steps, recipe.min_lr)
     for rows in islice(_batches(len(features), batch, features.device, seed=seed), num_steps):
         optimizer.zero_grad()

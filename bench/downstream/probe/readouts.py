@@ -170,10 +170,15 @@ def towers_of(encoder: LoadedEncoder, spelling: str) -> Towers | None:
             project = getattr(model.visual, "head", None) or nn.Identity()  # of towers from timm
         return Towers(open_clip.get_tokenizer(name), model.encode_text, project, device)
     if checkpoint is not None and any("text_encoder." in name for name in checkpoint.rest):
-        from baselines.openclip import CaptionTokenizer, TwoTowers, text_tower
+        from baselines.methods import BASELINES
+        from baselines.openclip import CaptionTokenizer, TwoTowers
 
         rest = {name.removeprefix("objective."): each for name, each in checkpoint.rest.items()}
-        text = text_tower(checkpoint.encoder_name, checkpoint.config)
+        method = BASELINES.get(checkpoint.config.get("method", ""), TwoTowers)
+        if "tokens" not in method.needs:  # it reads nouns, not prompts
+            return None
+        towers = method if issubclass(method, TwoTowers) else TwoTowers
+        text = towers.tower(checkpoint.encoder_name, checkpoint.config)
         both: Any = TwoTowers(checkpoint.build(), text)
         both.load_state_dict(rest, strict=False)  # without the temperature of its loss
         both.to(device).eval()
