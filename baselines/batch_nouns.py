@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines.catlip_softmax import SoftmaxCategorical
+from catlip.costs import StepShape
 from catlip.data.loader import RaggedLabels
 
 
@@ -24,3 +25,7 @@ class BatchCategorical(SoftmaxCategorical):
         absent[classes.values] = False
         absent &= len(classes.values) > 0  # without nouns there is no loss, but no NaN either
         return logits.masked_fill(absent, float("-inf"))
+
+    def kept_bytes(self, step: StepShape) -> int:
+        """Adds which classes are absent."""
+        return super().kept_bytes(step) + self.classifier.out_features

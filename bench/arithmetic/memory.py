@@ -181,7 +181,9 @@ def text_bytes(factors: Factors, text: TextTower, device_type: str) -> int:
     one = block_bytes(factors, text.context, text, device_type)
     if device_type == "cuda":
         one += ATTENTION_COPY * product_bytes(factors) * text.context * text.width
-    per_caption = text.depth * one + FLOAT32 * text.context * text.width
+    # A bag of words keeps the mean of its tokens, and what its norm makes of it.
+    around = text.context if text.depth else 2
+    per_caption = text.depth * one + FLOAT32 * around * text.width
     copied = text.depth * block_weights(text.width) + text.width * text.joint
     return factors.batch_size * per_caption + step_shape(factors).copies_bytes(copied)
 

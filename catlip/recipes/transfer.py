@@ -19,8 +19,8 @@ class TransferRecipe(MultiScaleRecipe):
     """How to train a classifier on an encoder."""
 
     min_steps: Natural = field(default=0, metadata=LATER)
-    """Least number of steps on cached features: epochs of few images are few steps, after which a
-    classifier that starts at random is not trained."""
+    """Least number of steps: epochs of few images are few steps, after which a classifier that
+    started at random is not trained yet. It does not count where --iterations is given."""
     ema_rising: bool = True
     """Let the decay of the average rise as (1 + step) / (10 + step). Otherwise, the average of a
     short run on little data stays at the initial weights, which Transfer Init changes."""
@@ -40,6 +40,9 @@ class TransferRecipe(MultiScaleRecipe):
                 f"--test-resize {self.test_resize} is less than the resolution, {self.resolution} "
                 "pixels"
             )
+
+    def num_steps(self, num_samples: int) -> int:
+        return self.iterations or max(self.min_steps, super().num_steps(num_samples))
 
 
 TABLE_7A = TransferRecipe(

@@ -212,7 +212,7 @@ def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method)
     what = {found.what for found in sent(Factors(method), world_size=4)}
     assert ("features" in what) == issubclass(methods.METHODS[method], TwoTowers)
     assert ("counts" in what) == (
-        method in ("superclass", "superclip", "catlip_softmax", "clip_masked")
+        method in ("superclass", "superclip", "catlip_softmax", "batch_nouns", "clip_masked")
     )
 
 

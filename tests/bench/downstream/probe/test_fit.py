@@ -35,7 +35,7 @@ HERE = Place(0, 1, CPU)
 OPTIONS = SimpleNamespace(**ON_A_CPU, max_broken=0.01, compile=False, checkpoint_every=200)
 R = 0.65
 # A rate at which a few steps are enough.
-PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64)
+PROBE = replace(STARTER_PROBE, max_lr=1e-2, micro_batch=64, min_steps=0)
 
 
 def classification(spelling: str, recipe, frozen: bool = False) -> Classification:
@@ -166,7 +166,13 @@ def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_
 
 @pytest.mark.parametrize(
     ("changes", "steps"),
-    [({"epochs": 0.5}, 4), ({"epochs": 0, "iterations": 5}, 5), ({"epochs": 1e-6}, 1)],
+    [
+        ({"epochs": 0.5}, 4),
+        ({"epochs": 0, "iterations": 5, "min_steps": 9}, 5),
+        ({"epochs": 1e-6}, 1),
+        ({"epochs": 1, "min_steps": 9}, 9),
+        ({"epochs": 2, "min_steps": 9}, 14),
+    ],
 )
 def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, steps, monkeypatch):
     rates = []
@@ -181,3 +187,24 @@ def test_a_recipe_of_epochs_or_of_iterations_trains_as_long_as_it_says(changes, 
     fitted(clusters(400, 1), clusters(40, 2), replace(PROBE, **changes))
     assert len(rates) == steps
     assert rates[0] == PROBE.max_lr
+
+
+def test_a_random_start_with_one_image_a_class_is_as_good_as_class_means() -> None:
+    draw = np.random.default_rng(0)
+    # As an encoder's, features depend on each other: some directions hold more than others.
+    turn = np.linalg.qr(draw.normal(size=(128, 128)))[0] / np.arange(1, 129)[:, None] ** 0.75
+    centres = draw.normal(size=(100, 128))
+
+    def drawn(count: int) -> Features:
+        labels = np.arange(count) % 100
+        values = (centres[labels] + draw.normal(size=(count, 128)) / 2) @ turn
+        return Features(torch.from_numpy(values).float(), torch.from_numpy(labels), labels)
+
+    train, test = drawn(100), drawn(2_000)
+    means, deviation = train.values.mean(0), train.values.std(0, correction=0)
+    prototypes, values = ((part.values - means) / deviation for part in (train, test))
+    nearest = (F.normalize(values, dim=1) @ F.normalize(prototypes, dim=1).T).argmax(1)
+    by_means = (train.labels[nearest] == test.labels).double().mean().item()
+    assert by_means > 0.5
+    few = fit_linear(train, test, random_head(128, 100, 0), "random", STARTER_PROBE, 0)
+    assert few.top1 > by_means - 0.03
