@@ -339,7 +339,7 @@ PAPER_THRESHOLDS = ("100", "500", "1000", "2500", "5000")  # Figure 6, x axis
 NOISES = ("none", "lost=0.4", "shuffled=0.2", "chatty=1")
 # Of the starter, at the length of its own trainings: other data, and other text towers of CLIP.
 WHOLE = "139264"
-EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat")
+EDITIONS = ("none", "captions=4", "teams=openmoji+fluent-emoji-flat", "teams=noto+twemoji")
 HELD_OUT = "heldout=0.33"
 TOWERS = ("text_layers=0", "text_width=128")
 LONGER = "256000"  # does the order of the methods stay, and that of encoders with few labels?

@@ -6,7 +6,7 @@ They are made from the shards of the data set itself, whose metadata name what i
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.data import starter
-from catlip.data.shards import Shard, open_shard, write_shard
+from catlip.data.shards import Shard, expand, open_shard, write_shard
 from catlip.data.starter.emoji import Concept, read_concepts, read_sources
 from catlip.data.starter.probe_tasks import TASKS, load_task
 from catlip.data.starter.samples import drawing_caption, generator, scene_caption
@@ -30,15 +30,15 @@ def held_out(fraction: float) -> frozenset[str]:
 
 
 def read_teams(spelling: str) -> frozenset[str]:
-    """The sets of drawings of `NAME+NAME`, each of a team that drew nothing that the probe is
-    fitted to. Raises: InputError.
-    """
-    fitted = {source.authors for source in read_sources() if source.split == "probe-train"}
-    others = [s for s in read_sources() if s.split == "pretrain" and s.authors not in fitted]
-    teams, known = frozenset(spelling.split("+")), {source.name for source in others}
+    """The sets of drawings of `NAME+NAME`, of those for pre-training. Raises: InputError."""
+    teams, known = frozenset(spelling.split("+")), {*_authors_of("pretrain")}
     if not teams < known:
         raise InputError(f"teams={spelling}: give one or more of {', '.join(sorted(known))}")
     return teams
+
+
+def _authors_of(split: str) -> dict[str, str]:
+    return {source.name: source.authors for source in read_sources() if source.split == split}
 
 
 def without(
@@ -80,17 +80,32 @@ def _concepts() -> dict[str, Concept]:
 
 
 def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozenset[str]) -> None:
-    """The probe of the data at `root`, tested on one image of each drawing of other teams."""
+    """The probe of the data at `root`, tested on one image of each drawing of other teams, and
+    fitted to the drawings of those that are none of these.
+    """
     folder.mkdir(parents=True)
-    (folder / "probe-train").symlink_to((root / "probe-train").resolve())
+    tested = {authors for name, authors in _authors_of("pretrain").items() if name in teams}
+    fitted = _authors_of("probe-train")
+    kept = {name for name, authors in fitted.items() if authors not in tested}
+    if kept == {*fitted}:
+        (folder / "probe-train").symlink_to((root / "probe-train").resolve())
+    else:
+        _write_those(expand(str(root / "probe-train")), folder / "probe-train", kept)
+    _write_those(shards, folder / "probe-test", teams, view=0)
+
+
+def _write_those(
+    shards: Sequence[Path], folder: Path, teams: Iterable[str], view: int | None = None
+) -> None:
+    """One shard of these teams' drawings, of all views or of one."""
     samples = []
     for shard in map(open_shard, shards):
         for number, key in enumerate(shard.keys):
-            metadata = _metadata(shard, number)
-            if metadata.get("source") in teams and metadata["view"] == 0:
+            metadata = shard.metadata(number)
+            if metadata.get("source") in teams and view in (None, metadata["view"]):
                 text = json.dumps(metadata).encode()
                 samples.append((key, {"png": shard.image_bytes(number), "json": text}))
-    write_shard(folder / "probe-test/00000.tar", samples)
+    write_shard(folder / "00000.tar", samples)
 
 
 def parts_of_test(root: Path, condition: str, value: float) -> dict[str, NDArray[np.str_]]:

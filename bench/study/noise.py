@@ -76,8 +76,8 @@ class NoiseStudy(StudyOfMethods):
     captions to other images, chatty= puts captions among the words of a post. Of the starter data:
     heldout=0.33 leaves a third of the probe's concepts out of pre-training; captions=4 gives each
     image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
-    these teams' drawings from pre-training, and tests on them. Of methods with a text tower:
-    text_width=128, and text_layers=0 for a bag of words.
+    these teams' drawings from pre-training and from what the probe is fitted to, and tests on them.
+    Of methods with a text tower: text_width=128, and text_layers=0 for a bag of words.
     """
     images: Count = 64_000
     """How many images each training sees."""

@@ -330,7 +330,7 @@ def test_a_noise_changes_about_the_fraction_that_is_asked_for(kind, fraction, se
 
 @pytest.mark.parametrize(
     "spelling",
-    ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto"],
+    ["lost", "lost=1", "shuffled=2", "chatty=x", "rotten=0.2", "captions=1", "teams=noto-v1"],
 )
 def test_a_noise_that_cannot_be_is_refused(spelling) -> None:
     with pytest.raises(InputError):
@@ -422,6 +422,14 @@ def test_other_teams_are_tested_on_images_that_pre_training_lost(starter, tmp_pa
     assert {shard.keys[n] for shard, n in usual.train} <= {shard.keys[n] for shard, n in task.train}
     parts = parts_of_test(tmp_path / "probe", "teams", 0)["concepts"]
     assert parts.tolist() == [shard.metadata(number)["source"] for shard, number in task.test]
+
+
+def test_a_tested_team_has_drawn_nothing_that_the_probe_is_fitted_to(starter, tmp_path) -> None:
+    teams = read_teams("noto+twemoji")
+    write_probe(starter.root, expand(str(starter.shards)), tmp_path / "probe", teams)
+    (fitted,) = map(open_shard, expand(str(tmp_path / "probe/probe-train")))
+    usual = keys_of([*map(open_shard, expand(str(starter.root / "probe-train")))])
+    assert keys_of([fitted]) == {key for key in usual if not key.startswith("noto-v1")} < usual
 
 
 def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter) -> None:
