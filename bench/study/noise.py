@@ -31,7 +31,13 @@ from bench.downstream.probe.result import (
     score_on,
 )
 from bench.study.editions import held_out, parts_of_test, read_teams, several, without, write_probe
-from bench.study.engine import StudyOfMethods, Training, run_trainings, train_and_probe
+from bench.study.engine import (
+    StudyOfMethods,
+    Training,
+    known_methods,
+    run_trainings,
+    train_and_probe,
+)
 from bench.study.result import Robustness, robustness_table
 from catlip import streams
 from catlip.cli import InputError, choose
@@ -52,6 +58,7 @@ STARTER = "starter:"
 EDITIONS = ("heldout", "captions", "teams")  # of the starter data
 DIVIDING = ("heldout", "teams")  # editions that divide the starter's test images
 TOWERS = ("text_width", "text_layers")  # fields of the recipe
+RECIPE = "recipe"
 POSTS = (
     "So happy with this one! {} Follow for more, link in bio",
     "Good morning everybody, what do you think? {} Tag a friend",
@@ -78,6 +85,7 @@ class NoiseStudy(StudyOfMethods):
     image so many captions, of which an epoch draws one; teams=openmoji+fluent-emoji-flat takes
     these teams' drawings from pre-training and from what the probe is fitted to, and tests on them.
     Of methods with a text tower: text_width=128, and text_layers=0 for a bag of words.
+    recipe=catlip trains every method by CatLIP's recipe, so that nothing but the method differs.
     """
     images: Count = 64_000
     """How many images each training sees."""
@@ -106,8 +114,14 @@ def main(config: NoiseStudy) -> None:
     trainings: dict[str, list[NoisyTraining]] = {noise: [] for noise in config.noises}
     for noise, method in product(config.noises, config.methods):
         kind, value = read_noise(noise)
-        changes: dict[str, Any] = {kind: int(value)} if kind in TOWERS else {}
-        recipe = config.of_length(replace(config.base_recipe(method), **changes), config.images)
+        if kind == RECIPE:
+            # Temperature and bias are of the method.
+            changes: dict[str, Any] = {"temperature": None, "logit_bias": None}
+            base = config.base_recipe(noise.removeprefix(f"{RECIPE}="))
+        else:
+            changes = {kind: int(value)} if kind in TOWERS else {}
+            base = config.base_recipe(method)
+        recipe = config.of_length(replace(base, **changes), config.images)
         for seed in config.seeds:
             training = config.training(method, recipe, seed, config.vocabulary)
             own = NoisyTraining(**vars(training), noise=noise, images=config.images)
@@ -156,7 +170,7 @@ def _folder_of_data(config: NoiseStudy) -> Path:
 
 def _noisy_data(config: NoiseStudy, noise: str) -> dict[str, Any]:
     """The data with a noise, made if they are not there; those of another noise are removed."""
-    if read_noise(noise)[0] in (NONE, *TOWERS):
+    if read_noise(noise)[0] in (NONE, RECIPE, *TOWERS):
         return {"vocabulary": config.vocabulary}
     data = _folder_of_data(config)
     folder = data / noise
@@ -192,7 +206,10 @@ def read_noise(spelling: str) -> tuple[str, float]:
     if spelling == NONE:
         return NONE, 0.0
     kind, _, number = spelling.partition("=")
-    choose("noise", kind, {**KINDS, **dict.fromkeys((*EDITIONS, *TOWERS))})
+    choose("noise", kind, {**KINDS, **dict.fromkeys((*EDITIONS, *TOWERS, RECIPE))})
+    if kind == RECIPE:
+        choose("method", number, known_methods())
+        return kind, 0.0
     if kind == "teams":
         read_teams(number)
         return kind, 0.0

@@ -215,6 +215,7 @@ IN_WORDS = {  # condition -> what it is, of its value, or of its percentage
     "text_width": "text tower {value} wide",
     "text_layers": "text tower of {value} blocks",
     "text_layers=0": "bag of words as text tower",
+    "recipe": "recipe of {value}",
 }
 
 

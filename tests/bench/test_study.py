@@ -460,6 +460,18 @@ def test_parts_of_the_test_images_have_accuracies_in_the_record(starter, tmp_pat
         noise_study(replace(study, probe=f"starter-validation:{starter.root}"))
 
 
+def test_every_method_is_trained_by_the_recipe_of_one(starter, tmp_path) -> None:
+    places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
+    methods = ("catlip", "clip", "siglip")
+    config = NoiseStudy(**places, noises=("recipe=clip",), images=64, seeds=(0,), methods=methods)
+    noise_study(config)
+    trained = [read_record(path)["config"]["recipe"] for path in sorted(config.out.glob("*.json"))]
+    assert len(trained) == 3
+    assert trained[0] == trained[1] == trained[2]
+    assert trained[0]["max_lr"] == recipes_of("clip")["starter"].max_lr
+    assert "temperature" not in trained[0]
+
+
 @pytest.mark.parametrize("tower", ["text_width=128", "text_layers=0"])
 def test_another_text_tower_is_a_condition_of_methods_that_have_one(starter, tmp_path, tower):
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary}
