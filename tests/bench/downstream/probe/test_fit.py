@@ -1,5 +1,7 @@
 """Training a classifier: its loss, which weights learn and how fast, and what it finds."""
 
+import io
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file
 from small_data import ON_A_CPU
 from torch import nn
 
 from bench.downstream.encoders.load import load_encoder
-from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.datasets import Split, load_tasks
 from bench.downstream.probe.features import Features
 from bench.downstream.probe.fit import (
     Classification,
@@ -22,6 +25,7 @@ from bench.downstream.probe.fit import (
     fitting,
     random_head,
     train_classifier,
+    train_weights,
 )
 from catlip.cli import InputError
 from catlip.data.loader import Batch, RaggedLabels
@@ -110,6 +114,84 @@ def test_a_probe_leaves_the_encoder_as_it_is(cats_and_dogs, tiny_recipe, tmp_pat
         assert weights[f"{prefix}image_encoder.patch_embed.proj.1.num_batches_tracked"] == 4
 
 
+def whole_pictures(split: Split, side: int) -> torch.Tensor:
+    """[N, 3, side, side] uint8, as a crop of the whole picture is resized."""
+    pictures = [np.array(Image.open(io.BytesIO(split.image_bytes(n)))) for n in range(len(split))]
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+
+
+def test_fine_tuning_is_plain_torch(cats_and_dogs, tiny_recipe, vit_two, tmp_path) -> None:
+    """Each step is on all images: neither their order nor their crops are of account."""
+    recipe = replace(
+        tiny_recipe,
+        **{"iterations": 5, "micro_batch": 8, "warmup_iterations": 0, "layer_decay": 0.5},
+        **{"max_lr": 1e-2, "min_lr": 1e-3, "betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1},
+        **{"grad_clip": 0.5, "ema_decay": 0.9, "ema_rising": False, "label_smoothing": 0.1},
+        **{"crop_scale": (1.0, 1.0), "flip": 0.0},
+    )
+    (task,) = load_tasks(cats_and_dogs)
+    made, plain = (classification(vit_two, recipe) for _ in range(2))
+    before = {name: parameter.clone() for name, parameter in plain.named_parameters()}
+    vit = "image_encoder."
+    scales = {f"{vit}blocks.0.": 0.25, f"{vit}blocks.1.": 0.5, f"{vit}norm.": 0.5, "head.": 1.0}
+    groups = []
+    for name, parameter in plain.named_parameters():
+        scale = next((scales[start] for start in scales if name.startswith(start)), 0.125)
+        decay = 0.1 if parameter.ndim >= 2 else 0.0
+        groups.append({"params": [parameter], "weight_decay": decay, "scale": scale})
+    optimizer = torch.optim.AdamW(groups, betas=(0.6, 0.8), eps=1e-3)
+    images, losses, average = whole_pictures(task.train, 32), [], {}
+    for step in range(5):
+        for group in optimizer.param_groups:
+            cosine = (1 + math.cos(math.pi * step / 5)) / 2
+            group["lr"] = (1e-3 + (1e-2 - 1e-3) * cosine) * group["scale"]
+        optimizer.zero_grad()
+        logits = plain.head(plain.image_encoder(images))
+        labels = torch.from_numpy(task.train.labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+        losses.append(loss.item())
+        loss.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        optimizer.step()
+        for name, parameter in plain.named_parameters():
+            now = parameter.detach().clone()
+            average[name] = now if step == 0 else 0.9 * average[name] + 0.1 * now
+
+    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    trained = train_weights(training, made, task.train)
+    assert trained["final_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    found = dict(made.named_parameters())
+    assert found.keys() == average.keys()
+    for name, parameter in found.items():
+        moved = (average[name] - before[name]).abs().max()
+        assert (parameter - average[name]).abs().max() < 0.02 * moved, name
+
+
+def test_the_first_step_of_stem_block_and_head_is_as_long_as_their_rates_say(
+    cats_and_dogs, tiny_recipe, vit_two, tmp_path
+) -> None:
+    """AdamW's first step is as long as the rate, whatever the gradient."""
+    recipe = replace(
+        tiny_recipe,
+        **{"iterations": 1, "warmup_iterations": 0, "max_lr": 1e-2, "weight_decay": 0.0},
+        layer_decay=0.5,
+    )
+    (task,) = load_tasks(cats_and_dogs)
+    made = classification(vit_two, recipe)
+    before = {name: parameter.clone() for name, parameter in made.named_parameters()}
+    training = Training(tmp_path / "run", recipe, {}, seed=0, place=HERE, options=OPTIONS)
+    train_weights(training, made, task.train)
+    moved = {name: (p - before[name]).abs().max().item() for name, p in made.named_parameters()}
+    rates = {
+        **{"patch_embed.proj.weight": 0.125, "cls_token": 0.125, "blocks.0.attn.qkv.weight": 0.25},
+        **{"blocks.1.mlp.fc1.bias": 0.5, "norm.weight": 0.5},
+    }
+    expected = {f"image_encoder.{name}": 1e-2 * rate for name, rate in rates.items()}
+    expected["head.weight"] = 1e-2
+    assert {name: moved[name] for name in expected} == pytest.approx(expected, rel=1e-3)
+
+
 def test_an_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
     recipe = replace(tiny_recipe, resolution=64, max_resolution=96, num_scales=3, scale_multiple=32)
     for spelling, sizes in (
@@ -146,6 +228,35 @@ def test_separable_features_are_separated_whatever_their_sizes() -> None:
         replace(part, values=part.values * sizes + 1e4 * sizes) for part in (train, test)
     )
     assert fitted(train, test).top1 == 1
+
+
+def test_five_steps_on_features_are_those_of_plain_torch() -> None:
+    """Of plain AdamW on all standardised features, rows in any order, at rates along a cosine."""
+    train, test = clusters(50, 1, spread=3), clusters(40, 2, spread=3)
+    sizes = torch.logspace(-1, 1, 32)
+    train, test = (replace(part, values=part.values * sizes + 5) for part in (train, test))
+    recipe = replace(
+        PROBE,
+        **{"epochs": 0, "iterations": 5, "max_lr": 0.1, "min_lr": 0.01, "weight_decay": 0.1},
+        label_smoothing=0.1,
+    )
+    score = fitted(train, test, recipe)
+
+    classifier = random_head(32, 20, 0)
+    mean, deviation = train.values.mean(0), train.values.std(0, correction=0)
+    optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.1)
+    for step in range(5):
+        rate = 0.01 + (0.1 - 0.01) * (1 + math.cos(math.pi * step / 5)) / 2
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        logits = classifier((train.values - mean) / deviation)
+        loss = F.cross_entropy(logits, train.labels, label_smoothing=0.1)
+        loss.backward()
+        optimizer.step()
+    predicted = classifier((test.values - mean) / deviation).argmax(1)
+    assert score.final_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert score.predicted == predicted.tolist()
+    assert score.top1 == (predicted == test.labels).double().mean().item()
 
 
 def test_a_transferred_head_is_rewritten_for_standardised_features_and_a_random_one_is_not():
