@@ -1,11 +1,15 @@
 """The same seed gives the same run, whatever the workers, stopped and resumed or not."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+from copy import deepcopy
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +17,18 @@ import numpy as np
 import pytest
 import short_training
 import torch
+import torch.nn.functional as F
 from one_line import one_line_error
 from pictures import save
 from PIL import Image
 from short_training import outcome
+from torch import nn
 
 from catlip.data.shards import write_shard
-from catlip.pretraining.run import pretrain
+from catlip.pretrain import PretrainCatLIP, method_of
+from catlip.pretraining.run import prepare, pretrain
 from catlip.recipes.pretrain import STARTER
+from catlip.training.distributed import Place
 
 OPTIONS = {"catlip": ("--range-augment", 40, 20), "clip": ("--patch-drop-rate", 0.5)}
 
@@ -91,6 +99,63 @@ def test_two_ranks_are_one_that_accumulates(succeed, starter, tmp_path) -> None:
     assert two["notes"] == []
     for name in ("loss", "grad_norm", "brightness_high", "noise_low"):
         assert two["samples"][name] == pytest.approx(one["samples"][name], rel=2e-3), name
+
+
+def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) -> None:
+    recipe = replace(
+        STARTER,
+        **{"encoder": "hybrid_micro", "epochs": 0, "iterations": 12, "micro_batch": 8},
+        **{"num_devices": 2, "max_lr": 1e-2, "min_lr": 1e-3, "warmup_iterations": 1},
+        **{"betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1, "grad_clip": 0.5},
+        **{"ema_decay": 0.9, "crop_scale": (0.3, 0.7), "flip": 0.2},
+    )
+    config = PretrainCatLIP(
+        recipe,
+        (str(starter.shards),),
+        vocabulary=starter.vocabulary,
+        labels_dir=starter.labels,
+        **{"device": "cpu", "seed": 3, "quiet": True},
+    )
+    training = prepare(config, method_of(config), Place(0, 1, torch.device("cpu")))
+    trainer, data = training.trainer, training.data
+    vocabulary = json.loads(starter.vocabulary.read_text())
+    captions = vocabulary["source"]["captions"]
+    rates = torch.tensor([count / captions for _, _, count in vocabulary["synsets"]])
+    bias = trainer.objective.classifier.bias.detach()
+    torch.testing.assert_close(bias, (rates / (1 - rates)).log().clamp(max=0))
+    assert (data.augmentation.crop_scale, data.augmentation.flip) == ((0.3, 0.7), 0.2)
+    assert (data.seed, trainer.seed, trainer.num_steps, trainer.accumulation) == (3, 3, 12, 2)
+
+    plain, batches = deepcopy(trainer.objective), list(islice(data.batches(0, 0), 6))
+    parameters = list(plain.parameters())
+    decayed = [parameter for parameter in parameters if parameter.ndim >= 2]
+    others = [parameter for parameter in parameters if parameter.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer, averages = torch.optim.AdamW(groups, betas=(0.6, 0.8), eps=1e-3), parameters
+    for step, rate in enumerate((1e-6, 1e-2, 1e-3 + 9e-3 * (1 + math.cos(math.pi / 11)) / 2)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        losses = []
+        for batch in batches[2 * step : 2 * step + 2]:
+            target = torch.zeros(8, len(rates))
+            target[batch.labels.rows(), batch.labels.values] = 1
+            logits = plain.classifier(plain.image_encoder(batch.images))
+            loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / 8
+            (loss / 2).backward()
+            losses.append(loss.item())
+        norm = nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.step()
+        weights = [parameter.detach().clone() for parameter in parameters]
+        if step:
+            weights = [0.9 * a + 0.1 * b for a, b in zip(averages, weights, strict=True)]
+        averages = weights
+        found = trainer.train_step(iter(batches[2 * step : 2 * step + 2]))
+        expected = (sum(losses) / 2, norm.item(), 16)
+        assert (found.loss, found.grad_norm, found.images) == pytest.approx(expected, rel=1e-4)
+    names = [name for name, _ in plain.named_parameters()]
+    for name, average in zip(names, averages, strict=True):
+        torch.testing.assert_close(trainer.weights()[name], average, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])

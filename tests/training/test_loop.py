@@ -105,14 +105,25 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_samples(poison,
     assert one.step == 1
 
 
-def test_the_transferred_weights_are_the_moving_average() -> None:
-    one = trainer(ema_decay=0.5, warmup_iterations=1, max_lr=0.1)
+def test_the_transferred_weights_are_the_moving_average_from_the_first_step_on() -> None:
+    """Without a warm-up, so that the weights after a step are far from the random ones before."""
+    one = trainer(ema_decay=0.9, warmup_iterations=0, max_lr=0.1)
     expected = None
     for _ in range(4):
         one.train_step(iter([Points(points())]))
         now = one.objective.layers[0].weight.detach().clone()
-        expected = now if expected is None else 0.5 * expected + 0.5 * now
+        expected = now if expected is None else 0.9 * expected + 0.1 * now
     torch.testing.assert_close(one.weights()["layers.0.weight"], expected)
+
+
+def test_a_rising_decay_is_that_of_the_step_up_to_the_recipe_s() -> None:
+    one = trainer(ema_decay=0.24, ema_rising=True, warmup_iterations=0, max_lr=0.1)
+    average = None
+    for decay in (0, 2 / 11, 0.24, 0.24):  # (1 + step) / (10 + step) is 3 / 12 at the third
+        one.train_step(iter([Points(points())]))
+        now = one.objective.layers[0].weight.detach().clone()
+        average = now if average is None else decay * average + (1 - decay) * now
+    torch.testing.assert_close(one.weights()["layers.0.weight"], average)
 
 
 @pytest.mark.parametrize("lost", [None, "log.jsonl", "checkpoints/step-00000006.pt"])

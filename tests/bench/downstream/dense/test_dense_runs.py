@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import signal
 import sys
 from dataclasses import replace
@@ -94,6 +95,52 @@ def test_a_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path
         task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]), seed=1)
     again, _ = task.run(data[name], out, recipe=replace(task.recipe, **LONG[name]))
     assert ended(out, again) == finished
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_step_has_the_recipe_s_numbers_and_the_average_is_of_all(
+    name, data, tmp_path, monkeypatch
+) -> None:
+    """At each step, what AdamW has of each group; and its weights after it."""
+    steps, states = [], []
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: Any, **options: Any) -> Any:
+        done = original(self, *arguments, **options)
+        groups = self.param_groups
+        steps.append([{k: v for k, v in group.items() if k != "params"} for group in groups])
+        states.append([p.detach().clone() for group in groups for p in group["params"]])
+        return done
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    task = TASKS[name]
+    numbers: dict[str, Any] = {"betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1}
+    recipe = replace(
+        task.recipe,
+        **{"epochs": 4, "max_lr": 1e-2, "min_lr": 1e-5, "ema_decay": 0.9, "ema_rising": False},
+        **numbers,
+    )
+    if name == "detection":  # it falls to a tenth after one of four epochs
+        rates = [1e-5, *[1e-2] * 2, *[1e-3] * 9]
+    else:
+        cosines = [math.cos(math.pi * step / 11) for step in range(11)]
+        rates = [1e-6, *(1e-5 + (1e-2 - 1e-5) * (1 + cosine) / 2 for cosine in cosines)]
+    task.run(data[name], tmp_path / "run.json", recipe=recipe, draw=0)
+    assert len(steps) == 12
+    for rate, groups in zip(rates, steps, strict=True):
+        assert {(group["betas"], group["eps"]) for group in groups} == {((0.6, 0.8), 1e-3)}
+        assert {group["weight_decay"] for group in groups} == {0.0, 0.1}
+        scales = {group["lr_scale"] for group in groups}
+        assert {1.0, 0.5} < scales
+        for group in groups:
+            assert group["lr"] == pytest.approx(rate * group["lr_scale"], rel=1e-6)
+    averages = states[0]
+    for now in states[1:]:
+        averages = [0.9 * a + 0.1 * b for a, b in zip(averages, now, strict=True)]
+    weights = load_file(tmp_path / "run" / "weights.safetensors").values()
+    for average in averages:
+        alike = [one for one in weights if one.shape == average.shape]
+        assert any(torch.allclose(one, average, rtol=1e-4, atol=1e-6) for one in alike)
 
 
 def stopping_bar(first: int, stop: Any) -> MagicMock:
