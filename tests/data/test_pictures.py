@@ -175,14 +175,22 @@ def test_what_is_unusual_is_left_to_pillow(unusual: bytes) -> None:
 # Crops
 
 
-@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 500)])
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 500), (500, 100)])
 def test_crops_are_distributed_as_torchvision_draws_them(width: int, height: int) -> None:
     augmentation = Augmentation(crop_scale=(0.2, 1.0))
     boxes = np.array([crop_box(width, height, augmentation, row) for row in draws_at(0, 0, 4000)])
     torch.manual_seed(0)
-    image, drawn = torch.zeros(3, height, width), RandomResizedCrop.get_params
-    expected = [drawn(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+    image, params = torch.zeros(3, height, width), RandomResizedCrop.get_params
+    expected = [params(image, [0.2, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
     expected = np.array([(left, top, left + w, top + h) for top, left, h, w in expected])
+    shapes = [
+        np.log((drawn[:, 2] - drawn[:, 0]) / (drawn[:, 3] - drawn[:, 1]))
+        for drawn in (boxes, expected)
+    ]
+    for percent in (0, 10, 50, 90, 100):
+        ours, theirs = (np.percentile(shape, percent) for shape in shapes)
+        assert ours == pytest.approx(theirs, abs=0.03)
+    assert shapes[0].std() == pytest.approx(shapes[1].std(), rel=0.05)
     for column in range(4):
         spread = expected[:, column].std() + 1
         assert abs(boxes[:, column].mean() - expected[:, column].mean()) < 0.1 * spread
