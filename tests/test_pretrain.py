@@ -24,7 +24,13 @@ from PIL import Image
 from short_training import outcome
 from torch import nn
 
-from catlip.data.shards import write_shard
+from catlip.categorical import Categorical
+from catlip.data.augment import Augmentation
+from catlip.data.loader import DataPath
+from catlip.data.sampler import SampleOrder, StepPlan
+from catlip.data.shard_set import open_shards
+from catlip.data.shards import expand, write_shard
+from catlip.encoder import build_encoder
 from catlip.pretrain import PretrainCatLIP, method_of
 from catlip.pretraining.run import prepare, pretrain
 from catlip.recipes.pretrain import STARTER
@@ -107,7 +113,8 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
         **{"encoder": "hybrid_micro", "epochs": 0, "iterations": 12, "micro_batch": 8},
         **{"num_devices": 2, "max_lr": 1e-2, "min_lr": 1e-3, "warmup_iterations": 1},
         **{"betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1, "grad_clip": 0.5},
-        **{"ema_decay": 0.9, "crop_scale": (0.3, 0.7), "flip": 0.2},
+        **{"ema_decay": 0.9, "crop_scale": (0.3, 0.7), "flip": 0.2, "label_captions": "all"},
+        **{"min_resolution": 32, "max_resolution": 96, "num_scales": 3, "initialization": "own"},
     )
     config = PretrainCatLIP(
         recipe,
@@ -118,40 +125,57 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
     )
     training = prepare(config, method_of(config), Place(0, 1, torch.device("cpu")))
     trainer, data = training.trainer, training.data
+    shards = open_shards(expand(str(starter.shards)))
+    same = DataPath(
+        shards,
+        SampleOrder(shards.counts, seed=3),
+        StepPlan(recipe.sizes(), 2, 12, seed=3),
+        augmentation=Augmentation(crop_scale=(0.3, 0.7), flip=0.2),
+        **{"seed": 3, "accumulation": 2},
+    )
+    batches = list(islice(data.batches(0, 0), 6))
+    for batch, expected in zip(batches, same.batches(0, 0), strict=False):
+        assert torch.equal(batch.images, expected.images)
+        assert batch.keys == expected.keys
+    assert len({batch.images.shape for batch in batches}) > 1
+    assert data.labels.captions == "all"
     vocabulary = json.loads(starter.vocabulary.read_text())
     captions = vocabulary["source"]["captions"]
     rates = torch.tensor([count / captions for _, _, count in vocabulary["synsets"]])
     bias = trainer.objective.classifier.bias.detach()
     torch.testing.assert_close(bias, (rates / (1 - rates)).log().clamp(max=0))
-    assert (data.augmentation.crop_scale, data.augmentation.flip) == ((0.3, 0.7), 0.2)
-    assert (data.seed, trainer.seed, trainer.num_steps, trainer.accumulation) == (3, 3, 12, 2)
+    torch.manual_seed(3)
+    weights = Categorical(build_encoder("hybrid_micro", 48), rates).state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in trainer.objective.state_dict().items())
+    assert (trainer.seed, trainer.num_steps, trainer.accumulation) == (3, 12, 2)
 
-    plain, batches = deepcopy(trainer.objective), list(islice(data.batches(0, 0), 6))
+    plain = deepcopy(trainer.objective)
     parameters = list(plain.parameters())
     decayed = [parameter for parameter in parameters if parameter.ndim >= 2]
     others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer, averages = torch.optim.AdamW(groups, betas=(0.6, 0.8), eps=1e-3), parameters
+    optimizer, averages = torch.optim.AdamW(groups, betas=(0.6, 0.8), eps=1e-3), []
     for step, rate in enumerate((1e-6, 1e-2, 1e-3 + 9e-3 * (1 + math.cos(math.pi / 11)) / 2)):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
         losses = []
         for batch in batches[2 * step : 2 * step + 2]:
-            target = torch.zeros(8, len(rates))
+            target = torch.zeros(len(batch), len(rates))
             target[batch.labels.rows(), batch.labels.values] = 1
             logits = plain.classifier(plain.image_encoder(batch.images))
-            loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / 8
+            loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
+            loss = loss / len(batch)
             (loss / 2).backward()
             losses.append(loss.item())
         norm = nn.utils.clip_grad_norm_(parameters, 0.5)
         optimizer.step()
-        weights = [parameter.detach().clone() for parameter in parameters]
+        now = [parameter.detach().clone() for parameter in parameters]
         if step:
-            weights = [0.9 * a + 0.1 * b for a, b in zip(averages, weights, strict=True)]
-        averages = weights
+            now = [0.9 * a + 0.1 * b for a, b in zip(averages, now, strict=True)]
+        averages = now
         found = trainer.train_step(iter(batches[2 * step : 2 * step + 2]))
-        expected = (sum(losses) / 2, norm.item(), 16)
+        expected = (sum(losses) / 2, norm.item(), 2 * len(batch))
         assert (found.loss, found.grad_norm, found.images) == pytest.approx(expected, rel=1e-4)
     names = [name for name, _ in plain.named_parameters()]
     for name, average in zip(names, averages, strict=True):

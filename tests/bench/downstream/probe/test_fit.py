@@ -28,7 +28,9 @@ from bench.downstream.probe.fit import (
     train_weights,
 )
 from catlip.cli import InputError
+from catlip.data.augment import Augmentation, draws_at, random_crop
 from catlip.data.loader import Batch, RaggedLabels
+from catlip.data.sampler import SampleOrder, StepPlan
 from catlip.range_augment import Augmented, RangeAugment
 from catlip.recipes.transfer import STARTER_PROBE
 from catlip.training.distributed import Place
@@ -192,6 +194,47 @@ def test_the_first_step_of_stem_block_and_head_is_as_long_as_their_rates_say(
     assert {name: moved[name] for name in expected} == pytest.approx(expected, rel=1e-3)
 
 
+class Eye(nn.Module):
+    """The mean colour of an image as its features, and the images that it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.seen = nn.Parameter(torch.ones(3)), []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(images)
+        return self.scale * images.float().mean((2, 3))
+
+
+def test_fine_tuning_sees_the_images_of_its_seed_as_its_recipe_crops_them(
+    cats_and_dogs, tiny_recipe, tmp_path
+) -> None:
+    recipe = replace(
+        tiny_recipe,
+        **{"min_resolution": 16, "max_resolution": 64, "num_scales": 3, "micro_batch": 3},
+        **{"iterations": 6, "num_devices": 2, "crop_scale": (0.3, 0.6), "flip": 0.2},
+    )
+    (task,) = load_tasks(cats_and_dogs)
+    eye, crops = Eye(), Augmentation(crop_scale=(0.3, 0.6), flip=0.2)
+    made = Classification(eye, nn.Linear(3, 2), recipe, frozen=False)
+    training = Training(tmp_path / "run", recipe, {}, seed=5, place=HERE, options=OPTIONS)
+    train_weights(training, made, task.train)
+    order, plan = SampleOrder([8], seed=5), StepPlan(recipe.sizes(), 2, 6, seed=5)
+    expected = []
+    for step in map(plan.__getitem__, range(6)):
+        for start in (step.start, step.start + step.batch):
+            _, numbers = order(np.arange(start, start + step.batch))
+            draws = draws_at(5, start, step.batch)
+            pixels = [
+                random_crop(task.train.image_bytes(number), step.resolution, crops, draws[i])
+                for i, number in enumerate(numbers)
+            ]
+            expected.append(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+    assert len({images.shape for images in expected}) > 1
+    assert all(map(torch.equal, eye.seen, expected))
+    assert len(eye.seen) == len(expected)
+
+
 def test_an_encoder_of_one_size_is_trained_on_that_size(tiny_recipe) -> None:
     recipe = replace(tiny_recipe, resolution=64, max_resolution=96, num_scales=3, scale_multiple=32)
     for spelling, sizes in (
@@ -231,26 +274,27 @@ def test_separable_features_are_separated_whatever_their_sizes() -> None:
 
 
 def test_five_steps_on_features_are_those_of_plain_torch() -> None:
-    """Of plain AdamW on all standardised features, rows in any order, at rates along a cosine."""
+    """Of plain AdamW on standardised features, in an order of its seed and of the epoch."""
     train, test = clusters(50, 1, spread=3), clusters(40, 2, spread=3)
     sizes = torch.logspace(-1, 1, 32)
     train, test = (replace(part, values=part.values * sizes + 5) for part in (train, test))
     recipe = replace(
         PROBE,
         **{"epochs": 0, "iterations": 5, "max_lr": 0.1, "min_lr": 0.01, "weight_decay": 0.1},
-        label_smoothing=0.1,
+        **{"label_smoothing": 0.1, "micro_batch": 8, "num_devices": 2},
     )
-    score = fitted(train, test, recipe)
+    score = fitted(train, test, recipe, seed=3)
 
-    classifier = random_head(32, 20, 0)
+    classifier, draw = random_head(32, 20, 3), torch.Generator().manual_seed(3)
+    batches = [rows for _ in range(2) for rows in torch.randperm(50, generator=draw).split(16)]
     mean, deviation = train.values.mean(0), train.values.std(0, correction=0)
     optimizer = torch.optim.AdamW(classifier.parameters(), weight_decay=0.1)
-    for step in range(5):
-        rate = 0.01 + (0.1 - 0.01) * (1 + math.cos(math.pi * step / 5)) / 2
-        optimizer.param_groups[0]["lr"] = rate
+    for step, rows in enumerate(batches[:5]):
+        cosine = math.cos(math.pi * step / 5)
+        optimizer.param_groups[0]["lr"] = 0.01 + (0.1 - 0.01) * (1 + cosine) / 2
         optimizer.zero_grad()
-        logits = classifier((train.values - mean) / deviation)
-        loss = F.cross_entropy(logits, train.labels, label_smoothing=0.1)
+        logits = classifier((train.values[rows] - mean) / deviation)
+        loss = F.cross_entropy(logits, train.labels[rows], label_smoothing=0.1)
         loss.backward()
         optimizer.step()
     predicted = classifier((test.values - mean) / deviation).argmax(1)
