@@ -24,6 +24,7 @@ from PIL import Image
 from short_training import outcome
 from torch import nn
 
+from baselines.siglip import Sigmoid
 from catlip.categorical import Categorical
 from catlip.data.augment import Augmentation
 from catlip.data.loader import DataPath
@@ -32,6 +33,7 @@ from catlip.data.shard_set import open_shards
 from catlip.data.shards import expand, write_shard
 from catlip.encoder import build_encoder
 from catlip.pretrain import PretrainCatLIP, method_of
+from catlip.pretraining.method import augmented, encoder_of, started
 from catlip.pretraining.run import prepare, pretrain
 from catlip.recipes.pretrain import STARTER
 from catlip.training.distributed import Place
@@ -180,6 +182,25 @@ def test_pre_training_is_plain_torch_from_the_odds_of_the_vocabulary(starter) ->
     names = [name for name, _ in plain.named_parameters()]
     for name, average in zip(names, averages, strict=True):
         torch.testing.assert_close(trainer.weights()[name], average, rtol=1e-3, atol=1e-5)
+
+
+def test_every_field_of_a_recipe_reaches_the_part_that_it_is_of() -> None:
+    recipe = replace(
+        STARTER,
+        **{"encoder": "vit_tiny16", "drop_path": 0.3, "patch_drop_rate": 0.25},
+        **{"attention": "naive", "checkpointing": True, "range_augment": (40.0, 10.0)},
+        **{"temperature": 0.04, "logit_bias": -3.0},
+    )
+    encoder = encoder_of(recipe)
+    assert encoder.pos_embed.shape[1] == 1 + (STARTER.resolution // 16) ** 2
+    assert encoder.blocks[-1].drop_path1.drop_prob == pytest.approx(0.3)
+    assert encoder.patch_drop.prob == 0.25
+    assert encoder.grad_checkpointing
+    assert not any(block.attn.fused_attn for block in encoder.blocks)
+    objective = started(Sigmoid.build(encoder, "vit_tiny16", None), recipe)
+    assert objective.logit_scale.item() == pytest.approx(math.log(1 / 0.04))
+    assert objective.logit_bias.item() == -3
+    assert augmented(objective, recipe).range_augment.psnr == (40, 10)
 
 
 @pytest.mark.parametrize("method", ["catlip", "clip"])

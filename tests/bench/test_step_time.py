@@ -11,20 +11,24 @@ import numpy as np
 import pytest
 import torch
 from one_line import one_line_error
+from torch import nn
 
+from baselines.openclip import PackedTextTransformer
 from bench.arithmetic.devices import datasheet_tflops
 from bench.arithmetic.flops import step_flops
 from bench.measuring import methods
 from bench.measuring.factors import METHOD_NAMES, Factors
 from bench.measuring.statistics import ratio
-from bench.measuring.training_step import PHASES, batch_of, build
+from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
 from bench.step_time.measure import PARTS, resolve
+from catlip.range_augment import Augmented
 from catlip.record import build_name
 from catlip.results.run import TIMES
 from catlip.system import machine
 from catlip.training.distributed import find_place
+from catlip.training.parallel import gradient_norm
 from catlip.training.trainer import Trainer
 
 TINY = shlex.split(
@@ -192,6 +196,29 @@ def test_factors_of_cost_change_nothing_else(method, factors) -> None:
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
     assert losses[1] == pytest.approx(losses[3], rel=1e-3)
     assert losses[1] < losses[0]
+
+
+def test_every_factor_reaches_the_trainer() -> None:
+    factors = {"optimizer": "foreach", "grad_norm": "loop", "attention": "naive", "seed": 4}
+    factors |= {"checkpointing": True, "patch_drop_rate": 0.5, "precision": "bf16"}
+    factors |= {"packed_captions": True, "text_context": 12, "range_augment": True}
+    for changed in (False, True):
+        trainer = small(method="clip", **(factors if changed else {}))
+        objective, implementation = trainer.objective, trainer.implementation
+        assert isinstance(objective, Augmented) == changed
+        assert implementation.optimizer == ("foreach" if changed else "fused")
+        assert implementation.norm == (norm_by_loop if changed else gradient_norm)
+        assert trainer.optimizer.defaults["foreach"] == changed
+        assert trainer.optimization.precision == ("bf16" if changed else "fp32")
+        assert trainer.seed == (4 if changed else 0)
+        encoder = objective.image_encoder
+        assert encoder.grad_checkpointing == changed
+        assert [block.attn.fused_attn for block in encoder.blocks] == [not changed] * 12
+        assert isinstance(encoder.patch_drop, nn.Identity) != changed
+        text = objective.get_submodule("objective.text_encoder" if changed else "text_encoder")
+        assert isinstance(text, PackedTextTransformer) == changed
+        assert len(text.positional_embedding) == (12 if changed else 77)
+    assert small(method="catlip").objective.classifier.out_features == SMALL.num_classes
 
 
 def test_a_step_is_marked_where_its_parts_end() -> None:

@@ -7,11 +7,13 @@ import gc
 import json
 import math
 from dataclasses import replace
+from statistics import median
 
 import pytest
 
 from bench.arithmetic.flops import mean_flops_per_sample
 from bench.measuring.factors import Factors
+from bench.measuring.statistics import ratio
 from bench.waterfall.__main__ import Waterfall as Config
 from bench.waterfall.measure import (
     Change,
@@ -107,6 +109,11 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     assert way.total.flops_ratio > 1.5
     assert len(record.samples) == 14
     assert all(len(samples) == 2 for samples in record.samples.values())
+    for name, pair in (("forward method", forward[2]), ("reverse method", reverse[1])):
+        before, after = (record.samples[f"way {name} {side}"] for side in ("before", "after"))
+        assert pair.ratio == ratio(before, after)
+        medians = (pair.ms_per_image_before.median, pair.ms_per_image.median)
+        assert medians == pytest.approx((median(before), median(after)))
 
     whole = {"world_size": 1, "published_ratio": 2.7, "unit": "ms_per_image"}
     whole["released_flops_ratio"] = 1.4

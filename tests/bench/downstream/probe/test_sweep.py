@@ -160,6 +160,12 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
             for name in ("all", "alone")
         )
         assert all(torch.equal(one[name], other[name]) for name in one)
+        sweep(way, run, name="second", seed=1, fraction=(0.5,))
+        one, other = (
+            load_file(tmp_path / name / "data-0.5-random-seed1/weights.safetensors")
+            for name in ("all", "second")
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)
     metrics = record["metrics"]
     assert metrics["data_top1"] == np.mean([rows[2]["top1"], rows[6]["top1"]])
     assert metrics["encoder_digest"] == load_encoder(str(run), 0, CPU).digest()
@@ -172,6 +178,19 @@ def test_every_run_of_a_sweep_begins_where_it_would_alone(way, sweep, make_run, 
     assert [(row["label"], row["kind"]) for row in origins] == [("cat", "exact"), ("dog", "exact")]
     images = [row["test_images"] for row in origins]
     assert sorted(images[0] + images[1]) == list(range(8))
+
+
+def test_each_classifier_of_a_sweep_is_that_of_its_own_seed(sweep, make_run, tmp_path) -> None:
+    """On noise, where every start, subset and order ends in other mistakes."""
+    for number in range(64):
+        folder = tmp_path / "noise" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(png(128, number))
+    noise = {"encoder": make_run(), "data": f"folder:{tmp_path / 'noise'}", "fraction": (0.5, 1.0)}
+    both = rows_of(sweep("cached", name="both", seeds=2, **noise))
+    first, second = (rows_of(sweep("cached", name=f"{s}", seed=s, **noise)) for s in (0, 1))
+    assert both == [*first, *second]
+    assert len({row["correct"] for row in both}) == 4
 
 
 def test_test_images_are_resized_and_cropped_as_the_recipe_says(sweep, tiny_recipe) -> None:
