@@ -42,7 +42,10 @@ def test_a_released_fine_tuning_starts_its_head_so_too() -> None:
     head = random_head(768, 1000, seed=0, initialization="release")
     assert float(head.weight.std()) == pytest.approx((2 / 1768) ** 0.5, rel=0.01)
     assert not head.bias.any()
-    assert random_head(768, 1000, seed=0).bias.any()
+    torch.manual_seed(3)
+    own = torch.nn.Linear(768, 10)
+    assert torch.equal(random_head(768, 10, seed=3).weight, own.weight)
+    assert torch.equal(random_head(768, 10, seed=3).bias, own.bias)
 
 
 def test_recipes_of_the_release_start_as_it_does_and_the_papers_do_not() -> None:

@@ -1,7 +1,9 @@
 """The bench compares the same crops of the same photographs, and records what it could not do."""
 
+import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from one_line import one_line_error
 
 from bench.data_path import measure
 from bench.data_path.__main__ import DataPathBench, main
-from bench.data_path.measure import our_decoder, pillow
+from bench.data_path.measure import decoder_rates, images_per_s, our_decoder, pillow
 from catlip.data.augment import draws_at
 from catlip.data.starter.scenes import BACKGROUNDS
 from catlip.results.run import TIMES
@@ -40,6 +42,25 @@ def test_a_run_writes_rates_ratios_and_what_is_not_installed(tmp_path, monkeypat
     assert set(metrics["loaders"]) == {"ours, 0 workers", "ours, 1 workers"}
     assert set(metrics["not_run"]) == {"open_clip's loader"}
     assert metrics["images"]["count"] == 5
+
+
+def test_rates_are_images_per_second_of_processor_time(monkeypatch) -> None:
+    seconds = itertools.count(0, 2)  # at each look
+    monkeypatch.setattr(measure.time, "process_time", lambda: next(seconds))
+    images = [(BACKGROUNDS / "casa-mila.jpg").read_bytes()] * 3
+    config = DataPathBench(rounds=2, resolution=16, quiet=True)
+    assert decoder_rates(config, images) == {"ours": [1.5, 1.5], "pillow": [1.5, 1.5]}
+    usage = SimpleNamespace(ru_utime=0.0, ru_stime=0.0)
+    monkeypatch.setattr(measure.resource, "getrusage", lambda who: usage)
+
+    def load():
+        for _ in range(3):
+            usage.ru_utime += 0.25
+            usage.ru_stime += 0.5
+            yield
+
+    # This process's time and that of its children are counted, here the same.
+    assert images_per_s(load, "", quiet=True) == 3 * measure.BATCH / (3 * 2 * 0.75)
 
 
 def test_an_empty_folder_is_one_line(program, tmp_path) -> None:

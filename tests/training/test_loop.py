@@ -20,7 +20,7 @@ from catlip.training.checkpoint import copied
 from catlip.training.distributed import Place
 from catlip.training.folder import discard, refuse_another
 from catlip.training.loop import CheckpointWriter, train
-from catlip.training.schedule import AdamWForm, Optimization, adamw
+from catlip.training.schedule import AdamWForm, Optimization, adamw, learning_rate
 from catlip.training.trainer import Implementation, Trainer
 
 CPU = Place(0, 1, torch.device("cpu"))
@@ -136,6 +136,8 @@ def test_a_resumed_run_is_an_uninterrupted_one_whatever_file_is_lost(tmp_path, l
         (tmp_path / "cut" / lost).write_bytes(b"")
     assert_same_log(run(tmp_path / "cut", **options), whole)
     assert [line["step"] for line in whole] == [3, 5, 6, 9, 10]
+    rates = [learning_rate(line["step"] - 1, 10, STARTER) for line in whole]
+    assert [line["learning_rate"] for line in whole] == rates
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("cut", "whole")]
     assert_same_log(*([json.loads(line) for line in lines] for lines in logs))
     weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("cut", "whole")]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from small_data import ON_A_CPU, png
 
 from bench.downstream import linear_probe
+from bench.downstream.encoders.load import load_encoder
 from bench.downstream.linear_probe import LinearProbe
-from bench.downstream.probe.features import Features
+from bench.downstream.probe.datasets import load_tasks
+from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.l2_sweep import choose_strength, hits_of, regress
 from bench.downstream.probe.result import CACHED_NOTE
 from catlip.cli import InputError
@@ -121,6 +124,29 @@ def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets: Path, tmp_p
         assert "chosen on val/" in record["notes"][3]
         assert record["samples"]["runs"][0]["l2"] > 0
     assert remote["metrics"] == tars["metrics"]
+
+
+def test_each_seed_holds_out_other_images_and_the_classifier_is_trained_on_all(tmp_path) -> None:
+    """On noise, where the strength that is best depends on what is held out."""
+    for number in range(80):
+        folder = tmp_path / "data" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(png(128, number))
+    (task,) = load_tasks(f"folder:{tmp_path / 'data'}")
+    encoder = load_encoder(RANDOM, 0, torch.device("cpu"))
+    features = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
+    train, test = features(task.train), features(task.test)
+    expected = []
+    for seed in range(2):
+        others = task.train.subset(0.8, seed).keys
+        held = np.array([key not in others for key in task.train.keys])
+        part, judges = (train.of(np.flatnonzero(rows)) for rows in (~held, held))
+        strength = choose_strength(part, judges, 4, quiet=True)
+        right = hits_of(regress(train, strength, 4), test)[:, 0].double().mean().item()
+        expected.append((strength, right))
+    assert len(set(expected)) == 2
+    found = probed(f"folder:{tmp_path / 'data'}", tmp_path / "l2.json", seeds=2)
+    assert [(row["l2"], row["top1"]) for row in rows(found)] == expected
 
 
 def test_a_fifth_of_each_class_is_held_out_where_there_is_no_val(cats_and_dogs, tmp_path) -> None:
