@@ -1,5 +1,6 @@
 """The order of samples and the sizes of steps are a pure function of seed and position."""
 
+import itertools
 import pickle
 import tracemalloc
 
@@ -60,6 +61,18 @@ def test_samples_are_mixed_within_a_window_and_epochs_differ() -> None:
     assert len(set(shards[:400].tolist())) == 4
     assert len(set(shards[:50].tolist())) > 1
     assert not (numbers[:2000] == numbers[2000:]).all()
+
+
+def test_every_seed_and_epoch_has_an_order_of_shards_and_one_of_the_samples_in_a_window() -> None:
+    by_shards, by_samples = [], []
+    for seed, epoch in itertools.product((0, 1), repeat=2):
+        shards, numbers = SampleOrder([50] * 20, seed, window=1)(1000 * epoch + np.arange(1000))
+        by_shards.append(tuple(shards[::50]))
+        by_samples += map(tuple, numbers.reshape(20, 50))
+    assert len({*by_shards}) == 4
+    assert len({*by_samples}) == 4 * 20
+    sizes = [ImageSize(16, 6), ImageSize(24, 3)]
+    assert len({tuple(StepPlan(sizes, 1, 40, seed).choice) for seed in range(4)}) == 4
 
 
 def test_an_epoch_of_datacomp_is_planned_from_its_middle_in_little_memory() -> None:
