@@ -15,8 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_dense import TASKS, change_file, files, write_coco
+from torch.nn.utils import get_total_norm
 
 from bench.downstream.dense import harness
+from catlip import streams
 from catlip.cli import InputError
 from catlip.training.preempt import EXIT_CODE
 
@@ -98,26 +100,39 @@ def test_a_run_learns_and_leaves_its_record_and_its_weights(name, data, tmp_path
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_step_has_the_recipe_s_numbers_and_the_average_is_of_all(
+def test_every_step_has_the_numbers_of_its_recipe_and_its_seed_and_the_average_is_of_all(
     name, data, tmp_path, monkeypatch
 ) -> None:
-    """At each step, what AdamW has of each group; and its weights after it."""
-    steps, states = [], []
+    """At each step, what AdamW has of each group, and the weights after it."""
+    steps, norms, states, seeds = [], [], [], []
     original = torch.optim.AdamW.step
 
     def step(self: torch.optim.AdamW, *arguments: Any, **options: Any) -> Any:
-        done = original(self, *arguments, **options)
         groups = self.param_groups
+        parameters = [p for group in groups for p in group["params"]]
+        norms.append(get_total_norm([p.grad for p in parameters if p.grad is not None]).item())
+        done = original(self, *arguments, **options)
         steps.append([{k: v for k, v in group.items() if k != "params"} for group in groups])
-        states.append([p.detach().clone() for group in groups for p in group["params"]])
+        states.append([p.detach().clone() for p in parameters])
         return done
 
+    def noted(draw: Any) -> Any:
+        def of_seed(seed: int, *place: int, **options: Any) -> Any:
+            seeds.append((seed, *place))
+            return draw(seed, *place, **options)
+
+        return of_seed
+
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    for draw in (streams.generator, streams.seed_at, torch.manual_seed):
+        module = torch if draw is torch.manual_seed else streams
+        monkeypatch.setattr(module, draw.__name__, noted(draw))
     task = TASKS[name]
     numbers: dict[str, Any] = {"betas": (0.6, 0.8), "eps": 1e-3, "weight_decay": 0.1}
     recipe = replace(
         task.recipe,
-        **{"epochs": 4, "max_lr": 1e-2, "min_lr": 1e-5, "ema_decay": 0.9, "ema_rising": False},
+        **{"epochs": 4, "micro_batch": 2, "num_devices": 2, "grad_clip": 0.01},
+        **{"max_lr": 1e-2, "min_lr": 1e-5, "ema_decay": 0.9, "ema_rising": False},
         **numbers,
     )
     if name == "detection":  # it falls to a tenth after one of four epochs
@@ -125,15 +140,19 @@ def test_every_step_has_the_recipe_s_numbers_and_the_average_is_of_all(
     else:
         cosines = [math.cos(math.pi * step / 11) for step in range(11)]
         rates = [1e-6, *(1e-5 + (1e-2 - 1e-5) * (1 + cosine) / 2 for cosine in cosines)]
-    task.run(data[name], tmp_path / "run.json", recipe=recipe, draw=0)
-    assert len(steps) == 12
+    task.run(data[name], tmp_path / "run.json", recipe=recipe, seed=5, draw=0)
+    assert norms == pytest.approx([0.01] * 12, rel=1e-3)
     for rate, groups in zip(rates, steps, strict=True):
         assert {(group["betas"], group["eps"]) for group in groups} == {((0.6, 0.8), 1e-3)}
         assert {group["weight_decay"] for group in groups} == {0.0, 0.1}
-        scales = {group["lr_scale"] for group in groups}
-        assert {1.0, 0.5} < scales
+        assert {1.0, 0.5} < {group["lr_scale"] for group in groups}
         for group in groups:
             assert group["lr"] == pytest.approx(rate * group["lr_scale"], rel=1e-6)
+    # torch's own seed is given alone, and is a number of 32 bits where it follows from a step.
+    assert {seed for seed, *place in seeds if place or seed < 1000} == {5}
+    objectives = (streams.OBJECTIVE, streams.DETECTION_OBJECTIVE, streams.SEGMENTATION_OBJECTIVE)
+    drawn = [tuple(place[1:]) for _, *place in seeds if place and place[0] in objectives]
+    assert sorted(drawn) == [*itertools.product(range(12), range(2))]
     averages = states[0]
     for now in states[1:]:
         averages = [0.9 * a + 0.1 * b for a, b in zip(averages, now, strict=True)]

@@ -191,6 +191,9 @@ def test_each_classifier_of_a_sweep_is_that_of_its_own_seed(sweep, make_run, tmp
     first, second = (rows_of(sweep("cached", name=f"{s}", seed=s, **noise)) for s in (0, 1))
     assert both == [*first, *second]
     assert len({row["correct"] for row in both}) == 4
+    released = replace(CACHED, initialization="release")
+    (_, row) = rows_of(sweep("cached", name="released", recipe=released, **noise))
+    assert row["correct"] != first[1]["correct"]
 
 
 def test_test_images_are_resized_and_cropped_as_the_recipe_says(sweep, tiny_recipe) -> None:
