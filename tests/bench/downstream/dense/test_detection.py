@@ -99,6 +99,12 @@ def test_rates_and_decays_of_all_parameters() -> None:
     assert len(decaying) == 25, "26 in the release, whose last level is a convolution"
 
 
+def test_the_encoder_drops_paths_as_the_recipe_says() -> None:
+    config = SimpleNamespace(recipe=replace(VIT, drop_path=0.3), quiet=True, seed=0)
+    vit = Detect(config, ALONE, open_encoder(TINY)).build(["tree", "sea"]).backbone.net.features.vit
+    assert vit.blocks[-1].drop_path1.drop_prob == pytest.approx(0.3)
+
+
 def test_objects_are_pooled_as_in_the_release() -> None:
     """By torchvision's RoIAlign of 2 x 2 points a bin, without the shift by half a feature."""
     recipe = replace(VIT, pyramid_scales=(2.0, 1.0, 0.5), roi_sampling=2, roi_aligned=False)
@@ -153,6 +159,13 @@ def test_boxes_fit_the_masks_and_lie_on_the_squares(root) -> None:
             assert mask[top:bottom, left:right].all()
             is_coloured = (image[:, mask] != 128).any(dim=0)
             assert is_coloured.float().mean() > 0.9, "none of the grey around"
+
+
+def test_objects_shrink_with_the_recipe_s_jitter(root) -> None:
+    stream = stream_of(root, replace(DETECTION, scale_jitter=(0.5, 0.5)))
+    boxes = torch.cat([stream[position]["instances"].gt_boxes.tensor for position in range(12)])
+    sides = (boxes[:, 2:] - boxes[:, :2]).numpy()
+    np.testing.assert_allclose(sides, 8, atol=1)  # of 16
 
 
 def test_what_is_at_a_position_depends_on_the_seed_and_the_position_alone(root) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("mmseg", reason="pip install 'catlip-bench[segmentation]'")
 
 from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
+from mmseg.datasets.transforms import RandomCrop
 from PIL import Image
 from small_dense import COLOURS, GREY, SEGMENTATION, TASKS, files, write_ade20k, write_scene
 
@@ -77,6 +78,17 @@ def test_the_model_gets_rgb_in_0_to_1_with_labels_that_fit_and_padding_that_is_n
         of_class = labels == class_id if class_id < 3 else (labels == 255) & ~is_padding
         median = images.movedim(1, -1)[of_class].median(dim=0).values
         torch.testing.assert_close(median, torch.tensor(colour) / 255, atol=0.03, rtol=0)
+
+
+def test_scenes_are_resized_flipped_and_cropped_as_the_recipe_says(root):
+    recipe = replace(SEGMENTATION, short_side=(40, 44), longest_side=90, most_of_one_class=0.4)
+    stream = TrainingScenes(read_ade20k(root, "train"), recipe, seed=0)
+    scenes = [stream[position]["data_samples"] for position in range(40)]
+    factors = [factor for scene in scenes for factor in scene.scale_factor]
+    assert (min(factors), max(factors)) == pytest.approx((1, 1.1), abs=0.02)  # of 40 pixels
+    assert 10 < sum(scene.flip for scene in scenes) < 30
+    (crop,) = (one for one in stream.scenes.pipeline.transforms if isinstance(one, RandomCrop))
+    assert (crop.crop_size, crop.cat_max_ratio) == ((32, 32), 0.4)
 
 
 def test_a_picture_that_a_camera_turned_stays_on_its_annotation(tmp_path):
