@@ -84,6 +84,20 @@ def test_few_pairs_have_a_range_and_no_interval(seeds, low, study, every):
     assert len(one.points) == seeds
     assert one.estimate.low == low
     assert sign(one.estimate) == (None if seeds < 6 else 1)
+    top1 = [30 + seed * (-1) ** seed for seed in range(seeds)]
+    assert one.accuracies == pytest.approx((sum(top1) / seeds, 20))
+    assert one.points == pytest.approx([value - 20 for value in top1])
+
+
+def test_pairs_on_other_machines_are_counted(write_record, every):
+    for seed, other in enumerate(({}, {"cpu": "B"}, {"packages": {"torch": "2"}})):
+        for method, changes in (("catlip", {}), ("clip", other)):
+            metrics = {"method": method, "pretrain_seed": seed, "concepts_top1": 0.1}
+            environment = {"device": "GPU", "cpu": "A", "packages": {"torch": "1"}} | changes
+            parts = {"metrics": metrics, "environment": environment}
+            write_record("linear_probe", f"{method}-seed{seed}", **parts)
+    (one,) = every().values()
+    assert (len(one.points), one.apart) == (3, 2)
 
 
 def test_bits_give_the_interval_over_seeds_and_images(probe, every, tmp_path):

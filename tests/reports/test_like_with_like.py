@@ -118,6 +118,14 @@ def test_trainings_of_another_length_or_encoder_are_not_compared(probe, training
     assert field in as_good(found).short
 
 
+@pytest.mark.parametrize(("images", "is_compared"), [(1005, True), (1020, False)])
+def test_lengths_are_alike_up_to_a_percent(training, setting, images, is_compared):
+    """Whole steps of batches of two sizes are half a percent of a short training apart."""
+    training("catlip", 0)
+    training("clip", 0, images=images)
+    assert (setting().unlike_trainings == []) == is_compared
+
+
 def test_repeated_seeds_of_a_threshold_are_one_point(write_record, tmp_path):
     samples = {"threshold": [8, 8, 8], "seed": [0, 0, 1], "concepts_top1": [0.1, 0.3, 0.4]}
     write_record("threshold", "t", metrics={"thresholds": {}}, samples=samples)
