@@ -16,9 +16,10 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from bench.downstream.encoders.preprocess import central_square
 from bench.downstream.probe.datasets import Split
-from bench.downstream.probe.features import BATCH, Extractor, extract, hits
+from bench.downstream.probe.features import BATCH, Extractor, extract, extract_part, hits
 from catlip.cli import InputError
 from catlip.program.broken import MAX_BROKEN
+from catlip.training.distributed import Place
 
 
 class Mean(nn.Module):
@@ -66,6 +67,20 @@ def test_features_keep_the_order_of_the_images_over_batches() -> None:
     chosen = found.of(np.array([34, 7, 2]))
     assert chosen.numbers.tolist() == [2, 7, 34]
     assert torch.equal(chosen.values, found.values[[2, 7, 34]])
+
+
+def test_each_rank_has_its_part_of_seven_images_with_their_numbers_in_the_split() -> None:
+    pictures = [png(30 * number + 20, 0, (8, 8)) for number in range(7)]
+    pictures[3] = b""
+    whole, split = features_of(Mean(), pictures, max_broken=1.0), split_of(pictures)
+    row_of = {number: row for row, number in enumerate(whole.numbers.tolist())}
+    for rank, numbers in ((0, [0, 2, 4, 6]), (1, [1, 5])):
+        place = Place(rank, 2, torch.device("cpu"))
+        part = extract_part(Mean(), central_square(8), split, reading=reading(1.0), place=place)
+        assert part.numbers.tolist() == numbers
+        rows = [row_of[number] for number in numbers]
+        assert torch.equal(part.values, whole.values[rows])
+        assert torch.equal(part.labels, whole.labels[rows])
 
 
 @pytest.mark.parametrize("broken", [b"", png(0, 0)[:200]])

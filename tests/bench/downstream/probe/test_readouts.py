@@ -18,7 +18,7 @@ from baselines.methods import BASELINES
 from baselines.openclip import CaptionTokenizer, text_tower
 from bench.downstream.encoders.load import load_encoder
 from bench.downstream.probe.datasets import load_tasks, name_labels
-from bench.downstream.probe.features import Features
+from bench.downstream.probe.features import Extractor, Features
 from bench.downstream.probe.readouts import (
     PLAIN_TEMPLATES,
     Towers,
@@ -54,6 +54,23 @@ def read_out(out, encoder: object, data: str, **options: Any) -> dict[str, Any]:
     main(Readouts(str(encoder), data, out, **ON_A_CPU | options))
     assert "NaN" not in out.read_text()
     return json.loads(out.read_text())
+
+
+def test_so_many_neighbours_vote_as_are_asked_for(tmp_path) -> None:
+    """On noise, where other numbers of neighbours are right about other images."""
+    for number in range(128):
+        folder = tmp_path / "data" / ("train", "val")[number % 2] / f"{number // 2 % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(png(128, number))
+    data = f"folder:{tmp_path / 'data'}"
+    (task,) = load_tasks(data)
+    encoder = load_encoder("random:hybrid_mini@32", 0, CPU)
+    extractor = Extractor(encoder.module, encoder.preprocess, SimpleNamespace(**ON_A_CPU))
+    train, test = extractor(task.train), extractor(task.test)
+    expected = [neighbour_hits(train, test, 4, neighbours) for neighbours in (1, 20)]
+    assert expected[0] != expected[1]
+    metrics = read_out(tmp_path / "1.json", "random:hybrid_mini@32", data, neighbours=1)["metrics"]
+    assert (metrics["data_knn_top1"], metrics["data_knn_top5"]) == expected[0]
 
 
 def test_a_classifier_that_knows_its_nouns_classifies_images_untrained(make_run, tmp_path) -> None:
