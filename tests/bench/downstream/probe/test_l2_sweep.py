@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,15 @@ def test_the_strength_is_the_best_of_its_neighbours_and_depends_on_what_is_held_
     tried = (1e-6, 1e-2, chosen / 10**0.125, chosen * 10**0.125, 1e6)
     assert right(chosen) >= max(map(right, tried))
     assert chosen > choose_strength(train, train, 5, quiet=True)
+
+
+def test_the_strength_has_the_unit_of_the_features_and_is_the_largest_of_equals() -> None:
+    train, held_out = clouds(100, 1, spread=0.01), clouds(100, 2, spread=0.01)
+    unit = train.values.double().var(0, correction=0).mean().item()
+    chosen = choose_strength(train, held_out, 5, quiet=True)  # with nearly any, all are right
+    assert chosen > 9e3 * unit
+    train, held_out = (replace(part, values=8 * part.values) for part in (train, held_out))
+    assert choose_strength(train, held_out, 5, quiet=True) == pytest.approx(64 * chosen)
 
 
 @pytest.fixture(scope="module")
