@@ -81,7 +81,9 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
     main(replace(CONFIG, num_steps=100, out=tmp_path))
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text())
-    assert [len(record["samples"][f"{m}_total_ms"]) for m in ("catlip", "clip")] == [3, 3]
+    catlip, clip = (record["samples"][f"{m}_total_ms"] for m in ("catlip", "clip"))
+    assert (len(catlip), len(clip), len({*catlip, *clip})) == (3, 3, 6)
+    assert record["metrics"]["ratios"]["clip/catlip"]["value"] == ratio(clip, catlip).value
     assert any("3 of 100" in note for note in record["notes"])
     assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -17,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.pretrain import recipes_of
+from bench.arithmetic.flops import step_flops
 from bench.downstream.probe.datasets import load_tasks
 from bench.downstream.probe.result import score_of
+from bench.measuring.factors import Factors
 from bench.study import lengths, noise, thresholds, tuning
 from bench.study.editions import held_out, parts_of_test, read_teams, write_probe
 from bench.study.engine import is_done, workers_for
@@ -39,6 +42,7 @@ from catlip.recipes.pretrain import CATLIP
 from catlip.record import Record, read_record
 from catlip.results.run import read_run
 from catlip.training.distributed import Place
+from catlip.vocabulary import Vocabulary
 from catlip.vocabulary.counts import count
 
 COMMITTED = Path(__file__).parents[2] / "reports/records"
@@ -93,7 +97,9 @@ def test_a_study_goes_on_with_the_trainings_that_are_missing(of_lengths) -> None
     again = metrics(lost)
     for name in ("accuracies", "flops", "final_loss", "images_seen"):
         assert again[name] == content[name]
-    assert again["flops"] > 64 * 3 * 16e6
+    classes = len(Vocabulary.load(of_lengths.vocabulary))
+    one = Factors("catlip", "hybrid_mini", 48, 32, "fp32", num_classes=classes)
+    assert again["flops"] == pytest.approx(step_flops(one) * 64 / 32)
 
 
 def test_earlier_records_are_taken_if_they_are_of_the_same_study(of_lengths, tmp_path) -> None:
@@ -216,13 +222,17 @@ def test_an_encoder_brings_the_recipe_of_its_size(encoder, own) -> None:
         assert getattr(cell.recipe, name) == getattr(expected, name)
 
 
-def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path) -> None:
+def test_a_fraction_of_the_shards_is_spread_over_them(tmp_path, monkeypatch) -> None:
     for number in range(16):
         (tmp_path / f"{number:05}.tar").touch()
     every = (str(tmp_path),)
     assert spread(every, 1) == every
     assert len(spread(every, 0.01)) == 1
     assert [Path(path).stem for path in spread(every, 0.25)] == ["00000", "00004", "00008", "00012"]
+    given = {**ELSEWHERE, "shards": every, "images": (64,), "seeds": (0,), "methods": ("catlip",)}
+    monkeypatch.setattr(Lengths, "num_samples", STARTER_CAPTIONS)
+    whole, part = cells(Lengths(**given, fractions=(1.0, 0.25)))
+    assert (whole.shards, part.shards) == (every, spread(every, 0.25))
 
 
 # --- Tuning ---------------------------------------------------------------------------------------
@@ -353,6 +363,9 @@ def test_noisy_shards_hold_the_same_images_and_several_captions_stay_several(tmp
         assert kind != "lost" or after[number] == texts[key]
     assert kind != "lost" or 120 < len(after) < 190
     assert all(len(captions) == 2 and "second" in captions[1] for captions in after)
+    write_noisy([tmp_path / "0.tar"] * 2, tmp_path / "two", f"{kind}=0.2", quiet=True)
+    one, other = map(open_shard, expand(str(tmp_path / "two")))
+    assert [one.captions(n) for n in range(100)] != [other.captions(n) for n in range(100)]
 
 
 def test_each_method_is_trained_on_what_noise_leaves_and_its_vocabulary(starter, tmp_path) -> None:
@@ -440,12 +453,25 @@ def test_concepts_are_held_out_in_one_order_whose_parts_are_judged_apart(starter
     assert {*parts} == {"held out", "seen"}
 
 
-@pytest.mark.parametrize("noise", ["heldout=0.3", "teams=openmoji+twemoji"])
-def test_parts_of_the_test_images_have_accuracies_in_the_record(starter, tmp_path, noise) -> None:
+@pytest.mark.parametrize("condition", ["heldout=0.3", "teams=openmoji+twemoji"])
+def test_parts_of_the_test_images_have_accuracies_in_the_record(
+    starter, tmp_path, condition, monkeypatch
+) -> None:
+    """And a class is as frequent as it was: the threshold falls with the captions."""
+    thresholds, build = [], noise.build_from_labels
+
+    def build_noted(config: Any) -> None:
+        thresholds.append(config.threshold)
+        build(config)
+
+    monkeypatch.setattr(noise, "build_from_labels", build_noted)
     places = {**on(starter, tmp_path), "vocabulary": starter.vocabulary, "methods": ("catlip",)}
     places["probe"] = f"starter:{starter.root}"
-    study = NoiseStudy(**places, noises=(noise,), images=64, seeds=(0,))
+    study = NoiseStudy(**places, noises=(condition,), images=64, seeds=(0,))
     noise_study(study)
+    left = sum(map(len, of_edition(starter, tmp_path / "edition", condition)))
+    captions = sum(open_shards(expand(str(starter.shards))).counts)
+    assert thresholds == [round(3 * left / captions)] != [3]
     (path,) = study.out.glob("*.json")
     accuracies = metrics(path)["accuracies"]
     parts = [top1 for task, top1 in accuracies.items() if task.startswith("concepts, ")]
@@ -528,6 +554,10 @@ def test_the_record_counts_what_each_threshold_leaves(starter, pruned) -> None:
         assert (row["captions"], row["captions_without_label"]) == (len(captions), left.count(0))
         assert row["labels_per_caption"] == pytest.approx(np.mean(left))
         assert row["images_seen"] == 64
+    for seed in (0, 1):
+        runs = read_record(pruned.out / f"threshold/above-6-seed{seed}.json")["samples"]["runs"]
+        found = Counter((run["seed"], run["fraction"]) for run in runs if run["task"] == "concepts")
+        assert found == Counter(product(range(seed, seed + 3), (0.1, 1.0)))
 
 
 def test_a_training_is_the_one_that_catlip_pretrain_does(starter, pruned, tmp_path) -> None:

@@ -49,6 +49,9 @@ def test_exact_and_near_rows_are_the_classifiers_bit_for_bit(vocabulary, labels,
     for label_id, name in ((0, "dog"), (1, "cat"), (3, "sandwich")):
         assert torch.equal(head.weight[label_id], weight[class_id(vocabulary, name)])
         assert head.bias[label_id] == bias[class_id(vocabulary, name)]
+    parts = [class_id(vocabulary, name) for name in ("restaurant", "kitchen")]
+    torch.testing.assert_close(head.weight[2], weight[parts].double().mean(0).to(dtype))
+    torch.testing.assert_close(head.bias[2], bias[parts].double().mean().to(dtype))
 
 
 @given(
