@@ -18,6 +18,7 @@ from bench.communication.collectives import Listener, bare
 from bench.communication.measure import time_steps
 from bench.measuring.factors import Factors
 from bench.measuring.methods import CATLIP_FORMS, METHODS
+from bench.measuring.statistics import difference
 from bench.measuring.training_step import batch_of, build
 from catlip.training.distributed import Place
 
@@ -61,7 +62,12 @@ def test_a_run_records_what_ranks_send(succeed, tmp_path, ranks, parallel, preci
         if parallel == "ddp":
             exposed = costs["exposed_ms"]
             assert exposed["low"] <= exposed["value"] <= exposed["high"]
-            assert len(record["samples"][f"{method}_step_without_exchange_ms"]) == 3
+            whole, without = (
+                record["samples"][f"{method}_{step}_ms"]
+                for step in ("step", "step_without_exchange")
+            )
+            assert len(whole) == len(without) == 3
+            assert exposed["value"] == pytest.approx(difference(whole, without).value)
 
 
 @pytest.fixture

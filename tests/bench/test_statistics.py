@@ -1,5 +1,8 @@
 """Spreads and intervals mean what they say."""
 
+import math
+from statistics import pstdev
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,17 @@ MACHINE = np.linspace(1, 10, 41)  # it becomes slower and slower
 def test_a_summary_is_the_textbook_one() -> None:
     found = summarise(range(1, 102))
     assert (found.median, found.p5, found.p95, found.n) == (51, 6, 96, 101)
+    assert found.cv == pytest.approx(pstdev(range(1, 102)) / 51)
+
+
+def test_the_interval_is_as_wide_as_the_median_s_error_says() -> None:
+    """That of a median of normal numbers is the root of pi / 2 times the mean's."""
+    widths = []
+    for seed in range(12):
+        found = ratio(np.random.default_rng(seed).normal(2.0, 0.2, 600), np.ones(600))
+        widths.append(found.high - found.low)
+    expected = 2 * 1.96 * math.sqrt(math.pi / 2) * 0.2 / math.sqrt(600)
+    assert np.mean(widths) == pytest.approx(expected, rel=0.1)
 
 
 def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says() -> None:
