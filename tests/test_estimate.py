@@ -54,6 +54,18 @@ def test_p_values_below_5_percent_say_what_the_interval_says(rule, spread) -> No
         assert estimate.outcome(rule, moved, 1.0) == word, move
 
 
+def test_the_interval_of_a_mean_is_scipy_s() -> None:
+    from scipy.stats import ttest_1samp
+
+    values = np.random.default_rng(0).normal(1, 2, 7).tolist()
+    found, expected = estimate.mean_difference(values), ttest_1samp(values, 0)
+    assert (found.value, found.pairs, found.freedom) == (np.mean(values), 7, expected.df)
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95))
+    ratio = estimate.geometric_mean_ratio([math.exp(value) for value in values])
+    ends = [math.exp(end) for end in (found.value, found.low, found.high)]
+    assert [ratio.value, ratio.low, ratio.high] == pytest.approx(ends)
+
+
 def test_holms_p_values_are_those_of_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 

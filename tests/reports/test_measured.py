@@ -141,6 +141,7 @@ def test_a_step_without_padding_is_named_too(write_training, write_record, read,
         ([0.30] * 6, [0.28] * 6, "Here it is better, by 2.0 points."),
         ([0.28] * 6, [0.30] * 6, "Here it is worse, by 2.0 points."),
         ([0.30] * 6, [0.305] * 6, "Here it is not worse."),
+        ([0.30] * 6, [0.315] * 6, "Here it is worse, by 1.5 points."),
         ([0.30, 0.28] * 3, [0.29] * 6, "Here the two cannot be told apart."),
         ([0.30] * 5, [0.28] * 5, "CatLIP is ahead by 2.0 points in all 5 seeds"),
         ([0.33, 0.36], [0.24, 0.24], "CatLIP is ahead by 9.0 to 12.0 points in both seeds"),
@@ -163,7 +164,7 @@ def test_only_an_interval_makes_a_difference(write_probes, read, catlip, clip, s
 
 @pytest.mark.parametrize("catlip", [[0.08, 0.12] * 3, [0.09]])
 def test_an_encoder_that_does_not_beat_random_init_is_said_not_to(write_probes, read, catlip):
-    write_probes("random", [0.10] * 6)
+    write_probes("random", [0.05, 0.15] * 3)
     write_probes("catlip", catlip)
     write_probes("clip", [0.30] * 6)
     sentences = " ".join(as_good(read()[0]).sentences)

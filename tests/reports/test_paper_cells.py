@@ -3,6 +3,7 @@
 import pytest
 from report_support import records_in
 
+from catlip.results.select import is_enough
 from reports.paper.paper_tables import result_tables
 
 
@@ -87,6 +88,13 @@ def test_what_is_not_at_the_papers_scale_never_enters(transfer, tmp_path, change
     papers = {"kind": "multilabel", "method": "catlip", "scale": "datacomp"}
     transfer(**papers | {"metrics": {"map_macro": 0.9}} | changes)
     assert filled(tmp_path) == {}
+
+
+def test_nine_tenths_of_the_papers_shortest_training_are_enough():
+    for scale, images in (("cc3m", 25 * 2.9e6), ("datacomp", 200_000 * 65_536)):
+        assert is_enough(0.91 * images, scale)
+        assert not is_enough(0.89 * images, scale)
+    assert not is_enough(1e12, "starter")
 
 
 def test_cached_features_and_mixed_recipes_and_nan_are_said_at_the_cell(transfer, tmp_path):
