@@ -244,6 +244,10 @@ def test_a_finished_run_is_not_trained_again(program, succeed, starter, tmp_path
     checkpoint = next((tmp_path / "run" / "checkpoints").iterdir())
     record = tmp_path / "run.json"
     written, metrics = record.read_bytes(), json.loads(record.read_text())["metrics"]
+    assert (metrics["iterations"], metrics["images_seen"]) == (2, 16)
+    samples = open_shards(expand(str(starter.shards))).counts.sum()
+    assert metrics["epochs_seen"] == pytest.approx(16 / samples)
+    assert metrics["images_per_s"] == pytest.approx(16 / metrics["train_seconds"])
     before = checkpoint.stat().st_mtime_ns
     succeed(*arguments)
     assert checkpoint.stat().st_mtime_ns == before

@@ -129,7 +129,7 @@ def batch_of(seed: int) -> Batch:
 def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     plain, augment, batch = build(method), RangeAugment(), batch_of(seed=0)
     objective = Augmented(plain, augment)
-    assert objective.needs == plain.needs
+    assert (objective.needs, objective.whole_step) == (plain.needs, plain.whole_step)
     assert objective.image_encoder is plain.image_encoder
 
     objective.set_progress(0.75)

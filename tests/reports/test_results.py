@@ -37,6 +37,20 @@ def test_bits_have_the_mean_of_their_accuracy(frame):
         assert np.mean(bits) == pytest.approx(row.value)
 
 
+def test_numbers_that_follow_from_a_training(write_record, tmp_path):
+    samples = {"loss": [9.0] * 16 + [4.0, 3.0, 2.0, 1.0]}
+    metrics = {"method": "clip", "train_seconds": 100.0, "images_seen": 50.0}
+    for seed, beside in ((0, 0), (1, 3)):
+        environment = {"device": "GPU", "beside": beside}
+        parts = {"metrics": metrics | {"seed": seed}, "samples": samples}
+        write_record("pretrain", f"clip-seed{seed}", environment=environment, **parts)
+    frame = results(tmp_path / "runs").set_index(["metric", "seed"])
+    assert frame.value["seconds_per_image", 0] == 2
+    assert frame.value["loss_fall", 0] == 3.5 - 1.5
+    seconds = frame.seconds.groupby("seed").max()
+    assert (seconds[0], np.isnan(seconds[1])) == (100, True)  # of a shared device, none count
+
+
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv"])
 def test_the_table_is_written(tmp_path, name):
     import pandas as pd
