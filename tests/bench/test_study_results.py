@@ -16,7 +16,14 @@ from bench.study.lengths_result import (
     cost_of,
     scaling_table,
 )
-from bench.study.result import Robustness, Trial, robustness_table, shared_draws, tuning_table
+from bench.study.result import (
+    Robustness,
+    Trial,
+    best_trials,
+    robustness_table,
+    shared_draws,
+    tuning_table,
+)
 from catlip.results.estimate import crossed, mean_difference
 from catlip.results.run import Config, Environment, Run, cleaned
 from catlip.table import Table
@@ -149,6 +156,7 @@ def test_the_best_trial_of_a_method_is_the_one_that_is_linked() -> None:
     (row,) = tuning_table(runs, "tuning", "Trials").rows
     assert (row[2].full, row[2].anchor) == ("30.0", "record-1")
     assert row[-1].text == "1: max_lr 0.3"
+    assert best_trials(runs, 2) == {"clip": [1, 2]}
 
 
 def test_draws_are_paired_by_trial_and_rate() -> None:
