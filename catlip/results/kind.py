@@ -53,7 +53,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % bootstrap interval; both ends are None after too few rounds."""
+    """A value with its 95 % interval; both ends are None after too few rounds."""
 
     value: float
     low: float | None = None
@@ -83,7 +83,8 @@ def _is_left_out(field: "dataclasses.Field[Any]", value: Any) -> bool:
 
 # The fewest samples for which a median has an interval. For n paired samples that all have one
 # sign, a sign test gives p = 2 / 2**n: 0.06 for five, 0.03 for six. With fewer than six samples,
-# not even their whole range contains the median 95 times in 100. Nor has a ratio with fewer rounds.
+# not even their whole range contains the median 95 times in 100. The same minimum applies to the
+# rounds of a ratio.
 FEWEST = 6
 SAMPLES = {  # kind of record -> endings of the names in `samples` that hold one value per round
     "step_time": ("_total_ms",),

@@ -5,8 +5,9 @@ from statistics import pstdev
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from bench.measuring.statistics import difference, ratio, summarise
+from bench.measuring.statistics import PAIRED_ROUNDS, difference, ratio, summarise
 
 MACHINE = np.linspace(1, 10, 41)  # it becomes slower and slower
 
@@ -27,15 +28,36 @@ def test_the_interval_is_as_wide_as_the_median_s_error_says() -> None:
     assert np.mean(widths) == pytest.approx(expected, rel=0.1)
 
 
-def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says() -> None:
+def both_sides(seed: int, rounds: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A slow and a fast side, 2 to 1; what slows a round slows both sides of it."""
+    draw = np.random.default_rng(seed)
+    noise = np.exp(draw.normal(0, 0.03, (2, rounds)) + draw.normal(0, 0.1, rounds))
+    return 2 * noise[0], noise[1]
+
+
+@pytest.mark.parametrize("rounds", [10, PAIRED_ROUNDS, 40])
+def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says(rounds: int) -> None:
     held = 0
-    for seed in range(100):
-        draw = np.random.default_rng(seed)
-        slow, fast = draw.normal(2.0, 0.2, 30), draw.normal(1.0, 0.1, 30)
-        found = ratio(slow, fast)
+    for seed in range(200):
+        found = ratio(*both_sides(seed, rounds))
         assert found.low <= found.value <= found.high
         held += found.low <= 2.0 <= found.high
-    assert held >= 85
+    assert held >= 184
+
+
+# The ranks of the sign test's interval, from a table of the binomial law.
+@pytest.mark.parametrize(("rounds", "rank"), [(20, 6), (40, 14), (50, 18)])
+def test_of_twenty_rounds_and_more_each_gives_a_ratio(rounds: int, rank: int) -> None:
+    slow, fast = both_sides(0, rounds)
+    for compared, values in (
+        (ratio(slow, fast), slow / fast),
+        (difference(slow, fast), slow - fast),
+    ):
+        ordered = sorted(values)
+        assert compared.value == np.median(values)
+        assert (compared.low, compared.high) == (ordered[rank - 1], ordered[-rank])
+    slow, fast = slow[:19], fast[:19]
+    assert ratio(slow, fast).value == np.median(slow) / np.median(fast)
 
 
 def test_what_slows_both_sides_changes_neither_their_ratio_nor_their_difference() -> None:

@@ -5,6 +5,7 @@ import json
 import shlex
 from dataclasses import replace
 from itertools import groupby, islice, repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_a_run_writes_every_sample_and_a_ratio_with_its_interval(timed) -> None:
     found = record["metrics"]["ratios"]["clip/catlip"]
     assert found["low"] <= found["value"] <= found["high"]
     assert f"{found['value']:.2f}{TIMES}" in printed
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path("reports/records").glob("*/step_time/*.json")), ids=str
+)
+def test_committed_ratios_are_those_of_the_samples_beside_them(path: Path) -> None:
+    record = json.loads(path.read_text())
+    for pair, stored in record["metrics"]["ratios"].items():
+        sides = [record["samples"][f"{method}_total_ms"] for method in pair.split("/")]
+        assert stored == pytest.approx(vars(ratio(*sides)))
 
 
 @pytest.mark.parametrize("others", [0, 2])
