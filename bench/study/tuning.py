@@ -20,6 +20,7 @@ from bench.study.engine import (
 from bench.study.result import Finalist, Trial, best_trials, tuning_table
 from catlip.cli import InputError
 from catlip.data.layout import VALIDATION, find_layout
+from catlip.data.sampler import images_per_step, steps_for
 from catlip.program.ranges import Count, Natural, Seed
 from catlip.table import print_tables
 
@@ -142,8 +143,9 @@ def measure(kind: type[T], config: Tuning, trial: TrialTraining, folder: Path) -
 def final_of(config: Tuning, method: str, number: int, seed: int) -> FinalTraining:
     """A trial's recipe over more images: the warm-up is the same share of it."""
     base = config.base_recipe(method)
-    recipes = base.num_steps(config.num_samples) * base.micro_batch * base.num_devices
-    images = config.final_images or recipes
+    steps = base.num_steps(config.num_samples)
+    of_recipe = round(steps * images_per_step(base.sizes(), base.num_devices))
+    images = config.final_images or of_recipe
     trial = trial_of(replace(config, images=images), method, number)
     return FinalTraining(**{**vars(trial), "seed": seed})
 
@@ -160,15 +162,11 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
         for (name, of), share in zip(RANGES.items(), point, strict=True)
         if name in known_methods()[method].starts or name not in LOGITS
     }
-    steps = max(1, round(config.images / drawn["images_per_step"]))
     recipe = replace(
         base,
-        epochs=0.0,
-        iterations=steps,
         max_lr=drawn["max_lr"],
         min_lr=drawn["max_lr"] / 100,
         weight_decay=drawn["weight_decay"],
-        warmup_iterations=round(drawn["warmup_share"] * steps),
         micro_batch=int(drawn["images_per_step"]) // base.num_devices,
         crop_scale=(drawn["least_crop"], base.crop_scale[1]),
         temperature=drawn.get("temperature"),
@@ -176,5 +174,8 @@ def trial_of(config: Tuning, method: str, number: int) -> TrialTraining:
     )
     if config.encoder:
         recipe = replace(recipe, encoder=config.encoder)
+    steps = steps_for(config.images, recipe.sizes(), recipe.num_devices)
+    warmup = round(drawn["warmup_share"] * steps)
+    recipe = replace(recipe, epochs=0.0, iterations=steps, warmup_iterations=warmup)
     training = config.training(method, recipe, config.seed, config.vocabulary)
     return TrialTraining(**vars(training), trial=number, drawn=drawn)

@@ -87,7 +87,12 @@ class StepPlan:
 
 def steps_for(num_samples: float, sizes: Sequence[ImageSize], replicas: int) -> int:
     """How many steps see `num_samples` samples on average, at least one."""
-    return max(1, round(num_samples / (replicas * float(np.mean([size.batch for size in sizes])))))
+    return max(1, round(num_samples / images_per_step(sizes, replicas)))
+
+
+def images_per_step(sizes: Sequence[ImageSize], replicas: int) -> float:
+    """The mean over the sizes, which steps draw alike."""
+    return replicas * float(np.mean([size.batch for size in sizes]))
 
 
 class SampleOrder:

@@ -30,7 +30,7 @@ from bench.study.noise import KINDS, NoiseStudy, read_noise, write_noisy
 from bench.study.noise import main as noise_study
 from bench.study.result import Robustness, Trial
 from bench.study.thresholds import Thresholds
-from bench.study.tuning import RANGES, Tuning, trial_of
+from bench.study.tuning import RANGES, Tuning, final_of, trial_of
 from catlip import data, pretrain, vocabulary
 from catlip.cli import InputError
 from catlip.data.shard_set import open_shards
@@ -252,6 +252,38 @@ def test_all_methods_have_the_same_trials_of_the_same_length() -> None:
         for recipe in (catlip.recipe, clip.recipe):
             assert recipe.iterations * recipe.micro_batch == pytest.approx(6_400, rel=0.02)
             assert recipe.warmup_iterations < recipe.iterations / 4
+
+
+@pytest.mark.parametrize("recipe", ["starter", "cc3m_b16", "cc3m_b16_1gpu"])
+def test_a_trial_sees_as_many_images_as_asked_for_at_one_scale_and_at_many(
+    recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Tuning(**ELSEWHERE | {"recipe": recipe}, images=48_000)
+    monkeypatch.setattr(Tuning, "num_samples", 1_000_000)
+    base = config.base_recipe("catlip")
+    whole = base.plan(1_000_000, seed=0).starts[-1]
+    for trained, images in (
+        (trial_of(config, "catlip", 0), 48_000),
+        (final_of(config, "catlip", 1, 0), whole),
+    ):
+        plan = trained.recipe.plan(1_000_000, seed=0)
+        # The sizes of 375 to 1,500 steps are drawn: the number of images differs from its mean.
+        assert plan.starts[-1] == pytest.approx(images, rel=0.03)
+
+
+def test_the_committed_trials_are_those_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tuning, "num_samples", STARTER_CAPTIONS)
+    paths = sorted((COMMITTED / "starter" / "tuning").glob("*.json"))
+    assert len(paths) == 6 * 16 + 8
+    for path in paths:
+        record = read_record(path)
+        places = {name: record["config"][name] for name in ELSEWHERE}
+        config = Tuning(**places)
+        one = (config, record["config"]["method"], record["config"]["trial"])
+        is_final = record["kind"] == "finalist"
+        assert is_done(
+            path, final_of(*one, record["config"]["seed"]) if is_final else trial_of(*one)
+        )
 
 
 def test_the_test_images_are_never_opened(starter, tmp_path, monkeypatch) -> None:
