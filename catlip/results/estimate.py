@@ -18,9 +18,9 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", CANNOT_TELL
 
 
 class Score(float):
-    """An accuracy, or a difference of such, with the value of each test image and which of them
-    were sampled together. Arithmetic keeps these parts, so that comparisons are over images too; a
-    sum with a score of other images, or without parts, has none.
+    """An accuracy, or a difference of such, with the value of each test image (NaN if it could not
+    be read) and which of them were sampled together. Arithmetic keeps these parts, so that
+    comparisons are over images too; a sum with a score of other images, or without parts, has none.
     """
 
     by_image: NDArray[np.float64] | None
@@ -93,7 +93,7 @@ class Estimate:
 
 def mean_difference(differences: Sequence[float]) -> Estimate | None:
     """The mean of one difference per pair; None if there is none that is finite. The interval is
-    over pairs and, if all are scores of the same images, over test images.
+    over pairs and, if all are scores of the same images, over the test images that all could read.
     """
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
@@ -105,7 +105,11 @@ def mean_difference(differences: Sequence[float]) -> Estimate | None:
     images = {0 if part is None else len(part) for part in parts}
     if len(parts) == pairs and len(images) == 1 and min(images) > 1:
         ids = (one.clusters for one in differences if isinstance(one, Score))
-        return crossed(np.array(parts), next((one for one in ids if one is not None), None))
+        clusters = next((one for one in ids if one is not None), None)
+        values = np.array(parts)
+        is_read = np.isfinite(values).all(axis=0)
+        if is_read.sum() > 1:
+            return crossed(values[:, is_read], None if clusters is None else clusters[is_read])
     error = float(np.std(differences, ddof=1) / math.sqrt(pairs))
     return _with_interval(Estimate(mean, pairs=pairs, error=error, freedom=pairs - 1))
 

@@ -60,6 +60,7 @@ class Score:
     seconds: float
     final_loss: float = float("nan")
     correct: str = ""
+    unreadable: list[int] | None = None  # positions of the test images without a bit
     predicted: Sequence[int] = ()  # the class of each test image; only on cached features
     broken: Sequence[BrokenImage] = ()
     l2: float | None = None  # the strength that was chosen
@@ -220,9 +221,16 @@ def evaluate(
     right = hits(classification.head(features.values), features.labels).cpu().numpy()
     broken = list(itertools.chain(*of_all_ranks(features.broken.images())))
     mine = list(zip(features.numbers.tolist(), right.tolist(), strict=True))
-    tested = np.array([hit for _, hit in sorted(itertools.chain(*of_all_ranks(mine)))])
+    by_image = dict(sorted(itertools.chain(*of_all_ranks(mine))))
+    tested = np.array([*by_image.values()])
     top1, top5 = tested.mean(axis=0).tolist()
-    return {"top1": top1, "top5": top5, "correct": packed(tested[:, 0]), "broken": broken}
+    return {
+        "top1": top1,
+        "top5": top5,
+        "correct": packed(tested[:, 0]),
+        "unreadable": [number for number in range(len(test)) if number not in by_image],
+        "broken": broken,
+    }
 
 
 def fitting(recipe: TransferRecipe, encoder: LoadedEncoder) -> TransferRecipe:
@@ -237,6 +245,7 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
     """Train on features computed once; without a recipe, by the best L2 on held-out images."""
     whole, test = features(fit.task.train), features(fit.task.test)
     broken = [*whole.broken.images(), *test.broken.images()]
+    unreadable = np.setdiff1d(np.arange(len(fit.task.test)), test.numbers).tolist()
     numbers = {key: number for number, key in enumerate(fit.task.train.keys)}
 
     def of(keys: Iterable[str]) -> Features:
@@ -245,7 +254,7 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
     train = whole if fit.fraction == 1 else of(fit.train.keys)
     if recipe:
         score = fit_linear(train, test, fit.head, init=fit.init, recipe=recipe, seed=fit.seed)
-        return replace(score, broken=broken)
+        return replace(score, unreadable=unreadable, broken=broken)
     if fit.task.val:
         part, judges = train, features(fit.task.val)
         broken += judges.broken.images()
@@ -255,7 +264,8 @@ def fit_on_features(fit: Fit, features: Extractor, recipe: TransferRecipe | None
     began, classes = time.perf_counter(), fit.task.num_classes
     strength = choose_strength(part, judges, classes, features.reading.quiet)
     classifier = regress(train, strength, classes)
-    return replace(_score_of(hits_of(classifier, test), began), l2=strength, broken=broken)
+    score = _score_of(hits_of(classifier, test), began)
+    return replace(score, l2=strength, unreadable=unreadable, broken=broken)
 
 
 def _score_of(right: Tensor, began: float) -> Score:

@@ -111,12 +111,14 @@ class Classifier:
 @dataclass(frozen=True)
 class TestImages:
     """A task's test images: `clusters` has the same number for those sampled together; for a part
-    of a task (`concepts, seen`), the bits of `part` tell which images it is.
+    of a task (`concepts, seen`), the bits of `part` tell which images it is. `unreadable` are the
+    positions of those that have no bit in `Classifier.correct`; None in older records.
     """
 
     task: str
     clusters: str = ""  # `packed_ids`
     part: str = ""  # `packed`
+    unreadable: list[int] | None = None
 
 
 def packed_ids(ids: NDArray[np.int64]) -> str:
@@ -389,19 +391,24 @@ def texts_of(run: Run[Any], task: str) -> list[str]:
 
 def scored(run: Run[Any], task: str, accuracy: float, texts: Sequence[str]) -> Score:
     """The accuracy, a fraction, of the mean of some classifiers, whose parts are the fractions of
-    these classifiers that were right on each image; without parts if they are not recorded.
+    these classifiers that were right on each image, NaN where it could not be read; without parts
+    if they are not recorded, or if an older record does not tell which images were not read.
     """
-    if not texts or not all(texts):
+    told = [row.unreadable for row in images_of(run) if row.task == task]
+    unreadable = next((positions for positions in told if positions is not None), None)
+    if not texts or not all(texts) or (unreadable is None and run.measured.broken):
+        return Score(accuracy)
+    count, unreadable = _num_test(run, task) or 0, unreadable or []
+    if count <= len(unreadable):
         return Score(accuracy)
     try:
-        right = np.mean([unpacked(text) for text in texts], axis=0)
-        count = _num_test(run, task) or 0
+        right = np.mean([unpacked(text, count - len(unreadable)) for text in texts], axis=0)
+        by_image = np.full(count, np.nan)
+        by_image[np.delete(np.arange(count), unreadable)] = right
         clusters = clusters_of(run, task)
-    except (ValueError, OverflowError):
+    except (ValueError, IndexError, OverflowError):
         return Score(accuracy)
-    if not 0 < count <= len(right):  # images that could not be read have no bit
-        return Score(accuracy)
-    return Score(accuracy, right[:count], clusters if len(clusters) == count else None)
+    return Score(accuracy, by_image, clusters if len(clusters) == count else None)
 
 
 def _num_test(run: Run[Any], task: str) -> int | None:
@@ -429,12 +436,12 @@ def clusters_of(run: Run[Any], task: str) -> NDArray[np.int64]:
 
 
 def score_on(score: Score, images: Sequence[int]) -> Score:
-    """The score on the images at these positions; without parts it stays as it is."""
-    if score.by_image is None:
-        return score
+    """The score on the images at these positions; NaN if it has no parts, or none was read."""
+    if score.by_image is None or np.isnan(score.by_image[images]).all():
+        return Score(math.nan)
     clusters = None if score.clusters is None else score.clusters[images]
     by_image = score.by_image[images]
-    return Score(float(by_image.mean()), by_image, clusters)
+    return Score(float(np.nanmean(by_image)), by_image, clusters)
 
 
 def by_class(
@@ -448,5 +455,5 @@ def by_class(
     ]
     if not of_encoders:
         return {}
-    mean = np.mean(of_encoders, axis=0)
-    return {label: float(mean[[*images]].mean()) for label, images in classes.items()}
+    mean = Score(math.nan, np.mean(of_encoders, axis=0))
+    return {label: float(score_on(mean, images)) for label, images in classes.items()}

@@ -70,14 +70,13 @@ def run_sweep(config: Sweep) -> None:
         record.notes.append(f"images: {encoder.preprocess}")
         for task in load_tasks(config.data):
             task.note_in(record, say=place.is_main)
-            if task.clusters is not None:
-                ids = TestImages(task.name, clusters=packed_ids(task.clusters))
-                record.samples.setdefault(IMAGES, []).append(ids)
             if config.by_l2_sweep:
                 part = f"{HELD_OUT:.0%} of the training images of each class, drawn by the seed"
                 record.notes.append(L2_NOTE.format(f"{task.val.path.name}/" if task.val else part))
+            unreadable: list[int] | None = None
             for one in _fits(config, encoder, task, features=features, record=record):
                 score = fit(one)
+                unreadable = score.unreadable
                 broken.add(score.broken)
                 row = Classifier(
                     task=task.name,
@@ -99,6 +98,9 @@ def run_sweep(config: Sweep) -> None:
                     chosen = f"  L2 {score.l2:.2g}" if score.l2 else ""
                     print(f"{encoder.method:8} {what:40} {accuracies}{chosen}", flush=True)
             broken.note(record)
+            clusters = "" if task.clusters is None else packed_ids(task.clusters)
+            told = TestImages(task.name, clusters, unreadable=unreadable)
+            record.samples.setdefault(IMAGES, []).append(told)
             key = (task.name, 1, "random")
             whole = [row for row in rows if (row.task, row.fraction, row.init) == key]
             tasks[task.name] = TaskResult(

@@ -257,6 +257,23 @@ def test_splits_of_different_categories_are_refused(tmp_path) -> None:
         TASKS["multilabel"].run(f"coco:{root}", tmp_path / "run.json")
 
 
+def test_two_ranks_score_seven_images_as_one(succeed, tmp_path) -> None:
+    data = f"coco:{write_coco(tmp_path / 'data', val=7)}"
+    script = Path(__file__).with_name("dense_ranks.py")
+    for ranks in (1, 2):
+        succeed(script, "multilabel", data, tmp_path / f"{ranks}.json", ranks=ranks)
+    one, two = (json.loads((tmp_path / f"{ranks}.json").read_text()) for ranks in (1, 2))
+    assert one["metrics"]["num_val"] == two["metrics"]["num_val"] == 7
+    by_class = [record["samples"]["ap_by_class"] for record in (one, two)]
+    assert by_class[1] == pytest.approx(by_class[0])
+    assert len({*by_class[0]}) > 1, "the order of the images decides"
+    pictures = zip(one["samples"]["pictures"], two["samples"]["pictures"], strict=True)
+    for first, second in pictures:
+        assert (second["key"], second["truth"]) == (first["key"], first["truth"])
+        scores = [[row["score"] for row in picture["predicted"]] for picture in (first, second)]
+        assert scores[1] == pytest.approx(scores[0], abs=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BY_LIBRARIES)
 def test_two_ranks_train_and_test_as_one(name, succeed, data, tmp_path) -> None:

@@ -17,9 +17,16 @@ from bench.downstream.finetune import Finetune
 from bench.downstream.linear_probe import LinearProbe
 from bench.downstream.probe import fit
 from bench.downstream.probe.datasets import load_tasks
-from bench.downstream.probe.result import unpacked_ids
+from bench.downstream.probe.result import (
+    OnTasks,
+    between_probes,
+    score_of,
+    score_on,
+    unpacked_ids,
+)
 from catlip.cli import InputError
 from catlip.recipes.transfer import STARTER_FINETUNE, STARTER_PROBE
+from catlip.results.run import read_run
 from catlip.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -61,7 +68,12 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
 
 
-def test_two_ranks_are_one_that_accumulates(succeed, sweep, cats_and_dogs, tiny_recipe, tmp_path):
+def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_path):
+    """With seven test images, of which two are another class's, and an eighth that is empty."""
+    data = write_folders(tmp_path / "data", ("cat", "dog"))
+    test = load_tasks(data)[0].test
+    for number, content in ((1, b""), (2, png(255, 0)), (7, png(0, 0))):
+        (tmp_path / "data" / "val" / test.keys[number]).write_bytes(content)
     recipe = replace(
         tiny_recipe,
         micro_batch=2,
@@ -71,7 +83,7 @@ def test_two_ranks_are_one_that_accumulates(succeed, sweep, cats_and_dogs, tiny_
         eps=1e-3,  # Adam makes whole steps of gradients of rounding alone, as of a key's bias
     )
     encoder = "random:vit_tiny16@32"  # without batch norm, which sees each micro-batch alone
-    sweep("finetune", encoder, name="one", recipe=recipe)
+    sweep("finetune", encoder, data=data, name="one", recipe=recipe)
     options = []
     for name, value in asdict(recipe).items():
         if value != getattr(STARTER_FINETUNE, name):
@@ -79,7 +91,7 @@ def test_two_ranks_are_one_that_accumulates(succeed, sweep, cats_and_dogs, tiny_
             options += [f"--{name.replace('_', '-')}", *values]
     done = succeed(
         "bench.downstream.finetune", *options,
-        "--encoder", encoder, "--data", cats_and_dogs, "--out", tmp_path / "two.json", "--device",
+        "--encoder", encoder, "--data", data, "--out", tmp_path / "two.json", "--device",
         "cpu", "--quiet", ranks=2,
     )  # fmt: skip
     assert done.stdout.count("wrote ") == 1
@@ -88,10 +100,12 @@ def test_two_ranks_are_one_that_accumulates(succeed, sweep, cats_and_dogs, tiny_
     assert sum(name.startswith("range_augment.") for name in one) == 6
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
-    first, second = (
-        rows_of(json.loads((tmp_path / f"{name}.json").read_text())) for name in ("one", "two")
-    )
-    assert second == first
+    first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert rows_of(second) == rows_of(first)
+    assert second["samples"]["test_images"] == first["samples"]["test_images"]
+    by_image = score_of(read_run(second, OnTasks), "data").by_image
+    assert np.flatnonzero(np.isnan(by_image)).tolist() == [1]
+    assert by_image[2] != by_image[3], "the order of the images decides"
 
 
 def test_a_finished_run_is_not_trained_again(sweep, tiny_recipe, tmp_path, monkeypatch) -> None:
@@ -225,7 +239,8 @@ def test_the_record_says_which_test_images_are_drawings_of_one_concept(sweep, st
             assert np.array_equal(np.equal.outer(numbers, numbers), same)
             assert same.sum() > len(labels)  # several drawings of a concept
         assert len(numbers) == len(task.test)
-    assert "test_images" not in sweep("cached", name="own")["samples"]
+    (own,) = sweep("cached", name="own")["samples"]["test_images"]
+    assert (own["clusters"], own["unreadable"]) == ("", [])
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
@@ -237,6 +252,35 @@ def test_a_classifier_starts_at_the_names_of_classes(way, sweep, untrained) -> N
     assert any("prompts are" in note for note in record["notes"])
     with pytest.raises(InputError, match="no text tower"):
         sweep(way, untrained("superclass"), name="other", init=("names",))
+
+
+@pytest.mark.parametrize("unreadable", [[5], [0, 7, 13], [0, 1, 2, 3, 4, 5, 6, 14]])
+def test_bits_stay_with_their_images_whatever_cannot_be_read(unreadable, sweep, tmp_path) -> None:
+    """Light and dark pictures, of which two are in the folder of the others."""
+    data = write_folders(tmp_path / "data", ("cat", "dog"), count=8)
+    test = load_tasks(data)[0].test
+    wrong, expected = [9, 11], np.ones(16)
+    for number in wrong:
+        (tmp_path / "data" / "val" / test.keys[number]).write_bytes(png(0, number))
+    for number in unreadable:
+        (tmp_path / "data" / "val" / test.keys[number]).write_bytes(b"")
+    expected[wrong], expected[unreadable] = 0, np.nan
+    runs = [
+        read_run(sweep("cached", data=data, name=f"{seed}", seed=seed), OnTasks)
+        for seed in range(6)
+    ]
+    for run in runs:
+        score = score_of(run, "data")
+        np.testing.assert_array_equal(score.by_image, 100 * expected)
+        assert score == pytest.approx(100 * (1 - 2 / (16 - len(unreadable))))
+        assert score_on(score, range(8, 16)) == pytest.approx(100 * np.nanmean(expected[8:]))
+        assert np.isnan(score_on(score, unreadable))
+    measured = [replace(run.measured, pretrain_seed=seed) for seed, run in enumerate(runs)]
+    runs = [replace(run, measured=one) for run, one in zip(runs, measured, strict=True)]
+    estimate = between_probes(runs, runs, "data", range(8, 16))
+    assert (estimate.value, estimate.images) == (0, np.isfinite(expected[8:]).sum())
+    older = replace(runs[0], samples={"runs": runs[0].samples["runs"]})
+    assert score_of(older, "data").by_image is None, "it does not tell whose bits it has"
 
 
 @pytest.mark.parametrize("way", ["cached", "finetune"])
