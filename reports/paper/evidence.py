@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.downstream.dense.result import Dense
 from bench.downstream.probe.result import (
-    NOT_JUDGED,
+    PAPERS,
     Finetune,
     LinearProbe,
     OnTasks,
@@ -143,7 +143,7 @@ class Trained:
 
     @cached_property
     def tasks(self) -> Mapping[str, str]:
-        """Task -> title, of the tasks that count: at the paper's scale, only the published ones."""
+        """Task -> title, of the tasks that count: all; at the paper's scale, its own."""
         records: list[Run[OnTasks]] = []
         for kind in (LinearProbe, Finetune, Readout):
             records += self.of(kind)
@@ -152,7 +152,7 @@ class Trained:
         return {
             task: without_classes(records, task)
             for task in by_importance(names, records)
-            if task not in NOT_JUDGED and (self.scale not in SCALES or is_published(records, task))
+            if self.scale not in SCALES or (task in PAPERS and is_published(records, task))
         }
 
 

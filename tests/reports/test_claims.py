@@ -84,12 +84,19 @@ def test_as_good_is_not_worse_than_clip_by_a_point(both, said, key):
         ("multilabel", "map_macro", six(0.8), {"config": {"init": "transfer"}}),
         ("linear_probe", "concepts_top1", six(0.8), {}),
         ("linear_probe", "fashion_mnist_top1", six(0.8), {}),
-        ("linear_probe", "fashion_mnist_top1", six(0.8), {"scale": "starter"}),
     ],
 )
 def test_a_nan_or_another_protocol_or_task_is_no_test(both, said, kind, metric, values, more):
     both(kind, metric, values, values, **more)
     assert {*said().values()} == {NOT_TESTED}
+
+
+def test_whatever_was_run_is_judged(transfer, said) -> None:
+    for method, sign in (("catlip", 1), ("clip", -1)):
+        for seed, value in enumerate(six(0.1)):
+            top1 = {"concepts_top1": 0.5 + sign * value, "fashion_mnist_top1": 0.5 - sign * value}
+            transfer("linear_probe", method, "photos", top1, seed)
+    assert said()["probe_parity"] == f"{MIXED} at photos scale"
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,6 @@ T = TypeVar("T")
 # Classes of the published data sets; a folder that is given instead may have another number.
 CLASSES = {"imagenet": 1000, "places365": 365, "fashion_mnist": 10}
 PAPERS = ("imagenet", "places365")  # the paper's tasks, in its order
-# Data sets that a user may not have; no verdict depends on them.
-NOT_JUDGED = frozenset({"fashion_mnist"})
 TITLES = {"imagenet": "ImageNet-1k", "places365": "Places365", "fashion_mnist": "Fashion-MNIST"}
 PLURALS = ("concepts", "subgroups")  # tasks whose name a number can stand before
 IMAGES = "test_images"  # in samples: rows of TestImages
