@@ -190,7 +190,8 @@ def evidence(test: Test, groups: Sequence[Trained], frame: "pd.DataFrame") -> It
     rows = frame[frame.kind.isin(test.kinds) & frame.metric.isin(test.metrics)]
     for column, value in test.where.items():
         rows = rows[rows[column].isna() if value == "" else rows[column] == value]
-
+    if rows.empty:
+        return
     runs = {run.path: run for group in groups for run in group.records}
     rows = with_scores(rows, runs, test.factor).assign(value=test.factor * rows.value)
     if test.compare in COMPARISONS:
