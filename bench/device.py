@@ -6,7 +6,6 @@ that hangs, dies or breaks the device costs its own time and one more start, and
 """
 
 import io
-import json
 import multiprocessing
 import os
 import shutil
@@ -34,6 +33,7 @@ from bench.step_time.__main__ import StepTime
 from bench.waterfall.__main__ import Waterfall
 from catlip.cli import InputError, run
 from catlip.program.ranges import Count
+from catlip.record import read_record
 from catlip.table import Cell, Table, print_tables, shown
 
 BEGIN = time.monotonic()
@@ -253,7 +253,7 @@ def run_bench(bench: Any) -> None:
 def at_largest(bench: StepTime) -> None:
     """Time each method by itself at nearly the largest batch that was found, if one was."""
     for path in (bench.out.parent / "memory").glob("vit_b16-*.json"):
-        for method, found in json.loads(path.read_text())["metrics"]["largest"].items():
+        for method, found in read_record(path)["metrics"]["largest"].items():
             nearly = 8 * int(0.95 * found["images"] / 8)  # memory has gaps
             run_bench(replace(bench, methods=(method,), batch_size=nearly))
 

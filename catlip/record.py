@@ -32,7 +32,7 @@ from catlip import claims, method_style
 from catlip.cli import InputError, module_name
 from catlip.results.kind import Kind
 from catlip.results.run import Run, read_run
-from catlip.system.foreign import UnreadableError, read_regular
+from catlip.system.foreign import read_own
 from catlip.system.machine import Usage
 
 SCHEMA = 1
@@ -239,14 +239,8 @@ def build_name(device: Any) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(read_regular(path))
-        record["kind"], record["metrics"]
-    except UnreadableError as reason:
-        raise InputError(f"not a record: {path}: {reason}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"not a record: {path}") from None
-    return record
+    """A record as JSON. Raises: InputError if it is none, OSError."""
+    return dict(read_own(path, kind=str, metrics=dict))
 
 
 def environment() -> dict[str, Any]:

@@ -251,7 +251,7 @@ def announce(options: Options) -> None:
     """Say so, and ask before anything is fetched; once, unless it changes. Raises: InputError."""
     text = announcement(options)
     agreed = options.runs / ".steps/agreed"
-    if not text or (agreed.is_file() and agreed.read_text() == text):
+    if not text or (agreed.is_file() and agreed.read_bytes() == text.encode()):
         return
     is_asked = options.sources and not options.yes
     if is_asked and not sys.stdin.isatty():

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from baselines import method_names
+from catlip.program.errors import InputError
+from catlip.system.foreign import read_own
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.programs import Slot, run_command
 
@@ -93,7 +95,13 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
     """Run a step, in a slot or in the whole machine, unless done. Raises: StepFailedError."""
     stamp = runs / ".steps" / f"{step.name}.json"
     stamp.parent.mkdir(parents=True, exist_ok=True)
-    before = json.loads(stamp.read_text()) if stamp.exists() else {}
+    before: dict[str, Any] = {}
+    try:
+        if stamp.exists():
+            fix = "the step runs as if for the first time"
+            before = read_own(stamp, fix, identity=dict, done=bool, files=list)
+    except InputError as error:
+        say(str(error))
     files_before: list[str] = before.get("files", [])
     identity = step.identity()
     if before and not step.always:

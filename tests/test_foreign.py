@@ -1,15 +1,34 @@
-"""Pickles from outside run nothing."""
+"""Pickles from outside run nothing, and damaged files of our own are named."""
 
 import contextlib
+import json
 import os
 import pickle
+import shutil
+from argparse import Namespace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.downstream.dense.harness import _claim
+from bench.downstream.outputs import SCORE, scored
 from catlip.cli import InputError
+from catlip.data import annotated_scenes, starter
+from catlip.data.starter.__main__ import Starter
+from catlip.data.starter.__main__ import main as build_starter
+from catlip.label.sidecar import planned, read_sidecar
+from catlip.program.broken import read_broken, read_lines
+from catlip.record import read_record
 from catlip.system.foreign import load_plain
+from catlip.training.distributed import THREADS, Place, threads_of
+from catlip.vocabulary import Vocabulary
+from catlip.words import wordnet, wordnet_dir
+from pipeline.options import announce
+from pipeline.stages import bench
 
 
 class Calls:
@@ -50,3 +69,115 @@ def test_broken_pickles_are_refused_in_one_way(noise, cut):
     for content in (noise, whole[:cut] + noise, whole[: -1 - cut]):
         with contextlib.suppress(InputError):
             load_plain(content, "the file")
+
+
+RANK = Place(0, 1, torch.device("cpu"))
+# A file that a program writes and reads again, and the reader that meets it.
+OWN = {
+    "corenet.plan": (["a.labels.npz"], lambda path: planned(path.parent, "corenet")),
+    THREADS: (2, lambda path: threads_of(path.parent)),
+    "starter.json": (
+        {"edition": 5, "shards": {}},
+        lambda path: starter.edition_of(path.parent / "train"),
+    ),
+    "./starter.json": (
+        {"edition": 5, "shards": {}},
+        lambda path: build_starter(Starter(path.parent)),
+    ),
+    "scenes.json": (
+        {"edition": 5},
+        lambda path: annotated_scenes.main(annotated_scenes.Scenes(path.parent)),
+    ),
+    SCORE: (
+        {"identity": {}, "score": {}},
+        lambda path: scored(path.parent, {}, RANK, lambda: pytest.fail("it tests again")),
+    ),
+    "checkpoints/identity.json": ({}, lambda path: _claim(path.parent.parent, {}, RANK)),
+    "record.json": ({"kind": "memory", "metrics": {}}, read_record),
+    "vocabulary.json": ({"schema": 2, "synsets": []}, Vocabulary.load),
+    "./vocabulary.json": ({"synsets": []}, lambda path: steps_of_bench(path)),
+    "a.labels.npz": ({}, read_sidecar),
+}
+
+
+def steps_of_bench(vocabulary: Path) -> None:
+    options = Namespace(methods=(), shards="shards", scale="photos")
+    plan = Namespace(
+        small=True, starter=False, vocabulary=vocabulary, options=options, encoder="", gpus=1
+    )
+    plan.runs, plan.resolution, plan.device, plan.bench = Path("runs"), 48, "cpu", Path("bench")
+    list(bench(plan))
+
+
+def damaged(path: Path, content: bytes, damage: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if damage == "folder":
+        path.mkdir()
+        return
+    other = b"[]" if content.startswith(b"{") else b"{}"
+    of_damage = {"empty": b"", "half": content[: len(content) // 2], "other": other}
+    path.write_bytes(of_damage.get(damage, b"\xff\xfe" + content))
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "other", "not UTF-8", "folder"])
+@pytest.mark.parametrize("name", OWN)
+def test_a_damaged_file_of_our_own_is_named_in_one_line(name, damage, tmp_path) -> None:
+    content, read = OWN[name]
+    path = tmp_path / name
+    damaged(path, json.dumps(content).encode(), damage)
+    if damage == "folder" and name in (
+        "starter.json",
+        SCORE,
+        "checkpoints/identity.json",
+        "./vocabulary.json",
+    ):
+        return  # a folder of that name is not taken for the file
+    with pytest.raises((InputError, IsADirectoryError)) as error:
+        read(path)
+    named = getattr(error.value, "filename", None) or str(error.value)
+    assert str(path) in named
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense}", '{"step": 1}', '{"step": "1", "key": "", "cause": ""}', "\ud800}"]
+)
+def test_a_damaged_line_of_a_log_is_named_and_one_that_a_kill_cut_is_left_out(
+    line, tmp_path
+) -> None:
+    path = tmp_path / "broken.jsonl"
+    whole = json.dumps({"step": 1, "key": "a", "cause": "b"})
+    path.write_text(f"{whole}\n{whole[:9]}")
+    assert read_broken(tmp_path).counts() == {"b": 1}
+    assert read_lines(path, step=int) == [json.loads(whole)]
+    path.write_text(f"{whole}\n{line}\n{whole}\n", errors="surrogatepass")
+    with pytest.raises(InputError, match=r"broken\.jsonl .*line 2"):
+        read_broken(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "other", "not UTF-8"])
+def test_the_nouns_in_the_cache_are_made_again(damage, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "words"
+    shutil.copytree(wordnet_dir(), folder)
+    monkeypatch.setattr(wordnet, "wordnet_dir", lambda: folder)
+    path = folder / wordnet.INDEX_FILE
+    before = wordnet.nouns()
+    damaged_content = path.read_bytes() if path.exists() else b"{}"
+    path.unlink(missing_ok=True)
+    damaged(path, damaged_content, damage)
+    wordnet.nouns.cache_clear()
+    assert np.array_equal(wordnet.nouns().offsets, before.offsets)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff"])
+def test_what_was_agreed_to_is_asked_again_if_its_file_is_damaged(text, tmp_path, capsys) -> None:
+    agreed = tmp_path / ".steps/agreed"
+    agreed.parent.mkdir()
+    agreed.write_bytes(text)
+    options = Namespace(
+        sources=[Namespace(gb=1)], runs=tmp_path, yes=True, scale="photos", stages=()
+    )
+    announce(options)
+    assert "1 GB" in capsys.readouterr().err
+    announce(options)
+    assert capsys.readouterr().err == ""

@@ -93,6 +93,18 @@ def test_a_step_runs_again_where_what_determines_its_result_has_changed(stub, ch
         assert (moved()[0] / "weights").read_text() == "images --lr=1"
 
 
+@pytest.mark.parametrize("content", [b"", b'{"identity": {', b"[]", b"{}", b"\xff\xfe"])
+def test_a_damaged_stamp_blocks_nothing_and_deletes_nothing(stub: Step, content, capsys) -> None:
+    assert run(stub) == 1
+    stamp = Path("runs/.steps/train.json")
+    stamp.write_bytes(content)
+    capsys.readouterr()
+    assert run(stub) == 2
+    assert str(stamp) in capsys.readouterr().err
+    assert not moved()
+    assert run(stub) == 2  # the stamp is whole again
+
+
 def test_results_that_were_moved_with_their_stamps_are_not_made_again(stub: Step) -> None:
     run(stub)
     Path("runs").rename("elsewhere")

@@ -14,6 +14,7 @@ import tyro
 from catlip.cli import InputError
 from catlip.data.layout import WDS
 from catlip.record import plain, read_record, write_atomically
+from catlip.system.foreign import read_own
 from catlip.system.lock import only_writer
 
 if TYPE_CHECKING:
@@ -110,10 +111,9 @@ def scored(
 
     path = folder / SCORE
     if path.is_file():
-        finished = json.loads(path.read_text())
+        finished = read_own(path, identity=dict, score=dict)
         refuse_another(folder, finished["identity"], determined)
-        score: dict[str, Any] = finished["score"]
-        return score
+        return dict(finished["score"])
     with only_writer(folder, place.is_main):
         score = measure()
         if place.is_main:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlip.cli import InputError, run
+from catlip.system.foreign import read_own
 from catlip.data.starter.emoji import (
     Drawing,
     Map,
@@ -94,7 +95,7 @@ def main(config: Scenes) -> None:
         "packages": {source.package: source.digest for source in sources},
     }
     manifest = config.out / MANIFEST
-    found = json.loads(manifest.read_text()) if manifest.exists() else None
+    found = read_own(manifest, f"remove all of {config.out}") if manifest.exists() else None
     images = [len(list((config.out / "coco" / s.coco).glob("*.jpg"))) for s in SIDES.values()]
     if found == wanted and images == [config.train, config.val]:
         print(f"{config.out} is up to date")

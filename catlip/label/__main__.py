@@ -1,5 +1,6 @@
 """`python -m catlip.label`: labels what is not labelled yet, and sums up all labels in a record."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -158,7 +159,10 @@ def main(config: Label) -> None:
         sidecars = _sidecars(sources, labels_dir, rule)
         if labels_dir:
             names = sorted(sidecar.name for sidecar in sidecars.values())
-            if planned(labels_dir, rule) != set(names):
+            before = None
+            with contextlib.suppress(InputError):  # a damaged plan is written again
+                before = planned(labels_dir, rule)
+            if before != set(names):
                 plan = json.dumps(names, indent=0).encode()
                 write_beside_labels(labels_dir / f"{rule}{PLAN}", plan)
         else:

@@ -28,6 +28,7 @@ from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
 from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
+from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
@@ -113,7 +114,8 @@ def read_sidecar(path: Path) -> Labels:
     content = read_file(path)
     try:
         arrays = unpacked(io.BytesIO(content))
-        return Labels(arrays["values"], arrays["offsets"], json.loads(arrays["meta"].tobytes()))
+        meta = read_own(path, content=arrays["meta"].tobytes())
+        return Labels(arrays["values"], arrays["offsets"], meta)
     except (ValueError, KeyError) as error:
         raise InputError(
             f"{path} is not a whole labels file ({error}); delete it and run `python -m "
@@ -141,7 +143,7 @@ def planned(labels_dir: Path, rule: str) -> set[str] | None:
     path = labels_dir / f"{rule}{PLAN}"
     if path.name not in names_in(labels_dir) if is_remote(path) else not path.exists():
         return None
-    return set(json.loads(read_file(path)))
+    return set(read_own(path, f"label again, by --rule {rule}", list, content=read_file(path)))
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:

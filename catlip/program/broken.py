@@ -16,6 +16,7 @@ import tyro
 from catlip.cli import InputError
 from catlip.program.ranges import Fraction
 from catlip.record import Record, write_atomically
+from catlip.system.foreign import read_own
 
 MAX_BROKEN = 0.01  # the default of --max-broken
 # The type of that flag, with its help.
@@ -30,6 +31,7 @@ FEW = 10  # broken images that are always allowed, unless --max-broken is 0
 MAX_LISTED = 100  # in a record
 MAX_NAMED = 3  # in a message
 BROKEN_FILE = "broken.jsonl"
+TYPES = {"step": int, "key": str, "cause": str}  # of the fields of its lines
 
 
 class BrokenImage(NamedTuple):
@@ -108,7 +110,7 @@ class BrokenLog:
 
     def __init__(self, folder: Path, step: int, writes: bool):
         self.path, self.writes = folder / BROKEN_FILE, writes
-        lines = [line for line in read_lines(self.path) if line["step"] <= step]
+        lines = [line for line in read_lines(self.path, **TYPES) if line["step"] <= step]
         self.met = BrokenImages({line["key"]: line["cause"] for line in lines})
         if writes and self.path.exists():
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
@@ -123,11 +125,18 @@ class BrokenLog:
 
 
 def read_broken(folder: Path) -> BrokenImages:
-    return BrokenImages({line["key"]: line["cause"] for line in read_lines(folder / BROKEN_FILE)})
+    lines = read_lines(folder / BROKEN_FILE, **TYPES)
+    return BrokenImages({line["key"]: line["cause"] for line in lines})
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of JSON lines, without one that a kill cut short; [] without a file."""
+def read_lines(path: Path, **fields: type) -> list[dict[str, Any]]:
+    """The lines, JSON objects with these fields, of a file that a program goes on writing, without
+    one that a kill cut short; [] without a file. Raises: InputError for a damaged line.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return [
+        read_own(path, f"delete its line {number}", content=line, **fields)
+        for number, line in enumerate(path.read_bytes().splitlines(), 1)
+        if line.endswith(b"}")
+    ]

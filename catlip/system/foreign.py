@@ -1,4 +1,4 @@
-"""Safe reading of files and pickles from others, and safe printing of words in them.
+"""Safe reading of damaged files, and of those from others, and safe printing of words in them.
 
 Such a file must not hang a program, fill its memory or run anything; the words must not control a
 terminal.
@@ -6,6 +6,7 @@ terminal.
 
 import errno
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -24,6 +25,7 @@ LARGEST_FILE = 64 * 2**20  # bytes; the largest record of this project has 0.3 M
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]"
 )
+AGAIN = "remove it, to make it again"
 BUILTINS = ("builtins", "__builtin__")  # Python 3's and Python 2's name for it
 
 
@@ -47,6 +49,22 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         if most is None and size > LARGEST_FILE:
             raise UnreadableError(f"larger than {LARGEST_FILE / 2**20:g} MiB")
         return file.read(size if most is None else most)  # and no further, if it grows
+
+
+def read_own(
+    path: Path, fix: str = AGAIN, of: type[Any] = dict, content: bytes | None = None, **fields: type
+) -> Any:
+    """The JSON value in a file of our own, or in its `content`: of the type `of`, an object with
+    these `fields`. Raises: InputError for a damaged one, with `fix`: what to do; OSError.
+    """
+    try:
+        value: Any = json.loads(read_regular(path) if content is None else content)
+        if isinstance(value, of) and all(isinstance(value.get(n), t) for n, t in fields.items()):
+            return value
+        reason = "not what this program writes"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(f"{path} is damaged ({reason}): {fix}")
 
 
 def printable(words: str) -> str:

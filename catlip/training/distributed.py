@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 
 from catlip.cli import InputError
+from catlip.record import write_atomically
+from catlip.system.foreign import read_own
 
 # Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.
 GLIBC = ((-1, 2**31 - 1), (-2, 64 * 2**20), (-4, 0))
@@ -190,9 +192,9 @@ def use_threads(folder: Path, place: Place) -> None:
         torch.set_num_threads(threads_of(folder) or ALL_THREADS)
     if place.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / THREADS).write_text(f"{torch.get_num_threads()}\n")
+        write_atomically(folder / THREADS, b"%d\n" % torch.get_num_threads())
 
 
 def threads_of(folder: Path) -> int | None:
     path = folder / THREADS
-    return int(path.read_text()) if path.exists() else None
+    return read_own(path, "write the run's number into it", int) if path.exists() else None

@@ -141,7 +141,7 @@ def read_run(path: Path) -> RecordedRun:
         if not needed.is_file():
             raise InputError(f"{path} is not a pre-training run: there is no {needed}")
     content = read_record(newest)
-    lines = {int(line["step"]): line for line in read_lines(log)}
+    lines = {int(line["step"]): line for line in read_lines(log, step=int)}
     if content["kind"] != "pretrain" or not lines:
         raise InputError(f"{path} is not a pre-training run, or its log has no line yet")
     weights = {

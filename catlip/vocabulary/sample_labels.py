@@ -3,7 +3,6 @@ training and read when needed.
 """
 
 import functools
-import json
 import shlex
 import zipfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from catlip.data.shards import Shard
 from catlip.label.sidecar import Making, read_labels, sidecar_path
 from catlip.label.sources import TarShard
 from catlip.system.engines import work_ahead
+from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 from catlip.vocabulary import Vocabulary
 
@@ -80,7 +80,7 @@ class VocabularyLabels:
                 with file.open("offsets.npy") as member:
                     np.lib.format.read_magic(member)
                     (length,), _, _ = np.lib.format.read_array_header_1_0(member)
-            meta, labelled = json.loads(array.tobytes()), length - 1
+            meta, labelled = read_own(sidecar, content=array.tobytes()), length - 1
             content, num_samples = str(meta.get("content")), meta.get("samples", labelled)
             making, made_from = Making.of(meta), (content.encode(), num_samples)
         except FileNotFoundError:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from catlip.cli import InputError
 from catlip.encoder import ENCODERS, ImageEncoder, Pool, build_encoder
+from catlip.record import from_plain
 from catlip.training.checkpoint import complete
 from catlip.weights.files import differences, listed, plain_tensors, read_config, read_file
 from catlip.weights.released import RESOLUTION, Layout, find_layout, split
@@ -189,4 +190,6 @@ def _of_config(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Chec
             f"it does not hold the encoder {name} at {resolution} pixels: {'; '.join(problems)}"
         )
     kind: Kind = "timm" if in_timm else "ours"
+    if "released" in config:
+        from_plain(config["released"], Layout)  # refuse a damaged one now
     return Checkpoint(kind, name, resolution, pool=pool, config=config, **parts)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 from catlip.system.cache import kept
+from catlip.system.foreign import read_own
 from catlip.words import wordnet_dir
 
 VERSION = "3.0"
@@ -107,7 +108,9 @@ def _without_ending(forms: Sequence[str]) -> list[str]:
 def nouns() -> Nouns:
     """WordNet 3.0's nouns, from the cache or from its data files."""
     tables = kept(
-        wordnet_dir() / INDEX_FILE, _packed_nouns, lambda path: json.loads(path.read_bytes())
+        wordnet_dir() / INDEX_FILE,
+        _packed_nouns,
+        lambda path: read_own(path, first_senses=dict, offsets=list, names=list),
     )
     return Nouns(**{**tables, "offsets": np.array(tables["offsets"], dtype=np.int64)})
 

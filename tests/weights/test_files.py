@@ -120,6 +120,8 @@ def test_a_compressed_part_of_an_archive_is_refused_before_it_is_unpacked(tmp_pa
         '{"encoder": "vit_teeny", "resolution": 32}',
         '{"encoder": "vit_tiny16", "resolution": 64}',
         '{"encoder": "vit_tiny16", "resolution": 32, "pool": "max"}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "released": "vit_tiny16"}',
+        '{"encoder": "vit_tiny16", "resolution": 32, "released": {"encoder": 16}}',
     ],
 )
 def test_a_config_that_does_not_fit_is_refused(config, tmp_path) -> None:

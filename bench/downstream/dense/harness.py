@@ -34,6 +34,7 @@ from catlip.fidelity import differences
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import Bar, progress
 from catlip.record import Record, write_atomically
+from catlip.system.foreign import read_own
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import Place, barrier, find_place, use_threads
 from catlip.training.folder import refuse_another
@@ -199,7 +200,7 @@ def _claim(folder: Path, identity: dict[str, Any], place: Place) -> None:
     """Note beside the checkpoints what determines the run, or refuse those of another run."""
     path = folder / "checkpoints" / "identity.json"
     if path.is_file():
-        refuse_another(folder, json.loads(path.read_text()), identity)
+        refuse_another(folder, read_own(path, f"remove all of {path.parent}"), identity)
     barrier()  # the main rank writes only when all have looked
     if place.is_main:
         path.parent.mkdir(parents=True, exist_ok=True)

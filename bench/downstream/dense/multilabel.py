@@ -6,7 +6,6 @@ reports), without categories that no test image has, and that of all decisions t
 category is on an image also where only a crowd of it is annotated, as in the release.
 """
 
-import json
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -32,7 +31,7 @@ from bench.downstream.probe.fit import (
     train_weights,
     transfer_head,
 )
-from catlip.program.broken import read_broken
+from catlip.program.broken import read_broken, read_lines
 from catlip.program.pictures import chosen, encoded_image
 from catlip.training.distributed import Place, of_all_ranks
 from catlip.vocabulary.label_sets import label_set
@@ -88,8 +87,8 @@ class MultiLabelTask(DenseTask):
         )
         results: Results = {**train_weights(training, model, as_split(split))}
         if self.place.is_main:
-            lines = (config.folder / "log.jsonl").read_text().splitlines()
-            results["loss"] = [[line["step"], line["loss"]] for line in map(json.loads, lines)]
+            lines = read_lines(config.folder / "log.jsonl", step=int)
+            results["loss"] = [[line["step"], line["loss"]] for line in lines]
         if self.origins:
             results["origins"] = self.origins
         return results

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from catlip.cli import InputError, run
+from catlip.data.starter import read_manifest
 from catlip.data.shards import write_shard
 from catlip.data.starter import MANIFEST
 from catlip.data.starter.emoji import (
@@ -83,7 +84,7 @@ def main(config: Starter) -> None:
         "packages": {f"{package}@{number}": digest for package, number, digest in [*pinned, TEXT]},
     }
     manifest = config.out / MANIFEST
-    found = json.loads(manifest.read_text()) if manifest.exists() else {"shards": {}}
+    found = read_manifest(manifest) if manifest.exists() else {"shards": {}}
     digests = {name: shard["sha256"] for name, shard in found["shards"].items()}
     there = {str(path.relative_to(config.out)): _sha256(path) for path in _shards(config.out)}
     if found.items() >= wanted.items() and digests == there:
