@@ -33,9 +33,9 @@ class ContrastiveCategorical(Contrastive):
         assert base_rates is not None, "a method that needs labels gets their base rates"
         return cls(image_encoder, cls.tower(encoder_name), base_rates)
 
-    def embed(self, batch: Batch) -> tuple[Tensor, ...]:
+    def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         assert batch.labels is not None, "the loader makes what `needs` names"
-        features = self.image_encoder(batch.images)
+        features = self.image_encoder(images)
         pairs = self.unit_vectors(features, self.captions(batch))
         loss = sparse_binary_cross_entropy(self.classifier(features), batch.labels)
         return *pairs, loss[None]

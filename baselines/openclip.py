@@ -166,17 +166,23 @@ class TwoTowers(Objective):
         its statistics twice.
         """
         if len(batches) == 1:
-            image, text, *losses = self.embed(*batches)
+            image, text, *losses = self.embed(batches[0].images, batches[0])
         else:
-            parts = [checkpoint(self.embed, batch, use_reentrant=False) for batch in batches]
+            parts = [
+                checkpoint(self.embed, batch.images, batch, use_reentrant=False)
+                for batch in batches
+            ]
             image, text, *losses = (torch.cat(rows) for rows in zip(*parts, strict=True))
         return self.compare(image, text) + sum(loss.mean() for loss in losses)
 
-    def embed(self, batch: Batch) -> tuple[Tensor, ...]:
+    def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         """Unit vectors [B, joint] of images and of captions. A method that has a further loss
         beside `compare` adds it as [1], mean per image.
+
+        The images are an argument of their own: torch's `checkpoint` restores the random state,
+        of dropped patches and layers, only of devices that hold one of its arguments.
         """
-        return self.unit_vectors(self.image_encoder(batch.images), self.captions(batch))
+        return self.unit_vectors(self.image_encoder(images), self.captions(batch))
 
     def captions(self, batch: Batch) -> Tensor | PackedCaptions | RaggedLabels:
         """What the text tower reads."""

@@ -45,9 +45,9 @@ class Superclip(Contrastive):
             self.idf.count(*distinct_subwords(torch.cat(tokens)))
         return super().forward(*batches)
 
-    def embed(self, batch: Batch) -> tuple[Tensor, ...]:
+    def embed(self, images: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         assert batch.tokens is not None, "the loader makes what `needs` names"
-        features, patches = self.image_encoder(batch.images, patches=True)
+        features, patches = self.image_encoder(images, patches=True)
         pairs = self.unit_vectors(features, self.captions(batch))
         logits = self.subwords(patches.mean(dim=1))
         subwords, present = distinct_subwords(batch.tokens)

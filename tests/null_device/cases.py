@@ -167,6 +167,23 @@ def test_a_step_waits_once_and_copies_the_addresses_of_gradients_alone(
     assert (counted("waits") - waits, counted("copies_to_device") - copies) == (1, 1)
 
 
+@pytest.mark.parametrize("method", ["clip", "superclip", "clip_catlip"])
+def test_micro_batches_drop_the_same_patches_in_the_backward_pass(place, method) -> None:
+    batch = batch_of(TINY, place)
+    objective = methods.build(method, "vit_tiny16", 32, num_classes=50, seed=0, patch_drop_rate=0.5)
+    objective.to(place.device).train()
+    states = []
+    objective.image_encoder.register_forward_pre_hook(
+        lambda *_: states.append(torch.cuda.get_rng_state())
+    )
+    objective(batch, batch).backward()
+    first, second, *again = states
+    assert not torch.equal(first, second)
+    assert {state.numpy().tobytes() for state in again} == {
+        state.numpy().tobytes() for state in (first, second)
+    }
+
+
 def test_synthetic_images_are_made_on_the_device(place) -> None:
     before = counted("bytes_to_device")
     images = batch_of(Factors(batch_size=64), place).images
