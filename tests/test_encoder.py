@@ -13,7 +13,7 @@ def _a_small_encoder_with_the_releases_stem(monkeypatch) -> None:
     monkeypatch.setitem(ENCODERS, "conv_tiny", Architecture(192, 2, 3, stem="conv"))
 
 
-@pytest.mark.parametrize("name", ["hybrid_mini", "cnn", "vit_tiny16", "vit_b16_conv"])
+@pytest.mark.parametrize("name", ["hybrid_mini", "cnn", "vit_tiny16", "conv_tiny"])
 def test_bytes_are_read_as_shares_of_one(name) -> None:
     patch = ENCODERS[name].patch
     torch.manual_seed(0)
