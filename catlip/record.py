@@ -10,7 +10,6 @@ reported as incomplete. A long run calls `record.save()` after each part, so tha
 even if the run is killed. A command that is refused before it has begun to work leaves no partial.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -32,6 +31,7 @@ from catlip import claims, method_style
 from catlip.cli import InputError, module_name
 from catlip.results.kind import Kind
 from catlip.results.run import Run, read_run
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.machine import Usage
 
@@ -181,23 +181,6 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that there is either the old one or the whole new one, on a full disk too."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)  # of a killed process, or a link that would be followed
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from baselines import method_names
 from catlip.program.errors import InputError
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from pipeline.inputs import digest_of_code, digest_of_data
 from pipeline.programs import Slot, run_command
@@ -124,9 +125,7 @@ def run_step(step: Step, runs: Path, python: str, *, slot: Slot | None = None) -
                     say(f"moved the results of an older version of this step to {older}")
 
     def write(**state: Any) -> None:
-        temporary = stamp.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"identity": identity, **state}, indent=1))
-        temporary.replace(stamp)
+        write_atomically(stamp, json.dumps({"identity": identity, **state}, indent=1).encode())
 
     write(done=False, files=files_before)
     command = step.command(python)

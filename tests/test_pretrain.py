@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,7 +260,13 @@ def test_a_finished_run_is_not_trained_again(program, succeed, starter, tmp_path
     refused = program(*arguments, "--max-lr", "0.5")
     one_line_error(refused, f"max_lr {STARTER.max_lr} there, 0.5 now")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.json"]
+    weights = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    record.unlink()
+    one_line_error(program(*arguments, "--max-lr", "0.5"), "0.5 now")
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
     succeed(*arguments, "--max-lr", "0.5", "--restart")
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() != weights
 
 
 def test_labels_of_another_rule_are_refused(program, starter, tmp_path) -> None:

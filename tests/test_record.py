@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from catlip.cli import InputError
 from catlip.recipes.pretrain import CATLIP
-from catlip.record import Record, note_begun, plain, write_atomically
+from catlip.record import Record, note_begun, plain
+from catlip.system.files import write_atomically
 from catlip.training.folder import changes
 
 
@@ -90,7 +92,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     # A limit on file size fails a write half-way, as a full disk does.
     script = f"""
 import pathlib, resource, signal
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 write_atomically(pathlib.Path({str(path)!r}), b"n" * 100_000)
@@ -98,6 +100,20 @@ write_atomically(pathlib.Path({str(path)!r}), b"n" * 100_000)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "OSError" in done.stderr
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writers_with_one_process_id_do_not_meet(tmp_path: Path) -> None:
+    """Threads stand for the containers that share a cache, and may have the same process ids."""
+    path, contents = tmp_path / "file", [bytes([number]) * 10_000 for number in range(8)]
+
+    def write(content: bytes) -> None:
+        for _ in range(20):
+            write_atomically(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, contents))
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -13,7 +13,8 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.data.layout import WDS
-from catlip.record import plain, read_record, write_atomically
+from catlip.record import plain, read_record
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.lock import only_writer
 

@@ -38,10 +38,10 @@ from catlip.record import (
     note_samples,
     plain,
     read_record,
-    write_atomically,
 )
 from catlip.results.run import Run, read_run
 from catlip.system.engines import local
+from catlip.system.files import write_atomically
 
 if TYPE_CHECKING:  # torch takes seconds, which --help does not need
     from catlip.objective import Objective

@@ -50,7 +50,7 @@ from catlip.data.starter.scenes import (
 )
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Range, Seed
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 
 EDITION = 1  # raised whenever the same arguments give other scenes than before
 MIN_DRAWINGS = 12  # of a class, on each side

@@ -30,7 +30,7 @@ from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sources import PARQUET, TarShard, open_parquet, text_rows
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 from catlip.system.engines import local
 from catlip.system.foreign import printable
 from catlip.system.lock import only_writer

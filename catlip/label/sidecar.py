@@ -26,8 +26,8 @@ from catlip.cli import InputError
 from catlip.data.remote import names_in, read_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
-from catlip.record import write_atomically
 from catlip.system.cache import packed, unpacked
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 

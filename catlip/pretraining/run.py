@@ -78,10 +78,12 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
         weights = config.out / "weights.safetensors"
         # A run that ended before its record left a partial one, and makes the record now.
         partial = path.with_name(f"{path.name}.partial")
-        if weights.is_file() and path.is_file() and not partial.exists():
+        finished = weights.is_file()
+        if finished:
             _, before = read_file(weights)
             before.pop(PROGRESS, None)
             refuse_another(config.out, before, training.identity)
+        if finished and path.is_file() and not partial.exists():
             if place.is_main:
                 print(f"{path} is already there, from the same run; remove it to make it again")
         else:

@@ -15,7 +15,8 @@ import tyro
 
 from catlip.cli import InputError
 from catlip.program.ranges import Fraction
-from catlip.record import Record, write_atomically
+from catlip.record import Record
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 
 MAX_BROKEN = 0.01  # the default of --max-broken

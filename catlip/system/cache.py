@@ -10,7 +10,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 
 HINT = "set CATLIP_CACHE to a writable folder with free space"
 T = TypeVar("T")

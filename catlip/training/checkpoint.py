@@ -8,9 +8,8 @@ from the checkpoint before.
 """
 
 import errno
+import glob
 import json
-import os
-import re
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -20,13 +19,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from catlip.cli import InputError
+from catlip.system.files import remove_leftovers, replacing, write_atomically
 from catlip.training.distributed import of_all_ranks, rank_of_ranks
 from catlip.training.folder import refuse_another
 from catlip.training.parallel import whole
@@ -66,7 +65,7 @@ def save(
     Raises: OSError when it cannot be written whole; earlier ones are then untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / f"step-{step:08d}.pt", folder / ".writing.tmp"
+    path = folder / f"step-{step:08d}.pt"
     head = {
         "step": step,
         "config": json.dumps(config),
@@ -74,20 +73,15 @@ def save(
         "unlogged": json.dumps(history.unlogged),
     }
     try:
-        temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
-        with open(temporary, "xb") as file:
+        remove_leftovers(folder, "step-*.pt")
+        with replacing(path) as file:
             torch.save(head | {"state": state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
     except (RuntimeError, OSError) as error:  # torch raises either when writing fails
         raise OSError(
             getattr(error, "errno", None) or errno.ENOSPC,
             f"checkpoint of step {step} could not be written, earlier ones are kept ({folder}: "
             f"{error})",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     earlier = [other for other in complete(folder) if step_of(other) <= step]
     for old in {*complete(folder)} - {*earlier[-KEEP:]}:
         old.unlink()
@@ -119,7 +113,7 @@ def copied(state: State, wanted: bool) -> State:
 
 def complete(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the oldest first."""
-    paths = [path for path in folder.glob("step-*.pt") if path.stem[5:].isdigit()]
+    paths = [path for path in folder.glob("step-????????*.pt") if path.stem[5:].isdigit()]
     return sorted(paths, key=step_of)
 
 
@@ -208,18 +202,6 @@ def _flat(state: State) -> dict[str, Tensor]:
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Write weights as safetensors, atomically, with the config that made them as metadata."""
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.unlink(missing_ok=True)  # of a killed run, or a link that would be followed
-        temporary.touch()
-        # As the user's umask says; a file made by safetensors can be read by its owner only.
-        mode = temporary.stat().st_mode
-        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-        save_file(contiguous, temporary, {"config": json.dumps(config)})
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    remove_leftovers(path.parent, glob.escape(path.name))
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_atomically(path, as_safetensors(contiguous, {"config": json.dumps(config)}))

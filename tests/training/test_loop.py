@@ -282,7 +282,9 @@ def test_a_failure_is_seen_at_once_and_raised_by_the_next_wait_or_the_end_of_the
 
 
 RUN = ("checkpoints/step-00000001.pt", "log.jsonl", "weights.safetensors")
-RUN += ("events.out.tfevents.1.host", "wandb/run", ".log.jsonl.7.tmp")
+RUN += ("weights-step-00000001.safetensors", "events.out.tfevents.1.host", "threads.txt")
+RUN += ("wandb/wandb-resume.json", ".log.jsonl.7.tmp", ".weights.safetensors.01ab.tmp")
+RUN += ("checkpoints/.step-00000001.pt.01ab.tmp", "checkpoints/.writing.tmp")
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -293,7 +295,9 @@ def fill(folder: Path, *names: str) -> None:
 
 def test_a_restart_deletes_what_a_run_wrote_and_nothing_else(tmp_path: Path) -> None:
     fill(tmp_path, *RUN)
-    foreign = ("thesis.tex", "starter/pretrain", "checkpoints/llama.pt")
+    foreign = ("thesis.tex", "starter/pretrain", "checkpoints/llama.pt", "thesis.tmp")
+    foreign += ("checkpoints/step-1000/optimizer.pt", "checkpoints/step-1000.pt", "weights.tmp")
+    foreign += ("checkpoints/.model.tmp", "wandb/run-1/files/config.yaml", "step-00000001.pt")
     fill(tmp_path, *foreign)
     discard(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}

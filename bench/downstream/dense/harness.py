@@ -33,7 +33,8 @@ from catlip.dry_run import print_transfer
 from catlip.fidelity import differences
 from catlip.program.broken import BrokenImage, BrokenImages
 from catlip.program.progress import Bar, progress
-from catlip.record import Record, write_atomically
+from catlip.record import Record
+from catlip.system.files import write_atomically
 from catlip.system.foreign import read_own
 from catlip.training.checkpoint import save_weights
 from catlip.training.distributed import Place, barrier, find_place, use_threads

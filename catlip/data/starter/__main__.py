@@ -39,7 +39,7 @@ from catlip.data.starter.samples import SPLITS, VIEWS, make, plan
 from catlip.data.starter.scenes import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Sprite
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural, Range, Seed
-from catlip.record import write_atomically
+from catlip.system.files import write_atomically
 from catlip.system.lock import only_writer
 
 EDITION = 2  # raised whenever the same arguments give other shards than before
