@@ -29,6 +29,7 @@ from catlip.system.files import remove_leftovers, replacing, write_atomically
 from catlip.training.distributed import of_all_ranks, rank_of_ranks
 from catlip.training.folder import refuse_another
 from catlip.training.parallel import whole
+from catlip.weights.files import DIGEST, digest_of
 
 KEEP = 2  # if the newest is damaged, a run can go on from the one before
 BLOCK_BYTES = 2**20  # read at a time to check a sum
@@ -201,7 +202,10 @@ def _flat(state: State) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write weights as safetensors, atomically, with the config that made them as metadata."""
+    """Write weights as safetensors, atomically, with the config that made them as metadata, which
+    also holds a digest. One value, as safetensors writes several in any order.
+    """
     remove_leftovers(path.parent, glob.escape(path.name))
     contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomically(path, as_safetensors(contiguous, {"config": json.dumps(config)}))
+    metadata = json.dumps(config | {DIGEST: digest_of(contiguous, config)})
+    write_atomically(path, as_safetensors(contiguous, {"config": metadata}))

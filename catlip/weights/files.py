@@ -10,6 +10,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from catlip.cli import InputError
 ZIP = b"PK\x03\x04"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
 HEADER_AT = 8
+DIGEST = "weights_digest"  # in the config that this project writes beside weights
 LONGEST_REASON = 200  # characters of torch's own message
 SHOWN = 3  # names that an error message lists of each sort
 Shapes = dict[str, tuple[int, ...]]
@@ -68,7 +70,20 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # SafetensorError, and what torch raises for unusual dtypes
         raise InputError(f"{path} is not a whole safetensors file: {error}") from None
-    return tensors, read_config(metadata.get("config", "{}"), path)
+    config = read_config(metadata.get("config", "{}"), path)
+    written = config.pop(DIGEST, None)  # files of others, and of earlier versions, have none
+    if written is not None and written != digest_of(tensors, config):
+        raise InputError(f"{path} is damaged: it is not what was written; copy or make it again")
+    return tensors, config
+
+
+def digest_of(tensors: Mapping[str, Tensor], config: dict[str, Any]) -> str:
+    """What tells damage of a file of weights: a digest of all bits of tensors and config."""
+    digest = blake2b(json.dumps(config).encode(), digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_config(text: Any, path: Path) -> dict[str, Any]:

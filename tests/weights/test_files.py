@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 
 from catlip.cli import InputError
 from catlip.encoder import build_encoder
+from catlip.training.checkpoint import save_weights
 from catlip.weights.checkpoint import read_checkpoint
 
 
@@ -60,6 +62,29 @@ def test_a_truncated_file_is_refused(kind, share, tmp_path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     refused(path)
+
+
+def test_flipped_bits_are_refused_and_a_file_without_a_digest_is_read(tmp_path) -> None:
+    path, draw = tmp_path / "weights.safetensors", random.Random(0)
+    config = {"encoder": "hybrid_micro", "resolution": 32, "sizes": [[48, 1]], "max_lr": 1e-05}
+    tensors = build_encoder("hybrid_micro", 32).state_dict()  # with counts of 0 dimensions
+    weights = {f"image_encoder.{name}": tensor for name, tensor in tensors.items()}
+    weights["half"] = torch.ones(3, dtype=torch.bfloat16)
+    save_weights(path, weights, config)
+    assert read_checkpoint(path).config == config
+    content = path.read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    for place in [
+        content.index(b"hybrid_micro"),
+        content.index(b"_embed"),
+        *(draw.randrange(begin, len(content)) for _ in range(20)),
+    ]:
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(spoilt)
+        refused(path)
+    save_file(weights, path, {"config": json.dumps(config)})
+    assert read_checkpoint(path).config == config
 
 
 @pytest.mark.parametrize(
