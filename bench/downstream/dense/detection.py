@@ -303,10 +303,13 @@ class DetectionTrainer(SimpleTrainer):
         loss = float(sum(mean_over_ranks(sums).cpu()))
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at step {self.iter}")
+        self.scaler.unscale_(self.optimizer)
+        parameters = list(self.detector.parameters())
+        norm = gradient_norm(parameters)
+        if not math.isfinite(norm) and not self.scaler.is_enabled():  # which skips such a step
+            raise FloatingPointError(f"the norm of the gradient is {norm} at step {self.iter}")
         if recipe.grad_clip:
-            self.scaler.unscale_(self.optimizer)
-            parameters = list(self.detector.parameters())
-            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, gradient_norm(parameters))
+            nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.iter)

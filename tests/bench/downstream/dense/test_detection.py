@@ -13,7 +13,7 @@ pytest.importorskip("detectron2", reason="./run_all.sh --only setup installs it"
 
 from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
-from small_dense import DETECTION, IDS, change_file, write_coco
+from small_dense import DETECTION, IDS, TASKS, change_file, write_coco
 from torch import nn
 from torchvision.ops import roi_align
 
@@ -30,6 +30,7 @@ from bench.downstream.dense.harness import MicroBatches
 from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
 from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.load import open_encoder
+from catlip.cli import InputError
 from catlip.data.sampler import ImageSize, StepPlan
 from catlip.recipes.dense import DETECTIONS, DetectionRecipe
 from catlip.training.distributed import Place
@@ -142,6 +143,24 @@ def test_the_rate_warms_up_and_falls_twice() -> None:
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert schedule(TABLE, 100)(10 / 100) == 1, "a short run warms up for a tenth of it"
     assert schedule(replace(TABLE, epochs=1), 1)(0.0) == 1, "and one of a single step not at all"
+
+
+@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch, grad_clip) -> None:
+    """Also in the last step, where no later loss would show it."""
+    build = Detect.build
+
+    def build_spoilt(task: Detect, names: list[str]) -> MaskRCNN:
+        model = build(task, names)
+        next(model.roi_heads.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+        return model
+
+    monkeypatch.setattr(Detect, "build", build_spoilt)
+    recipe = replace(DETECTION, epochs=1 / 3, lr_step_epochs=(), grad_clip=grad_clip)
+    with pytest.raises(InputError, match="step 0"):
+        TASKS["detection"].run(f"coco:{root}", tmp_path / "run.json", recipe=recipe)
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+    assert not list((tmp_path / "run").rglob("*.pth"))
 
 
 # The data
