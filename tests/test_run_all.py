@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from one_line import one_line_error
+from pictures import plain
 
 import baselines
 from catlip.data.shards import write_shard
@@ -131,10 +132,23 @@ def test_own_photographs_are_a_scale_of_small_trainings(own) -> None:
 def test_a_table_of_files_becomes_shards_first(own, tmp_path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("file,caption\n0.jpg,a dog\n")
+    (tmp_path / "0.jpg").write_bytes(plain(kind="JPEG"))
     lines = dry_run("--scale", "photos", "--shards", table, *given(own, "--probe"))
     (made,) = [line for line in lines if "data.fetch" in line]
     assert made.endswith(f"catlip.data.fetch {table} --side 128 --out data/mine-shards")
     assert any("--shards 'data/mine-shards/*.tar'" in line for line in lines)
+
+
+def test_a_dry_run_looks_at_a_hundred_files_of_a_table(own, tmp_path) -> None:
+    table, photos = tmp_path / "mine.csv", ("--scale", "photos", *given(own, "--probe"))
+    names = [f"{number}.jpg" for number in range(300)]
+    table.write_text("\n".join(["file,caption", *(f"{name},a dog" for name in names)]))
+    for name in names[::10]:
+        (tmp_path / name).write_bytes(plain(kind="JPEG"))
+    one_line_error(run_all("--dry-run", *photos, "--shards", table), "no such file", names[3])
+    for name in names[::3]:  # those that are looked at
+        (tmp_path / name).write_bytes(plain(kind="JPEG"))
+    dry_run(*photos, "--shards", table)
 
 
 def test_a_remote_probe_is_not_asked_for_by_a_dry_run(own) -> None:

@@ -12,8 +12,9 @@ import itertools
 import json
 import os
 import sys
+import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from catlip.data.shards import TAR, expand, write_shard
 from catlip.data.tar_index import NUMBERED, walk
 from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.sources import PARQUET, TarShard, open_parquet, text_rows
+from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.system.files import write_atomically
@@ -36,17 +38,21 @@ from catlip.system.foreign import printable
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-EDITION = 2  # raised when the shards that were fetched before will not do any more
+# Raised when the shards that were fetched before will not do any more: remote and local ones. The
+# third reads members and rows that do not follow each other, which tars of a hub do.
+EDITION, LOCAL_EDITION = 2, 3
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 BATCH_ROWS = 100
 CAPTIONS = ("caption", "captions", "text", "TEXT", "texts")  # columns of a table
 IMAGE = "image"
+NO_FILE = "no such file"
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
+LOOKED_AT = 100  # files of a table, before a run
 
-# A key, and suffix -> kind (of tar_index.KINDS) and content of each member.
-Sample = tuple[str, dict[str, tuple[str, bytes]]]
+# A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
+Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Fetch:
     """
     labels_dir: Path | None = None
     """Folder of the labels; by default that of the shards."""
+    max_broken: MaxBroken = MAX_BROKEN
     workers: Natural = 0
     """Processes; 0 is one a core, and two where files are remote, of which one may wait."""
     yes: bool = False
@@ -97,7 +104,7 @@ def main(config: Fetch) -> None:
     # What the shards of a file depend on.
     wanted = {
         path: {
-            "edition": EDITION,
+            "edition": EDITION if is_remote(path) else LOCAL_EDITION,
             "source": url_of(path) if is_remote(path) else str(path.resolve()),
             "identity": identity,
             "side": config.side,
@@ -205,18 +212,21 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
     begun = wanted | {"shards": {}, "stale": sorted(stale)}
     write_atomically(note_file, json.dumps(begun).encode())
     copy = config.out / NOTES / f"part-{path.name}" if is_remote(path) else path
-    counts, broken, shards = Counter[str](), dict[str, list[Any]](), {}
+    counts, broken, shards = Counter[str](), BrokenImages(), {}
     try:
         if copy != path:
             get_file(path, copy, wanted["identity"])
-        samples = _of_tar(copy) if is_tar else _of_table(copy, config.text_column)
+        samples = _of_tar(copy) if is_tar else _of_table(copy, config)
         small = _reduced(samples, config.side, counts, broken)
         for number, first in enumerate(small):
             name = path.name if is_tar else f"{path.stem}-{number:05d}{TAR}"
             others = small if is_tar else itertools.islice(small, SHARD_ROWS - 1)
             write_shard(config.out / name, itertools.chain([first], others))
             shards[name] = (config.out / name).stat().st_size
+        broken.check(counts["images"] + len(broken), config.max_broken)
     except InputError as error:
+        for name in shards:  # of a table that may have fewer when it is mended
+            (config.out / name).unlink()
         if copy == path:
             raise
         raise InputError(str(error).replace(str(copy), wanted["source"])) from None
@@ -227,19 +237,23 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
         raise InputError(f"{wanted['source']} holds no image that can be read")
     for name in stale - shards.keys():
         (config.out / name).unlink(missing_ok=True)
-    note = wanted | {"shards": shards, **counts, "broken": broken}
+    first_of = {cause: key for key, cause in reversed(broken.causes.items())}
+    left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
+    note = wanted | {"shards": shards, **counts, "broken": left_out}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
     return note
 
 
 def _reduced(
-    samples: Iterable[Sample], side: int, counts: Counter[str], broken: dict[str, list[Any]]
+    samples: Iterable[Sample], side: int, counts: Counter[str], broken: BrokenImages
 ) -> Iterator[tuple[str, dict[str, bytes]]]:
     """The samples with small images; those without one are left out and counted by cause."""
     for key, members in samples:
         written, images = {}, 0
         try:
             for suffix, (kind, content) in members.items():
+                if isinstance(content, PictureError):
+                    raise content
                 if kind != IMAGE:
                     written[suffix] = content
                     continue
@@ -249,62 +263,125 @@ def _reduced(
                 images += 1
                 counts["reduced"] += small is not content
             if not images:
-                raise PictureError("no image", key)
+                raise PictureError("no image", "a sample without one")
         except PictureError as error:
-            broken.setdefault(error.cause, [0, key])[0] += 1
+            broken.add([BrokenImage(f"{key}: {error.detail}", error.cause)])
             continue
         counts["images"] += 1
         yield key, written
 
 
 def _of_tar(path: Path) -> Iterator[Sample]:
-    """The samples of a tar: members of one key, which follow each other."""
+    """The samples of a tar, whose members need not follow each other."""
     with open(path, "rb") as file:
         # All headers first: it is faster, and a tar that is cut short costs no work.
-        every = list(walk(path, file))
-        for key, members in itertools.groupby(every, key=lambda member: member[1]):
-            sample = {}
-            for member, _, kind, fault in members:
+        members_of: dict[str, list[tuple[tarfile.TarInfo, str, str]]] = {}
+        for member, key, kind, fault in walk(path, file):
+            members_of.setdefault(key, []).append((member, kind, fault))
+        for key, members in members_of.items():
+            sample: dict[str, tuple[str, bytes | PictureError]] = {}
+            for member, kind, fault in members:
                 suffix = member.name.rpartition("/")[2].partition(".")[2].lower()
-                size = 0 if fault else member.size  # an image that is left out counts as empty
-                sample[suffix] = kind, os.pread(file.fileno(), size, member.offset_data)
+                if fault:
+                    sample[suffix] = kind, PictureError(fault, member.name)
+                else:
+                    sample[suffix] = kind, os.pread(file.fileno(), member.size, member.offset_data)
             yield key, sample
 
 
-def _of_table(path: Path, text_column: str | None) -> Iterator[Sample]:
-    """The images of a table; the key is the number of the first row."""
-    rows = enumerate(_rows(path))
-    head = list(itertools.islice(rows, BATCH_ROWS))
-    column, folder, captions = _columns(path, [row for _, row in head], text_column)
-
-    def image_of(numbered: tuple[int, dict[str, Any]]) -> Any:
-        number, row = numbered
-        return row[column] if folder else number
-
-    # Rows of one file that follow each other have its captions, as Flickr8k's five sentences.
-    for _, group in itertools.groupby(itertools.chain(head, rows), key=image_of):
-        (number, row), *more = group
+def _of_table(path: Path, config: Fetch) -> Iterator[Sample]:
+    """The images of a table; the key is the number of the first row. Rows of one file are one image
+    with their captions, wherever they stand: Flickr8k has five, and COCO a row an annotation.
+    """
+    column, folder, captions, rows = _open_table(path, config.text_column)
+    groups: Iterable[Sequence[tuple[int, dict[str, Any]]]] = ([row] for row in rows)
+    if folder:
+        rows_of: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        for number, row in rows:
+            file = _file_name(number, row[column])
+            row = {name: row[name] for name in captions.values()} | {column: file}
+            rows_of.setdefault(file, []).append((number, row))
+        _check_files(path, folder, rows_of, max_broken=config.max_broken)
+        groups = rows_of.values()
+    for (number, row), *more in groups:
         described: dict[str, Any] = {key: row[name] for key, name in captions.items()}
         if more:
             texts = [each[name] for _, each in ((number, row), *more) for name in captions.values()]
             described = {"captions": [text for text in texts if text]}
-        image = _image_in(row[column], folder)
+        image, meta = _image_in(row[column], folder), json.dumps(described, default=_text)
         # What it is, is told by its first bytes when it is read, not by the name.
-        members = {"jpg": (IMAGE, image), "json": ("meta", json.dumps(described).encode())}
-        yield f"{number:09d}", members
+        yield f"{number:09d}", {"jpg": (IMAGE, image), "json": ("meta", meta.encode())}
+
+
+def check_table(path: Path) -> None:
+    """Raises InputError unless a table has columns of images and of captions and, if it names
+    files, those of a hundred rows, evenly spread, are there.
+    """
+    column, folder, _, rows = _open_table(path)
+    if folder:
+        names = [_file_name(number, row[column]) for number, row in rows]
+        _check_files(path, folder, names[:: -(-len(names) // LOOKED_AT)], max_broken=MAX_BROKEN)
+
+
+def _file_name(number: int, cell: Any) -> str:
+    if cell and isinstance(cell, str | bytes):
+        return os.path.normpath(os.fsdecode(cell))
+    return f"(row {number})"
+
+
+def _check_files(path: Path, folder: Path, names: Collection[str], *, max_broken: float) -> None:
+    """Raises InputError when too many files that a table names are missing, or one is elsewhere."""
+    missing, root = BrokenImages(), path.parent.resolve()
+    for name in names:
+        file = folder / name
+        if not os.path.isfile(file):
+            missing.add([BrokenImage(str(file), NO_FILE)])
+        elif not file.resolve().is_relative_to(root):  # a stranger's table may name private files
+            raise InputError(f"{path} names {file}, which is outside of {root}: copy it there")
+    missing.check(len(names), max_broken)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a table by the names of its columns; what a row lacks is None."""
     if path.suffix == PARQUET:
+        import pyarrow as pa
+
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
-                yield from batch.to_pylist()
+                try:
+                    yield from batch.to_pylist()
+                except UnicodeDecodeError:  # Parquet does not guarantee that strings are UTF-8
+                    kinds = [(field.name, _as_bytes(field.type)) for field in batch.schema]
+                    yield from batch.cast(pa.schema(kinds)).to_pylist()
         return
     fields = text_rows(path)
     names = next(fields, [])
     for row in fields:
         yield dict(itertools.zip_longest(names, row[: len(names)]))
+
+
+def _as_bytes(kind: Any) -> Any:
+    """The Arrow type for the bytes of a text, or of a list of these; another type as it is."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.large_binary()
+    return pa.list_(_as_bytes(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def _text(value: object) -> str:
+    """A caption that is no text: bytes are, where they are UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _open_table(
+    path: Path, text_column: str | None = None
+) -> tuple[str, Path | None, dict[str, str], Iterator[tuple[int, dict[str, Any]]]]:
+    """What `_columns` finds in the first rows, and all rows with their numbers."""
+    rows = enumerate(_rows(path))
+    head = list(itertools.islice(rows, BATCH_ROWS))
+    columns = _columns(path, [row for _, row in head], text_column)
+    return *columns, itertools.chain(head, rows)
 
 
 def _columns(
@@ -320,7 +397,8 @@ def _columns(
         for row in rows
         for name in names
         for folder in (None, path.parent, *beside)
-        if _image_in(row[name], folder).startswith(FIRST_BYTES)
+        if isinstance(image := _image_in(row[name], folder), bytes)
+        and image.startswith(FIRST_BYTES)
     )
     column, folder = next(found, ("", None))
     given = [name for name in ((text_column,) if text_column else CAPTIONS) if name in names]
@@ -333,13 +411,13 @@ def _columns(
     return column, folder, captions
 
 
-def _image_in(value: Any, folder: Path | None) -> bytes:
-    """The image that a cell holds, as the hub has it ({"bytes": ...}) or as bytes; or whose file in
-    the folder it names. Empty if there is none.
+def _image_in(value: Any, folder: Path | None) -> bytes | PictureError:
+    """The image that a cell holds, as the hub has it ({"bytes": ...}) or as bytes, empty if there
+    is none; or whose file in the folder it names, or that there is none.
     """
     if folder:
-        named = os.path.join(folder, value) if isinstance(value, str) else ""
-        return Path(named).read_bytes() if os.path.isfile(named) else b""
+        file = os.path.join(folder, os.fsdecode(value)) if isinstance(value, str | bytes) else ""
+        return Path(file).read_bytes() if os.path.isfile(file) else PictureError(NO_FILE, value)
     if isinstance(value, dict):
         value = value.get("bytes")
     return value if isinstance(value, bytes) else b""

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hub import Hub, running_hub
 from one_line import one_line_error
@@ -200,6 +203,83 @@ def test_tables_that_name_files(kind, folder, tmp_path, capsys, monkeypatch) -> 
     write(1)
     with pytest.raises(InputError, match="no column of images, or of files of images"):
         found()
+
+
+def test_rows_of_one_file_are_one_image_wherever_they_stand(tmp_path: Path) -> None:
+    """COCO's annotations are in no order of the images."""
+    rows = [(f"{number % 3}.png", f"caption {number}") for number in range(7)]
+    rows += [("./0.png", "caption 7"), ("1.png", "")]
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(plain((number, 0, 0)))
+    pd.DataFrame(rows, columns=["file", "text"]).to_csv(tmp_path / "coco.csv", index=False)
+    main(Fetch((str(tmp_path / "coco.csv"),), tmp_path / "out", quiet=True))
+    assert samples_of(tmp_path / "out" / "coco-00000.tar") == [
+        ("000000000", ["caption 0", "caption 3", "caption 6", "caption 7"], plain((0, 0, 0))),
+        ("000000001", ["caption 1", "caption 4"], plain((1, 0, 0))),
+        ("000000002", ["caption 2", "caption 5"], plain((2, 0, 0))),
+    ]
+
+
+def test_members_of_a_sample_need_not_follow_each_other(tmp_path: Path) -> None:
+    """As in `tar cf x.tar *.png *.txt`."""
+    captions = {f"{number}": f"caption {number}".encode() for number in range(5)}
+    pictures = [(key, {"png": plain((int(key), 0, 0))}) for key in captions]
+    write_shard(tmp_path / "x.tar", [*pictures, *((k, {"txt": t}) for k, t in captions.items())])
+    main(Fetch((str(tmp_path / "x.tar"),), tmp_path / "out", quiet=True))
+    samples = samples_of(tmp_path / "out" / "x.tar")
+    assert samples == samples_of(tmp_path / "x.tar")
+    assert [texts for _, texts, _ in samples] == [[text.decode()] for text in captions.values()]
+
+
+def test_a_table_whose_files_are_missing_is_refused_before_a_shard_is_made(tmp_path) -> None:
+    names = [f"{number}.png" for number in range(300)]
+    (tmp_path / names[0]).write_bytes(plain())
+    table = tmp_path / "mine.csv"
+    pd.DataFrame({"file": names, "text": "a dog"}).to_csv(table, index=False)
+    config = Fetch((str(table),), tmp_path / "out", quiet=True)
+    with pytest.raises(InputError, match=r"299 no such file.*/1\.png"):
+        main(config)
+    for name in names[11:]:
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"289 not a JPEG.*10 no such file"):
+        main(config)
+    assert not [*(tmp_path / "out").glob("*.tar")]
+    main(replace(config, max_broken=1.0))
+    assert [key for key, *_ in samples_of(tmp_path / "out" / "mine-00000.tar")] == ["000000000"]
+
+
+def test_a_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:
+    inside, secret = tmp_path / "data", tmp_path / "private" / "passport.png"
+    for path in (inside / "0.png", secret):
+        path.parent.mkdir()
+        path.write_bytes(plain())
+    (inside / "link.png").symlink_to(secret)
+    (inside / "folder").symlink_to(secret.parent)
+    (inside / "near.png").symlink_to("0.png")
+    for name in ("../private/passport.png", str(secret), "link.png", "folder/passport.png"):
+        rows = [("0.png", "a dog"), (name, "a cat")]
+        pd.DataFrame(rows, columns=["file", "text"]).to_csv(inside / "t.csv", index=False)
+        with pytest.raises(InputError, match=r"t\.csv names .*outside of"):
+            main(Fetch((str(inside / "t.csv"),), tmp_path / "out", quiet=True))
+        assert not [*(tmp_path / "out").glob("*.tar")]
+    rows = [("0.png", "a dog"), ("near.png", "a cat"), (str(inside / "0.png"), "a car")]
+    pd.DataFrame(rows, columns=["file", "text"]).to_csv(inside / "t.csv", index=False)
+    main(Fetch((str(inside / "t.csv"),), tmp_path / "out", quiet=True))
+    assert len(samples_of(tmp_path / "out" / "t-00000.tar")) == 3
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_captions_of_parquet_that_are_bytes_or_not_utf8(several: bool, tmp_path: Path) -> None:
+    texts = pa.array([b"a caf\xe9", "über".encode()])
+    if several:
+        texts = pa.ListArray.from_arrays([0, 1, 2], texts)
+    kind = pa.list_(pa.string()) if several else pa.string()
+    for number, captions in enumerate([texts, texts.cast(kind, safe=False)]):
+        table = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"image": [plain()] * 2, "caption": captions}), table)
+        main(Fetch((str(table),), tmp_path / "out", quiet=True))
+        samples = samples_of(tmp_path / "out" / f"{number}-00000.tar")
+        assert [captions for _, captions, _ in samples] == [["a caf\ufffd"], ["über"]]
 
 
 def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
