@@ -1,14 +1,12 @@
 """`python -m catlip.label`: labels what is not labelled yet, and sums up all labels in a record."""
 
-import contextlib
 import functools
 import itertools
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,16 +19,15 @@ from catlip.label import is_labelled, label_source, labeller_of
 from catlip.label.audit import audit_captions, audit_tables, take_captions
 from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
-    PLAN,
+    SUFFIX,
     Labels,
     Making,
     labelling_record,
-    planned,
     read_sidecar,
     sidecar_path,
-    write_beside_labels,
+    write_plan,
 )
-from catlip.label.sources import PART_ROWS, Part, Source, find, is_table, split
+from catlip.label.sources import PART_ROWS, Source, find, is_table, split
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
 from catlip.record import Record
@@ -157,16 +154,12 @@ def main(config: Label) -> None:
         if not sources:
             raise _failure(errors, 0)
         sidecars = _sidecars(sources, labels_dir, rule)
-        if labels_dir:
-            names = sorted(sidecar.name for sidecar in sidecars.values())
-            before = None
-            with contextlib.suppress(InputError):  # a damaged plan is written again
-                before = planned(labels_dir, rule)
-            if before != set(names):
-                plan = json.dumps(names, indent=0).encode()
-                write_beside_labels(labels_dir / f"{rule}{PLAN}", plan)
-        else:
-            _delete_stale(sources, rule)
+        planned = [*sidecars.values()]
+        for path, piece in pieces.items():
+            if isinstance(piece, InputError):  # a table that is not cut: one name stands for all
+                planned.append((labels_dir or path.parent) / f"{path.name}.{rule}{SUFFIX}")
+        for place in {sidecar.parent for sidecar in planned}:
+            write_plan(place, rule, {each.name for each in planned if each.parent == place})
         if labels_dir and is_remote(labels_dir):  # listed once
             names_there = names_in(labels_dir)
             labelled = [source for source in sources if sidecars[source].name in names_there]
@@ -223,17 +216,6 @@ def _sidecars(sources: Sequence[Source], labels_dir: Path | None, rule: str) -> 
                 "--labels-dir of its own"
             )
     return {source: sidecar for sidecar, source in taken.items()}
-
-
-def _delete_stale(sources: Sequence[Source], rule: str) -> None:
-    """Delete the labels, beside a table, of parts that it no longer has."""
-    last_parts = {source.path: source for source in sources if isinstance(source, Part)}
-    for part in last_parts.values():
-        for number in itertools.count(part.number + 1):
-            stale = sidecar_path(replace(part, number=number), None, rule)
-            if not stale.exists() or read_sidecar(stale).meta["shard"] != part.path.name:
-                break
-            stale.unlink()
 
 
 def _failure(errors: Sequence[InputError], num_others: int) -> InputError:

@@ -5,14 +5,17 @@
 that another vocabulary needs no new labelling; where a sample has several captions, they follow one
 another. It says what made it and from which captions; when these are the same, so are its bytes.
 
-The plan of a folder of labels is kept in it, as `RULE.plan`: the names of the labels files of the
-last labelling. A shard that has since left the data set keeps its labels there, but a vocabulary
-does not count them.
+Before it starts, a labelling leaves a plan beside its labels files, with their names, in place of
+older plans that name one of them. So a vocabulary knows what is not labelled yet, and does not
+count a shard that has since left the data set; jobs that label other shards into the same folder
+each have a plan there.
 """
 
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 
 from catlip.captions import Labeller
 from catlip.cli import InputError
-from catlip.data.remote import names_in, read_file, write_file
+from catlip.data.remote import names_in, read_file, remove_file, write_file
 from catlip.data.shards import Shard
 from catlip.label.sources import Caption, Source, TarShard
 from catlip.system.cache import packed, unpacked
@@ -32,7 +35,6 @@ from catlip.system.foreign import read_own
 from catlip.system.urls import is_remote
 
 SUFFIX = ".labels.npz"
-PLAN = ".plan"
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,43 @@ def read_labels(shard: Shard, labels_dir: Path | None, rule: str) -> Labels:
     return labels
 
 
-def planned(labels_dir: Path, rule: str) -> set[str] | None:
-    """The names of the labels files of the last labelling; None of a folder without a plan."""
-    path = labels_dir / f"{rule}{PLAN}"
-    if path.name not in names_in(labels_dir) if is_remote(path) else not path.exists():
-        return None
-    return set(read_own(path, f"label again, by --rule {rule}", list, content=read_file(path)))
+def write_plan(folder: Path, rule: str, names: Set[str]) -> None:
+    """Note that these labels files belong together, and no other of a plan that has one of them. A
+    damaged plan is replaced.
+    """
+    older: dict[Path, Set[str] | None] = {}
+    for file in _plan_files(folder, rule):
+        with suppress(InputError):
+            if not names & (plan := _read_plan(file, rule)):
+                continue
+            older[file] = plan
+        older.setdefault(file)
+    if [*older.values()] == [names]:
+        return
+    content = json.dumps(sorted(names), indent=0).encode()
+    file = folder / f"{rule}.{sha256(content).hexdigest()[:8]}.plan"
+    write_beside_labels(file, content)
+    for other in older.keys() - {file}:
+        if is_remote(other):
+            remove_file(other)
+        else:
+            other.unlink(missing_ok=True)
+
+
+def planned(folder: Path, rule: str) -> set[str]:
+    """The names of the labels files of all labellings by a rule in a folder; empty without a plan.
+    Raises: InputError.
+    """
+    return set[str]().union(*(_read_plan(file, rule) for file in _plan_files(folder, rule)))
+
+
+def _plan_files(folder: Path, rule: str) -> list[Path]:
+    names = names_in(folder) if is_remote(folder) else {path.name for path in folder.glob("*.plan")}
+    return [folder / name for name in sorted(names) if re.fullmatch(rf"{rule}(\.\w+)?\.plan", name)]
+
+
+def _read_plan(file: Path, rule: str) -> set[str]:
+    return set(read_own(file, f"label again, by --rule {rule}", list, content=read_file(file)))
 
 
 def add_caption(digest: Any, key: str, caption: Caption) -> None:

@@ -8,7 +8,7 @@ often the classes occur that match exactly.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class BuildVocabulary:
     """
 
     labels: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of labels, or labels files. Of a folder made by --labels-dir, the labels of the last
-    labelling count.
+    """Folders of labels, or labels files. The labels in a folder must be finished; those of shards
+    that the last labelling of the others did not name do not count.
     """
     out: Path
     """The vocabulary to write, ending in .json; a record goes to vocabulary/ beside it."""
@@ -145,12 +145,12 @@ def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
             files.append(place)
             continue
         rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in in_folder}
-        plans = {rule: planned(place, rule) for rule in set(rules.values())}
+        plans = {rule: _finished(place, rule, {*rules}) for rule in set(rules.values())}
         kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
         if left := len(in_folder) - len(kept):
             print(
                 f"{with_urls(str(place))}: {left} of {len(in_folder)} labels files are left out: "
-                "the last labelling with this --labels-dir did not name their shards",
+                "the last labelling there did not name their shards",
                 file=sys.stderr,
             )
         files += kept
@@ -159,6 +159,20 @@ def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
             f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
         )
     return files
+
+
+def _finished(folder: Path, rule: str, files: Set[Path]) -> set[str]:
+    """The names of the labels files of all labellings there. Raises: InputError if one is missing,
+    for the vocabulary of a labelling that was stopped lacks classes.
+    """
+    names = planned(folder, rule)
+    if missing := sorted(names - {file.name for file in files}):
+        raise InputError(
+            f"{with_urls(str(folder))}: the labelling by rule {rule} is not finished, "
+            f"{len(missing)} of {len(names)} labels files are missing, first {missing[0]}; run "
+            "its `python -m catlip.label` command again"
+        )
+    return names
 
 
 def show_statistics(config: VocabularyStatistics) -> None:

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,38 @@ def test_labels_of_a_shard_that_left_the_set_are_not_in_the_vocabulary(tmp_path)
     assert in_vocabulary()[0] == 3
 
 
+def counted(*places):
+    """How many captions a vocabulary of these labels has."""
+    build_from_labels(BuildVocabulary(places, Path("vocabulary.json"), threshold=0, quiet=True))
+    return Vocabulary.load(Path("vocabulary.json")).source.captions
+
+
+@pytest.mark.parametrize("labels_dir", [Path("labels"), None])
+def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_path, labels_dir):
+    paths = [make_shard(tmp_path / f"{n}.tar", ["a dog on a couch"] * (n + 1)) for n in range(3)]
+    folder = tmp_path / (labels_dir or "")
+    for part in (paths[:1], paths[2:], paths[1:2], paths[2:]):
+        label(part, labels_dir)
+    assert counted(folder) == 1 + 2 + 3
+    (folder / "2.paper.labels.npz").unlink()
+    with pytest.raises(InputError, match=r"1 of 3 .* first 2\.paper\.labels\.npz; run"):
+        counted(folder)
+    assert counted(*folder.glob("*.npz")) == 3
+    label(paths[2:], labels_dir)
+    assert counted(folder) == 6
+    label(paths[:2], labels_dir)
+    assert counted(folder) == 6, "it names whole plans only"
+    label(paths, labels_dir)
+    label(paths[:2], labels_dir)
+    assert counted(folder) == 3
+    (plan,) = folder.glob("*.plan")
+    plan.write_text("{")
+    with pytest.raises(InputError, match=re.escape(f"{plan} is damaged")):
+        counted(folder)
+    plan.unlink()
+    assert counted(folder) == 6, "labels of a version without plans"
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
 def test_a_damaged_labels_file_is_refused_and_made_again(tmp_path, content):
     path = make_shard(tmp_path / "0.tar", ["a dog", "a couch"])
@@ -181,7 +215,10 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     for path in done:
         read_sidecar(path)
     assert (tmp_path / "labelling" / "paper.json.partial").exists()
+    with pytest.raises(InputError, match=f"{8 - len(done)} of 8 labels files are missing"):
+        counted(tmp_path / "labels")
     label(shards, tmp_path / "labels")
+    assert counted(tmp_path / "labels") == sum(len(glosses()[n::120]) for n in range(8))
     assert len(list((tmp_path / "labels").glob("*.npz"))) == len(shards)
     assert not (tmp_path / "labelling" / "paper.json.partial").exists()
 
@@ -209,20 +246,17 @@ def test_a_table_is_labelled_in_parts_by_any_number_of_workers_and_only_once(tmp
     assert not contents(labels_dir).items() & found.items()
 
 
-def test_labels_of_parts_that_are_gone_are_gone(tmp_path):
-    """And no others: they would be counted with the rest."""
+def test_labels_of_parts_that_are_gone_do_not_count(tmp_path):
     path = make_table(tmp_path / "captions.jsonl", 90)
-
-    def sizes():
-        return [len(read_sidecar(tmp_path / name)) for name in contents(tmp_path)]
-
     label([path], None, part_rows=20)
-    assert sizes() == [20] * 4 + [10]
+    assert counted(tmp_path) == 90
     label([path], None, part_rows=50)
-    assert sizes() == [50, 40]
+    assert counted(tmp_path) == 90
     label([make_shard(tmp_path / "captions-00002.tar", ["a dog"])], None)
-    label([path], None, part_rows=50)
-    assert sizes() == [50, 40, 1]
+    assert counted(tmp_path) == 91
+    (tmp_path / "captions-00001.paper.labels.npz").unlink()
+    with pytest.raises(InputError, match=r"captions-00001\.paper\.labels\.npz"):
+        counted(tmp_path)
 
 
 def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
@@ -232,6 +266,8 @@ def test_what_is_bad_is_named_and_the_others_are_labelled(shards, tmp_path):
     with pytest.raises(InputError, match=r"^1 .*bad\.csv .*title"):
         label([bad, good], None, text_column="title")
     assert read_sidecar(tmp_path / "good-00000.paper.labels.npz").values.tolist() == [DOG]
+    with pytest.raises(InputError, match=r"bad\.csv\.paper\.labels\.npz"):
+        counted(tmp_path)
     with pytest.raises(InputError, match=r"^2 .*bad\.csv"):
         label([bad, good], None, text_column="x")
     shards[1].write_bytes(shards[1].read_bytes()[:5000])
@@ -270,6 +306,7 @@ def test_a_full_disk_is_named_and_what_is_written_is_kept(tmp_path):
     )
     one_line_error(done, "run/labels/b-00000.paper.labels.npz")
     names = sorted(path.name for path in (tmp_path / "run" / "labels").iterdir())
-    assert names == ["a-00000.paper.labels.npz", "paper.plan"]
+    assert names[0] == "a-00000.paper.labels.npz"
+    assert [path.suffix for path in map(Path, names)] == [".npz", ".plan"]
     subprocess.run(words, **options, check=True)
     assert len(contents(tmp_path / "run" / "labels")) == 2
