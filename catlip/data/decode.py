@@ -23,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 FIRST_BYTES = (jpeg.START, b"\x89PNG", b"RIFF", b"GIF8")
 # Checked in the header: a larger picture is refused before a byte of it is decoded.
 MAX_PIXELS = 100_000_000
-# Each scan of a progressive JPEG, even one of 20 bytes, visits every block again; 10 are usual.
+# Each scan of a JPEG, even one of 20 bytes, may visit every block again; 10 are usual.
 MAX_SCANS = 100
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # the header check below is stricter, and raises instead of warning
@@ -55,8 +55,7 @@ def open_picture(encoded: bytes) -> Image.Image:
     except Exception as error:  # Pillow's parsers may raise anything on damaged bytes
         raise PictureError("damaged", f"a picture whose header cannot be read ({error})") from None
     _check_size(*picture.size)
-    if picture.info.get("progressive"):
-        _check_scans(encoded)
+    _check_scans(encoded)
     return picture
 
 
@@ -79,8 +78,7 @@ def cropped_pixels(encoded: bytes, choose_box: Callable[[int, int], Box]) -> NDA
     """The pixels in the chosen box, [h, w, 3] RGB, of either decoder. Raises: PictureError."""
     if frame := jpeg.find_frame(encoded):
         _check_size(frame.width, frame.height)
-        if frame.is_progressive:
-            _check_scans(encoded)
+        _check_scans(encoded)
         left, top, right, bottom = choose_box(frame.width, frame.height)
         rows = jpeg.decode_rows(encoded, frame, bottom)
         if rows is not None:
@@ -117,5 +115,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _check_scans(encoded: bytes) -> None:
-    if (scans := encoded.count(jpeg.SCAN)) > MAX_SCANS:
+    # Few have so many of these bytes, a film of a telephone after the picture for one.
+    if encoded.count(jpeg.SCAN) > MAX_SCANS and (scans := jpeg.count_scans(encoded)) > MAX_SCANS:
         raise PictureError("too many scans", f"a JPEG of {scans:,} scans, over {MAX_SCANS}")

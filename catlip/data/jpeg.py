@@ -5,6 +5,7 @@ the height in the header is reduced to where the crop ends. The pixels are those
 Pillow, or by any other program that uses libjpeg-turbo.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,9 @@ except ImportError:  # no wheel for this machine: Pillow decodes every picture
 
 START, END = b"\xff\xd8", b"\xff\xd9"
 FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded baseline, extended and progressive
-PROGRESSIVE = 0xC2
-SCAN = b"\xff\xda"  # begins a scan; in image data, a byte 0xFF is followed by a zero
+SCAN = b"\xff\xda"  # begins a scan
+# A segment's, which begins with its length; in image data, a byte 0xFF is followed by a zero.
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 # Tables, application data and comments, which may come before the frame.
 SEGMENTS = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}
 # Chroma is interpolated from one row of samples below, which covers two rows of pixels.
@@ -34,7 +36,6 @@ class Frame:
     width: int
     height: int
     at: int
-    is_progressive: bool
 
 
 def find_frame(encoded: bytes) -> Frame | None:
@@ -51,11 +52,20 @@ def find_frame(encoded: bytes) -> Frame | None:
             width = int.from_bytes(encoded[at + 7 : at + 9])
             if encoded[at + 4] != 8 or encoded[at + 9] not in (1, 3) or not (height and width):
                 return None
-            return Frame(width, height, at, marker == PROGRESSIVE)
+            return Frame(width, height, at)
         if marker not in SEGMENTS:
             return None
         at += 2 + length
     return None
+
+
+def count_scans(encoded: bytes) -> int:
+    """The scans up to the end of the image, 0 if it is no JPEG."""
+    scans, at = 0, 0
+    while (found := MARKER.search(encoded, at)) and found[0] != END:
+        scans += found[0] == SCAN
+        at = found.end() + int.from_bytes(encoded[found.end() : found.end() + 2])
+    return scans if encoded.startswith(START) else 0
 
 
 def decode_rows(encoded: bytes, frame: Frame, rows: int) -> NDArray[np.uint8] | None:

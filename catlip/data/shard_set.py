@@ -29,7 +29,7 @@ from catlip.system.cache import cache_dir, packed, unpacked, write_to_cache
 from catlip.system.engines import local
 from catlip.system.urls import is_remote
 
-EDITION = 4  # raised whenever the same shards give other counts, digests or skipped samples
+EDITION = 5  # raised whenever the same shards give other counts, digests or skipped samples
 FEW = 16  # up to this many shards are counted in this process: starting others would take longer
 MAX_NAMED = 5  # shards that cannot be read, in one message; samples left out, for each cause
 DIGEST = f"S{DIGEST_DIGITS}"

@@ -10,6 +10,7 @@ digest does not depend on where the shard is.
 """
 
 import io
+import itertools
 import json
 import os
 import re
@@ -77,12 +78,19 @@ def index_tar(path: Path, raw: io.FileIO | None = None) -> dict[str, Any]:
         in_json = np.flatnonzero((text[:, 0] == ABSENT) & (meta[:, 0] != ABSENT))
         for row in of_lines | set(in_json.tolist()):
             num_captions[row] = len(captions_at(file.fileno(), text[row], meta[row]))
-    if not rows:
+    # A sample with a member that is left out is left out as a whole.
+    faulty = set[str]().union(*left_out.values())
+    kept = [key not in faulty for key in rows]
+    if not all(kept):
+        digest.update(bytes(kept))
+    if not any(kept):
         raise InputError(
             f"shard {path} holds no samples (members named KEY.jpg|png|webp|gif, KEY.txt, KEY.json)"
         )
     skipped = {cause: (len(left_out[cause]), name) for cause, name in first.items()}
-    index |= {"keys": list(rows), "num_captions": num_captions, "skipped": skipped}
+    index["num_captions"] = num_captions
+    index = {name: array[kept] for name, array in index.items()}
+    index |= {"keys": [*itertools.compress(rows, kept)], "skipped": skipped}
     return index | {"digest": digest.hexdigest()[:DIGEST_DIGITS]}
 
 

@@ -184,10 +184,11 @@ def test_a_name_that_is_not_utf8_leaves_out_its_sample_alone(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "limit"), [("a.jpg", 64), ("a.txt", 1), ("a.json", 1)])
 def test_a_member_that_would_fill_the_memory_is_left_out_and_counted(tmp_path, name, limit) -> None:
-    sizes = {name: limit * 2**20 + 1, "b.txt": 2**20, "b.jpg": 2**26}
+    sizes = {"a.cls": 1, name: limit * 2**20 + 1, "a.png": 1, "b.txt": 2**20, "b.jpg": 2**26}
     write_tar(tmp_path / "0.tar", [(member(name), bytes(size)) for name, size in sizes.items()])
     shard = open_shard(tmp_path / "0.tar")
-    assert shard.keys == ["b"]
+    assert shard.keys == ["b"], "a sample is left out as a whole"
+    assert (len(shard), len(shard.image), shard.text[:, 1].tolist()) == (1, 1, [2**20])
     assert list(shard.skipped.values()) == [(1, repr(name))]
 
 
