@@ -79,6 +79,10 @@ def run(
         if error.errno not in USER_ERRORS:
             raise
         _stop(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except UnicodeEncodeError as error:  # of a path of the user's
+        if not (name := re.search(r".*[\ud800-\udfff].*", error.object)):
+            raise
+        _stop(f"{name[0]!a} is not UTF-8: rename it")
     except RuntimeError as error:
         if not str(error).startswith(DEAD_WORKERS):
             raise

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from one_line import one_line_error, one_line_exit
 
 from catlip.architectures import ENCODERS
 from catlip.cli import InputError, check_out, run
+from catlip.data.shards import write_shard
 from catlip.pretrain import PretrainCatLIP, main
 from catlip.recipes.pretrain import CATLIP
 
@@ -115,6 +117,12 @@ def test_a_mistake_that_a_program_finds_is_one_line(program, module, arguments, 
     done = program(module, *arguments.split())
     one_line_error(done, error)
     assert done.stdout == ""
+
+
+def test_a_folder_whose_name_is_not_utf8_is_one_line(program, tmp_path) -> None:
+    folder = tmp_path / os.fsdecode(b"photos-\xff")
+    write_shard(folder / "0.tar", [("0", {"txt": b"a dog"})])
+    one_line_error(program("catlip.label", folder / "0.tar"), "photos-", "not UTF-8")
 
 
 @pytest.mark.parametrize("name", TRANSFERS)

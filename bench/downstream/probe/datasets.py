@@ -232,6 +232,8 @@ def folders_or_tars(layout: Layout) -> list[Task]:
         names, splits = folders[0][0], [split for _, split in folders]
         if odd := sorted({name for other, _ in folders for name in set(names) ^ set(other)}):
             raise InputError(f"{root}: classes of only some splits: {listed(odd)}")
+    if len(np.unique(splits[0].labels)) < 2:
+        raise InputError(f"{paths[0]} has images of one class only: give a folder for each class")
     name = name_on_page(layout.kind, root, names)
     labels = name_labels(layout.kind, names)
     if layout.validation:

@@ -117,6 +117,16 @@ def test_of_train_val_and_test_val_is_for_choosing_unless_test_has_no_labels(ima
         load_tasks(str(root))
 
 
+def test_images_of_one_class_are_no_probe(images) -> None:
+    for split, label in itertools.product(("train", "val"), (0, 2)):
+        shutil.rmtree(images / "folders" / split / str(label))
+    (images / "cls/train/00000.tar").unlink()
+    write_shard(images / "cls/train/00001.tar", [("a", {"png": b"", "cls": b"1"})])
+    for kind in ("folders", "cls"):
+        with pytest.raises(InputError, match=f"{kind}/train has images of one class only"):
+            load_tasks(str(images / kind))
+
+
 @pytest.mark.parametrize("has_val", [False, True])
 @pytest.mark.parametrize("kind", ["folders", "cls"])
 def test_test_images_are_not_opened_for_validation(images, monkeypatch, kind, has_val) -> None:
