@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -16,7 +17,7 @@ from catlip.captions import Labeller
 from catlip.cli import InputError, run
 from catlip.data.remote import CACHE_SIZE, names_in
 from catlip.label import is_labelled, label_source, labeller_of
-from catlip.label.audit import audit_captions, audit_tables, take_captions
+from catlip.label.audit import audit_captions, audit_tables, take_captions, unknown_words
 from catlip.label.result import LabelAudit, Labelling
 from catlip.label.sidecar import (
     SUFFIX,
@@ -36,6 +37,12 @@ from catlip.system.foreign import printable
 from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text, print_tables
 from catlip.vocabulary.result import labels_table
+
+# From these on, captions may not be English. Of Flickr8k's sentences, shop titles, the starter's
+# captions and WordNet's definitions at most 3 % have no label, and 14 to 41 % of the words are no
+# nouns; of German sentences 25 and 73 %.
+MAX_WITHOUT_LABEL, MAX_UNKNOWN_WORDS = 0.25, 0.5
+LOOKED_AT = 1000  # captions whose words are looked up
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,14 @@ def main(config: Label) -> None:
     ):
         for cause, count in counts.items():
             print(f"  {count:,} {what}: {cause} (first: {printable(firsts[cause])})")
+    without = sum(metrics.unlabelled.values()) / metrics.captions
+    unknown = unknown_words(take_captions((todo or sources)[-1:], LOOKED_AT))
+    if without >= MAX_WITHOUT_LABEL or unknown > MAX_UNKNOWN_WORDS:
+        print(
+            f"warning: {without:.0%} of the captions have no label, and {unknown:.0%} of their "
+            "words are no nouns of WordNet; labels are for English captions only",
+            file=sys.stderr,
+        )
     print(with_urls(f"labels: {folder}\nrecord: {record_path}"))
 
 

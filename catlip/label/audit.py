@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from catlip.captions import NOUN, Labeller
+from catlip.captions import NOUN, Labeller, clean
 from catlip.label.result import LabelAudit
 from catlip.label.sources import Source
 from catlip.table import Cell, Table, clipped, number_cell, share_cell
 from catlip.words import wordnet_dir
+from catlip.words.tokens import tokenize
+from catlip.words.wordnet import nouns
 
 # Name in the record -> title, and the fields beside the word: of nouns by WordNet or the tagger
 # that gave no label; of labels of words that the tagger of rule "paper" does not tag as nouns; of
@@ -40,6 +42,12 @@ def take_captions(sources: Sequence[Source], most: int = MAX_CAPTIONS) -> Iterat
     for number, source in enumerate(chosen):
         texts = (caption for _, caption in source.samples() if isinstance(caption, str))
         yield from islice(texts, share + (number < rest))
+
+
+def unknown_words(captions: Iterable[str]) -> float:
+    """The fraction of the words in captions that are no nouns of WordNet."""
+    words = [word for text in captions for word in tokenize(clean(text)) if word.isalpha()]
+    return sum(nouns().first_sense(word) is None for word in words) / max(len(words), 1)
 
 
 def audit_captions(

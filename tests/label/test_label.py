@@ -286,6 +286,29 @@ def test_two_sources_do_not_overwrite_each_other_s_labels(tmp_path):
     assert all((path.parent / "0.paper.labels.npz").exists() for path in paths)
 
 
+GERMAN = """Ein brauner Hund läuft über eine grüne Wiese
+Zwei Kinder spielen mit einem roten Ball im Garten
+Eine Frau mit Hut sitzt auf einer Bank vor dem Haus
+Der Mann fährt mit dem Fahrrad durch die Stadt
+Ein weißes Boot liegt am Strand in der Sonne"""
+
+
+@pytest.mark.parametrize(
+    ("captions", "warned"),
+    [
+        (glosses()[:400], False),
+        (["a dog", "a cat", "a couch", "quickly and really"], True),
+        (["a dog"] * 4 + ["quickly and really"], False),
+        (GERMAN.splitlines(), True),
+        (["Puma Men Mns Body Train Black Tshirts", "Fossil Women Flight Silver Watch"], False),
+    ],
+)
+@pytest.mark.parametrize("rule", ["paper", "corenet"])
+def test_captions_that_may_not_be_english_are_warned_of(tmp_path, capsys, captions, warned, rule):
+    label([make_shard(tmp_path / "0.tar", captions)], None, rule=rule)
+    assert ("warning" in capsys.readouterr().err) == warned
+
+
 def test_explaining_prints_a_line_for_each_word(capsys):
     explain(Explain("two bikes on a \x1b[31mdog\x9b \u202ecat"))
     printed = capsys.readouterr().out
