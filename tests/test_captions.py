@@ -33,14 +33,14 @@ ODD_CAPTIONS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["paper", "corenet", "paper_multiword"])
+@pytest.fixture(scope="module", params=["corenet", "paper_multiword"])
 def labeller(request):
     return Labeller(request.param)
 
 
 @pytest.mark.parametrize(
     ("rule", "start", "count"),
-    [("corenet", 0, 4_000), ("paper", 2, 4_000), ("paper_multiword", 4, 2_000)],
+    [("corenet", 0, 200), ("paper", 2, 200), ("paper_multiword", 4, 100)],
 )
 def test_a_rule_equals_plain_nltk_code_on_many_sentences(rule, start, count):
     sentences = glosses()[start :: 100_000 // count][:count]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 MEMO_WORDS = 1 << 17
 # An ordinary word consists of letters and digits joined by single marks, with at most one quote or
-# bracket before it and a few marks after it; or it is a single mark. A word is not ordinary if it
-# has marks that NLTK treats together with other words (apostrophes at an edge, runs of dots, dashes
-# or quotes).
+# bracket before it and a few marks after it; or it is a single mark or 's, which Flickr8k and CC3M
+# write apart. A word is not ordinary if it has marks that NLTK treats together with other words
+# (other apostrophes at an edge, runs of dots, dashes or quotes).
 ORDINARY = re.compile(
-    r"""["(\[#@$]?[^\W_]+(?:[-'.,:/_][^\W_]+)*[.,:;?!%]?[")\]]?[.,:;?!]?|[-|/&=*@#$%~]"""
+    r"""["(\[#@$]?[^\W_]+(?:[-'.,:/_][^\W_]+)*[.,:;?!%]?[")\]]?[.,:;?!]?|[-|/&=*@#$%~.,:;?!]|'s"""
 )
 # The most frequent words are split here: a plain word, perhaps in quotes or with marks after it.
 _START = r"""(["(]?)([a-z0-9]+(?:[-/][a-z0-9]+)*)('s)?([,:;?!]?)"""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catlip.words.tokens import sentences, tokenize
+from catlip.words.tokens import inner_word, last_word, sentences, tokenize
 
 # Words that NLTK splits, and parts of them.
 SPLIT = ["cannot", "gimme", "wanna", "gonna", "ca", "na", "d", "ye", "more", "n", "t", "is", "was"]
@@ -46,9 +46,22 @@ def test_any_text_is_cut_as_nltk_cuts_it(text):
     assert tokenize(text) == oracle.word_tokenize(text)
 
 
+LONE = [*"-|/&=*@#$%~.,:;?!", "'s"]  # words as Flickr8k and CC3M write them
+
+
+@pytest.mark.parametrize("word", LONE)
+def test_a_mark_that_stands_alone_does_not_send_the_sentence_to_nltk(word):
+    assert inner_word(word) == last_word(word) == (word,)
+
+
 @settings(max_examples=200)
-@given(st.lists(st.lists(ordinary_words(), max_size=5).map(" ".join), max_size=5).map(". ".join))
+@given(
+    st.lists(
+        st.lists(ordinary_words() | st.sampled_from(LONE), max_size=5).map(" ".join), max_size=5
+    ).map(". ".join)
+)
 @example("a dog. a cat")
+@example("two lions , in the zoo 's cage ; grass in the background .")
 @example('mr. smith and dr. no! vs. u.s. forces ... 3 a.m. (etc.) "why?" e.g. this.')
 def test_sentences_end_where_nltk_ends_them(text):
     assert sentences(text) == oracle.sent_tokenize(text)
