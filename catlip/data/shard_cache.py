@@ -8,12 +8,16 @@ other processes wait and then find the file.
 
 To make room, the files used longest ago are deleted. A process that has such a file open can still
 read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
+
+Only files whose names have the form of the cache's own are counted and deleted: the folder may hold
+files of the user.
 """
 
 import fcntl
 import io
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +30,7 @@ from catlip.system.lock import is_still_at, open_no_link
 
 CACHE_SIZE = "CATLIP_SHARD_CACHE_GB"
 PART = ".part"  # ends the name of a file that is being fetched
+OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({re.escape(PART)})?")
 LOCK = ".lock"
 WAIT_S = 0.1  # between checks whether there is room, while other files are being fetched
 Fill = Callable[[io.FileIO], None]  # writes the content of a file
@@ -70,7 +75,7 @@ class FileCache:
     def _opened(self, name: str, size: int) -> io.FileIO | None:
         path = self.folder / name
         try:
-            file = io.FileIO(path)
+            file = io.FileIO(open_no_link(path, os.O_RDONLY))
         except FileNotFoundError:
             return None
         if os.fstat(file.fileno()).st_size == size:
@@ -136,9 +141,9 @@ class FileCache:
         """
         files = []
         for entry in os.scandir(self.folder):
-            with suppress(FileNotFoundError):
-                status = entry.stat()
-                if entry.name != LOCK:
+            if OWN_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
                     files.append((status.st_mtime, status.st_size, Path(entry)))
         used = sum(size for _, size, _ in files)
         for last_use, size, path in sorted(files):

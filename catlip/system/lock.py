@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,16 +65,21 @@ def _acquire(folder: Path) -> int | None:
         os.close(lock)  # the other process ended and removed it before it was locked here
 
 
-def open_no_link(path: Path) -> int:
-    """The descriptor of a file to read and write, made if missing. A link is refused with an
-    InputError: it could lead to any file of this user, which would be overwritten.
+def open_no_link(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """The descriptor of a file, by default to read and write, made if missing. Refused with an
+    InputError are a link, which could lead to any file of this user, and what is no regular file:
+    a pipe would block.
     """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        if error.errno not in (errno.ELOOP, errno.EISDIR):
             raise
-        raise InputError(f"{path} is a link, which is not followed; remove it") from None
+        raise InputError(f"{path} is a link or a folder, not a file; remove it") from None
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    raise InputError(f"{path} is not a regular file; remove it")
 
 
 def is_still_at(file: int, path: Path) -> bool:

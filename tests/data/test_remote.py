@@ -4,6 +4,7 @@ import base64
 import io
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -177,6 +178,10 @@ def content_of(number: int) -> bytes:
     return bytes([number]) * MB
 
 
+def name_of(number: int) -> str:
+    return f"{number:032x}"
+
+
 def hold(cache: FileCache, number: int, seconds: float = 0) -> io.FileIO:
     """The file of this number from the cache; it takes so long to fetch."""
 
@@ -185,7 +190,7 @@ def hold(cache: FileCache, number: int, seconds: float = 0) -> io.FileIO:
         time.sleep(seconds)
         file.write(content_of(number)[MB // 2 :])
 
-    return cache.open(str(number), MB, fill)
+    return cache.open(name_of(number), MB, fill)
 
 
 def read_many(folder: Path, numbers: list[int]) -> None:
@@ -214,13 +219,13 @@ def test_two_runs_share_a_cache_that_never_exceeds_its_size(tmp_path: Path, monk
     shared = file_cache(tmp_path / "shared", 3 * MB)
     opened = [hold(shared, number) for number in range(3)]
     for number in range(3):
-        os.utime(shared.folder / str(number), (number, number))
+        os.utime(shared.folder / name_of(number), (number, number))
     hold(shared, 0).close()
     hold(shared, 3).close()
-    assert sorted(path.name for path in shared.folder.glob("[0-9]")) == ["0", "2", "3"]
+    assert sorted(path.name for path in shared.folder.glob("0*")) == [*map(name_of, (0, 2, 3))]
     assert opened[1].read() == content_of(1)
     with pytest.raises(InputError, match=CACHE_SIZE):
-        shared.open("4", 4 * MB, lambda file: None)
+        shared.open(name_of(4), 4 * MB, lambda file: None)
     for size in ("-1", "much"):
         monkeypatch.setenv(CACHE_SIZE, size)
         with pytest.raises(InputError, match=CACHE_SIZE):
@@ -231,12 +236,12 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
     cache = file_cache(tmp_path / "cache", 2 * MB)
     run = multiprocessing.get_context("fork").Process(target=hold, args=(cache, 1, 60))
     run.start()
-    part = cache.folder / f"1{PART}"
+    part = cache.folder / f"{name_of(1)}{PART}"
     while not part.exists() or part.stat().st_size < MB:
         time.sleep(0.01)
     os.kill(run.pid, signal.SIGKILL)
     run.join()
-    assert [path.name for path in cache.folder.glob("1*")] == [part.name]
+    assert [path.name for path in cache.folder.glob("*1*")] == [part.name]
     shutil.copytree(cache.folder, tmp_path / "again")
     assert hold(file_cache(tmp_path / "again", MB), 1).read() == content_of(1)
     # What it had reserved is not lost to others: two files fit.
@@ -244,6 +249,32 @@ def test_a_killed_run_leaves_no_half_file_that_another_reads(tmp_path: Path) -> 
     hold(cache, 3).close()
     assert not part.exists()
     assert hold(cache, 1).read() == content_of(1)
+
+
+def test_files_of_others_in_the_cache_are_neither_counted_nor_deleted(tmp_path: Path) -> None:
+    cache = file_cache(tmp_path / "shards", 2 * MB)
+    others = [cache.folder / name for name in ("00000.tar", f"00001.tar{PART}", "a" * 31, "B" * 32)]
+    for path in others:
+        path.write_bytes(bytes(2 * MB))
+        os.utime(path, (0, 0))
+    (cache.folder / ("a" * 32)).symlink_to(others[0])
+    (cache.folder / ("b" * 32)).mkdir()
+    os.mkfifo(cache.folder / f"{'c' * 32}{PART}")
+    for number in range(4):
+        hold(cache, number).close()
+    assert len([*cache.folder.glob("0000000*")]) == 2
+    assert [path.stat().st_size for path in others] == [2 * MB] * 4
+    for name in ("a" * 32, "b" * 32, "c" * 32, f"{'c' * 32}{PART}"):
+        assert os.path.lexists(cache.folder / name) == (name != "c" * 32)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", [name_of(1), f"{name_of(1)}{PART}", LOCK])
+def test_what_is_no_file_in_the_cache_is_one_line(name, make, tmp_path) -> None:
+    cache = file_cache(tmp_path / "shards", 2 * MB)
+    make(cache.folder / name)
+    with pytest.raises(InputError, match=re.escape(name)):
+        hold(cache, 1)
 
 
 # Training
