@@ -12,12 +12,13 @@ from catlip.pretraining.mirror import INDEX, Mirror
 class Run:
     """A run's folder and its mirror, whose name has characters that are wildcards elsewhere."""
 
-    def __init__(self, folder: Path, *steps: int):
+    def __init__(self, folder: Path, *steps: int, seed: int = 0):
         self.folder, self.elsewhere = folder, folder.parent / "else[where]? *"
         (folder / "checkpoints").mkdir(parents=True)
         for step in steps:
             self.add(step)
-        self.mirror = Mirror(Path(f"file://{self.elsewhere}"), folder)
+        identity = {"seed": seed, "sizes": (1, 2)}
+        self.mirror = Mirror(Path(f"file://{self.elsewhere}"), folder, identity)
 
     def add(self, step: int) -> None:
         (self.folder / "checkpoints" / f"step-{step:08d}.pt").write_text(f"{step}")
@@ -75,6 +76,47 @@ def test_a_restart_fetches_nothing_and_takes_its_place(run: Run) -> None:
 def test_files_outside_the_run_are_not_fetched(run: Run) -> None:
     (run.elsewhere / INDEX).write_text(json.dumps({"files": ["../../escaped"]}))
     with pytest.raises(InputError, match=INDEX):
+        run.mirror.fetch(restart=False)
+
+
+@pytest.mark.parametrize("steps", [(), (1,), (7,)])
+def test_the_copy_of_another_run_is_neither_fetched_nor_replaced_but_by_a_restart(run, steps):
+    before = content(run.elsewhere) | {INDEX: (run.elsewhere / INDEX).read_text()}
+    other = Run(run.folder.with_name("other"), *steps, seed=1)
+    here = other.content()
+    with pytest.raises(InputError, match=f"{INDEX} .*seed 0 there, 1 now"):
+        other.mirror.fetch(restart=False)
+    with pytest.raises(InputError, match=INDEX):
+        other.mirror.send()  # started at the same time
+    after = content(run.elsewhere) | {INDEX: (run.elsewhere / INDEX).read_text()}
+    assert (after, other.content()) == (before, here)
+    other.mirror.fetch(restart=True)
+    other.add(8)
+    other.mirror.send()
+    assert content(run.elsewhere) == other.content()
+    with pytest.raises(InputError, match=INDEX):
+        run.mirror.send()
+
+
+def test_a_copy_that_does_not_say_its_run_is_fetched_only_where_there_is_none(run: Run) -> None:
+    (run.elsewhere / INDEX).write_text(json.dumps({"files": [*content(run.elsewhere)]}))
+    here = Run(run.folder.with_name("here"), 1)
+    before = here.content()
+    with pytest.raises(InputError, match=INDEX):
+        here.mirror.fetch(restart=False)
+    assert here.content() == before
+    lost = Run(run.folder.with_name("lost"))
+    lost.mirror.fetch(restart=False)
+    assert lost.content() == run.content()
+    lost.add(3)
+    lost.mirror.send()
+    assert json.loads((run.elsewhere / INDEX).read_text())["run"] == {"seed": 0, "sizes": [1, 2]}
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", '{"files": 3}', '{"files": ["checkpoints/step-a"]'])
+def test_a_damaged_index_is_one_line(damaged: str, run: Run) -> None:
+    (run.elsewhere / INDEX).write_text(damaged)
+    with pytest.raises(InputError, match=rf"{INDEX} is damaged \([^\n]*$"):
         run.mirror.fetch(restart=False)
 
 

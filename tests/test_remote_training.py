@@ -16,6 +16,7 @@ from remote_servers import BUCKET, SECRET_KEY, S3Server, faulty_server, s3_serve
 from short_training import outcome, wait_for_lines
 
 from catlip.data.shards import expand, open_shard, write_shard
+from catlip.pretraining.mirror import INDEX
 from catlip.system.cache import cache_dir
 from catlip.training.preempt import EXIT_CODE
 
@@ -79,9 +80,11 @@ def environment(s3: S3Server, local: Local, tmp_path: Path) -> dict[str, str]:
     return s3.environment | cache
 
 
-def test_a_dead_server_and_a_lost_disk_change_no_outcome(succeed, local, s3, environment, tmp_path):
+def test_a_dead_server_and_a_lost_disk_change_no_outcome(
+    program, succeed, local, s3, environment, tmp_path
+):
     out, mirror = tmp_path / "run", f"s3://{BUCKET}/runs/lost"
-    storage = (f"s3://{BUCKET}/{name}" for name in (SET, "labels", "vocabulary.json"))
+    storage = [f"s3://{BUCKET}/{name}" for name in (SET, "labels", "vocabulary.json")]
     command = [*training(*storage, out=out), "--mirror", mirror]
     run = subprocess.Popen(
         [sys.executable, "-m", "catlip.pretrain", *command],
@@ -112,6 +115,9 @@ def test_a_dead_server_and_a_lost_disk_change_no_outcome(succeed, local, s3, env
     assert {".json", "/log.jsonl", "/weights.safetensors"} < there
     checkpoints = [path.name for path in out.glob("checkpoints/*")]
     assert {name for name in there if "step-" in name} == {f"/checkpoints/{c}" for c in checkpoints}
+    another = [*training(*storage, out=tmp_path / "another"), "--mirror", mirror, "--seed", "1"]
+    one_line_error(program("catlip.pretrain", *another, **environment), f"{mirror}/{INDEX}")
+    assert not [*tmp_path.glob("another*")]
 
 
 def test_a_remote_run_writes_no_credential(program, succeed, local, environment, tmp_path) -> None:

@@ -1,46 +1,67 @@
 """A copy of a run's folder behind a URL, for a machine whose disk is lost with it.
 
 After each checkpoint, and at the end, changed files of the folder are copied, and last an index of
-the files that belong together. A run goes on from the copy if that has a newer checkpoint.
+the files that belong together, and of the run that they are of. A run goes on from its copy if that
+has a newer checkpoint; the copy of another run is neither fetched nor replaced.
 """
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
 from catlip.system.lock import NAME as LOCK
 from catlip.system.urls import url_of
-from catlip.training.checkpoint import step_of
+from catlip.training.folder import changes
 
 INDEX = "mirror.json"
 CHECKPOINTS = "checkpoints/"
+CHECKPOINT = re.compile(rf"{CHECKPOINTS}step-(\d+)\.pt")
+
+
+@dataclass(frozen=True)
+class Index:
+    """The files of a copy, and the identity of its run; indexes used to lack that."""
+
+    files: list[str]
+    run: dict[str, Any] | None = None
 
 
 class Mirror:
-    """The copy at `url` of the run in `folder`; for the main process."""
+    """The copy at `url` of the run in `folder`, which has this identity; for the main process."""
 
-    def __init__(self, url: Path, folder: Path):
+    def __init__(self, url: Path, folder: Path, identity: dict[str, Any]):
         self.url, self.folder = url, folder
+        self.run = json.loads(json.dumps(identity))  # as it is when it is read
         # The files of the copy, with size and time of change of the local file when it was sent;
         # None if an earlier process sent it.
         self.sent: dict[str, tuple[int, int] | None] = {}
 
     def fetch(self, restart: bool) -> None:
-        """Fetch the run if the copy is ahead; with `restart`, this run replaces the copy."""
-        # Listed, because in a search for its name the characters * ? [ would be wildcards.
-        if INDEX not in names_in(self.url):
+        """Fetch the run if the copy is ahead; with `restart`, this run replaces the copy.
+        Raises: InputError if the copy is of another run, or its index is damaged.
+        """
+        if not (index := self._index(replaced=restart)):
             return
-        names: list[str] = json.loads(read_file(self.url / INDEX))["files"]
-        if any(name.startswith("/") or ".." in Path(name).parts for name in names):
-            raise InputError(f"{url_of(self.url / INDEX)} names files outside the run")
+        names, newest = index.files, _newest(self._files())
         self.sent = dict.fromkeys(names)
         if restart:
             remove_file(self.url / INDEX)
-        elif _newest(names) > _newest(self._files()):
+        elif index.run is None and newest >= 0:
+            # Without a run here it may be fetched: a checkpoint of another run is not loaded.
+            raise InputError(
+                f"{url_of(self.url / INDEX)} does not say which run it is of; if it is this one, "
+                "remove it, or else give another --mirror"
+            )
+        elif _newest(names) > newest:
             # Checkpoints last: a run that is killed before fetches all files again.
             for name in sorted(names, key=lambda name: name.startswith(CHECKPOINTS)):
                 fetched, target = self.folder / ".fetched.tmp", self.folder / name
@@ -52,12 +73,13 @@ class Mirror:
 
     def send(self) -> None:
         """Copy files that changed since they were last sent; delete those that are gone here."""
+        self._index()  # refuses to replace the copy of another run
         files = self._files()
         for name, version in files.items():
             if self.sent.get(name) != version:
                 put_file(self.folder / name, self.url / name)
                 self.sent[name] = version
-        write_file(self.url / INDEX, json.dumps({"files": list(files)}).encode())
+        write_file(self.url / INDEX, msgspec.json.encode(Index(list(files), self.run)))
         for name in self.sent.keys() - files.keys():
             remove_file(self.url / name)
             del self.sent[name]
@@ -73,6 +95,22 @@ class Mirror:
         self.send()
         put_file(record, self.url.with_name(f"{self.url.name}.json"))
 
+    def _index(self, replaced: bool = False) -> Index | None:
+        """What the copy holds; of another run only if that is to be `replaced`."""
+        # Listed, because in a search for its name the characters * ? [ would be wildcards.
+        if INDEX not in names_in(self.url):
+            return None
+        url = url_of(self.url / INDEX)
+        try:
+            index = msgspec.json.decode(read_file(self.url / INDEX), type=Index)
+        except msgspec.DecodeError as error:
+            raise InputError(f"{url} is damaged ({error}); remove it") from None
+        if any(name.startswith("/") or ".." in Path(name).parts for name in index.files):
+            raise InputError(f"{url} names files outside the run")
+        if not replaced and index.run and (changed := changes(index.run, self.run)):
+            raise InputError(f"{url} is of another run ({changed}); give another --mirror")
+        return index
+
     def _files(self) -> dict[str, tuple[int, int]]:
         files = {}
         for path in sorted(self.folder.rglob("*")):
@@ -84,5 +122,5 @@ class Mirror:
 
 def _newest(names: Iterable[str]) -> int:
     """The step of the newest checkpoint among files of a run; -1 without one."""
-    steps = [step_of(Path(name)) for name in names if name.startswith(f"{CHECKPOINTS}step-")]
-    return max(steps, default=-1)
+    found = filter(None, map(CHECKPOINT.fullmatch, names))
+    return max((int(checkpoint[1]) for checkpoint in found), default=-1)

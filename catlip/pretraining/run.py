@@ -71,8 +71,10 @@ def pretrain(config: PretrainRun, method: Method) -> Path | None:
             if place.is_main:
                 discard(config.out)
             barrier()
-        mirror = Mirror(config.mirror, config.out) if config.mirror and place.is_main else None
+        mirror = None
         if config.mirror:
+            if place.is_main:
+                mirror = Mirror(config.mirror, config.out, training.identity)
             in_turn(lambda: mirror.fetch(restart) if mirror else None, place)
         path = config.out.with_name(f"{config.out.name}.json")
         weights = config.out / "weights.safetensors"
