@@ -11,14 +11,17 @@ import functools
 import itertools
 import json
 import os
+import re
 import sys
 import tarfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import tyro
 
 from catlip.cli import InputError, run
@@ -32,9 +35,9 @@ from catlip.label.sources import PARQUET, TarShard, open_parquet, text_rows
 from catlip.program.broken import MAX_BROKEN, BrokenImage, BrokenImages, MaxBroken
 from catlip.program.progress import progress
 from catlip.program.ranges import Count, Natural
+from catlip.system.engines import local, work_ahead
 from catlip.system.files import write_atomically
-from catlip.system.engines import local
-from catlip.system.foreign import printable
+from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
@@ -50,6 +53,19 @@ NO_FILE = "no such file"
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
 LOOKED_AT = 100  # files of a table, before a run
+
+
+class Note(TypedDict, total=False):
+    """What was made of a file, beside what that depends on."""
+
+    shards: dict[str, int]  # name -> size in bytes
+    sha256: dict[str, str]  # name -> digest; earlier notes lack it
+    stale: list[str]  # names of shards that were made before, while new ones are made
+    images: int
+    reduced: int
+    read: int
+    broken: dict[str, tuple[int, str]]  # cause -> number of samples, and the first
+
 
 # A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
 Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
@@ -114,18 +130,21 @@ def main(config: Fetch) -> None:
         for path, identity in identities.items()
     }
     sizes = {path: size_in(identity) for path, identity in identities.items()}
-    if todo := [path for path in paths if _done(config, wanted[path]) is None]:
+    if (config.out / NOTES).is_symlink():
+        raise InputError(f"{config.out / NOTES} is a link, which is not followed; remove it")
+    there = dict(work_ahead(lambda path: _done(config, wanted[path], verify=True), paths))
+    if todo := [path for path in paths if there[path] is None]:
         _ask(config, todo, sizes, len(paths))
     # What is there may still have to be labelled.
-    files = [(path, wanted[path]) for path in (paths if config.rule else todo)]
+    files = [(path, wanted[path], there[path]) for path in (paths if config.rule else todo)]
     errors: list[InputError] = []
     (config.out / NOTES).mkdir(parents=True, exist_ok=True)
     several = 2 if any(map(is_remote, paths)) else 1
     workers = config.workers or len(os.sched_getaffinity(0)) * several
-    total = sum(sizes[path] for path, _ in files)
+    total = sum(sizes[path] for path, *_ in files)
     bar = progress(desc="fetching", total=total, unit="B", unit_scale=True, disable=config.quiet)
     with only_writer(config.out), bar, local(max(1, min(workers, len(files)))) as apply:
-        for (path, _), result in apply(functools.partial(fetch_file, config), files):
+        for (path, *_), result in apply(functools.partial(fetch_file, config), files):
             if isinstance(result, OSError):  # a full disk stops the others too
                 raise result
             if isinstance(result, InputError):
@@ -149,23 +168,41 @@ def _files(pattern: str) -> list[Path]:
     return paths
 
 
-def _done(config: Fetch, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """What was made of a file, None if that is not all there."""
+def _done(config: Fetch, wanted: dict[str, Any], verify: bool = False) -> dict[str, Any] | None:
+    """What was made of a file, None if that is not all there; `verify` reads it for its sums."""
     note = _read_note(_note_file(config, wanted))
     shards = note.get("shards", {})
     try:
         sizes = {name: (config.out / name).stat().st_size for name in shards}
     except FileNotFoundError:
         return None
-    return note if sizes and sizes == shards and wanted.items() <= note.items() else None
+    if not sizes or sizes != shards or not wanted.items() <= note.items():
+        return None
+    for name, digest in note.get("sha256", {}).items() if verify else ():
+        if _sha256(config.out / name) != digest:
+            print(f"{config.out / name} is damaged; it is fetched again", file=sys.stderr)
+            return None
+    return note
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _read_note(note_file: Path) -> dict[str, Any]:
-    """Empty if there is none, or none that is whole."""
+    """Empty if there is none, or none that is whole. Raises: InputError if it names other files
+    than the shards of its source: they would be deleted when there are new ones.
+    """
     try:
-        note: dict[str, Any] = json.loads(note_file.read_text())
-    except (FileNotFoundError, ValueError):
+        note: dict[str, Any] = json.loads(read_regular(note_file))
+        known = msgspec.convert(note, Note)
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    own = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
+    for name in (*known.get("shards", ()), *known.get("sha256", ()), *known.get("stale", ())):
+        if not own.fullmatch(name):
+            raise InputError(f"{note_file} names {printable(name)}, no shard of its; remove it")
     return note
 
 
@@ -191,10 +228,10 @@ def _ask(config: Fetch, todo: Sequence[Path], sizes: dict[Path, int], total: int
         raise InputError("nothing was fetched")
 
 
-def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any]]) -> None:
+def fetch_file(config: Fetch, file: tuple[Path, dict[str, Any], dict[str, Any] | None]) -> None:
     """Write the shards of one file and their labels, as far as they are missing."""
-    path, wanted = file
-    note = _done(config, wanted) or _write_shards(config, path, wanted)
+    path, wanted, note = file
+    note = note or _write_shards(config, path, wanted)
     if config.rule:
         for name in note["shards"]:
             shard = TarShard(config.out / name)
@@ -239,7 +276,8 @@ def _write_shards(config: Fetch, path: Path, wanted: dict[str, Any]) -> dict[str
         (config.out / name).unlink(missing_ok=True)
     first_of = {cause: key for key, cause in reversed(broken.causes.items())}
     left_out = {cause: [count, first_of[cause]] for cause, count in broken.counts().items()}
-    note = wanted | {"shards": shards, **counts, "broken": left_out}
+    digests = {name: _sha256(config.out / name) for name in shards}
+    note = wanted | {"shards": shards, "sha256": digests, **counts, "broken": left_out}
     write_atomically(note_file, json.dumps(note, indent=1).encode() + b"\n")
     return note
 
@@ -433,7 +471,7 @@ def _print_summary(config: Fetch, done: Sequence[dict[str, Any]]) -> None:
     )
     broken, first = Counter[str](), dict[str, str]()
     for note in done:
-        for cause, (count, key) in note["broken"].items():
+        for cause, (count, key) in note.get("broken", {}).items():
             broken[cause] += count
             first.setdefault(cause, f"{key} of {note['source']}")
     for cause, count in broken.items():

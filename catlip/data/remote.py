@@ -26,6 +26,7 @@ from catlip.cli import InputError
 from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
+from catlip.system.lock import open_no_link
 from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
 DEFAULT_CACHE_GB = 50
@@ -113,7 +114,8 @@ def read_file(path: Path) -> bytes:
 
 
 def get_file(path: Path, target: Path, identity: str = "") -> None:
-    with io.FileIO(target, "w") as file:
+    with io.FileIO(open_no_link(target), "r+") as file:
+        file.truncate(0)
         _fetch_into(path, identity or identity_of(path), file)
 
 

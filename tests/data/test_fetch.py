@@ -1,6 +1,7 @@
 """Shards are fetched whole, once, with small images and their sources' captions and labels."""
 
 import io
+import json
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,6 +340,79 @@ def test_what_was_not_fetched_stays_as_it_is(tmp_path: Path) -> None:
     write_shard(tmp_path / "broken.tar", [("a", {"jpg": b"broken", "txt": b"a dog"})])
     with pytest.raises(InputError, match=r"broken\.tar holds no image"):
         main(Fetch((str(tmp_path / "broken.tar"),), tmp_path / "out", quiet=True))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"shards": {"../private.tar": 1}},
+        {"stale": ["../private.tar"]},
+        {"stale": ["{private}"], "shards": {}},
+        {"stale": ["other.tar"]},
+        {"shards": {}, "sha256": {"../private.tar": "0"}},
+    ],
+)
+def test_a_note_of_a_received_folder_leads_to_no_other_file(note: dict, tmp_path: Path) -> None:
+    private, out = tmp_path / "private.tar", tmp_path / "out"
+    (tmp_path / "source").mkdir()
+    source = write_photographs(tmp_path / "source", 1)[0].rename(tmp_path / "source" / "a.tar")
+    (out / ".fetch").mkdir(parents=True)
+    others = [private, out / "other.tar"]
+    for path in others:
+        path.write_bytes(b"kept")
+    content = json.dumps(note).replace("{private}", str(private))
+    (out / ".fetch" / "a.json").write_text(content)
+    with pytest.raises(InputError, match=r"a\.json"):
+        main(Fetch((str(source),), out, quiet=True))
+    assert [path.read_bytes() for path in others] == [b"kept"] * 2
+
+
+@pytest.mark.parametrize("link", [".fetch", ".fetch/part-0.tar", ".fetch/0.json", "0.tar"])
+def test_a_link_in_a_received_folder_leads_to_no_other_file(link: str, tmp_path: Path) -> None:
+    (path, *_) = write_photographs(tmp_path / "source", 1)
+    (private := tmp_path / "private" / "part-0.tar").parent.mkdir()
+    private.write_bytes(b"kept")
+    (place := tmp_path / "out" / link).parent.mkdir(parents=True)
+    place.symlink_to(private.parent if link == ".fetch" else private)
+    with faulty_server() as server, suppress(InputError):
+        server.put("/0.tar", path.read_bytes())
+        main(Fetch((f"http://{server.place}/0.tar",), tmp_path / "out", yes=True, quiet=True))
+    assert [(file.name, file.read_bytes()) for file in private.parent.iterdir()] == [
+        ("part-0.tar", b"kept")
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"shards": [1]}', '{"broken": 3}', "[" * 10**5, 0])
+def test_a_damaged_note_is_made_again(content: str | int, tmp_path: Path) -> None:
+    (path, *_) = write_photographs(tmp_path / "source", 1)
+    config = Fetch((str(path),), tmp_path / "out", quiet=True)
+    main(config)
+    note = config.out / ".fetch" / f"{path.stem}.json"
+    whole = note.read_text()
+    note.unlink()
+    note.write_text(content) if isinstance(content, str) else os.mkfifo(note)
+    main(config)
+    assert note.read_text() == whole
+
+
+def test_a_damaged_shard_is_fetched_again_and_others_are_not(tmp_path: Path) -> None:
+    paths = write_photographs(tmp_path / "source")
+    config = Fetch((str(tmp_path / "source"),), tmp_path / "out", side=96, quiet=True)
+    main(config)
+    before = contents(config.out)
+    damaged = config.out / paths[1].name
+    damaged.write_bytes(before[damaged.name].replace(b"couches", b"coaches"))
+    kept = (config.out / paths[0].name).stat().st_ino
+    main(config)
+    assert contents(config.out) == before
+    assert (config.out / paths[0].name).stat().st_ino == kept
+    # A note of an earlier version has no sums.
+    note = config.out / ".fetch" / f"{paths[1].stem}.json"
+    (earlier := json.loads(note.read_text())).pop("sha256")
+    note.write_text(json.dumps(earlier))
+    kept = damaged.stat().st_ino
+    main(config)
+    assert damaged.stat().st_ino == kept
 
 
 def test_a_server_that_asks_to_wait_is_obeyed(tmp_path, monkeypatch, capsys) -> None:
