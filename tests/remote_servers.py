@@ -1,5 +1,6 @@
 """An S3 server and an HTTP server on this machine, both of which can fail."""
 
+import gzip
 import logging
 import threading
 import time
@@ -66,8 +67,9 @@ class FaultyServer:
 
     Attributes:
         files: path, as /0.tar, -> content.
-        faults: what becomes of the next GETs, one each: "cut", "429", "503", "stall", "whole" (of
-            a server that knows no ranges); after that nothing happens to them.
+        faults: what becomes of the next GETs, one each: "cut", "429", "503", "stall", "hang" (until
+            the server is closed), "whole" (of a server that knows no ranges), "range" (another
+            than was asked for), "gzip", "endless"; after that nothing happens to them.
         gets, heads: path -> how many GETs and HEADs there were.
         authorizations, queries: those of all requests.
     """
@@ -78,7 +80,7 @@ class FaultyServer:
         self.gets, self.heads = Counter[str](), Counter[str]()
         self.authorizations: set[str | None] = set()
         self.queries: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -97,6 +99,7 @@ class FaultyServer:
             self.put(f"/{prefix}/{path.name}", path.read_bytes())
 
     def close(self) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -120,6 +123,9 @@ class FaultyServer:
                 server.queries.add(query)
                 server.authorizations.add(self.headers["Authorization"])
                 content = server.files.get(path)
+                if fault == "hang":
+                    server._closed.wait()
+                    return
                 if content is None or fault in ("429", "503"):
                     self.send_response(int(fault or 404))
                     if fault == "429":
@@ -129,16 +135,24 @@ class FaultyServer:
                 tag, asked = md5(content).hexdigest(), self.headers["Range"]
                 if asked and fault != "whole":
                     first, last = map(int, asked.removeprefix("bytes=").split("-"))
+                    if fault == "range":
+                        first, last = 0, last - first
                     self.send_response(206)
                     self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
                     content = content[first : last + 1]
                 else:
                     self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
+                if fault == "gzip":
+                    content = gzip.compress(content)
+                    self.send_header("Content-Encoding", "gzip")
+                if fault != "endless":
+                    self.send_header("Content-Length", str(len(content)))
                 self.send_header("ETag", f'"{tag}"')
                 self.end_headers()
                 if self.command != "HEAD":
                     self.send(content, fault)
+                while fault == "endless":
+                    self.wfile.write(bytes(2**20))
 
             def send(self, content: bytes, fault: str) -> None:
                 half = len(content) // 2

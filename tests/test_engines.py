@@ -89,6 +89,42 @@ def test_threads_work_together_in_order_and_only_a_little_ahead():
         next(results)
 
 
+HANGING = """
+import signal, time
+from pathlib import Path
+from catlip.cli import run
+from catlip.system.engines import work_ahead
+from dataclasses import dataclass
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@dataclass
+class Config:
+    "None."
+
+def main(config):
+    def work(item):
+        Path("begun").touch()
+        time.sleep(60)
+    list(work_ahead(work, [1, 2]))
+
+run(Config, main)
+"""
+
+
+def test_a_program_that_is_stopped_does_not_wait_for_its_threads(tmp_path: Path):
+    (tmp_path / "program.py").write_text(HANGING)
+    with subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, stderr=-1) as program:
+        while not (tmp_path / "begun").exists():
+            assert program.poll() is None
+            time.sleep(0.05)
+        program.send_signal(signal.SIGINT)
+        try:
+            program.communicate(timeout=20)
+        finally:
+            program.kill()
+    assert program.returncode == 130
+
+
 def test_ray_does_the_same_and_outlives_workers_and_machines():
     """In a process of its own: what is forked after Ray was used dies of a segmentation fault."""
     pytest.importorskip("ray")

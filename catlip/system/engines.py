@@ -17,16 +17,11 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from multiprocessing import resource_tracker
+from multiprocessing.pool import AsyncResult, ThreadPool
 from threading import Thread
 from typing import Any, Protocol, TypeVar
 
@@ -167,15 +162,17 @@ def _a_few_at_a_time(
 
 def work_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
     """Each item with the function's result, in order, from threads up to THREADS items ahead."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        begun: deque[tuple[T, Future[R]]] = deque()
+    # Not a ThreadPoolExecutor: a program that is stopped would wait for its threads, and they may
+    # wait for a server that hangs.
+    with ThreadPool(THREADS) as pool:
+        begun: deque[tuple[T, AsyncResult[R]]] = deque()
         for item in items:
-            begun.append((item, pool.submit(function, item)))
+            begun.append((item, pool.apply_async(function, (item,))))
             if len(begun) > THREADS:
                 first, done = begun.popleft()
-                yield first, done.result()
+                yield first, done.get()
         for item, done in begun:
-            yield item, done.result()
+            yield item, done.get()
 
 
 def attempt(function: Callable[[T], R], item: T) -> R | InputError | OSError:
