@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
@@ -41,6 +43,14 @@ class S3Server:
     def put_folder(self, folder: Path, prefix: str) -> None:
         for path in folder.iterdir():
             self.put(f"{prefix}/{path.name}", path.read_bytes())
+
+    def damage(self, key: str) -> bytes:
+        """Change what is stored, but not its ETag; the new content."""
+        stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[BUCKET].keys[key]
+        tag = stored.etag
+        stored.value = stored.value[::-1]
+        stored._etag = tag.strip('"')
+        return stored.value
 
     def stop(self) -> None:
         self._server.stop()

@@ -3,20 +3,23 @@ written whole.
 
 A remote file is fetched whole, in byte ranges, so that a broken connection costs only one range. A
 file has changed when its *identity* has: the size in bytes, a space, and the ETag or what the
-storage has in its place. Drivers find credentials in their usual places; `catlip.system.urls`
+storage has in its place. If that is a hash of the content, the content is held against it. Drivers find credentials in their usual places; `catlip.system.urls`
 handles those in a URL. Every error of a driver becomes an InputError.
 """
 
 import collections
 import functools
+import hashlib
 import io
+import math
 import os
 import random
+import re
 import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -27,13 +30,19 @@ from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.lock import open_no_link
-from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
+from catlip.system.urls import (
+    WITH_QUERY,
+    is_remote,
+    url_of,
+    with_credentials,
+    without_credentials,
+)
 
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
 # Seconds before each further attempt: a storage may be away for a minute.
 DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
-WARN_FROM_S = 4  # the user is told of waits from this length on
+WARN_S = 4  # the user is told of waits from this length on, and no sooner again
 GIVE_UP_S = 180  # no further attempt after this time
 MAX_WAIT_S = 900  # for a server that asks for it, in all
 THREADS_AHEAD = 2  # of each process that reads
@@ -42,9 +51,12 @@ LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
-HF, DISK = "hf", "file"
+HF, S3, DISK = "hf", "s3", "file"
+PIECE_BYTES = 2**20  # of an http(s) server's answer in memory
+SMALL_BYTES = 512 * 2**20  # the largest answer of an http(s) server that is read into memory
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
 T = TypeVar("T")
+_last_warning = -math.inf  # on the monotonic clock
 
 
 def identity_of(path: Path) -> str:
@@ -108,6 +120,9 @@ def read_file(path: Path) -> bytes:
     """The content of a small file; a remote one takes one request and is not cached."""
     if not is_remote(path):
         return path.read_bytes()
+    if _scheme(path) in WITH_QUERY:
+        pieces = functools.partial(_http_pieces, path, 0, SMALL_BYTES, SMALL_BYTES)
+        return _with_retries(path, lambda: b"".join(pieces()))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
@@ -251,27 +266,84 @@ def warn_if_above_cache(patterns: Sequence[str], size: int) -> None:
 
 def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
     """Copy the remote file of this identity into `file`, a block at a time."""
-    url, size, done = with_credentials(path), size_in(identity), 0
-    # Otherwise hf would list the folder to know the size, and read more than was asked for.
-    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+    size, done = size_in(identity), 0
+    algorithm, expected = _hash_in(path, identity)
+    content_hash = hashlib.new(algorithm, usedforsecurity=False)
 
-    def block() -> bytes:
-        """The next bytes, up to the file's end if the server knows no ranges."""
+    def block() -> None:
+        nonlocal done
         end = min(done + BLOCK_BYTES, size)
-        content: bytes = _driver(path).cat_file(url, start=done, end=end, **more)
-        if len(content) == size:
-            return content[done:]
-        if len(content) != end - done:
-            raise EOFError(f"received {len(content):,} of {end - done:,} bytes")
-        return content
+        for piece in _pieces(path, done, end, size):
+            rest = memoryview(piece)
+            content_hash.update(rest)
+            while rest:
+                count = os.pwrite(file.fileno(), rest, done)
+                rest, done = rest[count:], done + count
+        if done < end:
+            raise EOFError(f"received only {done:,} of {end:,} bytes")
 
     while done < size:
-        rest = memoryview(_with_retries(path, block))
-        while rest:
-            count = os.pwrite(file.fileno(), rest, done)
-            rest, done = rest[count:], done + count
+        _with_retries(path, block)
     if identity_of(path) != identity:
         raise InputError(f"{url_of(path)} has changed meanwhile; run the command again")
+    if expected and content_hash.hexdigest() != expected and not _is_encrypted(path):
+        raise InputError(
+            f"{url_of(path)} was received with another {algorithm} than its storage states, "
+            f"{expected}; run the command again, or put it there anew"
+        )
+
+
+def _hash_in(path: Path, identity: str) -> tuple[str, str]:
+    """The algorithm and value of the hash of the content that an identity has; "" for none."""
+    tag = identity.partition(" ")[2].strip('"')
+    # The tag of a file in the hub's buckets is another hash, of its parts.
+    if _scheme(path) == HF and "://buckets/" not in url_of(path) and len(tag) == 64:
+        return "sha256", tag
+    # What was uploaded in several parts has a hyphen in it.
+    return "md5", tag if _scheme(path) == S3 and re.fullmatch("[0-9a-f]{32}", tag) else ""
+
+
+def _is_encrypted(path: Path) -> bool:
+    """Whether a storage encrypts a file by a key of its user: S3's ETag is then no hash of it."""
+    if _scheme(path) != S3:
+        return False
+    files = _driver(path)
+    bucket, key, _ = files.split_path(with_credentials(path))
+    about = _with_retries(path, lambda: files.call_s3("head_object", Bucket=bucket, Key=key))
+    usual = about.get("ServerSideEncryption", "AES256") == "AES256"
+    return not usual or "SSECustomerAlgorithm" in about
+
+
+def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """These bytes of a file, or those up to its end from a server that knows no ranges."""
+    if _scheme(path) in WITH_QUERY:
+        yield from _http_pieces(path, start, end, size)
+        return
+    # Otherwise hf would list the folder to know the size, and read more than was asked for.
+    more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
+    content: bytes = _driver(path).cat_file(with_credentials(path), start=start, end=end, **more)
+    if len(content) not in (size, end - start):
+        raise EOFError(f"received {len(content):,} of {end - start:,} bytes")
+    yield content[start:] if len(content) == size else content
+
+
+def _http_pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """As `_pieces`, but of the file's end if that comes before; never more, whatever is sent."""
+    headers = {"Range": f"bytes={start}-{end - 1}"}
+    url, at = with_credentials(path), start
+    with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
+        about = answer.r.headers
+        if (packed := about.get("Content-Encoding", "identity")) != "identity":
+            raise ValueError(f"its server packs it ({packed}), which was not asked for")
+        if answer.r.status != 206:
+            at, end = 0, size
+        elif not (given := about.get("Content-Range", "none")).startswith(f"bytes {start}-"):
+            raise ValueError(f"its server sent another range than {start}-{end - 1}: {given}")
+        while piece := answer.read(PIECE_BYTES):
+            at += len(piece)
+            if at > end:
+                raise ValueError(f"its server sent more than {end:,} bytes")
+            yield piece[max(0, len(piece) - (at - start)) :]
 
 
 def _write(path: Path, write: Callable[[Any, str], object]) -> None:
@@ -290,7 +362,9 @@ def _write(path: Path, write: Callable[[Any, str], object]) -> None:
 
 def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") -> T:
     """The result of a request, which is made again after errors that may pass."""
-    end, waited = time.monotonic() + GIVE_UP_S, 0.0
+    global _last_warning
+    begun = time.monotonic()
+    end, waited = begun + GIVE_UP_S, 0.0
     delays = iter((*DELAYS_S, None))
     while True:
         try:
@@ -307,8 +381,10 @@ def _with_retries(path: str | Path, ask: Callable[[], T], does: str = "read") ->
             delay = next(delays)
             if delay is None or time.monotonic() > end or not is_temporary:
                 raise InputError(failure) from None
-            # Nobody waits yet for a file that is fetched ahead, so there is no warning about it.
-            if delay >= WARN_FROM_S and threading.current_thread() is threading.main_thread():
+            now = time.monotonic()
+            # Of threads that fail together, one says so.
+            if now + delay - begun >= WARN_S <= now - _last_warning:
+                _last_warning = now
                 print(f"warning: {failure}; trying again in {delay} s", file=sys.stderr)
         # At random, so that processes that a storage has turned away do not all return at once.
         time.sleep(delay * random.SystemRandom().uniform(0.5, 1))
@@ -368,12 +444,13 @@ def _scheme(path: str | Path) -> str:
 def _driver(path: str | Path) -> Any:
     """The fsspec file system of a URL."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # `_with_retries` makes more, and says so
     scheme = _scheme(path)
     options: dict[str, Any] = {}
     try:
         import fsspec
 
-        if scheme in ("http", "https"):
+        if scheme in WITH_QUERY:
             from aiohttp import ClientTimeout
 
             options["client_kwargs"] = {

@@ -101,6 +101,16 @@ def test_shards_of_a_hub_keep_captions_and_labels_and_are_fetched_once(hub, tmp_
     assert hub.asked["cdn"] == 2 * len(paths)
 
 
+def test_a_shard_that_has_not_the_sum_of_the_hub_is_refused(hub: Hub, tmp_path: Path) -> None:
+    write_photographs(tmp_path / "source", 1)
+    hub.put_folder(SET, tmp_path / "source")
+    hub.damaged = True
+    named = f"hf://datasets/{SET}/cc3m-validation-0000.tar"
+    done = fetched(hub, named, "--out", tmp_path / "out", "--yes", "--quiet")
+    one_line_error(done, "cc3m-validation-0000.tar", "sha256")
+    assert contents(tmp_path / "out") == {}
+
+
 def test_shards_of_a_bucket_are_fetched_and_a_change_is_noticed(hub: Hub, tmp_path: Path) -> None:
     paths, out = write_photographs(tmp_path / "source"), tmp_path / "out"
     hub.put_folder("buckets/some/photos", tmp_path, "in/")

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import pytest
 from pictures import write_pictures
 from remote_servers import BUCKET, SECRET_KEY, FaultyServer, S3Server, faulty_server, s3_server
+from s3fs import S3FileSystem
 
 from catlip.cli import InputError
 from catlip.data import remote, shards
@@ -112,6 +113,51 @@ def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) 
     http.faults = ["503"] * 99
     with pytest.raises(InputError, match=rf"{url} .*503"):
         remote.read_file(Path(url))
+
+
+@pytest.mark.parametrize("fault", ["range", "gzip", "endless"])
+def test_an_answer_that_is_not_what_was_asked_for_is_refused_at_once(
+    fault, http, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(remote, "SMALL_BYTES", MB)
+    url, http.faults = http.put("/0.tar", CONTENT), ["", fault]
+    with pytest.raises(InputError, match=rf"{url} .*its server"):
+        read(url)
+    assert (cached(tmp_path), http.gets["/0.tar"]) == ([], 2)
+    if fault != "range":
+        http.faults = [fault]
+        with pytest.raises(InputError, match=rf"{url} .*its server"):
+            remote.read_file(Path(url))
+
+
+@pytest.mark.parametrize("encryption", ["", "AES256", "aws:kms"])
+def test_content_that_is_not_that_of_its_hash_is_refused(encryption, s3, tmp_path) -> None:
+    more = {"ServerSideEncryption": encryption} if encryption else {}
+    s3.client.put_object(Bucket=BUCKET, Key="sums/0.tar", Body=CONTENT, **more)
+    url = f"s3://{BUCKET}/sums/0.tar"
+    assert read(url) == CONTENT
+    shutil.rmtree(tmp_path / "cache")
+    other = s3.damage("sums/0.tar")
+    if encryption == "aws:kms":  # S3's ETag is no hash of the content then
+        assert read(url) == other
+        return
+    with pytest.raises(InputError, match=rf"{url} .*md5"):
+        read(url)
+    assert cached(tmp_path) == []
+
+
+def test_a_server_that_is_away_is_said_once_by_threads_too(s3, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(remote, "WARN_S", 1)
+    monkeypatch.setattr(remote, "DELAYS_S", (2,))
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    s3.stop()
+    try:
+        with pytest.raises(InputError, match=BUCKET):
+            remote.identities_of([Path(f"s3://{BUCKET}/{number}.tar") for number in range(8)])
+    finally:
+        s3.start()
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "trying again" in line]
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize("storage", ["s3://shards", "file://{tmp_path}/elsewhere"])
