@@ -6,7 +6,7 @@ They are made from the shards of the data set itself, whose metadata name what i
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def write_probe(root: Path, shards: Sequence[Path], folder: Path, teams: frozens
 
 
 def _write_those(
-    shards: Sequence[Path], folder: Path, teams: Iterable[str], view: int | None = None
+    shards: Sequence[Path], folder: Path, teams: Collection[str], view: int | None = None
 ) -> None:
     """One shard of these teams' drawings, of all views or of one."""
     samples = []

@@ -19,9 +19,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
-import msgspec
 import tyro
 
 from catlip.cli import InputError, run
@@ -53,19 +52,6 @@ NO_FILE = "no such file"
 NOTES = ".fetch"  # in the output folder: what was made of each file
 MAX_NAMED = 3  # files that cannot be read, in one message
 LOOKED_AT = 100  # files of a table, before a run
-
-
-class Note(TypedDict, total=False):
-    """What was made of a file, beside what that depends on."""
-
-    shards: dict[str, int]  # name -> size in bytes
-    sha256: dict[str, str]  # name -> digest; earlier notes lack it
-    stale: list[str]  # names of shards that were made before, while new ones are made
-    images: int
-    reduced: int
-    read: int
-    broken: dict[str, tuple[int, str]]  # cause -> number of samples, and the first
-
 
 # A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
 Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
@@ -192,17 +178,17 @@ def _sha256(path: Path) -> str:
 
 def _read_note(note_file: Path) -> dict[str, Any]:
     """Empty if there is none, or none that is whole. Raises: InputError if it names other files
-    than the shards of its source: they would be deleted when there are new ones.
+    than shards of its source: they would be deleted.
     """
+    own = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
     try:
         note: dict[str, Any] = json.loads(read_regular(note_file))
-        known = msgspec.convert(note, Note)
-    except (FileNotFoundError, ValueError, RecursionError):
+        names = [*note.get("shards", ()), *note.get("sha256", ()), *note.get("stale", ())]
+        others = [name for name in names if not own.fullmatch(name)]
+    except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    own = re.compile(rf"{re.escape(note_file.stem)}(-\d{{5,}})?{re.escape(TAR)}")
-    for name in (*known.get("shards", ()), *known.get("sha256", ()), *known.get("stale", ())):
-        if not own.fullmatch(name):
-            raise InputError(f"{note_file} names {printable(name)}, no shard of its; remove it")
+    if others:
+        raise InputError(f"{note_file} names {printable(others[0])}, no shard of its; remove it")
     return note
 
 

@@ -30,13 +30,7 @@ from catlip.data.shard_cache import CACHE_SIZE, PART, FileCache
 from catlip.system.cache import cache_dir
 from catlip.system.engines import work_ahead
 from catlip.system.lock import open_no_link
-from catlip.system.urls import (
-    WITH_QUERY,
-    is_remote,
-    url_of,
-    with_credentials,
-    without_credentials,
-)
+from catlip.system.urls import is_remote, url_of, with_credentials, without_credentials
 
 DEFAULT_CACHE_GB = 50
 BLOCK_BYTES = 64 * 2**20  # fetched at a time: the hub limits requests, not bytes
@@ -51,7 +45,7 @@ LONGEST_S = 1800  # of a request to it, which may be answered with a whole shard
 # Where a driver's description of a file may tell its version; the first that is there is used.
 TAGS = ["ETag", "etag", "lfs", "xet_hash", "blob_id", "md5Hash", "generation", "Content-MD5"]
 TAGS += ["content_md5", "Last-Modified", "LastModified", "last_modified", "updated", "mtime"]
-HF, S3, DISK = "hf", "s3", "file"
+HF, S3, DISK, WEB = "hf", "s3", "file", ("http", "https")
 PIECE_BYTES = 2**20  # of an http(s) server's answer in memory
 SMALL_BYTES = 512 * 2**20  # the largest answer of an http(s) server that is read into memory
 RETRY_STATUSES = (408, 425, 429)  # HTTP statuses below 500 after which a request is made again
@@ -120,9 +114,8 @@ def read_file(path: Path) -> bytes:
     """The content of a small file; a remote one takes one request and is not cached."""
     if not is_remote(path):
         return path.read_bytes()
-    if _scheme(path) in WITH_QUERY:
-        pieces = functools.partial(_http_pieces, path, 0, SMALL_BYTES, SMALL_BYTES)
-        return _with_retries(path, lambda: b"".join(pieces()))
+    if _scheme(path) in WEB:
+        return _with_retries(path, lambda: b"".join(_streamed(path, 0, SMALL_BYTES, SMALL_BYTES)))
     files = _driver(path)
     content: bytes = _with_retries(path, lambda: files.cat_file(with_credentials(path)))
     return content
@@ -286,7 +279,7 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
         _with_retries(path, block)
     if identity_of(path) != identity:
         raise InputError(f"{url_of(path)} has changed meanwhile; run the command again")
-    if expected and content_hash.hexdigest() != expected and not _is_encrypted(path):
+    if expected not in ("", content_hash.hexdigest()) and not _is_encrypted(path):
         raise InputError(
             f"{url_of(path)} was received with another {algorithm} than its storage states, "
             f"{expected}; run the command again, or put it there anew"
@@ -296,15 +289,14 @@ def _fetch_into(path: Path, identity: str, file: io.FileIO) -> None:
 def _hash_in(path: Path, identity: str) -> tuple[str, str]:
     """The algorithm and value of the hash of the content that an identity has; "" for none."""
     tag = identity.partition(" ")[2].strip('"')
-    # The tag of a file in the hub's buckets is another hash, of its parts.
+    # In the hub's buckets it is a hash of the parts, and in S3 if there is a hyphen in it.
     if _scheme(path) == HF and "://buckets/" not in url_of(path) and len(tag) == 64:
         return "sha256", tag
-    # What was uploaded in several parts has a hyphen in it.
     return "md5", tag if _scheme(path) == S3 and re.fullmatch("[0-9a-f]{32}", tag) else ""
 
 
 def _is_encrypted(path: Path) -> bool:
-    """Whether a storage encrypts a file by a key of its user: S3's ETag is then no hash of it."""
+    """Whether S3 encrypts a file by a key of its user: its ETag is then no hash of the content."""
     if _scheme(path) != S3:
         return False
     files = _driver(path)
@@ -316,8 +308,8 @@ def _is_encrypted(path: Path) -> bool:
 
 def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     """These bytes of a file, or those up to its end from a server that knows no ranges."""
-    if _scheme(path) in WITH_QUERY:
-        yield from _http_pieces(path, start, end, size)
+    if _scheme(path) in WEB:
+        yield from _streamed(path, start, end, size)
         return
     # Otherwise hf would list the folder to know the size, and read more than was asked for.
     more = {"size": size, "cache_type": "none"} if _scheme(path) == HF else {}
@@ -327,18 +319,17 @@ def _pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
     yield content[start:] if len(content) == size else content
 
 
-def _http_pieces(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
-    """As `_pieces`, but of the file's end if that comes before; never more, whatever is sent."""
-    headers = {"Range": f"bytes={start}-{end - 1}"}
-    url, at = with_credentials(path), start
+def _streamed(path: Path, start: int, end: int, size: int) -> Iterator[bytes]:
+    """As `_pieces`, of an http(s) server, which may send anything; fewer if the file ends there."""
+    url, at, headers = with_credentials(path), start, {"Range": f"bytes={start}-{end - 1}"}
     with _driver(path).open(url, block_size=0, size=size, headers=headers) as answer:
-        about = answer.r.headers
-        if (packed := about.get("Content-Encoding", "identity")) != "identity":
-            raise ValueError(f"its server packs it ({packed}), which was not asked for")
+        given = answer.r.headers.get("Content-Range", "")
         if answer.r.status != 206:
             at, end = 0, size
-        elif not (given := about.get("Content-Range", "none")).startswith(f"bytes {start}-"):
-            raise ValueError(f"its server sent another range than {start}-{end - 1}: {given}")
+        elif not given.startswith(f"bytes {start}-"):
+            raise ValueError(f"its server sent {given} in place of {headers['Range']}")
+        if answer.r.headers.get("Content-Encoding", "identity") != "identity":
+            raise ValueError("its server sent it compressed, which was not asked for")
         while piece := answer.read(PIECE_BYTES):
             at += len(piece)
             if at > end:
@@ -450,7 +441,7 @@ def _driver(path: str | Path) -> Any:
     try:
         import fsspec
 
-        if scheme in WITH_QUERY:
+        if scheme in WEB:
             from aiohttp import ClientTimeout
 
             options["client_kwargs"] = {

@@ -6,11 +6,9 @@ and a file under its final name is always whole, even if a process is killed. Th
 fetches a file holds a lock on its temporary name, which the system releases when the process ends;
 other processes wait and then find the file.
 
-To make room, the files used longest ago are deleted. A process that has such a file open can still
-read it: Linux keeps the content until the file is closed, in addition to the size of this cache.
-
-Only files whose names have the form of the cache's own are counted and deleted: the folder may hold
-files of the user.
+To make room, the files used longest ago are deleted, but none of another name than this cache
+gives: it may be a user's. A process that has such a file open can still read it: Linux keeps the
+content until the file is closed, in addition to the size of this cache.
 """
 
 import fcntl

@@ -10,11 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from catlip.cli import InputError
 from catlip.data.remote import get_file, names_in, put_file, read_file, remove_file, write_file
@@ -25,14 +22,6 @@ from catlip.training.folder import changes
 INDEX = "mirror.json"
 CHECKPOINTS = "checkpoints/"
 CHECKPOINT = re.compile(rf"{CHECKPOINTS}step-(\d+)\.pt")
-
-
-@dataclass(frozen=True)
-class Index:
-    """The files of a copy, and the identity of its run; indexes used to lack that."""
-
-    files: list[str]
-    run: dict[str, Any] | None = None
 
 
 class Mirror:
@@ -51,11 +40,11 @@ class Mirror:
         """
         if not (index := self._index(replaced=restart)):
             return
-        names, newest = index.files, _newest(self._files())
+        names, newest = index["files"], _newest(self._files())
         self.sent = dict.fromkeys(names)
         if restart:
             remove_file(self.url / INDEX)
-        elif index.run is None and newest >= 0:
+        elif "run" not in index and newest >= 0:
             # Without a run here it may be fetched: a checkpoint of another run is not loaded.
             raise InputError(
                 f"{url_of(self.url / INDEX)} does not say which run it is of; if it is this one, "
@@ -79,7 +68,7 @@ class Mirror:
             if self.sent.get(name) != version:
                 put_file(self.folder / name, self.url / name)
                 self.sent[name] = version
-        write_file(self.url / INDEX, msgspec.json.encode(Index(list(files), self.run)))
+        write_file(self.url / INDEX, json.dumps({"files": list(files), "run": self.run}).encode())
         for name in self.sent.keys() - files.keys():
             remove_file(self.url / name)
             del self.sent[name]
@@ -95,19 +84,21 @@ class Mirror:
         self.send()
         put_file(record, self.url.with_name(f"{self.url.name}.json"))
 
-    def _index(self, replaced: bool = False) -> Index | None:
-        """What the copy holds; of another run only if that is to be `replaced`."""
+    def _index(self, replaced: bool = False) -> dict[str, Any] | None:
+        """The `files` of the copy, and its `run`; another run only if that is to be `replaced`."""
         # Listed, because in a search for its name the characters * ? [ would be wildcards.
         if INDEX not in names_in(self.url):
             return None
-        url = url_of(self.url / INDEX)
+        url, content = url_of(self.url / INDEX), read_file(self.url / INDEX)
         try:
-            index = msgspec.json.decode(read_file(self.url / INDEX), type=Index)
-        except msgspec.DecodeError as error:
-            raise InputError(f"{url} is damaged ({error}); remove it") from None
-        if any(name.startswith("/") or ".." in Path(name).parts for name in index.files):
+            index: dict[str, Any] = json.loads(content)
+            outside = [name for name in index["files"] if {"/", ".."} & {*Path(name).parts}]
+            changed = changes(index["run"], self.run) if "run" in index else ""
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise InputError(f"{url} is damaged; remove it") from None
+        if outside:
             raise InputError(f"{url} names files outside the run")
-        if not replaced and index.run and (changed := changes(index.run, self.run)):
+        if changed and not replaced:
             raise InputError(f"{url} is of another run ({changed}); give another --mirror")
         return index
 
