@@ -107,8 +107,9 @@ def test_what_fails_in_the_middle_is_asked_for_again(http, monkeypatch, faults) 
     with ThreadPoolExecutor(4) as threads:  # of which one fetches the file
         assert list(threads.map(read, [url] * 4)) == [CONTENT] * 4
     failed = [fault for fault in faults if fault in ("cut", "503", "stall")]
-    # A range each, of which the server without ranges is not asked for the third.
-    assert http.gets["/0.tar"] == (2 if faults == ["whole"] else 3) + len(failed)
+    # Three ranges. The server without ranges is not asked for the third; of what is cut, the part
+    # that was received may save one.
+    assert 2 <= http.gets["/0.tar"] - len(failed) <= (2 if faults == ["whole"] else 3)
     assert http.faults == []
     http.faults = ["503"] * 99
     with pytest.raises(InputError, match=rf"{url} .*503"):
