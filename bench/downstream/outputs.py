@@ -31,7 +31,7 @@ DataSpelling = Annotated[
 ]
 BY_NAME = "{encoder}-{data}.json"
 SCORE = "score.json"  # in the folder of a run: its score, and what determined the run
-TEMPORARY = ("checkpoints", "annotations")  # folders that are deleted when a run is finished
+CHECKPOINTS = "checkpoints"  # in the folder of a run; deleted when it is finished
 # Fields of a config that do not change the result.
 WITHOUT_EFFECT = (
     *("about", "source", "out", "device", "num_workers", "quiet", "compile", "checkpoint_every"),
@@ -119,7 +119,6 @@ def scored(
         score = measure()
         if place.is_main:
             write_atomically(path, json.dumps({"identity": determined, "score": score}).encode())
-            for name in TEMPORARY:
-                shutil.rmtree(folder / name, ignore_errors=True)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         barrier()
     return score

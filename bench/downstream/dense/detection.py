@@ -52,6 +52,7 @@ from bench.downstream.dense.harness import KEEP, DenseTask, MicroBatches, Result
 from bench.downstream.dense.mask_rcnn import MaskRCNN, mask_rcnn
 from bench.downstream.encoders.feature_map import FeatureMap
 from bench.downstream.encoders.preprocess import rgb_picture
+from bench.downstream.outputs import CHECKPOINTS
 from catlip import streams
 from catlip.cli import InputError
 from catlip.data.decode import open_picture
@@ -78,6 +79,9 @@ LOSSES = (
     *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
     "loss_range_augment",
 )
+# In the run's folder, and deleted with its checkpoints. It may be the folder of the data set, too,
+# with `annotations/` of its own.
+ANNOTATIONS = Path(CHECKPOINTS) / "annotations"
 KINDS = {"bbox": "box", "segm": "mask"}
 # The first of COCOeval.stats, in their order.
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -117,7 +121,7 @@ class Detect(DenseTask):
         if checkpointer.has_checkpoint():
             checkpointer.resume_or_load("", resume=True)
             start = trainer.iter + 1
-        name = register(split, config.folder / "annotations" / "train.json", place.is_main)
+        name = register(split, config.folder / ANNOTATIONS / "train.json", place.is_main)
         batches = MicroBatches(plan, trainer.accumulation, place)
         batches.first_step = start
         trainer.reset_data_loader(
@@ -143,7 +147,7 @@ class Detect(DenseTask):
 
     def test(self, model: nn.Module, split: CocoSplit) -> Results:
         config, side = self.config, self.recipe.resolution
-        path = config.folder / "annotations" / "val.json"
+        path = config.folder / ANNOTATIONS / "val.json"
         name = register(split, path, self.place.is_main)
         resize: T.Augmentation = T.Resize((side, side))
         if self.recipe.scale_jitter:

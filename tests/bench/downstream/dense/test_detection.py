@@ -19,6 +19,7 @@ from torchvision.ops import roi_align
 
 from bench.downstream.dense.annotations import CocoSplit
 from bench.downstream.dense.detection import (
+    ANNOTATIONS,
     Detect,
     DetectionTrainer,
     TrainingImages,
@@ -163,6 +164,14 @@ def test_a_gradient_that_is_not_finite_ends_the_run(root, tmp_path, monkeypatch,
     assert not list((tmp_path / "run").rglob("*.pth"))
 
 
+def test_a_run_in_the_folder_of_its_data_leaves_the_annotations_there(root) -> None:
+    before = {path: path.read_bytes() for path in root.rglob("*.json")}
+    recipe = replace(DETECTION, epochs=1 / 3, lr_step_epochs=())
+    TASKS["detection"].run(f"coco:{root}", root.with_suffix(".json"), recipe=recipe)
+    assert len(before) == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
 # The data
 
 
@@ -247,7 +256,7 @@ def scores_of(root: Path, folder: Path, change: Any = lambda found: found) -> di
     val = read_masks(root, "val")
     config = SimpleNamespace(folder=folder, num_workers=0, draw=2)
     task: Any = SimpleNamespace(config=config, recipe=DETECTION, place=ALONE, hidden=True)
-    return Detect.test(task, Oracle(val, folder / "annotations" / "val.json", change), val)
+    return Detect.test(task, Oracle(val, folder / ANNOTATIONS / "val.json", change), val)
 
 
 def test_the_truth_scores_one(root, tmp_path) -> None:
