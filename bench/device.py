@@ -8,10 +8,10 @@ that hangs, dies or breaks the device costs its own time and one more start, and
 import io
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import sys
+import tarfile
 import time
 import traceback
 from collections.abc import Callable
@@ -133,8 +133,15 @@ def pack(out: Path, log: str) -> Path | None:
     if not log or not any(out.glob("*/*.json*")):
         return None
     (out / "parts.txt").write_text(log)
-    whole = shutil.make_archive(f"{out}.new", "gztar", out.parent, out.name)
-    return Path(whole).replace(f"{out}.tar.gz")
+    whole = Path(f"{out}.new.tar.gz")
+    with tarfile.open(whole, "w:gz") as archive:
+        archive.add(out, out.name, filter=without_owner)
+    return whole.replace(f"{out}.tar.gz")
+
+
+def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member without what names the user."""
+    return member.replace(uid=0, gid=0, uname="", gname="", deep=False)
 
 
 class Worker:

@@ -39,6 +39,9 @@ class _Parts(msgspec.Struct):
     notes: list[Any]
 
 
+LEADS_OUT = "a link out of the folder, not followed; name its target, too, to read it"
+
+
 class NotARecordError(Exception):
     """A file is not a record; the message is the reason that the page shows."""
 
@@ -60,6 +63,9 @@ def read_records(roots: Sequence[Path]) -> Records:
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
+            if _leads_out(path, given):
+                problems.append(Problem(str(path), LEADS_OUT))
+                continue
             if not given.is_dir():
                 root = path.parent / "../.."
             elif len(path.relative_to(given).parts) > 2:
@@ -76,7 +82,8 @@ def read_records(roots: Sequence[Path]) -> Records:
 
 def _files(given: Path) -> list[Path]:
     """The file itself, or the files at any depth of a folder that may be records, including those
-    of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`.
+    of unfinished runs; not hidden ones, such as the state of the steps of `run_all.sh`. A folder
+    behind a link that leads out is not entered, but named.
     """
     if not given.is_dir():
         return [given]
@@ -97,6 +104,9 @@ def _files(given: Path) -> list[Path]:
             and not Path(folder, f"{name}.json.partial").exists()
             and not _looks_like_a_record(Path(folder, f"{name}.json"))
         ]
+        leading_out = [name for name in folders if _leads_out(Path(folder, name), given)]
+        folders[:] = [name for name in folders if name not in leading_out]
+        paths += (Path(folder, name) for name in leading_out)
         for name in names:
             path = Path(folder, name)
             if name.endswith((".json", ".json.partial")) and not name.startswith("."):
@@ -104,6 +114,13 @@ def _files(given: Path) -> list[Path]:
                 if is_usual or _looks_like_a_record(path):
                     paths.append(path)
     return sorted(paths, key=_natural)
+
+
+def _leads_out(path: Path, given: Path) -> bool:
+    """Whether the path is a link out of the given folder, as to a secret that a page would show."""
+    if not (given.is_dir() and path.is_symlink()):
+        return False
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(given))
 
 
 def _looks_like_a_record(path: Path) -> bool:

@@ -81,6 +81,8 @@ def measured(monkeypatch, tmp_path) -> Callable[..., dict[str, str]]:
 
 def packed(folder: Path) -> set[str]:
     with tarfile.open(folder / "device.tar.gz") as archive:
+        owners = {(entry.uid, entry.gid, entry.uname, entry.gname) for entry in archive}
+        assert owners == {(0, 0, "", "")}, "it names the user"
         return {Path(name).name for name in archive.getnames() if ".json" in name}
 
 

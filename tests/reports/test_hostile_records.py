@@ -27,6 +27,7 @@ REASONS = {
     "pipe": "not a regular file",
     "device": "not a regular file",
     "kernel": "empty",
+    "loop": "cannot be read: Too many levels of symbolic links",
     "huge": "larger than 64 MiB",
 }
 
@@ -52,14 +53,37 @@ def test_a_trap_is_listed_and_the_rest_is_read(write_record, tmp_path, kind, rea
         with path.open("wb") as file:
             file.truncate(LARGEST_FILE + 1)  # takes no disk
     else:
-        path.symlink_to({"device": "/dev/zero", "kernel": "/proc/kmsg"}[kind])
-    records = read_records([tmp_path / "runs", path])
+        targets = {"device": "/dev/zero", "kernel": "/proc/kmsg", "loop": path.name}
+        path.symlink_to(targets[kind])
+    records = read_records([path, tmp_path / "runs"])
     assert [record.name for record in records.every] == ["catlip-seed0"]
     assert [(problem.path, problem.reason) for problem in records.problems] == [(str(path), reason)]
-    with pytest.raises(InputError, match=reason):
-        compare(Compare(path, good))
-    with pytest.raises(InputError, match=reason):
+    if kind != "loop":
+        with pytest.raises(InputError, match=reason):
+            compare(Compare(path, good))
+    with pytest.raises((InputError, OSError), match=reason.removeprefix("cannot be read: ")):
         read_record(path)
+
+
+@pytest.mark.usefixtures("alarm")
+def test_a_link_out_of_the_folder_is_named_and_not_followed(write_record, tmp_path) -> None:
+    """To a record and to a folder of records: neither is read, nor copied beside the page."""
+    good = write_record("pretrain", "catlip-seed0")
+    secret = write_record("pretrain", "secret", root="elsewhere", notes=["passphrase"])
+    links = {good.with_name("secret.json"): secret, tmp_path / "runs/elsewhere": secret.parents[1]}
+    for link, target in links.items():
+        link.symlink_to(target)
+    good.with_name("again").symlink_to(good.parent)  # within the folder, and a loop
+    good.with_name("x.json").mkdir()
+    records = read_records([tmp_path / "runs"])
+    assert [record.name for record in records.every] == ["catlip-seed0"]
+    assert {problem.path for problem in records.problems} == {*map(str, links)}
+    written = write_report(build_page(records), tmp_path / "report").parent
+    assert not any(
+        b"passphrase" in path.read_bytes() for path in written.rglob("*") if path.is_file()
+    )
+    named = read_records([tmp_path / "runs", tmp_path / "elsewhere"])
+    assert sorted(record.name for record in named.every) == ["catlip-seed0", "secret"]
 
 
 @pytest.mark.parametrize("part", ["config", "metrics", "samples"])
