@@ -2,9 +2,10 @@
 the linear probe of CLIP and CLIP_benchmark.
 
 L-BFGS minimises the sum of the images' cross-entropies plus strength / 2 times the squared weights,
-without the biases, as scikit-learn does with C = 1 / strength. Strengths from 1e-6 to 1e6 times the
-features' mean variance are tried two decades apart, then beside the best at half the distance, down
-to 8 a decade. CLIP's have no unit; with one, the range fits features of any size.
+without the biases, as scikit-learn does with C = 1 / strength; for two classes with
+C = 2 / strength, as scikit-learn has one weight vector there, the difference of these two. Tried
+are strengths from 1e6 to 1e-6 times the features' mean variance, eight a decade. CLIP's have no
+unit; with one, the range fits features of any size.
 """
 
 import torch
@@ -14,41 +15,52 @@ from torch import Tensor
 from bench.downstream.probe.features import Features, hits
 from catlip.program.progress import progress
 
-EXPONENTS = (6.0, 4.0, 2.0, 0.0, -2.0, -4.0, -6.0)  # of ten: the strengths that are tried first
-STEPS = (1.0, 0.5, 0.25, 0.125)  # decades to the neighbours that are tried next
+EXPONENTS = [6 - eighth / 8 for eighth in range(97)]  # of ten
 MAX_ITERATIONS = 1000
-MIN_GRADIENT = 1e-6  # of the mean over the images, below which the minimum is reached
+MIN_GRADIENT = 1e-5  # of the mean over the images, below which the minimum is reached
 ROWS = 2**16  # images whose logits are in memory
 Classifier = tuple[Tensor, Tensor]  # weights [D, classes] and biases [classes], float64
 
 
 def choose_strength(train: Features, held_out: Features, num_classes: int, quiet: bool) -> float:
     """The strength with most held-out images right; of equals, the largest."""
-    found: dict[float, Classifier] = {}  # by exponent of ten
-    right: dict[float, int] = {}  # held-out images, likewise
     unit = train.values.double().var(0, correction=0).mean().clamp_min(1e-12).item()
-    best = 0.0
-    for step in progress((0.0, *STEPS), desc="L2 sweep", disable=quiet, leave=False):
-        for exponent in (best + step, best - step) if found else EXPONENTS:
-            if abs(exponent) <= EXPONENTS[0]:
-                near = min(found, key=lambda other: abs(other - exponent), default=None)
-                start = None if near is None else found[near]
-                found[exponent] = regress(train, unit * 10**exponent, num_classes, start)
-                right[exponent] = int(hits_of(found[exponent], held_out)[:, 0].sum())
-        best = max(right, key=lambda exponent: (right[exponent], exponent))
+    axes = principal_axes(train)
+    best, most, classifier = 0.0, -1, None
+    for exponent in progress(EXPONENTS, desc="L2 sweep", disable=quiet, leave=False):
+        # CLIP looks from coarse to fine; starting at the neighbour's minimum, all cost little more,
+        # and no better one is passed by.
+        strength = unit * 10**exponent
+        classifier = regress(train, strength, num_classes, start=classifier, axes=axes)
+        right = int(hits_of(classifier, held_out)[:, 0].sum())
+        if right > most:
+            best, most = exponent, right
     return float(unit * 10**best)
 
 
+def principal_axes(train: Features) -> tuple[Tensor, Tensor]:
+    """Variances [D] of the features along their principal axes, and these [D, D], float64."""
+    values = train.values.double()
+    values = values - values.mean(0)
+    variances, axes = torch.linalg.eigh(values.T @ values / len(train))
+    return variances, axes
+
+
 def regress(
-    train: Features, strength: float, num_classes: int, start: Classifier | None = None
+    train: Features,
+    strength: float,
+    num_classes: int,
+    *,
+    start: Classifier | None = None,
+    axes: tuple[Tensor, Tensor] | None = None,
 ) -> Classifier:
     """The classifier of the minimum, whatever the start. Inside, features are centred, turned to
-    their principal axes and scaled by the loss's curvature, which takes far fewer steps.
+    their principal `axes` and scaled by the loss's curvature, which takes far fewer steps.
     """
     labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()
     mean = values.mean(0)
-    variances, axes = torch.linalg.eigh((values - mean).T @ (values - mean) / count)
+    variances, axes = axes or principal_axes(train)
     scale = (variances.clamp_min(0) + strength * num_classes / count).sqrt()
     turned = axes / scale  # from a classifier on the values below to one on the features
     values = (values - mean) @ turned

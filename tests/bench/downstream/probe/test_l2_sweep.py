@@ -28,7 +28,7 @@ from catlip.cli import InputError
 from catlip.data.shards import write_shard
 from catlip.recipes.transfer import STARTER_PROBE
 
-RANDOM = "random:hybrid_mini@32"
+RANDOM = "random:hybrid_micro@32"
 CLASSES = ("cat", "dog", "golden retriever")
 COUNTS = {"train": 5, "val": 2, "test": 3}  # of each class
 
@@ -44,28 +44,35 @@ def clouds(count: int, seed: int, spread: float = 1.0) -> Features:
     )
 
 
-@pytest.mark.parametrize("strength", [1.0, 1e3])
-def test_the_minimum_is_that_of_scikit_learn_from_any_start(strength: float) -> None:
+@pytest.mark.parametrize(("strength", "classes"), [(1.0, 5), (1e3, 5), (10.0, 2)])
+def test_the_minimum_is_that_of_scikit_learn_from_any_start(strength: float, classes: int) -> None:
     train = clouds(300, 1)
+    train.labels.clamp_(max=classes - 1)
     values = train.values.double().numpy()
-    known = LogisticRegression(C=1 / strength, tol=1e-9, max_iter=5000)
+    inverse = (2 if classes == 2 else 1) / strength
+    known = LogisticRegression(C=inverse, tol=1e-9, max_iter=5000)
     known.fit(values, train.labels.numpy())
-    other = regress(train, 100 * strength, 5)
-    for weight, bias in (regress(train, strength, 5), regress(train, strength, 5, other)):
+    other = regress(train, 100 * strength, classes)
+    for start in (None, other):
+        weight, bias = regress(train, strength, classes, start=start)
         probabilities = torch.softmax(train.values.double() @ weight + bias, 1)
         np.testing.assert_allclose(probabilities, known.predict_proba(values), atol=2e-3)
-        np.testing.assert_allclose(weight.T, known.coef_, atol=2e-3 * abs(known.coef_).max())
+        weights = weight.T if classes > 2 else (weight[:, 1] - weight[:, 0])[None]
+        np.testing.assert_allclose(weights, known.coef_, atol=2e-3 * abs(known.coef_).max())
 
 
-def test_the_strength_is_the_best_of_its_neighbours_and_depends_on_what_is_held_out() -> None:
-    train, held_out = clouds(150, 1, spread=2), clouds(2000, 2, spread=2)
+@pytest.mark.parametrize(("seed", "spread"), [(1, 2.0), (1, 4.0), (2, 4.0)])
+def test_the_strength_is_the_best_of_all_and_depends_on_what_is_held_out(
+    seed: int, spread: float
+) -> None:
+    train, held_out = clouds(100, seed, spread), clouds(200, 99 + seed, spread)
+    unit = train.values.double().var(0, correction=0).mean().item()
 
     def right(strength: float) -> int:
         return int(hits_of(regress(train, strength, 5), held_out)[:, 0].sum())
 
     chosen = choose_strength(train, held_out, 5, quiet=True)
-    tried = (1e-6, 1e-2, chosen / 10**0.125, chosen * 10**0.125, 1e6)
-    assert right(chosen) >= max(map(right, tried))
+    assert right(chosen) >= max(right(unit * 10 ** (half / 2)) for half in range(-8, 13))
     assert chosen > choose_strength(train, train, 5, quiet=True)
 
 
@@ -122,7 +129,7 @@ def test_data_of_a_hub_or_a_disk_in_tars_are_those_of_a_folder(pets: Path, tmp_p
         options = {"cwd": tmp_path, "capture_output": True, "text": True}
         done = subprocess.run(command, env=environment, **options)
     assert "pets: tested on test/\n" in done.stdout, done.stderr
-    written = "runs/bench/l2_probe/random-hybrid_mini@32-wds-pets.json"
+    written = "runs/bench/l2_probe/random-hybrid_micro@32-wds-pets.json"
     remote = json.loads((tmp_path / written).read_text())
     assert rows(remote) == rows(tars) == rows(folder)
     for record in (remote, tars, folder):
