@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from bench.arithmetic.exchanges import sent_as
 from catlip.costs import Exchange
 from catlip.training.distributed import Place
 
@@ -86,7 +87,9 @@ class Listener(TorchDispatchMode):
             tensors: list[Tensor] = tree_leaves(args[handed_in])
             elements = sum(tensor.numel() for tensor in tensors)
             peer = args[ROOT_ARGUMENT[name]] if name in ROOT_ARGUMENT else 0
-            self.calls.append(Collective(_what(kind), kind, elements, tensors[0].dtype, peer))
+            what = _what(kind)
+            kind = sent_as(kind, dist.get_backend())
+            self.calls.append(Collective(what, kind, elements, tensors[0].dtype, peer))
         return func(*args, **(kwargs or {}))
 
 

@@ -206,6 +206,19 @@ def test_embeddings_are_sent_as_wide_as_autocast_leaves_them() -> None:
         assert kinds == ["all_gather", back]
 
 
+def test_gloo_reduces_whole_gradients_where_nccl_scatters_them() -> None:
+    """Counted at the loopback device, 2 and 3 ranks: as many bytes as of an all_reduce."""
+    factors = Factors("catlip", "vit_tiny16", 32, 4, "fp32", num_classes=100, parallel="fsdp")
+    on_gpu, on_cpu = (
+        {exchange.what: exchange for exchange in sent(factors, 4, device)}
+        for device in ("cuda", "cpu")
+    )
+    assert on_gpu["parameters"] == on_cpu["parameters"]
+    assert on_gpu["gradients"].kind == "reduce_scatter"
+    assert on_cpu["gradients"].kind == "all_reduce"
+    assert on_cpu["gradients"].sent_bytes == 2 * on_gpu["gradients"].sent_bytes
+
+
 @EVERY_METHOD
 def test_one_process_sends_nothing_and_who_only_classifies_no_embeddings(method) -> None:
     assert sent(Factors(method), world_size=1) == []
