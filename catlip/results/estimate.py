@@ -93,7 +93,8 @@ class Estimate:
 
 def mean_difference(differences: Sequence[float]) -> Estimate | None:
     """The mean of one difference per pair; None if there is none that is finite. The interval is
-    over pairs and, if all are scores of the same images, over the test images that all could read.
+    over pairs and, if all are scores of the same images, of several clusters, over the test images
+    that all could read.
     """
     pairs = len(differences)
     if not pairs or not all(map(math.isfinite, differences)):
@@ -108,8 +109,10 @@ def mean_difference(differences: Sequence[float]) -> Estimate | None:
         clusters = next((one for one in ids if one is not None), None)
         values = np.array(parts)
         is_read = np.isfinite(values).all(axis=0)
-        if is_read.sum() > 1:
-            return crossed(values[:, is_read], None if clusters is None else clusters[is_read])
+        clusters = None if clusters is None else clusters[is_read]
+        # One cluster is one draw, and one image too: no spread.
+        if is_read.sum() > 1 and (clusters is None or len(np.unique(clusters)) > 1):
+            return crossed(values[:, is_read], clusters)
     error = float(np.std(differences, ddof=1) / math.sqrt(pairs))
     return _with_interval(Estimate(mean, pairs=pairs, error=error, freedom=pairs - 1))
 
@@ -120,10 +123,10 @@ def crossed(
     """The mean of [S, N] differences of S seeds and N test images as crossed random effects: its
     variance is V_seed / S + V_image / N + V_rest / (S N), estimated by mean squares, with
     Satterthwaite's degrees of freedom. Images of a cluster count as one draw: in place of images
-    stand clusters, with the means of their images in proportion to their number.
+    stand the clusters, two at least, with the means of their images in proportion to their number.
     """
     (seeds, images), units = differences.shape, None
-    if clusters is not None and len({*clusters.tolist()}) > 1:
+    if clusters is not None:
         of_image = np.unique(clusters, return_inverse=True)[1]
         units = int(of_image.max()) + 1
         means = differences.mean(axis=1, keepdims=True)
