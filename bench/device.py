@@ -134,14 +134,13 @@ def pack(out: Path, log: str) -> Path | None:
         return None
     (out / "parts.txt").write_text(log)
     whole = Path(f"{out}.new.tar.gz")
-    with tarfile.open(whole, "w:gz") as archive:
-        archive.add(out, out.name, filter=without_owner)
+    with tarfile.open(whole, "w:gz") as archive:  # without the user's name: it may be sent on
+        archive.add(
+            out,
+            out.name,
+            filter=lambda f: f.replace(uid=0, gid=0, uname="", gname="", deep=False),
+        )
     return whole.replace(f"{out}.tar.gz")
-
-
-def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The member without what names the user."""
-    return member.replace(uid=0, gid=0, uname="", gname="", deep=False)
 
 
 class Worker:

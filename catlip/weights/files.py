@@ -5,7 +5,6 @@ itself has been checked; all others must be safetensors. Every problem with a fi
 one line.
 """
 
-import json
 import pickle
 import re
 import zipfile
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from catlip.cli import InputError
+from catlip.system.foreign import read_own
 
 ZIP = b"PK\x03\x04"
 # Bytes of safetensors before its header: the length of the header, which may have any value.
@@ -88,13 +88,7 @@ def digest_of(tensors: Mapping[str, Tensor], config: dict[str, Any]) -> str:
 
 def read_config(text: Any, path: Path) -> dict[str, Any]:
     """The config that this project writes beside weights."""
-    try:
-        config = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} has a config that cannot be read: {error}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path} has a config that is not an object of names and values")
-    return config
+    return dict(read_own(path, "its config cannot be read", content=str(text).encode()))
 
 
 def plain_tensors(contents: Any, path: Path) -> dict[str, Tensor]:

@@ -63,9 +63,6 @@ def read_records(roots: Sequence[Path]) -> Records:
             if (same := os.path.abspath(path)) in seen:
                 continue
             seen.add(same)
-            if _leads_out(path, given):
-                problems.append(Problem(str(path), LEADS_OUT))
-                continue
             if not given.is_dir():
                 root = path.parent / "../.."
             elif len(path.relative_to(given).parts) > 2:
@@ -73,6 +70,8 @@ def read_records(roots: Sequence[Path]) -> Records:
             else:
                 root = given / ".."
             try:
+                if _leads_out(path, given):
+                    raise NotARecordError(LEADS_OUT)
                 every.append(read_record(Path(os.path.normpath(root)), path))
             except NotARecordError as reason:
                 problems.append(Problem(str(path), str(reason)))

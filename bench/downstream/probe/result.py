@@ -75,10 +75,10 @@ def packed(bits: NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(bits).tobytes()).decode()
 
 
-def unpacked(text: str, count: int | None = None) -> NDArray[np.bool_]:
-    """The first `count` values that `packed` wrote, or all. Raises: ValueError for fewer."""
+def unpacked(text: str, count: int) -> NDArray[np.bool_]:
+    """The first `count` values that `packed` wrote. Raises: ValueError for fewer."""
     whole = np.unpackbits(np.frombuffer(base64.b64decode(text, validate=True), np.uint8))
-    if count is not None and count > len(whole):
+    if count > len(whole):
         raise ValueError(f"{len(whole)} bits are too few for {count} values")
     return whole[:count].astype(bool)
 
