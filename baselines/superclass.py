@@ -4,6 +4,9 @@ Classification like CatLIP's, but over raw tokens: no nouns, no WordNet, and a s
 most captions have says little; it is not left out but weighted down by its inverse document
 frequency (IDF). There is no text tower.
 
+The loss is its authors', the model is not: they classify the mean of the patches after a LayerNorm,
+this one the features of the same encoder as CatLIP's.
+
     python -m baselines.pretrain --method superclass
 """
 

@@ -40,8 +40,9 @@ def differences(recipe: Recipe, method: str, num_steps: int | None = None) -> li
         "(--initialization release)": (
             initialization == "own" and method not in ("probe", "segmentation")
         ),
-        "positions of encoders without the release's stem are resampled on their grid; in the "
-        "release along the row of tokens (encoders ..._conv)": transfers or own_stem,
+        "positions of encoders without the release's stem are resampled on their grid, and the "
+        "class token has one; in the release along the row of tokens, and it has none (encoders "
+        "..._conv)": transfers or own_stem,
         "captions: the first 4,096 characters are read; in the release all": not transfers,
         "labels: the nouns of all captions of an image; in the release it has one caption "
         "(--label-captions drawn)": getattr(recipe, "label_captions", "drawn") == "all",

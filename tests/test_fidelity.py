@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from catlip.encoder import build_encoder
 from catlip.fidelity import differences
 from catlip.recipes.dense import DETECTIONS, SEGMENTATIONS
 from catlip.recipes.pretrain import CATLIP, CLIP
@@ -26,6 +28,15 @@ def test_only_this_projects_own_recipes_have_nothing_to_tell(method, name) -> No
     found = differences(ALL[method][name], method)
     assert bool(found) != name.startswith(("starter", "photos"))
     assert len(set(found)) == len(found)
+
+
+def test_only_the_release_s_class_token_has_no_position() -> None:
+    for name, told in (("datacomp_b16", True), ("datacomp_b16_release", False)):
+        with torch.device("meta"):
+            encoder = build_encoder(CATLIP[name].encoder, 32)
+        has_one = encoder.pos_embed.shape[1] > encoder.patch_embed.num_patches
+        words = " ".join(differences(CATLIP[name], "catlip"))
+        assert has_one == told == ("class token" in words)
 
 
 def test_a_warm_up_that_is_cut_short_is_told() -> None:
