@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_ranks import all_reduced, fake_ranks
 from safetensors import safe_open
 from torch import nn
 
+from catlip import streams
 from catlip.cli import InputError
 from catlip.objective import Objective
 from catlip.program.broken import BrokenImage
@@ -193,6 +195,25 @@ def test_random_numbers_follow_from_the_seed_the_step_and_the_micro_batch_alone(
     two = trainer(Noisy(), accumulation=2)
     halves = two.train_step(iter([Points(points())] * 2)).loss
     assert halves != losses()[0]  # the second micro-batch has numbers of its own
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_draws_numbers_of_its_own_and_counts_the_images_of_all(rank, monkeypatch) -> None:
+    drawn, seed_at = [], streams.seed_at
+
+    def noted(*numbers: int, **bits: int) -> int:
+        drawn.append(numbers)
+        return seed_at(*numbers, **bits)
+
+    monkeypatch.setattr(streams, "seed_at", noted)
+    place, recipe = Place(rank, 2, torch.device("cpu")), replace(STARTER, precision="fp32")
+    with fake_ranks(2):
+        one = Trainer(Regression(), recipe, 10, place=place, accumulation=2, seed=7)
+        one.replica.register_comm_hook(None, all_reduced)
+        for _ in range(2):
+            assert one.train_step(iter([Points(points())] * 2)).images == 4 * len(points())
+    expected = [(7, streams.OBJECTIVE, step, 2 * i + rank) for step in (0, 1) for i in (0, 1)]
+    assert drawn == expected
 
 
 class Curious(Regression):
