@@ -106,6 +106,16 @@ def test_a_measured_rate_gives_its_own_step_and_the_records_interval() -> None:
     assert catlip.ratio == Interval(1.0)
 
 
+def test_hours_are_of_all_devices_and_all_images() -> None:
+    config = Plan(methods=TWO, gpus=(8,), global_batch=2048, images=1e6)
+    (machine,) = machines(config)
+    for run in planned(config, machine, 8):
+        assert (run.devices, run.global_batch, run.accumulation * run.micro_batch) == (8, 2048, 256)
+        hours = run.step_ms / 3.6e6 * 1e6 / 2048
+        assert run.device_hours.value == pytest.approx(8 * hours)
+        assert run.sent_mb > 0
+
+
 def test_a_slice_of_a_gpu_has_the_memory_that_was_measured(tmp_path) -> None:
     record = json.loads(STEP_TIME.read_text())
     card = {"device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "device_memory_gib": 9.5}
