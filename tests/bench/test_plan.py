@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.arithmetic.devices import A100_NODES
+from bench.arithmetic.exchanges import sent
 from bench.arithmetic.flops import step_flops
 from bench.arithmetic.memory import USABLE, device_bytes
 from bench.measuring.factors import Factors
@@ -82,6 +83,20 @@ def test_gradients_are_exposed_where_the_backward_pass_does_not_cover_them() -> 
     assert exposed_ms([gradients], backward_ms=1.0, link=link) == pytest.approx(0.15)
     assert exposed_ms([gradients], backward_ms=0.2, link=link) == pytest.approx(0.15 + 0.45 - 0.2)
     assert exposed_ms([gradients, gather], backward_ms=1.0, link=link) == pytest.approx(0.30)
+
+
+def test_gradients_hide_behind_the_backward_pass_of_the_last_micro_batch_alone() -> None:
+    of_one, link = rate(), replace(A100_NODES, node_gb_s=5)
+    whole = replace(of_one.factors, batch_size=256)
+    exposed = {}
+    for parts in (1, 4):
+        factors = replace(whole, batch_size=256 // parts)
+        found = lay_out(of_one, factors, 8, accumulation=parts, link=link)
+        backward_ms = 2 / 3 * found.compute_ms / parts
+        expected = exposed_ms(sent(whole, 8), backward_ms, link)
+        exposed[parts] = found.exposed_ms
+        assert found.exposed_ms == pytest.approx(expected)
+    assert exposed[4] > 1.2 * exposed[1] > 0
 
 
 def test_state_that_no_device_holds_alone_is_sharded() -> None:
