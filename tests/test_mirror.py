@@ -113,9 +113,7 @@ def test_a_copy_that_does_not_say_its_run_is_fetched_only_where_there_is_none(ru
     assert json.loads((run.elsewhere / INDEX).read_text())["run"] == {"seed": 0, "sizes": [1, 2]}
 
 
-@pytest.mark.parametrize(
-    "damaged", ["", "[]", "[" * 10**5, '{"files": 3}', '{"files": ["checkpoints/step-a"]']
-)
+@pytest.mark.parametrize("damaged", ["", "[]", "[" * 10**5, '{"files": 3}', '{"files": ["a"]'])
 def test_a_damaged_index_is_one_line(damaged: str, run: Run) -> None:
     (run.elsewhere / INDEX).write_text(damaged)
     with pytest.raises(InputError, match=f"{INDEX} is damaged"):

@@ -21,6 +21,7 @@ from catlip.program.errors import InputError
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 PATH_OF_URL = re.compile(rf"\b{SCHEME.pattern}(?!/)[^\s,;]*", re.IGNORECASE)
 HOST = re.compile(r"(\[.*\]|[^:{}*]*)(:\d*)?")
+WITH_USER = re.compile(r"[^\s/@:]+:[^\s@]*@")  # also after a single slash
 WITH_QUERY = ("http", "https")  # elsewhere ? is a wildcard
 IN_USER = "%:!$&()*+,;=-._~"  # characters that stay as they are in user and password
 HELD = "CATLIP_URL_"  # prefix of the environment variables
@@ -58,18 +59,23 @@ def take_credentials(argument: str) -> str:
     what lies in it as a folder, or for the folder of a pattern.
     """
     begin = SCHEME.search(argument)
-    if not begin or not argument.startswith("/", begin.end()):
+    if not begin:
         return argument
-    scheme, rest = begin[0][:-2].lower(), argument[begin.end() + 1 :]
-    query = ""
+    scheme, rest, query = begin[0][:-2].lower(), argument[begin.end() :], ""
+    if not (rest.startswith("/") or scheme in WITH_QUERY or WITH_USER.match(rest)):
+        return argument
+    rest = rest.removeprefix("/")
     if scheme in WITH_QUERY:
         rest, _, query = rest.partition("?")
     place, slash, path = rest.partition("/")
     user, _, host = place.rpartition("@")
-    if scheme in WITH_QUERY and not HOST.fullmatch(host):
+    is_odd = scheme in WITH_QUERY and not HOST.fullmatch(host)
+    is_password = ":" in place and not user and "@" in (path or query)
+    is_password &= with_credentials(url := f"{scheme}://{rest}") == url  # none were taken before
+    if is_odd or is_password or (SCHEME.search(rest) and ("@" in path or "::" in rest)):
         raise InputError(
             "the host of a URL cannot be told from its password; write / ? # and : in a password "
-            "as %2F %3F %23 and %3A"
+            "as %2F %3F %23 and %3A, @ in a path as %40, and one URL in an argument, without ::"
         )
     if user or query:
         folder, *pattern = re.split(r"[{*\[]", path, maxsplit=1)
@@ -100,7 +106,7 @@ def without_credentials(text: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= MIN_SECRET:
             text = text.replace(secret, "***")
-    text = re.sub(r"://[^\s/@]*@", "://", text)
+    text = re.sub(r"(:/+)[^\s/@]*@", r"\1", text)
     return re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
 
 

@@ -396,6 +396,9 @@ def test_only_the_credentials_of_a_url_are_taken_and_remote_paths_are_shown_as_u
         "s3://bucket/shard-?.tar",
         hub,
         "/data/{0..1}",
+        "imagenet:/data/user@host/x",
+        "caption:/ no@address",
+        "http://host:8080/x.tar",
     ):
         assert take_credentials(text) == text
     assert take_credentials("--data=https://u:p@h/x.tar?q") == "--data=https://h/x.tar"
@@ -411,7 +414,8 @@ def test_a_password_of_other_characters_reaches_the_server_alone(odd, http, monk
     http.put("/d@v1/a%200.tar", b"content")
     argument = f"--shards=http://ann:hid{odd}den@{http.place}/d@v1/a 0.tar"
     assert take_credentials(argument) == f"--shards=http://{http.place}/d@v1/a 0.tar"
-    with open_file(Path(f"http://{http.place}/d@v1/a 0.tar")) as file:
+    (path,) = expand(f"http://{http.place}/d@v1/a 0.tar")
+    with open_file(path) as file:
         assert file.read() == b"content"
     sent = base64.b64encode(f"ann:hid{unquote(odd)}den".encode()).decode()
     assert http.authorizations == {f"Basic {sent}"}
@@ -439,7 +443,35 @@ def test_credentials_go_only_to_their_host_and_folder(named, elsewhere, monkeypa
         assert "word" in with_credentials(Path(stripped) / "b")
 
 
-@pytest.mark.parametrize("url", ["http://u:wo/rd@host/x", "http://u:wo?rd@host/x", "http://{a,b}/"])
-def test_a_password_that_is_not_encoded_is_refused(url: str) -> None:
-    with pytest.raises(InputError, match="password"):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://u:wo/rd@host/x", "http://u:wo?rd@host/x", "http://{a,b}/"),
+        *("http://u:12/rd@host/x", "https://u:12?rd@host/x", "https:/u:wo/rd@host/x"),
+        *("sftp://u:wo/rd@host/x", "s3:/u:wo/rd@bucket/x", "zip://https://u:word@host/a.zip"),
+        *("zip://x::https://u:word@host/a.zip", "--data=zip://d/x::https://host/a.zip?word"),
+        "{https://u:word@host/a,https://u:word@host/b}",
+    ],
+)
+def test_a_password_that_cannot_be_told_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InputError) as refused:
         take_credentials(url)
+    assert not re.search(r"wo.?rd|12", str(refused.value).replace("password", ""))
+
+
+@pytest.mark.parametrize(
+    ("named", "stripped"),
+    [
+        ("s3:/u:word@bucket/x.tar", "s3://bucket/x.tar"),
+        (
+            "--shards=https:/u:word@host:80/a/{0..1}.tar?word",
+            "--shards=https://host:80/a/{0..1}.tar",
+        ),
+        ("https:/word@host/x.tar", "https://host/x.tar"),
+    ],
+)
+def test_credentials_after_a_single_slash_are_taken_too(named, stripped, monkeypatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    assert take_credentials(named) == stripped
+    assert "word@" in with_credentials(Path(stripped.removeprefix("--shards=")))
+    assert "word" not in without_credentials(f"cannot read {named.partition('?')[0]}")
