@@ -9,7 +9,7 @@ import tyro
 from bench.downstream.dense.config import Dense, main
 from bench.downstream.outputs import BY_NAME, by_recipe
 from bench.downstream.probe.config import TransferOptions
-from catlip.cli import run
+from catlip.cli import InputError, run
 from catlip.recipes.transfer import MULTILABELS, TransferRecipe
 
 
@@ -38,6 +38,11 @@ class MultiLabel(Dense):
     )
     compile: bool = False
     """Compile the transformer blocks, once for each image size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recipe.label_smoothing:
+            raise InputError("--label-smoothing: several labels have a loss without it")
 
 
 RECIPES = by_recipe(MultiLabel, MULTILABELS)

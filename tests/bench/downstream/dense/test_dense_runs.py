@@ -236,6 +236,7 @@ CANNOT: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("detection", {}, {"encoder": "random:timm/resnet18"}, "resnet18"),
     ("multilabel", {}, {"init": "transfer"}, "random:hybrid_mini@48"),
     ("multilabel", {}, {"data": "ade20k:/data"}, "coco:DIR"),
+    ("multilabel", {"label_smoothing": 0.1}, {}, "--label-smoothing"),
 ]
 
 

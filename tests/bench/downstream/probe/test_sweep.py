@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -66,6 +67,30 @@ def sweep(cats_and_dogs, tiny_recipe, tmp_path) -> Sweep:
 
 def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [row | {"seconds": 0} for row in record["samples"]["runs"]]
+
+
+READ = {"epochs", "max_lr", "min_lr", "weight_decay", "micro_batch", "num_devices"}
+READ |= {"min_steps", "label_smoothing", "initialization", "test_resize"}
+
+
+@pytest.mark.parametrize("protocol", ["recipe", "l2_sweep"])
+@pytest.mark.parametrize("name", vars(STARTER_PROBE).keys() - {"about", "source", "iterations"})
+def test_a_setting_that_is_not_read_is_refused(name, protocol) -> None:
+    """Of a probe on cached features; the recipe's own value is not refused."""
+    other = {"precision": "bf16", "initialization": "release", "per_epoch": True}
+    other |= {"ema_rising": False, "betas": (0.5, 0.5), "crop_scale": (0.9, 0.9)}
+    other |= {"range_augment": (40.0, 20.0)}
+    value = getattr(STARTER_PROBE, name)
+    if name not in other:
+        other[name] = value + 200 if isinstance(value, int) else value / 2 + 1e-4
+    changed = replace(STARTER_PROBE, **{name: other[name]})
+    options = {"cached_features": protocol == "recipe", "protocol": protocol}
+    LinearProbe(RANDOM, "data", recipe=STARTER_PROBE, **options)
+    is_read = name in (READ if protocol == "recipe" else {"test_resize"})
+    flag = f"--{name.replace('_', '-')}"
+    with nullcontext() if is_read else pytest.raises(InputError, match=flag):
+        LinearProbe(RANDOM, "data", recipe=changed, **options)
+    LinearProbe(RANDOM, "data", recipe=changed)
 
 
 def test_two_ranks_are_one_that_accumulates(succeed, sweep, tiny_recipe, tmp_path):
