@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from bench.measuring import methods
+from catlip import range_augment
 from catlip.data.loader import Batch
 from catlip.objective import Objective
 from catlip.range_augment import Augmented, Draws, RangeAugment, draw
+from catlip.training.distributed import find_place
+from catlip.training.schedule import Optimization
+from catlip.training.trainer import Trainer
 
 NAMES = ("brightness", "contrast", "noise")
 
@@ -146,3 +150,38 @@ def test_every_method_can_be_augmented_and_does_not_know(method) -> None:
     assert objective.metrics().keys() == {"psnr_db", *ends, *plain.metrics()}
     objective.eval()
     assert torch.equal(objective(batch), plain(batch))
+
+
+def drawn_alike_in_parts(images: Tensor) -> Draws:
+    """Four images at a time: of eight, the draws of both halves."""
+    seeded = torch.Generator().manual_seed(7)
+    parts = len(images) // 4
+    begins = 4 * torch.arange(parts)[:, None]
+    chosen = {name: (begins + torch.tensor([i, 3])).flatten() for i, name in enumerate(NAMES)}
+    where = {name: torch.rand(2, generator=seeded).repeat(parts) for name in NAMES}
+    noise = torch.randn(2, *images.shape[1:], generator=seeded).repeat(parts, 1, 1, 1)
+    return Draws([*NAMES], chosen, where, noise=noise)
+
+
+def test_two_micro_batches_of_clip_are_one_batch_of_double_size(monkeypatch) -> None:
+    monkeypatch.setattr(range_augment, "draw", drawn_alike_in_parts)
+    encoder = ("vit_tiny16", 16, 20)  # without batch norm, which sees each micro-batch alone
+    parts = [methods.synthetic_batch(4, *encoder, seed=seed) for seed in (0, 1)]
+    images, tokens = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("images", "tokens")
+    )
+    whole = replace(parts[0], images=images, tokens=tokens, labels=None)
+    found = []
+    for batches in (parts, [whole]):
+        trainer = Trainer(
+            Augmented(methods.build("clip", *encoder, seed=0), RangeAugment()),
+            Optimization(precision="fp32"),
+            10,
+            place=find_place("cpu"),
+            accumulation=len(batches),
+        )
+        step = trainer.train_step(iter(batches))
+        gradients = {name: p.grad for name, p in trainer.objective.named_parameters()}
+        assert sum(name.startswith("range_augment.") for name in gradients) == 6
+        found.append({"loss": torch.tensor(step.loss), **gradients})
+    torch.testing.assert_close(found[0], found[1], rtol=2e-4, atol=1e-6)

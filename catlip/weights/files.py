@@ -5,6 +5,7 @@ itself has been checked; all others must be safetensors. Every problem with a fi
 one line.
 """
 
+import json
 import pickle
 import re
 import zipfile

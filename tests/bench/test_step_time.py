@@ -23,7 +23,7 @@ from bench.measuring.statistics import ratio
 from bench.measuring.training_step import PHASES, batch_of, build, norm_by_loop
 from bench.step_time import measure
 from bench.step_time.__main__ import StepTime, main
-from bench.step_time.measure import PARTS, resolve
+from bench.step_time.measure import PARTS, resolve, variants
 from catlip.range_augment import Augmented
 from catlip.record import build_name
 from catlip.results.run import TIMES
@@ -97,6 +97,25 @@ def test_what_was_timed_in_time_is_kept_and_other_programs_are_a_warning(
     assert record["metrics"]["ratios"]["clip/catlip"]["value"] == ratio(clip, catlip).value
     assert any("3 of 100" in note for note in record["notes"])
     assert ("warning: hybrid_mini" in capsys.readouterr().out) == bool(others)
+
+
+def test_a_step_at_the_ceiling_s_rate_uses_all_of_it(monkeypatch, tmp_path) -> None:
+    """A device of 2 TFLOP/s, by measure and by its datasheet, and steps without any loss."""
+    config = resolve(replace(CONFIG, out=tmp_path), torch.device("cpu"))
+    ms = {method: step_flops(step) / 2e12 * 1e3 for method, step in variants(config).items()}
+    timed = {
+        method: measure.Timed(dict.fromkeys((*PARTS, "total"), [one] * 6), one, parameters=1)
+        for method, one in ms.items()
+    }
+    monkeypatch.setattr(measure, "take_steps", lambda config, place: timed)
+    monkeypatch.setattr(measure, "matmul_flops_per_s", lambda device, precision: [2e12])
+    monkeypatch.setattr(measure, "datasheet_tflops", lambda gpu, precision: 2.0)
+    main(config)
+    (path,) = tmp_path.iterdir()
+    for method, found in json.loads(path.read_text())["metrics"]["methods"].items():
+        assert found["mfu"] == found["mfu_datasheet"] == pytest.approx(1)
+        assert found["tflops"] == pytest.approx(2)
+        assert found["images_per_s"] == pytest.approx(4e3 / ms[method])
 
 
 def test_a_gpu_is_also_timed_compiled_unless_that_is_not_wanted() -> None:

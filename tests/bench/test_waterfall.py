@@ -6,14 +6,19 @@ import dataclasses
 import gc
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from statistics import median
+from types import SimpleNamespace
 
 import pytest
 
 from bench.arithmetic.flops import mean_flops_per_sample
+from bench.measuring import training_step
 from bench.measuring.factors import Factors
 from bench.measuring.statistics import ratio
+from bench.waterfall import measure
 from bench.waterfall.__main__ import Waterfall as Config
 from bench.waterfall.measure import (
     Change,
@@ -24,14 +29,16 @@ from bench.waterfall.measure import (
     release_changes,
     released_clip,
     released_flops_ratio,
+    time_in_turns,
 )
 from bench.waterfall.result import Waterfall, waterfall_table
+from catlip.data.loader import Batch
 from catlip.program.progress import progress
 from catlip.recipes.pretrain import CATLIP, CLIP
 from catlip.record import Record
 from catlip.results.run import TIMES
 from catlip.table import shown
-from catlip.training.distributed import find_place
+from catlip.training.distributed import Place, find_place
 from catlip.training.trainer import Trainer
 
 MODEL = "hybrid_mini"
@@ -126,3 +133,31 @@ def test_both_orders_and_the_whole_way_are_timed_alike_and_no_step_stays(tmp_pat
     ratios = [f"{shown(step.ratio.value, 2)}{TIMES}" for step in (forward[0], reverse[-1])]
     row = ["RangeAugment", "on to off", *ratios, f"1.00{TIMES}"]
     assert row in [[cell.text for cell in row] for row in table.rows]
+
+
+def test_sides_take_turns_to_go_first_and_their_times_are_of_an_image(monkeypatch) -> None:
+    """On a clock that the steps move: 2 ms an image on one side, 3 on the other."""
+    now_s, order = 0.0, list[str]()
+
+    class Side:
+        def __init__(self, step: Factors, place: Place):
+            self.method, self.ms = step.method, 2 if step.method == "clip" else 3
+
+        def train_step(self, batches: Iterator[Batch]) -> None:
+            nonlocal now_s
+            order.append(self.method)
+            now_s += self.ms * len(next(batches)) / 1e3
+
+    clock = SimpleNamespace(perf_counter=lambda: now_s)
+    monkeypatch.setattr(training_step, "time", clock)
+    monkeypatch.setattr(measure, "build", Side)
+    step = Factors("clip", MODEL, 48, 4, "fp32", num_classes=50)
+    sampler = replace(CLIP["starter"], min_resolution=32, max_resolution=64, num_scales=3)
+    several = Variant(step, sampler)
+    one = Variant(replace(step, method="catlip", batch_size=8), CATLIP["starter"])
+    assert len(several.sizes()) > 1
+    taken = time_in_turns((several, one), 4, find_place("cpu"))
+    assert taken == [pytest.approx([2] * 4), pytest.approx([3] * 4)]
+    rounds = [method for method, _ in groupby(order[2:])]  # the first two warm up
+    assert rounds == ["catlip", "clip", "catlip", "clip", "catlip"]
+    assert order[2:].count("clip") == 4 * len(several.sizes())

@@ -11,6 +11,7 @@ from bench.step_time.result import StepTime, step_table
 from bench.study.result import threshold_accuracies
 from bench.waterfall.result import waterfall_table
 from catlip.results.run import Records
+from catlip.results.select import alike_in_images
 from catlip.table import Quantity
 from reports.read.measured import Setting, settings
 from reports.read.records import read_records
@@ -177,3 +178,11 @@ def test_few_rounds_of_a_waterfall_name_no_largest_factor(write_record, tmp_path
     answer = why(Setting("runs", "starter", ()), Records(("runs",), (record,), ()))
     said = " ".join(answer.sentences)
     assert ("largest factor is attention" in said) == (rounds >= 6)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [(48_000, 48_000, True), (48_000, 47_760, True), (48_000, 50_400, False), (100, 110, False)],
+)
+def test_lengths_are_alike_up_to_rounding_to_whole_steps(one, other, expected) -> None:
+    assert alike_in_images(one, other) == alike_in_images(other, one) == expected

@@ -60,13 +60,13 @@ def regress(
     labels, count = train.labels.clone(), len(train)  # autograd refuses tensors of inference mode
     values = train.values.double()
     mean = values.mean(0)
-    variances, axes = axes or principal_axes(train)
+    variances, directions = axes or principal_axes(train)
     scale = (variances.clamp_min(0) + strength * num_classes / count).sqrt()
-    turned = axes / scale  # from a classifier on the values below to one on the features
+    turned = directions / scale  # from a classifier on the values below to one on the features
     values = (values - mean) @ turned
     weight, bias = values.new_zeros(values.shape[1], num_classes), values.new_zeros(num_classes)
     if start is not None:
-        weight, bias = scale[:, None] * (axes.T @ start[0]), start[1] + mean @ start[0]
+        weight, bias = scale[:, None] * (directions.T @ start[0]), start[1] + mean @ start[0]
     for parameter in (weight, bias):
         parameter.requires_grad_()
     optimizer = torch.optim.LBFGS(
