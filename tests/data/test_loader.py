@@ -41,11 +41,13 @@ from catlip.vocabulary.counts import count
 from catlip.vocabulary.sample_labels import VocabularyLabels
 
 
-def data_path(shards: list[Shard], *, replicas: int = 1, steps: int = 6, **fields) -> DataPath:
+def data_path(
+    shards: list[Shard], *, replicas: int = 1, steps: int = 6, seed: int = 0, **fields
+) -> DataPath:
     sizes = [ImageSize(32, 6), ImageSize(48, 4)]
     order = SampleOrder([len(shard) for shard in shards], seed=0)
     return DataPath(
-        shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=0, **fields
+        shards, order, StepPlan(sizes, replicas, steps, 0), Augmentation(), seed=seed, **fields
     )
 
 
@@ -232,6 +234,9 @@ def test_of_several_captions_one_is_drawn_for_labels_and_tokens_alike(tmp_path: 
     assert {line for key, line in images if key == "alone"} == {1}
     by_key = [{line for k, line in images if k == key} for key, _ in images[:25] if key != "alone"]
     assert min(map(len, by_key)) > 1  # an image has other captions in other epochs
+    other = drawn(seed=1)
+    assert [key for key, _ in other] == [key for key, _ in images]
+    assert other != images
     assert drawn(num_workers=1) == images
     assert drawn(num_workers=1, which="all") == images  # the tokens are the same
     resumed = drawn(first_step=11)

@@ -205,6 +205,10 @@ def test_crops_are_distributed_as_torchvision_draws_them(width: int, height: int
         spread = expected[:, column].std() + 1
         assert abs(boxes[:, column].mean() - expected[:, column].mean()) < 0.1 * spread
         assert boxes[:, column].std() == pytest.approx(spread - 1, rel=0.08, abs=0.5)
+    room = [width, height] - (boxes[:, 2:] - boxes[:, :2])
+    if width == height:  # of the room that a crop leaves, any part is to its left, and any above
+        parts = (boxes[:, :2] / room.clip(1))[(room > 5).all(axis=1)]
+        assert abs(np.corrcoef(parts.T)[0, 1]) < 0.1
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= [width, height]).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()

@@ -106,6 +106,10 @@ def test_steps_follow_each_other_without_gap_and_do_not_depend_on_the_devices() 
     for step in range(99):
         assert plan[step].start + plan[step].batch * 64 == plan[step + 1].start
     assert len({plan[step].resolution for step in range(100)}) == 13
+    start, batch = plan[9].start, plan[9].batch
+    # A micro-step of all ranks comes before the next.
+    begins = [[start + (2 * micro + rank) * batch for rank in range(2)] for micro in range(3)]
+    assert plan[9].begins(micro_steps=3, ranks=2).tolist() == begins
     longer = StepPlan(sizes, replicas=64, num_steps=200_000, seed=3)
     assert longer.starts[-1] == pytest.approx(16.7e9, rel=0.01)  # the samples that the release sees
     assert steps_for(16.67e9, sizes, 64) == pytest.approx(200_000, rel=0.01)
