@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from typing import NoReturn
@@ -210,7 +211,10 @@ def _check_data(options: Options) -> None:
         if Path(first).suffix in TABLES:
             options.table, options.shards = options.shards, f"data/{Path(first).stem}-shards/*.tar"
             if "data" in options.stages and not is_remote(first) and not glob(options.shards):
-                _check_table(Path(glob(first)[0]))
+                with suppress(ImportError):  # not set up yet; it is looked at again after that
+                    from catlip.data.fetch import check_table
+
+                    check_table(Path(glob(first)[0]))
     elif source:
         options.shards = f"{source.folder}/*.tar"
         options.sources += [source] if "data" in options.stages else []
@@ -234,14 +238,6 @@ def _check_data(options: Options) -> None:
         missing = [Path(folder, part) for part in parts if not Path(folder, part).exists()]
         if folder and missing:
             raise InputError(f"--{name}: there is no {missing[0]}")
-
-
-def _check_table(table: Path) -> None:
-    try:
-        from catlip.data.fetch import check_table
-    except ImportError:  # not set up yet; it is looked at again after that
-        return
-    check_table(table)
 
 
 def announcement(options: Options) -> str:

@@ -40,9 +40,7 @@ from catlip.system.foreign import printable, read_regular
 from catlip.system.lock import only_writer
 from catlip.system.urls import is_remote, url_of
 
-# Raised when the shards that were fetched before will not do any more: remote and local ones. The
-# third reads members and rows that do not follow each other, which tars of a hub do.
-EDITION, LOCAL_EDITION = 2, 3
+EDITION, LOCAL_EDITION = 2, 3  # raised when the shards that were fetched before will not do any more
 QUALITY = 90  # of the JPEGs, with half the resolution for colours
 SHARD_ROWS = 5000  # of a table in one shard
 BATCH_ROWS = 100
@@ -55,6 +53,7 @@ LOOKED_AT = 100  # files of a table, before a run
 
 # A key, and suffix -> kind (of tar_index.KINDS) and content of each member, or why it has none.
 Sample = tuple[str, dict[str, tuple[str, bytes | PictureError]]]
+Row = tuple[int, dict[str, Any]]  # its number and, by the names of its columns, its cells
 
 
 @dataclass(frozen=True)
@@ -306,10 +305,8 @@ def _of_tar(path: Path) -> Iterator[Sample]:
             sample: dict[str, tuple[str, bytes | PictureError]] = {}
             for member, kind, fault in members:
                 suffix = member.name.rpartition("/")[2].partition(".")[2].lower()
-                if fault:
-                    sample[suffix] = kind, PictureError(fault, member.name)
-                else:
-                    sample[suffix] = kind, os.pread(file.fileno(), member.size, member.offset_data)
+                content = b"" if fault else os.pread(file.fileno(), member.size, member.offset_data)
+                sample[suffix] = kind, PictureError(fault, member.name) if fault else content
             yield key, sample
 
 
@@ -317,10 +314,10 @@ def _of_table(path: Path, config: Fetch) -> Iterator[Sample]:
     """The images of a table; the key is the number of the first row. Rows of one file are one image
     with their captions, wherever they stand: Flickr8k has five, and COCO a row an annotation.
     """
-    column, folder, captions, rows = _open_table(path, config.text_column)
-    groups: Iterable[Sequence[tuple[int, dict[str, Any]]]] = ([row] for row in rows)
+    column, folder, captions, rows = _columns(path, config.text_column)
+    groups: Iterable[list[Row]] = ([row] for row in rows)
     if folder:
-        rows_of: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        rows_of: dict[str, list[Row]] = {}
         for number, row in rows:
             file = _file_name(number, row[column])
             row = {name: row[name] for name in captions.values()} | {column: file}
@@ -341,16 +338,14 @@ def check_table(path: Path) -> None:
     """Raises InputError unless a table has columns of images and of captions and, if it names
     files, those of a hundred rows, evenly spread, are there.
     """
-    column, folder, _, rows = _open_table(path)
+    column, folder, _, rows = _columns(path)
     if folder:
         names = [_file_name(number, row[column]) for number, row in rows]
         _check_files(path, folder, names[:: -(-len(names) // LOOKED_AT)], max_broken=MAX_BROKEN)
 
 
 def _file_name(number: int, cell: Any) -> str:
-    if cell and isinstance(cell, str | bytes):
-        return os.path.normpath(os.fsdecode(cell))
-    return f"(row {number})"
+    return os.path.normpath(cell) if cell and isinstance(cell, str) else f"(row {number})"
 
 
 def _check_files(path: Path, folder: Path, names: Collection[str], *, max_broken: float) -> None:
@@ -368,15 +363,9 @@ def _check_files(path: Path, folder: Path, names: Collection[str], *, max_broken
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a table by the names of its columns; what a row lacks is None."""
     if path.suffix == PARQUET:
-        import pyarrow as pa
-
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH_ROWS):
-                try:
-                    yield from batch.to_pylist()
-                except UnicodeDecodeError:  # Parquet does not guarantee that strings are UTF-8
-                    kinds = [(field.name, _as_bytes(field.type)) for field in batch.schema]
-                    yield from batch.cast(pa.schema(kinds)).to_pylist()
+                yield from batch.to_pylist()
         return
     fields = text_rows(path)
     names = next(fields, [])
@@ -384,41 +373,24 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield dict(itertools.zip_longest(names, row[: len(names)]))
 
 
-def _as_bytes(kind: Any) -> Any:
-    """The Arrow type for the bytes of a text, or of a list of these; another type as it is."""
-    import pyarrow as pa
-
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.large_binary()
-    return pa.list_(_as_bytes(kind.value_type)) if pa.types.is_list(kind) else kind
-
-
 def _text(value: object) -> str:
     """A caption that is no text: bytes are, where they are UTF-8."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _open_table(
-    path: Path, text_column: str | None = None
-) -> tuple[str, Path | None, dict[str, str], Iterator[tuple[int, dict[str, Any]]]]:
-    """What `_columns` finds in the first rows, and all rows with their numbers."""
-    rows = enumerate(_rows(path))
-    head = list(itertools.islice(rows, BATCH_ROWS))
-    columns = _columns(path, [row for _, row in head], text_column)
-    return *columns, itertools.chain(head, rows)
-
-
 def _columns(
-    path: Path, rows: Sequence[dict[str, Any]], text_column: str | None
-) -> tuple[str, Path | None, dict[str, str]]:
+    path: Path, text_column: str | None = None
+) -> tuple[str, Path | None, dict[str, str], Iterator[Row]]:
     """The column of images and, if it names files, their folder, by the first rows with an image;
-    and key in a `.json` -> column of captions.
+    key in a `.json` -> column of captions; and all rows.
     """
-    names = [*rows[0]] if rows else []
+    numbered = enumerate(_rows(path))
+    head = list(itertools.islice(numbered, BATCH_ROWS))
+    names = [*head[0][1]] if head else []
     beside = sorted(filter(Path.is_dir, path.parent.iterdir()))
     found = (
         (name, folder)
-        for row in rows
+        for _, row in head
         for name in names
         for folder in (None, path.parent, *beside)
         if isinstance(image := _image_in(row[name], folder), bytes)
@@ -432,7 +404,7 @@ def _columns(
     if not column or not captions:
         missing = "captions; give --text-column" if column else "images, or of files of images"
         raise InputError(f"{path} has no column of {missing}; there are: {', '.join(names)[:300]}")
-    return column, folder, captions
+    return column, folder, captions, itertools.chain(head, numbered)
 
 
 def _image_in(value: Any, folder: Path | None) -> bytes | PictureError:
@@ -440,7 +412,7 @@ def _image_in(value: Any, folder: Path | None) -> bytes | PictureError:
     is none; or whose file in the folder it names, or that there is none.
     """
     if folder:
-        file = os.path.join(folder, os.fsdecode(value)) if isinstance(value, str | bytes) else ""
+        file = os.path.join(folder, value) if isinstance(value, str) else ""
         return Path(file).read_bytes() if os.path.isfile(file) else PictureError(NO_FILE, value)
     if isinstance(value, dict):
         value = value.get("bytes")

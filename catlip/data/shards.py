@@ -178,7 +178,6 @@ def _indexed(path: Path, identity: str) -> Shard:
     def make() -> bytes:
         index = index_tar(path, open_remote(path, identity) if is_remote(path) else None)
         head = {"identity": identity, "digest": index["digest"], "skipped": index["skipped"]}
-        head["whole"] = True
         lines = {"keys": "\n".join(index["keys"]), "about": json.dumps(head)}
         texts = {name: np.frombuffer(text.encode(), dtype=np.uint8) for name, text in lines.items()}
         return packed(texts | {name: index[name] for name in (*KINDS, "num_captions")})
@@ -192,9 +191,6 @@ def read_index(path: Path, identity: str | None = None) -> Shard:
     head = json.loads(arrays.pop("about").tobytes())
     if identity and head["identity"] != identity:
         raise ValueError("the index of another version of the shard")
-    # Of some shards only, so that others need not be fetched again.
-    if not head.pop("whole", False) and head["skipped"]:
-        raise ValueError("an index with the rest of samples of which a member was left out")
     head["skipped"] = {cause: tuple(entry) for cause, entry in head["skipped"].items()}
     keys = arrays.pop("keys").tobytes().decode().split("\n")
     return Shard(keys, **arrays, **head, path=path)

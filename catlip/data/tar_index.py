@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from catlip.cli import InputError
 
-EDITION = 3  # raised whenever the same tar gives another index than before
+EDITION = 4  # raised whenever the same tar gives another index than before
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif")
 KINDS = ("image", "text", "meta")
 KIND_OF = {**dict.fromkeys(IMAGE_SUFFIXES, "image"), "txt": "text", "cls": "text", "json": "meta"}

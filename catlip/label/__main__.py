@@ -38,9 +38,8 @@ from catlip.system.urls import is_remote, with_urls
 from catlip.table import as_text, print_tables
 from catlip.vocabulary.result import labels_table
 
-# From these on, captions may not be English. Of Flickr8k's sentences, shop titles, the starter's
-# captions and WordNet's definitions at most 3 % have no label, and 14 to 41 % of the words are no
-# nouns; of German sentences 25 and 73 %.
+# From these on, captions may not be English: of Flickr8k's, shop titles and WordNet's definitions
+# at most 3 % have no label, and 41 % of the words are no nouns; of German sentences 25 and 73 %.
 MAX_WITHOUT_LABEL, MAX_UNKNOWN_WORDS = 0.25, 0.5
 LOOKED_AT = 1000  # captions whose words are looked up
 

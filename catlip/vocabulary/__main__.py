@@ -8,7 +8,7 @@ often the classes occur that match exactly.
 """
 
 import sys
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,13 @@ def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
             files.append(place)
             continue
         rules = {path: path.name.removesuffix(SUFFIX).rpartition(".")[2] for path in in_folder}
-        plans = {rule: _finished(place, rule, {*rules}) for rule in set(rules.values())}
+        plans = {rule: planned(place, rule) for rule in set(rules.values())}
+        if missing := sorted(set().union(*plans.values()) - {path.name for path in in_folder}):
+            raise InputError(
+                f"{with_urls(str(place))}: the labelling is not finished, {len(missing)} labels "
+                f"files are missing, first {missing[0]}; run its `python -m catlip.label` command "
+                "again"
+            )
         kept = [path for path, rule in rules.items() if path.name in (plans[rule] or {path.name})]
         if left := len(in_folder) - len(kept):
             print(
@@ -159,20 +165,6 @@ def _label_files(places: Sequence[Path], rule: str | None) -> list[Path]:
             f"no {pattern} in {', '.join(map(str, places))}; run `python -m catlip.label` first"
         )
     return files
-
-
-def _finished(folder: Path, rule: str, files: Set[Path]) -> set[str]:
-    """The names of the labels files of all labellings there. Raises: InputError if one is missing,
-    for the vocabulary of a labelling that was stopped lacks classes.
-    """
-    names = planned(folder, rule)
-    if missing := sorted(names - {file.name for file in files}):
-        raise InputError(
-            f"{with_urls(str(folder))}: the labelling by rule {rule} is not finished, "
-            f"{len(missing)} of {len(names)} labels files are missing, first {missing[0]}; run "
-            "its `python -m catlip.label` command again"
-        )
-    return names
 
 
 def show_statistics(config: VocabularyStatistics) -> None:

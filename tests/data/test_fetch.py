@@ -280,18 +280,22 @@ def test_a_table_reads_no_file_outside_of_its_folder(tmp_path: Path) -> None:
     assert len(samples_of(tmp_path / "out" / "t-00000.tar")) == 3
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_captions_of_parquet_that_are_bytes_or_not_utf8(several: bool, tmp_path: Path) -> None:
-    texts = pa.array([b"a caf\xe9", "über".encode()])
-    if several:
-        texts = pa.ListArray.from_arrays([0, 1, 2], texts)
-    kind = pa.list_(pa.string()) if several else pa.string()
-    for number, captions in enumerate([texts, texts.cast(kind, safe=False)]):
-        table = tmp_path / f"{number}.parquet"
+def test_captions_of_parquet_may_be_bytes_and_are_utf8(tmp_path: Path) -> None:
+    texts, table = pa.array([b"a caf\xe9", "über".encode()]), tmp_path / "t.parquet"
+    several = pa.ListArray.from_arrays([0, 1, 2], texts)
+    config = Fetch((str(table),), tmp_path / "out", quiet=True)
+    for captions in (texts, several):
         pq.write_table(pa.table({"image": [plain()] * 2, "caption": captions}), table)
-        main(Fetch((str(table),), tmp_path / "out", quiet=True))
-        samples = samples_of(tmp_path / "out" / f"{number}-00000.tar")
+        main(config)
+        samples = samples_of(tmp_path / "out" / "t-00000.tar")
         assert [captions for _, captions, _ in samples] == [["a caf\ufffd"], ["über"]]
+    for captions in (
+        texts.cast(pa.string(), safe=False),
+        several.cast(pa.list_(pa.string()), safe=False),
+    ):
+        pq.write_table(pa.table({"image": [plain()] * 2, "caption": captions}), table)
+        with pytest.raises(InputError, match=r"t\.parquet cannot be read .*utf-8"):
+            main(config)
 
 
 def test_a_fetch_killed_at_any_moment_goes_on(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_jobs_that_label_other_shards_into_one_folder_are_one_vocabulary(tmp_pat
         label(part, labels_dir)
     assert counted(folder) == 1 + 2 + 3
     (folder / "2.paper.labels.npz").unlink()
-    with pytest.raises(InputError, match=r"1 of 3 .* first 2\.paper\.labels\.npz; run"):
+    with pytest.raises(InputError, match=r"1 labels .* first 2\.paper\.labels\.npz; run"):
         counted(folder)
     assert counted(*folder.glob("*.npz")) == 3
     label(paths[2:], labels_dir)
@@ -215,7 +215,7 @@ def test_a_killed_run_leaves_only_whole_files_and_is_taken_up_again(tmp_path):
     for path in done:
         read_sidecar(path)
     assert (tmp_path / "labelling" / "paper.json.partial").exists()
-    with pytest.raises(InputError, match=f"{8 - len(done)} of 8 labels files are missing"):
+    with pytest.raises(InputError, match=f"{8 - len(done)} labels files are missing"):
         counted(tmp_path / "labels")
     label(shards, tmp_path / "labels")
     assert counted(tmp_path / "labels") == sum(len(glosses()[n::120]) for n in range(8))
